@@ -1,0 +1,77 @@
+"""Every error a caller may meet, in one tree.
+
+* EtlError
+  + UsageError         the command was called wrongly; its caller fixes it         exit 2
+    - ExtractError     what was named is no extract that can be read; nothing done  exit 2
+  + MappingError       a mapping, layout, rule or setting is wrong                  exit 3
+  + DataRejected       the data is wrong, past the agreed limit                     exit 4
+  + StoreError         storage said no, or said nothing                             exit 5
+    - NotFound         no object under that key
+    - CommitConflict   someone published first; nothing changed; safe to plan again
+    - CommitUnknown    the answer was lost; it may have landed; delete nothing
+
+Messages and attributes hold places (file, row, column, line) and rule ids, never a member's data.
+Bad *data* is a finding, counted and published; it is an error only past a limit.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EtlError(Exception):
+    """An error raised on purpose: one sentence that says what, where and what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(EtlError):
+    """The command was called in a way that cannot work."""
+
+    exit_code = 2
+
+
+class ExtractError(UsageError):
+    """The folder or file named is no extract that can be read. Nothing was written."""
+
+
+class MappingError(EtlError):
+    """A mapping, layout, crosswalk, rule or configuration file is wrong; its author fixes it.
+
+    Attributes:
+        where: `file:line`, or the file alone.
+        error_id: stable id of the kind of mistake, as listed in docs/mapping.md.
+        hint: what to try, or empty.
+    """
+
+    exit_code = 3
+
+    def __init__(self, where: str, error_id: str, what: str, *, hint: str = "") -> None:
+        self.where = where
+        self.error_id = error_id
+        self.hint = hint
+        super().__init__(f"{where}: {what}{f'; {hint}' if hint else ''} [{error_id}]")
+
+
+class DataRejected(EtlError):
+    """So much of the data was rejected that the run stopped before publishing anything."""
+
+    exit_code = 4
+
+
+class StoreError(EtlError):
+    """Storage refused, or did not answer."""
+
+    exit_code = 5
+
+
+class NotFound(StoreError):
+    """There is no object under that key."""
+
+
+class CommitConflict(StoreError):
+    """Another run published first. Nothing changed; plan again on top of it."""
+
+
+class CommitUnknown(StoreError):
+    """The answer to the swap was lost. It may have landed: delete nothing."""
