@@ -1,0 +1,42 @@
+"""The Arrow shapes that rows have on their way through the rooms.
+
+Everything is text: canonical columns are `string`, absent is null and never `""`. Two columns say
+where a row came from, so that every finding can name file and row.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pyarrow as pa
+
+from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
+
+PLACE_FIELDS: Final = (pa.field(FILE_COLUMN, pa.int32()), pa.field(ROW_COLUMN, pa.int64()))
+
+FINDINGS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("rule", pa.string()),
+        pa.field("table", pa.string()),
+        pa.field("file", pa.int32()),
+        pa.field("row", pa.int64()),
+        pa.field("column", pa.string()),
+    ]
+)
+"""One finding a row. `row` is null for a whole file, `column` for a whole row. Never a value."""
+
+
+def table_schema(name: str) -> pa.Schema:
+    """Return the schema of one canonical table: its columns as text, then file and row."""
+    columns = [pa.field(column, pa.string()) for column in TABLES[name].names]
+    return pa.schema([*columns, *PLACE_FIELDS])
+
+
+def empty_table(name: str) -> pa.Table:
+    """Return a canonical table without rows."""
+    return table_schema(name).empty_table()
+
+
+def no_findings() -> pa.Table:
+    """Return a findings table without rows."""
+    return FINDINGS_SCHEMA.empty_table()
