@@ -1,0 +1,531 @@
+"""What the profiles of CARIN Blue Button, US Core and FHIR R4 ask of a resource, as data.
+
+The facts lie in `facts/`, written by `scripts/build_profile_facts.py` from the snapshots of the
+StructureDefinitions: element ids, cardinalities, types, must-support flags, patterns, bindings,
+slicing, invariants, codes; no prose. Sources: C4BB 2.2.0 and 2.1.0, FHIR R4 4.0.1 (types and
+resources), US Core 7.0.0 (Patient's extensions, PractitionerRole, Location).
+
+Elements are named by their *id* (`ExplanationOfBenefit.total:adjudicationamounttype.amount`), which
+says the slices on the way; the *path* is the id without them. The invariant ele-1 holds for every
+element and is therefore not listed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from etl.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+VERSIONS: Final = ("2.2.0", "2.1.0")
+"""Versions of the guide whose facts are here, the default first."""
+
+CANONICAL: Final = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
+"""What a C4BB profile's canonical begins with; its name follows, then `|` and the version."""
+
+US_CORE: Final = "http://hl7.org/fhir/us/core/StructureDefinition/"
+US_CORE_VERSION: Final = "7.0.0"
+
+R4: Final = "http://hl7.org/fhir/StructureDefinition/"
+
+Strength = Literal["required", "extensible", "preferred", "example"]
+Status = Literal["complete", "partial", "open", "unavailable"]
+
+
+@dataclass(frozen=True, slots=True)
+class TypeChoice:
+    """One type that an element may have.
+
+    Attributes:
+        code: FHIR type; the `id` attribute of elements is a `string`, that of resources an `id`.
+        profiles: canonicals that the value must conform to one of; empty for any.
+        targets: for a Reference or canonical, what it may point to; empty for anything.
+    """
+
+    code: str
+    profiles: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """To which value set an element's codes are bound.
+
+    Attributes:
+        strength: only `required` and `extensible` say anything about conformance.
+        value_set: canonical without version, as `value_set` takes it.
+        version: the version that the profile names, or None.
+    """
+
+    strength: Strength
+    value_set: str
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Slicing:
+    """How the repetitions of an element, or the types of a choice, are told apart.
+
+    Attributes:
+        by: discriminators as (type, path); the path is relative to the element, `$this` for itself.
+        rules: every slicing of the guide is `open`: entries of no slice are allowed.
+        ordered: whether slices must come in the order of the profile.
+    """
+
+    by: tuple[tuple[str, str], ...]
+    rules: Literal["open", "closed", "openAtEnd"]
+    ordered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """A rule of a profile as FHIRPath; only `false` breaks it, an empty answer does not."""
+
+    key: str
+    severity: Literal["error", "warning"]
+    expression: str
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of a profile's snapshot.
+
+    Attributes:
+        id: full id, with slices.
+        min: least number of entries.
+        max: greatest number of entries; None for no limit.
+        types: allowed types; empty for a root and where `content` says whose content it has.
+        must_support: the profile's flag.
+        fixed: value that it must equal, or None.
+        pattern: value that it must contain (`coding.version` included where the guide names it).
+        binding: of its codes, or None.
+        slicing: of its entries, or None.
+        content: id of the element whose children it has (contentReference), or None.
+        invariants: keys; `Profile.invariants` has their expressions.
+    """
+
+    id: str
+    min: int
+    max: int | None
+    types: tuple[TypeChoice, ...] = ()
+    must_support: bool = False
+    fixed: Any = None
+    pattern: Any = None
+    binding: Binding | None = None
+    slicing: Slicing | None = None
+    content: str | None = None
+    invariants: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """The id without slices, as FHIR calls it: `ExplanationOfBenefit.total.amount`."""
+        return re.sub(r":[^.]*", "", self.id)
+
+    @property
+    def name(self) -> str:
+        """The last part of the path: `amount`, `value[x]`."""
+        return self.id.rpartition(".")[2].partition(":")[0]
+
+    @property
+    def slice_name(self) -> str | None:
+        """Name of the slice that this element is; None for an element that is none."""
+        return self.id.rpartition(".")[2].partition(":")[2] or None
+
+    @property
+    def is_list(self) -> bool:
+        """Whether JSON has an array here, as far as the profile alone can tell."""
+        return self.max is None or self.max > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One profile or type: its snapshot.
+
+    Attributes:
+        name: `C4BB-Patient`, `us-core-race`, `Identifier`.
+        url: canonical without version.
+        version: of the guide (or of FHIR) that defines it.
+        type: the FHIR type that it constrains.
+        base: canonical of what it is derived from, or None.
+        invariants: key -> invariant, of all elements.
+        elements: in the order of the snapshot, the root first.
+        by_id: element id -> element.
+    """
+
+    name: str
+    url: str
+    version: str
+    type: str
+    base: str | None
+    invariants: Mapping[str, Invariant] = field(repr=False)
+    elements: tuple[Element, ...] = field(repr=False)
+    by_id: Mapping[str, Element] = field(repr=False, compare=False)
+    _below: Mapping[str, tuple[Element, ...]] = field(repr=False, compare=False)
+    _slices: Mapping[str, tuple[Element, ...]] = field(repr=False, compare=False)
+
+    @property
+    def canonical(self) -> str:
+        """What `meta.profile` carries: url and version."""
+        return f"{self.url}|{self.version}"
+
+    @property
+    def root(self) -> Element:
+        """The element that the whole resource or value is."""
+        return self.elements[0]
+
+    def element(self, element_id: str) -> Element | None:
+        """Return the element of that id, or None where the snapshot has none."""
+        return self.by_id.get(element_id)
+
+    def at_path(self, path: str) -> tuple[Element, ...]:
+        """Return every element of that path, with and without slices."""
+        return tuple(element for element in self.elements if element.path == path)
+
+    def children(self, element_id: str) -> tuple[Element, ...]:
+        """Return the elements right below one, slices left out.
+
+        A slice has only those that the snapshot lists under it; see `child` for the rest.
+        """
+        return self._below.get(element_id, ())
+
+    def slices(self, element_id: str) -> tuple[Element, ...]:
+        """Return the slices of one element, in order."""
+        return self._slices.get(element_id, ())
+
+    def required(self) -> Iterator[Element]:
+        """Yield the elements with `min` of 1 or more.
+
+        Each is needed only where what it is in is there: `item.detail.sequence` is required, and
+        `item.detail` is not.
+        """
+        return (element for element in self.elements if element.min > 0)
+
+    def must_support(self) -> Iterator[Element]:
+        """Yield the elements that the profile marks as must-support."""
+        return (element for element in self.elements if element.must_support)
+
+
+def child(profile: Profile, element: Element, name: str) -> tuple[Profile, Element] | None:
+    """Return the element called `name` below another, wherever it is defined.
+
+    Looked for in turn: under the element's own id; under the unsliced element, for a slice that the
+    snapshot does not unfold; where `content` points; in the type. A choice (`value[x]`) is found by
+    its name with `[x]` and by the JSON name of each of its types (`valueString`).
+
+    Returns:
+        The profile or type that defines it, and the element there; None if there is no such child.
+    """
+    for at in _ways_down(element):
+        found = _named(profile.children(at), name)
+        if found is not None:
+            return profile, found
+    if element.content is not None:
+        return child(profile, profile.by_id[element.content], name)
+    for choice in element.types:
+        kind = load_type(choice.code) if is_type(choice.code) else None
+        if kind is not None and (found := _named(kind.children(kind.root.id), name)):
+            return kind, found
+    return None
+
+
+def _ways_down(element: Element) -> Iterator[str]:
+    """Yield the ids under which children of an element may be listed, the nearest first."""
+    yield element.id
+    plain = element.id
+    while ":" in plain:
+        head, _, tail = plain.rpartition(":")
+        plain = head + ("." + tail.partition(".")[2] if "." in tail else "")
+        yield plain
+
+
+def _named(children: tuple[Element, ...], name: str) -> Element | None:
+    for element in children:
+        if element.name == name or (
+            element.name.endswith("[x]")
+            and name.startswith(element.name[:-3])
+            and name in choice_names(element)
+        ):
+            return element
+    return None
+
+
+def choice_names(element: Element) -> Mapping[str, TypeChoice]:
+    """Return the JSON names of an element and the type of each: one, or one a type of a choice."""
+    if not element.name.endswith("[x]"):
+        return {element.name: element.types[0]} if element.types else {}
+    stem = element.name[:-3]
+    return {stem + choice.code[0].upper() + choice.code[1:]: choice for choice in element.types}
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One code of a value set.
+
+    Attributes:
+        system: its code system.
+        code: the code itself.
+        version: of the system, where the value set names one; to be sent as `coding.version`.
+        display: only for code systems that the guide itself defines; else None.
+    """
+
+    system: str
+    code: str
+    version: str | None = None
+    display: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSet:
+    """The codes of one value set, as far as they are known.
+
+    Attributes:
+        url: canonical without version.
+        status: `complete`: `codes` is all of it. `partial`: some codes, and whole systems whose
+            codes are not known here. `open`: only such systems. `unavailable`: nothing is known.
+        codes: in the order of the value set.
+        open_systems: systems of which any code may be in it.
+    """
+
+    url: str
+    status: Status
+    codes: tuple[Code, ...]
+    open_systems: frozenset[str]
+    _pairs: frozenset[tuple[str, str]] = field(repr=False, compare=False)
+
+    def holds(self, system: str, code: str) -> bool | None:
+        """Whether a code is in the set; None where that cannot be known here."""
+        if (system, code) in self._pairs:
+            return True
+        if self.status == "unavailable" or system in self.open_systems:
+            return None
+        return False
+
+    @property
+    def systems(self) -> frozenset[str]:
+        """Every system that a code of this set may have; empty if nothing is known."""
+        return self.open_systems | {code.system for code in self.codes}
+
+
+@dataclass(frozen=True, slots=True)
+class MapId:
+    """Where a CPCDS element goes, as the comments of the 2.2.0 profiles cite it.
+
+    Attributes:
+        map_id: number in the CPCDS Data Dictionary. The guide cites 109 for both the patient
+            account number and the medical record number; the dictionary has 109 and 110.
+        profile: name of the profile.
+        element: id of the element in it.
+    """
+
+    map_id: int
+    profile: str
+    element: str
+
+
+def profile_names(version: str = VERSIONS[0]) -> tuple[str, ...]:
+    """Return the names of all C4BB profiles of a version, the Basis and abstract ones included."""
+    _check_version(version)
+    return tuple(sorted(name[:-5] for name in _listing(version) if name.startswith("C4BB-")))
+
+
+def load_profile(name: str, version: str = VERSIONS[0]) -> Profile:
+    """Return a C4BB profile.
+
+    Raises:
+        UsageError: no such profile or version.
+    """
+    _check_version(version)
+    if f"{name}.json" not in _listing(version) or not name.startswith("C4BB-"):
+        raise UsageError(f"no profile {name!r} in C4BB {version}")
+    return _load(f"{version}/{name}.json")
+
+
+def load_type(name: str) -> Profile:
+    """Return a resource or data type of FHIR R4 4.0.1, or SimpleQuantity.
+
+    Raises:
+        UsageError: no such type here.
+    """
+    if not is_type(name):
+        raise UsageError(f"no FHIR type {name!r} among the facts")
+    return _load(f"r4/{name}.json")
+
+
+def load_us_core(name: str) -> Profile:
+    """Return a US Core 7.0.0 extension or profile: `us-core-race`, `us-core-location`, ….
+
+    Raises:
+        UsageError: no such profile here.
+    """
+    if f"{name}.json" not in _listing("us-core"):
+        raise UsageError(f"no US Core profile {name!r} among the facts")
+    return _load(f"us-core/{name}.json")
+
+
+def find_canonical(canonical: str) -> Profile | None:
+    """Return what a canonical names, or None where it is not among the facts.
+
+    A C4BB canonical without a version means the default one; `|2.2` means 2.2.0. A US Core or R4
+    canonical is found whatever its version.
+    """
+    url, _, version = canonical.partition("|")
+    if url.startswith(CANONICAL):
+        name = url[len(CANONICAL) :]
+        for known in VERSIONS:
+            if known == version or known.startswith(f"{version}.") or not version:
+                return load_profile(name, known) if name in profile_names(known) else None
+    elif url.startswith(US_CORE):
+        name = url[len(US_CORE) :]
+        return load_us_core(name) if f"{name}.json" in _listing("us-core") else None
+    elif url.startswith(R4) and is_type(url[len(R4) :]):
+        return load_type(url[len(R4) :])
+    return None
+
+
+def is_type(name: str) -> bool:
+    """Whether the facts have a complex type or resource of that name."""
+    return name != "primitives" and f"{name}.json" in _listing("r4")
+
+
+@cache
+def primitives() -> Mapping[str, str | None]:
+    """Return FHIR's primitive types: name -> regular expression; None for xhtml."""
+    return MappingProxyType(_read("r4/primitives.json"))
+
+
+def value_set(url: str, version: str = VERSIONS[0]) -> ValueSet:
+    """Return a value set as the given version of the guide has it.
+
+    Args:
+        url: canonical; a version after `|` is ignored.
+        version: of the guide.
+
+    Returns:
+        One of status `unavailable`, without codes, for a value set that is not known.
+    """
+    _check_version(version)
+    return _value_set(url.partition("|")[0], version)
+
+
+@cache
+def _value_set(url: str, version: str) -> ValueSet:
+    said = _value_sets(version).get(url) or _value_sets(VERSIONS[0]).get(url)
+    if said is None:
+        return ValueSet(url, "unavailable", (), frozenset(), frozenset())
+    codes = tuple(Code(**entry) for entry in said["codes"])
+    pairs = frozenset((code.system, code.code) for code in codes)
+    return ValueSet(url, said["status"], codes, frozenset(said["open_systems"]), pairs)
+
+
+@cache
+def _value_sets(version: str) -> Mapping[str, Any]:
+    return MappingProxyType(_read(f"{version}/value-sets.json"))
+
+
+def value_set_urls(version: str = VERSIONS[0]) -> tuple[str, ...]:
+    """Return the canonicals of all value sets of a version."""
+    _check_version(version)
+    return tuple(sorted({*_value_sets(VERSIONS[0]), *_value_sets(version)}))
+
+
+@cache
+def code_systems(version: str = VERSIONS[0]) -> Mapping[str, Mapping[str, str]]:
+    """Return the guide's own code systems: url -> code -> display."""
+    _check_version(version)
+    said = _read(f"{version}/code-systems.json")
+    return MappingProxyType({url: MappingProxyType(s["codes"]) for url, s in said.items()})
+
+
+@cache
+def map_ids() -> tuple[MapId, ...]:
+    """Return where each MapID goes in the C4BB 2.2.0 profiles, by MapID, profile and element."""
+    return tuple(MapId(*row) for row in _read(f"{VERSIONS[0]}/map-ids.json"))
+
+
+def _check_version(version: str) -> None:
+    if version not in VERSIONS:
+        raise UsageError(f"C4BB {version!r} is not among {', '.join(VERSIONS)}")
+
+
+@cache
+def _listing(folder: str) -> frozenset[str]:
+    place = resources.files("etl.model") / "facts" / folder
+    return frozenset(entry.name for entry in place.iterdir())
+
+
+def _read(name: str) -> Any:
+    place = resources.files("etl.model") / "facts"
+    return json.loads(place.joinpath(*name.split("/")).read_bytes())
+
+
+@cache
+def _load(name: str) -> Profile:
+    said = _read(name)
+    elements = tuple(_element(entry) for entry in said["elements"])
+    below: dict[str, list[Element]] = {}
+    slices: dict[str, list[Element]] = {}
+    for element in elements:
+        head, dot, last = element.id.rpartition(".")
+        stem, colon, _ = last.partition(":")
+        if colon:
+            slices.setdefault(f"{head}{dot}{stem}", []).append(element)
+        elif dot:
+            below.setdefault(head, []).append(element)
+    return Profile(
+        name=said["name"],
+        url=said["url"],
+        version=said["version"],
+        type=said["type"],
+        base=said["base"],
+        invariants=MappingProxyType(
+            {key: Invariant(key=key, **entry) for key, entry in said["invariants"].items()}
+        ),
+        elements=elements,
+        by_id=MappingProxyType({element.id: element for element in elements}),
+        _below=MappingProxyType({at: tuple(found) for at, found in below.items()}),
+        _slices=MappingProxyType({at: tuple(found) for at, found in slices.items()}),
+    )
+
+
+def _element(entry: Mapping[str, Any]) -> Element:
+    binding = entry.get("binding")
+    slicing = entry.get("slicing")
+    return Element(
+        id=entry["id"],
+        min=entry["min"],
+        max=None if entry["max"] == "*" else int(entry["max"]),
+        types=tuple(_type_choice(choice) for choice in entry.get("types", ())),
+        must_support=entry.get("must_support", False),
+        fixed=entry.get("fixed"),
+        pattern=entry.get("pattern"),
+        binding=_binding(binding) if binding else None,
+        slicing=_slicing(slicing) if slicing else None,
+        content=entry.get("content"),
+        invariants=tuple(entry.get("invariants", ())),
+    )
+
+
+def _type_choice(choice: str | Mapping[str, Any]) -> TypeChoice:
+    if isinstance(choice, str):
+        return TypeChoice(choice)
+    return TypeChoice(
+        choice["code"], tuple(choice.get("profiles", ())), tuple(choice.get("targets", ()))
+    )
+
+
+def _binding(said: Mapping[str, Any]) -> Binding:
+    url, _, version = said["value_set"].partition("|")
+    return Binding(said["strength"], url, version or None)
+
+
+def _slicing(said: Mapping[str, Any]) -> Slicing:
+    by = tuple((kind, path) for kind, path in said["by"])
+    return Slicing(by, said["rules"], said.get("ordered", False))

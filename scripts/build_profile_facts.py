@@ -1,0 +1,337 @@
+"""Write `etl/model/facts/`: what the FHIR definitions say, as JSON without a sentence in it.
+
+Usage: python scripts/build_profile_facts.py GUIDE [OUT]
+
+GUIDE is a folder with the compiled StructureDefinitions (snapshots), value sets, code systems and
+expansions of the guide, and the R4 types and US Core extensions under `support/`. Only facts are
+taken: paths, cardinalities, types, must-support flags, patterns, bindings, slicing, invariants as
+FHIRPath, codes. Displays are taken for the guide's own code systems and for no other.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from directory_facts import (
+    R4_ELEMENTS,
+    US_CORE_PROFILES,
+    VALUE_SETS,
+    directory_type,
+    us_core_directory,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+VERSIONS: Final = {"2.2.0": "", "2.1.0": "2.1.0"}
+"""Version of the guide -> its folder under GUIDE."""
+
+R4: Final = "http://hl7.org/fhir/StructureDefinition/"
+
+NOT_CARRIED: Final = frozenset({"ElementDefinition", "Bundle"})
+"""Types that no resource of the guide holds; a Bundle is unwrapped, never checked as such."""
+
+IMPLICIT: Final = frozenset({"ele-1"})
+"""Invariants that every element has: left out, as the snapshots of 2.1.0 do."""
+
+Json = dict[str, Any]
+
+
+def read(path: Path) -> Any:
+    """Return the JSON of one file."""
+    return json.loads(path.read_text("utf-8"))
+
+
+def type_facts(types: Iterable[Json]) -> list[Any]:
+    """Return types as plain names, or as objects where they name profiles or targets."""
+    found: list[Any] = []
+    for entry in types:
+        code = entry["code"]
+        if code.startswith("http://hl7.org/fhirpath/"):
+            extensions = {e["url"].rpartition("/")[2]: e for e in entry.get("extension", [])}
+            named = extensions.get("structuredefinition-fhir-type", {}).get("valueUrl")
+            code = named or code.rpartition(".")[2].lower()
+        fact = {"code": code}
+        if entry.get("profile"):
+            fact["profiles"] = entry["profile"]
+        if entry.get("targetProfile"):
+            fact["targets"] = entry["targetProfile"]
+        found.append(fact if len(fact) > 1 else code)
+    return found
+
+
+def element_facts(element: Json) -> Json:
+    """Return what one ElementDefinition says, without its prose."""
+    fact: Json = {"id": element["id"], "min": element["min"], "max": element["max"]}
+    if element.get("type"):
+        fact["types"] = type_facts(element["type"])
+    if element.get("mustSupport"):
+        fact["must_support"] = True
+    for key in element:
+        if re.match(r"(fixed|pattern)[A-Z]", key):
+            fact["fixed" if key.startswith("fixed") else "pattern"] = element[key]
+    binding = element.get("binding")
+    if binding and binding.get("valueSet"):
+        fact["binding"] = {"strength": binding["strength"], "value_set": binding["valueSet"]}
+    slicing = element.get("slicing")
+    if slicing:
+        fact["slicing"] = {
+            "by": [[d["type"], d["path"]] for d in slicing["discriminator"]],
+            "rules": slicing["rules"],
+        }
+        if slicing.get("ordered"):
+            fact["slicing"]["ordered"] = True
+    if element.get("contentReference"):
+        fact["content"] = element["contentReference"].rpartition("#")[2]
+    keys = [c["key"] for c in element.get("constraint", []) if c["key"] not in IMPLICIT]
+    if keys:
+        fact["invariants"] = keys
+    return fact
+
+
+def profile_facts(definition: Json) -> Json:
+    """Return the facts of one StructureDefinition with a snapshot."""
+    invariants: Json = {}
+    for element in definition["snapshot"]["element"]:
+        for constraint in element.get("constraint", []):
+            key = constraint["key"]
+            if key in IMPLICIT or "expression" not in constraint:
+                continue
+            fact = {"severity": constraint["severity"], "expression": constraint["expression"]}
+            if invariants.setdefault(key, fact) != fact:
+                raise SystemExit(f"{definition['id']}: invariant {key} has two meanings")
+    return {
+        "name": definition["id"],
+        "url": definition["url"],
+        "version": definition["version"],
+        "type": definition["type"],
+        "base": definition.get("baseDefinition"),
+        "invariants": dict(sorted(invariants.items())),
+        "elements": [element_facts(e) for e in definition["snapshot"]["element"]],
+    }
+
+
+def simple_quantity(quantity: Json) -> Json:
+    """Return SimpleQuantity, the R4 profile of Quantity that forbids a comparator."""
+    elements = [
+        {**e, "max": "0"} if e["id"] == "Quantity.comparator" else e for e in quantity["elements"]
+    ]
+    return {
+        **quantity,
+        "name": "SimpleQuantity",
+        "url": R4 + "SimpleQuantity",
+        "base": R4 + "Quantity",
+        "elements": elements,
+    }
+
+
+def code_systems(folder: Path) -> Json:
+    """Return the guide's own code systems: url -> version, and code -> display."""
+    found: Json = {}
+    for path in sorted(folder.glob("CodeSystem-*.json")):
+        system = read(path)
+        concepts = {c["code"]: c.get("display", "") for c in system["concept"]}
+        found[system["url"]] = {"version": system["version"], "codes": concepts}
+    return found
+
+
+def _codes(entries: Iterable[Json], own: Json) -> list[Json]:
+    found = []
+    for entry in entries:
+        fact = {"system": entry["system"], "code": entry["code"]}
+        if entry.get("version"):
+            fact["version"] = entry["version"]
+        display = own.get(entry["system"], {}).get("codes", {}).get(entry["code"])
+        if display:
+            fact["display"] = display
+        found.append(fact)
+    return found
+
+
+def expanded(url: str, own: Json, texts: Json) -> Json:
+    """Return the codes of a value set as far as the guide's texts and systems give them."""
+    codes: list[Json] = []
+    open_systems: list[str] = []
+    for include in texts[url]["compose"]["include"]:
+        for other in include.get("valueSet", []):
+            inner = expanded(other.partition("|")[0], own, texts)
+            codes += inner["codes"]
+            open_systems += inner["open_systems"]
+        if "system" not in include:
+            continue
+        system = include["system"]
+        listed = include.get("concept")
+        if listed is None and system in own:
+            listed = [{"code": code} for code in own[system]["codes"]]
+        if listed is None:
+            open_systems.append(system)
+            continue
+        version = {"version": include["version"]} if include.get("version") else {}
+        codes += [{"system": system, "code": c["code"], **version} for c in listed]
+    status = "complete" if not open_systems else "partial" if codes else "open"
+    return {"status": status, "open_systems": open_systems, "codes": _codes(codes, own)}
+
+
+def value_set_texts(folder: Path) -> Json:
+    """Return the guide's value sets as they are written: url -> resource."""
+    return {text["url"]: text for text in map(read, sorted(folder.glob("*.json")))}
+
+
+def value_sets(guide: Path, own: Json) -> Json:
+    """Return all value sets of 2.2.0: the bound ones, and those that invariants name."""
+    found: Json = {}
+    for url, said in read(guide / "valueset-expansions.json").items():
+        known = "codes" in said
+        found[url] = {
+            "status": said["status"] if known else "unavailable",
+            "open_systems": sorted({s["system"] for s in said.get("open_systems", [])}),
+            "codes": _codes(said.get("codes", []), own),
+        }
+    texts = value_set_texts(guide / "valuesets")
+    for url in texts:
+        if url not in found:
+            found[url] = expanded(url, own, texts)
+    for url, (system, codes) in VALUE_SETS.items():
+        listed = [{"system": system, "code": code} for code in codes.split()]
+        found[url] = {"status": "complete", "open_systems": [], "codes": listed}
+    return dict(sorted(found.items()))
+
+
+def changed_value_sets(folder: Path, newer: Json, own: Json) -> Json:
+    """Return the guide's value sets of an older version that are not as in `newer`.
+
+    An older text names no versions of code systems, and what it includes as a whole is as complete
+    as it is in `newer`.
+    """
+    found: Json = {}
+    texts = value_set_texts(folder)
+    for url in texts:
+        old = expanded(url, own, texts)
+        new = newer.get(url)
+        said = {(c["system"], c["code"]) for c in old["codes"]}
+        opened = set(old["open_systems"])
+        if new is not None:
+            now = {(c["system"], c["code"]) for c in new["codes"] if c["system"] not in opened}
+            whole = {c["system"] for c in new["codes"]} | set(new["open_systems"])
+            if said == now and opened <= whole and set(new["open_systems"]) <= opened:
+                continue
+        found[url] = old
+    return found
+
+
+def primitives(types: Iterable[Json]) -> Json:
+    """Return the primitive types: name -> regular expression, or null where R4 gives none."""
+    found: Json = {}
+    for definition in types:
+        if definition["kind"] != "primitive-type":
+            continue
+        value = definition["snapshot"]["element"][-1]
+        (kind,) = value["type"]
+        regex = [e["valueString"] for e in kind.get("extension", []) if e["url"].endswith("/regex")]
+        found[definition["id"]] = regex[0] if regex else None
+    return dict(sorted(found.items()))
+
+
+def text(value: Any) -> str:
+    """Return compact JSON on one line."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def profile_text(facts: Json) -> str:
+    """Return the JSON of a profile, an element or invariant a line, so that a diff can be read."""
+    head = "".join(
+        f"{text(k)}:{text(v)},\n" for k, v in facts.items() if k not in {"invariants", "elements"}
+    )
+    invariants = ",\n".join(f"{text(k)}:{text(v)}" for k, v in facts["invariants"].items())
+    elements = ",\n".join(map(text, facts["elements"]))
+    return f'{{{head}"invariants":{{\n{invariants}\n}},\n"elements":[\n{elements}\n]}}\n'
+
+
+def map_text(facts: Json) -> str:
+    """Return the JSON of a map, a key a line."""
+    lines = ",\n".join(f"{text(k)}:{text(v)}" for k, v in facts.items())
+    return f"{{\n{lines}\n}}\n"
+
+
+def value_sets_text(facts: Json) -> str:
+    """Return the JSON of value sets, a code a line."""
+    parts = []
+    for url, said in facts.items():
+        head = text({k: v for k, v in said.items() if k != "codes"})[:-1]
+        codes = ",\n".join(map(text, said["codes"]))
+        parts.append(f'{text(url)}:{head},"codes":[\n{codes}\n]}}')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def map_id_rows(path: Path) -> list[list[Any]]:
+    """Return `[MapID, profile, element id]` as the comments of the 2.2.0 profiles cite them."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = {
+            (int(row["map_id"]), row["profile"], row["fhir_element_id"])
+            for row in csv.DictReader(file)
+        }
+    return [list(row) for row in sorted(rows)]
+
+
+def build(guide: Path) -> Iterator[tuple[str, str]]:
+    """Yield every file of the facts: name under `facts/`, and text."""
+    types = read(guide / "support" / "r4-types-slim.json")
+    plain = {
+        t["id"]: profile_facts(t)
+        for t in types
+        if t["kind"] != "primitive-type" and t["id"] not in NOT_CARRIED
+    }
+    plain["SimpleQuantity"] = simple_quantity(plain["Quantity"])
+    for name in R4_ELEMENTS:
+        plain[name] = directory_type(name, plain["Organization"])
+    for name, facts in sorted(plain.items()):
+        yield f"r4/{name}.json", profile_text(facts)
+    yield "r4/primitives.json", map_text(primitives(types))
+
+    for definition in read(guide / "support" / "us-core-7.0.0-extensions-slim.json"):
+        yield f"us-core/{definition['id']}.json", profile_text(profile_facts(definition))
+    for name, extra in US_CORE_PROFILES.items():
+        facts = us_core_directory(name, plain[extra["type"]])
+        yield f"us-core/{name}.json", profile_text(facts)
+
+    newest: Json = {}
+    for version, folder in VERSIONS.items():
+        base = guide / folder
+        for path in sorted((base / "structuredefinitions").glob("*.json")):
+            facts = profile_facts(read(path))
+            yield f"{version}/{facts['name']}.json", profile_text(facts)
+        own = code_systems(base / "codesystems")
+        yield f"{version}/code-systems.json", map_text(own)
+        if not newest:
+            newest = value_sets(base, own)
+            yield f"{version}/value-sets.json", value_sets_text(newest)
+        else:
+            changed = changed_value_sets(base / "valuesets", newest, own)
+            yield f"{version}/value-sets.json", value_sets_text(changed)
+    rows = map_id_rows(guide / "cpcds-mapid-to-fhir-2.2.0.csv")
+    yield "2.2.0/map-ids.json", "[\n" + ",\n".join(map(text, rows)) + "\n]\n"
+
+
+def main(guide: str, out: str = "etl/model/facts") -> None:
+    """Write all facts; remove what is no longer among them."""
+    target = Path(out)
+    files = dict(build(Path(guide)))
+    for name, content in files.items():
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, "utf-8")
+    for path in target.rglob("*.json"):
+        if path.relative_to(target).as_posix() not in files:
+            path.unlink()
+    print(f"{len(files)} files, {sum(len(t) for t in files.values())} characters")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
