@@ -1,0 +1,395 @@
+"""Mappings, as documents, into plans.
+
+What can be known without a row is settled here: fragments and static tables are unrolled, constants
+and settings put in, names resolved, kinds and paths checked. A plan that compiled cannot fail.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, Final, NoReturn
+
+from etl.documents import Map, Mark, Seq
+from etl.errors import MappingError
+from etl.mapping.expressions import Absent, Condition, Constant, Expr, Truth, walk
+from etl.mapping.expressions import LoopIndex as LoopIndexOf
+from etl.mapping.plan import (
+    Entry,
+    Fixed,
+    Guarded,
+    Leaf,
+    ListNode,
+    Loop,
+    Node,
+    ObjectNode,
+    Place,
+    Plan,
+)
+from etl.mapping.rows import LIST_ITEM, Many, columns_of, relations_of
+from etl.mapping.scope import Binding, Library, Parameter, Row, Scope, StaticRow
+from etl.mapping.syntax import conjunction, parse_condition, parse_leaf
+from etl.model.tables import TABLES, FieldType
+
+_DIRECTIVES: Final = frozenset({"when", "include", "with", "for", "each", "emit"})
+_KEYS: Final = (
+    "resource",
+    "profile",
+    "from",
+    "when",
+    "compartment",
+    "last_updated",
+    "emit",
+    "search",
+    "skip",
+)
+_FOR: Final = re.compile(r"(\w+) in (\w+)\.(\w+)")
+_EACH: Final = re.compile(r"(\w+) in (\w+)")
+_MAP_IDS: Final = re.compile(r"[\d ,]+")
+
+
+def compile_mapping(document: Any, name: str, library: Library, canonical: str) -> Plan:
+    """Return the plan of one mapping.
+
+    Args:
+        document: the mapping file, overlays merged in.
+        name: the mapping's name.
+        library: constants, static tables, fragments, crosswalks, settings.
+        canonical: what a profile's bare name is put into, with `{}` for the name.
+
+    Raises:
+        MappingError: the first mistake, with file, line and path.
+    """
+    return _Compiler(library).mapping(document, name, canonical)
+
+
+def merged(base: Any, overlay: Any) -> Any:
+    """Return a document with a payer's overlay on top.
+
+    Maps merge key by key, null removes a key, everything else replaces what was there.
+    """
+    if not isinstance(base, Map) or not isinstance(overlay, Map):
+        return overlay
+    result = Map(base)
+    result.mark, result.marks = overlay.mark, dict(base.marks)
+    for key, value in overlay.items():
+        if value is None:
+            result.pop(key, None)
+            result.marks.pop(key, None)
+            continue
+        result[key] = merged(base.get(key), value)
+        result.marks[key] = overlay.marks[key]
+    return result
+
+
+def _fail(
+    mark: Mark | Place, error_id: str, what: str, near: tuple[str, Iterable[str]] | None = None
+) -> NoReturn:
+    close = get_close_matches(near[0], list(near[1]), n=1) if near else []
+    hint = f"did you mean {close[0]!r}?" if close else ""
+    raise MappingError(f"{mark.file}:{mark.line}", error_id, what, hint=hint)
+
+
+def _place(mark: Mark, around: Place | None = None) -> Place:
+    if mark.note and _MAP_IDS.fullmatch(mark.note):
+        cited = tuple(int(number) for number in re.findall(r"\d+", mark.note))
+    else:
+        cited = around.map_ids if around else ()
+    return Place(mark.file, mark.line, cited)
+
+
+@dataclass
+class _Compiler:
+    """Compiles one mapping; `levels` grows by one with each `for`."""
+
+    library: Library
+    levels: list[str] = field(default_factory=list)
+
+    def mapping(self, document: Any, name: str, canonical: str) -> Plan:
+        if not isinstance(document, Map):
+            raise MappingError(name, "map-shape", "a mapping is a map of keys, see docs/mapping.md")
+        for key, mark in document.marks.items():
+            if key not in _KEYS and key != "extends":
+                _fail(mark, "map-unknown-key", f"no key {key!r} in a mapping", (key, _KEYS))
+        resource, table = self.text(document, "resource"), self.text(document, "from")
+        profile = self.text(document, "profile")
+        if table not in TABLES:
+            mark = document.marks["from"]
+            _fail(mark, "map-unknown-table", f"no table {table!r}", (table, TABLES))
+        self.levels.append(table)
+        scope = Scope(self.library, MappingProxyType({table: Row(0, table)}))
+        body = document.get("emit")
+        if not isinstance(body, Map) or next(iter(body), None) != "id":
+            _fail(document.mark, "map-no-id", "emit is an object whose first member is id")
+        condition = self.condition(document, scope)
+        place = _place(document.marks["emit"])
+        members = self.members(body, scope, place, resource)
+        (first, id_node), *rest = members
+        if not isinstance(id_node, Leaf) or id_node.expr.nullable or first != "id":
+            _fail(body.marks["id"], "map-no-id", "id can be absent; make it of compulsory columns")
+        return Plan(
+            name=name,
+            resource=resource,
+            profile=profile if "/" in profile else canonical.format(profile),
+            table=table,
+            tables=tuple(self.levels),
+            condition=None if condition == Truth(holds=True) else condition,
+            id=id_node.expr,
+            compartment=self.optional(document, "compartment", scope),
+            last_updated=self.optional(document, "last_updated", scope),
+            body=ObjectNode(tuple(rest), place),
+            search=self.search(document, scope),
+            skipped=self.skipped(document),
+        )
+
+    def text(self, document: Map, key: str) -> str:
+        value = document.get(key)
+        if not isinstance(value, str):
+            _fail(document.mark, "map-missing-key", f"the mapping needs a text under {key!r}")
+        return value
+
+    def optional(self, document: Map, key: str, scope: Scope) -> Expr | None:
+        if key not in document:
+            return None
+        expr = parse_leaf(self.text(document, key), scope, str(document.marks[key])).expr
+        if key == "compartment" and expr.nullable:
+            _fail(document.marks[key], "map-nullable", "compartment can be absent")
+        return None if isinstance(expr, Absent) else expr
+
+    def search(self, document: Map, scope: Scope) -> Mapping[str, ListNode]:
+        found = document.get("search", Map())
+        if not isinstance(found, Map):
+            _fail(document.marks["search"], "map-shape", "search is a map: parameter -> list")
+        result: dict[str, ListNode] = {}
+        for parameter, values in found.items():
+            place = _place(found.marks[parameter])
+            if not isinstance(values, Seq):
+                _fail(place, "map-shape", f"search.{parameter} is a list of values")
+            result[parameter] = self.listing(values, scope, place, f"search.{parameter}")
+        return MappingProxyType(result)
+
+    def skipped(self, document: Map) -> Mapping[int, str]:
+        result: dict[int, str] = {}
+        for entry in document.get("skip", ()):
+            if not isinstance(entry, Map) or set(entry) != {"map_id", "reason"}:
+                _fail(document.marks["skip"], "map-shape", "skip lists { map_id: …, reason: … }")
+            ids = entry["map_id"] if isinstance(entry["map_id"], Seq) else [entry["map_id"]]
+            result |= dict.fromkeys(map(int, ids), str(entry["reason"]))
+        return MappingProxyType(result)
+
+    def condition(self, document: Map, scope: Scope) -> Condition:
+        if "when" not in document:
+            return Truth(holds=True)
+        text, mark = document["when"], document.marks["when"]
+        if not isinstance(text, str):
+            _fail(mark, "map-condition", "when is one expression between {{ and }}")
+        return parse_condition(text, scope, str(mark))
+
+    # -- nodes -------------------------------------------------------------------------------
+
+    def node(self, value: Any, scope: Scope, place: Place, path: str) -> Node:
+        match value:
+            case Map():
+                return self.object(value, scope, place, path)
+            case Seq():
+                return self.listing(value, scope, place, path)
+            case _:
+                return self.leaf(value, scope, place, path)
+
+    def leaf(self, value: Any, scope: Scope, place: Place, path: str) -> Fixed | Leaf:
+        match value:
+            case bool() | int():
+                return Fixed(json.dumps(value), place)
+            case str():
+                parsed = parse_leaf(value, scope, str(place))
+            case None:
+                _fail(place, "map-null", f"{path}: null is no FHIR value; leave the element out")
+            case _:
+                _fail(place, "map-leaf", f"{path}: write the value as text in quotes")
+        match parsed.expr:
+            case Constant(value=text, kind=kind):
+                if not text:
+                    _fail(place, "map-empty", f"{path}: an empty text is no FHIR value")
+                is_text = kind.json == "string"
+                return Fixed(json.dumps(text, ensure_ascii=False) if is_text else text, place)
+            case expr:
+                return Leaf(expr, parsed.weak, place)
+
+    def object(self, value: Map, scope: Scope, place: Place, path: str) -> Node:
+        for word in ("for", "each", "emit"):
+            if word in value:
+                _fail(value.marks[word], "map-directive", f"{path}: {word} is for list entries")
+        condition = self.condition(value, scope)
+        node = ObjectNode(tuple(self.members(value, scope, place, path)), place)
+        return self.guarded(condition, node, place)
+
+    def guarded(self, condition: Condition, node: Node, place: Place) -> Node:
+        if condition == Truth(holds=True):
+            return node
+        if isinstance(node, Guarded):
+            return Guarded(conjunction((condition, node.condition)), node.node, place)
+        return Guarded(condition, node, place)
+
+    def members(self, value: Map, scope: Scope, place: Place, path: str) -> list[tuple[str, Node]]:
+        result: dict[str, Node] = {}
+        if "include" in value:
+            body, inner = self.fragment(value, scope, path)
+            if not isinstance(body, Map):
+                _fail(value.marks["include"], "map-fragment", f"{path}: this fragment is a list")
+            if _DIRECTIVES & (set(body) - {"include", "with"}):
+                _fail(body.mark, "map-fragment", "guard the place that includes the fragment")
+            result |= dict(self.members(body, inner, place, path))
+        for key, member in value.items():
+            if key in _DIRECTIVES:
+                continue
+            here = _place(value.marks[key], place)
+            node = self.node(member, scope, here, f"{path}.{key}")
+            if not _is_nothing(node):
+                result[key] = node
+        return list(result.items())
+
+    def listing(self, value: Seq, scope: Scope, place: Place, path: str) -> ListNode:
+        entries: list[Entry] = []
+        for entry, mark in zip(value, value.marks, strict=True):
+            entries.extend(self.entries(entry, scope, _place(mark, place), path))
+        return ListNode(tuple(entry for entry in entries if not _is_nothing(entry)), place)
+
+    def entries(self, value: Any, scope: Scope, place: Place, path: str) -> list[Entry]:
+        """Return what one entry of a list in a mapping stands for."""
+        if not isinstance(value, Map):
+            return [self.node(value, scope, place, path)]
+        if "each" in value:
+            rest = _without(value, "each")
+            rows = self.static_rows(value, path)
+            return [
+                entry
+                for name, row in rows
+                for entry in self.entries(rest, scope.bound(name, row), place, path)
+            ]
+        if "for" in value:
+            return [self.loop(value, scope, place, path)]
+        if "include" in value:
+            body, inner = self.fragment(value, scope, path)
+            if isinstance(body, Seq):
+                condition = self.condition(value, scope)
+                spliced = self.listing(body, inner, place, path).entries
+                return [self.only_where(condition, entry) for entry in spliced]
+        return [self.single(value, scope, place, path)]
+
+    def only_where(self, condition: Condition, entry: Entry) -> Entry:
+        if not isinstance(entry, Loop):
+            return self.guarded(condition, entry, entry.place)
+        if condition == Truth(holds=True):
+            return entry
+        both = conjunction((condition, entry.condition or Truth(holds=True)))
+        return Loop(entry.parent, entry.level, entry.relation, both, entry.node, entry.place)
+
+    def single(self, value: Map, scope: Scope, place: Place, path: str) -> Node:
+        """Return one entry that is no loop: an object, or a scalar under `emit`."""
+        if "emit" not in value:
+            return self.object(value, scope, place, path)
+        if set(value) - {"emit", "when"}:
+            _fail(value.mark, "map-directive", f"{path}: beside emit only for, each and when")
+        here = _place(value.marks["emit"], place)
+        node = self.node(value["emit"], scope, here, path)
+        return self.guarded(self.condition(value, scope), node, place)
+
+    def static_rows(self, value: Map, path: str) -> list[tuple[str, StaticRow]]:
+        mark, text = value.marks["each"], str(value["each"])
+        match = _EACH.fullmatch(text)
+        if match is None:
+            _fail(mark, "map-each", f"{path}: each is written 'row in table', not {text!r}")
+        name, table = match.groups()
+        tables = self.library.tables
+        if table not in tables:
+            _fail(mark, "map-each", f"{path}: no static table {table!r}", (table, tables))
+        return [(name, row) for row in tables[table]]
+
+    def loop(self, value: Map, scope: Scope, place: Place, path: str) -> Loop:
+        mark, text = value.marks["for"], str(value["for"])
+        match = _FOR.fullmatch(text)
+        if match is None:
+            _fail(mark, "map-for", f"{path}: for is written 'row in row.rows', not {text!r}")
+        name, owner, rows = match.groups()
+        parent = scope.names.get(owner)
+        if not isinstance(parent, Row):
+            _fail(mark, "map-unknown-name", f"{path}: no row {owner!r}", (owner, scope.names))
+        relation, table = self.related(parent.table, rows, mark, path)
+        level = len(self.levels)
+        self.levels.append(table)
+        inner = scope.looping(name, Row(level, table))
+        condition = self.condition(value, inner)
+        if any(isinstance(part, LoopIndexOf) and part.level == level for part in walk(condition)):
+            _fail(mark, "map-loop", "loop.index counts what `when` lets through; not usable in it")
+        rest = _without(value, "for", "when")
+        if "include" in rest and isinstance(self.fragment(rest, inner, path)[0], Seq):
+            _fail(mark, "map-fragment", f"{path}: a fragment that is a list takes no for")
+        node = self.single(rest, inner, place, path)
+        holds = None if condition == Truth(holds=True) else condition
+        return Loop(parent.level, level, relation, holds, node, place)
+
+    def related(self, table: str, rows: str, mark: Mark, path: str) -> tuple[Many | str, str]:
+        relation = relations_of(table).get(rows)
+        if isinstance(relation, Many):
+            return relation, relation.table
+        column = columns_of(table).get(rows)
+        if column is not None and column.type is FieldType.LIST:
+            return rows, LIST_ITEM
+        known = [key for key, to in relations_of(table).items() if isinstance(to, Many)]
+        known += [name for name, of in columns_of(table).items() if of.type is FieldType.LIST]
+        _fail(mark, "map-unknown-relation", f"{path}: {table} has no {rows!r}", (rows, known))
+
+    # -- fragments ---------------------------------------------------------------------------
+
+    def fragment(self, value: Map, scope: Scope, path: str) -> tuple[Any, Scope]:
+        """Return the body of the fragment that a map includes, and the scope inside it."""
+        name, mark = str(value["include"]), value.marks["include"]
+        fragments = self.library.fragments
+        if name not in fragments:
+            _fail(mark, "map-fragment", f"{path}: no fragment {name!r}", (name, fragments))
+        if name in scope.including:
+            _fail(mark, "map-fragment", f"{path}: fragment {name!r} includes itself")
+        inner = scope.inside(name)
+        given = value.get("with", Map())
+        if not isinstance(given, Map):
+            _fail(mark, "map-fragment", f"{path}: with is a map of parameters")
+        for parameter, argument in given.items():
+            place = _place(given.marks[parameter])
+            inner = inner.bound(parameter, self.argument(argument, scope, place, path))
+        return fragments[name], inner
+
+    def argument(self, value: Any, scope: Scope, place: Place, path: str) -> Binding:
+        if isinstance(value, str) and value in scope.names:
+            return scope.names[value]
+        if isinstance(value, Map | Seq):
+            _fail(place, "map-fragment", f"{path}: a parameter is a row or a leaf")
+        node = self.leaf(value, scope, place, path)
+        if isinstance(node, Leaf):
+            return Parameter(node, None)
+        decoded = json.loads(node.json)
+        return Parameter(node, decoded if isinstance(decoded, str) else None)
+
+
+def _without(value: Map, *keys: str) -> Map:
+    result = Map({key: item for key, item in value.items() if key not in keys})
+    result.mark, result.marks = value.mark, value.marks
+    return result
+
+
+def _is_nothing(node: Entry) -> bool:
+    """Tell whether a node can never be there; such a node is left out of the plan."""
+    match node:
+        case Guarded(condition=Truth(holds=False)) | Loop(condition=Truth(holds=False)):
+            return True
+        case Leaf(expr=Absent()):
+            return True
+        case Guarded(node=inner) | Loop(node=inner):
+            return _is_nothing(inner)
+        case ListNode(entries=()) | ObjectNode(members=()):
+            return True
+        case _:
+            return False

@@ -1,0 +1,79 @@
+"""What a plan needs from outside when it is run: ids, crosswalks, the provider directory."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, Literal, TypeAlias
+
+from etl.model.crosswalks import Crosswalk
+
+ID_BYTES: Final = 20
+"""Bytes of the hash behind a logical id: 160 bits, written as 32 base-32 characters."""
+
+_SEPARATOR: Final = b"\x1f"
+
+ProviderType: TypeAlias = Literal["Organization", "Practitioner"]
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """What the directory holds under an id.
+
+    Attributes:
+        resource: FHIR type.
+        key: its business key: organization_id or practitioner_id.
+    """
+
+    resource: ProviderType
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What is the same for every row of a run.
+
+    Attributes:
+        payer: the payer's id; part of every logical id.
+        id_key: key of the hash behind logical ids, at most 64 bytes. Not printed.
+        crosswalks: by name.
+        providers: organization_id, practitioner_id or NPI -> what the directory holds under it.
+    """
+
+    payer: str
+    id_key: bytes
+    crosswalks: Mapping[str, Crosswalk]
+    providers: Mapping[str, Provider]
+
+    def __repr__(self) -> str:
+        return f"Environment(payer={self.payer!r})"
+
+    def salt(self, resource: str) -> bytes:
+        """Return what goes before the business key of a resource type when it is hashed."""
+        return resource.encode() + _SEPARATOR + self.payer.encode() + _SEPARATOR
+
+    def logical_id(self, resource: str, key: str) -> str:
+        """Return the logical id of the resource of that type and business key.
+
+        A keyed BLAKE2b hash (RFC 7693) in lower-case base 32 (RFC 4648 §6): stable over runs, and
+        not to be guessed from the business key without the payer's own hash key.
+        """
+        digest = blake2b(
+            self.salt(resource) + key.encode(), digest_size=ID_BYTES, key=self.id_key
+        ).digest()
+        return base64.b32encode(digest).decode().lower()
+
+    def provider(self, key: str, resource: ProviderType, *, only: bool) -> Provider:
+        """Return the provider that a claim means by an id or NPI.
+
+        Args:
+            key: what the claim says.
+            resource: the type that is meant where the directory holds nothing under the id.
+            only: the type is meant whatever the directory holds.
+        """
+        found = self.providers.get(key)
+        if found is not None and (not only or found.resource == resource):
+            return found
+        return Provider(resource, key)

@@ -1,0 +1,327 @@
+"""The expressions of a mapping, typed and immutable.
+
+Each knows its kind (which decides its JSON form), whether it can be absent, and nothing else. They
+are evaluated row by row in `etl.mapping.interpret`, and a column at a time in `etl.engine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal, TypeAlias
+
+
+class Kind(Enum):
+    """What an expression yields."""
+
+    TEXT = "text"
+    CODE = "code"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+    DATETIME = "datetime"
+    INSTANT = "instant"
+    MONEY = "money"
+    DECIMAL = "decimal"
+    INTEGER = "integer"
+    FLAG = "flag"
+    LIST = "list"
+    BOOLEAN = "boolean"
+    CONDITION = "condition"
+
+    @property
+    def json(self) -> Literal["string", "number", "boolean"]:
+        """The JSON type in which a leaf of this kind is written."""
+        if self in _NUMBERS:
+            return "number"
+        return "boolean" if self is Kind.BOOLEAN else "string"
+
+    @property
+    def plain(self) -> bool:
+        """Whether the text can hold nothing that JSON would have to escape."""
+        return self in _PLAIN
+
+
+_NUMBERS: Final = frozenset({Kind.MONEY, Kind.DECIMAL, Kind.INTEGER})
+_PLAIN: Final = _NUMBERS | {
+    Kind.DATE,
+    Kind.TIMESTAMP,
+    Kind.DATETIME,
+    Kind.INSTANT,
+    Kind.FLAG,
+    Kind.BOOLEAN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A text that is the same in every row."""
+
+    value: str
+    kind: Kind = Kind.TEXT
+    nullable: Literal[False] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Nothing, in every row."""
+
+    kind: Kind = Kind.TEXT
+    nullable: Literal[True] = True
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnOf:
+    """A column of a row.
+
+    Attributes:
+        level: which row of those in scope: 0 is the mapping's own, each `for` adds one.
+        via: relations to single rows that are followed first.
+        column: name of the column.
+    """
+
+    level: int
+    via: tuple[str, ...]
+    column: str
+    kind: Kind
+    nullable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoopIndex:
+    """1, 2, … over the rows of one `for` whose `when` holds, anew for each row around it."""
+
+    level: int
+    kind: Kind = Kind.INTEGER
+    nullable: Literal[False] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Texts put together; absent where one of them is."""
+
+    parts: tuple[Expr, ...]
+    kind: Kind = Kind.TEXT
+
+    @property
+    def nullable(self) -> bool:
+        """Whether one of the parts can be absent."""
+        return any(part.nullable for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstOf:
+    """The first of several that is there."""
+
+    parts: tuple[Expr, ...]
+    kind: Kind
+
+    @property
+    def nullable(self) -> bool:
+        """Whether all of them can be absent."""
+        return all(part.nullable for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One of two, by a condition."""
+
+    condition: Condition
+    then: Expr
+    otherwise: Expr
+    kind: Kind
+
+    @property
+    def nullable(self) -> bool:
+        """Whether either can be absent."""
+        return self.then.nullable or self.otherwise.nullable
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """The same value, said to be of another kind.
+
+    `to` is one of: TEXT (any text of it), CODE, DATETIME, INSTANT (a date becomes midnight UTC),
+    BOOLEAN (from a flag), DECIMAL.
+    """
+
+    of: Expr
+    kind: Kind
+
+    @property
+    def nullable(self) -> bool:
+        """Whether the value can be absent."""
+        return self.of.nullable
+
+
+@dataclass(frozen=True, slots=True)
+class Cased:
+    """A text in lower or upper case."""
+
+    of: Expr
+    case: Literal["lower", "upper"]
+    kind: Kind = Kind.TEXT
+
+    @property
+    def nullable(self) -> bool:
+        """Whether the text can be absent."""
+        return self.of.nullable
+
+
+@dataclass(frozen=True, slots=True)
+class Plus:
+    """An integer and a constant."""
+
+    of: Expr
+    amount: int
+    kind: Kind = Kind.INTEGER
+
+    @property
+    def nullable(self) -> bool:
+        """Whether the integer can be absent."""
+        return self.of.nullable
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """What a crosswalk answers; absent where it has no answer."""
+
+    of: Expr
+    crosswalk: str
+    column: str
+    kind: Kind = Kind.CODE
+    nullable: Literal[True] = True
+
+
+@dataclass(frozen=True, slots=True)
+class LogicalId:
+    """The keyed hash that is the id of the resource of that type and business key."""
+
+    of: Expr
+    resource: str
+    kind: Kind = Kind.CODE
+
+    @property
+    def nullable(self) -> bool:
+        """Whether the business key can be absent."""
+        return self.of.nullable
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderReference:
+    """`Type/id` of what the directory holds under an id or NPI.
+
+    Attributes:
+        resource: the type that is meant where the directory holds nothing under it.
+        only: the type is meant whatever the directory holds.
+    """
+
+    of: Expr
+    resource: Literal["Organization", "Practitioner"]
+    only: bool
+    kind: Kind = Kind.CODE
+
+    @property
+    def nullable(self) -> bool:
+        """Whether the id can be absent."""
+        return self.of.nullable
+
+
+Expr: TypeAlias = (
+    Constant
+    | Absent
+    | ColumnOf
+    | LoopIndex
+    | Joined
+    | FirstOf
+    | Chosen
+    | Cast
+    | Cased
+    | Plus
+    | Translated
+    | LogicalId
+    | ProviderReference
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """A condition that is the same in every row."""
+
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IsPresent:
+    """Whether a value is there."""
+
+    of: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Whether a value is there and is (or, `negated`, is not) one of some constants."""
+
+    of: Expr
+    values: tuple[str, ...]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """Whether two values are there and are equal (or, `negated`, are not)."""
+
+    left: Expr
+    right: Expr
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Whether every one of some conditions holds."""
+
+    parts: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Whether one of some conditions holds."""
+
+    parts: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Whether a condition does not hold."""
+
+    of: Condition
+
+
+Condition: TypeAlias = Truth | IsPresent | OneOf | Same | AllOf | AnyOf | Not
+
+
+def parts_of(node: Expr | Condition) -> tuple[Expr | Condition, ...]:
+    """Return the expressions and conditions directly inside one."""
+    match node:
+        case Joined() | FirstOf() | AllOf() | AnyOf():
+            return node.parts
+        case Chosen():
+            return (node.condition, node.then, node.otherwise)
+        case Same():
+            return (node.left, node.right)
+        case (
+            (Cast() | Cased() | Plus() | Translated() | LogicalId() | ProviderReference())
+            | IsPresent()
+            | OneOf()
+            | Not()
+        ):
+            return (node.of,)
+        case Constant() | Absent() | ColumnOf() | LoopIndex() | Truth():
+            return ()
+
+
+def walk(node: Expr | Condition) -> Iterator[Expr | Condition]:
+    """Yield a node and all that is inside it."""
+    yield node
+    for part in parts_of(node):
+        yield from walk(part)

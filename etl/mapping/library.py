@@ -1,0 +1,115 @@
+"""A mapping set: the files of `mappings/c4bb/`, read and compiled together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import Any
+
+from etl.documents import Map, Seq, read_yaml
+from etl.errors import MappingError
+from etl.mapping.compile import compile_mapping, merged
+from etl.mapping.plan import Plan
+from etl.mapping.scope import Library, StaticRow
+from etl.model.crosswalks import Crosswalk
+
+
+@dataclass(frozen=True, slots=True)
+class MappingSet:
+    """All mappings of one version of the guide, compiled.
+
+    Attributes:
+        name: name of the set.
+        version: version of the guide, as it stands in every `meta.profile`.
+        plans: in the order of the set file.
+        crosswalks: those that the plans translate with.
+    """
+
+    name: str
+    version: str
+    plans: tuple[Plan, ...]
+    crosswalks: Mapping[str, Crosswalk]
+
+
+def compile_set(
+    texts: Mapping[str, str],
+    crosswalks: Mapping[str, Crosswalk],
+    payer: Mapping[str, str],
+    *,
+    file: str = "set.yaml",
+) -> MappingSet:
+    """Return the compiled mappings of a set.
+
+    Args:
+        texts: file name -> text, of all files of the set and of a payer's overlays.
+        crosswalks: by name.
+        payer: the payer's settings, as mappings see them.
+        file: the set's own file.
+
+    Raises:
+        MappingError: the first mistake found.
+    """
+    document = _document(texts, file, file)
+    if not isinstance(document, Map):
+        raise MappingError(file, "map-shape", "a set is a map of keys, see docs/mapping.md")
+    for key in ("set", "version", "canonical", "mappings"):
+        if key not in document:
+            raise MappingError(file, "map-missing-key", f"the set needs {key!r}")
+    fragments: dict[str, Any] = {}
+    for name in document.get("fragments", ()):
+        body = _document(texts, name, str(document.marks["fragments"]))
+        if not isinstance(body, Map):
+            raise MappingError(name, "map-shape", "fragments are a map: name -> body")
+        fragments.update(body)
+    library = Library(
+        constants=MappingProxyType(dict(document.get("constants", {}))),
+        tables=_static_tables(document),
+        fragments=MappingProxyType(fragments),
+        crosswalks=crosswalks,
+        payer=payer,
+    )
+    version = str(document["version"])
+    canonical = f"{document['canonical']}{{}}|{version}"
+    plans = tuple(
+        compile_mapping(
+            _extended(texts, name, str(document.marks["mappings"])),
+            PurePosixPath(name).stem,
+            library,
+            canonical,
+        )
+        for name in document["mappings"]
+    )
+    return MappingSet(str(document["set"]), version, plans, crosswalks)
+
+
+def _document(texts: Mapping[str, str], name: str, where: str) -> Any:
+    if name not in texts:
+        raise MappingError(where, "map-missing-file", f"there is no file {name!r}")
+    return read_yaml(texts[name], name)
+
+
+def _extended(texts: Mapping[str, str], name: str, where: str, seen: tuple[str, ...] = ()) -> Any:
+    """Return a mapping file with what it extends under it."""
+    document = _document(texts, name, where)
+    if not isinstance(document, Map) or "extends" not in document:
+        return document
+    base, mark = str(document["extends"]), document.marks["extends"]
+    if base in (*seen, name):
+        raise MappingError(str(mark), "map-extends", f"{base!r} extends itself")
+    return merged(_extended(texts, base, str(mark), (*seen, name)), document)
+
+
+def _static_tables(document: Map) -> Mapping[str, tuple[StaticRow, ...]]:
+    tables: dict[str, tuple[StaticRow, ...]] = {}
+    for name, rows in document.get("tables", Map()).items():
+        mark = document["tables"].marks[name]
+        if not isinstance(rows, Seq) or not all(isinstance(row, Map) for row in rows):
+            raise MappingError(str(mark), "map-shape", f"static table {name} is a list of rows")
+        tables[name] = tuple(StaticRow(MappingProxyType(_cells(row))) for row in rows)
+    return MappingProxyType(tables)
+
+
+def _cells(row: Map) -> dict[str, str | None]:
+    return {key: None if value is None else str(value) for key, value in row.items()}

@@ -1,0 +1,153 @@
+"""A compiled mapping: what to write for each row, with nothing left to look up.
+
+A plan is a tree shaped like the JSON it makes. Fragments, static tables, constants and settings
+are gone; what is left is constants, expressions, conditions and loops over related rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from etl.mapping.expressions import Condition, Expr
+from etl.mapping.rows import Many
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a mapping something was written.
+
+    Attributes:
+        file: name of the mapping file.
+        line: line in it, from 1.
+        map_ids: the MapIDs that the line cites.
+    """
+
+    file: str
+    line: int
+    map_ids: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A constant, ready as JSON text."""
+
+    json: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One expression; `weak` where it does not keep its element alive."""
+
+    expr: Expr
+    weak: bool
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectNode:
+    """A JSON object: members in the order in which they are written."""
+
+    members: tuple[tuple[str, Node], ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class ListNode:
+    """A JSON list."""
+
+    entries: tuple[Entry, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A node that is there only where a condition holds."""
+
+    condition: Condition
+    node: Node
+    place: Place
+
+
+Node: TypeAlias = Fixed | Leaf | ObjectNode | ListNode | Guarded
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """List entries made of related rows, one a row.
+
+    Attributes:
+        parent: level of the row whose related rows are meant.
+        level: level that the related row has inside `node`.
+        relation: how to find them; a str is a list column of the parent.
+        condition: rows for which it is false are passed over; None for all rows.
+        node: what to write for each.
+    """
+
+    parent: int
+    level: int
+    relation: Many | str
+    condition: Condition | None
+    node: Node
+    place: Place
+
+
+Entry: TypeAlias = Node | Loop
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One compiled mapping.
+
+    Attributes:
+        name: the mapping's name (file name without its ending).
+        resource: FHIR type.
+        profile: canonical with its version, as written into `meta.profile`.
+        table: table of level 0.
+        tables: table of each level, in the order of the levels.
+        condition: rows for which it is false make no resource.
+        id: logical id; never absent.
+        compartment: logical id of the Patient in whose block it goes; None for the directory.
+        last_updated: the source's own stamp.
+        body: the members after `meta`.
+        search: parameter of the search index -> list of values.
+        skipped: MapID -> why this profile leaves it out.
+    """
+
+    name: str
+    resource: str
+    profile: str
+    table: str
+    tables: tuple[str, ...]
+    condition: Condition | None
+    id: Expr
+    compartment: Expr | None
+    last_updated: Expr | None
+    body: ObjectNode
+    search: Mapping[str, ListNode]
+    skipped: Mapping[int, str] = field(default_factory=dict)
+
+
+def nodes_of(node: Entry) -> Iterator[tuple[str, Entry]]:
+    """Yield every node below one with its path; lists add `[]`, object members their name."""
+    yield from _nodes(node, "")
+
+
+def _nodes(node: Entry, path: str) -> Iterator[tuple[str, Entry]]:
+    yield path, node
+    match node:
+        case ObjectNode():
+            for key, member in node.members:
+                yield from _nodes(member, f"{path}.{key}" if path else key)
+        case ListNode():
+            for entry in node.entries:
+                yield from _nodes(entry, f"{path}[]")
+        case Guarded() | Loop():
+            yield from _nodes(node.node, path)
+        case Fixed() | Leaf():
+            return
