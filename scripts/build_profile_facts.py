@@ -196,9 +196,15 @@ def value_sets(guide: Path, own: Json) -> Json:
     for url in texts:
         if url not in found:
             found[url] = expanded(url, own, texts)
-    for url, (system, codes) in VALUE_SETS.items():
-        listed = [{"system": system, "code": code} for code in codes.split()]
-        found[url] = {"status": "complete", "open_systems": [], "codes": listed}
+    for url, systems in VALUE_SETS.items():
+        listed = [
+            {"system": system, "code": code}
+            for system, codes in systems.items()
+            for code in codes.split()
+        ]
+        opened = sorted(system for system, codes in systems.items() if not codes)
+        status = "open" if opened else "complete"
+        found[url] = {"status": status, "open_systems": opened, "codes": listed}
     return dict(sorted(found.items()))
 
 

@@ -172,21 +172,45 @@ US_CORE_PROFILES: Final[dict[str, Json]] = {
     },
 }
 
-# Value sets of R4 that only the tables above bind: value set -> (system, codes).
-VALUE_SETS: Final = {
-    "http://hl7.org/fhir/ValueSet/days-of-week": (
-        "http://hl7.org/fhir/days-of-week",
-        "mon tue wed thu fri sat sun",
-    ),
-    "http://hl7.org/fhir/ValueSet/location-status": (
-        "http://hl7.org/fhir/location-status",
-        "active suspended inactive",
-    ),
-    "http://hl7.org/fhir/ValueSet/location-mode": (
-        "http://hl7.org/fhir/location-mode",
-        "instance kind",
-    ),
+_RACE: Final = "urn:oid:2.16.840.1.113883.6.238"
+_NULL: Final = "http://terminology.hl7.org/CodeSystem/v3-NullFlavor"
+_ISO_4217: Final = """
+AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN
+BZD CAD CDF CHE CHF CHW CLF CLP CNY COP COU CRC CUC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD
+FKP GBP GEL GGP GHS GIP GMD GNF GTQ GYD HKD HNL HRK HTG HUF IDR ILS IMP INR IQD IRR ISK JEP JMD JOD
+JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR
+MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF
+SAR SBD SCR SDG SEK SGD SHP SLL SOS SPL SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TVD TWD
+TZS UAH UGX USD USN UYI UYU UZS VEF VND VUV WST XAF XAG XAU XBA XBB XBC XBD XCD XDR XOF XPD XPF XPT
+XSU XTS XUA XXX YER ZAR ZMW ZWL
+"""
+
+VALUE_SETS: Final[dict[str, dict[str, str]]] = {
+    "http://hl7.org/fhir/ValueSet/days-of-week": {
+        "http://hl7.org/fhir/days-of-week": "mon tue wed thu fri sat sun"
+    },
+    "http://hl7.org/fhir/ValueSet/location-status": {
+        "http://hl7.org/fhir/location-status": "active suspended inactive"
+    },
+    "http://hl7.org/fhir/ValueSet/location-mode": {
+        "http://hl7.org/fhir/location-mode": "instance kind"
+    },
+    "http://hl7.org/fhir/ValueSet/narrative-status": {
+        "http://hl7.org/fhir/narrative-status": "generated extensions additional empty"
+    },
+    "http://hl7.org/fhir/ValueSet/units-of-time": {
+        "http://unitsofmeasure.org": "s min h d wk mo a"
+    },
+    "http://hl7.org/fhir/ValueSet/currencies": {"urn:iso:std:iso:4217": _ISO_4217},
+    f"{US_CORE}ValueSet/omb-race-category": {
+        _RACE: "1002-5 2028-9 2054-5 2076-8 2106-3",
+        _NULL: "UNK ASKU",
+    },
+    f"{US_CORE}ValueSet/omb-ethnicity-category": {_RACE: "2135-2 2186-5", _NULL: "UNK ASKU"},
+    f"{US_CORE}ValueSet/detailed-race": {_RACE: "", _NULL: ""},
+    f"{US_CORE}ValueSet/detailed-ethnicity": {_RACE: "", _NULL: ""},
 }
+"""Small value sets of R4 and US Core 7.0.0: value set -> system -> codes; no codes: any of it."""
 
 
 def _row_facts(type_name: str, row: tuple[Any, ...]) -> Json:

@@ -1,0 +1,238 @@
+"""What the profile facts say, checked against things that everyone knows about the guide."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from etl.errors import UsageError
+from etl.model import profiles
+from etl.model.profiles import (
+    child,
+    choice_names,
+    code_systems,
+    find_canonical,
+    load_profile,
+    load_type,
+    load_us_core,
+    map_ids,
+    primitives,
+    profile_names,
+    value_set,
+    value_set_urls,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INPATIENT = "C4BB-ExplanationOfBenefit-Inpatient-Institutional"
+ORAL = "C4BB-ExplanationOfBenefit-Oral"
+ADJUDICATION = "http://hl7.org/fhir/us/carin-bb/ValueSet/C4BBAdjudication"
+
+
+def every_profile() -> Iterator[profiles.Profile]:
+    for version in profiles.VERSIONS:
+        for name in profile_names(version):
+            yield load_profile(name, version)
+    for name in ("us-core-race", "us-core-location", "us-core-practitionerrole"):
+        yield load_us_core(name)
+
+
+def test_every_version_has_the_sixteen_profiles_of_the_guide() -> None:
+    for version in profiles.VERSIONS:
+        names = profile_names(version)
+        assert len(names) == 16
+        assert sum(name.endswith("-Basis") for name in names) == 5
+
+
+def test_a_canonical_names_the_version() -> None:
+    profile = load_profile("C4BB-Patient")
+    assert profile.canonical == f"{profiles.CANONICAL}C4BB-Patient|2.2.0"
+
+
+def test_2_2_0_wants_the_version_of_claim_type_and_2_1_0_does_not() -> None:
+    kind = "ExplanationOfBenefit.type"
+    (new,) = load_profile(INPATIENT).by_id[kind].pattern["coding"]
+    (old,) = load_profile(INPATIENT, "2.1.0").by_id[kind].pattern["coding"]
+    assert new == {**old, "version": "1.0.1"}
+
+
+def test_an_amount_slice_is_told_apart_by_a_required_binding() -> None:
+    profile = load_profile(INPATIENT)
+    slices = {s.slice_name: s for s in profile.slices("ExplanationOfBenefit.item.adjudication")}
+    assert set(slices) >= {"adjudicationamounttype", "adjustmentreason", "allowedunits"}
+    amounts = slices["adjudicationamounttype"]
+    assert profile.by_id[f"{amounts.id}.amount"].min == 1
+    binding = profile.by_id[f"{amounts.id}.category"].binding
+    assert binding is not None
+    assert (binding.strength, binding.value_set) == ("required", ADJUDICATION)
+
+
+def test_an_inpatient_claim_requires_its_admission_period_and_revenue_codes() -> None:
+    profile = load_profile(INPATIENT)
+    required = {element.id for element in profile.required()}
+    assert "ExplanationOfBenefit.supportingInfo:admissionperiod" in required
+    assert "ExplanationOfBenefit.item.revenue" in required
+    assert "ExplanationOfBenefit.item.detail" not in required
+
+
+def test_every_element_hangs_on_another_one_of_its_profile() -> None:
+    for profile in every_profile():
+        for element in profile.elements[1:]:
+            above = element.id.rpartition(".")[0]
+            if element.slice_name:
+                assert element in profile.slices(element.id.rpartition(":")[0])
+            else:
+                assert element in profile.children(above)
+            assert above in profile.by_id, element.id
+
+
+def test_every_invariant_that_an_element_names_has_an_expression() -> None:
+    for profile in every_profile():
+        named = {key for element in profile.elements for key in element.invariants}
+        assert named <= set(profile.invariants), profile.name
+
+
+def test_every_type_that_an_element_names_is_known() -> None:
+    for profile in every_profile():
+        for element in profile.elements:
+            for choice in element.types:
+                known = choice.code in primitives() or profiles.is_type(choice.code)
+                assert known or choice.code == "Resource", (element.id, choice.code)
+
+
+def test_a_child_is_found_in_its_type_where_the_profile_is_silent() -> None:
+    profile = load_profile(INPATIENT)
+    found = child(profile, profile.by_id["ExplanationOfBenefit.insurer"], "reference")
+    assert found is not None
+    assert found[1].id == "Reference.reference"
+
+
+def test_a_child_is_found_where_a_content_reference_points() -> None:
+    profile = load_profile(ORAL)
+    found = child(profile, profile.by_id["ExplanationOfBenefit.item.detail.adjudication"], "amount")
+    assert found is not None
+    assert found[1].id == "ExplanationOfBenefit.item.adjudication.amount"
+
+
+def test_a_slice_that_is_not_unfolded_has_the_children_of_the_unsliced_element() -> None:
+    profile = load_profile("C4BB-Patient")
+    slices = profile.slices("Patient.extension")
+    assert slices
+    found = child(profile, slices[0], "url")
+    assert found is not None
+    assert found[1].id == "Extension.url"
+
+
+def test_a_choice_is_found_by_the_json_name_of_each_of_its_types_and_no_other() -> None:
+    profile = load_profile(INPATIENT)
+    info = profile.by_id["ExplanationOfBenefit.supportingInfo"]
+    for name in ("timing[x]", "timingDate", "timingPeriod"):
+        found = child(profile, info, name)
+        assert found is not None, name
+        assert found[1].path == "ExplanationOfBenefit.supportingInfo.timing[x]"
+    assert child(profile, info, "timingString") is None
+    assert child(profile, info, "timing") is None
+
+
+def test_choice_names_of_an_ordinary_element_are_its_own_name() -> None:
+    element = load_type("Identifier").by_id["Identifier.value"]
+    assert {name: kind.code for name, kind in choice_names(element).items()} == {"value": "string"}
+
+
+def test_the_path_is_the_id_without_slices() -> None:
+    profile = load_profile(INPATIENT)
+    found = profile.by_id["ExplanationOfBenefit.supportingInfo:admissionperiod.timing[x]"]
+    assert found.path == "ExplanationOfBenefit.supportingInfo.timing[x]"
+    assert found.slice_name is None
+    assert found in profile.at_path(found.path)
+
+
+def test_a_complete_value_set_says_no_and_an_open_one_says_it_cannot_know() -> None:
+    amounts = value_set(ADJUDICATION)
+    own = "http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBAdjudication"
+    assert amounts.status == "complete"
+    assert amounts.holds(own, "coinsurance") is True
+    assert amounts.holds(own, "no-such-code") is False
+    revenue = value_set("http://hl7.org/fhir/us/carin-bb/ValueSet/AHANUBCRevenueCodes")
+    assert revenue.holds("https://www.nubc.org/CodeSystem/RevenueCodes", "0123") is None
+    assert revenue.holds("http://example.org/", "0123") is False
+    assert value_set("http://example.org/vs").holds("http://example.org/", "x") is None
+
+
+def test_2_1_0_has_its_own_icd_9_system_and_shares_the_rest() -> None:
+    url = "http://hl7.org/fhir/us/carin-bb/ValueSet/CMSICD910PCSProcedureCodes"
+    assert "http://www.cms.gov/Medicare/Coding/ICD9" in value_set(url, "2.1.0").open_systems
+    assert "http://hl7.org/fhir/sid/icd-9-cm" in value_set(url).open_systems
+    same = "http://hl7.org/fhir/ValueSet/administrative-gender"
+    assert value_set(same, "2.1.0") == value_set(same)
+
+
+def test_displays_are_those_of_the_guide_s_own_code_systems_only() -> None:
+    own = code_systems()
+    for url in value_set_urls():
+        for code in value_set(url).codes:
+            if code.display is not None:
+                assert own[code.system][code.code] == code.display
+
+
+def test_value_sets_that_profiles_require_and_the_guide_defines_are_known() -> None:
+    for profile in every_profile():
+        for element in profile.elements:
+            if element.binding and element.binding.strength == "required":
+                url = element.binding.value_set
+                if not url.startswith("http://cts.nlm.nih.gov/"):  # VSAC: not to be had
+                    assert value_set(url).status != "unavailable", (profile.name, element.id)
+
+
+def test_map_ids_point_at_elements_that_exist() -> None:
+    assert len({row.map_id for row in map_ids()}) == 108
+    for row in map_ids():
+        assert row.element in load_profile(row.profile).by_id
+
+
+def test_canonicals_are_found_with_and_without_a_version() -> None:
+    for text in ("C4BB-Patient", "C4BB-Patient|2.2.0", "C4BB-Patient|2.2"):
+        found = find_canonical(profiles.CANONICAL + text)
+        assert found is load_profile("C4BB-Patient")
+    old = find_canonical(profiles.CANONICAL + "C4BB-Patient|2.1.0")
+    assert old is not None
+    assert old.version == "2.1.0"
+    assert find_canonical(profiles.CANONICAL + "C4BB-Patient|1.0.0") is None
+    assert find_canonical(profiles.CANONICAL + "C4BB-Nobody") is None
+    assert find_canonical(f"{profiles.US_CORE}us-core-location|7.0.0") is not None
+    assert find_canonical(profiles.R4 + "Patient") is load_type("Patient")
+    assert find_canonical("http://example.org/StructureDefinition/x") is None
+
+
+@pytest.mark.parametrize("name", ["C4BB-Nobody", "value-sets", "../r4/Patient"])
+def test_an_unknown_profile_is_a_usage_error(name: str) -> None:
+    with pytest.raises(UsageError, match="no profile"):
+        load_profile(name)
+
+
+def test_an_unknown_version_type_or_us_core_profile_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="not among"):
+        load_profile("C4BB-Patient", "9.9.9")
+    with pytest.raises(UsageError, match="no FHIR type"):
+        load_type("primitives")
+    with pytest.raises(UsageError, match="no US Core profile"):
+        load_us_core("us-core-nothing")
+
+
+def test_the_us_core_location_needs_a_name_and_the_role_a_way_to_reach_it() -> None:
+    assert load_us_core("us-core-location").by_id["Location.name"].min == 1
+    role = load_us_core("us-core-practitionerrole")
+    assert {"pd-1", "us-core-13"} <= set(role.root.invariants)
+    assert role.by_id["PractitionerRole.telecom.value"].min == 1
+
+
+def test_the_largest_profile_loads_in_less_than_fifty_milliseconds() -> None:
+    names = profile_names()
+    profiles._load.cache_clear()
+    started = time.perf_counter()
+    for name in names:
+        load_profile(name)
+    assert (time.perf_counter() - started) / len(names) < 0.05
