@@ -242,8 +242,9 @@ class _Row:
                 )
             case Chosen():
                 return self.value(expr.then if self.holds(expr.condition) else expr.otherwise)
-        value = self.value(expr.of)
-        return None if value is None else self.changed(expr, value)
+            case _:
+                value = self.value(expr.of)
+                return None if value is None else self.changed(expr, value)
 
     def changed(self, expr: Any, value: str) -> str | None:
         match expr:

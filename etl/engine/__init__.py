@@ -1,0 +1,1 @@
+"""Runs plans over whole columns: accepted rows in, FHIR resources as bytes out."""

@@ -1,0 +1,384 @@
+"""Plans into bytes: how the JSON of many rows is put together at once.
+
+A plan is first *resolved* against a partition: every expression becomes a column, what is the same
+in every row becomes text, neighbouring texts merge, and for everything that can vanish it is
+decided once, for the whole column, how. What is left is a *rope*: texts and columns in the order in
+which they are written. Ropes are then joined, some thousand rows at a time, so that the bytes being
+copied stay in the processor's cache.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.engine.kernels import Bools, Indices, join, joined_lists, valid
+from etl.engine.partition import Partition
+from etl.engine.values import Values, both, either
+from etl.mapping.environment import Environment
+from etl.mapping.expressions import Constant, Joined, Kind
+from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, ObjectNode, Plan
+
+CHUNK_BYTES: Final = 4 << 20
+"""About how many bytes of JSON are put together at a time."""
+_FIRST_CHUNK: Final = 256
+_MOST_ROWS: Final = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Resources of one plan, a run of them.
+
+    Attributes:
+        plan: the plan that made them.
+        ids: shape (n,), logical ids, never null.
+        compartments: shape (n,), id of the Patient whose block they go into; null for the directory.
+        last_updated: shape (n,), the source's stamp; null where it states none.
+        bodies: shape (n,), JSON text after `meta`'s stamps: `"profile":[…]},…}`.
+        searches: shape (n,), JSON object for the search index.
+        rows: shape (n,), position of the row in the plan's table.
+    """
+
+    plan: Plan
+    ids: pa.StringArray
+    compartments: pa.StringArray
+    last_updated: pa.StringArray
+    bodies: pa.StringArray
+    searches: pa.StringArray
+    rows: Indices
+
+
+def render(plan: Plan, partition: Partition, environment: Environment) -> Iterator[Rendered]:
+    """Yield the resources that a plan makes of a partition, in the order of its table's rows."""
+    values = Values(plan, partition, environment)
+    size = values.levels[0].size
+    if size == 0:
+        return
+    maker = _Resolver(values)
+    body = _Rope(0, maker.resource(plan))
+    search = _Rope(0, maker.search(plan))
+    ids = values.text(plan.id, 0)
+    nothing = pa.nulls(size, pa.string())
+    compartments = values.text(plan.compartment, 0) if plan.compartment else nothing
+    stamps = values.text(plan.last_updated, 0) if plan.last_updated else nothing
+    rows = values.levels[0].rows
+    positions = np.arange(size) if rows is None else rows
+    joiner = _Joiner(values)
+    start, step = 0, min(size, _FIRST_CHUNK)
+    while start < size:
+        stop = min(size, start + step)
+        bodies = joiner.whole(body, start, stop)
+        yield Rendered(
+            plan,
+            ids.slice(start, stop - start),
+            compartments.slice(start, stop - start),
+            stamps.slice(start, stop - start),
+            bodies,
+            joiner.whole(search, start, stop),
+            positions[start:stop],
+        )
+        written = max(1, bodies.nbytes // (stop - start))
+        step = max(1, min(_MOST_ROWS, CHUNK_BYTES // written))
+        start = stop
+
+
+# -- ropes -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Optional:
+    """A part of a rope that is there in some rows only.
+
+    Attributes:
+        rope: what it is where it is there.
+        mask: where that is; None where joining the rope with nulls left in says so by itself.
+    """
+
+    rope: _Rope
+    mask: Bools | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Listed:
+    """The entries that a loop makes, put together with commas; "" where there is none.
+
+    Attributes:
+        rope: one entry, at the loop's level.
+        kept: rows of the loop's level that make one.
+    """
+
+    rope: _Rope
+    kept: Bools | bool
+
+
+_Piece: TypeAlias = str | pa.StringArray | _Optional | _Listed
+
+
+@dataclass(eq=False, slots=True)
+class _Rope:
+    """What is written for each row of a level, from left to right."""
+
+    level: int
+    pieces: list[_Piece] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        merged: list[_Piece] = []
+        for piece in self.pieces:
+            if isinstance(piece, str) and merged and isinstance(merged[-1], str):
+                merged[-1] += piece
+            elif not isinstance(piece, str) or piece:
+                merged.append(piece)
+        self.pieces = merged
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A node, resolved.
+
+    Attributes:
+        pieces: what is written where it is there.
+        present: where it is there.
+        alive: where an expression inside is there; None where there is none to ask.
+    """
+
+    pieces: list[_Piece]
+    present: Bools | bool
+    alive: Bools | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolver:
+    """Turns the nodes of a plan into parts of ropes."""
+
+    values: Values
+
+    def resource(self, plan: Plan) -> list[_Piece]:
+        members = self.members(plan.body, 0)
+        head = f'"profile":[{_quoted(plan.profile)}]}}'
+        return [head, *self.following(members, 0), "}"]
+
+    def search(self, plan: Plan) -> list[_Piece]:
+        pieces: list[_Piece] = ["{"]
+        for number, (parameter, node) in enumerate(plan.search.items()):
+            entries = [("", self.entry(entry, 0)) for entry in node.entries]
+            comma = "," if number else ""
+            pieces += [f"{comma}{_quoted(parameter)}:[", *self.sequence(entries, 0), "]"]
+        return [*pieces, "}"]
+
+    def node(self, node: Entry, level: int) -> _Part:
+        match node:
+            case Fixed(json=text):
+                return _Part([text], present=True, alive=None)
+            case Leaf():
+                return self.leaf(node, level)
+            case Guarded(condition=condition, node=inner):
+                holds = self.values.holds(condition, level)
+                if holds is False:
+                    return _Part([], present=False, alive=False)
+                part = self.node(inner, level)
+                present = both(holds, part.present)
+                return _Part(part.pieces, present, present)
+            case ObjectNode():
+                return self.object(node, level)
+            case ListNode():
+                return self.list(node, level)
+            case Loop():
+                raise AssertionError("a loop stands in a list")
+
+    def leaf(self, leaf: Leaf, level: int) -> _Part:
+        expr = leaf.expr
+        if isinstance(expr, Joined):
+            pieces: list[_Piece] = ['"']
+            present: Bools | bool = True
+            for part in expr.parts:
+                if isinstance(part, Constant):
+                    pieces.append(_quoted(part.value)[1:-1])
+                    continue
+                column = self.values.json_text(part, level)
+                pieces.append(column)
+                present = both(present, valid(column))
+            pieces.append('"')
+        else:
+            column = self.values.json_text(expr, level)
+            present = valid(column)
+            pieces = ['"', column, '"'] if expr.kind.json == "string" else [column]
+            if expr.kind is Kind.FLAG:
+                pieces = ['"', column, '"']
+        return _Part(pieces, present, None if leaf.weak else present)
+
+    def members(self, node: ObjectNode, level: int) -> list[tuple[str, _Part]]:
+        return [(f"{_quoted(key)}:", self.node(member, level)) for key, member in node.members]
+
+    def object(self, node: ObjectNode, level: int) -> _Part:
+        members = self.members(node, level)
+        alive = _alive(part for _, part in members)
+        present = either(*(part.present for _, part in members)) if alive is None else alive
+        if present is False:
+            return _Part([], present=False, alive=alive)
+        return _Part(["{", *self.sequence(members, level), "}"], present, alive)
+
+    def list(self, node: ListNode, level: int) -> _Part:
+        entries = [("", self.entry(entry, level)) for entry in node.entries]
+        present = either(*(part.present for _, part in entries))
+        alive = _alive(part for _, part in entries)
+        if present is False:
+            return _Part([], present=False, alive=alive)
+        return _Part(["[", *self.sequence(entries, level), "]"], present, alive)
+
+    def entry(self, entry: Entry, level: int) -> _Part:
+        return self.loop(entry) if isinstance(entry, Loop) else self.node(entry, level)
+
+    def loop(self, loop: Loop) -> _Part:
+        inner = self.values.enter(loop)
+        holds = self.values.kept[loop.level]
+        if inner.size == 0 or holds is False:
+            return _Part([], present=False, alive=False)
+        part = self.node(loop.node, loop.level)
+        kept = both(holds, part.present)
+        if kept is False:
+            return _Part([], present=False, alive=False)
+        counts = _counts(inner.starts, kept)
+        some = counts > 0
+        present: Bools | bool = True if some.all() else some
+        return _Part([_Listed(_Rope(loop.level, part.pieces), kept)], present, present)
+
+    def following(self, items: list[tuple[str, _Part]], level: int) -> list[_Piece]:
+        """Return items that follow something: each with a comma before it."""
+        pieces: list[_Piece] = []
+        for label, part in items:
+            if part.present is True:
+                pieces += [f",{label}", *part.pieces]
+            elif part.present is not False:
+                pieces.append(_optional(level, [f",{label}", *part.pieces], part.present))
+        return pieces
+
+    def sequence(self, items: list[tuple[str, _Part]], level: int) -> list[_Piece]:
+        """Return items with commas between those that are there.
+
+        One that is always there settles where the commas go; without one, each needs to know
+        whether any before it is there.
+        """
+        items = [(label, part) for label, part in items if part.present is not False]
+        anchor = next((at for at, (_, part) in enumerate(items) if part.present is True), None)
+        pieces: list[_Piece] = []
+        if anchor is not None:
+            for label, part in items[:anchor]:
+                pieces.append(_optional(level, [label, *part.pieces, ","], part.present))
+            label, part = items[anchor]
+            pieces += [label, *part.pieces, *self.following(items[anchor + 1 :], level)]
+            return pieces
+        before: Bools | bool = False
+        for label, part in items:
+            comma: list[_Piece] = []
+            if before is True:
+                comma = [","]
+            elif before is not False:
+                comma = [pc.if_else(pa.array(before), f",{label}", label)]
+                label = ""  # noqa: PLW2901 - it is in the comma now
+            pieces.append(_optional(level, [*comma, label, *part.pieces], part.present))
+            before = either(before, part.present)
+        return pieces
+
+
+def _alive(parts: Iterator[_Part]) -> Bools | bool | None:
+    said = [part.alive for part in parts if part.alive is not None]
+    return either(*said) if said else None
+
+
+def _counts(starts: Indices, kept: Bools | bool) -> Indices:
+    if kept is True:
+        return np.diff(starts)
+    running = np.concatenate(([0], np.cumsum(kept)))
+    return np.diff(running[starts])
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _optional(level: int, pieces: list[_Piece], mask: Bools | bool) -> _Optional:
+    """Return a part that is there where the mask holds.
+
+    Joining with nulls left in makes a row null when one of its columns is, which costs nothing: so
+    one column is made to be null exactly where the part is not there, and no other is ever null.
+    """
+    if isinstance(mask, bool):
+        raise AssertionError("what is always or never there is no optional part")
+    if any(isinstance(piece, _Optional) for piece in pieces):
+        return _Optional(_Rope(level, pieces), mask)
+    columns = [at for at, piece in enumerate(pieces) if isinstance(piece, pa.StringArray)]
+    if not columns:
+        at = next((at for at, piece in enumerate(pieces) if isinstance(piece, str)), None)
+        if at is None:
+            return _Optional(_Rope(level, pieces), mask)
+        pieces[at] = pc.if_else(pa.array(mask), pieces[at], pa.scalar(None, pa.string()))
+        return _Optional(_Rope(level, pieces), None)
+    for at in columns:
+        column = pieces[at]
+        if isinstance(column, pa.StringArray) and column.null_count:
+            known = valid(column)
+            if at == columns[0] and not isinstance(known, bool) and np.array_equal(known, mask):
+                continue
+            pieces[at] = pc.fill_null(column, "") if at != columns[0] else column
+    first = pieces[columns[0]]
+    assert isinstance(first, pa.StringArray)  # noqa: S101 - tells mypy what was just looked for
+    known = valid(first)
+    if isinstance(known, bool) or not np.array_equal(known, mask):
+        filled = pc.fill_null(first, "") if first.null_count else first
+        pieces[columns[0]] = pc.if_else(pa.array(mask), filled, None)
+    return _Optional(_Rope(level, pieces), None)
+
+
+# -- joining ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Joiner:
+    """Joins ropes for a run of rows."""
+
+    values: Values
+
+    def whole(self, rope: _Rope, start: int, stop: int) -> pa.StringArray:
+        """Return what a rope is in the rows from `start` to `stop`; never null."""
+        pieces = self.pieces(rope, start, stop)
+        if len(pieces) == 1 and not isinstance(pieces[0], str) and not pieces[0].null_count:
+            return pieces[0]
+        if all(isinstance(piece, str) for piece in pieces):
+            return pa.repeat("".join(map(str, pieces)), stop - start).cast(pa.string())
+        return join(*pieces, absent_as_empty=True)
+
+    def pieces(self, rope: _Rope, start: int, stop: int) -> list[str | pa.StringArray]:
+        result: list[str | pa.StringArray] = []
+        for piece in rope.pieces:
+            match piece:
+                case str():
+                    result.append(piece)
+                case _Optional():
+                    result.append(self.optional(piece, start, stop))
+                case _Listed():
+                    result.append(self.listed(piece, start, stop))
+                case _:
+                    result.append(piece.slice(start, stop - start))
+        return result
+
+    def optional(self, part: _Optional, start: int, stop: int) -> pa.StringArray:
+        if part.mask is None:
+            return join(*self.pieces(part.rope, start, stop), absent_as_empty=False)
+        whole = self.whole(part.rope, start, stop)
+        return pc.if_else(pa.array(part.mask[start:stop]), whole, None)
+
+    def listed(self, part: _Listed, start: int, stop: int) -> pa.StringArray:
+        starts = self.values.levels[part.rope.level].starts
+        first, last = int(starts[start]), int(starts[stop])
+        kept = part.kept if isinstance(part.kept, bool) else part.kept[first:last]
+        entries = self.whole(part.rope, first, last)
+        counts = _counts(starts[start : stop + 1] - first, kept)
+        if not isinstance(kept, bool):
+            entries = entries.filter(pa.array(kept))
+        return joined_lists(entries, counts)
