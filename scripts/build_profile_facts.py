@@ -116,6 +116,47 @@ def profile_facts(definition: Json) -> Json:
     }
 
 
+class Arrays:
+    """Knows which elements are arrays in JSON: those that FHIR R4 itself lets repeat.
+
+    A profile that allows one entry of them does not change that, and the older snapshots do not
+    say what they are based on.
+    """
+
+    def __init__(self, plain: Json) -> None:
+        self._types = {
+            name: {element["id"]: element for element in facts["elements"]}
+            for name, facts in plain.items()
+        }
+
+    def __call__(self, element_id: str) -> bool:
+        """Whether the element of that id (of a profile or type) is an array."""
+        root, *names = re.sub(r":[^.]*", "", element_id).split(".")
+        at = self._types[root][root]
+        for name in names:
+            at = self._below(at, name)
+        return at["max"] == "*" or int(at["max"]) > 1
+
+    def _below(self, element: Json, name: str) -> Json:
+        inside = self._types[element["id"].partition(".")[0]]
+        found = inside.get(f"{element.get('content') or element['id']}.{name}")
+        for kind in element.get("types", []):
+            code = kind if isinstance(kind, str) else kind["code"]
+            found = found or self._types.get(code, {}).get(f"{code}.{name}")
+        if found is None:
+            raise SystemExit(f"R4 has no {name} in {element['id']}")
+        return found
+
+    def marked(self, facts: Json) -> Json:
+        """Return the facts of a profile with the arrays marked."""
+        elements = []
+        for element in facts["elements"]:
+            head = {key: element[key] for key in ("id", "min", "max")}
+            array = {"array": True} if "." in element["id"] and self(element["id"]) else {}
+            elements.append({**head, **array, **element})
+        return {**facts, "elements": elements}
+
+
 def simple_quantity(quantity: Json) -> Json:
     """Return SimpleQuantity, the R4 profile of Quantity that forbids a comparator."""
     elements = [
@@ -295,22 +336,26 @@ def build(guide: Path) -> Iterator[tuple[str, str]]:
     plain["SimpleQuantity"] = simple_quantity(plain["Quantity"])
     for name in R4_ELEMENTS:
         plain[name] = directory_type(name, plain["Organization"])
+    arrays = Arrays(plain)
     for name, facts in sorted(plain.items()):
-        yield f"r4/{name}.json", profile_text(facts)
+        yield f"r4/{name}.json", profile_text(arrays.marked(facts))
     yield "r4/primitives.json", map_text(primitives(types))
 
     for definition in read(guide / "support" / "us-core-7.0.0-extensions-slim.json"):
-        yield f"us-core/{definition['id']}.json", profile_text(profile_facts(definition))
+        yield (
+            f"us-core/{definition['id']}.json",
+            profile_text(arrays.marked(profile_facts(definition))),
+        )
     for name, extra in US_CORE_PROFILES.items():
         facts = us_core_directory(name, plain[extra["type"]])
-        yield f"us-core/{name}.json", profile_text(facts)
+        yield f"us-core/{name}.json", profile_text(arrays.marked(facts))
 
     newest: Json = {}
     for version, folder in VERSIONS.items():
         base = guide / folder
         for path in sorted((base / "structuredefinitions").glob("*.json")):
             facts = profile_facts(read(path))
-            yield f"{version}/{facts['name']}.json", profile_text(facts)
+            yield f"{version}/{facts['name']}.json", profile_text(arrays.marked(facts))
         own = code_systems(base / "codesystems")
         yield f"{version}/code-systems.json", map_text(own)
         if not newest:

@@ -202,6 +202,10 @@ VALUE_SETS: Final[dict[str, dict[str, str]]] = {
         "http://unitsofmeasure.org": "s min h d wk mo a"
     },
     "http://hl7.org/fhir/ValueSet/currencies": {"urn:iso:std:iso:4217": _ISO_4217},
+    # VSAC, Healthcare Provider Taxonomy: all of NUCC's codes, which are not here.
+    "http://cts.nlm.nih.gov/fhir/ValueSet/2.16.840.1.114222.4.11.1066": {
+        "http://nucc.org/provider-taxonomy": ""
+    },
     f"{US_CORE}ValueSet/omb-race-category": {
         _RACE: "1002-5 2028-9 2054-5 2076-8 2106-3",
         _NULL: "UNK ASKU",

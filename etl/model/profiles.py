@@ -102,6 +102,7 @@ class Element:
         id: full id, with slices.
         min: least number of entries.
         max: greatest number of entries; None for no limit.
+        array: whether JSON has an array here: FHIR R4 lets it repeat, even if the profile does not.
         types: allowed types; empty for a root and where `content` says whose content it has.
         must_support: the profile's flag.
         fixed: value that it must equal, or None.
@@ -115,6 +116,7 @@ class Element:
     id: str
     min: int
     max: int | None
+    array: bool = False
     types: tuple[TypeChoice, ...] = ()
     must_support: bool = False
     fixed: Any = None
@@ -138,11 +140,6 @@ class Element:
     def slice_name(self) -> str | None:
         """Name of the slice that this element is; None for an element that is none."""
         return self.id.rpartition(".")[2].partition(":")[2] or None
-
-    @property
-    def is_list(self) -> bool:
-        """Whether JSON has an array here, as far as the profile alone can tell."""
-        return self.max is None or self.max > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -502,6 +499,7 @@ def _element(entry: Mapping[str, Any]) -> Element:
         id=entry["id"],
         min=entry["min"],
         max=None if entry["max"] == "*" else int(entry["max"]),
+        array=entry.get("array", False),
         types=tuple(_type_choice(choice) for choice in entry.get("types", ())),
         must_support=entry.get("must_support", False),
         fixed=entry.get("fixed"),

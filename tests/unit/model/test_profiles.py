@@ -150,6 +150,15 @@ def test_the_path_is_the_id_without_slices() -> None:
     assert found in profile.at_path(found.path)
 
 
+def test_an_array_stays_one_where_the_profile_allows_a_single_entry() -> None:
+    payor = load_profile("C4BB-Coverage").by_id["Coverage.payor"]
+    assert (payor.max, payor.array) == (1, True)
+    diagnosis = load_profile(INPATIENT).by_id["ExplanationOfBenefit.diagnosis.type"]
+    assert (diagnosis.max, diagnosis.array) == (1, True)
+    assert not load_profile(INPATIENT).by_id["ExplanationOfBenefit.payment"].array
+    assert load_type("CodeableConcept").by_id["CodeableConcept.coding"].array
+
+
 def test_a_complete_value_set_says_no_and_an_open_one_says_it_cannot_know() -> None:
     amounts = value_set(ADJUDICATION)
     own = "http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBAdjudication"
