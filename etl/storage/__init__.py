@@ -1,0 +1,1 @@
+"""Where published objects live: one port, and memory, folder and S3 behind it."""

@@ -1,0 +1,326 @@
+"""A store in a folder of this machine, safe against crashes of the process and of the machine."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import secrets
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
+
+from etl.errors import CommitConflict, NotFound, StoreError
+from etl.storage.port import Entry, Tagged, checked_key
+
+STAGING: Final = ".staging"
+"""Where files are written before they get their name. What is in it after a crash is rubbish."""
+
+_LOCK: Final = ".lock"
+_LOCK_SECONDS: Final = 30.0
+
+_WHY: Final = {
+    errno.ENOSPC: "no space is left on the device; free some and run again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run again",
+    errno.EACCES: "permission denied; check who owns it",
+    errno.EPERM: "permission denied; check who owns it",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a file stands where a folder should be",
+    errno.EEXIST: "a file stands where a folder should be",
+    errno.EISDIR: "a folder stands where a file should be",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+}
+
+
+def _no_syncfs(_: int) -> int | None:
+    return None
+
+
+def _find_syncfs() -> Callable[[int], int | None]:
+    """Return Linux's syncfs(2); elsewhere a function that returns None.
+
+    One call for a partition's thousands of files, where fsync(2) would be called for each.
+    """
+    if not sys.platform.startswith("linux"):
+        return _no_syncfs
+    try:
+        call = ctypes.CDLL(None, use_errno=True).syncfs
+    except (OSError, AttributeError):
+        return _no_syncfs
+
+    def syncfs(descriptor: int) -> int | None:
+        if call(descriptor):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        return 0
+
+    return syncfs
+
+
+_syncfs: Final = _find_syncfs()
+
+
+class LocalStore:
+    """Objects as files of a folder, keys as their paths.
+
+    A file is written under a temporary name and renamed, so that readers see all of it or nothing
+    whenever the process dies. `sync` makes what was written survive a power cut, and `swap` calls
+    it first, so that a pointer never reaches the disk before what it points to. A file that was
+    renamed but not yet synced may come out of a power cut damaged: `put` compares before it
+    believes that an object is there already.
+
+    Args:
+        folder: made on the first write.
+        lock_seconds: how long a swap waits for another process that is swapping.
+    """
+
+    def __init__(self, folder: str | Path, *, lock_seconds: float = _LOCK_SECONDS) -> None:
+        self._root = Path(folder)
+        self._lock_seconds = lock_seconds
+        self._made: set[Path] = set()
+        self._pending: set[Path] = set()
+        self._guard = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what belongs to this process: its lock, and what it has yet to sync."""
+        return {"folder": self._root, "lock_seconds": self._lock_seconds}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Start afresh on the same folder."""
+        self.__init__(**state)  # type: ignore[misc]
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self._root)
+
+    @property
+    def concurrency(self) -> int:
+        """One: writing to the page cache waits for nothing."""
+        return 1
+
+    def path(self, key: str) -> Path:
+        """Return where the object of that key is, or would be."""
+        return self._root / checked_key(key)
+
+    def get(self, key: str) -> bytes:
+        """Return the whole object."""
+        path = self.path(key)
+        with self._explained("read", key):
+            try:
+                return path.read_bytes()
+            except (IsADirectoryError, NotADirectoryError):
+                raise FileNotFoundError from None
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return `length` bytes from `start` on, or what there is of them."""
+        path = self.path(key)
+        with self._explained("read", key):
+            try:
+                descriptor = os.open(path, os.O_RDONLY)
+            except NotADirectoryError:
+                raise FileNotFoundError from None
+            try:
+                return _read_range(descriptor, start, length)
+            except IsADirectoryError:
+                raise FileNotFoundError from None
+            finally:
+                os.close(descriptor)
+
+    def read(self, key: str) -> Tagged:
+        """Return the whole object and its tag, the SHA-256 of its bytes."""
+        data = self.get(key)
+        return Tagged(data, _tag(data))
+
+    def put(self, key: str, data: bytes) -> bool:
+        """Write an object whose key is derived from its bytes; return whether it was not there.
+
+        An object that is there with other bytes was damaged, and is replaced.
+        """
+        path = self.path(key)
+        with self._explained("write", key):
+            try:
+                there = path.stat().st_size
+            except FileNotFoundError:
+                self._write(path, data)
+                return True
+            if there != len(data) or path.read_bytes() != data:
+                self._write(path, data)
+            return False
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        """Replace an object on the condition that its tag is still the expected one.
+
+        Compare and replace happen under a file lock, which the kernel lets go when a process dies.
+        """
+        path = self.path(key)
+        self.sync()
+        with self._explained("write", key), self._locked():
+            try:
+                tag: str | None = _tag(path.read_bytes())
+            except FileNotFoundError:
+                tag = None
+            if tag != expected:
+                raise CommitConflict(f"{self.name}: {key} was changed by someone else")
+            self._write(path, data, durable=True)
+            return _tag(data)
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Yield the objects whose keys start with `prefix`; hidden files are none."""
+        folder = self._root / prefix.rpartition("/")[0]
+        stack = [folder]
+        while stack:
+            with self._explained("list", prefix):
+                try:
+                    found = list(os.scandir(stack.pop()))
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                for item in found:
+                    if item.name.startswith("."):
+                        continue
+                    key = Path(item.path).relative_to(self._root).as_posix()
+                    if item.is_dir():
+                        stack.append(Path(item.path))
+                    elif key.startswith(prefix):
+                        with suppress(FileNotFoundError):
+                            stat = item.stat()
+                            when = datetime.fromtimestamp(stat.st_mtime, UTC)
+                            yield Entry(key, stat.st_size, when)
+
+    def delete(self, keys: Iterable[str]) -> int:
+        """Delete objects, and the folders that become empty."""
+        count = 0
+        for key in keys:
+            path = self.path(key)
+            with self._explained("delete", key):
+                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.parent.rmdir()
+            with self._guard:
+                self._made.discard(path.parent)
+            count += 1
+        return count
+
+    def sync(self) -> None:
+        """Return when everything that this process has put would survive a power cut."""
+        with self._guard:
+            pending, self._pending = self._pending, set()
+        if not pending:
+            return
+        with self._explained("write", "to the disk"):
+            descriptor = os.open(self._root, os.O_RDONLY)
+            try:
+                if _syncfs(descriptor) is not None:
+                    return
+            finally:
+                os.close(descriptor)
+            for path in pending:
+                _fsync(path)
+            for parent in {parent for path in pending for parent in path.parents}:
+                if parent.is_relative_to(self._root):
+                    _fsync(parent)
+
+    def clean(self, older_than: datetime) -> int:
+        """Delete what crashed writers left in the staging folder; return how many files."""
+        count = 0
+        with self._explained("delete", STAGING), suppress(FileNotFoundError):
+            for item in os.scandir(self._root / STAGING):
+                if datetime.fromtimestamp(item.stat().st_mtime, UTC) < older_than:
+                    Path(item.path).unlink(missing_ok=True)
+                    count += 1
+        return count
+
+    def _write(self, path: Path, data: bytes, *, durable: bool = False) -> None:
+        self._make(self._root / STAGING)
+        # Not tempfile: its files are for their owner alone, ours follow the umask.
+        staged = self._root / STAGING / secrets.token_hex(16)
+        descriptor = os.open(staged, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        try:
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+                if durable:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self._rename(staged, path)
+        except BaseException:
+            with suppress(OSError):
+                staged.unlink()
+            raise
+        if durable:
+            _fsync(path.parent)
+        else:
+            with self._guard:
+                self._pending.add(self._root if _syncfs is not _no_syncfs else path)
+
+    def _rename(self, staged: Path, path: Path) -> None:
+        self._make(path.parent)
+        try:
+            staged.replace(path)
+        except FileNotFoundError:  # someone deleted the last object of that folder, and it with it
+            with self._guard:
+                self._made.discard(path.parent)
+            self._make(path.parent)
+            staged.replace(path)
+
+    def _make(self, folder: Path) -> None:
+        if folder not in self._made:
+            folder.mkdir(parents=True, exist_ok=True)
+            with self._guard:
+                self._made.add(folder)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._make(self._root)
+        lock = FileLock(self._root / _LOCK, timeout=self._lock_seconds)
+        try:
+            with lock:
+                yield
+        except Timeout:
+            raise StoreError(
+                f"{self.name}: another process has held {_LOCK} for {self._lock_seconds:g} s; "
+                "see whether it hangs, then run again"
+            ) from None
+
+    @contextmanager
+    def _explained(self, verb: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise NotFound(f"{self.name}: there is no object {key}") from None
+        except OSError as error:
+            why = _WHY.get(error.errno or 0) or error.strerror or str(error)
+            raise StoreError(f"{self.name}: cannot {verb} {key}: {why}") from error
+
+
+def _read_range(descriptor: int, start: int, length: int) -> bytes:
+    data = os.pread(descriptor, length, start)
+    if len(data) == length or not data:
+        return data
+    parts = [data]
+    while data and (left := length - sum(map(len, parts))):
+        data = os.pread(descriptor, left, start + length - left)
+        parts.append(data)
+    return b"".join(parts)
+
+
+def _fsync(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _tag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,127 @@
+"""The `Store` port: objects under keys, and one conditional write.
+
+Almost every object of a published tree is immutable: its key holds the hash of its bytes, so it is
+written with `put` and never changed. What changes is a pointer, and it changes through `swap` only.
+One contract suite (tests/contract/store) holds every store to these words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol, runtime_checkable
+
+from etl.errors import StoreError
+
+_SEGMENT: Final = re.compile(r"[A-Za-z0-9$_][A-Za-z0-9$_.@+=-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """The bytes of an object with the tag they had when they were read.
+
+    Attributes:
+        data: the whole object.
+        tag: opaque; equal tags mean equal states of that key. What `swap` expects.
+    """
+
+    data: bytes
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object as a listing shows it.
+
+    Attributes:
+        key: the object's key.
+        size: in bytes.
+        modified: when it was last written, by the store's clock; with its zone.
+    """
+
+    key: str
+    size: int
+    modified: datetime
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Objects under keys like `patients/0f/0f3a….ndjson.gz`.
+
+    All methods may be called from several threads at once. Where storage refuses or does not
+    answer they raise `StoreError` with one sentence; a missing object is `NotFound`.
+    """
+
+    @property
+    def name(self) -> str:
+        """What messages call this store: the folder, or `s3://bucket/prefix`."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests at once are worth making; 1 where waiting is no part of the cost."""
+
+    def get(self, key: str) -> bytes:
+        """Return the whole object.
+
+        Raises:
+            NotFound: no object has that key.
+        """
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return `length` bytes from `start` on; fewer, or none, where the object ends before.
+
+        Raises:
+            NotFound: no object has that key.
+        """
+
+    def read(self, key: str) -> Tagged:
+        """Return the whole object and its tag.
+
+        Raises:
+            NotFound: no object has that key.
+        """
+
+    def put(self, key: str, data: bytes) -> bool:
+        """Write an object whose key is derived from its bytes; return whether it was not there.
+
+        Readers see the whole object or none. An object that is there already is the same one, or a
+        damaged copy of it: a store that can tell replaces a damaged one, others leave it.
+        It survives a crash of this process at once, and a crash of the machine after `sync`.
+        """
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        """Replace an object on the condition that nobody did so before; return its new tag.
+
+        Everything that was `put` through this store is durable before the swap takes place.
+
+        Args:
+            key: a key that is only ever written by `swap`.
+            data: its new bytes.
+            expected: the tag that it still must have; None where it must not exist.
+
+        Raises:
+            CommitConflict: the object is not in the expected state. It was not changed.
+            CommitUnknown: the answer was lost, and reading back did not settle it.
+        """
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Yield the objects whose keys start with `prefix`, in no promised order."""
+
+    def delete(self, keys: Iterable[str]) -> int:
+        """Delete objects; keys that are not there are skipped. Return how many keys were given."""
+
+    def sync(self) -> None:
+        """Return when everything that this process has `put` would survive a power cut."""
+
+
+def checked_key(key: str) -> str:
+    """Return `key`, if it is one that every store can hold.
+
+    Raises:
+        StoreError: it is empty, absolute, has `..`, a hidden or empty segment, or odd characters.
+    """
+    if all(_SEGMENT.fullmatch(segment) for segment in key.split("/")):
+        return key
+    raise StoreError(f"{key!r} is no key of a published tree: use letters, digits and - _ . in it")

@@ -1,0 +1,331 @@
+"""A store in a bucket of S3, or of any server that speaks S3 with conditional writes."""
+
+from __future__ import annotations
+
+import io
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+from botocore.exceptions import ConnectionError as NoConnection
+
+from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
+from etl.storage.port import Entry, Tagged, checked_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from etl.storage.opening import StoreOptions
+
+_BODY_ATTEMPTS: Final = 3
+_SWAP_ATTEMPTS: Final = 4
+_MARK: Final = "swapped-by"
+_DELETE_AT_ONCE: Final = 1000
+"""Keys of one DeleteObjects request: S3's own limit."""
+
+_WHY: Final = {
+    "NoSuchBucket": "there is no such bucket; create it or correct the target",
+    "AccessDenied": "access denied; these credentials may not do that here",
+    "InvalidAccessKeyId": "the access key is unknown; check the credentials",
+    "SignatureDoesNotMatch": "the secret key is wrong; check the credentials",
+    "ExpiredToken": "the credentials have expired; renew them",
+    "InvalidToken": "the session token is not valid; renew the credentials",
+    "PermanentRedirect": "the bucket is in another region; set the region",
+    "AuthorizationHeaderMalformed": "the bucket is in another region; set the region",
+    "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
+    "XMinioStorageFull": "the server has no space left",
+    "InsufficientStorage": "the server has no space left",
+}
+_WHY_BY_STATUS: Final = {
+    301: "the bucket is in another region; set the region",
+    403: "access denied; check the credentials and what they may do",
+    507: "the server has no space left",
+}
+
+
+class S3Store:
+    """Objects under a prefix of a bucket.
+
+    Requests that fail for a passing reason are tried again by botocore (standard mode, with
+    backoff). S3 writes an object whole or not at all, and keeps it once it has answered, so there
+    is nothing to sync.
+
+    Args:
+        bucket: the bucket's name.
+        prefix: what all keys get in front, without slashes at its ends; may be empty.
+        options: endpoint, encryption, limits.
+        client: taken instead of one made from the options; for tests.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        options: StoreOptions,
+        *,
+        client: S3Client | None = None,
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._options = options
+        self._given = client
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the client behind: each process of a pool makes its own."""
+        state = dict(self.__dict__)
+        state.pop("_client", None)
+        return state
+
+    @property
+    def name(self) -> str:
+        """`s3://bucket/prefix`."""
+        return f"s3://{self._bucket}/{self._prefix.rstrip('/')}".rstrip("/")
+
+    @property
+    def concurrency(self) -> int:
+        """As the options say."""
+        return self._options.concurrency
+
+    @cached_property
+    def _client(self) -> S3Client:
+        if self._given is not None:
+            return self._given
+        options = self._options
+        config = Config(
+            retries={"mode": "standard", "max_attempts": options.attempts},
+            max_pool_connections=options.concurrency,
+            connect_timeout=options.connect_seconds,
+            read_timeout=options.read_seconds,
+            s3={"addressing_style": "path"} if options.endpoint_url else {},
+        )
+        with self._explained("open", "the store"):
+            session = boto3.Session(profile_name=options.profile) if options.profile else boto3
+            return session.client(
+                "s3",
+                region_name=options.region,
+                endpoint_url=options.endpoint_url,
+                config=config,
+            )
+
+    def get(self, key: str) -> bytes:
+        """Return the whole object."""
+        return self.read(key).data
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return `length` bytes from `start` on, or what there is of them."""
+        if length <= 0:
+            return b""
+        span = f"bytes={start}-{start + length - 1}"
+        try:
+            return self._read(key, {"Range": span}).data
+        except _PastTheEnd:
+            return b""
+
+    def read(self, key: str) -> Tagged:
+        """Return the whole object and its tag, the server's ETag."""
+        return self._read(key, {})
+
+    def put(self, key: str, data: bytes) -> bool:
+        """Write an object whose key is derived from its bytes; return whether it was not there."""
+        if len(data) > self._options.part_bytes:
+            return self._put_in_parts(key, data)
+        try:
+            self._write(key, data, {"IfNoneMatch": "*"})
+        except _Racing:  # the other writer may yet fail, so this one writes whatever happens
+            self._write(key, data, {})
+        except CommitConflict:
+            return False
+        return True
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        """Replace an object on the condition that its ETag is still the expected one.
+
+        botocore may send a write twice when the answer to the first is lost, and then the second
+        is refused because of the first. So a refusal, like no answer at all, is believed only
+        after reading the object back. A mark in its metadata says whose write it was, even where
+        two writers wrote the same bytes.
+        """
+        mark = secrets.token_hex(16)
+        condition: dict[str, Any] = (
+            {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
+        )
+        failure: StoreError | None = None
+        for _ in range(_SWAP_ATTEMPTS):
+            try:
+                return self._write(key, data, {**condition, "Metadata": {_MARK: mark}})
+            except (_NoAnswer, CommitConflict, NotFound) as error:
+                failure = error
+            tag, there = self._read_back(key, failure)
+            if there == mark and tag is not None:
+                return tag
+            if tag != expected:
+                raise CommitConflict(f"{self.name}: {key} was changed by someone else")
+        raise CommitUnknown(
+            f"{self.name}: no answer to the writing of {key}, which may still take place; "
+            "look at it before anything else"
+        ) from failure
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Yield the objects whose keys start with `prefix`."""
+        with self._explained("list", prefix or "the bucket"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + prefix
+            )
+            for page in pages:
+                for item in page.get("Contents", ()):
+                    key = item["Key"][len(self._prefix) :]
+                    yield Entry(key, item["Size"], item["LastModified"])
+
+    def delete(self, keys: Iterable[str]) -> int:
+        """Delete objects; keys that are not there are skipped."""
+        count = 0
+        batch: list[str] = []
+        for key in keys:
+            batch.append(self._key(key))
+            count += 1
+            if len(batch) == _DELETE_AT_ONCE:
+                self._delete(batch)
+                batch = []
+        if batch:
+            self._delete(batch)
+        return count
+
+    def sync(self) -> None:
+        """Do nothing: what S3 has answered for, it keeps."""
+
+    def _read(self, key: str, span: dict[str, Any]) -> Tagged:
+        for attempt in range(1, _BODY_ATTEMPTS + 1):
+            with self._explained("read", key):
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key), **span)
+                try:
+                    return Tagged(answer["Body"].read(), answer["ETag"])
+                except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+                    # botocore tries requests again, but not a body that breaks off.
+                    if attempt == _BODY_ATTEMPTS:
+                        raise
+        raise AssertionError("unreachable")
+
+    def _write(self, key: str, data: bytes, condition: dict[str, Any]) -> str:
+        with self._explained("write", key):
+            answer = self._client.put_object(
+                Bucket=self._bucket, Key=self._key(key), Body=data, **condition, **self._extra()
+            )
+            return answer["ETag"]
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        with self._explained("delete", keys[0]):
+            answer = self._client.delete_objects(
+                Bucket=self._bucket,
+                Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
+            )
+        for problem in answer.get("Errors", ()):
+            raise StoreError(
+                f"{self.name}: cannot delete {problem.get('Key')}: "
+                f"{_WHY.get(problem.get('Code', ''), problem.get('Message', 'refused'))}"
+            )
+
+    def _put_in_parts(self, key: str, data: bytes) -> bool:
+        with self._explained("write", key):
+            self._client.upload_fileobj(
+                io.BytesIO(data),
+                self._bucket,
+                self._key(key),
+                ExtraArgs=self._extra(),
+                Config=TransferConfig(
+                    multipart_threshold=self._options.part_bytes,
+                    multipart_chunksize=self._options.part_bytes,
+                    max_concurrency=self._options.concurrency,
+                ),
+            )
+        return True
+
+    def _read_back(self, key: str, failure: StoreError) -> tuple[str | None, str | None]:
+        """Return the object's present tag and its writer's mark."""
+        try:
+            with self._explained("read", key):
+                answer = self._client.head_object(Bucket=self._bucket, Key=self._key(key))
+        except NotFound:
+            return None, None
+        except StoreError:
+            raise CommitUnknown(
+                f"{self.name}: no answer to the writing of {key}, nor to looking at it; "
+                "it may have taken place, so look at it before anything else"
+            ) from failure
+        return answer["ETag"], answer["Metadata"].get(_MARK)
+
+    def _key(self, key: str) -> str:
+        return self._prefix + checked_key(key)
+
+    def _extra(self) -> dict[str, Any]:
+        options = self._options
+        extra = {
+            "ServerSideEncryption": options.sse,
+            "SSEKMSKeyId": options.sse_key,
+            "StorageClass": options.storage_class,
+        }
+        return {name: value for name, value in extra.items() if value is not None}
+
+    @contextmanager
+    def _explained(self, verb: str, key: str) -> Iterator[None]:
+        what = f"{self.name}: cannot {verb} {key}"
+        try:
+            yield
+        except ClientError as error:
+            raise _from_answer(error, what, key) from error
+        except (NoCredentialsError, PartialCredentialsError) as error:
+            raise StoreError(
+                f"{what}: there are no credentials; set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, or a profile"
+            ) from error
+        except ProfileNotFound as error:
+            raise StoreError(f"{what}: {error}") from error
+        except NoConnection as error:
+            raise _NoAnswer(f"{what}: no connection to the server: {error}") from error
+        except (BotoCoreError, OSError, boto3.exceptions.Boto3Error) as error:
+            raise _NoAnswer(f"{what}: {error}") from error
+
+
+class _PastTheEnd(StoreError):
+    """A range was asked for that starts behind the object's last byte."""
+
+
+class _Racing(CommitConflict):
+    """Another conditional write of that key is under way; it may succeed or fail."""
+
+
+class _NoAnswer(StoreError):
+    """The request may or may not have been carried out."""
+
+
+def _from_answer(error: ClientError, what: str, key: str) -> StoreError:
+    code = error.response.get("Error", {}).get("Code", "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in {"NoSuchKey", "404"} or (status == 404 and code != "NoSuchBucket"):
+        return NotFound(f"{what}: there is no such object")
+    if status == 409:
+        return _Racing(f"{what}: it is being changed by someone else")
+    if code == "PreconditionFailed" or status == 412:
+        return CommitConflict(f"{what}: it was changed by someone else")
+    if code == "InvalidRange" or status == 416:
+        return _PastTheEnd(f"{what}: the object ends before that")
+    why = _WHY.get(code) or _WHY_BY_STATUS.get(status)
+    if why is None:
+        message = error.response.get("Error", {}).get("Message", "")
+        why = f"the server answered {status} {code} {message}".strip()
+    kind = _NoAnswer if status >= 500 else StoreError
+    return kind(f"{what}: {why}")

@@ -1,0 +1,80 @@
+"""Many puts at once, bounded in number and in bytes."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from types import TracebackType
+from typing import Final
+
+from etl.storage.port import Store
+
+_IN_FLIGHT: Final = 4
+"""Puts that may wait for each worker: enough to keep it busy, few enough to bound memory."""
+
+
+class Writer:
+    """Puts objects through as many threads as the store is worth, and counts what was new.
+
+    Use it as a context manager: leaving it waits for all puts. The first error is raised by the
+    next call; what had been handed in before may or may not have been written.
+
+    Attributes:
+        objects: how many objects were not there before. Complete once the writer was left.
+        bytes: how many bytes they have together.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._count_lock = threading.Lock()
+        self._pool = (
+            ThreadPoolExecutor(store.concurrency, thread_name_prefix="put")
+            if store.concurrency > 1
+            else None
+        )
+        self._waiting: set[Future[None]] = set()
+        self.objects = 0
+        self.bytes = 0
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write one object, now or soon."""
+        if self._pool is None:
+            self._put(key, data)
+            return
+        while len(self._waiting) >= self._store.concurrency * _IN_FLIGHT:
+            self._collect(wait(self._waiting, return_when=FIRST_COMPLETED).done)
+        self._waiting.add(self._pool.submit(self._put, key, data))
+
+    def wait(self) -> None:
+        """Return when everything handed in so far is written."""
+        self._collect(wait(self._waiting).done)
+
+    def __enter__(self) -> Writer:
+        """Return the writer itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Wait for all puts; where the block failed, drop those that have not begun."""
+        if self._pool is None:
+            return
+        try:
+            if kind is None:
+                self.wait()
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _put(self, key: str, data: bytes) -> None:
+        if self._store.put(key, data):
+            with self._count_lock:
+                self.objects += 1
+                self.bytes += len(data)
+
+    def _collect(self, done: set[Future[None]]) -> None:
+        self._waiting -= done
+        for future in done:
+            future.result()

