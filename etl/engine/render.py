@@ -23,7 +23,17 @@ from etl.engine.partition import Partition
 from etl.engine.values import Values, both, either
 from etl.mapping.environment import Environment
 from etl.mapping.expressions import Constant, Joined, Kind
-from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, ObjectNode, Plan
+from etl.mapping.plan import (
+    Entry,
+    Fixed,
+    Guarded,
+    Leaf,
+    ListNode,
+    Loop,
+    ObjectNode,
+    Plan,
+    Spliced,
+)
 
 CHUNK_BYTES: Final = 4 << 20
 """About how many bytes of JSON are put together at a time."""
@@ -38,7 +48,7 @@ class Rendered:
     Attributes:
         plan: the plan that made them.
         ids: shape (n,), logical ids, never null.
-        compartments: shape (n,), id of the Patient whose block they go into; null for the directory.
+        compartments: shape (n,), id of the Patient whose block they go into; null for none.
         last_updated: shape (n,), the source's stamp; null where it states none.
         bodies: shape (n,), JSON text after `meta`'s stamps: `"profile":[…]},…}`.
         searches: shape (n,), JSON object for the search index.
@@ -185,9 +195,11 @@ class _Resolver:
                 present = both(holds, part.present)
                 return _Part(part.pieces, present, present)
             case ObjectNode():
-                return self.object(node, level)
+                return self.structure(node, level)
             case ListNode():
-                return self.list(node, level)
+                return self.listing(node, level, "[", "]")
+            case Spliced():
+                return self.listing(node, level, "", "")
             case Loop():
                 raise AssertionError("a loop stands in a list")
 
@@ -215,7 +227,7 @@ class _Resolver:
     def members(self, node: ObjectNode, level: int) -> list[tuple[str, _Part]]:
         return [(f"{_quoted(key)}:", self.node(member, level)) for key, member in node.members]
 
-    def object(self, node: ObjectNode, level: int) -> _Part:
+    def structure(self, node: ObjectNode, level: int) -> _Part:
         members = self.members(node, level)
         alive = _alive(part for _, part in members)
         present = either(*(part.present for _, part in members)) if alive is None else alive
@@ -223,13 +235,13 @@ class _Resolver:
             return _Part([], present=False, alive=alive)
         return _Part(["{", *self.sequence(members, level), "}"], present, alive)
 
-    def list(self, node: ListNode, level: int) -> _Part:
+    def listing(self, node: ListNode | Spliced, level: int, opening: str, closing: str) -> _Part:
         entries = [("", self.entry(entry, level)) for entry in node.entries]
         present = either(*(part.present for _, part in entries))
         alive = _alive(part for _, part in entries)
         if present is False:
             return _Part([], present=False, alive=alive)
-        return _Part(["[", *self.sequence(entries, level), "]"], present, alive)
+        return _Part([opening, *self.sequence(entries, level), closing], present, alive)
 
     def entry(self, entry: Entry, level: int) -> _Part:
         return self.loop(entry) if isinstance(entry, Loop) else self.node(entry, level)
@@ -280,7 +292,7 @@ class _Resolver:
                 comma = [","]
             elif before is not False:
                 comma = [pc.if_else(pa.array(before), f",{label}", label)]
-                label = ""  # noqa: PLW2901 - it is in the comma now
+                label = ""  # it is in the comma now
             pieces.append(_optional(level, [*comma, label, *part.pieces], part.present))
             before = either(before, part.present)
         return pieces

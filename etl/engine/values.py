@@ -25,6 +25,7 @@ from etl.mapping.expressions import (
     Absent,
     AllOf,
     AnyOf,
+    Before,
     Cased,
     Cast,
     Chosen,
@@ -36,6 +37,7 @@ from etl.mapping.expressions import (
     IsPresent,
     Joined,
     Kind,
+    Left,
     LogicalId,
     LoopIndex,
     Not,
@@ -43,12 +45,15 @@ from etl.mapping.expressions import (
     Plus,
     ProviderReference,
     Same,
+    Shaped,
     Translated,
+    TranslatedAll,
     Truth,
     walk,
 )
 from etl.mapping.plan import Loop, Plan
 from etl.mapping.rows import Many, One, relations_of
+from etl.model.codes import SHAPES
 
 
 @dataclass(eq=False)
@@ -244,6 +249,22 @@ class Values:
                 return over_distinct(
                     of, lambda texts: [crosswalk.answer(text, column) for text in texts]
                 )
+            case TranslatedAll(crosswalk=name, column=column, separator=separator):
+                crosswalk = self.environment.crosswalks[name]
+                return over_distinct(
+                    of,
+                    lambda texts: [
+                        separator.join(
+                            crosswalk.answer(one, column) or one for one in text.split(";")
+                        )
+                        for text in texts
+                    ],
+                )
+            case Shaped(shape=shape):
+                fits = SHAPES[shape]
+                return over_distinct(of, lambda texts: [t if fits(t) else None for t in texts])
+            case Left(length=length):
+                return over_distinct(of, lambda texts: [text[:length] for text in texts])
             case LogicalId(resource=resource):
                 return logical_ids(of, resource, self.environment)
             case ProviderReference(resource=resource, only=only):
@@ -318,6 +339,10 @@ class Values:
                 texts = self.text(left, level), self.text(right, level)
                 same = pc.not_equal(*texts) if negated else pc.equal(*texts)
                 return _settled(np.asarray(pc.fill_null(same, False)))
+            case Before(left=left, right=right, or_same=or_same):
+                texts = self._scalar_or_text(left, level), self._scalar_or_text(right, level)
+                found = pc.less_equal(*texts) if or_same else pc.less(*texts)
+                return _settled(np.asarray(pc.fill_null(found, False)))
             case AllOf(parts=parts):
                 return both(*(self.holds(part, level) for part in parts))
             case AnyOf(parts=parts):

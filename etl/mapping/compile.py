@@ -29,6 +29,7 @@ from etl.mapping.plan import (
     ObjectNode,
     Place,
     Plan,
+    Spliced,
 )
 from etl.mapping.rows import LIST_ITEM, Many, columns_of, relations_of
 from etl.mapping.scope import Binding, Library, Parameter, Row, Scope, StaticRow
@@ -46,6 +47,7 @@ _KEYS: Final = (
     "emit",
     "search",
     "skip",
+    "assured",
 )
 _FOR: Final = re.compile(r"(\w+) in (\w+)\.(\w+)")
 _EACH: Final = re.compile(r"(\w+) in (\w+)")
@@ -144,6 +146,9 @@ class _Compiler:
             body=ObjectNode(tuple(rest), place),
             search=self.search(document, scope),
             skipped=self.skipped(document),
+            assured=MappingProxyType(
+                {path: str(reason) for path, reason in document.get("assured", {}).items()}
+            ),
         )
 
     def text(self, document: Map, key: str) -> str:
@@ -325,12 +330,19 @@ class _Compiler:
         condition = self.condition(value, inner)
         if any(isinstance(part, LoopIndexOf) and part.level == level for part in walk(condition)):
             _fail(mark, "map-loop", "loop.index counts what `when` lets through; not usable in it")
-        rest = _without(value, "for", "when")
-        if "include" in rest and isinstance(self.fragment(rest, inner, path)[0], Seq):
-            _fail(mark, "map-fragment", f"{path}: a fragment that is a list takes no for")
-        node = self.single(rest, inner, place, path)
+        node = self.looped(_without(value, "for", "when"), inner, place, path)
         holds = None if condition == Truth(holds=True) else condition
         return Loop(parent.level, level, relation, holds, node, place)
+
+    def looped(self, value: Map, scope: Scope, place: Place, path: str) -> Node:
+        """Return what a loop writes for one row: one entry, or several that are spliced."""
+        if "include" in value:
+            body, inner = self.fragment(value, scope, path)
+            if isinstance(body, Seq):
+                return Spliced(self.listing(body, inner, place, path).entries, place)
+        if isinstance(value.get("emit"), Seq) and len(value) == 1:
+            return Spliced(self.listing(value["emit"], scope, place, path).entries, place)
+        return self.single(value, scope, place, path)
 
     def related(self, table: str, rows: str, mark: Mark, path: str) -> tuple[Many | str, str]:
         relation = relations_of(table).get(rows)
@@ -389,7 +401,7 @@ def _is_nothing(node: Entry) -> bool:
             return True
         case Guarded(node=inner) | Loop(node=inner):
             return _is_nothing(inner)
-        case ListNode(entries=()) | ObjectNode(members=()):
+        case ListNode(entries=()) | Spliced(entries=()) | ObjectNode(members=()):
             return True
         case _:
             return False

@@ -194,6 +194,49 @@ class Translated:
 
 
 @dataclass(frozen=True, slots=True)
+class TranslatedAll:
+    """What a crosswalk answers for each value of a list, put together.
+
+    A value without an answer keeps its own text.
+    """
+
+    of: Expr
+    crosswalk: str
+    column: str
+    separator: str
+    kind: Kind = Kind.TEXT
+
+    @property
+    def nullable(self) -> bool:
+        """Whether the list can be absent."""
+        return self.of.nullable
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """A text where it has a shape (see `etl.model.codes.SHAPES`); absent where it has not."""
+
+    of: Expr
+    shape: str
+    kind: Kind = Kind.CODE
+    nullable: Literal[True] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The first characters of a text."""
+
+    of: Expr
+    length: int
+    kind: Kind = Kind.TEXT
+
+    @property
+    def nullable(self) -> bool:
+        """Whether the text can be absent."""
+        return self.of.nullable
+
+
+@dataclass(frozen=True, slots=True)
 class LogicalId:
     """The keyed hash that is the id of the resource of that type and business key."""
 
@@ -239,6 +282,9 @@ Expr: TypeAlias = (
     | Cased
     | Plus
     | Translated
+    | TranslatedAll
+    | Shaped
+    | Left
     | LogicalId
     | ProviderReference
 )
@@ -277,6 +323,15 @@ class Same:
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """Whether two dates are there and the left is before the right (or, `or_same`, the same)."""
+
+    left: Expr
+    right: Expr
+    or_same: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AllOf:
     """Whether every one of some conditions holds."""
 
@@ -297,7 +352,7 @@ class Not:
     of: Condition
 
 
-Condition: TypeAlias = Truth | IsPresent | OneOf | Same | AllOf | AnyOf | Not
+Condition: TypeAlias = Truth | IsPresent | OneOf | Same | Before | AllOf | AnyOf | Not
 
 
 def parts_of(node: Expr | Condition) -> tuple[Expr | Condition, ...]:
@@ -307,17 +362,12 @@ def parts_of(node: Expr | Condition) -> tuple[Expr | Condition, ...]:
             return node.parts
         case Chosen():
             return (node.condition, node.then, node.otherwise)
-        case Same():
+        case Same() | Before():
             return (node.left, node.right)
-        case (
-            (Cast() | Cased() | Plus() | Translated() | LogicalId() | ProviderReference())
-            | IsPresent()
-            | OneOf()
-            | Not()
-        ):
-            return (node.of,)
         case Constant() | Absent() | ColumnOf() | LoopIndex() | Truth():
             return ()
+        case _:
+            return (node.of,)
 
 
 def walk(node: Expr | Condition) -> Iterator[Expr | Condition]:

@@ -18,6 +18,7 @@ from etl.mapping.expressions import (
     Absent,
     AllOf,
     AnyOf,
+    Before,
     Cased,
     Cast,
     Chosen,
@@ -29,6 +30,7 @@ from etl.mapping.expressions import (
     IsPresent,
     Joined,
     Kind,
+    Left,
     LogicalId,
     LoopIndex,
     Not,
@@ -36,11 +38,24 @@ from etl.mapping.expressions import (
     Plus,
     ProviderReference,
     Same,
+    Shaped,
     Translated,
+    TranslatedAll,
     Truth,
 )
-from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, ObjectNode, Plan
+from etl.mapping.plan import (
+    Entry,
+    Fixed,
+    Guarded,
+    Leaf,
+    ListNode,
+    Loop,
+    ObjectNode,
+    Plan,
+    Spliced,
+)
 from etl.mapping.rows import Many, One, relations_of
+from etl.model.codes import SHAPES
 
 Record: TypeAlias = Mapping[str, str | None]
 
@@ -182,6 +197,10 @@ class _Row:
                 written = [entry for part in node.entries for entry in self.entries(part)]
                 texts = [entry.text for entry in written if entry.text is not None]
                 return _Written(f"[{','.join(texts)}]" if texts else None, _alive(written))
+            case Spliced():
+                written = [entry for part in node.entries for entry in self.entries(part)]
+                texts = [entry.text for entry in written if entry.text is not None]
+                return _Written(",".join(texts) or None, _alive(written))
             case Loop():
                 raise AssertionError("a loop stands in a list")
 
@@ -260,6 +279,14 @@ class _Row:
                 return str(int(value) + amount)
             case Translated(crosswalk=name, column=column):
                 return self.environment.crosswalks[name].answer(value, column)
+            case TranslatedAll(crosswalk=name, column=column, separator=separator):
+                crosswalk = self.environment.crosswalks[name]
+                values = value.split(";")
+                return separator.join(crosswalk.answer(one, column) or one for one in values)
+            case Shaped(shape=shape):
+                return value if SHAPES[shape](value) else None
+            case Left(length=length):
+                return value[:length]
             case LogicalId(resource=resource):
                 return self.environment.logical_id(resource, value)
             case ProviderReference(resource=resource, only=only):
@@ -290,6 +317,11 @@ class _Row:
                 left, right = self.value(condition.left), self.value(condition.right)
                 both = left is not None and right is not None
                 return both and (left == right) != condition.negated
+            case Before():
+                left, right = self.value(condition.left), self.value(condition.right)
+                if left is None or right is None:
+                    return False
+                return left <= right if condition.or_same else left < right
             case AllOf():
                 return all(self.holds(part) for part in condition.parts)
             case AnyOf():

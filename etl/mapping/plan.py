@@ -66,6 +66,14 @@ class ListNode:
 
 
 @dataclass(frozen=True, slots=True)
+class Spliced:
+    """Entries of the list around it, written one after the other; only directly in a loop."""
+
+    entries: tuple[Entry, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class Guarded:
     """A node that is there only where a condition holds."""
 
@@ -74,7 +82,7 @@ class Guarded:
     place: Place
 
 
-Node: TypeAlias = Fixed | Leaf | ObjectNode | ListNode | Guarded
+Node: TypeAlias = Fixed | Leaf | ObjectNode | ListNode | Spliced | Guarded
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +125,7 @@ class Plan:
         body: the members after `meta`.
         search: parameter of the search index -> list of values.
         skipped: MapID -> why this profile leaves it out.
+        assured: path -> why an element that looks as if it could be absent never is.
     """
 
     name: str
@@ -131,6 +140,7 @@ class Plan:
     body: ObjectNode
     search: Mapping[str, ListNode]
     skipped: Mapping[int, str] = field(default_factory=dict)
+    assured: Mapping[str, str] = field(default_factory=dict)
 
 
 def nodes_of(node: Entry) -> Iterator[tuple[str, Entry]]:
@@ -147,6 +157,9 @@ def _nodes(node: Entry, path: str) -> Iterator[tuple[str, Entry]]:
         case ListNode():
             for entry in node.entries:
                 yield from _nodes(entry, f"{path}[]")
+        case Spliced():
+            for entry in node.entries:
+                yield from _nodes(entry, path)
         case Guarded() | Loop():
             yield from _nodes(node.node, path)
         case Fixed() | Leaf():

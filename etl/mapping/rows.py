@@ -97,6 +97,11 @@ RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = MappingProxyType(
             "care_team": _of_line("claim_care_team", listed=True),
             "transports": _of_line("claim_transport", listed=True),
         },
+        "claim_other_payer": {
+            "coverage": One("coverage", "own_coverage_id", "coverage_id"),
+            "payer": _PAYER,
+        },
+        "claim_tooth": {"line": One("claim_line", "line_key", "line_key")},
         "practitioner": {"organization": One("organization", "organization_id", "organization_id")},
     }
 )
@@ -108,16 +113,30 @@ _CHILDREN: Final = frozenset(
     relation.table for relation in RELATIONS["claim"].values() if isinstance(relation, Many)
 )
 
+_LINE_KEY: Final = Column("line_key", FieldType.CODE, required=True)
+
 _DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
     {
         "claim": (
             Column("has_amounts", FieldType.FLAG, required=True),
             Column("has_line_amounts", FieldType.FLAG, required=True),
+            Column("line_benefit_payment_status", FieldType.CODE, (142,)),
             *(Column(f"total_{name}", FieldType.MONEY, (20, 148)) for name in AMOUNT_CATEGORIES),
         ),
         "claim_line": (
+            _LINE_KEY,
             Column("has_amounts", FieldType.FLAG, required=True),
             Column("service_system", FieldType.CODE),
+            Column("site_tooth", FieldType.CODE, (196,)),
+            Column("site_area", FieldType.CODE, (196,)),
+            Column("has_tooth", FieldType.FLAG, required=True),
+        ),
+        "claim_tooth": (_LINE_KEY, Column("role", FieldType.CODE, required=True)),
+        "claim_transport": (Column("number", FieldType.DECIMAL),),
+        "claim_care_team": (Column("taxonomy", FieldType.CODE, (47,)),),
+        "claim_other_payer": (
+            Column("own_coverage_id", FieldType.CODE),
+            Column("first", FieldType.FLAG, required=True),
         ),
     }
 )

@@ -19,6 +19,7 @@ from etl.mapping.expressions import (
     Absent,
     AllOf,
     AnyOf,
+    Before,
     Cased,
     Cast,
     Chosen,
@@ -30,6 +31,7 @@ from etl.mapping.expressions import (
     IsPresent,
     Joined,
     Kind,
+    Left,
     LogicalId,
     LoopIndex,
     Not,
@@ -37,12 +39,15 @@ from etl.mapping.expressions import (
     Plus,
     ProviderReference,
     Same,
+    Shaped,
     Translated,
+    TranslatedAll,
     Truth,
 )
 from etl.mapping.plan import Fixed, Leaf
 from etl.mapping.rows import One, columns_of, relations_of
 from etl.mapping.scope import Parameter, Row, Scope, StaticRow
+from etl.model.codes import SHAPES
 
 _ENVIRONMENT: Final = jinja2.Environment(autoescape=False)  # noqa: S701 - parses, never renders
 _CONSTANT: Final = re.compile(r"\$([A-Z][A-Z0-9_]*)")
@@ -374,6 +379,8 @@ class _Reader:
         left, negated = self.expression(left_node), operand.op in {"ne", "notin"}
         if isinstance(left, Absent):
             return Truth(holds=False)
+        if operand.op in {"lt", "lteq", "gt", "gteq"}:
+            return self.order(left, operand.op, self.expression(operand.expr))
         match operand.op, operand.expr:
             case (("in" | "notin"), nodes.List(items=items) | nodes.Tuple(items=items)):
                 values = [self.expression(item) for item in items]
@@ -392,6 +399,16 @@ class _Reader:
         if isinstance(left, Constant):
             return Truth((left.value in texts) != negated)
         return OneOf(left, texts, negated)
+
+    def order(self, left: Expr, op: str, right: Expr) -> Condition:
+        if isinstance(right, Absent):
+            return Truth(holds=False)
+        for side in (left, right):
+            if side.kind is not Kind.DATE and not isinstance(side, Constant):
+                self.fail("map-kind", f"<, <=, > and >= are for dates, not for {side.kind.value}")
+        if op in {"gt", "gteq"}:
+            left, right = right, left
+        return Before(left, right, or_same=op.endswith("eq"))
 
 
 _Build = Callable[[_Reader, Expr, list[Expr]], Expr]
@@ -457,6 +474,33 @@ def _translate(reader: _Reader, of: Expr, args: list[Expr]) -> Expr:
     return of if isinstance(of, Absent) else Translated(of, name, column)
 
 
+def _translate_all(reader: _Reader, of: Expr, args: list[Expr]) -> Expr:
+    if len(args) != 3:
+        reader.fail("map-arguments", "translate_all takes a crosswalk, a column and a separator")
+    answer = _translate(reader, of, args[:2])
+    if isinstance(answer, Constant | Absent):
+        return answer
+    (separator,) = _constants(reader, "translate_all", args[2:], 1)
+    if not isinstance(answer, Translated):
+        raise AssertionError(answer)
+    return TranslatedAll(of, answer.crosswalk, answer.column, separator)
+
+
+def _shape(reader: _Reader, of: Expr, args: list[Expr]) -> Expr:
+    (shape,) = _constants(reader, "shape", args, 1)
+    if shape not in SHAPES:
+        reader.fail("map-arguments", f"no shape {shape!r}", (shape, SHAPES))
+    return of if isinstance(of, Absent) else Shaped(of, shape)
+
+
+def _left(reader: _Reader, of: Expr, args: list[Expr]) -> Expr:
+    match args:
+        case [Constant(value=length, kind=Kind.INTEGER)] if int(length) > 0:
+            return of if isinstance(of, Absent) else Left(of, int(length))
+        case _:
+            reader.fail("map-arguments", "left takes a number of characters")
+
+
 def _logical_id(reader: _Reader, of: Expr, args: list[Expr]) -> Expr:
     (resource,) = _constants(reader, "logical_id", args, 1)
     return of if isinstance(of, Absent) else LogicalId(of, resource)
@@ -499,6 +543,9 @@ _FILTERS: Final[dict[str, _Build]] = {
     "lower": _case("lower"),
     "upper": _case("upper"),
     "translate": _translate,
+    "translate_all": _translate_all,
+    "shape": _shape,
+    "left": _left,
     "logical_id": _logical_id,
     "provider": _provider,
 }

@@ -1,0 +1,96 @@
+"""The files of `mappings/`, with a payer's own on top, into mappings, crosswalks and rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import etl
+from etl.errors import MappingError
+from etl.mapping.library import MappingSet, compile_set
+from etl.model.crosswalks import Crosswalk, read_crosswalk
+
+SET: str = "c4bb"
+
+
+def shipped() -> Path:
+    """Return the folder of the mappings that come with the program."""
+    package = Path(etl.__file__).parent
+    installed = package / "_mappings"
+    return installed if installed.is_dir() else package.parent / "mappings"
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Files of some folder of `mappings/`: those shipped, and those of overlays, later ones first.
+
+    Attributes:
+        texts: path below the folder -> text, an overlay's file in place of the shipped one.
+        layers: path below the folder -> every text under that path, the shipped one first.
+    """
+
+    texts: Mapping[str, str]
+    layers: Mapping[str, tuple[str, ...]]
+
+
+def read_folder(roots: Iterable[Path], folder: str, pattern: str) -> Files:
+    """Return the files of one folder of the mappings.
+
+    Args:
+        roots: folders shaped like `mappings/`, the shipped one first.
+        folder: folder below them.
+        pattern: which files, as `Path.glob` takes it.
+
+    Raises:
+        MappingError: `map-missing-file` (a root is no folder), `map-encoding`.
+    """
+    layers: dict[str, tuple[str, ...]] = {}
+    for root in roots:
+        if not root.is_dir():
+            raise MappingError(str(root), "map-missing-file", "there is no such mappings folder")
+        for path in sorted((root / folder).glob(pattern)):
+            name = path.relative_to(root / folder).as_posix()
+            try:
+                text = path.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise MappingError(
+                    str(path), "map-encoding", f"not UTF-8 at byte {error.start}"
+                ) from None
+            layers[name] = (*layers.get(name, ()), text)
+    return Files(
+        MappingProxyType({name: texts[-1] for name, texts in layers.items()}),
+        MappingProxyType(layers),
+    )
+
+
+def read_crosswalks(roots: Iterable[Path]) -> Mapping[str, Crosswalk]:
+    """Return all crosswalks by name, a payer's rows on top of the shipped ones."""
+    files = read_folder(roots, "crosswalks", "**/*.csv")
+    crosswalks: dict[str, Crosswalk] = {}
+    for name, texts in files.layers.items():
+        stem = name.removesuffix(".csv")
+        for text in texts:
+            crosswalk = read_crosswalk(text, stem, file=f"crosswalks/{name}")
+            known = crosswalks.get(stem)
+            if known is not None and known.columns != crosswalk.columns:
+                raise MappingError(
+                    f"crosswalks/{name}",
+                    "crosswalk-header",
+                    f"an overlay needs the columns source,{','.join(known.columns)}",
+                )
+            crosswalks[stem] = crosswalk if known is None else known.overlaid(crosswalk)
+    return MappingProxyType(crosswalks)
+
+
+def read_mappings(
+    roots: Iterable[Path], crosswalks: Mapping[str, Crosswalk], payer: Mapping[str, str]
+) -> MappingSet:
+    """Return the compiled mappings.
+
+    Raises:
+        MappingError: the first mistake found.
+    """
+    files = read_folder(roots, SET, "*.yaml")
+    return compile_set(files.texts, crosswalks, payer)

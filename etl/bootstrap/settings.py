@@ -1,0 +1,206 @@
+"""Every setting, in one frozen object that is read once.
+
+Flags of a command beat the environment, the environment beats `cpcds.toml`, and that beats what is
+written here. An environment variable is named after the setting: `CPCDS_PAYER__ID`,
+`CPCDS_LIMITS__REJECTED_CLAIMS`. docs/configuration.md lists them all; a test holds it to this file.
+"""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from etl.errors import MappingError
+
+FILE: Final = "cpcds.toml"
+DEMO_ID_KEY: Final = "the public key of the demonstration"
+"""Key of the hash behind logical ids until a payer sets its own. It is public: ids made with it can
+be guessed from member ids."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Payer(_Part):
+    """Who publishes, and how its identifiers are named in FHIR."""
+
+    id: str = Field("demo", description="The payer's id; part of every logical id.")
+    name: str = Field("Demonstration Health Plan", description="The payer's name for people.")
+    member_id_system: str = Field(
+        "urn:cpcds:demo:member-id", description="`Patient.identifier.system` of member ids (MB)."
+    )
+    unique_member_id_system: str = Field(
+        "urn:cpcds:demo:unique-member-id",
+        description="`Patient.identifier.system` of person-wide ids (um).",
+    )
+    claim_id_system: str = Field(
+        "urn:cpcds:demo:claim-id",
+        description="`ExplanationOfBenefit.identifier.system` of claim numbers (uc).",
+    )
+    organization_id_system: str = Field(
+        "urn:cpcds:demo:organization-id", description="System of the payer's organization ids."
+    )
+    practitioner_id_system: str = Field(
+        "urn:cpcds:demo:practitioner-id", description="System of the payer's practitioner ids."
+    )
+    payer_id_system: str = Field(
+        "", description="System of payer ids in `Organization.identifier`; none where empty."
+    )
+    default_network_status: Literal["", "innetwork", "outofnetwork"] = Field(
+        "",
+        description=(
+            "Network status of a provider where a claim states none and its profile requires one."
+        ),
+    )
+
+
+class Rules(_Part):
+    """How findings are judged."""
+
+    severities: dict[str, Literal["warn", "reject-row", "reject-claim"]] = Field(
+        default_factory=dict, description="Rule id → severity, where it is not the rule's own."
+    )
+
+
+class Limits(_Part):
+    """When so much is wrong that nothing is published (exit 4). Shares are between 0 and 1."""
+
+    rejected_claims: float = Field(
+        1.0, ge=0, le=1, description="Most share of claims that may be rejected."
+    )
+    rejected_members: float = Field(
+        1.0, ge=0, le=1, description="Most share of members that may be rejected."
+    )
+    findings: dict[str, int] = Field(
+        default_factory=dict, description="Rule id → most findings of it."
+    )
+    retracted_members: float = Field(
+        1.0, ge=0, le=1, description="Most share of published members that a run may retract."
+    )
+
+
+class Run(_Part):
+    """How a run is done. Nothing here changes what comes out."""
+
+    partition_rows: int = Field(
+        200_000, ge=1, description="About how many rows of input are worked on at a time."
+    )
+    workers: int = Field(0, ge=0, description="Processes; 0 for one a processor.")
+    work: Path | None = Field(
+        None, description="Folder for what is in progress; beside the target where not set."
+    )
+
+
+class Report(_Part):
+    """What the validation report holds."""
+
+    gx_rows: int = Field(
+        1_000_000, ge=0, description="Most rows a table that Great Expectations looks at."
+    )
+    examples: int = Field(
+        20, ge=0, description="Most failing rows a rule that the report names by file and row."
+    )
+
+
+class Settings(BaseSettings):
+    """All settings."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="CPCDS_", env_nested_delimiter="__"
+    )
+
+    target: str = Field("output", description="Where releases are published: a folder.")
+    mappings: tuple[Path, ...] = Field(
+        (),
+        description="Folders with files of your own that add to or overlay those in `mappings/`.",
+    )
+    layout: str | None = Field(None, description="Layout of extracts; None to find it out.")
+    id_key: SecretStr = Field(
+        SecretStr(DEMO_ID_KEY),
+        description="Key of the hash behind logical ids. Set it by environment (CPCDS_ID_KEY).",
+    )
+    payer: Payer = Field(default_factory=Payer, description="The payer.")
+    rules: Rules = Field(default_factory=Rules, description="Severities.")
+    limits: Limits = Field(default_factory=Limits, description="Limits.")
+    run: Run = Field(default_factory=Run, description="How a run is done.")
+    report: Report = Field(default_factory=Report, description="The validation report.")
+
+    @property
+    def is_demo_key(self) -> bool:
+        """Whether logical ids are made with the public key."""
+        return self.id_key.get_secret_value() == DEMO_ID_KEY
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the sources in order: flags, environment, file."""
+        del dotenv_settings, file_secret_settings
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+
+def read_settings(file: Path | None, **flags: Any) -> Settings:
+    """Return the settings.
+
+    Args:
+        file: a configuration file; None for `cpcds.toml` in the current folder, if there is one.
+        flags: settings that a command's flags give; None where the flag was not given.
+
+    Raises:
+        MappingError: `config-file`, `config-unknown-setting`, `config-value`.
+    """
+    path = file if file is not None else Path(FILE)
+    if file is not None and not file.is_file():
+        raise MappingError(str(file), "config-file", "there is no such configuration file")
+
+    class _FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
+    try:
+        return _FromFile(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        where = _where(path, first["loc"])
+        if first["type"] == "extra_forbidden":
+            close = get_close_matches(name, list(setting_names()), n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "see docs/configuration.md"
+            raise MappingError(
+                where, "config-unknown-setting", f"there is no setting {name!r}", hint=hint
+            ) from None
+        raise MappingError(where, "config-value", f"setting {name}: {first['msg']}") from None
+    except ValueError as error:  # tomllib's own
+        raise MappingError(str(path), "config-file", f"not TOML: {error}") from None
+
+
+def _where(path: Path, loc: tuple[int | str, ...]) -> str:
+    variable = "CPCDS_" + "__".join(str(part) for part in loc).upper()
+    return variable if variable in os.environ else str(path)
+
+
+def setting_names(model: type[BaseModel] = Settings, before: str = "") -> dict[str, str]:
+    """Return every setting's dotted name with its description."""
+    names: dict[str, str] = {}
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, _Part):
+            names |= setting_names(kind, f"{before}{name}.")
+        else:
+            names[f"{before}{name}"] = field.description or ""
+    return names

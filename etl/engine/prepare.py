@@ -1,0 +1,148 @@
+"""What is put right in the rows of a partition before mapping, so that mappings stay plain.
+
+Nothing is invented: a fact that one column states is said again in the place where FHIR has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.engine.kernels import Bools, Indices
+from etl.model.tables import AMOUNT_COLUMNS, FILE_COLUMN, ROW_COLUMN
+from etl.rows import table_schema
+
+_LINE_AMOUNT_TYPES: Final = pa.array(["pharmacy", "professional", "vision", "oral"])
+"""Claim types whose profiles want an amount on every item (adjudicationamounttype 1..*)."""
+
+_RENDERING: Final = pa.array(["rendering", "performing"])
+
+
+def prepare(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+    """Return the tables of a partition as mappings want them.
+
+    * A provider named as rendering on a line, and not in the claim's care team as such, joins it.
+    * A claim of one line with amounts on its header only carries them on that line, where its
+      profile wants amounts on items.
+
+    Args:
+        tables: canonical tables, each in the order of its key.
+    """
+    return {
+        **tables,
+        "claim_care_team": _with_rendering(tables["claim_care_team"], tables["claim_line"]),
+        "claim_line": _with_header_amounts(tables["claim_line"], tables["claim"]),
+    }
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    column = table.column(name)
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _pairs(table: pa.Table, second: str) -> pa.Array:
+    keys = _column(table, "claim_id"), _column(table, second)
+    return pc.binary_join_element_wise(*keys, "\x1f")
+
+
+def _with_rendering(team: pa.Table, lines: pa.Table) -> pa.Table:
+    named = _pairs(lines, "rendering_provider_id")
+    if named.null_count == len(named):
+        return team
+    rendering = pc.is_in(pc.ascii_lower(_column(team, "role")), value_set=_RENDERING)
+    known = _pairs(team, "provider_id").filter(rendering)
+    missing = pc.and_(named.is_valid(), pc.invert(pc.is_in(named, value_set=known)))
+    rows = np.flatnonzero(np.asarray(pc.fill_null(missing, False)))
+    if len(rows) == 0:
+        return team
+    groups = np.asarray(named.take(pa.array(rows)).dictionary_encode().indices)
+    order = np.argsort(groups, kind="stable")
+    rows, groups = rows[order], groups[order]
+    firsts = np.flatnonzero(np.diff(groups, prepend=-1))
+    numbers = _column(lines, "line_number").take(pa.array(rows))
+    offsets = pa.array(np.append(firsts, len(rows)).astype(np.int32))
+    first_rows = pa.array(rows[firsts])
+    claims = _column(lines, "claim_id").take(first_rows)
+    columns = {
+        "claim_id": claims,
+        "sequence": _next_sequences(team, claims),
+        "role": pa.repeat("rendering", len(firsts)).cast(pa.string()),
+        "provider_id": _column(lines, "rendering_provider_id").take(first_rows),
+        "line_numbers": pc.binary_join(pa.ListArray.from_arrays(offsets, numbers), ";"),
+        FILE_COLUMN: _column(lines, FILE_COLUMN).take(first_rows),
+        ROW_COLUMN: _column(lines, ROW_COLUMN).take(first_rows),
+    }
+    schema = table_schema("claim_care_team")
+    added = pa.table(
+        [columns.get(field.name, pa.nulls(len(firsts), field.type)) for field in schema],
+        schema=schema,
+    )
+    both = pa.concat_tables([team.select(schema.names).cast(schema), added])
+    return both.take(_by_claim_and_sequence(both))
+
+
+def _next_sequences(team: pa.Table, claims: pa.Array) -> pa.Array:
+    """Return the numbers that go on after those that the care team of each claim has."""
+    last: dict[str, int] = {}
+    for claim, sequence in zip(
+        _column(team, "claim_id").to_pylist(), _column(team, "sequence").to_pylist(), strict=True
+    ):
+        last[claim] = max(last.get(claim, 0), int(sequence))
+    numbers = []
+    for claim in claims.to_pylist():
+        last[claim] = last.get(claim, 0) + 1
+        numbers.append(str(last[claim]))
+    return pa.array(numbers, pa.string())
+
+
+def _by_claim_and_sequence(team: pa.Table) -> pa.Array:
+    keys = pa.table(
+        {
+            "claim": _column(team, "claim_id"),
+            "sequence": _column(team, "sequence").cast(pa.int64()),
+        }
+    )
+    return pc.sort_indices(keys, sort_keys=[("claim", "ascending"), ("sequence", "ascending")])
+
+
+def _with_header_amounts(lines: pa.Table, claims: pa.Table) -> pa.Table:
+    """Return the lines, the only line of a claim carrying its header's amounts if it has none."""
+    if lines.num_rows == 0 or claims.num_rows == 0:
+        return lines
+    at = pc.index_in(_column(lines, "claim_id"), value_set=_column(claims, "claim_id"))
+    claim_of: Indices = np.asarray(pc.fill_null(at, -1), dtype=np.int64)
+    counts = np.bincount(claim_of[claim_of >= 0], minlength=claims.num_rows)
+    wanted = np.asarray(
+        pc.fill_null(pc.is_in(_column(claims, "claim_type"), value_set=_LINE_AMOUNT_TYPES), False)
+    )
+    lifted = (
+        (claim_of >= 0)
+        & (counts == 1)[claim_of]
+        & wanted[claim_of]
+        & ~_any_amount(lines)
+        & _any_amount(claims)[claim_of]
+    )
+    if not lifted.any():
+        return lines
+    where, source = pa.array(lifted), pa.array(np.maximum(claim_of, 0))
+    for name in AMOUNT_COLUMNS:
+        header = _column(claims, name)
+        if header.null_count == len(header):
+            continue
+        index = lines.schema.get_field_index(name)
+        amounts = pc.if_else(where, header.take(source), _column(lines, name))
+        lines = lines.set_column(index, name, amounts)
+    return lines
+
+
+def _any_amount(table: pa.Table) -> Bools:
+    found = np.zeros(table.num_rows, dtype=np.bool_)
+    for name in AMOUNT_COLUMNS:
+        column = _column(table, name)
+        if column.null_count != len(column):
+            found |= np.asarray(column.is_valid())
+    return found
