@@ -167,7 +167,8 @@ def _promoted(partition: Partition) -> Indices:
 def _own_site(partition: Partition) -> Bools:
     tooth = partition.column("claim_line", "tooth_number")
     area = partition.column("claim_line", "oral_cavity_area")
-    return np.asarray(tooth.is_valid()) | np.asarray(area.is_valid())
+    own: Bools = np.asarray(tooth.is_valid()) | np.asarray(area.is_valid())
+    return own
 
 
 def _site(name: str) -> Callable[[Partition], pa.StringArray]:

@@ -1,0 +1,69 @@
+"""The group of all commands, and the one place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from etl.bootstrap.settings import Settings, read_settings
+from etl.cli.mapping import mapping_group
+from etl.errors import EtlError
+
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What every command is given: how to read the settings, flags on top."""
+
+    file: Path | None
+    mappings: tuple[Path, ...]
+
+    def settings(self, **flags: Any) -> Settings:
+        """Return the settings with a command's flags on top."""
+        return read_settings(self.file, mappings=self.mappings or None, **flags)
+
+
+class Main(click.Group):
+    """Reports errors raised on purpose in one sentence; bugs keep their traceback (exit 1)."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except EtlError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=Main, context_settings=CONTEXT_SETTINGS)
+@click.version_option(package_name="cpcds-bluebutton", prog_name="cpcds")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Configuration file; cpcds.toml in this folder where not given.",
+)
+@click.option(
+    "--mappings",
+    type=click.Path(path_type=Path, file_okay=False),
+    multiple=True,
+    help="Folder with mappings, crosswalks, rules or layouts of your own, on top of the shipped.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say more of what is done.")
+@click.pass_context
+def main(
+    context: click.Context, config: Path | None, mappings: tuple[Path, ...], verbose: bool
+) -> None:
+    """CPCDS flat files in, CARIN Blue Button FHIR out."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    context.obj = Configuration(config, mappings)
+
+
+main.add_command(mapping_group)

@@ -1,0 +1,235 @@
+"""What can be known of a plan's nodes without any row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from etl.mapping.expressions import (
+    Absent,
+    AllOf,
+    Chosen,
+    ColumnOf,
+    Condition,
+    Constant,
+    Expr,
+    FirstOf,
+    IsPresent,
+    Joined,
+    Left,
+    LoopIndex,
+    Not,
+    OneOf,
+    Same,
+    Translated,
+)
+from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, ObjectNode, Spliced
+from etl.mapping.rows import Many
+from etl.model.crosswalks import Crosswalk
+
+
+class _Unknown:
+    """A value that only a row can tell."""
+
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+
+UNKNOWN: Final = _Unknown()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known where a node stands: expressions that are there, conditions that hold."""
+
+    present: frozenset[Expr] = frozenset()
+    holding: frozenset[Condition] = frozenset()
+
+    def given(self, condition: Condition) -> Facts:
+        """Return these facts and what follows from one more condition."""
+        return Facts(
+            self.present | frozenset(_present_in(condition)),
+            self.holding | frozenset(_conjuncts(condition)),
+        )
+
+    def surely(self, expr: Expr) -> bool:
+        """Tell whether an expression cannot be absent here."""
+        if not expr.nullable or expr in self.present:
+            return True
+        match expr:
+            case FirstOf(parts=parts):
+                return any(self.surely(part) for part in parts)
+            case Joined(parts=parts):
+                return all(self.surely(part) for part in parts)
+            case Chosen(condition=condition, then=then, otherwise=otherwise):
+                if condition in self.holding:
+                    return self.given(condition).surely(then)
+                return self.given(condition).surely(then) and self.given(Not(condition)).surely(
+                    otherwise
+                )
+            case Translated():
+                return False
+            case _:
+                return hasattr(expr, "of") and not isinstance(expr, Left) and self.kept(expr)
+
+    def kept(self, expr: Any) -> bool:
+        """Tell whether a change of a value that is there cannot make it absent."""
+        lossy = type(expr).__name__ in {"Translated", "Shaped"}
+        return not lossy and self.surely(expr.of)
+
+
+def _conjuncts(condition: Condition) -> Iterator[Condition]:
+    if isinstance(condition, AllOf):
+        for part in condition.parts:
+            yield from _conjuncts(part)
+    else:
+        yield condition
+
+
+def _present_in(condition: Condition) -> Iterator[Expr]:
+    for part in _conjuncts(condition):
+        match part:
+            case IsPresent(of=of) | OneOf(of=of):
+                yield from _with_inner(of)
+            case Same(left=left, right=right):
+                yield from (*_with_inner(left), *_with_inner(right))
+            case _:
+                continue
+
+
+def _with_inner(expr: Expr) -> Iterator[Expr]:
+    """Yield an expression that is there, and those inside that must then be there too."""
+    yield expr
+    match expr:
+        case FirstOf() | Chosen() | Constant() | Absent() | ColumnOf():
+            return
+        case Joined(parts=parts):
+            for part in parts:
+                yield from _with_inner(part)
+        case LoopIndex():
+            return
+        case _:
+            yield from _with_inner(expr.of)
+
+
+def is_strong(node: Entry) -> bool:
+    """Tell whether a node has a say in whether the element around it is there."""
+    match node:
+        case Fixed():
+            return False
+        case Leaf():
+            return not node.weak
+        case Guarded() | Loop():
+            return True
+        case ObjectNode():
+            return any(is_strong(member) for _, member in node.members)
+        case ListNode() | Spliced():
+            return any(is_strong(entry) for entry in node.entries)
+
+
+def is_sure(node: Entry, facts: Facts) -> bool:
+    """Tell whether a node is there in every row."""
+    match node:
+        case Fixed():
+            return True
+        case Leaf():
+            return facts.surely(node.expr)
+        case Guarded(condition=condition, node=inner):
+            return condition in facts.holding and is_sure(inner, facts)
+        case ObjectNode():
+            strong = [member for _, member in node.members if is_strong(member)]
+            if not strong:
+                return any(is_sure(member, facts) for _, member in node.members)
+            return any(is_sure(member, facts) for member in strong)
+        case ListNode() | Spliced():
+            return any(is_sure(entry, facts) for entry in node.entries) or _complementary(
+                node.entries, facts
+            )
+        case Loop(relation=relation, condition=condition, node=inner):
+            whole = isinstance(relation, Many) and relation.table == "claim_line"
+            return whole and condition is None and is_sure(inner, facts)
+
+
+def _complementary(entries: tuple[Entry, ...], facts: Facts) -> bool:
+    """Tell whether two entries stand under a condition and its opposite."""
+    guarded = [entry for entry in entries if isinstance(entry, Guarded)]
+    sure = {one.condition for one in guarded if is_sure(one.node, facts.given(one.condition))}
+    return any(
+        (condition.of if isinstance(condition, Not) else Not(condition)) in sure
+        for condition in sure
+    )
+
+
+def static_value(node: Entry) -> Any:
+    """Return the JSON value of a node, `UNKNOWN` in place of what only a row can tell."""
+    match node:
+        case Fixed(json=text):
+            return json.loads(text)
+        case Leaf() | Loop():
+            return UNKNOWN
+        case Guarded(node=inner):
+            return static_value(inner)
+        case ObjectNode(members=members):
+            return {key: static_value(member) for key, member in members}
+        case ListNode(entries=entries):
+            return [static_value(entry) for entry in entries]
+        case Spliced():
+            return UNKNOWN
+
+
+def fits(value: Any, pattern: Any) -> bool | None:
+    """Tell whether a value contains a pattern (FHIR's pattern[x]); None where a row decides."""
+    if value is UNKNOWN:
+        return None
+    if isinstance(pattern, Mapping):
+        if not isinstance(value, Mapping):
+            return False
+        return _all(fits(value.get(key), part) for key, part in pattern.items())
+    if isinstance(pattern, list):
+        if not isinstance(value, list):
+            return False
+        return _all(_any(fits(one, part) for one in value) for part in pattern)
+    return bool(value == pattern)
+
+
+def _all(answers: Iterator[bool | None]) -> bool | None:
+    said = list(answers)
+    if False in said:
+        return False
+    return None if None in said else True
+
+
+def _any(answers: Iterator[bool | None]) -> bool | None:
+    said = list(answers)
+    if True in said:
+        return True
+    return None if None in said else False
+
+
+def answers(expr: Expr, crosswalks: Mapping[str, Crosswalk]) -> frozenset[str] | None:
+    """Return every text that an expression can yield; None where only rows know."""
+    match expr:
+        case Constant(value=value):
+            return frozenset({value})
+        case Absent():
+            return frozenset()
+        case Translated(crosswalk=name, column=column):
+            return crosswalks[name].answers(column)
+        case FirstOf(parts=parts):
+            return _union(parts, crosswalks)
+        case Chosen(condition=condition, then=then, otherwise=otherwise):
+            if isinstance(condition, OneOf) and condition.of == then and not condition.negated:
+                rest = answers(otherwise, crosswalks)
+                return None if rest is None else rest | frozenset(condition.values)
+            return _union((then, otherwise), crosswalks)
+        case _:
+            return None
+
+
+def _union(parts: tuple[Expr, ...], crosswalks: Mapping[str, Crosswalk]) -> frozenset[str] | None:
+    found = [answers(part, crosswalks) for part in parts]
+    if any(one is None for one in found):
+        return None
+    return frozenset().union(*(one for one in found if one is not None))
