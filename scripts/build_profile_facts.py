@@ -139,7 +139,7 @@ class Arrays:
 
     def _below(self, element: Json, name: str) -> Json:
         inside = self._types[element["id"].partition(".")[0]]
-        found = inside.get(f"{element.get('content') or element['id']}.{name}")
+        found: Json | None = inside.get(f"{element.get('content') or element['id']}.{name}")
         for kind in element.get("types", []):
             code = kind if isinstance(kind, str) else kind["code"]
             found = found or self._types.get(code, {}).get(f"{code}.{name}")

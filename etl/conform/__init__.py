@@ -1,0 +1,1 @@
+"""Checks any FHIR NDJSON against CARIN Blue Button, offline: auditors run it on anyone's output."""

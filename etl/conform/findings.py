@@ -1,0 +1,176 @@
+"""What the checker says: rules broken, by file, line and FHIRPath path, and never a value.
+
+Two shapes of the same thing: an `Issue` is what the compiled checks of one resource collect, a
+`ConformFinding` is an issue with its place in a file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+
+class Severity(Enum):
+    """What a broken rule means."""
+
+    ERROR = "error"
+    """The resource does not conform."""
+    WARNING = "warning"
+    """It may conform, yet an extensible binding or the shape of a code speaks against it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One thing that can be wrong, with the sentence that says so. Made once, when compiling.
+
+    Attributes:
+        id: id of the kind of rule, or the key of an invariant.
+        severity: what breaking it means.
+        text: one sentence, made of facts of the profile, never of the data.
+    """
+
+    id: str
+    severity: Severity
+    text: str
+
+
+class Issue:
+    """A rule broken at a path of the resource at hand.
+
+    Attributes:
+        path: FHIRPath below the resource, put together from the inside out.
+        rule: what was broken.
+    """
+
+    __slots__ = ("path", "rule")
+
+    def __init__(self, rule: Rule, path: str = "") -> None:
+        self.rule = rule
+        self.path = path
+
+
+def prefix(issues: list[Issue], start: int, name: str) -> None:
+    """Put `name` before the paths of all issues from `start` on."""
+    for issue in issues[start:]:
+        issue.path = f"{name}.{issue.path}" if issue.path else name
+
+
+@dataclass(frozen=True, slots=True)
+class ConformFinding:
+    """One rule that one resource breaks. Holds places and facts of profiles, never values.
+
+    Attributes:
+        file: as the caller named it.
+        line: of the file, from 1; None for a document that is one resource or Bundle.
+        path: FHIRPath from the resource's type on, such as `Patient.name[0].family`.
+        profile: canonical with version of what was checked against; empty where there is none.
+        rule: id, such as `min`, or the key of an invariant, such as `us-core-16`.
+        severity: error or warning.
+        message: one sentence.
+    """
+
+    file: str
+    line: int | None
+    path: str
+    profile: str
+    rule: str
+    severity: Severity
+    message: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What a whole check found.
+
+    Attributes:
+        resources: resources checked, by FHIR type.
+        profiles: resources checked, by canonical of the profile.
+        skipped: lines that hold no resource of a checked kind, by reason.
+        counts: findings by (severity, rule, profile, element path without indexes).
+        findings: the first `keep` findings of each count, in the order found.
+        keep: how many findings of a kind are kept; all are counted.
+    """
+
+    keep: int = 20
+    resources: Counter[str] = field(default_factory=Counter)
+    profiles: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    counts: Counter[tuple[Severity, str, str, str]] = field(default_factory=Counter)
+    findings: list[ConformFinding] = field(default_factory=list)
+
+    def add(self, finding: ConformFinding) -> None:
+        """Count a finding, and keep it unless enough of its kind are kept."""
+        kind = (finding.severity, finding.rule, finding.profile, element_path(finding.path))
+        self.counts[kind] += 1
+        if self.counts[kind] <= self.keep:
+            self.findings.append(finding)
+
+    @property
+    def errors(self) -> int:
+        """How many errors were found, kept or not."""
+        return self._total(Severity.ERROR)
+
+    @property
+    def warnings(self) -> int:
+        """How many warnings were found, kept or not."""
+        return self._total(Severity.WARNING)
+
+    def _total(self, severity: Severity) -> int:
+        return sum(count for kind, count in self.counts.items() if kind[0] is severity)
+
+
+def element_path(path: str) -> str:
+    """Return a path without its indexes: which element of the profile it is."""
+    if "[" not in path:
+        return path
+    parts = path.split("[")
+    return parts[0] + "".join(part.partition("]")[2] for part in parts[1:])
+
+
+FIXED_RULES: Final = {
+    "json": (Severity.ERROR, "The line is no JSON; write one resource a line, in UTF-8."),
+    "resource": (Severity.ERROR, "The JSON is no FHIR resource: it has no resourceType."),
+    "type-unknown": (
+        Severity.WARNING,
+        "No profile of the guide is about this type of resource; it was not checked.",
+    ),
+    "profile-missing": (
+        Severity.ERROR,
+        "meta.profile names no profile of the guide; the resource was checked as plain FHIR R4.",
+    ),
+    "profile-unknown": (
+        Severity.WARNING,
+        "meta.profile names a profile that is not known here; it was not checked.",
+    ),
+    "profile-version": (
+        Severity.WARNING,
+        "meta.profile names a profile without its version; add the version after a bar.",
+    ),
+    "profile-type": (
+        Severity.ERROR,
+        "meta.profile names a profile of another type of resource.",
+    ),
+    "id-duplicate": (Severity.ERROR, "Another resource of this type has the same id."),
+    "reference-unresolved": (
+        Severity.ERROR,
+        "The reference points to a resource that is not among those checked.",
+    ),
+    "patient-not-beneficiary": (
+        Severity.ERROR,
+        "The patient is not the beneficiary of the coverage; the two ways to the member must"
+        " agree.",
+    ),
+    "focal-payor": (
+        Severity.WARNING,
+        "The insurer is not the payor of the focal coverage.",
+    ),
+}
+"""Rules about files and the whole population: id -> severity and sentence."""
+
+
+def fixed_rule(rule_id: str) -> Rule:
+    """Return one of `FIXED_RULES`."""
+    severity, text = FIXED_RULES[rule_id]
+    return Rule(rule_id, severity, text)

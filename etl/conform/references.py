@@ -1,0 +1,94 @@
+"""References: what they point to by their text, and which types a profile allows there."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any, Final
+
+from etl.model.profiles import TypeChoice, find_canonical
+
+_TYPE: Final = re.compile(r"[A-Z][A-Za-z]+")
+_LITERAL: Final = re.compile(
+    r"(?:(?P<base>https?://\S+)/)?(?P<type>[A-Z][A-Za-z]+)/(?P<id>[A-Za-z0-9\-.]{1,64})"
+    r"(?:/_history/[A-Za-z0-9\-.]{1,64})?"
+)
+"""A relative or absolute RESTful reference (FHIR R4, References): [base/]Type/id[/_history/v]."""
+
+ANY: Final[frozenset[str]] = frozenset()
+"""No restriction."""
+
+_US_CORE_TYPES: Final = {
+    "us-core-patient": "Patient",
+    "us-core-practitioner": "Practitioner",
+    "us-core-organization": "Organization",
+    "us-core-practitionerrole": "PractitionerRole",
+    "us-core-location": "Location",
+    "us-core-relatedperson": "RelatedPerson",
+    "us-core-coverage": "Coverage",
+    "us-core-careteam": "CareTeam",
+    "us-core-condition": "Condition",
+    "us-core-encounter": "Encounter",
+}
+
+
+@lru_cache(maxsize=262_144)
+def target_of(reference: str) -> tuple[str, str] | None:
+    """Return type and id that a literal reference names; None for `#…`, `urn:…` and the like."""
+    found = _LITERAL.fullmatch(reference)
+    return (found["type"], found["id"]) if found else None
+
+
+def is_local(reference: str) -> bool:
+    """Whether it points into the same resource (contained), or to the resource itself."""
+    return reference.startswith("#")
+
+
+def allowed_types(choice: TypeChoice) -> frozenset[str]:
+    """Return the resource types that a Reference may point to; `ANY` for no restriction."""
+    types = set()
+    for canonical in choice.targets:
+        url = canonical.partition("|")[0]
+        name = url.rpartition("/")[2]
+        if name == "Resource":
+            return ANY
+        profile = find_canonical(url)
+        if profile is not None:
+            types.add(profile.type)
+        elif name in _US_CORE_TYPES:
+            types.add(_US_CORE_TYPES[name])
+        elif _TYPE.fullmatch(name):
+            types.add(name)
+        else:
+            return ANY
+    return frozenset(types)
+
+
+def resolved_type(reference: Any, root: dict[str, Any]) -> str | None:
+    """Return the type of resource that a Reference points to, or None if it cannot be told.
+
+    Told by the reference's own text, by the contained resource it names, or by `Reference.type`.
+    """
+    if type(reference) is not dict:
+        return None
+    text = reference.get("reference")
+    if type(text) is str:
+        if is_local(text):
+            return _contained_type(text[1:], root)
+        target = target_of(text)
+        if target is not None:
+            return target[0]
+    stated = reference.get("type")
+    return stated.rpartition("/")[2] if type(stated) is str else None
+
+
+def _contained_type(local_id: str, root: dict[str, Any]) -> str | None:
+    if local_id == "":
+        kind = root.get("resourceType")
+        return kind if type(kind) is str else None
+    contained = root.get("contained")
+    for resource in contained if type(contained) is list else ():
+        if type(resource) is dict and resource.get("id") == local_id:
+            kind = resource.get("resourceType")
+            return kind if type(kind) is str else None
+    return None
