@@ -1,0 +1,130 @@
+"""Chance that is the same on every machine and day.
+
+Every stream of draws is named by whole numbers (seed, purpose, index …), so that what one member
+gets never depends on another. Only `random()` is used, whose sequence Python promises to keep, and
+only arithmetic that IEEE 754 fixes to the last bit: no logarithm, no power.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from functools import cache
+from datetime import date
+from random import Random
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+_MASK: Final = (1 << 64) - 1
+
+
+class Purpose(IntEnum):
+    """What a stream of draws is for, so that two uses of one index never share it."""
+
+    HOUSEHOLD = 1
+    PERSON = 2
+    REGION = 3
+    CLAIMS = 4
+    DAY = 5
+    EVENT = 6
+    FAULT = 7
+    DIRECTORY_FAULT = 8
+    DIRECTORY_DAY = 9
+
+
+def mixed(*parts: int) -> int:
+    """Return 64 bits that differ in about half their places when any part differs (splitmix64)."""
+    state = 0x9E3779B97F4A7C15
+    for part in parts:
+        state = (state ^ (part & _MASK)) + 0x9E3779B97F4A7C15 & _MASK
+        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & _MASK
+        state = (state ^ state >> 27) * 0x94D049BB133111EB & _MASK
+        state ^= state >> 31
+    return state
+
+
+class Weighted:
+    """Choices with whole-number weights, ready to be drawn from."""
+
+    __slots__ = ("names", "total", "_table")
+
+    def __init__(self, **weights: int) -> None:
+        self.names = tuple(weights)
+        self.total = sum(weights.values())
+        self._table = tuple(name for name, weight in weights.items() for _ in range(weight))
+
+    def at(self, number: int) -> str:
+        """Return the choice at a number from 0 up to `total`, exclusive."""
+        return self._table[number]
+
+
+class Dice:
+    """One stream of draws."""
+
+    __slots__ = ("random",)
+
+    def __init__(self, *name: int) -> None:
+        self.random = Random(mixed(*name)).random  # noqa: S311 - made-up data keeps no secret
+
+    def below(self, count: int) -> int:
+        """Return a whole number from 0 up to `count`, exclusive."""
+        return int(self.random() * count)
+
+    def between(self, low: int, high: int) -> int:
+        """Return a whole number from `low` to `high`, both included."""
+        return low + int(self.random() * (high - low + 1))
+
+    def chance(self, thousandths: int) -> bool:
+        """Return True that many times out of a thousand."""
+        return self.random() * 1000 < thousandths
+
+    def pick(self, choices: Sequence[T]) -> T:
+        """Return one of the choices, all alike."""
+        return choices[int(self.random() * len(choices))]
+
+    def weighted(self, weights: Weighted) -> str:
+        """Return one of the choices by weight."""
+        return weights.at(int(self.random() * weights.total))
+
+    def quantile(self, points: Sequence[tuple[float, float]]) -> float:
+        """Return a draw from a distribution told by points (share of draws below, value).
+
+        Between two points it is even. The first share is 0 and the last 1. A heavy tail is one
+        more point, and needs no logarithm.
+        """
+        share = self.random()
+        low_share, low = points[0]
+        for high_share, high in points[1:]:
+            if share < high_share:
+                return low + (high - low) * (share - low_share) / (high_share - low_share)
+            low_share, low = high_share, high
+        return low
+
+
+@cache
+def iso(day: int) -> str:
+    """Return `YYYY-MM-DD` of a proleptic ordinal day."""
+    return date.fromordinal(day).isoformat()
+
+
+@cache
+def year_of(day: int) -> int:
+    """Return the year of a proleptic ordinal day."""
+    return date.fromordinal(day).year
+
+
+@cache
+def first_of_year(year: int) -> int:
+    """Return the ordinal of January 1."""
+    return date(year, 1, 1).toordinal()
+
+
+def stamp(dice: Dice, day: int) -> str:
+    """Return a `last_updated` on that day: mostly an instant in UTC, sometimes another form."""
+    second = dice.below(86400)
+    form = second % 19
+    if form == 0:
+        return iso(day)
+    zone = "-05:00" if form == 1 else ".250Z" if form == 2 else "Z"
+    return f"{iso(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}{zone}"

@@ -1,0 +1,263 @@
+"""Payers, and the organizations and practitioners of a region.
+
+Members come in regions of a thousand, each with a directory of its own, so that what a member
+meets depends on his index alone and one region at a time is held in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from etl.synth.chance import Dice, Purpose, iso, mixed, stamp
+from etl.synth.identifiers import clia, npi, phone, tax_id
+from etl.synth.names import HERITAGES, SECOND_LINES, STATES, STREETS, State
+from etl.synth.spec import Spec
+
+Row = dict[str, str]
+
+REGION_SIZE: Final = 1000
+
+MEDICAL_PAYERS: Final = ("PAY0001", "PAY0002", "PAY0003")
+DENTAL_PAYER: Final = "PAY0004"
+VISION_PAYER: Final = "PAY0005"
+OTHER_PAYERS: Final = ("PAY0006", "PAY0007")
+_PAYER_NAMES: Final = (
+    "Larkspur Mutual Health Plan",
+    "Copperleaf Health, Inc.",
+    "Bayberry State Medical Assistance",
+    "Pine & Ivory Dental Cooperative",
+    "Clear Pane Vision",
+    'Old Quarry Workers\' Fund ("OQWF")',
+    "Seniors' Federation Plan",
+)
+PAYER_NAMES: Final = {f"PAY{place:04d}": name for place, name in enumerate(_PAYER_NAMES, start=1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """A kind of practitioner.
+
+    Attributes:
+        role: what the claims call them here.
+        taxonomy: NUCC Health Care Provider Taxonomy code, ten characters.
+        words: our own words for `specialty`.
+        count: how many a region has.
+        place: kind of organization they work for; empty for those on their own.
+    """
+
+    role: str
+    taxonomy: str
+    words: str
+    count: int
+    place: str
+
+
+TRADES: Final = (
+    Trade("primary", "207Q00000X", "family doctor", 5, "clinic"),
+    Trade("pediatrician", "208000000X", "children's doctor", 2, "clinic"),
+    Trade("nurse", "363LF0000X", "nurse practitioner", 2, "clinic"),
+    Trade("surgeon", "207X00000X", "bone surgeon", 2, "hospital"),
+    Trade("cardiologist", "207RC0000X", "heart doctor", 1, "hospital"),
+    Trade("nephrologist", "207RN0300X", "kidney doctor", 2, "dialysis"),
+    Trade("oncologist", "207RX0202X", "cancer doctor", 1, "hospital"),
+    Trade("obstetrician", "207V00000X", "birth doctor", 2, "hospital"),
+    Trade("hospitalist", "208M00000X", "hospital doctor", 3, "hospital"),
+    Trade("emergency", "207P00000X", "emergency doctor", 2, "hospital"),
+    Trade("anesthesiologist", "207L00000X", "anesthesia doctor", 1, ""),
+    Trade("radiologist", "2085R0202X", "imaging doctor", 1, ""),
+    Trade("therapist", "225100000X", "physical therapist", 2, "clinic"),
+    Trade("counselor", "101YP2500X", "counselor", 2, ""),
+    Trade("dentist", "1223G0001X", "dentist", 3, "dental"),
+    Trade("orthodontist", "1223X0400X", "braces dentist", 1, "dental"),
+    Trade("optometrist", "152W00000X", "eye doctor", 2, "optical"),
+)
+PLACES: Final = (
+    ("hospital", "facility", 2, "Mercy & Tansy Hospital"),
+    ("clinic", "provider", 3, "Crossroads Clinic, P.C."),
+    ("laboratory", "facility", 1, "Bright Drop Laboratory"),
+    ("pharmacy", "pharmacy", 3, "Mortar & Pestle Pharmacy"),
+    ("dental", "provider", 2, 'The "Gentle Molar" Dental Group'),
+    ("optical", "provider", 1, "Two Eyes Optical"),
+    ("ambulance", "provider", 1, "Blue Lantern Ambulance"),
+    ("nursing", "facility", 1, "Quiet Orchard Nursing Home"),
+    ("dialysis", "facility", 1, "Riverstone Dialysis"),
+    ("homecare", "provider", 1, "Hearth & Home Nurses"),
+    ("supplier", "provider", 1, "Steady Hands Medical Supply"),
+)
+"""(role, `kind` in the layout, how many a region has, name)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Doctor:
+    """A practitioner as a claim names him."""
+
+    identifier: str
+    npi: str
+    taxonomy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One region's directory.
+
+    Attributes:
+        number: which one, from 0.
+        state: where it lies.
+        doctors: trade -> its practitioners.
+        places: role -> organization ids.
+        organizations, practitioners: the rows, in order.
+    """
+
+    number: int
+    state: State
+    doctors: dict[str, tuple[Doctor, ...]]
+    places: dict[str, tuple[str, ...]]
+    organizations: tuple[Row, ...]
+    practitioners: tuple[Row, ...]
+
+
+def address(dice: Dice, state: State) -> Row:
+    """Return the cells of a made-up address (MapIDs 158, 192, 125, 126, 131, 127)."""
+    town, county = dice.pick(state.towns)
+    row = {"address_line": f"{dice.between(1, 1999)} {dice.pick(STREETS)}"}
+    if dice.chance(250):
+        row["address_line_2"] = dice.pick(SECOND_LINES)
+    zip_code = f"{dice.pick(state.zips)}{dice.below(100):02d}"
+    if dice.chance(120):
+        zip_code += f"-{dice.below(10_000):04d}"
+    row |= {"city": town, "county": county, "state": state.code, "postal_code": zip_code}
+    row["country"] = "US"
+    return row
+
+
+def payer_rows(spec: Spec) -> list[Row]:
+    """Return the organization rows of the payers; they come before every region's."""
+    dice = Dice(spec.seed, Purpose.REGION, -1)
+    rows = []
+    for place, (identifier, name) in enumerate(PAYER_NAMES.items(), start=1):
+        row = {
+            "record_action": "A",
+            "organization_id": identifier,
+            "kind": "payer",
+            "tax_id": tax_id(9_000_000 + place),
+            "naic": f"00{900 + place}",
+            "payer_code": f"{name[:3].upper()}{place:02d}",
+            "name": name,
+            "phone": phone("800", place),
+            "active": "Y",
+        }
+        row |= address(dice, STATES[place % len(STATES)])
+        del row["county"]
+        if place == 1:
+            row["npi"] = npi(99_000_000 + place)
+        row["last_updated"] = iso(spec.as_of.toordinal() - dice.below(900))
+        rows.append(row)
+    return rows
+
+
+@lru_cache(maxsize=4)
+def region_of(spec: Spec, number: int) -> Region:
+    """Return a region's directory as it was on day 0."""
+    dice = Dice(spec.seed, Purpose.REGION, number)
+    state = STATES[(mixed(spec.seed) + number) % len(STATES)]
+    places: dict[str, tuple[str, ...]] = {}
+    organizations: list[Row] = []
+    for role, kind, count, name in PLACES:
+        rows = [_organization(spec, dice, number, state, kind, name) for _ in range(count)]
+        for row in rows:
+            serial = number * 100 + len(organizations) + 1
+            row["organization_id"] = f"ORG{serial:06d}"
+            row["npi"] = npi(serial)
+            row["tax_id"] = tax_id(serial)
+            if role in {"laboratory", "hospital"}:
+                row["clia"] = clia(serial)
+            organizations.append(row)
+        places[role] = tuple(row["organization_id"] for row in rows)
+    practitioners: list[Row] = []
+    doctors: dict[str, tuple[Doctor, ...]] = {}
+    for trade in TRADES:
+        rows = []
+        for _ in range(trade.count):
+            serial = number * 100 + len(practitioners) + 1
+            row = _practitioner(spec, dice, serial, state, trade, places)
+            practitioners.append(row)
+            rows.append(row)
+        doctors[trade.role] = tuple(
+            Doctor(row["practitioner_id"], row["npi"], trade.taxonomy) for row in rows
+        )
+    return Region(
+        number, state, doctors, places, tuple(organizations), tuple(practitioners)
+    )
+
+
+def _organization(
+    spec: Spec, dice: Dice, number: int, state: State, kind: str, name: str
+) -> Row:
+    row = {"record_action": "A", "kind": kind}
+    row |= address(dice, state)
+    del row["county"]
+    row["name"] = f"{name} of {row['city']}" if number == 0 else f"{name} {number}"
+    row["phone"] = phone(state.area, dice.below(100))
+    row["active"] = "N" if dice.chance(30) else "Y"
+    row["last_updated"] = iso(spec.as_of.toordinal() - dice.below(1500))
+    return row
+
+
+def _practitioner(
+    spec: Spec,
+    dice: Dice,
+    serial: int,
+    state: State,
+    trade: Trade,
+    places: dict[str, tuple[str, ...]],
+) -> Row:
+    heritage = dice.pick(HERITAGES)
+    family = dice.pick(heritage.families)
+    given = dice.pick(heritage.women if dice.chance(500) else heritage.men)
+    row = {
+        "record_action": "A",
+        "practitioner_id": f"PRC{serial:07d}",
+        "npi": npi(50_000_000 + serial),
+        "active": "N" if dice.chance(20) else "Y",
+        "taxonomy_code": trade.taxonomy,
+        "specialty": trade.words,
+        "phone": phone(state.area, dice.below(100)),
+    }
+    if serial % 9 == 4:
+        row["full_name"] = f"{given} {family}, M.D."
+    else:
+        row |= {"name_prefix": "Dr.", "family_name": family, "given_name": given}
+        if dice.chance(300):
+            row["middle_name"] = "Q."
+        if dice.chance(200):
+            row["name_suffix"] = "D.D.S." if trade.place == "dental" else "M.D., F.A.C.P."
+    if trade.place:
+        row["organization_id"] = dice.pick(places[trade.place])
+    else:
+        row["tax_id"] = tax_id(5_000_000 + serial)
+    row |= address(dice, state)
+    del row["county"]
+    row["last_updated"] = iso(spec.as_of.toordinal() - dice.below(1500))
+    return row
+
+
+def practitioners_on(spec: Spec, number: int, day: int) -> Iterator[tuple[Row, int]]:
+    """Yield a region's practitioners on a day after day 0, and on which day each last changed.
+
+    Every day one practitioner of each region gets another telephone number.
+    """
+    region = region_of(spec, number)
+    changed: dict[int, tuple[int, Row]] = {}
+    for today in range(1, day + 1):
+        dice = Dice(spec.seed, Purpose.DIRECTORY_DAY, number, today)
+        place = dice.below(len(region.practitioners))
+        row = dict(region.practitioners[place])
+        row["phone"] = phone(region.state.area, dice.below(100))
+        row["last_updated"] = stamp(dice, spec.as_of.toordinal() + today)
+        changed[place] = (today, row)
+    for place, row in enumerate(region.practitioners):
+        today, now = changed.get(place, (0, row))
+        yield now, today

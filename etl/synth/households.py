@@ -1,0 +1,313 @@
+"""Who the members are: households of up to six, with their plans over time.
+
+Six member indexes make a block, cut into households by the block's own draws, so that a member's
+relatives are known from his index alone. The subscriber comes first; so whoever is in an extract
+has his subscriber there too, unless the subscriber is no member at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
+
+from etl.synth.cast import CAST, Part
+from etl.synth.chance import Dice, Purpose, Weighted, first_of_year, year_of
+from etl.synth.directory import DENTAL_PAYER, MEDICAL_PAYERS
+from etl.synth.names import (
+    EMPLOYERS,
+    HERITAGES,
+    MIDDLE_NAMES,
+    MIXED_RACES,
+    PREFIXES,
+    RACE_WORDS,
+    SUFFIXES,
+    SURNAME_PARTICLES,
+    Heritage,
+)
+from etl.synth.spec import Spec
+
+BLOCK: Final = 6
+OPEN: Final = 3_000_000
+"""An ordinal day after every other: the end of what has not ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a plan pays.
+
+    Attributes:
+        payer: organization id.
+        kind: coverage type as the payer writes it.
+        plan_id, name, network: as on the card.
+        deductible: of a year, in cents.
+        copay: of a visit, in cents.
+        coinsurance: per cent that the member pays beyond copay and deductible.
+        discount: per cent off the charges that the payer has agreed with its network.
+    """
+
+    payer: str
+    kind: str
+    plan_id: str
+    name: str
+    network: str
+    deductible: int
+    copay: int
+    coinsurance: int
+    discount: int
+
+
+MEDICAL_PLANS: Final = (
+    Plan(MEDICAL_PAYERS[0], "PPO", "00010341", "Larkspur Open 1500", "Larkspur Wide", 150000, 3000, 20, 38),
+    Plan(MEDICAL_PAYERS[0], "HMO", "00010342", "Larkspur Circle", "Larkspur Local", 0, 2500, 0, 44),
+    Plan(MEDICAL_PAYERS[0], "POS", "00010343", "Larkspur Choice", "Larkspur Wide", 50000, 3500, 10, 35),
+    Plan(MEDICAL_PAYERS[1], "PPO", "CPL-77", 'Copperleaf "Bronze" & HSA', "Copperleaf One", 300000, 0, 30, 33),
+    Plan(MEDICAL_PAYERS[1], "EPO", "CPL-81", "Copperleaf Silver, Tier 2", "Copperleaf One", 120000, 4000, 20, 40),
+    Plan(MEDICAL_PAYERS[2], "HMO", "00000077", "Bayberry Care", "Bayberry", 0, 300, 0, 55),
+)  # fmt: skip
+DENTAL_PLAN: Final = Plan(DENTAL_PAYER, "DENTAL", "D-010", "Ivory Plus", "Ivory", 5000, 0, 20, 15)
+
+_HOUSES: Final = Weighted(single=30, couple=22, family=30, lone=9, outsider=6, elder=3)
+_STAY_YEARS: Final = ((0.0, 0.5), (0.25, 1.5), (0.6, 3.5), (0.85, 7.0), (1.0, 11.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A person's name, in parts or as one text."""
+
+    family: str
+    given: str
+    middle: str = ""
+    prefix: str = ""
+    suffix: str = ""
+    full: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One member, or a subscriber who is none.
+
+    Attributes:
+        index: of the member; -1 for a subscriber who is no member.
+        place: within the household, from 0: the last two digits of the member id.
+        relationship: to the subscriber, as the layout has it.
+        sex: F or M.
+        birth, death: ordinal days; death None while alive.
+        race, ethnicity, language: as in the layout.
+        part: what the set pieces want of this member, or None.
+    """
+
+    index: int
+    place: int
+    relationship: str
+    name: Name
+    sex: str
+    birth: int
+    death: int | None
+    race: str
+    ethnicity: str
+    language: str
+    part: Part | None = None
+
+    def age(self, day: int) -> int:
+        """Return the age in years, near enough to choose by."""
+        return (day - self.birth) // 365
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A time under one plan; `end` is the last day, or `OPEN`."""
+
+    plan: Plan
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Household:
+    """People under one subscriber.
+
+    Attributes:
+        first: index of its first member.
+        people: the members, in the order of their indexes.
+        subscriber: the first of them, or somebody who is no member.
+        terms: its plans over time, oldest first; they do not overlap.
+        group: employer's account number and name; empty where the plan was bought alone.
+        dental, vision: whether it has such plans beside.
+    """
+
+    first: int
+    people: tuple[Person, ...]
+    subscriber: Person
+    terms: tuple[Term, ...]
+    group: tuple[str, str]
+    dental: bool
+    vision: bool
+
+
+def household_of(spec: Spec, index: int) -> Household:
+    """Return the household of a member."""
+    for household in _block(spec, index // BLOCK):
+        if index - household.first < len(household.people):
+            return household
+    raise AssertionError(index)  # the households of a block hold every index of it
+
+
+@lru_cache(maxsize=4)
+def _block(spec: Spec, number: int) -> tuple[Household, ...]:
+    dice = Dice(spec.seed, Purpose.HOUSEHOLD, number)
+    households: list[Household] = []
+    index, end = number * BLOCK, number * BLOCK + BLOCK
+    while index < end:
+        if index in CAST:
+            size = CAST[index].household
+            kind = CAST[index].house
+        else:
+            kind = dice.weighted(_HOUSES)
+            size = _size(dice, kind)
+        size = min(size, end - index)
+        households.append(_household(spec, dice, index, size, kind))
+        index += size
+    return tuple(households)
+
+
+def _size(dice: Dice, kind: str) -> int:
+    if kind == "family":
+        return dice.between(3, 6)
+    if kind == "lone":
+        return dice.between(2, 4)
+    return {"single": 1, "couple": 2, "outsider": dice.between(1, 2), "elder": 2}[kind]
+
+
+def _household(spec: Spec, dice: Dice, first: int, size: int, kind: str) -> Household:
+    today = spec.as_of.toordinal()
+    heritage = dice.pick(HERITAGES)
+    family = dice.pick(heritage.families) + (
+        dice.pick(SURNAME_PARTICLES) if heritage is HERITAGES[0] else ""
+    )
+    elder_years = dice.between(66, 88) if dice.chance(280 if size < 3 else 0) else 0
+    head_birth = today - 365 * (elder_years or dice.between(24, 58)) - dice.below(365)
+    people: list[Person] = []
+    head = _person(dice, heritage, family, head_birth, "self", -1, 0)
+    for place in range(size):
+        if place == 0 and kind != "outsider":
+            person = replace(head, index=first)
+        else:
+            offset = 1 if kind == "outsider" else 0
+            person = _relative(dice, heritage, family, head, kind, place + offset, today)
+            person = replace(person, index=first + place)
+        people.append(_cast(dice, person, today))
+    subscriber = head if kind == "outsider" else people[0]
+    terms = _terms(spec, dice, people[0].part, elder_years > 0)
+    numbered = dice.chance(750)
+    group = (f"{dice.below(100_000):05d}", dice.pick(EMPLOYERS)) if numbered else ("", "")
+    part = people[0].part
+    dental = dice.chance(600) or bool(part)
+    return Household(
+        first, tuple(people), subscriber, terms, group, dental, dice.chance(350) or bool(part)
+    )
+
+
+def _relative(
+    dice: Dice, heritage: Heritage, family: str, head: Person, kind: str, place: int, today: int
+) -> Person:
+    if kind == "couple" or (kind == "family" and place == 1):
+        relationship = "spouse" if dice.chance(900) else "common"
+        return _person(
+            dice, heritage, family, head.birth + dice.between(-2500, 2500), relationship, -1, place
+        )
+    if kind == "elder":
+        birth = head.birth - 365 * dice.between(22, 30)
+        return _person(dice, heritage, family, birth, "parent", -1, place)
+    relationship = "child" if dice.chance(960) else "other"
+    birth = head.birth + 365 * dice.between(21, 37) + dice.below(365)
+    birth = min(max(birth, today - 26 * 365), today - 20)
+    return _person(dice, heritage, family, birth, relationship, -1, place)
+
+
+def _person(
+    dice: Dice,
+    heritage: Heritage,
+    family: str,
+    birth: int,
+    relationship: str,
+    index: int,
+    place: int,
+) -> Person:
+    sex = "F" if dice.chance(510) else "M"
+    given = dice.pick(heritage.women if sex == "F" else heritage.men)
+    name = Name(
+        family,
+        given,
+        dice.pick(MIDDLE_NAMES) if dice.chance(350) else "",
+        dice.pick(PREFIXES[sex]) if dice.chance(150) else "",
+        dice.pick(SUFFIXES) if sex == "M" and dice.chance(80) else "",
+        f"{given} {family}" if dice.chance(100) else "",
+    )
+    race = heritage.race
+    if dice.chance(60):
+        race = dice.pick(MIXED_RACES)
+    elif dice.chance(50):
+        race = RACE_WORDS.get(race, race)
+    ethnicity = heritage.ethnicity if dice.chance(900) else ""
+    language = dice.pick(heritage.languages)
+    return Person(
+        index, place, relationship, name, sex, birth, None, race, ethnicity, language
+    )
+
+
+def _cast(dice: Dice, person: Person, today: int) -> Person:
+    """Return the person as the set pieces want him, or with a death of his own."""
+    part = CAST.get(person.index)
+    if part is None:
+        # A death in the last three years, of one in thirty above 75 and one in 900 below.
+        if dice.chance(33 if person.age(today) > 75 else 1):
+            return replace(person, death=max(person.birth, today - dice.between(40, 1000)))
+        return person
+    name = person.name
+    if part.name:
+        family, given, middle, suffix, full = part.name
+        name = Name(family, given, middle, name.prefix, suffix, full)
+    if part.prefix:
+        name = replace(name, prefix=part.prefix)
+    return replace(
+        person,
+        part=part,
+        name=name,
+        sex=part.sex,
+        birth=part.birth.toordinal(),
+        death=part.death.toordinal() if part.death else None,
+        relationship=part.relationship,
+        race=part.race or person.race,
+        ethnicity=part.ethnicity or person.ethnicity,
+        language=part.language or person.language,
+    )
+
+
+def _terms(spec: Spec, dice: Dice, part: Part | None, elder: bool) -> tuple[Term, ...]:
+    """Return plans over time: a start, changes at New Year, perhaps a gap, perhaps an end."""
+    today, since = spec.as_of.toordinal(), spec.since.toordinal()
+    plans = MEDICAL_PLANS[:3] if elder else MEDICAL_PLANS
+    if part and part.since:
+        start = part.since.toordinal()
+        end = OPEN
+    else:
+        days = int(dice.quantile(_STAY_YEARS) * 365)
+        end = OPEN if dice.chance(800) else today - dice.below(700)
+        start = max(since, min(end, today) - max(days, 120))
+    terms: list[Term] = []
+    plan = dice.pick(plans)
+    for year in range(year_of(start) + 1, year_of(today) + 1):
+        change = first_of_year(year)
+        always = part is not None and part.changes
+        if change >= end or not (always or dice.chance(200)):
+            continue
+        if change <= start:
+            continue
+        gap = dice.between(30, 150) if dice.chance(150) and not part else 0
+        terms.append(Term(plan, start, change - 1 - gap))
+        if terms[-1].end <= start:
+            terms.pop()
+        start = change
+        plan = dice.pick([other for other in plans if other is not plan])
+    return (*terms, Term(plan, start, max(end, start + 30)))

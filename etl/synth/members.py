@@ -1,0 +1,112 @@
+"""One member whole: the rows about him and his claims, on any day of the world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from etl.model.tables import CLAIM_TABLES
+from etl.synth.chance import Dice, Purpose, mixed, stamp
+from etl.synth.covers import (
+    Cover,
+    Covering,
+    further_addresses,
+    further_telecoms,
+    member_id,
+    member_row,
+    subscriber_id,
+)
+from etl.synth.directory import REGION_SIZE, Row, region_of
+from etl.synth.drafts import Claim, Life, claim_number
+from etl.synth.history import live
+from etl.synth.households import household_of
+from etl.synth.spec import Spec
+
+MemberRows = dict[str, list[Row]]
+"""Table -> rows of one member, in the order in which they are written."""
+
+
+@dataclass(slots=True)
+class Member:
+    """One member's state on a day; `changes` moves it on.
+
+    Attributes:
+        gone: the payer has deleted the member and everything of his.
+    """
+
+    life: Life
+    row: Row
+    addresses: list[Row]
+    telecoms: list[Row]
+    covers: list[Cover]
+    covering: Covering
+    claims: list[Claim]
+    gone: bool = False
+
+    def rows(self) -> MemberRows:
+        """Return every row of the member by table; the rows are the member's own, not copies."""
+        tables: MemberRows = {
+            "member": [self.row],
+            "member_address": self.addresses,
+            "member_telecom": self.telecoms,
+            "coverage": [cover.row for cover in self.covers],
+            "claim": [claim.header for claim in self.claims],
+        }
+        if self.gone:
+            return {table: [] for table in (*tables, *CLAIM_TABLES)}
+        for table in CLAIM_TABLES:
+            tables[table] = [row for claim in self.claims for row in claim.rows.get(table, ())]
+        return tables
+
+
+def member_of(spec: Spec, index: int) -> Member:
+    """Return a member as he was on day 0; one who joined later, as on the day he joined.
+
+    What is returned depends on the spec's seed and dates and on the index alone; on the number of
+    members only where the member joined after day 0.
+    """
+    today = spec.as_of.toordinal()
+    salt = mixed(spec.seed) % 999_999_937
+    household = household_of(spec, index)
+    person = household.people[index - household.first]
+    region = region_of(spec, index // REGION_SIZE)
+    dice = Dice(spec.seed, Purpose.PERSON, index)
+    identifier = member_id(salt, household, person)
+    row = member_row(dice, identifier, person, region.state, today)
+    many = person.part is not None and index == 0
+    signed = row["last_updated"]
+    addresses = further_addresses(dice, identifier, region.state, today, signed, many)
+    telecoms = further_telecoms(dice, identifier, region.state, signed, many)
+    covering = Covering(dice, salt, household, person)
+    covers = covering.all(today)
+    life = Life(
+        spec=spec,
+        person=person,
+        member_id=identifier,
+        subscriber_id=subscriber_id(salt, household),
+        region=region,
+        covers=covers,
+        today=today,
+        dice=Dice(spec.seed, Purpose.CLAIMS, index),
+        number=claim_number(spec, index),
+    )
+    member = Member(life, row, addresses, telecoms, covers, covering, live(life, household))
+    if index >= spec.members:
+        _join(spec, index, member)
+    return member
+
+
+def joined(spec: Spec, index: int) -> int:
+    """Return the day on which a member joined: 0 for the first `members`."""
+    if index < spec.members:
+        return 0
+    return 1 + (index - spec.members) // spec.joiners
+
+
+def _join(spec: Spec, index: int, member: Member) -> None:
+    """Sign every row with the day of joining: the payer took over the member's old records."""
+    day = joined(spec, index)
+    dice = Dice(spec.seed, Purpose.EVENT, index, day)
+    signed = stamp(dice, spec.as_of.toordinal() + day)
+    for rows in member.rows().values():
+        for row in rows:
+            row["last_updated"] = signed

@@ -1,0 +1,122 @@
+"""What a charge comes to: whole cents, and equations that hold to the cent.
+
+* eligible = submitted - noncovered - discount
+* memberliability = deductible + coinsurance + copay + noncovered
+* eligible = benefit + priorpayerpaid + deductible + coinsurance + copay
+* submitted - sum of the X12 adjustments = benefit
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from etl.synth.codes import Refusal
+
+Amounts = dict[str, int]
+"""Category of `etl.model.tables.AMOUNT_CATEGORIES` -> cents."""
+
+ALWAYS: Final = (
+    "submitted",
+    "eligible",
+    "deductible",
+    "coinsurance",
+    "copay",
+    "noncovered",
+    "benefit",
+    "discount",
+    "memberliability",
+)
+"""Categories that are stated even where they are nought."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the plan says about one charge.
+
+    Attributes:
+        discount: per cent off, as agreed with the provider.
+        copay: cents.
+        coinsurance: per cent of what is left after copay and deductible.
+        deductible: cents of the year's deductible that are still open.
+        prior: per cent of the rest that another payer paid first.
+        refusal: why the charge is not paid; None where it is.
+    """
+
+    discount: int
+    copay: int
+    coinsurance: int
+    deductible: int
+    prior: int = 0
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """A row of `claim_adjustment`: X12 group, reason, remark and cents."""
+
+    group: str
+    reason: str
+    remark: str
+    cents: int
+
+
+def price(submitted: int, terms: Terms) -> Amounts:
+    """Return what one charge comes to; a refused one is the member's (PR) or nobody's to pay."""
+    refusal = terms.refusal
+    noncovered = submitted if refusal and refusal.group == "PR" else 0
+    discount = submitted * terms.discount // 100
+    if refusal:
+        discount = submitted - noncovered
+    eligible = submitted - noncovered - discount
+    copay = min(terms.copay, eligible)
+    rest = eligible - copay
+    deductible = min(terms.deductible, rest)
+    rest -= deductible
+    coinsurance = rest * terms.coinsurance // 100
+    rest -= coinsurance
+    prior = rest * terms.prior // 100
+    return {
+        "submitted": submitted,
+        "eligible": eligible,
+        "deductible": deductible,
+        "coinsurance": coinsurance,
+        "copay": copay,
+        "noncovered": noncovered,
+        "benefit": rest - prior,
+        "discount": discount,
+        "memberliability": deductible + coinsurance + copay + noncovered,
+        "priorpayerpaid": prior,
+    }
+
+
+def adjustments(amounts: Amounts, refusal: Refusal | None) -> list[Adjustment]:
+    """Return what leads from the charge to the benefit, as X12 835 has it."""
+    found = []
+    if refusal:
+        cents = amounts["noncovered"] + amounts["discount"]
+        found.append(Adjustment(refusal.group, refusal.reason, refusal.remark, cents))
+    elif amounts["discount"]:
+        found.append(Adjustment("CO", "45", "", amounts["discount"]))
+    for category, group, reason in (
+        ("deductible", "PR", "1"),
+        ("coinsurance", "PR", "2"),
+        ("copay", "PR", "3"),
+        ("priorpayerpaid", "OA", "23"),
+    ):
+        if amounts[category]:
+            found.append(Adjustment(group, reason, "", amounts[category]))
+    return found
+
+
+def money(cents: int) -> str:
+    """Return cents as the layout writes amounts: two fraction digits."""
+    if cents < 0:
+        return "-" + money(-cents)
+    return f"{cents // 100}.{cents % 100:02d}"
+
+
+def cents_of(text: str) -> int:
+    """Return the cents of an amount that `money` wrote."""
+    sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
+    return sign * int(digits.replace(".", ""))

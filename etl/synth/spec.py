@@ -1,0 +1,112 @@
+"""What to write: every choice that an extract depends on, checked before anything is written.
+
+No clock is read: `as_of` is an argument with a fixed default, so that the same `Spec` gives the
+same bytes on any day.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final, Literal, get_args
+
+from etl.errors import UsageError
+
+Kind = Literal["full", "delta"]
+Format = Literal["csv", "psv", "tsv", "parquet"]
+
+AS_OF: Final = date(2025, 12, 31)
+"""Day 0 of every generated world, unless told otherwise."""
+SINCE: Final = date(2016, 1, 1)
+"""First day of coverage: the CMS rule asks for data from here on (42 CFR 422.119(h))."""
+MOST_MEMBERS: Final = 900_000_000
+"""More would not fit the nine digits of a subscriber number."""
+MOST_DAYS: Final = 3_660
+MOST_PARTS: Final = 999
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One extract to be written.
+
+    Attributes:
+        members: how many members the world has on day 0. The first `n` members of two specs that
+            differ only in `members` are the same, row for row.
+        seed: which world; any integer.
+        kind: `full` is the whole world on its day; `delta` is what changed on that day alone.
+        day: days after `as_of`. The full extract of day k equals the one of day 0 with the deltas
+            1 to k applied, but for `record_action`.
+        as_of: day 0.
+        since: no coverage starts before this day, but for the one member who shows ICD-9.
+        format: ending of the files.
+        gzip: compress the files; Parquet compresses itself and refuses this.
+        parts: how many files a table is cut into (`claim-00001.csv`, …); 1 is `claim.csv`.
+        fault_rate: share of claims, 0 to 1, that get one planted fault; some members, coverages
+            and practitioners get one as well. What was planted where is written to `faults.csv`.
+        short_form: diagnoses and procedures as numbered columns of `claim` where those can say
+            everything, instead of child rows.
+        change_rate: share of members, 0 to 1, that something happens to on a day after `as_of`.
+        whole_claims: in a delta, send every row of a touched claim again instead of the changed
+            rows alone; payers do either.
+
+    Raises:
+        UsageError: a choice is out of its range, or two do not go together.
+    """
+
+    members: int
+    seed: int = 1
+    kind: Kind = "full"
+    day: int = 0
+    as_of: date = AS_OF
+    since: date = SINCE
+    format: Format = "csv"
+    gzip: bool = False
+    parts: int = 1
+    fault_rate: float = 0.0
+    short_form: bool = False
+    change_rate: float = 0.01
+    whole_claims: bool = False
+
+    def __post_init__(self) -> None:
+        for problem in self._problems():
+            raise UsageError(problem)
+
+    def _problems(self) -> list[str]:
+        rates = (("fault rate", self.fault_rate), ("change rate", self.change_rate))
+        checks = [
+            (1 <= self.members <= MOST_MEMBERS, f"members must be 1 to {MOST_MEMBERS}"),
+            (self.kind in get_args(Kind), f"kind must be one of {', '.join(get_args(Kind))}"),
+            (
+                self.format in get_args(Format),
+                f"format must be one of {', '.join(get_args(Format))}",
+            ),
+            (0 <= self.day <= MOST_DAYS, f"day must be 0 to {MOST_DAYS}"),
+            (self.kind == "full" or self.day > 0, "a delta needs a day of 1 or more"),
+            (1 <= self.parts <= MOST_PARTS, f"parts must be 1 to {MOST_PARTS}"),
+            *((0 <= rate <= 1, f"the {name} must be 0 to 1") for name, rate in rates),
+            (self.kind == "full" or not self.fault_rate, "faults are planted in full extracts only"),
+            (
+                not (self.gzip and self.format == "parquet"),
+                "Parquet files compress themselves: leave gzip away",
+            ),
+            (
+                self.since + timedelta(days=365) <= self.as_of,
+                "the first day of coverage must lie at least a year before the as-of date",
+            ),
+        ]
+        return [problem for holds, problem in checks if not holds]
+
+    @property
+    def date(self) -> date:
+        """The day that the extract shows."""
+        return self.as_of + timedelta(days=self.day)
+
+    @property
+    def joiners(self) -> int:
+        """How many members join on each day after day 0."""
+        return max(1, self.members // 1000)
+
+    @property
+    def population(self) -> int:
+        """How many members the world has on its day, those included who have left it since."""
+        return self.members + self.day * self.joiners
