@@ -1,0 +1,126 @@
+"""What the mapping tests share: rows written as CSV into the resources that the mappings make.
+
+The rows are canonical text, as they are after loading and checking, so that a case shows the
+mapping and nothing else.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from etl.bootstrap.mappings import read_crosswalks, read_mappings, shipped
+from etl.engine.partition import Partition
+from etl.engine.prepare import prepare
+from etl.engine.render import render
+from etl.mapping.environment import Environment, Provider
+from etl.mapping.library import MappingSet
+from etl.model.tables import TABLES, FieldType
+from etl.rows import table_schema
+
+Rows = Iterable[Mapping[str, str]]
+
+PAYER: Final = {
+    "id": "golden",
+    "name": "Golden Health Plan",
+    "member_id_system": "https://payer.example.com/member",
+    "unique_member_id_system": "https://payer.example.com/person",
+    "claim_id_system": "https://payer.example.com/claim",
+    "organization_id_system": "https://payer.example.com/organization",
+    "practitioner_id_system": "https://payer.example.com/practitioner",
+    "payer_id_system": "",
+    "default_network_status": "",
+}
+ID_KEY: Final = b"golden"
+
+
+@cache
+def mapping_set(payer: tuple[tuple[str, str], ...] = tuple(PAYER.items())) -> MappingSet:
+    """Return the shipped mappings, compiled for a payer's settings."""
+    roots = [shipped()]
+    return read_mappings(roots, read_crosswalks(roots), dict(payer))
+
+
+def read_rows(folder: Path) -> dict[str, list[dict[str, str]]]:
+    """Return the rows of every `<table>.csv` in a folder; empty cells are left out."""
+    rows: dict[str, list[dict[str, str]]] = {}
+    for path in sorted(folder.glob("*.csv")):
+        with path.open(newline="", encoding="utf-8") as file:
+            rows[path.stem] = [
+                {column: cell for column, cell in row.items() if cell}
+                for row in csv.DictReader(file)
+            ]
+    return rows
+
+
+def tables_of(rows: Mapping[str, Rows]) -> dict[str, pa.Table]:
+    """Return every canonical table, in the order of its key, filled with rows."""
+    tables: dict[str, pa.Table] = {}
+    for name, table in TABLES.items():
+        found = list(rows.get(name, ()))
+        unknown = {column for row in found for column in row} - set(table.names)
+        if unknown:
+            raise ValueError(f"{name} has no column {', '.join(sorted(unknown))}")
+        numeric = {
+            column.name for column in table.columns if column.type is FieldType.INTEGER
+        }
+        found.sort(
+            key=lambda row: tuple(
+                (int(row[column]) if column in numeric else 0, row[column])
+                for column in table.key
+            )
+        )
+        schema = table_schema(name)
+        tables[name] = pa.table(
+            {
+                field.name: pa.array([row.get(field.name) for row in found], field.type)
+                for field in schema
+            },
+            schema=schema,
+        )
+    return tables
+
+
+def providers_of(rows: Mapping[str, Rows]) -> dict[str, Provider]:
+    """Return what the directory holds under each id and NPI, organizations first."""
+    found: dict[str, Provider] = {}
+    for table, key in (("organization", "organization_id"), ("practitioner", "practitioner_id")):
+        resource = "Organization" if table == "organization" else "Practitioner"
+        for row in rows.get(table, ()):
+            provider = Provider(resource, row[key])  # type: ignore[arg-type]
+            for name in (row[key], row.get("npi")):
+                if name:
+                    found.setdefault(name, provider)
+    return found
+
+
+def made(
+    rows: Mapping[str, Rows], payer: Mapping[str, str] | None = None
+) -> list[tuple[dict[str, Any], dict[str, list[str]]]]:
+    """Return every resource that the mappings make of some rows, with its search values."""
+    mappings = mapping_set(tuple({**PAYER, **(payer or {})}.items()))
+    partition = Partition(prepare(tables_of(rows)))
+    environment = Environment("golden", ID_KEY, mappings.crosswalks, providers_of(rows))
+    result = []
+    for plan in mappings.plans:
+        for part in render(plan, partition, environment):
+            stamps = part.last_updated.to_pylist()
+            for at, body in enumerate(part.bodies.to_pylist()):
+                stamp = f'"lastUpdated":"{stamps[at]}",' if stamps[at] else ""
+                text = (
+                    f'{{"resourceType":"{plan.resource}","id":"{part.ids[at].as_py()}",'
+                    f'"meta":{{{stamp}{body}'
+                )
+                result.append((json.loads(text), json.loads(part.searches[at].as_py())))
+    return result
+
+
+def resources(rows: Mapping[str, Rows], payer: Mapping[str, str] | None = None) -> list[Any]:
+    """Return every resource that the mappings make of some rows."""
+    return [resource for resource, _ in made(rows, payer)]
