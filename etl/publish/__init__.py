@@ -1,0 +1,1 @@
+"""The published tree: blocks, indexes, catalog and manifest, committed by one swap."""

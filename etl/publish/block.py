@@ -1,0 +1,155 @@
+"""Blocks: one patient's resources as NDJSON, compressed in parts that can be read alone.
+
+A patient's block is a *resource block* of HL7's Bulk Data (`outputOrganizedBy` Patient): a
+`Parameters` resource that names the patient, the Patient, and what refers to it. The whole object
+is a gzip file of several members (RFC 1952, section 2.2), so `gunzip` gives plain NDJSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import deflate
+
+from etl.errors import StoreError
+from etl.publish.index import Part, Row
+from etl.publish.resources import rank
+
+PART_ROWS: Final = 10
+"""Resources of one part at most: the gateway's default page, so that it reads one part."""
+
+PART_SIZE: Final = 128 * 1024
+"""Bytes of plain NDJSON after which a part ends. One larger resource is a part of its own."""
+
+_LEVEL: Final = 1
+"""Compression level: see docs/decisions/0002-published-tree.md for what was measured."""
+
+DATES: Final = ("billable-period-start", "service-start-date", "service-date")
+"""Search parameters whose earliest date orders ExplanationOfBenefits; the first that is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One resource of a block: its row, and the text after the version and the time."""
+
+    row: Row
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A compressed block.
+
+    Attributes:
+        data: its bytes.
+        parts: rows, length and size of each part.
+    """
+
+    data: bytes
+    parts: tuple[tuple[int, int, int], ...]
+
+
+def in_block_order(lines: Iterable[Line]) -> list[Line]:
+    """Return lines in the order of a block.
+
+    By type; within a type by id; but ExplanationOfBenefits by date first, the newest in front,
+    which is the gateway's default order: so a default page is one contiguous range.
+    """
+    ordered = sorted(lines, key=lambda line: (rank(line.row.type), line.row.id))
+    claims = [line for line in ordered if line.row.type == "ExplanationOfBenefit"]
+    if not claims:
+        return ordered
+    first = next(at for at, line in enumerate(ordered) if line is claims[0])
+    claims.sort(key=lambda line: order_date(line.row), reverse=True)
+    ordered[first : first + len(claims)] = claims
+    return ordered
+
+
+def order_date(row: Row) -> str:
+    """Return the date that orders an ExplanationOfBenefit; empty where it has none."""
+    for parameter in DATES:
+        values = row.search.get(parameter)
+        if values:
+            return min(value.partition("/")[0] for value in values)
+    return ""
+
+
+def line_head(row: Row) -> bytes:
+    """Return the start of a line, up to where `Resource.body` goes on."""
+    return (
+        f'{{"resourceType":"{row.type}","id":"{row.id}","meta":'
+        f'{{"versionId":"{row.version}","lastUpdated":"{row.last_updated}",'
+    ).encode()
+
+
+def hashed_head(resource_type: str, resource_id: str) -> bytes:
+    """Return what the version hashes before the body: a line's start without version and time."""
+    return f'{{"resourceType":"{resource_type}","id":"{resource_id}","meta":{{'.encode()
+
+
+def header_line(patient_id: str) -> bytes:
+    """Return the line that opens a resource block (Bulk Data, output file organization)."""
+    return (
+        '{"resourceType":"Parameters","parameter":[{"name":"header",'
+        f'"valueReference":{{"reference":"Patient/{patient_id}"}}}}]}}\n'
+    ).encode()
+
+
+def render_block(lines: Sequence[Line], patient_id: str | None) -> Block:
+    """Return the block of these lines.
+
+    Args:
+        lines: in block order.
+        patient_id: whose block it is; None for the directory, which has no header line.
+    """
+    compressed: list[bytes] = []
+    parts: list[tuple[int, int, int]] = []
+
+    def close(rows: int, pieces: list[bytes]) -> None:
+        plain = b"".join(pieces)
+        packed = bytes(deflate.gzip_compress(plain, _LEVEL))
+        compressed.append(packed)
+        parts.append((rows, len(packed), len(plain)))
+
+    if patient_id is not None:
+        close(0, [header_line(patient_id)])
+    pieces: list[bytes] = []
+    rows = size = 0
+    kind = ""
+    for line in lines:
+        head = line_head(line.row)
+        length = len(head) + len(line.body) + 1
+        full = rows == PART_ROWS or size + length > PART_SIZE or line.row.type != kind
+        if full and rows:
+            close(rows, pieces)
+            pieces, rows, size = [], 0, 0
+        kind = line.row.type
+        pieces += (head, line.body, b"\n")
+        rows += 1
+        size += length
+    if rows:
+        close(rows, pieces)
+    return Block(b"".join(compressed), tuple(parts))
+
+
+def unpack(data: bytes | memoryview, part: Part, what: str) -> bytes:
+    """Return the plain NDJSON of one part.
+
+    Args:
+        data: exactly the part's bytes.
+        part: its place in the index.
+        what: what messages call the block.
+
+    Raises:
+        StoreError: length, checksum or size are not what they should be.
+    """
+    if len(data) == part.length:
+        try:
+            plain = deflate.gzip_decompress(data, part.size)
+        except (deflate.DeflateError, ValueError):
+            plain = bytearray()
+        if len(plain) == part.size:
+            return bytes(plain)
+    raise StoreError(f"{what}: bytes {part.offset} to {part.offset + part.length} are damaged")

@@ -1,0 +1,160 @@
+"""The catalog: which patient's block is which object, in shards of bounded size.
+
+A patient's place is the SHA-256 of the patient id, and a shard holds the patients whose places
+start with the same bits. Logical ids are hashes already, but nothing here depends on that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from etl.errors import StoreError
+from etl.publish.canonical import JSON, dumps, loads
+
+ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+"""FHIR's data type id."""
+
+CATALOG_TARGET: Final = 1024
+"""Patients of one shard on average, at most. A row is about 400 bytes."""
+
+DIRECTORY_TARGET: Final = 512
+"""Resources of one directory shard on average, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One row of the catalog: a patient, or one shard of the directory.
+
+    Attributes:
+        id: logical id of the patient; for the directory, the number of the shard.
+        block: key of the block; None where everything in it was retracted.
+        bytes: size of the block.
+        index: key of the search index.
+        index_bytes: its size.
+        content: hash of what went in: equal content means that there is nothing to write.
+        counts: resources by type.
+        last_updated: the latest `meta.lastUpdated`.
+        retracted: instant at which the last of it was retracted; None while there is a block.
+    """
+
+    id: str
+    block: str | None
+    bytes: int
+    index: str
+    index_bytes: int
+    content: str
+    counts: Mapping[str, int]
+    last_updated: str
+    retracted: str | None = None
+
+    def to_json(self) -> JSON:
+        """Return the row as its JSON object, the id left out."""
+        if self.block is None:
+            return {
+                "index": self.index,
+                "indexBytes": self.index_bytes,
+                "retracted": self.retracted,
+            }
+        return {
+            "block": self.block,
+            "bytes": self.bytes,
+            "content": self.content,
+            "counts": dict(self.counts),
+            "index": self.index,
+            "indexBytes": self.index_bytes,
+            "lastUpdated": self.last_updated,
+        }
+
+    @classmethod
+    def from_json(cls, unit_id: str, value: JSON) -> Unit:
+        """Return the unit of a row.
+
+        Raises:
+            StoreError: the row is not one of ours.
+        """
+        try:
+            if "block" not in value:
+                gone: str = value["retracted"]
+                nothing: Mapping[str, int] = {}
+                index, size = value["index"], value["indexBytes"]
+                return cls(unit_id, None, 0, index, size, "", nothing, gone, gone)
+            return cls(
+                unit_id,
+                value["block"],
+                value["bytes"],
+                value["index"],
+                value["indexBytes"],
+                value["content"],
+                value["counts"],
+                value["lastUpdated"],
+            )
+        except (KeyError, TypeError):
+            raise StoreError(f"the catalog row of {unit_id} lacks a member; run verify") from None
+
+
+def place(unit_id: str) -> str:
+    """Return the place of an id: the SHA-256 of its text, 64 hex digits."""
+    return hashlib.sha256(unit_id.encode()).hexdigest()
+
+
+def shard_number(unit_id: str, bits: int) -> int:
+    """Return the shard of an id: the first `bits` bits of its place, as a number."""
+    return int.from_bytes(hashlib.sha256(unit_id.encode()).digest()[:4]) >> (32 - bits)
+
+
+def choose_bits(count: int, previous: int | None, target: int) -> int:
+    """Return how many bits number the shards, so that they hold at most `target` on average.
+
+    The previous number stays until shards are twice too large or eight times too small, so that a
+    count that sways around a boundary does not move every row each night.
+    """
+    wanted = max(0, (max(count, 1) - 1) // target).bit_length()
+    if previous is None or not wanted - 1 <= previous <= wanted + 2:
+        return wanted
+    return previous
+
+
+def render_shard(bits: int, number: int, units: Sequence[Unit]) -> bytes:
+    """Return the object of one shard: canonical JSON, but for a line break around each row.
+
+    The line breaks let a reader find one patient without parsing the rest (`find_row`).
+    """
+    rows = [
+        b'"%b":%b' % (unit.id.encode(), dumps(unit.to_json()))
+        for unit in sorted(units, key=lambda unit: unit.id)
+    ]
+    return b'{"bits":%d,"patients":{\n%b\n},"shard":%d}\n' % (bits, b",\n".join(rows), number)
+
+
+def parse_shard(data: bytes, what: str) -> list[Unit]:
+    """Return the rows of a shard, ordered by place."""
+    rows: dict[str, JSON] = loads(data, what)["patients"]
+    return sorted(
+        (Unit.from_json(patient, value) for patient, value in rows.items()),
+        key=lambda unit: place(unit.id),
+    )
+
+
+def find_row(data: bytes, patient_id: str, what: str) -> Unit | None:
+    """Return one patient's row of a shard, or None; only that line is parsed."""
+    if not ID.fullmatch(patient_id):
+        return None
+    mark = b'\n"%b":' % patient_id.encode()
+    start = data.find(mark)
+    if start < 0:
+        return None
+    start += len(mark)
+    line = data[start : data.index(b"\n", start)].removesuffix(b",")
+    return Unit.from_json(patient_id, loads(line, what))
+
+
+def by_shard(ids: Iterable[str], bits: int) -> dict[int, list[str]]:
+    """Return ids by the number of their shard."""
+    shards: dict[int, list[str]] = {}
+    for unit_id in ids:
+        shards.setdefault(shard_number(unit_id, bits), []).append(unit_id)
+    return shards

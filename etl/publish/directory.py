@@ -1,0 +1,150 @@
+"""The shared directory: organizations, practitioners, their roles and locations, in shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from etl.publish.block import Line
+from etl.publish.catalog import DIRECTORY_TARGET, Unit, choose_bits, shard_number
+from etl.publish.changes import Changes, total
+from etl.publish.index import Gone, rows_of
+from etl.publish.reader import Release, open_index, read_all
+from etl.publish.resources import Resource
+from etl.publish.units import Before, Owner, before_of, body_of, to_line, write_unit
+from etl.storage.port import Store
+from etl.storage.writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryResult:
+    """The directory of a release.
+
+    Attributes:
+        bits: how many bits of the place of `Type/id` number a shard.
+        shards: the shards by number; None where no resource is in it.
+        changes: counts of resources against the release that the run started from.
+        objects: how many objects were written that were not in the store before.
+        bytes: their size together.
+    """
+
+    bits: int
+    shards: Sequence[Unit | None]
+    changes: Changes
+    objects: int
+    bytes: int
+
+
+def write_directory(
+    store: Store, previous: Release | None, resources: Iterable[Resource], now: str
+) -> DirectoryResult:
+    """Publish the directory of a full extract: what is not handed in is retracted.
+
+    The resources are held in memory together.
+
+    Args:
+        store: the target.
+        previous: the release that the run started from.
+        resources: all of them, in any order.
+        now: FHIR instant of the run.
+
+    Raises:
+        StoreError: storage failed. Nothing that a reader sees was changed.
+    """
+    return _write(store, previous, [to_line(one) for one in resources], now)
+
+
+def write_directory_changes(
+    store: Store,
+    previous: Release | None,
+    upserts: Iterable[Resource],
+    deletes: Iterable[tuple[str, str]],
+    now: str,
+) -> DirectoryResult:
+    """Publish what a delta extract says of the directory.
+
+    Args:
+        store: the target.
+        previous: the release that the run started from.
+        upserts: resources that are new or changed.
+        deletes: (type, id) of resources that are gone.
+        now: FHIR instant of the run.
+
+    Raises:
+        StoreError: storage failed. Nothing that a reader sees was changed.
+    """
+    new = {(one.type, one.id): to_line(one) for one in upserts}
+    gone = set(deletes) - new.keys()
+    if previous is None:
+        return _write(store, None, new.values(), now)
+    if not new and not gone:
+        manifest = previous.manifest
+        return DirectoryResult(manifest.directory_bits, manifest.directory, Changes(), 0, 0)
+    kept = [
+        line
+        for line in _lines_of(store, previous)
+        if (key := (line.row.type, line.row.id)) not in new and key not in gone
+    ]
+    return _write(store, previous, [*kept, *new.values()], now)
+
+
+def _write(
+    store: Store, previous: Release | None, lines: Iterable[Line], now: str
+) -> DirectoryResult:
+    held = list(lines)
+    before = previous.manifest if previous is not None else None
+    bits = choose_bits(len(held), before.directory_bits if before else None, DIRECTORY_TARGET)
+    cut: dict[int, list[Line]] = {}
+    for line in held:
+        cut.setdefault(_shard(line.row.type, line.row.id, bits), []).append(line)
+    moved: Mapping[int, Before] | None = None
+    old: Sequence[Unit | None] = [None] * (1 << bits)
+    if before is not None and before.directory_bits == bits:
+        old = before.directory
+    elif before is not None:
+        moved = _moved(store, before.directory, bits)
+    shards: list[Unit | None] = []
+    changes: list[Changes] = []
+    with Writer(store) as writer:
+        for number, unit in enumerate(old):
+            here = cut.get(number, ())
+            was = moved.get(number) if moved is not None else None
+            if here or unit is not None or was is not None:
+                unit, change = write_unit(
+                    store, writer, Owner.shard(number), here, unit, now, before=was
+                )
+                changes.append(change)
+            shards.append(unit)
+    store.sync()
+    counted = Changes(resources=total(changes).resources)
+    return DirectoryResult(bits, shards, counted, writer.objects, writer.bytes)
+
+
+def _shard(resource_type: str, resource_id: str, bits: int) -> int:
+    return shard_number(f"{resource_type}/{resource_id}", bits)
+
+
+def _moved(store: Store, shards: Iterable[Unit | None], bits: int) -> Mapping[int, Before]:
+    """Return what the directory held, by the shards of another number of bits."""
+    known: dict[int, dict[tuple[str, str], tuple[str, str, bool]]] = {}
+    gone: dict[int, list[Gone]] = {}
+    for unit in shards:
+        before = before_of(store, unit)
+        for (name, resource_id), state in before.known.items():
+            known.setdefault(_shard(name, resource_id, bits), {})[name, resource_id] = state
+        for one in before.gone:
+            gone.setdefault(_shard(one.type, one.id, bits), []).append(one)
+    numbers = known.keys() | gone.keys()
+    return {number: Before(known.get(number, {}), gone.get(number, ())) for number in numbers}
+
+
+def _lines_of(store: Store, release: Release) -> list[Line]:
+    """Return everything that is in the directory of a release."""
+    lines: list[Line] = []
+    for unit in release.manifest.directory:
+        if unit is not None and unit.block is not None:
+            index = open_index(store, unit)
+            rows = rows_of(index)
+            texts = read_all(store, index)
+            lines += [Line(row, body_of(row, text)) for row, text in zip(rows, texts, strict=True)]
+    return lines

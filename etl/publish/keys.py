@@ -1,0 +1,44 @@
+"""Keys of the tree's objects."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CURRENT: Final = "current.json"
+FORMAT: Final = 1
+"""Version of the tree's layout: goes into every content hash, so that a change rewrites it all."""
+
+
+def patient_block(digest: str) -> str:
+    """Return the key of a patient's block with that SHA-256."""
+    return f"patients/{digest[:2]}/{digest}.ndjson.gz"
+
+
+def patient_index(digest: str) -> str:
+    """Return the key of a patient's index with that SHA-256."""
+    return f"patients/{digest[:2]}/{digest}.index.json"
+
+
+def directory_block(digest: str) -> str:
+    """Return the key of a directory shard's block with that SHA-256."""
+    return f"directory/{digest[:2]}/{digest}.ndjson.gz"
+
+
+def directory_index(digest: str) -> str:
+    """Return the key of a directory shard's index with that SHA-256."""
+    return f"directory/{digest[:2]}/{digest}.index.json"
+
+
+def catalog_shard(digest: str) -> str:
+    """Return the key of a catalog shard with that SHA-256."""
+    return f"catalog/{digest}.json"
+
+
+def manifest(release: str) -> str:
+    """Return the key of a release's manifest."""
+    return f"releases/{release}/manifest.json"
+
+
+def digest_of(key: str) -> str:
+    """Return the SHA-256 that a content-addressed key holds."""
+    return key.rpartition("/")[2].partition(".")[0]

@@ -1,0 +1,229 @@
+"""The manifest of a release: what it is made of, from what it was made, and what came before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from etl.errors import StoreError
+from etl.publish import keys
+from etl.publish.canonical import JSON, dumps, instant, loads, sha256
+from etl.publish.catalog import Unit
+
+Kind = Literal["full", "delta", "rollback"]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An object that a manifest names.
+
+    Attributes:
+        key: its key.
+        sha256: of its bytes.
+        bytes: its size.
+    """
+
+    key: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A catalog shard that a manifest names.
+
+    Attributes:
+        key: its key.
+        sha256: of its bytes.
+        bytes: its size.
+        patients: how many patients in it have a block.
+        retracted: how many had one once.
+    """
+
+    key: str
+    sha256: str
+    bytes: int
+    patients: int
+    retracted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the caller knows about a release, and publishing only writes down.
+
+    Attributes:
+        kind: a full extract, a delta, or a rollback.
+        inputs: the extract's files: `name`, `sha256`, `bytes`, `rows`, and whatever else is known.
+        mapping: version of the mapping set, of the profiles, of the program.
+        run: counts of rows in, quarantined, superseded, and the like.
+        totals: money: claim type -> name -> decimal text.
+        reports: reports and quarantine files, already in the store.
+    """
+
+    kind: Kind
+    inputs: Sequence[Mapping[str, JSON]] = ()
+    mapping: Mapping[str, JSON] = field(default_factory=dict)
+    run: Mapping[str, JSON] = field(default_factory=dict)
+    totals: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    reports: Sequence[Named] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A release.
+
+    Attributes:
+        release: its id: time of creation, then a hash of everything else; ids sort by time.
+        parent: id of the release that it was made from; None for the first.
+        created: FHIR instant of the run.
+        facts: what the caller stated.
+        counts: `patients`, `retractedPatients`, `resources` by type, `changes` against the parent.
+        catalog_bits: how many bits of a patient's place number its shard.
+        catalog: the shards by number; None where no patient is in it.
+        directory_bits: the same for `Type/id` of directory resources.
+        directory: the directory's shards by number; None where no resource is in it.
+        bulk: what the bulk files of this release are; see docs/published-tree.md.
+    """
+
+    release: str
+    parent: str | None
+    created: str
+    facts: Facts
+    counts: Mapping[str, JSON]
+    catalog_bits: int
+    catalog: Sequence[Shard | None]
+    directory_bits: int
+    directory: Sequence[Unit | None]
+    bulk: Mapping[str, JSON] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Key of the manifest."""
+        return keys.manifest(self.release)
+
+    def to_bytes(self) -> bytes:
+        """Return the manifest as canonical JSON."""
+        return dumps(self._to_json()) + b"\n"
+
+    def _to_json(self) -> JSON:
+        facts = self.facts
+        return {
+            "format": keys.FORMAT,
+            "release": self.release,
+            "parent": self.parent,
+            "created": self.created,
+            "kind": facts.kind,
+            "inputs": [dict(one) for one in facts.inputs],
+            "mapping": dict(facts.mapping),
+            "run": dict(facts.run),
+            "totals": {name: dict(amounts) for name, amounts in facts.totals.items()},
+            "reports": [_plain(one) for one in facts.reports],
+            "counts": dict(self.counts),
+            "catalog": {
+                "bits": self.catalog_bits,
+                "shards": [None if one is None else _plain(one) for one in self.catalog],
+            },
+            "directory": {
+                "bits": self.directory_bits,
+                "shards": [None if one is None else one.to_json() for one in self.directory],
+            },
+            "bulk": dict(self.bulk),
+        }
+
+    def named(self, parent: Manifest | None) -> Manifest:
+        """Return this manifest with its id: made of `created`, and of everything that it says.
+
+        Where the clock went back behind the parent, the id counts on from the parent's, so that
+        ids always sort in the order of the releases.
+        """
+        stamp = instant(self.created).astimezone(UTC).replace(microsecond=0)
+        if parent is not None:
+            stamp = max(stamp, _stamp_of(parent.release) + timedelta(seconds=1))
+        value = self._to_json()
+        del value["release"]
+        release = f"{stamp:%Y%m%dT%H%M%SZ}-{sha256(dumps(value))[:12]}"
+        return Manifest(release, *[getattr(self, one.name) for one in fields(self)[1:]])
+
+    @classmethod
+    def from_bytes(cls, data: bytes, what: str) -> Manifest:
+        """Return the manifest of some bytes.
+
+        Raises:
+            StoreError: it is none, or of a later format than this program knows.
+        """
+        value = loads(data, what)
+        try:
+            if value["format"] != keys.FORMAT:
+                raise StoreError(
+                    f"{what} is of format {value['format']}, which this version cannot read; "
+                    "use the version that wrote it, or a later one"
+                )
+            facts = Facts(
+                value["kind"],
+                value["inputs"],
+                value["mapping"],
+                value["run"],
+                value["totals"],
+                [Named(**one) for one in value["reports"]],
+            )
+            catalog = [None if one is None else Shard(**one) for one in value["catalog"]["shards"]]
+            directory = [
+                None if one is None else Unit.from_json(str(number), one)
+                for number, one in enumerate(value["directory"]["shards"])
+            ]
+            return cls(
+                value["release"],
+                value["parent"],
+                value["created"],
+                facts,
+                value["counts"],
+                value["catalog"]["bits"],
+                catalog,
+                value["directory"]["bits"],
+                directory,
+                value["bulk"],
+            )
+        except (KeyError, TypeError):
+            raise StoreError(f"{what} is no manifest: the object is damaged; run verify") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """What `current.json` says.
+
+    Attributes:
+        release: id of the release that readers see.
+        manifest: key of its manifest.
+        sha256: of the manifest's bytes.
+    """
+
+    release: str
+    manifest: str
+    sha256: str
+
+    def to_bytes(self) -> bytes:
+        """Return the pointer as canonical JSON."""
+        return dumps(_plain(self)) + b"\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes, what: str) -> Pointer:
+        """Return the pointer of some bytes.
+
+        Raises:
+            StoreError: it is none.
+        """
+        value = loads(data, what)
+        try:
+            return cls(value["release"], value["manifest"], value["sha256"])
+        except (KeyError, TypeError):
+            raise StoreError(f"{what} is no pointer to a release") from None
+
+
+def _plain(value: Named | Shard | Pointer) -> dict[str, JSON]:
+    return {one.name: getattr(value, one.name) for one in fields(value)}
+
+
+def _stamp_of(release: str) -> datetime:
+    return datetime.strptime(release.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)

@@ -1,0 +1,280 @@
+"""Publishing one partition of patients: what a worker does, on this machine or on another.
+
+A partition may hold any patients, as long as no patient is in two of them. Its result is small,
+and can be saved, so that a run that died goes on after the last finished partition.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from etl.publish.block import Line
+from etl.publish.canonical import JSON, dumps, loads
+from etl.publish.catalog import Unit, place
+from etl.publish.changes import Changes, Tally, total
+from etl.publish.index import rows_of
+from etl.publish.reader import open_index, read_all
+from etl.publish.resources import PatientChanges, PatientResources
+from etl.publish.units import Owner, body_of, to_line, write_unit
+from etl.storage.port import Store
+from etl.storage.writer import Writer
+
+_FOLD: Final = 1000
+"""Counts that are held before they are summed up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a partition.
+
+    Attributes:
+        changes: counts against the release that the run started from.
+        orphans: (type, id) of resources that were left out, because no Patient is there for them.
+        objects: how many objects were written that were not in the store before.
+        bytes: their size together.
+        count: how many patients the partition had.
+    """
+
+    changes: Changes
+    orphans: Sequence[tuple[str, str]]
+    objects: int
+    bytes: int
+    count: int
+
+
+class PartitionUnits(Protocol):
+    """A finished partition: in memory, or saved in a file."""
+
+    @property
+    def written(self) -> Written:
+        """What became of it."""
+
+    def units(self) -> Iterator[Unit]:
+        """Yield the rows of its patients, ordered by place. Can be called again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionResult:
+    """A finished partition in memory.
+
+    Attributes:
+        written: what became of it.
+        rows: the rows of its patients, ordered by place.
+    """
+
+    written: Written
+    rows: Sequence[Unit]
+
+    def units(self) -> Iterator[Unit]:
+        """Yield the rows of its patients, ordered by place."""
+        yield from self.rows
+
+    def save(self, path: Path) -> SavedPartition:
+        """Write the result to a file, whole or not at all, and return it as saved."""
+        written = self.written
+        top = {
+            "changes": _changes_to_json(written.changes),
+            "orphans": [list(one) for one in written.orphans],
+            "objects": written.objects,
+            "bytes": written.bytes,
+            "count": written.count,
+        }
+        staged = path.with_name(path.name + ".part")
+        with staged.open("wb") as file:
+            file.write(dumps(top) + b"\n")
+            for unit in self.rows:
+                file.write(dumps({"id": unit.id, **unit.to_json()}) + b"\n")
+        staged.replace(path)
+        return SavedPartition(path)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPartition:
+    """A finished partition in a file that `PartitionResult.save` wrote.
+
+    Attributes:
+        path: the file.
+    """
+
+    path: Path
+
+    @property
+    def written(self) -> Written:
+        """What became of it."""
+        with self.path.open("rb") as file:
+            top = loads(file.readline(), str(self.path))
+        return Written(
+            _changes_from_json(top["changes"]),
+            [(name, resource_id) for name, resource_id in top["orphans"]],
+            top["objects"],
+            top["bytes"],
+            top["count"],
+        )
+
+    def units(self) -> Iterator[Unit]:
+        """Yield the rows of its patients, ordered by place."""
+        with self.path.open("rb") as file:
+            file.readline()
+            for line in file:
+                value = loads(line, str(self.path))
+                yield Unit.from_json(value.pop("id"), value)
+
+
+def write_partition(
+    store: Store,
+    previous: Mapping[str, Unit],
+    patients: Iterable[PatientResources],
+    now: str,
+) -> PartitionResult:
+    """Publish the patients of one partition of a full extract.
+
+    A patient whose content is what it was costs a hash: nothing is read, compressed or written.
+
+    Args:
+        store: the target.
+        previous: the rows that these patients have in the release that the run started from
+            (`Release.units`); empty before the first release.
+        patients: everything there is of each patient.
+        now: FHIR instant of the run.
+
+    Returns:
+        The rows of all these patients. Their objects are in the store and would survive a crash;
+        no reader sees them before the commit.
+
+    Raises:
+        StoreError: storage failed. Nothing that a reader sees was changed.
+    """
+    return _write(store, previous, patients, now)
+
+
+def write_changes(
+    store: Store,
+    previous: Mapping[str, Unit],
+    patients: Iterable[PatientChanges],
+    now: str,
+) -> PartitionResult:
+    """Publish the patients of one partition of a delta extract.
+
+    Changes merge by type and id into the patient's present block. Handing in again what is there
+    already changes nothing. Deletes of what is not there are skipped.
+
+    Args:
+        store: the target.
+        previous: the rows that these patients have in the release that the run started from.
+        patients: what changed of each.
+        now: FHIR instant of the run.
+
+    Returns:
+        The rows of those patients that have or had a block.
+
+    Raises:
+        StoreError: storage failed. Nothing that a reader sees was changed.
+    """
+    return _write(store, previous, patients, now)
+
+
+def carry(previous: Mapping[str, Unit]) -> PartitionResult:
+    """Return the result of a partition of which the caller knows that nothing in it changed."""
+    rows = sorted(previous.values(), key=lambda unit: place(unit.id))
+    live = sum(1 for unit in rows if unit.block is not None)
+    return PartitionResult(Written(Changes(Tally(same=live)), (), 0, 0, len(rows)), rows)
+
+
+def merged_units(partitions: Iterable[PartitionUnits]) -> Iterator[Unit]:
+    """Yield the rows of many partitions, ordered by place.
+
+    Raises:
+        ValueError: a patient is in two partitions (a bug of the caller).
+    """
+    before = ""
+    streams = [((place(unit.id), unit) for unit in one.units()) for one in partitions]
+    for at, unit in heapq.merge(*streams, key=lambda pair: pair[0]):
+        if at == before:
+            raise ValueError(f"Patient/{unit.id} is in two partitions")
+        before = at
+        yield unit
+
+
+def _write(
+    store: Store,
+    previous: Mapping[str, Unit],
+    patients: Iterable[PatientResources | PatientChanges],
+    now: str,
+) -> PartitionResult:
+    units: dict[str, Unit] = {}
+    changes: list[Changes] = []
+    orphans: list[tuple[str, str]] = []
+    with Writer(store) as writer:
+        for patient in patients:
+            if patient.patient_id in units:
+                raise ValueError(f"Patient/{patient.patient_id} was handed in twice")
+            before = previous.get(patient.patient_id)
+            if isinstance(patient, PatientResources):
+                lines: list[Line] | None = [to_line(one) for one in patient.resources]
+            else:
+                lines = _merged(store, before, patient)
+            if lines and not _has_patient(lines, patient.patient_id):
+                orphans += [(line.row.type, line.row.id) for line in lines]
+                lines = []
+            owner = Owner.patient(patient.patient_id)
+            if lines is None:
+                if before is not None:
+                    units[owner.id] = before
+                    changes.append(Changes(Tally(same=1) if before.block else Tally()))
+            elif lines or before is not None:
+                unit, change = write_unit(store, writer, owner, lines, before, now)
+                units[owner.id] = unit
+                changes.append(change)
+            if len(changes) > _FOLD:
+                changes = [total(changes)]
+    store.sync()
+    rows = sorted(units.values(), key=lambda unit: place(unit.id))
+    written = Written(total(changes), orphans, writer.objects, writer.bytes, len(rows))
+    return PartitionResult(written, rows)
+
+
+def _has_patient(lines: Iterable[Line], patient_id: str) -> bool:
+    return any(line.row.type == "Patient" and line.row.id == patient_id for line in lines)
+
+
+def _merged(store: Store, before: Unit | None, patient: PatientChanges) -> list[Line] | None:
+    """Return all lines of a block after a delta; None where the delta changes nothing."""
+    upserts = {(one.type, one.id): to_line(one) for one in patient.upserts}
+    deletes = set(patient.deletes) - upserts.keys()
+    if ("Patient", patient.patient_id) in deletes:
+        return None if before is None else []
+    if before is None or before.block is None:
+        return list(upserts.values()) or None
+    index = open_index(store, before)
+    rows = {(row.type, row.id): row for row in rows_of(index)}
+    if not deletes & rows.keys() and all(
+        (old := rows.get(key)) is not None
+        and (line.row.version, line.row.stated, line.row.search)
+        == (old.version, old.stated, old.search)
+        and (not old.stated or line.row.last_updated == old.last_updated)
+        for key, line in upserts.items()
+    ):
+        return None
+    texts = read_all(store, index)
+    kept = [
+        Line(row, body_of(row, text))
+        for (key, row), text in zip(rows.items(), texts, strict=True)
+        if key not in upserts and key not in deletes
+    ]
+    return kept + list(upserts.values())
+
+
+def _changes_to_json(changes: Changes) -> JSON:
+    return {
+        "patients": astuple(changes.patients),
+        "resources": {name: astuple(tally) for name, tally in changes.resources.items()},
+    }
+
+
+def _changes_from_json(value: JSON) -> Changes:
+    resources = {name: Tally(*counts) for name, counts in value["resources"].items()}
+    return Changes(Tally(*value["patients"]), resources)

@@ -1,0 +1,257 @@
+"""Reading a published tree: releases, patients, indexes, resources.
+
+This is all that a server needs. It loads neither Arrow nor pandas, and everything that it reads is
+checked: whole objects against the hash in their key, parts of blocks against their checksum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from etl.errors import NotFound, StoreError
+from etl.publish import keys
+from etl.publish.block import unpack
+from etl.publish.canonical import sha256
+from etl.publish.catalog import Unit, by_shard, find_row, parse_shard, shard_number
+from etl.publish.index import HEAD, WHOLE, Index, Part
+from etl.publish.manifest import Manifest, Pointer, Shard
+from etl.storage.port import Store, Tagged
+
+_FAR: Final = 64 * 1024
+"""Bytes between two wanted parts of a block above which they are fetched one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The release that readers see, and the tag that its pointer had.
+
+    Attributes:
+        release: None before the first release.
+        tag: what `Store.swap` expects; None before the first release.
+    """
+
+    release: Release | None
+    tag: str | None
+
+
+class Release:
+    """One release of a tree. All its objects are immutable, so nothing in it grows stale.
+
+    Args:
+        store: the target.
+        manifest: what the release is made of.
+    """
+
+    def __init__(self, store: Store, manifest: Manifest) -> None:
+        self.store = store
+        self.manifest = manifest
+
+    @property
+    def id(self) -> str:
+        """The release's id."""
+        return self.manifest.release
+
+    def unit(self, patient_id: str) -> Unit | None:
+        """Return a patient's row of the catalog; None where there never was such a patient.
+
+        Raises:
+            StoreError: the catalog is damaged or cannot be read.
+        """
+        shard = self.manifest.catalog[shard_number(patient_id, self.manifest.catalog_bits)]
+        if shard is None:
+            return None
+        return find_row(self.shard_bytes(shard), patient_id, shard.key)
+
+    def units(self, patient_ids: Iterable[str]) -> dict[str, Unit]:
+        """Return the rows of many patients; each shard is read once.
+
+        Patients that there never were are left out.
+        """
+        found: dict[str, Unit] = {}
+        for number, ids in sorted(by_shard(patient_ids, self.manifest.catalog_bits).items()):
+            shard = self.manifest.catalog[number]
+            if shard is not None:
+                data = self.shard_bytes(shard)
+                for patient_id in ids:
+                    unit = find_row(data, patient_id, shard.key)
+                    if unit is not None:
+                        found[patient_id] = unit
+        return found
+
+    def all_units(self) -> Iterator[Unit]:
+        """Yield every row of the catalog, ordered by place; one shard is held at a time."""
+        for shard in self.manifest.catalog:
+            if shard is not None:
+                yield from parse_shard(self.shard_bytes(shard), shard.key)
+
+    def shard_bytes(self, shard: Shard) -> bytes:
+        """Return a catalog shard's object.
+
+        Raises:
+            StoreError: it is missing or damaged.
+        """
+        return checked(self.store, shard.key, shard.sha256)
+
+    def directory_unit(self, resource_type: str, resource_id: str) -> Unit | None:
+        """Return the directory shard that would hold a resource; None where it is empty."""
+        bits = self.manifest.directory_bits
+        return self.manifest.directory[shard_number(f"{resource_type}/{resource_id}", bits)]
+
+    def index(self, unit: Unit) -> Index:
+        """Return the search index of a patient or of a directory shard."""
+        return open_index(self.store, unit)
+
+    def patient_resource(self, patient_id: str, resource_type: str, resource_id: str) -> bytes:
+        """Return the JSON line of one resource of a patient's block, without line break.
+
+        Raises:
+            NotFound: the patient has no such resource in this release.
+        """
+        return self._resource(self.unit(patient_id), resource_type, resource_id)
+
+    def directory_resource(self, resource_type: str, resource_id: str) -> bytes:
+        """Return the JSON line of one directory resource, without line break.
+
+        Raises:
+            NotFound: this release has no such resource.
+        """
+        unit = self.directory_unit(resource_type, resource_id)
+        return self._resource(unit, resource_type, resource_id)
+
+    def _resource(self, unit: Unit | None, resource_type: str, resource_id: str) -> bytes:
+        if unit is not None:
+            index = self.index(unit)
+            row = index.row_of(resource_type, resource_id)
+            if row is not None:
+                return read_rows(self.store, index, [row])[row]
+        raise NotFound(f"{self.store.name}: {resource_type}/{resource_id} is not in {self.id}")
+
+
+def open_current(store: Store) -> Current:
+    """Return the release that readers see now.
+
+    Raises:
+        StoreError: there is a pointer, but not the release that it names.
+    """
+    tagged = read_pointer(store)
+    if tagged is None:
+        return Current(None, None)
+    pointer = Pointer.from_bytes(tagged.data, f"{store.name}: {keys.CURRENT}")
+    return Current(open_release(store, pointer.release, pointer.sha256), tagged.tag)
+
+
+def read_pointer(store: Store) -> Tagged | None:
+    """Return the bytes and the tag of `current.json`; None before the first release."""
+    try:
+        return store.read(keys.CURRENT)
+    except NotFound:
+        return None
+
+
+def open_release(store: Store, release: str, digest: str | None = None) -> Release:
+    """Return a release by its id.
+
+    Args:
+        store: the target.
+        release: id of the release.
+        digest: SHA-256 that its manifest must have, where it is known.
+
+    Raises:
+        NotFound: there is no such release, or it was pruned.
+        StoreError: its manifest is damaged.
+    """
+    key = keys.manifest(release)
+    try:
+        data = store.get(key) if digest is None else checked(store, key, digest)
+    except NotFound:
+        raise NotFound(f"{store.name}: there is no release {release}") from None
+    manifest = Manifest.from_bytes(data, f"{store.name}: {key}")
+    return Release(store, manifest)
+
+
+def checked(store: Store, key: str, digest: str | None = None) -> bytes:
+    """Return a whole object whose SHA-256 is the given one, or the one in its key.
+
+    Raises:
+        NotFound: it is missing.
+        StoreError: it is damaged.
+    """
+    data = store.get(key)
+    if sha256(data) != (digest or keys.digest_of(key)):
+        raise StoreError(f"{store.name}: {key} is damaged: its bytes do not have its hash")
+    return data
+
+
+def open_index(store: Store, unit: Unit) -> Index:
+    """Return the index of a unit: a small one read whole, of a large one only the head."""
+    what = f"{store.name}: {unit.index}"
+    if unit.index_bytes <= WHOLE:
+        return Index.of(checked(store, unit.index), what)
+    head = store.get_range(unit.index, 0, HEAD)
+    return Index(what, head, lambda start, length: store.get_range(unit.index, start, length))
+
+
+def read_rows(store: Store, index: Index, rows: Iterable[int]) -> dict[int, bytes]:
+    """Return the JSON lines of some rows, without line breaks.
+
+    Parts that are near each other are fetched with one request.
+
+    Raises:
+        StoreError: the block is missing, or a part of it is damaged.
+    """
+    wanted = sorted(set(rows))
+    parts = {part.first: part for row in wanted for part in index.parts_of(range(row, row + 1))}
+    found: dict[int, bytes] = {}
+    for run in _runs(sorted(parts.values(), key=lambda part: part.offset)):
+        for part, lines in _read_run(store, index, run):
+            found.update(zip(range(part.first, part.first + part.rows), lines, strict=True))
+    return {row: found[row] for row in wanted}
+
+
+def read_all(store: Store, index: Index) -> list[bytes]:
+    """Return the JSON lines of all rows of a block, in order.
+
+    Raises:
+        StoreError: the block is missing, or damaged.
+    """
+    if index.block is None:
+        return []
+    data = checked(store, index.block)
+    lines: list[bytes] = []
+    for part in index.parts:
+        if part.rows:
+            piece = memoryview(data)[part.offset : part.offset + part.length]
+            lines += _lines(store, index, part, piece)
+    return lines
+
+
+def _runs(parts: list[Part]) -> Iterator[list[Part]]:
+    run: list[Part] = []
+    for part in parts:
+        if run and part.offset - (run[-1].offset + run[-1].length) > _FAR:
+            yield run
+            run = []
+        run.append(part)
+    if run:
+        yield run
+
+
+def _read_run(store: Store, index: Index, run: list[Part]) -> Iterator[tuple[Part, list[bytes]]]:
+    if index.block is None:
+        return
+    start = run[0].offset
+    data = store.get_range(index.block, start, run[-1].offset + run[-1].length - start)
+    view = memoryview(data)
+    for part in run:
+        piece = view[part.offset - start : part.offset - start + part.length]
+        yield part, _lines(store, index, part, piece)
+
+
+def _lines(store: Store, index: Index, part: Part, data: memoryview) -> list[bytes]:
+    what = f"{store.name}: {index.block}"
+    lines = unpack(data, part, what).split(b"\n")
+    if len(lines) != part.rows + 1 or lines.pop():
+        raise StoreError(f"{what} and its index disagree; run verify")
+    return lines

@@ -1,0 +1,271 @@
+"""From finished partitions to a release that readers see.
+
+base = open_current(store)
+partitions = [write_partition(store, base.release.units(ids), patients, now), …]
+directory = write_directory(store, base.release, resources, now)
+manifest = assemble(store, base, partitions, directory, facts, now)
+commit(store, manifest, base)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import groupby
+
+from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
+from etl.publish import keys
+from etl.publish.canonical import JSON, sha256
+from etl.publish.catalog import (
+    CATALOG_TARGET,
+    Unit,
+    choose_bits,
+    parse_shard,
+    render_shard,
+    shard_number,
+)
+from etl.publish.changes import Changes, total
+from etl.publish.directory import DirectoryResult
+from etl.publish.manifest import Facts, Manifest, Pointer, Shard
+from etl.publish.partition import PartitionUnits, merged_units
+from etl.publish.reader import Current, Release, open_release, read_pointer
+from etl.publish.units import Owner, write_unit
+from etl.storage.port import Store
+from etl.storage.writer import Writer
+
+
+def assemble(
+    store: Store,
+    base: Current,
+    partitions: Sequence[PartitionUnits],
+    directory: DirectoryResult,
+    facts: Facts,
+    now: str,
+) -> Manifest:
+    """Write the catalog of a release, and return its manifest. Readers see nothing of it yet.
+
+    In a full extract, patients that are in none of the partitions are retracted.
+
+    Args:
+        store: the target.
+        base: what `open_current` returned when the run began.
+        partitions: all that the run published.
+        directory: the release's directory.
+        facts: what else the manifest is to say; its kind decides about retraction.
+        now: FHIR instant of the run.
+
+    Raises:
+        StoreError: storage failed. Nothing that a reader sees was changed.
+        ValueError: a patient is in two partitions (a bug of the caller).
+    """
+    parent = base.release.manifest if base.release is not None else None
+    written = [one.written for one in partitions]
+    changes = [one.changes for one in written]
+    bits = _catalog_bits(parent, facts, sum(one.count for one in written), total(changes))
+    full = facts.kind == "full"
+    before = _PreviousRows(base.release, bits)
+    merged = _grouped(merged_units(partitions), bits)
+    here = next(merged, None)
+    shards: list[Shard | None] = []
+    counts = _Counts(parent)
+    with Writer(store) as writer:
+        for number in range(1 << bits):
+            new: list[Unit] = []
+            if here is not None and here[0] == number:
+                new = here[1]
+                here = next(merged, None)
+            untouched = before.shard(number)
+            if not new and untouched is not None and not full:
+                shards.append(untouched)
+                continue
+            old = before.rows(number)
+            rows = {unit.id: unit for unit in new}
+            for unit in old:
+                if unit.id not in rows:
+                    if full:
+                        owner = Owner.patient(unit.id)
+                        rows[unit.id], change = write_unit(store, writer, owner, (), unit, now)
+                        changes.append(change)
+                    else:
+                        rows[unit.id] = unit
+            counts.replace(old, rows.values())
+            shards.append(_write_shard(writer, bits, number, list(rows.values()), untouched))
+    everything = total([*changes, directory.changes])
+    manifest = Manifest(
+        release="",
+        parent=parent.release if parent is not None else None,
+        created=now,
+        facts=facts,
+        counts=counts.to_json(directory, everything),
+        catalog_bits=bits,
+        catalog=shards,
+        directory_bits=directory.bits,
+        directory=directory.shards,
+    )
+    return manifest.named(parent)
+
+
+def commit(store: Store, manifest: Manifest, base: Current) -> None:
+    """Make a release the one that readers see, or leave them on the one that they had.
+
+    Everything that the manifest names is in the store already, so an interrupted run leaves only
+    objects that no release names, and a rerun writes the same ones again.
+
+    Args:
+        store: the target.
+        manifest: what to publish; its parent is the release of `base`.
+        base: what `open_current` returned when the run began.
+
+    Raises:
+        CommitConflict: another run published first. Nothing changed; plan again on top of it.
+        CommitUnknown: the answer was lost. Delete nothing: readers may be on the new release.
+    """
+    data = manifest.to_bytes()
+    store.put(manifest.key, data)
+    pointer = Pointer(manifest.release, manifest.key, sha256(data))
+    try:
+        store.swap(keys.CURRENT, pointer.to_bytes(), base.tag)
+    except (CommitConflict, CommitUnknown) as error:
+        if isinstance(error, CommitUnknown) and _landed(store, manifest.release):
+            return
+        if isinstance(error, CommitConflict):
+            raise CommitConflict(
+                f"{store.name}: another run published while this one was at work; "
+                "nothing was changed, run again to publish on top of it"
+            ) from error
+        raise
+
+
+def is_published(base: Current, facts: Facts) -> bool:
+    """Return whether the release that readers see was made of the same inputs, the same way.
+
+    Then running again would change nothing: a run that was killed after its commit is done.
+    """
+    if base.release is None or not facts.inputs:
+        return False
+    there = base.release.manifest.facts
+    return (
+        there.kind == facts.kind
+        and [dict(one) for one in there.inputs] == [dict(one) for one in facts.inputs]
+        and dict(there.mapping) == dict(facts.mapping)
+    )
+
+
+def _landed(store: Store, release: str) -> bool:
+    """Return whether a release is the present one or an ancestor of it."""
+    try:
+        tagged = read_pointer(store)
+        if tagged is None:
+            return False
+        name: str | None = Pointer.from_bytes(tagged.data, keys.CURRENT).release
+        while name is not None and name >= release:  # ids sort by time
+            if name == release:
+                return True
+            name = open_release(store, name).manifest.parent
+    except (NotFound, StoreError):
+        return False
+    return False
+
+
+def _catalog_bits(parent: Manifest | None, facts: Facts, given: int, changes: Changes) -> int:
+    if parent is None:
+        return choose_bits(given, None, CATALOG_TARGET)
+    counts = parent.counts
+    if facts.kind == "full":
+        count = given + counts["retractedPatients"]
+    else:
+        count = counts["patients"] + counts["retractedPatients"] + changes.patients.added
+    return choose_bits(count, parent.catalog_bits, CATALOG_TARGET)
+
+
+class _PreviousRows:
+    """The rows of the previous catalog, by the shards of the new one."""
+
+    def __init__(self, release: Release | None, bits: int) -> None:
+        self._release = release
+        self._bits = bits
+        self._parsed = lru_cache(maxsize=1)(self._parse)
+
+    def shard(self, number: int) -> Shard | None:
+        """Return the previous shard, if it holds the same part of the catalog."""
+        release = self._release
+        if release is None or release.manifest.catalog_bits != self._bits:
+            return None
+        return release.manifest.catalog[number]
+
+    def rows(self, number: int) -> list[Unit]:
+        """Return the previous rows of what is now one shard."""
+        if self._release is None:
+            return []
+        more = self._bits - self._release.manifest.catalog_bits
+        if more >= 0:
+            rows = self._parsed(number >> more)
+            return [unit for unit in rows if shard_number(unit.id, self._bits) == number]
+        return [
+            unit
+            for old in range(number << -more, (number + 1) << -more)
+            for unit in self._parsed(old)
+        ]
+
+    def _parse(self, number: int) -> list[Unit]:
+        assert self._release is not None  # noqa: S101 - for the type checker; rows() has asked
+        shard = self._release.manifest.catalog[number]
+        if shard is None:
+            return []
+        return parse_shard(self._release.shard_bytes(shard), shard.key)
+
+
+def _grouped(units: Iterator[Unit], bits: int) -> Iterator[tuple[int, list[Unit]]]:
+    for number, group in groupby(units, key=lambda unit: shard_number(unit.id, bits)):
+        yield number, list(group)
+
+
+def _write_shard(
+    writer: Writer, bits: int, number: int, rows: Sequence[Unit], before: Shard | None
+) -> Shard | None:
+    if not rows:
+        return None
+    data = render_shard(bits, number, rows)
+    digest = sha256(data)
+    if before is not None and before.sha256 == digest:
+        return before
+    key = keys.catalog_shard(digest)
+    writer.put(key, data)
+    live = sum(1 for unit in rows if unit.block is not None)
+    return Shard(key, digest, len(data), live, len(rows) - live)
+
+
+class _Counts:
+    """Counts of patients and of their resources, counted on from those of the parent."""
+
+    def __init__(self, parent: Manifest | None) -> None:
+        self.patients = self.retracted = 0
+        self.resources: Counter[str] = Counter()
+        if parent is not None:
+            self.patients = parent.counts["patients"]
+            self.retracted = parent.counts["retractedPatients"]
+            self.resources.update(parent.counts["resources"])
+            for unit in parent.directory:
+                self.resources.subtract(unit.counts if unit is not None else {})
+
+    def replace(self, old: Iterable[Unit], new: Iterable[Unit]) -> None:
+        """Count rows that take the place of others."""
+        for units, sign in ((old, -1), (new, 1)):
+            for unit in units:
+                self.patients += sign * (unit.block is not None)
+                self.retracted += sign * (unit.block is None)
+                for name, count in unit.counts.items():
+                    self.resources[name] += sign * count
+
+    def to_json(self, directory: DirectoryResult, changes: Changes) -> Mapping[str, JSON]:
+        """Return the counts as the manifest states them."""
+        resources = self.resources.copy()
+        for unit in directory.shards:
+            resources.update(unit.counts if unit is not None else {})
+        return {
+            "patients": self.patients,
+            "retractedPatients": self.retracted,
+            "resources": {name: count for name, count in resources.items() if count},
+            "changes": changes.to_json(),
+        }

@@ -1,0 +1,72 @@
+"""What the pipeline hands to publishing: rendered resources, by patient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+PATIENT_TYPES: Final = ("Patient", "Coverage", "RelatedPerson", "ExplanationOfBenefit")
+"""What a patient's block holds, in the order in which it holds it. Other types come after."""
+
+DIRECTORY_TYPES: Final = ("Organization", "Practitioner", "PractitionerRole", "Location")
+"""What the shared directory holds, in that order."""
+
+_RANKS: Final[Mapping[str, int]] = MappingProxyType(
+    {name: rank for rank, name in enumerate((*PATIENT_TYPES, *DIRECTORY_TYPES))}
+)
+
+
+def rank(resource_type: str) -> tuple[int, str]:
+    """Return where a type stands in a block."""
+    return (_RANKS.get(resource_type, len(_RANKS)), resource_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One FHIR resource, rendered but for its version and its time.
+
+    Attributes:
+        type: FHIR resource type.
+        id: logical id.
+        body: JSON text that follows on `"meta":{"versionId":…,"lastUpdated":…,`: it starts inside
+            `meta` (`"profile":[…]}`) and ends with the brace that closes the resource.
+        last_updated: FHIR instant that the source states; None where it states none.
+        search: JSON object, search parameter -> list of strings. A date or period is `start/end`,
+            or one date or dateTime.
+    """
+
+    type: str
+    id: str
+    body: bytes
+    last_updated: str | None = None
+    search: bytes = b"{}"
+
+
+@dataclass(frozen=True, slots=True)
+class PatientResources:
+    """Everything that a full extract says of one patient.
+
+    Attributes:
+        patient_id: logical id of the Patient.
+        resources: the Patient, and what its block holds beside it, in any order.
+    """
+
+    patient_id: str
+    resources: Sequence[Resource]
+
+
+@dataclass(frozen=True, slots=True)
+class PatientChanges:
+    """What a delta extract says of one patient.
+
+    Attributes:
+        patient_id: logical id of the Patient.
+        upserts: resources that are new or changed, in any order.
+        deletes: (type, id) of resources that are gone. A deleted Patient takes its block along.
+    """
+
+    patient_id: str
+    upserts: Sequence[Resource] = ()
+    deletes: Sequence[tuple[str, str]] = field(default=())

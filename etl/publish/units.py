@@ -1,0 +1,237 @@
+"""Writing one unit of the tree: a patient's block and index, or a directory shard's."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from etl.publish import keys
+from etl.publish.block import Block, Line, hashed_head, in_block_order, line_head, render_block
+from etl.publish.canonical import dumps, instant, loads, sha256, short_hash
+from etl.publish.catalog import ID, Unit
+from etl.publish.changes import Changes, Tally
+from etl.publish.index import Gone, Row, render_index
+from etl.publish.reader import open_index
+from etl.publish.resources import Resource, rank
+from etl.storage.port import Store
+from etl.storage.writer import Writer
+
+_TYPE: Final = re.compile(r"[A-Z][A-Za-z]{1,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose unit it is: one patient's, or one shard of the directory.
+
+    Attributes:
+        id: id of the unit.
+        patient_id: None for the directory.
+        block_key: key of a block by its hash.
+        index_key: key of an index by its hash.
+    """
+
+    id: str
+    patient_id: str | None
+    block_key: Callable[[str], str]
+    index_key: Callable[[str], str]
+
+    @classmethod
+    def patient(cls, patient_id: str) -> Owner:
+        """Return a patient as owner."""
+        return cls(patient_id, patient_id, keys.patient_block, keys.patient_index)
+
+    @classmethod
+    def shard(cls, number: int) -> Owner:
+        """Return a shard of the directory as owner."""
+        return cls(str(number), None, keys.directory_block, keys.directory_index)
+
+    @property
+    def head(self) -> Mapping[str, str | int]:
+        """What the index's head says of the owner."""
+        return {"shard": int(self.id)} if self.patient_id is None else {"patient": self.id}
+
+
+def to_line(resource: Resource) -> Line:
+    """Return a resource with its version; its time is settled when it is written.
+
+    The version is the hash of the resource as it will be read, but for version and time. So equal
+    versions mean equal content, wherever and whenever it was rendered.
+
+    Raises:
+        ValueError: type, id or `last_updated` are not what FHIR allows (a bug of the caller).
+    """
+    if not _TYPE.fullmatch(resource.type) or not ID.fullmatch(resource.id):
+        raise ValueError(f"no FHIR type and id: {resource.type}/{resource.id}")
+    stated = resource.last_updated
+    if stated is not None:
+        instant(stated)
+    version = short_hash(hashed_head(resource.type, resource.id), resource.body)
+    values = loads(resource.search or b"{}", "search values") or {}
+    search = {name: texts for name, texts in values.items() if texts}
+    row = Row(resource.type, resource.id, version, stated or "", stated is not None, search)
+    return Line(row, resource.body)
+
+
+def content_hash(lines: Sequence[Line]) -> str:
+    """Return the hash of all that a unit is made from, times that were not stated left out.
+
+    Args:
+        lines: in block order.
+    """
+    parts = [b"%d" % keys.FORMAT]
+    for line in lines:
+        row = line.row
+        stated = row.last_updated if row.stated else ""
+        parts.append(f"\n{row.type} {row.id} {row.version} {stated} ".encode())
+        parts.append(dumps(row.search))
+    return short_hash(b"".join(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a unit held, and what it once held.
+
+    Attributes:
+        known: (type, id) -> version, lastUpdated, whether it was stated.
+        gone: what had been retracted already.
+    """
+
+    known: Mapping[tuple[str, str], tuple[str, str, bool]]
+    gone: Sequence[Gone]
+
+
+def before_of(store: Store, unit: Unit | None) -> Before:
+    """Return what a unit held, read from its index."""
+    if unit is None:
+        return Before({}, ())
+    index = open_index(store, unit)
+    index.load("ids", "versions", "lastUpdated", "stated", "gone")
+    known = {}
+    for name, rows in index.types.items():
+        for row in rows:
+            (stamp,) = index.last_updated.of(row)
+            known[name, index.ids[row]] = (index.versions[row], stamp, index.stated[row])
+    return Before(known, index.gone)
+
+
+def write_unit(
+    store: Store,
+    writer: Writer,
+    owner: Owner,
+    lines: Iterable[Line],
+    previous: Unit | None,
+    now: str,
+    *,
+    before: Before | None = None,
+) -> tuple[Unit, Changes]:
+    """Write the block and index of a unit, unless it is what it was.
+
+    A unit without lines is retracted: it has no block any more, and an index that says what there
+    was.
+
+    Args:
+        store: where the previous index is read from.
+        writer: where new objects go.
+        owner: whose unit it is.
+        lines: everything that is in it now.
+        previous: its row in the release that the run started from.
+        now: instant for what has no stated time and did not have this content before.
+        before: what was there, if that is not in the previous index.
+
+    Returns:
+        The unit's new row, and what changed.
+
+    Raises:
+        ValueError: two resources have one type and id (a bug of the caller).
+    """
+    ordered = in_block_order(lines)
+    _check_unique(ordered)
+    content = content_hash(ordered) if ordered else ""
+    if previous is not None and previous.content == content:
+        return previous, Changes(Tally(same=1) if ordered else Tally())
+    if before is None:
+        before = before_of(store, previous)
+    resources = _compared(ordered, before)
+    ordered = [_timed(line, before, now) for line in ordered]
+    rows = [line.row for line in ordered]
+    block = render_block(ordered, owner.patient_id) if ordered else Block(b"", ())
+    block_key = owner.block_key(sha256(block.data)) if ordered else None
+    if block_key is not None and (previous is None or previous.block != block_key):
+        writer.put(block_key, block.data)
+    head = {**owner.head, "block": block_key, "bytes": len(block.data)}
+    index = render_index(head, block.parts, rows, _gone(before, rows, now))
+    index_key = owner.index_key(sha256(index))
+    writer.put(index_key, index)
+    unit = Unit(
+        owner.id,
+        block_key,
+        len(block.data),
+        index_key,
+        len(index),
+        content,
+        Counter(row.type for row in rows),
+        max({row.last_updated for row in rows}, key=instant) if rows else now,
+        None if rows else now,
+    )
+    if not rows:
+        fate = Tally(retracted=1)
+    elif previous is not None and previous.block is not None:
+        fate = Tally(changed=1)
+    else:
+        fate = Tally(added=1)
+    return unit, Changes(fate, resources)
+
+
+def body_of(row: Row, text: bytes) -> bytes:
+    """Return the body of a line that was read from a block: what `Resource.body` was."""
+    return text[len(line_head(row)) :]
+
+
+def _timed(line: Line, before: Before, now: str) -> Line:
+    row = line.row
+    if row.stated:
+        return line
+    version, stamp, _ = before.known.get((row.type, row.id), ("", "", False))
+    return Line(replace(row, last_updated=stamp if version == row.version else now), line.body)
+
+
+def _compared(lines: Iterable[Line], before: Before) -> Mapping[str, Tally]:
+    found: dict[str, list[int]] = {}
+    present = set()
+    for line in lines:
+        row = line.row
+        counts = found.setdefault(row.type, [0, 0, 0, 0])
+        known = before.known.get((row.type, row.id))
+        present.add((row.type, row.id))
+        if known is None:
+            counts[0] += 1
+        elif known[0] != row.version or (row.stated and known[1] != row.last_updated):
+            counts[1] += 1
+        else:
+            counts[3] += 1
+    for name, resource_id in before.known:
+        if (name, resource_id) not in present:
+            found.setdefault(name, [0, 0, 0, 0])[2] += 1
+    return {name: Tally(*counts) for name, counts in found.items()}
+
+
+def _gone(before: Before, rows: Iterable[Row], now: str) -> list[Gone]:
+    present = {(row.type, row.id) for row in rows}
+    gone = {(one.type, one.id): one for one in before.gone}
+    gone |= {
+        (name, resource_id): Gone(name, resource_id, now) for name, resource_id in before.known
+    }
+    kept = [one for key, one in gone.items() if key not in present]
+    return sorted(kept, key=lambda one: (rank(one.type), one.id))
+
+
+def _check_unique(lines: Sequence[Line]) -> None:
+    seen = set()
+    for line in lines:
+        key = (line.row.type, line.row.id)
+        if key in seen:
+            raise ValueError(f"{line.row.type}/{line.row.id} was handed in twice for one block")
+        seen.add(key)

@@ -1,0 +1,139 @@
+"""Small patients to publish. The words in them are made up."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from etl.publish.directory import write_directory
+from etl.publish.manifest import Facts, Kind, Manifest
+from etl.publish.partition import write_partition
+from etl.publish.reader import Current, Release, open_current
+from etl.publish.release import assemble, commit
+from etl.publish.resources import PatientResources, Resource
+from etl.storage.port import Store
+
+NOW = "2026-11-24T16:25:19Z"
+LATER = "2026-11-25T16:25:19Z"
+PROFILE = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
+
+
+def logical_id(name: str) -> str:
+    """Return an id of the shape that the pipeline makes."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def resource(
+    resource_type: str,
+    key: str,
+    /,
+    *,
+    last_updated: str | None = None,
+    search: Mapping[str, Sequence[str]] | None = None,
+    **elements: object,
+) -> Resource:
+    """Return one resource; `key` stands for its business key."""
+    body = f'"profile":["{PROFILE}C4BB-{resource_type}|2.2.0"]}}'
+    if elements:
+        body += "," + json.dumps(elements)[1:-1]
+    return Resource(
+        resource_type,
+        logical_id(key),
+        (body + "}").encode(),
+        last_updated,
+        json.dumps(search or {}).encode(),
+    )
+
+
+def claim(patient: str, number: int, day: str, *, amount: str = "12.50", **more: str) -> Resource:
+    """Return an ExplanationOfBenefit of one service day."""
+    return resource(
+        "ExplanationOfBenefit",
+        f"{patient}-claim-{number}",
+        last_updated=more.get("last_updated"),
+        search={
+            "billable-period-start": [day],
+            "identifier": [f"|{patient}-{number}"],
+            "service-date": [f"{day}/{day}"],
+            "type": ["http://terminology.hl7.org/CodeSystem/claim-type|pharmacy"],
+        },
+        status="active",
+        patient={"reference": f"Patient/{logical_id(patient)}"},
+        insurer={"reference": f"Organization/{logical_id('payer')}"},
+        insurance=[{"coverage": {"reference": f"Coverage/{logical_id(patient + '-coverage')}"}}],
+        payment={"amount": {"value": amount, "currency": "USD"}},
+    )
+
+
+def patient(name: str, claims: int, **more: str) -> PatientResources:
+    """Return a patient with a coverage and some claims, one a day, the first on 2020-01-01."""
+    resources = [
+        resource("Patient", name, name=[{"family": name}]),
+        resource(
+            "Coverage",
+            f"{name}-coverage",
+            search={"patient": [f"Patient/{logical_id(name)}"]},
+            status="active",
+            beneficiary={"reference": f"Patient/{logical_id(name)}"},
+        ),
+    ]
+    for number in range(claims):
+        year, day = divmod(number, 336)
+        month, day = divmod(day, 28)
+        date = f"{2020 + year}-{month + 1:02}-{day + 1:02}"
+        resources.append(claim(name, number, date, **more))
+    return PatientResources(logical_id(name), resources)
+
+
+def payer() -> Resource:
+    """Return the organization that all claims name."""
+    return resource("Organization", "payer", name="Payer")
+
+
+def publish(
+    store: Store,
+    patients: Iterable[PatientResources],
+    *,
+    directory: Iterable[Resource] | None = None,
+    now: str = NOW,
+    kind: Kind = "full",
+    base: Current | None = None,
+    partitions: int = 1,
+    facts: Facts | None = None,
+) -> Release:
+    """Publish a full extract, in one partition or in several."""
+    base = base or open_current(store)
+    manifest = stage(
+        store, patients, base, directory=directory, now=now, kind=kind, partitions=partitions,
+        facts=facts,
+    )  # fmt: skip
+    commit(store, manifest, base)
+    return Release(store, manifest)
+
+
+def stage(
+    store: Store,
+    patients: Iterable[PatientResources],
+    base: Current,
+    *,
+    directory: Iterable[Resource] | None = None,
+    now: str = NOW,
+    kind: Kind = "full",
+    partitions: int = 1,
+    facts: Facts | None = None,
+) -> Manifest:
+    """Write all of a release but the pointer to it."""
+    held = list(patients)
+    results = []
+    for number in range(partitions):
+        part = held[number::partitions]
+        units = base.release.units(one.patient_id for one in part) if base.release else {}
+        results.append(write_partition(store, units, part, now))
+    shared = write_directory(store, base.release, directory or [payer()], now)
+    return assemble(store, base, results, shared, facts or Facts(kind), now)
+
+
+def objects(store: Store) -> dict[str, bytes]:
+    """Return everything that is in a store."""
+    return {entry.key: store.get(entry.key) for entry in store.list()}
