@@ -109,17 +109,18 @@ def add_short_forms(child: pa.Table, claims: pa.Table, raw: pa.Table, name: str)
 
 
 def _short_rows(
-    claims: pa.Table, cells: dict[str, pa.ChunkedArray], at: np.ndarray, sequence: np.ndarray, name: str
+    claims: pa.Table,
+    cells: dict[str, pa.ChunkedArray],
+    at: np.ndarray,
+    sequence: np.ndarray,
+    name: str,
 ) -> pa.Table:
     made = {column: cell.take(pa.array(at)) for column, cell in cells.items()}
     made["sequence"] = pa.array(sequence).cast(pa.string())
     for column in ("claim_id", "record_action", "last_updated", FILE_COLUMN, ROW_COLUMN):
         made[column] = claims.column(column)
     schema = table_schema(name)
-    arrays = [
-        made.get(field.name, pa.nulls(claims.num_rows, field.type))
-        for field in schema
-    ]
+    arrays = [made.get(field.name, pa.nulls(claims.num_rows, field.type)) for field in schema]
     return pa.table(arrays, schema=schema)
 
 
@@ -131,9 +132,11 @@ def _highest_sequence(child: pa.Table, claim_ids: pa.ChunkedArray) -> np.ndarray
     sequence = child.column("sequence")
     digits = pc.fill_null(pc.match_substring_regex(sequence, r"^[0-9]{1,9}$"), False)
     numbers = pc.if_else(digits, sequence, "0").cast(pa.int64())
-    highest = pa.table([child.column("claim_id"), numbers], names=["claim_id", "n"]).group_by(
-        "claim_id"
-    ).aggregate([("n", "max")])
+    highest = (
+        pa.table([child.column("claim_id"), numbers], names=["claim_id", "n"])
+        .group_by("claim_id")
+        .aggregate([("n", "max")])
+    )
     at = pc.index_in(claim_ids, value_set=highest.column("claim_id").combine_chunks())
     found = at.is_valid().to_numpy(zero_copy_only=False)
     base[found] = highest.column("n_max").take(at.drop_null()).to_numpy()

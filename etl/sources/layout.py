@@ -110,12 +110,17 @@ class Lookup:
         key: its header that is compared.
         by: this file's header that is compared with it.
         value: its header that is read.
+        member: this file's header of the member; without it the answer would hang on which rows
+            happen to share a partition.
+        other_member: the other file's header of the member.
     """
 
     table: str
     key: str
     by: str
     value: str
+    member: str
+    other_member: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +170,8 @@ class ColumnSpec:
                     found |= option.headers()
             case Joined(columns):
                 found.update(columns)
-            case Lookup(by=by):
-                found.add(by)
+            case Lookup(by=by, member=member):
+                found.update((by, member))
             case Constant() | Number():
                 pass
         for condition in (*self.when, *(self.accept.where if self.accept else ())):
@@ -176,8 +181,9 @@ class ColumnSpec:
     def foreign(self) -> frozenset[tuple[str, str]]:
         """Return the (raw file, header) pairs of other raw files that it reads."""
         match self.source:
-            case Lookup(table=table, key=key, value=value):
-                return frozenset({(table, key), (table, value)})
+            case Lookup(table=table):
+                used = (self.source.key, self.source.value, self.source.other_member)
+                return frozenset((table, header) for header in used)
             case FirstOf(options):
                 return frozenset().union(*(option.foreign() for option in options))
             case _:

@@ -1,0 +1,30 @@
+"""CPCDS extracts in any known layout, into canonical rows cut by member."""
+
+from __future__ import annotations
+
+from etl.sources.canonical import CANONICAL
+from etl.sources.events import Emit, Event, Hashed, Partitioned, Reading
+from etl.sources.extract import Extract, SourceFile, open_extract
+from etl.sources.keys import GlobalKeys
+from etl.sources.layout import Layout
+from etl.sources.layout_syntax import load_layouts, read_layout
+from etl.sources.partition import Loaded, Partitions, partition
+
+__all__ = [
+    "CANONICAL",
+    "Emit",
+    "Event",
+    "Extract",
+    "GlobalKeys",
+    "Hashed",
+    "Layout",
+    "Loaded",
+    "Partitioned",
+    "Partitions",
+    "Reading",
+    "SourceFile",
+    "load_layouts",
+    "open_extract",
+    "partition",
+    "read_layout",
+]

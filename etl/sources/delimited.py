@@ -1,0 +1,309 @@
+"""Delimited files into batches of text, with the row number that a spreadsheet would show.
+
+A batch has one `string` column a header, as the file has them: not trimmed, `""` where empty, and
+`_row`. Rows in which every cell is empty, blank lines among them, hold nothing: they count as row
+numbers, not as rows. Rows with too few or too many cells are handed out apart, as they were.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv as arrow_csv
+
+from etl.errors import ExtractError
+from etl.model.tables import ROW_COLUMN
+from etl.sources.folder import Listed, broken_gzip, refuse_nul, text_chunks
+
+BLOCK_BYTES: Final = 1 << 23
+"""Bytes parsed at a time; a row longer than this is refused."""
+_QUOTE: Final = b'"'
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """A row whose number of cells is not that of the header.
+
+    Attributes:
+        row: its number.
+        text: the row as it was.
+    """
+
+    row: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some consecutive rows of a file.
+
+    Attributes:
+        rows: a `string` column a header, then `_row`.
+        ragged: rows with too few or too many cells.
+        done: bytes of the file read so far, as stored.
+    """
+
+    rows: pa.RecordBatch
+    ragged: tuple[Ragged, ...]
+    done: int
+
+
+class _Unpacked(io.RawIOBase):
+    """A file's bytes, unpacked, counted and held to be text."""
+
+    def __init__(self, listed: Listed) -> None:
+        super().__init__()
+        self._name = listed.name
+        self._raw = listed.path.open("rb")
+        self._stream: Any = gzip.GzipFile(fileobj=self._raw) if listed.gzipped else self._raw
+        self._before = 0
+        self.quotes = 0
+        self.error: ExtractError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    @property
+    def done(self) -> int:
+        """Bytes read from the file as it is stored."""
+        return self._raw.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        # Arrow reports an exception of ours as its own, so the right one is kept beside.
+        try:
+            chunk: bytes = self._stream.read(size)
+            refuse_nul(chunk, self._before, self._name)
+        except ExtractError as error:
+            self.error = error
+            raise
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            self.error = broken_gzip(self._name)
+            raise OSError from error
+        except OSError as error:
+            self.error = ExtractError(f"{self._name} cannot be read: {error.strerror}")
+            raise
+        self._before += len(chunk)
+        self.quotes += chunk.count(_QUOTE)
+        return chunk
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+            self._raw.close()
+        super().close()
+
+
+def read_batches(
+    listed: Listed,
+    headers: tuple[str, ...],
+    delimiter: str,
+    *,
+    quoting: bool = True,
+    ascii_only: bool = False,
+    block_bytes: int = BLOCK_BYTES,
+) -> Iterator[Batch]:
+    """Yield the rows of a delimited file in order.
+
+    Args:
+        listed: the file.
+        headers: distinct names for its columns.
+        delimiter: what stands between cells.
+        quoting: whether cells may be quoted; False is faster where no `"` is in the file.
+        ascii_only: the file is known to be ASCII, so that nothing has to be checked.
+        block_bytes: how much is parsed at a time.
+
+    Raises:
+        ExtractError: the file is not UTF-8, has NUL bytes, broken compression, a quoted cell that
+            is never closed, or a row longer than a block.
+    """
+    stream = _Unpacked(listed)
+    try:
+        yield from _batches(stream, listed, headers, delimiter, quoting, ascii_only, block_bytes)
+        if quoting and stream.quotes % 2:
+            _refuse_open_quote(listed, delimiter)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _explained(error, stream, listed, delimiter, block_bytes) from None
+    finally:
+        stream.close()
+
+
+def _batches(
+    stream: _Unpacked,
+    listed: Listed,
+    headers: tuple[str, ...],
+    delimiter: str,
+    quoting: bool,
+    ascii_only: bool,
+    block_bytes: int,
+) -> Iterator[Batch]:
+    ragged: list[Ragged] = []
+    skipped: list[int] = []
+
+    def keep(row: Any) -> str:
+        skipped.append(row.number)
+        # A line of blanks alone holds no more than an empty one.
+        if row.text.strip():
+            ragged.append(Ragged(row.number, row.text))
+        return "skip"
+
+    try:
+        reader = arrow_csv.open_csv(
+            pa.PythonFile(stream, mode="r"),
+            read_options=arrow_csv.ReadOptions(
+                use_threads=False, block_size=block_bytes, column_names=list(headers), skip_rows=1
+            ),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=delimiter,
+                quote_char='"' if quoting else False,
+                newlines_in_values=quoting,
+                ignore_empty_lines=False,
+                invalid_row_handler=keep,
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                check_utf8=not ascii_only, column_types=dict.fromkeys(headers, pa.string())
+            ),
+        )
+    except pa.ArrowInvalid:
+        if stream.error is None and not _goes_on(listed):
+            return
+        raise
+    number = 2
+    for batch in reader:
+        # Rows of this batch are the numbers from here on that were not skipped.
+        numbers = np.arange(number, number + batch.num_rows + len(skipped), dtype=np.int64)
+        if skipped:
+            gone = np.array(skipped, dtype=np.int64)
+            numbers = numbers[~np.isin(numbers, gone)]
+        numbers = numbers[: batch.num_rows]
+        if len(numbers):
+            number = int(numbers[-1]) + 1
+            skipped[:] = [row for row in skipped if row >= number]
+        rows = _filled(batch.append_column(ROW_COLUMN, pa.array(numbers)))
+        # The parser may be a block ahead, so only what was taken is struck off.
+        taken = tuple(ragged)
+        del ragged[: len(taken)]
+        yield Batch(rows, taken, stream.done)
+    if ragged:
+        empty = pa.schema([*((name, pa.string()) for name in headers), (ROW_COLUMN, pa.int64())])
+        yield Batch(pa.RecordBatch.from_pylist([], schema=empty), tuple(ragged), stream.done)
+
+
+def _filled(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Drop the rows in which every cell is empty."""
+    blank: Any = None
+    for column in batch.columns[:-1]:
+        empty = pc.equal(pc.binary_length(column), 0)
+        blank = empty if blank is None else pc.and_(blank, empty)
+        if not pc.any(blank).as_py():
+            return batch
+    return batch.filter(pc.invert(blank))
+
+
+def _goes_on(listed: Listed) -> bool:
+    """Return whether there is a line end, and so something after the headers."""
+    return any(b"\n" in chunk or b"\r" in chunk for chunk in text_chunks(listed))
+
+
+def count_rows(
+    listed: Listed, headers: tuple[str, ...], delimiter: str, *, quoting: bool, ascii_only: bool
+) -> int:
+    """Return how many rows a delimited file has, ragged ones counted, blank ones not."""
+    batches = read_batches(listed, headers, delimiter, quoting=quoting, ascii_only=ascii_only)
+    return sum(batch.rows.num_rows + len(batch.ragged) for batch in batches)
+
+
+def _explained(
+    error: Exception, stream: _Unpacked, listed: Listed, delimiter: str, block_bytes: int
+) -> Exception:
+    """Return the error that says what is wrong with the file, in words and with its place."""
+    if stream.error is not None:
+        return stream.error
+    text = str(error)
+    if "UTF8" in text or "UTF-8" in text or isinstance(error, UnicodeDecodeError):
+        return _wrong_encoding(listed)
+    if "straddl" in text or "out of sync" in text or "too large" in text:
+        try:
+            _refuse_open_quote(listed, delimiter)
+        except ExtractError as refused:
+            return refused
+        return ExtractError(f"{listed.name}: a row is longer than {block_bytes >> 20} MB")
+    if isinstance(error, OSError):
+        return ExtractError(f"{listed.name} cannot be read: {error.strerror or 'input error'}")
+    # Arrow's own sentence may quote a cell, so it is not passed on.
+    return ExtractError(f"{listed.name} cannot be parsed as a delimited file")
+
+
+def _wrong_encoding(listed: Listed) -> ExtractError:
+    """Find the first byte that is not UTF-8. Slow and plain: it runs once, before the end."""
+    before, line, rest = 0, 1, b""
+    for chunk in text_chunks(listed):
+        data = rest + chunk
+        try:
+            data.decode("utf-8")
+            good = len(data)
+        except UnicodeDecodeError as error:
+            # A character may be cut in two by the end of the chunk; it is judged with the next.
+            if error.end < len(data) or error.reason != "unexpected end of data":
+                line += data[: error.start].count(b"\n")
+                return ExtractError(
+                    f"{listed.name}: byte {before + error.start + 1}, in line {line}, is not "
+                    "UTF-8; write the file as UTF-8"
+                )
+            good = error.start
+        before, line, rest = before + good, line + data[:good].count(b"\n"), data[good:]
+    return ExtractError(
+        f"{listed.name}: byte {before + 1}, in line {line}, is not UTF-8; write the file as UTF-8"
+    )
+
+
+class _EndMark:
+    def __init__(self, listed: Listed) -> None:
+        self._chunks = text_chunks(listed)
+        self.ended = False
+
+    def lines(self) -> Iterator[str]:
+        rest = b""
+        for chunk in self._chunks:
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield line.decode("utf-8", "replace") + "\n"
+        if rest:
+            yield rest.decode("utf-8", "replace") + "\n"
+        self.ended = True
+        yield "end\n"
+
+
+def _refuse_open_quote(listed: Listed, delimiter: str) -> None:
+    """Refuse a file whose last cell is opened by a quote that nothing closes.
+
+    Everything after such a quote would silently be one cell. An odd number of quotes is only a
+    suspicion (a stray inch mark), so the file is read again, plainly, with a line after its end: a
+    row that swallows this line was open.
+
+    Raises:
+        ExtractError: naming the row that is never closed.
+    """
+    mark = _EndMark(listed)
+    row = 0
+    try:
+        for cells in csv.reader(mark.lines(), delimiter=delimiter):
+            row += 1
+            if mark.ended and cells != ["end"]:
+                break
+        else:
+            return
+    except csv.Error:
+        row += 1  # a cell beyond all measure
+    raise ExtractError(
+        f"{listed.name}: row {row} opens a quoted cell that is never closed; the file is cut off "
+        "or a quote is not doubled"
+    )

@@ -1,0 +1,288 @@
+"""Opening an extract: its files, layout and manifest are looked at, no row is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+
+from etl.errors import ExtractError
+from etl.rows import FINDINGS_SCHEMA
+from etl.sources.canonical import CANONICAL
+from etl.sources.columnar import parquet_headers, parquet_rows
+from etl.sources.delimited import count_rows
+from etl.sources.detect import Fit, choose
+from etl.sources.events import Emit, Hashed, ignore
+from etl.sources.folder import (
+    MANIFEST_NAME,
+    Listed,
+    Traits,
+    holds_rows,
+    list_files,
+    read_header,
+    traits,
+)
+from etl.sources.layout import Layout, RawTable, spelling
+from etl.sources.manifest import Kind, Manifest, read_manifest
+
+UNKNOWN_TABLE = "*"
+"""Table of a finding about a file that belongs to none."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of an extract.
+
+    Attributes:
+        index: what `_file` says in its rows.
+        name: its name inside the extract.
+        table: its raw table in the layout; "" where the layout has no use for it.
+        bytes: its size.
+        sha256: its hash, in lower-case hex.
+        columns: its headers as they are written, trimmed.
+        known: the layout's name for each of them; None where it has none.
+        delimiter: what stands between cells; "" for Parquet.
+        quoting: whether cells may be quoted.
+        ascii: whether it is known to be ASCII throughout.
+        gzipped: whether it is compressed.
+    """
+
+    index: int
+    name: str
+    table: str
+    bytes: int
+    sha256: str
+    columns: tuple[str, ...] = ()
+    known: tuple[str | None, ...] = ()
+    delimiter: str = ""
+    quoting: bool = True
+    ascii: bool = False
+    gzipped: bool = False
+
+    def listed(self, folder: Path) -> Listed:
+        """Return the file as one of a folder."""
+        return Listed(self.name, folder / self.name, self.name, self.delimiter, self.gzipped)
+
+
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """An extract that can be read.
+
+    Attributes:
+        folder: where it is.
+        layout: what its files mean.
+        kind: whether it is everything, or what changed.
+        as_of: the day whose state it is, or None where nobody said.
+        payer: whose it is, or None.
+        files: its files in the order of their names, those of no use included.
+        findings: files and columns that nobody knows; schema `etl.rows.FINDINGS_SCHEMA`.
+    """
+
+    folder: Path
+    layout: Layout
+    kind: Kind
+    as_of: date | None
+    payer: str | None
+    files: tuple[SourceFile, ...]
+    findings: pa.Table
+
+
+def open_extract(
+    folder: Path,
+    layouts: Sequence[Layout],
+    *,
+    layout: str | None = None,
+    emit: Emit = ignore,
+) -> Extract:
+    """Look at a folder and say what extract it holds.
+
+    Args:
+        folder: the extract.
+        layouts: the dialects that are known beside the canonical layout.
+        layout: name of the layout; None: as the manifest says, else found from the headers.
+        emit: called for each file whose hash is known.
+
+    Raises:
+        ExtractError: it is no extract that can be read; nothing was written.
+    """
+    files = list_files(folder)
+    manifest = _manifest(folder, files)
+    known = (CANONICAL, *(other for other in layouts if other.name != CANONICAL.name))
+    headers = _Headers()
+    fit = choose(
+        files, known, layout or manifest.layout, headers.of, delta=manifest.kind == "delta"
+    )
+    raw = {name: fit.layout.raw[table] for name, table in fit.tables.items()}
+    for listed in files:
+        if listed.name in raw:
+            _refuse_doubles(listed, headers.of(listed, fit.layout), raw[listed.name])
+    if manifest.kind == "full":
+        _refuse_no_members(files, fit)
+    sources = []
+    for index, listed in enumerate(files):
+        found = traits(listed)
+        emit(Hashed(listed.name, found.bytes))
+        _check_hash(listed, found, manifest)
+        table = raw.get(listed.name)
+        columns = headers.of(listed, fit.layout) if table else ()
+        sources.append(_source(index, listed, found, table, columns, fit.layout))
+    _check_rows(files, sources, manifest)
+    return Extract(
+        folder=folder,
+        layout=fit.layout,
+        kind=manifest.kind,
+        as_of=manifest.as_of,
+        payer=manifest.payer,
+        files=tuple(sources),
+        findings=_unknown(sources, raw),
+    )
+
+
+class _Headers:
+    """Headers of files, each read once for each way of writing."""
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[str, str, bool], tuple[str, ...]] = {}
+
+    def of(self, listed: Listed, layout: Layout) -> tuple[str, ...]:
+        delimiter = _delimiter(listed, layout)
+        key = (listed.name, delimiter, layout.quoting)
+        if key not in self._read:
+            self._read[key] = (
+                parquet_headers(listed)
+                if listed.is_parquet
+                else read_header(listed, delimiter, quoting=layout.quoting)
+            )
+        return self._read[key]
+
+
+def _delimiter(listed: Listed, layout: Layout) -> str:
+    return "" if listed.is_parquet else layout.delimiter or listed.delimiter
+
+
+def _manifest(folder: Path, files: tuple[Listed, ...]) -> Manifest:
+    path = folder / MANIFEST_NAME
+    if not path.exists():
+        return Manifest()
+    if path.is_dir():
+        raise ExtractError(f"{MANIFEST_NAME} is a folder; it must be a file")
+    manifest = read_manifest(path)
+    present = {listed.name for listed in files}
+    for name in manifest.files:
+        if name not in present:
+            raise ExtractError(f"{MANIFEST_NAME} names {name}, which is not in the extract")
+    for listed in files:
+        if manifest.files and listed.is_data and listed.name not in manifest.files:
+            raise ExtractError(
+                f"{listed.name} is in the extract, but {MANIFEST_NAME} does not name it"
+            )
+    return manifest
+
+
+def _check_hash(listed: Listed, found: Traits, manifest: Manifest) -> None:
+    claim = manifest.files.get(listed.name)
+    if claim and claim.sha256 is not None and claim.sha256 != found.sha256:
+        raise ExtractError(
+            f"{listed.name} is not the file that {MANIFEST_NAME} means: its sha256 differs; "
+            "copy the extract again"
+        )
+
+
+def _check_rows(files: tuple[Listed, ...], sources: list[SourceFile], manifest: Manifest) -> None:
+    for listed, source in zip(files, sources, strict=True):
+        claim = manifest.files.get(listed.name)
+        if claim is None or claim.rows is None or not source.table:
+            continue
+        rows = (
+            parquet_rows(listed)
+            if listed.is_parquet
+            else count_rows(
+                listed,
+                spill_names(source),
+                source.delimiter,
+                quoting=source.quoting,
+                ascii_only=source.ascii,
+            )
+        )
+        if rows != claim.rows:
+            raise ExtractError(
+                f"{listed.name} has {rows} rows, but {MANIFEST_NAME} says {claim.rows}; "
+                "copy the extract again"
+            )
+
+
+def _refuse_doubles(listed: Listed, headers: tuple[str, ...], raw: RawTable) -> None:
+    seen: dict[str, int] = {}
+    for number, header in enumerate(headers, start=1):
+        if not header:
+            continue
+        name = raw.column(header) or spelling(header)
+        if name in seen:
+            # A header nobody knows may be a cell of a file without headers: it is not shown.
+            known = f" ({name})" if raw.column(header) else ""
+            raise ExtractError(
+                f"{listed.name}: columns {seen[name]} and {number} have the same header{known}"
+            )
+        seen[name] = number
+
+
+def _refuse_no_members(files: tuple[Listed, ...], fit: Fit) -> None:
+    feeding = fit.layout.feeding("member")
+    member = [listed for listed in files if fit.tables.get(listed.name) in feeding]
+    if not any(parquet_rows(file) if file.is_parquet else holds_rows(file) for file in member):
+        names = ", ".join(listed.name for listed in member)
+        raise ExtractError(f"{names}: there are headers but no members; the extract is empty")
+
+
+def _source(
+    index: int,
+    listed: Listed,
+    found: Traits,
+    raw: RawTable | None,
+    columns: tuple[str, ...],
+    layout: Layout,
+) -> SourceFile:
+    return SourceFile(
+        index=index,
+        name=listed.name,
+        table=raw.name if raw else "",
+        bytes=found.bytes,
+        sha256=found.sha256,
+        columns=columns,
+        known=tuple(raw.column(header) for header in columns) if raw else (),
+        delimiter=_delimiter(listed, layout) if listed.is_data else "",
+        quoting=layout.quoting and found.quotes,
+        ascii=found.ascii,
+        gzipped=listed.gzipped,
+    )
+
+
+def spill_names(source: SourceFile) -> tuple[str, ...]:
+    """Return distinct names for the columns of a file: the layout's, else the header marked.
+
+    A header that the layout does not know gets a `?` before it, so that it can never be taken for
+    one that it knows; one without a name gets its number.
+    """
+    pairs = zip(source.columns, source.known, strict=True)
+    return tuple(
+        known or f"?{header or number}" for number, (header, known) in enumerate(pairs, start=1)
+    )
+
+
+def _unknown(sources: list[SourceFile], raw: dict[str, RawTable]) -> pa.Table:
+    rows: list[tuple[str, str, int, None, str | None]] = []
+    for source in sources:
+        if not source.table:
+            rows.append(("unknown-file", UNKNOWN_TABLE, source.index, None, None))
+            continue
+        for header, known in zip(source.columns, source.known, strict=True):
+            if known is None:
+                main = raw[source.name].main
+                rows.append(("unknown-column", main, source.index, None, header or None))
+    names = FINDINGS_SCHEMA.names
+    return pa.Table.from_pylist(
+        [dict(zip(names, row, strict=True)) for row in rows], schema=FINDINGS_SCHEMA
+    )

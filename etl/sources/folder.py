@@ -1,0 +1,256 @@
+"""The files of an extract folder: which there are, how each is written, its headers and hash."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from etl.errors import ExtractError
+
+MANIFEST_NAME: Final = "manifest.json"
+ENDINGS: Final = {
+    ".csv": ",",
+    ".psv": "|",
+    ".tsv": "\t",
+}
+"""Ending of a delimited file -> what stands between its cells."""
+PARQUET_ENDING: Final = ".parquet"
+BOM: Final = b"\xef\xbb\xbf"
+HEADER_BYTES: Final = 1 << 20
+"""A header line longer than this is refused."""
+CHUNK_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file that may hold rows.
+
+    Attributes:
+        name: its name inside the extract.
+        path: where it is.
+        stem: its name without ending, which is what must not stand twice.
+        delimiter: what stands between its cells by its ending; "" for Parquet and for unknown.
+        gzipped: whether it is compressed.
+    """
+
+    name: str
+    path: Path
+    stem: str
+    delimiter: str
+    gzipped: bool
+
+    @property
+    def is_parquet(self) -> bool:
+        """Whether it is a Parquet file."""
+        return self.name.lower().endswith(PARQUET_ENDING)
+
+    @property
+    def is_data(self) -> bool:
+        """Whether its ending says that it holds rows."""
+        return bool(self.delimiter) or self.is_parquet
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What one pass over a file's bytes tells.
+
+    Attributes:
+        bytes: its size.
+        sha256: its hash, in hex.
+        quotes: whether a `"` is in it, or may be.
+        ascii: whether it is ASCII throughout; False where it may not be.
+    """
+
+    bytes: int
+    sha256: str
+    quotes: bool
+    ascii: bool
+
+
+def list_files(folder: Path) -> tuple[Listed, ...]:
+    """Return the files of an extract in the order of their names.
+
+    Sub-folders, hidden files, `README*` and the manifest are no part of it, nor is a link that
+    leads nowhere or round in a circle.
+
+    Raises:
+        ExtractError: there is no such folder, it cannot be listed, holds nothing, or a folder
+            stands where a file should be.
+    """
+    if not folder.exists():
+        raise ExtractError(f"{folder}: there is no such folder; name the folder of the extract")
+    if not folder.is_dir():
+        raise ExtractError(f"{folder} is a file; name the folder that holds the extract's files")
+    try:
+        entries = sorted(folder.iterdir(), key=lambda path: path.name)
+    except OSError as error:
+        raise ExtractError(f"{folder} cannot be listed: {error.strerror}") from None
+    found = []
+    for path in entries:
+        if path.name.startswith(".") or path.name.upper().startswith("README"):
+            continue
+        if path.name.lower() == MANIFEST_NAME:
+            continue
+        listed = _listed(path)
+        if path.is_dir():
+            if listed.is_data:
+                raise ExtractError(f"{path.name} is a folder, but its name is that of a file")
+            continue
+        if path.is_file():
+            found.append(listed)
+    if not found:
+        raise ExtractError(f"{folder} holds no files; name the folder of the extract")
+    _refuse_twice(found)
+    return tuple(found)
+
+
+def _listed(path: Path) -> Listed:
+    lowered = path.name.lower()
+    gzipped = lowered.endswith(".gz")
+    plain = lowered[:-3] if gzipped else lowered
+    for ending, delimiter in ENDINGS.items():
+        if plain.endswith(ending):
+            return Listed(
+                path.name, path, path.name[: len(plain) - len(ending)], delimiter, gzipped
+            )
+    if lowered.endswith(PARQUET_ENDING):
+        return Listed(path.name, path, path.name[: -len(PARQUET_ENDING)], "", gzipped=False)
+    return Listed(path.name, path, path.name, "", gzipped=False)
+
+
+def _refuse_twice(found: list[Listed]) -> None:
+    seen: dict[str, str] = {}
+    for listed in found:
+        if not listed.is_data:
+            continue
+        other = seen.setdefault(listed.stem.lower(), listed.name)
+        if other != listed.name:
+            raise ExtractError(
+                f"{other} and {listed.name} are the same table twice; take one of them away"
+            )
+
+
+def traits(listed: Listed) -> Traits:
+    """Read a file once and return its size, its hash and what its bytes allow.
+
+    Raises:
+        ExtractError: it cannot be read, or holds NUL bytes.
+    """
+    digest, size, quotes, ascii_ = hashlib.sha256(), 0, False, True
+    text = listed.is_data and not listed.is_parquet and not listed.gzipped
+    try:
+        with listed.path.open("rb") as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+                if text:
+                    refuse_nul(chunk, size - len(chunk), listed.name)
+                    quotes = quotes or b'"' in chunk
+                    ascii_ = ascii_ and chunk.isascii()
+    except OSError as error:
+        raise ExtractError(f"{listed.name} cannot be read: {error.strerror}") from None
+    if not text:
+        return Traits(size, digest.hexdigest(), quotes=True, ascii=False)
+    return Traits(size, digest.hexdigest(), quotes, ascii_)
+
+
+def refuse_nul(chunk: bytes, before: int, name: str) -> None:
+    """Refuse bytes that no text has: UTF-16 files are full of them, and so are broken copies.
+
+    Raises:
+        ExtractError: there is a NUL byte.
+    """
+    at = chunk.find(0)
+    if at >= 0:
+        raise ExtractError(
+            f"{name}: NUL byte at byte {before + at + 1}; the file is broken or UTF-16, "
+            "write it as UTF-8"
+        )
+
+
+def read_header(listed: Listed, delimiter: str, *, quoting: bool) -> tuple[str, ...]:
+    """Return the headers of a delimited file as they are written, trimmed.
+
+    Raises:
+        ExtractError: the file is empty, its first line is blank, too long, or not UTF-8.
+    """
+    line = _first_line(listed)
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ExtractError(
+            f"{listed.name}: byte {error.start + 1}, in row 1, is not UTF-8; write it as UTF-8"
+        ) from None
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE,
+    )
+    cells = tuple(cell.strip() for cell in next(reader, []))
+    if not any(cells):
+        raise ExtractError(f"{listed.name}: the first line is blank; it must hold the headers")
+    return cells
+
+
+def _first_line(listed: Listed) -> bytes:
+    head = bytearray()
+    for chunk in text_chunks(listed):
+        head += chunk
+        start = len(BOM) if head.startswith(BOM) else 0
+        ends = [at for at in (head.find(b"\n", start), head.find(b"\r", start)) if at >= 0]
+        if ends:
+            head = head[: min(ends)]
+            break
+        if len(head) > HEADER_BYTES:
+            raise ExtractError(f"{listed.name}: the first line is longer than {HEADER_BYTES} bytes")
+    if not head:
+        raise ExtractError(f"{listed.name} is empty; it must at least hold the headers")
+    return bytes(head[len(BOM) :] if head.startswith(BOM) else head)
+
+
+def holds_rows(listed: Listed) -> bool:
+    """Return whether anything but blanks follows the first line of a delimited file."""
+    before_end = True
+    for chunk in text_chunks(listed):
+        rest = chunk
+        if before_end:
+            ends = [at for at in (chunk.find(b"\n"), chunk.find(b"\r")) if at >= 0]
+            if not ends:
+                continue
+            before_end, rest = False, chunk[min(ends) :]
+        if rest.strip():
+            return True
+    return False
+
+
+def text_chunks(listed: Listed) -> Iterator[bytes]:
+    """Yield the bytes of a delimited file, unpacked.
+
+    Raises:
+        ExtractError: the file cannot be read, or its compression is broken or cut off.
+    """
+    try:
+        with listed.path.open("rb") as raw:
+            if not listed.gzipped:
+                while chunk := raw.read(CHUNK_BYTES):
+                    yield chunk
+                return
+            with gzip.GzipFile(fileobj=raw) as unpacked:
+                while chunk := unpacked.read(CHUNK_BYTES):
+                    yield chunk
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise broken_gzip(listed.name) from None
+    except OSError as error:
+        raise ExtractError(f"{listed.name} cannot be read: {error.strerror}") from None
+
+
+def broken_gzip(name: str) -> ExtractError:
+    """Return the error of a compressed file that cannot be unpacked to its end."""
+    return ExtractError(f"{name}: the gzip data is broken or cut off; copy the file again")

@@ -1,0 +1,199 @@
+"""Ids as 64-bit hashes: which partition a row belongs to, and what no partition can know alone.
+
+A hash is the first eight bytes of BLAKE2b over the id's UTF-8, so it is the same in every process
+and on every machine. Among ten million ids the chance that any two share a hash is about three in
+a million; where that happens, the claims concerned are rejected as duplicates, never mixed up.
+
+The directory of claims costs 16 bytes a claim (its hash and its member's), the sets of ids 8 bytes
+an id. They are numpy arrays in the work folder, which worker processes map instead of copying.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Hashes = npt.NDArray[np.uint64]
+NO_HASHES: Final[Hashes] = np.empty(0, dtype=np.uint64)
+_PENDING: Final = 1 << 20
+"""Hashes gathered before they are made a set."""
+
+
+def hash_ids(ids: Any) -> Hashes:
+    """Return the hash of each id, blanks around it trimmed; an absent id hashes as an empty one.
+
+    Args:
+        ids: `string` array, shape (n,).
+    """
+    if isinstance(ids, pa.ChunkedArray):
+        ids = ids.combine_chunks()
+    encoded = pc.fill_null(ids, "").dictionary_encode()
+    distinct = pc.utf8_trim_whitespace(encoded.dictionary).cast(pa.binary()).to_pylist()
+    joined = b"".join([blake2b(text, digest_size=8).digest() for text in distinct])
+    hashes = np.frombuffer(joined, dtype="<u8").astype(np.uint64, copy=False)
+    taken: Hashes = hashes[encoded.indices.to_numpy()]
+    return taken
+
+
+def filled(ids: Any) -> npt.NDArray[np.bool_]:
+    """Return which ids are there, shape (n,)."""
+    there = pc.greater(pc.binary_length(pc.utf8_trim_whitespace(ids)), 0)
+    found: npt.NDArray[np.bool_] = pc.fill_null(there, False).to_numpy(zero_copy_only=False)
+    return found
+
+
+class HashSet:
+    """A growing set of hashes."""
+
+    def __init__(self) -> None:
+        self._parts: list[Hashes] = []
+        self._pending = 0
+
+    def add(self, hashes: Hashes) -> None:
+        """Put hashes in, in any order and as often as they come."""
+        self._parts.append(np.unique(hashes))
+        self._pending += len(self._parts[-1])
+        if self._pending > _PENDING and self._pending > len(self._parts[0]):
+            self.sorted()
+
+    def sorted(self) -> Hashes:
+        """Return what is in it, ascending."""
+        merged = np.unique(np.concatenate(self._parts)) if self._parts else NO_HASHES
+        self._parts, self._pending = [merged], 0
+        return merged
+
+
+class Owners:
+    """Which member each id was seen with."""
+
+    def __init__(self) -> None:
+        self._parts: list[npt.NDArray[np.uint64]] = []
+        self._pending = 0
+
+    def add(self, ids: Hashes, owners: Hashes) -> None:
+        """Put pairs in; both have shape (n,)."""
+        self._parts.append(_distinct_pairs(np.stack([ids, owners], axis=1)))
+        self._pending += len(self._parts[-1])
+        if self._pending > _PENDING and self._pending > len(self._parts[0]):
+            self._merge()
+
+    def _merge(self) -> npt.NDArray[np.uint64]:
+        if not self._parts:
+            return np.empty((0, 2), dtype=np.uint64)
+        merged = _distinct_pairs(np.concatenate(self._parts))
+        self._parts, self._pending = [merged], 0
+        return merged
+
+    def directory(self) -> Directory:
+        """Return one owner an id, the least where there are several, and which have several."""
+        pairs = self._merge()
+        first = np.ones(len(pairs), dtype=bool)
+        first[1:] = pairs[1:, 0] != pairs[:-1, 0]
+        shared = np.unique(pairs[~first, 0])
+        return Directory(
+            np.ascontiguousarray(pairs[first, 0]), np.ascontiguousarray(pairs[first, 1]), shared
+        )
+
+
+def _distinct_pairs(pairs: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    pairs = pairs[order]
+    keep = np.ones(len(pairs), dtype=bool)
+    keep[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
+    return pairs[keep]
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Ids and whose they are.
+
+    Attributes:
+        ids: hashes, ascending.
+        owners: the member's hash for each.
+        shared: ids seen with more than one member, ascending.
+    """
+
+    ids: Hashes
+    owners: Hashes
+    shared: Hashes
+
+    def owner_of(self, ids: Hashes) -> Hashes:
+        """Return the owner of each id; an id that nobody owns is its own."""
+        if not len(self.ids):
+            return ids
+        at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        found: Hashes = np.where(self.ids[at] == ids, self.owners[at], ids)
+        return found
+
+
+def is_among(ids: pa.Array, hashes: Hashes) -> pa.BooleanArray:
+    """Return which ids are in a set, shape (n,); an absent id is in none, and nothing is null."""
+    if not len(ids) or not len(hashes):
+        return pa.array(np.zeros(len(ids), dtype=bool))
+    wanted = hash_ids(ids)
+    at = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
+    return pa.array((hashes[at] == wanted) & filled(ids))
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalKeys:
+    """What one partition cannot know: which ids there are anywhere, and which two members share.
+
+    Every method takes a `string` array of shape (n,) and gives a boolean one, never null: False
+    for an absent id.
+
+    Attributes:
+        members: hashes of all ids in the member table, ascending; likewise the others.
+        claims: of the claim table.
+        coverages: of the coverage table.
+        shared_claims: of claims that rows of more than one member name as their own.
+        shared_coverages: of coverages likewise.
+    """
+
+    members: Hashes
+    claims: Hashes
+    coverages: Hashes
+    shared_claims: Hashes
+    shared_coverages: Hashes
+
+    def member_exists(self, ids: pa.Array) -> pa.BooleanArray:
+        """Return which ids are in the member table."""
+        return is_among(ids, self.members)
+
+    def claim_exists(self, ids: pa.Array) -> pa.BooleanArray:
+        """Return which ids are in the claim table."""
+        return is_among(ids, self.claims)
+
+    def coverage_exists(self, ids: pa.Array) -> pa.BooleanArray:
+        """Return which ids are in the coverage table."""
+        return is_among(ids, self.coverages)
+
+    def claim_shared(self, ids: pa.Array) -> pa.BooleanArray:
+        """Return which ids are claims of more than one member."""
+        return is_among(ids, self.shared_claims)
+
+    def coverage_shared(self, ids: pa.Array) -> pa.BooleanArray:
+        """Return which ids are coverages of more than one member."""
+        return is_among(ids, self.shared_coverages)
+
+    def save(self, work: Path) -> None:
+        """Write the sets into the work folder."""
+        for name in self.__slots__:
+            np.save(work / f"{name}.npy", getattr(self, name))
+
+    @classmethod
+    def open(cls, work: Path) -> GlobalKeys:
+        """Return the sets of a work folder, mapped and not copied."""
+        loaded = {}
+        for name in ("members", "claims", "coverages", "shared_claims", "shared_coverages"):
+            # An empty file cannot be mapped.
+            array = np.load(work / f"{name}.npy", mmap_mode="r")
+            loaded[name] = array if array.size else NO_HASHES
+        return cls(**loaded)

@@ -1,0 +1,353 @@
+"""Reading an extract once, cutting its rows by member, and loading one partition at a time.
+
+What is spilled is the source's rows as they were. They become canonical rows when a partition is
+loaded, which many processes can do at once, and which leaves the originals for the quarantine.
+
+A row belongs to the partition of its member's hash; a row of a child table to that of its claim's
+member. Where a row names no member, or a claim that is nowhere, the hash of the claim decides, so
+that orphans that belong together meet in one partition, whatever their order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from etl.errors import StoreError, UsageError
+from etl.model.tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
+from etl.rows import FINDINGS_SCHEMA, PLACE_FIELDS
+from etl.sources import columnar, delimited
+from etl.sources.convert import convert
+from etl.sources.delimited import Batch
+from etl.sources.events import Emit, Partitioned, Reading, ignore
+from etl.sources.extract import Extract, SourceFile, spill_names
+from etl.sources.keys import Directory, GlobalKeys, Hashes, HashSet, Owners, filled, hash_ids
+from etl.sources.layout import Layout, RawTable
+from etl.sources.spill import SpillWriter, disk_error, read_spilled, with_places
+from etl.sources.state import file_from, layout_from, layout_state
+
+_STATE: Final = "partitions.json"
+_RAGGED: Final = "ragged"
+_FINDINGS: Final = "findings.arrow"
+MAX_PARTITIONS: Final = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The canonical rows of one partition, or of the directory.
+
+    Attributes:
+        tables: every canonical table by name, empty ones included; schema
+            `etl.rows.table_schema`, ordered by key (numbers as numbers), then by place.
+        findings: what the layout noticed while it made them; `etl.rows.FINDINGS_SCHEMA`.
+        files: names of the extract's files; `_file` is an index into them.
+    """
+
+    tables: dict[str, pa.Table]
+    findings: pa.Table
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Partitions:
+    """An extract that was read and cut.
+
+    Attributes:
+        work: the folder where its rows are.
+        count: how many partitions there are, numbered from 0.
+        layout: what the rows mean.
+        files: the extract's files.
+        keys: ids of all partitions.
+        rows_read: file name -> rows read from it: ragged ones counted, blank ones not.
+        findings: those of no partition: unknown files and columns, ragged rows.
+    """
+
+    work: Path
+    count: int
+    layout: Layout
+    files: tuple[SourceFile, ...]
+    keys: GlobalKeys
+    rows_read: Mapping[str, int]
+    findings: pa.Table
+
+    @classmethod
+    def open(cls, work: Path) -> Partitions:
+        """Return what `partition` left in a work folder; cheap, so that every worker can do it.
+
+        Raises:
+            StoreError: the folder holds no extract that was read to its end.
+        """
+        try:
+            state = json.loads((work / _STATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise StoreError(f"{work} holds no partitions; read the extract again") from None
+        with pa.ipc.open_file(work / _FINDINGS) as reader:
+            findings = reader.read_all()
+        return cls(
+            work=work,
+            count=state["count"],
+            layout=layout_from(state["layout"]),
+            files=tuple(file_from(file) for file in state["files"]),
+            keys=GlobalKeys.open(work),
+            rows_read=MappingProxyType(state["rows_read"]),
+            findings=findings,
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the extract's files."""
+        return tuple(file.name for file in self.files)
+
+    def load(self, index: int) -> Loaded:
+        """Return the canonical rows of one partition.
+
+        Raises:
+            UsageError: there is no such partition.
+        """
+        if not 0 <= index < self.count:
+            raise UsageError(f"there is no partition {index}; there are {self.count}")
+        return self._load(index, directory=False)
+
+    def directory(self) -> Loaded:
+        """Return the tables that belong to no member: organization, practitioner."""
+        return self._load(self.count, directory=True)
+
+    def _load(self, index: int, *, directory: bool) -> Loaded:
+        wanted = {
+            spec.source
+            for spec in self.layout.tables
+            if (spec.table in DIRECTORY_TABLES) == directory
+        }
+        raw = {name: read_spilled(self.work, name, index) for name in sorted(wanted)}
+        tables, findings = convert(self.layout, raw, directory=directory)
+        return Loaded(tables, findings, self.names)
+
+    def raw_rows(self, index: int) -> dict[str, pa.Table]:
+        """Return the source rows of a partition as they were, by file name.
+
+        A table has every header of its file as it is written, as text that is not trimmed, then
+        `_file` and `_row`, in the order of the rows. `index` may be `count`: the directory. Files
+        without rows in the partition are left out.
+        """
+        found = {}
+        spilled: dict[str, pa.Table] = {}
+        for file in self.files:
+            if not file.table:
+                continue
+            if file.table not in spilled:
+                spilled[file.table] = read_spilled(self.work, file.table, index)
+            table = spilled[file.table]
+            at = np.flatnonzero(table.column(FILE_COLUMN).to_numpy() == file.index)
+            if len(at):
+                found[file.name] = _as_written(table.take(pa.array(at)), file)
+        return found
+
+    def ragged_rows(self) -> pa.Table:
+        """Return the rows with too few or too many cells: `text` as it was, `_file`, `_row`."""
+        return read_spilled(self.work, _RAGGED, None)
+
+
+def _as_written(rows: pa.Table, file: SourceFile) -> pa.Table:
+    rows = rows.sort_by(ROW_COLUMN)
+    absent = pa.nulls(rows.num_rows, pa.string())
+    arrays = [
+        rows.column(name) if name in rows.column_names else absent for name in spill_names(file)
+    ]
+    places = [rows.column(field.name) for field in PLACE_FIELDS]
+    names = [*file.columns, *(field.name for field in PLACE_FIELDS)]
+    return pa.Table.from_arrays([*arrays, *places], names)
+
+
+def partition(extract: Extract, work: Path, *, partitions: int, emit: Emit = ignore) -> Partitions:
+    """Read every row of an extract once and cut the rows by member.
+
+    Args:
+        extract: what to read.
+        work: a folder of this run alone; made where it is missing. What it held is overwritten.
+        partitions: how many pieces; a partition's rows are held in memory when it is loaded.
+        emit: called after every block of a file.
+
+    Raises:
+        UsageError: the number of partitions makes no sense.
+        ExtractError: a file cannot be read to its end; `work` holds nothing that can be opened.
+        StoreError: `work` cannot be written, or its disk is full.
+    """
+    if not 1 <= partitions <= MAX_PARTITIONS:
+        raise UsageError(f"partitions must be a number from 1 to {MAX_PARTITIONS}")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        (work / _STATE).unlink(missing_ok=True)
+    except OSError as error:
+        raise disk_error(error) from None
+    cutter = _Cutter(extract, work, partitions, emit)
+    try:
+        cutter.read()
+    except OSError as error:
+        raise disk_error(error) from None
+    finally:
+        cutter.abandon()
+    emit(Partitioned(sum(cutter.rows_read.values()), partitions))
+    return Partitions.open(work)
+
+
+class _Cutter:
+    """One reading of an extract."""
+
+    def __init__(self, extract: Extract, work: Path, count: int, emit: Emit) -> None:
+        self._extract, self._work, self._count, self._emit = extract, work, count, emit
+        self._layout = extract.layout
+        self._members, self._claims, self._coverages = HashSet(), HashSet(), HashSet()
+        self._claim_owners, self._coverage_owners = Owners(), Owners()
+        self._directory: Directory | None = None
+        self._ragged: Counter[tuple[int, int]] = Counter()
+        self._findings: list[pa.Table] = [extract.findings]
+        self._writers: dict[str, SpillWriter] = {}
+        self.rows_read: dict[str, int] = {}
+
+    def read(self) -> None:
+        ordered = sorted(self._extract.files, key=lambda file: (self._turn(file), file.index))
+        for file in ordered:
+            if file.table:
+                self._read_file(file)
+        for writer in self._writers.values():
+            writer.close()
+        self._save()
+
+    def abandon(self) -> None:
+        for writer in self._writers.values():
+            writer.abandon()
+
+    def _turn(self, file: SourceFile) -> int:
+        """Files that name members come first: the children follow their claims."""
+        raw = self._layout.raw.get(file.table)
+        return 1 if raw is not None and raw.member is None and raw.claim is not None else 0
+
+    def _read_file(self, file: SourceFile) -> None:
+        raw = self._layout.raw[file.table]
+        names = spill_names(file)
+        writer = self._writer(file.table)
+        rows = 0
+        for batch in self._batches(file, names):
+            self._keep_ragged(file, raw, batch)
+            rows += batch.rows.num_rows + len(batch.ragged)
+            if batch.rows.num_rows:
+                cut = self._cut(raw, batch.rows)
+                writer.write(with_places(batch.rows, file.index, names), cut)
+            self._emit(Reading(file.name, batch.done, file.bytes, rows))
+        self.rows_read[file.name] = rows
+
+    def _batches(self, file: SourceFile, names: tuple[str, ...]) -> Iterator[Batch]:
+        listed = file.listed(self._extract.folder)
+        if listed.is_parquet:
+            return columnar.read_batches(listed, names, file.bytes)
+        return delimited.read_batches(
+            listed, names, file.delimiter, quoting=file.quoting, ascii_only=file.ascii
+        )
+
+    def _writer(self, name: str) -> SpillWriter:
+        if name not in self._writers:
+            self._writers[name] = SpillWriter(self._work, name, self._count)
+        return self._writers[name]
+
+    def _cut(self, raw: RawTable, batch: pa.RecordBatch) -> npt.NDArray[np.int32]:
+        """Return the partition of each row, and note the ids that the rows name."""
+        ids = {
+            role: batch.column(header)
+            for role, header in (
+                ("member", raw.member),
+                ("claim", raw.claim),
+                ("coverage", raw.coverage),
+            )
+            if header is not None and header in batch.schema.names
+        }
+        if not ids:
+            return np.full(batch.num_rows, self._count, dtype=np.int32)
+        hashes = {role: hash_ids(column) for role, column in ids.items()}
+        there = {role: filled(column) for role, column in ids.items()}
+        owner = self._owner(raw, hashes, there)
+        if raw.name in self._layout.feeding("member"):
+            self._members.add(hashes["member"][there["member"]])
+        if raw.name in self._layout.feeding("claim"):
+            self._claims.add(hashes["claim"][there["claim"]])
+            self._claim_owners.add(hashes["claim"][there["claim"]], owner[there["claim"]])
+        if raw.name in self._layout.feeding("coverage"):
+            self._coverages.add(hashes["coverage"][there["coverage"]])
+            self._coverage_owners.add(
+                hashes["coverage"][there["coverage"]], owner[there["coverage"]]
+            )
+        return (owner % np.uint64(self._count)).astype(np.int32)
+
+    def _owner(
+        self,
+        raw: RawTable,
+        hashes: dict[str, Hashes],
+        there: dict[str, npt.NDArray[np.bool_]],
+    ) -> Hashes:
+        if "member" in hashes:
+            other = hashes.get("claim", hashes.get("coverage"))
+            if other is None:
+                return hashes["member"]
+            found: Hashes = np.where(there["member"], hashes["member"], other)
+            return found
+        if raw.claim is None or raw.name in self._layout.feeding("claim"):
+            return next(iter(hashes.values()))
+        if self._directory is None:
+            self._directory = self._claim_owners.directory()
+        return self._directory.owner_of(hashes["claim"])
+
+    def _keep_ragged(self, file: SourceFile, raw: RawTable, batch: Batch) -> None:
+        if not batch.ragged:
+            return
+        numbers = [ragged.row for ragged in batch.ragged]
+        rows = pa.RecordBatch.from_arrays(
+            [
+                pa.array([ragged.text for ragged in batch.ragged], pa.string()),
+                pa.array(np.full(len(numbers), file.index, dtype=np.int32)),
+                pa.array(numbers, pa.int64()),
+            ],
+            ["text", FILE_COLUMN, ROW_COLUMN],
+        )
+        self._writer(_RAGGED).write(rows, np.zeros(len(numbers), dtype=np.int32))
+        self._findings.append(
+            pa.Table.from_arrays(
+                [
+                    pa.array(["ragged-row"] * len(numbers), pa.string()),
+                    pa.array([raw.main] * len(numbers), pa.string()),
+                    rows.column(FILE_COLUMN),
+                    rows.column(ROW_COLUMN),
+                    pa.nulls(len(numbers), pa.string()),
+                ],
+                schema=FINDINGS_SCHEMA,
+            )
+        )
+
+    def _save(self) -> None:
+        claims, coverages = self._claim_owners.directory(), self._coverage_owners.directory()
+        keys = GlobalKeys(
+            members=self._members.sorted(),
+            claims=self._claims.sorted(),
+            coverages=self._coverages.sorted(),
+            shared_claims=claims.shared,
+            shared_coverages=coverages.shared,
+        )
+        findings = pa.concat_tables(self._findings)
+        state = {
+            "count": self._count,
+            "layout": layout_state(self._layout),
+            "files": [asdict(file) for file in self._extract.files],
+            "rows_read": self.rows_read,
+        }
+        keys.save(self._work)
+        with pa.ipc.new_file(self._work / _FINDINGS, findings.schema) as writer:
+            writer.write_table(findings)
+        # Last, so that a folder that was left half-way cannot be opened.
+        (self._work / _STATE).write_text(json.dumps(state), encoding="utf-8")

@@ -1,0 +1,31 @@
+"""Ids of the findings of this room; `mappings/rules/sources.yaml` explains them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+UNKNOWN_FILE: Final = "unknown-file"
+UNKNOWN_COLUMN: Final = "unknown-column"
+RAGGED_ROW: Final = "ragged-row"
+CONFLICT: Final = "dialect-conflict"
+SENTINEL_DATE: Final = "dialect-sentinel-date"
+ROUNDED_AMOUNT: Final = "dialect-rounded-amount"
+UNMAPPED_WORD: Final = "dialect-unmapped-word"
+WORD_WITHOUT_CODE: Final = "dialect-word-without-code"
+FOREIGN_CODE_SYSTEM: Final = "dialect-foreign-code-system"
+STAND_IN_VALUE: Final = "dialect-stand-in-value"
+
+RULES: Final = (
+    UNKNOWN_FILE,
+    UNKNOWN_COLUMN,
+    RAGGED_ROW,
+    CONFLICT,
+    SENTINEL_DATE,
+    ROUNDED_AMOUNT,
+    UNMAPPED_WORD,
+    WORD_WITHOUT_CODE,
+    FOREIGN_CODE_SYSTEM,
+    STAND_IN_VALUE,
+)
+NAMED_IN_LAYOUTS: Final = (UNMAPPED_WORD, FOREIGN_CODE_SYSTEM, STAND_IN_VALUE)
+"""Those that a layout file may name for a column."""

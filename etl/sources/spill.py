@@ -1,0 +1,169 @@
+"""Rows on disk, cut by partition: one file a raw table, of Arrow IPC pieces one after another.
+
+Each piece is a whole IPC stream, LZ4-compressed, with the rows of one partition. It has only the
+columns in which something is filled: wide layouts are mostly empty, and moving nothing is quickest.
+Where the pieces are is kept beside them, so that no file has to be open for each partition.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.errors import StoreError
+from etl.model.tables import FILE_COLUMN, ROW_COLUMN
+from etl.rows import PLACE_FIELDS
+
+BUFFER_BYTES: Final = 8 << 20
+"""Bytes gathered for a raw table before they are cut up…"""
+BYTES_PER_PARTITION: Final = 128 << 10
+"""…or this for each partition, if that is more: so pieces stay large enough to be read quickly."""
+_OPTIONS: Final = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+_INDEX: Final = np.dtype([("partition", "<i4"), ("offset", "<i8"), ("length", "<i8")])
+
+
+class SpillWriter:
+    """Writes the rows of one raw table into the work folder."""
+
+    def __init__(self, work: Path, name: str, partitions: int) -> None:
+        self._path = work / f"{name}.rows"
+        self._index_path = work / f"{name}.index.npy"
+        self._limit = max(BUFFER_BYTES, partitions * BYTES_PER_PARTITION)
+        self._batches: list[pa.Table] = []
+        self._cuts: list[npt.NDArray[np.int32]] = []
+        self._bytes = 0
+        self._offset = 0
+        self._index: list[tuple[int, int, int]] = []
+        try:
+            self._file = self._path.open("wb")
+        except OSError as error:
+            raise disk_error(error) from None
+
+    def write(self, batch: pa.RecordBatch, cut: npt.NDArray[np.int32]) -> None:
+        """Take rows in.
+
+        Args:
+            batch: rows.
+            cut: the partition of each, shape (n,).
+
+        Raises:
+            StoreError: the disk is full, or cannot be written.
+        """
+        if batch.num_rows == 0:
+            return
+        self._batches.append(pa.Table.from_batches([_lean(batch)]))
+        self._cuts.append(cut)
+        self._bytes += batch.nbytes
+        if self._bytes >= self._limit:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left, and where everything is.
+
+        Raises:
+            StoreError: the disk is full, or cannot be written.
+        """
+        self._flush()
+        try:
+            self._file.close()
+            np.save(self._index_path, np.array(self._index, dtype=_INDEX))
+        except OSError as error:
+            raise disk_error(error) from None
+
+    def abandon(self) -> None:
+        """Close the file after a failure; what is in it is not to be read."""
+        self._batches.clear()
+        try:
+            self._file.close()
+        except OSError:
+            # The failure that led here is the one to tell.
+            return
+
+    def _flush(self) -> None:
+        if not self._batches:
+            return
+        table = pa.concat_tables(self._batches, promote_options="default").combine_chunks()
+        cut = np.concatenate(self._cuts)
+        self._batches, self._cuts, self._bytes = [], [], 0
+        first = int(cut[0])
+        if (cut == first).all():
+            self._append(first, table)
+            return
+        order = np.argsort(cut, kind="stable")
+        table, cut = table.take(pa.array(order)), cut[order]
+        starts = np.flatnonzero(np.concatenate([[True], cut[1:] != cut[:-1]]))
+        for start, end in zip(starts, [*starts[1:], len(cut)], strict=True):
+            self._append(int(cut[start]), table.slice(start, end - start))
+
+    def _append(self, partition: int, table: pa.Table) -> None:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema, options=_OPTIONS) as writer:
+            writer.write_table(table)
+        piece = sink.getvalue()
+        try:
+            self._file.write(memoryview(piece))
+        except OSError as error:
+            raise disk_error(error) from None
+        self._index.append((partition, self._offset, piece.size))
+        self._offset += piece.size
+
+
+def _lean(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch without the columns in which nothing is filled."""
+    kept = [
+        name
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        if not pa.types.is_string(column.type) or _holds_text(column)
+    ]
+    return batch.select(kept)
+
+
+def _holds_text(column: Any) -> bool:
+    # The cells of a column lie one after another, so its bytes are those of all its cells.
+    longest = pc.max(pc.binary_length(column)).as_py()
+    return bool(longest)
+
+
+def read_spilled(work: Path, name: str, partition: int | None) -> pa.Table:
+    """Return the rows of a raw table in one partition (all partitions where None).
+
+    It has `_file` and `_row`, and every column in which something is filled; a cell is null or ""
+    where it is empty.
+    """
+    index_path = work / f"{name}.index.npy"
+    if not index_path.exists():
+        return pa.schema(PLACE_FIELDS).empty_table()
+    index = np.load(index_path)
+    if partition is not None:
+        index = index[index["partition"] == partition]
+    if not len(index):
+        return pa.schema(PLACE_FIELDS).empty_table()
+    parts = []
+    with pa.memory_map(str(work / f"{name}.rows")) as file:
+        for _, offset, length in index.tolist():
+            file.seek(offset)
+            with pa.ipc.open_stream(file.read_buffer(length)) as reader:
+                parts.append(reader.read_all())
+    return pa.concat_tables(parts, promote_options="default")
+
+
+def disk_error(error: OSError) -> StoreError:
+    """Return the error of a work folder that cannot be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreError("the disk of the work folder is full; free some space and run again")
+    return StoreError(f"the work folder cannot be written: {error.strerror}")
+
+
+def with_places(batch: pa.RecordBatch, file: int, names: Sequence[str]) -> pa.RecordBatch:
+    """Return a batch as it is spilled: its named columns, then `_file` and `_row`."""
+    arrays = [*batch.columns[:-1], pa.array(np.full(batch.num_rows, file, dtype=np.int32))]
+    return pa.RecordBatch.from_arrays(
+        [*arrays, batch.column(ROW_COLUMN)], [*names, FILE_COLUMN, ROW_COLUMN]
+    )
