@@ -114,43 +114,40 @@ class Values:
     def enter(self, loop: Loop) -> Level:
         """Return the level of a loop's rows, making it when first asked."""
         if loop.level not in self.levels:
-            parent = self.levels[loop.parent]
+            around = self.levels[loop.around]
             level = (
-                self._items(loop, parent, loop.relation)
+                self._items(loop, loop.relation)
                 if isinstance(loop.relation, str)
-                else self._children(loop, parent, loop.relation)
+                else self._children(loop, loop.relation)
             )
-            level.parent_size = parent.size
+            level.parent_size = around.size
             self.levels[loop.level] = level
             self.kept[loop.level] = (
                 True if loop.condition is None else self.holds(loop.condition, loop.level)
             )
         return self.levels[loop.level]
 
-    def _children(self, loop: Loop, parent: Level, relation: Many) -> Level:
-        children = self.partition.children(parent.table, relation)
+    def _children(self, loop: Loop, relation: Many) -> Level:
+        owner = self.levels[loop.parent]
+        children = self.partition.children(owner.table, relation)
         rows, parents = children.rows, children.parents
-        if parent.rows is not None:
-            if parent.parent is None:  # a selection of the table: ascending, each row once
-                place = np.full(self.partition.size(parent.table), -1, dtype=np.int64)
-                place[parent.rows] = np.arange(parent.size)
-                parents = place[parents]
-                rows, parents = rows[parents >= 0], parents[parents >= 0]
-            else:
-                rows, parents = _regrouped(rows, parents, parent.rows)
-        return Level(relation.table, len(rows), rows, loop.parent, parents)
+        owners = owner.rows
+        if loop.parent != loop.around:
+            up = self._up(loop.around, loop.parent)
+            owners = up if owners is None else owners[up]
+        if owners is not None:
+            rows, parents = _regrouped(rows, parents, owners)
+        return Level(relation.table, len(rows), rows, loop.around, parents)
 
-    def _items(self, loop: Loop, parent: Level, column: str) -> Level:
-        lists = pc.split_pattern(self._column(loop.parent, (), column), ";")
+    def _items(self, loop: Loop, column: str) -> Level:
+        texts = self._column(loop.parent, (), column)
+        if loop.parent != loop.around:
+            texts = texts.take(pa.array(self._up(loop.around, loop.parent)))
+        lists = pc.split_pattern(texts, ";")
         parents = np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
         items = pc.list_flatten(lists)
         table = self.plan.tables[loop.level]
-        return Level(table, len(items), None, loop.parent, parents, items)
-
-    def path(self, level: int) -> tuple[int, ...]:
-        """Return the levels around a level, itself first."""
-        around = self.levels[level].parent
-        return (level,) if around is None else (level, *self.path(around))
+        return Level(table, len(items), None, loop.around, parents, items)
 
     def _up(self, from_level: int, to_level: int) -> Indices:
         """Return, for each row of a level, the position of its row in a level around it."""

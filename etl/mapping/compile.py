@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
@@ -128,6 +128,7 @@ class _Compiler:
         if not isinstance(body, Map) or next(iter(body), None) != "id":
             _fail(document.mark, "map-no-id", "emit is an object whose first member is id")
         condition = self.condition(document, scope)
+        search = self.search(document, scope)
         place = _place(document.marks["emit"])
         members = self.members(body, scope, place, resource)
         (first, id_node), *rest = members
@@ -144,7 +145,7 @@ class _Compiler:
             compartment=self.optional(document, "compartment", scope),
             last_updated=self.optional(document, "last_updated", scope),
             body=ObjectNode(tuple(rest), place),
-            search=self.search(document, scope),
+            search=search,
             skipped=self.skipped(document),
             assured=MappingProxyType(
                 {path: str(reason) for path, reason in document.get("assured", {}).items()}
@@ -291,7 +292,7 @@ class _Compiler:
         if condition == Truth(holds=True):
             return entry
         both = conjunction((condition, entry.condition or Truth(holds=True)))
-        return Loop(entry.parent, entry.level, entry.relation, both, entry.node, entry.place)
+        return replace(entry, condition=both)
 
     def single(self, value: Map, scope: Scope, place: Place, path: str) -> Node:
         """Return one entry that is no loop: an object, or a scalar under `emit`."""
@@ -332,7 +333,8 @@ class _Compiler:
             _fail(mark, "map-loop", "loop.index counts what `when` lets through; not usable in it")
         node = self.looped(_without(value, "for", "when"), inner, place, path)
         holds = None if condition == Truth(holds=True) else condition
-        return Loop(parent.level, level, relation, holds, node, place)
+        around = scope.loop or 0
+        return Loop(around, parent.level, level, relation, holds, node, place)
 
     def looped(self, value: Map, scope: Scope, place: Place, path: str) -> Node:
         """Return what a loop writes for one row: one entry, or several that are spliced."""

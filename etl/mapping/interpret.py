@@ -164,18 +164,18 @@ class _Row:
         logical_id = self.value(plan.id)
         if logical_id is None:
             raise AssertionError(f"{plan.name}: a compulsory cell is empty")
-        body = self.write(plan.body).text or "{}"
-        rest = "," + body[1:] if body != "{}" else "}"
+        members = [(key, self.write(member).text) for key, member in plan.body.members]
+        rest = "".join(f",{_json(key)}:{text}" for key, text in members if text is not None)
         search = {
             parameter: self.write(values).text or "[]" for parameter, values in plan.search.items()
         }
-        members = ",".join(f"{_json(name)}:{text}" for name, text in search.items())
+        parameters = ",".join(f"{_json(name)}:{text}" for name, text in search.items())
         return Made(
             id=logical_id,
             compartment=None if plan.compartment is None else self.value(plan.compartment),
             last_updated=None if plan.last_updated is None else self.value(plan.last_updated),
-            body=f'"profile":[{_json(plan.profile)}]}}{rest}',
-            search=f"{{{members}}}",
+            body=f'"profile":[{_json(plan.profile)}]}}{rest}}}',
+            search=f"{{{parameters}}}",
         )
 
     def write(self, node: Entry) -> _Written:

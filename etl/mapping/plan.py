@@ -90,13 +90,15 @@ class Loop:
     """List entries made of related rows, one a row.
 
     Attributes:
-        parent: level of the row whose related rows are meant.
+        around: level of the row for which the loop is written.
+        parent: level of the row whose related rows are meant: that one, or one around it.
         level: level that the related row has inside `node`.
         relation: how to find them; a str is a list column of the parent.
         condition: rows for which it is false are passed over; None for all rows.
         node: what to write for each.
     """
 
+    around: int
     parent: int
     level: int
     relation: Many | str

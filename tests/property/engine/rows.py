@@ -1,0 +1,137 @@
+"""Random accepted rows for the engine's tests: small, and odd where rows can be odd."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+
+import pyarrow as pa
+
+from etl.engine.partition import Partition
+from etl.engine.prepare import prepare
+from etl.mapping.interpret import Record, Records
+from etl.mapping.rows import columns_of
+from etl.model.tables import TABLES, Column, FieldType
+from etl.rows import table_schema
+
+TEXTS = ('"', "\\", "a\nb", "\t\x01", "é\u2028", "Nguyễn", "x" * 40, "</s>", "plain", "A", "b7")
+
+
+def money(cents: int) -> str:
+    """Return cents as canonical money."""
+    sign = "-" if cents < 0 else ""
+    return f"{sign}{abs(cents) // 100}.{abs(cents) % 100:02d}"
+
+
+_FIXED = {
+    ("claim", "claim_type"): ("inpatient", "professional", "pharmacy", "oral"),
+    ("claim_line", "service_code"): ("99213", "J1100", "D0120", "ABC12", "nope"),
+    ("claim_line", "benefit_payment_status"): ("innetwork", "outofnetwork"),
+    ("claim_care_team", "role"): ("rendering", "attending", "Performing"),
+    ("claim_tooth", "tooth_number"): ("3", "A"),
+    ("claim_transport", "value"): ("12", "12.5", "home", "01"),
+}
+_CODES = ("A", "b7", "M12", "innetwork", "outofnetwork", 'q"', "\u00e9\x07")
+_IDS = {
+    "member_id": 2,
+    "coverage_id": 3,
+    "payer_id": 2,
+    "organization_id": 2,
+    "practitioner_id": 3,
+    "provider_id": 3,
+    "rendering_provider_id": 3,
+    "billing_provider_id": 3,
+    "service_facility_id": 2,
+    "adjusted_from_claim_id": 4,
+    "adjusted_to_claim_id": 4,
+}
+
+
+def _cell(chance: Random, table: str, column: Column) -> str | None:
+    if not column.required and chance.random() < 0.4:
+        return None
+    if column.name == "line_numbers":
+        return ";".join(chance.sample(["1", "2", "3"], chance.randint(1, 3)))
+    if column.name == "line_number":
+        return chance.choice(["1", "2", "3"])
+    if column.name in _IDS:
+        number = chance.randint(1, _IDS[column.name])
+        return f"{column.name.removesuffix('_id')[-5:]}{number}"
+    if (table, column.name) in _FIXED:
+        return chance.choice(_FIXED[table, column.name])
+    match column.type:
+        case FieldType.TEXT:
+            return chance.choice(TEXTS)
+        case FieldType.CODE:
+            return chance.choice(_CODES)
+        case FieldType.DATE:
+            return f"20{chance.randint(10, 30)}-0{chance.randint(1, 9)}-{chance.randint(10, 28)}"
+        case FieldType.TIMESTAMP:
+            return chance.choice(["2024-01-31", "2024-01-31T10:00:00.5+02:00"])
+        case FieldType.MONEY:
+            return money(chance.randint(-500_000, 500_000))
+        case FieldType.DECIMAL:
+            return chance.choice(["0", "1.5", "30", "0.125"])
+        case FieldType.INTEGER:
+            return str(chance.randint(0, 40))
+        case FieldType.FLAG:
+            return chance.choice("YN")
+        case FieldType.LIST:
+            return ";".join(chance.choices(["CO45", "1", "2", "é"], k=chance.randint(1, 3)))
+
+
+def _row(chance: Random, table: str, key: Mapping[str, str]) -> dict[str, str | None]:
+    columns = TABLES[table].columns
+    return {column.name: key.get(column.name) or _cell(chance, table, column) for column in columns}
+
+
+def tables(seed: int) -> dict[str, pa.Table]:
+    """Return accepted tables, each in the order of its key; the same for the same seed."""
+    chance = Random(seed)
+    claims = [f"C{number}" for number in range(chance.randint(0, 5))]
+    keys: dict[str, list[dict[str, str]]] = {
+        "member": [{"member_id": f"ember{n}"} for n in (1, 2)],
+        "coverage": [{"coverage_id": f"erage{n}"} for n in (1, 2, 3)],
+        "organization": [{"organization_id": n} for n in ("payer1", "vider1")],
+        "practitioner": [{"practitioner_id": "vider2"}],
+        "claim": [{"claim_id": claim} for claim in claims],
+    }
+    for table in (name for name in TABLES if name.startswith("claim_")):
+        number = "line_number" if table == "claim_line" else "sequence"
+        keys[table] = [
+            {"claim_id": claim, number: str(at + 1)}
+            for claim in claims
+            for at in range(chance.randint(0, 3))
+        ]
+    return {
+        name: to_table(name, [_row(chance, name, key) for key in keys.get(name, ())])
+        for name in TABLES
+    }
+
+
+def to_table(name: str, rows: list[dict[str, str | None]]) -> pa.Table:
+    """Return rows as a canonical table."""
+    schema = table_schema(name)
+    columns = {
+        field.name: pa.array([row.get(field.name) for row in rows], field.type) for field in schema
+    }
+    return pa.table(columns, schema=schema)
+
+
+def to_records(partition: Partition) -> Records:
+    """Return a partition's rows as the interpreter takes them, derived columns included."""
+    found: dict[str, list[Record]] = {}
+    for name in (*TABLES,):
+        columns = {
+            column: partition.column(name, column).to_pylist() for column in columns_of(name)
+        }
+        size = partition.size(name)
+        found[name] = [
+            {column: texts[at] for column, texts in columns.items()} for at in range(size)
+        ]
+    return Records(found)
+
+
+def to_partition(drawn: dict[str, pa.Table]) -> Partition:
+    """Return tables as the engine takes them."""
+    return Partition(prepare(drawn))
