@@ -1,0 +1,508 @@
+"""What a release is made of, and what a reader finds in it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import pickle
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from etl.errors import CommitConflict, NotFound, StoreError
+from etl.publish import keys
+from etl.publish.block import PART_ROWS, PART_SIZE
+from etl.publish.canonical import sha256, short_hash
+from etl.publish.directory import write_directory
+from etl.publish.index import Index
+from etl.publish.manifest import Facts, Manifest
+from etl.publish.partition import SavedPartition, carry, write_partition
+from etl.publish.reader import (
+    Current,
+    Release,
+    open_current,
+    open_index,
+    open_release,
+    read_all,
+    read_rows,
+)
+from etl.publish.release import assemble, commit, is_published
+from etl.publish.resources import PatientResources, Resource
+from etl.storage.memory import MemoryStore
+from tests.unit.publish.samples import (
+    LATER,
+    NOW,
+    claim,
+    logical_id,
+    objects,
+    patient,
+    payer,
+    publish,
+    resource,
+    stage,
+)
+
+ANNA = logical_id("anna")
+
+
+def index_of(release: Release, name: str) -> Index:
+    unit = release.unit(logical_id(name))
+    assert unit is not None
+    return release.index(unit)
+
+
+def test_a_block_decompresses_to_one_resource_block_of_plain_ndjson() -> None:
+    release = publish(MemoryStore(), [patient("anna", 25)])
+    unit = release.unit(ANNA)
+    assert unit is not None
+    assert unit.block is not None
+    lines = [
+        json.loads(line) for line in gzip.decompress(release.store.get(unit.block)).splitlines()
+    ]
+    assert lines[0] == {
+        "resourceType": "Parameters",
+        "parameter": [{"name": "header", "valueReference": {"reference": f"Patient/{ANNA}"}}],
+    }
+    types = [line["resourceType"] for line in lines[1:]]
+    assert types == ["Patient", "Coverage"] + ["ExplanationOfBenefit"] * 25
+    assert lines[1]["id"] == ANNA
+    assert lines[1]["meta"] == {
+        "versionId": lines[1]["meta"]["versionId"],
+        "lastUpdated": NOW,
+        "profile": ["http://hl7.org/fhir/us/carin-bb/StructureDefinition/C4BB-Patient|2.2.0"],
+    }
+
+
+def test_claims_stand_in_the_default_search_order_newest_first_then_by_id() -> None:
+    days = ["2020-05-01", "2021-05-01", "2020-05-01", "2019-01-01", ""]
+    claims = [claim("anna", number, day) for number, day in enumerate(days)]
+    claims[4] = replace(claims[4], search=b"{}")
+    anna = PatientResources(ANNA, [*claims, *patient("anna", 0).resources])
+    index = index_of(publish(MemoryStore(), [anna]), "anna")
+    rows = index.types["ExplanationOfBenefit"]
+    same_day = sorted([claims[0].id, claims[2].id])
+    assert index.ids[rows.start :] == [claims[1].id, *same_day, claims[3].id, claims[4].id]
+
+
+def test_the_input_order_of_patients_and_resources_does_not_matter() -> None:
+    people = [patient("anna", 12), patient("bert", 3), patient("cleo", 0)]
+    turned = [PatientResources(one.patient_id, one.resources[::-1]) for one in people[::-1]]
+    first, second = MemoryStore(), MemoryStore()
+    publish(first, people)
+    publish(second, turned, partitions=3)
+    assert objects(first) == objects(second)
+
+
+def test_a_part_holds_a_page_and_never_more_than_its_size() -> None:
+    huge = claim("anna", 99, "2019-06-01", amount="9" * (PART_SIZE + 1))
+    large = [claim("anna", 100 + n, "2018-06-01", amount="9" * 40_000) for n in range(7)]
+    resources = [*patient("anna", 25).resources, huge, *large]
+    release = publish(MemoryStore(), [PatientResources(ANNA, resources)])
+    index = index_of(release, "anna")
+    shape = [(part.rows, part.size > PART_SIZE) for part in index.parts]
+    assert shape[:3] == [(0, False), (1, False), (1, False)]  # header, Patient, Coverage
+    assert shape[3:6] == [(PART_ROWS, False), (PART_ROWS, False), (5, False)]
+    assert shape[6:] == [(1, True), (3, False), (3, False), (1, False)]
+    assert sum(part.length for part in index.parts) == index.head["bytes"]
+
+
+def test_the_version_is_the_hash_of_the_resource_without_version_and_time() -> None:
+    release = publish(MemoryStore(), [patient("anna", 1)])
+    text = release.patient_resource(ANNA, "Patient", ANNA)
+    version = json.loads(text)["meta"]["versionId"]
+    without = text.replace(f'"versionId":"{version}","lastUpdated":"{NOW}",'.encode(), b"")
+    assert version == sha256(without)[:32] == short_hash(without)
+
+
+def test_the_stated_time_is_published_and_otherwise_the_time_of_the_run() -> None:
+    stated = "2024-02-29T12:00:00.5-05:00"
+    anna = patient("anna", 2, last_updated=stated)
+    index = index_of(publish(MemoryStore(), [anna]), "anna")
+    assert [index.last_updated.of(row) for row in range(4)] == [[NOW], [NOW], [stated], [stated]]
+    assert index.stated == [False, False, True, True]
+
+
+@pytest.mark.parametrize("stamp", ["2024-02-29", "2024-02-29T12:00:00", "2024-02-30T12:00:00Z", ""])
+def test_a_time_that_is_no_instant_is_a_bug_of_the_caller(stamp: str) -> None:
+    with pytest.raises(ValueError, match=r"instant|day|month"):
+        publish(MemoryStore(), [patient("anna", 1, last_updated=stamp)])
+
+
+def test_the_index_gives_what_a_search_asks_for() -> None:
+    index = index_of(publish(MemoryStore(), [patient("anna", 3)]), "anna")
+    assert index.parameters("ExplanationOfBenefit") == [
+        "billable-period-start",
+        "identifier",
+        "service-date",
+        "type",
+    ]
+    column = index.search("ExplanationOfBenefit", "type")
+    assert column.values == ["http://terminology.hl7.org/CodeSystem/claim-type|pharmacy"]
+    assert column.rows == [(0,), (0,), (0,)]
+    dates = index.search("ExplanationOfBenefit", "service-date")
+    assert [dates.of(row) for row in range(3)] == [
+        [f"2020-01-0{day}/2020-01-0{day}"] for day in (3, 2, 1)
+    ]
+    assert index.search("Patient", "name").rows == [()]
+    assert index.search("Location", "name").rows == []
+
+
+def test_rows_with_several_values_and_with_none_are_kept_apart() -> None:
+    several = replace(claim("anna", 1, "2020-01-02"), search=b'{"a":["x","y"],"b":[]}')
+    none = replace(claim("anna", 2, "2020-01-01"), search=b"{}")
+    one = replace(claim("anna", 3, "2020-01-03"), search=b'{"a":["y"]}')
+    anna = PatientResources(ANNA, [resource("Patient", "anna"), several, none, one])
+    index = index_of(publish(MemoryStore(), [anna]), "anna")
+    ids = index.ids[1:]
+    column = index.search("ExplanationOfBenefit", "a")
+    found = {ids[row]: column.of(row) for row in range(3)}
+    assert found == {several.id: ["x", "y"], none.id: [], one.id: ["y"]}
+    assert index.parameters("ExplanationOfBenefit") == ["a"]
+
+
+def test_a_resource_of_a_patient_with_5000_claims_costs_a_few_short_reads() -> None:
+    store = CountingStore()
+    release = publish(store, [patient("anna", 5000)])
+    unit = release.unit(ANNA)
+    assert unit is not None
+    store.reads.clear()
+    index = release.index(unit)
+    row = index.row_of("ExplanationOfBenefit", logical_id("anna-claim-2500"))
+    assert row is not None
+    (text,) = read_rows(store, index, [row]).values()
+    assert json.loads(text)["id"] == logical_id("anna-claim-2500")
+    of_block = [size for key, size in store.reads if key == unit.block]
+    of_index = [size for key, size in store.reads if key == unit.index]
+    assert len(of_block) == 1
+    assert of_block[0] < 256 * 1024
+    assert len(of_index) <= 3
+    assert sum(of_index) < 256 * 1024 < unit.index_bytes
+
+
+def test_a_page_of_ten_is_one_contiguous_range() -> None:
+    store = CountingStore()
+    release = publish(store, [patient("anna", 500)])
+    index = index_of(release, "anna")
+    claims = index.types["ExplanationOfBenefit"]
+    for first in (0, 10, 17, 490):
+        store.reads.clear()
+        page = range(claims.start + first, min(claims.start + first + 10, claims.stop))
+        texts = read_rows(store, index, page)
+        assert [json.loads(text)["id"] for text in texts.values()] == [index.ids[n] for n in page]
+        assert len(store.reads) == 1
+
+
+def test_rows_far_apart_are_read_apart() -> None:
+    store = CountingStore()
+    claims = [
+        claim("anna", number, f"20{number:02}-01-01", amount=noise(number, 60_000))
+        for number in range(20)
+    ]
+    anna = PatientResources(ANNA, [resource("Patient", "anna"), *claims])
+    index = index_of(publish(store, [anna]), "anna")
+    store.reads.clear()
+    assert list(read_rows(store, index, [1, 20])) == [1, 20]
+    assert len(store.reads) == 2
+
+
+def test_a_large_index_reads_the_same_in_pieces_as_whole() -> None:
+    release = publish(MemoryStore(), [patient("anna", 2000)])
+    unit = release.unit(ANNA)
+    assert unit is not None
+    assert unit.index_bytes > 128 * 1024
+    pieces = release.index(unit)
+    whole = Index.of(release.store.get(unit.index), "whole")
+    assert (pieces.ids, pieces.versions) == (whole.ids, whole.versions)
+    assert pieces.parts == whole.parts
+    assert pieces.search("ExplanationOfBenefit", "service-date") == whole.search(
+        "ExplanationOfBenefit", "service-date"
+    )
+    assert json.loads(release.store.get(unit.index))["ids"] == whole.ids
+
+
+def test_sections_next_to_each_other_come_with_one_read() -> None:
+    store = CountingStore()
+    release = publish(store, [patient("anna", 2000)])
+    unit = release.unit(ANNA)
+    assert unit is not None
+    index = release.index(unit)
+    store.reads.clear()
+    index.load("ids", "versions")
+    assert len(index.ids) == len(index.versions) == 2002
+    assert len(store.reads) == 1
+
+
+def test_many_patients_are_spread_over_shards_that_find_each_of_them() -> None:
+    store = MemoryStore()
+    names = [f"p{number}" for number in range(2100)]
+    people = [PatientResources(logical_id(n), [resource("Patient", n)]) for n in names]
+    release = publish(store, people)
+    assert release.manifest.catalog_bits == 2
+    assert len(release.manifest.catalog) == 4
+    assert sum(one.patients for one in release.manifest.catalog if one) == 2100
+    units = release.units(logical_id(name) for name in names)
+    assert len(units) == 2100
+    assert [unit.id for unit in release.all_units()] == sorted(
+        units, key=lambda one: sha256(one.encode())
+    )
+    assert release.unit(logical_id("nobody")) is None
+    assert release.unit('x":{') is None
+    assert release.units([logical_id("nobody")]) == {}
+
+
+def test_a_catalog_shard_is_plain_json() -> None:
+    store = MemoryStore()
+    release = publish(store, [patient("anna", 2), patient("bert", 1)])
+    (shard,) = release.manifest.catalog
+    assert shard is not None
+    rows = json.loads(store.get(shard.key))["patients"]
+    assert set(rows) == {ANNA, logical_id("bert")}
+    assert rows[ANNA]["counts"] == {"Patient": 1, "Coverage": 1, "ExplanationOfBenefit": 2}
+    assert rows[ANNA]["bytes"] == len(store.get(rows[ANNA]["block"]))
+    assert rows[ANNA]["lastUpdated"] == NOW
+
+
+def test_every_content_key_is_the_hash_of_its_bytes() -> None:
+    store = MemoryStore()
+    publish(store, [patient("anna", 30), patient("bert", 1)])
+    for key, data in objects(store).items():
+        if not key.startswith(("releases/", "current")):
+            assert keys.digest_of(key) == sha256(data)
+
+
+def test_the_manifest_says_what_was_published_and_what_it_was_told() -> None:
+    store = MemoryStore()
+    facts = Facts(
+        "full",
+        inputs=[{"name": "claim.csv", "sha256": "0" * 64, "bytes": 12, "rows": 3}],
+        mapping={"set": "c4bb", "version": "2.2.0"},
+        run={"claim": {"in": 3, "published": 3}},
+        totals={"pharmacy": {"paid": "37.50"}},
+    )
+    release = publish(store, [patient("anna", 2), patient("bert", 1)], facts=facts)
+    pointer = json.loads(store.get("current.json"))
+    assert pointer["release"] == release.id
+    assert pointer["manifest"] == f"releases/{release.id}/manifest.json"
+    assert pointer["sha256"] == sha256(store.get(pointer["manifest"]))
+    manifest = json.loads(store.get(pointer["manifest"]))
+    assert manifest["parent"] is None
+    assert manifest["inputs"] == facts.inputs
+    assert manifest["mapping"] == facts.mapping
+    assert manifest["totals"] == facts.totals
+    assert manifest["counts"]["patients"] == 2
+    assert manifest["counts"]["resources"] == {
+        "Patient": 2,
+        "Coverage": 2,
+        "ExplanationOfBenefit": 3,
+        "Organization": 1,
+    }
+    again = Manifest.from_bytes(store.get(pointer["manifest"]), "manifest")
+    assert again.to_bytes() == store.get(pointer["manifest"])
+    assert open_current(store).release is not None
+    assert is_published(open_current(store), facts)
+    assert not is_published(open_current(store), replace(facts, kind="delta"))
+
+
+def test_release_ids_sort_by_time_and_are_made_of_the_content() -> None:
+    one, two, three = MemoryStore(), MemoryStore(), MemoryStore()
+    ids = [
+        publish(one, [patient("anna", 2)]).id,
+        publish(two, [patient("anna", 2)]).id,
+        publish(three, [patient("anna", 3)]).id,
+    ]
+    assert ids[0] == ids[1] != ids[2]
+    assert ids[0].startswith("20261124T162519Z-")
+    later = publish(one, [patient("anna", 2)], now=LATER).id
+    clock_went_back = publish(one, [patient("anna", 2)], now=NOW).id
+    assert ids[0] < later < clock_went_back
+
+
+def test_directory_resources_are_found_by_type_and_id() -> None:
+    store = MemoryStore()
+    people = [resource("Practitioner", f"d{n}", search={"name": [f"n{n}"]}) for n in range(1200)]
+    release = publish(store, [patient("anna", 1)], directory=[payer(), *people])
+    assert release.manifest.directory_bits == 2
+    text = release.directory_resource("Practitioner", logical_id("d700"))
+    assert json.loads(text)["id"] == logical_id("d700")
+    unit = release.directory_unit("Practitioner", logical_id("d700"))
+    assert unit is not None
+    index = release.index(unit)
+    row = index.row_of("Practitioner", logical_id("d700"))
+    assert row is not None
+    column = index.search("Practitioner", "name")
+    assert column.of(row - index.types["Practitioner"].start) == ["n700"]
+    with pytest.raises(NotFound):
+        release.directory_resource("Practitioner", logical_id("nobody"))
+    assert release.manifest.counts["resources"]["Practitioner"] == 1200
+
+
+def test_a_resource_that_is_not_there_is_not_found() -> None:
+    release = publish(MemoryStore(), [patient("anna", 1), patient("bert", 1)])
+    with pytest.raises(NotFound):
+        release.patient_resource(ANNA, "ExplanationOfBenefit", logical_id("bert-claim-0"))
+    with pytest.raises(NotFound):
+        release.patient_resource(logical_id("nobody"), "Patient", logical_id("nobody"))
+    with pytest.raises(NotFound):
+        release.patient_resource(ANNA, "RelatedPerson", ANNA)
+
+
+def test_resources_without_their_patient_are_left_out_and_named() -> None:
+    store = MemoryStore()
+    lost = claim("nobody", 1, "2020-01-01")
+    result = write_partition(
+        store, {}, [PatientResources(logical_id("nobody"), [lost]), patient("anna", 1)], NOW
+    )
+    assert list(result.written.orphans) == [("ExplanationOfBenefit", lost.id)]
+    assert [unit.id for unit in result.units()] == [ANNA]
+
+
+def test_a_patient_or_resource_handed_in_twice_is_a_bug_of_the_caller() -> None:
+    store = MemoryStore()
+    with pytest.raises(ValueError, match="twice"):
+        write_partition(store, {}, [patient("anna", 1), patient("anna", 1)], NOW)
+    doubled = PatientResources(ANNA, [*patient("anna", 1).resources] * 2)
+    with pytest.raises(ValueError, match="twice"):
+        write_partition(store, {}, [doubled], NOW)
+    part = write_partition(store, {}, [patient("anna", 1)], NOW)
+    shared = write_directory(store, None, [payer()], NOW)
+    with pytest.raises(ValueError, match="two partitions"):
+        assemble(store, Current(None, None), [part, part], shared, Facts("full"), NOW)
+
+
+@pytest.mark.parametrize(
+    ("resource_type", "resource_id"),
+    [("Patient", ""), ("Patient", 'a"'), ("Patient", "a" * 65), ("patient", "a"), ("A\n", "a")],
+)
+def test_what_is_no_type_or_id_is_refused(resource_type: str, resource_id: str) -> None:
+    bad = Resource(resource_type, resource_id, b'"profile":[]}}')
+    with pytest.raises(ValueError, match="no FHIR type and id"):
+        write_partition(MemoryStore(), {}, [PatientResources(ANNA, [bad])], NOW)
+
+
+def test_a_saved_partition_is_the_partition(tmp_path: Path) -> None:
+    store = MemoryStore()
+    lost = PatientResources(logical_id("nobody"), [claim("nobody", 1, "2020-01-01")])
+    result = write_partition(store, {}, [patient("anna", 2), patient("bert", 1), lost], NOW)
+    saved = result.save(tmp_path / "partition-0")
+    assert isinstance(saved, SavedPartition)
+    assert saved.written == result.written
+    assert list(saved.units()) == list(result.units())
+    assert pickle.loads(pickle.dumps(result)) == result  # noqa: S301
+    assert [path.name for path in tmp_path.iterdir()] == ["partition-0"]
+
+
+def test_a_carried_partition_leaves_its_patients_as_they_are() -> None:
+    store = MemoryStore()
+    release = publish(store, [patient("anna", 2), patient("bert", 1)])
+    base = open_current(store)
+    rows = release.units([ANNA, logical_id("bert")])
+    shared = write_directory(store, release, [payer()], LATER)
+    manifest = assemble(store, base, [carry(rows)], shared, Facts("full"), LATER)
+    assert manifest.catalog == release.manifest.catalog
+    assert manifest.counts["patients"] == 2
+
+
+def test_a_commit_onto_a_release_that_is_no_longer_the_present_one_changes_nothing() -> None:
+    store = MemoryStore()
+    publish(store, [patient("anna", 1)])
+    base = open_current(store)
+    mine = stage(store, [patient("anna", 2)], base, now=LATER)
+    publish(store, [patient("anna", 3)], base=base, now=LATER)
+    before = store.get("current.json")
+    with pytest.raises(CommitConflict, match="another run published"):
+        commit(store, mine, base)
+    assert store.get("current.json") == before
+
+
+def test_a_tree_without_a_release_reads_as_none() -> None:
+    assert open_current(MemoryStore()) == Current(None, None)
+    with pytest.raises(NotFound, match="no release"):
+        open_release(MemoryStore(), "20200101T000000Z-abc")
+
+
+@pytest.mark.parametrize("what", ["catalog/", "patients/", "releases/", "directory/"])
+def test_damage_of_any_object_is_noticed_and_named(what: str) -> None:
+    store = MemoryStore()
+    release = publish(store, [patient("anna", 1)])
+    for key, data in objects(store).items():
+        if not key.startswith(what):
+            continue
+        for at in range(0, len(data), max(1, len(data) // 40)):
+            store.put(key, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+            with pytest.raises(StoreError):
+                read_everything(store, release)
+        store.put(key, data)
+    read_everything(store, release)
+
+
+def test_damage_inside_a_range_of_a_block_is_noticed() -> None:
+    store = MemoryStore()
+    release = publish(store, [patient("anna", 1)])
+    index = index_of(release, "anna")
+    assert index.block is not None
+    data = store.get(index.block)
+    part = index.parts[1]
+    for at in range(part.offset + 10, part.offset + part.length):
+        store.put(index.block, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(StoreError):
+            read_rows(store, index, [0])
+    store.put(index.block, data[:-10])
+    with pytest.raises(StoreError):
+        read_rows(store, index, [2])
+
+
+def test_a_manifest_of_a_later_format_is_refused_with_what_to_do() -> None:
+    store = MemoryStore()
+    release = publish(store, [patient("anna", 1)])
+    data = store.get(release.manifest.key).replace(b'"format":1', b'"format":2')
+    with pytest.raises(StoreError, match="use the version that wrote it"):
+        Manifest.from_bytes(data, "manifest")
+
+
+def test_the_reader_loads_neither_arrow_nor_pandas_nor_boto3() -> None:
+    import subprocess
+
+    code = (
+        "import sys, etl.publish.reader, etl.storage.opening;"
+        "print([m for m in ('pyarrow','pandas','numpy','boto3','great_expectations')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def read_everything(store: MemoryStore, release: Release) -> None:
+    again = open_current(store).release
+    assert again is not None
+    for unit in [*again.all_units(), *(one for one in again.manifest.directory if one)]:
+        index = open_index(store, unit)
+        assert len(read_all(store, index)) == index.count
+    assert again.id == release.id
+
+
+def noise(seed: int, size: int) -> str:
+    """Return text that does not compress well."""
+    text = ""
+    while len(text) < size:
+        text += sha256(f"{seed}-{len(text)}".encode())
+    return text
+
+
+class CountingStore(MemoryStore):
+    """Notes which keys are read, and how many bytes of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[tuple[str, int]] = []
+
+    def get(self, key: str) -> bytes:
+        data = super().get(key)
+        self.reads.append((key, len(data)))
+        return data
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        data = super().get(key)[start : start + length]
+        self.reads.append((key, len(data)))
+        return data
