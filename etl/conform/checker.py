@@ -1,0 +1,149 @@
+"""One resource against the profiles that it says it conforms to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from etl.conform.compiler import Compiler, is_resource
+from etl.conform.findings import Issue, Rule, Severity, fixed_rule
+from etl.conform.visit import Check, Visit
+from etl.errors import UsageError
+from etl.model.profiles import (
+    VERSIONS,
+    Profile,
+    find_canonical,
+    is_type,
+    load_type,
+    profile_names,
+)
+
+NOT_FOR_THE_GUIDE = frozenset({"Parameters"})
+"""Types that bulk files hold besides resources of members: the header of a resource block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was found in one resource.
+
+    Attributes:
+        kind: its FHIR type; empty if it has none.
+        profiles: canonicals with versions of what it was checked against.
+        issues: (canonical or empty, issue), each issue's path beginning with the type.
+        references: literal references that it holds.
+        skipped: why it was not checked, or empty.
+    """
+
+    kind: str
+    profiles: tuple[str, ...] = ()
+    issues: tuple[tuple[str, Issue], ...] = ()
+    references: tuple[str, ...] = ()
+    skipped: str = ""
+
+
+class Checker:
+    """Checks resources; profiles are compiled when first met.
+
+    Args:
+        profiles: names or canonicals of profiles to check all resources of their types against,
+            whatever meta.profile says.
+        strict: what the guide says in words only counts as an error everywhere.
+
+    Raises:
+        UsageError: a profile of that name is not known.
+    """
+
+    def __init__(self, profiles: Iterable[str] = (), *, strict: bool = False) -> None:
+        self._compilers = {version: Compiler(version, strict=strict) for version in VERSIONS}
+        self._checks: dict[str, Check] = {}
+        self._chosen: dict[str, list[Profile]] = {}
+        for name in profiles:
+            profile = profile_named(name)
+            self._chosen.setdefault(profile.type, []).append(profile)
+
+    def check(self, resource: Any) -> Judged:
+        """Return what is wrong with one resource, as parsed from JSON."""
+        kind = resource.get("resourceType") if type(resource) is dict else None
+        if type(kind) is not str:
+            return Judged("", issues=(("", Issue(fixed_rule("resource"))),))
+        if kind in NOT_FOR_THE_GUIDE:
+            return Judged(kind, skipped="header")
+        if not is_type(kind) or not is_resource(load_type(kind)):
+            return Judged(
+                "", issues=(("", Issue(fixed_rule("type-unknown"))),), skipped="type-unknown"
+            )
+        profiles, issues = self._profiles_of(resource, kind)
+        references: list[str] = []
+        for profile in profiles or [load_type(kind)]:
+            visit = self._visit(profile, resource)
+            issues += [(profile.canonical if profiles else "", issue) for issue in visit.issues]
+            references = references or visit.references
+        for _, issue in issues:
+            issue.path = f"{kind}.{issue.path}" if issue.path else kind
+        return Judged(kind, tuple(p.canonical for p in profiles), tuple(issues), tuple(references))
+
+    def _visit(self, profile: Profile, resource: dict[str, Any]) -> Visit:
+        check = self._checks.get(profile.canonical)
+        if check is None:
+            version = profile.version if profile.version in VERSIONS else VERSIONS[0]
+            check = self._compilers[version].resource(profile)
+            self._checks[profile.canonical] = check
+        visit = Visit(resource)
+        try:
+            check(resource, visit)
+        except RecursionError:
+            visit.issues.append(Issue(_TOO_DEEP))
+        return visit
+
+    def _profiles_of(
+        self, resource: dict[str, Any], kind: str
+    ) -> tuple[list[Profile], list[tuple[str, Issue]]]:
+        """Return the profiles to check against, and what is wrong with meta.profile itself."""
+        if kind in self._chosen:
+            return self._chosen[kind], []
+        meta = resource.get("meta")
+        named = meta.get("profile") if type(meta) is dict else None
+        profiles: list[Profile] = []
+        issues: list[tuple[str, Issue]] = []
+        for index, canonical in enumerate(named if type(named) is list else ()):
+            if type(canonical) is not str:
+                continue
+            place = f"meta.profile[{index}]"
+            profile = find_canonical(canonical)
+            if profile is None:
+                issues.append(("", Issue(fixed_rule("profile-unknown"), place)))
+            elif profile.type != kind:
+                issues.append(("", Issue(fixed_rule("profile-type"), place)))
+            else:
+                profiles.append(profile)
+                if "|" not in canonical and not _asks_for_version(profile):
+                    issues.append(("", Issue(fixed_rule("profile-version"), place)))
+        if not profiles:
+            issues.append(("", Issue(fixed_rule("profile-missing"), "meta.profile")))
+        return profiles, issues
+
+
+_TOO_DEEP = Rule("depth", Severity.ERROR, "The resource is nested too deeply to be checked.")
+
+
+def _asks_for_version(profile: Profile) -> bool:
+    """Whether an invariant of the profile says so already."""
+    return any(key.endswith("-meta-profile-version") for key in profile.invariants)
+
+
+def profile_named(name: str) -> Profile:
+    """Return the profile of a name or canonical, `|` and a version after it or not.
+
+    Raises:
+        UsageError: there is none.
+    """
+    bare, _, version = name.partition("|")
+    if "/" not in name and any(bare in profile_names(known) for known in VERSIONS):
+        name = f"http://hl7.org/fhir/us/carin-bb/StructureDefinition/{bare}"
+        name = f"{name}|{version}" if version else name
+    profile = find_canonical(name)
+    if profile is None or not is_resource(profile):
+        known = ", ".join(profile_names())
+        raise UsageError(f"no profile {name!r} is known; the C4BB profiles are {known}")
+    return profile

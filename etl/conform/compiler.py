@@ -1,0 +1,450 @@
+"""Profiles into checks: a snapshot becomes closures once, and then runs on a whole population.
+
+An element is checked as the snapshot has it: what it says itself, or, where it lists no children,
+what its type says. Entries of a slice are checked by the slice's own elements, in which the
+snapshot repeats what holds for all entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from etl.conform import guide
+from etl.conform.codes import (
+    ABSENT_REASONS,
+    DATA_ABSENT_REASON,
+    Verdict,
+    binding_verdict,
+    coding_verdict,
+)
+from etl.conform.findings import Issue, Rule
+from etl.conform.invariants import NOT_CHECKED, rule_of, test_of
+from etl.conform.members import (
+    Bounds,
+    Slice,
+    array,
+    beside_array,
+    beside_single,
+    error,
+    forbidden,
+    single,
+    sliced,
+)
+from etl.conform.objects import Choice, Required, object_check
+from etl.conform.patterns import matcher, told
+from etl.conform.primitives import TESTS, json_kind
+from etl.conform.references import allowed_types, is_local, resolved_type
+from etl.conform.slices import classifier
+from etl.conform.visit import Check, Holds, Member, Visit
+from etl.model.profiles import (
+    US_CORE,
+    VERSIONS,
+    Element,
+    Profile,
+    TypeChoice,
+    find_canonical,
+    is_type,
+    load_type,
+    primitives,
+)
+
+_BACKBONE: Final = frozenset({"BackboneElement", "Element"})
+"""Types whose elements are listed by what has them."""
+
+
+class Compiler:
+    """Compiles profiles of one version of the guide; what they share is compiled once.
+
+    Args:
+        version: of the guide: its value sets and code systems are meant.
+        strict: dangling sequence numbers are errors, not warnings.
+    """
+
+    def __init__(self, version: str = VERSIONS[0], *, strict: bool = False) -> None:
+        self._strict = strict
+        self._version = version
+        self._made: dict[tuple[str, str, str], Check] = {}
+        self._coding = coding_verdict(version)
+        self._extensions: dict[str, Check] = {}
+
+    def resource(self, profile: Profile) -> Check:
+        """Return the check of a whole resource against a profile or plain type."""
+        check = self._object(profile, profile.root, TypeChoice(profile.type))
+        checks = (check, *guide.checks_of(profile, strict=self._strict))
+        if len(checks) == 1:
+            return check
+
+        def whole(value: Any, visit: Visit) -> None:
+            for one in checks:
+                one(value, visit)
+
+        return whole
+
+    # Values --------------------------------------------------------------------------------------
+
+    def _value(self, profile: Profile, element: Element, choice: TypeChoice) -> Check:
+        """Return the check of one value of an element, of one of its types."""
+        extras = list(self._extras(profile, element, choice))
+        if choice.code in primitives():
+            return _primitive(element, choice.code, extras)
+        if choice.code == "Resource":
+            return self._contained()
+        check = _both(self._object(profile, element, choice), extras)
+        return _targets(check, element, choice) if choice.code == "Reference" else check
+
+    def _extras(self, profile: Profile, element: Element, choice: TypeChoice) -> Iterator[Verdict]:
+        """Yield what a value must keep beside the structure of its type."""
+        if element.fixed is not None:
+            yield _fixed(element)
+        if element.pattern is not None:
+            yield _pattern(element)
+        if element.binding is not None:
+            verdict = binding_verdict(element.id, element.binding, choice.code, self._version)
+            # The guide asks for codes that the extensible binding of the type does not have.
+            asked = element.binding.strength == "extensible" and element.pattern is not None
+            if verdict is not None and not (asked and verdict(element.pattern)):
+                yield verdict
+
+    def _object(self, profile: Profile, element: Element, choice: TypeChoice) -> Check:
+        """Return the check of an object that is an element of a type; made when first needed."""
+        where, at, kind = self._definition(profile, element, choice)
+        key = (where.canonical, at.id, kind)
+        if key not in self._made:
+            made: list[Check] = []
+
+            def later(value: Any, visit: Visit) -> None:
+                if not made:
+                    made.append(self._unfold(where, at, kind))
+                    self._made[key] = made[0]
+                made[0](value, visit)
+
+            self._made[key] = later
+        return self._made[key]
+
+    def _definition(
+        self, profile: Profile, element: Element, choice: TypeChoice
+    ) -> tuple[Profile, Element, str]:
+        """Return where the children of an element are defined, the type being the last resort."""
+        for at in _with_children(profile, element):
+            return profile, at, choice.code
+        if choice.profiles and (found := find_canonical(choice.profiles[0])) is not None:
+            return found, found.root, choice.code
+        kind = load_type(choice.code)
+        return kind, kind.root, choice.code
+
+    def _unfold(self, profile: Profile, element: Element, kind: str) -> Check:
+        """Return the check of an object, all its members compiled."""
+        children = self._children(profile, element, kind)
+        members: dict[str, Member] = {}
+        required: list[Required] = []
+        choices: list[Choice] = []
+        for where, child in children:
+            members.update(self._members(where, child))
+            required.extend(_required(where, child))
+            if child.name.endswith("[x]") and len(child.types) > 1:
+                choices.append(_choice(child))
+        if element is profile.root and is_resource(profile):
+            members["resourceType"] = _ignored
+        check = object_check(
+            element.id, members, required, choices, list(self._invariants(profile, element, kind))
+        )
+        if kind == "Coding":
+            return _both(check, [self._coding])
+        if kind == "Reference":
+            return _reference(check)
+        if kind == "Extension":
+            return self._extension(check, element)
+        return check
+
+    def _children(
+        self, profile: Profile, element: Element, kind: str
+    ) -> list[tuple[Profile, Element]]:
+        """Return the children of an object: those of the type, the profile's own in their place."""
+        found: dict[str, tuple[Profile, Element]] = {}
+        if is_type(kind) and kind not in _BACKBONE:
+            base = load_type(kind)
+            if base.name != profile.name:
+                found = {child.name: (base, child) for child in base.children(base.root.id)}
+        for child in profile.children(element.id):
+            found[child.name] = (profile, child)
+        return list(found.values())
+
+    def _invariants(
+        self, profile: Profile, element: Element, kind: str
+    ) -> Iterator[tuple[Holds, Rule]]:
+        """Yield the invariants of an element and of its type, each once."""
+        seen = set(NOT_CHECKED)
+        around = [(profile, element)]
+        if is_type(kind) and kind not in _BACKBONE:
+            around.append((load_type(kind), load_type(kind).root))
+        for where, at in around:
+            for key in at.invariants:
+                if key not in seen:
+                    seen.add(key)
+                    invariant = where.invariants[key]
+                    yield (
+                        test_of(invariant, at.path, self._version),
+                        rule_of(invariant, where, at),
+                    )
+
+    # Members -------------------------------------------------------------------------------------
+
+    def _members(self, profile: Profile, element: Element) -> Iterator[tuple[str, Member]]:
+        """Yield the JSON members that an element may be, and the check of each."""
+        if not element.name.endswith("[x]"):
+            if element.content is not None:
+                yield element.name, self._content(profile, element)
+                return
+            yield from self._typed(profile, element, element.name, element.types[0])
+            return
+        slices = {one.types[0].code: one for one in profile.slices(element.id)}
+        for choice in element.types:
+            name = element.name[:-3] + choice.code[0].upper() + choice.code[1:]
+            one = slices.get(choice.code, element)
+            kind = one.types[0] if one is not element else choice
+            yield from self._typed(profile, one, name, kind)
+
+    def _content(self, profile: Profile, element: Element) -> Member:
+        """Return the member whose entries are like another element's (contentReference)."""
+        other = profile.by_id[element.content or ""]
+        bounds = Bounds(element.id, element.min, element.max)
+        return self._entries(profile, other, element.name, bounds, TypeChoice("BackboneElement"))
+
+    def _typed(
+        self, profile: Profile, element: Element, name: str, choice: TypeChoice
+    ) -> Iterator[tuple[str, Member]]:
+        """Yield the member of one name and type, and that of its `_name` if it is primitive."""
+        bounds = Bounds(element.id, element.min, element.max)
+        primitive = choice.code in primitives()
+        if element.max == 0:
+            yield name, forbidden(bounds, name)
+        elif element.array:
+            yield name, self._entries(profile, element, name, bounds, choice)
+        else:
+            yield name, single(name, element.id, self._value(profile, element, choice))
+        if primitive:
+            beside = self._object(load_type("Element"), load_type("Element").root, _ELEMENT)
+            make = beside_array if element.array else beside_single
+            yield f"_{name}", make(name, element.id, beside)
+
+    def _entries(
+        self, profile: Profile, element: Element, name: str, bounds: Bounds, choice: TypeChoice
+    ) -> Member:
+        """Return the check of an array, with the element's slices if it has any."""
+        check = self._value(profile, element, choice)
+        slices = profile.slices(element.id)
+        if element.slicing is None or not slices:
+            return array(name, bounds, check, primitive=choice.code in primitives())
+        made = [
+            Slice(
+                one.slice_name or "",
+                Bounds(element.id, one.min, one.max),
+                self._value(profile, one, one.types[0]),
+            )
+            for one in slices
+        ]
+        classify = classifier(profile, element.slicing, slices, self._version)
+        return sliced(name, bounds, check, classify, made)
+
+    # Types with a twist --------------------------------------------------------------------------
+
+    def _extension(self, check: Check, element: Element) -> Check:
+        """Return the check of extensions: those that US Core or FHIR define, by their url."""
+        if element.id != "Extension":
+            return check
+        known = self._extensions
+        absent = _absent_reason(check)
+
+        def extension(value: Any, visit: Visit) -> None:
+            url = value.get("url") if type(value) is dict else None
+            if type(url) is not str or not url.startswith("http://hl7.org/fhir/"):
+                check(value, visit)
+            elif url == DATA_ABSENT_REASON:
+                absent(value, visit)
+            else:
+                if url not in known and url.startswith(US_CORE):
+                    profile = find_canonical(url)
+                    if profile is not None and profile.type == "Extension":
+                        known[url] = self._unfold(profile, profile.root, "Extension")
+                known.get(url, check)(value, visit)
+
+        return extension
+
+    def _contained(self) -> Check:
+        """Return the check of a contained resource, as plain FHIR R4 of its type."""
+        shape = error("shape", "A contained resource must be an object with a resourceType.")
+
+        def contained(value: Any, visit: Visit) -> None:
+            kind = value.get("resourceType") if type(value) is dict else None
+            if type(kind) is not str:
+                visit.issues.append(Issue(shape))
+            elif is_type(kind) and is_resource(load_type(kind)):
+                self.resource(load_type(kind))(value, visit)
+
+        return contained
+
+
+_ELEMENT: Final = TypeChoice("Element")
+
+
+def _reference(check: Check) -> Check:
+    """Return the check of a Reference that also takes down what it points to."""
+
+    def reference(value: Any, visit: Visit) -> None:
+        check(value, visit)
+        text = value.get("reference") if type(value) is dict else None
+        if type(text) is str and not is_local(text):
+            visit.references.append(text)
+
+    return reference
+
+
+def _targets(check: Check, element: Element, choice: TypeChoice) -> Check:
+    """Return the check of a Reference followed by that of the type it points to."""
+    types = allowed_types(choice)
+    if not types:
+        return check
+    rule = error(
+        "reference-type", f"{element.id} must point to {' or '.join(sorted(types))}, and does not."
+    )
+
+    def targeted(value: Any, visit: Visit) -> None:
+        check(value, visit)
+        kind = resolved_type(value, visit.root)
+        if kind is not None and kind not in types:
+            visit.issues.append(Issue(rule))
+
+    return targeted
+
+
+def _absent_reason(check: Check) -> Check:
+    """Return the check of the extension that says why a value is absent."""
+    rule = error("absent-reason", "A data-absent-reason must be one of FHIR's codes, as valueCode.")
+
+    def absent(value: Any, visit: Visit) -> None:
+        check(value, visit)
+        reason = value.get("valueCode")
+        if type(reason) is not str or reason not in ABSENT_REASONS:
+            visit.issues.append(Issue(rule))
+
+    return absent
+
+
+def is_resource(profile: Profile) -> bool:
+    """Whether it constrains a resource, not a data type or extension."""
+    return is_type(profile.type) and f"{profile.type}.meta" in load_type(profile.type).by_id
+
+
+def _ignored(value: Any, obj: dict[str, Any], visit: Visit) -> None:
+    del value, obj, visit
+
+
+def _with_children(profile: Profile, element: Element) -> Iterator[Element]:
+    """Yield the element whose children are an element's: itself, or what it is a slice of."""
+    if element.id == profile.root.id:
+        yield element
+        return
+    if profile.children(element.id):
+        yield element
+    elif element.slice_name:
+        plain = element.id.rpartition(":")[0]
+        if profile.children(plain):
+            yield profile.by_id[plain]
+
+
+def _required(profile: Profile, element: Element) -> Iterator[Required]:
+    """Yield what must be there of an element: any of it, and each slice that is required."""
+    slices = profile.slices(element.id)
+    bounds = Bounds(element.id, element.min, element.max)
+    choice = element.name.endswith("[x]")
+    names = tuple(_names(element))
+    if element.min > 0 and not (choice and any(one.min for one in slices)):
+        rule = error("min", f"{element.id} is missing, and the profile requires it.")
+        yield Required(names, rule)
+    for one in slices:
+        if one.min > 0 and choice:
+            (kind,) = one.types
+            named = f"{element.name[:-3]}{kind.code[0].upper()}{kind.code[1:]}"
+            rule = error("min", f"{element.id} must be there as {named}; the profile requires it.")
+            yield Required((named,), rule)
+        elif one.min > 0 and element.min == 0:
+            yield Required(names, bounds.too_few(one.slice_name))
+
+
+def _names(element: Element) -> Iterator[str]:
+    if not element.name.endswith("[x]"):
+        yield element.name
+        return
+    for choice in element.types:
+        yield f"{element.name[:-3]}{choice.code[0].upper()}{choice.code[1:]}"
+
+
+def _choice(element: Element) -> Choice:
+    twice = error("choice", f"{element.id} is there with more than one type.")
+    return Choice(element.name[:-3], frozenset(_names(element)), twice)
+
+
+def _fixed(element: Element) -> Verdict:
+    rule = error("fixed", f"{element.id} must be {told(element.fixed)}.")
+    fixed = element.fixed
+    return lambda value: None if value == fixed else rule
+
+
+def _pattern(element: Element) -> Verdict:
+    rule = error("pattern", f"{element.id} must have {told(element.pattern)}.")
+    matches = matcher(element.pattern)
+    return lambda value: None if matches(value) else rule
+
+
+def _primitive(element: Element, code: str, extras: list[Verdict]) -> Check:
+    """Return the check of a primitive value: its form, and then what else is asked of it."""
+    # A resource's id is a string in the definitions of R4, and an id by its own.
+    if element.name == "id" and element.id.count(".") == 1 and is_type(element.id[:-3]):
+        code = "id" if f"{element.id[:-3]}.meta" in load_type(element.id[:-3]).by_id else code
+    fits = TESTS[code]
+    rule = error("form", f"{element.id} is no FHIR {code}: {json_kind(code)} of its form is due.")
+    if not extras:
+
+        def check(value: Any, visit: Visit) -> None:
+            if not fits(value):
+                visit.issues.append(Issue(rule))
+
+        return check
+
+    def strict(value: Any, visit: Visit) -> None:
+        if not fits(value):
+            visit.issues.append(Issue(rule))
+            return
+        for extra in extras:
+            broken = extra(value)
+            if broken is not None:
+                visit.issues.append(Issue(broken))
+
+    return strict
+
+
+def _both(check: Check, extras: list[Verdict]) -> Check:
+    """Return a check followed by verdicts on the same value, if that is an object at all."""
+    if not extras:
+        return check
+    if len(extras) == 1:
+        (only,) = extras
+
+        def one_more(value: Any, visit: Visit) -> None:
+            check(value, visit)
+            broken = only(value) if type(value) is dict else None
+            if broken is not None:
+                visit.issues.append(Issue(broken))
+
+        return one_more
+
+    def more(value: Any, visit: Visit) -> None:
+        check(value, visit)
+        if type(value) is dict:
+            for extra in extras:
+                broken = extra(value)
+                if broken is not None:
+                    visit.issues.append(Issue(broken))
+
+    return more

@@ -1,0 +1,214 @@
+"""Members of JSON objects: single values, arrays, slices, primitives and their extensions.
+
+What these functions return is called for every member of every object of a population, so they hold
+what they need in their closures and build a path only where something is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from etl.conform.findings import Issue, Rule, Severity, prefix
+from etl.conform.slices import Classify
+from etl.conform.visit import Check, Member, Visit
+
+
+def error(rule_id: str, text: str) -> Rule:
+    """Return a rule whose breach is an error."""
+    return Rule(rule_id, Severity.ERROR, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many entries an element may have.
+
+    Attributes:
+        where: id of the element.
+        min: least number, where it is there at all; absence is found by the object.
+        max: greatest number, or None.
+    """
+
+    where: str
+    min: int
+    max: int | None
+
+    def too_few(self, slice_name: str | None = None) -> Rule:
+        """Return the rule for a missing entry."""
+        what = f"entries of the slice {slice_name}" if slice_name else "entries"
+        return error(
+            "slice-min" if slice_name else "min",
+            f"{self.where} has fewer {what} than the {self.min} that the profile requires.",
+        )
+
+    def too_many(self, slice_name: str | None = None) -> Rule:
+        """Return the rule for an entry too much."""
+        what = f"entries of the slice {slice_name}" if slice_name else "entries"
+        return error(
+            "slice-max" if slice_name else "max",
+            f"{self.where} has more {what} than the {self.max} that the profile allows.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One slice of an array: how many entries it has, and what is checked in each."""
+
+    name: str
+    bounds: Bounds
+    check: Check
+
+
+def forbidden(bounds: Bounds, name: str) -> Member:
+    """Return the check of a member that the profile does not allow (max 0)."""
+    rule = error("max", f"The profile does not allow {bounds.where}.")
+
+    def member(value: Any, obj: dict[str, Any], visit: Visit) -> None:
+        del value, obj
+        visit.issues.append(Issue(rule, name))
+
+    return member
+
+
+def single(name: str, where: str, check: Check) -> Member:
+    """Return the check of a member that is one value."""
+    array = error("shape", f"{where} must be one value, not an array.")
+    null = error("null", f"{where} is null; leave the element out instead.")
+
+    def member(value: Any, obj: dict[str, Any], visit: Visit) -> None:
+        del obj
+        issues = visit.issues
+        if value is None:
+            issues.append(Issue(null, name))
+        elif type(value) is list:
+            issues.append(Issue(array, name))
+        else:
+            start = len(issues)
+            check(value, visit)
+            if len(issues) > start:
+                prefix(issues, start, name)
+
+    return member
+
+
+def array(name: str, bounds: Bounds, check: Check, *, primitive: bool) -> Member:
+    """Return the check of a member that is an array without slices.
+
+    A null may stand in an array of primitives where `_name` has an extension in the same place.
+    """
+    rules = _ArrayRules(bounds)
+    beside = f"_{name}"
+
+    def member(values: Any, obj: dict[str, Any], visit: Visit) -> None:
+        issues = visit.issues
+        if not rules.fits(values, name, issues):
+            return
+        for index, value in enumerate(values):
+            start = len(issues)
+            if value is None:
+                if not (primitive and _at(obj.get(beside), index)):
+                    issues.append(Issue(rules.null))
+            else:
+                check(value, visit)
+            if len(issues) > start:
+                prefix(issues, start, f"{name}[{index}]")
+
+    return member
+
+
+def sliced(
+    name: str, bounds: Bounds, otherwise: Check, classify: Classify, slices: Sequence[Slice]
+) -> Member:
+    """Return the check of a member that is an array with slices; all slicings are open."""
+    rules = _ArrayRules(bounds)
+    checks = [one.check for one in slices] + [otherwise]  # index -1: no slice
+    limits = [
+        (index, one.bounds, one.bounds.too_few(one.name), one.bounds.too_many(one.name))
+        for index, one in enumerate(slices)
+        if one.bounds.min > 0 or one.bounds.max is not None
+    ]
+    zeros = [0] * len(checks)
+
+    def member(values: Any, obj: dict[str, Any], visit: Visit) -> None:
+        del obj
+        issues = visit.issues
+        if not rules.fits(values, name, issues):
+            return
+        counts = zeros.copy()
+        for index, value in enumerate(values):
+            start = len(issues)
+            if value is None:
+                issues.append(Issue(rules.null))
+            else:
+                at = classify(value)
+                counts[at] += 1
+                checks[at](value, visit)
+            if len(issues) > start:
+                prefix(issues, start, f"{name}[{index}]")
+        for at, limit, too_few, too_many in limits:
+            if counts[at] < limit.min:
+                issues.append(Issue(too_few, name))
+            elif limit.max is not None and counts[at] > limit.max:
+                issues.append(Issue(too_many, name))
+
+    return member
+
+
+class _ArrayRules:
+    """What every array must keep."""
+
+    __slots__ = ("_empty", "_few", "_many", "_max", "_min", "_shape", "null")
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._min, self._max = bounds.min, bounds.max
+        self._shape = error("shape", f"{bounds.where} must be an array.")
+        self._empty = error("empty", f"{bounds.where} is an empty array; leave it out instead.")
+        self._few, self._many = bounds.too_few(), bounds.too_many()
+        self.null = error("null", f"{bounds.where} has a null with no extension in its place.")
+
+    def fits(self, values: Any, name: str, issues: list[Issue]) -> bool:
+        """Whether the value is an array with entries; say so if not, or if their number is off."""
+        if type(values) is not list:
+            issues.append(Issue(self._shape, name))
+            return False
+        if not values:
+            issues.append(Issue(self._empty, name))
+            return False
+        if len(values) < self._min:
+            issues.append(Issue(self._few, name))
+        elif self._max is not None and len(values) > self._max:
+            issues.append(Issue(self._many, name))
+        return True
+
+
+def _at(entries: Any, index: int) -> Any:
+    return entries[index] if type(entries) is list and index < len(entries) else None
+
+
+def beside_single(name: str, where: str, check: Check) -> Member:
+    """Return the check of `_name`: id and extensions of one primitive."""
+    return single(f"_{name}", where, check)
+
+
+def beside_array(name: str, where: str, check: Check) -> Member:
+    """Return the check of `_name` beside an array of primitives: as long, null where nothing is."""
+    shape = error("shape", f"The array _{name} must be as long as the one of {where}.")
+
+    def member(values: Any, obj: dict[str, Any], visit: Visit) -> None:
+        issues = visit.issues
+        main = obj.get(name)
+        beside_none = main is not None and type(main) is not list
+        if type(values) is not list or not values or beside_none:
+            issues.append(Issue(shape, f"_{name}"))
+            return
+        if type(main) is list and len(main) != len(values):
+            issues.append(Issue(shape, f"_{name}"))
+        for index, value in enumerate(values):
+            start = len(issues)
+            if value is not None:
+                check(value, visit)
+            if len(issues) > start:
+                prefix(issues, start, f"_{name}[{index}]")
+
+    return member

@@ -1,0 +1,120 @@
+"""JSON objects: every member known and right, what is required there, choices made once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from etl.conform.findings import Issue, Rule
+from etl.conform.members import error
+from etl.conform.visit import Check, Holds, Member, Visit
+
+_TELLABLE: Final = re.compile(r"_?[a-z][A-Za-z]{0,63}")
+"""Names that a message repeats: letters only; a value that was put where a name belongs is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Required:
+    """An element that must be there.
+
+    Attributes:
+        names: JSON names that it may have: one, or one a type of a choice.
+        rule: what its absence breaks.
+    """
+
+    names: tuple[str, ...]
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An element with one of several types, such as `value[x]`.
+
+    Attributes:
+        stem: its name without `[x]`.
+        names: JSON names, one a type.
+        twice: broken where two types are there.
+    """
+
+    stem: str
+    names: frozenset[str]
+    twice: Rule
+
+
+def object_check(
+    where: str,
+    members: Mapping[str, Member],
+    required: Sequence[Required],
+    choices: Sequence[Choice],
+    invariants: Sequence[tuple[Holds, Rule]],
+) -> Check:
+    """Return the check of a JSON object that is one element.
+
+    Args:
+        where: id of the element, for messages.
+        members: JSON name -> check of that member, the `_names` of primitives among them.
+        required: what must be there.
+        choices: what may be there once.
+        invariants: tests of the object as a whole, with what a failed one breaks.
+    """
+    rules = _ObjectRules(where)
+    single_names = [(one.names[0], f"_{one.names[0]}", one.rule) for one in required if _one(one)]
+    many_names = [one for one in required if not _one(one)]
+    look = members.get
+
+    def check(value: Any, visit: Visit) -> None:
+        issues = visit.issues
+        if type(value) is not dict:
+            issues.append(Issue(rules.shape))
+            return
+        if not value or (len(value) == 1 and "id" in value):
+            issues.append(Issue(rules.empty))
+        for name, inner in value.items():
+            member = look(name)
+            if member is None:
+                issues.append(rules.unknown(name))
+            else:
+                member(inner, value, visit)
+        for name, beside, rule in single_names:
+            if name not in value and beside not in value:
+                issues.append(Issue(rule, name))
+        for one in many_names:
+            if not any(name in value or f"_{name}" in value for name in one.names):
+                issues.append(Issue(one.rule))
+        for choice in choices:
+            _check_choice(choice, value, issues)
+        for holds, rule in invariants:
+            if not holds(value, visit.root):
+                issues.append(Issue(rule))
+
+    return check
+
+
+def _one(required: Required) -> bool:
+    return len(required.names) == 1
+
+
+def _check_choice(choice: Choice, value: dict[str, Any], issues: list[Issue]) -> None:
+    found = choice.names.intersection(value)
+    if len(found) > 1:
+        issues.append(Issue(choice.twice, choice.stem))
+
+
+class _ObjectRules:
+    """What every object must keep."""
+
+    __slots__ = ("_unknown", "_where", "empty", "shape")
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self.shape = error("shape", f"{where} must be an object.")
+        self.empty = error("ele-1", f"{where} is empty; leave the element out instead.")
+        self._unknown = error("unknown-element", f"{where} has no element of that name.")
+
+    def unknown(self, name: str) -> Issue:
+        """Return the issue of a member that FHIR does not know; told by name if that is one."""
+        if _TELLABLE.fullmatch(name):
+            return Issue(self._unknown, name)
+        return Issue(self._unknown)

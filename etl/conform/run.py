@@ -1,0 +1,84 @@
+"""The use case: files in, a report out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from etl.conform.checker import Checker, Judged
+from etl.conform.findings import ConformFinding, Issue, Report, fixed_rule
+from etl.conform.population import Place, Population
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from etl.conform.reading import Record, Source
+
+
+def conform(
+    sources: Iterable[Source],
+    *,
+    profiles: Iterable[str] = (),
+    whole: bool = False,
+    strict: bool = False,
+    keep: int = 20,
+    progress: Callable[[str, int], None] | None = None,
+) -> Report:
+    """Check every resource of the sources, and then what only shows between them.
+
+    Args:
+        sources: files (`reading.file_sources`) or blocks of a published tree (`reading.Lines`).
+        profiles: names or canonicals to check all resources of their types against, whatever
+            meta.profile says.
+        whole: the sources are all there is: every relative reference must resolve. If not, those
+            to types that do not occur at all are not judged.
+        strict: what the guide says in words only counts as an error everywhere.
+        keep: how many findings of one kind are kept; all are counted.
+        progress: called after each source with its name and the resources checked so far.
+
+    Raises:
+        UsageError: a profile is not known, or a source cannot be read.
+    """
+    checker = Checker(profiles, strict=strict)
+    population = Population()
+    report = Report(keep=keep)
+    for source in sources:
+        for record in source.records():
+            for finding in _findings(checker, population, report, source.name, record):
+                report.add(finding)
+        if progress is not None:
+            progress(source.name, report.resources.total())
+    for finding in population.findings(whole=whole):
+        report.add(finding)
+    return report
+
+
+def _findings(
+    checker: Checker, population: Population, report: Report, file: str, record: Record
+) -> Iterator[ConformFinding]:
+    """Check one record; count it, and yield what is wrong with it."""
+    if record.resource is None:
+        report.skipped["json"] += 1
+        yield _finding(file, record, "", Issue(fixed_rule("json")))
+        return
+    judged = checker.check(record.resource)
+    for profile, issue in judged.issues:
+        yield _finding(file, record, profile, issue)
+    if judged.skipped or not judged.kind:
+        report.skipped[judged.skipped or "resource"] += 1
+        return
+    report.resources[judged.kind] += 1
+    report.profiles.update(judged.profiles)
+    place = Place(file, record.line, record.above or judged.kind, _first(judged))
+    yield from population.add(record.resource, judged.references, place, record.url)
+
+
+def _first(judged: Judged) -> str:
+    return judged.profiles[0] if judged.profiles else ""
+
+
+def _finding(file: str, record: Record, profile: str, issue: Issue) -> ConformFinding:
+    path = issue.path
+    if record.above:
+        path = record.above + ("." + path.partition(".")[2] if "." in path else "")
+    rule = issue.rule
+    return ConformFinding(file, record.line, path, profile, rule.id, rule.severity, rule.text)
