@@ -166,6 +166,9 @@ class _Feed:
             kept = np.ones(self._groups.count, dtype=bool)
             for name in self._spec.needs:
                 kept &= made[name].values.is_valid().to_numpy(zero_copy_only=False)
+            if self._spec.needs_any:
+                some = [made[name].values for name in self._spec.needs_any if name in made]
+                kept &= pc.coalesce(*some).is_valid().to_numpy(zero_copy_only=False)
             for name, column in made.items():
                 findings.extend(self._findings(name, column, kept))
             tables.append(self._table(made, kept))
@@ -189,7 +192,8 @@ class _Feed:
         found = []
         for rule, mask in column.notes:
             # Of a row that is not made, only the cell that made it impossible is told.
-            at = np.flatnonzero(mask if name in self._spec.needs else mask & kept)
+            needed = name in self._spec.needs or name in self._spec.needs_any
+            at = np.flatnonzero(mask if needed else mask & kept)
             if not len(at):
                 continue
             files, numbers = (place.take(pa.array(at)) for place in self._places)

@@ -203,6 +203,7 @@ class TableSpec:
             empty stands for itself.
         order: headers that say which row of a group speaks first, numbers before texts.
         needs: canonical columns without which no row is made.
+        needs_any: canonical columns of which one at least must be there, or no row is made.
         columns: canonical column -> how it is made.
         rows: for turning columns into rows: each entry makes one more row out of every group, from
             `columns` and the entry's own columns. Empty: one row.
@@ -215,6 +216,7 @@ class TableSpec:
     grain: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    needs_any: tuple[str, ...] = ()
     rows: tuple[Mapping[str, ColumnSpec], ...] = ()
 
     def headers(self) -> frozenset[str]:

@@ -45,7 +45,7 @@ _RAW_KEYS: Final = (
     "unused",
     "aliases",
 )
-_TABLE_KEYS: Final = ("from", "where", "grain", "order", "needs", "columns", "rows")
+_TABLE_KEYS: Final = ("from", "where", "grain", "order", "needs", "needs_any", "columns", "rows")
 _SOURCE_KEYS: Final = (
     "column",
     "constant",
@@ -229,8 +229,9 @@ class _Reader:
         for key in ("grain", "order"):
             for header in self._words(entry, key):
                 self._known(header, raw.columns, self._at(entry, key), raw.name)
-        for name in self._words(entry, "needs"):
-            self._canonical(name, table, self._at(entry, "needs"))
+        for key in ("needs", "needs_any"):
+            for name in self._words(entry, key):
+                self._canonical(name, table, self._at(entry, key))
         return TableSpec(
             table=table,
             source=raw.name,
@@ -239,6 +240,7 @@ class _Reader:
             grain=self._words(entry, "grain"),
             order=self._words(entry, "order"),
             needs=self._words(entry, "needs"),
+            needs_any=self._words(entry, "needs_any"),
             rows=tuple(
                 self._columns(row, table, raw, at) for row, at in self._entries(entry, "rows")
             ),
