@@ -64,9 +64,29 @@ class Rendered:
     rows: Indices
 
 
-def render(plan: Plan, partition: Partition, environment: Environment) -> Iterator[Rendered]:
-    """Yield the resources that a plan makes of a partition, in the order of its table's rows."""
-    values = Values(plan, partition, environment)
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """A plan that is being run over a partition.
+
+    Attributes:
+        plan: the plan.
+        values: its expressions over the partition's rows.
+    """
+
+    plan: Plan
+    values: Values
+
+    def __iter__(self) -> Iterator[Rendered]:
+        """Yield the resources, in the order of the rows of the plan's table."""
+        return _runs(self.plan, self.values)
+
+
+def render(plan: Plan, partition: Partition, environment: Environment) -> Rendering:
+    """Return the resources that a plan makes of a partition."""
+    return Rendering(plan, Values(plan, partition, environment))
+
+
+def _runs(plan: Plan, values: Values) -> Iterator[Rendered]:
     size = values.levels[0].size
     if size == 0:
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -159,6 +159,12 @@ class Values:
         return self._up(level.parent, to_level)[level.parents]
 
     # -- texts -------------------------------------------------------------------------------
+
+    def asked(self) -> Iterator[tuple[Expr, int]]:
+        """Yield every expression that was evaluated, with its own level."""
+        for expr, level in self._texts:
+            if self.home(expr) == level:
+                yield expr, level
 
     def home(self, node: Expr | Condition) -> int:
         """Return the deepest level that an expression or condition speaks of."""

@@ -39,13 +39,13 @@ class Environment:
         payer: the payer's id; part of every logical id.
         id_key: key of the hash behind logical ids, at most 64 bytes. Not printed.
         crosswalks: by name.
-        providers: organization_id, practitioner_id or NPI -> what the directory holds under it.
+        providers: organization_id, practitioner_id or NPI -> all that the directory holds under it.
     """
 
     payer: str
     id_key: bytes
     crosswalks: Mapping[str, Crosswalk]
-    providers: Mapping[str, Provider]
+    providers: Mapping[str, tuple[Provider, ...]]
 
     def __repr__(self) -> str:
         return f"Environment(payer={self.payer!r})"
@@ -73,7 +73,8 @@ class Environment:
             resource: the type that is meant where the directory holds nothing under the id.
             only: the type is meant whatever the directory holds.
         """
-        found = self.providers.get(key)
-        if found is not None and (not only or found.resource == resource):
-            return found
-        return Provider(resource, key)
+        found = self.providers.get(key, ())
+        meant = next((one for one in found if one.resource == resource), None)
+        if meant is not None:
+            return meant
+        return Provider(resource, key) if only or not found else found[0]

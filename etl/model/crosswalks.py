@@ -37,6 +37,10 @@ class Crosswalk:
             return None
         return row[self.columns.index(column) if column else 0] or None
 
+    def knows(self, source: str) -> bool:
+        """Tell whether a source word is in the crosswalk, with or without a code."""
+        return source.strip().lower() in self.rows
+
     def answers(self, column: str | None = None) -> frozenset[str]:
         """Return every answer that the crosswalk can give in one column."""
         at = self.columns.index(column) if column else 0

@@ -30,8 +30,8 @@ ENVIRONMENT = Environment(
     id_key=b"key",
     crosswalks=CROSSWALKS,
     providers={
-        "vider1": Provider("Organization", "vider1"),
-        "vider2": Provider("Practitioner", "vider2"),
+        "vider1": (Provider("Organization", "vider1"), Provider("Practitioner", "vider9")),
+        "vider2": (Provider("Practitioner", "vider2"),),
     },
 )
 
@@ -187,7 +187,7 @@ def plans(draw: st.DrawFn) -> Plan:
 
 
 @pytest.mark.parametrize("chunk", [1, 4 << 20])
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(plan=plans(), seed=st.integers(0, 10_000))
 def test_engine_and_interpreter_write_the_same_bytes(chunk: int, plan: Plan, seed: int) -> None:
     partition = to_partition(tables(seed))

@@ -1,0 +1,67 @@
+# CPCDS in, CARIN Blue Button out. `make help` lists what there is.
+# Needs Python 3.11 or newer and make; everything else is installed into .venv/.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRACT ?= cpcds_samples
+TARGET ?= output
+LOG ?= cpcds-nightly.log
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-slow check lint types imports format bench validate nightly \
+	conformance s3-demo samples clean
+
+help: ## List the targets.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "error: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: $(VENV)/installed ## Set up .venv/ with the cpcds command in it.
+
+run: install ## Run the main job on cpcds_samples/: validate, map, publish to output/, report.
+	$(BIN)/cpcds run $(EXTRACT) --to $(TARGET)
+
+test: install ## Run the tests that take seconds.
+	$(BIN)/pytest
+
+test-slow: install ## Run the tests that take minutes.
+	$(BIN)/pytest -m slow
+
+lint: install ## Check style.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: install ## Check types.
+	$(BIN)/mypy
+
+imports: install ## Check which room imports which.
+	$(BIN)/lint-imports
+
+check: lint types imports ## What CI runs beside the tests.
+	$(BIN)/cpcds mapping check
+
+format: install ## Put the style right.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install ## Print how fast it is on this machine.
+	$(BIN)/python -m benchmarks
+
+samples: install ## Make cpcds_samples/ again (the same bytes).
+	$(BIN)/python -m etl.synth.samples cpcds_samples
+
+validate: install ## Check an extract without publishing: make validate EXTRACT=folder
+	$(BIN)/cpcds validate $(EXTRACT)
+
+nightly: install ## The nightly run: make nightly EXTRACT=folder TARGET=folder (exit codes in README)
+	$(BIN)/cpcds run $(EXTRACT) --to $(TARGET) --log $(LOG)
+
+clean: ## Remove what can be made again.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,138 @@
+"""What a run of a plan noticed: words without a code, and providers that the directory lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.engine.values import Values
+from etl.mapping.expressions import (
+    Cased,
+    Cast,
+    ColumnOf,
+    Expr,
+    FirstOf,
+    LogicalId,
+    ProviderReference,
+    Shaped,
+    Translated,
+)
+from etl.mapping.rows import LIST_ITEM, One, relations_of
+from etl.model.codes import SHAPES
+from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.rows import FINDINGS_SCHEMA, no_findings
+
+UNMAPPED: Final = "unmapped-word"
+"""Rule of a cell for which a crosswalk has no line."""
+MISSHAPEN: Final = "misshapen-identifier"
+"""Rule of a cell that is left out, because it has not the shape its system demands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A directory resource that rows name.
+
+    Attributes:
+        resource: `Organization` or `Practitioner`.
+        key: its business key.
+        payer: it is named as a payer.
+    """
+
+    resource: Literal["Organization", "Practitioner"]
+    key: str
+    payer: bool
+
+
+def mentions(values: Values) -> frozenset[Mention]:
+    """Return the directory resources that the rows of a plan name, used or not."""
+    found: set[Mention] = set()
+    for expr, level in list(values.asked()):
+        match expr:
+            case LogicalId(of=of, resource=("Organization" | "Practitioner") as resource):
+                payer = any(column.column == "payer_id" for column in _columns(of))
+                keys = values.text(of, level).unique().to_pylist()
+                found |= {Mention(resource, key, payer) for key in keys if key is not None}
+            case ProviderReference(of=of, resource=resource, only=only):
+                for key in values.text(of, level).unique().to_pylist():
+                    if key is not None:
+                        meant = values.environment.provider(key, resource, only=only)
+                        found.add(Mention(meant.resource, meant.key, payer=False))
+            case _:
+                continue
+    return frozenset(found)
+
+
+def findings(values: Values) -> pa.Table:
+    """Return a finding for each cell that a plan read and for which it had no code.
+
+    One finding a cell and rule, however often the plan looked.
+    """
+    tables = []
+    for expr, level in list(values.asked()):
+        known: Callable[[str], bool]
+        match expr:
+            case Translated(of=of, crosswalk=name):
+                known, rule = values.environment.crosswalks[name].knows, UNMAPPED
+            case Shaped(of=of, shape=shape):
+                known, rule = SHAPES[shape], MISSHAPEN
+            case _:
+                continue
+        for column in _columns(of):
+            texts = values.text(column, level)
+            encoded = texts.dictionary_encode()
+            odd = [not known(text) for text in encoded.dictionary.to_pylist()]
+            if any(odd):
+                failing = pa.array(odd, pa.bool_()).take(encoded.indices)
+                rows = np.flatnonzero(np.asarray(pc.fill_null(failing, False)))
+                tables.append(_places(values, column, level, rows, rule))
+    if not tables:
+        return no_findings()
+    return pa.concat_tables(tables).group_by(FINDINGS_SCHEMA.names).aggregate([])
+
+
+def _columns(expr: Expr) -> Iterator[ColumnOf]:
+    """Yield the columns whose text an expression passes on unchanged (or in another case)."""
+    match expr:
+        case ColumnOf():
+            yield expr
+        case Cast(of=of) | Cased(of=of):
+            yield from _columns(of)
+        case FirstOf(parts=parts):
+            for part in parts:
+                yield from _columns(part)
+        case _:
+            return
+
+
+def _places(values: Values, column: ColumnOf, at: int, rows: np.ndarray, rule: str) -> pa.Table:
+    """Return findings about the cells of a column in some rows of a level."""
+    level = values.levels[at]
+    if level.table == LIST_ITEM:
+        return no_findings()  # its own column is read whole elsewhere, or is free text
+    table, positions = level.table, rows if level.rows is None else level.rows[rows]
+    for step in column.via:
+        relation = relations_of(table)[step]
+        if not isinstance(relation, One):
+            raise AssertionError(step)
+        positions = values.partition.named(table, relation)[positions]
+        positions, table = positions[positions >= 0], relation.table
+    if TABLES[table].column(column.column) is None:
+        return no_findings()  # derived: no cell of a file
+    places = pa.array(positions)
+    source = values.partition.tables[table]
+    size = len(positions)
+    return pa.table(
+        {
+            "rule": pa.repeat(rule, size).cast(pa.string()),
+            "table": pa.repeat(table, size).cast(pa.string()),
+            "file": source.column(FILE_COLUMN).take(places),
+            "row": source.column(ROW_COLUMN).take(places),
+            "column": pa.repeat(column.column, size).cast(pa.string()),
+        },
+        schema=FINDINGS_SCHEMA,
+    )
