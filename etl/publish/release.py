@@ -27,6 +27,7 @@ from etl.publish.catalog import (
 )
 from etl.publish.changes import Changes, total
 from etl.publish.directory import DirectoryResult
+from etl.publish.lease import Lease
 from etl.publish.manifest import Facts, Manifest, Pointer, Shard
 from etl.publish.partition import PartitionUnits, merged_units
 from etl.publish.reader import Current, Release, open_release, read_pointer
@@ -106,7 +107,7 @@ def assemble(
     return manifest.named(parent)
 
 
-def commit(store: Store, manifest: Manifest, base: Current) -> None:
+def commit(store: Store, manifest: Manifest, base: Current, lease: Lease | None = None) -> None:
     """Make a release the one that readers see, or leave them on the one that they had.
 
     Everything that the manifest names is in the store already, so an interrupted run leaves only
@@ -116,6 +117,7 @@ def commit(store: Store, manifest: Manifest, base: Current) -> None:
         store: the target.
         manifest: what to publish; its parent is the release of `base`.
         base: what `open_current` returned when the run began.
+        lease: the run's, which is renewed first: see `lease.run_lease`.
 
     Raises:
         CommitConflict: another run published first. Nothing changed; plan again on top of it.
@@ -124,6 +126,8 @@ def commit(store: Store, manifest: Manifest, base: Current) -> None:
     data = manifest.to_bytes()
     store.put(manifest.key, data)
     pointer = Pointer(manifest.release, manifest.key, sha256(data))
+    if lease is not None:
+        lease.renew()
     try:
         store.swap(keys.CURRENT, pointer.to_bytes(), base.tag)
     except (CommitConflict, CommitUnknown) as error:

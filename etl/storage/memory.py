@@ -85,6 +85,10 @@ class MemoryStore:
     def sync(self) -> None:
         """Do nothing: memory survives nothing."""
 
+    def clean(self, older_than: datetime) -> int:
+        """Do nothing: no rubbish is left in memory."""
+        return 0
+
 
 def _tag(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

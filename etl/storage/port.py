@@ -115,6 +115,12 @@ class Store(Protocol):
     def sync(self) -> None:
         """Return when everything that this process has `put` would survive a power cut."""
 
+    def clean(self, older_than: datetime) -> int:
+        """Delete what writers left that died before an object was whole; return how many.
+
+        No key leads to such rubbish, but it takes up space.
+        """
+
 
 def checked_key(key: str) -> str:
     """Return `key`, if it is one that every store can hold.

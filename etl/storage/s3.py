@@ -6,6 +6,7 @@ import io
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -207,6 +208,22 @@ class S3Store:
 
     def sync(self) -> None:
         """Do nothing: what S3 has answered for, it keeps."""
+
+    def clean(self, older_than: datetime) -> int:
+        """Abort uploads in parts that were begun before and never ended."""
+        count = 0
+        with self._explained("clean", "the bucket"):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=self._prefix
+            )
+            for page in pages:
+                for upload in page.get("Uploads", ()):
+                    if upload["Initiated"] < older_than:
+                        self._client.abort_multipart_upload(
+                            Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
+                        count += 1
+        return count
 
     def _read(self, key: str, span: dict[str, Any]) -> Tagged:
         for attempt in range(1, _BODY_ATTEMPTS + 1):

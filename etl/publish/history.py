@@ -1,0 +1,127 @@
+"""The releases of a target: which there are, and how to go back to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from etl.errors import NotFound, UsageError
+from etl.publish.canonical import JSON
+from etl.publish.difference import compare
+from etl.publish.manifest import Manifest
+from etl.publish.reader import Release, open_current, open_release
+from etl.publish.release import commit
+from etl.storage.port import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseInfo:
+    """One line of the list of releases.
+
+    Attributes:
+        release: its id.
+        parent: id of the one before it.
+        created: FHIR instant of its run.
+        kind: `full`, `delta` or `rollback`.
+        current: whether readers see it now.
+        counts: as its manifest states them.
+        inputs: names of the files that it was made from.
+    """
+
+    release: str
+    parent: str | None
+    created: str
+    kind: str
+    current: bool
+    counts: Mapping[str, JSON]
+    inputs: tuple[str, ...]
+
+
+def lineage(store: Store) -> Iterator[Release]:
+    """Yield the present release and its ancestors, newest first, as far as they were kept.
+
+    Manifests that never were committed are none of them.
+    """
+    release = open_current(store).release
+    while release is not None:
+        yield release
+        parent = release.manifest.parent
+        if parent is None:
+            return
+        try:
+            release = open_release(store, parent)
+        except NotFound:  # pruned
+            return
+
+
+def releases(store: Store) -> list[ReleaseInfo]:
+    """Return the releases that were kept, newest first."""
+    return [
+        ReleaseInfo(
+            release.id,
+            release.manifest.parent,
+            release.manifest.created,
+            release.manifest.facts.kind,
+            number == 0,
+            release.manifest.counts,
+            tuple(str(one.get("name", "")) for one in release.manifest.facts.inputs),
+        )
+        for number, release in enumerate(lineage(store))
+    ]
+
+
+def find_release(store: Store, name: str) -> Release:
+    """Return a committed release by its id, or by a unique beginning of it; `current` is one too.
+
+    Raises:
+        UsageError: there is no such release, or several.
+    """
+    found = [
+        release
+        for number, release in enumerate(lineage(store))
+        if release.id.startswith(name) or (name == "current" and number == 0)
+    ]
+    exact = [release for release in found if release.id == name] or found
+    if len(exact) == 1:
+        return exact[0]
+    what = "there is no release" if not exact else "several releases begin with"
+    raise UsageError(f"{store.name}: {what} {name}; `cpcds releases` lists them")
+
+
+def rollback(store: Store, to: Release, now: str) -> Manifest:
+    """Make the content of an earlier release the present one again, as a new release.
+
+    Nothing is copied: the new release names the same objects. Its parent is the present release,
+    and its changes are counted against that, so that whoever follows the chain of releases is told
+    of everything that was taken back.
+
+    Args:
+        store: the target.
+        to: the release to go back to.
+        now: FHIR instant of the rollback.
+
+    Raises:
+        UsageError: it is the present release.
+        CommitConflict: another run published meanwhile. Nothing changed.
+        CommitUnknown: the answer was lost. Delete nothing.
+    """
+    base = open_current(store)
+    if base.release is None or base.release.id == to.id:
+        raise UsageError(f"{store.name}: {to.id} is the present release already")
+    manifest = rolled_back(base.release, to, now)
+    commit(store, manifest, base)
+    return manifest
+
+
+def rolled_back(present: Release, to: Release, now: str) -> Manifest:
+    """Return the manifest that `rollback` would commit."""
+    changes = compare(present, to).changes
+    manifest = replace(
+        to.manifest,
+        release="",
+        parent=present.id,
+        created=now,
+        facts=replace(to.manifest.facts, kind="rollback", run={"rollbackTo": to.id}),
+        counts={**to.manifest.counts, "changes": changes.to_json()},
+    )
+    return manifest.named(present.manifest)

@@ -1,0 +1,223 @@
+"""Deleting what no kept release names."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from etl.errors import UsageError
+from etl.publish import keys
+from etl.publish.canonical import instant
+from etl.publish.catalog import Unit, parse_shard
+from etl.publish.history import lineage
+from etl.publish.lease import Clock, prune_lease
+from etl.publish.manifest import Manifest, Shard
+from etl.publish.reader import Release, checked
+from etl.storage.mapped import mapped
+from etl.storage.port import Entry, Store
+
+GRACE: Final = timedelta(days=1)
+"""Objects younger than this stay, whoever names them or not."""
+
+SWEPT: Final = ("releases/", "catalog/", "bulk/", "reports/", "quarantine/")
+"""Folders whose keys are few enough to be held in memory. `patients/` and `directory/` are not."""
+
+_CUT: Final = ("patients/", "directory/")
+_DIGEST: Final = 32
+_BUCKETS: Final = 64
+"""Files that the hashes in use are cut into: one is held in memory, all are open at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a prune did, or would do.
+
+    Attributes:
+        kept: ids of the releases that stay, newest first.
+        dropped: ids of those that went.
+        objects: how many objects were deleted.
+        bytes: their size together.
+    """
+
+    kept: Sequence[str]
+    dropped: Sequence[str]
+    objects: int
+    bytes: int
+
+
+def prune(
+    store: Store,
+    clock: Clock,
+    *,
+    keep: int,
+    older_than: timedelta = timedelta(0),
+    grace: timedelta = GRACE,
+    dry_run: bool = False,
+) -> Pruned:
+    """Drop old releases, and every object that only they named, or nobody.
+
+    The present release always stays. Manifests go first: a prune that dies leaves no release that
+    lacks something, only objects that the next prune deletes. Memory does not grow with the tree;
+    the names in use are held on disk.
+
+    Args:
+        store: the target.
+        clock: the time now.
+        keep: how many releases stay, the present one included.
+        older_than: younger releases stay as well.
+        grace: objects written more recently stay.
+        dry_run: count, and delete nothing.
+
+    Raises:
+        UsageError: `keep` is less than one.
+        StoreError: a run is under way, or a kept release is damaged. Where the names in use cannot
+            all be read, nothing is deleted.
+    """
+    if keep < 1:
+        raise UsageError("the present release cannot be pruned: keep at least 1")
+    with prune_lease(store, clock) as lease:
+        now = clock()
+        kept, dropped = _chosen(store, keep, now - older_than)
+        with tempfile.TemporaryDirectory() as folder, _InUse(Path(folder)) as used:
+            _mark(store, kept, used)
+            lease.renew()
+            objects = size = 0
+            for batch in _batches(_unused(store, used, now - grace)):
+                objects += len(batch)
+                size += sum(entry.size for entry in batch)
+                if not dry_run:
+                    store.delete(entry.key for entry in batch)
+                lease.renew()
+        if not dry_run:
+            store.clean(now - grace)
+    return Pruned([one.id for one in kept], dropped, objects, size)
+
+
+class _InUse:
+    """The keys that are named: few in memory, blocks and indexes on disk by their first bits."""
+
+    def __init__(self, folder: Path) -> None:
+        self.keys: set[str] = {keys.CURRENT}
+        self._files = {
+            prefix: [
+                (folder / f"{prefix.rstrip('/')}-{number}").open("w+b")
+                for number in range(_BUCKETS)
+            ]
+            for prefix in _CUT
+        }
+
+    def __enter__(self) -> _InUse:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for files in self._files.values():
+            for file in files:
+                file.close()
+
+    def add(self, unit: Unit) -> None:
+        """Note the objects of a unit."""
+        for key in (unit.block, unit.index):
+            if key is not None:
+                digest = bytes.fromhex(keys.digest_of(key))
+                bucket = digest[0] * _BUCKETS // 256
+                self._files[key.partition("/")[0] + "/"][bucket].write(digest)
+
+    def digests(self, prefix: str, bucket: int) -> set[bytes]:
+        """Return the hashes in use of one bucket of `patients/` or `directory/`."""
+        file = self._files[prefix][bucket]
+        file.seek(0)
+        data = file.read()
+        return {data[at : at + _DIGEST] for at in range(0, len(data), _DIGEST)}
+
+
+def _chosen(store: Store, keep: int, before: datetime) -> tuple[list[Release], list[str]]:
+    kept: list[Release] = []
+    dropped: list[str] = []
+    for number, release in enumerate(lineage(store)):
+        young = instant(release.manifest.created) > before
+        if number < keep or (young and not dropped):
+            kept.append(release)
+        else:
+            dropped.append(release.id)
+    return kept, dropped
+
+
+def _mark(store: Store, kept: Sequence[Release], used: _InUse) -> None:
+    seen: set[str] = set()
+
+    def fresh() -> Iterator[Shard]:
+        for release in kept:
+            for shard in release.manifest.catalog:
+                if shard is not None and shard.key not in seen:
+                    seen.add(shard.key)
+                    yield shard
+
+    for release in kept:
+        used.keys |= named_keys(release.manifest)
+        for unit in release.manifest.directory:
+            if unit is not None:
+                used.add(unit)
+
+    def rows(shard: Shard) -> list[Unit]:
+        return parse_shard(checked(store, shard.key, shard.sha256), shard.key)
+
+    for units in mapped(store, rows, fresh()):
+        for unit in units:
+            used.add(unit)
+
+
+def named_keys(manifest: Manifest) -> set[str]:
+    """Return the keys that a manifest names, blocks and indexes left out, and its own."""
+    found = {manifest.key}
+    found |= {shard.key for shard in manifest.catalog if shard is not None}
+    found |= {one.key for one in manifest.facts.reports}
+    found |= set(_keys_in(dict(manifest.bulk)))
+    return found
+
+
+def _keys_in(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        key = value.get("key")
+        if isinstance(key, str):
+            yield key
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from _keys_in(one)
+
+
+def _unused(store: Store, used: _InUse, before: datetime) -> Iterator[Entry]:
+    for prefix in SWEPT:
+        for entry in store.list(prefix):
+            if entry.key not in used.keys and entry.modified < before:
+                yield entry
+    for prefix in _CUT:
+        for bucket in range(_BUCKETS):
+            digests = used.digests(prefix, bucket)
+            width = 256 // _BUCKETS
+            for number in range(bucket * width, (bucket + 1) * width):
+                for entry in store.list(f"{prefix}{number:02x}/"):
+                    if entry.modified < before and _digest(entry.key) not in digests:
+                        yield entry
+
+
+def _digest(key: str) -> bytes:
+    try:
+        return bytes.fromhex(keys.digest_of(key))
+    except ValueError:
+        return b""  # its key holds no hash: nothing that this program wrote
+
+
+def _batches(entries: Iterable[Entry], size: int = 1000) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    for entry in entries:
+        batch.append(entry)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

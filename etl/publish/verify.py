@@ -1,0 +1,293 @@
+"""Checking a release down to the last byte: every hash, row, count and reference."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from etl.errors import NotFound, StoreError
+from etl.publish import keys
+from etl.publish.block import Line, hashed_head, header_line, line_head, unpack
+from etl.publish.canonical import instant, short_hash
+from etl.publish.catalog import Unit, parse_shard, shard_number
+from etl.publish.index import Index, Row, rows_of
+from etl.publish.manifest import Named, Shard
+from etl.publish.reader import Release, checked, open_index
+from etl.publish.units import body_of, content_hash
+from etl.storage.mapped import mapped
+
+_REFERENCE: Final = re.compile(
+    rb'"reference":\s*"([A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[^"]*)?"'
+)
+_MOST: Final = 1000
+
+Kind = Literal["missing", "damaged", "catalog", "index", "block", "reference", "count"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is broken.
+
+    Attributes:
+        kind: what sort of thing.
+        key: the object.
+        what: one sentence; resources are named by type and id.
+    """
+
+    kind: Kind
+    key: str
+    what: str
+
+
+@dataclass(slots=True)
+class Verified:
+    """The result of a verification.
+
+    Attributes:
+        release: id of the release.
+        problems: what is broken, the first thousand.
+        count: how many problems there are.
+        patients: how many patients were checked.
+        resources: how many resources.
+        objects: how many objects.
+        bytes: their size together.
+    """
+
+    release: str
+    problems: list[Problem] = field(default_factory=list)
+    count: int = 0
+    patients: int = 0
+    resources: int = 0
+    objects: int = 0
+    bytes: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is broken."""
+        return self.count == 0
+
+    def add(self, problems: Iterable[Problem]) -> None:
+        """Note problems; past the first thousand only their number."""
+        for problem in problems:
+            self.count += 1
+            if len(self.problems) < _MOST:
+                self.problems.append(problem)
+
+
+@dataclass(slots=True)
+class _Checked:
+    """What came out of checking one unit."""
+
+    unit: Unit
+    problems: list[Problem]
+    counts: Counter[str]
+    names: set[tuple[str, str]]
+    dangling: list[tuple[str, str]]
+
+
+def verify(release: Release, progress: Callable[[int], None] = lambda _: None) -> Verified:
+    """Check everything that a release names.
+
+    Every object is read and hashed; every part of every block is decompressed; versions, content
+    hashes, counts and times are computed anew and compared; every relative reference must lead to
+    a resource of the same block or of the directory.
+
+    Args:
+        release: what to check.
+        progress: called with the number of patients checked so far, shard by shard.
+    """
+    result = Verified(release.id)
+    manifest = release.manifest
+    directory: set[tuple[str, str]] = set()
+    counts: Counter[str] = Counter()
+    units = [unit for unit in manifest.directory if unit is not None]
+    between: list[_Checked] = []
+    for done in mapped(release.store, lambda unit: _check_unit(release, unit, None), units):
+        _note(result, done)
+        counts.update(done.counts)
+        directory |= done.names
+        between.append(done)
+    result.add(_directory_places(release))
+    for done in between:
+        result.add(_nowhere(done.unit, [name for name in done.dangling if name not in directory]))
+    live = retracted = 0
+    for number, shard in enumerate(manifest.catalog):
+        if shard is None:
+            continue
+        rows, problems = _shard_rows(release, shard, number)
+        result.objects += 1
+        result.bytes += shard.bytes
+        result.add(problems)
+        for done in mapped(release.store, lambda unit: _check_unit(release, unit, directory), rows):
+            _note(result, done)
+            counts.update(done.counts)
+            live += done.unit.block is not None
+            retracted += done.unit.block is None
+        result.patients = live
+        progress(live)
+    result.add(_check_counts(release, counts, live, retracted))
+    for named in manifest.facts.reports:
+        result.add(_check_named(release, named))
+        result.objects += 1
+        result.bytes += named.bytes
+    return result
+
+
+def _note(result: Verified, done: _Checked) -> None:
+    result.add(done.problems)
+    result.resources += sum(done.counts.values())
+    result.objects += 2 if done.unit.block is not None else 1
+    result.bytes += done.unit.bytes + done.unit.index_bytes
+
+
+def _shard_rows(release: Release, shard: Shard, number: int) -> tuple[list[Unit], list[Problem]]:
+    try:
+        rows = parse_shard(release.shard_bytes(shard), shard.key)
+    except StoreError as error:
+        return [], [_broken(shard.key, error)]
+    problems = [
+        Problem("catalog", shard.key, f"Patient/{unit.id} belongs into another shard")
+        for unit in rows
+        if shard_number(unit.id, release.manifest.catalog_bits) != number
+    ]
+    live = sum(1 for unit in rows if unit.block is not None)
+    if (live, len(rows) - live) != (shard.patients, shard.retracted):
+        problems.append(Problem("count", shard.key, "its number of patients is another"))
+    return rows, problems
+
+
+def _directory_places(release: Release) -> Iterator[Problem]:
+    bits = release.manifest.directory_bits
+    for number, unit in enumerate(release.manifest.directory):
+        if unit is None:
+            continue
+        try:
+            index = open_index(release.store, unit)
+            names = [
+                f"{kind}/{index.ids[row]}" for kind, rows in index.types.items() for row in rows
+            ]
+        except StoreError:
+            continue  # said already
+        for name in names:
+            if shard_number(name, bits) != number:
+                yield Problem("catalog", unit.index, f"{name} belongs into another shard")
+
+
+def _check_unit(release: Release, unit: Unit, directory: set[tuple[str, str]] | None) -> _Checked:
+    """Check one block with its index; `directory` is None for the directory's own."""
+    done = _Checked(unit, [], Counter(), set(), [])
+    try:
+        data = checked(release.store, unit.index)
+        index = Index.of(data, unit.index)
+        rows = rows_of(index)
+        done.names = {(row.type, row.id) for row in rows}
+        done.counts = Counter(row.type for row in rows)
+        if len(data) != unit.index_bytes:
+            done.problems.append(Problem("catalog", unit.index, "the catalog states another size"))
+        done.problems += _check_row(unit, index, rows, directory is not None)
+    except StoreError as error:
+        done.problems.append(_broken(unit.index, error))
+        return done
+    if unit.block is not None:
+        try:
+            block = checked(release.store, unit.block)
+            lines = list(_lines(block, index, unit, directory is not None))
+            done.problems += _check_lines(unit, rows, lines)
+            known = directory or set()
+            dangling = {
+                name for name in _references(lines) if name not in done.names and name not in known
+            }
+            if directory is None:  # other shards may have them
+                done.dangling = sorted(dangling)
+            else:
+                done.problems += _nowhere(unit, sorted(dangling))
+        except StoreError as error:
+            done.problems.append(_broken(unit.block, error))
+    return done
+
+
+def _check_row(unit: Unit, index: Index, rows: list[Row], is_patient: bool) -> Iterator[Problem]:
+    head = index.head
+    if head.get("patient" if is_patient else "shard") != (unit.id if is_patient else int(unit.id)):
+        yield Problem("index", unit.index, "the index belongs to someone else")
+    if (head["block"], head["bytes"]) != (unit.block, unit.bytes):
+        yield Problem("index", unit.index, "the index and the catalog name different blocks")
+    if dict(Counter(row.type for row in rows)) != dict(unit.counts):
+        yield Problem("count", unit.index, "the catalog states other counts")
+    if rows and max({row.last_updated for row in rows}, key=instant) != unit.last_updated:
+        yield Problem("catalog", unit.index, "the catalog states another lastUpdated")
+    if sum(part.length for part in index.parts) != unit.bytes:
+        yield Problem("index", unit.index, "the parts do not make up the block")
+    if sum(part.rows for part in index.parts) != len(rows):
+        yield Problem("index", unit.index, "the parts do not hold the rows")
+    present = {(row.type, row.id) for row in rows}
+    for one in index.gone:
+        if (one.type, one.id) in present:
+            yield Problem("index", unit.index, f"{one.type}/{one.id} is there and retracted")
+
+
+def _lines(block: bytes, index: Index, unit: Unit, is_patient: bool) -> Iterator[bytes]:
+    for number, part in enumerate(index.parts):
+        piece = memoryview(block)[part.offset : part.offset + part.length]
+        plain = unpack(piece, part, str(unit.block))
+        if number == 0 and is_patient:
+            if plain != header_line(unit.id):
+                raise StoreError(f"{unit.block} does not begin with its patient's header")
+            continue
+        yield from plain.removesuffix(b"\n").split(b"\n")
+
+
+def _check_lines(unit: Unit, rows: list[Row], lines: list[bytes]) -> Iterator[Problem]:
+    key = str(unit.block)
+    if len(rows) != len(lines):
+        yield Problem("block", key, f"it has {len(lines)} resources, its index {len(rows)}")
+        return
+    held: list[Line] = []
+    for row, text in zip(rows, lines, strict=True):
+        name = f"{row.type}/{row.id}"
+        if not text.startswith(line_head(row)):
+            yield Problem("block", key, f"{name} is not where its index says")
+            return
+        body = body_of(row, text)
+        if short_hash(hashed_head(row.type, row.id), body) != row.version:
+            yield Problem("block", key, f"the version of {name} is not the hash of its content")
+        held.append(Line(row, body))
+    if content_hash(held) != unit.content:
+        yield Problem("catalog", key, "the catalog states another content hash")
+
+
+def _references(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    for text in lines:
+        for kind, resource_id in _REFERENCE.findall(text):
+            yield kind.decode(), resource_id.decode()
+
+
+def _nowhere(unit: Unit, names: Iterable[tuple[str, str]]) -> Iterator[Problem]:
+    for name in names:
+        yield Problem("reference", str(unit.block), f"nothing is at {'/'.join(name)}")
+
+
+def _check_counts(
+    release: Release, counts: Counter[str], live: int, retracted: int
+) -> Iterator[Problem]:
+    stated = release.manifest.counts
+    key = keys.manifest(release.id)
+    if dict(counts) != stated["resources"]:
+        yield Problem("count", key, "the manifest states other counts of resources")
+    if (live, retracted) != (stated["patients"], stated["retractedPatients"]):
+        yield Problem("count", key, "the manifest states another number of patients")
+
+
+def _check_named(release: Release, named: Named) -> Iterator[Problem]:
+    try:
+        if len(checked(release.store, named.key, named.sha256)) != named.bytes:
+            yield Problem("count", named.key, "the manifest states another size")
+    except StoreError as error:
+        yield _broken(named.key, error)
+
+
+def _broken(key: str, error: StoreError) -> Problem:
+    return Problem("missing" if isinstance(error, NotFound) else "damaged", key, str(error))
