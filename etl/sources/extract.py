@@ -254,7 +254,7 @@ def _source(
         columns=columns,
         known=tuple(raw.column(header) for header in columns) if raw else (),
         delimiter=_delimiter(listed, layout) if listed.is_data else "",
-        quoting=layout.quoting and found.quotes,
+        quoting=layout.quoting,
         ascii=found.ascii,
         gzipped=listed.gzipped,
     )

@@ -64,13 +64,11 @@ class Traits:
     Attributes:
         bytes: its size.
         sha256: its hash, in hex.
-        quotes: whether a `"` is in it, or may be.
         ascii: whether it is ASCII throughout; False where it may not be.
     """
 
     bytes: int
     sha256: str
-    quotes: bool
     ascii: bool
 
 
@@ -143,7 +141,7 @@ def traits(listed: Listed) -> Traits:
     Raises:
         ExtractError: it cannot be read, or holds NUL bytes.
     """
-    digest, size, quotes, ascii_ = hashlib.sha256(), 0, False, True
+    digest, size, ascii_ = hashlib.sha256(), 0, True
     text = listed.is_data and not listed.is_parquet and not listed.gzipped
     try:
         with listed.path.open("rb") as stream:
@@ -152,13 +150,10 @@ def traits(listed: Listed) -> Traits:
                 size += len(chunk)
                 if text:
                     refuse_nul(chunk, size - len(chunk), listed.name)
-                    quotes = quotes or b'"' in chunk
                     ascii_ = ascii_ and chunk.isascii()
     except OSError as error:
         raise ExtractError(f"{listed.name} cannot be read: {error.strerror}") from None
-    if not text:
-        return Traits(size, digest.hexdigest(), quotes=True, ascii=False)
-    return Traits(size, digest.hexdigest(), quotes, ascii_)
+    return Traits(size, digest.hexdigest(), ascii_ and text)
 
 
 def refuse_nul(chunk: bytes, before: int, name: str) -> None:

@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from etl.errors import StoreError
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN
@@ -58,9 +57,10 @@ class SpillWriter:
         """
         if batch.num_rows == 0:
             return
-        self._batches.append(pa.Table.from_batches([_lean(batch)]))
+        lean = _lean(batch)
+        self._batches.append(pa.Table.from_batches([lean]))
         self._cuts.append(cut)
-        self._bytes += batch.nbytes
+        self._bytes += lean.nbytes
         if self._bytes >= self._limit:
             self._flush()
 
@@ -126,9 +126,9 @@ def _lean(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _holds_text(column: Any) -> bool:
-    # The cells of a column lie one after another, so its bytes are those of all its cells.
-    longest = pc.max(pc.binary_length(column)).as_py()
-    return bool(longest)
+    # The cells of a column lie one after another, so two offsets tell the bytes of all of them.
+    offsets = np.frombuffer(column.buffers()[1], dtype=np.int32)
+    return bool(offsets[column.offset] != offsets[column.offset + len(column)])
 
 
 def read_spilled(work: Path, name: str, partition: int | None) -> pa.Table:
