@@ -17,6 +17,7 @@ from etl.mapping.expressions import (
     ColumnOf,
     Expr,
     FirstOf,
+    Kind,
     LogicalId,
     ProviderReference,
     Shaped,
@@ -98,6 +99,8 @@ def findings(values: Values) -> pa.Table:
 def _columns(expr: Expr) -> Iterator[ColumnOf]:
     """Yield the columns whose text an expression passes on unchanged (or in another case)."""
     match expr:
+        case ColumnOf(kind=Kind.LIST):
+            return  # read as a whole: its values are looked up one by one elsewhere
         case ColumnOf():
             yield expr
         case Cast(of=of) | Cased(of=of):

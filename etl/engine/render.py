@@ -63,6 +63,19 @@ class Rendered:
     searches: pa.StringArray
     rows: Indices
 
+    def only(self, where: Bools) -> Rendered:
+        """Return some of the resources."""
+        mask = pa.array(where)
+        return Rendered(
+            self.plan,
+            self.ids.filter(mask),
+            self.compartments.filter(mask),
+            self.last_updated.filter(mask),
+            self.bodies.filter(mask),
+            self.searches.filter(mask),
+            self.rows[where],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Rendering:

@@ -15,10 +15,8 @@ from etl.errors import MappingError
 from etl.mapping.expressions import (
     Constant,
     Expr,
-    IsPresent,
     Joined,
     Kind,
-    Not,
     ProviderReference,
 )
 from etl.mapping.plan import (
@@ -34,7 +32,7 @@ from etl.mapping.plan import (
     Plan,
     Spliced,
 )
-from etl.mapping.static import UNKNOWN, Facts, answers, fits, is_strong, is_sure, static_value
+from etl.mapping.static import UNKNOWN, Facts, answers, covers, fits, is_strong, static_value
 from etl.model.crosswalks import Crosswalk
 from etl.model.profiles import (
     Element,
@@ -136,7 +134,7 @@ class _Checker:
                 used[at.id].append(entry)
             self.value(entry, profile, at, choice, path, known)
         for one in slices:
-            sure = any(is_sure(entry, facts) for entry in used[one.id])
+            sure = covers(tuple(used[one.id]), facts)
             if one.min > 0 and not sure and not self.is_assured(path, one):
                 what = f"the profile requires slice {one.slice_name}, and it can be absent"
                 self.problem(node.place, "map-required", path, what)
@@ -220,9 +218,7 @@ class _Checker:
         if not mine:
             self.problem(node.place, "map-required", below, "the profile requires it")
             return
-        if any(is_sure(member, facts) for _, member in mine):
-            return
-        if len(mine) > 1 and _covers([member for _, member in mine], facts):
+        if covers(tuple(member for _, member in mine), facts):
             return
         strong = [key for key, member in node.members if is_strong(member)]
         if path and strong and set(strong) <= spelt:
@@ -435,31 +431,6 @@ def _unsliced(element_id: str) -> Iterator[str]:
         head, _, tail = element_id.rpartition(":")
         element_id = head + ("." + tail.partition(".")[2] if "." in tail else "")
         yield element_id
-
-
-def _covers(members: list[Node], facts: Facts) -> bool:
-    """Tell whether of several guarded members one is there in every row."""
-    return is_sure(ListNode(tuple(members), members[0].place), facts) or _value_or_extension(
-        members, facts
-    )
-
-
-def _value_or_extension(members: list[Node], facts: Facts) -> bool:
-    """Tell whether a value stands beside its own absence, said by an extension."""
-    for member in members:
-        if not isinstance(member, Guarded):
-            continue
-        for other in members:
-            if other is member:
-                continue
-            expr = other.expr if isinstance(other, Leaf) else None
-            if expr is None:
-                continue
-            if member.condition == Not(IsPresent(expr)) and is_sure(
-                member.node, facts.given(member.condition)
-            ):
-                return True
-    return False
 
 
 def _codings(node: ObjectNode) -> list[ObjectNode]:

@@ -139,27 +139,43 @@ def is_sure(node: Entry, facts: Facts) -> bool:
         case Guarded(condition=condition, node=inner):
             return condition in facts.holding and is_sure(inner, facts)
         case ObjectNode():
-            strong = [member for _, member in node.members if is_strong(member)]
-            if not strong:
-                return any(is_sure(member, facts) for _, member in node.members)
-            return any(is_sure(member, facts) for member in strong)
+            strong = tuple(member for _, member in node.members if is_strong(member))
+            return covers(strong or tuple(member for _, member in node.members), facts)
         case ListNode() | Spliced():
-            return any(is_sure(entry, facts) for entry in node.entries) or _complementary(
-                node.entries, facts
-            )
+            return covers(node.entries, facts)
         case Loop(relation=relation, condition=condition, node=inner):
             whole = isinstance(relation, Many) and relation.table == "claim_line"
             return whole and condition is None and is_sure(inner, facts)
 
 
-def _complementary(entries: tuple[Entry, ...], facts: Facts) -> bool:
-    """Tell whether two entries stand under a condition and its opposite."""
-    guarded = [entry for entry in entries if isinstance(entry, Guarded)]
-    sure = {one.condition for one in guarded if is_sure(one.node, facts.given(one.condition))}
+def _complementary(nodes: tuple[Entry, ...], facts: Facts) -> bool:
+    """Tell whether one node is there where a condition holds, and another where it does not."""
+    sure = {condition for node in nodes for condition in _sure_when(node, facts)}
     return any(
         (condition.of if isinstance(condition, Not) else Not(condition)) in sure
         for condition in sure
     )
+
+
+def _sure_when(node: Entry, facts: Facts) -> Iterator[Condition]:
+    """Yield conditions under each of which a node is surely there."""
+    match node:
+        case Guarded(condition=condition, node=inner):
+            if is_sure(inner, facts.given(condition)):
+                yield condition
+        case Leaf(expr=Chosen(condition=condition, then=then, otherwise=Absent())):
+            if facts.given(condition).surely(then):
+                yield condition
+            yield IsPresent(node.expr)
+        case Leaf():
+            yield IsPresent(node.expr)
+        case _:
+            return
+
+
+def covers(nodes: tuple[Entry, ...], facts: Facts) -> bool:
+    """Tell whether of several nodes one is there in every row."""
+    return any(is_sure(node, facts) for node in nodes) or _complementary(nodes, facts)
 
 
 def static_value(node: Entry) -> Any:

@@ -1,0 +1,120 @@
+"""The shared directory of a run: what the extract says of providers and payers, and what it names.
+
+Organizations and practitioners that claims only name by an id get a resource of what the claims
+say: the id, and the NPI where the id is one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from etl.engine.noticed import Mention
+from etl.mapping.environment import Environment, Provider, ProviderType
+from etl.model.codes import is_npi
+from etl.pipeline.tools import Tools
+from etl.quality import Checked, Directory, check_directory, read_directory
+from etl.rows import table_schema
+from etl.sources import Loaded
+
+_KEYS: Final[Mapping[str, tuple[str, ProviderType]]] = MappingProxyType(
+    {
+        "organization": ("organization_id", "Organization"),
+        "practitioner": ("practitioner_id", "Practitioner"),
+    }
+)
+_TABLE_OF: Final[Mapping[str, str]] = MappingProxyType(
+    {resource: table for table, (_, resource) in _KEYS.items()}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Providers:
+    """The directory's accepted rows.
+
+    Attributes:
+        tables: `organization` and `practitioner`.
+        known: ids that rules may ask for.
+        environment: what plans are run with.
+    """
+
+    tables: Mapping[str, pa.Table]
+    known: Directory
+    environment: Environment
+
+    def holds(self, mention: Mention) -> bool:
+        """Tell whether a directory resource that was named has a row of its own."""
+        provider = Provider(mention.resource, mention.key)
+        return provider in self.environment.providers.get(mention.key, ())
+
+
+def checked_directory(
+    loaded: Loaded, tools: Tools, *, as_of: int | None, sample_rows: int
+) -> Checked:
+    """Return the directory's tables, checked."""
+    known = read_directory(loaded.tables["organization"], loaded.tables["practitioner"])
+    return check_directory(
+        loaded.tables,
+        loaded.findings,
+        tools.book,
+        known,
+        as_of=as_of,
+        sample_rows=sample_rows,
+    )
+
+
+def providers_of(tables: Mapping[str, pa.Table], tools: Tools) -> Providers:
+    """Return the accepted rows of the directory as plans and rules look at them."""
+    found: dict[str, list[Provider]] = defaultdict(list)
+    for column in ("key", "npi"):
+        for table, (key, resource) in _KEYS.items():
+            names = tables[table].column(key if column == "key" else "npi").to_pylist()
+            keys = tables[table].column(key).to_pylist()
+            for name, business_key in zip(names, keys, strict=True):
+                provider = Provider(resource, business_key)
+                if name is not None and provider not in found[name]:
+                    found[name].append(provider)
+    environment = Environment(
+        payer=tools.payer,
+        id_key=tools.id_key,
+        crosswalks=tools.crosswalks,
+        providers=MappingProxyType({name: tuple(all_of) for name, all_of in found.items()}),
+    )
+    known = read_directory(tables["organization"], tables["practitioner"])
+    return Providers({name: tables[name] for name in _KEYS}, known, environment)
+
+
+def with_stubs(
+    tables: Mapping[str, pa.Table], missing: Iterable[Mention]
+) -> Mapping[str, pa.Table]:
+    """Return the directory's tables with rows for what claims only name by an id.
+
+    The rows come from no file: their `_row` is null.
+    """
+    rows: dict[str, dict[str, dict[str, str]]] = {table: {} for table in _KEYS}
+    for mention in sorted(missing, key=lambda one: (one.resource, one.key, one.payer)):
+        table = _TABLE_OF[mention.resource]
+        row = rows[table].setdefault(mention.key, {_KEYS[table][0]: mention.key})
+        if is_npi(mention.key):
+            row["npi"] = mention.key
+        if mention.payer:
+            row["kind"] = "payer"
+    result: dict[str, pa.Table] = {}
+    for table, stubs in rows.items():
+        schema = table_schema(table)
+        columns = {
+            field.name: pa.array([row.get(field.name) for row in stubs.values()], field.type)
+            for field in schema
+        }
+        whole = pa.concat_tables(
+            [tables[table].select(schema.names).cast(schema), pa.table(columns, schema=schema)]
+        )
+        order = np.argsort(np.asarray(whole.column(_KEYS[table][0]).to_pylist(), dtype=object))
+        result[table] = whole.take(pa.array(order))
+    return result

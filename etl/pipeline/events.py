@@ -1,0 +1,48 @@
+"""What happens during a run, for progress bars and logs. Places and counts, never a row's data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from etl.sources import Event as SourceEvent
+
+Stage: TypeAlias = Literal["read", "directory", "partitions", "suites", "report", "publish"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageBegan:
+    """A part of the run began.
+
+    Attributes:
+        stage: which.
+        total: how many steps it has; None where that is not known.
+    """
+
+    stage: Stage
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionDone:
+    """One partition of members was checked and mapped.
+
+    Attributes:
+        index: its number.
+        members: how many members it published.
+        resources: how many resources it made.
+    """
+
+    index: int
+    members: int
+    resources: int
+
+
+Event: TypeAlias = SourceEvent | StageBegan | PartitionDone
+Emit: TypeAlias = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Emit nothing."""
+    del event

@@ -1,0 +1,51 @@
+"""What a use case works with, made once in each process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from etl.mapping.library import MappingSet
+from etl.mapping.plan import Plan
+from etl.model.crosswalks import Crosswalk
+from etl.quality import RuleBook
+from etl.sources import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a payer's settings come to.
+
+    Attributes:
+        layouts: the dialects that are known.
+        crosswalks: by name.
+        book: the rules, with the payer's severities and limits.
+        mappings: the compiled mappings.
+        payer: the payer's id.
+        id_key: key of the hash behind logical ids. Not printed.
+    """
+
+    layouts: tuple[Layout, ...]
+    crosswalks: Mapping[str, Crosswalk]
+    book: RuleBook
+    mappings: MappingSet
+    payer: str
+    id_key: bytes
+
+    def __repr__(self) -> str:
+        return f"Tools(payer={self.payer!r}, mappings={self.mappings.name!r})"
+
+    @property
+    def patient_plans(self) -> tuple[Plan, ...]:
+        """Plans of what lies in patients' blocks."""
+        return tuple(plan for plan in self.mappings.plans if plan.compartment is not None)
+
+    @property
+    def directory_plans(self) -> tuple[Plan, ...]:
+        """Plans of what lies in the shared directory."""
+        return tuple(plan for plan in self.mappings.plans if plan.compartment is None)
+
+
+MakeTools: TypeAlias = Callable[[], Tools]
+"""Makes the tools; can be sent to another process."""
