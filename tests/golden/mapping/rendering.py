@@ -67,13 +67,10 @@ def tables_of(rows: Mapping[str, Rows]) -> dict[str, pa.Table]:
         unknown = {column for row in found for column in row} - set(table.names)
         if unknown:
             raise ValueError(f"{name} has no column {', '.join(sorted(unknown))}")
-        numeric = {
-            column.name for column in table.columns if column.type is FieldType.INTEGER
-        }
+        numeric = {column.name for column in table.columns if column.type is FieldType.INTEGER}
         found.sort(
             key=lambda row: tuple(
-                (int(row[column]) if column in numeric else 0, row[column])
-                for column in table.key
+                (int(row[column]) if column in numeric else 0, row[column]) for column in table.key
             )
         )
         schema = table_schema(name)
@@ -87,17 +84,20 @@ def tables_of(rows: Mapping[str, Rows]) -> dict[str, pa.Table]:
     return tables
 
 
-def providers_of(rows: Mapping[str, Rows]) -> dict[str, Provider]:
-    """Return what the directory holds under each id and NPI, organizations first."""
-    found: dict[str, Provider] = {}
-    for table, key in (("organization", "organization_id"), ("practitioner", "practitioner_id")):
-        resource = "Organization" if table == "organization" else "Practitioner"
-        for row in rows.get(table, ()):
-            provider = Provider(resource, row[key])  # type: ignore[arg-type]
-            for name in (row[key], row.get("npi")):
-                if name:
-                    found.setdefault(name, provider)
+def providers_of(rows: Mapping[str, Rows]) -> dict[str, tuple[Provider, ...]]:
+    """Return what the directory holds under each id and NPI."""
+    found: dict[str, tuple[Provider, ...]] = {}
+    for row in rows.get("organization", ()):
+        _hold(found, Provider("Organization", row["organization_id"]), row.get("npi"))
+    for row in rows.get("practitioner", ()):
+        _hold(found, Provider("Practitioner", row["practitioner_id"]), row.get("npi"))
     return found
+
+
+def _hold(found: dict[str, tuple[Provider, ...]], provider: Provider, npi: str | None) -> None:
+    for name in dict.fromkeys((provider.key, npi)):
+        if name is not None:
+            found[name] = (*found.get(name, ()), provider)
 
 
 def made(
