@@ -138,7 +138,9 @@ def _again(life: Life, claim: Claim, day: int, frequency: str) -> Claim:
     header.pop("adjusted_to_claim_id", None)
     header["adjusted_from_claim_id"] = old["claim_id"]
     header["status"] = "active"
-    header["received_date"] = iso(max(day - 4, date.fromisoformat(old["received_date"]).toordinal()))
+    header["received_date"] = iso(
+        max(day - 4, date.fromisoformat(old["received_date"]).toordinal())
+    )
     header["adjudication_date"] = iso(day)
     if "paid_date" in header:
         header["paid_date"] = iso(day)

@@ -205,8 +205,9 @@ _SINGLES: Final = (
         language="vi",
         race="2028-9",
         since=_day("2022-01-01"),
-        sessions=_day("2024-05-27"),
-        scenes=_scenes("2024-05-20 failure-stay"),
+        busy=False,
+        sessions=_day("2024-07-22"),
+        scenes=_scenes("2024-07-14 failure-stay"),
     ),
     Part(
         "single",
@@ -217,6 +218,7 @@ _SINGLES: Final = (
         language="zh-TW",
         race="2028-9;2106-3",
         since=_day("2018-03-01"),
+        busy=False,
         changes=True,
         scenes=_scenes(
             """
@@ -268,6 +270,7 @@ _SINGLES: Final = (
         _day("1950-10-10"),
         name=("Wiśniewski", "Świętosław", "J.", "III", ""),
         since=_day("2015-01-01"),
+        busy=False,
         other_payer=True,
         scenes=_scenes(
             """
@@ -284,6 +287,7 @@ _SINGLES: Final = (
         _day("1962-03-03"),
         name=("Smith-Jones", "Dorothy", "", "", "Smith-Jones, Dorothy"),
         since=_day("2017-01-01"),
+        busy=False,
         scenes=_scenes(
             """
             2019-02-14 scaling
@@ -303,6 +307,7 @@ _SINGLES: Final = (
         race="2106-3;2054-5",
         ethnicity="2186-5",
         since=_day("2019-07-01"),
+        busy=False,
         scenes=_scenes(
             """
             2022-05-09 chemo

@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from etl.model.tables import CLAIM_TABLES, TABLES
-from etl.synth.adjusting import add_line, drop_line, lower, may_change_lines, replace_claim, void_claim
+from etl.synth.adjusting import (
+    add_line,
+    drop_line,
+    lower,
+    may_change_lines,
+    replace_claim,
+    void_claim,
+)
 from etl.synth.chance import Dice, Purpose, Weighted, iso, mixed, stamp
 from etl.synth.covers import Cover
 from etl.synth.directory import Row, address
@@ -82,18 +89,14 @@ def difference(old: MemberRows, new: MemberRows, signed: str) -> MemberRows:
                 found.append(row | {"record_action": "A"})
             elif earlier != row:
                 found.append(row | {"record_action": "U"})
-        found += [
-            row | {"record_action": "D", "last_updated": signed} for row in before.values()
-        ]
+        found += [row | {"record_action": "D", "last_updated": signed} for row in before.values()]
         delta[table] = found
     return delta
 
 
 def _whole(delta: MemberRows, now: MemberRows) -> None:
     """Send the untouched rows of touched claims again, as updates."""
-    touched = {
-        row["claim_id"] for table in _CLAIMS for row in delta.get(table, ())
-    }
+    touched = {row["claim_id"] for table in _CLAIMS for row in delta.get(table, ())}
     for table in ("claim", *CLAIM_TABLES):
         key = TABLES[table].key
         sent = {tuple(row[part] for part in key) for row in delta[table]}

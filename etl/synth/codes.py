@@ -71,7 +71,14 @@ class Ailment:
 
 
 def _drug(product: int, unit: str, quantity: str, days: int, cents: int, brand: str = "2") -> Drug:
-    return Drug(f"009{product % 10:02d}{product:04d}{30 + product % 60:02d}", unit, quantity, days, cents, brand)
+    return Drug(
+        f"009{product % 10:02d}{product:04d}{30 + product % 60:02d}",
+        unit,
+        quantity,
+        days,
+        cents,
+        brand,
+    )
 
 
 ANTIBIOTIC: Final = _drug(101, "UN", "20", 10, 1845)
@@ -214,7 +221,9 @@ DELIVERY: Final = Stay(
     ("O80", "Z37.0"), "O80", ("10E0XZZ", "0HQ9XZZ"), "807", "560", (2, 3), 262000, "1", "1",
     Service("59400", 485000, "", "0722"),
 )  # fmt: skip
-NEWBORN: Final = Stay(("Z38.00", "P59.9"), "Z38.00", ("3E0234Z",), "795", "640", (2, 3), 118000, "4", "5")
+NEWBORN: Final = Stay(
+    ("Z38.00", "P59.9"), "Z38.00", ("3E0234Z",), "795", "640", (2, 3), 118000, "4", "5"
+)
 STAYS: Final = (PNEUMONIA, HEART_FAILURE, HEART_ATTACK, APPENDIX, KNEE, HIP_FRACTURE)
 
 DIALYSIS_DIAGNOSES: Final = ("N18.6", "Z99.2", "D63.1")

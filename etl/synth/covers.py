@@ -13,7 +13,9 @@ from etl.synth.names import State
 
 FAR_PLAN: Final = Plan(OTHER_PAYERS[0], "512", "77-B", "Other carrier PPO", "", 0, 0, 0, 0)
 SENIOR_PLAN: Final = Plan(OTHER_PAYERS[1], "HIP", "SF-1", "Seniors' Plan A & B", "", 0, 0, 0, 0)
-VISION_PLAN: Final = Plan(VISION_PAYER, "VISPOL", "V-2", "Clear Pane Basic", "Panes", 0, 1000, 0, 20)
+VISION_PLAN: Final = Plan(
+    VISION_PAYER, "VISPOL", "V-2", "Clear Pane Basic", "Panes", 0, 1000, 0, 20
+)
 _STATUSES: Final = ("active", "active", "active", "active", "active", "Active", "ACTIVE")
 _TELECOMS: Final = (
     ("phone", "mobile"),

@@ -188,14 +188,10 @@ def region_of(spec: Spec, number: int) -> Region:
         doctors[trade.role] = tuple(
             Doctor(row["practitioner_id"], row["npi"], trade.taxonomy) for row in rows
         )
-    return Region(
-        number, state, doctors, places, tuple(organizations), tuple(practitioners)
-    )
+    return Region(number, state, doctors, places, tuple(organizations), tuple(practitioners))
 
 
-def _organization(
-    spec: Spec, dice: Dice, number: int, state: State, kind: str, name: str
-) -> Row:
+def _organization(spec: Spec, dice: Dice, number: int, state: State, kind: str, name: str) -> Row:
     row = {"record_action": "A", "kind": kind}
     row |= address(dice, state)
     del row["county"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
-from etl.model.tables import AMOUNT_CATEGORIES, CLAIM_TABLES
+from etl.model.tables import AMOUNT_CATEGORIES
 from etl.synth.chance import Dice, first_of_year, iso, stamp, year_of
 from etl.synth.codes import REFUSALS, Refusal, Service
 from etl.synth.covers import Cover
@@ -18,7 +18,7 @@ from etl.synth.spec import Spec
 MOST_CLAIMS: Final = 989
 """Three digits of a claim id count a member's claims."""
 _ALWAYS: Final = frozenset(ALWAYS)
-_AMOUNTS: Final = tuple((category, f"amount_{category}") for category in AMOUNT_CATEGORIES)
+_COLUMN: Final = {category: f"amount_{category}" for category in AMOUNT_CATEGORIES}
 _LETTERS: Final = {
     "inpatient": "I",
     "outpatient": "H",
@@ -95,8 +95,7 @@ class Life:
         return f"{letter}{year_of(day) % 100:02d}{into_year:03d}{self.number:09d}{self.count:03d}"
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(NamedTuple):
     """One occasion that becomes a claim.
 
     Attributes:
@@ -150,7 +149,9 @@ class Draft:
         rows.append(row)
         return row
 
-    def line(self, service: Service | None, cents: int, day: int | None = None, **cells: str) -> Row:
+    def line(
+        self, service: Service | None, cents: int, day: int | None = None, **cells: str
+    ) -> Row:
         """Add a service line that is charged with so many cents of 2016."""
         rows = self.rows.setdefault("claim_line", [])
         start = self.visit.day if day is None else day
@@ -184,14 +185,18 @@ class Draft:
 
     def care(self, role: str, doctor: Doctor, **cells: str) -> None:
         """Add a member of the care team (MapID 165), named by id, by NPI, or a stranger by NPI."""
-        draw = self.dice.below(100)
+        draw = self.dice.below(400)
         provider = doctor.identifier
         if draw == 0:
             provider = npi(70_000_000 + self.dice.below(9_999))
-        elif draw < 9:
+        elif draw < 36:
             provider = doctor.npi
         self.add(
-            "claim_care_team", role=role, provider_id=provider, taxonomy_code=doctor.taxonomy, **cells
+            "claim_care_team",
+            role=role,
+            provider_id=provider,
+            taxonomy_code=doctor.taxonomy,
+            **cells,
         )
 
     def until(self, day: int) -> None:
@@ -224,25 +229,29 @@ class Draft:
             return None
         plan = self.visit.cover.plan
         self._copay = 0 if free else plan.copay if copay is None else copay
-        priced = [
-            self._price(place, cents, free=free) for place, cents in enumerate(self._charges)
-        ]
+        priced = [self._price(place, cents, free=free) for place, cents in enumerate(self._charges)]
         self._pay(at_counter, [amounts for amounts, _ in priced])
-        lines = self.rows["claim_line"]
-        if on_lines:
-            for row, (amounts, refusal) in zip(lines, priced, strict=True):
-                write_amounts(row, amounts)
-                if not at_counter:
-                    self._explain(row, amounts, refusal)
-                elif refusal and rejection:
-                    row["denial_reason"] = rejection
         self._totals([amounts for amounts, _ in priced])
+        if on_lines:
+            self._line_amounts(priced, at_counter, rejection)
         self._outcome([refusal for _, refusal in priced], on_lines, rejection)
         self._second_payer()
-        claim = Claim(self.header, {name: self.rows[name] for name in CLAIM_TABLES if name in self.rows})
-        for row in claim.everything():
-            row["last_updated"] = self._stamp
-        return claim
+        signed = self.header["last_updated"] = self._stamp
+        for rows in self.rows.values():
+            for row in rows:
+                row["last_updated"] = signed
+        return Claim(self.header, self.rows)
+
+    def _line_amounts(
+        self, priced: list[tuple[Amounts, Refusal | None]], at_counter: bool, rejection: str
+    ) -> None:
+        lines = self.rows["claim_line"]
+        for row, (amounts, refusal) in zip(lines, priced, strict=True):
+            row |= self._cells if len(priced) == 1 else amount_cells(amounts)
+            if not at_counter:
+                self._explain(row, amounts, refusal)
+            elif refusal and rejection:
+                row["denial_reason"] = rejection
 
     def _dates(self, at_counter: bool) -> bool:
         dice, forced = self.dice, self.visit.adjudicated
@@ -320,25 +329,32 @@ class Draft:
                 _settle(amounts, due, wallet)
 
     def _explain(self, row: Row, amounts: Amounts, refusal: Refusal | None) -> None:
-        for adjustment in adjustments(amounts, refusal):
+        rows = self.rows.setdefault("claim_adjustment", [])
+        for sequence, found in enumerate(adjustments(amounts, refusal), start=1):
             cells = {
+                "record_action": "A",
+                "claim_id": row["claim_id"],
                 "line_number": row["line_number"],
-                "group_code": adjustment.group,
-                "reason_code": adjustment.reason,
-                "amount": money(adjustment.cents),
+                "sequence": str(sequence),
+                "group_code": found.group,
+                "reason_code": found.reason,
+                "amount": money(found.cents),
             }
-            if adjustment.remark:
-                cells["remark_code"] = adjustment.remark
-            self.add("claim_adjustment", **cells)
+            if found.remark:
+                cells["remark_code"] = found.remark
+            rows.append(cells)
         if refusal:
             row["denial_reason"] = _reasons(refusal)
 
     def _totals(self, priced: list[Amounts]) -> None:
-        totals: Amounts = {}
-        for amounts in priced:
-            for category, cents in amounts.items():
-                totals[category] = totals.get(category, 0) + cents
-        write_amounts(self.header, totals)
+        totals = priced[0]
+        for amounts in priced[1:]:
+            totals = {
+                category: totals.get(category, 0) + amounts.get(category, 0)
+                for category in totals.keys() | amounts.keys()
+            }
+        self._cells = amount_cells(totals)
+        self.header |= self._cells
         self._benefit = totals["benefit"]
 
     def _outcome(self, refusals: list[Refusal | None], on_lines: bool, rejection: str) -> None:
@@ -407,12 +423,13 @@ def _settle(amounts: Amounts, due: int, wallet: int) -> None:
         amounts["paidbypatienthealthaccount"] = due - due // 3
 
 
-def write_amounts(row: Row, amounts: Amounts) -> None:
-    """Write amounts into a row; the usual categories always, the others where not nought."""
-    for category, column in _AMOUNTS:
-        cents = amounts.get(category)
-        if cents or (cents == 0 and category in _ALWAYS):
-            row[column] = money(cents)
+def amount_cells(amounts: Amounts) -> Row:
+    """Return amounts as cells; the usual categories always, the others where not nought."""
+    return {
+        _COLUMN[category]: money(cents) if cents else "0.00"
+        for category, cents in amounts.items()
+        if cents or category in _ALWAYS
+    }
 
 
 def claim_number(spec: Spec, index: int) -> int:

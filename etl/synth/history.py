@@ -74,7 +74,15 @@ SCENES: Final[dict[str, tuple[str, Telling]]] = {
 }
 """Everything that can happen: which coverages pay for it, in their order, and how it is told."""
 
-_RATE: Final = ((0.0, 0.0), (0.25, 0.3), (0.6, 1.2), (0.85, 3.0), (0.96, 7.0), (0.995, 18), (1.0, 70))
+_RATE: Final = (
+    (0.0, 0.0),
+    (0.25, 0.3),
+    (0.6, 1.2),
+    (0.85, 3.0),
+    (0.96, 7.0),
+    (0.995, 18),
+    (1.0, 70),
+)
 """Visits a year for an acute reason: most have few, some have very many."""
 _BAD_LUCK: Final = Weighted(office=64, telehealth=9, injury=8, therapy=5, lab=13, compound=1)
 _OLD_LUCK: Final = Weighted(
@@ -235,7 +243,7 @@ def _filling_of(drug: Drug, refill: int = 0) -> Telling:
 
 
 def _chronic(dice: Dice, age: int) -> list[Ailment]:
-    share = 60 if age < 18 else 120 if age < 40 else 330 if age < 65 else 650
+    share = 40 if age < 18 else 90 if age < 40 else 260 if age < 65 else 550
     if not dice.chance(share):
         return []
     count = 1 + (dice.below(1000) < share) + (dice.below(1000) < share // 3)

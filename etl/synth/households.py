@@ -68,7 +68,7 @@ MEDICAL_PLANS: Final = (
 DENTAL_PLAN: Final = Plan(DENTAL_PAYER, "DENTAL", "D-010", "Ivory Plus", "Ivory", 5000, 0, 20, 15)
 
 _HOUSES: Final = Weighted(single=30, couple=22, family=30, lone=9, outsider=6, elder=3)
-_STAY_YEARS: Final = ((0.0, 0.5), (0.25, 1.5), (0.6, 3.5), (0.85, 7.0), (1.0, 11.0))
+_STAY_YEARS: Final = ((0.0, 0.3), (0.3, 1.2), (0.65, 2.6), (0.88, 5.0), (1.0, 11.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,9 +251,7 @@ def _person(
         race = RACE_WORDS.get(race, race)
     ethnicity = heritage.ethnicity if dice.chance(900) else ""
     language = dice.pick(heritage.languages)
-    return Person(
-        index, place, relationship, name, sex, birth, None, race, ethnicity, language
-    )
+    return Person(index, place, relationship, name, sex, birth, None, race, ethnicity, language)
 
 
 def _cast(dice: Dice, person: Person, today: int) -> Person:

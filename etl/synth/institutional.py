@@ -11,6 +11,14 @@ from etl.synth.directory import MEDICAL_PAYERS
 from etl.synth.drafts import Claim, Draft, Visit
 
 _POA: Final = ("Y", "Y", "Y", "N", "U", "W", "1")
+_ANCILLARY: Final = (
+    ("0270", 18400),
+    ("0305", 6700),
+    ("0324", 31800),
+    ("0730", 12500),
+    ("0260", 9900),
+)
+"""(NUBC revenue code, cents) of what a stay is billed for beside room, drugs and laboratory."""
 _HEADER_ONLY: Final = 450
 """Thousandths of institutional claims that state amounts on the header alone."""
 
@@ -27,10 +35,14 @@ def stay(visit: Visit, case: Stay) -> Claim | None:
     header["discharge_status"] = "20" if died else dice.pick(("01", "01", "06", "03"))
     _group(draft, case)
     draft.line(None, case.cents * max(1, days), revenue_code="0120", units=str(max(1, days)))
-    draft.line(None, 42000 * max(1, days), revenue_code="0250", units="1", service_text="drugs given")
+    draft.line(
+        None, 42000 * max(1, days), revenue_code="0250", units="1", service_text="drugs given"
+    )
     draft.line(
         codes.LAB_PANEL, codes.LAB_PANEL.cents * 2, revenue_code=codes.LAB_PANEL.revenue, units="2"
     )
+    for revenue, cents in _ANCILLARY[: dice.between(1, len(_ANCILLARY))]:
+        draft.line(None, cents, revenue_code=revenue, units="1")
     if case.operation:
         draft.line(
             case.operation,
@@ -222,6 +234,9 @@ def injury(visit: Visit) -> Claim | None:
     (harm, reason), cause, activity, image = dice.pick(codes.INJURIES)
     _hospital_line(draft, dice.pick(codes.EMERGENCY_VISITS))
     _hospital_line(draft, image)
+    for service in (codes.BLOOD_DRAW, codes.BLOOD_COUNT, codes.LAB_PANEL):
+        if dice.chance(500):
+            _hospital_line(draft, service)
     if dice.chance(500):
         _hospital_line(draft, codes.INJECTION, 2)
     if dice.chance(300):
@@ -268,7 +283,7 @@ def infusion(visit: Visit) -> Claim | None:
 def laboratory(visit: Visit) -> Claim | None:
     """Return blood tests, billed by a laboratory's hospital."""
     draft = _outpatient(visit, "laboratory", "14")
-    for service in (codes.BLOOD_DRAW, codes.LAB_PANEL, codes.BLOOD_COUNT):
+    for service in (codes.BLOOD_DRAW, codes.LAB_PANEL, codes.BLOOD_COUNT, codes.SUGAR_TEST):
         _hospital_line(draft, service)
     draft.diagnosis(codes.CHECK_DIAGNOSES["adult"], "principal")
     draft.care("referring", draft.life.doctor("primary"))

@@ -19,6 +19,7 @@ from etl.synth.directory import REGION_SIZE, Row, region_of
 from etl.synth.drafts import Claim, Life, claim_number
 from etl.synth.history import live
 from etl.synth.households import household_of
+from etl.synth.shortform import shortened
 from etl.synth.spec import Spec
 
 MemberRows = dict[str, list[Row]]
@@ -43,7 +44,12 @@ class Member:
     gone: bool = False
 
     def rows(self) -> MemberRows:
-        """Return every row of the member by table; the rows are the member's own, not copies."""
+        """Return every row of the member by table, in the short form where the spec says so."""
+        tables = self.own_rows()
+        return shortened(tables) if self.life.spec.short_form else tables
+
+    def own_rows(self) -> MemberRows:
+        """Return the rows in the long form; they are the member's own, not copies."""
         tables: MemberRows = {
             "member": [self.row],
             "member_address": self.addresses,
@@ -107,6 +113,6 @@ def _join(spec: Spec, index: int, member: Member) -> None:
     day = joined(spec, index)
     dice = Dice(spec.seed, Purpose.EVENT, index, day)
     signed = stamp(dice, spec.as_of.toordinal() + day)
-    for rows in member.rows().values():
+    for rows in member.own_rows().values():
         for row in rows:
             row["last_updated"] = signed

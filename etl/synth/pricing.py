@@ -8,8 +8,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from etl.synth.codes import Refusal
 
@@ -30,8 +30,7 @@ ALWAYS: Final = (
 """Categories that are stated even where they are nought."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """What the plan says about one charge.
 
     Attributes:
@@ -51,8 +50,7 @@ class Terms:
     refusal: Refusal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Adjustment:
+class Adjustment(NamedTuple):
     """A row of `claim_adjustment`: X12 group, reason, remark and cents."""
 
     group: str
@@ -109,6 +107,7 @@ def adjustments(amounts: Amounts, refusal: Refusal | None) -> list[Adjustment]:
     return found
 
 
+@lru_cache(maxsize=1 << 17)
 def money(cents: int) -> str:
     """Return cents as the layout writes amounts: two fraction digits."""
     if cents < 0:

@@ -108,7 +108,9 @@ def check(visit: Visit) -> Claim | None:
         service = codes.SENIOR_CHECK
     _service(draft, service, "11", doctor)
     if dice.chance(500):
-        _service(draft, codes.SHOT, "11", doctor, ndc="00909090901", ndc_quantity="0.5", ndc_unit="ML")
+        _service(
+            draft, codes.SHOT, "11", doctor, ndc="00909090901", ndc_quantity="0.5", ndc_unit="ML"
+        )
         _service(draft, codes.SHOT_GIVEN, "11", doctor)
     _diagnoses(draft, codes.CHECK_DIAGNOSES["child" if child else "adult"], codes.IMMUNIZATION)
     _team(draft, doctor)

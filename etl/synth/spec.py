@@ -84,7 +84,10 @@ class Spec:
             (self.kind == "full" or self.day > 0, "a delta needs a day of 1 or more"),
             (1 <= self.parts <= MOST_PARTS, f"parts must be 1 to {MOST_PARTS}"),
             *((0 <= rate <= 1, f"the {name} must be 0 to 1") for name, rate in rates),
-            (self.kind == "full" or not self.fault_rate, "faults are planted in full extracts only"),
+            (
+                self.kind == "full" or not self.fault_rate,
+                "faults are planted in full extracts only",
+            ),
             (
                 not (self.gzip and self.format == "parquet"),
                 "Parquet files compress themselves: leave gzip away",
