@@ -27,12 +27,14 @@ _SHORT: Final = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}
 _CONTROLS: Final = tuple((chr(at), _SHORT.get(at, f"\\u{at:04x}")) for at in range(0x20))
 
 
-def text_bytes(column: pa.StringArray) -> npt.NDArray[np.uint8]:
+def text_bytes(column: pa.StringArray | pa.LargeStringArray) -> npt.NDArray[np.uint8]:
     """Return the bytes of all texts of a column, one after the other, without copying them."""
     _, offsets, data = column.buffers()
     if data is None or len(column) == 0:
         return np.empty(0, dtype=np.uint8)
-    bounds = np.frombuffer(offsets, dtype=np.int32, count=len(column) + 1, offset=4 * column.offset)
+    width = np.dtype(np.int64 if pa.types.is_large_string(column.type) else np.int32)
+    at = width.itemsize * column.offset
+    bounds = np.frombuffer(offsets, dtype=width, count=len(column) + 1, offset=at)
     return np.frombuffer(data, dtype=np.uint8)[bounds[0] : bounds[-1]]
 
 

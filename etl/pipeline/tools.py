@@ -24,6 +24,7 @@ class Tools:
         mappings: the compiled mappings.
         payer: the payer's id.
         id_key: key of the hash behind logical ids. Not printed.
+        fingerprint: hash of everything that these were made of.
     """
 
     layouts: tuple[Layout, ...]
@@ -32,6 +33,7 @@ class Tools:
     mappings: MappingSet
     payer: str
     id_key: bytes
+    fingerprint: str
 
     def __repr__(self) -> str:
         return f"Tools(payer={self.payer!r}, mappings={self.mappings.name!r})"

@@ -1,0 +1,181 @@
+"""The one-off use: an extract into plain bulk NDJSON, one file a resource type."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from etl.engine.kernels import join, text_bytes
+from etl.engine.partition import Partition
+from etl.engine.render import Rendered
+from etl.mapping.plan import Plan
+from etl.pipeline.directory import with_stubs
+from etl.pipeline.events import Emit
+from etl.pipeline.job import Settled, instants, own_folder, settle
+from etl.pipeline.reading import Read
+from etl.pipeline.tools import MakeTools, Tools
+from etl.pipeline.work import Mapped, mapped
+from etl.quality import enforce
+from etl.sources.keys import hash_ids
+
+_PARTS = "ndjson"
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What a conversion came to.
+
+    Attributes:
+        settled: the extract, worked through.
+        directory: what became of the shared directory.
+        files: FHIR type -> the file that holds its resources.
+        resources: FHIR type -> how many.
+    """
+
+    settled: Settled
+    directory: Mapped
+    files: Mapping[str, Path]
+    resources: Mapping[str, int]
+
+
+def convert(
+    read: Read,
+    out: Path,
+    tools: Tools,
+    make_tools: MakeTools,
+    *,
+    now: str,
+    workers: int,
+    emit: Emit,
+) -> Converted:
+    """Write an extract as `<ResourceType>.ndjson`.
+
+    The files come in the order of a hash of the member, whatever the order of the input's rows and
+    the number of partitions. They appear in `out` when all of them are whole.
+
+    Args:
+        read: the extract, cut by member.
+        out: folder for the files; made where it is missing.
+        tools: rules and mappings.
+        make_tools: makes the same tools in other processes.
+        now: FHIR instant for resources of which the source states no time.
+        workers: processes; 0 for one a processor.
+        emit: takes events.
+
+    Raises:
+        DataRejected: a limit does not hold; nothing was written to `out`.
+    """
+    folder = own_folder(read.work / _PARTS)
+    settled = settle(
+        read,
+        tools,
+        make_tools,
+        partial(NdjsonSink, folder, now),
+        workers=workers,
+        sample_rows=0,
+        emit=emit,
+    )
+    enforce(settled.verdicts)
+    sink = NdjsonSink(folder, now, read.partitions.count)
+    tables = with_stubs(settled.providers.tables, settled.missing)
+    directory = mapped(tools.directory_plans, tables, settled.providers.environment, sink.take)
+    sink.finish()
+    files = _gathered(folder, out, read.partitions.count + 1)
+    resources = {**settled.totals.resources, **directory.resources}
+    return Converted(settled, directory, files, {name: resources[name] for name in files})
+
+
+@dataclass
+class NdjsonSink:
+    """Writes the resources of one partition, a file a type.
+
+    Attributes:
+        folder: where the parts of all partitions lie.
+        now: FHIR instant for resources of which the source states no time.
+        index: number of the partition.
+    """
+
+    folder: Path
+    now: str
+    index: int
+    _open: dict[str, BinaryIO] = field(default_factory=dict)
+
+    @property
+    def own(self) -> Path:
+        """Folder of this partition's files."""
+        return self.folder / f"{self.index:05d}"
+
+    def take(self, plan: Plan, made: list[Rendered], partition: Partition) -> None:
+        """Write what a plan made."""
+        if not made:
+            return
+        lines = pa.concat_arrays([_lines(run, self.now).cast(pa.large_string()) for run in made])
+        if plan.compartment is not None:
+            rows = pa.array(np.concatenate([run.rows for run in made]))
+            members = partition.column(plan.table, "member_id").take(rows)
+            order = np.argsort(hash_ids(members), kind="stable")
+            lines = lines.take(pa.array(order))
+        file = self._file(plan.resource)
+        file.write(text_bytes(lines).data)
+
+    def finish(self) -> None:
+        """Close the files."""
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
+
+    def _file(self, resource: str) -> BinaryIO:
+        if resource not in self._open:
+            self.own.mkdir(parents=True, exist_ok=True)
+            self._open[resource] = (self.own / f"{resource}.ndjson").open("wb")
+        return self._open[resource]
+
+
+def _lines(run: Rendered, now: str) -> pa.StringArray:
+    """Return whole resources, each with a line end."""
+    return join(
+        f'{{"resourceType":"{run.plan.resource}","id":"',
+        run.ids,
+        '","meta":{"lastUpdated":"',
+        instants(run.last_updated, now),
+        '",',
+        run.bodies,
+        "\n",
+        absent_as_empty=True,
+    )
+
+
+def _gathered(folder: Path, out: Path, count: int) -> dict[str, Path]:
+    """Put the parts of all partitions together, and the files in place when all are whole."""
+    parts: dict[str, list[Path]] = {}
+    for index in range(count):
+        for path in sorted((folder / f"{index:05d}").glob("*.ndjson")):
+            parts.setdefault(path.name, []).append(path)
+    out.mkdir(parents=True, exist_ok=True)
+    staged: list[tuple[Path, Path]] = []
+    try:
+        for name, paths in sorted(parts.items()):
+            part = out / f".{name}.part"
+            staged.append((part, out / name))
+            _concatenated(paths, part)
+    except BaseException:
+        for part, _ in staged:
+            part.unlink(missing_ok=True)
+        raise
+    for part, whole in staged:
+        part.replace(whole)
+    return {whole.stem: whole for _, whole in staged}
+
+
+def _concatenated(paths: Iterable[Path], into: Path) -> None:
+    with into.open("wb") as target:
+        for path in paths:
+            with path.open("rb") as source:
+                shutil.copyfileobj(source, target, 1 << 20)

@@ -1,0 +1,115 @@
+"""What every use case does: read, check the directory, work on all partitions, sum up, judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from etl.engine.noticed import Mention
+from etl.pipeline.directory import Providers, checked_directory, providers_of
+from etl.pipeline.events import Emit, PartitionDone, StageBegan
+from etl.pipeline.pool import OpenSink, Task, outcomes, save_providers
+from etl.pipeline.reading import Read
+from etl.pipeline.tools import MakeTools, Tools
+from etl.pipeline.totals import Totals
+from etl.pipeline.work import Outcome
+from etl.quality import Checked, Verdict, reconcile, verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An extract, worked through.
+
+    Attributes:
+        read: what was read.
+        totals: sums over the directory and all partitions.
+        providers: the directory's accepted rows.
+        directory: what became of the directory's rows.
+        verdicts: limits, and whether they hold.
+    """
+
+    read: Read
+    totals: Totals
+    providers: Providers
+    directory: Checked
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def missing(self) -> frozenset[Mention]:
+        """Directory resources that are referred to and have no row."""
+        return frozenset(self.totals.missing)
+
+
+def settle(
+    read: Read,
+    tools: Tools,
+    make_tools: MakeTools,
+    open_sink: OpenSink | None,
+    *,
+    workers: int,
+    sample_rows: int,
+    emit: Emit,
+) -> Settled:
+    """Check and map every row of an extract.
+
+    Args:
+        read: the extract, cut by member.
+        tools: rules and mappings.
+        make_tools: makes the same tools in other processes.
+        open_sink: opens what takes a partition's resources; None to make none.
+        workers: processes; 0 for one a processor.
+        sample_rows: most rows of each table to keep for the suites.
+        emit: takes events.
+
+    Raises:
+        CountsDoNotAddUp: a row got lost (a bug).
+    """
+    totals = Totals(sample_rows)
+    totals.note(read.extract.findings)
+    totals.note(read.partitions.findings)
+    emit(StageBegan("directory"))
+    checked = checked_directory(
+        read.partitions.directory(), tools, as_of=read.as_of, sample_rows=sample_rows
+    )
+    providers = providers_of(checked.tables, tools)
+    save_providers(read.work, providers)
+    totals.add(_directory_outcome(checked))
+    count = read.partitions.count
+    emit(StageBegan("partitions", count))
+    task = Task(read.work, make_tools, open_sink, read.as_of, sample_rows)
+    for index, outcome in outcomes(task, tools, count, workers):
+        totals.add(outcome)
+        members = outcome.checked.counts.get("member")
+        emit(
+            PartitionDone(
+                index,
+                members.published if members else 0,
+                sum(outcome.resources.values()),
+            )
+        )
+    reconcile(totals.counts)
+    judged = verdicts(tools.book.limits, totals.counts, totals.findings)
+    return Settled(read, totals, providers, checked, judged)
+
+
+def _directory_outcome(checked: Checked) -> Outcome:
+    nothing = checked.findings.slice(0, 0)
+    return Outcome(checked=checked, unmapped=nothing, resources={})
+
+
+def stamp(when: str) -> str:
+    """Return a FHIR instant for a day or an instant."""
+    return when if "T" in when else f"{when}T00:00:00Z"
+
+
+def instants(column: pa.StringArray, otherwise: str) -> pa.StringArray:
+    """Return the stamps of resources, `otherwise` where the source states none."""
+    return column.fill_null(otherwise)
+
+
+def own_folder(work: Path) -> Path:
+    """Return the folder for what is in progress, made for its owner alone."""
+    work.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return work

@@ -1,0 +1,156 @@
+"""Partitions worked on one after the other, or by several processes at once: the same outcomes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from etl.pipeline.directory import Providers, providers_of
+from etl.pipeline.tools import MakeTools, Tools
+from etl.pipeline.work import Outcome, Sink, work
+from etl.rows import table_schema
+from etl.sources import Partitions
+
+_OUTCOMES = "outcomes"
+
+
+class OpenSink(Protocol):
+    """Opens what takes a partition's resources; can be sent to another process."""
+
+    def __call__(self, index: int) -> PartitionSink:
+        """Return the sink of one partition."""
+
+
+class PartitionSink(Protocol):
+    """Takes the resources of one partition."""
+
+    @property
+    def take(self) -> Sink:
+        """The function that takes them, plan by plan."""
+
+    def finish(self) -> None:
+        """Write what was taken, whole or not at all."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every process is told once.
+
+    Attributes:
+        folder: work folder of the run, with partitions and the directory's accepted rows in it.
+        make_tools: makes rules and mappings.
+        open_sink: opens the sink of a partition; None to make no resources.
+        as_of: day of the extract; None where nobody said.
+        sample_rows: how many rows of each table to keep for the suites, a partition.
+    """
+
+    folder: Path
+    make_tools: MakeTools
+    open_sink: OpenSink | None
+    as_of: int | None
+    sample_rows: int
+
+
+def outcomes(task: Task, tools: Tools, count: int, workers: int) -> Iterator[tuple[int, Outcome]]:
+    """Yield the outcome of every partition, in order.
+
+    A partition that an earlier run of the same finished is not worked on again.
+
+    Args:
+        task: what to do.
+        tools: the tools of this process.
+        count: how many partitions there are.
+        workers: processes; 0 for one a processor.
+    """
+    processes = min(count, workers or os.cpu_count() or 1)
+    if processes <= 1:
+        worker = _Worker(task, tools)
+        for index in range(count):
+            yield index, worker.do(index)
+        return
+    context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
+    with ProcessPoolExecutor(processes, context, _begin, (task,)) as pool:
+        try:
+            yield from enumerate(pool.map(_do, range(count)))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@dataclass
+class _Worker:
+    task: Task
+    tools: Tools
+
+    @cached_property
+    def partitions(self) -> Partitions:
+        return Partitions.open(self.task.folder)
+
+    @cached_property
+    def providers(self) -> Providers:
+        return read_providers(self.task.folder, self.tools)
+
+    def do(self, index: int) -> Outcome:
+        done = self.task.folder / _OUTCOMES / f"{index}.pickle"
+        if done.is_file():
+            with done.open("rb") as file:
+                known: Outcome = pickle.load(file)  # noqa: S301 - this run's own work folder
+            return known
+        sink = self.task.open_sink(index) if self.task.open_sink is not None else None
+        outcome = work(
+            self.partitions.load(index),
+            self.partitions.keys,
+            self.providers,
+            self.tools,
+            None if sink is None else sink.take,
+            as_of=self.task.as_of,
+            sample_rows=self.task.sample_rows,
+        )
+        if sink is not None:
+            sink.finish()
+        done.parent.mkdir(exist_ok=True)
+        staged = done.with_suffix(".part")
+        with staged.open("wb") as file:
+            pickle.dump(outcome, file)
+        staged.replace(done)
+        return outcome
+
+
+_worker: Callable[[int], Outcome] | None = None
+
+
+def _begin(task: Task) -> None:
+    global _worker
+    _worker = _Worker(task, task.make_tools()).do
+
+
+def _do(index: int) -> Outcome:
+    if _worker is None:
+        raise AssertionError("the process was not begun")
+    return _worker(index)
+
+
+def save_providers(folder: Path, providers: Providers) -> None:
+    """Keep the directory's accepted rows where every process finds them."""
+    for name, table in providers.tables.items():
+        path = folder / f"{name}.arrow"
+        with pa.ipc.new_file(path, table_schema(name)) as writer:
+            writer.write_table(table.select(table_schema(name).names).cast(table_schema(name)))
+
+
+def read_providers(folder: Path, tools: Tools) -> Providers:
+    """Return the directory's accepted rows that `save_providers` kept."""
+    tables = {}
+    for name in ("organization", "practitioner"):
+        with pa.ipc.open_file(folder / f"{name}.arrow") as reader:
+            tables[name] = reader.read_all()
+    return providers_of(tables, tools)

@@ -1,0 +1,201 @@
+"""The nightly use: an extract into a release of the published tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from etl.engine.partition import Partition
+from etl.engine.render import Rendered
+from etl.mapping.plan import Plan
+from etl.pipeline.directory import with_stubs
+from etl.pipeline.events import Emit, StageBegan
+from etl.pipeline.job import Settled, own_folder
+from etl.pipeline.tools import Tools
+from etl.pipeline.work import mapped
+from etl.publish.directory import DirectoryResult, write_directory
+from etl.publish.manifest import Facts, Manifest
+from etl.publish.partition import SavedPartition, write_partition
+from etl.publish.reader import Current, open_current, open_release
+from etl.publish.release import assemble, commit
+from etl.publish.resources import PatientResources, Resource
+from etl.storage.opening import StoreOptions, open_store
+from etl.storage.port import Store
+
+_PARTS = "published"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a run publishes, as any process can open it.
+
+    Attributes:
+        name: a folder, or `s3://bucket/prefix`.
+        options: settings of the store.
+        release: id of the release that the run started from; None before the first.
+        now: FHIR instant of the run.
+    """
+
+    name: str
+    options: StoreOptions
+    release: str | None
+    now: str
+
+    def store(self) -> Store:
+        """Return the store."""
+        return open_store(self.name, self.options)
+
+
+@dataclass
+class BlockSink:
+    """Publishes the patients of one partition.
+
+    Attributes:
+        folder: where the results of all partitions are kept.
+        target: where to publish.
+        index: number of the partition.
+    """
+
+    folder: Path
+    target: Target
+    index: int
+    _made: list[Rendered] = field(default_factory=list)
+
+    def take(self, plan: Plan, made: list[Rendered], partition: Partition) -> None:
+        """Keep what a plan made until all plans have run."""
+        del plan, partition
+        self._made += made
+
+    def finish(self) -> None:
+        """Write the blocks, and keep the result."""
+        store = self.target.store()
+        patients = _by_patient(self._made)
+        previous: Mapping[str, Any] = {}
+        if self.target.release is not None:
+            release = open_release(store, self.target.release)
+            previous = release.units(patients)
+        made = (
+            PatientResources(patient, list(_resources(places, self._made)))
+            for patient, places in patients.items()
+        )
+        result = write_partition(store, previous, made, self.target.now)
+        result.save(self.folder / f"{self.index:05d}.ndjson")
+        self._made.clear()
+
+
+def open_block_sink(folder: Path, target: Target) -> Callable[[int], BlockSink]:
+    """Return what opens the sink of each partition; can be sent to another process."""
+    return partial(BlockSink, own_folder(folder / _PARTS), target)
+
+
+def _by_patient(made: Sequence[Rendered]) -> dict[str, list[tuple[int, int]]]:
+    """Return, for each patient, which of the runs' resources are his: (run, position)."""
+    patients: dict[str, list[tuple[int, int]]] = {}
+    for number, run in enumerate(made):
+        for at, patient in enumerate(run.compartments.to_pylist()):
+            patients.setdefault(patient, []).append((number, at))
+    return patients
+
+
+def _resources(places: Sequence[tuple[int, int]], made: Sequence[Rendered]) -> Iterator[Resource]:
+    for number, at in places:
+        yield _resource(made[number], at)
+
+
+def _resource(run: Rendered, at: int) -> Resource:
+    stamp = run.last_updated[at].as_py()
+    return Resource(
+        type=run.plan.resource,
+        id=run.ids[at].as_py(),
+        body=_bytes_of(run.bodies, at),
+        last_updated=stamp,
+        search=_bytes_of(run.searches, at),
+    )
+
+
+def _bytes_of(column: pa.StringArray, at: int) -> bytes:
+    _, offsets, data = column.buffers()
+    bounds = np.frombuffer(offsets, dtype=np.int32, count=2, offset=4 * (column.offset + at))
+    return bytes(memoryview(data)[bounds[0] : bounds[1]])
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a run published.
+
+    Attributes:
+        manifest: the release; what readers see now.
+        previous: what they saw before.
+        objects: how many objects were written.
+        bytes: their size together.
+    """
+
+    manifest: Manifest
+    previous: str | None
+    objects: int
+    bytes: int
+
+
+def publish_directory(
+    settled: Settled, tools: Tools, store: Store, base: Current, now: str
+) -> tuple[DirectoryResult, Mapping[str, int]]:
+    """Write the shared directory of a release, and return it with counts of its resources."""
+    made: list[Rendered] = []
+
+    def take(plan: Plan, runs: list[Rendered], partition: Partition) -> None:
+        del plan, partition
+        made.extend(runs)
+
+    tables = with_stubs(settled.providers.tables, settled.missing)
+    directory = mapped(tools.directory_plans, tables, settled.providers.environment, take)
+    resources = [_resource(run, at) for run in made for at in range(len(run.ids))]
+    return write_directory(store, base.release, resources, now), directory.resources
+
+
+def publish(
+    settled: Settled,
+    directory: DirectoryResult,
+    store: Store,
+    base: Current,
+    facts: Facts,
+    *,
+    now: str,
+    emit: Emit,
+) -> Published:
+    """Commit what the partitions wrote as a release.
+
+    Raises:
+        CommitConflict: another run published first; nothing that readers see changed.
+    """
+    emit(StageBegan("publish"))
+    folder = settled.read.work / _PARTS
+    partitions = [
+        SavedPartition(folder / f"{index:05d}.ndjson")
+        for index in range(settled.read.partitions.count)
+    ]
+    manifest = assemble(store, base, partitions, directory, facts, now)
+    commit(store, manifest, base)
+    written = [one.written for one in partitions]
+    return Published(
+        manifest=manifest,
+        previous=base.release.id if base.release is not None else None,
+        objects=sum(one.objects for one in written) + directory.objects,
+        bytes=sum(one.bytes for one in written) + directory.bytes,
+    )
+
+
+def base_of(store: Store) -> Current:
+    """Return what readers see when a run begins."""
+    return open_current(store)
+
+
+def as_instant(moment: datetime) -> str:
+    """Return a moment as a FHIR instant, to the second, in UTC."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

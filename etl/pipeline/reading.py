@@ -1,0 +1,82 @@
+"""From a folder to partitions that can be worked on, resuming what an earlier run left."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from etl.errors import StoreError
+from etl.pipeline.events import Emit, StageBegan
+from etl.pipeline.tools import Tools
+from etl.quality.dates import day_number
+from etl.sources import Extract, Partitions, open_extract, partition
+from etl.sources.partition import MAX_PARTITIONS
+
+_ROW_BYTES: Final = 120
+"""About how many bytes a row of input has, as text."""
+_PACKED: Final = 8
+"""About how much smaller a compressed file is than its text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """An extract, cut by member.
+
+    Attributes:
+        extract: what it is.
+        partitions: its rows.
+        work: folder of this run.
+        as_of: its day, in days since 1970; None where nobody said.
+    """
+
+    extract: Extract
+    partitions: Partitions
+    work: Path
+    as_of: int | None
+
+
+def open_with(folder: Path, tools: Tools, layout: str | None, emit: Emit) -> Extract:
+    """Return the extract in a folder; nothing of it is read but headers and hashes."""
+    emit(StageBegan("read"))
+    return open_extract(folder, tools.layouts, layout=layout, emit=emit)
+
+
+def read(extract: Extract, work: Path, tools: Tools, *, partition_rows: int, emit: Emit) -> Read:
+    """Return an extract cut by member, reading it unless an earlier run of the same did.
+
+    Args:
+        extract: what to read.
+        work: folder for what is in progress; this run's own folder is made inside it.
+        tools: rules and mappings; other ones make another run.
+        partition_rows: about how many rows to a partition.
+        emit: takes events.
+    """
+    count = _partition_count(extract, partition_rows)
+    own = work / fingerprint(extract, tools, count)[:16]
+    try:
+        partitions = Partitions.open(own)
+    except StoreError:
+        partitions = partition(extract, own, partitions=count, emit=emit)
+    as_of = extract.as_of
+    return Read(extract, partitions, own, None if as_of is None else day_number(as_of.isoformat()))
+
+
+def fingerprint(extract: Extract, tools: Tools, partitions: int) -> str:
+    """Return a hash of all that a run's result hangs on, but for the clock and the target."""
+    facts = {
+        "files": [[file.name, file.sha256] for file in extract.files],
+        "layout": extract.layout.name,
+        "kind": extract.kind,
+        "as_of": str(extract.as_of),
+        "tools": tools.fingerprint,
+        "partitions": partitions,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _partition_count(extract: Extract, partition_rows: int) -> int:
+    size = sum(file.bytes * (_PACKED if file.gzipped else 1) for file in extract.files)
+    return min(MAX_PARTITIONS, 1 + size // (_ROW_BYTES * partition_rows))
