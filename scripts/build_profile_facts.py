@@ -36,8 +36,13 @@ R4: Final = "http://hl7.org/fhir/StructureDefinition/"
 NOT_CARRIED: Final = frozenset({"ElementDefinition", "Bundle"})
 """Types that no resource of the guide holds; a Bundle is unwrapped, never checked as such."""
 
-IMPLICIT: Final = frozenset({"ele-1"})
-"""Invariants that every element has: left out, as the snapshots of 2.1.0 do."""
+IMPLICIT: Final = frozenset({"ele-1", "ext-1"})
+"""Invariants of every element, and of every extension: listed for the type Extension alone."""
+
+EXTENSION_INVARIANT: Final = {
+    "ext-1": {"severity": "error", "expression": "extension.exists() != value.exists()"}
+}
+"""FHIR R4, Extension."""
 
 Json = dict[str, Any]
 
@@ -333,6 +338,8 @@ def build(guide: Path) -> Iterator[tuple[str, str]]:
         for t in types
         if t["kind"] != "primitive-type" and t["id"] not in NOT_CARRIED
     }
+    plain["Extension"]["invariants"] = EXTENSION_INVARIANT
+    plain["Extension"]["elements"][0]["invariants"] = ["ext-1"]
     plain["SimpleQuantity"] = simple_quantity(plain["Quantity"])
     for name in R4_ELEMENTS:
         plain[name] = directory_type(name, plain["Organization"])

@@ -226,7 +226,6 @@ def _row_facts(type_name: str, row: tuple[Any, ...]) -> Json:
         fact["binding"] = {"strength": binding[0][0], "value_set": binding[0][1]}
     if kind == "Extension":
         fact["slicing"] = {"by": [["value", "url"]], "rules": "open"}
-        fact["invariants"] = ["ext-1"]
     return fact
 
 
@@ -239,10 +238,7 @@ def directory_type(name: str, like: Json) -> Json:
         elements.append(_row_facts(name, row))
         if row[3] == "BackboneElement":
             elements += [_row_facts(name, (f"{row[0]}.{r[0]}", *r[1:])) for r in _BACKBONE]
-    invariants = {k: v for k, v in like["invariants"].items() if k in shared | {"ext-1"}}
-    invariants.setdefault(
-        "ext-1", {"severity": "error", "expression": "extension.exists() != value.exists()"}
-    )
+    invariants = {k: v for k, v in like["invariants"].items() if k in shared}
     return {
         "name": name,
         "url": R4 + name,

@@ -7,7 +7,7 @@ snapshot repeats what holds for all entries.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from etl.conform import guide
@@ -87,10 +87,15 @@ class Compiler:
         """Return the check of one value of an element, of one of its types."""
         extras = list(self._extras(profile, element, choice))
         if choice.code in primitives():
-            return _primitive(element, choice.code, extras)
+            tests = list(self._invariants([(profile, element)]))
+            return _kept(_primitive(element, choice.code, extras), tests)
         if choice.code == "Resource":
             return self._contained()
         check = _both(self._object(profile, element, choice), extras)
+        _, at, _ = self._definition(profile, element, choice)
+        if at is not element:
+            own = [key for key in element.invariants if key not in at.invariants]
+            check = _kept(check, list(self._invariants([(profile, element)], own)))
         return _targets(check, element, choice) if choice.code == "Reference" else check
 
     def _extras(self, profile: Profile, element: Element, choice: TypeChoice) -> Iterator[Verdict]:
@@ -146,15 +151,19 @@ class Compiler:
                 choices.append(_choice(child))
         if element is profile.root and is_resource(profile):
             members["resourceType"] = _ignored
+        around = [(profile, element)]
+        if is_type(kind) and kind not in _BACKBONE:
+            around.append((load_type(kind), load_type(kind).root))
+        invariants = list(self._invariants(around))
         check = object_check(
-            element.id, members, required, choices, list(self._invariants(profile, element, kind))
+            element.id, members, required, choices, invariants, id_alone=kind == "Element"
         )
         if kind == "Coding":
             return _both(check, [self._coding])
         if kind == "Reference":
             return _reference(check)
         if kind == "Extension":
-            return self._extension(check, element)
+            return self._extension(check) if profile.name == "Extension" else check
         return check
 
     def _children(
@@ -171,22 +180,17 @@ class Compiler:
         return list(found.values())
 
     def _invariants(
-        self, profile: Profile, element: Element, kind: str
+        self, around: Sequence[tuple[Profile, Element]], keys: Sequence[str] | None = None
     ) -> Iterator[tuple[Holds, Rule]]:
-        """Yield the invariants of an element and of its type, each once."""
+        """Yield the invariants that elements name (those of `keys` only, if given), each once."""
         seen = set(NOT_CHECKED)
-        around = [(profile, element)]
-        if is_type(kind) and kind not in _BACKBONE:
-            around.append((load_type(kind), load_type(kind).root))
         for where, at in around:
-            for key in at.invariants:
+            for key in at.invariants if keys is None else keys:
                 if key not in seen:
                     seen.add(key)
                     invariant = where.invariants[key]
-                    yield (
-                        test_of(invariant, at.path, self._version),
-                        rule_of(invariant, where, at),
-                    )
+                    test = test_of(invariant, at.path, self._version)
+                    yield test, rule_of(invariant, where, at)
 
     # Members -------------------------------------------------------------------------------------
 
@@ -249,10 +253,8 @@ class Compiler:
 
     # Types with a twist --------------------------------------------------------------------------
 
-    def _extension(self, check: Check, element: Element) -> Check:
+    def _extension(self, check: Check) -> Check:
         """Return the check of extensions: those that US Core or FHIR define, by their url."""
-        if element.id != "Extension":
-            return check
         known = self._extensions
         absent = _absent_reason(check)
 
@@ -422,6 +424,20 @@ def _primitive(element: Element, code: str, extras: list[Verdict]) -> Check:
                 visit.issues.append(Issue(broken))
 
     return strict
+
+
+def _kept(check: Check, tests: Sequence[tuple[Holds, Rule]]) -> Check:
+    """Return a check followed by invariants of the same value."""
+    if not tests:
+        return check
+
+    def keeping(value: Any, visit: Visit) -> None:
+        check(value, visit)
+        for holds, rule in tests:
+            if not holds(value, visit.root):
+                visit.issues.append(Issue(rule))
+
+    return keeping
 
 
 def _both(check: Check, extras: list[Verdict]) -> Check:

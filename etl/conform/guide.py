@@ -73,6 +73,12 @@ def _numbered(value: Any, name: str) -> Iterator[tuple[int, Any]]:
         yield from ((index, entry) for index, entry in enumerate(inner) if type(entry) is dict)
 
 
+def _numbers(value: Any, name: str, number: str) -> set[int]:
+    """Return the numbers of a list's entries."""
+    found = (entry.get(number) for _, entry in _numbered(value, name))
+    return {number for number in found if type(number) is int}
+
+
 def one_focal(value: Any, visit: Visit) -> None:
     """At most one insurance is focal."""
     focal = [i for i, entry in _numbered(value, "insurance") if entry.get("focal") is True]
@@ -93,21 +99,18 @@ def sequences(value: Any, visit: Visit) -> None:
 
 def dangling(value: Any) -> Iterator[str]:
     """Yield the paths of sequence numbers in items that no entry of the list meant has."""
-    known = {
-        name: {entry.get("sequence") for _, entry in _numbered(value, name)}
-        for name in REFERRING.values()
-    }
+    known = {name: _numbers(value, name, "sequence") for name in REFERRING.values()}
     for at, item in _numbered(value, "item"):
         for name, target in REFERRING.items():
             if name in item:
                 yield from _unresolved(item, name, known[target], f"item[{at}]")
     if type(value) is dict and "addItem" in value:
-        items = {entry.get("sequence") for _, entry in _numbered(value, "item")}
+        items = _numbers(value, "item", "sequence")
         for at, item in _numbered(value, "addItem"):
             yield from _unresolved(item, "itemSequence", items, f"addItem[{at}]")
 
 
-def _unresolved(item: Json, name: str, known: set[Any], where: str) -> Iterator[str]:
+def _unresolved(item: Json, name: str, known: set[int], where: str) -> Iterator[str]:
     named = item.get(name)
     for index, sequence in enumerate(named if type(named) is list else ()):
         if type(sequence) is int and sequence not in known:
@@ -116,13 +119,13 @@ def _unresolved(item: Json, name: str, known: set[Any], where: str) -> Iterator[
 
 def notes(value: Any, visit: Visit) -> None:
     """The notes that items, their details and adjudicated additions name by number are there."""
-    numbers = {note.get("number") for _, note in _numbered(value, "processNote")}
+    numbers = _numbers(value, "processNote", "number")
     for name in ("item", "addItem"):
         for at, item in _numbered(value, name):
             _notes_of(item, numbers, f"{name}[{at}]", visit)
 
 
-def _notes_of(item: Json, numbers: set[Any], where: str, visit: Visit) -> None:
+def _notes_of(item: Json, numbers: set[int], where: str, visit: Visit) -> None:
     named = item.get("noteNumber")
     for index, number in enumerate(named if type(named) is list else ()):
         if type(number) is int and number not in numbers:

@@ -189,7 +189,7 @@ def care_team(expression: str) -> Holds | None:
     found = _CARE_TEAM.fullmatch(re.sub(r"\s+", "", expression))
     if found is None:
         return None
-    roles = frozenset(re.findall(r"'([^']*)'", found[1]))
+    roles = tuple(re.findall(r"'([^']*)'", found[1]))
     wanted = found[2]
 
     def test(value: Any, root: Json) -> bool:

@@ -49,6 +49,8 @@ def object_check(
     required: Sequence[Required],
     choices: Sequence[Choice],
     invariants: Sequence[tuple[Holds, Rule]],
+    *,
+    id_alone: bool = False,
 ) -> Check:
     """Return the check of a JSON object that is one element.
 
@@ -58,6 +60,7 @@ def object_check(
         required: what must be there.
         choices: what may be there once.
         invariants: tests of the object as a whole, with what a failed one breaks.
+        id_alone: an id is enough, because the value stands beside the object (`_name`).
     """
     rules = _ObjectRules(where)
     single_names = [(one.names[0], f"_{one.names[0]}", one.rule) for one in required if _one(one)]
@@ -69,7 +72,7 @@ def object_check(
         if type(value) is not dict:
             issues.append(Issue(rules.shape))
             return
-        if not value or (len(value) == 1 and "id" in value):
+        if not value or (len(value) == 1 and "id" in value and not id_alone):
             issues.append(Issue(rules.empty))
         for name, inner in value.items():
             member = look(name)

@@ -7,7 +7,7 @@ resources), US Core 7.0.0 (Patient's extensions, PractitionerRole, Location).
 
 Elements are named by their *id* (`ExplanationOfBenefit.total:adjudicationamounttype.amount`), which
 says the slices on the way; the *path* is the id without them. The invariant ele-1 holds for every
-element and is therefore not listed.
+element and is not listed; ext-1, of every extension, is listed for the type Extension alone.
 """
 
 from __future__ import annotations
