@@ -206,3 +206,9 @@ def test_a_content_key_survives_many_writers_of_the_same_bytes(store: Store) -> 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: store.put(key, data), range(16)))
     assert store.get(key) == data
+
+
+def test_cleaning_takes_nothing_that_has_a_key(store: Store) -> None:
+    store.put("a/key", b"x" * 100)
+    assert store.clean(datetime.now(UTC) + timedelta(hours=1)) == 0
+    assert store.get("a/key") == b"x" * 100

@@ -1,0 +1,402 @@
+"""Looking after a tree: releases, differences, rollback, verify, prune, leases."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from etl.errors import StoreError, UsageError
+from etl.publish.canonical import sha256
+from etl.publish.changes import Changes, Tally
+from etl.publish.difference import compare
+from etl.publish.history import find_release, releases, rollback
+from etl.publish.lease import LEASE_TIME, prune_lease, run_lease
+from etl.publish.manifest import Facts, Named
+from etl.publish.prune import prune
+from etl.publish.reader import open_current, read_all
+from etl.publish.release import commit
+from etl.publish.resources import PatientResources
+from etl.publish.verify import verify
+from etl.storage.memory import MemoryStore
+from tests.unit.publish.samples import (
+    LATER,
+    NOW,
+    claim,
+    logical_id,
+    objects,
+    patient,
+    payer,
+    publish,
+    resource,
+    stage,
+)
+
+ANNA = logical_id("anna")
+EOB = "ExplanationOfBenefit"
+DAYS = [f"2026-12-{day:02}T02:00:00Z" for day in range(1, 29)]
+
+
+def clock_at(text: str) -> Callable[[], datetime]:
+    return lambda: datetime.fromisoformat(text)
+
+
+def old_store() -> MemoryStore:
+    """Return a store whose objects all look as if written long ago."""
+    return MemoryStore(lambda: datetime(2020, 1, 1, tzinfo=UTC))
+
+
+def test_releases_are_listed_newest_first_and_uncommitted_ones_are_not() -> None:
+    store = MemoryStore()
+    first = publish(
+        store, [patient("anna", 1)], facts=Facts("full", inputs=[{"name": "claim.csv"}])
+    )
+    second = publish(store, [patient("anna", 2)], now=LATER)
+    never = stage(store, [patient("anna", 3)], open_current(store), now=DAYS[0])
+    store.put(never.key, never.to_bytes())
+    listed = releases(store)
+    assert [one.release for one in listed] == [second.id, first.id]
+    assert [one.current for one in listed] == [True, False]
+    assert [one.parent for one in listed] == [first.id, None]
+    assert listed[1].inputs == ("claim.csv",)
+    assert listed[0].counts["resources"][EOB] == 2
+    assert releases(MemoryStore()) == []
+
+
+def test_a_release_is_named_by_its_id_or_a_unique_beginning() -> None:
+    store = MemoryStore()
+    first = publish(store, [patient("anna", 1)])
+    second = publish(store, [patient("anna", 2)], now=LATER)
+    assert find_release(store, first.id).id == first.id
+    assert find_release(store, "20261125").id == second.id
+    assert find_release(store, "current").id == second.id
+    with pytest.raises(UsageError, match="several releases begin with 2026"):
+        find_release(store, "2026")
+    with pytest.raises(UsageError, match="there is no release 1999"):
+        find_release(store, "1999")
+
+
+def test_a_difference_counts_patients_resources_and_money() -> None:
+    store = MemoryStore()
+    money = {"pharmacy": {"paid": "10.10", "billed": "5.00"}, "oral": {"paid": "1.00"}}
+    first = publish(
+        store, [patient("anna", 3), patient("bert", 1)], facts=Facts("full", totals=money)
+    )
+    anna = [*patient("anna", 1).resources, claim("anna", 1, "2020-01-02", amount="7")]
+    more = {"pharmacy": {"paid": "10.30", "billed": "5.00"}, "inpatient": {"paid": "4.00"}}
+    second = publish(
+        store,
+        [PatientResources(ANNA, anna), patient("cleo", 2)],
+        now=LATER,
+        directory=[payer(), resource("Practitioner", "d")],
+        facts=Facts("full", totals=more),
+    )
+    difference = compare(first, second)
+    assert difference.changes == Changes(
+        Tally(added=1, changed=1, retracted=1),
+        {
+            "Patient": Tally(added=1, retracted=1),
+            "Coverage": Tally(added=1, retracted=1),
+            EOB: Tally(added=2, changed=1, retracted=2),
+            "Practitioner": Tally(added=1),
+        },
+    )
+    assert difference.money == {
+        "pharmacy": {"paid": "0.20"},
+        "oral": {"paid": "-1.00"},
+        "inpatient": {"paid": "4.00"},
+    }
+    back = compare(second, first)
+    assert back.changes.resources[EOB] == Tally(added=2, changed=1, retracted=2)
+    assert compare(first, first).changes == Changes()
+
+
+def test_what_a_manifest_says_of_its_changes_is_the_difference_to_its_parent() -> None:
+    store = MemoryStore()
+    first = publish(store, [patient("anna", 3), patient("bert", 1)])
+    second = publish(store, [patient("anna", 5), patient("cleo", 1)], now=LATER)
+    assert compare(first, second).changes.to_json() == second.manifest.counts["changes"]
+
+
+def test_a_difference_across_a_resharded_catalog_and_directory_is_the_same() -> None:
+    store = MemoryStore()
+    names = [f"p{number}" for number in range(3000)]
+    people = [PatientResources(logical_id(n), [resource("Patient", n)]) for n in names]
+    doctors = [resource("Practitioner", f"d{number}") for number in range(1500)]
+    first = publish(store, people[:10], directory=doctors[:10])
+    second = publish(store, people[5:], directory=doctors[5:], now=LATER)
+    assert second.manifest.catalog_bits > first.manifest.catalog_bits
+    assert second.manifest.directory_bits > first.manifest.directory_bits
+    for one, other, added, retracted in ((first, second, 2990, 5), (second, first, 5, 2990)):
+        changes = compare(one, other).changes
+        assert changes.patients == Tally(added=added, retracted=retracted)
+        assert changes.resources["Practitioner"] == Tally(
+            added=5 if one is second else 1490, retracted=1490 if one is second else 5
+        )
+
+
+def test_a_rollback_is_a_new_release_of_the_old_content() -> None:
+    store = MemoryStore()
+    first = publish(store, [patient("anna", 3)])
+    second = publish(store, [patient("anna", 1), patient("bert", 1)], now=LATER)
+    before = objects(store)
+    manifest = rollback(store, first, DAYS[0])
+    assert objects(store).keys() - before.keys() == {manifest.key}
+    now = open_current(store).release
+    assert now is not None
+    assert now.id == manifest.release > second.id
+    assert manifest.parent == second.id
+    assert manifest.facts.kind == "rollback"
+    assert manifest.facts.run == {"rollbackTo": first.id}
+    assert manifest.catalog == first.manifest.catalog
+    assert manifest.counts["resources"] == first.manifest.counts["resources"]
+    assert manifest.counts["changes"]["resources"][EOB] == {
+        "added": 2,
+        "changed": 0,
+        "retracted": 1,
+    }
+    assert verify(now).ok
+    again = publish(store, [patient("anna", 3)], now=DAYS[1])
+    assert again.manifest.catalog == first.manifest.catalog
+
+
+def test_rolling_back_to_the_present_release_is_refused() -> None:
+    store = MemoryStore()
+    first = publish(store, [patient("anna", 3)])
+    with pytest.raises(UsageError, match="is the present release already"):
+        rollback(store, first, LATER)
+
+
+def test_a_sound_release_verifies_and_is_counted_whole() -> None:
+    store = MemoryStore()
+    publish(store, [patient("anna", 25), patient("bert", 1)])
+    release = publish(store, [patient("anna", 24)], now=LATER)
+    seen: list[int] = []
+    result = verify(release, seen.append)
+    assert result.problems == []
+    assert result.ok
+    assert (result.patients, result.resources) == (1, 27)
+    assert seen == [1]
+
+
+def test_verify_checks_reports_as_well() -> None:
+    store = MemoryStore()
+    store.put("reports/r/index.html", b"report")
+    named = Named("reports/r/index.html", sha256(b"report"), 6)
+    release = publish(store, [patient("anna", 1)], facts=Facts("full", reports=[named]))
+    assert verify(release).ok
+    store.put(named.key, b"forged")
+    assert [one.key for one in verify(release).problems] == [named.key]
+
+
+def damage(store: MemoryStore, key: str, data: bytes | None) -> None:
+    if data is None:
+        store.delete([key])
+    else:
+        store.put(key, data)
+
+
+def test_verify_names_every_object_that_is_missing_or_damaged() -> None:
+    store = MemoryStore()
+    publish(store, [patient("bert", 1)])
+    release = publish(store, [patient("anna", 12)], now=LATER)
+    named = {shard.key for shard in release.manifest.catalog if shard}
+    for unit in [*release.all_units(), *(one for one in release.manifest.directory if one)]:
+        named |= {key for key in (unit.block, unit.index) if key}
+    assert len(named) == 1 + 2 + 1 + 2
+    for key in named:
+        data = store.get(key)
+        for kind, other in (("missing", None), ("damaged", data[:-3] + b"\0\0\0")):
+            damage(store, key, other)
+            found = verify(release).problems
+            assert (kind, key) in {(one.kind, one.key) for one in found}
+        store.put(key, data)
+    assert verify(release).ok
+
+
+def test_verify_finds_a_reference_that_leads_nowhere() -> None:
+    store = MemoryStore()
+    lost = resource(
+        EOB,
+        "e1",
+        patient={"reference": f"Patient/{ANNA}"},
+        provider={"reference": "Practitioner/unheard-of"},
+        careTeam=[{"provider": {"reference": "#contained"}}, {"reference": "https://x/Patient/1"}],
+    )
+    role = resource("PractitionerRole", "r", organization={"reference": "Organization/gone"})
+    anna = PatientResources(ANNA, [resource("Patient", "anna"), lost])
+    release = publish(store, [anna], directory=[role])
+    found = verify(release).problems
+    assert [(one.kind, one.what) for one in found] == [
+        ("reference", "nothing is at Organization/gone"),
+        ("reference", "nothing is at Practitioner/unheard-of"),
+    ]
+
+
+def test_a_reference_between_directory_shards_is_none_that_leads_nowhere() -> None:
+    store = MemoryStore()
+    roles = [
+        resource(
+            "PractitionerRole",
+            f"r{number}",
+            practitioner={"reference": f"Practitioner/{logical_id(f'd{number}')}"},
+        )
+        for number in range(600)
+    ]
+    doctors = [resource("Practitioner", f"d{number}") for number in range(600)]
+    release = publish(store, [patient("anna", 1)], directory=[payer(), *roles, *doctors])
+    assert release.manifest.directory_bits > 0
+    assert verify(release).ok
+
+
+def test_verify_finds_counts_and_rows_that_do_not_agree() -> None:
+    store = MemoryStore()
+    release = publish(store, [patient("anna", 3)])
+    manifest = release.manifest
+    release.manifest = replace(manifest, counts={**manifest.counts, "patients": 2})
+    assert [one.kind for one in verify(release).problems] == ["count"]
+    anna, bert = publish(MemoryStore(), [patient("anna", 3)]), patient("bert", 2)
+    other = publish(anna.store, [patient("anna", 3), bert], now=LATER)
+    (shard,) = other.manifest.catalog
+    assert shard is not None
+    rows = json.loads(anna.store.get(shard.key))["patients"]
+    first, second = rows
+    text = anna.store.get(shard.key)
+    exchanged = (
+        text.replace(first.encode(), b"?" * 32)
+        .replace(second.encode(), first.encode())
+        .replace(b"?" * 32, second.encode())
+    )
+    key = f"catalog/{sha256(exchanged)}.json"
+    anna.store.put(key, exchanged)
+    other.manifest = replace(
+        other.manifest, catalog=[replace(shard, key=key, sha256=sha256(exchanged))]
+    )
+    found = {one.what for one in verify(other).problems}
+    assert "the index belongs to someone else" in found
+
+
+def test_prune_keeps_what_kept_releases_name_and_deletes_the_rest() -> None:
+    store = old_store()
+    published = [publish(store, [patient("anna", n + 1)], now=DAYS[n]) for n in range(6)]
+    never = stage(store, [patient("anna", 99)], open_current(store), now=DAYS[9])
+    store.put(never.key, never.to_bytes())
+    done = prune(store, clock_at(DAYS[20]), keep=2)
+    assert list(done.kept) == [published[5].id, published[4].id]
+    assert list(done.dropped) == [one.id for one in published[3::-1]]
+    for release in published[4:]:
+        assert verify(release).ok
+    left = objects(store)
+    assert sum(key.startswith("patients/") for key in left) == 4
+    assert sum(key.startswith("catalog/") for key in left) == 2
+    assert sum(key.startswith("directory/") for key in left) == 2
+    assert sum(key.startswith("releases/") for key in left) == 2
+    assert [one.release for one in releases(store)] == [published[5].id, published[4].id]
+    nothing = prune(store, clock_at(DAYS[20]), keep=2)
+    assert (nothing.objects, nothing.bytes) == (0, 0)
+    assert objects(store) == left
+
+
+def test_prune_keeps_releases_that_are_younger_than_asked_for() -> None:
+    store = old_store()
+    published = [publish(store, [patient("anna", n + 1)], now=DAYS[n]) for n in range(6)]
+    done = prune(store, clock_at(DAYS[6]), keep=1, older_than=timedelta(days=3, hours=1))
+    assert list(done.kept) == [one.id for one in published[:2:-1]]
+
+
+def test_prune_keeps_young_objects_whoever_names_them() -> None:
+    written = itertools.count()
+    start = datetime.fromisoformat(DAYS[0])
+    store = MemoryStore(lambda: start + timedelta(minutes=next(written)))
+    publish(store, [patient("anna", 1)], now=DAYS[0])
+    publish(store, [patient("anna", 2)], now=DAYS[1])
+    done = prune(store, clock_at("2026-12-01T12:00:00Z"), keep=1)
+    assert done.objects == 0
+    assert prune(store, clock_at(DAYS[5]), keep=1).objects == 4
+
+
+def test_a_dry_prune_counts_and_deletes_nothing() -> None:
+    store = old_store()
+    for number in range(3):
+        publish(store, [patient("anna", number + 1)], now=DAYS[number])
+    before = objects(store)
+    dry = prune(store, clock_at(DAYS[20]), keep=1, dry_run=True)
+    assert objects(store) == before
+    assert dry == prune(store, clock_at(DAYS[20]), keep=1)
+    assert dry.objects == len(before) - len(objects(store)) == 8
+    assert dry.bytes == sum(map(len, before.values())) - sum(map(len, objects(store).values()))
+
+
+def test_the_present_release_cannot_be_pruned() -> None:
+    with pytest.raises(UsageError, match="keep at least 1"):
+        prune(MemoryStore(), clock_at(NOW), keep=0)
+
+
+def test_prune_deletes_nothing_where_a_kept_release_cannot_be_read() -> None:
+    store = old_store()
+    publish(store, [patient("anna", 1)], now=DAYS[0])
+    release = publish(store, [patient("anna", 2)], now=DAYS[1])
+    (shard,) = release.manifest.catalog
+    assert shard is not None
+    store.delete([shard.key])
+    before = objects(store)
+    with pytest.raises(StoreError):
+        prune(store, clock_at(DAYS[20]), keep=1)
+    assert objects(store) == before
+
+
+def test_prune_and_run_never_work_at_the_same_time() -> None:
+    store = old_store()
+    clock = clock_at(NOW)
+    publish(store, [patient("anna", 1)])
+    with run_lease(store, clock), pytest.raises(StoreError, match="something is under way"):
+        prune(store, clock, keep=1)
+    with prune_lease(store, clock):
+        with pytest.raises(StoreError, match="a prune is under way"), run_lease(store, clock):
+            pass
+        with pytest.raises(StoreError, match="something is under way"):
+            prune(store, clock, keep=1)
+    with run_lease(store, clock), run_lease(store, clock):
+        pass
+    assert not list(store.list("leases/"))
+    prune(store, clock, keep=1)
+
+
+def test_a_run_whose_lease_was_broken_does_not_commit() -> None:
+    store = old_store()
+    time = [datetime.fromisoformat(NOW)]
+    publish(store, [patient("anna", 1)])
+    base = open_current(store)
+    with run_lease(store, lambda: time[0]) as lease:
+        mine = stage(store, [patient("anna", 2)], base, now=LATER)
+        time[0] += LEASE_TIME + timedelta(seconds=1)
+        prune(store, lambda: time[0], keep=1)
+        before = store.get("current.json")
+        with pytest.raises(StoreError, match="took it for dead"):
+            commit(store, mine, base, lease)
+    assert store.get("current.json") == before
+    assert not list(store.list("leases/"))
+
+
+def test_a_lease_that_is_renewed_lasts() -> None:
+    store = old_store()
+    time = [datetime.fromisoformat(NOW)]
+    publish(store, [patient("anna", 1)])
+    base = open_current(store)
+    with run_lease(store, lambda: time[0]) as lease:
+        mine = stage(store, [patient("anna", 2)], base, now=LATER)
+        for _ in range(3):
+            time[0] += LEASE_TIME - timedelta(minutes=1)
+            lease.renew()
+        with pytest.raises(StoreError, match="something is under way"):
+            prune(store, lambda: time[0], keep=1)
+        commit(store, mine, base, lease)
+    release = open_current(store).release
+    assert release is not None
+    unit = release.unit(ANNA)
+    assert unit is not None
+    assert len(read_all(store, release.index(unit))) == 4
