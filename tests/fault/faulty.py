@@ -1,0 +1,103 @@
+"""A store that fails where it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+from etl.errors import CommitUnknown
+from etl.storage.port import Entry, Store, Tagged
+
+T = TypeVar("T")
+
+
+class Killed(BaseException):
+    """Stands for the death of the process: nothing may catch it and go on."""
+
+
+class FaultyStore:
+    """Passes calls on, and dies at the n-th write, before or after it took place.
+
+    Args:
+        store: the real one.
+        at: number of the write (put, swap, delete, sync) at which to die; None for never.
+        after: whether that write takes place first.
+        fault: what is raised.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        at: int | None = None,
+        after: bool = False,
+        fault: Callable[[], BaseException] = Killed,
+    ) -> None:
+        self._store = store
+        self._at = at
+        self._after = after
+        self._fault = fault
+        self.writes = 0
+
+    @property
+    def name(self) -> str:
+        return self._store.name
+
+    @property
+    def concurrency(self) -> int:
+        return 1
+
+    def get(self, key: str) -> bytes:
+        return self._store.get(key)
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        return self._store.get_range(key, start, length)
+
+    def read(self, key: str) -> Tagged:
+        return self._store.read(key)
+
+    def put(self, key: str, data: bytes) -> bool:
+        return self._write(lambda: self._store.put(key, data))
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        return self._write(lambda: self._store.swap(key, data, expected))
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        return self._store.list(prefix)
+
+    def delete(self, keys: Iterable[str]) -> int:
+        count = 0
+        for key in keys:
+            count += self._write(partial(self._store.delete, [key]))
+        return count
+
+    def sync(self) -> None:
+        self._write(self._store.sync)
+
+    def clean(self, older_than: datetime) -> int:
+        return self._store.clean(older_than)
+
+    def _write(self, write: Callable[[], T]) -> T:
+        self.writes += 1
+        if self.writes != self._at:
+            return write()
+        if self._after:
+            write()
+        raise self._fault()
+
+
+class LostAnswer(FaultyStore):
+    """Carries out the swap of the pointer, and then loses the answer."""
+
+    def __init__(self, store: Store, *, landed: bool) -> None:
+        super().__init__(store)
+        self._landed = landed
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        if key != "current.json":
+            return self._store.swap(key, data, expected)
+        if self._landed:
+            self._store.swap(key, data, expected)
+        raise CommitUnknown("the answer was lost")

@@ -1,0 +1,191 @@
+"""A run that dies at any write leaves readers on a whole release, and running again finishes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from etl.errors import CommitConflict, CommitUnknown, StoreError
+from etl.publish.directory import write_directory_changes
+from etl.publish.manifest import Facts
+from etl.publish.partition import write_changes
+from etl.publish.prune import prune
+from etl.publish.reader import Current, open_current
+from etl.publish.release import assemble, commit, is_published
+from etl.publish.resources import PatientChanges, PatientResources
+from etl.publish.verify import verify
+from etl.storage.memory import MemoryStore
+from etl.storage.port import Store
+from tests.fault.faulty import FaultyStore, Killed, LostAnswer
+from tests.unit.publish.samples import (
+    LATER,
+    claim,
+    logical_id,
+    objects,
+    patient,
+    payer,
+    publish,
+    resource,
+    stage,
+)
+
+EXTRACT = Facts("full", inputs=[{"name": "claim.csv", "sha256": "1" * 64}])
+DELTA = Facts("delta", inputs=[{"name": "claim.csv", "sha256": "2" * 64}])
+OLD = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def full_run(store: Store) -> None:
+    base = open_current(store)
+    if is_published(base, EXTRACT):
+        return
+    anna = [*patient("anna", 11).resources, claim("anna", 11, "2022-01-01")]
+    people = [PatientResources(logical_id("anna"), anna), patient("bert", 1), patient("dora", 2)]
+    shared = [payer(), resource("Practitioner", "d1")]
+    manifest = stage(store, people, base, directory=shared, now=LATER, partitions=2, facts=EXTRACT)
+    commit(store, manifest, base)
+
+
+def delta_run(store: Store) -> None:
+    base = open_current(store)
+    if is_published(base, DELTA) or base.release is None:
+        return
+    anna, bert = logical_id("anna"), logical_id("bert")
+    changes = [
+        PatientChanges(anna, [claim("anna", 20, "2023-01-01")]),
+        PatientChanges(bert, deletes=[("Patient", bert)]),
+    ]
+    result = write_changes(store, base.release.units([anna, bert]), changes, LATER)
+    shared = write_directory_changes(store, base.release, [resource("Location", "l")], [], LATER)
+    commit(store, assemble(store, base, [result], shared, DELTA, LATER), base)
+
+
+def started() -> MemoryStore:
+    store = MemoryStore(lambda: OLD)
+    publish(store, [patient("anna", 12), patient("bert", 1), patient("cleo", 3)])
+    return store
+
+
+@pytest.mark.parametrize("run", [full_run, delta_run])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_whenever_a_run_dies_readers_see_one_whole_release(
+    run: Callable[[Store], None], after: bool
+) -> None:
+    undisturbed = started()
+    counting = FaultyStore(undisturbed)
+    run(counting)
+    expected = objects(undisturbed)
+    assert counting.writes >= 10
+    released = open_current(undisturbed)
+    for at in range(1, counting.writes + 1):
+        store = started()
+        old = open_current(store)
+        with pytest.raises(Killed):
+            run(FaultyStore(store, at=at, after=after))
+        seen = open_current(store)
+        assert seen.release is not None
+        assert seen.tag in (old.tag, released.tag)
+        assert verify(seen.release).ok
+        run(store)
+        assert objects(store) == expected
+
+
+def test_the_first_release_is_there_whole_or_not_at_all() -> None:
+    undisturbed = MemoryStore()
+    counting = FaultyStore(undisturbed)
+    full_run(counting)
+    for at in range(1, counting.writes + 1):
+        store = MemoryStore()
+        with pytest.raises(Killed):
+            full_run(FaultyStore(store, at=at))
+        assert open_current(store) == Current(None, None)
+        full_run(store)
+        assert objects(store) == objects(undisturbed)
+
+
+def test_storage_that_fails_leaves_readers_where_they_were() -> None:
+    writes = FaultyStore(started())
+    full_run(writes)
+    for at in range(1, writes.writes + 1):
+        store = started()
+        before = store.get("current.json")
+        with pytest.raises(StoreError, match="no space"):
+            full_run(FaultyStore(store, at=at, fault=lambda: StoreError("no space")))
+        assert store.get("current.json") == before
+
+
+def test_a_prune_that_dies_leaves_every_listed_release_whole() -> None:
+    def two_releases() -> MemoryStore:
+        store = started()
+        full_run(store)
+        return store
+
+    def tidy(store: Store) -> None:
+        prune(store, lambda: datetime(2026, 12, 24, tzinfo=UTC), keep=1)
+
+    undisturbed = two_releases()
+    counting = FaultyStore(undisturbed)
+    tidy(counting)
+    for at in range(1, counting.writes + 1):
+        store = two_releases()
+        with pytest.raises(Killed):
+            tidy(FaultyStore(store, at=at))
+        for entry in list(store.list("leases/")):  # as time would do
+            store.delete([entry.key])
+        release = open_current(store).release
+        assert release is not None
+        assert verify(release).ok
+        tidy(store)
+        assert objects(store) == objects(undisturbed)
+
+
+def test_of_two_racing_runs_one_says_so_and_changes_nothing_that_readers_see() -> None:
+    store = started()
+    base = open_current(store)
+    mine = stage(store, [patient("anna", 1)], base, now=LATER)
+    theirs = stage(store, [patient("anna", 2)], base, now=LATER)
+    commit(store, theirs, base)
+    before = objects(store)
+    with pytest.raises(CommitConflict) as raised:
+        commit(store, mine, base)
+    assert raised.value.exit_code == 5
+    assert objects(store).items() - before.items() == {(mine.key, mine.to_bytes())}
+    assert open_current(store).release is not None
+
+
+def test_a_lost_answer_is_settled_by_reading_the_pointer_back() -> None:
+    store = started()
+    base = open_current(store)
+    manifest = stage(store, [patient("anna", 1)], base, now=LATER)
+    commit(LostAnswer(store, landed=True), manifest, base)
+    release = open_current(store).release
+    assert release is not None
+    assert release.id == manifest.release
+
+
+def test_a_lost_answer_is_settled_even_when_someone_published_on_top() -> None:
+    store = started()
+    base = open_current(store)
+    manifest = stage(store, [patient("anna", 1)], base, now=LATER)
+
+    class Overtaken(LostAnswer):
+        def swap(self, key: str, data: bytes, expected: str | None) -> str:
+            try:
+                return super().swap(key, data, expected)
+            finally:
+                publish(store, [patient("bert", 2)], now="2026-11-26T00:00:00Z")
+
+    commit(Overtaken(store, landed=True), manifest, base)
+    release = open_current(store).release
+    assert release is not None
+    assert release.manifest.parent == manifest.release
+
+
+def test_an_answer_that_stays_unknown_is_said_to_be() -> None:
+    store = started()
+    base = open_current(store)
+    manifest = stage(store, [patient("anna", 1)], base, now=LATER)
+    with pytest.raises(CommitUnknown):
+        commit(LostAnswer(store, landed=False), manifest, base)
+    assert open_current(store).tag == base.tag
