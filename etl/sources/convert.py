@@ -242,9 +242,7 @@ class _Feed:
             case FirstOf(options):
                 return self._first_of(options)
             case Joined(headers):
-                cells = [self._cell(header) for header in headers]
-                joined = pc.binary_join_element_wise(*cells, LIST_SEPARATOR, null_handling="skip")
-                return _Made(pc.if_else(pc.equal(joined, ""), None, joined), [])
+                return _Made(_joined([self._cell(header) for header in headers]), [])
             case EachRow(header):
                 return _Made(self._groups.each(header), [])
             case Lookup():
@@ -303,6 +301,14 @@ class _Feed:
             fits = pc.match_substring_regex(values, f"^(?:{accept.pattern})$")
             mask &= pc.fill_null(fits, False).to_numpy(zero_copy_only=False)
         return mask
+
+
+def _joined(cells: list[Any]) -> Any:
+    joined = cells[0]
+    for cell in cells[1:]:
+        both = pc.binary_join_element_wise(joined, cell, LIST_SEPARATOR)
+        joined = pc.coalesce(both, joined, cell)
+    return joined
 
 
 def _answer(crosswalk: Crosswalk | None, word: str, column: str | None) -> tuple[str | None, bool]:

@@ -7,6 +7,7 @@ numbers, not as rows. Rows with too few or too many cells are handed out apart, 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -65,7 +66,9 @@ class _Unpacked(io.RawIOBase):
         self._name = listed.name
         self._raw = listed.path.open("rb")
         self._stream: Any = gzip.GzipFile(fileobj=self._raw) if listed.gzipped else self._raw
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._before = 0
+        self._line = 1
         self.quotes = 0
         self.error: ExtractError | None = None
 
@@ -82,6 +85,7 @@ class _Unpacked(io.RawIOBase):
         try:
             chunk: bytes = self._stream.read(size)
             refuse_nul(chunk, self._before, self._name)
+            self._refuse_other_encodings(chunk)
         except ExtractError as error:
             self.error = error
             raise
@@ -92,8 +96,23 @@ class _Unpacked(io.RawIOBase):
             self.error = ExtractError(f"{self._name} cannot be read: {error.strerror}")
             raise
         self._before += len(chunk)
+        self._line += chunk.count(b"\n")
         self.quotes += chunk.count(_QUOTE)
         return chunk
+
+    def _refuse_other_encodings(self, chunk: bytes) -> None:
+        # A character may be cut in two by the end of a chunk: then the decoder holds its start.
+        held = self._decoder.getstate()[0]
+        if chunk and not held and chunk.isascii():
+            return
+        try:
+            self._decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            line = self._line + (held + chunk)[: error.start].count(b"\n")
+            raise ExtractError(
+                f"{self._name}: byte {self._before - len(held) + error.start + 1}, in line {line}, "
+                "is not UTF-8; write the file as UTF-8"
+            ) from None
 
     def close(self) -> None:
         if not self.closed:
@@ -108,7 +127,6 @@ def read_batches(
     delimiter: str,
     *,
     quoting: bool = True,
-    ascii_only: bool = False,
     block_bytes: int = BLOCK_BYTES,
 ) -> Iterator[Batch]:
     """Yield the rows of a delimited file in order.
@@ -118,7 +136,6 @@ def read_batches(
         headers: distinct names for its columns.
         delimiter: what stands between cells.
         quoting: whether cells may be quoted.
-        ascii_only: the file is known to be ASCII, so that nothing has to be checked.
         block_bytes: how much is parsed at a time.
 
     Raises:
@@ -127,7 +144,7 @@ def read_batches(
     """
     stream = _Unpacked(listed)
     try:
-        yield from _batches(stream, listed, headers, delimiter, quoting, ascii_only, block_bytes)
+        yield from _batches(stream, listed, headers, delimiter, quoting, block_bytes)
         if quoting and stream.quotes % 2:
             _refuse_open_quote(listed, delimiter)
     except (pa.ArrowInvalid, OSError) as error:
@@ -142,7 +159,6 @@ def _batches(
     headers: tuple[str, ...],
     delimiter: str,
     quoting: bool,
-    ascii_only: bool,
     block_bytes: int,
 ) -> Iterator[Batch]:
     ragged: list[Ragged] = []
@@ -169,7 +185,7 @@ def _batches(
                 invalid_row_handler=keep,
             ),
             convert_options=arrow_csv.ConvertOptions(
-                check_utf8=not ascii_only, column_types=dict.fromkeys(headers, pa.string())
+                check_utf8=False, column_types=dict.fromkeys(headers, pa.string())
             ),
         )
     except pa.ArrowInvalid:
@@ -213,11 +229,9 @@ def _goes_on(listed: Listed) -> bool:
     return any(b"\n" in chunk or b"\r" in chunk for chunk in text_chunks(listed))
 
 
-def count_rows(
-    listed: Listed, headers: tuple[str, ...], delimiter: str, *, quoting: bool, ascii_only: bool
-) -> int:
+def count_rows(listed: Listed, headers: tuple[str, ...], delimiter: str, *, quoting: bool) -> int:
     """Return how many rows a delimited file has, ragged ones counted, blank ones not."""
-    batches = read_batches(listed, headers, delimiter, quoting=quoting, ascii_only=ascii_only)
+    batches = read_batches(listed, headers, delimiter, quoting=quoting)
     return sum(batch.rows.num_rows + len(batch.ragged) for batch in batches)
 
 
@@ -228,41 +242,16 @@ def _explained(
     if stream.error is not None:
         return stream.error
     text = str(error)
-    if "UTF8" in text or "UTF-8" in text or isinstance(error, UnicodeDecodeError):
-        return _wrong_encoding(listed)
     if "straddl" in text or "out of sync" in text or "too large" in text:
         try:
             _refuse_open_quote(listed, delimiter)
         except ExtractError as refused:
             return refused
-        return ExtractError(f"{listed.name}: a row is longer than {block_bytes >> 20} MB")
+        return ExtractError(f"{listed.name}: a row is longer than {block_bytes >> 10} KB")
     if isinstance(error, OSError):
         return ExtractError(f"{listed.name} cannot be read: {error.strerror or 'input error'}")
     # Arrow's own sentence may quote a cell, so it is not passed on.
     return ExtractError(f"{listed.name} cannot be parsed as a delimited file")
-
-
-def _wrong_encoding(listed: Listed) -> ExtractError:
-    """Find the first byte that is not UTF-8. Slow and plain: it runs once, before the end."""
-    before, line, rest = 0, 1, b""
-    for chunk in text_chunks(listed):
-        data = rest + chunk
-        try:
-            data.decode("utf-8")
-            good = len(data)
-        except UnicodeDecodeError as error:
-            # A character may be cut in two by the end of the chunk; it is judged with the next.
-            if error.end < len(data) or error.reason != "unexpected end of data":
-                line += data[: error.start].count(b"\n")
-                return ExtractError(
-                    f"{listed.name}: byte {before + error.start + 1}, in line {line}, is not "
-                    "UTF-8; write the file as UTF-8"
-                )
-            good = error.start
-        before, line, rest = before + good, line + data[:good].count(b"\n"), data[good:]
-    return ExtractError(
-        f"{listed.name}: byte {before + 1}, in line {line}, is not UTF-8; write the file as UTF-8"
-    )
 
 
 class _EndMark:
@@ -294,6 +283,7 @@ def _refuse_open_quote(listed: Listed, delimiter: str) -> None:
     """
     mark = _EndMark(listed)
     row = 0
+    limit = csv.field_size_limit(BLOCK_BYTES)
     try:
         for cells in csv.reader(mark.lines(), delimiter=delimiter):
             row += 1
@@ -303,7 +293,9 @@ def _refuse_open_quote(listed: Listed, delimiter: str) -> None:
             return
     except csv.Error:
         row += 1  # a cell beyond all measure
+    finally:
+        csv.field_size_limit(limit)
     raise ExtractError(
-        f"{listed.name}: row {row} opens a quoted cell that is never closed; the file is cut off "
-        "or a quote is not doubled"
+        f"{listed.name}: row {row} opens a quoted cell that is never closed, or is longer than "
+        f"{BLOCK_BYTES >> 10} KB; the file is cut off or a quote is not doubled"
     )

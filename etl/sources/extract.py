@@ -46,7 +46,6 @@ class SourceFile:
         known: the layout's name for each of them; None where it has none.
         delimiter: what stands between cells; "" for Parquet.
         quoting: whether cells may be quoted.
-        ascii: whether it is known to be ASCII throughout.
         gzipped: whether it is compressed.
     """
 
@@ -59,7 +58,6 @@ class SourceFile:
     known: tuple[str | None, ...] = ()
     delimiter: str = ""
     quoting: bool = True
-    ascii: bool = False
     gzipped: bool = False
 
     def listed(self, folder: Path) -> Listed:
@@ -204,7 +202,6 @@ def _check_rows(files: tuple[Listed, ...], sources: list[SourceFile], manifest: 
                 spill_names(source),
                 source.delimiter,
                 quoting=source.quoting,
-                ascii_only=source.ascii,
             )
         )
         if rows != claim.rows:
@@ -255,7 +252,6 @@ def _source(
         known=tuple(raw.column(header) for header in columns) if raw else (),
         delimiter=_delimiter(listed, layout) if listed.is_data else "",
         quoting=layout.quoting,
-        ascii=found.ascii,
         gzipped=listed.gzipped,
     )
 

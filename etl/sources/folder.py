@@ -59,17 +59,15 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What one pass over a file's bytes tells.
+    """What tells one file from another.
 
     Attributes:
         bytes: its size.
         sha256: its hash, in hex.
-        ascii: whether it is ASCII throughout; False where it may not be.
     """
 
     bytes: int
     sha256: str
-    ascii: bool
 
 
 def list_files(folder: Path) -> tuple[Listed, ...]:
@@ -136,12 +134,12 @@ def _refuse_twice(found: list[Listed]) -> None:
 
 
 def traits(listed: Listed) -> Traits:
-    """Read a file once and return its size, its hash and what its bytes allow.
+    """Read a file once and return its size and its hash.
 
     Raises:
         ExtractError: it cannot be read, or holds NUL bytes.
     """
-    digest, size, ascii_ = hashlib.sha256(), 0, True
+    digest, size = hashlib.sha256(), 0
     text = listed.is_data and not listed.is_parquet and not listed.gzipped
     try:
         with listed.path.open("rb") as stream:
@@ -150,13 +148,12 @@ def traits(listed: Listed) -> Traits:
                 size += len(chunk)
                 if text:
                     refuse_nul(chunk, size - len(chunk), listed.name)
-                    ascii_ = ascii_ and chunk.isascii()
     except OSError as error:
         raise ExtractError(f"{listed.name} cannot be read: {error.strerror}") from None
-    return Traits(size, digest.hexdigest(), ascii_ and text)
+    return Traits(size, digest.hexdigest())
 
 
-def refuse_nul(chunk: bytes, before: int, name: str) -> None:
+def refuse_nul(chunk: bytes | bytearray, before: int, name: str) -> None:
     """Refuse bytes that no text has: UTF-16 files are full of them, and so are broken copies.
 
     Raises:
@@ -201,13 +198,15 @@ def _first_line(listed: Listed) -> bytes:
         start = len(BOM) if head.startswith(BOM) else 0
         ends = [at for at in (head.find(b"\n", start), head.find(b"\r", start)) if at >= 0]
         if ends:
-            head = head[: min(ends)]
-            break
+            line = bytes(head[start : min(ends)])
+            refuse_nul(line, start, listed.name)
+            return line
         if len(head) > HEADER_BYTES:
             raise ExtractError(f"{listed.name}: the first line is longer than {HEADER_BYTES} bytes")
     if not head:
         raise ExtractError(f"{listed.name} is empty; it must at least hold the headers")
-    return bytes(head[len(BOM) :] if head.startswith(BOM) else head)
+    refuse_nul(head, 0, listed.name)
+    return bytes(head.removeprefix(BOM))
 
 
 def holds_rows(listed: Listed) -> bool:

@@ -32,7 +32,7 @@ from etl.sources.events import Emit, Partitioned, Reading, ignore
 from etl.sources.extract import Extract, SourceFile, spill_names
 from etl.sources.keys import Directory, GlobalKeys, Hashes, HashSet, Owners, filled, hash_ids
 from etl.sources.layout import Layout, RawTable
-from etl.sources.spill import SpillWriter, disk_error, read_spilled, with_places
+from etl.sources.spill import SpillWriter, clear_spilled, disk_error, read_spilled, with_places
 from etl.sources.state import file_from, layout_from, layout_state
 
 _STATE: Final = "partitions.json"
@@ -186,6 +186,7 @@ def partition(extract: Extract, work: Path, *, partitions: int, emit: Emit = ign
     try:
         work.mkdir(parents=True, exist_ok=True)
         (work / _STATE).unlink(missing_ok=True)
+        clear_spilled(work)
     except OSError as error:
         raise disk_error(error) from None
     cutter = _Cutter(extract, work, partitions, emit)
@@ -249,9 +250,7 @@ class _Cutter:
         listed = file.listed(self._extract.folder)
         if listed.is_parquet:
             return columnar.read_batches(listed, names, file.bytes)
-        return delimited.read_batches(
-            listed, names, file.delimiter, quoting=file.quoting, ascii_only=file.ascii
-        )
+        return delimited.read_batches(listed, names, file.delimiter, quoting=file.quoting)
 
     def _writer(self, name: str) -> SpillWriter:
         if name not in self._writers:

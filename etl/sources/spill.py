@@ -24,6 +24,8 @@ BUFFER_BYTES: Final = 8 << 20
 """Bytes gathered for a raw table before they are cut up…"""
 BYTES_PER_PARTITION: Final = 128 << 10
 """…or this for each partition, if that is more: so pieces stay large enough to be read quickly."""
+_ROWS_ENDING: Final = ".rows"
+_INDEX_ENDING: Final = ".index.npy"
 _OPTIONS: Final = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 _INDEX: Final = np.dtype([("partition", "<i4"), ("offset", "<i8"), ("length", "<i8")])
 
@@ -32,8 +34,8 @@ class SpillWriter:
     """Writes the rows of one raw table into the work folder."""
 
     def __init__(self, work: Path, name: str, partitions: int) -> None:
-        self._path = work / f"{name}.rows"
-        self._index_path = work / f"{name}.index.npy"
+        self._path = work / f"{name}{_ROWS_ENDING}"
+        self._index_path = work / f"{name}{_INDEX_ENDING}"
         self._limit = max(BUFFER_BYTES, partitions * BYTES_PER_PARTITION)
         self._batches: list[pa.Table] = []
         self._cuts: list[npt.NDArray[np.int32]] = []
@@ -131,13 +133,20 @@ def _holds_text(column: Any) -> bool:
     return bool(offsets[column.offset] != offsets[column.offset + len(column)])
 
 
+def clear_spilled(work: Path) -> None:
+    """Take away what an earlier run spilled, so that none of its rows can be read as ours."""
+    for ending in (_ROWS_ENDING, _INDEX_ENDING):
+        for path in work.glob(f"*{ending}"):
+            path.unlink()
+
+
 def read_spilled(work: Path, name: str, partition: int | None) -> pa.Table:
     """Return the rows of a raw table in one partition (all partitions where None).
 
     It has `_file` and `_row`, and every column in which something is filled; a cell is null or ""
     where it is empty.
     """
-    index_path = work / f"{name}.index.npy"
+    index_path = work / f"{name}{_INDEX_ENDING}"
     if not index_path.exists():
         return pa.schema(PLACE_FIELDS).empty_table()
     index = np.load(index_path)
@@ -146,7 +155,7 @@ def read_spilled(work: Path, name: str, partition: int | None) -> pa.Table:
     if not len(index):
         return pa.schema(PLACE_FIELDS).empty_table()
     parts = []
-    with pa.memory_map(str(work / f"{name}.rows")) as file:
+    with pa.memory_map(str(work / f"{name}{_ROWS_ENDING}")) as file:
         for _, offset, length in index.tolist():
             file.seek(offset)
             with pa.ipc.open_stream(file.read_buffer(length)) as reader:

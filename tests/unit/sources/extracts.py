@@ -1,0 +1,118 @@
+"""Small extracts for tests, made on the spot. All persons in them are invented."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from etl.model.tables import TABLES
+from etl.sources import Loaded, Partitions, open_extract, partition
+
+Row = Mapping[str, str]
+
+MEMBER = {"member_id": "M1", "family_name": "Ng", "birth_date": "1970-01-01", "gender": "F"}
+COVERAGE = {"coverage_id": "C1", "member_id": "M1", "relationship": "self", "payer_id": "P1"}
+CLAIM = {
+    "claim_id": "CL1",
+    "claim_type": "professional",
+    "member_id": "M1",
+    "coverage_id": "C1",
+    "payer_id": "P1",
+    "statement_from_date": "2024-01-05",
+    "adjudication_date": "2024-01-09",
+}
+LINE = {"claim_id": "CL1", "line_number": "1", "service_from_date": "2024-01-05"}
+SMALL: Mapping[str, Sequence[Row]] = {
+    "member": [MEMBER],
+    "coverage": [COVERAGE],
+    "claim": [CLAIM],
+    "claim_line": [LINE],
+}
+"""The least that is an extract."""
+_DELIMITERS = {"csv": ",", "psv": "|", "tsv": "\t"}
+
+
+def headers_of(rows: Sequence[Row], table: str) -> list[str]:
+    """Headers that some rows need, the compulsory ones of the table first."""
+    needed = [*TABLES[table].required, *(["family_name"] if table == "member" else [])]
+    return list(dict.fromkeys([*needed, *(name for row in rows for name in row)]))
+
+
+def delimited(
+    rows: Sequence[Row], headers: Sequence[str], delimiter: str = ",", line_end: str = "\n"
+) -> str:
+    """Rows as a delimited file."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator=line_end)
+    writer.writerow(headers)
+    writer.writerows([[row.get(header, "") for header in headers] for row in rows])
+    return text.getvalue()
+
+
+def write_table(folder: Path, name: str, rows: Sequence[Row], ending: str = "csv") -> Path:
+    """Write one table, in the format that the ending says."""
+    table = name.partition("-")[0]
+    headers = headers_of(rows, table)
+    path = folder / f"{name}.{ending}"
+    if ending == "parquet":
+        columns = {
+            header: pa.array([row.get(header) or None for row in rows], pa.string())
+            for header in headers
+        }
+        pq.write_table(pa.table(columns), path)
+        return path
+    kind, _, packed = ending.partition(".")
+    content = delimited(rows, headers, _DELIMITERS[kind]).encode()
+    path.write_bytes(gzip.compress(content) if packed else content)
+    return path
+
+
+def write_extract(
+    folder: Path, tables: Mapping[str, Sequence[Row]] = SMALL, ending: str = "csv"
+) -> Path:
+    """Write a canonical extract; `tables` stand in for those of `SMALL`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in {**SMALL, **tables}.items():
+        write_table(folder, name, rows, ending)
+    return folder
+
+
+def read(folder: Path, work: Path, count: int = 1, **options: Any) -> Partitions:
+    """Open and partition an extract."""
+    layouts = options.pop("layouts", ())
+    return partition(open_extract(folder, layouts, **options), work, partitions=count)
+
+
+def all_loaded(parts: Partitions) -> list[Loaded]:
+    """Every partition, then the directory."""
+    return [*(parts.load(index) for index in range(parts.count)), parts.directory()]
+
+
+def rows_of(parts: Partitions, table: str) -> list[dict[str, Any]]:
+    """Rows of a table in all partitions, without what is absent and without their places."""
+    return [
+        {name: text for name, text in row.items() if text is not None and name[0] != "_"}
+        for loaded in all_loaded(parts)
+        for row in loaded.tables[table].to_pylist()
+    ]
+
+
+def findings_of(parts: Partitions) -> list[tuple[str, str, str, int | None, str | None]]:
+    """All findings, sorted: rule, table, file name, row, column."""
+    tables = [parts.findings, *(loaded.findings for loaded in all_loaded(parts))]
+    names = [file.name for file in parts.files]
+    return sorted(
+        (
+            (f["rule"], f["table"], names[f["file"]], f["row"], f["column"])
+            for table in tables
+            for f in table.to_pylist()
+        ),
+        key=str,
+    )

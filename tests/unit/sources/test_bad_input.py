@@ -1,0 +1,331 @@
+"""What cannot be read is refused in one sentence that names the place, before anything is done."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from etl.errors import EtlError, ExtractError, StoreError, UsageError
+from etl.sources import Partitions, open_extract, partition
+from etl.sources.spill import SpillWriter
+from tests.unit.sources.extracts import CLAIM, LINE, MEMBER, SMALL, read, write_extract, write_table
+
+Spoil = Callable[[Path], Any]
+MARKED = "Xylophonist"
+"""Stands in cells of the bad files below; no message may show it."""
+
+
+def write(name: str, content: bytes) -> Spoil:
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def manifest(**value: Any) -> Spoil:
+    return write("manifest.json", json.dumps(value).encode())
+
+
+def without(name: str) -> Spoil:
+    return lambda folder: (folder / name).unlink()
+
+
+def both(*spoils: Spoil) -> Spoil:
+    return lambda folder: [spoil(folder) for spoil in spoils]
+
+
+def parquet(name: str, columns: dict[str, pa.Array]) -> Spoil:
+    return lambda folder: pq.write_table(pa.table(columns), folder / name)
+
+
+def stray_copy(folder: Path) -> None:
+    write_table(folder, "claim_note", [{"claim_id": "CL1", "sequence": "1"}])
+    write_table(folder, "claim_note", [{"claim_id": "CL1", "sequence": "1"}], "parquet")
+
+
+HEADER = b"member_id,family_name,birth_date,gender\n"
+ROW = f"M1,{MARKED},1970-01-01,F\n".encode()
+PACKED = gzip.compress(HEADER + ROW * 5000, mtime=0)
+
+CASES: dict[str, tuple[Spoil, str]] = {
+    "empty-file": (write("claim_note.csv", b""), "claim_note.csv is empty"),
+    "empty-compulsory": (write("member.csv", b""), "member.csv is empty"),
+    "bom-only": (write("member.csv", b"\xef\xbb\xbf"), "first line is blank"),
+    "blank-header": (write("member.csv", b"\n" + ROW), "member.csv: the first line is blank"),
+    "no-members": (write("member.csv", HEADER), "no members"),
+    "no-members-blank-lines": (write("member.csv", HEADER + b"\r\n \n"), "no members"),
+    "missing-table": (without("claim.csv"), "there is no file of the compulsory table claim"),
+    "missing-column": (
+        write("member.csv", b"member_id,family_name,gender\n"),
+        "member.csv lacks the compulsory column birth_date",
+    ),
+    "missing-name": (
+        write("member.csv", b"member_id,birth_date,gender\n"),
+        "member.csv lacks the compulsory column family_name or full_name",
+    ),
+    "optional-table-without-its-key": (
+        write("claim_note.csv", b"claim_id,text\n"),
+        "claim_note.csv lacks the compulsory column sequence",
+    ),
+    "duplicate-header": (
+        write("member.csv", HEADER.strip() + b",Birth Date\n" + ROW),
+        "columns 3 and 5 have the same header (birth_date)",
+    ),
+    "broken-gzip": (
+        both(without("member.csv"), write("member.csv.gz", b"\x1f\x8b\x08" + b"\xff" * 60)),
+        "member.csv.gz: the gzip data is broken or cut off",
+    ),
+    "not-gzip": (
+        both(without("member.csv"), write("member.csv.gz", HEADER + ROW)),
+        "member.csv.gz: the gzip data is broken or cut off",
+    ),
+    "truncated-gzip": (
+        both(without("member.csv"), write("member.csv.gz", PACKED[:-20])),
+        "member.csv.gz: the gzip data is broken or cut off",
+    ),
+    "gzip-with-wrong-checksum": (
+        both(without("member.csv"), write("member.csv.gz", PACKED[:-8] + b"\0" * 8)),
+        "member.csv.gz: the gzip data is broken or cut off",
+    ),
+    "latin-1": (
+        write("member.csv", HEADER + ROW * 2 + "M2,Núñez,1970-01-01,F\n".encode("latin-1")),
+        "member.csv: byte 101, in line 4, is not UTF-8",
+    ),
+    "latin-1-header": (
+        write("member.csv", HEADER.strip() + ",ñ\n".encode("latin-1") + ROW),
+        "member.csv: byte 41, in row 1, is not UTF-8",
+    ),
+    "cut-off-character": (
+        write("member.csv", HEADER + ROW + "M2,Nú".encode()[:-1]),
+        "member.csv: byte 73, in line 3, is not UTF-8",
+    ),
+    "utf-16": (
+        write("member.csv", (HEADER + ROW).decode().encode("utf-16-le")),
+        "NUL byte at byte 2",
+    ),
+    "nul-byte": (
+        write("member.csv", HEADER + ROW + b"M2,a\0b,1970-01-01,F\n"),
+        "member.csv: NUL byte at byte 73",
+    ),
+    "nul-byte-in-gzip": (
+        both(
+            without("member.csv"),
+            write("member.csv.gz", gzip.compress(HEADER + ROW + b"M2,a\0b,1970-01-01,F\n")),
+        ),
+        "member.csv.gz: NUL byte at byte 73",
+    ),
+    "open-quote": (
+        write("member.csv", HEADER + ROW + b'M2,"Ng,1970-01-01,F\n' + ROW * 3),
+        "member.csv: row 3 opens a quoted cell that is never closed",
+    ),
+    "open-quote-in-last-cell": (
+        write("member.csv", HEADER + ROW + b'M2,Ng,1970-01-01,"F\n' + ROW * 3),
+        "member.csv: row 3 opens a quoted cell that is never closed",
+    ),
+    "open-quote-in-a-large-file": (
+        write("member.csv", HEADER + ROW + b'M2,"Ng,1970-01-01,F\n' + ROW * 60_000),
+        "member.csv: row 3 opens a quoted cell that is never closed",
+    ),
+    "row-without-end": (
+        write("member.csv", HEADER + b"M2," + b"x" * 3_000_000 + b",1970-01-01,F\n"),
+        "row 2 opens a quoted cell that is never closed, or is longer than 1024 KB",
+    ),
+    "folder-for-a-file": (
+        both(without("claim.csv"), lambda folder: (folder / "claim.csv").mkdir()),
+        "claim.csv is a folder",
+    ),
+    "same-table-in-two-formats": (
+        stray_copy,
+        "claim_note.csv and claim_note.parquet are the same table twice",
+    ),
+    "same-part-in-two-formats": (
+        both(
+            without("member.csv"),
+            write("member-1.csv", HEADER + ROW),
+            write("member-1.csv.gz", PACKED),
+        ),
+        "member-1.csv and member-1.csv.gz are the same table twice",
+    ),
+    "whole-and-in-parts": (
+        write("member-2.csv", HEADER + ROW),
+        "member is there whole (member.csv) and in parts (member-2.csv)",
+    ),
+    "broken-parquet": (
+        both(without("claim_line.csv"), write("claim_line.parquet", b"PAR1 nothing PAR1")),
+        "claim_line.parquet: the Parquet file is broken",
+    ),
+    "float-parquet": (
+        both(
+            without("claim_line.csv"),
+            parquet(
+                "claim_line.parquet",
+                {**{k: pa.array([v]) for k, v in LINE.items()}, "amount_copay": pa.array([0.1])},
+            ),
+        ),
+        "claim_line.parquet: column 4 (amount_copay) holds binary floating point",
+    ),
+    "nested-parquet": (
+        both(
+            without("claim_line.csv"),
+            parquet(
+                "claim_line.parquet",
+                {**{k: pa.array([v]) for k, v in LINE.items()}, "denial_reason": pa.array([["1"]])},
+            ),
+        ),
+        "column 4 (denial_reason) has type list",
+    ),
+    "manifest-no-json": (write("manifest.json", b"{"), "manifest.json is no JSON"),
+    "manifest-list": (write("manifest.json", b"[]"), "manifest.json must hold one JSON object"),
+    "manifest-too-deep": (write("manifest.json", b"[" * 100_000), "nested too deep"),
+    "manifest-latin-1": (write("manifest.json", b'{"payer": "\xf1"}'), "is not UTF-8"),
+    "manifest-key": (manifest(kin="full"), "there is no key 'kin'"),
+    "manifest-kind": (manifest(kind="half"), "kind must be full or delta"),
+    "manifest-day": (manifest(as_of="yesterday"), "as_of must be a day"),
+    "manifest-files": (manifest(files=["claim.csv"]), "files must be an object"),
+    "manifest-rows-text": (
+        manifest(files={f"{name}.csv": {"rows": "1"} for name in SMALL}),
+        "rows of member.csv must be a whole number",
+    ),
+    "manifest-missing-file": (
+        manifest(files={"claim_note.csv": {"rows": 1}}),
+        "names claim_note.csv, which is not in the extract",
+    ),
+    "manifest-extra-file": (
+        manifest(files={f"{name}.csv": {} for name in SMALL if name != "claim"}),
+        "claim.csv is in the extract, but manifest.json does not name it",
+    ),
+    "manifest-rows": (
+        manifest(files={f"{name}.csv": {"rows": 2} for name in SMALL}),
+        "claim.csv has 1 rows, but manifest.json says 2",
+    ),
+    "manifest-sha256": (
+        manifest(files={f"{name}.csv": {"sha256": "0" * 64} for name in SMALL}),
+        "claim.csv is not the file that manifest.json means",
+    ),
+    "manifest-layout": (
+        manifest(layout="nobodys"),
+        "there is no layout 'nobodys'; there are cpcds",
+    ),
+    "manifest-folder": (lambda folder: (folder / "manifest.json").mkdir(), "it must be a file"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_refused_in_one_sentence(tmp_path: Path, case: str) -> None:
+    spoil, sentence = CASES[case]
+    folder = write_extract(tmp_path / "in", {"member": [{**MEMBER, "family_name": MARKED}]})
+    spoil(folder)
+    with pytest.raises(ExtractError) as caught:
+        read(folder, tmp_path / "work", 2)
+    message = str(caught.value)
+    assert sentence in message
+    assert "\n" not in message
+    assert MARKED not in message
+    assert caught.value.exit_code == 2
+    with pytest.raises(StoreError):
+        Partitions.open(tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("gone", "there is no such folder"),
+        ("file", "is a file; name the folder"),
+        ("empty", "holds no files"),
+        ("only-readme", "holds no files"),
+        ("other", "no known layout fits accounts.csv; the nearest is cpcds, but there is no file"),
+    ],
+)
+def test_what_is_no_extract_is_refused(tmp_path: Path, name: str, sentence: str) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "only-readme").mkdir()
+    (tmp_path / "only-readme" / "README.txt").write_text("x")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "accounts.csv").write_text("iban,owner\n1,2\n")
+    with pytest.raises(ExtractError, match=sentence):
+        open_extract(tmp_path / name, ())
+
+
+def test_a_folder_that_may_not_be_listed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(ExtractError, match="cannot be listed: Permission denied"):
+        open_extract(write_extract(tmp_path / "in"), ())
+
+
+def test_a_file_without_headers_does_not_show_its_first_row(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in")
+    (folder / "member.csv").write_text(f"M1,{MARKED},{MARKED},F\n")
+    with pytest.raises(ExtractError) as caught:
+        open_extract(folder, ())
+    assert MARKED not in str(caught.value)
+
+
+def test_an_unknown_layout_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ExtractError, match="there is no layout 'x'; there are cpcds"):
+        open_extract(write_extract(tmp_path / "in"), (), layout="x")
+
+
+@pytest.mark.parametrize("count", [0, -1, 1 << 20])
+def test_a_senseless_number_of_partitions_is_refused(tmp_path: Path, count: int) -> None:
+    with pytest.raises(UsageError, match="partitions must be a number from 1"):
+        read(write_extract(tmp_path / "in"), tmp_path / "work", count)
+
+
+def test_there_is_no_partition_beyond_the_last(tmp_path: Path) -> None:
+    parts = read(write_extract(tmp_path / "in"), tmp_path / "work", 2)
+    with pytest.raises(UsageError, match="there is no partition 2; there are 2"):
+        parts.load(2)
+
+
+class FullDisk:
+    """A file on a disk that has no room for anything."""
+
+    def write(self, data: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def close(self) -> None:
+        """There is nothing to keep."""
+
+
+def test_a_full_disk_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = SpillWriter.__init__
+
+    def full(self: SpillWriter, *args: Any) -> None:
+        start(self, *args)
+        self._file.close()
+        self._file = FullDisk()  # type: ignore[assignment]
+
+    monkeypatch.setattr(SpillWriter, "__init__", full)
+    extract = open_extract(write_extract(tmp_path / "in"), ())
+    with pytest.raises(StoreError, match="the disk of the work folder is full") as caught:
+        partition(extract, tmp_path / "work", partitions=2)
+    assert caught.value.exit_code == 5
+    with pytest.raises(StoreError, match="read the extract again"):
+        Partitions.open(tmp_path / "work")
+
+
+def test_a_work_folder_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "work").write_text("x")
+    with pytest.raises(StoreError, match="the work folder cannot be written"):
+        read(write_extract(tmp_path / "in"), tmp_path / "work")
+
+
+def test_a_file_that_goes_away_while_it_is_read_is_told(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in")
+    extract = open_extract(folder, ())
+    (folder / "claim.csv").unlink()
+    with pytest.raises(EtlError) as caught:
+        partition(extract, tmp_path / "work", partitions=2)
+    assert "No such file" in str(caught.value)
+    assert CLAIM["claim_id"] not in str(caught.value)

@@ -1,0 +1,415 @@
+"""An extract in the product's own layout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from etl.model.tables import TABLES
+from etl.rows import FINDINGS_SCHEMA, table_schema
+from etl.sources import Event, Partitioned, Partitions, Reading, open_extract, partition
+from tests.unit.sources.extracts import (
+    CLAIM,
+    COVERAGE,
+    LINE,
+    MEMBER,
+    SMALL,
+    all_loaded,
+    delimited,
+    findings_of,
+    headers_of,
+    read,
+    rows_of,
+    write_extract,
+    write_table,
+)
+
+WHOLE = {
+    name: [{column: f"{column} 1" for column in table.names}] for name, table in TABLES.items()
+}
+"""One row a table with every column filled. The claim of all child rows is the same one."""
+
+
+@pytest.mark.parametrize("ending", ["csv", "psv", "tsv", "csv.gz", "psv.gz", "tsv.gz", "parquet"])
+def test_every_table_and_column_is_read_in_every_format(tmp_path: Path, ending: str) -> None:
+    parts = read(write_extract(tmp_path / "in", WHOLE, ending), tmp_path / "work")
+    for name, rows in WHOLE.items():
+        assert rows_of(parts, name) == rows
+    assert findings_of(parts) == []
+
+
+def test_every_partition_has_every_table_in_its_schema(tmp_path: Path) -> None:
+    parts = read(write_extract(tmp_path / "in"), tmp_path / "work", 3)
+    for loaded in all_loaded(parts):
+        assert list(loaded.tables) == list(TABLES)
+        for name, table in loaded.tables.items():
+            assert table.schema == table_schema(name)
+        assert loaded.findings.schema == FINDINGS_SCHEMA
+
+
+def test_a_table_may_come_in_parts(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in")
+    (folder / "member.csv").unlink()
+    write_table(folder, "member-1", [MEMBER])
+    write_table(folder, "member-west", [{**MEMBER, "member_id": "M2"}], "psv.gz")
+    parts = read(folder, tmp_path / "work")
+    assert [row["member_id"] for row in rows_of(parts, "member")] == ["M1", "M2"]
+    assert parts.rows_read["member-west.psv.gz"] == 1
+
+
+def test_headers_match_in_any_case_order_and_joint(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in")
+    (folder / "member.csv").write_text(
+        "GENDER,Birth-Date,family name,Member_ID\nF,1970-01-01,Ng,M1\n"
+    )
+    assert rows_of(read(folder, tmp_path / "work"), "member") == [MEMBER]
+
+
+def test_cells_are_trimmed_and_nothing_guesses_a_type(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in")
+    (folder / "member.csv").write_text(
+        "member_id,family_name,birth_date,gender,postal_code,county\n"
+        " 007 ,\u00a0Ng\t,19700101,F,01938,   \n",
+        encoding="utf-8",
+    )
+    assert rows_of(read(folder, tmp_path / "work"), "member") == [
+        {
+            "member_id": "007",
+            "family_name": "Ng",
+            "birth_date": "19700101",
+            "gender": "F",
+            "postal_code": "01938",
+        }
+    ]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_quotes_and_line_breaks_inside_cells_are_kept(tmp_path: Path, line_end: str) -> None:
+    folder = write_extract(tmp_path / "in")
+    rows = [{**MEMBER, "family_name": 'O"Neil, the\nsecond', "city": "Łódź 🙂"}, MEMBER]
+    text = "\ufeff" + delimited(rows, headers_of(rows, "member"), line_end=line_end)
+    (folder / "member.csv").write_bytes(text.encode())
+    parts = read(folder, tmp_path / "work")
+    assert rows_of(parts, "member") == rows
+    assert parts.load(0).tables["member"].column("_row").to_pylist() == [2, 3]
+
+
+def test_rows_keep_their_numbers_around_blank_and_ragged_ones(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in")
+    header = "member_id,family_name,birth_date,gender"
+    lines = [header, "A,Ng,1970-01-01,F", "", "B,Ng", "   ", ",,,", 'C,"N\ng",1970-01-01,F,x', ""]
+    (folder / "member.csv").write_text("\n".join([*lines, "D,Ng,1970-01-01,F"]))
+    parts = read(folder, tmp_path / "work")
+    table = parts.load(0).tables["member"]
+    assert table.column("member_id").to_pylist() == ["A", "D"]
+    assert table.column("_row").to_pylist() == [2, 9]
+    assert parts.rows_read["member.csv"] == 4
+    assert findings_of(parts) == [
+        ("ragged-row", "member", "member.csv", 4, None),
+        ("ragged-row", "member", "member.csv", 7, None),
+    ]
+    ragged = parts.ragged_rows()
+    assert ragged.column("text").to_pylist() == ["B,Ng", 'C,"N\ng",1970-01-01,F,x']
+    assert ragged.column("_row").to_pylist() == [4, 7]
+
+
+def test_row_numbers_hold_over_many_blocks(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in")
+    lines = ["member_id,family_name,birth_date,gender,address_line"]
+    for number in range(2, 30_002):
+        cells = f"M{number},Ng,1970-01-01,F,{'x' * 80}"
+        lines.append("ragged" if number % 1000 == 0 else "" if number % 777 == 0 else cells)
+    (folder / "member.csv").write_text("\n".join(lines) + "\n")
+    parts = read(folder, tmp_path / "work", 5)
+    found = [
+        (row["member_id"], row["_row"])
+        for loaded in all_loaded(parts)
+        for row in loaded.tables["member"].to_pylist()
+    ]
+    assert sorted(found) == sorted((f"M{n}", n) for n in range(2, 30_002) if n % 1000 and n % 777)
+    assert parts.ragged_rows().num_rows == 30
+
+
+def test_unknown_columns_and_files_are_findings_and_harm_nothing(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in")
+    write_table(folder, "member", [{**MEMBER, "shoe size": "43", "_row": "9"}])
+    (folder / "faults.csv").write_text("rule,row\nx,1\n")
+    (folder / "letter.docx").write_bytes(b"\x00\x01")
+    (folder / "README.md").write_text("about this extract")
+    (folder / ".hidden").write_text("")
+    (folder / "archive").mkdir()
+    (folder / "archive" / "claim.csv").write_text("not part of the extract")
+    parts = read(folder, tmp_path / "work")
+    assert findings_of(parts) == [
+        ("unknown-column", "member", "member.csv", None, "_row"),
+        ("unknown-column", "member", "member.csv", None, "shoe size"),
+        ("unknown-file", "*", "faults.csv", None, None),
+        ("unknown-file", "*", "letter.docx", None, None),
+    ]
+    assert rows_of(parts, "member") == [MEMBER]
+
+
+def test_links_that_lead_nowhere_are_no_part_of_an_extract(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in")
+    (folder / "claim_note.csv").symlink_to(folder / "claim_note.csv")
+    (folder / "claim_tooth.csv").symlink_to(folder / "gone.csv")
+    assert rows_of(read(folder, tmp_path / "work"), "claim_note") == []
+
+
+def test_source_rows_can_be_had_as_they_were(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in")
+    (folder / "member.csv").write_text(
+        "Member ID,family_name,Birth-Date,gender,shoe size\n M1 ,Ng,1970-01-01,F,43\n"
+    )
+    parts = read(folder, tmp_path / "work")
+    assert parts.raw_rows(0)["member.csv"].to_pylist() == [
+        {
+            "Member ID": " M1 ",
+            "family_name": "Ng",
+            "Birth-Date": "1970-01-01",
+            "gender": "F",
+            "shoe size": "43",
+            "_file": 3,
+            "_row": 2,
+        }
+    ]
+
+
+def test_short_forms_become_child_rows_in_the_place_of_their_claim(tmp_path: Path) -> None:
+    claim = {
+        **CLAIM,
+        "record_action": "U",
+        "diagnosis_code_1": "E11.9",
+        "diagnosis_type_1": "principal",
+        "diagnosis_poa_25": "Y",
+        "Procedure Code 2": "0DTJ4ZZ",
+        "procedure_date_2": "2024-01-05",
+        "procedure_type_2": "principal",
+    }
+    parts = read(write_extract(tmp_path / "in", {"claim": [claim]}), tmp_path / "work")
+    loaded = parts.load(0)
+    common = {"claim_id": "CL1", "record_action": "U"}
+    assert rows_of(parts, "claim_diagnosis") == [
+        {**common, "sequence": "1", "code": "E11.9", "type": "principal"},
+        {**common, "sequence": "25", "present_on_admission": "Y"},
+    ]
+    assert rows_of(parts, "claim_procedure") == [
+        {
+            **common,
+            "sequence": "2",
+            "code": "0DTJ4ZZ",
+            "procedure_date": "2024-01-05",
+            "type": "principal",
+        }
+    ]
+    assert loaded.tables["claim_diagnosis"].column("_row").to_pylist() == [2, 2]
+    assert findings_of(parts) == []
+
+
+def test_short_forms_count_on_from_the_child_rows_of_their_claim(tmp_path: Path) -> None:
+    tables = {
+        "claim": [
+            {**CLAIM, "diagnosis_code_1": "I10", "diagnosis_code_2": "E11.9"},
+            {**CLAIM, "claim_id": "CL2", "diagnosis_code_1": "J45.909"},
+        ],
+        "claim_diagnosis": [
+            {"claim_id": "CL1", "sequence": "9", "code": "A00.0"},
+            {"claim_id": "CL1", "sequence": "10", "code": "A00.1"},
+            {"claim_id": "CL1", "sequence": "x", "code": "A00.9"},
+        ],
+    }
+    parts = read(write_extract(tmp_path / "in", tables), tmp_path / "work")
+    assert [
+        (r["claim_id"], r["sequence"], r["code"]) for r in rows_of(parts, "claim_diagnosis")
+    ] == [
+        ("CL1", "9", "A00.0"),
+        ("CL1", "10", "A00.1"),
+        ("CL1", "11", "I10"),
+        ("CL1", "12", "E11.9"),
+        ("CL1", "x", "A00.9"),
+        ("CL2", "1", "J45.909"),
+    ]
+
+
+def test_rows_stand_in_the_order_of_their_key_with_numbers_as_numbers(tmp_path: Path) -> None:
+    numbers = ["10", "9", "1", "b", "2", "a"]
+    lines = [{**LINE, "line_number": number} for number in numbers]
+    parts = read(write_extract(tmp_path / "in", {"claim_line": lines}), tmp_path / "work")
+    assert [row["line_number"] for row in rows_of(parts, "claim_line")] == [
+        "1", "2", "9", "10", "a", "b",
+    ]  # fmt: skip
+
+
+def test_all_rows_of_a_member_meet_in_one_partition(tmp_path: Path) -> None:
+    members = [f"M{n}" for n in range(60)]
+    tables = {
+        "member": [{**MEMBER, "member_id": m} for m in members],
+        "coverage": [{**COVERAGE, "member_id": m, "coverage_id": f"C-{m}"} for m in members],
+        "claim": [{**CLAIM, "member_id": m, "claim_id": f"CL-{m}"} for m in members],
+        "claim_line": [{**LINE, "claim_id": f"CL-{m}"} for m in reversed(members)],
+        "claim_note": [{"claim_id": f"CL-{m}", "sequence": "1", "text": "x"} for m in members],
+    }
+    parts = read(write_extract(tmp_path / "in", tables), tmp_path / "work", 7)
+    used = 0
+    for index in range(7):
+        loaded = parts.load(index).tables
+        ids = set(loaded["member"].column("member_id").to_pylist())
+        used += bool(ids)
+        assert set(loaded["coverage"].column("member_id").to_pylist()) == ids
+        assert set(loaded["claim"].column("member_id").to_pylist()) == ids
+        for table in ("claim_line", "claim_note"):
+            found = {text[3:] for text in loaded[table].column("claim_id").to_pylist()}
+            assert found == ids
+    assert used == 7
+
+
+def test_rows_that_belong_to_nobody_are_in_exactly_one_partition(tmp_path: Path) -> None:
+    tables = {
+        "claim": [CLAIM, {**CLAIM, "claim_id": "CL2", "member_id": ""}],
+        "claim_line": [
+            LINE,
+            {**LINE, "claim_id": "CL2"},
+            {**LINE, "claim_id": "gone"},
+            {**LINE, "claim_id": ""},
+        ],
+        "claim_note": [{"claim_id": "gone", "sequence": "1"}],
+        "coverage": [COVERAGE, {**COVERAGE, "member_id": ""}],
+    }
+    parts = read(write_extract(tmp_path / "in", tables), tmp_path / "work", 5)
+    for table, rows in tables.items():
+        assert len(rows_of(parts, table)) == len(rows)
+    together = {
+        index
+        for index in range(5)
+        for table in ("claim_line", "claim_note")
+        if "gone" in parts.load(index).tables[table].column("claim_id").to_pylist()
+    }
+    assert len(together) == 1
+    of_two = [
+        index
+        for index in range(5)
+        for table in ("claim", "claim_line")
+        if "CL2" in parts.load(index).tables[table].column("claim_id").to_pylist()
+    ]
+    assert of_two[0] == of_two[1]
+
+
+def test_keys_know_what_one_partition_cannot(tmp_path: Path) -> None:
+    tables = {
+        "member": [MEMBER, {**MEMBER, "member_id": "M2"}],
+        "coverage": [COVERAGE, {**COVERAGE, "member_id": "M2"}, {**COVERAGE, "coverage_id": "C2"}],
+        "claim": [
+            CLAIM,
+            {**CLAIM, "member_id": "M2"},
+            {**CLAIM, "claim_id": "CL2"},
+            {**CLAIM, "claim_id": "CL2"},
+        ],
+    }
+    folder = write_extract(tmp_path / "in", tables)
+    for count in (1, 4):
+        keys = read(folder, tmp_path / f"work{count}", count).keys
+        ids = pa.array(["CL1", "CL2", "gone", None, "M1", "C1", "C2", " CL1 ", ""])
+        assert keys.claim_exists(ids).to_pylist() == [True, True, *[False] * 5, True, False]
+        assert keys.claim_shared(ids).to_pylist() == [True, *[False] * 6, True, False]
+        assert keys.member_exists(ids).to_pylist() == [*[False] * 4, True, *[False] * 4]
+        assert keys.coverage_exists(ids).to_pylist() == [*[False] * 5, True, True, False, False]
+        assert keys.coverage_shared(ids).to_pylist() == [*[False] * 5, True, *[False] * 3]
+
+
+def test_a_work_folder_can_be_opened_again_by_another_process(tmp_path: Path) -> None:
+    parts = read(write_extract(tmp_path / "in", WHOLE), tmp_path / "work", 3)
+    again = Partitions.open(tmp_path / "work")
+    assert again.count == 3
+    assert again.files == parts.files
+    assert again.rows_read == parts.rows_read
+    for ours, theirs in zip(all_loaded(parts), all_loaded(again), strict=True):
+        assert ours.tables == theirs.tables
+
+
+def test_reading_again_into_a_work_folder_starts_afresh(tmp_path: Path) -> None:
+    read(write_extract(tmp_path / "in", WHOLE), tmp_path / "work", 3)
+    parts = read(write_extract(tmp_path / "other"), tmp_path / "work", 2)
+    assert rows_of(parts, "member") == [MEMBER]
+    assert rows_of(parts, "claim_note") == []
+
+
+def test_progress_is_told_and_ends_at_the_end(tmp_path: Path) -> None:
+    events: list[Event] = []
+    extract = open_extract(write_extract(tmp_path / "in"), ())
+    partition(extract, tmp_path / "work", partitions=2, emit=events.append)
+    last = {event.file: event for event in events if isinstance(event, Reading)}
+    assert {event.file: (event.done, event.rows) for event in last.values()} == {
+        file.name: (file.bytes, 1) for file in extract.files
+    }
+    assert events[-1] == Partitioned(rows=4, partitions=2)
+
+
+def test_the_manifest_says_what_the_extract_is(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in")
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    files = {name: {"rows": 1, "sha256": text.upper()} for name, text in hashes.items()}
+    manifest = {"layout": "cpcds", "kind": "full", "as_of": "2024-02-01", "payer": "Acme"}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "files": files}))
+    extract = open_extract(folder, ())
+    assert (extract.kind, str(extract.as_of), extract.payer) == ("full", "2024-02-01", "Acme")
+    assert {file.name: file.sha256 for file in extract.files} == hashes
+
+
+def test_a_delta_needs_keys_only_and_no_table_but_one(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "manifest.json").write_text('{"kind": "delta"}')
+    (folder / "claim.csv").write_text("claim_id,record_action\nCL1,D\n")
+    parts = read(folder, tmp_path / "work", 4)
+    assert rows_of(parts, "claim") == [{"claim_id": "CL1", "record_action": "D"}]
+
+
+def test_parquet_values_are_written_out_exactly(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in")
+    (folder / "claim_line.csv").unlink()
+    arrays = {
+        "claim_id": pa.array(["CL1"]).dictionary_encode(),
+        "line_number": pa.array([12], pa.int64()),
+        "service_from_date": pa.array(["2024-01-05"]).cast(pa.date32()),
+        "amount_submitted": pa.array(["1234567.10"]).cast(pa.decimal128(12, 2)),
+        "last_updated": pa.array(["2024-01-05T10:00:00Z"]).cast(pa.timestamp("us", tz="UTC")),
+        "service_text": pa.array([None], pa.null()),
+        "tooth_surfaces": pa.array(["  M;O "], pa.large_string()),
+        "record_action": pa.array([True]),
+    }
+    pq.write_table(pa.table(arrays), folder / "claim_line.parquet")
+    assert rows_of(read(folder, tmp_path / "work"), "claim_line") == [
+        {
+            "claim_id": "CL1",
+            "line_number": "12",
+            "service_from_date": "2024-01-05",
+            "amount_submitted": "1234567.10",
+            "last_updated": "2024-01-05T10:00:00Z",
+            "tooth_surfaces": "M;O",
+            "record_action": "Y",
+        }
+    ]
+
+
+def test_organizations_and_practitioners_belong_to_no_partition(tmp_path: Path) -> None:
+    tables = {
+        "organization": [{"organization_id": "O1", "name": "Clinic"}],
+        "practitioner": [{"practitioner_id": "P1", "full_name": "Dr. No"}],
+    }
+    parts = read(write_extract(tmp_path / "in", tables), tmp_path / "work", 2)
+    assert [parts.load(i).tables["organization"].num_rows for i in range(2)] == [0, 0]
+    assert parts.directory().tables["organization"].num_rows == 1
+    assert parts.directory().tables["member"].num_rows == 0
+    assert parts.raw_rows(2)["organization.csv"].num_rows == 1
+
+
+def test_tables_without_rows_are_fine_but_for_members(tmp_path: Path) -> None:
+    tables: dict[str, list[dict[str, str]]] = {"coverage": [], "claim": [], "claim_line": []}
+    parts = read(write_extract(tmp_path / "in", tables), tmp_path / "work", 2)
+    assert rows_of(parts, "claim") == []
+    assert rows_of(parts, "member") == list(SMALL["member"])

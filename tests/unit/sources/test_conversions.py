@@ -1,0 +1,262 @@
+"""How a dialect's cells become canonical ones, and what is noticed on the way."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from etl.sources import Partitions
+from etl.sources.convert import to_cents
+from etl.sources.rules import RULES
+from tests.unit.sources.dialects import BILLS_HEADER, LAYOUT, PERSONS, layout, write
+from tests.unit.sources.extracts import findings_of, read, rows_of
+
+
+def run(tmp_path: Path, *rows: str, persons: str = PERSONS, text: str = LAYOUT) -> Partitions:
+    bills = BILLS_HEADER + "".join(f"{row}\n" for row in rows)
+    folder = write(tmp_path / "in", bills, persons)
+    return read(folder, tmp_path / "work", 3, layouts=[layout(text)])
+
+
+def notes(parts: Partitions) -> list[tuple[str, str, int | None, str | None]]:
+    return [(rule, table, row, column) for rule, table, _, row, column in findings_of(parts)]
+
+
+def test_rows_of_one_claim_become_one(tmp_path: Path) -> None:
+    parts = run(
+        tmp_path,
+        "B1,M1,2,professional,2024-01-05,,20.00,12,D1,,,,",
+        "B1,M1,1,professional,2024-01-05,,20.00,8,,O1,,,",
+        "B2,M1,1,pharmacy,2024-01-06,2024-01-07,5,5,,,,,",
+    )
+    common = {"member_id": "M1", "coverage_id": "C1", "payer_id": "P1"}
+    assert rows_of(parts, "claim") == [
+        {
+            **common,
+            "claim_id": "B1",
+            "claim_type": "professional",
+            "statement_from_date": "2024-01-05",
+            "adjudication_date": "2024-01-05",
+            "amount_submitted": "20.00",
+        },
+        {
+            **common,
+            "claim_id": "B2",
+            "claim_type": "pharmacy",
+            "statement_from_date": "2024-01-06",
+            "adjudication_date": "2024-01-07",
+            "amount_submitted": "5",
+        },
+    ]
+    lines = rows_of(parts, "claim_line")
+    assert [(row["claim_id"], row["line_number"], row["amount_submitted"]) for row in lines] == [
+        ("B1", "1", "8"),
+        ("B1", "2", "12"),
+        ("B2", "1", "5"),
+    ]
+    assert notes(parts) == [
+        ("dialect-stand-in-value", "claim", 3, "adjudication_date"),
+        ("dialect-stand-in-value", "claim", 4, "adjudication_date"),
+    ]
+
+
+def test_rows_that_contradict_each_other_are_told_and_the_first_line_speaks(tmp_path: Path) -> None:
+    parts = run(
+        tmp_path,
+        "B1,M1,10,vision,2024-01-06,2024-01-09,,,,,,,",
+        "B1,M1,9,oral,2024-01-05,2024-01-09,,,,,,,",
+    )
+    (claim,) = rows_of(parts, "claim")
+    assert (claim["claim_type"], claim["statement_from_date"]) == ("oral", "2024-01-05")
+    conflicts = [note for note in notes(parts) if note[0] == "dialect-conflict"]
+    assert conflicts == [
+        ("dialect-conflict", "claim", 3, "claim_type"),
+        ("dialect-conflict", "claim", 3, "statement_from_date"),
+    ]
+
+
+def test_rows_without_a_claim_id_are_not_put_together(tmp_path: Path) -> None:
+    parts = run(tmp_path, ",M1,1,oral,,,,,,,,,", ",M1,2,vision,,,,,,,,,")
+    assert [row["claim_type"] for row in rows_of(parts, "claim")] == ["oral", "vision"]
+
+
+def test_one_claim_id_of_two_members_stays_two_claims(tmp_path: Path) -> None:
+    parts = run(tmp_path, "B1,M1,1,oral,,,,,,,,,", "B1,M2,1,oral,,,,,,,,,")
+    assert [row["member_id"] for row in rows_of(parts, "claim")] == ["M1", "M2"]
+    assert parts.keys.claim_shared(pa.array(["B1"])).to_pylist() == [True]
+
+
+@pytest.mark.parametrize("day", ["1969-12-31", "1970-01-01"])
+def test_a_sentinel_date_is_absent_where_the_layout_says_so_and_nowhere_else(
+    tmp_path: Path, day: str
+) -> None:
+    persons = PERSONS.replace("1970-01-01", day)
+    parts = run(tmp_path, f"B1,M1,1,oral,{day},2024-01-09,,,,,,,", persons=persons)
+    assert "statement_from_date" not in rows_of(parts, "claim")[0]
+    assert rows_of(parts, "claim_line")[0]["service_from_date"] == day
+    assert rows_of(parts, "member")[0]["birth_date"] == day
+    sentinel = ("dialect-sentinel-date", "claim", 2, "statement_from_date")
+    assert [note for note in notes(parts) if "sentinel" in note[0]] == [sentinel]
+
+
+@pytest.mark.parametrize(
+    ("text", "cents", "lost"),
+    [
+        ("22605.583604568004", "22605.58", True),
+        ("280.78999999999996", "280.79", True),
+        ("-9334.448357590081", "-9334.45", True),
+        ("0.125", "0.12", True),
+        ("0.135", "0.14", True),
+        ("-0.001", "0.00", True),
+        ("1.0E-4", "0.00", True),
+        ("1.23456789E7", "12345678.90", False),
+        ("7.500", "7.50", False),
+        ("431.40", "431.40", False),
+        ("0.0", "0.0", False),
+        ("12", "12", False),
+        ("1,000.00", "1,000.00", False),
+        ("$5", "$5", False),
+        ("1e999", "1e999", False),
+        ("NaN", "NaN", False),
+        ("--1", "--1", False),
+    ],
+)
+def test_amounts_are_rounded_to_cents_half_to_even_and_never_silently(
+    text: str, cents: str, lost: bool
+) -> None:
+    values, rounded = to_cents(pa.array([text, None]))
+    assert values.to_pylist() == [cents, None]
+    assert rounded.tolist() == [lost, False]
+    if lost:
+        exact = Decimal(text).quantize(Decimal("0.01"), rounding=ROUND_HALF_EVEN)
+        assert Decimal(cents) == exact
+
+
+def test_every_rounded_cell_has_a_finding(tmp_path: Path) -> None:
+    parts = run(tmp_path, "B1,M1,1,oral,2024-01-05,2024-01-09,10.005,3.3333,,,,,")
+    assert rows_of(parts, "claim")[0]["amount_submitted"] == "10.00"
+    assert rows_of(parts, "claim_line")[0]["amount_submitted"] == "3.33"
+    assert [note for note in notes(parts) if "rounded" in note[0]] == [
+        ("dialect-rounded-amount", "claim", 2, "amount_submitted"),
+        ("dialect-rounded-amount", "claim_line", 2, "amount_submitted"),
+    ]
+
+
+def test_words_go_through_the_crosswalk_or_into_a_finding(tmp_path: Path) -> None:
+    persons = "Person,Policy,Born,Sex,Name,Payer\n" + "".join(
+        f"M{number},C{number},1970-01-01,{sex},Ng,P1\n"
+        for number, sex in enumerate(["F", " m ", "x", "robot", ""])
+    )
+    parts = run(tmp_path, persons=persons)
+    found = {row["member_id"]: row.get("gender") for row in rows_of(parts, "member")}
+    assert found == {"M0": "F", "M1": "M", "M2": None, "M3": None, "M4": None}
+    assert notes(parts) == [
+        ("dialect-unmapped-word", "member", 5, "gender"),
+        ("dialect-word-without-code", "member", 4, "gender"),
+    ]
+
+
+def test_a_code_of_another_system_is_translated_or_left_out_with_a_finding(tmp_path: Path) -> None:
+    parts = run(
+        tmp_path,
+        "B1,M1,1,oral,2024-01-05,2024-01-09,,,,,I10,icd,",
+        "B1,M1,2,oral,2024-01-05,2024-01-09,,,,,S1,SNOMED,",
+        "B1,M1,3,oral,2024-01-05,2024-01-09,,,,,S2,other,",
+        "B1,M1,4,oral,2024-01-05,2024-01-09,,,,,I10,ICD,",
+        "B1,M1,5,oral,2024-01-05,2024-01-09,,,,,i10,ICD,",
+    )
+    assert rows_of(parts, "claim_diagnosis") == [
+        {
+            "claim_id": "B1",
+            "sequence": "1",
+            "code": "I10",
+            "type": "principal",
+            "line_numbers": "1;4",
+        },
+        {
+            "claim_id": "B1",
+            "sequence": "2",
+            "code": "E11.9",
+            "type": "principal",
+            "line_numbers": "2",
+        },
+    ]
+    assert [note for note in notes(parts) if "foreign" in note[0]] == [
+        ("dialect-foreign-code-system", "claim_diagnosis", 4, "code"),
+        ("dialect-foreign-code-system", "claim_diagnosis", 6, "code"),
+    ]
+
+
+def test_columns_turn_into_rows_and_are_numbered(tmp_path: Path) -> None:
+    parts = run(
+        tmp_path,
+        "B1,M1,1,oral,2024-01-05,2024-01-09,,,D1,O1,,,",
+        "B1,M1,2,oral,2024-01-05,2024-01-09,,,D1,O1,,,",
+        "B2,M1,1,oral,2024-01-05,2024-01-09,,,,O2,,,",
+        "B3,M1,1,oral,2024-01-05,2024-01-09,,,,,,,",
+    )
+    found = [tuple(row.values()) for row in rows_of(parts, "claim_care_team")]
+    assert found == [
+        ("B1", "1", "attending", "D1"),
+        ("B1", "2", "referring", "O1"),
+        ("B2", "1", "referring", "O2"),
+    ]
+
+
+def test_cells_are_joined_and_empty_ones_left_out(tmp_path: Path) -> None:
+    parts = run(
+        tmp_path,
+        "B1,M1,1,,,,,,,,I10,ICD,16",
+        "B1,M1,2,,,,,,,,,,16",
+        "B1,M1,3,,,,,,,,,,",
+    )
+    found = [row.get("denial_reason") for row in rows_of(parts, "claim_line")]
+    assert found == ["16;I10", "16", None]
+
+
+def test_a_lookup_reads_rows_of_the_same_member_only(tmp_path: Path) -> None:
+    text = LAYOUT.replace(
+        "key: Person, by: Person, value: Payer", "key: Policy, by: Kind, value: Payer"
+    )
+    persons = PERSONS + "M2,C2,1970-01-01,Ng,f,P2\nM1,C3,1970-01-01,Ng,f,\n"
+    parts = run(
+        tmp_path,
+        "B1,M1,1,C1,,,,,,,,,",
+        "B2,M1,1,C2,,,,,,,,,",
+        "B3,M1,1,C3,,,,,,,,,",
+        "B4,M1,1,gone,,,,,,,,,",
+        persons=persons,
+        text=text,
+    )
+    found = {row["claim_id"]: row.get("payer_id") for row in rows_of(parts, "claim")}
+    assert found == {"B1": "P1", "B2": None, "B3": None, "B4": None}
+
+
+def test_the_order_of_the_rows_of_a_file_does_not_show(tmp_path: Path) -> None:
+    rows = [
+        f"B{claim},M1,{line},oral,2024-01-05,2024-01-09,{claim}.005,{line},D{line % 3},O{line},"
+        f"I{line % 4}0,ICD,n{line}"
+        for claim in range(4)
+        for line in range(1, 13)
+    ]
+    one = run(tmp_path / "a", *rows)
+    other = run(tmp_path / "b", *rows[::-1])
+    for table in ("claim", "claim_line", "claim_care_team", "claim_diagnosis"):
+        assert rows_of(one, table) == rows_of(other, table)
+        assert rows_of(one, table)
+
+
+def test_only_rules_of_this_room_are_found(tmp_path: Path) -> None:
+    parts = run(tmp_path, "B1,M1,1,oral,1969-12-31,,10.005,3.3333,,,S2,x,", "ragged")
+    found = {note[0] for note in notes(parts)}
+    assert found == {
+        "ragged-row",
+        "dialect-sentinel-date",
+        "dialect-stand-in-value",
+        "dialect-rounded-amount",
+        "dialect-foreign-code-system",
+    }
+    assert found <= set(RULES)

@@ -1,0 +1,87 @@
+"""Ids as hashes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from etl.sources.keys import HashSet, Owners, hash_ids, is_among
+
+
+def test_the_hash_of_an_id_never_changes() -> None:
+    # Work folders of one run are read by other processes, and plans compare runs: these stay.
+    got = hash_ids(pa.array(["", "M1", "12345678", "123456789", "Łódź-🙂", None, " M1\t"])).tolist()
+    assert got == KNOWN
+
+
+KNOWN = [
+    16294208416658607535,
+    9589412847150894583,
+    17608736340504220676,
+    5222994320443514605,
+    784909686415332666,
+    16294208416658607535,
+    9589412847150894583,
+]
+
+
+def test_similar_ids_do_not_share_hashes_and_spread_evenly() -> None:
+    for form in ("{:09d}", "{}", "CLM-2024-{:012d}-A", "{0:08x}{0:08x}"):
+        hashes = hash_ids(pa.array([form.format(number) for number in range(200_000)]))
+        assert len(np.unique(hashes)) == 200_000
+        for count in (2, 7, 64):
+            sizes = np.bincount((hashes % np.uint64(count)).astype(int), minlength=count)
+            # Five standard deviations of a fair throw.
+            fair = 200_000 / count
+            assert np.abs(sizes - fair).max() < 5 * np.sqrt(fair)
+
+
+def test_where_a_slice_begins_does_not_show() -> None:
+    ids = pa.array(["a", "bb", None, "ccc", "a" * 40, "bb"])
+    for start in range(6):
+        assert hash_ids(ids.slice(start)).tolist() == hash_ids(ids).tolist()[start:]
+    assert (
+        hash_ids(pa.chunked_array([ids.slice(0, 2), ids.slice(2)])).tolist()
+        == hash_ids(ids).tolist()
+    )
+    assert hash_ids(pa.array([], pa.string())).tolist() == []
+
+
+def test_a_set_gives_back_what_was_put_in_once() -> None:
+    some = HashSet()
+    assert some.sorted().tolist() == []
+    some.add(np.array([5, 5, 3], dtype=np.uint64))
+    some.add(np.array([3, 9], dtype=np.uint64))
+    assert some.sorted().tolist() == [3, 5, 9]
+    some.add(np.array([1], dtype=np.uint64))
+    assert some.sorted().tolist() == [1, 3, 5, 9]
+
+
+@pytest.mark.parametrize("pending", [1, 1 << 20])
+def test_an_owner_is_the_least_of_those_that_were_seen(
+    pending: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etl.sources.keys._PENDING", pending)
+    owners = Owners()
+    for ids, whose in (([1, 2, 2], [7, 9, 9]), ([3, 2], [4, 5]), ([1], [7])):
+        owners.add(np.array(ids, dtype=np.uint64), np.array(whose, dtype=np.uint64))
+    directory = owners.directory()
+    asked = np.array([1, 1, 2, 3, 8], dtype=np.uint64)
+    assert directory.owner_of(asked).tolist() == [7, 7, 5, 4, 8]
+    assert directory.shared.tolist() == [2]
+
+
+def test_nobody_owns_anything_in_an_empty_directory() -> None:
+    asked = np.array([4, 2], dtype=np.uint64)
+    assert Owners().directory().owner_of(asked).tolist() == [4, 2]
+
+
+def test_an_absent_id_is_in_no_set_even_if_the_empty_one_is() -> None:
+    hashes = np.sort(hash_ids(pa.array(["", "a"])))
+    assert is_among(pa.array(["a", "", None, " "]), hashes).to_pylist() == [
+        True,
+        False,
+        False,
+        False,
+    ]

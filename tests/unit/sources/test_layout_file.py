@@ -1,0 +1,170 @@
+"""Layout files: what they may say, and how a mistake in one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from etl.errors import ExtractError, MappingError
+from etl.sources import load_layouts, open_extract
+from etl.sources.layout import spelling
+from tests.unit.sources.dialects import LAYOUT, layout, write
+from tests.unit.sources.extracts import write_extract
+
+ROOT = Path(__file__).parents[3]
+
+MISTAKES = [
+    ("layout: tiny", "lay_out: tiny", 1, "layout-key", "there is no key 'lay_out'"),
+    ("title: Tiny\n", "", 1, "layout-key", "title is missing"),
+    ("title: Tiny", "title: 12", 2, "layout-value", "title must be text"),
+    ("title: Tiny", "title: Tiny\ndelimiter: x", 3, "layout-value", "delimiter must be one of"),
+    ("title: Tiny", "title: Tiny\nquoting: maybe", 3, "layout-value", "must be true or false"),
+    ("member: Person\n    cov", "member: Persn\n    cov", 7, "layout-header", "did you mean"),
+    ("columns: [Name, Sex", "columns: [Name, name, Sex", 5, "layout-header", "stands twice"),
+    ("old: { Day", "old: { Dy", 18, "layout-header", "bills has no column 'Dy'"),
+    ("  member:\n    from", "  membr:\n    from", 22, "layout-table", "did you mean 'member'"),
+    ("from: persons", "from: person", 23, "layout-table", "did you mean 'persons'"),
+    ("full_name: Name", "fullname: Name", 26, "layout-column", "did you mean 'full_name'"),
+    ("full_name: Name", "full_name: Nmae", 26, "layout-header", "did you mean 'Name'"),
+    ("crosswalk: sexes", "crosswalk: sex", 28, "layout-crosswalk", "did you mean 'sexes'"),
+    ("crosswalk: sexes", "crosswalk: sexes, answer: b", 28, "layout-crosswalk", "answer column"),
+    ("{ constant: self }", "{ constant: self, column: Sex }", 34, "layout-key", "only one"),
+    ("{ constant: self }", "{ amount: true }", 34, "layout-key", "must be there"),
+    ("finding: dialect-stand-in-value", "finding: x", 47, "layout-rule", "must be one of"),
+    ("relationship: { constant: self }\n      ", "", 29, "layout-required", "column relationship"),
+    ("claim_id: Bill\n      line", "claim_id: Row\n      line", 49, "layout-keys", "'Bill'"),
+    ("    claim: Bill\n", "", 35, "layout-keys", "so it must declare claim"),
+    ("    member: Person\n    claim", "    claim", 43, "layout-keys", "name their member"),
+    ("[Note, Code] }", "[Code] }", 11, "layout-unaccounted", "'Note' of bills is neither"),
+    ("column: Extra", "column: Note", 11, "layout-unaccounted", "used and called unused"),
+    ('pattern: "[A-Z][0-9.]+"', 'pattern: "["', 79, "layout-value", "not a regular expression"),
+    ("{ column: Code, filled: true }", "{ column: Code }", 70, "layout-key", "a condition asks"),
+    ("filled: true }", "filled: 1 }", 70, "layout-value", "must be true or false"),
+    ("rows:\n      - {", "rows:\n      {", 67, "yaml-syntax", "not YAML"),
+    ("needs: [code]", "needs: [cod]", 73, "layout-column", "did you mean 'code'"),
+    ("grain: [Bill, Person]\n    order", "grain: [Bil]\n    order", 38, "layout-header", "'Bill'"),
+    ("first_of: [Paid, Day]", "first_of: Paid", 47, "layout-value", "must be a list"),
+    ("columns:\n      member_id", "columns: 1\n  x:\n      member_id", 25, "layout-table", "'x'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "line", "error_id", "sentence"), MISTAKES)
+def test_a_mistake_is_told_with_its_line(
+    old: str, new: str, line: int, error_id: str, sentence: str
+) -> None:
+    assert old in LAYOUT
+    with pytest.raises(MappingError) as caught:
+        layout(LAYOUT.replace(old, new, 1))
+    assert caught.value.error_id == error_id
+    assert sentence in str(caught.value)
+    assert caught.value.where == f"tiny.yaml:{line}"
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("text", ["", "- a", "x"])
+def test_what_is_no_layout_at_all_is_refused(text: str) -> None:
+    with pytest.raises(MappingError, match="pairs must stand here"):
+        layout(text)
+
+
+def test_a_layout_that_feeds_no_claims_is_refused() -> None:
+    start, end = LAYOUT.index("  claim:\n"), LAYOUT.index("  claim_line:")
+    with pytest.raises(MappingError, match="nothing feeds the compulsory table claim"):
+        layout(LAYOUT[:start] + LAYOUT[end:])
+
+
+def test_spellings_that_count_as_the_same_header() -> None:
+    same = [
+        "Service (from) date",
+        "service__from__DATE",
+        " SERVICE-FROM-DATE ",
+        "service from date",
+    ]
+    assert {spelling(header) for header in same} == {"service_from_date"}
+    assert spelling("Service date") != spelling("Servicedate")
+
+
+def test_a_file_is_known_by_its_headers_whatever_its_name(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in")
+    (folder / "persons.csv").rename(folder / "export-0001.csv")
+    extract = open_extract(folder, [layout()])
+    assert extract.layout.name == "tiny"
+    assert {file.name: file.table for file in extract.files} == {
+        "bills.csv": "bills",
+        "export-0001.csv": "persons",
+    }
+
+
+def test_other_spellings_of_an_alias_set_are_understood(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in")
+    text = (folder / "bills.csv").read_text().replace("Day", "date_of-bill")
+    (folder / "bills.csv").write_text(text)
+    extract = open_extract(folder, [layout()])
+    assert extract.findings.num_rows == 0
+    assert "Day" in extract.files[0].known
+
+
+def test_the_nearest_layout_and_what_it_lacks_are_told(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in")
+    text = (folder / "bills.csv").read_text().replace("Row", "Rank")
+    (folder / "bills.csv").write_text(text)
+    with pytest.raises(ExtractError) as caught:
+        open_extract(folder, [layout()])
+    assert str(caught.value) == (
+        "no known layout fits bills.csv, persons.csv; the nearest is tiny, but bills.csv lacks "
+        "the compulsory column Row"
+    )
+    with pytest.raises(ExtractError, match=r"not in layout tiny: bills\.csv lacks the compulsory"):
+        open_extract(folder, [layout()], layout="tiny")
+
+
+def test_two_layouts_that_fit_are_refused_until_one_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in")
+    twins = [layout(), layout(LAYOUT.replace("layout: tiny", "layout: twin"))]
+    with pytest.raises(ExtractError, match=r"fit the layouts tiny and twin; say which .*--layout"):
+        open_extract(folder, twins)
+    assert open_extract(folder, twins, layout="twin").layout.name == "twin"
+    (folder / "manifest.json").write_text('{"layout": "tiny"}')
+    assert open_extract(folder, twins).layout.name == "tiny"
+    assert open_extract(folder, twins, layout="twin").layout.name == "twin"
+
+
+def test_the_canonical_layout_is_found_beside_dialects(tmp_path: Path) -> None:
+    extract = open_extract(write_extract(tmp_path / "in"), [layout()])
+    assert extract.layout.name == "cpcds"
+
+
+def test_delimiter_and_quoting_of_a_layout_beat_the_ending(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in")
+    for path in folder.iterdir():
+        path.write_text(path.read_text().replace(",", "|").replace("Ng", '"Ng'))
+    piped = LAYOUT.replace("title: Tiny", 'title: Tiny\ndelimiter: "|"\nquoting: false')
+    extract = open_extract(folder, [layout(piped)])
+    assert [file.delimiter for file in extract.files] == ["|", "|"]
+
+
+def test_a_payers_crosswalk_is_laid_over_ours(tmp_path: Path) -> None:
+    for name in ("layouts", "ours", "theirs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "layouts" / "tiny.yaml").write_text(LAYOUT)
+    (tmp_path / "ours" / "sexes.csv").write_text("source,code\nm,M\nf,F\n")
+    (tmp_path / "ours" / "foreign.csv").write_text("source,code\n")
+    (tmp_path / "theirs" / "foreign.csv").write_text("source,code\ns1,E11.9\n")
+    folders = [tmp_path / "ours", tmp_path / "theirs"]
+    (found,) = load_layouts(tmp_path / "layouts", folders)
+    assert found.crosswalks["foreign"].answer("S1") == "E11.9"
+    (found,) = load_layouts(tmp_path / "layouts", folders[:1])
+    assert found.crosswalks["foreign"].answer("S1") is None
+
+
+def test_a_layout_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(MappingError, match=r"bad\.yaml: the file cannot be read as UTF-8"):
+        load_layouts(tmp_path, [])
+
+
+def test_every_shipped_layout_can_be_read() -> None:
+    layouts = load_layouts(ROOT / "mappings/layouts", [ROOT / "mappings/crosswalks/layouts"])
+    assert [found.name for found in layouts] == ["synthea-members"]
+    assert all(found.title and found.description for found in layouts)
