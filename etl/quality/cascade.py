@@ -1,0 +1,157 @@
+"""From failures to rejected rows: a row takes along what hangs on it.
+
+    member ─▶ coverage ─▶ claim ─▶ its lines and other children ─▶ children of a line
+                            ▲
+    a child that rejects its claim, or (by its own rule) a rejected line
+
+Every rejected row knows the rule that rejected it and the rule where the chain began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from etl.model.findings import Severity
+from etl.model.tables import CLAIM_TABLES, LINE_TABLES
+from etl.quality import kinds
+from etl.quality.frames import Failure, Frame, Work
+from etl.quality.rules import RuleBook
+
+NO_RULE: Final = -1
+
+
+@dataclass(slots=True)
+class Rejections:
+    """Which rows of one table are rejected, and why.
+
+    Attributes:
+        rule: numpy `int32`, shape (n,): number of the first rule that rejects the row.
+        cause: numpy `int32`, shape (n,): number of the rule that began it; the same rule unless
+            the row only hangs on a rejected one.
+    """
+
+    rule: Any
+    cause: Any
+
+    @property
+    def rows(self) -> Any:
+        """Numpy `bool`, shape (n,)."""
+        return self.rule != NO_RULE
+
+    def add(self, rule: int, where: Any, cause: Any = None) -> Any:
+        """Reject rows that are not rejected yet; return which those are."""
+        new = where & (self.rule == NO_RULE)
+        self.rule[new] = rule
+        self.cause[new] = rule if cause is None else np.broadcast_to(cause, new.shape)[new]
+        return new
+
+
+@dataclass(slots=True)
+class Cascade:
+    """The way from failures to rejected rows of one partition."""
+
+    work: Work
+    of: dict[str, Rejections] = field(default_factory=dict)
+
+    def run(self) -> Mapping[str, Rejections]:
+        """Return the rejected rows of every table; findings about hanging rows are recorded."""
+        for name, frame in self.work.frames.items():
+            self.of[name] = Rejections(
+                np.full(frame.count, NO_RULE, np.int32), np.full(frame.count, NO_RULE, np.int32)
+            )
+        for failure in list(self.work.failures):
+            self._own(failure)
+        self._hang("coverage", "member")
+        self._hang("member_address", "member")
+        self._hang("member_telecom", "member")
+        self._claims_of_children()
+        self._hang("claim", "member")
+        self._hang("claim", "coverage")
+        self._lines_reject_claims()
+        for child in CLAIM_TABLES:
+            self._hang(child, "claim")
+        for child in LINE_TABLES:
+            self._hang(child, "claim_line")
+        return self.of
+
+    def _own(self, failure: Failure) -> None:
+        rule = self.work.book.rules[failure.rule]
+        if not rule.severity.rejects:
+            return
+        frame = self.work.frames[failure.table]
+        where = np.zeros(frame.count, dtype=bool)
+        where[failure.at] = True
+        self.of[failure.table].add(failure.rule, where & ~frame.superseded)
+
+    def _claims_of_children(self) -> None:
+        """A failure may reject the whole claim of its row."""
+        book, claims = self.work.book, self.work.frames["claim"]
+        for failure in list(self.work.failures):
+            rule = book.rules[failure.rule]
+            if rule.severity is not Severity.REJECT_CLAIM or failure.table not in CLAIM_TABLES:
+                continue
+            child = self.work.frames[failure.table]
+            at = failure.at[~child.superseded[failure.at]]
+            up = self.work.above(child, "claim")[at]
+            where = np.zeros(claims.count, dtype=bool)
+            where[up[up >= 0]] = True
+            self._hanging(claims, where, failure.rule)
+
+    def _lines_reject_claims(self) -> None:
+        rule = self.work.book.the(kinds.LineRejected)
+        lines, claims = self.work.frames["claim_line"], self.work.frames["claim"]
+        rejected = np.flatnonzero(self.of["claim_line"].rows)
+        up = self.work.above(lines, "claim")[rejected]
+        rejected, up = rejected[up >= 0], up[up >= 0]
+        if not len(up):
+            return
+        where = np.zeros(claims.count, dtype=bool)
+        where[up] = True
+        where &= self.of["claim"].rule == NO_RULE
+        self.work.record(rule, claims, np.flatnonzero(where), None)
+        if not rule.severity.rejects:
+            # The line alone is left out; but a claim is nothing without any line.
+            kept = lines.live & ~self.of["claim_line"].rows
+            with_lines = self.work.above(lines, "claim")[kept]
+            where[with_lines[with_lines >= 0]] = False
+        if where.any():
+            cause = np.full(claims.count, NO_RULE, np.int32)
+            # From the last to the first, so that the first line's rule is what remains.
+            cause[up[::-1]] = self.of["claim_line"].cause[rejected[::-1]]
+            self.of["claim"].add(self.work.book.numbers[rule.id], where, cause)
+
+    def _hang(self, child: str, parent: str) -> None:
+        """Reject rows whose row above is rejected."""
+        below = self.work.frames[child]
+        if not self.of[parent].rows.any() or not below.count:
+            return
+        # Rows that share a key are rejected together (or superseded, and then nobody's parent),
+        # so the row found by its key speaks for all of them.
+        cause = np.append(self.of[parent].cause, NO_RULE)[self.work.above(below, parent)]
+        self._hanging(below, cause != NO_RULE, cause)
+
+    def _hanging(self, frame: Frame, where: Any, cause: Any) -> None:
+        rule = self.work.book.the(kinds.HangsOnRejected)
+        number = self.work.book.numbers[rule.id]
+        new = self.of[frame.name].add(number, where & ~frame.superseded, cause)
+        self.work.record(rule, frame, np.flatnonzero(new), None)
+
+
+def rules_of_rows(
+    work: Work, name: str, rejected: Rejections, book: RuleBook
+) -> Mapping[int, list[int]]:
+    """Return, for each rejected row of a table, the numbers of all rules that reject it."""
+    rules: dict[int, list[int]] = {int(at): [] for at in np.flatnonzero(rejected.rows)}
+    if not rules:
+        return rules
+    for failure in work.failures:
+        if failure.table != name or not book.rules[failure.rule].severity.rejects:
+            continue
+        for at in failure.at.tolist():
+            if at in rules and failure.rule not in rules[at]:
+                rules[at].append(failure.rule)
+    return rules

@@ -1,0 +1,328 @@
+"""Checks of single cells, and the typing that comes before them.
+
+Everything here looks at the distinct values of a column. A cell that cannot be read as its type is
+absent afterwards; a cell that is not yet in canonical form is put into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.model.tables import FieldType
+from etl.quality import codes, dates, kinds, numbers
+from etl.quality.frames import Cells, Frame, Work
+from etl.quality.parsed import Parsed, as_array, blanked, matches, true_where
+from etl.quality.rules import Rule
+
+_KERNELS: Final[Mapping[FieldType, Callable[[Any], Parsed]]] = MappingProxyType(
+    {
+        FieldType.TEXT: codes.read_text,
+        FieldType.CODE: codes.read_codes,
+        FieldType.DATE: dates.read_dates,
+        FieldType.TIMESTAMP: dates.read_timestamps,
+        FieldType.MONEY: numbers.read_money,
+        FieldType.DECIMAL: numbers.read_decimals,
+        FieldType.INTEGER: numbers.read_integers,
+        FieldType.FLAG: codes.read_flags,
+        FieldType.LIST: codes.read_lists,
+    }
+)
+
+
+def _upper(words: Any) -> Any:
+    return pc.utf8_upper(words)
+
+
+def _without_leading_zero(words: Any) -> Any:
+    """Type of bill is three digits; UB-04 form locator 4 prints a zero before them."""
+    return pc.replace_substring_regex(words, pattern=r"^0([0-9A-Z]{3})$", replacement=r"\1")
+
+
+def _line_list(words: Any) -> Any:
+    """Line numbers inside a list are written as `line_number` is: no leading zeros, no `.0`."""
+    plain = pc.replace_substring_regex(words, pattern=r"\.0+(;|$)", replacement=r"\1")
+    return pc.replace_substring_regex(plain, pattern=r"(^|;)0+([0-9])", replacement=r"\1\2")
+
+
+def _padded_ndc(words: Any) -> Any:
+    parsed = codes.read_ndc(words)
+    return pc.if_else(parsed.bad, words, parsed.values)
+
+
+_UPPER_CASE: Final = [
+    "record_action",
+    "currency",
+    "service_code",
+    "service_code_system",
+    "modifier_1",
+    "modifier_2",
+    "modifier_3",
+    "modifier_4",
+    "present_on_admission",
+    "tooth_number",
+    "oral_cavity_area",
+    "tooth_surfaces",
+    "revenue_code",
+    "place_of_service",
+    "type_of_bill",
+    "bill_facility_type",
+    "point_of_origin",
+    "drg_code",
+    "group_code",
+    "remark_code",
+    "reason_code",
+    "denial_reason",
+    "taxonomy_code",
+    "daw_code",
+    "npi",
+    "clia",
+    "brand_generic_code",
+]
+
+TIDIED: Final[Mapping[str, tuple[Callable[[Any], Any], ...]]] = MappingProxyType(
+    dict.fromkeys(_UPPER_CASE, (_upper,))
+    | {
+        "type_of_bill": (_upper, _without_leading_zero),
+        "line_numbers": (_line_list,),
+        "ndc": (_padded_ndc,),
+    }
+)
+"""Columns whose canonical form is more than their type: column -> what is done to its words."""
+
+
+def read_types(work: Work, frame: Frame) -> None:
+    """Put every cell into the canonical form of its type; make absent what cannot be read."""
+    unreadable = _unreadable_rules(work)
+    for column in frame.spec.columns:
+        cells = frame.cells(column.name)
+        if cells.empty:
+            continue
+        words = cells.words
+        parsed = _KERNELS[column.type](words)
+        bad = true_where(parsed.bad)
+        if bad.any():
+            fine_grained = getattr(parsed, "fine_grained", np.zeros_like(bad))
+            for rule, beyond in unreadable.get(column.type, ()):
+                here = fine_grained if beyond else bad & ~fine_grained
+                if here.any():
+                    # The kernel has blanked the cell, or mended the text: nothing to blank here.
+                    at = np.flatnonzero(cells.spread(here, absent=False))
+                    work.record(rule, frame, at, column.name)
+        values = parsed.values
+        for tidy in TIDIED.get(column.name, ()):
+            values = as_array(tidy(values))
+        cells.reword(values)
+    action = frame.cells("record_action")
+    if not action.empty:
+        frame.deleted = cells_equal(action, "D")
+
+
+def _unreadable_rules(work: Work) -> dict[FieldType, list[tuple[Rule, bool]]]:
+    found: dict[FieldType, list[tuple[Rule, bool]]] = {}
+    for rule in work.book.of(kinds.Unreadable):
+        if isinstance(rule.kind, kinds.Unreadable):
+            of_type = found.setdefault(FieldType(rule.kind.type), [])
+            of_type.append((rule, rule.kind.beyond_cents))
+    return found
+
+
+def cells_equal(cells: Cells, word: str) -> Any:
+    """Return numpy `bool`: where the cell is this word."""
+    return cells.spread(true_where(pc.equal(cells.words, word)), absent=False)
+
+
+def check_cells(work: Work, frame: Frame, rule: Rule) -> None:
+    """Run one rule about single cells over one table."""
+    match rule.kind:
+        case kinds.Rewrite(columns, pattern, becomes):
+            for column in columns:
+                _rewrite(work, frame, rule, column, pattern, becomes)
+        case kinds.IcdPoint() | kinds.IcdShape():
+            _icd(work, frame, rule)
+        case kinds.AtLeast(columns, least):
+            _numbers_at_least(work, frame, rule, columns, least)
+        case kinds.Sentinel(columns=()):
+            dated = [each.name for each in frame.spec.columns if each.type is FieldType.DATE]
+            for column in dated:
+                _by_word(work, frame, rule, column)
+        case kinds.Allowed(columns=columns, values=values):
+            for column in columns:
+                if values:
+                    _spell(frame.cells(column), values)
+                _by_word(work, frame, rule, column)
+        case (
+            kinds.Forbidden(columns=columns)
+            | kinds.Npi(columns=columns)
+            | kinds.Sentinel(columns=columns)
+            | kinds.NotBefore(columns=columns)
+            | kinds.NotAfterExtract(columns=columns)
+        ):
+            for column in columns:
+                _by_word(work, frame, rule, column)
+        case _:
+            raise TypeError(f"{rule.check} is no check of cells")
+
+
+def _by_word(work: Work, frame: Frame, rule: Rule, column: str) -> None:
+    """Fail the cells whose word fails; nothing is spread over the rows when none does."""
+    cells = frame.cells(column)
+    if cells.empty:
+        return
+    failing = word_fails(rule, cells.words, work.as_of)
+    if not failing.any():
+        return
+    where = cells.spread(failing, absent=False) & work.holds(rule, frame)
+    if isinstance(rule.kind, kinds.Allowed) and rule.kind.each and rule.blanks:
+        # Of a list only the failing values go.
+        work.record(rule, frame, np.flatnonzero(where), column)
+        frame.remember(column)
+        left = as_array(_without_failing(rule, rule.kind, cells.words).take(_places(cells)))
+        frame.put(column, as_array(pc.if_else(pa.array(where), left, cells.text)))
+    else:
+        work.fail(rule, frame, where, column)
+
+
+def _places(cells: Cells) -> Any:
+    return pa.array(cells.codes, mask=cells.codes < 0)
+
+
+def _without_failing(rule: Rule, allowed: kinds.Allowed, words: Any) -> Any:
+    """Return lists without the values that are not allowed; absent where none is left."""
+    kept: list[str | None] = []
+    for word in words.to_pylist():
+        parts = pa.array(word.split(";") if word else [], pa.string())
+        good = parts.filter(pa.array(_allowed_word(rule, allowed, parts))).to_pylist()
+        kept.append(";".join(good) or None)
+    return pa.array(kept, pa.string())
+
+
+def word_fails(rule: Rule, words: Any, as_of: int | None) -> Any:
+    """Return numpy `bool`, one a word: whether a cell that holds it fails the rule."""
+    match rule.kind:
+        case kinds.Forbidden(pattern=pattern):
+            return matches(words, pattern)
+        case kinds.Npi(only_ten_digits=only):
+            bad = ~codes.npi_holds(words)
+            return bad & matches(words, r"^[0-9]{10}$") if only else bad
+        case kinds.Sentinel(days=days):
+            return true_where(pc.is_in(words, value_set=pa.array(days, pa.string())))
+        case kinds.NotBefore(day=day):
+            found = dates.read_dates(words).days
+            return (found < dates.day_number(day)) & (found != dates.NO_DAY)
+        case kinds.NotAfterExtract():
+            limit = np.iinfo(np.int32).max if as_of is None else as_of
+            return dates.read_dates(words).days > limit
+        case kinds.Allowed() as allowed:
+            return ~_allowed(rule, allowed, words)
+        case _:
+            raise TypeError(f"{rule.check} does not look at words")
+
+
+def _allowed(rule: Rule, allowed: kinds.Allowed, words: Any) -> Any:
+    if allowed.each:
+        parts = pc.split_pattern(words, pattern=";")
+        fine = _allowed_word(rule, allowed, pc.list_flatten(parts))
+        owners = pc.list_parent_indices(parts).to_numpy(zero_copy_only=False)
+        good = np.ones(len(words), dtype=bool)
+        good[owners[~fine]] = False
+        return good
+    return _allowed_word(rule, allowed, words)
+
+
+def _allowed_word(rule: Rule, allowed: kinds.Allowed, words: Any) -> Any:
+    good = np.zeros(len(words), dtype=bool)
+    if allowed.values:
+        good |= true_where(pc.is_in(words, value_set=pa.array(allowed.values, pa.string())))
+    if allowed.pattern:
+        good |= matches(words, allowed.pattern)
+    if rule.known_words:
+        known = pa.array(sorted(rule.known_words), pa.string())
+        lower = pc.utf8_lower(pc.utf8_trim_whitespace(words))
+        good |= true_where(pc.is_in(lower, value_set=known))
+    return good
+
+
+def _spell(cells: Cells, values: tuple[str, ...]) -> None:
+    """Give words the spelling of the list where only their case differs."""
+    if cells.empty:
+        return
+    words = cells.words
+    listed = pa.array(values, pa.string())
+    odd = ~true_where(pc.is_in(words, value_set=listed))
+    if not odd.any():
+        return
+    at = pc.index_in(pc.utf8_lower(words), value_set=pc.utf8_lower(listed))
+    cells.reword(as_array(pc.coalesce(pc.take(listed, at), words)))
+
+
+def _rewrite(work: Work, frame: Frame, rule: Rule, column: str, pattern: str, becomes: str) -> None:
+    cells = frame.cells(column)
+    if cells.empty:
+        return
+    hit = matches(cells.words, pattern)
+    if not hit.any():
+        return
+    where = cells.spread(hit, absent=False) & work.holds(rule, frame)
+    work.record(rule, frame, np.flatnonzero(where), column)
+    text = cells.text
+    changed = pc.replace_substring_regex(text, pattern=pattern, replacement=becomes)
+    frame.put(column, as_array(pc.if_else(pa.array(where), changed, text)))
+
+
+def _icd(work: Work, frame: Frame, rule: Rule) -> None:
+    """ICD codes by their version; 10 where none is given."""
+    cells = frame.cells("code")
+    if cells.empty:
+        return
+    nine = cells_equal(frame.cells("icd_version"), "9")
+    procedure = frame.name == "claim_procedure"
+    looked_at = work.holds(rule, frame)
+    where = np.zeros(frame.count, dtype=bool)
+    text = cells.text
+    for version, here in (("10", ~nine), ("9", nine)):
+        if not here.any():
+            continue
+        kind: codes.IcdKind
+        if version == "10":
+            kind = "icd-10-pcs" if procedure else "icd-10-cm"
+        else:
+            kind = "icd-9-pcs" if procedure else "icd-9-cm"
+        read = codes.read_icd(cells.words, kind)
+        match rule.kind:
+            case kinds.IcdPoint():
+                failing = read.misplaced
+                if not read.values.equals(cells.words):
+                    placed = read.values.take(_places(cells))
+                    text = as_array(pc.if_else(pa.array(here), placed, text))
+            case kinds.IcdShape(impossible=True):
+                failing = read.impossible
+            case _:
+                failing = read.unusual | read.impossible
+        where |= cells.spread(failing, absent=False) & here
+    if text is not cells.text:
+        frame.put("code", text)
+    work.fail(rule, frame, where & looked_at, "code")
+
+
+def _numbers_at_least(
+    work: Work, frame: Frame, rule: Rule, columns: tuple[str, ...], least: int
+) -> None:
+    for column in columns:
+        cells = frame.cells(column)
+        if cells.empty:
+            continue
+        # Canonical text of a number tells its sign; only integers are compared further.
+        small = matches(cells.words, r"^-")
+        if least > 0:
+            small |= matches(cells.words, r"^[0-9]{1,9}$") & (
+                numbers.integers(blanked(cells.words, ~matches(cells.words, r"^[0-9]{1,9}$")))
+                < least
+            )
+        if small.any():
+            work.fail(rule, frame, cells.spread(small, False) & work.holds(rule, frame), column)

@@ -1,0 +1,319 @@
+"""One partition in, its accepted rows and findings out. Pure: nothing is read or written.
+
+The order is fixed: types, single cells, rows, keys, relations, then what hangs on a rejected row.
+A rule about rows therefore sees only values that will be published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.model.tables import DIRECTORY_TABLES, TABLES
+from etl.quality import kinds
+from etl.quality.cascade import Cascade, Rejections, rules_of_rows
+from etl.quality.cell_checks import check_cells, read_types
+from etl.quality.counts import RowCounts
+from etl.quality.duplicates import find_duplicates
+from etl.quality.frames import Frame, Work
+from etl.quality.known import Directory, KeysInMemory, KnownKeys
+from etl.quality.money_totals import MoneyKey, MoneyTotals, money_totals
+from etl.quality.relation_checks import check_relations
+from etl.quality.row_checks import check_rows
+from etl.quality.rules import RuleBook
+from etl.quality.sample import Sample, sample_of
+from etl.rows import FINDINGS_SCHEMA, empty_table
+
+REJECTED_SCHEMA: Final = pa.schema(
+    [
+        pa.field("table", pa.string()),
+        pa.field("file", pa.int32()),
+        pa.field("row", pa.int64()),
+        pa.field("rule", pa.string()),
+        pa.field("cause", pa.string()),
+        pa.field("rules", pa.string()),
+    ]
+)
+"""One rejected row a row: the first rule that rejects it, the rule where the chain began (the same
+one unless the row hangs on another), and all rejecting rules joined by `;`."""
+
+CELL_KINDS: Final = (
+    kinds.Rewrite,
+    kinds.Forbidden,
+    kinds.Allowed,
+    kinds.IcdPoint,
+    kinds.IcdShape,
+    kinds.Npi,
+    kinds.Sentinel,
+    kinds.NotBefore,
+    kinds.NotAfterExtract,
+    kinds.AtLeast,
+)
+ROW_KINDS: Final = (
+    kinds.Required,
+    kinds.Order,
+    kinds.Equation,
+    kinds.OneOf,
+    kinds.Together,
+    kinds.Unexpected,
+    kinds.Misplaced,
+)
+RELATION_KINDS: Final = (
+    kinds.Orphan,
+    kinds.Childless,
+    kinds.Disagrees,
+    kinds.Outside,
+    kinds.SumOfLines,
+    kinds.NoAmount,
+    kinds.NamesNoLine,
+    kinds.NotInDirectory,
+    kinds.CardOfAnother,
+    kinds.UnknownClaim,
+    kinds.Repeated,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What became of one partition.
+
+    Attributes:
+        tables: every canonical table: accepted rows, canonical text.
+        findings: `etl.rows.FINDINGS_SCHEMA`, sorted by place; those of `sources` among them.
+        rejected: `REJECTED_SCHEMA`, sorted by place.
+        counts: table -> what became of its rows.
+        money: sums by level, claim type and category.
+        filled: table -> column -> accepted rows in which it is filled.
+        samples: table -> rows kept for the suites; empty unless asked for.
+    """
+
+    tables: Mapping[str, pa.Table]
+    findings: pa.Table
+    rejected: pa.Table
+    counts: Mapping[str, RowCounts]
+    money: Mapping[MoneyKey, MoneyTotals]
+    filled: Mapping[str, Mapping[str, int]]
+    samples: Mapping[str, Sample] = field(default_factory=dict)
+
+
+def check(
+    tables: Mapping[str, pa.Table],
+    findings_from_sources: pa.Table,
+    book: RuleBook,
+    known: KnownKeys,
+    directory: Directory,
+    *,
+    as_of: int | None = None,
+    sample_rows: int = 0,
+) -> Checked:
+    """Check one member partition.
+
+    Args:
+        tables: canonical tables by name, raw text; those left out are empty.
+        findings_from_sources: what was noticed while reading; a rejecting one takes its row out.
+        book: the rules.
+        known: answers about other partitions and, for a delta, the published tree.
+        directory: ids of organizations and practitioners.
+        as_of: day of the extract, in days since 1970 (`dates.day_number`); None: not known.
+        sample_rows: how many rows of each table to keep for the suites.
+    """
+    frames = {name: Frame(name, tables.get(name, empty_table(name))) for name in TABLES}
+    work = Work(frames, book, known, directory, as_of)
+    places = _from_sources(work, findings_from_sources)
+    _look(work)
+    rejected = Cascade(work).run()
+    return _checked(work, rejected, findings_from_sources, places, sample_rows)
+
+
+def check_directory(
+    tables: Mapping[str, pa.Table],
+    findings_from_sources: pa.Table,
+    book: RuleBook,
+    directory: Directory,
+    *,
+    as_of: int | None = None,
+    sample_rows: int = 0,
+) -> Checked:
+    """Check `organization` and `practitioner`, which belong to no member."""
+    only = {name: tables[name] for name in DIRECTORY_TABLES}
+    return check(
+        only,
+        findings_from_sources,
+        book,
+        KeysInMemory(),
+        directory,
+        as_of=as_of,
+        sample_rows=sample_rows,
+    )
+
+
+def _look(work: Work) -> None:
+    """Run every rule, phase by phase."""
+    for frame in work.frames.values():
+        if frame.count:
+            read_types(work, frame)
+    for phase, run in ((CELL_KINDS, check_cells), (ROW_KINDS, check_rows)):
+        for rule in work.book.of(*phase):
+            for table in rule.tables:
+                if work.frames[table].count:
+                    run(work, work.frames[table], rule)
+    for frame in work.frames.values():
+        if frame.count > 0:
+            find_duplicates(work, frame)
+    work.forget_above()
+    for rule in work.book.of(*RELATION_KINDS):
+        for table in rule.tables:
+            if work.frames[table].count:
+                check_relations(work, work.frames[table], rule)
+
+
+def _from_sources(work: Work, findings: pa.Table) -> Mapping[str, Any]:
+    """Record rejecting findings of `sources` on their rows.
+
+    Returns:
+        table -> places (file, row) that such findings name but no table holds: rows that could
+        not even be read into columns.
+    """
+    outside: dict[str, Any] = {}
+    for name in pc.unique(findings.column("table")).to_pylist():
+        if name not in work.frames:
+            continue
+        frame = work.frames[name]
+        mine = findings.filter(pc.equal(findings.column("table"), name))
+        for rule_id in pc.unique(mine.column("rule")).to_pylist():
+            rule = work.book[rule_id]
+            if not rule.severity.rejects:
+                continue
+            here = mine.filter(
+                pc.and_(pc.equal(mine.column("rule"), rule_id), pc.is_valid(mine.column("row")))
+            )
+            files = here.column("file").to_numpy().astype(np.int64)
+            rows = here.column("row").to_numpy()
+            keys = (files << 40) | rows
+            own = (frame.files.astype(np.int64) << 40) | frame.rows
+            work.reject_quietly(rule, frame, np.flatnonzero(np.isin(own, keys)))
+            lost = np.setdiff1d(keys, own)
+            if len(lost):
+                both = [*outside.get(name, []), *((key, rule_id) for key in lost.tolist())]
+                outside[name] = both
+    return outside
+
+
+def _checked(
+    work: Work,
+    rejected: Mapping[str, Rejections],
+    from_sources: pa.Table,
+    outside: Mapping[str, Any],
+    sample_rows: int,
+) -> Checked:
+    accepted = {
+        name: frame.table(~(rejected[name].rows | frame.superseded))
+        for name, frame in work.frames.items()
+    }
+    rejected_table = _rejected_table(work, rejected, outside)
+    quarantined = _places_by_table(rejected_table)
+    counts = {
+        name: RowCounts(
+            rows_in=frame.count + len({key for key, _ in outside.get(name, ())}),
+            published=accepted[name].num_rows,
+            quarantined=quarantined.get(name, 0),
+            superseded=int(np.count_nonzero(frame.superseded)),
+        )
+        for name, frame in work.frames.items()
+    }
+    filled = {
+        name: {
+            column: table.num_rows - table.column(column).null_count
+            for column in TABLES[name].names
+        }
+        for name, table in accepted.items()
+        if table.num_rows
+    }
+    return Checked(
+        tables=accepted,
+        findings=_findings_table(work, from_sources),
+        rejected=rejected_table,
+        counts=counts,
+        money=money_totals(work, rejected, accepted),
+        filled=filled,
+        samples={
+            name: sample_of(work, frame, sample_rows)
+            for name, frame in work.frames.items()
+            if sample_rows and frame.count
+        },
+    )
+
+
+def _places_by_table(rejected: pa.Table) -> dict[str, int]:
+    """Return how many places of each table the quarantine names, each counted once."""
+    places = rejected.group_by(["table", "file", "row"]).aggregate([])
+    counted = pc.value_counts(places.column("table"))
+    return {each["values"]: each["counts"] for each in counted.to_pylist()}
+
+
+def _findings_table(work: Work, from_sources: pa.Table) -> pa.Table:
+    names = list(TABLES)
+    parts = [from_sources.cast(FINDINGS_SCHEMA)]
+    for failure in work.failures:
+        if failure.quiet:
+            continue
+        frame, count = work.frames[failure.table], len(failure.at)
+        parts.append(
+            pa.table(
+                [
+                    pa.array([work.book.rules[failure.rule].id] * count, pa.string()),
+                    pa.array([failure.table] * count, pa.string()),
+                    pa.array(frame.files[failure.at], pa.int32()),
+                    pa.array(frame.rows[failure.at], pa.int64()),
+                    pa.array([failure.column] * count, pa.string()),
+                ],
+                schema=FINDINGS_SCHEMA,
+            )
+        )
+    whole = pa.concat_tables(parts).combine_chunks()
+    if not whole.num_rows:
+        return whole
+    order = pc.index_in(whole.column("table"), value_set=pa.array(names, pa.string()))
+    keyed = whole.append_column("order", order)
+    by = [("order", "ascending")] + [
+        (name, "ascending") for name in ("file", "row", "rule", "column")
+    ]
+    return whole.take(pc.sort_indices(keyed, sort_keys=by))
+
+
+def _rejected_table(
+    work: Work, rejected: Mapping[str, Rejections], outside: Mapping[str, Any]
+) -> pa.Table:
+    ids = [rule.id for rule in work.book.rules]
+    rows: list[tuple[str, int, int, str, str, str]] = []
+    for name, frame in work.frames.items():
+        rules = rules_of_rows(work, name, rejected[name], work.book)
+        mine = [
+            (
+                name,
+                int(frame.files[at]),
+                int(frame.rows[at]),
+                ids[rejected[name].rule[at]],
+                ids[rejected[name].cause[at]],
+                ";".join(ids[number] for number in numbers),
+            )
+            for at, numbers in rules.items()
+        ]
+        lost: dict[int, list[str]] = {}
+        for key, rule_id in outside.get(name, ()):
+            lost.setdefault(key, []).append(rule_id)
+        mine.extend(
+            (name, key >> 40, key & ((1 << 40) - 1), found[0], found[0], ";".join(found))
+            for key, found in lost.items()
+        )
+        rows.extend(sorted(mine, key=lambda row: row[1:3]))
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(REJECTED_SCHEMA)
+    arrays = [
+        pa.array(column, of.type) for column, of in zip(columns, REJECTED_SCHEMA, strict=True)
+    ]
+    return pa.table(arrays, schema=REJECTED_SCHEMA)

@@ -1,0 +1,199 @@
+"""Flags, lists, plain codes, and the code systems whose shape can be told without their content.
+
+Licensed code systems are not here: shape is all that is looked at. Sources: ICD-10-CM/PCS and
+ICD-9-CM coding conventions (CDC, CMS); NDC 21 CFR 207.33 and the 11-digit HIPAA billing form; NPI
+check digit, CMS "Requirements for National Provider Identifier (NPI) and NPI Check Digit" (Luhn
+over the number with the prefix 80840).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.quality.parsed import Parsed, as_array, blanked, byte_rows, matches, replaced
+
+FLAG_WORDS: Final[Mapping[str, str]] = MappingProxyType(
+    {"y": "Y", "yes": "Y", "true": "Y", "t": "Y", "1": "Y"}
+    | {"n": "N", "no": "N", "false": "N", "f": "N", "0": "N"}
+)
+"""What is read as yes and no, in lower case."""
+
+_CONTROL: Final = r"[\x00-\x08\x0b\x0c\x0e-\x1f]"
+"""FHIR R4 `string`: no control character but tab, line feed and carriage return."""
+_CODE_CONTROL: Final = r"[\x00-\x1f\x7f]"
+_UNTIDY_LIST: Final = r"^[\s;]|[\s;]$|;[\s;]|\s;"
+
+IcdKind = Literal["icd-10-cm", "icd-10-pcs", "icd-9-cm", "icd-9-pcs"]
+
+
+def read_flags(column: Any) -> Parsed:
+    """Read yes and no, in any case, as `Y` and `N`; anything else is bad."""
+    at = pc.index_in(pc.utf8_lower(column), value_set=pa.array(list(FLAG_WORDS), pa.string()))
+    values = as_array(pc.take(pa.array(list(FLAG_WORDS.values()), pa.string()), at))
+    return Parsed(values, pc.and_(pc.is_valid(column), pc.is_null(at)))
+
+
+def read_lists(column: Any) -> Parsed:
+    """Read values joined by `;`: no blanks around them, no empty ones; absent when none is left.
+
+    A value with a control character inside is bad, and the list with it.
+    """
+    values = column
+    odd = matches(column, _UNTIDY_LIST)
+    if odd.any():
+        rest = as_array(column.filter(pa.array(odd)))
+        rest = pc.replace_substring_regex(rest, pattern=r"[\s;]*;[\s;]*", replacement=";")
+        rest = pc.utf8_trim(rest, characters="; \t\r\n\f\v")
+        rest = pc.if_else(pc.equal(pc.binary_length(rest), 0), pa.scalar(None, pa.string()), rest)
+        values = replaced(column, odd, as_array(rest))
+    bad = matches(values, _CODE_CONTROL)
+    return Parsed(blanked(values, bad), pa.array(bad))
+
+
+def read_codes(column: Any) -> Parsed:
+    """Read codes, ids and words: as they were sent; a control character inside is bad."""
+    bad = matches(column, _CODE_CONTROL)
+    return Parsed(blanked(column, bad), pa.array(bad))
+
+
+def read_text(column: Any) -> Parsed:
+    """Read free text: characters that FHIR forbids are taken out, and `bad` says where.
+
+    Unlike the other kernels the value stays: what is left of a name is still that name.
+    """
+    bad = matches(column, _CONTROL)
+    if not bad.any():
+        return Parsed(column, pa.array(bad))
+    rest = as_array(column.filter(pa.array(bad)))
+    rest = pc.utf8_trim_whitespace(
+        pc.replace_substring_regex(rest, pattern=_CONTROL, replacement="")
+    )
+    rest = pc.if_else(pc.equal(pc.binary_length(rest), 0), pa.scalar(None, pa.string()), rest)
+    return Parsed(replaced(column, bad, as_array(rest)), pa.array(bad))
+
+
+@dataclass(frozen=True, slots=True)
+class Icd:
+    """A column read as codes of one ICD classification.
+
+    Attributes:
+        values: `string`, shape (n,): upper case, with the point where the classification has it;
+            as it was sent where `impossible`.
+        misplaced: numpy `bool`: a point stood in another place, and was put right.
+        unusual: numpy `bool`: could be such a code, but not by its shape.
+        impossible: numpy `bool`: cannot be a code of this classification.
+    """
+
+    values: Any
+    misplaced: Any
+    unusual: Any
+    impossible: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _IcdShape:
+    usual: str
+    possible: str
+    point: tuple[str, str] | None
+
+
+_ICD: Final[Mapping[str, _IcdShape]] = MappingProxyType(
+    {
+        "icd-10-cm": _IcdShape(
+            r"^[A-Z][0-9][0-9A-Z]{1,5}$", r"^[A-Z][0-9A-Z]{1,7}$", (r"^(.{3})(.+)$", r"\1.\2")
+        ),
+        "icd-10-pcs": _IcdShape(r"^[0-9A-HJ-NP-Z]{7}$", r"^[0-9A-Z]{7}$", None),
+        "icd-9-cm": _IcdShape(
+            r"^(?:[0-9]{3,5}|V[0-9]{2,4}|E[0-9]{3,4})$",
+            r"^[0-9EV][0-9]{1,5}$",
+            (r"^(E.{3}|[^E].{2})(.+)$", r"\1.\2"),
+        ),
+        "icd-9-pcs": _IcdShape(r"^[0-9]{3,4}$", r"^[0-9]{2,4}$", (r"^(.{2})(.+)$", r"\1.\2")),
+    }
+)
+
+
+def read_icd(column: Any, kind: IcdKind) -> Icd:
+    """Read ICD codes with or without their point.
+
+    Args:
+        column: `string`, shape (n,); null where absent.
+        kind: which classification: it decides where the point belongs (ICD-10-PCS has none).
+    """
+    shape = _ICD[kind]
+    upper = pc.utf8_upper(column)
+    bare = pc.replace_substring(upper, pattern=".", replacement="")
+    placed = bare
+    if shape.point is not None:
+        pattern, replacement = shape.point
+        placed = pc.replace_substring_regex(bare, pattern=pattern, replacement=replacement)
+    there = pc.is_valid(column).to_numpy(zero_copy_only=False)
+    impossible = there & ~matches(bare, shape.possible)
+    unusual = there & ~impossible & ~matches(bare, shape.usual)
+    pointed = matches(column, r"\.")
+    moved = pc.fill_null(pc.not_equal(upper, placed), False).to_numpy(zero_copy_only=False)
+    values = as_array(pc.if_else(pa.array(impossible), column, placed))
+    return Icd(values, pointed & moved & ~impossible, unusual, impossible)
+
+
+@dataclass(frozen=True, slots=True)
+class Ndc(Parsed):
+    """A column read as National Drug Codes.
+
+    Attributes:
+        ten_digits: numpy `bool`, shape (n,): bad because ten digits without hyphens may be padded
+            in three ways; a part of `bad`.
+    """
+
+    ten_digits: Any
+
+
+_NDC_FORMS: Final = (
+    (r"^([0-9]{5})-([0-9]{4})-([0-9]{2})$", r"\1\2\3"),
+    (r"^([0-9]{4})-([0-9]{4})-([0-9]{2})$", r"0\1\2\3"),
+    (r"^([0-9]{5})-([0-9]{3})-([0-9]{2})$", r"\10\2\3"),
+    (r"^([0-9]{5})-([0-9]{4})-([0-9])$", r"\1\20\3"),
+)
+
+
+def read_ndc(column: Any) -> Ndc:
+    """Read NDCs of 11 digits, or hyphenated 4-4-2, 5-3-2, 5-4-1 and 5-4-2, as 11 digits."""
+    values = column
+    plain = matches(column, r"^[0-9]{11}$")
+    if matches(column, r"-").any():
+        for pattern, becomes in _NDC_FORMS:
+            # RE2 knows groups of one digit only, so `\10` is group 1 and a zero.
+            values = pc.replace_substring_regex(values, pattern=pattern, replacement=becomes)
+        values = as_array(values)
+        plain = matches(values, r"^[0-9]{11}$")
+    bad = pc.is_valid(column).to_numpy(zero_copy_only=False) & ~plain
+    return Ndc(blanked(values, bad), pa.array(bad), matches(column, r"^[0-9]{10}$"))
+
+
+def npi_holds(column: Any) -> Any:
+    """Return where text is a National Provider Identifier: 10 digits, a right check digit.
+
+    Args:
+        column: `string`, shape (n,); null where absent.
+
+    Returns:
+        numpy `bool`, shape (n,); false where absent. An NPI starts with 1 or 2.
+    """
+    holds = matches(column, r"^[12][0-9]{9}$")
+    if not holds.any():
+        return holds
+    digits = byte_rows(as_array(column.filter(pa.array(holds))), 10).astype(np.int32) - ord("0")
+    # Luhn doubles every second digit from the right, the check digit being the first.
+    doubled = digits.copy()
+    doubled[:, 0::2] *= 2
+    doubled -= 9 * (doubled > 9)
+    # 24 is what the prefix 80840 adds to the sum.
+    holds[holds] = (doubled.sum(axis=1) + 24) % 10 == 0
+    return holds

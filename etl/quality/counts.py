@@ -1,0 +1,63 @@
+"""Counts that must add up: rows in = published + quarantined + superseded, for every table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+class CountsDoNotAddUp(AssertionError):
+    """Rows were lost or made by the program itself: a bug, never the data's fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """What became of the rows of one table.
+
+    Attributes:
+        rows_in: rows that the extract holds.
+        published: rows that were accepted.
+        quarantined: rows that were rejected.
+        superseded: rows in whose place another row with their key stands.
+    """
+
+    rows_in: int = 0
+    published: int = 0
+    quarantined: int = 0
+    superseded: int = 0
+
+    def __add__(self, other: RowCounts) -> RowCounts:
+        return RowCounts(
+            self.rows_in + other.rows_in,
+            self.published + other.published,
+            self.quarantined + other.quarantined,
+            self.superseded + other.superseded,
+        )
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether no row was lost or counted twice."""
+        return self.rows_in == self.published + self.quarantined + self.superseded
+
+
+def add_counts(parts: Iterable[Mapping[str, RowCounts]]) -> dict[str, RowCounts]:
+    """Return the totals of partitions, table by table."""
+    totals: dict[str, RowCounts] = {}
+    for part in parts:
+        for table, counts in part.items():
+            totals[table] = totals.get(table, RowCounts()) + counts
+    return totals
+
+
+def reconcile(counts: Mapping[str, RowCounts]) -> None:
+    """Check that no row was lost.
+
+    Raises:
+        CountsDoNotAddUp: naming the table and its four counts.
+    """
+    for table, each in counts.items():
+        if not each.adds_up:
+            raise CountsDoNotAddUp(
+                f"table {table}: {each.rows_in} rows in, but {each.published} published, "
+                f"{each.quarantined} quarantined and {each.superseded} superseded"
+            )

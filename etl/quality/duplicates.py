@@ -1,0 +1,136 @@
+"""Rows with the same key: which one stays, and when none may.
+
+Decided on content alone, never on the order of rows:
+
+* all rows say the same: one stays, the others are superseded;
+* `last_updated` is filled in all and one content is the newest: it stays, the rest is superseded;
+* else nobody can tell which is right, and all are rejected;
+* rows of two members: all are rejected, whatever their dates. A claim shown to the wrong person is
+  the worst that can happen here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from etl.model.tables import EVERY_TABLE
+from etl.quality import kinds
+from etl.quality.frames import KEYS, Frame, Work
+from etl.quality.parsed import as_array, true_where
+
+
+def find_duplicates(work: Work, frame: Frame) -> None:
+    """Mark superseded rows of one table and record the findings about keys."""
+    groups = _same_key(frame)
+    if frame.name in ("claim", "coverage"):
+        groups = _of_two_members(work, frame, groups)
+    if not groups:
+        return
+    found: dict[str, list[int]] = {"identical": [], "older": [], "conflict": []}
+    columns = [name for name in frame.spec.names if not frame.cells(name).empty]
+    for rows in groups:
+        for verdict, places in _verdict(frame, rows, columns).items():
+            found[verdict].extend(places)
+    frame.superseded[found["identical"] + found["older"]] = True
+    for rule in work.book.of(kinds.Duplicate):
+        if isinstance(rule.kind, kinds.Duplicate) and frame.name in rule.tables:
+            at = np.array(sorted(found[rule.kind.of]), dtype=np.int64)
+            work.record(rule, frame, at, None)
+
+
+def _same_key(frame: Frame) -> list[Any]:
+    """Return, key by key, the places of rows that share one. An incomplete key is none."""
+    key = frame.spec.key
+    complete = np.ones(frame.count, dtype=bool)
+    code = np.zeros(frame.count, dtype=np.int64)
+    for column in key:
+        complete &= frame.filled(column)
+        if column in ("line_number", "sequence"):
+            part, size = frame.whole(column), 1 << 31
+        else:
+            cells = frame.cells(column)
+            part, size = cells.codes.astype(np.int64), len(cells.words) + 1
+        if column == "sequence" and len(key) > 2:
+            # Claim, line and sequence do not fit in 64 bits together: number the pairs first.
+            code = np.unique(code, return_inverse=True)[1]
+        code = code * size + part
+    if complete.all() and bool(np.all(code[1:] > code[:-1])):
+        return []  # sorted by key, as rows arrive, and every key its own
+    places = np.flatnonzero(complete)
+    order = places[np.argsort(code[places], kind="stable")]
+    keys = code[order]
+    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]]) if len(keys) else np.array([], int)
+    return [rows for rows in np.split(order, starts[1:]) if len(rows) > 1]
+
+
+def _of_two_members(work: Work, frame: Frame, groups: list[Any]) -> list[Any]:
+    """Reject keys that stand under two members; return the groups that are left."""
+    rule = next((r for r in work.book.of(kinds.KeyOfTwoMembers) if frame.name in r.tables), None)
+    if rule is None:
+        return groups
+    cells = frame.cells(KEYS[frame.name])
+    ask = work.known.duplicate_claims if frame.name == "claim" else work.known.duplicate_coverages
+    shared = cells.spread(true_where(as_array(ask(cells.words))), False) & ~frame.deleted
+    members = frame.cells("member_id").codes
+    rest = []
+    for rows in groups:
+        alive = rows[~frame.deleted[rows]]
+        if len(set(members[alive].tolist())) > 1:
+            shared[alive] = True
+        if not shared[rows].any():
+            rest.append(rows)
+    if shared.any():
+        work.record(rule, frame, np.flatnonzero(shared), KEYS[frame.name])
+    return rest
+
+
+def _verdict(frame: Frame, rows: Any, columns: Sequence[str]) -> dict[str, list[int]]:
+    """Return what becomes of the rows of one key; the row that stays is in no list."""
+    by_place = sorted(rows.tolist(), key=lambda at: (int(frame.files[at]), int(frame.rows[at])))
+    action, stamp = (column.name for column in EVERY_TABLE)
+    said = [
+        frame.cells(name).text.take(by_place).to_pylist()
+        for name in columns
+        if name not in (action, stamp)
+    ]
+    # Add and update say the same; a deletion does not.
+    contents = list(zip(frame.deleted[by_place].tolist(), *said, strict=True))
+    stamps = frame.cells(stamp).text.take(by_place).to_pylist()
+    if len(set(contents)) == 1:
+        # The same content sent twice: the later stamp is the one that was published last.
+        newest = max(range(len(stamps)), key=lambda at: (_moment(stamps[at]), -at))
+        return {"identical": [at for n, at in enumerate(by_place) if n != newest]}
+    if any(each is None for each in stamps):
+        return {"conflict": by_place}
+    moments = [_moment(each) for each in stamps]
+    latest = max(moments)
+    at_latest = [n for n, moment in enumerate(moments) if moment == latest]
+    if len({contents[n] for n in at_latest}) > 1:
+        return {"conflict": by_place}
+    stays = at_latest[0]
+    return {
+        "identical": [by_place[n] for n in at_latest[1:]],
+        "older": [at for n, at in enumerate(by_place) if n not in at_latest and n != stays],
+    }
+
+
+def _moment(stamp: str | None) -> tuple[datetime, str]:
+    """Return a stamp as something to compare; a date is its midnight, UTC, as in the output."""
+    if stamp is None:
+        return datetime.min.replace(tzinfo=UTC), ""
+    if len(stamp) == 10:
+        stamp += "T00:00:00Z"
+    body, zone = (stamp[:-1], "+00:00") if stamp.endswith("Z") else (stamp[:-6], stamp[-6:])
+    whole, _, fraction = body.partition(".")
+    # A leap second has no place in `datetime`: it is compared as the fraction after all others.
+    leap = whole.endswith(":60")
+    whole = whole[:-2] + "59" if leap else whole
+    try:
+        moment = datetime.fromisoformat(whole + zone).astimezone(UTC)
+    except OverflowError:  # a zone that leads out of the calendar, in the years 1 and 9999
+        moment = datetime.fromisoformat(whole + "+00:00")
+    return moment, ("~" if leap else "") + fraction.rstrip("0")

@@ -1,0 +1,318 @@
+"""Canonical rows while they are being checked: columns, their distinct values, and who is above.
+
+Most columns hold few distinct values. A column is therefore dictionary-encoded once, every rule
+about single cells looks at the distinct values only, and on clean data costs nothing a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.quality import dates, numbers
+from etl.quality.kinds import Clause, Condition
+from etl.quality.known import Directory, KnownKeys
+from etl.quality.parsed import as_array, blanked, true_where
+from etl.quality.rules import Rule, RuleBook
+
+KEYS: Final = {"member": "member_id", "coverage": "coverage_id", "claim": "claim_id"}
+"""Tables that other rows name by one column."""
+
+_LINE_SHIFT: Final = 32
+
+
+class Cells:
+    """One column: its text, and lazily its distinct values."""
+
+    def __init__(self, text: Any) -> None:
+        self.text = text
+        self._encoded: tuple[Any, Any] | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether no cell is filled."""
+        return bool(self.text.null_count == len(self.text))
+
+    @property
+    def codes(self) -> Any:
+        """Numpy `int32`, shape (n,): place of each cell in `words`; -1 where absent."""
+        return self._encode()[0]
+
+    @property
+    def words(self) -> Any:
+        """`string`: the distinct values (some may be equal after a rewrite)."""
+        return self._encode()[1]
+
+    def _encode(self) -> tuple[Any, Any]:
+        if self._encoded is None:
+            encoded = self.text.dictionary_encode()
+            codes = encoded.indices
+            if codes.null_count:
+                codes = pc.fill_null(codes, -1)
+            self._encoded = codes.to_numpy(zero_copy_only=False), encoded.dictionary
+        return self._encoded
+
+    def reword(self, words: Any) -> None:
+        """Put other values in the place of the distinct ones; null blanks the cells."""
+        codes, old = self._encode()
+        if words is old or words.equals(old):
+            return
+        places = pa.array(codes, mask=codes < 0)
+        self.text = as_array(words.take(places))
+        self._encoded = None if words.null_count else (codes, words)
+
+    def spread(self, of_words: Any, absent: Any) -> Any:
+        """Return one value a cell from one value a distinct word."""
+        return np.append(of_words, np.array([absent], dtype=of_words.dtype))[self.codes]
+
+
+class Frame:
+    """The rows of one canonical table.
+
+    Attributes:
+        name: the table.
+        count: rows.
+        files, rows: numpy, where each row came from.
+        deleted: numpy `bool`: `record_action` D; such a row has a key and need not have more.
+        superseded: numpy `bool`: another row with its key stands in its place.
+        seen: column -> text before rules blanked cells of it, for those columns only.
+    """
+
+    def __init__(self, name: str, table: pa.Table) -> None:
+        self.name = name
+        self.spec = TABLES[name]
+        self.count = table.num_rows
+        self.files = as_array(table.column(FILE_COLUMN)).to_numpy(zero_copy_only=False)
+        self.rows = as_array(table.column(ROW_COLUMN)).to_numpy(zero_copy_only=False)
+        self.deleted = np.zeros(self.count, dtype=bool)
+        self.superseded = np.zeros(self.count, dtype=bool)
+        self.seen: dict[str, Any] = {}
+        self._table = table
+        self._cells: dict[str, Cells] = {}
+        self._numbers: dict[str, Any] = {}
+
+    def cells(self, column: str) -> Cells:
+        """Return one column."""
+        cells = self._cells.get(column)
+        if cells is None:
+            cells = self._cells[column] = Cells(as_array(self._table.column(column)))
+        return cells
+
+    def filled(self, column: str) -> Any:
+        """Return numpy `bool`, shape (n,): where the column is filled."""
+        text = self.cells(column).text
+        if text.null_count == 0:
+            return np.ones(self.count, dtype=bool)
+        return pc.is_valid(text).to_numpy(zero_copy_only=False)
+
+    def blank(self, column: str, where: Any) -> None:
+        """Make cells absent, remembering what stood there."""
+        self.remember(column)
+        self.put(column, blanked(self.cells(column).text, where))
+
+    def remember(self, column: str) -> None:
+        """Keep the text of a column as the rules saw it, before cells of it are blanked."""
+        self.seen.setdefault(column, self.cells(column).text)
+
+    def put(self, column: str, text: Any) -> None:
+        """Put other text into a column."""
+        self._cells[column] = Cells(text)
+        self._numbers.pop(column, None)
+
+    def days(self, column: str) -> Any:
+        """Return dates as numpy `int32` days since 1970; `dates.NO_DAY` where absent."""
+        if column not in self._numbers:
+            cells = self.cells(column)
+            days = dates.read_dates(cells.words).days
+            self._numbers[column] = cells.spread(days, dates.NO_DAY)
+        return self._numbers[column]
+
+    def cents(self, column: str) -> Any:
+        """Return amounts as numpy `int64` cents; 0 where absent."""
+        if column not in self._numbers:
+            cells = self.cells(column)
+            self._numbers[column] = cells.spread(numbers.cents(cells.words), 0)
+        return self._numbers[column]
+
+    def whole(self, column: str) -> Any:
+        """Return integers as numpy `int64`; 0 where absent."""
+        if column not in self._numbers:
+            cells = self.cells(column)
+            self._numbers[column] = cells.spread(numbers.integers(cells.words), 0)
+        return self._numbers[column]
+
+    @property
+    def live(self) -> Any:
+        """Numpy `bool`: rows that stand for themselves and are not deletions."""
+        return ~(self.deleted | self.superseded)
+
+    def table(self, keep: Any) -> pa.Table:
+        """Return the canonical text of the rows at `keep`, with their places."""
+        schema = self._table.schema
+        arrays = [
+            self._cells[name].text if name in self._cells else self._table.column(name)
+            for name in schema.names
+        ]
+        whole = pa.Table.from_arrays(arrays, schema=schema)
+        return whole if keep.all() else whole.filter(pa.array(keep))
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Rows of one table that fail one rule, in one column or as a whole.
+
+    Attributes:
+        rule: number of the rule in its book.
+        table: the table.
+        at: numpy `int64`: places of the rows in the table, ascending.
+        column: the column, or None.
+        quiet: `sources` has written this finding already.
+    """
+
+    rule: int
+    table: str
+    at: Any
+    column: str | None
+    quiet: bool = False
+
+
+@dataclass(slots=True)
+class Work:
+    """One partition on its way through the checks.
+
+    Attributes:
+        frames: every table by name.
+        book: the rules.
+        known: what other partitions, and for a delta the published tree, hold.
+        directory: ids of the directory's tables.
+        as_of: day of the extract, in days since 1970; None where it does not say.
+        failures: what was found so far, in the order of finding.
+    """
+
+    frames: Mapping[str, Frame]
+    book: RuleBook
+    known: KnownKeys
+    directory: Directory
+    as_of: int | None
+    failures: list[Failure] = field(default_factory=list)
+    _above: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def fail(self, rule: Rule, frame: Frame, where: Any, column: str | None = None) -> None:
+        """Record that rows fail a rule; blank the cells where the rule says so.
+
+        Args:
+            rule: the rule.
+            frame: the table.
+            where: numpy `bool`, shape (n,).
+            column: the failing column; None where the row as a whole fails.
+        """
+        self.record(rule, frame, np.flatnonzero(where), column)
+        if rule.blanks and column is not None and where.any():
+            frame.blank(column, where)
+
+    def record(self, rule: Rule, frame: Frame, at: Any, column: str | None) -> None:
+        """Record failing rows by their places, and blank nothing."""
+        if len(at):
+            self.failures.append(Failure(self.book.numbers[rule.id], frame.name, at, column))
+
+    def reject_quietly(self, rule: Rule, frame: Frame, at: Any) -> None:
+        """Record failing rows whose finding is there already."""
+        if len(at):
+            number = self.book.numbers[rule.id]
+            self.failures.append(Failure(number, frame.name, at, None, quiet=True))
+
+    def rejected_so_far(self, frame: Frame) -> Any:
+        """Return numpy `bool`, shape (n,): rows that a rejecting rule has failed already."""
+        rows = np.zeros(frame.count, dtype=bool)
+        for failure in self.failures:
+            if failure.table == frame.name and self.book.rules[failure.rule].severity.rejects:
+                rows[failure.at] = True
+        return rows
+
+    def holds(self, rule: Rule, frame: Frame) -> Any:
+        """Return numpy `bool`, shape (n,): rows that the rule looks at."""
+        looked_at = ~frame.deleted
+        if rule.when:
+            looked_at &= self._holds(rule.when, frame)
+        if rule.unless:
+            looked_at &= ~self._holds(rule.unless, frame)
+        return looked_at
+
+    def _holds(self, condition: Condition, frame: Frame) -> Any:
+        holds = np.ones(frame.count, dtype=bool)
+        for clause in condition:
+            if clause.of_claim:
+                there = np.append(self._clause(self.frames["claim"], clause), False)
+                holds &= there[self.above(frame, "claim")]
+            else:
+                holds &= self._clause(frame, clause)
+        return holds
+
+    def _clause(self, frame: Frame, clause: Clause) -> Any:
+        if not clause.words:
+            filled = frame.filled(clause.column)
+            return filled if clause.filled else ~filled
+        cells = frame.cells(clause.column)
+        lower = pc.utf8_lower(cells.words)
+        words = pa.array(sorted(clause.words), pa.string())
+        here = true_where(pc.is_in(lower, value_set=words))
+        return cells.spread(here, absent="" in clause.words)
+
+    def above(self, frame: Frame, parent: str) -> Any:
+        """Return the row above each row.
+
+        Args:
+            frame: the rows.
+            parent: `member`, `coverage`, `claim` or `claim_line`.
+
+        Returns:
+            numpy `int64`, shape (n,): place in the parent's frame; -1 where there is none. Rows
+            that are superseded are nobody's parent.
+        """
+        key = (frame.name, parent)
+        if key not in self._above:
+            find = self._line_above if parent == "claim_line" else self._named_above
+            self._above[key] = find(frame, parent)
+        return self._above[key]
+
+    def _named_above(self, frame: Frame, parent: str) -> Any:
+        column, above = KEYS[parent], self.frames[parent]
+        places = np.flatnonzero(~above.superseded)
+        keys = above.cells(column).text
+        if len(places) != above.count:
+            keys = keys.take(pa.array(places))
+        cells = frame.cells(column)
+        found = pc.fill_null(pc.index_in(cells.words, value_set=keys), -1)
+        index = found.to_numpy(zero_copy_only=False).astype(np.int64)
+        up = np.where(index < 0, -1, np.append(places, -1)[index])
+        return cells.spread(up, -1)
+
+    def _line_above(self, frame: Frame, parent: str) -> Any:
+        lines = self.frames[parent]
+        places = np.flatnonzero(~lines.superseded)
+        known = self.line_keys(lines)[places]
+        order = np.argsort(known, kind="stable")
+        wanted = self.line_keys(frame)
+        at = np.searchsorted(known[order], wanted)
+        at = np.minimum(at, max(len(order) - 1, 0))
+        if not len(order):
+            return np.full(frame.count, -1, dtype=np.int64)
+        hit = (known[order][at] == wanted) & (wanted >= 0)
+        return np.where(hit, places[order][at], -1)
+
+    def line_keys(self, frame: Frame) -> Any:
+        """Return one number a row for its claim and line; -1 where either is unknown."""
+        claim = self.above(frame, "claim")
+        line = frame.whole("line_number")
+        keys = (claim << _LINE_SHIFT) | np.maximum(line, 0)
+        return np.where((claim >= 0) & frame.filled("line_number") & (line >= 0), keys, -1)
+
+    def forget_above(self) -> None:
+        """Look rows up anew: some are superseded now."""
+        self._above.clear()

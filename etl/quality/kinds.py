@@ -1,0 +1,439 @@
+"""The kinds of check that a rule may name, and the parameters that each takes.
+
+A rule in `mappings/rules/*.yaml` says `check: <kind>` and gives the kind's parameters under their
+names with hyphens. What a kind does is in `cell_checks`, `row_checks` and `relation_checks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One condition on one column of the row or of the claim it belongs to.
+
+    Attributes:
+        of_claim: the column is one of the row's claim.
+        column: the column.
+        words: the column holds one of these, in lower case, `""` standing for an
+            empty cell; no words where only `filled` counts.
+        filled: the column is filled (or, where false and `words` is empty, is empty).
+    """
+
+    of_claim: bool
+    column: str
+    words: frozenset[str]
+    filled: bool
+
+
+Condition: TypeAlias = tuple[Clause, ...]
+"""Holds where every clause holds; the empty one always holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Raised by `sources` while a file is read; nothing is looked for here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A filled cell cannot be read as the type of its column. The cell is absent afterwards.
+
+    Attributes:
+        type: a `FieldType`, by its value. The rule covers every column of that type.
+        beyond_cents: of amounts, only those with more than two fraction digits that matter; the
+            rule without it covers the other ones.
+    """
+
+    type: str
+    beyond_cents: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A cell that matches is put right.
+
+    Attributes:
+        columns: which cells.
+        pattern: RE2.
+        becomes: replacement; `\\1` is the first group.
+    """
+
+    columns: tuple[str, ...]
+    pattern: str
+    becomes: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forbidden:
+    """A cell fails where it matches `pattern` (RE2)."""
+
+    columns: tuple[str, ...]
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A cell fails where it is none of what is allowed. An empty cell passes.
+
+    Attributes:
+        columns: which cells.
+        values: allowed words; another spelling of case is put into this one.
+        pattern: allowed shape (RE2).
+        crosswalk: name of a crosswalk whose source words are allowed, in any case.
+        each: a list's values are looked at one by one.
+    """
+
+    columns: tuple[str, ...]
+    values: tuple[str, ...] = ()
+    pattern: str = ""
+    crosswalk: str = ""
+    each: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IcdPoint:
+    """An ICD code has its point in the wrong place; it is put right."""
+
+
+@dataclass(frozen=True, slots=True)
+class IcdShape:
+    """An ICD code does not look like one of its version.
+
+    Attributes:
+        impossible: fail only what cannot be one at all, not what is merely of unusual shape.
+    """
+
+    impossible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Npi:
+    """A cell is no National Provider Identifier: not 10 digits, or a wrong check digit.
+
+    Attributes:
+        columns: which cells.
+        only_ten_digits: look only at cells of 10 digits: other ids stand there too.
+    """
+
+    columns: tuple[str, ...]
+    only_ten_digits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinel:
+    """A date stands for "none", as systems write it that cannot leave a date empty.
+
+    Attributes:
+        days: which days, `YYYY-MM-DD`.
+        columns: which cells; every date where empty.
+    """
+
+    days: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NotBefore:
+    """A date is earlier than can be."""
+
+    columns: tuple[str, ...]
+    day: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotAfterExtract:
+    """A date is later than the day of the extract (its `as_of`; not looked at without one)."""
+
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """A number is smaller than `least`."""
+
+    columns: tuple[str, ...]
+    least: int
+
+
+@dataclass(frozen=True, slots=True)
+class Required:
+    """A compulsory cell is empty, or could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Two dates of a row stand in the wrong order; equal ones pass.
+
+    Attributes:
+        pairs: `earlier_column <= later_column`, one or more.
+    """
+
+    pairs: tuple[str, ...]
+
+    def columns(self) -> tuple[tuple[str, str], ...]:
+        """Return the pairs, taken apart."""
+        both = (pair.split(" <= ") for pair in self.pairs)
+        return tuple((earlier, later) for earlier, later in both)
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """An amount is not the sum it should be. Absent parts count as nothing.
+
+    Attributes:
+        total: the amount; rows without it pass.
+        plus: amounts added.
+        minus: amounts taken off.
+        needs: rows without all of these pass too.
+    """
+
+    total: str
+    plus: tuple[str, ...]
+    minus: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """None of the columns is filled."""
+
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """More than one of the columns is filled."""
+
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unexpected:
+    """One of the columns is filled, though (the rule's `when`) it should not be."""
+
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Misplaced:
+    """The row itself should not be there: the rule's `when` says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Another row has the same key.
+
+    Attributes:
+        of: `identical` (same content: one row stays), `older` (last_updated tells that another is
+            newer, which stays) or `conflict` (nobody can tell which is right: none stays).
+    """
+
+    of: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOfTwoMembers:
+    """Rows of two members have the same key: nobody can tell whose it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A further row says the same.
+
+    Attributes:
+        columns: what is compared, without regard to case, blanks, hyphens, dots and brackets.
+        within: the column that says whose rows are compared.
+        also: columns of the row's own member that are compared with the first of `columns`.
+    """
+
+    columns: tuple[str, ...]
+    within: str
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """The row that this one belongs to is not there.
+
+    Attributes:
+        parent: table of that row.
+        by: the column that names it; for `claim_line` also `line_number`.
+    """
+
+    parent: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Childless:
+    """No row of another table belongs to this one."""
+
+    child: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disagrees:
+    """The row that this one names says otherwise.
+
+    Attributes:
+        parent: table of that row.
+        column: column of both, compared.
+    """
+
+    parent: str
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """A date lies outside the period of a row above.
+
+    Attributes:
+        column: the date.
+        above: the tables on the way up, the last one holding the period.
+        start: its first day; not looked at where empty.
+        end: its last day; not looked at where empty.
+    """
+
+    column: str
+    above: tuple[str, ...]
+    start: str = ""
+    end: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SumOfLines:
+    """An amount of the header is not the sum of its lines, category by category."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoAmount:
+    """Neither the claim nor any of its lines carries an amount."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamesNoLine:
+    """`column` names a line that the claim does not have."""
+
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotInDirectory:
+    """An id names nobody in the directory's tables.
+
+    Attributes:
+        columns: the ids.
+        of: `organization`, `practitioner`, or both.
+    """
+
+    columns: tuple[str, ...]
+    of: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CardOfAnother:
+    """`card_member_id` is the member id of somebody else."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownClaim:
+    """A claim named as earlier or later version is nowhere in the extract."""
+
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HangsOnRejected:
+    """The member, coverage, claim or line of the row was rejected."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineRejected:
+    """A line of the claim was rejected, so that its money would not add up."""
+
+
+Kind: TypeAlias = (
+    Reading
+    | Unreadable
+    | Rewrite
+    | Forbidden
+    | Allowed
+    | IcdPoint
+    | IcdShape
+    | Npi
+    | Sentinel
+    | NotBefore
+    | NotAfterExtract
+    | AtLeast
+    | Required
+    | Order
+    | Equation
+    | OneOf
+    | Together
+    | Unexpected
+    | Misplaced
+    | Duplicate
+    | KeyOfTwoMembers
+    | Repeated
+    | Orphan
+    | Childless
+    | Disagrees
+    | Outside
+    | SumOfLines
+    | NoAmount
+    | NamesNoLine
+    | NotInDirectory
+    | CardOfAnother
+    | UnknownClaim
+    | HangsOnRejected
+    | LineRejected
+)
+
+KINDS: Final[Mapping[str, type[Kind]]] = MappingProxyType(
+    {
+        "reading": Reading,
+        "unreadable": Unreadable,
+        "rewrite": Rewrite,
+        "forbidden": Forbidden,
+        "allowed": Allowed,
+        "icd-point": IcdPoint,
+        "icd-shape": IcdShape,
+        "npi": Npi,
+        "sentinel": Sentinel,
+        "not-before": NotBefore,
+        "not-after-extract": NotAfterExtract,
+        "at-least": AtLeast,
+        "required": Required,
+        "order": Order,
+        "equation": Equation,
+        "one-of": OneOf,
+        "together": Together,
+        "unexpected": Unexpected,
+        "misplaced": Misplaced,
+        "duplicate": Duplicate,
+        "key-of-two-members": KeyOfTwoMembers,
+        "repeated": Repeated,
+        "orphan": Orphan,
+        "childless": Childless,
+        "disagrees": Disagrees,
+        "outside": Outside,
+        "sum-of-lines": SumOfLines,
+        "no-amount": NoAmount,
+        "names-no-line": NamesNoLine,
+        "not-in-directory": NotInDirectory,
+        "card-of-another": CardOfAnother,
+        "unknown-claim": UnknownClaim,
+        "hangs-on-rejected": HangsOnRejected,
+        "line-rejected": LineRejected,
+    }
+)
+"""Every kind by the name that rules call it."""
+
+SINGLE: Final = frozenset({HangsOnRejected, LineRejected})
+"""Kinds of which a rule book holds exactly one rule: the cascade needs to know its id."""

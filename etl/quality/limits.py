@@ -1,0 +1,96 @@
+"""Limits: how much may be wrong before a run stops, decided over the totals of all partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from etl.errors import DataRejected
+from etl.quality.counts import RowCounts
+from etl.quality.rules import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One limit, looked at.
+
+    Attributes:
+        limit: which one, as the configuration calls it.
+        allowed: the most that is allowed, as text.
+        found: what was found, as text.
+        holds: whether the run may go on.
+        sentence: all of this for people.
+    """
+
+    limit: str
+    allowed: str
+    found: str
+    holds: bool
+    sentence: str
+
+
+def verdicts(
+    limits: Limits, counts: Mapping[str, RowCounts], findings: Mapping[str, int]
+) -> tuple[Verdict, ...]:
+    """Look at every limit that is set.
+
+    Args:
+        limits: the payer's.
+        counts: table -> totals of all partitions.
+        findings: rule id -> number of findings of all partitions.
+    """
+    found = [
+        _share(name, share, counts.get(table, RowCounts()), table)
+        for name, share, table in (
+            ("max_rejected_claims_share", limits.max_rejected_claims_share, "claim"),
+            ("max_rejected_members_share", limits.max_rejected_members_share, "member"),
+        )
+        if share is not None
+    ]
+    for rule, most in sorted(limits.max_findings_of.items()):
+        number = findings.get(rule, 0)
+        holds = number <= most
+        found.append(
+            Verdict(
+                f"max_findings_of.{rule}",
+                str(most),
+                str(number),
+                holds,
+                f"{number} findings of {rule}; at most {most} are allowed",
+            )
+        )
+    return tuple(found)
+
+
+def _share(name: str, share: Decimal, counts: RowCounts, table: str) -> Verdict:
+    # Multiplied, not divided: exact, and no rows are no reason to stop.
+    holds = counts.quarantined <= share * counts.rows_in
+    percent = _percent(Decimal(counts.quarantined) / counts.rows_in) if counts.rows_in else "0 %"
+    return Verdict(
+        name,
+        _percent(share),
+        percent,
+        holds,
+        f"{counts.quarantined} of {counts.rows_in} {table} rows ({percent}) are in quarantine; "
+        f"at most {_percent(share)} are allowed",
+    )
+
+
+def _percent(share: Decimal) -> str:
+    text = f"{(share * 100):.4f}".rstrip("0").rstrip(".")
+    return f"{text} %"
+
+
+def enforce(looked_at: Iterable[Verdict]) -> None:
+    """Stop the run where a limit does not hold.
+
+    Raises:
+        DataRejected: with one sentence for every limit that does not hold. Exit code 4.
+    """
+    broken = [verdict.sentence for verdict in looked_at if not verdict.holds]
+    if broken:
+        raise DataRejected(
+            f"nothing was published: {'; '.join(broken)}. "
+            "The report tells what was rejected; mend the extract, or change the limit"
+        )

@@ -1,0 +1,162 @@
+"""Money by claim type and amount category: what came in, what goes out, and what stays behind.
+
+The source is summed as 64-bit cents over the rows as they were read; the published side as Arrow
+decimals over the accepted tables. Two ways that share no code, so that their agreement means
+something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.model.tables import AMOUNT_CATEGORIES, CLAIM_TYPES
+from etl.quality.cascade import Rejections
+from etl.quality.frames import Work
+from etl.quality.numbers import exact_sum
+
+UNKNOWN_TYPE: Final = "unknown"
+"""Claim type of rows whose claim has none that is known, or is not there."""
+
+_LEVELS: Final = ("claim", "claim_line")
+_EXACT: Final = pa.decimal128(38, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyKey:
+    """One cell of the table of money.
+
+    Attributes:
+        level: `claim` (the header's amounts) or `claim_line`.
+        claim_type: one of `CLAIM_TYPES`, or `unknown`.
+        category: of `AMOUNT_CATEGORIES`.
+    """
+
+    level: str
+    claim_type: str
+    category: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyTotals:
+    """Sums of one cell, in cents of whatever currency the claims are in.
+
+    Attributes:
+        source: over all rows whose amount could be read.
+        published: over accepted rows.
+        quarantined: over rejected rows.
+        superseded: over superseded rows.
+    """
+
+    source: int = 0
+    published: int = 0
+    quarantined: int = 0
+    superseded: int = 0
+
+    def __add__(self, other: MoneyTotals) -> MoneyTotals:
+        return MoneyTotals(
+            self.source + other.source,
+            self.published + other.published,
+            self.quarantined + other.quarantined,
+            self.superseded + other.superseded,
+        )
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether no cent was lost."""
+        return self.source == self.published + self.quarantined + self.superseded
+
+
+def add_money(parts: Iterable[Mapping[MoneyKey, MoneyTotals]]) -> dict[MoneyKey, MoneyTotals]:
+    """Return the totals of partitions, in the order of the canonical tables."""
+    totals: dict[MoneyKey, MoneyTotals] = {}
+    for part in parts:
+        for key, each in part.items():
+            totals[key] = totals.get(key, MoneyTotals()) + each
+    return dict(sorted(totals.items(), key=lambda entry: _order(entry[0])))
+
+
+def _order(key: MoneyKey) -> tuple[int, int, int]:
+    types = (*CLAIM_TYPES, UNKNOWN_TYPE)
+    return (
+        _LEVELS.index(key.level),
+        types.index(key.claim_type),
+        AMOUNT_CATEGORIES.index(key.category),
+    )
+
+
+def money_totals(
+    work: Work, rejected: Mapping[str, Rejections], accepted: Mapping[str, pa.Table]
+) -> dict[MoneyKey, MoneyTotals]:
+    """Return the money of one partition; only cells in which some amount stands."""
+    totals: dict[MoneyKey, MoneyTotals] = {}
+    published = _published(accepted)
+    types = np.array([*CLAIM_TYPES, UNKNOWN_TYPE])
+    for level in _LEVELS:
+        frame = work.frames[level]
+        type_codes = _type_codes(work, level)
+        gone, old = rejected[level].rows & ~frame.superseded, frame.superseded
+        for category in AMOUNT_CATEGORIES:
+            column = f"amount_{category}"
+            if frame.cells(column).empty:
+                continue
+            cents, filled = frame.cents(column), frame.filled(column)
+            present = np.bincount(type_codes[filled], minlength=len(types))
+            for code in np.flatnonzero(present).tolist():
+                here = filled & (type_codes == code)
+                key = MoneyKey(level, str(types[code]), category)
+                totals[key] = MoneyTotals(
+                    source=exact_sum(cents[here]),
+                    published=published.get(key, 0),
+                    quarantined=exact_sum(cents[here & gone]),
+                    superseded=exact_sum(cents[here & old]),
+                )
+    for key in published.keys() - totals.keys():  # would be a bug; let it show as one
+        totals[key] = MoneyTotals(published=published[key])
+    return totals
+
+
+def _type_codes(work: Work, level: str) -> Any:
+    """Return the place of each row's claim type in `CLAIM_TYPES`; one past the end if unknown."""
+    claims = work.frames["claim"]
+    cells = claims.cells("claim_type")
+    index = pc.index_in(cells.words, value_set=pa.array(CLAIM_TYPES, pa.string()))
+    unknown = len(CLAIM_TYPES)
+    codes = cells.spread(pc.fill_null(index, unknown).to_numpy(zero_copy_only=False), unknown)
+    if level == "claim":
+        return codes
+    return np.append(codes, unknown)[work.above(work.frames[level], "claim")]
+
+
+def _published(accepted: Mapping[str, pa.Table]) -> dict[MoneyKey, int]:
+    found: dict[MoneyKey, int] = {}
+    claims = accepted["claim"]
+    for level in _LEVELS:
+        table = accepted[level]
+        columns = [
+            category
+            for category in AMOUNT_CATEGORIES
+            if table.column(f"amount_{category}").null_count < table.num_rows
+        ]
+        if not columns:
+            continue
+        types = claims.column("claim_type")
+        if level == "claim_line":
+            at = pc.index_in(table.column("claim_id"), value_set=claims.column("claim_id"))
+            types = types.take(at)
+        for word in pc.unique(types).to_pylist():
+            here = pc.fill_null(pc.equal(types, word), False) if word else pc.is_null(types)
+            claim_type = word if word in CLAIM_TYPES else UNKNOWN_TYPE
+            for category in columns:
+                texts = table.column(f"amount_{category}").filter(here)
+                if texts.null_count == len(texts):
+                    continue
+                total = pc.sum(pc.cast(texts, _EXACT)).as_py()
+                key = MoneyKey(level, claim_type, category)
+                found[key] = found.get(key, 0) + int(total * 100)
+    return found

@@ -1,0 +1,237 @@
+"""Checks between rows and tables: orphans, periods, sums, the directory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.model.tables import AMOUNT_COLUMNS, FieldType
+from etl.quality import kinds
+from etl.quality.dates import NO_DAY
+from etl.quality.frames import Frame, Work
+from etl.quality.parsed import as_array, true_where
+from etl.quality.rules import Rule
+
+
+def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
+    """Run one rule about rows and what they belong to over one table."""
+    match rule.kind:
+        case kinds.Orphan(parent, by):
+            _orphan(work, frame, rule, parent, by)
+        case kinds.Childless(child):
+            _childless(work, frame, rule, child)
+        case kinds.Disagrees(parent, column):
+            _disagrees(work, frame, rule, parent, column)
+        case kinds.Outside() as outside:
+            _outside(work, frame, rule, outside)
+        case kinds.SumOfLines():
+            _sum_of_lines(work, frame, rule)
+        case kinds.NoAmount():
+            _no_amount(work, frame, rule)
+        case kinds.NamesNoLine(column):
+            _names_no_line(work, frame, rule, column)
+        case kinds.NotInDirectory(columns, of):
+            for column in columns:
+                words = frame.cells(column).words
+                _fail_words(work, frame, rule, column, ~work.directory.holds(words, of))
+        case kinds.CardOfAnother():
+            _card_of_another(work, frame, rule)
+        case kinds.UnknownClaim(columns):
+            for column in columns:
+                _unknown_claim(work, frame, rule, column)
+        case kinds.Repeated() as repeated:
+            _repeated(work, frame, rule, repeated)
+        case _:
+            raise TypeError(f"{rule.check} is no check of relations")
+
+
+def _fail_words(work: Work, frame: Frame, rule: Rule, column: str, failing: Any) -> None:
+    if failing.any():
+        cells = frame.cells(column)
+        where = cells.spread(failing, False) & work.holds(rule, frame) & ~frame.superseded
+        work.fail(rule, frame, where, column)
+
+
+def _exists(work: Work, table: str, ids: Any) -> Any:
+    ask = {
+        "claim": work.known.claim_exists,
+        "member": work.known.member_exists,
+        "coverage": work.known.coverage_exists,
+    }
+    return true_where(as_array(ask[table](ids)))
+
+
+def _orphan(work: Work, frame: Frame, rule: Rule, parent: str, by: str) -> None:
+    up = work.above(frame, parent)
+    where = (up < 0) & frame.filled(by) & ~frame.superseded
+    if not where.any():
+        return
+    if parent == "claim_line":
+        # Without its claim the row is an orphan already, by another rule.
+        where &= work.above(frame, "claim") >= 0
+    else:
+        cells = frame.cells(by)
+        where &= ~cells.spread(_exists(work, parent, cells.words), False)
+    work.fail(rule, frame, where & work.holds(rule, frame), by)
+
+
+def _childless(work: Work, frame: Frame, rule: Rule, child: str) -> None:
+    below = work.frames[child]
+    # Lines that are rejected reject their claim by a rule of their own.
+    counted = below.live
+    if child != "claim_line":
+        counted = counted & ~work.rejected_so_far(below)
+    up = work.above(below, frame.name)[counted]
+    has = np.zeros(frame.count, dtype=bool)
+    has[up[up >= 0]] = True
+    where = ~has & ~frame.superseded & frame.filled(frame.spec.key[0])
+    if where.any():
+        work.fail(rule, frame, where & work.holds(rule, frame))
+
+
+def _disagrees(work: Work, frame: Frame, rule: Rule, parent: str, column: str) -> None:
+    up = work.above(frame, parent)
+    theirs = work.frames[parent].cells(column).text.take(pa.array(up, mask=up < 0))
+    differs = true_where(pc.not_equal(frame.cells(column).text, theirs))
+    if differs.any():
+        work.fail(rule, frame, differs & work.holds(rule, frame) & ~frame.superseded, column)
+
+
+def _outside(work: Work, frame: Frame, rule: Rule, outside: kinds.Outside) -> None:
+    if frame.cells(outside.column).empty:
+        return
+    up = np.arange(frame.count)
+    at = frame
+    for parent in outside.above:
+        up = np.append(work.above(at, parent), -1)[up]
+        at = work.frames[parent]
+    days = frame.days(outside.column)
+    where = np.zeros(frame.count, dtype=bool)
+    if outside.start:
+        start = np.append(at.days(outside.start), NO_DAY)[up]
+        where |= days < start
+    if outside.end:
+        end = np.append(at.days(outside.end), NO_DAY)[up]
+        where |= (days > end) & (end != NO_DAY)
+    where &= days != NO_DAY
+    if where.any():
+        where &= work.holds(rule, frame) & ~frame.superseded
+        work.fail(rule, frame, where, outside.column)
+
+
+def _sum_of_lines(work: Work, frame: Frame, rule: Rule) -> None:
+    lines = work.frames["claim_line"]
+    up = np.where(lines.live, work.above(lines, "claim"), -1)
+    looked_at: Any = None
+    for column in AMOUNT_COLUMNS:
+        if frame.cells(column).empty or lines.cells(column).empty:
+            continue
+        counted = lines.filled(column) & (up >= 0)
+        total = np.zeros(frame.count, dtype=np.int64)
+        np.add.at(total, up[counted], lines.cents(column)[counted])
+        some = np.zeros(frame.count, dtype=bool)
+        some[up[counted]] = True
+        where = frame.filled(column) & some & (total != frame.cents(column))
+        if where.any():
+            looked_at = work.holds(rule, frame) if looked_at is None else looked_at
+            work.fail(rule, frame, where & looked_at & ~frame.superseded, column)
+
+
+def _no_amount(work: Work, frame: Frame, rule: Rule) -> None:
+    some = np.zeros(frame.count, dtype=bool)
+    for column in AMOUNT_COLUMNS:
+        if not frame.cells(column).empty:
+            some |= frame.filled(column)
+    if not some.all():
+        lines = work.frames["claim_line"]
+        up = np.where(lines.live, work.above(lines, "claim"), -1)
+        for column in AMOUNT_COLUMNS:
+            if not lines.cells(column).empty:
+                claims = up[lines.filled(column)]
+                some[claims[claims >= 0]] = True
+        work.fail(rule, frame, ~some & work.holds(rule, frame) & ~frame.superseded)
+
+
+def _names_no_line(work: Work, frame: Frame, rule: Rule, column: str) -> None:
+    cells = frame.cells(column)
+    if cells.empty:
+        return
+    claims = work.above(frame, "claim")
+    numbers = cells.text
+    owners = np.arange(frame.count)
+    if frame.spec.column(column).type is FieldType.LIST:  # type: ignore[union-attr]
+        parts = pc.split_pattern(numbers, pattern=";")
+        owners = pc.list_parent_indices(parts).to_numpy(zero_copy_only=False)
+        numbers = as_array(pc.list_flatten(parts))
+    there = pc.is_valid(numbers).to_numpy(zero_copy_only=False)
+    whole = true_where(pc.match_substring_regex(numbers, pattern=r"^[0-9]{1,9}$"))
+    value = pc.cast(pc.if_else(pa.array(whole), numbers, "0"), pa.int64()).to_numpy()
+    claim = claims[owners]
+    lines = work.frames["claim_line"]
+    known = work.line_keys(lines)[lines.live]
+    named = (claim << 32) | value
+    wrong = there & (claim >= 0) & ~(whole & np.isin(named, known))
+    where = np.zeros(frame.count, dtype=bool)
+    where[owners[wrong]] = True
+    if where.any():
+        work.fail(rule, frame, where & work.holds(rule, frame) & ~frame.superseded, column)
+
+
+def _card_of_another(work: Work, frame: Frame, rule: Rule) -> None:
+    column = "card_member_id"
+    cells = frame.cells(column)
+    if cells.empty:
+        return
+    members = work.frames["member"].cells("member_id").text
+    exists = _exists(work, "member", cells.words)
+    exists |= true_where(pc.is_in(cells.words, value_set=members))
+    if exists.any():
+        other = true_where(pc.not_equal(cells.text, frame.cells("member_id").text))
+        where = other & cells.spread(exists, False)
+        work.fail(rule, frame, where & work.holds(rule, frame) & ~frame.superseded, column)
+
+
+def _unknown_claim(work: Work, frame: Frame, rule: Rule, column: str) -> None:
+    cells = frame.cells(column)
+    if cells.empty:
+        return
+    here = frame.cells("claim_id").text
+    known = true_where(pc.is_in(cells.words, value_set=here))
+    _fail_words(work, frame, rule, column, ~(known | _exists(work, "claim", cells.words)))
+
+
+def _repeated(work: Work, frame: Frame, rule: Rule, repeated: kinds.Repeated) -> None:
+    """Fail every row but the first that says what another row of the same owner says."""
+    first = repeated.columns[0]
+    if frame.cells(first).empty:
+        return
+    parts = [_plain(frame.cells(column).text) for column in repeated.columns]
+    owner = frame.cells(repeated.within).text
+    said = as_array(pc.binary_join_element_wise(owner, *parts, "\x1f", null_handling="replace"))
+    codes = said.dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    looked_at = work.holds(rule, frame) & ~frame.superseded & frame.filled(first)
+    places = np.flatnonzero(looked_at)
+    # The first row by its key stays, so that the order of rows in the file decides nothing.
+    order = np.lexsort((frame.rows[places], frame.files[places], frame.whole("sequence")[places]))
+    places = places[order]
+    _, firsts = np.unique(codes[places], return_index=True)
+    again = np.ones(len(places), dtype=bool)
+    again[firsts] = False
+    where = np.zeros(frame.count, dtype=bool)
+    where[places[again]] = True
+    if repeated.also:
+        up = work.above(frame, "member")
+        above = work.frames["member"]
+        for column in repeated.also:
+            theirs = _plain(above.cells(column).text).take(pa.array(up, mask=up < 0))
+            where |= looked_at & true_where(pc.equal(parts[0], theirs))
+    work.fail(rule, frame, where, first)
+
+
+def _plain(text: Any) -> Any:
+    """Return text as it is compared: lower case, without blanks, hyphens, dots and brackets."""
+    lower = pc.utf8_lower(text)
+    return as_array(pc.replace_substring_regex(lower, pattern=r"[\s().\-]", replacement=""))

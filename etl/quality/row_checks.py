@@ -1,0 +1,87 @@
+"""Checks within one row: what must be filled, the order of dates, the equations of money."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from etl.quality import kinds
+from etl.quality.dates import NO_DAY
+from etl.quality.frames import Frame, Work
+from etl.quality.rules import Rule
+
+
+def check_rows(work: Work, frame: Frame, rule: Rule) -> None:
+    """Run one rule about single rows over one table."""
+    match rule.kind:
+        case kinds.Required():
+            _required(work, frame, rule)
+        case kinds.Order() as order:
+            for earlier, later in order.columns():
+                _order(work, frame, rule, earlier, later)
+        case kinds.Equation() as equation:
+            _equation(work, frame, rule, equation)
+        case kinds.OneOf(columns):
+            work.fail(rule, frame, work.holds(rule, frame) & (_filled(frame, columns) == 0))
+        case kinds.Together(columns):
+            work.fail(rule, frame, work.holds(rule, frame) & (_filled(frame, columns) > 1))
+        case kinds.Unexpected(columns):
+            for column in columns:
+                if not frame.cells(column).empty:
+                    where = work.holds(rule, frame) & frame.filled(column)
+                    work.fail(rule, frame, where, column)
+        case kinds.Misplaced():
+            work.fail(rule, frame, work.holds(rule, frame))
+        case _:
+            raise TypeError(f"{rule.check} is no check of rows")
+
+
+def _required(work: Work, frame: Frame, rule: Rule) -> None:
+    """Every compulsory cell; a deletion needs no more than its key and its member."""
+    needed_to_delete = {*frame.spec.key, "member_id"}
+    looked_at = work.holds(rule, frame)
+    for column in frame.spec.required:
+        if frame.cells(column).text.null_count == 0:
+            continue
+        rows = looked_at | frame.deleted if column in needed_to_delete else looked_at
+        work.fail(rule, frame, rows & ~frame.filled(column), column)
+
+
+def _filled(frame: Frame, columns: tuple[str, ...]) -> Any:
+    """Return how many of the columns each row fills."""
+    count = np.zeros(frame.count, dtype=np.int8)
+    for column in columns:
+        if not frame.cells(column).empty:
+            count += frame.filled(column)
+    return count
+
+
+def _order(work: Work, frame: Frame, rule: Rule, earlier: str, later: str) -> None:
+    if frame.cells(earlier).empty or frame.cells(later).empty:
+        return
+    first, last = frame.days(earlier), frame.days(later)
+    # NO_DAY is the smallest number of all, so an absent first day is never after anything.
+    where = (first > last) & (last != NO_DAY)
+    if where.any():
+        work.fail(rule, frame, where & work.holds(rule, frame), later)
+
+
+def _equation(work: Work, frame: Frame, rule: Rule, equation: kinds.Equation) -> None:
+    if frame.cells(equation.total).empty:
+        return
+    stated = frame.filled(equation.total)
+    for column in equation.needs:
+        stated = stated & frame.filled(column)
+    if not stated.any():
+        return
+    # Where the total stands alone there is nothing that it could be the sum of.
+    parts = [each for each in (*equation.plus, *equation.minus) if not frame.cells(each).empty]
+    stated = stated & (_filled(frame, tuple(parts)) > 0)
+    difference = frame.cents(equation.total).copy()
+    for column in parts:
+        amount = frame.cents(column)
+        difference += amount if column in equation.minus else -amount
+    where = stated & (difference != 0)
+    if where.any():
+        work.fail(rule, frame, where & work.holds(rule, frame), equation.total)

@@ -1,0 +1,427 @@
+"""Rules as data: `mappings/rules/*.yaml` and a payer's policy into a checked, immutable rule book.
+
+    - id: npi-check-digit
+      table: [organization, practitioner]
+      check: npi
+      columns: [npi]
+      severity: warn
+      blanks: true
+      says: The NPI is not ten digits with a right check digit.
+      spoils: The identifier would fail validation, so the provider is published without it.
+
+A rule book is a plain value that pickles, so that it travels to worker processes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from decimal import Decimal
+from difflib import get_close_matches
+from typing import Any, Final, get_type_hints
+
+from etl.documents import Map, Seq, read_yaml
+from etl.errors import MappingError
+from etl.model.crosswalks import Crosswalk
+from etl.model.findings import Severity
+from etl.model.tables import CLAIM_TABLES, DIRECTORY_TABLES, TABLES, FieldType
+from etl.quality.dates import day_number
+from etl.quality.kinds import (
+    KINDS,
+    SINGLE,
+    Allowed,
+    Clause,
+    Condition,
+    Kind,
+    NotBefore,
+    Sentinel,
+    Unreadable,
+)
+
+_ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_KEYS: Final = frozenset(
+    {"id", "table", "check", "severity", "spoils", "says", "when", "unless", "blanks", "firm"}
+)
+_COLUMN_KEYS: Final = frozenset(
+    {"columns", "column", "total", "plus", "minus", "needs", "by", "within"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may be wrong before a run stops; None or left out: no limit.
+
+    Attributes:
+        max_rejected_claims_share: largest share of claim rows in quarantine, 0 to 1.
+        max_rejected_members_share: largest share of member rows in quarantine, 0 to 1.
+        max_findings_of: rule id -> largest number of its findings.
+    """
+
+    max_rejected_claims_share: Decimal | None = None
+    max_rejected_members_share: Decimal | None = None
+    max_findings_of: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a payer's configuration says about rules.
+
+    Attributes:
+        severities: rule id -> severity in place of the rule's own.
+        limits: when a run stops.
+        where: what messages call the configuration.
+    """
+
+    severities: Mapping[str, Severity] = field(default_factory=dict)
+    limits: Limits = Limits()
+    where: str = "cpcds.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule, with the payer's severity.
+
+    Attributes:
+        id: stable name, in kebab case.
+        tables: canonical tables whose rows it looks at.
+        kind: what is looked for.
+        severity: what a failure does to the row, after the policy.
+        default: the severity that the rule file gives.
+        blanks: the failing cell is absent afterwards, so that it cannot reach the output.
+        firm: a policy may make it harder, never softer: what it lets through is no truth.
+        when: rows for which it does not hold are not looked at.
+        unless: rows for which it holds are not looked at; empty: none.
+        says: one sentence for people, without values.
+        spoils: one sentence: what a failure spoils downstream.
+        where: file and line.
+        known_words: for a crosswalk's rule, the source words it knows, in lower case.
+    """
+
+    id: str
+    tables: tuple[str, ...]
+    kind: Kind
+    severity: Severity
+    default: Severity
+    blanks: bool
+    firm: bool
+    when: Condition
+    unless: Condition
+    says: str
+    spoils: str
+    where: str
+    known_words: frozenset[str] = frozenset()
+
+    @property
+    def check(self) -> str:
+        """The name of the kind, as rule files write it."""
+        return next(name for name, kind in KINDS.items() if kind is type(self.kind))
+
+
+@dataclass(frozen=True, slots=True)
+class RuleBook:
+    """Every rule, in the order of their files, and the limits.
+
+    Attributes:
+        rules: the rules; their place in this tuple is their number.
+        limits: the payer's.
+        numbers: rule id -> place in `rules`.
+    """
+
+    rules: tuple[Rule, ...]
+    limits: Limits
+    numbers: Mapping[str, int]
+
+    def __getitem__(self, rule_id: str) -> Rule:
+        """Return the rule of that id."""
+        return self.rules[self.numbers[rule_id]]
+
+    def of(self, *kinds: type[Kind]) -> tuple[Rule, ...]:
+        """Return the rules of some kinds, in order."""
+        return tuple(rule for rule in self.rules if isinstance(rule.kind, kinds))
+
+    def the(self, kind: type[Kind]) -> Rule:
+        """Return the one rule of a kind of `SINGLE`."""
+        return self.of(kind)[0]
+
+
+def load_rules(
+    texts: Mapping[str, str], policy: Policy, crosswalks: Mapping[str, Crosswalk]
+) -> RuleBook:
+    """Return the rule book that rule files and a payer's policy make together.
+
+    Args:
+        texts: file name -> its YAML; read in the order of the names.
+        policy: severities and limits of the payer.
+        crosswalks: every crosswalk by name, the payer's overlay on it.
+
+    Raises:
+        MappingError: `rule-key`, `rule-value`, `rule-duplicate`, `rule-check`, `rule-column`,
+            `rule-crosswalk`, `rule-missing` for the files; `rule-unknown`, `rule-firm` for the
+            policy.
+    """
+    rules: dict[str, Rule] = {}
+    for name in sorted(texts):
+        document = read_yaml(texts[name], name)
+        if not isinstance(document, Seq):
+            raise MappingError(name, "rule-value", "a rule file is a list of rules")
+        for entry, line in zip(document, document.lines, strict=True):
+            rule = _Reader(name, line, entry, crosswalks).rule()
+            if rule.id in rules:
+                raise MappingError(
+                    rule.where,
+                    "rule-duplicate",
+                    f"rule {rule.id!r} stands in {rules[rule.id].where}",
+                )
+            rules[rule.id] = rule
+    for single in SINGLE:
+        found = [rule for rule in rules.values() if isinstance(rule.kind, single)]
+        if len(found) != 1:
+            kind = next(name for name, kind in KINDS.items() if kind is single)
+            raise MappingError(
+                ", ".join(sorted(texts)) or "rules",
+                "rule-missing",
+                f"exactly one rule must have check: {kind}, {len(found)} have",
+            )
+    told = tuple(_under(policy, rule) for rule in rules.values())
+    _known(policy, rules)
+    numbers = {rule.id: at for at, rule in enumerate(told)}
+    return RuleBook(told, policy.limits, numbers)
+
+
+def _under(policy: Policy, rule: Rule) -> Rule:
+    severity = policy.severities.get(rule.id, rule.default)
+    if rule.firm and rule.default.rejects and not severity.rejects:
+        raise MappingError(
+            policy.where,
+            "rule-firm",
+            f"rule {rule.id!r} cannot be softened to {severity.value!r}: {rule.spoils}",
+        )
+    return replace(rule, severity=severity)
+
+
+def _known(policy: Policy, rules: Mapping[str, Rule]) -> None:
+    for rule_id in (*policy.severities, *policy.limits.max_findings_of):
+        if rule_id not in rules:
+            raise MappingError(
+                policy.where, "rule-unknown", f"no rule {rule_id!r}", hint=_near(rule_id, rules)
+            )
+
+
+def _near(word: str, words: Any) -> str:
+    near = get_close_matches(word, list(words), n=1)
+    return f"did you mean {near[0]!r}?" if near else ""
+
+
+class _Reader:
+    """Reads one entry of a rule file; every mistake is named with its line."""
+
+    def __init__(
+        self, file: str, line: int, entry: Any, crosswalks: Mapping[str, Crosswalk]
+    ) -> None:
+        self.file = file
+        self.line = line
+        self.crosswalks = crosswalks
+        if not isinstance(entry, Map):
+            raise self.error("rule-value", "a rule is a mapping with id, table, check, …")
+        self.entry = entry
+
+    def error(self, error_id: str, what: str, key: str = "", hint: str = "") -> MappingError:
+        line = self.entry.lines.get(key, self.line) if key else self.line
+        return MappingError(f"{self.file}:{line}", error_id, what, hint=hint)
+
+    def rule(self) -> Rule:
+        rule_id = self.text("id")
+        if not _ID.fullmatch(rule_id):
+            raise self.error("rule-value", f"rule id {rule_id!r} is not in kebab-case", "id")
+        check = self.text("check")
+        if check not in KINDS:
+            raise self.error("rule-check", f"no check {check!r}", "check", _near(check, KINDS))
+        tables = self.tables()
+        kind = self.kind(KINDS[check], tables)
+        severity = self.severity()
+        words: frozenset[str] = frozenset()
+        if isinstance(kind, Allowed) and kind.crosswalk:
+            if kind.crosswalk not in self.crosswalks:
+                hint = _near(kind.crosswalk, self.crosswalks)
+                what = f"no crosswalk {kind.crosswalk!r}"
+                raise self.error("rule-crosswalk", what, "crosswalk", hint)
+            words = frozenset(self.crosswalks[kind.crosswalk].rows)
+        return Rule(
+            id=rule_id,
+            tables=tables,
+            kind=kind,
+            severity=severity,
+            default=severity,
+            blanks=self.flag("blanks"),
+            firm=self.flag("firm"),
+            when=self.condition("when", tables),
+            unless=self.condition("unless", tables),
+            says=self.text("says"),
+            spoils=self.text("spoils"),
+            where=f"{self.file}:{self.line}",
+            known_words=words,
+        )
+
+    def text(self, key: str) -> str:
+        value = self.entry.get(key)
+        if not isinstance(value, str) or not value.strip():
+            raise self.error("rule-key", f"{key!r} is missing or no text", key)
+        return value.strip()
+
+    def flag(self, key: str) -> bool:
+        value = self.entry.get(key, False)
+        if not isinstance(value, bool):
+            raise self.error("rule-value", f"{key!r} is true or false", key)
+        return value
+
+    def words(self, key: str, value: Any) -> tuple[str, ...]:
+        values = value if isinstance(value, Seq) else [value]
+        if not values or not all(isinstance(each, str) for each in values):
+            raise self.error("rule-value", f"{key!r} is text or a list of texts", key)
+        return tuple(values)
+
+    def severity(self) -> Severity:
+        word = self.text("severity")
+        try:
+            return Severity(word)
+        except ValueError:
+            known = [severity.value for severity in Severity]
+            what = f"severity {word!r} is none of {', '.join(known)}"
+            raise self.error("rule-value", what, "severity", _near(word, known)) from None
+
+    def tables(self) -> tuple[str, ...]:
+        names = self.words("table", self.entry.get("table"))
+        if names == ("*",):
+            return tuple(TABLES)
+        for name in names:
+            if name not in TABLES:
+                raise self.error("rule-column", f"no table {name!r}", "table", _near(name, TABLES))
+        return names
+
+    def kind(self, made: type[Kind], tables: tuple[str, ...]) -> Kind:
+        hints = get_type_hints(made)
+        named = {spec.name.replace("_", "-"): spec for spec in fields(made)}
+        for key in self.entry:
+            if key not in _KEYS and key not in named:
+                hint = _near(key, [*named, *_KEYS])
+                raise self.error("rule-key", f"this check takes no {key!r}", key, hint)
+        values: dict[str, Any] = {}
+        for key, spec in named.items():
+            if key not in self.entry:
+                if spec.default is MISSING:
+                    raise self.error("rule-key", f"this check needs {key!r}")
+                continue
+            values[spec.name] = self.parameter(key, hints[spec.name], tables)
+        kind = made(**values)
+        self.sensible(kind)
+        return kind
+
+    def parameter(self, key: str, hint: Any, tables: tuple[str, ...]) -> Any:
+        value = self.entry[key]
+        if hint is bool:
+            return self.flag(key)
+        if hint is int:
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise self.error("rule-value", f"{key!r} is a whole number", key)
+            return value
+        words = self.words(key, value)
+        if key in (
+            "columns",
+            "column",
+            "earlier",
+            "later",
+            "total",
+            "plus",
+            "minus",
+            "needs",
+            "by",
+        ):
+            for word in words:
+                self.column(word, tables, key)
+        if key in ("parent", "child", "above") and any(word not in TABLES for word in words):
+            raise self.error("rule-column", f"{key!r} names no table", key)
+        if key == "of" and not set(words) <= {*DIRECTORY_TABLES, "identical", "older", "conflict"}:
+            raise self.error("rule-value", f"{key!r} is not understood", key)
+        if hint is str:
+            return words[0]
+        return words
+
+    def pair(self, text: str, tables: Sequence[str]) -> None:
+        parts = text.split(" <= ")
+        if len(parts) != 2:
+            raise self.error("rule-value", "a pair is written: earlier <= later", "pairs")
+        for part in parts:
+            self.column(part, tables, "pairs")
+
+    def column(self, name: str, tables: Sequence[str], key: str) -> None:
+        for table in tables:
+            if TABLES[table].column(name) is None:
+                hint = _near(name, TABLES[table].names)
+                what = f"table {table!r} has no column {name!r}"
+                raise self.error("rule-column", what, key, hint)
+
+    def sensible(self, kind: Kind) -> None:
+        match kind:
+            case Unreadable(type=word):
+                if word not in {each.value for each in FieldType}:
+                    raise self.error("rule-value", f"no type {word!r}", "type")
+            case Sentinel(days=days):
+                for day in days:
+                    self.day(day, "days")
+            case NotBefore(day=day):
+                self.day(day, "day")
+            case Allowed(values=(), pattern="", crosswalk=""):
+                raise self.error("rule-key", "this check needs values, pattern or crosswalk")
+            case _:
+                pass
+        for key in ("pattern",):
+            if key in self.entry:
+                try:
+                    re.compile(self.entry[key])
+                except re.error as error:
+                    raise self.error("rule-value", f"no pattern: {error.msg}", key) from None
+
+    def day(self, text: str, key: str) -> None:
+        try:
+            day_number(text)
+        except ValueError:
+            raise self.error("rule-value", f"{text!r} is no YYYY-MM-DD day", key) from None
+
+    def condition(self, key: str, tables: Sequence[str]) -> Condition:
+        value = self.entry.get(key)
+        if value is None:
+            return ()
+        if not isinstance(value, Map) or not value:
+            raise self.error("rule-value", f"{key!r} is a mapping of columns", key)
+        clauses: list[Clause] = []
+        for name, words in value.items():
+            of_claim = name.startswith("claim.")
+            column = name.removeprefix("claim.")
+            if of_claim and not all(table in CLAIM_TABLES for table in tables):
+                raise self.error("rule-column", f"{name!r}: the table belongs to no claim", key)
+            self.column(column, ["claim"] if of_claim else tables, key)
+            if words in ("filled", "empty"):
+                clauses.append(Clause(of_claim, column, frozenset(), words == "filled"))
+            elif isinstance(words, Map):
+                clauses.append(Clause(of_claim, column, self.answering(key, words), filled=True))
+            else:
+                told = frozenset(word.lower() for word in self.words(key, words))
+                clauses.append(Clause(of_claim, column, told, filled=True))
+        return tuple(clauses)
+
+    def answering(self, key: str, spec: Map) -> frozenset[str]:
+        """Return the source words to which a crosswalk gives one of some answers."""
+        if set(spec) != {"crosswalk", "answers"}:
+            raise self.error("rule-key", f"{key!r} takes words, or crosswalk and answers", key)
+        name = spec["crosswalk"]
+        if name not in self.crosswalks:
+            hint = _near(str(name), self.crosswalks)
+            raise self.error("rule-crosswalk", f"no crosswalk {name!r}", key, hint)
+        wanted = self.words("answers", spec["answers"])
+        crosswalk = self.crosswalks[name]
+        for answer in wanted:
+            if answer not in crosswalk.answers():
+                what = f"crosswalk {name!r} never answers {answer!r}"
+                raise self.error("rule-crosswalk", what, key, _near(answer, crosswalk.answers()))
+        return frozenset(word for word in crosswalk.rows if crosswalk.answer(word) in wanted)
