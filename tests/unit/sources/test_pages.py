@@ -1,0 +1,132 @@
+"""The pages for people say what the program does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from etl.model.findings import Severity
+from etl.model.tables import AMOUNT_COLUMNS, EVERY_TABLE, SHORT_FORMS, TABLES, Column, FieldType
+from etl.sources import CANONICAL, load_layouts, open_extract, read_layout
+from etl.sources import layout_syntax as syntax
+from etl.sources.rules import NAMED_IN_LAYOUTS, RULES
+from tests.unit.sources.dialects import crosswalk
+from tests.unit.sources.extracts import CLAIM, read, rows_of, write_extract
+
+ROOT = Path(__file__).parents[3]
+CANONICAL_PAGE = (ROOT / "docs/canonical-layout.md").read_text(encoding="utf-8")
+LAYOUTS_PAGE = (ROOT / "docs/layouts.md").read_text(encoding="utf-8")
+
+
+def table_after(page: str, heading: str) -> list[list[str]]:
+    """Cells of the first Markdown table under a heading, without its head."""
+    section = page.split(f"\n## {heading}\n", 1)[1]
+    lines = section[section.index("|---") :].splitlines()[1:]
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+def as_written(column: Column, key: tuple[str, ...]) -> list[str]:
+    """What the page must say of a column, but for its meaning."""
+    marks = ["K"] * (column.name in key) + ["R"] * column.required
+    map_ids = " ".join(map(str, column.map_ids))
+    return [f"`{column.name}`", " ".join(marks), column.type.value, map_ids]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_canonical_page_has_every_column_of_every_table(name: str) -> None:
+    table = TABLES[name]
+    rows = table_after(CANONICAL_PAGE, f"`{name}`")
+    expected = []
+    for column in table.columns:
+        wide = name in ("claim", "claim_line") and column.name in AMOUNT_COLUMNS
+        if column in EVERY_TABLE or (wide and column.name != AMOUNT_COLUMNS[0]):
+            continue
+        said = as_written(column, table.key)
+        expected.append(["`amount_*`", *said[1:]] if wide else said)
+    assert [row[:4] for row in rows] == expected
+    assert all(row[4] for row in rows)
+
+
+def test_the_canonical_page_has_what_every_table_has() -> None:
+    rows = table_after(CANONICAL_PAGE, "In every table")
+    assert [row[:4] for row in rows] == [as_written(column, ()) for column in EVERY_TABLE]
+    assert [row[0] for row in table_after(CANONICAL_PAGE, "Amounts")] == [
+        f"`{name}`" for name in AMOUNT_COLUMNS
+    ]
+    assert {f"| {kind.value} |" in CANONICAL_PAGE for kind in FieldType} == {True}
+    for row, (child, words) in zip(
+        table_after(CANONICAL_PAGE, "Short forms"), SHORT_FORMS.items(), strict=True
+    ):
+        stem = child.removeprefix("claim_")
+        assert row == [
+            ", ".join(f"`{stem}_{word}_n`" for word in words),
+            f"`{child}`",
+            ", ".join(f"`{column}`" for column in words.values()),
+        ]
+
+
+def test_the_smallest_extract_of_the_canonical_page_loads(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, header in re.findall(r"^  (\w+\.csv) +(\S+)$", CANONICAL_PAGE, re.MULTILINE):
+        cells = ",".join("x" for _ in header.split(","))
+        (folder / name).write_text(f"{header}\n{cells}\n")
+    assert len(list(folder.iterdir())) == 4
+    assert open_extract(folder, ()).findings.num_rows == 0
+
+
+def test_the_example_of_the_layouts_page_can_be_read() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", LAYOUTS_PAGE, re.DOTALL)
+    crosswalks = {name: crosswalk(name) for name in ("acme-sexes", "acme-kinds")}
+    assert read_layout(text, "acme.yaml", crosswalks).name == "acme"
+
+
+def test_the_layouts_page_names_every_layout_key_rule_and_mistake() -> None:
+    layouts = load_layouts(ROOT / "mappings/layouts", [ROOT / "mappings/crosswalks/layouts"])
+    for layout in (CANONICAL, *layouts):
+        assert f"\n| `{layout.name}` |" in LAYOUTS_PAGE
+    keys = (
+        *syntax._LAYOUT_KEYS,
+        *syntax._RAW_KEYS,
+        *syntax._TABLE_KEYS,
+        *syntax._SOURCE_KEYS,
+        *syntax._CONVERSION_KEYS,
+        *syntax._CONDITION_KEYS,
+        *syntax._LOOKUP_KEYS,
+    )
+    for key in keys:
+        assert re.search(rf"`[^`\n]*\b{key}\b[^`\n]*`", LAYOUTS_PAGE), key
+    assert [row[0] for row in table_after(LAYOUTS_PAGE, "Findings")] == [f"`{r}`" for r in RULES]
+    code = "".join(
+        (ROOT / f"etl/sources/{name}.py").read_text() for name in ("layout_syntax", "layout_checks")
+    )
+    mistakes = set(re.findall(r'"(layout-[a-z]+)"', code))
+    assert {row[0].strip("`") for row in table_after(LAYOUTS_PAGE, "Mistakes")} == mistakes
+
+
+def test_every_finding_of_this_room_has_a_rule_for_people() -> None:
+    rules = yaml.safe_load((ROOT / "mappings/rules/sources.yaml").read_text())
+    assert [rule["id"] for rule in rules] == list(RULES)
+    for rule in rules:
+        assert Severity(rule["severity"])
+        assert rule["table"] == "*"
+        for sentence in (rule["says"], rule["spoils"]):
+            assert sentence.endswith(".")
+            assert len(sentence) > 30
+    assert set(NAMED_IN_LAYOUTS) <= set(RULES)
+
+
+def test_what_the_page_says_of_short_forms_beside_child_rows_is_so(tmp_path: Path) -> None:
+    children = [{"claim_id": "CL1", "sequence": n, "code": "I10"} for n in ("1", "2")]
+    tables = {"claim": [{**CLAIM, "diagnosis_code_1": "E11.9"}], "claim_diagnosis": children}
+    parts = read(write_extract(tmp_path / "in", tables), tmp_path / "work")
+    assert "beside child rows 1 and 2, `diagnosis_code_1` becomes sequence 3" in CANONICAL_PAGE
+    assert rows_of(parts, "claim_diagnosis")[2]["sequence"] == "3"
