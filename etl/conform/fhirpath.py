@@ -6,6 +6,8 @@ empty answer counts as kept, only `false` as broken (FHIR R4, ElementDefinition.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from etl.conform.visit import Holds
 
 
+_ROOT: ContextVar[dict[str, Any]] = ContextVar("root")
+"""The resource at hand: `resolve` needs it, and the library hands functions nothing but input."""
+
+
 def holds(expression: str, path: str, version: str) -> Holds:
     """Return the test of an invariant.
 
@@ -34,15 +40,23 @@ def holds(expression: str, path: str, version: str) -> Holds:
     """
 
     def test(value: Any, root: dict[str, Any]) -> bool:
-        node = _node(value, path)
-        around = {"resource": root, "rootResource": root, "context": node}
         try:
-            answer = _compiled(expression, version)(node, around)
+            return answer(expression, path, version, value, root) != [False]
         except Exception:  # the library raises bare ones, on input whose structure is wrong
             return True
-        return bool(answer != [False])
 
     return test
+
+
+def answer(expression: str, path: str, version: str, value: Any, root: dict[str, Any]) -> list[Any]:
+    """Return what the library makes of an expression about a value of a resource."""
+    node = _node(value, path)
+    around = {"resource": root, "rootResource": root, "context": node}
+    token = _ROOT.set(root)
+    try:
+        return _compiled(expression, version)(node, around)
+    finally:
+        _ROOT.reset(token)
 
 
 @cache
@@ -65,32 +79,21 @@ def _node(value: Any, path: str) -> Any:
     return make(value, path)
 
 
-def _plain(node: Any) -> Any:
-    return node.data if isinstance(node, ResourceNode) else node
-
-
-def _member_of(version: str) -> Callable[[Any, list[Any], str], list[bool]]:
-    def member(context: Any, nodes: list[Any], url: str) -> list[bool]:
-        del context
-        if not nodes:
-            return []
-        values = value_set(url, version)
-        return [member_of(values, _plain(nodes[0])) is not False]
+def _member_of(version: str) -> Callable[[list[Any], str], list[bool]]:
+    def member(values: list[Any], url: str) -> list[bool]:
+        return [member_of(value_set(url, version), value) is not False for value in values[:1]]
 
     return member
 
 
-def _resolve(context: Any, nodes: list[Any]) -> list[Any]:
-    root = _plain(context["vars"]["rootResource"])
-    types = (resolved_type(_plain(node), root) for node in nodes)
+def _resolve(values: list[Any]) -> list[Any]:
+    types = (resolved_type(value, _ROOT.get()) for value in values)
     return [_node({"resourceType": kind}, kind) for kind in types if kind]
 
 
-def _has_value(context: Any, nodes: list[Any]) -> list[bool]:
-    del context
-    return [len(nodes) == 1 and isinstance(_plain(nodes[0]), str | int | float)]
+def _has_value(values: list[Any]) -> list[bool]:
+    return [len(values) == 1 and isinstance(values[0], str | int | float | Decimal)]
 
 
-def _html_checks(context: Any, nodes: list[Any]) -> list[bool]:
-    del context
-    return [is_narrative(_plain(node)) for node in nodes]
+def _html_checks(values: list[Any]) -> list[bool]:
+    return [is_narrative(value) for value in values]

@@ -196,6 +196,7 @@ def care_team(expression: str) -> Holds | None:
         if not any(c.get("code") in roles for c in codings(value, "role")):
             return True
         types = (resolved_type(provider, root) for provider in entries(value, "provider"))
-        return all(kind is None or kind == wanted for kind in types)
+        # A provider whose type cannot be told breaks the rule, as it does in FHIRPath.
+        return all(kind == wanted for kind in types)
 
     return test

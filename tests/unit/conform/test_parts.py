@@ -1,0 +1,259 @@
+"""The parts of the checker alone: primitives, patterns, slices, narrative, references."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.conform.narrative import is_narrative
+from etl.conform.patterns import contains, matcher, told
+from etl.conform.primitives import TESTS
+from etl.conform.references import allowed_types, resolved_type, target_of
+from etl.conform.slices import NO_SLICE, classifier, slice_test
+from etl.model.profiles import TypeChoice, load_profile, load_us_core, primitives, profile_names
+from tests.unit.conform.samples import C4BB, THO
+
+RIGHT = {
+    "boolean": [True, False],
+    "integer": [0, -1, 2**31 - 1],
+    "positiveInt": [1],
+    "unsignedInt": [0],
+    "decimal": [1, 1.5, -0.25],
+    "string": ["a", " a ", "Zoë\n"],
+    "code": ["a", "a b"],
+    "id": ["a-B.1", "x" * 64],
+    "uri": ["urn:oid:1.2", "x"],
+    "date": ["2024", "2024-02", "2024-02-29", "2000-02-29"],
+    "dateTime": ["2024", "2024-02-29T23:59:59Z", "2024-02-29T23:59:59.123+01:00"],
+    "instant": ["2024-02-29T23:59:59Z"],
+    "time": ["23:59:59", "00:00:00.5"],
+    "base64Binary": ["QUJD"],
+    "oid": ["urn:oid:1.2.3"],
+    "uuid": ["urn:uuid:c757873d-ec9a-4326-a141-556f43239520"],
+}
+WRONG = {
+    "boolean": ["true", 1, 0, None],
+    "integer": ["1", 1.0, True, 2**31],
+    "positiveInt": [0, -1],
+    "unsignedInt": [-1],
+    "decimal": ["1.5", True],
+    "string": ["", 1, None, ["a"], "a\x0b"],
+    "code": ["", " a", "a ", "a  b"],
+    "id": ["", "a_b", "x" * 65, "a\n"],
+    "uri": ["", "a b"],
+    "date": ["24", "2024-2-1", "2024-02-30", "1900-02-29", "2024-13", "2024-02-01T00:00:00Z", 2024],
+    "dateTime": ["2024-02-01T00:00:00", "2024-02-01T24:00:00Z", "2024-02-01 00:00:00Z"],
+    "instant": ["2024-02-29", "2024-02-30T00:00:00Z"],
+    "time": ["24:00:00", "1:00:00"],
+    "base64Binary": ["QUJ", ""],
+    "oid": ["1.2.3"],
+    "uuid": ["c757873d-ec9a-4326-a141-556f43239520"],
+}
+
+
+def test_every_primitive_type_has_a_test() -> None:
+    assert set(TESTS) == set(primitives())
+
+
+@pytest.mark.parametrize(("name", "values"), RIGHT.items(), ids=RIGHT)
+def test_right_values_of_a_type_pass(name: str, values: list[Any]) -> None:
+    assert [value for value in values if not TESTS[name](value)] == []
+
+
+@pytest.mark.parametrize(("name", "values"), WRONG.items(), ids=WRONG)
+def test_wrong_values_of_a_type_fail(name: str, values: list[Any]) -> None:
+    assert [value for value in values if TESTS[name](value)] == []
+
+
+@given(st.integers(1, 9999), st.integers(0, 13), st.integers(0, 32))
+def test_a_date_is_right_when_the_calendar_has_it(year: int, month: int, day: int) -> None:
+    known = 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]
+    assert TESTS["date"](f"{year:04}-{month:02}-{day:02}") is known
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from(["a", "b"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(JSON, JSON)
+def test_a_compiled_pattern_matches_what_the_plain_meaning_matches(
+    pattern: Any, value: Any
+) -> None:
+    assert matcher(pattern)(value) is contains(pattern, value)
+
+
+def test_a_pattern_is_a_subset_and_its_arrays_match_some_entry() -> None:
+    pattern = {"coding": [{"system": "s", "code": "c", "version": "1"}]}
+    other = {"system": "t", "code": "d"}
+    right = {"system": "s", "code": "c", "version": "1", "display": "x"}
+    assert contains(pattern, {"coding": [other, right], "text": "y"})
+    assert not contains(pattern, {"coding": [{"system": "s", "code": "c"}]})
+    assert not contains(pattern, {"text": "y"})
+    assert told(pattern) == "s|1|c"
+
+
+def sliced_elements() -> list[tuple[str, str]]:
+    return [
+        (name, element.id)
+        for name in profile_names()
+        for element in load_profile(name).elements
+        if element.slicing
+        and load_profile(name).slices(element.id)
+        and not element.name.endswith("[x]")
+    ]
+
+
+@given(st.data())
+def test_the_fast_way_to_an_entry_s_slice_is_the_first_that_fits(data: st.DataObject) -> None:
+    name, element_id = data.draw(st.sampled_from(sliced_elements()))
+    profile = load_profile(name)
+    slicing = profile.by_id[element_id].slicing
+    assert slicing is not None
+    slices = profile.slices(element_id)
+    coding = st.fixed_dictionaries(
+        {
+            "system": st.sampled_from(
+                [f"{C4BB}{s}" for s in ("C4BBAdjudication", "C4BBSupportingInfoType")]
+                + [f"{C4BB}C4BBAdjudicationDiscriminator", f"{THO}adjudication", f"{THO}v2-0203"]
+                + [f"{C4BB}C4BBIdentifierType", f"{THO}coverage-class"]
+            ),
+            "code": st.sampled_from(
+                ["coinsurance", "submitted", "allowedunits", "typeofbill", "MB", "uc", "group"]
+            ),
+        },
+        optional={"version": st.sampled_from(["5.0.0", "1.0.1", "9"])},
+    )
+    concept = st.fixed_dictionaries({"coding": st.lists(coding, max_size=3)})
+    ((_, path),) = slicing.by
+    entry = data.draw(st.fixed_dictionaries({} if path == "$this" else {path: concept}))
+    tests = [slice_test(profile, slicing, one, "2.2.0") for one in slices]
+    expected = next((i for i, test in enumerate(tests) if test(entry)), NO_SLICE)
+    assert classifier(profile, slicing, slices, "2.2.0")(entry) == expected
+
+
+def test_extensions_are_told_apart_by_their_url() -> None:
+    race = load_us_core("us-core-race")
+    slicing = race.by_id["Extension.extension"].slicing
+    assert slicing is not None
+    slices = race.slices("Extension.extension")
+    names = [one.slice_name for one in slices]
+    classify = classifier(race, slicing, slices, "2.2.0")
+    assert names[classify({"url": "text", "valueString": "White"})] == "text"
+    assert classify({"url": "other"}) == NO_SLICE
+
+
+def test_a_slice_that_nothing_tells_apart_cannot_be_compiled() -> None:
+    profile = load_profile("C4BB-Patient")
+    slicing = profile.by_id["Patient.identifier"].slicing
+    assert slicing is not None
+    with pytest.raises(ValueError, match="nothing tells"):
+        classifier(profile, slicing, profile.elements[:1], "2.2.0")
+
+
+def div(inner: str, attributes: str = ' xmlns="http://www.w3.org/1999/xhtml"') -> str:
+    return f"<div{attributes}>{inner}</div>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        div("text"),
+        div("<p>a<br/>b&nbsp;c &amp; d</p>"),
+        div('<table class="x"><tr><td colspan="2">1</td></tr></table>'),
+        div('<img src="#a" alt="x"/>'),
+        div("Zoë"),
+    ],
+)
+def test_the_xhtml_that_fhir_allows_is_a_narrative(text: str) -> None:
+    assert is_narrative(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "text",
+        div(""),
+        div("  "),
+        div("text", ""),
+        "<p xmlns='http://www.w3.org/1999/xhtml'>text</p>",
+        div("<script>x</script>"),
+        div("<p onclick='x()'>a</p>"),
+        div("<form>a</form>"),
+        div("<b>a</i>"),
+        div("&nosuchthing;"),
+        '<!DOCTYPE div [<!ENTITY a "b">]>' + div("&a;"),
+        div("<?php x ?>text"),
+        div("text") + "more",
+    ],
+)
+def test_other_text_is_no_narrative(text: str) -> None:
+    assert not is_narrative(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("Patient/1", ("Patient", "1")),
+        ("Patient/1/_history/2", ("Patient", "1")),
+        ("https://example.org/fhir/r4/Patient/1", ("Patient", "1")),
+        ("#a", None),
+        ("urn:uuid:c757873d-ec9a-4326-a141-556f43239520", None),
+        ("Patient", None),
+        ("Patient/a b", None),
+        ("patient/1", None),
+    ],
+)
+def test_a_literal_reference_names_a_type_and_an_id(
+    text: str, target: tuple[str, str] | None
+) -> None:
+    assert target_of(text) == target
+
+
+def test_the_type_behind_a_reference_may_be_stated_or_contained() -> None:
+    root = {"resourceType": "Coverage", "contained": [{"resourceType": "Patient", "id": "p"}]}
+    assert resolved_type({"reference": "#p"}, root) == "Patient"
+    assert resolved_type({"reference": "#"}, root) == "Coverage"
+    assert resolved_type({"reference": "#q"}, root) is None
+    assert resolved_type({"type": "Organization", "display": "x"}, root) == "Organization"
+    assert resolved_type({"display": "x"}, root) is None
+
+
+def test_a_profile_allows_the_types_of_the_profiles_it_names() -> None:
+    base = "http://hl7.org/fhir/"
+    targets = (
+        f"{base}us/carin-bb/StructureDefinition/C4BB-Patient|2.2.0",
+        f"{base}us/core/StructureDefinition/us-core-organization|7.0.0",
+        f"{base}StructureDefinition/Device",
+    )
+    choice = TypeChoice("Reference", targets=targets)
+    assert allowed_types(choice) == {"Patient", "Organization", "Device"}
+    anything = TypeChoice("Reference", targets=(f"{base}StructureDefinition/Resource",))
+    assert allowed_types(anything) == frozenset()
+
+
+def test_a_slice_repeats_in_the_snapshot_what_holds_for_every_entry() -> None:
+    """The checker relies on it: entries of a slice are checked by the slice's elements alone."""
+    for name in profile_names():
+        profile = load_profile(name)
+        for element in profile.elements:
+            for one in profile.slices(element.id):
+                if profile.children(one.id):
+                    plain = {child.name: child for child in profile.children(element.id)}
+                    inside = {child.name: child for child in profile.children(one.id)}
+                    assert plain.keys() <= inside.keys(), one.id
+                    for child_name, child in plain.items():
+                        assert inside[child_name].min >= child.min, one.id
+                        assert set(child.invariants) <= set(inside[child_name].invariants)
+                assert set(element.invariants) <= set(one.invariants), one.id
+                assert re.fullmatch(r"[A-Za-z0-9-]+", one.slice_name or "")
