@@ -9,7 +9,6 @@ from types import MappingProxyType
 
 import etl
 from etl.errors import MappingError
-from etl.mapping.library import MappingSet, compile_set
 from etl.model.crosswalks import Crosswalk, read_crosswalk
 
 SET: str = "c4bb"
@@ -82,15 +81,3 @@ def read_crosswalks(roots: Iterable[Path]) -> Mapping[str, Crosswalk]:
                 )
             crosswalks[stem] = crosswalk if known is None else known.overlaid(crosswalk)
     return MappingProxyType(crosswalks)
-
-
-def read_mappings(
-    roots: Iterable[Path], crosswalks: Mapping[str, Crosswalk], payer: Mapping[str, str]
-) -> MappingSet:
-    """Return the compiled mappings.
-
-    Raises:
-        MappingError: the first mistake found.
-    """
-    files = read_folder(roots, SET, "*.yaml")
-    return compile_set(files.texts, crosswalks, payer)

@@ -141,6 +141,12 @@ class Settings(BaseSettings):
         """Whether logical ids are made with the public key."""
         return self.id_key.get_secret_value() == DEMO_ID_KEY
 
+    def with_workers(self, workers: int | None) -> Settings:
+        """Return these settings with a number of processes, where one is given."""
+        if workers is None:
+            return self
+        return self.model_copy(update={"run": self.run.model_copy(update={"workers": workers})})
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from importlib.metadata import version
 from pathlib import Path
 
-from etl.bootstrap.mappings import read_crosswalks, read_mappings, shipped
+from etl.bootstrap.mappings import SET, Files, read_crosswalks, read_folder, shipped
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
 from etl.mapping.fhir import problems
-from etl.mapping.library import MappingSet
+from etl.mapping.library import MappingSet, compile_set
+from etl.model.crosswalks import Crosswalk
+from etl.model.findings import Severity
+from etl.pipeline.tools import Tools
+from etl.quality import Limits, Policy, load_rules
+from etl.sources import Layout, read_layout
+
+_OF_LAYOUTS = "layouts/"
 
 
 def mapping_roots(settings: Settings) -> tuple[Path, ...]:
@@ -18,19 +29,78 @@ def mapping_roots(settings: Settings) -> tuple[Path, ...]:
     return (shipped(), *settings.mappings)
 
 
+def make_tools(settings: Settings) -> Tools:
+    """Return rules, layouts and mappings as the settings want them.
+
+    Raises:
+        MappingError: a file or a setting is wrong.
+    """
+    roots = mapping_roots(settings)
+    crosswalks = read_crosswalks(roots)
+    files = {folder: read_folder(roots, folder, "*.yaml") for folder in (SET, "rules", "layouts")}
+    return Tools(
+        layouts=_layouts(files["layouts"], crosswalks),
+        crosswalks=crosswalks,
+        book=load_rules(files["rules"].texts, policy(settings), crosswalks),
+        mappings=compile_set(files[SET].texts, crosswalks, payer_facts(settings)),
+        payer=settings.payer.id,
+        id_key=_id_key(settings),
+        fingerprint=_fingerprint(settings, files, crosswalks),
+    )
+
+
 def payer_facts(settings: Settings) -> Mapping[str, str]:
     """Return the payer's settings as mappings see them (`payer.name`)."""
     return {name: str(value) for name, value in settings.payer.model_dump().items()}
 
 
-def mapping_set(settings: Settings) -> MappingSet:
-    """Return the compiled mappings.
+def policy(settings: Settings) -> Policy:
+    """Return what the settings say about rules."""
+    limits = settings.limits
+    return Policy(
+        severities={
+            rule: Severity(severity) for rule, severity in settings.rules.severities.items()
+        },
+        limits=Limits(
+            max_rejected_claims_share=Decimal(str(limits.rejected_claims)),
+            max_rejected_members_share=Decimal(str(limits.rejected_members)),
+            max_findings_of=dict(limits.findings),
+        ),
+    )
 
-    Raises:
-        MappingError: the first mistake found.
-    """
-    roots = mapping_roots(settings)
-    return read_mappings(roots, read_crosswalks(roots), payer_facts(settings))
+
+def _layouts(files: Files, crosswalks: Mapping[str, Crosswalk]) -> tuple[Layout, ...]:
+    own = {
+        name.removeprefix(_OF_LAYOUTS): crosswalk
+        for name, crosswalk in crosswalks.items()
+        if name.startswith(_OF_LAYOUTS)
+    }
+    return tuple(
+        read_layout(text, f"layouts/{name}", own) for name, text in sorted(files.texts.items())
+    )
+
+
+def _id_key(settings: Settings) -> bytes:
+    key = settings.id_key.get_secret_value().encode()
+    if not 1 <= len(key) <= hashlib.blake2b.MAX_KEY_SIZE:
+        raise MappingError(
+            "CPCDS_ID_KEY", "config-value", "setting id_key: 1 to 64 bytes make a key"
+        )
+    return key
+
+
+def _fingerprint(
+    settings: Settings, files: Mapping[str, Files], crosswalks: Mapping[str, Crosswalk]
+) -> str:
+    facts = {
+        "program": version("cpcds-bluebutton"),
+        "files": {folder: dict(found.texts) for folder, found in files.items()},
+        "crosswalks": {name: dict(each.rows) for name, each in crosswalks.items()},
+        "payer": payer_facts(settings),
+        "severities": settings.rules.severities,
+        "id_key": hashlib.sha256(_id_key(settings)).hexdigest(),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +115,8 @@ def check_mappings(settings: Settings) -> CheckedMappings:
     """Return the names of all mappings and what is wrong with them.
 
     Raises:
-        MappingError: a mistake that keeps a mapping from compiling at all.
+        MappingError: a mistake that keeps a mapping, layout or rule from being read at all.
     """
-    compiled = mapping_set(settings)
+    compiled: MappingSet = make_tools(settings).mappings
     found = [one for plan in compiled.plans for one in problems(plan, compiled.crosswalks)]
     return CheckedMappings(tuple(plan.name for plan in compiled.plans), tuple(found))

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from etl.bootstrap.settings import Settings, read_settings
+from etl.cli.convert import convert_command
 from etl.cli.mapping import mapping_group
 from etl.errors import EtlError
 
@@ -66,4 +67,5 @@ def main(
     context.obj = Configuration(config, mappings)
 
 
+main.add_command(convert_command)
 main.add_command(mapping_group)

@@ -216,7 +216,7 @@ def _checked(
         for name, frame in work.frames.items()
     }
     rejected_table = _rejected_table(work, rejected, outside)
-    quarantined = _places_by_table(rejected_table)
+    quarantined = _rows_by_table(rejected_table)
     counts = {
         name: RowCounts(
             rows_in=frame.count + len({key for key, _ in outside.get(name, ())}),
@@ -249,10 +249,12 @@ def _checked(
     )
 
 
-def _places_by_table(rejected: pa.Table) -> dict[str, int]:
-    """Return how many places of each table the quarantine names, each counted once."""
-    places = rejected.group_by(["table", "file", "row"]).aggregate([])
-    counted = pc.value_counts(places.column("table"))
+def _rows_by_table(rejected: pa.Table) -> dict[str, int]:
+    """Return how many rows of each table the quarantine names.
+
+    Several canonical rows can come from one row of a file, so places are not what is counted.
+    """
+    counted = pc.value_counts(rejected.column("table"))
     return {each["values"]: each["counts"] for each in counted.to_pylist()}
 
 

@@ -1,0 +1,64 @@
+"""`cpcds convert`: the one-off use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from etl.bootstrap.jobs import convert_extract
+from etl.cli.progress import progress
+from etl.cli.tables import rows_table, show
+
+
+@click.command("convert")
+@click.argument("extract", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for <ResourceType>.ndjson; made where it is missing.",
+)
+@click.option("--layout", help="Layout of the extract; found out where not given.")
+@click.option("--workers", type=int, help="Processes; one a processor where not given.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def convert_command(
+    context: click.Context,
+    extract: Path,
+    out: Path,
+    layout: str | None,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Convert the CPCDS extract in folder EXTRACT into plain bulk NDJSON.
+
+    Nothing is configured, published or kept: one file a resource type, for the tools you like.
+    """
+    settings = context.obj.settings(layout=layout).with_workers(workers)
+    with progress(quiet=as_json) as emit:
+        converted = convert_extract(settings, extract, out, emit)
+    counts = converted.settled.totals.counts
+    if as_json:
+        files = {name: str(path) for name, path in converted.files.items()}
+        body = {
+            "layout": converted.settled.read.extract.layout.name,
+            "tables": {
+                table: {
+                    "in": each.rows_in,
+                    "published": each.published,
+                    "quarantined": each.quarantined,
+                    "superseded": each.superseded,
+                }
+                for table, each in counts.items()
+                if each.rows_in
+            },
+            "resources": dict(converted.resources),
+            "files": files,
+        }
+        click.echo(json.dumps(body, indent=2))
+        return
+    show(rows_table(counts))
+    for name, count in converted.resources.items():
+        click.echo(f"{count:>9,} {name:<21} {converted.files[name]}")
