@@ -31,6 +31,7 @@ ABSENT_REASONS: Final = frozenset(_REASONS.split())
 """Its codes: the value set data-absent-reason of FHIR R4."""
 
 _CPT_OR_MODIFIER: Final = r"\d{4}[0-9A-Z]|[0-9A-Z]{2}"
+_THO: Final = "http://terminology.hl7.org/CodeSystem/"
 _NUBC: Final = "https://www.nubc.org/CodeSystem/"
 
 SHAPES: Final = {
@@ -56,6 +57,13 @@ SHAPES: Final = {
     f"{_NUBC}PriorityTypeOfAdmitOrVisit": (r"\d", "1 digit"),
     f"{_NUBC}PointOfOrigin": (r"[0-9A-Z]", "1 character"),
     f"{_NUBC}PointOfOriginNewborn": (r"[0-9A-Z]", "1 character"),
+    f"{_THO}NCPDPDispensedAsWrittenOrProductSelectionCode": (r"\d", "1 digit"),
+    f"{_THO}NCPDPPrescriptionOriginCode": (r"\d", "1 digit"),
+    f"{_THO}NCPDPCompoundCode": (r"\d", "1 digit"),
+    f"{_THO}NCPDPBrandGenericIndicator": (r"\d", "1 digit"),
+    f"{_THO}NCPDPRejectCode": (r"[0-9A-Z]{1,4}", "up to 4 characters"),
+    f"{_THO}ADAAreaOralCavitySystem": (r"\d{2}", "2 digits"),
+    "https://x12.org/codesystem.x12.org/ambulance-transport-reason-codes": (r"[A-Z]", "1 letter"),
     "https://x12.org/codes/claim-adjustment-reason-codes": (r"[A-Z]?\d{1,3}", "up to 3 digits"),
     "https://x12.org/codes/remittance-advice-remark-codes": (r"(M|MA|N)\d{1,3}", "as in N130"),
 }

@@ -1,0 +1,159 @@
+"""The guide's own examples pass, its broken ones fail for their reason, and so do mutations."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.conform.checker import Checker
+from etl.conform.findings import Severity
+from etl.conform.reading import file_sources
+from etl.conform.run import conform
+from etl.model.profiles import find_canonical
+from tests.conformance.mutations import Mutation, mutations
+
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT.parent / "shared" / "ig"
+EXAMPLES = sorted((GUIDE / "examples").glob("*.json"))
+OLD = sorted((GUIDE / "2.1.0" / "examples").glob("*.json"))
+BROKEN = GUIDE / "validation" / "broken-examples"
+
+pytestmark = [
+    pytest.mark.shared,
+    pytest.mark.skipif(not GUIDE.is_dir(), reason="the guide's examples are not beside the repo"),
+]
+
+CHECKER = Checker()
+EOB = "ExplanationOfBenefit"
+REASONS = {
+    "n01": (f"{EOB}.subType", "min"),
+    "n02": (f"{EOB}.type", "pattern"),
+    "n03": (f"{EOB}.supportingInfo", "slice-min"),
+    "n04": (f"{EOB}.adjudication", "slice-min"),
+    "n05": (f"{EOB}.total", "min"),
+    "n06": (f"{EOB}.subType", "pattern"),
+    "n07": (EOB, "EOB-institutional-item-or-header-adjudication"),
+    "n08": (f"{EOB}.careTeam[0]", "EOB-inst-careTeam-practitioner"),
+    "n09": (f"{EOB}.careTeam[0].role", "binding-required"),
+    "n10": (f"{EOB}.payee", "EOB-payee-other-type-requires-party"),
+    "n11": (f"{EOB}.adjudication[3].amount", "min"),
+    "n12": (f"{EOB}.patient", "reference-type"),
+    "n13": (f"{EOB}.supportingInfo[2].code", "min"),
+    "n14": (f"{EOB}.item[0].revenue", "min"),
+    "n15": (f"{EOB}.supportingInfo", "slice-max"),
+    "n16": (f"{EOB}.meta.lastUpdated", "min"),
+    "n17": (f"{EOB}.claimTotal", "unknown-element"),
+    "n18": (f"{EOB}.created", "form"),
+    "n19": (f"{EOB}.supportingInfo[0].timingPeriod", "min"),
+    "n20": (f"{EOB}.diagnosis[0].diagnosisCodeableConcept", "binding-required"),
+    "n21": (f"{EOB}.supportingInfo", "slice-min"),
+    "n22": (f"{EOB}.item[0].adjudication", "min"),
+    "n23": (f"{EOB}.item[0].locationCodeableConcept", "min"),
+    "n24": (EOB, "EOB-vision-item-productorservice"),
+    "n25": (EOB, "Oral-EOB-supportinginfo-additionalbodysite-requires-line-item"),
+    "n26": ("Patient.identifier", "slice-min"),
+    "n27": ("Coverage.subscriberId", "min"),
+    "n28": ("Coverage.payor", "max"),
+    "n29": ("Coverage.relationship", "binding-required"),
+    "n30": ("Practitioner", "Practitioner-identifier"),
+    "n31": (f"{EOB}.identifier", "slice-min"),
+    "n32": (f"{EOB}.type", "pattern"),
+}
+"""What each broken example breaks: its path, and the rule or one of the rules that find it."""
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
+
+
+def findings(resource: Any, *severities: Severity) -> set[tuple[str, str]]:
+    return {
+        (issue.path, issue.rule.id)
+        for _, issue in CHECKER.check(resource).issues
+        if issue.rule.severity in severities
+    }
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_official_example_has_no_error(path: Path) -> None:
+    assert findings(read(path), Severity.ERROR) == set()
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
+def test_an_official_example_of_2_1_0_has_no_error_by_the_profiles_of_2_1_0(path: Path) -> None:
+    resource = read(path)
+    resource["meta"]["profile"] = [
+        f"{canonical.partition('|')[0]}|2.1.0" for canonical in resource["meta"]["profile"]
+    ]
+    assert findings(resource, Severity.ERROR) == set()
+
+
+def test_the_official_examples_are_whole_together() -> None:
+    report = conform(file_sources([GUIDE / "examples"]), whole=True)
+    assert (report.resources.total(), report.errors) == (42, 0)
+
+
+def test_the_dangling_numbers_of_one_official_example_are_found() -> None:
+    broken = findings(read(GUIDE / "examples" / "ExplanationOfBenefit-EOBOral2.json"), *Severity)
+    named = {path for path, rule in broken if rule == "guide-sequence-link"}
+    assert named == {f"{EOB}.item[0].informationSequence[{index}]" for index in (0, 1, 4)}
+
+
+def test_there_is_a_reason_for_every_broken_example() -> None:
+    assert [path.name[:3] for path in sorted(BROKEN.glob("*.json"))] == sorted(REASONS)
+
+
+@pytest.mark.parametrize(("name", "reason"), REASONS.items(), ids=REASONS)
+def test_a_broken_example_is_found_by_what_it_breaks(name: str, reason: tuple[str, str]) -> None:
+    (path,) = BROKEN.glob(f"{name}_*.json")
+    assert reason in findings(read(path), Severity.ERROR)
+
+
+def caught(mutation: Mutation, before: set[tuple[str, str]]) -> str:
+    """Return how a mutation shows: as an error, as a new warning, or not at all."""
+    if findings(mutation.resource, Severity.ERROR):
+        return "error"
+    return "warning" if findings(mutation.resource, Severity.WARNING) - before else "missed"
+
+
+def test_98_percent_of_all_mechanical_mutations_are_found() -> None:
+    """Those that are missed leave a resource that conforms: docs/conformance.md says why."""
+    totals: Counter[str] = Counter()
+    missed: Counter[tuple[str, str]] = Counter()
+    for path in EXAMPLES:
+        resource = read(path)
+        profile = find_canonical(resource["meta"]["profile"][0])
+        assert profile is not None
+        before = findings(resource, Severity.WARNING)
+        for mutation in mutations(resource, profile):
+            how = caught(mutation, before)
+            totals[how] += 1
+            if how == "missed":
+                missed[mutation.kind, mutation.element] += 1
+    assert totals.total() > 2_900
+    assert (totals["error"] + totals["warning"]) / totals.total() >= 0.98, missed
+    unexplained = {
+        (kind, element)
+        for kind, element in missed
+        if not (kind == "delete" and element.endswith(("memberid.type", "uniquememberid.type")))
+        and element not in NOT_TOLD_APART
+    }
+    assert unexplained == set()
+
+
+NOT_TOLD_APART = {
+    # A total whose category is no amount of the guide is in no slice, and slicing is open.
+    f"{EOB}.total:adjudicationamounttype.category",
+    # The example's own code is a placeholder of no known shape already, and told as such.
+    f"{EOB}.item.revenue",
+    f"{EOB}.item.productOrService",
+    f"{EOB}.supportingInfo:admtype.code",
+    f"{EOB}.supportingInfo:compoundcode.code",
+    f"{EOB}.supportingInfo:discharge-status.code",
+    f"{EOB}.supportingInfo:pointoforigin.code",
+    f"{EOB}.supportingInfo:typeofbill.code",
+}
