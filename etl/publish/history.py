@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from etl.errors import NotFound, UsageError
+from etl.publish.bulk import BulkOptions, with_bulk
 from etl.publish.canonical import JSON
 from etl.publish.difference import compare
 from etl.publish.manifest import Manifest
@@ -88,7 +89,7 @@ def find_release(store: Store, name: str) -> Release:
     raise UsageError(f"{store.name}: {what} {name}; `cpcds releases` lists them")
 
 
-def rollback(store: Store, to: Release, now: str) -> Manifest:
+def rollback(store: Store, to: Release, now: str, bulk: BulkOptions | None = None) -> Manifest:
     """Make the content of an earlier release the present one again, as a new release.
 
     Nothing is copied: the new release names the same objects. Its parent is the present release,
@@ -99,6 +100,8 @@ def rollback(store: Store, to: Release, now: str) -> Manifest:
         store: the target.
         to: the release to go back to.
         now: FHIR instant of the rollback.
+        bulk: how its bulk increment is made, where the tree has bulk files; `write_pages` is the
+            caller's next call then.
 
     Raises:
         UsageError: it is the present release.
@@ -109,6 +112,8 @@ def rollback(store: Store, to: Release, now: str) -> Manifest:
     if base.release is None or base.release.id == to.id:
         raise UsageError(f"{store.name}: {to.id} is the present release already")
     manifest = rolled_back(base.release, to, now)
+    if base.release.manifest.bulk:
+        manifest = with_bulk(store, base, manifest, bulk)
     commit(store, manifest, base)
     return manifest
 
@@ -122,6 +127,7 @@ def rolled_back(present: Release, to: Release, now: str) -> Manifest:
         parent=present.id,
         created=now,
         facts=replace(to.manifest.facts, kind="rollback", run={"rollbackTo": to.id}),
+        bulk={},
         counts={**to.manifest.counts, "changes": changes.to_json()},
     )
     return manifest.named(present.manifest)

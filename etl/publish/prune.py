@@ -11,6 +11,7 @@ from typing import Final
 
 from etl.errors import UsageError
 from etl.publish import keys
+from etl.publish.bulk_pages import close_pages
 from etl.publish.canonical import instant
 from etl.publish.catalog import Unit, parse_shard
 from etl.publish.history import lineage
@@ -93,6 +94,7 @@ def prune(
                     store.delete(entry.key for entry in batch)
                 lease.renew()
         if not dry_run:
+            close_pages(store, kept, now - grace)
             store.clean(now - grace)
     return Pruned([one.id for one in kept], dropped, objects, size)
 

@@ -204,10 +204,27 @@ def read_rows(store: Store, index: Index, rows: Iterable[int]) -> dict[int, byte
     wanted = sorted(set(rows))
     parts = {part.first: part for row in wanted for part in index.parts_of(range(row, row + 1))}
     found: dict[int, bytes] = {}
-    for run in _runs(sorted(parts.values(), key=lambda part: part.offset)):
-        for part, lines in _read_run(store, index, run):
-            found.update(zip(range(part.first, part.first + part.rows), lines, strict=True))
+    for part, data in read_parts(store, index, parts.values()):
+        lines = lines_of(store, index, part, data)
+        found.update(zip(range(part.first, part.first + part.rows), lines, strict=True))
     return {row: found[row] for row in wanted}
+
+
+def read_parts(
+    store: Store, index: Index, parts: Iterable[Part]
+) -> Iterator[tuple[Part, memoryview]]:
+    """Yield parts of a block with their compressed bytes, which nobody has checked yet.
+
+    Parts that are near each other are fetched with one request.
+    """
+    if index.block is None:
+        return
+    for run in _runs(sorted(parts, key=lambda part: part.offset)):
+        start = run[0].offset
+        data = store.get_range(index.block, start, run[-1].offset + run[-1].length - start)
+        view = memoryview(data)
+        for part in run:
+            yield part, view[part.offset - start : part.offset - start + part.length]
 
 
 def read_all(store: Store, index: Index) -> list[bytes]:
@@ -223,7 +240,7 @@ def read_all(store: Store, index: Index) -> list[bytes]:
     for part in index.parts:
         if part.rows:
             piece = memoryview(data)[part.offset : part.offset + part.length]
-            lines += _lines(store, index, part, piece)
+            lines += lines_of(store, index, part, piece)
     return lines
 
 
@@ -238,18 +255,12 @@ def _runs(parts: list[Part]) -> Iterator[list[Part]]:
         yield run
 
 
-def _read_run(store: Store, index: Index, run: list[Part]) -> Iterator[tuple[Part, list[bytes]]]:
-    if index.block is None:
-        return
-    start = run[0].offset
-    data = store.get_range(index.block, start, run[-1].offset + run[-1].length - start)
-    view = memoryview(data)
-    for part in run:
-        piece = view[part.offset - start : part.offset - start + part.length]
-        yield part, _lines(store, index, part, piece)
+def lines_of(store: Store, index: Index, part: Part, data: memoryview) -> list[bytes]:
+    """Return the JSON lines of one part, checked against its checksum.
 
-
-def _lines(store: Store, index: Index, part: Part, data: memoryview) -> list[bytes]:
+    Raises:
+        StoreError: the part is damaged.
+    """
     what = f"{store.name}: {index.block}"
     lines = unpack(data, part, what).split(b"\n")
     if len(lines) != part.rows + 1 or lines.pop():

@@ -14,7 +14,7 @@ from etl.publish.block import Line, hashed_head, header_line, line_head, unpack
 from etl.publish.canonical import instant, short_hash
 from etl.publish.catalog import Unit, parse_shard, shard_number
 from etl.publish.index import Index, Row, rows_of
-from etl.publish.manifest import Named, Shard
+from etl.publish.manifest import Manifest, Named, Shard
 from etl.publish.reader import Release, checked, open_index
 from etl.publish.units import body_of, content_hash
 from etl.storage.mapped import mapped
@@ -129,7 +129,7 @@ def verify(release: Release, progress: Callable[[int], None] = lambda _: None) -
         result.patients = live
         progress(live)
     result.add(_check_counts(release, counts, live, retracted))
-    for named in manifest.facts.reports:
+    for named in [*manifest.facts.reports, *bulk_files(manifest)]:
         result.add(_check_named(release, named))
         result.objects += 1
         result.bytes += named.bytes
@@ -279,6 +279,18 @@ def _check_counts(
         yield Problem("count", key, "the manifest states other counts of resources")
     if (live, retracted) != (stated["patients"], stated["retractedPatients"]):
         yield Problem("count", key, "the manifest states another number of patients")
+
+
+def bulk_files(manifest: Manifest) -> list[Named]:
+    """Return the bulk files that a manifest names, each once."""
+    bulk = manifest.bulk
+    if not bulk:
+        return []
+    found: dict[str, Named] = {}
+    for part in (bulk["snapshot"], bulk["increment"] or {}, *bulk["increments"]):
+        for one in [*part.get("output", ()), *part.get("deleted", ())]:
+            found[one["key"]] = Named(one["key"], one["sha256"], one["bytes"])
+    return list(found.values())
 
 
 def _check_named(release: Release, named: Named) -> Iterator[Problem]:

@@ -47,7 +47,8 @@ def resource(
 
 
 def claim(patient: str, number: int, day: str, *, amount: str = "12.50", **more: str) -> Resource:
-    """Return an ExplanationOfBenefit of one service day."""
+    """Return an ExplanationOfBenefit of one service day; `owner` is whose it became."""
+    owner = more.get("owner", patient)
     return resource(
         "ExplanationOfBenefit",
         f"{patient}-claim-{number}",
@@ -59,9 +60,9 @@ def claim(patient: str, number: int, day: str, *, amount: str = "12.50", **more:
             "type": ["http://terminology.hl7.org/CodeSystem/claim-type|pharmacy"],
         },
         status="active",
-        patient={"reference": f"Patient/{logical_id(patient)}"},
+        patient={"reference": f"Patient/{logical_id(owner)}"},
         insurer={"reference": f"Organization/{logical_id('payer')}"},
-        insurance=[{"coverage": {"reference": f"Coverage/{logical_id(patient + '-coverage')}"}}],
+        insurance=[{"coverage": {"reference": f"Coverage/{logical_id(owner + '-coverage')}"}}],
         payment={"amount": {"value": amount, "currency": "USD"}},
     )
 

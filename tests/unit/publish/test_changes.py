@@ -176,7 +176,7 @@ def test_a_retraction_stays_on_record_and_ends_when_the_resource_is_back() -> No
 def test_a_claim_that_moves_to_another_member_leaves_the_first_one() -> None:
     store = MemoryStore()
     publish(store, [patient("anna", 2), patient("bert", 0)])
-    moved = claim("anna", 1, "2020-01-02")
+    moved = claim("anna", 1, "2020-01-02", owner="bert")
     bert = PatientResources(BERT, [*patient("bert", 0).resources, moved])
     release = publish(store, [patient("anna", 1), bert], now=LATER)
     assert moved.id not in stamps(release, ANNA)

@@ -1,0 +1,265 @@
+"""Bulk files by resource type, as HL7's Bulk Publish hands them out.
+
+Every release has an increment: what was added or changed since its parent, and what was deleted.
+Some have a snapshot as well: all that there is. A snapshot is written with the first release, then
+when there are many increments since the last one, or when they have grown large beside it; so the
+nightly cost follows the change. Parts of blocks are copied as they are, compressed, where all of
+their resources are wanted.
+
+The files are named by the release's manifest; `bulk_pages` makes the pages that consumers read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import deflate
+
+from etl.publish.canonical import JSON, dumps, sha256
+from etl.publish.catalog import Unit
+from etl.publish.difference import Name, UnitChange, changed_directory, changed_patients
+from etl.publish.index import Index, Part
+from etl.publish.manifest import Manifest
+from etl.publish.reader import Current, Release, lines_of, open_index, read_parts
+from etl.publish.resources import rank
+from etl.storage.mapped import mapped
+from etl.storage.port import Store
+from etl.storage.writer import Writer
+
+FOLDER: Final = "bulk/"
+_LEVEL: Final = 1
+_LINES: Final = 1024 * 1024
+"""Bytes of loose lines that are compressed together."""
+_DELETES: Final = 100
+"""Deleted resources of one Bundle, which is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class BulkOptions:
+    """How bulk files are made and announced.
+
+    Attributes:
+        base_url: URL that the tree is served under; empty makes links relative to the page that
+            they are on, which any consumer that resolves URLs can follow.
+        cadence: ISO 8601 duration between releases (`updateCadence`).
+        requires_access_token: whether the files are behind OAuth (`requiresAccessToken`).
+        snapshot_every: releases after which there is a new snapshot, at the latest.
+        snapshot_share: part of the last snapshot's size to which increments may grow first.
+        file_bytes: size that a file has, compressed, before the next one begins.
+    """
+
+    base_url: str = ""
+    cadence: str = "P1D"
+    requires_access_token: bool = True
+    snapshot_every: int = 30
+    snapshot_share: float = 0.5
+    file_bytes: int = 32 * 1024 * 1024
+
+
+def with_bulk(
+    store: Store, base: Current, manifest: Manifest, options: BulkOptions | None = None
+) -> Manifest:
+    """Write the bulk files of a release that is assembled but not committed.
+
+    Args:
+        store: the target.
+        base: what `open_current` returned when the run began.
+        manifest: what `assemble` (or `rolled_back`) returned.
+        options: limits and sizes.
+
+    Returns:
+        The manifest with its bulk files named; its id is another one then.
+
+    Raises:
+        StoreError: storage failed. Nothing that a reader sees was changed.
+    """
+    options = options or BulkOptions()
+    release = Release(store, manifest)
+    before = base.release.manifest.bulk if base.release is not None else {}
+    increment: JSON = None
+    chain: list[JSON] = []
+    snapshot: JSON = before.get("snapshot")
+    with Writer(store) as writer:
+        if base.release is not None and snapshot is not None:
+            increment = _increment(writer, base.release, release, options)
+            chain = [*_named_chain(before, base.release.id), increment]
+        if snapshot is None or _is_due(snapshot, chain, options):
+            snapshot = {
+                "time": manifest.created,
+                "after": manifest.parent,
+                "output": _snapshot(writer, release, options),
+            }
+            chain = []
+    store.sync()
+    bulk = {"snapshot": snapshot, "increments": chain, "increment": increment}
+    parent = base.release.manifest if base.release is not None else None
+    return replace(manifest, bulk=bulk).named(parent)
+
+
+def _named_chain(bulk: Mapping[str, JSON], release: str) -> list[JSON]:
+    """Return the increments since the last snapshot, each with the release that it belongs to.
+
+    A release's own increment goes into its id, so only later releases can say whose it is.
+    """
+    return [{"release": release, **one} for one in bulk["increments"]]
+
+
+def _is_due(snapshot: JSON, chain: Sequence[JSON], options: BulkOptions) -> bool:
+    grown = sum(_size(one["output"]) + _size(one["deleted"]) for one in chain)
+    return len(chain) >= options.snapshot_every or grown > options.snapshot_share * _size(
+        snapshot["output"]
+    )
+
+
+def _size(files: Sequence[Mapping[str, JSON]]) -> int:
+    return sum(one["bytes"] for one in files)
+
+
+def _snapshot(writer: Writer, release: Release, options: BulkOptions) -> list[JSON]:
+    files = _Files(writer, options.file_bytes)
+    directory = (unit for unit in release.manifest.directory if unit is not None)
+    for units in (release.all_units(), directory):
+        for copied in mapped(release.store, lambda unit: _copied(release.store, unit), units):
+            for name, data, count in copied:
+                files.add(name, data, count)
+    return files.close()
+
+
+def _copied(store: Store, unit: Unit) -> list[tuple[str, bytes, int]]:
+    """Return the compressed parts of a block with their type and number of resources."""
+    if unit.block is None:
+        return []
+    index = open_index(store, unit)
+    types = {row: name for name, rows in index.types.items() for row in rows}
+    wanted = [part for part in index.parts if part.rows]
+    copied = []
+    for part, data in read_parts(store, index, wanted):
+        lines_of(store, index, part, data)  # never hand on what is damaged
+        copied.append((types[part.first], bytes(data), part.rows))
+    return copied
+
+
+def _increment(writer: Writer, before: Release, after: Release, options: BulkOptions) -> JSON:
+    files = _Files(writer, options.file_bytes)
+    present: set[Name] = set()
+    retracted: list[Name] = []
+
+    def read(change: UnitChange) -> tuple[UnitChange, list[tuple[str, bytes, int, bool]]]:
+        return change, list(_changed(after.store, change))
+
+    for source in (changed_patients(before, after), changed_directory(before, after)):
+        for change, pieces in mapped(after.store, read, source):
+            present.update(change.added)
+            retracted += change.retracted
+            for name, data, count, packed in pieces:
+                if packed:
+                    files.add(name, data, count)
+                else:
+                    files.add_lines(name, data, count)
+    # Consumers delete after they have inserted, so what moved to another member is no deletion.
+    gone = sorted(set(retracted) - present, key=lambda name: (rank(name[0]), name[1]))
+    return {
+        "time": after.manifest.created,
+        "output": files.close(),
+        "deleted": _deleted(writer, gone, options.file_bytes),
+    }
+
+
+def _changed(store: Store, change: UnitChange) -> Iterator[tuple[str, bytes, int, bool]]:
+    """Yield type, bytes, number of resources, and whether the bytes are compressed."""
+    index = change.new
+    if index is None:
+        return
+    wanted = _rows(index, {*change.added, *change.changed})
+    types = {row: name for name, rows in index.types.items() for row in rows}
+    parts = [part for part in index.parts if any(row in wanted for row in _rows_of(part))]
+    for part, data in read_parts(store, index, parts):
+        lines = lines_of(store, index, part, data)
+        rows = [row for row in _rows_of(part) if row in wanted]
+        if len(rows) == part.rows:
+            yield types[part.first], bytes(data), part.rows, True
+        else:
+            text = b"".join(lines[row - part.first] + b"\n" for row in rows)
+            yield types[part.first], text, len(rows), False
+
+
+def _rows_of(part: Part) -> range:
+    return range(part.first, part.first + part.rows)
+
+
+def _rows(index: Index, names: set[Name]) -> set[int]:
+    return {
+        row for kind, rows in index.types.items() for row in rows if (kind, index.ids[row]) in names
+    }
+
+
+def _deleted(writer: Writer, gone: Sequence[Name], limit: int) -> list[JSON]:
+    files = _Files(writer, limit)
+    for at in range(0, len(gone), _DELETES):
+        names = gone[at : at + _DELETES]
+        entry = [{"request": {"method": "DELETE", "url": "/".join(name)}} for name in names]
+        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entry}
+        files.add_lines("", dumps(bundle) + b"\n", len(names))
+    return [{name: one[name] for name in one if name != "type"} for one in files.close()]
+
+
+class _Files:
+    """Files of one kind each, begun anew when they are large enough."""
+
+    def __init__(self, writer: Writer, limit: int) -> None:
+        self._writer = writer
+        self._limit = limit
+        self._packed: dict[str, list[bytes]] = {}
+        self._loose: dict[str, list[bytes]] = {}
+        self._sizes: dict[str, list[int]] = {}
+        self._done: list[JSON] = []
+
+    def add(self, kind: str, data: bytes, count: int) -> None:
+        """Add compressed NDJSON."""
+        self._pack(kind)
+        self._packed.setdefault(kind, []).append(data)
+        self._grow(kind, len(data), 0, count)
+
+    def add_lines(self, kind: str, text: bytes, count: int) -> None:
+        """Add plain NDJSON."""
+        self._loose.setdefault(kind, []).append(text)
+        self._grow(kind, 0, len(text), count)
+
+    def close(self) -> list[JSON]:
+        """Write what is left, and return the files, ordered by type."""
+        for kind in list(self._sizes):
+            self._write(kind)
+        order = sorted(range(len(self._done)), key=lambda at: (rank(self._done[at]["type"]), at))
+        return [self._done[at] for at in order]
+
+    def _grow(self, kind: str, packed: int, loose: int, count: int) -> None:
+        sizes = self._sizes.setdefault(kind, [0, 0, 0])
+        sizes[0] += packed
+        sizes[1] += loose
+        sizes[2] += count
+        if sizes[1] >= _LINES:
+            self._pack(kind)
+        if sizes[0] >= self._limit:
+            self._write(kind)
+
+    def _pack(self, kind: str) -> None:
+        text = b"".join(self._loose.pop(kind, ()))
+        if text:
+            data = bytes(deflate.gzip_compress(text, _LEVEL))
+            self._packed.setdefault(kind, []).append(data)
+            sizes = self._sizes[kind]
+            sizes[0] += len(data)
+            sizes[1] = 0
+
+    def _write(self, kind: str) -> None:
+        self._pack(kind)
+        data = b"".join(self._packed.pop(kind, ()))
+        _, _, count = self._sizes.pop(kind)
+        digest = sha256(data)
+        key = f"{FOLDER}{digest}.ndjson.gz"
+        self._writer.put(key, data)
+        self._done.append(
+            {"type": kind, "key": key, "sha256": digest, "bytes": len(data), "count": count}
+        )

@@ -1,0 +1,171 @@
+"""The manifest pages of HL7's Bulk Publish (Bulk Data 4.0 ballot), as objects of the tree.
+
+`$bulk-publish` is the root: the latest snapshot, with a link to the page of the updates that follow
+on it. Each release's increment has a page; the last page of the chain links to `#pending`, and a
+consumer polls it. When a release is committed, first its own page is written, then the link of the
+page before, then the root: whoever reads in between sees an earlier state of the chain, whole.
+
+Pages follow from the releases' manifests. So a run that died after its commit has lost nothing:
+`write_pages` can be called again at any time.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final, Literal
+
+from etl.errors import CommitConflict, NotFound
+from etl.publish.bulk import BulkOptions
+from etl.publish.canonical import JSON, dumps, loads
+from etl.publish.history import lineage
+from etl.publish.reader import Current, Release, open_current, read_pointer
+from etl.storage.port import Store, Tagged
+
+ROOT: Final = "$bulk-publish"
+FOLDER: Final = "publish/"
+MANIFEST_TYPE: Final = "http://hl7.org/fhir/uv/bulkdata/StructureDefinition/BulkPublishManifest"
+PENDING: Final = "#pending"
+CLOSED: Final = "#closed"
+
+_ATTEMPTS: Final = 10
+
+
+def page_key(release: str) -> str:
+    """Return the key of the page of a release's increment."""
+    return f"{FOLDER}{release}.json"
+
+
+def updates_key(snapshot: JSON) -> str:
+    """Return the key of the page that the updates on a snapshot begin with."""
+    return f"{FOLDER}updates-{snapshot['after'] or 'first'}.json"
+
+
+def write_pages(store: Store, options: BulkOptions | None = None) -> list[str]:
+    """Bring the pages up to the present release; return the keys of those that changed.
+
+    Call it after each commit. Pages are written from the newest backwards, so that no link ever
+    leads to a page that is not there.
+
+    Raises:
+        StoreError: storage failed. The pages are at an earlier state, whole; call again.
+    """
+    for _ in range(_ATTEMPTS):
+        base = open_current(store)
+        if base.release is None:
+            return []
+        try:
+            return _settle_all(store, base, options or BulkOptions())
+        except CommitConflict:  # another run has published, and its pages are newer
+            continue
+    raise CommitConflict(f"{store.name}: {ROOT} is being changed by someone else all the time")
+
+
+def close_pages(store: Store, kept: Sequence[Release], before: datetime) -> int:
+    """Close the pages that no kept release needs, and delete those that were closed before.
+
+    A consumer that comes upon a closed page begins anew at the root.
+
+    Args:
+        store: the target.
+        kept: the releases that stay.
+        before: closed pages that were written later stay for now.
+
+    Returns:
+        How many pages were closed or deleted.
+    """
+    needed = set[str]()
+    for release in kept:
+        bulk = release.manifest.bulk
+        needed.add(page_key(release.id))
+        if bulk:
+            needed.add(updates_key(bulk["snapshot"]))
+            needed |= {page_key(one["release"]) for one in bulk["increments"] if "release" in one}
+    count = 0
+    for entry in list(store.list(FOLDER)):
+        if entry.key in needed or entry.modified >= before:
+            continue
+        there = store.read(entry.key)
+        page = loads(there.data, entry.key)
+        if page["link"] == [{"relation": "next", "url": CLOSED}]:
+            store.delete([entry.key])
+        else:
+            page = {name: page[name] for name in page if name not in {"output", "deleted"}}
+            page["link"] = [{"relation": "next", "url": CLOSED}]
+            store.swap(entry.key, dumps(page) + b"\n", there.tag)
+        count += 1
+    return count
+
+
+def _settle_all(store: Store, base: Current, options: BulkOptions) -> list[str]:
+    changed: list[str] = []
+
+    def settle(key: str, content: JSON, link: str) -> None:
+        data = _page(options, key, content, link)
+        there = _present(store, key)
+        if there is not None and there.data == data:
+            return
+        if _tag(read_pointer(store)) != base.tag:
+            raise CommitConflict(f"{store.name}: another release was published meanwhile")
+        store.swap(key, data, there.tag if there is not None else None)
+        changed.append(key)
+
+    link = PENDING
+    root: JSON = None
+    for release in lineage(store):
+        bulk = release.manifest.bulk
+        if not bulk:  # that run wrote no bulk files: what was before it has no continuation
+            link = CLOSED
+            continue
+        root = root or bulk["snapshot"]
+        if bulk["increment"] is not None:
+            settle(page_key(release.id), bulk["increment"], link)
+        if not bulk["increments"]:  # it has a snapshot of its own
+            settle(updates_key(bulk["snapshot"]), {"time": bulk["snapshot"]["time"]}, link)
+        link = page_key(release.id) if bulk["increment"] is not None else CLOSED
+    if root is not None:
+        settle(ROOT, root, updates_key(root))
+    return changed
+
+
+def _tag(there: Tagged | None) -> str | None:
+    return None if there is None else there.tag
+
+
+def _present(store: Store, key: str) -> Tagged | None:
+    try:
+        return store.read(key)
+    except NotFound:
+        return None
+
+
+def _page(options: BulkOptions, key: str, content: Mapping[str, JSON], link: str) -> bytes:
+    def url(of: str) -> str:
+        if of.startswith("#"):
+            return of
+        if options.base_url:
+            return f"{options.base_url.rstrip('/')}/{of}"
+        return posixpath.relpath(of, posixpath.dirname(key) or ".")
+
+    def files(name: Literal["output", "deleted"]) -> JSON:
+        return [
+            {
+                **({"type": one["type"]} if "type" in one else {}),
+                "url": url(one["key"]),
+                "count": one["count"],
+                "fileSize": one["bytes"],
+            }
+            for one in content.get(name, ())
+        ]
+
+    page = {
+        "manifestType": MANIFEST_TYPE,
+        "transactionTime": content["time"],
+        "updateCadence": options.cadence,
+        "requiresAccessToken": options.requires_access_token,
+        "output": files("output"),
+        "deleted": files("deleted"),
+        "link": [{"relation": "next", "url": url(link)}],
+    }
+    return dumps({name: value for name, value in page.items() if value != []}) + b"\n"

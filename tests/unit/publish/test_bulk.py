@@ -1,0 +1,315 @@
+"""Bulk Publish: whoever replays the chain has exactly what is published."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+import threading
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from etl.publish.bulk import BulkOptions, with_bulk
+from etl.publish.bulk_pages import ROOT, page_key, write_pages
+from etl.publish.history import rollback
+from etl.publish.prune import prune
+from etl.publish.reader import Release, open_current, read_all
+from etl.publish.release import commit
+from etl.publish.resources import PatientResources, Resource
+from etl.publish.verify import verify
+from etl.storage.local import LocalStore
+from etl.storage.memory import MemoryStore
+from etl.storage.port import Store
+from tests.fault.faulty import FaultyStore, Killed
+from tests.unit.publish.bulk_consumer import Consumer
+from tests.unit.publish.samples import claim, logical_id, objects, patient, payer, resource, stage
+
+DAYS = [f"2026-12-{day:02}T02:00:00Z" for day in range(1, 29)]
+OPEN = BulkOptions(snapshot_every=100, snapshot_share=100.0)
+
+
+def publish(
+    store: Store,
+    people: Iterable[PatientResources],
+    day: int,
+    options: BulkOptions = OPEN,
+    *,
+    directory: Iterable[Resource] | None = None,
+) -> Release:
+    base = open_current(store)
+    manifest = stage(store, people, base, now=DAYS[day], directory=directory)
+    manifest = with_bulk(store, base, manifest, options)
+    commit(store, manifest, base)
+    write_pages(store, options)
+    return Release(store, manifest)
+
+
+def everything(release: Release) -> dict[str, bytes]:
+    found = {}
+    units = [*release.all_units(), *(unit for unit in release.manifest.directory if unit)]
+    for unit in units:
+        for text in read_all(release.store, release.index(unit)):
+            one = json.loads(text)
+            found[f"{one['resourceType']}/{one['id']}"] = text
+    return found
+
+
+def consumer_of(store: Store) -> Consumer:
+    return Consumer(f"memory:///{ROOT}", lambda url: store.get(url.removeprefix("memory:///")))
+
+
+def nights() -> Iterator[tuple[list[PatientResources], list[Resource]]]:
+    """Yield what is said night by night: additions, changes, retractions, a claim that moves."""
+    doctors = [resource("Practitioner", f"d{number}") for number in range(3)]
+    yield [patient("anna", 25), patient("bert", 2)], [payer(), *doctors]
+    yield [patient("anna", 25), patient("bert", 3)], [payer(), *doctors]
+    yield [patient("anna", 12), patient("bert", 3), patient("cleo", 4)], [payer(), *doctors[1:]]
+    moved = claim("anna", 11, "2020-01-12", owner="bert")
+    bert = PatientResources(logical_id("bert"), [*patient("bert", 3).resources, moved])
+    yield [patient("anna", 11), bert], [payer(), *doctors[1:], resource("Location", "l")]
+    yield [patient("anna", 11), bert], [payer(), *doctors[1:], resource("Location", "l")]
+    changed = PatientResources(logical_id("anna"), [*patient("anna", 10).resources])
+    yield [changed, bert, patient("cleo", 4)], [payer()]
+
+
+def test_a_consumer_that_follows_every_night_has_what_is_published() -> None:
+    store = MemoryStore()
+    follower = consumer_of(store)
+    for day, (people, directory) in enumerate(nights()):
+        release = publish(store, people, day, directory=directory)
+        follower.update()
+        assert follower.resources == everything(release)
+        assert follower.time == DAYS[day]
+        assert verify(release).problems == []
+    assert follower.restarts == 1
+
+
+@pytest.mark.parametrize("start", range(6))
+@pytest.mark.parametrize("every", [1, 2, 3, 100])
+def test_it_does_not_matter_when_a_consumer_begins_or_where_the_snapshots_are(
+    start: int, every: int
+) -> None:
+    store = MemoryStore()
+    options = BulkOptions(snapshot_every=every, snapshot_share=100.0)
+    follower = consumer_of(store)
+    for day, (people, directory) in enumerate(nights()):
+        release = publish(store, people, day, options, directory=directory)
+        if day >= start and (day - start) % 2 == 0:
+            follower.update()
+            assert follower.resources == everything(release)
+    follower.update()
+    newcomer = consumer_of(store)
+    newcomer.update()
+    assert newcomer.resources == follower.resources == everything(release)
+    assert follower.restarts == 1
+
+
+def test_the_manifest_page_is_what_the_ballot_asks_for() -> None:
+    store = MemoryStore()
+    options = BulkOptions("https://payer.example/bulk/", "P1D", requires_access_token=True)
+    release = publish(store, [patient("anna", 2)], 0, options)
+    root = json.loads(store.get(ROOT))
+    assert root["transactionTime"] == DAYS[0]
+    assert root["updateCadence"] == "P1D"
+    assert root["requiresAccessToken"] is True
+    assert [file["type"] for file in root["output"]] == [
+        "Patient",
+        "Coverage",
+        "ExplanationOfBenefit",
+        "Organization",
+    ]
+    assert all(
+        file["url"].startswith("https://payer.example/bulk/bulk/") for file in root["output"]
+    )
+    assert root["link"] == [
+        {"relation": "next", "url": "https://payer.example/bulk/publish/updates-first.json"}
+    ]
+    assert json.loads(store.get("publish/updates-first.json")) == {
+        "manifestType": root["manifestType"],
+        "transactionTime": DAYS[0],
+        "updateCadence": "P1D",
+        "requiresAccessToken": True,
+        "link": [{"relation": "next", "url": "#pending"}],
+    }
+    assert release.manifest.bulk["increment"] is None
+
+
+def test_an_increment_holds_what_changed_and_nothing_else() -> None:
+    store = MemoryStore()
+    publish(store, [patient("anna", 25), patient("bert", 1)], 0)
+    before = objects(store)
+    release = publish(store, [patient("anna", 26), patient("bert", 1)], 1)
+    (file,) = release.manifest.bulk["increment"]["output"]
+    assert (file["type"], file["count"]) == ("ExplanationOfBenefit", 1)
+    (text,) = gzip.decompress(store.get(file["key"])).splitlines()
+    assert json.loads(text)["id"] == logical_id("anna-claim-25")
+    assert release.manifest.bulk["increment"]["deleted"] == []
+    new = objects(store).keys() - before.keys()
+    assert sum(key.startswith("bulk/") for key in new) == 1
+
+
+def test_a_claim_that_moves_to_another_member_is_no_deletion() -> None:
+    store = MemoryStore()
+    publish(store, [patient("anna", 2), patient("bert", 0)], 0)
+    moved = claim("anna", 1, "2020-01-02", owner="bert")
+    bert = PatientResources(logical_id("bert"), [*patient("bert", 0).resources, moved])
+    release = publish(store, [patient("anna", 1), bert], 1)
+    assert release.manifest.bulk["increment"]["deleted"] == []
+
+
+def test_files_end_where_they_are_large_enough() -> None:
+    store = MemoryStore()
+    options = BulkOptions(file_bytes=2000)
+    release = publish(store, [patient(f"p{number}", 12) for number in range(20)], 0, options)
+    files = release.manifest.bulk["snapshot"]["output"]
+    claims = [file for file in files if file["type"] == "ExplanationOfBenefit"]
+    assert len(claims) > 5
+    assert sum(file["count"] for file in claims) == 240
+    assert all(2000 <= file["bytes"] < 4000 for file in claims[:-1])
+    follower = consumer_of(store)
+    follower.update()
+    assert follower.resources == everything(release)
+
+
+def test_a_snapshot_is_due_when_increments_grow_large_beside_it() -> None:
+    store = MemoryStore()
+    options = BulkOptions(snapshot_every=100, snapshot_share=0.5)
+    small = publish(store, [patient("anna", 200)], 0, options)
+    publish(store, [patient("anna", 201)], 1, options)
+    people = [patient("anna", 201), patient("bert", 200)]
+    large = publish(store, people, 2, options)
+    assert large.manifest.bulk["increments"] == []
+    assert large.manifest.bulk["increment"]["output"]
+    assert large.manifest.bulk["snapshot"] != small.manifest.bulk["snapshot"]
+
+
+def test_a_rollback_reaches_those_who_follow() -> None:
+    store = MemoryStore()
+    follower = consumer_of(store)
+    first = publish(store, [patient("anna", 12), patient("bert", 1)], 0)
+    publish(store, [patient("anna", 3), patient("cleo", 1)], 1)
+    follower.update()
+    rollback(store, first, DAYS[2], OPEN)
+    write_pages(store, OPEN)
+    follower.update()
+    assert follower.resources == everything(first)
+    assert follower.restarts == 1
+
+
+def test_a_prune_closes_the_pages_whose_files_it_takes() -> None:
+    store = MemoryStore(lambda: datetime(2020, 1, 1, tzinfo=UTC))
+    options = BulkOptions(snapshot_every=3, snapshot_share=100.0)
+    everyone = list(nights())
+    follower, late = consumer_of(store), consumer_of(store)
+    for day, (people, directory) in enumerate(everyone):
+        release = publish(store, people, day, options, directory=directory)
+        if day == 0:
+            late.update()
+        follower.update()
+    prune(store, lambda: datetime(2027, 1, 1, tzinfo=UTC), keep=1)
+    assert verify(release).ok
+    follower.update()
+    late.update()
+    newcomer = consumer_of(store)
+    newcomer.update()
+    assert follower.resources == late.resources == newcomer.resources == everything(release)
+    assert (follower.restarts, late.restarts) == (1, 2)
+    closed = [key for key, data in objects(store).items() if b"#closed" in data]
+    assert closed
+    prune(store, lambda: datetime(2027, 1, 1, tzinfo=UTC), keep=1)
+    assert not [key for key in closed if key in objects(store)]
+    late.update()
+    assert late.resources == everything(release)
+
+
+def test_a_run_without_bulk_files_closes_the_chain_for_the_next_that_has_some() -> None:
+    store = MemoryStore()
+    follower = consumer_of(store)
+    publish(store, [patient("anna", 1)], 0)
+    follower.update()
+    base = open_current(store)
+    commit(store, stage(store, [patient("anna", 2)], base, now=DAYS[1]), base)
+    release = publish(store, [patient("anna", 3)], 2)
+    follower.update()
+    assert follower.resources == everything(release)
+    assert follower.restarts == 2
+
+
+def test_pages_that_were_not_written_are_written_by_the_next_call() -> None:
+    def two() -> MemoryStore:
+        store = MemoryStore()
+        publish(store, [patient("anna", 1)], 0)
+        base = open_current(store)
+        manifest = stage(store, [patient("anna", 2)], base, now=DAYS[1])
+        commit(store, with_bulk(store, base, manifest, OPEN), base)
+        return store
+
+    undisturbed = two()
+    counting = FaultyStore(undisturbed)
+    assert len(write_pages(counting, OPEN)) == counting.writes == 2
+    assert write_pages(undisturbed, OPEN) == []
+    for at in range(1, counting.writes + 1):
+        for after in (False, True):
+            store = two()
+            release = open_current(store).release
+            assert release is not None
+            with pytest.raises(Killed):
+                write_pages(FaultyStore(store, at=at, after=after), OPEN)
+            follower = consumer_of(store)
+            follower.update()
+            assert len(follower.resources) in (4, 5)
+            write_pages(store, OPEN)
+            follower.update()
+            assert follower.resources == everything(release)
+            assert objects(store) == objects(undisturbed)
+
+
+def test_a_tree_without_a_release_has_no_pages() -> None:
+    assert write_pages(MemoryStore()) == []
+
+
+def test_pages_are_named_by_their_release() -> None:
+    store = MemoryStore()
+    publish(store, [patient("anna", 1)], 0)
+    release = publish(store, [patient("anna", 2)], 1)
+    assert page_key(release.id) in objects(store)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def fetch(url: str) -> bytes:
+    with urllib.request.urlopen(url) as answer:  # noqa: S310 - loopback
+        data: bytes = answer.read()
+        return data
+
+
+def test_any_static_file_server_can_serve_the_tree(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "tree")
+    with served(tmp_path / "tree") as url:
+        follower = Consumer(f"{url}/{ROOT}", fetch)
+        for day, (people, directory) in enumerate(nights()):
+            release = publish(store, people, day, directory=directory)
+            follower.update()
+        assert follower.resources == everything(release)
