@@ -5,17 +5,25 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.wiring import make_tools
+from etl.errors import StoreError
 from etl.pipeline.convert import Converted, convert
 from etl.pipeline.events import Emit
 from etl.pipeline.job import own_folder, stamp
-from etl.pipeline.publishing import as_instant
+from etl.pipeline.nightly import Ran, run
+from etl.pipeline.publishing import Target, as_instant
 from etl.pipeline.reading import open_with, read
+from etl.publish.lease import run_lease
+from etl.publish.reader import open_current
+from etl.storage.opening import StoreOptions, open_store
 
 WORK = ".cpcds-work"
 
@@ -54,3 +62,75 @@ def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) ->
             workers=settings.run.workers,
             emit=emit,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Nightly:
+    """What `cpcds run` came to.
+
+    Attributes:
+        ran: the run.
+        target: where it published.
+    """
+
+    ran: Ran
+    target: str
+
+
+def run_extract(settings: Settings, extract: Path, emit: Emit) -> Nightly:
+    """Publish an extract to the target.
+
+    Two runs on one machine never work on one folder at the same time.
+
+    Raises:
+        StoreError: another run is at work on the target.
+    """
+    tools = make_tools(settings)
+    opened = open_with(extract, tools, settings.layout, emit)
+    store = open_store(settings.target)
+    moment = now()
+    with _alone(settings), run_lease(store, now), work_folder(settings, _beside(settings)) as work:
+        base = open_current(store)
+        target = Target(
+            settings.target,
+            StoreOptions(),
+            base.release.id if base.release is not None else None,
+            as_instant(moment),
+        )
+        ran = run(
+            opened,
+            work,
+            target,
+            store,
+            base,
+            tools,
+            partial(make_tools, settings),
+            partition_rows=settings.run.partition_rows,
+            workers=settings.run.workers,
+            sample_rows=settings.report.gx_rows,
+            emit=emit,
+        )
+    return Nightly(ran, settings.target)
+
+
+def _beside(settings: Settings) -> Path:
+    """Return the folder in which work goes on: the target, or this one for object storage."""
+    return Path() if "://" in settings.target else Path(settings.target)
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Hold the lock of the target's work folder."""
+    folder = _beside(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{WORK}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise StoreError(
+            f"{settings.target}: another run is at work on it; wait for it, or stop it first"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

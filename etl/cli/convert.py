@@ -9,7 +9,7 @@ import click
 
 from etl.bootstrap.jobs import convert_extract
 from etl.cli.progress import progress
-from etl.cli.tables import rows_table, show
+from etl.cli.tables import counts_of, rows_table, show
 
 
 @click.command("convert")
@@ -44,16 +44,7 @@ def convert_command(
         files = {name: str(path) for name, path in converted.files.items()}
         body = {
             "layout": converted.settled.read.extract.layout.name,
-            "tables": {
-                table: {
-                    "in": each.rows_in,
-                    "published": each.published,
-                    "quarantined": each.quarantined,
-                    "superseded": each.superseded,
-                }
-                for table, each in counts.items()
-                if each.rows_in
-            },
+            "tables": counts_of(counts),
             "resources": dict(converted.resources),
             "files": files,
         }

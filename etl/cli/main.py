@@ -12,6 +12,7 @@ import click
 from etl.bootstrap.settings import Settings, read_settings
 from etl.cli.convert import convert_command
 from etl.cli.mapping import mapping_group
+from etl.cli.run import run_command
 from etl.errors import EtlError
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -69,3 +70,4 @@ def main(
 
 main.add_command(convert_command)
 main.add_command(mapping_group)
+main.add_command(run_command)

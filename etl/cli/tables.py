@@ -31,3 +31,25 @@ def rows_table(counts: Mapping[str, RowCounts]) -> Table:
             numbers = (each.rows_in, each.published, each.quarantined, each.superseded)
             table.add_row(name, *(f"{number:,}" for number in numbers))
     return table
+
+
+def resources_table(resources: Mapping[str, int]) -> Table:
+    """Return how many resources of each type there are."""
+    table = new_table("", "resources", "count")
+    for name, count in resources.items():
+        table.add_row(name, f"{count:,}")
+    return table
+
+
+def counts_of(counts: Mapping[str, RowCounts]) -> dict[str, dict[str, int]]:
+    """Return what became of the rows of each table, for JSON."""
+    return {
+        table: {
+            "in": each.rows_in,
+            "published": each.published,
+            "quarantined": each.quarantined,
+            "superseded": each.superseded,
+        }
+        for table, each in counts.items()
+        if each.rows_in
+    }

@@ -1,0 +1,70 @@
+"""`cpcds run`: the nightly use."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import click
+
+from etl.bootstrap.jobs import Nightly, run_extract
+from etl.cli.progress import progress
+from etl.cli.tables import counts_of, resources_table, rows_table, show
+
+
+@click.command("run")
+@click.argument("extract", type=click.Path(path_type=Path))
+@click.option("--to", "target", help="Where to publish: a folder; output/ where not given.")
+@click.option("--layout", help="Layout of the extract; found out where not given.")
+@click.option("--workers", type=int, help="Processes; one a processor where not given.")
+@click.option(
+    "--log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to which a line is added for each step.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def run_command(
+    context: click.Context,
+    extract: Path,
+    target: str | None,
+    layout: str | None,
+    workers: int | None,
+    log: Path | None,
+    as_json: bool,
+) -> None:
+    """Load, check, map and publish the CPCDS extract in folder EXTRACT, and report.
+
+    Readers see the new release when all of it is written, and what they saw before until then.
+    Running it again finishes what an interrupted run began, or finds nothing to do.
+    """
+    settings = context.obj.settings(layout=layout, target=target).with_workers(workers)
+    if log is not None:
+        handler = logging.FileHandler(log, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger("etl").addHandler(handler)
+        logging.getLogger("etl").setLevel(logging.INFO)
+    with progress(quiet=as_json) as emit:
+        nightly = run_extract(settings, extract, emit)
+    if as_json:
+        click.echo(json.dumps(_as_json(nightly), indent=2))
+        return
+    ran = nightly.ran
+    if ran.settled is None:
+        click.echo(f"nothing to do: release {ran.release} was made of the same files")
+        return
+    show(rows_table(ran.settled.totals.counts))
+    show(resources_table(ran.resources))
+    click.echo(f"release {ran.release} is published to {nightly.target}")
+
+
+def _as_json(nightly: Nightly) -> dict[str, object]:
+    ran = nightly.ran
+    return {
+        "target": nightly.target,
+        "release": ran.release,
+        "published": ran.published is not None,
+        "tables": counts_of(ran.settled.totals.counts) if ran.settled is not None else {},
+        "resources": dict(ran.resources),
+    }
