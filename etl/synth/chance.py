@@ -8,9 +8,9 @@ only arithmetic that IEEE 754 fixes to the last bit: no logarithm, no power.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from enum import IntEnum
 from functools import cache
-from datetime import date
 from random import Random
 from typing import Final, TypeVar
 
@@ -47,7 +47,7 @@ def mixed(*parts: int) -> int:
 class Weighted:
     """Choices with whole-number weights, ready to be drawn from."""
 
-    __slots__ = ("names", "total", "_table")
+    __slots__ = ("_table", "names", "total")
 
     def __init__(self, **weights: int) -> None:
         self.names = tuple(weights)

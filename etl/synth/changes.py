@@ -18,12 +18,12 @@ from etl.synth.adjusting import (
     replace_claim,
     void_claim,
 )
+from etl.synth.cast import Twist
 from etl.synth.chance import Dice, Purpose, Weighted, iso, mixed, stamp
 from etl.synth.covers import Cover
 from etl.synth.directory import Row, address
 from etl.synth.drafts import MOST_CLAIMS, Claim
 from etl.synth.history import Happening, happening, tell
-from etl.synth.cast import Twist
 from etl.synth.households import MEDICAL_PLANS, OPEN, Term
 from etl.synth.members import Member, MemberRows, joined, member_of
 from etl.synth.spec import Spec
@@ -235,7 +235,7 @@ _HAPPEN: Final[dict[str, Callable[[Member], None]]] = {
 
 
 def everyone(spec: Spec) -> Iterator[tuple[int, MemberRows]]:
-    """Yield index and rows of everyone whom the extract speaks of, in the order of their indexes."""
+    """Yield index and rows of everyone whom the extract speaks of, by index."""
     for index in range(spec.population):
         if spec.kind == "delta":
             yield index, delta_of(spec, index)

@@ -9,7 +9,7 @@ from etl.synth.chance import Dice, iso, stamp
 from etl.synth.directory import OTHER_PAYERS, VISION_PAYER, Row, address
 from etl.synth.households import DENTAL_PLAN, OPEN, Household, Person, Plan, Term
 from etl.synth.identifiers import phone, shuffled
-from etl.synth.names import State
+from etl.synth.names import SECOND_LINES, State
 
 FAR_PLAN: Final = Plan(OTHER_PAYERS[0], "512", "77-B", "Other carrier PPO", "", 0, 0, 0, 0)
 SENIOR_PLAN: Final = Plan(OTHER_PAYERS[1], "HIP", "SF-1", "Seniors' Plan A & B", "", 0, 0, 0, 0)
@@ -116,6 +116,8 @@ def further_addresses(
     for sequence, use in enumerate(("old", "billing", "temp")[:count], start=1):
         row = {"record_action": "A", "member_id": identifier, "sequence": str(sequence), "use": use}
         row |= address(dice, state)
+        if many:
+            row["address_line_2"] = dice.pick(SECOND_LINES)
         moved = today - dice.between(400, 2500)
         row["start_date"] = iso(moved - dice.between(300, 2000) if use == "old" else moved)
         if use != "billing":

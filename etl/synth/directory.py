@@ -153,6 +153,7 @@ def payer_rows(spec: Spec) -> list[Row]:
         del row["county"]
         if place == 1:
             row["npi"] = npi(99_000_000 + place)
+            row["address_line_2"] = SECOND_LINES[0]
         row["last_updated"] = iso(spec.as_of.toordinal() - dice.below(900))
         rows.append(row)
     return rows

@@ -150,7 +150,7 @@ class Draft:
         return row
 
     def line(
-        self, service: Service | None, cents: int, day: int | None = None, **cells: str
+        self, service: Service | None, cents: int, day: int | None = None, /, **cells: str
     ) -> Row:
         """Add a service line that is charged with so many cents of 2016."""
         rows = self.rows.setdefault("claim_line", [])

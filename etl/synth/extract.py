@@ -68,14 +68,13 @@ def write_extract(out: Path, spec: Spec, emit: Callable[[Progress], None] | None
     with folder(out, ending=ending, packed=packed, parts=spec.parts) as files:
         files.begin(_columns(spec))
         ledger: list[tuple[str, ...]] = []
-        done = 0
         total = 0
         for index in range(spec.population):
             files.turn(index * spec.parts // spec.population)
             if index % REGION_SIZE == 0:
                 total += _write_directory(files, spec, index // REGION_SIZE, ledger)
             total += _write_member(files, spec, index, ledger)
-            done += 1
+            done = index + 1
             if emit and (done % _EVERY == 0 or done == spec.population):
                 emit(Progress(done, spec.population, total))
         head: list[tuple[str, ...]] = [LEDGER_COLUMNS, (LEDGER, "", "", "unknown-file")]

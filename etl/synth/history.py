@@ -129,6 +129,8 @@ def tell(life: Life, what: Happening, adjudicated: int | None = None) -> list[Cl
     """Return the claims that a happening leads to: none where nothing covered it.
 
     Args:
+        life: whose.
+        what: the happening.
         adjudicated: the day on which it was decided; None for one by chance.
     """
     day, roles, telling, twist = what
@@ -178,8 +180,7 @@ def _happenings(life: Life, household: Household) -> Iterator[Happening]:
     ailments = _chronic(dice, person.age(life.today))
     for start, end in _spans(life):
         share = (end - start + 1) / 365
-        for happening_ in _year(life, rate * share, share, start, end):
-            yield happening_
+        yield from _year(life, rate * share, share, start, end)
         for ailment in ailments:
             yield from _treatment(life, ailment, start, end)
 

@@ -25,7 +25,7 @@ from etl.synth.names import (
     SURNAME_PARTICLES,
     Heritage,
 )
-from etl.synth.spec import Spec
+from etl.synth.spec import SINCE, Spec
 
 BLOCK: Final = 6
 OPEN: Final = 3_000_000
@@ -57,14 +57,18 @@ class Plan:
     discount: int
 
 
+_LARKSPUR, _COPPERLEAF, _BAYBERRY = MEDICAL_PAYERS
+_WIDE, _LOCAL, _ONE = "Larkspur Wide", "Larkspur Local", "Copperleaf One"
+_SILVER: Final = "Copperleaf Silver, Tier 2"
+_BRONZE: Final = 'Copperleaf "Bronze" & HSA'
 MEDICAL_PLANS: Final = (
-    Plan(MEDICAL_PAYERS[0], "PPO", "00010341", "Larkspur Open 1500", "Larkspur Wide", 150000, 3000, 20, 38),
-    Plan(MEDICAL_PAYERS[0], "HMO", "00010342", "Larkspur Circle", "Larkspur Local", 0, 2500, 0, 44),
-    Plan(MEDICAL_PAYERS[0], "POS", "00010343", "Larkspur Choice", "Larkspur Wide", 50000, 3500, 10, 35),
-    Plan(MEDICAL_PAYERS[1], "PPO", "CPL-77", 'Copperleaf "Bronze" & HSA', "Copperleaf One", 300000, 0, 30, 33),
-    Plan(MEDICAL_PAYERS[1], "EPO", "CPL-81", "Copperleaf Silver, Tier 2", "Copperleaf One", 120000, 4000, 20, 40),
-    Plan(MEDICAL_PAYERS[2], "HMO", "00000077", "Bayberry Care", "Bayberry", 0, 300, 0, 55),
-)  # fmt: skip
+    Plan(_LARKSPUR, "PPO", "00010341", "Larkspur Open 1500", _WIDE, 150000, 3000, 20, 38),
+    Plan(_LARKSPUR, "HMO", "00010342", "Larkspur Circle", _LOCAL, 0, 2500, 0, 44),
+    Plan(_LARKSPUR, "POS", "00010343", "Larkspur Choice", _WIDE, 50000, 3500, 10, 35),
+    Plan(_COPPERLEAF, "PPO", "CPL-77", _BRONZE, _ONE, 300000, 0, 30, 33),
+    Plan(_COPPERLEAF, "EPO", "CPL-81", _SILVER, _ONE, 120000, 4000, 20, 40),
+    Plan(_BAYBERRY, "HMO", "00000077", "Bayberry Care", "Bayberry", 0, 300, 0, 55),
+)
 DENTAL_PLAN: Final = Plan(DENTAL_PAYER, "DENTAL", "D-010", "Ivory Plus", "Ivory", 5000, 0, 20, 15)
 
 _HOUSES: Final = Weighted(single=30, couple=22, family=30, lone=9, outsider=6, elder=3)
@@ -287,7 +291,9 @@ def _terms(spec: Spec, dice: Dice, part: Part | None, elder: bool) -> tuple[Term
     today, since = spec.as_of.toordinal(), spec.since.toordinal()
     plans = MEDICAL_PLANS[:3] if elder else MEDICAL_PLANS
     if part and part.since:
+        # Only who shows ICD-9, which ended in 2015, was covered before all others.
         start = part.since.toordinal()
+        start = start if part.since < SINCE else max(start, since)
         end = OPEN
     else:
         days = int(dice.quantile(_STAY_YEARS) * 365)

@@ -83,7 +83,8 @@ def _bill(draft: Draft, bill: str, frequency: str = "1") -> None:
     if dice.chance(800):
         header["type_of_bill"] = bill + frequency
     else:
-        header["bill_facility_type"], header["bill_classification"] = bill
+        header["bill_facility_type"] = bill[0]
+        header["bill_classification"] = bill[1]
         header["bill_frequency"] = frequency
     header["patient_account_number"] = f"PAT-{dice.below(10_000_000):07d}"
     header["medical_record_number"] = f"{draft.life.number:09d}"

@@ -133,8 +133,8 @@ _GREEK: Final = Heritage(
 )
 _NATIVE: Final = Heritage(
     _words("Begaye Tsosie Littlewolf Kealoha Māhoe"),
-    _words("Haʻaheo Aiyana Winona Leilani"),
-    _words("Kaʻeo Chaska Delsin Keoni"),
+    _words("Hāloa Aiyana Winona Leilani"),
+    _words("Kāne Chaska Delsin Keoni"),
     f"{NATIVE};{PACIFIC}",
     NOT_HISPANIC,
     _words("en-US nv haw"),

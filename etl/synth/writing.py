@@ -89,7 +89,7 @@ class TextFile:
         self._columns = tuple(columns)
         # A name or a time in the gzip header would make the same rows other bytes.
         self._packer = (
-            gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6)  # type: ignore[call-overload]
+            gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6)
             if packed
             else None
         )
