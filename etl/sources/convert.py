@@ -80,7 +80,7 @@ def convert(
         pieces = []
         if (name in DIRECTORY_TABLES) == directory:
             for spec in layout.tables:
-                if spec.table == name and spec.source in rows:
+                if spec.table == name and spec.source in rows and rows[spec.source].count:
                     made, noted = _Feed(spec, rows).run()
                     pieces.append(made)
                     findings.extend(noted)

@@ -67,6 +67,7 @@ _CONVERSION_KEYS: Final = (
 )
 _CONDITION_KEYS: Final = ("column", "any_of", "none_of", "filled", "differs_from")
 _LOOKUP_KEYS: Final = ("table", "key", "by", "value")
+_RAW_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _DELIMITERS: Final = {",": ",", "|": "|", "tab": "\t", ";": ";"}
 
 
@@ -168,6 +169,11 @@ class _Reader:
 
     def _raw_table(self, raws: Map, name: str) -> RawTable:
         where = self._at(raws, name)
+        if not _RAW_NAME.fullmatch(name):
+            # Files of the work folder are called after it.
+            raise MappingError(
+                where, "layout-value", f"{name!r} must be lower-case letters, digits and _"
+            )
         entry = self._map(raws[name], where, _RAW_KEYS)
         required = self._words(entry, "required")
         columns = (*required, *self._words(entry, "columns"))

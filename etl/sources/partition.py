@@ -36,7 +36,7 @@ from etl.sources.spill import SpillWriter, clear_spilled, disk_error, read_spill
 from etl.sources.state import file_from, layout_from, layout_state
 
 _STATE: Final = "partitions.json"
-_RAGGED: Final = "ragged"
+_RAGGED: Final = "_ragged"
 _FINDINGS: Final = "findings.arrow"
 MAX_PARTITIONS: Final = 1 << 14
 

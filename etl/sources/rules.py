@@ -11,6 +11,7 @@ CONFLICT: Final = "dialect-conflict"
 SENTINEL_DATE: Final = "dialect-sentinel-date"
 ROUNDED_AMOUNT: Final = "dialect-rounded-amount"
 UNMAPPED_WORD: Final = "dialect-unmapped-word"
+UNKNOWN_STATUS: Final = "dialect-unknown-status"
 WORD_WITHOUT_CODE: Final = "dialect-word-without-code"
 FOREIGN_CODE_SYSTEM: Final = "dialect-foreign-code-system"
 STAND_IN_VALUE: Final = "dialect-stand-in-value"
@@ -23,9 +24,10 @@ RULES: Final = (
     SENTINEL_DATE,
     ROUNDED_AMOUNT,
     UNMAPPED_WORD,
+    UNKNOWN_STATUS,
     WORD_WITHOUT_CODE,
     FOREIGN_CODE_SYSTEM,
     STAND_IN_VALUE,
 )
-NAMED_IN_LAYOUTS: Final = (UNMAPPED_WORD, FOREIGN_CODE_SYSTEM, STAND_IN_VALUE)
+NAMED_IN_LAYOUTS: Final = (UNMAPPED_WORD, UNKNOWN_STATUS, FOREIGN_CODE_SYSTEM, STAND_IN_VALUE)
 """Those that a layout file may name for a column."""

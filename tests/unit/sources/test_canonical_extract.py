@@ -99,6 +99,18 @@ def test_quotes_and_line_breaks_inside_cells_are_kept(tmp_path: Path, line_end: 
     assert parts.load(0).tables["member"].column("_row").to_pylist() == [2, 3]
 
 
+def test_an_inch_mark_inside_a_cell_is_no_quote(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in")
+    rows = [{**MEMBER, "city": '5" Pipe'}, {**MEMBER, "member_id": "M2"}]
+    lines = [
+        ",".join(headers_of(rows, "member")),
+        'M1,1970-01-01,F,Ng,5" Pipe',
+        "M2,1970-01-01,F,Ng,",
+    ]
+    (folder / "member.csv").write_text("\n".join(lines) + "\n")
+    assert rows_of(read(folder, tmp_path / "work"), "member") == rows
+
+
 def test_rows_keep_their_numbers_around_blank_and_ragged_ones(tmp_path: Path) -> None:
     folder = write_extract(tmp_path / "in")
     header = "member_id,family_name,birth_date,gender"
