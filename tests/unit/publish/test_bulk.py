@@ -5,7 +5,13 @@ from __future__ import annotations
 import functools
 import gzip
 import json
+import os
+import shutil
+import socket
+import subprocess
 import threading
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,6 +37,7 @@ from tests.unit.publish.bulk_consumer import Consumer
 from tests.unit.publish.samples import claim, logical_id, objects, patient, payer, resource, stage
 
 DAYS = [f"2026-12-{day:02}T02:00:00Z" for day in range(1, 29)]
+NGINX_BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 OPEN = BulkOptions(snapshot_every=100, snapshot_share=100.0)
 
 
@@ -313,3 +320,61 @@ def test_any_static_file_server_can_serve_the_tree(tmp_path: Path) -> None:
             release = publish(store, people, day, directory=directory)
             follower.update()
         assert follower.resources == everything(release)
+
+
+NGINX = """
+worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log;
+events {{ worker_connections 64; }}
+http {{
+  access_log off; client_body_temp_path {folder}; proxy_temp_path {folder};
+  fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+  server {{
+    listen 127.0.0.1:{port}; root {tree}; default_type application/json;
+    location ~ [.]ndjson[.]gz$ {{
+      types {{ }} default_type application/fhir+ndjson;
+      add_header Content-Encoding gzip; add_header Cache-Control "max-age=31536000, immutable";
+    }}
+  }}
+}}
+"""
+
+
+@pytest.mark.skipif(NGINX_BINARY is None, reason="nginx is not installed: apt install nginx-light")
+def test_nginx_serves_the_tree_with_the_headers_of_the_ballot(tmp_path: Path) -> None:
+    assert NGINX_BINARY is not None
+    store = LocalStore(tmp_path / "tree")
+    (tmp_path / "nginx").mkdir()
+    tmp_path.chmod(0o755)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = tmp_path / "nginx/nginx.conf"
+    config.write_text(NGINX.format(folder=tmp_path / "nginx", tree=store.name, port=port))
+    user = ["-g", "user root;"] if os.geteuid() == 0 else []
+    publish(store, [patient("anna", 12)], 0)
+    with subprocess.Popen([NGINX_BINARY, "-c", str(config), *user]) as server:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_for(url)
+            follower = Consumer(f"{url}/{ROOT}", fetch)
+            for day, (people, directory) in enumerate(nights()):
+                release = publish(store, people, day + 1, directory=directory)
+                follower.update()
+            assert follower.resources == everything(release)
+            file = release.manifest.bulk["snapshot"]["output"][0]["key"]
+            with urllib.request.urlopen(f"{url}/{file}") as answer:  # noqa: S310 - loopback
+                assert answer.headers["Content-Type"] == "application/fhir+ndjson"
+                assert answer.headers["Content-Encoding"] == "gzip"
+        finally:
+            server.terminate()
+
+
+def wait_for(url: str) -> None:
+    for _ in range(100):
+        try:
+            fetch(f"{url}/current.json")
+        except urllib.error.URLError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError("nginx did not start")

@@ -1,0 +1,193 @@
+"""What the folder store does when the machine does not play along."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from etl.errors import NotFound, StoreError
+from etl.storage import local
+from etl.storage.local import STAGING, LocalStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "tree", lock_seconds=0.2)
+
+
+def test_nothing_is_made_before_the_first_write(store: LocalStore) -> None:
+    with pytest.raises(NotFound):
+        store.get("current.json")
+    assert list(store.list()) == []
+    store.sync()
+    assert not Path(store.name).exists()
+
+
+def test_objects_are_plain_files(store: LocalStore) -> None:
+    store.put("patients/0f/0f3a.ndjson.gz", b"block")
+    assert (Path(store.name) / "patients/0f/0f3a.ndjson.gz").read_bytes() == b"block"
+
+
+def test_files_follow_the_umask(store: LocalStore) -> None:
+    before = os.umask(0o027)
+    try:
+        store.put("a", b"x")
+        store.swap("b", b"x", None)
+    finally:
+        os.umask(before)
+    for key in ("a", "b"):
+        assert store.path(key).stat().st_mode & 0o777 == 0o640
+
+
+def test_a_damaged_object_is_replaced_when_it_is_put_again(store: LocalStore) -> None:
+    for damaged in (b"", b"12", b"12x45", b"1234567"):
+        store.put("a", b"12345")
+        store.path("a").write_bytes(damaged)
+        store.put("a", b"12345")
+        assert store.get("a") == b"12345"
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (errno.ENOSPC, "no space is left on the device; free some and run again"),
+        (errno.EDQUOT, "the disk quota is used up"),
+        (errno.EACCES, "permission denied; check who owns it"),
+        (errno.EROFS, "the file system is read-only"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_a_disk_that_refuses_is_one_sentence_and_leaves_nothing_behind(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, code: int, sentence: str
+) -> None:
+    store.put("before", b"x")
+    tag = store.swap("current.json", b"old", None)
+
+    def refuse(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(StoreError, match=sentence) as raised:
+        store.put("patients/a", b"x")
+    assert "patients/a" in str(raised.value)
+    assert store.name in str(raised.value)
+    with pytest.raises(StoreError, match=sentence):
+        store.swap("current.json", b"new", tag)
+    monkeypatch.undo()
+    assert sorted(entry.key for entry in store.list()) == ["before", "current.json"]
+    assert list((Path(store.name) / STAGING).iterdir()) == []
+    assert store.get("current.json") == b"old"
+
+
+def test_a_write_that_takes_only_some_bytes_goes_on(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data)[:7]))
+    store.put("a", b"x" * 100)
+    assert store.get("a") == b"x" * 100
+
+
+def test_a_target_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    store = LocalStore(tmp_path / "file")
+    with pytest.raises(StoreError, match="a file stands where a folder should be"):
+        store.put("a", b"x")
+    with pytest.raises(StoreError, match="a file stands where a folder should be"):
+        store.swap("a", b"x", None)
+    with pytest.raises(NotFound):
+        store.get("a")
+
+
+def test_a_folder_in_the_place_of_an_object_is_one_sentence(store: LocalStore) -> None:
+    store.put("a/b", b"x")
+    with pytest.raises(StoreError, match="cannot write a"):
+        store.put("a", b"x")
+    with pytest.raises(StoreError, match="a file stands where a folder should be"):
+        store.put("a/b/c", b"x")
+
+
+def test_a_lock_that_is_held_elsewhere_is_waited_for_and_then_named(store: LocalStore) -> None:
+    store.put("a", b"x")
+    code = (
+        "import sys, filelock\n"
+        "with filelock.FileLock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, f"{store.name}/.lock"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    with pytest.raises(StoreError, match=r"another process has held \.lock for 0\.2 s"):
+        store.swap("current.json", b"x", None)
+    holder.kill()
+    holder.communicate()
+    store.swap("current.json", b"x", None)
+
+
+def test_what_crashed_writers_left_is_no_object_and_is_cleaned(store: LocalStore) -> None:
+    store.put("a", b"x")
+    rubbish = Path(store.name) / STAGING / "0123"
+    rubbish.write_bytes(b"half of a bl")
+    assert [entry.key for entry in store.list()] == ["a"]
+    now = datetime.now(UTC)
+    assert store.clean(now - timedelta(hours=1)) == 0
+    assert store.clean(now + timedelta(hours=1)) == 1
+    assert not rubbish.exists()
+
+
+def test_a_swap_makes_durable_what_was_put_before_it(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    replace, fsync = Path.replace, os.fsync
+
+    def noted_sync(_: int) -> int:
+        calls.append("sync")
+        return 0
+
+    def noted_replace(self: Path, to: Path) -> Path:
+        calls.append(to.name)
+        return replace(self, to)
+
+    def noted_fsync(descriptor: int) -> None:
+        calls.append("fsync")
+        fsync(descriptor)
+
+    monkeypatch.setattr(local, "_syncfs", noted_sync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    store.put("block", b"x")
+    store.swap("current.json", b"x", None)
+    assert calls == ["block", "sync", "fsync", "current.json", "fsync"]
+
+
+def test_where_one_call_cannot_sync_it_all_each_file_and_folder_is_synced(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(local, "_syncfs", local._no_syncfs)
+    monkeypatch.setattr(local, "_fsync", synced.append)
+    store.put("patients/0f/a", b"x")
+    store.put("patients/0f/b", b"x")
+    store.sync()
+    root = Path(store.name)
+    assert set(synced) == {
+        root / "patients/0f/a",
+        root / "patients/0f/b",
+        root / "patients/0f",
+        root / "patients",
+        root,
+    }
+    synced.clear()
+    store.sync()
+    assert synced == []
