@@ -55,35 +55,14 @@ def _padded_ndc(words: Any) -> Any:
     return pc.if_else(parsed.bad, words, parsed.values)
 
 
-_UPPER_CASE: Final = [
-    "record_action",
-    "currency",
-    "service_code",
-    "service_code_system",
-    "modifier_1",
-    "modifier_2",
-    "modifier_3",
-    "modifier_4",
-    "present_on_admission",
-    "tooth_number",
-    "oral_cavity_area",
-    "tooth_surfaces",
-    "revenue_code",
-    "place_of_service",
-    "type_of_bill",
-    "bill_facility_type",
-    "point_of_origin",
-    "drg_code",
-    "group_code",
-    "remark_code",
-    "reason_code",
-    "denial_reason",
-    "taxonomy_code",
-    "daw_code",
-    "npi",
-    "clia",
-    "brand_generic_code",
-]
+_UPPER_CASE: Final = (
+    *("record_action", "currency", "service_code", "service_code_system", "revenue_code"),
+    *("modifier_1", "modifier_2", "modifier_3", "modifier_4", "place_of_service"),
+    *("present_on_admission", "tooth_number", "oral_cavity_area", "tooth_surfaces"),
+    *("type_of_bill", "bill_facility_type", "point_of_origin", "drg_code", "group_code"),
+    *("reason_code", "remark_code", "denial_reason", "taxonomy_code", "daw_code"),
+    *("brand_generic_code", "npi", "clia"),
+)
 
 TIDIED: Final[Mapping[str, tuple[Callable[[Any], Any], ...]]] = MappingProxyType(
     dict.fromkeys(_UPPER_CASE, (_upper,))

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.model.tables import DIRECTORY_TABLES, TABLES
-from etl.quality import kinds
 from etl.quality.cascade import Cascade, Rejections, rules_of_rows
 from etl.quality.cell_checks import check_cells, read_types
 from etl.quality.counts import RowCounts
 from etl.quality.duplicates import find_duplicates
 from etl.quality.frames import Frame, Work
+from etl.quality.kinds import CELL_KINDS, RELATION_KINDS, ROW_KINDS
 from etl.quality.known import Directory, KeysInMemory, KnownKeys
 from etl.quality.money_totals import MoneyKey, MoneyTotals, money_totals
 from etl.quality.relation_checks import check_relations
@@ -41,41 +41,6 @@ REJECTED_SCHEMA: Final = pa.schema(
 )
 """One rejected row a row: the first rule that rejects it, the rule where the chain began (the same
 one unless the row hangs on another), and all rejecting rules joined by `;`."""
-
-CELL_KINDS: Final = (
-    kinds.Rewrite,
-    kinds.Forbidden,
-    kinds.Allowed,
-    kinds.IcdPoint,
-    kinds.IcdShape,
-    kinds.Npi,
-    kinds.Sentinel,
-    kinds.NotBefore,
-    kinds.NotAfterExtract,
-    kinds.AtLeast,
-)
-ROW_KINDS: Final = (
-    kinds.Required,
-    kinds.Order,
-    kinds.Equation,
-    kinds.OneOf,
-    kinds.Together,
-    kinds.Unexpected,
-    kinds.Misplaced,
-)
-RELATION_KINDS: Final = (
-    kinds.Orphan,
-    kinds.Childless,
-    kinds.Disagrees,
-    kinds.Outside,
-    kinds.SumOfLines,
-    kinds.NoAmount,
-    kinds.NamesNoLine,
-    kinds.NotInDirectory,
-    kinds.CardOfAnother,
-    kinds.UnknownClaim,
-    kinds.Repeated,
-)
 
 
 @dataclass(frozen=True, slots=True)

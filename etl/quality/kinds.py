@@ -55,12 +55,12 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """A cell that matches is put right.
+    r"""A cell that matches is put right.
 
     Attributes:
         columns: which cells.
         pattern: RE2.
-        becomes: replacement; `\\1` is the first group.
+        becomes: replacement; `\1` is the first group.
     """
 
     columns: tuple[str, ...]
@@ -437,3 +437,41 @@ KINDS: Final[Mapping[str, type[Kind]]] = MappingProxyType(
 
 SINGLE: Final = frozenset({HangsOnRejected, LineRejected})
 """Kinds of which a rule book holds exactly one rule: the cascade needs to know its id."""
+
+CELL_KINDS: Final = (
+    Rewrite,
+    Forbidden,
+    Allowed,
+    IcdPoint,
+    IcdShape,
+    Npi,
+    Sentinel,
+    NotBefore,
+    NotAfterExtract,
+    AtLeast,
+)
+"""Kinds that look at one cell; the first to run."""
+ROW_KINDS: Final = (
+    Required,
+    Order,
+    Equation,
+    OneOf,
+    Together,
+    Unexpected,
+    Misplaced,
+)
+"""Kinds that look at one row; they see what is left of its cells."""
+RELATION_KINDS: Final = (
+    Orphan,
+    Childless,
+    Disagrees,
+    Outside,
+    SumOfLines,
+    NoAmount,
+    NamesNoLine,
+    NotInDirectory,
+    CardOfAnother,
+    UnknownClaim,
+    Repeated,
+)
+"""Kinds that look at rows together; they see what is left of the rows."""

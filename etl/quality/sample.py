@@ -18,13 +18,13 @@ from etl.quality.frames import Frame, Work
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The first rows of one table of a partition, deletions left out.
+    """The first rows of one table of a partition that stand for themselves.
 
     Attributes:
         rows: the canonical columns as they are published.
         seen: column -> the same rows' text before rules blanked cells, for the columns blanked.
         failures: (rule id, column or "") -> places of failing rows among `rows`, ascending.
-        of: how many rows the table has in this partition, deletions left out.
+        of: how many rows the table has in this partition, without deletions and superseded rows.
     """
 
     rows: pa.Table
@@ -34,8 +34,8 @@ class Sample:
 
 
 def sample_of(work: Work, frame: Frame, limit: int) -> Sample:
-    """Return the first `limit` rows of a table that are no deletions."""
-    places = np.flatnonzero(~frame.deleted)
+    """Return the first `limit` rows of a table, without deletions and superseded rows."""
+    places = np.flatnonzero(frame.live)
     kept = places[:limit]
     at = pa.array(kept)
     position = np.full(frame.count, -1, dtype=np.int64)

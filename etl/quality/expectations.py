@@ -1,0 +1,252 @@
+"""The only home of Great Expectations: runs the planned suites and builds their Data Docs.
+
+The library takes seconds to import, so it is imported when a suite is run and not before. No value
+of a member reaches a result: `BASIC` results with no samples hold counts and percentages.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, cast
+
+from etl.model.tables import TABLES
+from etl.quality import datadocs
+from etl.quality.rules import RuleBook
+from etl.quality.suite_rows import SuiteRows
+from etl.quality.suites import Suite, Wanted
+
+RESULT_FORMAT: Final[Mapping[str, Any]] = {"result_format": "BASIC", "partial_unexpected_count": 0}
+"""Counts and percentages, and not one sample of what failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteResult:
+    """How one table did.
+
+    Attributes:
+        table: the table.
+        covered: rows that the suite looked at.
+        of: rows that there are.
+        expectations: how many there are.
+        passed: how many hold for every row looked at.
+        unexpected: (rule id, columns joined by `, `) -> rows that fail, where some do.
+    """
+
+    table: str
+    covered: int
+    of: int
+    expectations: int
+    passed: int
+    unexpected: Mapping[tuple[str, str], int]
+
+
+def run_suites(
+    rows: SuiteRows, book: RuleBook, out: Path, *, run_name: str, run_time: datetime
+) -> tuple[SuiteResult, ...]:
+    """Run the suite of every table that has rows, and build the Data Docs.
+
+    Args:
+        rows: what `check` kept of every partition.
+        book: the rules the rows were checked with.
+        out: folder for the pages; `index.html` is the way in. Made if it is not there.
+        run_name: what the pages call the run.
+        run_time: when the run began, with its zone; nothing asks the clock.
+
+    Returns:
+        One result a table, in the order of the canonical tables.
+    """
+    with tempfile.TemporaryDirectory(prefix="cpcds-data-docs-") as work, _quiet():
+        site = Path(work) / "site"
+        context = _context(site)
+        results = tuple(
+            _run(context, rows, table, run_name, run_time)
+            for table in TABLES
+            if rows.covered.get(table)
+        )
+        pages = {
+            result.table: datadocs.Page(
+                validation=_found(site / "validations" / result.table),
+                suite=_found(site / "expectations", f"{result.table}.html"),
+            )
+            for result in results
+        }
+        lines = [
+            datadocs.Line(each.table, each.covered, each.of, each.expectations, each.passed)
+            for each in results
+        ]
+        datadocs.write(out, pages, lines, run_name=run_name, run_time=run_time)
+    return results
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's warnings, log lines and settings of other homes to itself."""
+    logger = logging.getLogger("great_expectations")
+    level = logger.level
+    analytics = os.environ.get("GX_ANALYTICS_ENABLED")
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # Its dependencies use what Python has deprecated, and pandas warns of groups in a
+            # regex. An expectation that meets a warning made an error is counted as broken.
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+        if analytics is None:
+            del os.environ["GX_ANALYTICS_ENABLED"]
+        else:
+            os.environ["GX_ANALYTICS_ENABLED"] = analytics
+
+
+def _context(site: Path) -> Any:
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    for name in list(context.get_site_names()):
+        context.delete_data_docs_site(name)
+    site_config: dict[str, Any] = {
+        "class_name": "SiteBuilder",
+        "show_how_to_buttons": False,
+        "store_backend": {
+            "class_name": "TupleFilesystemStoreBackend",
+            "base_directory": str(site),
+        },
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+    }
+    context.add_data_docs_site(site_name="report", site_config=cast("Any", site_config))
+    return context
+
+
+def _run(
+    context: Any, rows: SuiteRows, table: str, run_name: str, run_time: datetime
+) -> SuiteResult:
+    import great_expectations as gx
+    from great_expectations.checkpoint.actions import UpdateDataDocsAction
+    from great_expectations.core.run_identifier import RunIdentifier
+
+    suite = rows.suites[table]
+    asset = context.data_sources.add_pandas(table).add_dataframe_asset(table)
+    batch = asset.add_batch_definition_whole_dataframe("rows")
+    expectations = context.suites.add(
+        gx.ExpectationSuite(name=table, expectations=[_expectation(each) for each in suite.wanted])
+    )
+    definition = context.validation_definitions.add(
+        gx.ValidationDefinition(name=table, data=batch, suite=expectations)
+    )
+    checkpoint = context.checkpoints.add(
+        gx.Checkpoint(
+            name=table,
+            validation_definitions=[definition],
+            actions=[UpdateDataDocsAction(name="pages")],
+            result_format=dict(RESULT_FORMAT),
+        )
+    )
+    outcome = checkpoint.run(
+        batch_parameters={"dataframe": _frame(rows, suite)},
+        run_id=RunIdentifier(run_name=run_name, run_time=run_time),
+    )
+    result = next(iter(outcome.run_results.values()))
+    unexpected: dict[tuple[str, str], int] = {}
+    for wanted, each in zip(suite.wanted, _in_order(suite, result), strict=True):
+        if not each.success:
+            if "unexpected_count" not in each.result:  # it did not fail: it broke
+                raise RuntimeError(f"suite of {table}: the expectation of {wanted.rule.id} broke")
+            key = (wanted.rule.id, ", ".join(wanted.columns))
+            unexpected[key] = int(each.result["unexpected_count"])
+    return SuiteResult(
+        table=table,
+        covered=rows.covered[table],
+        of=rows.of[table],
+        expectations=len(suite.wanted),
+        passed=len(suite.wanted) - len(unexpected),
+        unexpected=unexpected,
+    )
+
+
+def _in_order(suite: Suite, result: Any) -> list[Any]:
+    """Return the results in the order of the plan: the library groups them by column."""
+    by_number = {each.expectation_config.meta["number"]: each for each in result.results}
+    return [by_number[_number(each)] for each in suite.wanted]
+
+
+def _number(wanted: Wanted) -> str:
+    return f"{wanted.rule.id}: {', '.join(wanted.columns)}"
+
+
+def _expectation(wanted: Wanted) -> Any:
+    from great_expectations import expectations
+
+    gxe: Any = expectations  # its names are exported, but not so that a type checker sees it
+    rule, columns = wanted.rule, wanted.columns
+    told: dict[str, Any] = {
+        "notes": f"{rule.id} ({rule.severity.value}). {rule.says} {rule.spoils}",
+        "meta": {"number": _number(wanted), "rule": rule.id, "severity": rule.severity.value},
+        "severity": "critical" if rule.severity.rejects else "warning",
+    }
+    match wanted.form:
+        case "not-null":
+            return gxe.ExpectColumnValuesToNotBeNull(column=columns[0], **told)
+        case "regex":
+            pattern = wanted.values[0]
+            return gxe.ExpectColumnValuesToMatchRegex(column=columns[0], regex=pattern, **told)
+        case "not-regex":
+            pattern = wanted.values[0]
+            return gxe.ExpectColumnValuesToNotMatchRegex(column=columns[0], regex=pattern, **told)
+        case "in-set":
+            values = list(wanted.values)
+            return gxe.ExpectColumnValuesToBeInSet(column=columns[0], value_set=values, **told)
+        case "not-in-set":
+            values = list(wanted.values)
+            return gxe.ExpectColumnValuesToNotBeInSet(column=columns[0], value_set=values, **told)
+        case "unique" if len(columns) == 1:
+            return gxe.ExpectColumnValuesToBeUnique(column=columns[0], **told)
+        case "unique":
+            return gxe.ExpectCompoundColumnsToBeUnique(
+                column_list=list(columns), ignore_row_if="any_value_is_missing", **told
+            )
+        case "pair":
+            return gxe.ExpectColumnPairValuesAToBeGreaterThanB(
+                column_A=columns[0],
+                column_B=columns[1],
+                or_equal=True,
+                ignore_row_if="either_value_is_missing",
+                **told,
+            )
+        case _:
+            return gxe.ExpectColumnValuesToBeInSet(column=columns[0], value_set=[True], **told)
+
+
+def _frame(rows: SuiteRows, suite: Suite) -> Any:
+    """Return a pandas frame: text as pandas' own `str`, results as plain booleans.
+
+    Arrow-backed types (`ArrowDtype`) are twice as slow here, and pair expectations break on them.
+    """
+    import pandas as pd
+
+    table = rows.rows(suite.table)
+    columns: dict[str, Any] = {
+        name: table.column(name).to_pandas().astype("str") for name in suite.texts
+    }
+    for wanted in suite.wanted:
+        if wanted.form == "rule":
+            columns[wanted.columns[0]] = rows.passed(suite.table, wanted.rule.id)
+    return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows))
+
+
+def _found(folder: Path, name: str = "*.html") -> Path:
+    return next(iter(sorted(folder.rglob(name))))
+
+
+__all__ = ["RESULT_FORMAT", "SuiteResult", "run_suites"]

@@ -1,0 +1,155 @@
+"""Suites of expectations, planned from the rule book: there is no second list of rules.
+
+What Great Expectations says in its own words (not null, regex, in set, unique, pair of dates) is
+planned as such, column by column. Every other rule is one expectation on a result column: whether
+the row passed. Which library runs the plan is known to `expectations` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from etl.model.tables import TABLES, FieldType
+from etl.quality import kinds
+from etl.quality.kinds import RELATION_KINDS
+from etl.quality.rules import Rule, RuleBook
+
+Form = Literal["not-null", "regex", "not-regex", "in-set", "not-in-set", "unique", "pair", "rule"]
+
+NOT_IN_SUITES: Final = (kinds.Reading,)
+"""Kinds without expectation: what `sources` notices is about files, not about rows that are there.
+Neither are rows that were superseded: they are not among the rows that a suite looks at."""
+
+_SUPERSEDES: Final = ("identical", "older")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One expectation.
+
+    Attributes:
+        rule: the rule it was made from.
+        form: which expectation.
+        columns: columns of the suite's frame, in the expectation's order; for `rule` the one
+            result column.
+        values: the set, or the one regex.
+    """
+
+    rule: Rule
+    form: Form
+    columns: tuple[str, ...]
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """The expectations of one table.
+
+    Attributes:
+        table: the table.
+        wanted: in the order of the rule book.
+        texts: column of the frame -> (canonical column, whether as the rules saw it; else as
+            published).
+    """
+
+    table: str
+    wanted: tuple[Wanted, ...]
+    texts: Mapping[str, tuple[str, bool]]
+
+
+def plan_suite(book: RuleBook, table: str) -> Suite:
+    """Return the suite of one table."""
+    wanted: list[Wanted] = []
+    texts: dict[str, tuple[str, bool]] = {}
+    blanked: set[str] = set()
+    rewritten = _last_rewrite(book, table)
+    blanked_late = {
+        column
+        for rule in book.of(*RELATION_KINDS)
+        if rule.blanks and table in rule.tables
+        for column in _columns(rule, table)
+    }
+    for number, rule in enumerate(book.rules):
+        if table not in rule.tables or not _in_suite(rule):
+            continue
+        columns = _columns(rule, table)
+        # A native expectation sees the column as it was before any cell of it was blanked, and
+        # after everything was put right: the rule must have seen just that.
+        plain = not (rule.when or rule.unless) and all(
+            column not in blanked and rewritten.get(column, -1) < number for column in columns
+        )
+        native = _native(rule, table) if plain and not blanked_late.intersection(columns) else ()
+        for expectation in native:
+            seen = not isinstance(rule.kind, kinds.Required | kinds.Order | kinds.OneOf)
+            for name in expectation.columns:
+                column = name.removesuffix(_AS_READ)
+                texts[name] = (column, seen)
+        wanted.extend(native or (Wanted(rule, "rule", (rule.id,)),))
+        if rule.blanks:
+            blanked.update(columns)
+    return Suite(table, tuple(wanted), texts)
+
+
+_AS_READ: Final = " (as read)"
+
+
+def _in_suite(rule: Rule) -> bool:
+    if isinstance(rule.kind, kinds.Duplicate):
+        return rule.kind.of not in _SUPERSEDES
+    return not isinstance(rule.kind, NOT_IN_SUITES)
+
+
+def _last_rewrite(book: RuleBook, table: str) -> dict[str, int]:
+    """Return, for each column that rules put right, the number of the last such rule."""
+    last: dict[str, int] = {}
+    for number, rule in enumerate(book.rules):
+        if table in rule.tables and isinstance(rule.kind, kinds.Rewrite | kinds.IcdPoint):
+            last.update(dict.fromkeys(_columns(rule, table), number))
+    return last
+
+
+def _columns(rule: Rule, table: str) -> tuple[str, ...]:
+    """Return the columns whose cells a rule may fail, as far as it names them."""
+    match rule.kind:
+        case kinds.IcdPoint() | kinds.IcdShape():
+            return ("code",)
+        case kinds.Sentinel(columns=()):
+            return tuple(each.name for each in TABLES[table].columns if each.type is FieldType.DATE)
+        case kinds.NamesNoLine(column=column) | kinds.Disagrees(column=column):
+            return (column,)
+        case _:
+            columns: tuple[str, ...] = getattr(rule.kind, "columns", ())
+            return columns if isinstance(columns, tuple) else ()
+
+
+def _native(rule: Rule, table: str) -> tuple[Wanted, ...]:
+    """Return the expectations that say just what the rule says, or none."""
+
+    def each(columns: tuple[str, ...], form: Form, values: tuple[str, ...]) -> tuple[Wanted, ...]:
+        return tuple(Wanted(rule, form, (column + _AS_READ,), values) for column in columns)
+
+    match rule.kind:
+        case kinds.Required():
+            required = TABLES[table].required
+            return tuple(Wanted(rule, "not-null", (column,)) for column in required)
+        case kinds.OneOf(columns=(column,)):
+            return (Wanted(rule, "not-null", (column,)),)
+        case kinds.Forbidden(columns, pattern):
+            return each(columns, "not-regex", (pattern,))
+        case kinds.Allowed(columns, values, pattern, crosswalk, False) if not crosswalk:
+            if values and not pattern:
+                return each(columns, "in-set", values)
+            return each(columns, "regex", (pattern,)) if not values else ()
+        case kinds.Sentinel(days):
+            return each(_columns(rule, table), "not-in-set", days)
+        case kinds.Order() as order:
+            return tuple(
+                Wanted(rule, "pair", (later, earlier)) for earlier, later in order.columns()
+            )
+        case kinds.Duplicate(of="conflict"):
+            key = TABLES[table].key
+            return (Wanted(rule, "unique", tuple(column + _AS_READ for column in key)),)
+        case _:
+            return ()
