@@ -39,6 +39,7 @@ class Unit:
         counts: resources by type.
         last_updated: the latest `meta.lastUpdated`.
         retracted: instant at which the last of it was retracted; None while there is a block.
+        source: the caller's hash of what it was rendered from; empty where that is unknown.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Unit:
     counts: Mapping[str, int]
     last_updated: str
     retracted: str | None = None
+    source: str = ""
 
     def to_json(self) -> JSON:
         """Return the row as its JSON object, the id left out."""
@@ -59,7 +61,7 @@ class Unit:
                 "indexBytes": self.index_bytes,
                 "retracted": self.retracted,
             }
-        return {
+        row: dict[str, JSON] = {
             "block": self.block,
             "bytes": self.bytes,
             "content": self.content,
@@ -68,6 +70,9 @@ class Unit:
             "indexBytes": self.index_bytes,
             "lastUpdated": self.last_updated,
         }
+        if self.source:
+            row["source"] = self.source
+        return row
 
     @classmethod
     def from_json(cls, unit_id: str, value: JSON) -> Unit:
@@ -91,6 +96,7 @@ class Unit:
                 value["content"],
                 value["counts"],
                 value["lastUpdated"],
+                source=value.get("source", ""),
             )
         except (KeyError, TypeError):
             raise StoreError(f"the catalog row of {unit_id} lacks a member; run verify") from None

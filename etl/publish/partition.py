@@ -178,7 +178,14 @@ def write_changes(
 
 
 def carry(previous: Mapping[str, Unit]) -> PartitionResult:
-    """Return the result of a partition of which the caller knows that nothing in it changed."""
+    """Return patients that stay as they are as a partition of their own.
+
+    For patients of whom the caller knows that nothing changed, because `Unit.source` is what it
+    would hand in now: neither rendered nor hashed, they cost a row.
+
+    Args:
+        previous: the rows of these patients in the release that the run started from.
+    """
     rows = sorted(previous.values(), key=lambda unit: place(unit.id))
     live = sum(1 for unit in rows if unit.block is not None)
     return PartitionResult(Written(Changes(Tally(same=live)), (), 0, 0, len(rows)), rows)
@@ -226,7 +233,8 @@ def _write(
                     units[owner.id] = before
                     changes.append(Changes(Tally(same=1) if before.block else Tally()))
             elif lines or before is not None:
-                unit, change = write_unit(store, writer, owner, lines, before, now)
+                source = patient.source if isinstance(patient, PatientResources) else ""
+                unit, change = write_unit(store, writer, owner, lines, before, now, source=source)
                 units[owner.id] = unit
                 changes.append(change)
             if len(changes) > _FOLD:

@@ -51,10 +51,14 @@ class PatientResources:
     Attributes:
         patient_id: logical id of the Patient.
         resources: the Patient, and what its block holds beside it, in any order.
+        source: a hash of the rows, mapping and program that these were rendered from. It is kept
+            in the catalog (`Unit.source`), so that the next run knows without rendering that a
+            patient is what it was, and can `carry` the row.
     """
 
     patient_id: str
     resources: Sequence[Resource]
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,173 @@
+"""What a night costs follows what changed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from etl.publish.directory import write_directory
+from etl.publish.manifest import Facts
+from etl.publish.partition import carry, write_partition
+from etl.publish.reader import open_current
+from etl.publish.release import assemble, commit
+from etl.publish.resources import PatientResources
+from etl.storage.memory import MemoryStore
+from etl.storage.port import Store
+from tests.unit.publish.samples import (
+    LATER,
+    NOW,
+    claim,
+    logical_id,
+    objects,
+    patient,
+    payer,
+    publish,
+    resource,
+)
+
+
+class Counted(MemoryStore):
+    """Counts reads and writes by folder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: Counter[str] = Counter()
+        self.reads: Counter[str] = Counter()
+
+    def put(self, key: str, data: bytes) -> bool:
+        self.writes[key.partition("/")[0]] += 1
+        return super().put(key, data)
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        self.writes[key.partition("/")[0]] += 1
+        return super().swap(key, data, expected)
+
+    def get(self, key: str) -> bytes:
+        self.reads[key.partition("/")[0]] += 1
+        return super().get(key)
+
+
+def person(number: int, amount: str = "1", source: str = "") -> PatientResources:
+    name = f"p{number}"
+    resources = [resource("Patient", name), claim(name, 1, "2020-01-01", amount=amount)]
+    return PatientResources(logical_id(name), resources, source)
+
+
+def test_with_one_percent_changed_the_writes_are_theirs_and_nothing_else() -> None:
+    store = Counted()
+    people = [person(number) for number in range(2500)]
+    first = publish(store, people)
+    assert len(first.manifest.catalog) == 4
+    changed = [
+        person(number, "2") if number % 100 == 0 else person(number) for number in range(2500)
+    ]
+    store.writes.clear()
+    store.reads.clear()
+    second = publish(store, changed, now=LATER)
+    touched = sum(
+        a != b for a, b in zip(first.manifest.catalog, second.manifest.catalog, strict=True)
+    )
+    assert store.writes == {
+        "patients": 2 * 25,
+        "catalog": touched,
+        "releases": 1,
+        "current.json": 1,
+    }
+    assert store.reads["patients"] == 25
+    few = [person(number, "3") if number == 7 else changed[number] for number in range(2500)]
+    store.writes.clear()
+    publish(store, few, now="2026-11-26T00:00:00Z")
+    assert store.writes == {"patients": 2, "catalog": 1, "releases": 1, "current.json": 1}
+
+
+def test_patients_whose_source_is_what_it_was_need_not_be_rendered() -> None:
+    store = MemoryStore()
+    people = [person(number, source=f"s{number}") for number in range(20)]
+    publish(store, people)
+    base = open_current(store)
+    assert base.release is not None
+    previous = base.release.units(one.patient_id for one in people)
+    now_said = {one.patient_id: one.source for one in people} | {people[3].patient_id: "other"}
+    same = {key: unit for key, unit in previous.items() if unit.source == now_said[key]}
+    assert len(same) == 19
+    changed = person(3, "2", source="other")
+    results = [write_partition(store, previous, [changed], LATER), carry(same)]
+    shared = write_directory(store, base.release, [payer()], LATER)
+    manifest = assemble(store, base, results, shared, Facts("full"), LATER)
+    commit(store, manifest, base)
+    whole = MemoryStore()
+    publish(whole, people)
+    publish(whole, [*people[:3], changed, *people[4:]], now=LATER)
+    assert objects(store) == objects(whole)
+
+
+def test_another_source_of_the_same_content_costs_a_row() -> None:
+    store = MemoryStore()
+    publish(store, [person(1, source="a"), person(2)])
+    before = objects(store)
+    release = publish(store, [person(1, source="b"), person(2)], now=LATER)
+    unit = release.unit(logical_id("p1"))
+    assert unit is not None
+    assert unit.source == "b"
+    new = objects(store).keys() - before.keys()
+    assert sorted(key.partition("/")[0] for key in new) == ["catalog", "releases"]
+    assert release.manifest.counts["changes"]["patients"]["changed"] == 0
+
+
+def night(store: Store, patients: int, claims: int) -> None:
+    """Publish many patients in partitions of 500, none of them held longer than that."""
+    base = open_current(store)
+    results = []
+    for first in range(0, patients, 500):
+        people = (patient(f"p{n}", claims) for n in range(first, min(first + 500, patients)))
+        results.append(write_partition(store, {}, people, NOW))
+    shared = write_directory(store, base.release, [payer()], NOW)
+    commit(store, assemble(store, base, results, shared, Facts("full"), NOW), base)
+
+
+PEAK = """
+import resource, sys
+from etl.storage.local import LocalStore
+from tests.unit.publish.test_cost import night
+night(LocalStore(sys.argv[1]), int(sys.argv[2]), 10)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_members(tmp_path: Path) -> None:
+    def peak(patients: int) -> int:
+        root = Path(__file__).parents[3]
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, str(tmp_path / str(patients)), str(patients)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": str(root)},
+        )
+        return int(done.stdout)
+
+    small, large = peak(1_000), peak(10_000)
+    assert large - small < 9_000 * 2, "more than 2 KB for each further patient"
+
+
+@pytest.mark.slow
+def test_a_core_publishes_eight_thousand_claims_a_second() -> None:
+    amount = "".join(f'{n}"{n * 7919}' for n in range(800))[:8000]
+    people = [patient(f"p{n}", 0) for n in range(60)]
+    full = [
+        PatientResources(
+            one.patient_id,
+            [*one.resources, *(claim(f"p{n}", c, "2020-01-01", amount=amount) for c in range(60))],
+        )
+        for n, one in enumerate(people)
+    ]
+    start = time.process_time()
+    write_partition(MemoryStore(), {}, full, NOW)
+    assert 60 * 60 / (time.process_time() - start) > 8_000
