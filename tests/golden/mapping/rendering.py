@@ -9,18 +9,19 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 
-from etl.bootstrap.mappings import read_crosswalks, read_mappings, shipped
+from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
 from etl.engine.partition import Partition
 from etl.engine.prepare import prepare
 from etl.engine.render import render
 from etl.mapping.environment import Environment, Provider
-from etl.mapping.library import MappingSet
+from etl.mapping.library import MappingSet, compile_set
 from etl.model.tables import TABLES, FieldType
 from etl.rows import table_schema
 
@@ -44,7 +45,8 @@ ID_KEY: Final = b"golden"
 def mapping_set(payer: tuple[tuple[str, str], ...] = tuple(PAYER.items())) -> MappingSet:
     """Return the shipped mappings, compiled for a payer's settings."""
     roots = [shipped()]
-    return read_mappings(roots, read_crosswalks(roots), dict(payer))
+    texts = read_folder(roots, "c4bb", "*.yaml").texts
+    return compile_set(texts, read_crosswalks(roots), dict(payer))
 
 
 def read_rows(folder: Path) -> dict[str, list[dict[str, str]]]:
@@ -100,10 +102,10 @@ def _hold(found: dict[str, tuple[Provider, ...]], provider: Provider, npi: str |
             found[name] = (*found.get(name, ()), provider)
 
 
-def made(
+def rendered(
     rows: Mapping[str, Rows], payer: Mapping[str, str] | None = None
-) -> list[tuple[dict[str, Any], dict[str, list[str]]]]:
-    """Return every resource that the mappings make of some rows, with its search values."""
+) -> list[tuple[str, str]]:
+    """Return the JSON of each resource that the mappings make, and of its search values."""
     mappings = mapping_set(tuple({**PAYER, **(payer or {})}.items()))
     partition = Partition(prepare(tables_of(rows)))
     environment = Environment("golden", ID_KEY, mappings.crosswalks, providers_of(rows))
@@ -117,10 +119,15 @@ def made(
                     f'{{"resourceType":"{plan.resource}","id":"{part.ids[at].as_py()}",'
                     f'"meta":{{{stamp}{body}'
                 )
-                result.append((json.loads(text), json.loads(part.searches[at].as_py())))
+                result.append((text, part.searches[at].as_py()))
     return result
 
 
 def resources(rows: Mapping[str, Rows], payer: Mapping[str, str] | None = None) -> list[Any]:
-    """Return every resource that the mappings make of some rows."""
-    return [resource for resource, _ in made(rows, payer)]
+    """Return every resource that the mappings make of some rows; numbers are exact."""
+    return [exact(text) for text, _ in rendered(rows, payer)]
+
+
+def exact(text: str) -> Any:
+    """Return what a JSON text says, its numbers as decimals."""
+    return json.loads(text, parse_float=Decimal)

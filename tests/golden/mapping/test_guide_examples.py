@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +13,7 @@ import pytest
 
 from etl.mapping.environment import Environment
 from tests.golden.mapping.comparing import differences
-from tests.golden.mapping.rendering import ID_KEY, read_rows, resources
+from tests.golden.mapping.rendering import ID_KEY, exact, read_rows, resources
 
 HERE: Final = Path(__file__).parents[1] / "guide-examples"
 GUIDE: Final = Path(__file__).parents[4] / "shared" / "ig" / "examples"
@@ -85,12 +84,8 @@ def without_numbers(resource: Any) -> Any:
     return resource
 
 
-def exact(resource: Any) -> Any:
-    return json.loads(json.dumps(resource), parse_float=Decimal)
-
-
 def example(name: str) -> Any:
-    return json.loads((GUIDE / f"{name}.json").read_text("utf-8"), parse_float=Decimal)
+    return exact((GUIDE / f"{name}.json").read_text("utf-8"))
 
 
 def ours() -> dict[str, Any]:
@@ -125,7 +120,7 @@ def test_our_resources_differ_from_the_guides_examples_in_what_is_listed_only() 
         theirs = example(
             name.replace("/", "-") if "/" in name else f"{resource['resourceType']}-{name}"
         )
-        pair = (without_numbers(plain(one)) for one in (theirs, exact(resource)))
+        pair = (without_numbers(plain(one)) for one in (theirs, resource))
         for side, path, value in differences(*pair):
             for known in listed:
                 if known[:2] == (name, side) and f"{path}.".startswith(f"{known[2]}."):

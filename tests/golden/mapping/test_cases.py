@@ -1,0 +1,65 @@
+"""Small extracts and the resources that they become.
+
+Each folder of `cases/` holds rows (`<table>.csv`, beside those of `cases/shared/`), the resources
+that they add (`expected.ndjson`) and what the case is for (`reason.txt`). After a change that is
+meant, `python -m tests.golden.mapping.test_cases` writes the expected files anew: read the diff.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.golden.mapping.comparing import differences
+from tests.golden.mapping.rendering import read_rows, rendered
+
+CASES: Final = Path(__file__).parent / "cases"
+SHARED: Final = read_rows(CASES / "shared")
+NAMES: Final = sorted(path.name for path in CASES.iterdir() if path.name != "shared")
+
+
+def added(name: str) -> list[str]:
+    """Return the JSON of the resources that a case has beside those of the shared rows."""
+    rows = dict(SHARED)
+    for table, own in read_rows(CASES / name).items():
+        rows[table] = [*SHARED.get(table, []), *own]
+    known = {text for text, _ in rendered(SHARED)}
+    return [text for text, _ in rendered(rows) if text not in known]
+
+
+def by_name(lines: list[str]) -> dict[str, Any]:
+    """Return resources by type and id; amounts stay the text that they are, to the cent."""
+    parsed = [json.loads(line, parse_float=str) for line in lines]
+    return {f"{one['resourceType']}/{one['id']}": one for one in parsed}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_case_becomes_the_resources_that_are_expected(name: str) -> None:
+    expected = by_name((CASES / name / "expected.ndjson").read_text("utf-8").splitlines())
+    made = by_name(added(name))
+    assert list(made) == list(expected)
+    told = [
+        f"{key}: {'expected' if side == 'theirs' else 'made'} {path} {value}"
+        for key, resource in expected.items()
+        for side, path, value in differences(resource, made[key])
+    ]
+    assert not told, "\n".join(told)
+    assert made == expected, "the order of a list differs"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_case_says_what_it_is_for(name: str) -> None:
+    assert len((CASES / name / "reason.txt").read_text("utf-8").splitlines()) == 1
+
+
+def write() -> None:
+    """Write every case's expected file anew."""
+    for name in NAMES:
+        (CASES / name / "expected.ndjson").write_text("\n".join(added(name)) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    write()

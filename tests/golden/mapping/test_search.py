@@ -1,0 +1,69 @@
+"""What the search index says of a claim."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from tests.golden.mapping.rendering import exact, rendered
+
+PEOPLE: Final = {
+    "member": [{"member_id": "M1", "birth_date": "1980-01-01", "gender": "F"}],
+    "coverage": [
+        {"coverage_id": "C1", "member_id": "M1", "relationship": "self", "payer_id": "PAYER"}
+    ],
+    "organization": [{"organization_id": "PAYER", "kind": "payer", "name": "Plan"}],
+    "practitioner": [{"practitioner_id": "DOC", "npi": "1003000126", "family_name": "Okafor"}],
+}
+
+
+def searched(claim: dict[str, str], *lines: dict[str, str]) -> dict[str, list[str]]:
+    key = {"claim_id": "1", "claim_type": "professional", "member_id": "M1", "coverage_id": "C1"}
+    rows = {
+        **PEOPLE,
+        "claim": [{**key, "payer_id": "PAYER", "adjudication_date": "2024-06-01", **claim}],
+        "claim_line": [
+            {"claim_id": "1", "line_number": str(at), "service_code": "99213", **line}
+            for at, line in enumerate(lines, 1)
+        ],
+        "claim_diagnosis": [{"claim_id": "1", "sequence": "1", "code": "I10"}],
+        "claim_care_team": [
+            {"claim_id": "1", "sequence": "1", "role": "rendering", "provider_id": "1003000126"}
+        ],
+    }
+    for text, search in rendered(rows):
+        resource = exact(text)
+        if resource["resourceType"] == "ExplanationOfBenefit":
+            found: dict[str, list[str]] = json.loads(search)
+            found["care-team resource"] = [resource["careTeam"][0]["provider"]["reference"]]
+            found["patient resource"] = [resource["patient"]["reference"]]
+            return found
+    raise AssertionError("no claim came out")
+
+
+def test_a_claim_is_found_by_its_period_and_by_each_line() -> None:
+    found = searched(
+        {"statement_from_date": "2024-05-01", "statement_thru_date": "2024-05-31"},
+        {"service_from_date": "2024-05-02"},
+        {"service_from_date": "2024-05-03", "service_to_date": "2024-05-04"},
+    )
+    assert found["service-date"] == ["2024-05-01/2024-05-31", "2024-05-02", "2024-05-03/2024-05-04"]
+    assert found["service-start-date"] == ["2024-05-01", "2024-05-02", "2024-05-03"]
+    assert found["billable-period-start"] == ["2024-05-01"]
+
+
+def test_a_period_without_a_usable_end_is_open() -> None:
+    without = {"statement_from_date": "2024-05-01"}
+    wrong = {**without, "statement_thru_date": "2024-04-01"}
+    line = {"service_from_date": "2024-05-02"}
+    assert searched(without, line)["service-date"][0] == "2024-05-01/"
+    assert searched(wrong, line)["service-date"] == ["2024-05-01/", "2024-05-02"]
+
+
+def test_a_claim_is_found_by_what_it_refers_to() -> None:
+    found = searched({"statement_from_date": "2024-05-01"}, {"service_from_date": "2024-05-02"})
+    assert found["care-team"] == found["care-team resource"]
+    assert found["patient"] == found["patient resource"]
+    assert found["identifier"] == ["https://payer.example.com/claim|1", "|1"]
+    assert found["type"] == ["http://terminology.hl7.org/CodeSystem/claim-type|professional"]
+    assert "provider" not in found or found["provider"] == []
