@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -139,12 +139,11 @@ class _Optional:
     """A part of a rope that is there in some rows only.
 
     Attributes:
-        rope: what it is where it is there.
-        mask: where that is; None where joining the rope with nulls left in says so by itself.
+        rope: what it is where it is there. Where it is not, one of its columns is null; where it
+            is, none is.
     """
 
     rope: _Rope
-    mask: Bools | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -266,7 +265,8 @@ class _Resolver:
         present = either(*(part.present for _, part in members)) if alive is None else alive
         if present is False:
             return _Part([], present=False, alive=alive)
-        return _Part(["{", *self.sequence(members, level), "}"], present, alive)
+        inside = [(label, _within(part, present)) for label, part in members]
+        return _Part(["{", *self.sequence(inside, level), "}"], present, alive)
 
     def listing(self, node: ListNode | Spliced, level: int, opening: str, closing: str) -> _Part:
         entries = [("", self.entry(entry, level)) for entry in node.entries]
@@ -274,7 +274,8 @@ class _Resolver:
         alive = _alive(part for _, part in entries)
         if present is False:
             return _Part([], present=False, alive=alive)
-        return _Part([opening, *self.sequence(entries, level), closing], present, alive)
+        inside = [(label, _within(part, present)) for label, part in entries]
+        return _Part([opening, *self.sequence(inside, level), closing], present, alive)
 
     def entry(self, entry: Entry, level: int) -> _Part:
         return self.loop(entry) if isinstance(entry, Loop) else self.node(entry, level)
@@ -331,6 +332,18 @@ class _Resolver:
         return pieces
 
 
+def _within(part: _Part, present: Bools | bool) -> _Part:
+    """Return a part as it is inside something that is only there in some rows itself.
+
+    What is there wherever that is needs no care of its own.
+    """
+    if isinstance(part.present, bool) or isinstance(present, bool):
+        return part
+    if part.present is not present and np.any(present & ~part.present):
+        return part
+    return replace(part, present=True)
+
+
 def _alive(parts: Iterator[_Part]) -> Bools | bool | None:
     said = [part.alive for part in parts if part.alive is not None]
     return either(*said) if said else None
@@ -351,33 +364,27 @@ def _optional(level: int, pieces: list[_Piece], mask: Bools | bool) -> _Optional
     """Return a part that is there where the mask holds.
 
     Joining with nulls left in makes a row null when one of its columns is, which costs nothing: so
-    one column is made to be null exactly where the part is not there, and no other is ever null.
+    one column is made to be null exactly where the part is not there, and no other is null where
+    it is.
     """
     if isinstance(mask, bool):
         raise AssertionError("what is always or never there is no optional part")
-    if any(isinstance(piece, _Optional) for piece in pieces):
-        return _Optional(_Rope(level, pieces), mask)
-    columns = [at for at, piece in enumerate(pieces) if isinstance(piece, pa.StringArray)]
-    if not columns:
-        at = next((at for at, piece in enumerate(pieces) if isinstance(piece, str)), None)
-        if at is None:
-            return _Optional(_Rope(level, pieces), mask)
-        pieces[at] = pc.if_else(pa.array(mask), pieces[at], pa.scalar(None, pa.string()))
-        return _Optional(_Rope(level, pieces), None)
-    for at in columns:
-        column = pieces[at]
-        if isinstance(column, pa.StringArray) and column.null_count:
-            known = valid(column)
-            if at == columns[0] and not isinstance(known, bool) and np.array_equal(known, mask):
-                continue
-            pieces[at] = pc.fill_null(column, "") if at != columns[0] else column
-    first = pieces[columns[0]]
-    assert isinstance(first, pa.StringArray)  # noqa: S101 - tells mypy what was just looked for
-    known = valid(first)
-    if isinstance(known, bool) or not np.array_equal(known, mask):
-        filled = pc.fill_null(first, "") if first.null_count else first
-        pieces[columns[0]] = pc.if_else(pa.array(mask), filled, None)
-    return _Optional(_Rope(level, pieces), None)
+    key: int | None = None
+    for at, piece in enumerate(pieces):
+        if isinstance(piece, pa.StringArray) and piece.null_count:
+            known = valid(piece)
+            if key is None and np.array_equal(known, mask):
+                key = at
+            elif np.any(mask & ~np.asarray(known)):
+                pieces[at] = pc.fill_null(piece, "")
+    if key is None:
+        key = next((at for at, piece in enumerate(pieces) if isinstance(piece, pa.StringArray)), 0)
+        piece = pieces[key]
+        if isinstance(piece, _Optional | _Listed):
+            pieces.insert(0, pc.if_else(pa.array(mask), "", pa.scalar(None, pa.string())))
+        else:
+            pieces[key] = pc.if_else(pa.array(mask), piece, pa.scalar(None, pa.string()))
+    return _Optional(_Rope(level, pieces))
 
 
 # -- joining ---------------------------------------------------------------------------------
@@ -413,10 +420,13 @@ class _Joiner:
         return result
 
     def optional(self, part: _Optional, start: int, stop: int) -> pa.StringArray:
-        if part.mask is None:
-            return join(*self.pieces(part.rope, start, stop), absent_as_empty=False)
-        whole = self.whole(part.rope, start, stop)
-        return pc.if_else(pa.array(part.mask[start:stop]), whole, None)
+        """Return what an optional part is, null where it is not there."""
+        pieces = self.pieces(part.rope, start, stop)
+        for at, inner in enumerate(part.rope.pieces):
+            piece = pieces[at]
+            if isinstance(inner, _Optional) and not isinstance(piece, str) and piece.null_count:
+                pieces[at] = pc.fill_null(piece, "")
+        return join(*pieces, absent_as_empty=False)
 
     def listed(self, part: _Listed, start: int, stop: int) -> pa.StringArray:
         starts = self.values.levels[part.rope.level].starts
