@@ -88,36 +88,50 @@ def harmless(page: str) -> str:
     reader = _Filter()
     reader.feed(page)
     reader.close()
-    return "".join(reader.parts)
+    return re.sub(r"<li[^>]*>\s*</li>", "", "".join(reader.parts))
 
 
 class _Filter(HTMLParser):
+    """Writes what is kept; inside a dropped element only the nesting is followed."""
+
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.parts: list[str] = []
-        self._dropping = 0
-        self._skipped: list[str] = []
+        self._dropped: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _DROPPED:
-            self._dropping += tag not in _VOID_DROPPED
+        if tag in _VOID_DROPPED:
             return
-        if self._dropping or tag not in _KEPT:
+        if self._dropped:
+            if tag == self._dropped[-1]:
+                self._dropped.append(tag)
             return
-        kept = [
-            f' {name}="{escape(value)}"' for name, value in attrs if value and _fine(name, value)
-        ]
-        self.parts.append(f"<{tag}{''.join(kept)}>")
+        # What a script would unfold says when and from what frame the page was made.
+        folded = dict(attrs).get("data-toggle") == "collapse" or "collapse" in _classes(attrs)
+        if tag in _DROPPED or folded:
+            self._dropped.append(tag)
+        elif tag in _KEPT:
+            kept = [
+                f' {name}="{escape(value)}"'
+                for name, value in attrs
+                if value and _fine(name, value)
+            ]
+            self.parts.append(f"<{tag}{''.join(kept)}>")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in _DROPPED:
-            self._dropping -= tag not in _VOID_DROPPED and self._dropping > 0
-        elif not self._dropping and tag in _KEPT and tag not in _VOID:
+        if self._dropped:
+            if tag == self._dropped[-1]:
+                self._dropped.pop()
+        elif tag in _KEPT and tag not in _VOID:
             self.parts.append(f"</{tag}>")
 
     def handle_data(self, data: str) -> None:
-        if not self._dropping:
+        if not self._dropped:
             self.parts.append(escape(re.sub(r"\s+", " ", data), quote=False))
+
+
+def _classes(attrs: list[tuple[str, str | None]]) -> list[str]:
+    return (dict(attrs).get("class") or "").split()
 
 
 def _fine(name: str, value: str) -> bool:
