@@ -25,6 +25,8 @@ STAGING: Final = ".staging"
 
 _LOCK: Final = ".lock"
 _LOCK_SECONDS: Final = 30.0
+_FEW: Final = 100
+"""Files that are synced one by one, at 0.4 ms each; more are synced with the whole file system."""
 
 _WHY: Final = {
     errno.ENOSPC: "no space is left on the device; free some and run again",
@@ -215,17 +217,21 @@ class LocalStore:
         if not pending:
             return
         with self._explained("write", "to the disk"):
-            descriptor = os.open(self._root, os.O_RDONLY)
-            try:
-                if _syncfs(descriptor) is not None:
-                    return
-            finally:
-                os.close(descriptor)
+            if len(pending) > _FEW and self._sync_all():
+                return
             for path in pending:
                 _fsync(path)
             for parent in {parent for path in pending for parent in path.parents}:
                 if parent.is_relative_to(self._root):
                     _fsync(parent)
+
+    def _sync_all(self) -> bool:
+        """Sync the whole file system, if the platform can; others' files have to wait as well."""
+        descriptor = os.open(self._root, os.O_RDONLY)
+        try:
+            return _syncfs(descriptor) is not None
+        finally:
+            os.close(descriptor)
 
     def clean(self, older_than: datetime) -> int:
         """Delete what crashed writers left in the staging folder; return how many files."""
@@ -260,7 +266,7 @@ class LocalStore:
             _fsync(path.parent)
         else:
             with self._guard:
-                self._pending.add(self._root if _syncfs is not _no_syncfs else path)
+                self._pending.add(path)
 
     def _rename(self, staged: Path, path: Path) -> None:
         self._make(path.parent)

@@ -11,6 +11,7 @@ from etl.publish.changes import Tally
 from etl.publish.directory import write_directory, write_directory_changes
 from etl.publish.index import Gone
 from etl.publish.manifest import Facts
+from etl.publish.moves import holders, strangers
 from etl.publish.partition import write_changes
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import assemble, commit
@@ -343,3 +344,21 @@ def test_the_directory_follows_a_delta() -> None:
     assert nothing.shards == again.manifest.directory
     empty = write_directory(store, again, [], "2026-11-27T00:00:00Z")
     assert empty.changes.resources["Organization"] == Tally(retracted=1)
+
+
+def test_a_delta_that_moves_a_claim_is_seen_and_the_first_member_loses_it() -> None:
+    store = MemoryStore()
+    release = publish(store, [patient("anna", 2), patient("bert", 1)])
+    moved = claim("anna", 1, "2020-01-02", owner="bert")
+    kept = claim("bert", 0, "2020-01-01", amount="1")
+    new = claim("bert", 5, "2020-01-05")
+    changes = PatientChanges(BERT, [moved, kept, new])
+    updates = {(EOB, moved.id), (EOB, kept.id)}
+    lost = strangers(release, [changes], updates)
+    assert lost == {(EOB, moved.id)}
+    assert holders(release, {*lost, (EOB, "unheard-of")}) == {(EOB, moved.id): ANNA}
+    assert holders(release, ()) == {}
+    assert strangers(release, [PatientChanges(logical_id("new"), [moved])], updates) == lost
+    after = delta(store, [changes, PatientChanges(ANNA, deletes=list(lost))])
+    assert moved.id not in stamps(after, ANNA)
+    assert moved.id in stamps(after, BERT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import subprocess
 import sys
@@ -168,7 +169,13 @@ def test_a_swap_makes_durable_what_was_put_before_it(
     monkeypatch.setattr(os, "fsync", noted_fsync)
     store.put("block", b"x")
     store.swap("current.json", b"x", None)
-    assert calls == ["block", "sync", "fsync", "current.json", "fsync"]
+    assert calls == ["block", "fsync", "fsync", "fsync", "current.json", "fsync"]
+    calls.clear()
+    for number in range(150):
+        store.put(f"patients/{number}", b"x")
+    store.swap("current.json", b"y", hashlib.sha256(b"x").hexdigest())
+    assert calls[-4:] == ["sync", "fsync", "current.json", "fsync"]
+    assert len(calls) == 150 + 4
 
 
 def test_where_one_call_cannot_sync_it_all_each_file_and_folder_is_synced(
