@@ -1,8 +1,9 @@
 """Claims that a delta moves from one member to another.
 
 A block is only known by its patient. A full extract rebuilds every block, so a claim that moves
-leaves its old one by itself. A delta names the new member alone: the old block would keep the claim,
-and show it to the wrong person. What gives it away is an update of something that is not there.
+leaves its old one by itself. A delta names the new member alone: the old block would keep the
+claim, and show it to the wrong person. What gives it away is an update of something that is not
+there.
 
     lost = strangers(release, changes, updates)
     for name, patient_id in holders(release, lost).items():
