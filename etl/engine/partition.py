@@ -26,10 +26,27 @@ class Children:
     Attributes:
         rows: positions of the related rows in their own table, grouped by parent.
         parents: position of the parent of each, ascending.
+        starts: where the rows of each parent start in `rows`, and one more for the end.
     """
 
     rows: Indices
     parents: Indices
+    starts: Indices
+
+    @classmethod
+    def grouped(cls, rows: Indices, parents: Indices, size: int) -> Children:
+        """Return related rows by their parents, of which there are `size`."""
+        if np.any(np.diff(parents) < 0):
+            order = np.argsort(parents, kind="stable")
+            rows, parents = rows[order], parents[order]
+        return cls(rows, parents, starts_of(parents, size))
+
+
+def starts_of(parents: Indices, size: int) -> Indices:
+    """Return where the rows of each parent start, and one more for the end; shape (size + 1,)."""
+    starts = np.zeros(size + 1, dtype=np.int64)
+    np.cumsum(np.bincount(parents, minlength=size), out=starts[1:])
+    return starts
 
 
 @dataclass(eq=False)
@@ -45,6 +62,7 @@ class Partition:
     _columns: dict[tuple[str, str], pa.StringArray] = field(default_factory=dict)
     _children: dict[tuple[str, Many], Children] = field(default_factory=dict)
     _named: dict[tuple[str, One], Indices] = field(default_factory=dict)
+    _owned: dict[tuple[str, str], Indices] = field(default_factory=dict)
 
     def size(self, table: str) -> int:
         """Return how many rows a table has."""
@@ -75,25 +93,64 @@ class Partition:
         return self._children[key]
 
     def _related(self, table: str, relation: Many) -> Children:
-        ours = self._key(table, tuple(mine for mine, _ in relation.on))
-        theirs = tuple(other for _, other in relation.on)
+        size = self.size(table)
         if relation.listed:
-            lists = pc.split_pattern(self.column(relation.table, theirs[-1]), ";")
-            rows = pc.list_parent_indices(lists)
-            values = pc.list_flatten(lists)
-            keys = [self.column(relation.table, name).take(rows) for name in theirs[:-1]]
-            named = _joined([*keys, values])
-            positions = np.asarray(rows, dtype=np.int64)
+            lists = pc.split_pattern(self.column(relation.table, relation.on[-1][1]), ";")
+            rows = np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
+            numbers = pc.list_flatten(lists)
         else:
-            named = self._key(relation.table, theirs)
-            positions = np.arange(len(named), dtype=np.int64)
-        parents = _positions(named, ours)
-        known = parents >= 0
-        positions, parents = positions[known], parents[known]
-        if np.any(np.diff(parents) < 0):
-            order = np.argsort(parents, kind="stable")
-            positions, parents = positions[order], parents[order]
-        return Children(positions, parents)
+            rows = np.arange(self.size(relation.table), dtype=np.int64)
+            numbers = None
+        (_, first), *more = relation.on
+        owners = self._owners(relation.table, first)[rows]
+        if more:
+            (mine, other) = more[0]
+            if numbers is None:
+                numbers = self.column(relation.table, other)
+            owners = self._among_siblings(table, mine, owners, numbers)
+        known = owners >= 0
+        if not known.all():
+            rows, owners = rows[known], owners[known]
+        return Children.grouped(rows, owners, size)
+
+    def _owners(self, table: str, column: str) -> Indices:
+        """Return the position of the member or claim that each row of a table names; -1 for none.
+
+        The rows lie in the order of their key, so that those of one claim stand together, and only
+        the first of each has to be looked up.
+        """
+        key = (table, column)
+        if key not in self._owned:
+            texts = self.column(table, column)
+            owner = {"member_id": "member", "claim_id": "claim"}[column]
+            self._owned[key] = _positions_of_runs(texts, self.column(owner, column))
+        return self._owned[key]
+
+    def _among_siblings(
+        self, table: str, column: str, claims: Indices, numbers: pa.StringArray
+    ) -> Indices:
+        """Return the row of a table that has a number within its claim; -1 for none.
+
+        Args:
+            table: a table of lines.
+            column: its number.
+            claims: shape (n,), position of the claim that is meant.
+            numbers: shape (n,), text of the number that is meant.
+        """
+        own = self._owners(table, "claim_id")
+        numbered = self.column(table, column).dictionary_encode()
+        place = np.asarray(
+            pc.fill_null(pc.index_in(numbers, value_set=numbered.dictionary), -1), dtype=np.int64
+        )
+        width = max(1, len(numbered.dictionary))
+        keys = own * width + np.asarray(pc.fill_null(numbered.indices, 0), dtype=np.int64)
+        wanted = claims * width + place
+        order = np.argsort(keys, kind="stable")
+        at = np.minimum(np.searchsorted(keys, wanted, sorter=order), max(0, len(keys) - 1))
+        if len(keys) == 0:
+            return np.full(len(wanted), -1, dtype=np.int64)
+        found = order[at]
+        return np.where((claims >= 0) & (place >= 0) & (keys[found] == wanted), found, -1)
 
     def named(self, table: str, relation: One) -> Indices:
         """Return the position of the row that each row of a table names; -1 for none."""
@@ -103,12 +160,15 @@ class Partition:
             self._named[key] = _positions(self.column(table, relation.column), theirs)
         return self._named[key]
 
-    def _key(self, table: str, columns: tuple[str, ...]) -> pa.StringArray:
-        return _joined([self.column(table, name) for name in columns])
 
-
-def _joined(columns: list[pa.StringArray]) -> pa.StringArray:
-    return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "\x1f")
+def _positions_of_runs(column: pa.StringArray, of: pa.StringArray) -> Indices:
+    """Return where each text of a column stands in another, looking up each run of equals once."""
+    if len(column) == 0:
+        return np.empty(0, dtype=np.int64)
+    changes = pc.fill_null(pc.not_equal(column.slice(1), column.slice(0, len(column) - 1)), True)
+    firsts = np.concatenate(([0], np.flatnonzero(np.asarray(changes)) + 1))
+    counts = np.diff(np.append(firsts, len(column)))
+    return np.repeat(_positions(column.take(pa.array(firsts)), of), counts)
 
 
 def _positions(column: pa.StringArray, of: pa.StringArray) -> Indices:

@@ -19,7 +19,7 @@ from etl.engine.kernels import (
     over_distinct,
     valid,
 )
-from etl.engine.partition import Partition
+from etl.engine.partition import Children, Partition, starts_of
 from etl.mapping.environment import Environment
 from etl.mapping.expressions import (
     Absent,
@@ -80,7 +80,7 @@ class Level:
     def starts(self) -> Indices:
         """Position of the first row of each parent, and one more for the end."""
         parents = self.parents if self.parents is not None else np.empty(0, dtype=np.int64)
-        return np.searchsorted(parents, np.arange(self.parent_size + 1))
+        return starts_of(parents, self.parent_size)
 
     parent_size: int = 0
 
@@ -136,7 +136,7 @@ class Values:
             up = self._up(loop.around, loop.parent)
             owners = up if owners is None else owners[up]
         if owners is not None:
-            rows, parents = _regrouped(rows, parents, owners)
+            rows, parents = _regrouped(children, owners)
         return Level(relation.table, len(rows), rows, loop.around, parents)
 
     def _items(self, loop: Loop, column: str) -> Level:
@@ -354,20 +354,22 @@ class Values:
                 return opposite(self.holds(inner, level))
 
 
-def _regrouped(rows: Indices, parents: Indices, wanted: Indices) -> tuple[Indices, Indices]:
+def _regrouped(children: Children, wanted: Indices) -> tuple[Indices, Indices]:
     """Return children again for parents that may repeat and come in any order.
 
     Args:
-        rows: related rows of all rows of a table, grouped.
-        parents: their parents in the table, ascending.
+        children: related rows of all rows of a table.
         wanted: positions in the table of the parents that are wanted.
+
+    Returns:
+        The related rows, grouped, and for each the place of its parent in `wanted`, ascending.
     """
-    starts = np.searchsorted(parents, wanted, side="left")
-    counts = np.searchsorted(parents, wanted, side="right") - starts
+    starts = children.starts[wanted]
+    counts = children.starts[wanted + 1] - starts
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
-    taken = np.arange(total) - np.repeat(ends - counts, counts) + np.repeat(starts, counts)
-    return rows[taken], np.repeat(np.arange(len(wanted)), counts)
+    taken = np.arange(total) + np.repeat(starts - ends + counts, counts)
+    return children.rows[taken], np.repeat(np.arange(len(wanted)), counts)
 
 
 def _settled(mask: Bools) -> Bools | bool:
