@@ -1,0 +1,1 @@
+"""How fast it is, measured on this machine. `make bench` prints it."""

@@ -1,0 +1,141 @@
+"""EOBs a second: rendering by column, beside what else could make the same bytes.
+
+Everything is measured in one run on one core, each the best of several rounds; only ratios of one
+run say anything, because machines are shared and noisy. Lines marked *gate* fail the run (exit 1)
+below their figure; the others inform.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+from fhir.resources.R4B.explanationofbenefit import ExplanationOfBenefit
+
+from etl.bootstrap.jobs import convert_extract
+from etl.bootstrap.settings import Settings
+from etl.bootstrap.wiring import make_tools
+from etl.engine.partition import Partition
+from etl.engine.prepare import prepare
+from etl.engine.render import render
+from etl.pipeline.directory import Providers, checked_directory, providers_of
+from etl.pipeline.events import ignore
+from etl.pipeline.reading import open_with, read
+from etl.pipeline.tools import Tools
+from etl.pipeline.work import KeysOf
+from etl.quality import check
+from etl.synth import Spec, write_extract
+
+GATES = {"of orjson.dumps of ready dicts": 0.6, "times fhir.resources": 100.0}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--members", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args()
+    pa.set_cpu_count(1)
+    with tempfile.TemporaryDirectory() as folder:
+        extract = Path(folder, "extract")
+        write_extract(extract, Spec(members=asked.members, seed=1))
+        sys.exit(_measure(extract, Path(folder), asked.rounds))
+
+
+def _measure(extract: Path, folder: Path, rounds: int) -> int:
+    settings = Settings().with_workers(1)
+    tools = make_tools(settings)
+    tables, providers = _accepted(extract, folder, tools)
+    lines = _rendered(tools, tables, providers)
+    size = sum(map(len, lines)) / len(lines)
+    print(f"{len(lines):,} EOBs of {size / 1000:.1f} KB, one core, best of {rounds} rounds\n")
+    dicts = [orjson.loads(line) for line in lines]
+    few = lines[:: max(1, len(lines) // 150)]
+    render_rate = _rate(
+        rounds, len(lines), partial(_rendered, tools, tables, providers, keep=False)
+    )
+    orjson_rate = _rate(rounds, len(lines), lambda: [orjson.dumps(each) for each in dicts])
+    model_rate = _rate(1, len(few), lambda: [_modelled(line) for line in few])
+    convert_rate = _rate(
+        1,
+        len(lines),
+        lambda: convert_extract(settings, extract, folder / "out", ignore),
+    )
+    for name, rate in (
+        ("rendering by column", render_rate),
+        ("orjson.dumps of ready dicts", orjson_rate),
+        ("fhir.resources validate + dump", model_rate),
+        ("the whole cpcds convert", convert_rate),
+    ):
+        print(f"{rate:>12,.0f} EOBs/s  {name}")
+    ratios = {
+        "of orjson.dumps of ready dicts": render_rate / orjson_rate,
+        "times fhir.resources": render_rate / model_rate,
+    }
+    print()
+    failed = 0
+    for name, ratio in ratios.items():
+        good = ratio >= GATES[name]
+        failed += not good
+        verdict = "holds" if good else "FAILS"
+        print(f"rendering is {ratio:,.2f} {name} (gate {GATES[name]:g}: {verdict})")
+    return min(failed, 1)
+
+
+def _rate(rounds: int, count: int, once: Callable[[], object]) -> float:
+    best = float("inf")
+    for _ in range(rounds):
+        began = time.perf_counter()
+        once()
+        best = min(best, time.perf_counter() - began)
+    return count / best
+
+
+def _accepted(extract: Path, folder: Path, tools: Tools) -> tuple[dict[str, pa.Table], Providers]:
+    opened = open_with(extract, tools, None, ignore)
+    rows = read(opened, folder / "work", tools, partition_rows=1 << 30, emit=ignore)
+    directory = checked_directory(
+        rows.partitions.directory(), tools, as_of=rows.as_of, sample_rows=0
+    )
+    providers = providers_of(directory.tables, tools)
+    loaded = rows.partitions.load(0)
+    checked = check(
+        loaded.tables,
+        loaded.findings,
+        tools.book,
+        KeysOf(rows.partitions.keys),
+        providers.known,
+        as_of=rows.as_of,
+    )
+    return prepare({**checked.tables, **providers.tables}), providers
+
+
+def _rendered(
+    tools: Tools, tables: dict[str, pa.Table], providers: Providers, *, keep: bool = True
+) -> list[bytes]:
+    """Render every EOB; nothing is remembered from round to round."""
+    partition = Partition(tables)
+    lines: list[bytes] = []
+    for plan in tools.mappings.plans:
+        if plan.resource != "ExplanationOfBenefit":
+            continue
+        for run in render(plan, partition, providers.environment):
+            if keep:
+                head = f'{{"resourceType":"{plan.resource}","meta":{{'
+                lines += [(head + body).encode() for body in run.bodies.to_pylist()]
+    return lines
+
+
+def _modelled(line: bytes) -> str:
+    return ExplanationOfBenefit.model_validate_json(line).model_dump_json()
+
+
+if __name__ == "__main__":
+    main()
