@@ -1,0 +1,40 @@
+"""What auditors read: `report.json` and `index.html`, made from plain values.
+
+`Tally` adds up partitions in bounded memory, `Report` holds everything a report says,
+`write_report` writes both files after checking that counts and money add up, `summary` gives the
+rows that the command line prints. No value of a member reaches any of them: places only.
+"""
+
+from etl.reports.facts import (
+    Example,
+    ExtractFacts,
+    ExtractFile,
+    MappingFacts,
+    QuarantineFile,
+    Report,
+    RuleTotals,
+    SuiteLine,
+    Unmapped,
+)
+from etl.reports.summary import Summary, summary
+from etl.reports.tally import Tally
+from etl.reports.writing import FORMAT_VERSION, report_json, report_page, write_report
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Example",
+    "ExtractFacts",
+    "ExtractFile",
+    "MappingFacts",
+    "QuarantineFile",
+    "Report",
+    "RuleTotals",
+    "SuiteLine",
+    "Summary",
+    "Tally",
+    "Unmapped",
+    "report_json",
+    "report_page",
+    "summary",
+    "write_report",
+]

@@ -1,0 +1,130 @@
+"""Adds up what the partitions say, in memory that does not grow with the extract."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.model.tables import TABLES
+from etl.quality import (
+    Checked,
+    MoneyKey,
+    MoneyTotals,
+    RowCounts,
+    RuleBook,
+    add_counts,
+    add_money,
+)
+from etl.reports.facts import Example, RuleTotals
+
+EXAMPLES: Final = 10
+"""How many places are kept of each rule."""
+
+
+_NO_FILE: Final = -1
+"""File of a finding about the extract as a whole."""
+
+
+class Tally:
+    """Totals of the partitions seen so far. The order in which they come decides nothing.
+
+    Attributes:
+        counts: table -> what became of its rows.
+        money: sums by level, claim type and category.
+        filled: table -> column -> accepted rows in which it is filled.
+        findings: (rule id, table) -> how many.
+        causes: rule id -> rows in quarantine for which it began the chain.
+    """
+
+    def __init__(self, examples: int = EXAMPLES) -> None:
+        self.counts: dict[str, RowCounts] = {name: RowCounts() for name in TABLES}
+        self.money: dict[MoneyKey, MoneyTotals] = {}
+        self.filled: dict[str, Counter[str]] = {}
+        self.findings: Counter[tuple[str, str]] = Counter()
+        self.causes: Counter[str] = Counter()
+        self._examples: dict[str, list[Example]] = {}
+        self._keep = examples
+
+    def add(self, checked: Checked) -> None:
+        """Take in one partition (or the directory)."""
+        self.counts = add_counts([self.counts, checked.counts])
+        self.money = add_money([self.money, checked.money])
+        for table, columns in checked.filled.items():
+            self.filled.setdefault(table, Counter()).update(columns)
+        causes = pc.value_counts(checked.rejected.column("cause"))
+        for each in causes.to_pylist():
+            self.causes[each["values"]] += each["counts"]
+        self.add_findings(checked.findings)
+
+    def add_findings(self, findings: pa.Table) -> None:
+        """Take in findings alone: those about whole files belong to no partition.
+
+        Args:
+            findings: `etl.rows.FINDINGS_SCHEMA`.
+        """
+        grouped = findings.group_by(["rule", "table"]).aggregate([([], "count_all")])
+        for each in grouped.to_pylist():
+            self.findings[each["rule"], each["table"]] += each["count_all"]
+        for rule in pc.unique(findings.column("rule")).to_pylist():
+            mine = findings.filter(pc.equal(findings.column("rule"), rule))
+            first = mine.take(
+                pc.sort_indices(
+                    mine, [("file", "ascending"), ("row", "ascending"), ("column", "ascending")]
+                )[: self._keep]
+            )
+            found = [_example(each) for each in first.to_pylist()]
+            kept = {*self._examples.get(rule, []), *found}
+            self._examples[rule] = heapq.nsmallest(self._keep, kept, key=_place)
+
+    @property
+    def findings_of(self) -> Mapping[str, int]:
+        """Rule id -> how many findings, over all tables."""
+        totals: Counter[str] = Counter()
+        for (rule, _), count in self.findings.items():
+            totals[rule] += count
+        return totals
+
+    def rules(self, book: RuleBook) -> tuple[RuleTotals, ...]:
+        """Return what each rule found: rejecting rules first, by the rows that they cost."""
+        totals = self.findings_of
+        limited = set(book.limits.max_findings_of)
+        found = [
+            RuleTotals(
+                rule=rule.id,
+                severity=rule.severity,
+                default=rule.default,
+                says=rule.says,
+                spoils=rule.spoils,
+                findings=totals.get(rule.id, 0),
+                tables={
+                    table: self.findings[rule.id, table]
+                    for table in TABLES
+                    if self.findings.get((rule.id, table))
+                },
+                rejected_rows=self.causes.get(rule.id, 0),
+                examples=tuple(self._examples.get(rule.id, ())),
+            )
+            for rule in book.rules
+            if totals.get(rule.id) or rule.id in limited
+        ]
+        found.sort(key=_weight)
+        return tuple(found)
+
+
+def _example(finding: Mapping[str, Any]) -> Example:
+    file = finding["file"]
+    return Example(_NO_FILE if file is None else file, finding["row"], finding["column"] or "")
+
+
+def _place(example: Example) -> tuple[int, int, str]:
+    return example.file, -1 if example.row is None else example.row, example.column
+
+
+def _weight(totals: RuleTotals) -> tuple[bool, int, int, str]:
+    rejects = totals.severity.rejects
+    return not rejects, -totals.rejected_rows, -totals.findings, totals.rule
