@@ -64,7 +64,6 @@ def assemble(
     written = [one.written for one in partitions]
     changes = [one.changes for one in written]
     bits = _catalog_bits(parent, facts, sum(one.count for one in written), total(changes))
-    full = facts.kind == "full"
     before = _PreviousRows(base.release, bits)
     merged = _grouped(merged_units(partitions), bits)
     here = next(merged, None)
@@ -77,21 +76,16 @@ def assemble(
                 new = here[1]
                 here = next(merged, None)
             untouched = before.shard(number)
-            if not new and untouched is not None and not full:
+            if not new and untouched is not None and facts.kind != "full":
                 shards.append(untouched)
                 continue
             old = before.rows(number)
-            rows = {unit.id: unit for unit in new}
-            for unit in old:
-                if unit.id not in rows:
-                    if full:
-                        owner = Owner.patient(unit.id)
-                        rows[unit.id], change = write_unit(store, writer, owner, (), unit, now)
-                        changes.append(change)
-                    else:
-                        rows[unit.id] = unit
-            counts.replace(old, rows.values())
-            shards.append(_write_shard(writer, bits, number, list(rows.values()), untouched))
+            left = _left_out(old, new)
+            if facts.kind == "full":
+                left, retracted = _retract(store, writer, left, now)
+                changes.append(retracted)
+            counts.replace(old, [*new, *left])
+            shards.append(_write_shard(writer, bits, number, [*new, *left], untouched))
     everything = total([*changes, directory.changes])
     manifest = Manifest(
         release="",
@@ -223,6 +217,18 @@ class _PreviousRows:
 def _grouped(units: Iterator[Unit], bits: int) -> Iterator[tuple[int, list[Unit]]]:
     for number, group in groupby(units, key=lambda unit: shard_number(unit.id, bits)):
         yield number, list(group)
+
+
+def _left_out(old: Sequence[Unit], new: Sequence[Unit]) -> list[Unit]:
+    ids = {unit.id for unit in new}
+    return [unit for unit in old if unit.id not in ids]
+
+
+def _retract(
+    store: Store, writer: Writer, units: Iterable[Unit], now: str
+) -> tuple[list[Unit], Changes]:
+    done = [write_unit(store, writer, Owner.patient(one.id), (), one, now) for one in units]
+    return [unit for unit, _ in done], total(change for _, change in done)
 
 
 def _write_shard(

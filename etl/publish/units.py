@@ -180,13 +180,15 @@ def write_unit(
         None if rows else now,
         source if rows else "",
     )
-    if not rows:
-        fate = Tally(retracted=1)
-    elif previous is not None and previous.block is not None:
-        fate = Tally(changed=1)
-    else:
-        fate = Tally(added=1)
-    return unit, Changes(fate, resources)
+    return unit, Changes(_fate(previous, unit), resources)
+
+
+def _fate(before: Unit | None, after: Unit) -> Tally:
+    if after.block is None:
+        return Tally(retracted=1)
+    if before is None or before.block is None:
+        return Tally(added=1)
+    return Tally(changed=1)
 
 
 def body_of(row: Row, text: bytes) -> bytes:

@@ -1,0 +1,52 @@
+"""Objects that were damaged are noticed by whoever reads them."""
+
+from __future__ import annotations
+
+import pytest
+
+from etl.errors import StoreError
+from etl.publish.reader import Release, open_current, open_index, read_all, read_rows
+from etl.storage.memory import MemoryStore
+from tests.unit.publish.samples import logical_id, objects, patient, publish
+
+
+def read_everything(store: MemoryStore, release: Release) -> None:
+    again = open_current(store).release
+    assert again is not None
+    for unit in [*again.all_units(), *(one for one in again.manifest.directory if one)]:
+        index = open_index(store, unit)
+        assert len(read_all(store, index)) == index.count
+    assert again.id == release.id
+
+
+@pytest.mark.parametrize("what", ["catalog/", "patients/", "releases/", "directory/"])
+def test_damage_of_any_object_is_noticed_and_named(what: str) -> None:
+    store = MemoryStore()
+    release = publish(store, [patient("anna", 1)])
+    for key, data in objects(store).items():
+        if not key.startswith(what):
+            continue
+        for at in range(0, len(data), max(1, len(data) // 40)):
+            store.put(key, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+            with pytest.raises(StoreError):
+                read_everything(store, release)
+        store.put(key, data)
+    read_everything(store, release)
+
+
+def test_damage_inside_a_range_of_a_block_is_noticed() -> None:
+    store = MemoryStore()
+    release = publish(store, [patient("anna", 1)])
+    unit = release.unit(logical_id("anna"))
+    assert unit is not None
+    index = release.index(unit)
+    assert index.block is not None
+    data = store.get(index.block)
+    part = index.parts[1]
+    for at in range(part.offset + 10, part.offset + part.length):
+        store.put(index.block, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(StoreError):
+            read_rows(store, index, [0])
+    store.put(index.block, data[:-10])
+    with pytest.raises(StoreError):
+        read_rows(store, index, [2])
