@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from etl.engine.kernels import join, text_bytes
@@ -105,37 +105,35 @@ class NdjsonSink:
     folder: Path
     now: str
     index: int
-    _open: dict[str, BinaryIO] = field(default_factory=dict)
-
-    @property
-    def own(self) -> Path:
-        """Folder of this partition's files."""
-        return self.folder / f"{self.index:05d}"
+    _made: dict[str, list[_Made]] = field(default_factory=dict)
 
     def take(self, plan: Plan, made: list[Rendered], partition: Partition) -> None:
-        """Write what a plan made."""
-        if not made:
-            return
-        lines = pa.concat_arrays([_lines(run, self.now).cast(pa.large_string()) for run in made])
-        if plan.compartment is not None:
-            rows = pa.array(np.concatenate([run.rows for run in made]))
-            members = partition.column(plan.table, "member_id").take(rows)
-            order = np.argsort(hash_ids(members), kind="stable")
-            lines = lines.take(pa.array(order))
-        file = self._file(plan.resource)
-        file.write(text_bytes(lines).data)
+        """Keep what a plan made until all plans of its type have run."""
+        for run in made:
+            lines = _lines(run, self.now).cast(pa.large_string())
+            if plan.compartment is None:
+                order = np.zeros(len(lines), dtype=np.uint64)
+            else:
+                members = partition.column(plan.table, "member_id").take(pa.array(run.rows))
+                order = hash_ids(members)
+            self._made.setdefault(plan.resource, []).append(_Made(lines, order))
 
     def finish(self) -> None:
-        """Close the files."""
-        for file in self._open.values():
-            file.close()
-        self._open.clear()
+        """Write the files, resources in the order of their members' hashes."""
+        own = self.folder / f"{self.index:05d}"
+        own.mkdir(parents=True, exist_ok=True)
+        for resource, made in self._made.items():
+            lines = pa.concat_arrays([one.lines for one in made])
+            order = np.argsort(np.concatenate([one.order for one in made]), kind="stable")
+            with (own / f"{resource}.ndjson").open("wb") as file:
+                file.write(text_bytes(lines.take(pa.array(order))).data)
+        self._made.clear()
 
-    def _file(self, resource: str) -> BinaryIO:
-        if resource not in self._open:
-            self.own.mkdir(parents=True, exist_ok=True)
-            self._open[resource] = (self.own / f"{resource}.ndjson").open("wb")
-        return self._open[resource]
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    lines: pa.LargeStringArray
+    order: npt.NDArray[np.uint64]
 
 
 def _lines(run: Rendered, now: str) -> pa.StringArray:

@@ -283,7 +283,9 @@ class _Cutter:
             self._coverage_owners.add(
                 hashes["coverage"][there["coverage"]], owner[there["coverage"]]
             )
-        return (owner % np.uint64(self._count)).astype(np.int32)
+        # Ranges of hashes, not remainders: partitions one after the other are in the order of the
+        # members' hashes, however many there are.
+        return ((owner >> np.uint64(32)) * np.uint64(self._count) >> np.uint64(32)).astype(np.int32)
 
     def _owner(
         self,
