@@ -118,7 +118,8 @@ def commit(store: Store, manifest: Manifest, base: Current, lease: Lease | None 
         CommitUnknown: the answer was lost. Delete nothing: readers may be on the new release.
     """
     data = manifest.to_bytes()
-    store.put(manifest.key, data)
+    if not store.put(manifest.key, data):
+        _replace_stale(store, manifest.key, data, base)
     pointer = Pointer(manifest.release, manifest.key, sha256(data))
     if lease is not None:
         lease.renew()
@@ -148,6 +149,24 @@ def is_published(base: Current, facts: Facts) -> bool:
         and [dict(one) for one in there.inputs] == [dict(one) for one in facts.inputs]
         and dict(there.mapping) == dict(facts.mapping)
     )
+
+
+def _replace_stale(store: Store, key: str, data: bytes, base: Current) -> None:
+    """Put a manifest in the place of one that a run left which died before its commit.
+
+    Reports are no part of a release's id, so the two may differ in them. The pointer is looked at
+    after the manifest was read: one that readers may be on is never replaced.
+    """
+    there = store.read(key)
+    if there.data == data:
+        return
+    tagged = read_pointer(store)
+    if (None if tagged is None else tagged.tag) != base.tag:
+        raise CommitConflict(
+            f"{store.name}: another run published while this one was at work; "
+            "nothing was changed, run again to publish on top of it"
+        )
+    store.swap(key, data, there.tag)
 
 
 def _landed(store: Store, release: str) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from etl.errors import CommitConflict, CommitUnknown, StoreError
 from etl.publish.directory import write_directory_changes
-from etl.publish.manifest import Facts
+from etl.publish.manifest import Facts, Named
 from etl.publish.partition import write_changes
 from etl.publish.prune import prune
 from etl.publish.reader import Current, open_current
@@ -189,3 +190,33 @@ def test_an_answer_that_stays_unknown_is_said_to_be() -> None:
     with pytest.raises(CommitUnknown):
         commit(LostAnswer(store, landed=False), manifest, base)
     assert open_current(store).tag == base.tag
+
+
+class KeepsWhatIsThere(MemoryStore):
+    """Leaves an object that is there as it is, as S3 does."""
+
+    def put(self, key: str, data: bytes) -> bool:
+        return key not in objects(self) and super().put(key, data)
+
+
+def test_a_manifest_that_a_dead_run_left_with_other_reports_is_replaced() -> None:
+    store = KeepsWhatIsThere(lambda: OLD)
+    base = open_current(store)
+    manifest = stage(store, [patient("anna", 1)], base, now=LATER)
+    store.put(manifest.key, manifest.to_bytes() + b" ")
+    commit(store, manifest, base)
+    release = open_current(store).release
+    assert release is not None
+    assert verify(release).ok
+
+
+def test_a_manifest_that_readers_are_on_is_never_replaced() -> None:
+    store = KeepsWhatIsThere(lambda: OLD)
+    base = open_current(store)
+    manifest = stage(store, [patient("anna", 1)], base, now=LATER)
+    commit(store, manifest, base)
+    there = objects(store)
+    other = replace(manifest, facts=replace(manifest.facts, reports=[Named("reports/r", "", 0)]))
+    with pytest.raises(CommitConflict):
+        commit(store, other, base)
+    assert objects(store) == there
