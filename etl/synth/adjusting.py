@@ -115,7 +115,8 @@ def may_change_lines(claim: Claim) -> bool:
         "line_number" in row for name in ("claim_note", "claim_other_payer", "claim_tooth",
                                           "claim_ingredient") for row in claim.rows.get(name, ())
     )  # fmt: skip
-    return "amount_benefit" in rows[-1] and not listed and not named
+    shared = bool(claim.rows.get("claim_other_payer"))
+    return "amount_benefit" in rows[-1] and not (listed or named or shared)
 
 
 def _count_line(header: Row, line: Row, sign: int) -> None:

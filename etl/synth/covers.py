@@ -231,8 +231,8 @@ class Covering:
         if person.relationship == "self":
             return {}
         return {
-            "subscriber_family_name": subscriber.name.family or subscriber.name.full,
-            "subscriber_given_name": subscriber.name.given or "(unknown)",
+            "subscriber_family_name": subscriber.name.family,
+            "subscriber_given_name": subscriber.name.given,
             "subscriber_birth_date": iso(subscriber.birth),
             "subscriber_gender": subscriber.sex,
             "subscriber_relationship": _role(person, subscriber),

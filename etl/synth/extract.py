@@ -93,6 +93,8 @@ def write_extract(out: Path, spec: Spec, emit: Callable[[Progress], None] | None
 def _by_table(rows: Mapping[str, int]) -> Mapping[str, int]:
     counts = dict.fromkeys(TABLES, 0)
     for name, count in rows.items():
+        if name == LEDGER:
+            continue
         counts[name.partition(".")[0].partition("-")[0]] += count
     return MappingProxyType(counts)
 

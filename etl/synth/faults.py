@@ -6,6 +6,7 @@ another cell is chosen. What is rejected takes along what hangs on it; the ledge
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +31,7 @@ from etl.synth.spoiling import (
     insert,
     late_line,
     later,
+    missing_area,
     negative,
     no_lines,
     not_in_force,
@@ -101,14 +103,65 @@ _NO_LINE: Final = {
     "line_number": "88", "sequence": "1", "group_code": "CO", "reason_code": "45", "amount": "1.00",
 }  # fmt: skip
 
-CLAIM_FAULTS: Final = (
+STAY_FAULTS: Final = (
+    Fault(
+        "newborn-point-of-origin",
+        cell("claim", "admission_type", lambda _: "4", holding("point_of_origin", "1")),
+        blamed="point_of_origin",
+    ),
+    Fault("procedure-type-unknown", cell("claim_procedure", "type", lambda _: "usual")),
+    Fault("drg-shape", cell("claim", "drg_code", lambda _: "DRG")),
+    Fault("date-order", cell("claim", "discharge_date", lambda old: later(old, -60))),
+    Fault("lost-zero-discharge", cell("claim", "discharge_status", lambda _: "1")),
+    Fault("poa-unknown", cell("claim_diagnosis", "present_on_admission", lambda _: "Q")),
+)
+"""Faults that need a stay in hospital."""
+NARROW_FAULTS: Final = (
+    Fault("compound-without-ingredient", childless_compound),
+    Fault("transport-unit", cell("claim_transport", "unit", lambda _: "kg")),
+    Fault("lost-zero-area", cell("claim_tooth", "oral_cavity_area", lambda _: "9")),
+    Fault("missing-area", missing_area),
+    Fault("line-date-order", cell("claim_line", "service_to_date", lambda old: later(old, -90))),
+    Fault("lost-zero-ndc", cell("claim_line", "ndc", lambda old: old[1:], _NOT_PHARMACY)),
+    Fault("ndc-length", cell("claim_line", "ndc", lambda old: f"{old}7", _NOT_PHARMACY)),
+    Fault("claim-without-lines", no_lines),
+    Fault("eligible-equation", unequal("amount_discount", "amount_eligible")),
+    Fault("liability-equation", unequal("amount_memberliability", "amount_memberliability")),
+    Fault("remark-code-shape", cell("claim_adjustment", "remark_code", lambda _: "remark")),
+    Fault("denied-but-paid", put("claim", "payment_amount", "12.00", unless(filled("paid_date")))),
+    Fault("coverage-of-another", coverage_of_another),
+    Fault("coverage-not-in-force", not_in_force),
+    Fault("tooth-surface-unknown", cell("claim_line", "tooth_surfaces", lambda old: f"{old};Z")),
+    Fault(
+        "tooth-unknown",
+        cell("claim_line", "tooth_number", lambda _: "33", unless(filled("tooth_surfaces"))),
+    ),
+    Fault("two-body-sites", two_sites),
+    Fault(
+        "cpt-shape",
+        cell("claim_line", "service_code_system", lambda _: "CPT", of_type("oral")),
+        blamed="service_code",
+    ),
+    Fault("tooth-without-site", insert("claim_tooth", "", _NO_SITE, "oral")),
+    Fault("timestamp-unreadable", cell("claim_note", "last_updated", lambda _: "yesterday")),
+    Fault("type-of-bill-shape", cell("claim", "type_of_bill", lambda old: f"X{old[1:]}")),
+    Fault("lost-zero-revenue", cell("claim_line", "revenue_code", lambda old: old[1:])),
+    Fault("line-unknown", cell("claim_care_team", "line_numbers", lambda _: "99")),
+    Fault(
+        "transport-misplaced", insert("claim_transport", "", _TRANSPORT, "inpatient", "pharmacy")
+    ),
+    Fault(
+        "diagnosis-type-unknown", cell("claim_diagnosis", "type", lambda _: "hunch", one_of_several)
+    ),
+)
+"""Faults that few claims have room for, the narrowest first: they are tried before the others."""
+COMMON_FAULTS: Final = (
     Fault("ragged-row", ragged, ragged=True),
     Fault("duplicate-identical", repeated),
     Fault("duplicate-older", older_again),
     Fault("duplicate-conflict", another_again, twin=True),
     Fault("orphan-claim", orphan),
     Fault("orphan-line", insert("claim_adjustment", "line_number", _NO_LINE, "pharmacy")),
-    Fault("claim-without-lines", no_lines),
     Fault("claim-unknown-member", stranger_member),
     Fault("claim-unknown-coverage", stranger_cover),
     Fault("required", cell("claim", "adjudication_date", lambda _: "")),
@@ -117,22 +170,13 @@ CLAIM_FAULTS: Final = (
     Fault("date-unreadable", put("claim_line", "service_to_date", "2021-02-30")),
     Fault("date-sentinel", cell("claim", "paid_date", lambda _: "1970-01-01")),
     Fault("date-sentinel", cell("claim", "received_date", lambda _: "1969-12-31")),
-    Fault("date-order", cell("claim", "discharge_date", lambda old: later(old, -60))),
-    Fault("line-date-order", cell("claim_line", "service_to_date", lambda old: later(old, -90))),
     Fault("date-in-future", cell("claim", "paid_date", lambda old: f"21{old[2:]}")),
-    Fault("timestamp-unreadable", cell("claim_note", "last_updated", lambda _: "yesterday")),
     Fault("amount-unreadable", cell("claim", "payment_amount", lambda _: "1.234,50")),
     Fault("amount-unreadable", cell("claim_adjustment", "amount", lambda old: f"${old}")),
     Fault("amount-beyond-cents", cell("claim", "payment_amount", lambda old: f"{old}5")),
     Fault("amount-negative", negative),
     Fault("payment-negative", cell("claim", "payment_amount", lambda old: f"-9{old}")),
-    Fault("denied-but-paid", put("claim", "payment_amount", "12.00", unless(filled("paid_date")))),
-    Fault("lost-zero-revenue", cell("claim_line", "revenue_code", lambda old: old[1:])),
     Fault("lost-zero-place", cell("claim_line", "place_of_service", lambda _: "2")),
-    Fault("lost-zero-ndc", cell("claim_line", "ndc", lambda old: old[1:], _NOT_PHARMACY)),
-    Fault("lost-zero-discharge", cell("claim", "discharge_status", lambda _: "1")),
-    Fault("lost-zero-area", cell("claim_tooth", "oral_cavity_area", lambda _: "9")),
-    Fault("ndc-length", cell("claim_line", "ndc", lambda old: f"{old}7", _NOT_PHARMACY)),
     Fault(
         "service-code-shape",
         put(
@@ -141,11 +185,6 @@ CLAIM_FAULTS: Final = (
             "9921",
             all_hold(_PROFESSIONAL, unless(filled("service_code_system"))),
         ),
-    ),
-    Fault(
-        "cpt-shape",
-        cell("claim_line", "service_code_system", lambda _: "CPT", of_type("oral")),
-        blamed="service_code",
     ),
     Fault("modifier-shape", cell("claim_line", "modifier_1", lambda old: f"{old}!")),
     Fault("place-unknown", cell("claim_line", "place_of_service", lambda _: "97")),
@@ -161,101 +200,79 @@ CLAIM_FAULTS: Final = (
     ),
     Fault("network-status-unknown", cell("claim", "billing_network_status", lambda _: "nearby")),
     Fault("total-of-lines", wrong_total),
-    Fault("eligible-equation", unequal("amount_discount", "amount_eligible")),
-    Fault("liability-equation", unequal("amount_memberliability", "amount_memberliability")),
     Fault("line-after-claim", late_line),
-    Fault("coverage-not-in-force", not_in_force),
-    Fault("coverage-of-another", coverage_of_another),
     Fault("icd-point", icd_point),
     Fault(
         "icd-shape",
         cell("claim_diagnosis", "code", lambda _: "ABC", unless(holding("icd_version", "9"))),
     ),
     Fault("icd-impossible", cell("claim_diagnosis", "code", lambda _: "??", one_of_several)),
-    Fault(
-        "diagnosis-type-unknown", cell("claim_diagnosis", "type", lambda _: "hunch", one_of_several)
-    ),
-    Fault("poa-unknown", cell("claim_diagnosis", "present_on_admission", lambda _: "Q")),
-    Fault("procedure-type-unknown", cell("claim_procedure", "type", lambda _: "usual")),
     Fault("group-unknown", cell("claim_adjustment", "group_code", lambda _: "ZZ")),
-    Fault("remark-code-shape", cell("claim_adjustment", "remark_code", lambda _: "remark")),
     Fault("taxonomy-shape", cell("claim_care_team", "taxonomy_code", lambda old: old[:-1])),
-    Fault("type-of-bill-shape", cell("claim", "type_of_bill", lambda old: f"0{old}")),
-    Fault("drg-shape", cell("claim", "drg_code", lambda _: "DRG")),
-    Fault(
-        "newborn-point-of-origin",
-        cell("claim", "admission_type", lambda _: "4", holding("point_of_origin", "1")),
-        blamed="point_of_origin",
-    ),
     Fault("integer-unreadable", cell("claim", "refills_authorized", lambda _: "many")),
     Fault("pharmacy-without-supply", cell("claim", "days_supply", lambda _: ""), blamed=""),
-    Fault("compound-without-ingredient", childless_compound),
     Fault("decimal-unreadable", cell("claim_line", "ndc_quantity", lambda old: f"{old} tablets")),
-    Fault("line-unknown", cell("claim_care_team", "line_numbers", lambda _: "99")),
     Fault("claim-unknown", put("claim", "adjusted_from_claim_id", "P00000000000000000")),
     Fault("claim-provider-unlisted", cell("claim", "service_facility_id", lambda old: f"{old}X")),
-    Fault(
-        "transport-misplaced", insert("claim_transport", "", _TRANSPORT, "inpatient", "pharmacy")
-    ),
     Fault("ingredient-misplaced", insert("claim_ingredient", "", _INGREDIENT, "pharmacy")),
-    Fault("tooth-without-site", insert("claim_tooth", "", _NO_SITE, "oral")),
-    Fault(
-        "tooth-unknown",
-        cell("claim_line", "tooth_number", lambda _: "33", unless(filled("tooth_surfaces"))),
-    ),
-    Fault("tooth-surface-unknown", cell("claim_line", "tooth_surfaces", lambda old: f"{old};Z")),
-    Fault(
-        "missing-area",
-        cell("claim_tooth", "missing", lambda _: "Y", filled("oral_cavity_area")),
-        blamed="oral_cavity_area",
-    ),
-    Fault("two-body-sites", two_sites),
-    Fault("transport-unit", cell("claim_transport", "unit", lambda _: "kg")),
 )
-"""Faults of claims, in the order in which they take turns."""
+"""Faults that most claims have room for."""
 
 
 _INSURED_BY_OTHER: Final = filled("subscriber_family_name")
 
 MEMBER_FAULTS: Final = (
-    Fault("coverage-unknown-member", stranger_in_coverage),
     Fault("gender-unknown", put("member", "gender", "X9")),
-    Fault("date-sentinel", cover_cell("start_date", "1969-12-31")),
-    Fault("lost-zero-zip-usa", cell("member", "postal_code", lambda old: old[1:5])),
+    Fault("lost-zero-zip", cell("member", "postal_code", lambda old: old[1:5])),
     Fault("flag-unreadable", put("member", "deceased", "maybe")),
-    Fault("date-sentinel", cover_cell("end_date", "9999-12-31")),
-    Fault("card-of-another", card_of_another),
     Fault("telecom-twice", telecom_twice),
-    Fault("relationship-unknown", cover_cell("relationship", "acquaintance", _INSURED_BY_OTHER)),
-    Fault("coverage-status-unknown", cover_cell("status", "lapsed-ish")),
-    Fault("coverage-type-unknown", cover_cell("coverage_type", "Gold Plus")),
     Fault("race-unknown", put("member", "race", "9999-9")),
     Fault("email-shape", cell("member", "email", lambda old: old.replace("@", " at "))),
     Fault("language-shape", cell("member", "language", lambda _: "the usual one")),
 )
-"""Faults of members and coverages; a member has at most one."""
+"""Faults of members."""
+COVERAGE_FAULTS: Final = (
+    Fault("coverage-unknown-member", stranger_in_coverage),
+    Fault("date-sentinel", cover_cell("start_date", "1969-12-31")),
+    Fault("card-of-another", card_of_another),
+    Fault("date-sentinel", cover_cell("end_date", "9999-12-31")),
+    Fault("relationship-unknown", cover_cell("relationship", "acquaintance", _INSURED_BY_OTHER)),
+    Fault("coverage-status-unknown", cover_cell("status", "lapsed-ish")),
+    Fault("coverage-type-unknown", cover_cell("coverage_type", "Gold Plus")),
+)
+"""Faults of coverages."""
+FAULTS: Final = (*STAY_FAULTS, *NARROW_FAULTS, *COMMON_FAULTS, *MEMBER_FAULTS, *COVERAGE_FAULTS)
 
 
 def plant(spec: Spec, index: int, tables: MemberRows) -> list[Planted]:
-    """Plant faults among a member's rows, in place; a claim and a member get at most one each.
+    """Plant faults among a member's rows, in place.
 
-    Kinds take turns: the first that fits is planted and goes to the end of the queue, so that one
-    which fits seldom is tried first until it does. Where the queue begins depends on the member.
+    A claim gets at most one, the member's own rows one, his coverages one. Kinds take turns: the
+    first that fits is planted and goes to the end of the queue. Where the queues begin depends
+    on the member.
     """
     dice = Dice(spec.seed, Purpose.FAULT, index)
     found: list[tuple[Fault, Found]] = []
-    kinds = [fault for fault in CLAIM_FAULTS if not (fault.ragged and spec.format == "parquet")]
-    start = dice.below(len(kinds))
-    queue = kinds[start:] + kinds[:start]
+    common = [fault for fault in COMMON_FAULTS if not (fault.ragged and spec.format == "parquet")]
+    queue = [
+        *_turned(STAY_FAULTS, index),
+        *NARROW_FAULTS,
+        *_turned(common, dice.below(len(common))),
+    ]
     for claim in list(tables["claim"]):
         chosen = dice.random() < spec.fault_rate
         if chosen and not _LINKS & claim.keys():
             found += _first_fitting(queue, Case(spec, index, tables, claim, dice))
-    if tables["member"] and dice.random() < spec.fault_rate:
-        start = index % len(MEMBER_FAULTS)
-        queue = [*MEMBER_FAULTS[start:], *MEMBER_FAULTS[:start]]
-        found += _first_fitting(queue, Case(spec, index, tables, tables["member"][0], dice))
+    for kinds in (MEMBER_FAULTS, COVERAGE_FAULTS):
+        if tables["member"] and dice.random() < spec.fault_rate:
+            case = Case(spec, index, tables, tables["member"][0], dice)
+            found += _first_fitting(_turned(kinds, index), case)
     return [planted for fault, spoiled in found for planted in _planted(fault, spoiled, tables)]
+
+
+def _turned(kinds: Sequence[Fault], by: int) -> list[Fault]:
+    start = by % len(kinds)
+    return [*kinds[start:], *kinds[:start]]
 
 
 def _first_fitting(queue: list[Fault], case: Case) -> list[tuple[Fault, Found]]:
@@ -295,7 +312,7 @@ def plant_directory(spec: Spec, number: int, tables: MemberRows) -> list[Planted
 
     npi = next(row["npi"] for row in people)
     wrong = npi[:-1] + str((int(npi[-1]) + 1) % 10)
-    spoil("practitioner", people, "npi", wrong, "npi-check-digit")
-    spoil("organization", places, "npi", "", "npi-length")
-    spoil("organization", places, "postal_code", "2138", "lost-zero-zip-usa")
+    spoil("practitioner", people, "npi", wrong, "npi")
+    spoil("organization", places, "npi", "", "npi")
+    spoil("organization", places, "postal_code", "2138", "lost-zero-zip")
     return planted

@@ -261,7 +261,7 @@ def _person(
 def _cast(dice: Dice, person: Person, today: int) -> Person:
     """Return the person as the set pieces want him, or with a death of his own."""
     part = CAST.get(person.index)
-    if part is None:
+    if part is None or part.birth.toordinal() > today - 30:
         # A death in the last three years, of one in thirty above 75 and one in 900 below.
         if dice.chance(33 if person.age(today) > 75 else 1):
             return replace(person, death=max(person.birth, today - dice.between(40, 1000)))
@@ -278,7 +278,7 @@ def _cast(dice: Dice, person: Person, today: int) -> Person:
         name=name,
         sex=part.sex,
         birth=part.birth.toordinal(),
-        death=part.death.toordinal() if part.death else None,
+        death=part.death.toordinal() if part.death and part.death.toordinal() <= today else None,
         relationship=part.relationship,
         race=part.race or person.race,
         ethnicity=part.ethnicity or person.ethnicity,

@@ -265,7 +265,7 @@ def coverage_of_another(case: Case) -> Found | None:
         last = case.claim.get("statement_thru_date", case.claim["statement_from_date"])
         if start <= case.claim["statement_from_date"] and last <= end:
             case.claim["coverage_id"] = cover.identifier
-            return "claim", case.claim, "coverage_id"
+            return "claim", case.claim, "member_id"
     return None
 
 
@@ -296,12 +296,21 @@ def icd_point(case: Case) -> Found | None:
     return None
 
 
+def missing_area(case: Case) -> Found | None:
+    """Say of an area that it is missing; only teeth can be."""
+    for row in case.of("claim_tooth"):
+        row.pop("tooth_number", None)
+        row |= {"oral_cavity_area": "10", "missing": "Y"}
+        return "claim_tooth", row, "oral_cavity_area"
+    return None
+
+
 def two_sites(case: Case) -> Found | None:
     """Give a line a tooth and an area."""
     for row in case.of("claim_line"):
         if "tooth_number" in row:
             row["oral_cavity_area"] = "10"
-            return "claim_line", row, "oral_cavity_area"
+            return "claim_line", row, ""
     return None
 
 
@@ -331,6 +340,7 @@ def stranger_in_coverage(case: Case) -> Found | None:
         "coverage_id": f"X{covers[-1]['coverage_id']}",
         "member_id": "HPX00000000088",
     }
+    row.pop("card_member_id", None)
     covers.append(row)
     return "coverage", row, "member_id"
 

@@ -36,17 +36,24 @@ _EXTRACT_FILE: Final = re.compile(
 
 
 class HashedFile:
-    """A new file that knows its size and hash."""
+    """A new file that knows its size and hash.
+
+    Attributes:
+        abandoned: nothing more is written; a library that closes its writer late may still try.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.bytes = 0
         self.closed = False
+        self.abandoned = False
         self._digest = hashlib.sha256()
         self._stream: IO[bytes] = path.open("wb")
 
     def write(self, data: Any) -> int:
         """Write bytes."""
+        if self.abandoned:
+            return len(data)
         self._digest.update(data)
         self.bytes += len(data)
         return self._stream.write(data)
@@ -78,6 +85,9 @@ class RowFile(Protocol):
 
     def finish(self) -> None:
         """Write what is left; nothing may be written afterwards."""
+
+    def abandon(self) -> None:
+        """Let go of the file, which was abandoned before."""
 
 
 class TextFile:
@@ -126,6 +136,11 @@ class TextFile:
         if self._packer:
             self._packer.close()
 
+    def abandon(self) -> None:
+        """Let go of the file."""
+        if self._packer:
+            self._packer.close()
+
     def _flush(self) -> None:
         self._stream.write(self._buffer.getvalue().encode())
         self._buffer.seek(0)
@@ -151,6 +166,10 @@ class ParquetFile:
     def finish(self) -> None:
         """Write what is left."""
         self._flush()
+        self._writer.close()
+
+    def abandon(self) -> None:
+        """Let go of the file: pyarrow would write a footer whenever the writer is collected."""
         self._writer.close()
 
     def _flush(self) -> None:
@@ -248,16 +267,19 @@ class Folder:
         """
         for opened in self._open.values():
             opened.finish()
-        tables = dict(self._files)
-        self._say(LEDGER, _csv(ledger))
+        ledger = list(ledger)
+        if ledger:
+            self._say(LEDGER, _csv(ledger))
+            self.rows[LEDGER] = len(ledger) - 1
         files = {
-            name: {"rows": self.rows[name], "sha256": file.sha256} for name, file in tables.items()
+            name: {"rows": self.rows[name], "sha256": file.sha256}
+            for name, file in self._files.items()
         }
         text = json.dumps({**manifest, "files": files}, indent=2, ensure_ascii=False) + "\n"
         self._say(MANIFEST, text)
         for file in self._files.values():
             file.close()
-        (self._out / MANIFEST).unlink(missing_ok=True)
+        # An older manifest stays until the last: should this be cut short, it does not match.
         for name, file in self._files.items():
             file.path.replace(self._out / name)
         if LEDGER not in self._files:
@@ -265,14 +287,16 @@ class Folder:
         return sum(file.bytes for file in self._files.values())
 
     def _say(self, name: str, text: str) -> None:
-        if text:
-            self._new(name).write(text.encode())
+        self._new(name).write(text.encode())
 
     def drop(self) -> None:
         """Take away what was begun."""
         for file in self._files.values():
+            file.abandoned = True
             file.close()
             file.path.unlink(missing_ok=True)
+        for opened in self._open.values():
+            opened.abandon()
 
 
 def _csv(rows: Iterable[Sequence[str]]) -> str:

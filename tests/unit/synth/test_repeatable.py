@@ -1,0 +1,130 @@
+"""The same arguments give the same bytes, and more members change nothing about the first ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from etl.model.tables import CLAIM_TABLES, DIRECTORY_TABLES, MEMBER_TABLES, TABLES
+from etl.synth import Spec, write_extract
+from tests.unit.synth.written import WORLD, folder_of, hashes, plain, read, world
+
+
+def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    write_extract(tmp_path, WORLD)
+
+    assert hashes(tmp_path) == hashes(folder_of(WORLD))
+
+
+@pytest.mark.parametrize("seed_of_hashes", ["0", "4711"])
+def test_another_process_gives_the_same_bytes(tmp_path: Path, seed_of_hashes: str) -> None:
+    spec = Spec(members=12, seed=5, fault_rate=0.3)
+    code = (
+        "from pathlib import Path; from etl.synth import Spec, write_extract; "
+        f"write_extract(Path({str(tmp_path)!r}), Spec(members=12, seed=5, fault_rate=0.3))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        env=os.environ | {"PYTHONHASHSEED": seed_of_hashes, "TZ": "Pacific/Apia"},
+    )
+
+    assert hashes(tmp_path) == hashes(folder_of(spec))
+
+
+def test_another_seed_gives_another_world() -> None:
+    other = world(replace(WORLD, seed=6))
+
+    assert not {row["claim_id"] for row in other["claim"]} & {
+        row["claim_id"] for row in world(WORLD)["claim"]
+    }
+
+
+def test_the_first_members_of_a_larger_world_are_those_of_a_smaller_one() -> None:
+    small, large = folder_of(replace(WORLD, members=20)), folder_of(WORLD)
+
+    for table in (*MEMBER_TABLES, *CLAIM_TABLES):
+        first = (small / f"{table}.csv").read_bytes()
+        assert (large / f"{table}.csv").read_bytes().startswith(first), table
+    assert len(world(WORLD)["claim"]) > len(world(replace(WORLD, members=20))["claim"])
+
+
+def test_a_larger_world_of_one_region_has_the_same_directory() -> None:
+    small, large = folder_of(replace(WORLD, members=20)), folder_of(WORLD)
+
+    for table in DIRECTORY_TABLES:
+        assert (small / f"{table}.csv").read_bytes() == (large / f"{table}.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        replace(WORLD, gzip=True),
+        replace(WORLD, format="psv", parts=3),
+        replace(WORLD, format="tsv", gzip=True, parts=2),
+    ],
+)
+def test_every_format_and_cut_says_the_same_rows(spec: Spec) -> None:
+    assert world(spec) == world(WORLD)
+    assert len(list(folder_of(spec).glob("claim-*"))) == (spec.parts if spec.parts > 1 else 0)
+
+
+def test_parquet_says_the_same_rows_with_null_where_csv_is_empty() -> None:
+    folder = folder_of(replace(WORLD, format="parquet"))
+
+    for table in TABLES:
+        rows = pq.read_table(folder / f"{table}.parquet").to_pylist()
+        assert all(cell != "" for row in rows for cell in row.values())
+        assert [
+            {name: cell for name, cell in row.items() if cell is not None} for row in rows
+        ] == world(WORLD)[table]
+
+
+def test_a_part_holds_a_run_of_members_and_its_own_header() -> None:
+    folder = folder_of(replace(WORLD, format="psv", parts=3))
+    parts = [
+        [placed.cells["member_id"] for placed in read(folder)["member"] if placed.file == name]
+        for name in ("member-00001.psv", "member-00002.psv", "member-00003.psv")
+    ]
+
+    assert [len(part) for part in parts] == [20, 20, 20]
+    assert [member for part in parts for member in part] == [
+        row["member_id"] for row in world(WORLD)["member"]
+    ]
+
+
+def test_the_short_form_says_the_same_diagnoses_and_procedures() -> None:
+    short = plain(read(folder_of(replace(WORLD, short_form=True))))
+    rows: dict[str, list[dict[str, str]]] = {"claim_diagnosis": [], "claim_procedure": []}
+    for claim in short["claim"]:
+        for stem, fields in (
+            ("diagnosis", {"code": "code", "type": "type", "poa": "present_on_admission"}),
+            ("procedure", {"code": "code", "date": "procedure_date", "type": "type"}),
+        ):
+            for number in range(1, 26):
+                cells = {
+                    column: claim[f"{stem}_{field}_{number}"]
+                    for field, column in fields.items()
+                    if f"{stem}_{field}_{number}" in claim
+                }
+                if cells:
+                    cells |= {"claim_id": claim["claim_id"], "sequence": str(number)}
+                    rows[f"claim_{stem}"].append(cells)
+
+    for table, found in rows.items():
+        assert found, table
+        told = [*found, *short[table]]
+        assert sorted(map(_essence, told)) == sorted(map(_essence, world(WORLD)[table]))
+
+
+def _essence(row: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    left_out = {"record_action", "last_updated"}
+    if row.get("icd_version") == "10":
+        left_out.add("icd_version")
+    return tuple(sorted((name, cell) for name, cell in row.items() if name not in left_out))

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from etl.errors import UsageError
+from etl.synth import Spec
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"members": 0}, "members must be 1"),
+        ({"members": 10**10}, "members must be 1"),
+        ({"kind": "part"}, "kind must be one of full, delta"),
+        ({"format": "xlsx"}, "format must be one of csv, psv, tsv, parquet"),
+        ({"kind": "delta"}, "a delta needs a day"),
+        ({"day": -1}, "day must be 0"),
+        ({"parts": 0}, "parts must be 1"),
+        ({"fault_rate": 1.5}, "fault rate must be 0 to 1"),
+        ({"fault_rate": float("nan")}, "fault rate must be 0 to 1"),
+        ({"change_rate": -0.1}, "change rate must be 0 to 1"),
+        ({"kind": "delta", "day": 1, "fault_rate": 0.1}, "full extracts only"),
+        ({"format": "parquet", "gzip": True}, "Parquet files compress themselves"),
+        ({"since": date(2025, 6, 1)}, "at least a year before"),
+    ],
+)
+def test_a_choice_out_of_range_is_refused_before_anything_is_written(
+    choices: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        Spec(**{"members": 10, **choices})
+
+
+def test_the_extract_shows_the_day_after_as_many_days() -> None:
+    assert Spec(5, as_of=date(2025, 12, 31), day=2).date == date(2026, 1, 2)
+
+
+def test_some_members_join_each_day() -> None:
+    assert Spec(5000, day=3).population == 5015
+    assert Spec(5, day=3).population == 8
