@@ -1,0 +1,179 @@
+"""What hangs on a rejected row, and why it says it was rejected."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from etl.quality import KeysInMemory, RowCounts
+from etl.rows import FINDINGS_SCHEMA
+from tests.unit.quality.world import accepted, book, found, rejected, run, world
+
+
+def causes(checked: object) -> dict[tuple[str, int], tuple[str, str, str]]:
+    rows = checked.rejected.to_pylist()  # type: ignore[attr-defined]
+    return {(r["table"], r["row"]): (r["rule"], r["cause"], r["rules"]) for r in rows}
+
+
+def test_a_rejected_member_takes_along_everything_that_is_his() -> None:
+    of = world()
+    del of["member"][0]["birth_date"]
+    checked = run(of)
+    assert accepted(checked, "member", "member_id") == ["M2"]
+    assert accepted(checked, "coverage", "coverage_id") == ["C2"]
+    for table in of:
+        if table not in ("member", "coverage"):
+            assert checked.counts[table].published == 0, table
+    told = causes(checked)
+    assert told["member", 2] == ("required", "required", "required")
+    assert told["claim_note", 2] == ("hangs-on-rejected", "required", "hangs-on-rejected")
+    assert told["coverage", 2] == ("hangs-on-rejected", "required", "hangs-on-rejected")
+
+
+def test_a_rejected_claim_takes_along_its_rows_and_no_others() -> None:
+    of = world()
+    of["claim"][2]["amount_copay"] = "five"
+    checked = run(of)
+    assert {(table, row) for table, row, _ in rejected(checked)} == {
+        ("claim", 4),
+        ("claim_line", 4),
+        ("claim_diagnosis", 4),
+        ("claim_care_team", 2),
+        ("claim_other_payer", 2),
+        ("claim_adjustment", 2),
+        ("claim_transport", 2),
+        ("claim_note", 2),
+    }
+    assert {cause for _, cause, _ in causes(checked).values()} == {"amount-unreadable"}
+
+
+def test_an_unreadable_amount_of_a_child_rejects_the_claim() -> None:
+    of = world()
+    of["claim_adjustment"][0]["amount"] = "1.999"
+    told = causes(run(of))
+    assert told["claim_adjustment", 2][0] == "amount-beyond-cents"
+    assert told["claim", 4] == ("hangs-on-rejected", "amount-beyond-cents", "hangs-on-rejected")
+    assert told["claim_line", 4][1] == "amount-beyond-cents"
+
+
+def test_a_rejected_line_rejects_its_claim() -> None:
+    of = world()
+    del of["claim_line"][2]["service_from_date"]
+    told = causes(run(of))
+    assert told["claim_line", 4] == ("required", "required", "required")
+    assert told["claim", 4] == ("line-rejected", "required", "line-rejected")
+    assert told["claim_adjustment", 2][:2] == ("hangs-on-rejected", "required")
+
+
+def test_a_payer_may_have_the_claim_published_without_the_line() -> None:
+    of = world()
+    of["claim_line"].append(of["claim_line"][2] | {"line_number": "2", "service_from_date": "?"})
+    of["claim_adjustment"].append(of["claim_adjustment"][0] | {"line_number": "2"})
+    checked = run(of, rules=book(line_rejected="warn"))
+    assert {(table, row) for table, row, _ in rejected(checked)} == {
+        ("claim_line", 8),
+        ("claim_adjustment", 3),
+    }
+    assert ("line-rejected", "claim", 4, None) in found(checked)
+
+
+def test_a_claim_without_any_line_left_is_rejected_even_then() -> None:
+    of = world()
+    of["claim_line"][2]["service_from_date"] = "?"
+    checked = run(of, rules=book(line_rejected="warn"))
+    assert ("claim", 4, "line-rejected") in rejected(checked)
+
+
+def test_a_claim_whose_only_diagnosis_is_rejected_has_none() -> None:
+    of = world()
+    of["claim_diagnosis"][2]["code"] = "73211009"
+    told = causes(run(of))
+    assert told["claim", 4][0] == "claim-without-diagnosis"
+    assert told["claim_diagnosis", 4][0] == "icd-impossible"
+
+
+def test_a_rejected_child_leaves_its_claim_alone() -> None:
+    of = world()
+    of["claim_care_team"][0]["role"] = "janitor"
+    checked = run(of)
+    assert {(table, row) for table, row, _ in rejected(checked)} == {("claim_care_team", 2)}
+
+
+def test_all_rejecting_rules_of_a_row_are_named_the_first_one_first() -> None:
+    of = world()
+    of["claim"][2] |= {"claim_type": "veterinary", "amount_copay": "x", "member_id": "M9"}
+    told = causes(run(of))
+    rule, cause, rules = told["claim", 4]
+    assert rule == cause == "amount-unreadable"
+    assert rules.split(";") == [
+        "amount-unreadable",
+        "claim-type-unknown",
+        "claim-unknown-member",
+        "coverage-of-another",
+    ]
+
+
+def test_a_severity_can_be_made_harder() -> None:
+    of = world()
+    of["claim_line"][2]["amount_copay"] = "-1.00"
+    checked = run(of, rules=book(amount_negative="reject-claim"))
+    assert ("claim_line", 4, "amount-negative") in rejected(checked)
+    assert ("claim", 4, "hangs-on-rejected") in rejected(checked)
+
+
+def test_whoever_is_in_the_published_tree_is_no_stranger_in_a_delta() -> None:
+    of = world()
+    del of["member"][0]
+    del of["coverage"][0]
+    known = KeysInMemory(members=frozenset({"M1"}), coverages=frozenset({"C1"}))
+    checked = run(of, known=known)
+    assert checked.rejected.num_rows == 0
+    assert run(of).counts["claim"].published == 0
+
+
+def test_a_deletion_needs_its_key_and_its_member_and_no_more() -> None:
+    of = world()
+    of["claim"][2] = {"claim_id": "K2", "member_id": "M1", "record_action": "d"}
+    for table in of:
+        if table.startswith("claim_"):
+            of[table] = [row for row in of[table] if row["claim_id"] != "K2"]
+    checked = run(of)
+    assert found(checked) == set()
+    assert accepted(checked, "claim", "record_action")[2] == "D"
+    del of["claim"][2]["member_id"]
+    assert ("claim", 4, "required") in rejected(run(of))
+
+
+def findings_of_sources(*rows: tuple[str, str, int, int]) -> pa.Table:
+    columns = list(zip(*rows, strict=True))
+    return pa.table([*columns, [None] * len(rows)], schema=FINDINGS_SCHEMA)
+
+
+def test_a_row_that_could_not_be_read_is_in_quarantine_with_what_hangs_on_it() -> None:
+    # claim is file 6: row 4 is in the table, row 99 was too ragged to be.
+    findings = findings_of_sources(("ragged-row", "claim", 6, 4), ("ragged-row", "claim", 6, 99))
+    checked = run(world(), findings=findings)
+    told = causes(checked)
+    assert told["claim", 4] == ("ragged-row", "ragged-row", "ragged-row")
+    assert told["claim", 99] == ("ragged-row", "ragged-row", "ragged-row")
+    assert told["claim_line", 4][1] == "ragged-row"
+    assert checked.counts["claim"] == RowCounts(7, 5, 2, 0)
+    assert [rule for rule, *_ in found(checked)].count("ragged-row") == 2
+
+
+def test_warnings_of_sources_are_kept_as_they_came() -> None:
+    findings = findings_of_sources(("dialect-conflict", "claim", 6, 4))
+    checked = run(world(), findings=findings)
+    assert found(checked) == {("dialect-conflict", "claim", 4, None)}
+    assert checked.rejected.num_rows == 0
+
+
+@pytest.mark.parametrize("table", ["member", "claim", "claim_line"])
+def test_an_empty_partition_is_checked_too(table: str) -> None:
+    of = {table: world()[table][:1]}
+    checked = run(of)
+    assert sum(each.rows_in for each in checked.counts.values()) == 1
+
+
+def test_no_rows_at_all_are_no_trouble() -> None:
+    assert run({}).findings.num_rows == 0

@@ -1,0 +1,168 @@
+"""Rule files and policies: what is wrong with them is said by file, line and nearest right name."""
+
+from __future__ import annotations
+
+import pickle
+from decimal import Decimal
+
+import pytest
+
+from etl.errors import DataRejected, MappingError
+from etl.model.findings import Severity
+from etl.quality import (
+    CountsDoNotAddUp,
+    Limits,
+    Policy,
+    RowCounts,
+    add_counts,
+    enforce,
+    load_rules,
+    reconcile,
+    verdicts,
+)
+from etl.quality.rulesdoc import rules_page
+from tests.unit.quality.world import MAPPINGS, book, crosswalks, rule_texts, standard_book
+
+CASCADE = """
+- {id: hangs, table: claim, check: hangs-on-rejected, severity: reject-row, says: a, spoils: b}
+- {id: lines, table: claim, check: line-rejected, severity: reject-claim, says: a, spoils: b}
+"""
+GOOD = """
+- id: my-rule
+  table: claim
+  check: allowed
+  columns: claim_type
+  values: [oral]
+  severity: warn
+  says: It is so.
+  spoils: Much.
+"""
+
+
+def load(text: str, policy: Policy | None = None) -> object:
+    return load_rules(
+        {"cascade.yaml": CASCADE, "mine.yaml": text}, policy or Policy(), crosswalks()
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error_id", "told"),
+    [
+        ("my-rule", "MyRule", "rule-value", "kebab-case"),
+        ("my-rule", "hangs", "rule-duplicate", "cascade.yaml:2"),
+        ("check: allowed", "check: alowed", "rule-check", "did you mean 'allowed'?"),
+        ("table: claim", "table: claims", "rule-column", "did you mean 'claim'?"),
+        ("claim_type", "claim_typ", "rule-column", "did you mean 'claim_type'?"),
+        ("values: [oral]", "value: [oral]", "rule-key", "did you mean 'values'?"),
+        ("values: [oral]", "crosswalk: gendr", "rule-crosswalk", "did you mean 'gender'?"),
+        ("values: [oral]", "each: true", "rule-key", "values, pattern or crosswalk"),
+        ("values: [oral]", "pattern: '['", "rule-value", "no pattern"),
+        ("severity: warn", "severity: reject", "rule-value", "did you mean 'reject-row'?"),
+        ("  says: It is so.\n", "", "rule-key", "'says' is missing"),
+        ("severity: warn", "severity: warn\n  blanks: 1", "rule-value", "true or false"),
+        ("severity: warn", "severity: warn\n  when: {claim.status: x}", "rule-column", "no claim"),
+        ("severity: warn", "severity: warn\n  when: {statuss: [x]}", "rule-column", "'status'?"),
+        (
+            "severity: warn",
+            "severity: warn\n  when: {status: {crosswalk: claim_status, answers: [actve]}}",
+            "rule-crosswalk",
+            "did you mean 'active'?",
+        ),
+    ],
+)
+def test_a_mistake_is_named_by_line_and_nearest_name(
+    old: str, new: str, error_id: str, told: str
+) -> None:
+    assert load(GOOD)
+    with pytest.raises(MappingError) as caught:
+        load(GOOD.replace(old, new, 1))
+    assert caught.value.error_id == error_id
+    assert caught.value.where.startswith("mine.yaml:")
+    assert told in str(caught.value)
+
+
+def test_the_cascade_needs_its_two_rules() -> None:
+    with pytest.raises(MappingError, match="exactly one rule must have check"):
+        load_rules({"mine.yaml": GOOD}, Policy(), crosswalks())
+
+
+def test_a_policy_that_names_no_rule_is_refused() -> None:
+    with pytest.raises(MappingError, match=r"did you mean 'my-rule'\?") as caught:
+        load(GOOD, Policy(severities={"my-rul": Severity.WARN}, where="payer.toml"))
+    assert caught.value.where == "payer.toml"
+    with pytest.raises(MappingError, match=r"no rule 'nothing-like-it'"):
+        load(GOOD, Policy(limits=Limits(max_findings_of={"nothing-like-it": 1})))
+
+
+def test_what_would_publish_an_untruth_cannot_be_softened() -> None:
+    with pytest.raises(MappingError, match="cannot be softened") as caught:
+        book(claim_of_two_members="warn")
+    assert caught.value.error_id == "rule-firm"
+    assert book(claim_of_two_members="reject-row")
+
+
+def test_severities_of_the_payer_replace_those_of_the_file() -> None:
+    softened = book(amount_unreadable="warn")["amount-unreadable"]
+    assert (softened.severity, softened.default) == (Severity.WARN, Severity.REJECT_CLAIM)
+
+
+def test_a_rule_book_travels_to_worker_processes() -> None:
+    assert pickle.loads(pickle.dumps(standard_book())) == standard_book()  # noqa: S301 (our own)
+
+
+def test_every_rule_is_documented() -> None:
+    page = (MAPPINGS.parent / "docs" / "rules.md").read_text("utf-8")
+    assert page == rules_page(standard_book()), (
+        "write it anew: python -m etl.quality.rulesdoc > docs/rules.md"
+    )
+    for rule in standard_book().rules:
+        assert f"### {rule.id}\n" in page
+
+
+def test_rules_say_nothing_twice_and_end_their_sentences() -> None:
+    rules = standard_book().rules
+    assert len({rule.id for rule in rules}) == len(rules)
+    for rule in rules:
+        assert rule.says.endswith("."), rule.id
+        assert rule.spoils.endswith("."), rule.id
+    assert set(rule_texts()) >= {"60-keys.yaml", "sources.yaml"}
+
+
+# -- limits and counts ---------------------------------------------------------------------------
+
+
+def test_a_limit_holds_up_to_the_share_itself() -> None:
+    limits = Limits(max_rejected_claims_share=Decimal("0.01"))
+    at = {"claim": RowCounts(1000, 990, 10, 0)}
+    over = {"claim": RowCounts(1000, 989, 11, 0)}
+    assert all(each.holds for each in verdicts(limits, at, {}))
+    enforce(verdicts(limits, at, {}))
+    with pytest.raises(DataRejected, match=r"11 of 1000 claim rows \(1\.1 %\)") as caught:
+        enforce(verdicts(limits, over, {}))
+    assert caught.value.exit_code == 4
+
+
+def test_limits_are_about_totals_of_all_partitions() -> None:
+    limits = Limits(
+        max_rejected_members_share=Decimal("0.5"), max_findings_of={"required": 2, "npi": 0}
+    )
+    counts = add_counts(
+        [{"member": RowCounts(1, 0, 1, 0)}, {"member": RowCounts(2, 2, 0, 0), "claim": RowCounts()}]
+    )
+    told = verdicts(limits, counts, {"required": 3})
+    assert [(each.limit, each.holds) for each in told] == [
+        ("max_rejected_members_share", True),
+        ("max_findings_of.npi", True),
+        ("max_findings_of.required", False),
+    ]
+
+
+def test_no_rows_break_no_limit() -> None:
+    limits = Limits(max_rejected_claims_share=Decimal(0))
+    assert verdicts(limits, {}, {})[0].holds
+
+
+def test_a_lost_row_is_a_bug() -> None:
+    reconcile({"claim": RowCounts(3, 1, 1, 1)})
+    with pytest.raises(CountsDoNotAddUp, match="table claim: 4 rows in"):
+        reconcile({"claim": RowCounts(4, 1, 1, 1)})
