@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from filelock import FileLock, Timeout
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.wiring import make_tools
 from etl.errors import StoreError
+from etl.pipeline.checking import Validated, validate
 from etl.pipeline.convert import Converted, convert
 from etl.pipeline.events import Emit
 from etl.pipeline.job import own_folder, stamp
@@ -64,20 +64,27 @@ def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) ->
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Nightly:
-    """What `cpcds run` came to.
+def validate_extract(settings: Settings, extract: Path, report: Path, emit: Emit) -> Validated:
+    """Check an extract and write the report into a folder."""
+    tools = make_tools(settings)
+    moment = now()
+    opened = open_with(extract, tools, settings.layout, emit)
+    report.mkdir(parents=True, exist_ok=True)
+    with work_folder(settings, report) as work:
+        rows = read(opened, work, tools, partition_rows=settings.run.partition_rows, emit=emit)
+        return validate(
+            rows,
+            report,
+            tools,
+            partial(make_tools, settings),
+            when=moment,
+            workers=settings.run.workers,
+            gx_rows=settings.report.gx_rows,
+            emit=emit,
+        )
 
-    Attributes:
-        ran: the run.
-        target: where it published.
-    """
 
-    ran: Ran
-    target: str
-
-
-def run_extract(settings: Settings, extract: Path, emit: Emit) -> Nightly:
+def run_extract(settings: Settings, extract: Path, emit: Emit) -> Ran:
     """Publish an extract to the target.
 
     Two runs on one machine never work on one folder at the same time.
@@ -97,7 +104,7 @@ def run_extract(settings: Settings, extract: Path, emit: Emit) -> Nightly:
             base.release.id if base.release is not None else None,
             as_instant(moment),
         )
-        ran = run(
+        return run(
             opened,
             work,
             target,
@@ -105,12 +112,12 @@ def run_extract(settings: Settings, extract: Path, emit: Emit) -> Nightly:
             base,
             tools,
             partial(make_tools, settings),
+            when=moment,
             partition_rows=settings.run.partition_rows,
             workers=settings.run.workers,
-            sample_rows=settings.report.gx_rows,
+            gx_rows=settings.report.gx_rows,
             emit=emit,
         )
-    return Nightly(ran, settings.target)
 
 
 def _beside(settings: Settings) -> Path:

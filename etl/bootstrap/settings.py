@@ -106,10 +106,9 @@ class Report(_Part):
     """What the validation report holds."""
 
     gx_rows: int = Field(
-        1_000_000, ge=0, description="Most rows a table that Great Expectations looks at."
-    )
-    examples: int = Field(
-        20, ge=0, description="Most failing rows a rule that the report names by file and row."
+        200_000,
+        ge=0,
+        description="Most rows a table that Great Expectations looks at; 0 to leave it out.",
     )
 
 

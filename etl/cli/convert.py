@@ -9,7 +9,7 @@ import click
 
 from etl.bootstrap.jobs import convert_extract
 from etl.cli.progress import progress
-from etl.cli.tables import counts_of, rows_table, show
+from etl.cli.tables import counts_json, show_counts
 
 
 @click.command("convert")
@@ -39,17 +39,17 @@ def convert_command(
     settings = context.obj.settings(layout=layout).with_workers(workers)
     with progress(quiet=as_json) as emit:
         converted = convert_extract(settings, extract, out, emit)
-    counts = converted.settled.totals.counts
+    counts = converted.settled.totals.tally.counts
     if as_json:
         files = {name: str(path) for name, path in converted.files.items()}
         body = {
             "layout": converted.settled.read.extract.layout.name,
-            "tables": counts_of(counts),
+            "tables": counts_json(counts),
             "resources": dict(converted.resources),
             "files": files,
         }
         click.echo(json.dumps(body, indent=2))
         return
-    show(rows_table(counts))
+    show_counts(counts)
     for name, count in converted.resources.items():
         click.echo(f"{count:>9,} {name:<21} {converted.files[name]}")

@@ -13,6 +13,7 @@ from etl.bootstrap.settings import Settings, read_settings
 from etl.cli.convert import convert_command
 from etl.cli.mapping import mapping_group
 from etl.cli.run import run_command
+from etl.cli.validate import validate_command
 from etl.errors import EtlError
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -71,3 +72,4 @@ def main(
 main.add_command(convert_command)
 main.add_command(mapping_group)
 main.add_command(run_command)
+main.add_command(validate_command)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
-from etl.bootstrap.jobs import Nightly, run_extract
+from etl.bootstrap.jobs import run_extract
 from etl.cli.progress import progress
-from etl.cli.tables import counts_of, resources_table, rows_table, show
+from etl.cli.tables import show_summary, summary_json
+from etl.pipeline.nightly import Ran
 
 
 @click.command("run")
@@ -46,25 +47,29 @@ def run_command(
         logging.getLogger("etl").addHandler(handler)
         logging.getLogger("etl").setLevel(logging.INFO)
     with progress(quiet=as_json) as emit:
-        nightly = run_extract(settings, extract, emit)
+        ran = run_extract(settings, extract, emit)
     if as_json:
-        click.echo(json.dumps(_as_json(nightly), indent=2))
-        return
-    ran = nightly.ran
-    if ran.settled is None:
+        click.echo(json.dumps(_as_json(ran, settings.target), indent=2))
+    elif ran.reported is None:
         click.echo(f"nothing to do: release {ran.release} was made of the same files")
-        return
-    show(rows_table(ran.settled.totals.counts))
-    show(resources_table(ran.resources))
-    click.echo(f"release {ran.release} is published to {nightly.target}")
+    else:
+        show_summary(ran.reported.report)
+        click.echo(f"release {ran.release} is published to {settings.target}")
+        click.echo(f"report: {report_of(settings.target, ran.release)}")
 
 
-def _as_json(nightly: Nightly) -> dict[str, object]:
-    ran = nightly.ran
-    return {
-        "target": nightly.target,
+def report_of(target: str, run: str) -> str:
+    """Return where the page of a run's report is."""
+    return f"{target.rstrip('/')}/reports/{run}/index.html"
+
+
+def _as_json(ran: Ran, target: str) -> dict[str, object]:
+    body: dict[str, object] = {
+        "target": target,
         "release": ran.release,
         "published": ran.published is not None,
-        "tables": counts_of(ran.settled.totals.counts) if ran.settled is not None else {},
-        "resources": dict(ran.resources),
     }
+    if ran.reported is not None:
+        body |= summary_json(ran.reported.report)
+        body["report"] = report_of(target, ran.release)
+    return body

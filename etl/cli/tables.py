@@ -1,55 +1,72 @@
-"""Tables for people."""
+"""What a run came to, as tables for people and as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 from rich.table import Table
 
+from etl.model.tables import TABLES
 from etl.quality import RowCounts
+from etl.reports import Report, Summary, summary
 
 
-def show(table: Table) -> None:
-    """Print a table."""
+def show_summary(report: Report) -> None:
+    """Print what became of rows, what was made, and what was found."""
+    found = summary(report)
+    print_table(
+        ("rows", "in", "published", "quarantined", "superseded"),
+        [(name, *(f"{number:,}" for number in numbers)) for name, *numbers in found.tables],
+    )
+    print_table(("resources", "count"), [(name, f"{count:,}") for name, count in found.resources])
+    console = Console(highlight=False)
+    console.print(f"{found.rejections:,} findings reject rows, {found.warnings:,} are warnings")
+    for sentence in found.broken_limits:
+        console.print(f"limit broken: {sentence}")
+
+
+def show_counts(counts: Mapping[str, RowCounts]) -> None:
+    """Print what became of the rows of each table."""
+    print_table(
+        ("rows", "in", "published", "quarantined", "superseded"),
+        [(name, *(f"{number:,}" for number in numbers)) for name, *numbers in _rows(counts)],
+    )
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print a table: the first column is text, the others are numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
     Console(highlight=False).print(table)
 
 
-def new_table(title: str, *columns: str) -> Table:
-    """Return an empty table; the first column is text, the others numbers."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
-    return table
-
-
-def rows_table(counts: Mapping[str, RowCounts]) -> Table:
-    """Return what became of the rows of each table."""
-    table = new_table("", "rows", "in", "published", "quarantined", "superseded")
-    for name, each in counts.items():
-        if each.rows_in:
-            numbers = (each.rows_in, each.published, each.quarantined, each.superseded)
-            table.add_row(name, *(f"{number:,}" for number in numbers))
-    return table
-
-
-def resources_table(resources: Mapping[str, int]) -> Table:
-    """Return how many resources of each type there are."""
-    table = new_table("", "resources", "count")
-    for name, count in resources.items():
-        table.add_row(name, f"{count:,}")
-    return table
-
-
-def counts_of(counts: Mapping[str, RowCounts]) -> dict[str, dict[str, int]]:
-    """Return what became of the rows of each table, for JSON."""
+def summary_json(report: Report) -> dict[str, object]:
+    """Return what a run came to."""
+    found: Summary = summary(report)
     return {
-        table: {
-            "in": each.rows_in,
-            "published": each.published,
-            "quarantined": each.quarantined,
-            "superseded": each.superseded,
-        }
-        for table, each in counts.items()
-        if each.rows_in
+        "tables": {name: _counts(numbers) for name, *numbers in found.tables},
+        "resources": dict(found.resources),
+        "findings": {"reject": found.rejections, "warn": found.warnings},
+        "broken_limits": list(found.broken_limits),
     }
+
+
+def counts_json(counts: Mapping[str, RowCounts]) -> dict[str, object]:
+    """Return what became of the rows of each table."""
+    return {name: _counts(numbers) for name, *numbers in _rows(counts)}
+
+
+def _rows(counts: Mapping[str, RowCounts]) -> list[tuple[str, int, int, int, int]]:
+    return [
+        (name, each.rows_in, each.published, each.quarantined, each.superseded)
+        for name in TABLES
+        if (each := counts.get(name)) is not None and each.rows_in
+    ]
+
+
+def _counts(numbers: Iterable[int]) -> dict[str, int]:
+    return dict(zip(("in", "published", "quarantined", "superseded"), numbers, strict=True))

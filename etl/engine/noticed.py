@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -68,19 +68,21 @@ def mentions(values: Values) -> frozenset[Mention]:
     return frozenset(found)
 
 
-def findings(values: Values) -> pa.Table:
-    """Return a finding for each cell that a plan read and for which it had no code.
+def findings(values: Values) -> dict[str, pa.Table]:
+    """Return the cells that a plan read and for which it had no code.
 
-    One finding a cell and rule, however often the plan looked.
+    Returns:
+        Name of the crosswalk or shape -> its findings (`etl.rows.FINDINGS_SCHEMA`), one a cell
+        however often the plan looked; only those that found something.
     """
-    tables = []
+    found: dict[str, list[pa.Table]] = {}
     for expr, level in list(values.asked()):
         known: Callable[[str], bool]
         match expr:
             case Translated(of=of, crosswalk=name):
                 known, rule = values.environment.crosswalks[name].knows, UNMAPPED
-            case Shaped(of=of, shape=shape):
-                known, rule = SHAPES[shape], MISSHAPEN
+            case Shaped(of=of, shape=name):
+                known, rule = SHAPES[name], MISSHAPEN
             case _:
                 continue
         for column in _columns(of):
@@ -90,10 +92,14 @@ def findings(values: Values) -> pa.Table:
             if any(odd):
                 failing = pa.array(odd, pa.bool_()).take(encoded.indices)
                 rows = np.flatnonzero(np.asarray(pc.fill_null(failing, False)))
-                tables.append(_places(values, column, level, rows, rule))
-    if not tables:
-        return no_findings()
-    return pa.concat_tables(tables).group_by(FINDINGS_SCHEMA.names).aggregate([])
+                found.setdefault(name, []).append(_places(values, column, level, rows, rule))
+    return {name: once_each(tables) for name, tables in found.items()}
+
+
+def once_each(tables: Iterable[pa.Table]) -> pa.Table:
+    """Return findings put together, each once."""
+    whole = pa.concat_tables([no_findings(), *tables])
+    return whole.group_by(FINDINGS_SCHEMA.names).aggregate([])
 
 
 def _columns(expr: Expr) -> Iterator[ColumnOf]:

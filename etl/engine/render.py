@@ -3,7 +3,8 @@
 A plan is first *resolved* against a partition: every expression becomes a column, what is the same
 in every row becomes text, neighbouring texts merge, and for everything that can vanish it is
 decided once, for the whole column, how. What is left is a *rope*: texts and columns in the order in
-which they are written. Ropes are then joined some thousand rows at a time: few calls, and little memory.
+which they are written. Ropes are then joined some thousand rows at a time: few calls, and little
+memory.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def convert(
         make_tools,
         partial(NdjsonSink, folder, now),
         workers=workers,
-        sample_rows=0,
+        suite_rows=None,
         emit=emit,
     )
     enforce(settled.verdicts)

@@ -16,6 +16,7 @@ from etl.pipeline.tools import MakeTools, Tools
 from etl.pipeline.totals import Totals
 from etl.pipeline.work import Outcome
 from etl.quality import Checked, Verdict, reconcile, verdicts
+from etl.quality.suite_rows import SuiteRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def settle(
     open_sink: OpenSink | None,
     *,
     workers: int,
-    sample_rows: int,
+    suite_rows: SuiteRows | None,
     emit: Emit,
 ) -> Settled:
     """Check and map every row of an extract.
@@ -60,43 +61,34 @@ def settle(
         make_tools: makes the same tools in other processes.
         open_sink: opens what takes a partition's resources; None to make none.
         workers: processes; 0 for one a processor.
-        sample_rows: most rows of each table to keep for the suites.
+        suite_rows: takes rows for the suites; None to keep none.
         emit: takes events.
 
     Raises:
         CountsDoNotAddUp: a row got lost (a bug).
     """
-    totals = Totals(sample_rows)
-    totals.note(read.extract.findings)
-    totals.note(read.partitions.findings)
+    totals = Totals(suite_rows)
+    totals.add_unreadable(read.extract.findings)
+    totals.add_unreadable(read.partitions.findings)
     emit(StageBegan("directory"))
+    count = read.partitions.count
+    sample_rows = 0 if suite_rows is None else 1 + suite_rows.max_rows // count
     checked = checked_directory(
         read.partitions.directory(), tools, as_of=read.as_of, sample_rows=sample_rows
     )
     providers = providers_of(checked.tables, tools)
     save_providers(read.work, providers)
-    totals.add(_directory_outcome(checked))
-    count = read.partitions.count
+    totals.add(count, Outcome(checked=checked, unmapped={}, resources={}))
     emit(StageBegan("partitions", count))
     task = Task(read.work, make_tools, open_sink, read.as_of, sample_rows)
     for index, outcome in outcomes(task, tools, count, workers):
-        totals.add(outcome)
-        members = outcome.checked.counts.get("member")
-        emit(
-            PartitionDone(
-                index,
-                members.published if members else 0,
-                sum(outcome.resources.values()),
-            )
-        )
-    reconcile(totals.counts)
-    judged = verdicts(tools.book.limits, totals.counts, totals.findings)
+        totals.add(index, outcome)
+        members = outcome.checked.counts["member"].published
+        emit(PartitionDone(index, members, sum(outcome.resources.values())))
+    tally = totals.tally
+    reconcile(tally.counts)
+    judged = verdicts(tools.book.limits, tally.counts, tally.findings_of)
     return Settled(read, totals, providers, checked, judged)
-
-
-def _directory_outcome(checked: Checked) -> Outcome:
-    nothing = checked.findings.slice(0, 0)
-    return Outcome(checked=checked, unmapped=nothing, resources={})
 
 
 def stamp(when: str) -> str:

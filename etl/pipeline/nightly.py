@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from etl.pipeline.events import Emit
+from etl.pipeline.checking import run_id
+from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.job import Settled, settle
-from etl.pipeline.publishing import (
-    Published,
-    Target,
-    open_block_sink,
-    publish,
-    publish_directory,
-)
+from etl.pipeline.publishing import Published, Target, open_block_sink, publish, stage
 from etl.pipeline.reading import read
+from etl.pipeline.reporting import QUARANTINE, REPORT, About, Reported, write_reports
 from etl.pipeline.tools import MakeTools, Tools
-from etl.publish.manifest import Facts
+from etl.publish.manifest import Facts, Named
 from etl.publish.reader import Current
 from etl.publish.release import is_published
 from etl.quality import RowCounts, enforce
+from etl.quality.suite_rows import SuiteRows
 from etl.sources import Extract
 from etl.storage.port import Store
 
@@ -31,16 +30,14 @@ class Ran:
     """What a run came to.
 
     Attributes:
-        settled: the extract, worked through; None where the same was published already.
-        published: the release; None where the same was published already.
-        resources: FHIR type -> how many the release's input made, the directory's included.
         release: id of the release that readers see.
+        published: the release; None where the same was published before.
+        reported: the report; None where the same was published before.
     """
 
-    settled: Settled | None
-    published: Published | None
-    resources: Mapping[str, int]
     release: str
+    published: Published | None
+    reported: Reported | None
 
 
 def run(
@@ -52,9 +49,10 @@ def run(
     tools: Tools,
     make_tools: MakeTools,
     *,
+    when: datetime,
     partition_rows: int,
     workers: int,
-    sample_rows: int,
+    gx_rows: int,
     emit: Emit,
 ) -> Ran:
     """Publish an extract.
@@ -67,35 +65,74 @@ def run(
         base: what readers see now.
         tools: rules and mappings.
         make_tools: makes the same tools in other processes.
+        when: when the run began.
         partition_rows: about how many rows to a partition.
         workers: processes; 0 for one a processor.
-        sample_rows: most rows of each table to keep for the suites.
+        gx_rows: most rows a table that the suites look at; 0 to run none.
         emit: takes events.
 
     Raises:
-        DataRejected: a limit does not hold; readers see what they saw.
+        DataRejected: a limit does not hold; the report tells why, readers see what they saw.
         StoreError: storage failed; readers see what they saw.
     """
-    intended = facts_of(extract, tools, {})
-    if base.release is not None and is_published(base, intended):
-        counts = base.release.manifest.counts["resources"]
-        return Ran(None, None, dict(counts), base.release.id)
+    if base.release is not None and is_published(base, facts_of(extract, tools, {})):
+        return Ran(base.release.id, None, None)
     rows = read(extract, work, tools, partition_rows=partition_rows, emit=emit)
-    settled = settle(
-        rows,
-        tools,
-        make_tools,
-        open_block_sink(rows.work, target),
-        workers=workers,
-        sample_rows=sample_rows,
-        emit=emit,
+    with SuiteRows(rows.work / "suites", tools.book, gx_rows) as suite_rows:
+        taken = suite_rows if gx_rows else None
+        sink = open_block_sink(rows.work, target)
+        settled = settle(
+            rows, tools, make_tools, sink, workers=workers, suite_rows=taken, emit=emit
+        )
+        if not all(verdict.holds for verdict in settled.verdicts):
+            about = _about(settled, when, run_id(when, rows), None, base, {})
+            reported = write_reports(settled, tools, taken, about, rows.work, emit)
+            _store_reports(store, reported, about.run)
+            enforce(settled.verdicts)
+        emit(StageBegan("publish"))
+        facts = facts_of(extract, tools, settled.totals.tally.counts)
+        staged = stage(settled, tools, store, base, facts, target.now)
+        release = staged.manifest.release
+        about = _about(settled, when, release, release, base, staged.resources)
+        reported = write_reports(settled, tools, taken, about, rows.work, emit)
+    named = _store_reports(store, reported, release)
+    return Ran(release, publish(staged, named, store, base), reported)
+
+
+def _about(
+    settled: Settled,
+    when: datetime,
+    run: str,
+    release: str | None,
+    base: Current,
+    directory: Mapping[str, int],
+) -> About:
+    return About(
+        run=run,
+        when=when,
+        release=release,
+        parent=base.release.id if base.release is not None else None,
+        resources={**settled.totals.resources, **directory},
+        quarantine=f"../../{QUARANTINE}/{run}",
     )
-    enforce(settled.verdicts)
-    directory, made = publish_directory(settled, tools, store, base, target.now)
-    facts = facts_of(extract, tools, settled.totals.counts)
-    published = publish(settled, directory, store, base, facts, now=target.now, emit=emit)
-    resources = {**settled.totals.resources, **made}
-    return Ran(settled, published, resources, published.manifest.release)
+
+
+def _store_reports(store: Store, reported: Reported, name: str) -> list[Named]:
+    """Put the files of a report into the store, and return what the manifest says of them."""
+    named = []
+    for key, path in _files(reported.folder, name):
+        data = path.read_bytes()
+        store.put(key, data)
+        named.append(Named(key, hashlib.sha256(data).hexdigest(), len(data)))
+    return named
+
+
+def _files(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
+    for kind, prefix in ((REPORT, "reports"), (QUARANTINE, QUARANTINE)):
+        root = folder / kind
+        for path in sorted(root.rglob("*")):
+            if path.is_file():
+                yield f"{prefix}/{name}/{path.relative_to(root).as_posix()}", path
 
 
 def facts_of(extract: Extract, tools: Tools, counts: Mapping[str, RowCounts]) -> Facts:

@@ -14,31 +14,33 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from etl.engine.partition import Partition
+from etl.engine.render import Rendered
+from etl.mapping.plan import Plan
 from etl.pipeline.directory import Providers, providers_of
 from etl.pipeline.tools import MakeTools, Tools
-from etl.pipeline.work import Outcome, Sink, work
+from etl.pipeline.work import Outcome, work
 from etl.rows import table_schema
 from etl.sources import Partitions
 
 _OUTCOMES = "outcomes"
 
 
-class OpenSink(Protocol):
-    """Opens what takes a partition's resources; can be sent to another process."""
-
-    def __call__(self, index: int) -> PartitionSink:
-        """Return the sink of one partition."""
-
-
 class PartitionSink(Protocol):
     """Takes the resources of one partition."""
 
-    @property
-    def take(self) -> Sink:
-        """The function that takes them, plan by plan."""
+    def take(self, plan: Plan, made: list[Rendered], partition: Partition) -> None:
+        """Take all resources that a plan made."""
 
     def finish(self) -> None:
         """Write what was taken, whole or not at all."""
+
+
+class OpenSink(Protocol):
+    """Opens what takes a partition's resources; can be sent to another process."""
+
+    def __call__(self, index: int, /) -> PartitionSink:
+        """Return the sink of one partition."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -16,14 +16,14 @@ from etl.engine.partition import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
 from etl.pipeline.directory import with_stubs
-from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.job import Settled, own_folder
+from etl.pipeline.pool import OpenSink
 from etl.pipeline.tools import Tools
 from etl.pipeline.work import mapped
 from etl.publish.directory import DirectoryResult, write_directory
-from etl.publish.manifest import Facts, Manifest
+from etl.publish.manifest import Facts, Manifest, Named
 from etl.publish.partition import SavedPartition, write_partition
-from etl.publish.reader import Current, open_current, open_release
+from etl.publish.reader import Current, open_release
 from etl.publish.release import assemble, commit
 from etl.publish.resources import PatientResources, Resource
 from etl.storage.opening import StoreOptions, open_store
@@ -90,7 +90,7 @@ class BlockSink:
         self._made.clear()
 
 
-def open_block_sink(folder: Path, target: Target) -> Callable[[int], BlockSink]:
+def open_block_sink(folder: Path, target: Target) -> OpenSink:
     """Return what opens the sink of each partition; can be sent to another process."""
     return partial(BlockSink, own_folder(folder / _PARTS), target)
 
@@ -127,12 +127,29 @@ def _bytes_of(column: pa.StringArray, at: int) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class Staged:
+    """A release that is written, and that readers do not see yet.
+
+    Attributes:
+        manifest: the release.
+        resources: FHIR type of the shared directory -> how many.
+        objects: how many objects were written.
+        bytes: their size together.
+    """
+
+    manifest: Manifest
+    resources: Mapping[str, int]
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """What a run published.
 
     Attributes:
         manifest: the release; what readers see now.
-        previous: what they saw before.
+        previous: id of what they saw before; None for the first.
         objects: how many objects were written.
         bytes: their size together.
     """
@@ -143,10 +160,41 @@ class Published:
     bytes: int
 
 
-def publish_directory(
+def stage(
+    settled: Settled, tools: Tools, store: Store, base: Current, facts: Facts, now: str
+) -> Staged:
+    """Write the shared directory and the catalog of a release."""
+    directory, made = _directory(settled, tools, store, base, now)
+    folder = settled.read.work / _PARTS
+    partitions = [
+        SavedPartition(folder / f"{index:05d}.ndjson")
+        for index in range(settled.read.partitions.count)
+    ]
+    manifest = assemble(store, base, partitions, directory, facts, now)
+    written = [one.written for one in partitions]
+    return Staged(
+        manifest=manifest,
+        resources=made,
+        objects=sum(one.objects for one in written) + directory.objects,
+        bytes=sum(one.bytes for one in written) + directory.bytes,
+    )
+
+
+def publish(staged: Staged, reports: Sequence[Named], store: Store, base: Current) -> Published:
+    """Make a staged release the one that readers see.
+
+    Raises:
+        CommitConflict: another run published first; nothing that readers see changed.
+    """
+    manifest = staged.manifest.with_reports(reports)
+    commit(store, manifest, base)
+    previous = base.release.id if base.release is not None else None
+    return Published(manifest, previous, staged.objects, staged.bytes)
+
+
+def _directory(
     settled: Settled, tools: Tools, store: Store, base: Current, now: str
 ) -> tuple[DirectoryResult, Mapping[str, int]]:
-    """Write the shared directory of a release, and return it with counts of its resources."""
     made: list[Rendered] = []
 
     def take(plan: Plan, runs: list[Rendered], partition: Partition) -> None:
@@ -157,43 +205,6 @@ def publish_directory(
     directory = mapped(tools.directory_plans, tables, settled.providers.environment, take)
     resources = [_resource(run, at) for run in made for at in range(len(run.ids))]
     return write_directory(store, base.release, resources, now), directory.resources
-
-
-def publish(
-    settled: Settled,
-    directory: DirectoryResult,
-    store: Store,
-    base: Current,
-    facts: Facts,
-    *,
-    now: str,
-    emit: Emit,
-) -> Published:
-    """Commit what the partitions wrote as a release.
-
-    Raises:
-        CommitConflict: another run published first; nothing that readers see changed.
-    """
-    emit(StageBegan("publish"))
-    folder = settled.read.work / _PARTS
-    partitions = [
-        SavedPartition(folder / f"{index:05d}.ndjson")
-        for index in range(settled.read.partitions.count)
-    ]
-    manifest = assemble(store, base, partitions, directory, facts, now)
-    commit(store, manifest, base)
-    written = [one.written for one in partitions]
-    return Published(
-        manifest=manifest,
-        previous=base.release.id if base.release is not None else None,
-        objects=sum(one.objects for one in written) + directory.objects,
-        bytes=sum(one.bytes for one in written) + directory.bytes,
-    )
-
-
-def base_of(store: Store) -> Current:
-    """Return what readers see when a run begins."""
-    return open_current(store)
 
 
 def as_instant(moment: datetime) -> str:

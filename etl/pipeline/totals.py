@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.noticed import Mention
+from etl.engine.noticed import Mention, once_each
+from etl.model.tables import TABLES
 from etl.pipeline.work import Outcome
-from etl.quality import MoneyKey, MoneyTotals, RowCounts, add_counts, add_money
-from etl.quality.sample import Sample
+from etl.quality import RowCounts
+from etl.quality.suite_rows import SuiteRows
+from etl.reports import Example, Tally, Unmapped
 from etl.rows import no_findings
 
-_EXAMPLES: Final = 50
+_EXAMPLES: Final = 10
+_RAGGED: Final = "ragged-row"
 
 
 @dataclass
@@ -23,52 +26,58 @@ class Totals:
     """What is known after some partitions.
 
     Attributes:
-        counts: table -> what became of its rows.
-        money: sums by level, claim type and category.
-        filled: table -> column -> accepted rows in which it is filled.
+        suite_rows: takes rows for the suites; None to run none.
+        tally: counts, money and findings.
         resources: FHIR type -> how many were made.
-        findings: rule -> how many.
-        examples: rule -> the first findings, by file and row.
         missing: directory resources that are referred to and have no row.
-        samples: table -> rows for the suites, at most `sample_rows` each.
+        rejected: rejected rows: table of `REJECTED_SCHEMA` by partition that has any.
     """
 
-    sample_rows: int = 0
-    counts: dict[str, RowCounts] = field(default_factory=dict)
-    money: dict[MoneyKey, MoneyTotals] = field(default_factory=dict)
-    filled: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    suite_rows: SuiteRows | None = None
+    tally: Tally = field(default_factory=Tally)
     resources: Counter[str] = field(default_factory=Counter)
-    findings: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, pa.Table] = field(default_factory=dict)
     missing: set[Mention] = field(default_factory=set)
-    samples: dict[str, list[Sample]] = field(default_factory=lambda: defaultdict(list))
+    rejected: dict[int, pa.Table] = field(default_factory=dict)
+    _unmapped: Counter[str] = field(default_factory=Counter)
+    _where: dict[str, pa.Table] = field(default_factory=dict)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, index: int, outcome: Outcome) -> None:
         """Count one more partition."""
-        checked = outcome.checked
-        self.counts = add_counts([self.counts, checked.counts])
-        self.money = add_money([self.money, checked.money])
-        for table, columns in checked.filled.items():
-            self.filled[table].update(columns)
+        self.tally.add(outcome.checked)
+        self.tally.add_findings(once_each(outcome.unmapped.values()))
         self.resources.update(outcome.resources)
         self.missing |= outcome.missing
-        self.note(checked.findings)
-        self.note(outcome.unmapped)
-        for table, sample in checked.samples.items():
-            have = sum(one.rows.num_rows for one in self.samples[table])
-            if have < self.sample_rows:
-                self.samples[table].append(sample)
-
-    def note(self, found: pa.Table) -> None:
-        """Count findings, and keep the first of each rule as examples."""
-        for count in found.column("rule").value_counts().to_pylist():
-            rule = count["values"]
-            self.findings[rule] += count["counts"]
-            mine = found.filter(pc.equal(found.column("rule"), rule))
-            both = pa.concat_tables([self.examples.get(rule, no_findings()), mine])
+        if outcome.checked.rejected.num_rows:
+            self.rejected[index] = outcome.checked.rejected
+        for crosswalk, found in outcome.unmapped.items():
+            self._unmapped[crosswalk] += found.num_rows
+            before = self._where.get(crosswalk, no_findings())
+            both = pa.concat_tables([before, found])
             ordered = both.sort_by([("file", "ascending"), ("row", "ascending")])
-            self.examples[rule] = ordered.slice(0, _EXAMPLES)
+            self._where[crosswalk] = ordered.slice(0, _EXAMPLES)
+        if self.suite_rows is not None:
+            self.suite_rows.add(outcome.checked.samples)
 
-    def of(self, table: str) -> RowCounts:
-        """Return what became of the rows of a table."""
-        return self.counts.get(table, RowCounts())
+    def add_unreadable(self, found: pa.Table) -> None:
+        """Count findings about files, and rows that could not be cut into cells.
+
+        Such rows are in no partition: they are counted here, as in and quarantined.
+        """
+        self.tally.add_findings(found)
+        ragged = found.filter(pc.equal(found.column("rule"), _RAGGED))
+        for table in TABLES:
+            count = pc.sum(pc.equal(ragged.column("table"), table)).as_py() or 0
+            if count:
+                lost = RowCounts(rows_in=count, quarantined=count)
+                self.tally.counts[table] = self.tally.counts[table] + lost
+
+    def unmapped(self) -> tuple[Unmapped, ...]:
+        """Return the crosswalks that met words they do not know."""
+        return tuple(
+            Unmapped(crosswalk, count, tuple(_examples(self._where[crosswalk])))
+            for crosswalk, count in sorted(self._unmapped.items())
+        )
+
+
+def _examples(found: pa.Table) -> list[Example]:
+    return [Example(each["file"], each["row"], each["column"] or "") for each in found.to_pylist()]

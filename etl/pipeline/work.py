@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from etl.engine.kernels import text_bytes
-from etl.engine.noticed import Mention, findings, mentions
+from etl.engine.noticed import Mention, findings, mentions, once_each
 from etl.engine.partition import Partition
 from etl.engine.prepare import prepare
 from etl.engine.render import Rendered, render
@@ -21,7 +21,6 @@ from etl.mapping.plan import Plan
 from etl.pipeline.directory import Providers
 from etl.pipeline.tools import Tools
 from etl.quality import Checked, check
-from etl.rows import FINDINGS_SCHEMA
 from etl.sources import GlobalKeys, Loaded
 
 _REFERENCE: Final = re.compile(rb'"reference":"((?:Organization|Practitioner)/[a-z2-7]{32})"')
@@ -36,13 +35,13 @@ class Outcome:
 
     Attributes:
         checked: what the rules said; its tables are left out.
-        unmapped: cells without a code; `etl.rows.FINDINGS_SCHEMA`.
+        unmapped: crosswalk -> cells for which it has no code; `etl.rows.FINDINGS_SCHEMA`.
         resources: FHIR type -> how many.
         missing: directory resources that resources refer to and the directory does not hold.
     """
 
     checked: Checked
-    unmapped: pa.Table
+    unmapped: Mapping[str, pa.Table]
     resources: Mapping[str, int]
     missing: frozenset[Mention] = field(default=frozenset())
 
@@ -126,14 +125,14 @@ class Mapped:
 
     Attributes:
         resources: FHIR type -> how many.
-        unmapped: cells without a code.
+        unmapped: crosswalk -> cells for which it has no code.
         mentioned: directory resources that were named, used or not.
         references: `Type/id` of directory resources that are referred to; only looked for where
             something is mentioned that may be missing.
     """
 
     resources: Mapping[str, int]
-    unmapped: pa.Table
+    unmapped: Mapping[str, pa.Table]
     mentioned: frozenset[Mention]
     references: Callable[[], frozenset[str]]
 
@@ -147,21 +146,22 @@ def mapped(
     """Run plans over accepted rows and hand on what they make."""
     partition = Partition(prepare(tables) if "claim" in tables else tables)
     counts: Counter[str] = Counter()
-    unmapped: list[pa.Table] = []
+    unmapped: dict[str, list[pa.Table]] = {}
     mentioned: set[Mention] = set()
     bodies: list[pa.StringArray] = []
     for plan in plans:
         rendering = render(plan, partition, environment)
         made = list(_once_each(rendering))
         mentioned |= mentions(rendering.values)
-        unmapped.append(findings(rendering.values))
+        for name, found in findings(rendering.values).items():
+            unmapped.setdefault(name, []).append(found)
         counts[plan.resource] += sum(len(run.ids) for run in made)
         bodies += [run.bodies for run in made]
         if sink is not None:
             sink(plan, made, partition)
     return Mapped(
         counts,
-        pa.concat_tables(unmapped).group_by(FINDINGS_SCHEMA.names).aggregate([]),
+        {name: once_each(found) for name, found in unmapped.items()},
         frozenset(mentioned),
         lambda: _references(bodies),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -135,6 +135,8 @@ class Manifest:
     def named(self, parent: Manifest | None) -> Manifest:
         """Return this manifest with its id: made of `created`, and of everything that it says.
 
+        Reports are left out of it, because they name the release.
+
         Where the clock went back behind the parent, the id counts on from the parent's, so that
         ids always sort in the order of the releases.
         """
@@ -142,9 +144,13 @@ class Manifest:
         if parent is not None:
             stamp = max(stamp, _stamp_of(parent.release) + timedelta(seconds=1))
         value = self._to_json()
-        del value["release"]
+        del value["release"], value["reports"]
         release = f"{stamp:%Y%m%dT%H%M%SZ}-{sha256(dumps(value))[:12]}"
         return Manifest(release, *[getattr(self, one.name) for one in fields(self)[1:]])
+
+    def with_reports(self, reports: Sequence[Named]) -> Manifest:
+        """Return this manifest naming reports and quarantine files that are in the store."""
+        return replace(self, facts=replace(self.facts, reports=reports))
 
     @classmethod
     def from_bytes(cls, data: bytes, what: str) -> Manifest:

@@ -34,6 +34,7 @@ class SuiteRows:
         suites: table -> its suite.
         covered: table -> rows kept.
         of: table -> rows that there are.
+        max_rows: most rows of a table that are kept.
     """
 
     def __init__(self, folder: Path, book: RuleBook, max_rows: int = DEFAULT_ROWS) -> None:
@@ -41,7 +42,7 @@ class SuiteRows:
         self.covered: dict[str, int] = {}
         self.of: dict[str, int] = {}
         self._folder = folder
-        self._max_rows = max_rows
+        self.max_rows = max_rows
         self._writers: dict[str, Any] = {}
         self._failures: dict[str, dict[tuple[str, str], list[Any]]] = {}
 
@@ -62,7 +63,7 @@ class SuiteRows:
 
     def room(self, table: str) -> int:
         """Return how many more rows of a table are wanted."""
-        return self._max_rows - self.covered.get(table, 0)
+        return self.max_rows - self.covered.get(table, 0)
 
     def add(self, samples: Mapping[str, Sample]) -> None:
         """Take rows of one partition, as many as there is room for."""

@@ -1,0 +1,51 @@
+"""`cpcds validate`: checks only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from etl.bootstrap.jobs import validate_extract
+from etl.cli.progress import progress
+from etl.cli.tables import show_summary, summary_json
+from etl.quality import enforce
+
+
+@click.command("validate")
+@click.argument("extract", type=click.Path(path_type=Path))
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("cpcds-report"),
+    show_default=True,
+    help="Folder for the report and the quarantine.",
+)
+@click.option("--layout", help="Layout of the extract; found out where not given.")
+@click.option("--workers", type=int, help="Processes; one a processor where not given.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def validate_command(
+    context: click.Context,
+    extract: Path,
+    report: Path,
+    layout: str | None,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Check the CPCDS extract in folder EXTRACT and write the auditor's report.
+
+    Nothing is published. Exit code 4 says that more was rejected than the limits allow.
+    """
+    settings = context.obj.settings(layout=layout).with_workers(workers)
+    with progress(quiet=as_json) as emit:
+        validated = validate_extract(settings, extract, report, emit)
+    page = validated.reported.page
+    if as_json:
+        body = summary_json(validated.reported.report)
+        click.echo(json.dumps({**body, "report": str(page)}, indent=2))
+    else:
+        show_summary(validated.reported.report)
+        click.echo(f"report: {page}")
+    enforce(validated.settled.verdicts)

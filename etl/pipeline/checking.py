@@ -1,0 +1,72 @@
+"""Checking an extract without publishing: the auditor's report and the quarantine, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from etl.pipeline.events import Emit
+from etl.pipeline.job import Settled, settle
+from etl.pipeline.reading import Read
+from etl.pipeline.reporting import QUARANTINE, About, Reported, write_reports
+from etl.pipeline.tools import MakeTools, Tools
+from etl.quality.suite_rows import SuiteRows
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """What a check came to.
+
+    Attributes:
+        settled: the extract, worked through.
+        reported: the report.
+    """
+
+    settled: Settled
+    reported: Reported
+
+
+def validate(
+    read: Read,
+    folder: Path,
+    tools: Tools,
+    make_tools: MakeTools,
+    *,
+    when: datetime,
+    workers: int,
+    gx_rows: int,
+    emit: Emit,
+) -> Validated:
+    """Check every row of an extract, map what is accepted to see that it can be, and report.
+
+    Args:
+        read: the extract, cut by member.
+        folder: where the report goes, below `report/` and `quarantine/`.
+        tools: rules and mappings.
+        make_tools: makes the same tools in other processes.
+        when: when the run began.
+        workers: processes; 0 for one a processor.
+        gx_rows: most rows a table that the suites look at; 0 to run none.
+        emit: takes events.
+    """
+    with SuiteRows(read.work / "suites", tools.book, gx_rows) as suite_rows:
+        taken = suite_rows if gx_rows else None
+        settled = settle(
+            read, tools, make_tools, None, workers=workers, suite_rows=taken, emit=emit
+        )
+        about = About(
+            run=run_id(when, read),
+            when=when,
+            release=None,
+            parent=None,
+            resources=settled.totals.resources,
+            quarantine=f"../{QUARANTINE}",
+        )
+        reported = write_reports(settled, tools, taken, about, folder, emit)
+    return Validated(settled, reported)
+
+
+def run_id(when: datetime, read: Read) -> str:
+    """Return the id of a run: its time, and a hash of what it worked on."""
+    return f"{when:%Y%m%dT%H%M%SZ}-{read.work.name[:8]}"

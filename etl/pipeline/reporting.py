@@ -1,0 +1,206 @@
+"""The report and the quarantine of a run, as files of a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.pipeline.events import Emit, StageBegan
+from etl.pipeline.job import Settled
+from etl.pipeline.tools import Tools
+from etl.quality.quarantine import quarantine_csv, reasons
+from etl.quality.suite_rows import SuiteRows
+from etl.reports import (
+    ExtractFacts,
+    ExtractFile,
+    MappingFacts,
+    QuarantineFile,
+    Report,
+    SuiteLine,
+    write_report,
+)
+from etl.sources import Extract, Partitions
+
+REPORT: Final = "report"
+QUARANTINE: Final = "quarantine"
+_DOCS: Final = "data-docs"
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a report says of the run itself.
+
+    Attributes:
+        run: id of the run.
+        when: when it began.
+        release: id of the release that it made; None where nothing was published.
+        parent: id of the release before it.
+        resources: FHIR type -> how many were made.
+        quarantine: path of the quarantine's folder, as the report links to it.
+    """
+
+    run: str
+    when: datetime
+    release: str | None
+    parent: str | None
+    resources: Mapping[str, int]
+    quarantine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Files of a report.
+
+    Attributes:
+        report: what it says.
+        folder: where it is: `report/` and `quarantine/` below.
+    """
+
+    report: Report
+    folder: Path
+
+    @property
+    def page(self) -> Path:
+        """The page for people."""
+        return self.folder / REPORT / "index.html"
+
+
+def write_quarantine(settled: Settled, folder: Path) -> tuple[tuple[str, int, str], ...]:
+    """Write rejected rows as they were, a file a source file; return (source, rows, file name)."""
+    partitions = settled.read.partitions
+    found = reasons(settled.totals.rejected.values())
+    written = []
+    for number, rows in found.items():
+        source = partitions.files[number]
+        name = f"{source.name.replace('/', '-')}.csv"
+        pieces = quarantine_csv(_rows_of(settled, number), source.columns, rows, number)
+        _write(folder / name, pieces)
+        written.append((source.name, len(rows), name))
+    return (*written, *_write_ragged(partitions, folder))
+
+
+def _rows_of(settled: Settled, number: int) -> Iterator[pa.Table]:
+    """Yield the source rows of those partitions in which rows of a file were rejected."""
+    partitions = settled.read.partitions
+    name = partitions.files[number].name
+    for index, rejected in settled.totals.rejected.items():
+        if pc.any(pc.equal(rejected.column("file"), number)).as_py():
+            rows = partitions.raw_rows(index).get(name)
+            if rows is not None:
+                yield rows
+
+
+def _write_ragged(partitions: Partitions, folder: Path) -> Iterator[tuple[str, int, str]]:
+    ragged = partitions.ragged_rows()
+    files = np.asarray(ragged.column("_file").to_numpy())
+    for number in np.unique(files).tolist():
+        mine = ragged.filter(pa.array(files == number))
+        source = partitions.files[number].name
+        name = f"{source.replace('/', '-')}.ragged.csv"
+        rules = dict.fromkeys(mine.column("_row").to_pylist(), "ragged-row")
+        _write(folder / name, quarantine_csv([mine], ["text"], rules, number))
+        yield source, mine.num_rows, name
+
+
+def _write(path: Path, pieces: Iterator[bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        for piece in pieces:
+            file.write(piece)
+
+
+def write_reports(
+    settled: Settled,
+    tools: Tools,
+    suite_rows: SuiteRows | None,
+    about: About,
+    folder: Path,
+    emit: Emit,
+) -> Reported:
+    """Write the report, its Data Docs and the quarantine into a folder.
+
+    Raises:
+        CountsDoNotAddUp: rows or cents got lost (a bug); there is no report then.
+    """
+    suites = _run_suites(suite_rows, tools, about, folder, emit)
+    emit(StageBegan("report"))
+    quarantined = write_quarantine(settled, folder / QUARANTINE)
+    tally = settled.totals.tally
+    report = Report(
+        run=about.run,
+        release=about.release,
+        parent=about.parent,
+        when=about.when,
+        program=f"cpcds-bluebutton {version('cpcds-bluebutton')}",
+        extract=_extract_facts(settled.read.extract, settled.read.partitions.rows_read),
+        mapping=MappingFacts(
+            tools.mappings.name,
+            tools.mappings.version,
+            tools.fingerprint,
+            tuple(dict.fromkeys(plan.profile for plan in tools.mappings.plans)),
+        ),
+        counts=tally.counts,
+        rules=tally.rules(tools.book),
+        rules_looked_at=len(tools.book.rules),
+        verdicts=settled.verdicts,
+        money=tally.money,
+        resources={name: count for name, count in about.resources.items() if count},
+        filled=tally.filled,
+        unmapped=settled.totals.unmapped(),
+        suites=suites,
+        quarantine=tuple(
+            QuarantineFile(source, rows, f"{about.quarantine}/{name}")
+            for source, rows, name in quarantined
+        ),
+        data_docs=f"{_DOCS}/index.html" if suites else "",
+    )
+    write_report(report, folder / REPORT)
+    return Reported(report, folder)
+
+
+def _run_suites(
+    suite_rows: SuiteRows | None, tools: Tools, about: About, folder: Path, emit: Emit
+) -> tuple[SuiteLine, ...]:
+    if suite_rows is None:
+        return ()
+    emit(StageBegan("suites"))
+    from etl.quality.expectations import run_suites  # it takes seconds to load
+
+    results = run_suites(
+        suite_rows,
+        tools.book,
+        folder / REPORT / _DOCS,
+        run_name=about.run,
+        run_time=about.when,
+    )
+    return tuple(
+        SuiteLine(
+            each.table,
+            each.covered,
+            each.of,
+            each.expectations,
+            each.passed,
+            f"{_DOCS}/{each.table}.html",
+        )
+        for each in results
+    )
+
+
+def _extract_facts(extract: Extract, rows: Mapping[str, int]) -> ExtractFacts:
+    return ExtractFacts(
+        layout=extract.layout.name,
+        kind=extract.kind,
+        as_of=extract.as_of,
+        payer=extract.payer or "",
+        files=tuple(
+            ExtractFile(file.name, rows.get(file.name, 0), file.sha256) for file in extract.files
+        ),
+    )
