@@ -122,7 +122,7 @@ def summary(files: dict[Path, Sample], issues: Sequence[EngineIssue]) -> bool:
         known = severity == "warning" and f"`{rule}`" in explained
         well = well and known
         say(f"{count:>8,}  {severity} {rule or '(no id)'}{'' if known else '  NOT EXPLAINED'}")
-    for issue in [i for i in issues if i.is_error][:20]:
+    for issue in [i for i in issues if i.is_error][:8]:
         say(f"  {Path(issue.file).name}:{issue.line}  {issue.path}  {issue.text}")
     return well
 

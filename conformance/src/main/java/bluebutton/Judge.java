@@ -15,7 +15,9 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -46,6 +48,9 @@ public final class Judge {
   private final ObjectMapper json = new ObjectMapper();
   private final FhirValidator validator;
 
+  private final DefaultProfileValidationSupport defaults =
+      new DefaultProfileValidationSupport(context);
+
   private Judge(Path definitions) throws IOException {
     PrePopulatedValidationSupport guide = new PrePopulatedValidationSupport(context);
     try (Stream<Path> files = Files.walk(definitions)) {
@@ -60,7 +65,7 @@ public final class Judge {
     ValidationSupportChain chain =
         new ValidationSupportChain(
             guide,
-            new DefaultProfileValidationSupport(context),
+            defaults,
             new CommonCodeSystemsTerminologyService(context),
             new InMemoryTerminologyServerValidationSupport(context),
             unknown);
@@ -79,9 +84,27 @@ public final class Judge {
       guide.addStructureDefinition(resource);
     } else if (resource instanceof ValueSet) {
       guide.addValueSet(resource);
-    } else if (resource instanceof CodeSystem) {
-      guide.addCodeSystem(resource);
+    } else if (resource instanceof CodeSystem system) {
+      guide.addCodeSystem(completed(system));
     }
+  }
+
+  /** Adds to a fragment, which only has what value sets list, the codes that FHIR R4 has. */
+  private CodeSystem completed(CodeSystem system) {
+    IBaseResource known = defaults.fetchCodeSystem(system.getUrl());
+    if (system.getContent() == CodeSystem.CodeSystemContentMode.FRAGMENT
+        && known instanceof CodeSystem r4) {
+      Set<String> codes = new HashSet<>();
+      r4.getConcept().forEach(concept -> codes(concept, codes));
+      system.getConcept().removeIf(concept -> codes.contains(concept.getCode()));
+      r4.getConcept().forEach(concept -> system.addConcept(concept.copy()));
+    }
+    return system;
+  }
+
+  private static void codes(CodeSystem.ConceptDefinitionComponent concept, Set<String> codes) {
+    codes.add(concept.getCode());
+    concept.getConcept().forEach(child -> codes(child, codes));
   }
 
   private List<String> issues(String file, int line, String text) {

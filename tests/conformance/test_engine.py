@@ -1,0 +1,144 @@
+"""HL7's own engine finds the guide's examples sound and the broken ones broken."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conformance import run
+from conformance.definitions import lay_out
+from conformance.engine import GUIDE, HERE, EngineIssue, UnavailableError
+from etl.conform.findings import FIXED_RULES
+from tests.unit.conform import samples
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROOT = HERE.parent
+DOC = ROOT / "docs" / "conformance.md"
+
+
+def lines(count: int, profile: str = "C4BB-Patient") -> list[bytes]:
+    meta = samples.meta(profile)
+    return [
+        json.dumps({"resourceType": "Patient", "id": str(number), "meta": meta}).encode()
+        for number in range(count)
+    ]
+
+
+def test_a_sample_is_spread_over_the_input_and_the_same_every_time() -> None:
+    many = [*lines(1_000), *lines(3, "C4BB-Practitioner")]
+    first, again = run.sampled(many, 10), run.sampled(many, 10)
+    assert [s.lines for s in first.values()] == [s.lines for s in again.values()]
+    patients = first["C4BB-Patient"]
+    assert (len(patients.lines), patients.total) == (10, 1_000)
+    numbers = [int(json.loads(line)["id"]) for line in patients.lines]
+    assert numbers == sorted(numbers)
+    assert max(numbers) > 500
+    assert len(first["C4BB-Practitioner"].lines) == 3
+
+
+def test_every_resource_is_taken_when_all_are_wanted() -> None:
+    assert len(run.sampled(lines(100), None)["C4BB-Patient"].lines) == 100
+
+
+def test_resources_are_read_from_plain_and_gzipped_files_below_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.ndjson").write_bytes(b"\n".join(lines(2)) + b"\n")
+    (tmp_path / "y.ndjson.gz").write_bytes(gzip.compress(b"\n".join(lines(3)) + b"\n"))
+    (tmp_path / "z.json").write_text("{}")
+    assert len(list(run.resources([tmp_path]))) == 5
+
+
+def test_a_missing_tool_is_a_skip_that_is_said_aloud(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> list[str]:
+        raise UnavailableError("java is not installed")
+
+    monkeypatch.setattr(run, "prepare", missing)
+    assert run.main(["--self-test"]) == 0
+    assert capsys.readouterr().out == "conformance: SKIPPED, java is not installed\n"
+    assert run.main(["--self-test", "--require"]) == 2
+
+
+def test_an_error_or_an_unexplained_warning_fails_and_an_explained_one_does_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "C4BB-Patient.ndjson"
+    files = {path: run.Sample("C4BB-Patient", lines(1), 1)}
+
+    def issue(severity: str, rule: str) -> EngineIssue:
+        return EngineIssue(str(path), 1, severity, "Patient", rule, "text")
+
+    assert run.summary(files, [issue("warning", "Terminology_TX_ValueSet_NotFound")])
+    assert run.summary(files, [issue("information", "whatever")])
+    assert not run.summary(files, [issue("warning", "Something_New")])
+    assert not run.summary(files, [issue("error", "Validation_VAL_Profile_Minimum")])
+    assert "NOT EXPLAINED" in capsys.readouterr().out
+
+
+def test_every_rule_of_the_checker_is_documented() -> None:
+    text = DOC.read_text("utf-8")
+    sources = [path.read_text("utf-8") for path in (ROOT / "etl" / "conform").glob("*.py")]
+    called = re.compile(r'(?:error|Rule)\(\s*"([a-z0-9-]+)"')
+    rules = {rule for source in sources for rule in called.findall(source)} | set(FIXED_RULES)
+    rules |= {"binding-required", "binding-extensible", "slice-min", "slice-max", "min", "max"}
+    assert len(rules) > 25
+    assert sorted(rule for rule in rules if f"`{rule}`" not in text) == []
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not GUIDE.is_dir(), reason="the guide's definitions are not beside the repo")
+def test_definitions_are_the_guide_s_and_value_sets_from_the_facts(tmp_path: Path) -> None:
+    lay_out(GUIDE, tmp_path)
+    found: list[dict[str, Any]] = [json.loads(p.read_text()) for p in tmp_path.glob("*.json")]
+    by_url = {(r["url"], r.get("version")): r for r in found}
+    claim_type = by_url["http://terminology.hl7.org/CodeSystem/claim-type", "1.0.1"]
+    assert {"institutional", "oral", "pharmacy", "professional", "vision"} <= {
+        concept["code"] for concept in claim_type["concept"]
+    }
+    kinds = [r["resourceType"] for r in found]
+    assert kinds.count("StructureDefinition") == 22
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.skipif(not GUIDE.is_dir(), reason="the guide's definitions are not beside the repo")
+@pytest.mark.skipif(
+    shutil.which("java") is None or shutil.which("mvn") is None, reason="no Java or no Maven here"
+)
+def test_the_engine_passes_the_examples_and_catches_every_broken_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = run.main(["--self-test"])
+    told = capsys.readouterr().out
+    if "SKIPPED" in told:
+        pytest.skip(told.strip())
+    assert "official examples with errors: 0 of 42" in told
+    assert "broken examples that are caught: 32 of 32" in told
+    assert code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.skipif(not GUIDE.is_dir(), reason="the guide's definitions are not beside the repo")
+@pytest.mark.skipif(
+    shutil.which("java") is None or shutil.which("mvn") is None, reason="no Java or no Maven here"
+)
+def test_the_engine_agrees_that_the_hand_written_resources_conform(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "".join(json.dumps(resource) + "\n" for resource in samples.population())
+    (tmp_path / "all.ndjson").write_text(text, "utf-8")
+    code = run.main([str(tmp_path), "--all", "--compare"])
+    told = capsys.readouterr().out
+    if "SKIPPED" in told:
+        pytest.skip(told.strip())
+    assert "agree on 12 of 12 resources" in told
+    assert code == 0, told
