@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -89,11 +90,12 @@ def run_suites(
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the library's warnings, log lines and settings of other homes to itself."""
-    logger = logging.getLogger("great_expectations")
-    level = logger.level
     analytics = os.environ.get("GX_ANALYTICS_ENABLED")
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    logger.setLevel(logging.ERROR)
+    analytics = os.environ.get("GX_ANALYTICS_ENABLED")
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # its loggers set levels of their own
     try:
         with warnings.catch_warnings():
             # Its dependencies use what Python has deprecated, and pandas warns of groups in a
@@ -101,7 +103,7 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
         if analytics is None:
             del os.environ["GX_ANALYTICS_ENABLED"]
         else:
@@ -114,7 +116,9 @@ def _context(site: Path) -> Any:
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    for name in list(context.get_site_names()):
+    for name, site_of_its_own in dict(context.variables.data_docs_sites or {}).items():
+        # It makes a folder for its pages, and leaves it behind.
+        shutil.rmtree(site_of_its_own["store_backend"]["base_directory"], ignore_errors=True)
         context.delete_data_docs_site(name)
     site_config: dict[str, Any] = {
         "class_name": "SiteBuilder",

@@ -1,0 +1,185 @@
+"""What holds of a check whatever comes in: rows of any disorder, cut in any way."""
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+
+import pyarrow as pa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from etl.model.tables import AMOUNT_COLUMNS, TABLES
+from etl.quality import Checked, KeysInMemory, add_counts, add_money, check, reconcile
+from etl.quality.money_totals import MoneyKey
+from etl.rows import no_findings
+from tests.unit.quality.world import LISTED, World, standard_book, tables, world
+
+CELLS = st.sampled_from(
+    [
+        "",
+        "",
+        "X",
+        "2024-03-01",
+        "20240302",
+        "1.00",
+        "1.999",
+        "-5",
+        "M1",
+        "K1",
+        "C2",
+        "A;B",
+        "Y",
+        "2",
+    ]
+)
+
+
+@st.composite
+def spoiled_worlds(draw: st.DrawFn) -> World:
+    """Return a world with cells changed, rows dropped and rows sent again, some of them changed."""
+    of = world()
+    for _ in range(draw(st.integers(0, 6))):
+        table = draw(st.sampled_from(sorted(of)))
+        if not of[table]:
+            continue
+        at = draw(st.integers(0, len(of[table]) - 1))
+        deed = draw(st.sampled_from(["change", "change", "drop", "again"]))
+        if deed == "drop":
+            del of[table][at]
+        elif deed == "again":
+            of[table].append(dict(of[table][at]))
+            at = len(of[table]) - 1
+        if deed != "drop" and draw(st.booleans()):
+            column = draw(st.sampled_from(TABLES[table].names))
+            of[table][at][column] = draw(CELLS)
+            of[table][at] = {name: text for name, text in of[table][at].items() if text}
+    return of
+
+
+def checked(parts: dict[str, pa.Table], known: KeysInMemory | None = None) -> Checked:
+    return check(parts, no_findings(), standard_book(), known or KeysInMemory(), LISTED)
+
+
+calm = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.data_too_large])
+
+
+@calm
+@given(spoiled_worlds())
+def test_no_row_and_no_cent_is_ever_lost(of: World) -> None:
+    got = checked(tables(of))
+    reconcile(got.counts)
+    assert all(totals.adds_up for totals in got.money.values())
+    for name in of:
+        assert got.counts[name].rows_in == len(of[name])
+
+
+@calm
+@given(spoiled_worlds(), st.randoms(use_true_random=False))
+def test_the_order_of_rows_decides_nothing(of: World, dice: random.Random) -> None:
+    straight = tables(of)
+    shuffled = {}
+    for name, table in straight.items():
+        order = list(range(table.num_rows))
+        dice.shuffle(order)
+        shuffled[name] = table.take(pa.array(order, pa.int64()))
+    one, two = checked(straight), checked(shuffled)
+    assert one.findings.equals(two.findings)
+    assert one.rejected.equals(two.rejected)
+    assert one.counts == two.counts
+    assert one.money == two.money
+    for name, table in one.tables.items():
+        places = [("_file", "ascending"), ("_row", "ascending")]
+        assert two.tables[name].sort_by(places).equals(table.sort_by(places))
+
+
+@calm
+@given(spoiled_worlds())
+def test_partitions_add_up_to_the_whole(of: World) -> None:
+    whole = tables(of)
+    claims = {row.get("claim_id"): row.get("member_id") for row in of["claim"]}
+
+    def of_member(name: str, member: str) -> pa.Table:
+        owners = [
+            row.get("member_id")
+            if "member_id" in TABLES[name].names
+            else claims.get(row.get("claim_id"))
+            for row in of.get(name, ())
+        ]
+        return whole[name].filter(pa.array([(owner == member) for owner in owners], pa.bool_()))
+
+    members = {row.get("member_id") for table in of.values() for row in table} | {"M1", "M2"}
+    members |= set(claims.values())
+    strays = KeysInMemory(members=frozenset({"M1", "M2"}))
+    parts = [
+        checked({name: of_member(name, member) for name in whole if name in of}, strays)
+        for member in sorted(str(each) for each in members)
+    ]
+    counts = add_counts(part.counts for part in parts)
+    reconcile(counts)
+    money = add_money(part.money for part in parts)
+    assert all(totals.adds_up for totals in money.values())
+
+
+@calm
+@given(spoiled_worlds())
+def test_what_was_accepted_is_accepted_again_as_it_is(of: World) -> None:
+    once = checked(tables(of))
+    again = checked(dict(once.tables))
+    changed = {name for name in TABLES if not again.tables[name].equals(once.tables[name])}
+    # A row that lost its neighbours may say something new about them; it may not read differently.
+    for name in changed:
+        kept = again.tables[name]
+        first = once.tables[name]
+        for row in kept.to_pylist():
+            assert row in first.to_pylist(), name
+    shapes = {"date-unreadable", "amount-unreadable", "icd-point", "lost-zero-revenue", "required"}
+    assert not shapes & set(again.findings.column("rule").to_pylist())
+
+
+@calm
+@given(spoiled_worlds())
+def test_published_money_is_the_sum_of_what_is_published(of: World) -> None:
+    got = checked(tables(of))
+    types = dict(
+        zip(
+            got.tables["claim"].column("claim_id").to_pylist(),
+            got.tables["claim"].column("claim_type").to_pylist(),
+            strict=True,
+        )
+    )
+    sums: dict[MoneyKey, Decimal] = {}
+    for level in ("claim", "claim_line"):
+        for row in got.tables[level].to_pylist():
+            for column in AMOUNT_COLUMNS:
+                if row[column] is not None:
+                    key = MoneyKey(level, types[row["claim_id"]], column.removeprefix("amount_"))
+                    sums[key] = sums.get(key, Decimal(0)) + Decimal(row[column])
+    assert {key: total * 100 for key, total in sums.items()} == {
+        key: totals.published for key, totals in got.money.items() if key in sums
+    }
+    assert all(not totals.published for key, totals in got.money.items() if key not in sums)
+
+
+@calm
+@given(spoiled_worlds())
+def test_every_accepted_row_has_what_it_hangs_on(of: World) -> None:
+    got = checked(tables(of))
+
+    def ids(table: str, column: str) -> set[str]:
+        return set(got.tables[table].column(column).to_pylist())
+
+    assert ids("coverage", "member_id") <= ids("member", "member_id")
+    alive = [row for row in got.tables["claim"].to_pylist() if row["record_action"] != "D"]
+    assert {row["coverage_id"] for row in alive} <= ids("coverage", "coverage_id")
+    owners = {row["coverage_id"]: row["member_id"] for row in got.tables["coverage"].to_pylist()}
+    for claim in alive:
+        assert owners[claim["coverage_id"]] == claim["member_id"]
+    for name in of:
+        if name.startswith("claim_"):
+            assert ids(name, "claim_id") <= ids("claim", "claim_id"), name
+    for name, table in got.tables.items():
+        keys = list(zip(*(table.column(key).to_pylist() for key in TABLES[name].key), strict=True))
+        assert len(set(keys)) == len(keys), name
+        for column in () if "D" in ids(name, "record_action") else TABLES[name].required:
+            assert table.column(column).null_count == 0, (name, column)

@@ -1,0 +1,240 @@
+"""Suites come from the rules, agree with the findings, show no value and load nothing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from etl.model.tables import TABLES
+from etl.quality import Checked, kinds
+from etl.quality.datadocs import harmless
+from etl.quality.suite_rows import SuiteRows
+from etl.quality.suites import plan_suite
+from tests.unit.quality.world import World, run, standard_book, world
+
+WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+MARK = "ZZSECRETZZ"
+
+
+def spoiled() -> World:
+    """Return a world with many faults, every value of it marked."""
+    of = world()
+    of["member"][0] |= {"family_name": MARK, "email": MARK, "gender": MARK, "language": f"{MARK}!"}
+    of["member"][1] |= {"birth_date": "", "given_name": MARK}
+    of["claim"][2] |= {"type_of_bill": MARK, "admission_type": MARK, "patient_account_number": MARK}
+    of["claim"][3] |= {"discharge_date": "2020-01-01", "admission_date": "2021-01-01"}
+    of["claim"].append(of["claim"][4] | {"patient_account_number": MARK})
+    of["claim_line"][2] |= {"modifier_1": MARK, "revenue_code": "450", "ndc": MARK}
+    of["claim_line"][3] |= {"revenue_code": MARK, "amount_copay": MARK}
+    of["claim_line"][0] |= {"service_from_date": MARK}
+    of["claim_diagnosis"][0] |= {"code": MARK}
+    of["coverage"][1] |= {"end_date": "9999-12-31", "subscriber_family_name": MARK}
+    of["claim_note"][0] |= {"text": MARK}
+    return of
+
+
+def test_every_rule_is_in_a_suite_or_has_its_reason_not_to_be() -> None:
+    planned = {
+        wanted.rule.id for table in TABLES for wanted in plan_suite(standard_book(), table).wanted
+    }
+    left_out = {rule.id for rule in standard_book().rules} - planned
+    reading = {rule.id for rule in standard_book().of(kinds.Reading)}
+    assert left_out == reading | {"duplicate-identical", "duplicate-older"}
+
+
+def test_what_the_library_can_say_itself_it_says_itself() -> None:
+    wanted = plan_suite(standard_book(), "claim_line").wanted
+    forms = {each.rule.id: each.form for each in wanted}
+    assert forms["required"] == "not-null"
+    assert forms["date-sentinel"] == "not-in-set"
+    assert forms["revenue-shape"] == "regex"
+    assert forms["lost-zero-ndc"] == "not-regex"
+    assert forms["line-date-order"] == "pair"
+    assert forms["duplicate-conflict"] == "unique"
+    # A second rule about a column whose cells the first one blanked sees less than was read.
+    assert forms["ndc-length"] == "rule"
+    # A condition is beyond a plain expectation.
+    assert forms["cpt-shape"] == "rule"
+
+
+def test_rows_beyond_the_limit_are_counted_and_not_kept(tmp_path: Path) -> None:
+    checked = run(spoiled(), sample_rows=4)
+    with SuiteRows(tmp_path / "rows", standard_book(), max_rows=5) as rows:
+        rows.add(checked.samples)
+        rows.add(checked.samples)
+        assert rows.covered["claim"] == 5
+        assert rows.of["claim"] == 14
+        assert rows.rows("claim").num_rows == 5
+        assert not rows.passed("claim", "date-order")[3]
+        assert rows.passed("claim", "date-order")[4]
+    assert not (tmp_path / "rows").exists()
+
+
+@dataclass(frozen=True)
+class Docs:
+    folder: Path
+    checked: Checked
+    unexpected: dict[tuple[str, str, str], int]
+    progress: str
+
+
+@pytest.fixture(scope="module")
+def docs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docs]:
+    """Run the suites once, as the pipeline does."""
+    folder = tmp_path_factory.mktemp("docs")
+    checked = run(spoiled(), sample_rows=100)
+    yield _run_here(folder, checked)
+    shutil.rmtree(folder)
+
+
+def _run_here(folder: Path, checked: Checked) -> Docs:
+    from contextlib import redirect_stderr, redirect_stdout
+    from io import StringIO
+
+    from etl.quality.expectations import run_suites
+
+    said = StringIO()
+    with (
+        SuiteRows(folder / "rows", standard_book()) as rows,
+        redirect_stderr(said),
+        redirect_stdout(said),
+    ):
+        rows.add(checked.samples)
+        results = run_suites(
+            rows, standard_book(), folder / "pages", run_name="run-1", run_time=WHEN
+        )
+    unexpected = {
+        (each.table, *key): count for each in results for key, count in each.unexpected.items()
+    }
+    return Docs(folder, checked, unexpected, said.getvalue())
+
+
+def test_suites_and_findings_count_the_same_failures(docs: Docs) -> None:
+    counted: dict[tuple[str, str, str], set[int]] = {}
+    for table, sample in docs.checked.samples.items():
+        for wanted in plan_suite(standard_book(), table).wanted:
+            column = wanted.columns[0].removesuffix(" (as read)")
+            for (rule, failed), places in sample.failures.items():
+                if rule == wanted.rule.id and (wanted.form == "rule" or failed in (column, "")):
+                    key = (table, rule, ", ".join(wanted.columns))
+                    counted.setdefault(key, set()).update(places.tolist())
+    assert {key: len(places) for key, places in counted.items()} == docs.unexpected
+    assert len(docs.unexpected) > 15
+    assert {key[1] for key in docs.unexpected} >= {"required", "date-order", "duplicate-conflict"}
+
+
+def test_no_value_of_a_member_is_in_anything_that_is_written(docs: Docs) -> None:
+    written = [path for path in docs.folder.rglob("*") if path.is_file()]
+    assert len(written) > 10
+    for path in written:
+        assert MARK not in path.read_text("utf-8"), path.name
+        assert MARK not in path.name
+    assert MARK not in docs.progress
+
+
+def test_no_page_can_load_anything(docs: Docs) -> None:
+    for path in (docs.folder / "pages").iterdir():
+        assert path.suffix == ".html"
+        page = path.read_text("utf-8")
+        assert not re.search(r"https?:|//[a-z]|<script|<link|<img|<iframe|url\(|@import", page)
+        assert "default-src 'none'" in page
+        for target in re.findall(r'href="([^"]*)"', page):
+            assert target.startswith("#") or (path.parent / target).is_file(), target
+
+
+def test_pages_say_how_many_rows_were_looked_at(docs: Docs) -> None:
+    page = (docs.folder / "pages" / "claim.html").read_text("utf-8")
+    assert "All 7 rows were looked at" in page
+    index = (docs.folder / "pages" / "index.html").read_text("utf-8")
+    assert "run-1" in index
+    assert "2026-01-02T03:04:00+00:00" in index
+
+
+def test_no_progress_bar_and_no_chatter(docs: Docs) -> None:
+    assert docs.progress == ""
+
+
+def test_the_same_rows_give_the_same_pages(docs: Docs, tmp_path: Path) -> None:
+    few = {"claim_note": docs.checked.samples["claim_note"]}
+    from etl.quality.expectations import run_suites
+
+    def pages(folder: Path) -> dict[str, bytes]:
+        with SuiteRows(folder / "rows", standard_book()) as rows:
+            rows.add(few)
+            run_suites(rows, standard_book(), folder / "pages", run_name="r", run_time=WHEN)
+        return {path.name: path.read_bytes() for path in (folder / "pages").iterdir()}
+
+    assert pages(tmp_path / "one") == pages(tmp_path / "two")
+
+
+def test_checking_does_not_import_great_expectations() -> None:
+    code = (
+        "import sys, etl.quality, etl.reports, etl.quality.suite_rows, etl.quality.expectations;"
+        "sys.exit('great_expectations' in sys.modules or 'pandas' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_not_on_the_list_of_tags_does_not_get_through() -> None:
+    page = (
+        '<html><head><link href="https://x/y.css"><style>a{}</style></head><body onload="x()">'
+        '<p style="background:url(https://x)" onclick="x()" class="c" id="section-1">a<b>c</b>'
+        '<img src="https://x/t.png"><script>x("</p>")</script><a href="https://x">l</a>'
+        '<a href="#section-2">k</a><iframe src="https://x"></iframe><a href="javascript:x()">j</a>'
+        '<div class="card collapse"><div>unfolds</div></div><svg><use href="//x"/></svg>'
+        "<nav><div>menu</div></nav>&lt;script&gt;</p></body></html>"
+    )
+    assert harmless(page) == (
+        '<p class="c" id="section-1">a<b>c</b><a>l</a><a href="#section-2">k</a><a>j</a>'
+        "&lt;script&gt;</p>"
+    )
+
+
+def hosts_asked(browser: str, page: Path, work: Path) -> set[str]:
+    """Return the hosts that Chromium asks while it shows a page, by its own log."""
+    log = work / f"{page.name}.json"
+    subprocess.run(
+        [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-features=NetworkTimeServiceQuerying,OptimizationHints,MediaRouter",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            f"--user-data-dir={work / 'profile'}",
+            f"--log-net-log={log}",
+            f"--screenshot={work / 'shot.png'}",
+            page.as_uri(),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    return set(re.findall(r'"url": ?"https?://([^/"]+)', log.read_text("utf-8")))
+
+
+@pytest.mark.slow
+def test_a_browser_asks_the_network_for_nothing(docs: Docs, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+    blank, leak = tmp_path / "blank.html", tmp_path / "leak.html"
+    blank.write_text("<p>nothing</p>")
+    leak.write_text('<img src="http://leak.invalid/pixel.png">')
+    its_own = hosts_asked(browser, blank, tmp_path)
+    assert "leak.invalid" in hosts_asked(browser, leak, tmp_path), "the log would not tell"
+    for name in ("index.html", "claim.html", "claim-suite.html"):
+        asked = hosts_asked(browser, docs.folder / "pages" / name, tmp_path)
+        assert {host for host in asked - its_own if not host.endswith("google.com")} == set()
