@@ -49,23 +49,25 @@ class Cover:
         return self.row["coverage_id"]
 
 
-def subscriber_id(seed_salt: int, household: Household) -> str:
+def subscriber_id(salt: int, household: Household) -> str:
     """Return the number on the subscriber's card: three letters and nine digits."""
-    return f"HPX{shuffled(household.first, seed_salt):09d}"
+    return f"HPX{shuffled(household.first, salt):09d}"
 
 
-def member_id(seed_salt: int, household: Household, person: Person) -> str:
+def member_id(salt: int, household: Household, person: Person) -> str:
     """Return the member id: the subscriber's number and two digits for the person."""
-    return f"{subscriber_id(seed_salt, household)}{person.place:02d}"
+    return f"{subscriber_id(salt, household)}{person.place:02d}"
 
 
-def member_row(dice: Dice, identifier: str, person: Person, state: State, today: int) -> Row:
+def member_row(
+    dice: Dice, salt: int, identifier: str, person: Person, state: State, today: int
+) -> Row:
     """Return the member's row, with an address and, mostly, a telephone and an e-mail."""
     name = person.name
     row = {
         "record_action": "A",
         "member_id": identifier,
-        "unique_member_id": f"U{shuffled(person.index, 271_828_182):010d}",
+        "unique_member_id": f"U{shuffled(person.index, 3 * salt + 7):010d}",
         "name_prefix": name.prefix,
         "family_name": name.family,
         "given_name": name.given,
@@ -89,7 +91,7 @@ def member_row(dice: Dice, identifier: str, person: Person, state: State, today:
     if dice.chance(850):
         row["phone"] = phone(state.area, dice.below(100))
     if dice.chance(600):
-        row["email"] = f"member.{shuffled(person.index, 1):09d}@mail.example"
+        row["email"] = f"member.{shuffled(person.index, 5 * salt + 1):09d}@mail.example"
     row |= address(dice, state)
     born = max(person.birth, today - 1800)
     row["last_updated"] = stamp(dice, born + dice.below(max(1, today - born)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from etl.synth.chance import Dice, Purpose, iso, mixed, stamp
+from etl.synth.chance import Dice, Purpose, iso, stamp
 from etl.synth.identifiers import clia, npi, phone, tax_id
 from etl.synth.names import HERITAGES, SECOND_LINES, STATES, STREETS, State
 from etl.synth.spec import Spec
@@ -163,7 +163,7 @@ def payer_rows(spec: Spec) -> list[Row]:
 def region_of(spec: Spec, number: int) -> Region:
     """Return a region's directory as it was on day 0."""
     dice = Dice(spec.seed, Purpose.REGION, number)
-    state = STATES[(mixed(spec.seed) + number) % len(STATES)]
+    state = STATES[number % len(STATES)]
     places: dict[str, tuple[str, ...]] = {}
     organizations: list[Row] = []
     for role, kind, count, name in PLACES:

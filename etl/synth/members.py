@@ -77,7 +77,7 @@ def member_of(spec: Spec, index: int) -> Member:
     region = region_of(spec, index // REGION_SIZE)
     dice = Dice(spec.seed, Purpose.PERSON, index)
     identifier = member_id(salt, household, person)
-    row = member_row(dice, identifier, person, region.state, today)
+    row = member_row(dice, salt, identifier, person, region.state, today)
     many = person.part is not None and index == 0
     signed = row["last_updated"]
     addresses = further_addresses(dice, identifier, region.state, today, signed, many)

@@ -1,0 +1,27 @@
+"""The project's own samples: `python -m etl.synth.samples cpcds_samples` writes them again."""
+
+from __future__ import annotations
+
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from etl.synth.extract import Written, write_extract
+from etl.synth.spec import Spec
+
+SAMPLES: Final = Spec(members=30, seed=7)
+"""`cpcds_samples/`: a clean extract with every table, column and kind of claim."""
+FAULTY: Final = Spec(
+    members=12, seed=71, fault_rate=0.8, as_of=date(2024, 8, 31), since=date(2019, 1, 1)
+)
+"""`cpcds_samples/faulty/`: a small one with every kind of planted fault."""
+
+
+def write_samples(folder: Path) -> tuple[Written, Written]:
+    """Write both extracts: the clean one into `folder`, the faulty one into `folder/faulty`."""
+    return write_extract(folder, SAMPLES), write_extract(folder / "faulty", FAULTY)
+
+
+if __name__ == "__main__":
+    write_samples(Path(sys.argv[1]))
