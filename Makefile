@@ -54,6 +54,11 @@ format: install ## Put the style right.
 bench: install ## Print how fast it is on this machine.
 	$(BIN)/python -m benchmarks
 
+conformance: install ## Have HL7's own Java engine judge what the samples become (skips aloud).
+	$(BIN)/cpcds convert cpcds_samples --out .conformance
+	$(BIN)/python -m conformance.run --self-test
+	$(BIN)/python -m conformance.run --compare .conformance
+
 samples: install ## Make cpcds_samples/ again (the same bytes).
 	$(BIN)/python -m etl.synth.samples cpcds_samples
 
@@ -64,4 +69,4 @@ nightly: install ## The nightly run: make nightly EXTRACT=folder TARGET=folder (
 	$(BIN)/cpcds run $(EXTRACT) --to $(TARGET) --log $(LOG)
 
 clean: ## Remove what can be made again.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .conformance

@@ -10,9 +10,12 @@ from typing import Any
 import click
 
 from etl.bootstrap.settings import Settings, read_settings
+from etl.cli.conform import conform_command
 from etl.cli.convert import convert_command
+from etl.cli.layouts import layouts_command
 from etl.cli.mapping import mapping_group
 from etl.cli.run import run_command
+from etl.cli.synth import synth_command
 from etl.cli.validate import validate_command
 from etl.errors import EtlError
 
@@ -69,7 +72,10 @@ def main(
     context.obj = Configuration(config, mappings)
 
 
+main.add_command(conform_command)
 main.add_command(convert_command)
+main.add_command(layouts_command)
 main.add_command(mapping_group)
 main.add_command(run_command)
+main.add_command(synth_command)
 main.add_command(validate_command)

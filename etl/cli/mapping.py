@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import click
 
-from etl.bootstrap.wiring import check_mappings
+from etl.bootstrap.wiring import check_mappings, make_tools
+from etl.mapping.dictionary import as_csv, as_html, as_markdown, dictionary
 
 
 @click.group("mapping")
@@ -31,3 +33,24 @@ def check(context: click.Context, as_json: bool) -> None:
             click.echo(one["message"])
         click.echo(f"{len(checked.names)} mappings, {len(found)} problems")
     context.exit(3 if found else 0)
+
+
+@mapping_group.command("docs")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["markdown", "html", "csv"]),
+    default="markdown",
+    show_default=True,
+    help="Form of the dictionary.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def docs(context: click.Context, form: str, as_json: bool) -> None:
+    """Print the data dictionary: column, MapIDs, FHIR path, profile."""
+    rows = dictionary(make_tools(context.obj.settings()).mappings.plans)
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        return
+    render = {"markdown": as_markdown, "html": as_html, "csv": as_csv}[form]
+    click.echo(render(rows), nl=False)

@@ -7,7 +7,7 @@ at a time, and the engine can follow them a whole column at a time.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -153,9 +153,16 @@ def relations_of(table: str) -> Mapping[str, Many | One]:
 
 
 def _columns(table: str) -> dict[str, Column]:
+    """Return the columns of a table by name.
+
+    Rows of the directory that are made of a mere id have no name, compulsory as it is in a file.
+    """
     position = (_POSITION,) if table in _CHILDREN else ()
     columns = (*TABLES[table].columns, *position, *_DERIVED.get(table, ()))
-    return {column.name: column for column in columns}
+    found = {column.name: column for column in columns}
+    if table == "organization":
+        found["name"] = replace(found["name"], required=False)
+    return found
 
 
 _COLUMNS: Final[Mapping[str, Mapping[str, Column]]] = MappingProxyType(

@@ -80,7 +80,7 @@ def write_quarantine(settled: Settled, folder: Path) -> tuple[tuple[str, int, st
     written = []
     for number, rows in found.items():
         source = partitions.files[number]
-        name = f"{source.name.replace('/', '-')}.csv"
+        name = f"{_stem(source.name)}.csv"
         pieces = quarantine_csv(_rows_of(settled, number), source.columns, rows, number)
         _write(folder / name, pieces)
         written.append((source.name, len(rows), name))
@@ -104,10 +104,15 @@ def _write_ragged(partitions: Partitions, folder: Path) -> Iterator[tuple[str, i
     for number in np.unique(files).tolist():
         mine = ragged.filter(pa.array(files == number))
         source = partitions.files[number].name
-        name = f"{source.replace('/', '-')}.ragged.csv"
+        name = f"{_stem(source)}.ragged.csv"
         rules = dict.fromkeys(mine.column("_row").to_pylist(), "ragged-row")
         _write(folder / name, quarantine_csv([mine], ["text"], rules, number))
         yield source, mine.num_rows, name
+
+
+def _stem(name: str) -> str:
+    """Return a file's name without its ending, fit for the name of another."""
+    return name.removesuffix(".gz").rpartition(".")[0].replace("/", "-") or name
 
 
 def _write(path: Path, pieces: Iterator[bytes]) -> None:

@@ -1,0 +1,51 @@
+"""What `cpcds conform` checks: files, folders of them, or a published tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from etl.conform.findings import Report
+from etl.conform.reading import Lines, Source, file_sources
+from etl.conform.run import conform
+from etl.errors import UsageError
+from etl.publish import keys
+from etl.publish.reader import open_current, open_index, read_all
+from etl.storage.opening import open_store
+from etl.storage.port import Store
+
+
+def conform_to_guide(what: Sequence[str], *, profiles: Iterable[str], strict: bool) -> Report:
+    """Check files, or the release that readers of a published tree see.
+
+    Args:
+        what: files and folders, or one published tree: a folder with `current.json` in it, or
+            `s3://bucket/prefix`.
+        profiles: profiles to check against, whatever `meta.profile` says.
+        strict: what the guide says in words only counts as an error everywhere.
+
+    Raises:
+        UsageError: nothing is there that can be read.
+    """
+    trees = [name for name in what if _is_tree(name)]
+    if trees and len(what) > 1:
+        raise UsageError(f"{trees[0]} is a published tree: check it alone")
+    if trees:
+        store = open_store(trees[0])
+        return conform(_blocks(store), profiles=profiles, whole=True, strict=strict)
+    sources = file_sources([Path(name) for name in what])
+    return conform(sources, profiles=profiles, strict=strict)
+
+
+def _is_tree(name: str) -> bool:
+    return name.startswith("s3://") or (Path(name) / keys.CURRENT).is_file()
+
+
+def _blocks(store: Store) -> Iterator[Source]:
+    release = open_current(store).release
+    if release is None:
+        raise UsageError(f"{store.name}: nothing is published there")
+    for unit in (*release.all_units(), *filter(None, release.manifest.directory)):
+        if unit.block is not None:
+            index = open_index(store, unit)
+            yield Lines(unit.block, read_all(store, index))

@@ -1,0 +1,38 @@
+"""`cpcds conform`: anyone's FHIR against CARIN Blue Button, offline."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from etl.bootstrap.conforming import conform_to_guide
+from etl.conform.render import as_json as report_json
+from etl.conform.render import text_lines
+
+
+@click.command("conform")
+@click.argument("what", nargs=-1, required=True)
+@click.option("--profile", multiple=True, help="Check against this, whatever meta.profile says.")
+@click.option("--strict", is_flag=True, help="Count as errors what the guide says in words only.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def conform_command(
+    context: click.Context,
+    what: tuple[str, ...],
+    profile: tuple[str, ...],
+    strict: bool,
+    as_json: bool,
+) -> None:
+    """Check FHIR against CARIN Blue Button: every resource, offline.
+
+    WHAT is NDJSON or JSON files, folders of them, or a published tree. Exit code 4 says that
+    something does not conform.
+    """
+    report = conform_to_guide(what, profiles=profile, strict=strict)
+    if as_json:
+        click.echo(json.dumps(report_json(report), indent=2))
+    else:
+        for line in text_lines(report):
+            click.echo(line)
+    context.exit(4 if report.errors else 0)

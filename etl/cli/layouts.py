@@ -1,0 +1,28 @@
+"""`cpcds layouts`: which extracts can be read."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from etl.bootstrap.wiring import make_tools
+from etl.sources import CANONICAL
+
+
+@click.command("layouts")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def layouts_command(context: click.Context, as_json: bool) -> None:
+    """List the layouts of extracts that are known, the canonical one first."""
+    layouts = (CANONICAL, *make_tools(context.obj.settings()).layouts)
+    if as_json:
+        body = [
+            {"name": layout.name, "title": layout.title, "description": layout.description}
+            for layout in layouts
+        ]
+        click.echo(json.dumps(body, indent=2))
+        return
+    for layout in layouts:
+        click.echo(f"{layout.name}: {layout.title}")
+        click.echo(f"    {' '.join(layout.description.split())}")
