@@ -12,21 +12,23 @@ element and is not listed; ext-1, of every extension, is listed for the type Ext
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from etl.errors import UsageError
+from etl.model.fact_files import VERSIONS as VERSIONS
+from etl.model.fact_files import check_version, listing, read_facts
+from etl.model.value_sets import Code as Code
+from etl.model.value_sets import ValueSet as ValueSet
+from etl.model.value_sets import code_systems as code_systems
+from etl.model.value_sets import value_set as value_set
+from etl.model.value_sets import value_set_urls as value_set_urls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-VERSIONS: Final = ("2.2.0", "2.1.0")
-"""Versions of the guide whose facts are here, the default first."""
 
 CANONICAL: Final = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
 """What a C4BB profile's canonical begins with; its name follows, then `|` and the version."""
@@ -37,7 +39,6 @@ US_CORE_VERSION: Final = "7.0.0"
 R4: Final = "http://hl7.org/fhir/StructureDefinition/"
 
 Strength = Literal["required", "extensible", "preferred", "example"]
-Status = Literal["complete", "partial", "open", "unavailable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,55 +264,6 @@ def choice_names(element: Element) -> Mapping[str, TypeChoice]:
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
-    """One code of a value set.
-
-    Attributes:
-        system: its code system.
-        code: the code itself.
-        version: of the system, where the value set names one; to be sent as `coding.version`.
-        display: only for code systems that the guide itself defines; else None.
-    """
-
-    system: str
-    code: str
-    version: str | None = None
-    display: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ValueSet:
-    """The codes of one value set, as far as they are known.
-
-    Attributes:
-        url: canonical without version.
-        status: `complete`: `codes` is all of it. `partial`: some codes, and whole systems whose
-            codes are not known here. `open`: only such systems. `unavailable`: nothing is known.
-        codes: in the order of the value set.
-        open_systems: systems of which any code may be in it.
-    """
-
-    url: str
-    status: Status
-    codes: tuple[Code, ...]
-    open_systems: frozenset[str]
-    _pairs: frozenset[tuple[str, str]] = field(repr=False, compare=False)
-
-    def holds(self, system: str, code: str) -> bool | None:
-        """Whether a code is in the set; None where that cannot be known here."""
-        if (system, code) in self._pairs:
-            return True
-        if self.status == "unavailable" or system in self.open_systems:
-            return None
-        return False
-
-    @property
-    def systems(self) -> frozenset[str]:
-        """Every system that a code of this set may have; empty if nothing is known."""
-        return self.open_systems | {code.system for code in self.codes}
-
-
-@dataclass(frozen=True, slots=True)
 class MapId:
     """Where a CPCDS element goes, as the comments of the 2.2.0 profiles cite it.
 
@@ -329,8 +281,8 @@ class MapId:
 
 def profile_names(version: str = VERSIONS[0]) -> tuple[str, ...]:
     """Return the names of all C4BB profiles of a version, the Basis and abstract ones included."""
-    _check_version(version)
-    return tuple(sorted(name[:-5] for name in _listing(version) if name.startswith("C4BB-")))
+    check_version(version)
+    return tuple(sorted(name[:-5] for name in listing(version) if name.startswith("C4BB-")))
 
 
 def load_profile(name: str, version: str = VERSIONS[0]) -> Profile:
@@ -339,8 +291,8 @@ def load_profile(name: str, version: str = VERSIONS[0]) -> Profile:
     Raises:
         UsageError: no such profile or version.
     """
-    _check_version(version)
-    if f"{name}.json" not in _listing(version) or not name.startswith("C4BB-"):
+    check_version(version)
+    if f"{name}.json" not in listing(version) or not name.startswith("C4BB-"):
         raise UsageError(f"no profile {name!r} in C4BB {version}")
     return _load(f"{version}/{name}.json")
 
@@ -362,7 +314,7 @@ def load_us_core(name: str) -> Profile:
     Raises:
         UsageError: no such profile here.
     """
-    if f"{name}.json" not in _listing("us-core"):
+    if f"{name}.json" not in listing("us-core"):
         raise UsageError(f"no US Core profile {name!r} among the facts")
     return _load(f"us-core/{name}.json")
 
@@ -381,7 +333,7 @@ def find_canonical(canonical: str) -> Profile | None:
                 return load_profile(name, known) if name in profile_names(known) else None
     elif url.startswith(US_CORE):
         name = url[len(US_CORE) :]
-        return load_us_core(name) if f"{name}.json" in _listing("us-core") else None
+        return load_us_core(name) if f"{name}.json" in listing("us-core") else None
     elif url.startswith(R4) and is_type(url[len(R4) :]):
         return load_type(url[len(R4) :])
     return None
@@ -389,83 +341,24 @@ def find_canonical(canonical: str) -> Profile | None:
 
 def is_type(name: str) -> bool:
     """Whether the facts have a complex type or resource of that name."""
-    return name != "primitives" and f"{name}.json" in _listing("r4")
+    return name != "primitives" and f"{name}.json" in listing("r4")
 
 
 @cache
 def primitives() -> Mapping[str, str | None]:
     """Return FHIR's primitive types: name -> regular expression; None for xhtml."""
-    return MappingProxyType(_read("r4/primitives.json"))
-
-
-def value_set(url: str, version: str = VERSIONS[0]) -> ValueSet:
-    """Return a value set as the given version of the guide has it.
-
-    Args:
-        url: canonical; a version after `|` is ignored.
-        version: of the guide.
-
-    Returns:
-        One of status `unavailable`, without codes, for a value set that is not known.
-    """
-    _check_version(version)
-    return _value_set(url.partition("|")[0], version)
-
-
-@cache
-def _value_set(url: str, version: str) -> ValueSet:
-    said = _value_sets(version).get(url) or _value_sets(VERSIONS[0]).get(url)
-    if said is None:
-        return ValueSet(url, "unavailable", (), frozenset(), frozenset())
-    codes = tuple(Code(**entry) for entry in said["codes"])
-    pairs = frozenset((code.system, code.code) for code in codes)
-    return ValueSet(url, said["status"], codes, frozenset(said["open_systems"]), pairs)
-
-
-@cache
-def _value_sets(version: str) -> Mapping[str, Any]:
-    return MappingProxyType(_read(f"{version}/value-sets.json"))
-
-
-def value_set_urls(version: str = VERSIONS[0]) -> tuple[str, ...]:
-    """Return the canonicals of all value sets of a version."""
-    _check_version(version)
-    return tuple(sorted({*_value_sets(VERSIONS[0]), *_value_sets(version)}))
-
-
-@cache
-def code_systems(version: str = VERSIONS[0]) -> Mapping[str, Mapping[str, str]]:
-    """Return the guide's own code systems: url -> code -> display."""
-    _check_version(version)
-    said = _read(f"{version}/code-systems.json")
-    return MappingProxyType({url: MappingProxyType(s["codes"]) for url, s in said.items()})
+    return MappingProxyType(read_facts("r4/primitives.json"))
 
 
 @cache
 def map_ids() -> tuple[MapId, ...]:
     """Return where each MapID goes in the C4BB 2.2.0 profiles, by MapID, profile and element."""
-    return tuple(MapId(*row) for row in _read(f"{VERSIONS[0]}/map-ids.json"))
-
-
-def _check_version(version: str) -> None:
-    if version not in VERSIONS:
-        raise UsageError(f"C4BB {version!r} is not among {', '.join(VERSIONS)}")
-
-
-@cache
-def _listing(folder: str) -> frozenset[str]:
-    place = resources.files("etl.model") / "facts" / folder
-    return frozenset(entry.name for entry in place.iterdir())
-
-
-def _read(name: str) -> Any:
-    place = resources.files("etl.model") / "facts"
-    return json.loads(place.joinpath(*name.split("/")).read_bytes())
+    return tuple(MapId(*row) for row in read_facts(f"{VERSIONS[0]}/map-ids.json"))
 
 
 @cache
 def _load(name: str) -> Profile:
-    said = _read(name)
+    said = read_facts(name)
     elements = tuple(_element(entry) for entry in said["elements"])
     below: dict[str, list[Element]] = {}
     slices: dict[str, list[Element]] = {}

@@ -1,0 +1,108 @@
+"""Value sets and code systems of the guide and of what it binds to, as far as they are known.
+
+Displays are there for the code systems that the guide itself defines, and for no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Literal
+
+from etl.model.fact_files import VERSIONS, check_version, read_facts
+
+Status = Literal["complete", "partial", "open", "unavailable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One code of a value set.
+
+    Attributes:
+        system: its code system.
+        code: the code itself.
+        version: of the system, where the value set names one; to be sent as `coding.version`.
+        display: only for code systems that the guide itself defines; else None.
+    """
+
+    system: str
+    code: str
+    version: str | None = None
+    display: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSet:
+    """The codes of one value set, as far as they are known.
+
+    Attributes:
+        url: canonical without version.
+        status: `complete`: `codes` is all of it. `partial`: some codes, and whole systems whose
+            codes are not known here. `open`: only such systems. `unavailable`: nothing is known.
+        codes: in the order of the value set.
+        open_systems: systems of which any code may be in it.
+    """
+
+    url: str
+    status: Status
+    codes: tuple[Code, ...]
+    open_systems: frozenset[str]
+    _pairs: frozenset[tuple[str, str]] = field(repr=False, compare=False)
+
+    def holds(self, system: str, code: str) -> bool | None:
+        """Whether a code is in the set; None where that cannot be known here."""
+        if (system, code) in self._pairs:
+            return True
+        if self.status == "unavailable" or system in self.open_systems:
+            return None
+        return False
+
+    @property
+    def systems(self) -> frozenset[str]:
+        """Every system that a code of this set may have; empty if nothing is known."""
+        return self.open_systems | {code.system for code in self.codes}
+
+
+def value_set(url: str, version: str = VERSIONS[0]) -> ValueSet:
+    """Return a value set as the given version of the guide has it.
+
+    Args:
+        url: canonical; a version after `|` is ignored.
+        version: of the guide.
+
+    Returns:
+        One of status `unavailable`, without codes, for a value set that is not known.
+    """
+    check_version(version)
+    return _value_set(url.partition("|")[0], version)
+
+
+@cache
+def _value_set(url: str, version: str) -> ValueSet:
+    said = _value_sets(version).get(url) or _value_sets(VERSIONS[0]).get(url)
+    if said is None:
+        return ValueSet(url, "unavailable", (), frozenset(), frozenset())
+    codes = tuple(Code(**entry) for entry in said["codes"])
+    pairs = frozenset((code.system, code.code) for code in codes)
+    return ValueSet(url, said["status"], codes, frozenset(said["open_systems"]), pairs)
+
+
+@cache
+def _value_sets(version: str) -> Mapping[str, Any]:
+    return MappingProxyType(read_facts(f"{version}/value-sets.json"))
+
+
+def value_set_urls(version: str = VERSIONS[0]) -> tuple[str, ...]:
+    """Return the canonicals of all value sets of a version."""
+    check_version(version)
+    return tuple(sorted({*_value_sets(VERSIONS[0]), *_value_sets(version)}))
+
+
+@cache
+def code_systems(version: str = VERSIONS[0]) -> Mapping[str, Mapping[str, str]]:
+    """Return the guide's own code systems: url -> code -> display."""
+    check_version(version)
+    said = read_facts(f"{version}/code-systems.json")
+    return MappingProxyType({url: MappingProxyType(s["codes"]) for url, s in said.items()})
