@@ -86,6 +86,14 @@ def test_parquet_says_the_same_rows_with_null_where_csv_is_empty() -> None:
         ] == world(WORLD)[table]
 
 
+def test_a_compressed_file_holds_no_time_and_no_name() -> None:
+    for path in folder_of(replace(WORLD, gzip=True)).glob("*.gz"):
+        head = path.read_bytes()[:10]
+        # RFC 1952: flags (a name is bit 3), then four bytes of modification time.
+        assert head[:4] == b"\x1f\x8b\x08\x00"
+        assert head[4:8] == b"\x00\x00\x00\x00"
+
+
 def test_a_part_holds_a_run_of_members_and_its_own_header() -> None:
     folder = folder_of(replace(WORLD, format="psv", parts=3))
     parts = [
