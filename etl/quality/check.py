@@ -21,7 +21,7 @@ from etl.quality.counts import RowCounts
 from etl.quality.duplicates import find_duplicates
 from etl.quality.frames import Frame, Work
 from etl.quality.kinds import CELL_KINDS, RELATION_KINDS, ROW_KINDS
-from etl.quality.known import Directory, KeysInMemory, KnownKeys
+from etl.quality.known import Directory, KeysInMemory, KnownKeys, PublishedKeys
 from etl.quality.money_totals import MoneyKey, MoneyTotals, money_totals
 from etl.quality.relation_checks import check_relations
 from etl.quality.row_checks import check_rows
@@ -73,6 +73,7 @@ def check(
     known: KnownKeys,
     directory: Directory,
     *,
+    published: PublishedKeys | None = None,
     as_of: int | None = None,
     sample_rows: int = 0,
 ) -> Checked:
@@ -82,13 +83,14 @@ def check(
         tables: canonical tables by name, raw text; those left out are empty.
         findings_from_sources: what was noticed while reading; a rejecting one takes its row out.
         book: the rules.
-        known: answers about other partitions and, for a delta, the published tree.
+        known: answers about other partitions.
         directory: ids of organizations and practitioners.
+        published: answers about the published tree; only a delta has it beside itself.
         as_of: day of the extract, in days since 1970 (`dates.day_number`); None: not known.
         sample_rows: how many rows of each table to keep for the suites.
     """
     frames = {name: Frame(name, tables.get(name, empty_table(name))) for name in TABLES}
-    work = Work(frames, book, known, directory, as_of)
+    work = Work(frames, book, known, directory, as_of, published)
     places = _from_sources(work, findings_from_sources)
     _look(work)
     rejected = Cascade(work).run()

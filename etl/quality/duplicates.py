@@ -46,6 +46,9 @@ def _same_key(frame: Frame) -> list[Any]:
     """Return, key by key, the places of rows that share one. An incomplete key is none."""
     key = frame.spec.key
     complete = np.ones(frame.count, dtype=bool)
+    if frame.name in ("claim", "coverage"):
+        # A row of nobody lies in any partition, and is rejected for it: it is nobody's double.
+        complete &= frame.filled("member_id")
     code = np.zeros(frame.count, dtype=np.int64)
     for column in key:
         complete &= frame.filled(column)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.quality import dates, numbers
 from etl.quality.kinds import Clause, Condition
-from etl.quality.known import Directory, KnownKeys
+from etl.quality.known import Directory, KnownKeys, PublishedKeys
 from etl.quality.parsed import as_array, blanked, true_where
 from etl.quality.rules import Rule, RuleBook
 
@@ -189,7 +189,8 @@ class Work:
     Attributes:
         frames: every table by name.
         book: the rules.
-        known: what other partitions, and for a delta the published tree, hold.
+        known: what other partitions hold.
+        published: what the published tree holds, for a delta; None for a full extract.
         directory: ids of the directory's tables.
         as_of: day of the extract, in days since 1970; None where it does not say.
         failures: what was found so far, in the order of finding.
@@ -200,6 +201,7 @@ class Work:
     known: KnownKeys
     directory: Directory
     as_of: int | None
+    published: PublishedKeys | None = None
     failures: list[Failure] = field(default_factory=list)
     _above: dict[tuple[str, str], Any] = field(default_factory=dict)
 
@@ -273,7 +275,7 @@ class Work:
 
         Returns:
             numpy `int64`, shape (n,): place in the parent's frame; -1 where there is none. Rows
-            that are superseded are nobody's parent.
+            that are superseded are nobody's parent, and a claim has no coverage but its member's.
         """
         key = (frame.name, parent)
         if key not in self._above:
@@ -291,7 +293,15 @@ class Work:
         found = pc.fill_null(pc.index_in(cells.words, value_set=keys), -1)
         index = found.to_numpy(zero_copy_only=False).astype(np.int64)
         up = np.where(index < 0, -1, np.append(places, -1)[index])
-        return cells.spread(up, -1)
+        up = cells.spread(up, -1)
+        if (frame.name, parent) == ("claim", "coverage"):
+            # Somebody else's coverage is none of the claim's, in whatever partition it lies.
+            up = np.where(self._same_member(frame, above, up), up, -1)
+        return up
+
+    def _same_member(self, frame: Frame, above: Frame, up: Any) -> Any:
+        theirs = above.cells("member_id").text.take(pa.array(up, mask=up < 0))
+        return true_where(pc.equal(frame.cells("member_id").text, theirs))
 
     def _line_above(self, frame: Frame, parent: str) -> Any:
         lines = self.frames[parent]

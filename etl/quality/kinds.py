@@ -290,6 +290,11 @@ class Disagrees:
 
 
 @dataclass(frozen=True, slots=True)
+class OfAnother:
+    """The coverage that the claim names belongs to another member."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outside:
     """A date lies outside the period of a row above.
 
@@ -384,6 +389,7 @@ Kind: TypeAlias = (
     | Orphan
     | Childless
     | Disagrees
+    | OfAnother
     | Outside
     | SumOfLines
     | NoAmount
@@ -422,6 +428,7 @@ KINDS: Final[Mapping[str, type[Kind]]] = MappingProxyType(
         "orphan": Orphan,
         "childless": Childless,
         "disagrees": Disagrees,
+        "of-another": OfAnother,
         "outside": Outside,
         "sum-of-lines": SumOfLines,
         "no-amount": NoAmount,
@@ -465,6 +472,7 @@ RELATION_KINDS: Final = (
     Orphan,
     Childless,
     Disagrees,
+    OfAnother,
     Outside,
     SumOfLines,
     NoAmount,

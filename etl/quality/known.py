@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from etl.quality.parsed import as_array
 
 
 class KnownKeys(Protocol):
-    """Answers about the whole extract and, for a delta, the published tree.
+    """Answers about the whole extract.
 
     Every method takes `string` of shape (n,) and gives `bool` of shape (n,), never null.
     """
@@ -37,6 +37,56 @@ class KnownKeys(Protocol):
     def duplicate_coverages(self, ids: Any) -> Any:
         """Return which coverage ids stand on rows of more than one member."""
         ...
+
+
+class PublishedKeys(Protocol):
+    """Answers about the published tree, onto which a delta is merged.
+
+    Every method takes `string` of shape (n,) and gives `bool` of shape (n,), never null.
+    """
+
+    def member_exists(self, ids: Any) -> Any:
+        """Return which members are there."""
+        ...
+
+    def coverage_of(self, ids: Any, members: Any) -> Any:
+        """Return which coverages are there and belong to that member."""
+        ...
+
+    def claim_exists(self, ids: Any) -> Any:
+        """Return which claims are there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TreeInMemory:
+    """`PublishedKeys` over plain values, for tests.
+
+    Attributes:
+        members: ids of the members there.
+        coverages: coverage id -> its member.
+        claims: ids of the claims there.
+    """
+
+    members: frozenset[str] = frozenset()
+    coverages: Mapping[str, str] = field(default_factory=dict)
+    claims: frozenset[str] = frozenset()
+
+    def member_exists(self, ids: Any) -> Any:
+        """Return which members are there."""
+        return _among(ids, self.members)
+
+    def coverage_of(self, ids: Any, members: Any) -> Any:
+        """Return which coverages are there and belong to that member."""
+        both = zip(as_array(ids).to_pylist(), as_array(members).to_pylist(), strict=True)
+        return pa.array(
+            [member is not None and self.coverages.get(each) == member for each, member in both],
+            pa.bool_(),
+        )
+
+    def claim_exists(self, ids: Any) -> Any:
+        """Return which claims are there."""
+        return _among(ids, self.claims)
 
 
 @dataclass(frozen=True, slots=True)

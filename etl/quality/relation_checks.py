@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from etl.model.tables import AMOUNT_COLUMNS, FieldType
 from etl.quality import kinds
 from etl.quality.dates import NO_DAY
-from etl.quality.frames import Frame, Work
+from etl.quality.frames import KEYS, Frame, Work
 from etl.quality.parsed import as_array, true_where
 from etl.quality.rules import Rule
 
@@ -23,6 +23,8 @@ def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
             _orphan(work, frame, rule, parent, by)
         case kinds.Childless(child):
             _childless(work, frame, rule, child)
+        case kinds.OfAnother():
+            _of_another(work, frame, rule)
         case kinds.Disagrees(parent, column):
             _disagrees(work, frame, rule, parent, column)
         case kinds.Outside() as outside:
@@ -56,12 +58,29 @@ def _fail_words(work: Work, frame: Frame, rule: Rule, column: str, failing: Any)
 
 
 def _exists(work: Work, table: str, ids: Any) -> Any:
+    """Return which ids a table has anywhere: in this partition, another, or the published tree."""
     ask = {
         "claim": work.known.claim_exists,
         "member": work.known.member_exists,
         "coverage": work.known.coverage_exists,
     }
-    return true_where(as_array(ask[table](ids)))
+    here = work.frames[table].cells(KEYS[table]).text
+    found = true_where(as_array(ask[table](ids))) | true_where(pc.is_in(ids, value_set=here))
+    if work.published is not None and table != "coverage":
+        published = {
+            "claim": work.published.claim_exists,
+            "member": work.published.member_exists,
+        }
+        found |= true_where(as_array(published[table](ids)))
+    return found
+
+
+def _published_coverage(work: Work, frame: Frame) -> Any:
+    """Return which claims name a coverage of their member that the published tree holds."""
+    if work.published is None:
+        return np.zeros(frame.count, dtype=bool)
+    ids, members = frame.cells("coverage_id").text, frame.cells("member_id").text
+    return true_where(as_array(work.published.coverage_of(ids, members)))
 
 
 def _orphan(work: Work, frame: Frame, rule: Rule, parent: str, by: str) -> None:
@@ -75,7 +94,24 @@ def _orphan(work: Work, frame: Frame, rule: Rule, parent: str, by: str) -> None:
     else:
         cells = frame.cells(by)
         where &= ~cells.spread(_exists(work, parent, cells.words), False)
+    if parent == "coverage":
+        where &= ~_published_coverage(work, frame)
     work.fail(rule, frame, where & work.holds(rule, frame), by)
+
+
+def _of_another(work: Work, frame: Frame, rule: Rule) -> None:
+    """Fail claims whose coverage is there, but not their member's.
+
+    Another member's coverage may lie in another partition: that it is there and not here says
+    whose it is not.
+    """
+    stray = (work.above(frame, "coverage") < 0) & frame.filled("coverage_id")
+    stray &= frame.filled("member_id") & ~frame.superseded
+    if stray.any():
+        cells = frame.cells("coverage_id")
+        stray &= cells.spread(_exists(work, "coverage", cells.words), False)
+        stray &= ~_published_coverage(work, frame)
+        work.fail(rule, frame, stray & work.holds(rule, frame), "coverage_id")
 
 
 def _childless(work: Work, frame: Frame, rule: Rule, child: str) -> None:
@@ -185,9 +221,7 @@ def _card_of_another(work: Work, frame: Frame, rule: Rule) -> None:
     cells = frame.cells(column)
     if cells.empty:
         return
-    members = work.frames["member"].cells("member_id").text
     exists = _exists(work, "member", cells.words)
-    exists |= true_where(pc.is_in(cells.words, value_set=members))
     if exists.any():
         other = true_where(pc.not_equal(cells.text, frame.cells("member_id").text))
         where = other & cells.spread(exists, False)
@@ -198,9 +232,7 @@ def _unknown_claim(work: Work, frame: Frame, rule: Rule, column: str) -> None:
     cells = frame.cells(column)
     if cells.empty:
         return
-    here = frame.cells("claim_id").text
-    known = true_where(pc.is_in(cells.words, value_set=here))
-    _fail_words(work, frame, rule, column, ~(known | _exists(work, "claim", cells.words)))
+    _fail_words(work, frame, rule, column, ~_exists(work, "claim", cells.words))
 
 
 def _repeated(work: Work, frame: Frame, rule: Rule, repeated: kinds.Repeated) -> None:

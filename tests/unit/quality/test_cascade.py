@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from etl.quality import KeysInMemory, RowCounts
+from etl.quality.known import TreeInMemory
 from etl.rows import FINDINGS_SCHEMA
 from tests.unit.quality.world import accepted, book, found, rejected, run, world
 
@@ -125,10 +126,31 @@ def test_whoever_is_in_the_published_tree_is_no_stranger_in_a_delta() -> None:
     of = world()
     del of["member"][0]
     del of["coverage"][0]
-    known = KeysInMemory(members=frozenset({"M1"}), coverages=frozenset({"C1"}))
-    checked = run(of, known=known)
+    tree = TreeInMemory(members=frozenset({"M1"}), coverages={"C1": "M1"})
+    checked = run(of, published=tree)
     assert checked.rejected.num_rows == 0
     assert run(of).counts["claim"].published == 0
+
+
+def test_a_coverage_of_another_member_is_found_in_whatever_partition_it_lies() -> None:
+    of = world()
+    of["claim"][2]["coverage_id"] = "C2"
+    together = run(of)
+    alone = {table: [row for row in of[table] if row.get("member_id") != "M2"] for table in of}
+    known = KeysInMemory(members=frozenset({"M1", "M2"}), coverages=frozenset({"C1", "C2"}))
+    apart = run(alone, known=known)
+    for checked in (together, apart):
+        assert ("claim", 4, "coverage-of-another") in rejected(checked)
+        assert "K2" not in accepted(checked, "claim", "claim_id")
+    assert causes(together) == causes(apart)
+
+
+def test_a_published_coverage_of_another_member_is_no_coverage_of_a_delta_either() -> None:
+    of = world()
+    del of["coverage"][0]
+    del of["member"][0]
+    tree = TreeInMemory(members=frozenset({"M1", "M2"}), coverages={"C1": "M2"})
+    assert ("claim", 4, "claim-unknown-coverage") in rejected(run(of, published=tree))
 
 
 def test_a_deletion_needs_its_key_and_its_member_and_no_more() -> None:

@@ -235,7 +235,7 @@ CASES = [
     cell("required", "claim.adjudication_date", 0, "1970-01-01"),
     cell("claim-unknown-member", "claim.member_id", 0, "M9"),
     cell("claim-unknown-coverage", "claim.coverage_id", 0, "C9"),
-    cell("coverage-of-another", "claim.member_id", 0, M2),
+    cell("coverage-of-another", "claim.coverage_id", 0, "C2"),
     cell("payer-of-coverage", "claim.payer_id", 0, "P2", "P2"),
     cell("orphan-claim", "claim_note.claim_id", 0, "K99"),
     cell("orphan-line", "claim_adjustment.line_number", 0, "99"),

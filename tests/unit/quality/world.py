@@ -20,6 +20,7 @@ from etl.quality import (
     KeysInMemory,
     KnownKeys,
     Policy,
+    PublishedKeys,
     RuleBook,
     check,
     load_rules,
@@ -161,6 +162,7 @@ def run(
     *,
     rules: RuleBook | None = None,
     known: KnownKeys | None = None,
+    published: PublishedKeys | None = None,
     findings: pa.Table | None = None,
     as_of: int | None = None,
     sample_rows: int = 0,
@@ -172,6 +174,7 @@ def run(
         rules or standard_book(),
         known or KeysInMemory(),
         LISTED,
+        published=published,
         as_of=as_of,
         sample_rows=sample_rows,
     )
