@@ -53,9 +53,11 @@ def _rows(plan: Plan) -> Iterator[DictionaryRow]:
                 yield from _deciding(condition, name, profile, sources)
             case _:
                 continue
-    for expr, element in ((plan.id, "id"), (plan.last_updated, "meta.lastUpdated")):
-        if expr is not None:
-            yield from _written(expr, f"{plan.resource}.{element}", profile, sources)
+    yield from _written(plan.id, f"{plan.resource}.id", profile, sources)
+    if plan.last_updated is not None:
+        yield from _written(
+            plan.last_updated, f"{plan.resource}.meta.lastUpdated", profile, sources
+        )
 
 
 def _written(
