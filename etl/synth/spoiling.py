@@ -265,7 +265,7 @@ def coverage_of_another(case: Case) -> Found | None:
         last = case.claim.get("statement_thru_date", case.claim["statement_from_date"])
         if start <= case.claim["statement_from_date"] and last <= end:
             case.claim["coverage_id"] = cover.identifier
-            return "claim", case.claim, "member_id"
+            return "claim", case.claim, "coverage_id"
     return None
 
 
