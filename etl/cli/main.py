@@ -14,10 +14,11 @@ from etl.cli.conform import conform_command
 from etl.cli.convert import convert_command
 from etl.cli.layouts import layouts_command
 from etl.cli.mapping import mapping_group
+from etl.cli.refused import sentence_of
 from etl.cli.run import run_command
 from etl.cli.synth import synth_command
 from etl.cli.validate import validate_command
-from etl.errors import EtlError
+from etl.errors import EtlError, StoreError
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -44,6 +45,12 @@ class Main(click.Group):
         except EtlError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            sentence = sentence_of(error)
+            if sentence is None:
+                raise
+            click.echo(f"error: {sentence}", err=True)
+            ctx.exit(StoreError.exit_code)
 
 
 @click.group(cls=Main, context_settings=CONTEXT_SETTINGS)
