@@ -5,25 +5,34 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
 
 from etl.bootstrap.settings import Settings
+from etl.bootstrap.targets import bulk_options, store_options, target_store
 from etl.bootstrap.wiring import make_tools
 from etl.errors import StoreError
 from etl.pipeline.checking import Validated, validate
 from etl.pipeline.convert import Converted, convert
 from etl.pipeline.events import Emit
 from etl.pipeline.job import own_folder, stamp
+from etl.pipeline.keeping import Keeping
 from etl.pipeline.nightly import Ran, run
+from etl.pipeline.planning import Planned, plan
 from etl.pipeline.publishing import Target, as_instant
 from etl.pipeline.reading import open_with, read
+from etl.publish.bulk_pages import write_pages
+from etl.publish.history import find_release, rollback
 from etl.publish.lease import run_lease
-from etl.publish.reader import open_current
-from etl.storage.opening import StoreOptions, open_store
+from etl.publish.manifest import Manifest
+from etl.publish.prune import Pruned, prune
+from etl.publish.reader import Current, open_current
 
 WORK = ".cpcds-work"
 
@@ -40,7 +49,8 @@ def work_folder(settings: Settings, beside: Path) -> Iterator[Path]:
     After a failure it stays, so that the next run of the same goes on from there. Deleting it is
     always safe.
     """
-    folder = settings.run.work if settings.run.work is not None else beside / WORK
+    # Never the folder that was named itself: it may hold what is not ours.
+    folder = (settings.run.work if settings.run.work is not None else beside) / WORK
     own_folder(folder)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -90,24 +100,23 @@ def run_extract(settings: Settings, extract: Path, emit: Emit) -> Ran:
     Two runs on one machine never work on one folder at the same time.
 
     Raises:
-        StoreError: another run is at work on the target.
+        DataRejected: a limit does not hold; readers see what they saw.
+        StoreError: another run is at work on the target, or storage failed.
     """
     tools = make_tools(settings)
     opened = open_with(extract, tools, settings.layout, emit)
-    store = open_store(settings.target)
+    store = target_store(settings)
     moment = now()
-    with _alone(settings), run_lease(store, now), work_folder(settings, _beside(settings)) as work:
+    with (
+        _alone(settings),
+        run_lease(store, now) as lease,
+        work_folder(settings, _beside(settings)) as work,
+    ):
         base = open_current(store)
-        target = Target(
-            settings.target,
-            StoreOptions(),
-            base.release.id if base.release is not None else None,
-            as_instant(moment),
-        )
         return run(
             opened,
             work,
-            target,
+            _target(settings, base, moment),
             store,
             base,
             tools,
@@ -116,8 +125,81 @@ def run_extract(settings: Settings, extract: Path, emit: Emit) -> Ran:
             partition_rows=settings.run.partition_rows,
             workers=settings.run.workers,
             gx_rows=settings.report.gx_rows,
+            emit=Keeping(emit, lease, now),
+            lease=lease,
+            bulk=bulk_options(settings),
+            retracted_members=_share(settings),
+        )
+
+
+def plan_extract(settings: Settings, extract: Path, emit: Emit) -> Planned:
+    """Tell what publishing an extract to the target would do. Nothing is written to the target.
+
+    Raises:
+        StoreError: the target cannot be read.
+    """
+    tools = make_tools(settings)
+    opened = open_with(extract, tools, settings.layout, emit)
+    base = open_current(target_store(settings))
+    if settings.run.work is not None:
+        own_folder(settings.run.work)
+    with TemporaryDirectory(prefix="cpcds-plan-", dir=settings.run.work) as work:
+        return plan(
+            opened,
+            Path(work),
+            replace(_target(settings, base, now()), dry=True),
+            base,
+            tools,
+            partial(make_tools, settings),
+            partition_rows=settings.run.partition_rows,
+            workers=settings.run.workers,
+            retracted_members=_share(settings),
             emit=emit,
         )
+
+
+def _target(settings: Settings, base: Current, moment: datetime) -> Target:
+    return Target(
+        settings.target,
+        store_options(settings),
+        base.release.id if base.release is not None else None,
+        as_instant(moment),
+    )
+
+
+def _share(settings: Settings) -> Decimal:
+    return Decimal(str(settings.limits.retracted_members))
+
+
+def roll_back(settings: Settings, release: str) -> tuple[Manifest, str]:
+    """Make an earlier release of the target the present one again; return it, and its model's id.
+
+    Args:
+        settings: say which target.
+        release: id of the release to go back to, or a unique beginning of it.
+
+    Raises:
+        UsageError: there is no such release, or it is the present one.
+        StoreError: a prune is under way, another run published first, or storage failed.
+    """
+    store = target_store(settings)
+    bulk = bulk_options(settings)
+    with run_lease(store, now):
+        to = find_release(store, release)
+        manifest = rollback(store, to, as_instant(now()), bulk)
+        if manifest.bulk:
+            write_pages(store, bulk)
+    return manifest, to.id
+
+
+def prune_target(settings: Settings, keep: int, older_than: timedelta, *, dry_run: bool) -> Pruned:
+    """Drop old releases of the target, and every object that only they named.
+
+    Raises:
+        UsageError: none would be kept.
+        StoreError: a run is under way, or storage failed.
+    """
+    return prune(target_store(settings), now, keep=keep, older_than=older_than, dry_run=dry_run)
 
 
 def _beside(settings: Settings) -> Path:

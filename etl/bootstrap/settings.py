@@ -98,7 +98,11 @@ class Run(_Part):
     )
     workers: int = Field(0, ge=0, description="Processes; 0 for one a processor.")
     work: Path | None = Field(
-        None, description="Folder for what is in progress; beside the target where not set."
+        None,
+        description=(
+            "Folder for what is in progress; in the target's, or for object storage in the "
+            "current one, where not set."
+        ),
     )
 
 
@@ -112,6 +116,50 @@ class Report(_Part):
     )
 
 
+class Storage(_Part):
+    """Object storage. A folder needs none of it; credentials come by AWS's usual chain."""
+
+    endpoint_url: str | None = Field(
+        None, description="URL of an S3-compatible server other than AWS."
+    )
+    region: str | None = Field(None, description="Region of the bucket; AWS's own way if not set.")
+    profile: str | None = Field(None, description="Profile in the AWS configuration files.")
+    sse: Literal["AES256", "aws:kms"] | None = Field(
+        None, description="Server-side encryption of what is written."
+    )
+    sse_key: str | None = Field(
+        None, description="KMS key for `aws:kms`; the bucket's own where not set."
+    )
+    storage_class: str | None = Field(
+        None, description="Storage class of what is written; the bucket's default where not set."
+    )
+    concurrency: int = Field(16, ge=1, le=256, description="Requests at once, a process.")
+    attempts: int = Field(5, ge=1, description="Tries of one request before it counts as failed.")
+    connect_seconds: float = Field(5.0, gt=0, description="How long to wait for a connection.")
+    read_seconds: float = Field(60.0, gt=0, description="How long to wait for an answer.")
+    part_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=5 * 1024 * 1024,
+        description="Larger objects are sent in parts of this size.",
+    )
+
+
+class Publishing(_Part):
+    """Bulk Publish files beside the tree: HL7 Bulk Data, `$bulk-publish`."""
+
+    bulk: bool = Field(True, description="Whether bulk files by resource type are written.")
+    base_url: str = Field(
+        "", description="URL that the tree is served under; links are relative where empty."
+    )
+    cadence: str = Field("P1D", description="ISO 8601 duration between releases.")
+    requires_access_token: bool = Field(
+        True, description="Whether clients need an access token for the files."
+    )
+    snapshot_every: int = Field(
+        30, ge=1, description="Releases after which there is a new snapshot, at the latest."
+    )
+
+
 class Settings(BaseSettings):
     """All settings."""
 
@@ -119,7 +167,9 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", env_prefix="CPCDS_", env_nested_delimiter="__"
     )
 
-    target: str = Field("output", description="Where releases are published: a folder.")
+    target: str = Field(
+        "output", description="Where releases are published: a folder, or `s3://bucket/prefix`."
+    )
     mappings: tuple[Path, ...] = Field(
         (),
         description="Folders with files of your own that add to or overlay those in `mappings/`.",
@@ -134,6 +184,8 @@ class Settings(BaseSettings):
     limits: Limits = Field(default_factory=Limits, description="Limits.")
     run: Run = Field(default_factory=Run, description="How a run is done.")
     report: Report = Field(default_factory=Report, description="The validation report.")
+    store: Storage = Field(default_factory=Storage, description="Object storage.")
+    publish: Publishing = Field(default_factory=Publishing, description="Bulk files.")
 
     @property
     def is_demo_key(self) -> bool:

@@ -15,6 +15,13 @@ from etl.cli.convert import convert_command
 from etl.cli.layouts import layouts_command
 from etl.cli.mapping import mapping_group
 from etl.cli.refused import sentence_of
+from etl.cli.releases import (
+    diff_command,
+    prune_command,
+    releases_command,
+    rollback_command,
+    verify_command,
+)
 from etl.cli.run import run_command
 from etl.cli.synth import synth_command
 from etl.cli.validate import validate_command
@@ -81,8 +88,13 @@ def main(
 
 main.add_command(conform_command)
 main.add_command(convert_command)
+main.add_command(diff_command)
 main.add_command(layouts_command)
 main.add_command(mapping_group)
+main.add_command(prune_command)
+main.add_command(releases_command)
+main.add_command(rollback_command)
 main.add_command(run_command)
 main.add_command(synth_command)
 main.add_command(validate_command)
+main.add_command(verify_command)

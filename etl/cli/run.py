@@ -8,15 +8,23 @@ from pathlib import Path
 
 import click
 
-from etl.bootstrap.jobs import run_extract
+from etl.bootstrap.jobs import plan_extract, run_extract
+from etl.cli.changes import show_plan
 from etl.cli.progress import progress
+from etl.cli.releases import endpoint
 from etl.cli.tables import show_summary, summary_json
 from etl.pipeline.nightly import Ran
 
 
 @click.command("run")
 @click.argument("extract", type=click.Path(path_type=Path))
-@click.option("--to", "target", help="Where to publish: a folder; output/ where not given.")
+@click.option(
+    "--to",
+    "target",
+    help="Where to publish: a folder, or s3://bucket/prefix; output/ where not given.",
+)
+@click.option("--endpoint-url", help="S3-compatible server other than AWS.")
+@click.option("--dry-run", is_flag=True, help="Say what would be published; write nothing there.")
 @click.option("--layout", help="Layout of the extract; found out where not given.")
 @click.option("--workers", type=int, help="Processes; one a processor where not given.")
 @click.option(
@@ -30,6 +38,8 @@ def run_command(
     context: click.Context,
     extract: Path,
     target: str | None,
+    endpoint_url: str | None,
+    dry_run: bool,
     layout: str | None,
     workers: int | None,
     log: Path | None,
@@ -38,14 +48,23 @@ def run_command(
     """Load, check, map and publish the CPCDS extract in folder EXTRACT, and report.
 
     Readers see the new release when all of it is written, and what they saw before until then.
-    Running it again finishes what an interrupted run began, or finds nothing to do.
+    Running it again finishes what an interrupted run began, or finds nothing to do. Exit code 4
+    says that a limit does not hold, 5 that storage failed or another run was first: nothing that
+    readers see was changed then.
     """
-    settings = context.obj.settings(layout=layout, target=target).with_workers(workers)
+    settings = context.obj.settings(
+        layout=layout, target=target, store=endpoint(endpoint_url)
+    ).with_workers(workers)
     if log is not None:
         handler = logging.FileHandler(log, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger("etl").addHandler(handler)
         logging.getLogger("etl").setLevel(logging.INFO)
+    if dry_run:
+        with progress(quiet=as_json) as emit:
+            planned = plan_extract(settings, extract, emit)
+        show_plan(planned, settings.target, as_json=as_json)
+        return
     with progress(quiet=as_json) as emit:
         ran = run_extract(settings, extract, emit)
     if as_json:

@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from etl.pipeline.attempt import go_on
 from etl.pipeline.checking import run_id
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.job import Settled, settle
-from etl.pipeline.publishing import Published, Target, open_block_sink, publish, stage
+from etl.pipeline.money import published_money
+from etl.pipeline.pool import OUTCOMES
+from etl.pipeline.publishing import (
+    PARTS,
+    Published,
+    Staged,
+    Target,
+    as_instant,
+    open_block_sink,
+    publish,
+    stage,
+)
 from etl.pipeline.reading import read
 from etl.pipeline.reporting import QUARANTINE, REPORT, About, Reported, write_reports
 from etl.pipeline.tools import MakeTools, Tools
+from etl.publish.bulk import BulkOptions, with_bulk
+from etl.publish.bulk_pages import write_pages
+from etl.publish.lease import Lease
 from etl.publish.manifest import Facts, Named
 from etl.publish.reader import Current
 from etl.publish.release import is_published
-from etl.quality import RowCounts, enforce
+from etl.quality import Verdict, enforce
 from etl.quality.suite_rows import SuiteRows
 from etl.sources import Extract
 from etl.storage.port import Store
@@ -54,6 +70,9 @@ def run(
     workers: int,
     gx_rows: int,
     emit: Emit,
+    lease: Lease | None = None,
+    bulk: BulkOptions | None = None,
+    retracted_members: Decimal = Decimal(1),
 ) -> Ran:
     """Publish an extract.
 
@@ -65,38 +84,90 @@ def run(
         base: what readers see now.
         tools: rules and mappings.
         make_tools: makes the same tools in other processes.
-        when: when the run began.
+        when: when the run began; an attempt that is gone on from began earlier, and its time is
+            taken.
         partition_rows: about how many rows to a partition.
         workers: processes; 0 for one a processor.
         gx_rows: most rows a table that the suites look at; 0 to run none.
         emit: takes events.
+        lease: the run's lease on the target; None where nothing prunes it.
+        bulk: how bulk files are made; None to make none.
+        retracted_members: most share of published members that may be retracted.
 
     Raises:
         DataRejected: a limit does not hold; the report tells why, readers see what they saw.
         StoreError: storage failed; readers see what they saw.
     """
-    if base.release is not None and is_published(base, facts_of(extract, tools, {})):
+    if base.release is not None and is_published(base, facts_of(extract, tools)):
+        if bulk is not None:
+            write_pages(store, bulk)  # an attempt that died after its commit did not get there
         return Ran(base.release.id, None, None)
     rows = read(extract, work, tools, partition_rows=partition_rows, emit=emit)
+    when = go_on(rows.work, store.name, target.release, when, (OUTCOMES, PARTS))
+    target = replace(target, now=as_instant(when))
     with SuiteRows(rows.work / "suites", tools.book, gx_rows) as suite_rows:
         taken = suite_rows if gx_rows else None
         sink = open_block_sink(rows.work, target)
         settled = settle(
             rows, tools, make_tools, sink, workers=workers, suite_rows=taken, emit=emit
         )
-        if not all(verdict.holds for verdict in settled.verdicts):
-            about = _about(settled, when, run_id(when, rows), None, base, {})
-            reported = write_reports(settled, tools, taken, about, rows.work, emit)
+
+        def stop_at_limits(looked_at: Settled) -> None:
+            if all(verdict.holds for verdict in looked_at.verdicts):
+                return
+            about = _about(looked_at, when, run_id(when, rows), None, base, {})
+            reported = write_reports(looked_at, tools, taken, about, rows.work, emit)
             _store_reports(store, reported, about.run)
-            enforce(settled.verdicts)
+            enforce(looked_at.verdicts)
+
+        stop_at_limits(settled)
         emit(StageBegan("publish"))
-        facts = facts_of(extract, tools, settled.totals.tally.counts)
+        facts = facts_of(extract, tools, settled)
         staged = stage(settled, tools, store, base, facts, target.now)
+        settled = judged(settled, staged, base, retracted_members)
+        stop_at_limits(settled)
+        if bulk is not None:
+            manifest = with_bulk(store, base, staged.manifest, bulk)
+            staged = replace(staged, manifest=manifest)
         release = staged.manifest.release
         about = _about(settled, when, release, release, base, staged.resources)
         reported = write_reports(settled, tools, taken, about, rows.work, emit)
     named = _store_reports(store, reported, release)
-    return Ran(release, publish(staged, named, store, base), reported)
+    published = publish(staged, named, store, base, lease)
+    if bulk is not None:
+        write_pages(store, bulk)
+    return Ran(release, published, reported)
+
+
+def judged(settled: Settled, staged: Staged, base: Current, most: Decimal) -> Settled:
+    """Return what was settled, with the limit on retracted members looked at as well.
+
+    Args:
+        settled: the extract, worked through.
+        staged: the release that it would make.
+        base: what readers see now.
+        most: most share of its members that may be retracted.
+    """
+    if base.release is None:
+        return settled
+    there: int = base.release.manifest.counts["patients"]
+    gone: int = staged.manifest.counts["changes"]["patients"]["retracted"]
+    share = Decimal(gone) / there if there else Decimal(0)
+    verdict = Verdict(
+        limit="retracted_members",
+        allowed=_percent(most),
+        found=_percent(share),
+        holds=gone <= most * there,  # multiplied, not divided: exact
+        sentence=(
+            f"{gone} of {there} published members ({_percent(share)}) would be retracted; "
+            f"at most {_percent(most)} are allowed"
+        ),
+    )
+    return replace(settled, verdicts=(*settled.verdicts, verdict))
+
+
+def _percent(share: Decimal) -> str:
+    return f"{share * 100:.4f}".rstrip("0").rstrip(".") + " %"
 
 
 def _about(
@@ -135,11 +206,12 @@ def _files(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
                 yield f"{prefix}/{name}/{path.relative_to(root).as_posix()}", path
 
 
-def facts_of(extract: Extract, tools: Tools, counts: Mapping[str, RowCounts]) -> Facts:
-    """Return what the manifest is to say of a run."""
+def facts_of(extract: Extract, tools: Tools, settled: Settled | None = None) -> Facts:
+    """Return what the manifest is to say of a run; of its rows and money once it is settled."""
     inputs: list[Mapping[str, Any]] = [
         {"name": file.name, "sha256": file.sha256, "bytes": file.bytes} for file in extract.files
     ]
+    counts = settled.totals.tally.counts if settled is not None else {}
     return Facts(
         kind=extract.kind,
         inputs=inputs,
@@ -159,4 +231,5 @@ def facts_of(extract: Extract, tools: Tools, counts: Mapping[str, RowCounts]) ->
             for table, each in counts.items()
             if each.rows_in
         },
+        totals=published_money(settled.totals.tally.money) if settled is not None else {},
     )

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import pyarrow as pa
 
@@ -23,7 +23,7 @@ from etl.pipeline.work import Outcome, work
 from etl.rows import table_schema
 from etl.sources import Partitions
 
-_OUTCOMES = "outcomes"
+OUTCOMES: Final = "outcomes"
 
 
 class PartitionSink(Protocol):
@@ -102,7 +102,7 @@ class _Worker:
         return read_providers(self.task.folder, self.tools)
 
     def do(self, index: int) -> Outcome:
-        done = self.task.folder / _OUTCOMES / f"{index}.pickle"
+        done = self.task.folder / OUTCOMES / f"{index}.pickle"
         if done.is_file():
             with done.open("rb") as file:
                 known: Outcome = pickle.load(file)  # noqa: S301 - this run's own work folder

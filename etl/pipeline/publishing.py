@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +16,13 @@ from etl.engine.partition import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
 from etl.pipeline.directory import with_stubs
+from etl.pipeline.dry import DryStore
 from etl.pipeline.job import Settled, own_folder
 from etl.pipeline.pool import OpenSink
 from etl.pipeline.tools import Tools
 from etl.pipeline.work import mapped
 from etl.publish.directory import DirectoryResult, write_directory
+from etl.publish.lease import Lease
 from etl.publish.manifest import Facts, Manifest, Named
 from etl.publish.partition import SavedPartition, write_partition
 from etl.publish.reader import Current, open_release
@@ -29,7 +31,7 @@ from etl.publish.resources import PatientResources, Resource
 from etl.storage.opening import StoreOptions, open_store
 from etl.storage.port import Store
 
-_PARTS = "published"
+PARTS: Final = "published"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +43,19 @@ class Target:
         options: settings of the store.
         release: id of the release that the run started from; None before the first.
         now: FHIR instant of the run.
+        dry: whether nothing is to be written.
     """
 
     name: str
     options: StoreOptions
     release: str | None
     now: str
+    dry: bool = False
 
     def store(self) -> Store:
         """Return the store."""
-        return open_store(self.name, self.options)
+        store = open_store(self.name, self.options)
+        return DryStore(store) if self.dry else store
 
 
 @dataclass
@@ -92,7 +97,7 @@ class BlockSink:
 
 def open_block_sink(folder: Path, target: Target) -> OpenSink:
     """Return what opens the sink of each partition; can be sent to another process."""
-    return partial(BlockSink, own_folder(folder / _PARTS), target)
+    return partial(BlockSink, own_folder(folder / PARTS), target)
 
 
 def _by_patient(made: Sequence[Rendered]) -> dict[str, list[tuple[int, int]]]:
@@ -163,9 +168,9 @@ class Published:
 def stage(
     settled: Settled, tools: Tools, store: Store, base: Current, facts: Facts, now: str
 ) -> Staged:
-    """Write the shared directory and the catalog of a release."""
+    """Write the shared directory and the catalog of a release, without bulk files."""
     directory, made = _directory(settled, tools, store, base, now)
-    folder = settled.read.work / _PARTS
+    folder = settled.read.work / PARTS
     partitions = [
         SavedPartition(folder / f"{index:05d}.ndjson")
         for index in range(settled.read.partitions.count)
@@ -180,14 +185,21 @@ def stage(
     )
 
 
-def publish(staged: Staged, reports: Sequence[Named], store: Store, base: Current) -> Published:
+def publish(
+    staged: Staged,
+    reports: Sequence[Named],
+    store: Store,
+    base: Current,
+    lease: Lease | None = None,
+) -> Published:
     """Make a staged release the one that readers see.
 
     Raises:
         CommitConflict: another run published first; nothing that readers see changed.
+        StoreError: the lease ran out, and a prune broke it; nothing that readers see changed.
     """
     manifest = staged.manifest.with_reports(reports)
-    commit(store, manifest, base)
+    commit(store, manifest, base, lease)
     previous = base.release.id if base.release is not None else None
     return Published(manifest, previous, staged.objects, staged.bytes)
 

@@ -1,0 +1,227 @@
+"""Looking after a published tree: `releases`, `diff`, `rollback`, `verify`, `prune`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+import click
+
+from etl.bootstrap.jobs import prune_target, roll_back
+from etl.bootstrap.settings import Settings
+from etl.bootstrap.targets import target_store
+from etl.cli.changes import changes_json, show_changes
+from etl.errors import StoreError
+from etl.publish.changes import Changes
+from etl.publish.difference import compare
+from etl.publish.history import find_release, releases
+from etl.publish.verify import Verified, verify
+
+_SHOWN: Final = 20
+"""Problems that are printed; JSON has a thousand."""
+
+
+def endpoint(url: str | None) -> dict[str, str] | None:
+    """Return `--endpoint-url` as settings take it."""
+    return None if url is None else {"endpoint_url": url}
+
+
+def on_target(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the argument TARGET and the options that all of these have."""
+    command = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+    command = click.option("--endpoint-url", help="S3-compatible server other than AWS.")(command)
+    return click.argument("target")(command)
+
+
+def _settings(context: click.Context, target: str, endpoint_url: str | None) -> Settings:
+    settings: Settings = context.obj.settings(target=target, store=endpoint(endpoint_url))
+    return settings
+
+
+@click.command("releases")
+@on_target
+@click.pass_context
+def releases_command(
+    context: click.Context, target: str, endpoint_url: str | None, as_json: bool
+) -> None:
+    """List the releases of TARGET that were kept, newest first.
+
+    TARGET is a folder, or s3://bucket/prefix.
+    """
+    found = releases(target_store(_settings(context, target, endpoint_url)))
+    if as_json:
+        body = [
+            {
+                "release": one.release,
+                "parent": one.parent,
+                "created": one.created,
+                "kind": one.kind,
+                "current": one.current,
+                "counts": one.counts,
+                "inputs": list(one.inputs),
+            }
+            for one in found
+        ]
+        click.echo(json.dumps(body, indent=2))
+    elif not found:
+        click.echo(f"{target}: nothing was published yet")
+    else:
+        for one in found:
+            added, changed, retracted = _touched(Changes.from_json(one.counts["changes"]))
+            click.echo(
+                f"{one.release}  {one.kind}, {one.counts['patients']:,} members: {added} added, "
+                f"{changed} changed, {retracted} retracted{'; readers see it' * one.current}"
+            )
+
+
+def _touched(changes: Changes) -> tuple[str, str, str]:
+    members = changes.patients
+    return f"{members.added:,}", f"{members.changed:,}", f"{members.retracted:,}"
+
+
+@click.command("diff")
+@click.argument("target")
+@click.argument("before")
+@click.argument("after")
+@click.option("--endpoint-url", help="S3-compatible server other than AWS.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def diff_command(
+    context: click.Context,
+    target: str,
+    before: str,
+    after: str,
+    endpoint_url: str | None,
+    as_json: bool,
+) -> None:
+    """Say what became of release BEFORE of TARGET in release AFTER.
+
+    A release is named by its id, by a beginning of it that no other has, or as `current`.
+    """
+    store = target_store(_settings(context, target, endpoint_url))
+    found = compare(find_release(store, before), find_release(store, after))
+    if as_json:
+        body = {"before": found.before, "after": found.after}
+        click.echo(json.dumps({**body, **changes_json(found.changes, found.money)}, indent=2))
+    else:
+        click.echo(f"{found.before} → {found.after}")
+        show_changes(found.changes, found.money)
+
+
+@click.command("rollback")
+@click.argument("target")
+@click.argument("release")
+@click.option("--endpoint-url", help="S3-compatible server other than AWS.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def rollback_command(
+    context: click.Context, target: str, release: str, endpoint_url: str | None, as_json: bool
+) -> None:
+    """Let readers of TARGET see what RELEASE held, as a new release on top of the present one."""
+    settings = _settings(context, target, endpoint_url)
+    manifest, model = roll_back(settings, release)
+    changes = Changes.from_json(manifest.counts["changes"])
+    if as_json:
+        body = {"release": manifest.release, "parent": manifest.parent, "rollback_to": model}
+        click.echo(json.dumps({**body, **changes.to_json()}, indent=2))
+    else:
+        added, changed, retracted = _touched(changes)
+        click.echo(f"release {manifest.release} is published to {target}: what {model} held")
+        click.echo(f"members: {added} added, {changed} changed, {retracted} retracted")
+
+
+@click.command("verify")
+@click.option("--release", default="current", help="Which one; what readers see if not given.")
+@on_target
+@click.pass_context
+def verify_command(
+    context: click.Context, target: str, endpoint_url: str | None, as_json: bool, release: str
+) -> None:
+    """Check every hash, count, catalog row and reference of a release of TARGET.
+
+    Exit code 5 says that something is broken; it is named.
+    """
+    store = target_store(_settings(context, target, endpoint_url))
+    found = verify(find_release(store, release))
+    if as_json:
+        click.echo(json.dumps(_verified_json(found), indent=2))
+    else:
+        for problem in found.problems[:_SHOWN]:
+            click.echo(f"{problem.kind}: {problem.key}: {problem.what}")
+        if found.count > _SHOWN:
+            click.echo(f"… and {found.count - _SHOWN:,} more")
+        click.echo(
+            f"{found.release}: {found.patients:,} members, {found.resources:,} resources, "
+            f"{found.objects:,} objects, {found.bytes:,} bytes were checked"
+        )
+    if not found.ok:
+        raise StoreError(
+            f"{target}: {found.count:,} problems in release {found.release}; "
+            "publish the extract again, or roll back to a release that is whole"
+        )
+    if not as_json:
+        click.echo("nothing is broken")
+
+
+def _verified_json(found: Verified) -> dict[str, Any]:
+    return {
+        "release": found.release,
+        "ok": found.ok,
+        "problems": [
+            {"kind": one.kind, "key": one.key, "what": one.what} for one in found.problems
+        ],
+        "problem_count": found.count,
+        "patients": found.patients,
+        "resources": found.resources,
+        "objects": found.objects,
+        "bytes": found.bytes,
+    }
+
+
+@click.command("prune")
+@click.option(
+    "--keep", type=click.IntRange(min=1), required=True, help="How many releases stay at least."
+)
+@click.option(
+    "--older-than",
+    "days",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    help="Releases of fewer days than this stay as well.",
+)
+@click.option("--dry-run", is_flag=True, help="Count, and delete nothing.")
+@on_target
+@click.pass_context
+def prune_command(
+    context: click.Context,
+    target: str,
+    endpoint_url: str | None,
+    as_json: bool,
+    keep: int,
+    days: float,
+    dry_run: bool,
+) -> None:
+    """Delete old releases of TARGET, and every object that only they named, or nobody.
+
+    The present release always stays, and so do objects younger than a day.
+    """
+    settings = _settings(context, target, endpoint_url)
+    done = prune_target(settings, keep, timedelta(days=days), dry_run=dry_run)
+    if as_json:
+        body = {
+            "dry_run": dry_run,
+            "kept": list(done.kept),
+            "dropped": list(done.dropped),
+            "objects": done.objects,
+            "bytes": done.bytes,
+        }
+        click.echo(json.dumps(body, indent=2))
+        return
+    for release in done.dropped:
+        click.echo(f"{'would drop' if dry_run else 'dropped'} {release}")
+    click.echo(
+        f"{len(done.kept):,} releases stay; {done.objects:,} objects of {done.bytes:,} bytes "
+        f"{'would be' if dry_run else 'were'} deleted"
+    )

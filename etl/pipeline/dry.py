@@ -1,0 +1,68 @@
+"""A store that is read and never written: what a dry run publishes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from etl.storage.port import Entry, Store, Tagged
+
+
+class DryStore:
+    """Passes reads on, takes objects and forgets them, and refuses whatever readers would see.
+
+    Args:
+        store: the target.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def name(self) -> str:
+        """What messages call the target."""
+        return self._store.name
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests at once are worth making."""
+        return self._store.concurrency
+
+    def get(self, key: str) -> bytes:
+        """Return the whole object."""
+        return self._store.get(key)
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return `length` bytes from `start` on."""
+        return self._store.get_range(key, start, length)
+
+    def read(self, key: str) -> Tagged:
+        """Return the whole object and its tag."""
+        return self._store.read(key)
+
+    def put(self, key: str, data: bytes) -> bool:
+        """Forget the object; it counts as one that was not there."""
+        del key, data
+        return True
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        """Refuse: a dry run swaps nothing."""
+        del data, expected
+        raise AssertionError(f"a dry run would have changed {key}")
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Yield the objects whose keys start with `prefix`."""
+        return self._store.list(prefix)
+
+    def delete(self, keys: Iterable[str]) -> int:
+        """Refuse: a dry run deletes nothing."""
+        del keys
+        raise AssertionError("a dry run would have deleted objects")
+
+    def sync(self) -> None:
+        """Do nothing: nothing was written."""
+
+    def clean(self, older_than: datetime) -> int:
+        """Do nothing: nothing was written."""
+        del older_than
+        return 0

@@ -1,0 +1,93 @@
+"""The nightly use without its effect: what a run would publish, and whether it may."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from etl.pipeline.events import Emit, StageBegan
+from etl.pipeline.job import Settled, settle
+from etl.pipeline.money import Totals, money_difference
+from etl.pipeline.nightly import facts_of, judged
+from etl.pipeline.publishing import Target, open_block_sink, stage
+from etl.pipeline.reading import read
+from etl.pipeline.tools import MakeTools, Tools
+from etl.publish.changes import Changes
+from etl.publish.manifest import Manifest
+from etl.publish.reader import Current
+from etl.publish.release import is_published
+from etl.sources import Extract
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a run would come to.
+
+    Attributes:
+        parent: id of the release that it would follow; None before the first.
+        settled: the extract, worked through, with the limits looked at; None where the same was
+            published already, and the run would do nothing.
+        manifest: what would be published; its bulk files and reports are not in it.
+        changes: patients and resources that would be added, changed and retracted.
+        money: claim type -> name of the total -> what would be added to it.
+    """
+
+    parent: str | None
+    settled: Settled | None
+    manifest: Manifest | None
+    changes: Changes
+    money: Totals
+
+
+def plan(
+    extract: Extract,
+    work: Path,
+    target: Target,
+    base: Current,
+    tools: Tools,
+    make_tools: MakeTools,
+    *,
+    partition_rows: int,
+    workers: int,
+    retracted_members: Decimal,
+    emit: Emit,
+) -> Planned:
+    """Work an extract through as a run would, writing nothing to the target.
+
+    Args:
+        extract: what would be published.
+        work: a folder of this plan's own: what is in it never was written, so no run may go on
+            from it.
+        target: the store, as every process opens it; dry.
+        base: what readers see now.
+        tools: rules and mappings.
+        make_tools: makes the same tools in other processes.
+        partition_rows: about how many rows to a partition.
+        workers: processes; 0 for one a processor.
+        retracted_members: most share of published members that may be retracted.
+        emit: takes events.
+
+    Raises:
+        StoreError: the target cannot be read.
+    """
+    if not target.dry:
+        raise ValueError("a plan needs a dry target")
+    parent = base.release.manifest if base.release is not None else None
+    name = parent.release if parent is not None else None
+    if is_published(base, facts_of(extract, tools)):
+        return Planned(name, None, None, Changes(), {})
+    rows = read(extract, work, tools, partition_rows=partition_rows, emit=emit)
+    sink = open_block_sink(rows.work, target)
+    settled = settle(rows, tools, make_tools, sink, workers=workers, suite_rows=None, emit=emit)
+    emit(StageBegan("publish"))
+    facts = facts_of(extract, tools, settled)
+    staged = stage(settled, tools, target.store(), base, facts, target.now)
+    settled = judged(settled, staged, base, retracted_members)
+    return Planned(
+        name,
+        settled,
+        staged.manifest,
+        Changes.from_json(staged.manifest.counts["changes"]),
+        money_difference(parent.facts.totals if parent is not None else {}, facts.totals),
+    )
