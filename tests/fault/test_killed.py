@@ -34,7 +34,7 @@ def start(folder: Path, first: int, last: int) -> subprocess.Popen[str]:
 
 def kill_at_random(folder: Path, kills: int, seed: int) -> int:
     """Kill publishers at random moments; return the number of the last extract that was begun."""
-    moments = random.Random(seed)  # noqa: S311
+    moments = random.Random(seed)
     seen = -1
     for _ in range(kills):
         process = start(folder, seen + 1, seen + 10_000)

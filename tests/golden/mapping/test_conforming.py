@@ -95,7 +95,7 @@ def test_however_much_is_left_of_the_rows_they_become_conforming_resources(seed:
 
 
 def _assert_conforming(seed: int) -> None:
-    chance = random.Random(seed)  # noqa: S311 - the same rows every time
+    chance = random.Random(seed)
     assert errors(thinned(everything(), chance)) == []
 
 

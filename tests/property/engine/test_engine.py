@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -62,7 +63,8 @@ def _columns(draw: st.DrawFn, scope: _SCOPE) -> tuple[str, FieldType]:
     name, table = draw(st.sampled_from(scope))
     path = name
     ones = [key for key, to in relations_of(table).items() if isinstance(to, One)]
-    if ones and draw(st.booleans()):
+    follow: bool = draw(st.booleans())
+    if ones and follow:
         step = draw(st.sampled_from(ones))
         relation = relations_of(table)[step]
         assert isinstance(relation, One)
@@ -191,10 +193,8 @@ def plans(draw: st.DrawFn) -> Plan:
 @given(plan=plans(), seed=st.integers(0, 10_000))
 def test_engine_and_interpreter_write_the_same_bytes(chunk: int, plan: Plan, seed: int) -> None:
     partition = to_partition(tables(seed))
-    before = render_module.CHUNK_BYTES, render_module._FIRST_CHUNK
-    render_module.CHUNK_BYTES = chunk
-    render_module._FIRST_CHUNK = min(chunk, 256)
-    try:
+    first = min(chunk, 256)
+    with patch.multiple(render_module, CHUNK_BYTES=chunk, _FIRST_CHUNK=first):
         got = [
             (
                 made.ids[at].as_py(),
@@ -206,8 +206,6 @@ def test_engine_and_interpreter_write_the_same_bytes(chunk: int, plan: Plan, see
             for made in render(plan, partition, ENVIRONMENT)
             for at in range(len(made.ids))
         ]
-    finally:
-        render_module.CHUNK_BYTES, render_module._FIRST_CHUNK = before
     want = [
         (made.id, made.compartment, made.last_updated, made.body, made.search)
         for made in interpret(plan, to_records(partition), ENVIRONMENT)
