@@ -230,7 +230,7 @@ def read_settings(file: Path | None, **flags: Any) -> Settings:
         model_config = SettingsConfigDict(toml_file=path)
 
     try:
-        return _FromFile(**{name: value for name, value in flags.items() if value is not None})
+        found = _FromFile(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -244,6 +244,8 @@ def read_settings(file: Path | None, **flags: Any) -> Settings:
         raise MappingError(where, "config-value", f"setting {name}: {first['msg']}") from None
     except ValueError as error:  # tomllib's own
         raise MappingError(str(path), "config-file", f"not TOML: {error}") from None
+    # Of a class that other processes can find; it was validated above.
+    return Settings.model_construct(**{name: getattr(found, name) for name in Settings.model_fields})
 
 
 def _where(path: Path, loc: tuple[int | str, ...]) -> str:
