@@ -18,7 +18,7 @@ from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import bulk_options, store_options, target_store
 from etl.bootstrap.wiring import make_tools
 from etl.errors import StoreError
-from etl.pipeline.checking import Validated, validate
+from etl.pipeline.checking import Validated, check_report_folder, validate
 from etl.pipeline.convert import Converted, convert
 from etl.pipeline.events import Emit
 from etl.pipeline.job import own_folder, stamp
@@ -79,6 +79,7 @@ def validate_extract(settings: Settings, extract: Path, report: Path, emit: Emit
     tools = make_tools(settings)
     moment = now()
     opened = open_with(extract, tools, settings.layout, emit)
+    check_report_folder(report)
     report.mkdir(parents=True, exist_ok=True)
     with work_folder(settings, report) as work:
         rows = read(opened, work, tools, partition_rows=settings.run.partition_rows, emit=emit)

@@ -245,7 +245,9 @@ def read_settings(file: Path | None, **flags: Any) -> Settings:
     except ValueError as error:  # tomllib's own
         raise MappingError(str(path), "config-file", f"not TOML: {error}") from None
     # Of a class that other processes can find; it was validated above.
-    return Settings.model_construct(**{name: getattr(found, name) for name in Settings.model_fields})
+    return Settings.model_construct(
+        **{name: getattr(found, name) for name in Settings.model_fields}
+    )
 
 
 def _where(path: Path, loc: tuple[int | str, ...]) -> str:

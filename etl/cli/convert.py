@@ -21,7 +21,11 @@ from etl.cli.tables import counts_json, show_counts
     help="Folder for <ResourceType>.ndjson; made where it is missing.",
 )
 @click.option("--layout", help="Layout of the extract; found out where not given.")
-@click.option("--workers", type=int, help="Processes; one a processor where not given.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Processes; one a processor where not given, or 0.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def convert_command(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 import click
 
 from etl.bootstrap.jobs import plan_extract, run_extract
 from etl.cli.changes import show_plan
+from etl.cli.logfile import log_file, noting
 from etl.cli.progress import progress
 from etl.cli.releases import endpoint
 from etl.cli.tables import show_summary, summary_json
@@ -26,7 +26,11 @@ from etl.pipeline.nightly import Ran
 @click.option("--endpoint-url", help="S3-compatible server other than AWS.")
 @click.option("--dry-run", is_flag=True, help="Say what would be published; write nothing there.")
 @click.option("--layout", help="Layout of the extract; found out where not given.")
-@click.option("--workers", type=int, help="Processes; one a processor where not given.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Processes; one a processor where not given, or 0.",
+)
 @click.option(
     "--log",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -52,21 +56,20 @@ def run_command(
     says that a limit does not hold, 5 that storage failed or another run was first: nothing that
     readers see was changed then.
     """
-    settings = context.obj.settings(
-        layout=layout, target=target, store=endpoint(endpoint_url)
-    ).with_workers(workers)
-    if log is not None:
-        handler = logging.FileHandler(log, encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logging.getLogger("etl").addHandler(handler)
-        logging.getLogger("etl").setLevel(logging.INFO)
-    if dry_run:
+    with log_file(log) as lines:
+        settings = context.obj.settings(
+            layout=layout, target=target, store=endpoint(endpoint_url)
+        ).with_workers(workers)
+        if dry_run:
+            with progress(quiet=as_json) as emit:
+                planned = plan_extract(settings, extract, noting(emit))
+            show_plan(planned, settings.target, as_json=as_json)
+            return
+        lines.info("run of %s to %s", extract, settings.target)
         with progress(quiet=as_json) as emit:
-            planned = plan_extract(settings, extract, emit)
-        show_plan(planned, settings.target, as_json=as_json)
-        return
-    with progress(quiet=as_json) as emit:
-        ran = run_extract(settings, extract, emit)
+            ran = run_extract(settings, extract, noting(emit))
+        done = "nothing to do, readers see" if ran.reported is None else "published"
+        lines.info("%s release %s", done, ran.release)
     if as_json:
         click.echo(json.dumps(_as_json(ran, settings.target), indent=2))
     elif ran.reported is None:

@@ -23,7 +23,11 @@ from etl.quality import enforce
     help="Folder for the report and the quarantine.",
 )
 @click.option("--layout", help="Layout of the extract; found out where not given.")
-@click.option("--workers", type=int, help="Processes; one a processor where not given.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Processes; one a processor where not given, or 0.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def validate_command(

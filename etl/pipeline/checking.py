@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
+from etl.errors import UsageError
 from etl.pipeline.events import Emit
 from etl.pipeline.job import Settled, settle
 from etl.pipeline.reading import Read
-from etl.pipeline.reporting import QUARANTINE, About, Reported, write_reports
+from etl.pipeline.reporting import QUARANTINE, REPORT, About, Reported, write_reports
 from etl.pipeline.tools import MakeTools, Tools
 from etl.quality.suite_rows import SuiteRows
+
+_KINDS: Final = (QUARANTINE, REPORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ def validate(
 
     Args:
         read: the extract, cut by member.
-        folder: where the report goes, below `report/` and `quarantine/`.
+        folder: where the report goes, below `report/` and `quarantine/`, when it is whole.
         tools: rules and mappings.
         make_tools: makes the same tools in other processes.
         when: when the run began.
@@ -63,8 +68,39 @@ def validate(
             resources=settled.totals.resources,
             quarantine=f"../{QUARANTINE}",
         )
-        reported = write_reports(settled, tools, taken, about, folder, emit)
-    return Validated(settled, reported)
+        reported = write_reports(settled, tools, taken, about, read.work, emit)
+    _put_in_place(read.work, folder)
+    return Validated(settled, replace(reported, folder=folder))
+
+
+def check_report_folder(folder: Path) -> None:
+    """Check that what a report would replace in a folder is an older report.
+
+    Raises:
+        UsageError: there are folders of the same names that are something else.
+    """
+    if (folder / REPORT / "report.json").is_file():
+        return
+    for kind in _KINDS:
+        if (folder / kind).exists():
+            raise UsageError(f"{folder / kind} is there and is no report: name another folder")
+
+
+def _put_in_place(staged: Path, folder: Path) -> None:
+    """Replace an older report and its quarantine, once the new one is whole on the same disk."""
+    parts = [(kind, folder / f".{kind}.part") for kind in _KINDS if (staged / kind).is_dir()]
+    try:
+        for kind, part in parts:
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(staged / kind, part)
+    except BaseException:
+        for _, part in parts:
+            shutil.rmtree(part, ignore_errors=True)
+        raise
+    for kind in _KINDS:
+        shutil.rmtree(folder / kind, ignore_errors=True)
+    for kind, part in parts:
+        part.replace(folder / kind)
 
 
 def run_id(when: datetime, read: Read) -> str:

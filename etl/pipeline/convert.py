@@ -88,6 +88,9 @@ def convert(
     directory = mapped(tools.directory_plans, tables, settled.providers.environment, sink.take)
     sink.finish()
     files = _gathered(folder, out, read.partitions.count + 1)
+    for plan in tools.mappings.plans:
+        if plan.resource not in files:  # what an earlier extract had and this one has not
+            (out / f"{plan.resource}.ndjson").unlink(missing_ok=True)
     resources = {**settled.totals.resources, **directory.resources}
     return Converted(settled, directory, files, {name: resources[name] for name in files})
 

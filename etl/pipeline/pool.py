@@ -7,6 +7,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from etl.engine.partition import Partition
 from etl.engine.render import Rendered
+from etl.errors import StoreError
 from etl.mapping.plan import Plan
 from etl.pipeline.directory import Providers, providers_of
 from etl.pipeline.tools import MakeTools, Tools
@@ -83,6 +85,11 @@ def outcomes(task: Task, tools: Tools, count: int, workers: int) -> Iterator[tup
     with ProcessPoolExecutor(processes, context, _begin, (task,)) as pool:
         try:
             yield from enumerate(pool.map(_do, range(count)))
+        except BrokenProcessPool:
+            raise StoreError(
+                "a worker process was killed, most likely for want of memory; "
+                "run again with fewer --workers or a smaller run.partition_rows"
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -1,0 +1,138 @@
+"""The `cpcds` command as a user calls it, and a look at what it left."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from click.testing import CliRunner
+
+from etl.bootstrap.settings import Settings
+from etl.bootstrap.wiring import make_tools
+from etl.cli import main
+from etl.pipeline.tools import Tools
+
+ROOT: Final = Path(__file__).parents[2]
+SAMPLES: Final = ROOT / "cpcds_samples"
+NO_SUITES: Final = {"CPCDS_REPORT__GX_ROWS": "0"}
+"""Great Expectations takes seconds to load; most tests are about something else."""
+
+
+_made: dict[str, Tools] = {}
+
+
+def same_tools(settings: Settings) -> Tools:
+    """Return the tools of some settings, made once where no files of a payer's own are in them."""
+    if settings.mappings:
+        return make_tools(settings)
+    key = repr(
+        (settings.payer, settings.rules, settings.limits, settings.id_key.get_secret_value())
+    )
+    if key not in _made:
+        _made[key] = make_tools(settings)
+    return _made[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def sentence(self) -> str:
+        """The one error line; fails where there is not exactly one."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, self.err
+        assert self.err.splitlines()[-1] == lines[0], self.err
+        return lines[0].removeprefix("error: ")
+
+
+def cpcds(*arguments: str | Path, **environment: str) -> Called:
+    """Call the command; an exception that it lets through is raised here."""
+    result = CliRunner().invoke(
+        main,
+        [str(one) for one in arguments],
+        env={**NO_SUITES, **environment},
+        catch_exceptions=False,
+    )
+    assert "Traceback" not in result.output
+    return Called(result.exit_code, result.stdout, result.stderr)
+
+
+def done(called: Called) -> Called:
+    """Return what was said by a command that went well."""
+    assert called.code == 0, called.err
+    return called
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Return the hash of every file below a folder; hidden ones are no result of a command."""
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not (name := path.relative_to(folder).as_posix()).startswith(".")
+    }
+
+
+def published(target: Path) -> list[dict[str, Any]]:
+    """Return every resource of the release that readers see, numbers as decimals."""
+    return [one for _, lines in blocks(target) for one in lines if one["resourceType"] != HEADER]
+
+
+HEADER: Final = "Parameters"
+
+
+def blocks(target: Path) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    """Yield every block below a target with its lines; one release is all that is there."""
+    for folder in ("patients", "directory"):
+        for path in sorted((target / folder).rglob("*.ndjson.gz")):
+            text = gzip.decompress(path.read_bytes()).decode()
+            yield path, [exact(line) for line in text.splitlines()]
+
+
+def converted(folder: Path) -> list[dict[str, Any]]:
+    """Return every resource of a folder of NDJSON, numbers as decimals."""
+    return [
+        exact(line)
+        for path in sorted(folder.glob("*.ndjson"))
+        for line in path.read_text(encoding="utf-8").split("\n")[:-1]
+    ]
+
+
+def exact(line: str) -> dict[str, Any]:
+    """Return what a line of JSON says, its numbers as they are written."""
+    found: dict[str, Any] = json.loads(line, parse_float=Decimal)
+    return found
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, str]]) -> None:
+    """Write a CSV file."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def copied(extract: Path, to: Path) -> Path:
+    """Return a copy of an extract's own files, without its manifest."""
+    to.mkdir()
+    for path in extract.glob("*.csv"):
+        shutil.copy(path, to)
+    return to

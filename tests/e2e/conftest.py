@@ -1,0 +1,41 @@
+"""Extracts and what the command makes of them, once for all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from etl.bootstrap import jobs
+from etl.synth import Spec, write_extract
+from tests.e2e.commands import SAMPLES, cpcds, done, same_tools
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clean extract of a few members."""
+    folder = tmp_path_factory.mktemp("small")
+    write_extract(folder, Spec(members=4, seed=3))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ndjson(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The samples, converted."""
+    out = tmp_path_factory.mktemp("ndjson")
+    done(cpcds("convert", SAMPLES, "--out", out, "--workers", "1"))
+    return out
+
+
+@pytest.fixture(autouse=True)
+def _tools_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the compiled mappings between commands: the same settings give the same tools."""
+    monkeypatch.setattr(jobs, "make_tools", same_tools)
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder, so that no cpcds.toml or output/ of this machine plays in."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)

@@ -1,0 +1,338 @@
+"""Bad input: one clear sentence that says what and where, the right exit code, nothing left."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import os
+import resource
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.bootstrap import jobs
+from tests.e2e.commands import Called, copied, cpcds, done, rows_of, write_rows
+
+Spoil = Callable[[Path], object]
+COMMANDS = ("convert", "run", "validate")
+_OUT = {"convert": "--out", "run": "--to", "validate": "--report"}
+
+
+def call(command: str, extract: Path, out: Path, *more: str, **environment: str) -> Called:
+    return cpcds(command, extract, _OUT[command], out, "--workers", "1", *more, **environment)
+
+
+def later(value: object) -> Any:
+    """Return a parameter of the slow tests."""
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
+def lacks(name: str, column: str) -> Spoil:
+    def spoil(folder: Path) -> None:
+        rows = rows_of(folder / name)
+        columns = [one for one in rows[0] if one != column]
+        write_rows(folder / name, columns, [{c: row[c] for c in columns} for row in rows])
+
+    return spoil
+
+
+def wrong_manifest(folder: Path) -> None:
+    body = {"layout": "cpcds", "files": {"member.csv": {"rows": 1, "sha256": "0" * 64}}}
+    (folder / "manifest.json").write_text(json.dumps(body))
+
+
+def folder_for(name: str) -> Spoil:
+    def spoil(folder: Path) -> None:
+        (folder / name).unlink()
+        (folder / name).mkdir()
+
+    return spoil
+
+
+def broken_gzip(folder: Path) -> None:
+    packed = gzip.compress((folder / "claim.csv").read_bytes(), mtime=0)
+    (folder / "claim.csv").unlink()
+    (folder / "claim.csv.gz").write_bytes(packed[: len(packed) // 2])
+
+
+def emptied(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+EXTRACTS: dict[str, tuple[Spoil, list[str]]] = {
+    "empty-folder": (emptied, ["holds no"]),
+    "empty-file": (lambda f: (f / "claim.csv").write_bytes(b""), ["claim.csv", "empty"]),
+    "missing-table": (lambda f: (f / "claim.csv").unlink(), ["compulsory table claim"]),
+    "missing-column": (lacks("member.csv", "birth_date"), ["member.csv", "birth_date"]),
+    "broken-gzip": (broken_gzip, ["claim.csv.gz", "gzip"]),
+    "wrong-encoding": (
+        lambda f: (f / "claim_note.csv").write_bytes(
+            "claim_id,sequence,text\n1,1,ñ".encode("cp1252")
+        ),
+        ["claim_note.csv", "UTF-8"],
+    ),
+    "manifest-does-not-match": (wrong_manifest, ["manifest.json"]),
+    "folder-named-like-a-file": (folder_for("claim.csv"), ["claim.csv", "folder"]),
+    "no-members": (
+        lambda f: write_rows(f / "member.csv", rows_of(f / "member.csv")[0], []),
+        ["member.csv", "no members"],
+    ),
+}
+
+
+@pytest.mark.parametrize("command", ["run", *map(later, ("convert", "validate"))])
+@pytest.mark.parametrize("case", EXTRACTS)
+def test_an_extract_that_cannot_be_read_is_refused_in_a_sentence(
+    case: str, command: str, small: Path, tmp_path: Path
+) -> None:
+    spoil, words = EXTRACTS[case]
+    extract = copied(small, tmp_path / "extract")
+    spoil(extract)
+    out = tmp_path / "out"
+    called = call(command, extract, out)
+    assert called.code == 2
+    for word in words:
+        assert word in called.sentence
+    assert left(out) == []
+
+
+def left(out: Path) -> list[str]:
+    """Return what is in a folder that somebody could take for a result."""
+    return sorted(
+        path.relative_to(out).as_posix()
+        for path in out.rglob("*")
+        if path.is_file() and not path.relative_to(out).as_posix().startswith(".")
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_missing_folder_is_refused(command: str, tmp_path: Path) -> None:
+    called = call(command, tmp_path / "nowhere", tmp_path / "out")
+    assert called.code == 2
+    assert "nowhere" in called.sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_instead_of_a_folder_is_refused(small: Path, tmp_path: Path) -> None:
+    called = call("convert", small / "claim.csv", tmp_path / "out")
+    assert called.code == 2
+    assert "claim.csv" in called.sentence
+    assert "folder" in called.sentence
+
+
+def test_an_unknown_layout_is_refused_with_those_there_are(small: Path, tmp_path: Path) -> None:
+    called = call("run", small, tmp_path / "out", "--layout", "synthea-member")
+    assert called.code in {2, 3}
+    assert "synthea-members" in called.sentence
+    assert left(tmp_path / "out") == []
+
+
+def test_two_layouts_that_fit_are_refused_with_both_names(small: Path, tmp_path: Path) -> None:
+    shipped = Path(jobs.__file__).parents[2] / "mappings/layouts/synthea-members.yaml"
+    own = tmp_path / "own/layouts"
+    own.mkdir(parents=True)
+    text = shipped.read_text().replace("layout: synthea-members", "layout: other-members")
+    (own / "other-members.yaml").write_text(text)
+    extract = tmp_path / "extract"
+    extract.mkdir()
+    shared = shipped.parents[2].parent / "shared/data/cpcds/synthea-members-layout"
+    if not shared.is_dir():
+        pytest.skip("the real files are not beside the project")
+    for path in shared.glob("*.csv"):
+        (extract / path.name).write_bytes(path.read_bytes())
+    called = cpcds("--mappings", tmp_path / "own", "convert", extract, "--out", tmp_path / "out")
+    assert called.code == 2
+    assert "synthea-members" in called.sentence
+    assert "other-members" in called.sentence
+
+
+# -- configuration -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ("tarqet = 'x'", ["tarqet", "did you mean 'target'", "cpcds.toml"]),
+        ("[payer]\nnaem = 'x'", ["payer.naem", "did you mean 'payer.name'"]),
+        ("[run]\npartition_rows = 'many'", ["run.partition_rows", "cpcds.toml"]),
+        ("[limits]\nrejected_claims = 7", ["limits.rejected_claims"]),
+        ("[rules.severities]\nnpi = 'mild'", ["rules.severities.npi"]),
+        ("[rules.severities]\nnpj = 'warn'", ["npj", "did you mean 'npi'"]),
+        ("[limits.findings]\nnpj = 1", ["npj", "did you mean 'npi'"]),
+        ("target = ", ["cpcds.toml", "TOML"]),
+        ("id_key = ''", ["id_key"]),
+        ("mappings = ['nowhere']", ["nowhere"]),
+    ],
+)
+def test_a_wrong_setting_is_named_with_the_nearest_right_one(
+    toml: str, words: list[str], small: Path, tmp_path: Path
+) -> None:
+    Path("cpcds.toml").write_text(toml)
+    called = call("run", small, tmp_path / "out")
+    assert called.code == 3
+    for word in words:
+        assert word in called.sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_configuration_file_that_is_not_utf_8_is_named(small: Path, tmp_path: Path) -> None:
+    Path("cpcds.toml").write_bytes(b"target = '\xff'")
+    called = call("run", small, tmp_path / "out")
+    assert called.code == 3
+    assert "cpcds.toml" in called.sentence
+
+
+def test_a_wrong_environment_variable_is_named_as_such(small: Path, tmp_path: Path) -> None:
+    called = call("run", small, tmp_path / "out", CPCDS_RUN__WORKERS="some")
+    assert called.code == 3
+    assert "CPCDS_RUN__WORKERS" in called.sentence
+
+
+def test_a_folder_of_the_users_own_is_not_taken_for_an_old_report(
+    small: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "quarantine").mkdir()
+    (tmp_path / "quarantine" / "mine.csv").write_text("mine")
+    called = call("validate", small, tmp_path)
+    assert called.code == 2
+    assert "quarantine" in called.sentence
+    assert (tmp_path / "quarantine" / "mine.csv").read_text() == "mine"
+
+
+def test_negative_workers_are_refused(small: Path, tmp_path: Path) -> None:
+    called = cpcds("convert", small, "--out", tmp_path / "out", "--workers", "-3")
+    assert called.code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_configuration_file_is_named(small: Path, tmp_path: Path) -> None:
+    called = cpcds("--config", tmp_path / "no.toml", "convert", small, "--out", tmp_path / "out")
+    assert called.code == 3
+    assert "no.toml" in called.sentence
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("c4bb/patient.yaml", b"resource: [", ["patient.yaml"]),
+        ("c4bb/patient.yaml", b"\xff\xfe", ["patient.yaml", "UTF-8"]),
+        ("c4bb/patient.yaml", b"resource: Patient\nfrm: member\n", ["patient.yaml:2", "frm"]),
+        ("rules/own.yaml", b"rules: 7", ["own.yaml"]),
+        ("layouts/own.yaml", b"layuot: x", ["own.yaml"]),
+        ("crosswalks/gender.csv", b"a,b\n1,2\n", ["gender.csv"]),
+        ("crosswalks/gender.csv", b"\xff", ["gender.csv", "UTF-8"]),
+    ],
+)
+def test_an_unreadable_mappings_overlay_is_named(
+    file: str, text: bytes, words: list[str], small: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "own" / file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text)
+    called = cpcds("--mappings", tmp_path / "own", "convert", small, "--out", tmp_path / "out")
+    assert called.code == 3
+    for word in words:
+        assert word in called.sentence
+    assert not (tmp_path / "out").exists()
+
+
+# -- storage -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_file_where_the_results_should_go_is_refused(
+    command: str, small: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("mine")
+    called = call(command, small, tmp_path / "out" / "below")
+    assert called.code == 5
+    assert "out" in called.sentence
+    assert "a file stands where a folder should be" in called.sentence
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_place_that_cannot_be_written_is_refused(
+    command: str, code: int, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    mkdir = Path.mkdir
+
+    def refuse(path: Path, *args: int, **options: bool) -> None:
+        if path.is_relative_to(out):
+            raise OSError(code, os.strerror(code), str(path))
+        mkdir(path, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    called = call(command, small, out)
+    assert called.code == 5
+    assert str(out) in called.sentence
+    assert not out.exists()
+
+
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """Have the kernel refuse to let any file grow beyond a size, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("size", [later(0), later(500), 5_000, later(20_000)])
+def test_writes_that_the_system_refuses_leave_nothing_half_written(
+    command: str, size: int, small: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with no_file_larger_than(size):
+        called = call(command, small, out)
+    assert called.code == 5, called.err
+    assert "file too large" in called.sentence.lower()
+    assert left_over(command, out) == []
+    done(call(command, small, out))  # and the next run goes on from there
+
+
+def left_over(command: str, out: Path) -> list[str]:
+    """Return what could be taken for a result; a run's objects are none without the pointer."""
+    names = left(out)
+    return [name for name in names if command != "run" or name == "current.json"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("kilobytes", [later(48), 400, later(600)])
+def test_a_full_disk_is_said_in_a_sentence_and_leaves_nothing(
+    command: str, kilobytes: int, small: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["/bin/mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", str(disk)], check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        out = disk / "out"
+        called = call(command, small, out)
+        assert called.code == 5, called.err
+        assert any(word in called.sentence for word in ("no space", "is full")), called.sentence
+        assert left_over(command, out) == []
+    finally:
+        subprocess.run(["/bin/umount", str(disk)], check=True)
+
+
+def test_a_log_file_that_cannot_be_written_is_refused(small: Path, tmp_path: Path) -> None:
+    called = call("run", small, tmp_path / "out", "--log", str(tmp_path / "no" / "log"))
+    assert called.code == 2
+    assert "log" in called.sentence
+    assert left(tmp_path / "out") == []
