@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.model.findings import Severity
 from etl.model.tables import CLAIM_TABLES, LINE_TABLES
 from etl.quality import kinds
-from etl.quality.frames import Failure, Frame, Work
+from etl.quality.frames import KEYS, Failure, Frame, Work
+from etl.quality.parsed import true_where
 from etl.quality.rules import RuleBook
 
 NO_RULE: Final = -1
@@ -132,6 +135,14 @@ class Cascade:
         # Rows that share a key are rejected together (or superseded, and then nobody's parent),
         # so the row found by its key speaks for all of them.
         cause = np.append(self.of[parent].cause, NO_RULE)[self.work.above(below, parent)]
+        above = self.work.frames[parent]
+        if parent == "claim" and above.shared.any():
+            # Nobody's parent, but no less rejected: whose rows these are cannot be told either.
+            cells = below.cells(KEYS[parent])
+            ids = above.cells(KEYS[parent]).text.filter(pa.array(above.shared))
+            hangs = cells.spread(true_where(pc.is_in(cells.words, value_set=ids)), absent=False)
+            rule = next(r for r in self.work.book.of(kinds.KeyOfTwoMembers) if parent in r.tables)
+            cause = np.where(hangs, self.work.book.numbers[rule.id], cause)
         self._hanging(below, cause != NO_RULE, cause)
 
     def _hanging(self, frame: Frame, where: Any, cause: Any) -> None:

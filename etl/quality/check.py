@@ -18,7 +18,7 @@ from etl.model.tables import DIRECTORY_TABLES, TABLES
 from etl.quality.cascade import Cascade, Rejections, rules_of_rows
 from etl.quality.cell_checks import check_cells, read_types
 from etl.quality.counts import RowCounts
-from etl.quality.duplicates import find_duplicates
+from etl.quality.duplicates import find_duplicates, find_shared
 from etl.quality.frames import Frame, Work
 from etl.quality.kinds import CELL_KINDS, RELATION_KINDS, ROW_KINDS
 from etl.quality.known import Directory, KeysInMemory, KnownKeys, PublishedKeys
@@ -124,6 +124,9 @@ def _look(work: Work) -> None:
     for frame in work.frames.values():
         if frame.count:
             read_types(work, frame)
+    for name in ("claim", "coverage"):
+        if work.frames[name].count:
+            find_shared(work, work.frames[name])
     for phase, run in ((CELL_KINDS, check_cells), (ROW_KINDS, check_rows)):
         for rule in work.book.of(*phase):
             for table in rule.tables:

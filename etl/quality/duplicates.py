@@ -26,8 +26,7 @@ from etl.quality.parsed import as_array, true_where
 def find_duplicates(work: Work, frame: Frame) -> None:
     """Mark superseded rows of one table and record the findings about keys."""
     groups = _same_key(frame)
-    if frame.name in ("claim", "coverage"):
-        groups = _of_two_members(work, frame, groups)
+    frame.tell_ambiguous(bool(groups) or bool(frame.shared.any()))
     if not groups:
         return
     found: dict[str, list[int]] = {"identical": [], "older": [], "conflict": []}
@@ -48,7 +47,7 @@ def _same_key(frame: Frame) -> list[Any]:
     complete = np.ones(frame.count, dtype=bool)
     if frame.name in ("claim", "coverage"):
         # A row of nobody lies in any partition, and is rejected for it: it is nobody's double.
-        complete &= frame.filled("member_id")
+        complete &= frame.filled("member_id") & ~frame.shared
     code = np.zeros(frame.count, dtype=np.int64)
     for column in key:
         complete &= frame.filled(column)
@@ -70,25 +69,24 @@ def _same_key(frame: Frame) -> list[Any]:
     return [rows for rows in np.split(order, starts[1:]) if len(rows) > 1]
 
 
-def _of_two_members(work: Work, frame: Frame, groups: list[Any]) -> list[Any]:
-    """Reject keys that stand under two members; return the groups that are left."""
-    rule = next((r for r in work.book.of(kinds.KeyOfTwoMembers) if frame.name in r.tables), None)
-    if rule is None:
-        return groups
-    cells = frame.cells(KEYS[frame.name])
-    ask = work.known.duplicate_claims if frame.name == "claim" else work.known.duplicate_coverages
-    shared = cells.spread(true_where(as_array(ask(cells.words))), False) & ~frame.deleted
-    members = frame.cells("member_id").codes
-    rest = []
-    for rows in groups:
-        alive = rows[~frame.deleted[rows]]
-        if len(set(members[alive].tolist())) > 1:
-            shared[alive] = True
-        if not shared[rows].any():
-            rest.append(rows)
-    if shared.any():
-        work.record(rule, frame, np.flatnonzero(shared), KEYS[frame.name])
-    return rest
+def find_shared(work: Work, frame: Frame) -> None:
+    """Mark the claims or coverages whose id stands under two members, here or elsewhere."""
+    for rule in work.book.of(kinds.KeyOfTwoMembers):
+        if frame.name not in rule.tables:
+            continue
+        cells = frame.cells(KEYS[frame.name])
+        ask = (
+            work.known.duplicate_claims if frame.name == "claim" else work.known.duplicate_coverages
+        )
+        of_words = true_where(as_array(ask(cells.words)))
+        keys, members = cells.codes, frame.cells("member_id").codes
+        alive = np.flatnonzero(~frame.deleted & (keys >= 0) & (members >= 0))
+        if len(cells.words) < len(alive):
+            pairs = np.unique(np.stack([keys[alive], members[alive]]), axis=1)[0]
+            of_words[pairs[1:][pairs[1:] == pairs[:-1]]] = True
+        if of_words.any():
+            frame.shared = cells.spread(of_words, False) & ~frame.deleted
+            work.record(rule, frame, np.flatnonzero(frame.shared), KEYS[frame.name])
 
 
 def _verdict(frame: Frame, rows: Any, columns: Sequence[str]) -> dict[str, list[int]]:

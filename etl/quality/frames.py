@@ -81,6 +81,7 @@ class Frame:
         files, rows: numpy, where each row came from.
         deleted: numpy `bool`: `record_action` D; such a row has a key and need not have more.
         superseded: numpy `bool`: another row with its key stands in its place.
+        shared: numpy `bool`: rows of two members bear its key, so that it is nobody's.
         seen: column -> text before rules blanked cells of it, for those columns only.
     """
 
@@ -92,10 +93,12 @@ class Frame:
         self.rows = as_array(table.column(ROW_COLUMN)).to_numpy(zero_copy_only=False)
         self.deleted = np.zeros(self.count, dtype=bool)
         self.superseded = np.zeros(self.count, dtype=bool)
+        self.shared = np.zeros(self.count, dtype=bool)
         self.seen: dict[str, Any] = {}
         self._table = table
         self._cells: dict[str, Cells] = {}
         self._numbers: dict[str, Any] = {}
+        self._ambiguous: bool | None = None
 
     def cells(self, column: str) -> Cells:
         """Return one column."""
@@ -146,6 +149,18 @@ class Frame:
             cells = self.cells(column)
             self._numbers[column] = cells.spread(numbers.integers(cells.words), 0)
         return self._numbers[column]
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether several rows may bear one key; those that no rule has parted yet."""
+        if self._ambiguous is None:
+            keys = [self.cells(column) for column in self.spec.key]
+            self._ambiguous = len(keys) > 1 or len(keys[0].words) < self.count
+        return self._ambiguous
+
+    def tell_ambiguous(self, ambiguous: bool) -> None:
+        """Say whether several rows bear one key, once that was looked for."""
+        self._ambiguous = ambiguous
 
     @property
     def live(self) -> Any:
@@ -238,8 +253,12 @@ class Work:
         return rows
 
     def holds(self, rule: Rule, frame: Frame) -> Any:
-        """Return numpy `bool`, shape (n,): rows that the rule looks at."""
-        looked_at = ~frame.deleted
+        """Return numpy `bool`, shape (n,): rows that the rule looks at.
+
+        What else is wrong with a row that is nobody's is not told: it would depend on what else
+        lies in the partition.
+        """
+        looked_at = ~(frame.deleted | frame.shared)
         if rule.when:
             looked_at &= self._holds(rule.when, frame)
         if rule.unless:
@@ -284,28 +303,39 @@ class Work:
         return self._above[key]
 
     def _named_above(self, frame: Frame, parent: str) -> Any:
-        column, above = KEYS[parent], self.frames[parent]
-        places = np.flatnonzero(~above.superseded)
-        keys = above.cells(column).text
-        if len(places) != above.count:
-            keys = keys.take(pa.array(places))
-        cells = frame.cells(column)
-        found = pc.fill_null(pc.index_in(cells.words, value_set=keys), -1)
-        index = found.to_numpy(zero_copy_only=False).astype(np.int64)
-        up = np.where(index < 0, -1, np.append(places, -1)[index])
-        up = cells.spread(up, -1)
+        above = self.frames[parent]
+        places = self._parents(above)
         if (frame.name, parent) == ("claim", "coverage"):
             # Somebody else's coverage is none of the claim's, in whatever partition it lies.
-            up = np.where(self._same_member(frame, above, up), up, -1)
-        return up
+            keys, cells = (
+                _with_member(above, "coverage_id"),
+                Cells(_with_member(frame, "coverage_id")),
+            )
+        else:
+            keys, cells = above.cells(KEYS[parent]).text, frame.cells(KEYS[parent])
+        if len(places) != above.count or above.ambiguous:
+            keys = keys.take(pa.array(places))
+        found = pc.fill_null(pc.index_in(cells.words, value_set=keys), -1)
+        index = found.to_numpy(zero_copy_only=False).astype(np.int64)
+        return cells.spread(np.where(index < 0, -1, np.append(places, -1)[index]), -1)
 
-    def _same_member(self, frame: Frame, above: Frame, up: Any) -> Any:
-        theirs = above.cells("member_id").text.take(pa.array(up, mask=up < 0))
-        return true_where(pc.equal(frame.cells("member_id").text, theirs))
+    def _parents(self, above: Frame) -> Any:
+        """Return the places of rows that can be a parent; of rows with one key the first counts.
+
+        The first by its place in the files: the order of rows in memory decides nothing. Claims of
+        two members are nobody's parent: which of them lies in this partition decides nothing.
+        """
+        able = ~above.superseded
+        if above.name == "claim":
+            able &= ~above.shared
+        places = np.flatnonzero(able)
+        if above.ambiguous:
+            places = places[np.lexsort((above.rows[places], above.files[places]))]
+        return places
 
     def _line_above(self, frame: Frame, parent: str) -> Any:
         lines = self.frames[parent]
-        places = np.flatnonzero(~lines.superseded)
+        places = self._parents(lines)
         known = self.line_keys(lines)[places]
         order = np.argsort(known, kind="stable")
         wanted = self.line_keys(frame)
@@ -326,3 +356,9 @@ class Work:
     def forget_above(self) -> None:
         """Look rows up anew: some are superseded now."""
         self._above.clear()
+
+
+def _with_member(frame: Frame, column: str) -> Any:
+    """Return a column with the row's member after it: absent where either is."""
+    member = frame.cells("member_id").text
+    return as_array(pc.binary_join_element_wise(frame.cells(column).text, member, "\x1f"))
