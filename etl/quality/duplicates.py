@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from etl.model.tables import EVERY_TABLE
 from etl.quality import kinds
 from etl.quality.frames import KEYS, Frame, Work
 from etl.quality.parsed import as_array, true_where
+
+_LARGEST: Final = 2**62
 
 
 def find_duplicates(work: Work, frame: Frame) -> None:
@@ -48,18 +50,19 @@ def _same_key(frame: Frame) -> list[Any]:
     if frame.name in ("claim", "coverage"):
         # A row of nobody lies in any partition, and is rejected for it: it is nobody's double.
         complete &= frame.filled("member_id") & ~frame.shared
-    code = np.zeros(frame.count, dtype=np.int64)
+    code, largest = np.zeros(frame.count, dtype=np.int64), 1
     for column in key:
         complete &= frame.filled(column)
         if column in ("line_number", "sequence"):
-            part, size = frame.whole(column), 1 << 31
+            number = frame.whole(column)
+            part = number - number.min()
         else:
-            cells = frame.cells(column)
-            part, size = cells.codes.astype(np.int64), len(cells.words) + 1
-        if column == "sequence" and len(key) > 2:
-            # Claim, line and sequence do not fit in 64 bits together: number the pairs first.
+            part = frame.cells(column).codes.astype(np.int64) + 1
+        size = int(part.max()) + 1
+        if largest * size > _LARGEST:  # not in 64 bits together: number what there is so far
             code = np.unique(code, return_inverse=True)[1]
-        code = code * size + part
+            largest = frame.count
+        code, largest = code * size + part, largest * size
     if complete.all() and bool(np.all(code[1:] > code[:-1])):
         return []  # sorted by key, as rows arrive, and every key its own
     places = np.flatnonzero(complete)

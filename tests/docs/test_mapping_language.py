@@ -1,0 +1,110 @@
+"""docs/mapping.md has every filter, derived column and relation, and every error id."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from etl.mapping.compile import compile_mapping
+from etl.mapping.rows import RELATIONS, Many, columns_of
+from etl.mapping.syntax import FILTERS
+from etl.model.codes import SHAPES
+from etl.model.tables import AMOUNT_CATEGORIES, TABLES
+from tests.docs.pages import ROOT, codes, page, rows, section
+
+PAGE = page("docs/mapping.md")
+LANGUAGE = PAGE.split("## Error ids")[0]
+ID = re.compile(r"(?:map|crosswalk|rule|config|yaml|layout)(?:-[a-z]+)+")
+
+
+def first_cells(text: str) -> set[str]:
+    return {code for cells in rows(text) for code in codes(cells[0])}
+
+
+def test_every_filter_is_listed_and_nothing_else() -> None:
+    table = section(PAGE, "## Expressions").split("| filter |")[1]
+    names = {code.split("(")[0] for code in first_cells("| filter |" + table)}
+    assert names == set(FILTERS)
+
+
+def test_every_shape_is_listed() -> None:
+    (row,) = [cells for cells in rows(PAGE) if cells[0].startswith("`shape(")]
+    assert set(SHAPES) <= codes(row[2])
+
+
+@pytest.mark.parametrize("operator", ["==", "!=", "in", "not in", "<", "<=", ">", ">="])
+def test_every_comparison_is_shown(operator: str) -> None:
+    forms = first_cells(section(PAGE, "## Expressions"))
+    assert any(f" {operator} " in form for form in forms)
+
+
+def derived() -> Iterator[str]:
+    for table, known in TABLES.items():
+        own = {column.name for column in known.columns}
+        for name in columns_of(table):
+            if name not in own and name != "position":
+                yield f"{table}.{name}"
+
+
+def test_every_derived_column_is_listed_and_nothing_else() -> None:
+    text = section(PAGE, "## Rows and columns").split("| column | meaning |")[1]
+    listed = first_cells("| column | meaning |" + text)
+    totals = {f"claim.total_{category}" for category in AMOUNT_CATEGORIES}
+    assert listed - {"position"} == set(derived()) - totals | {"claim.total_<category>"}
+
+
+def test_every_relation_is_listed() -> None:
+    tables = {cells[0]: cells for cells in rows(section(PAGE, "## Rows and columns"))}
+    for table, relations in RELATIONS.items():
+        for name, relation in relations.items():
+            column = 1 if isinstance(relation, Many) else 2
+            assert name in codes(tables[table][column]), (table, name)
+
+
+def test_every_key_of_a_mapping_is_listed() -> None:
+    keys = first_cells(section(PAGE, "## A mapping"))
+    compiler = ast.parse(Path(compile_mapping.__code__.co_filename).read_text("utf-8"))
+    assigned = {
+        node.target.id: node.value
+        for node in ast.walk(compiler)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value
+    }
+    assert keys == {*ast.literal_eval(assigned["_KEYS"]), "extends"}
+
+
+def raised() -> dict[str, str]:
+    """Return every error id that the program can raise, with a file that raises it."""
+    found: dict[str, str] = {}
+    for path in sorted((ROOT / "etl").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            for argument in [*node.args, *(one.value for one in node.keywords)]:
+                text = argument.value if isinstance(argument, ast.Constant) else None
+                if isinstance(text, str) and ID.fullmatch(text):
+                    found[text] = path.relative_to(ROOT).as_posix()
+    return found
+
+
+def listed() -> set[str]:
+    mapping = first_cells(section(PAGE, "## Error ids"))
+    layouts = first_cells(section(page("docs/layouts.md"), "## Mistakes"))
+    return {code for code in mapping | layouts if ID.fullmatch(code)}
+
+
+def test_every_error_id_is_listed_and_nothing_else() -> None:
+    assert set(raised()) == listed()
+
+
+def test_the_kinds_of_error_ids_are_all_known_here() -> None:
+    """A new kind of id (`other-…`) would pass by the test above."""
+    for path in sorted((ROOT / "etl").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "MappingError":
+                error_id = node.args[1]
+                if isinstance(error_id, ast.Constant):
+                    assert ID.fullmatch(str(error_id.value)), f"{path}:{node.lineno}"

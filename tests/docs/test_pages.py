@@ -1,0 +1,142 @@
+"""Pages lead somewhere, name what there is, and nothing of the place where they were written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from etl import errors
+from etl.bootstrap.settings import Settings
+from etl.bootstrap.wiring import make_tools
+from etl.errors import EtlError
+from tests.docs.pages import ROOT, page, prose, rows, section, tracked
+
+TRACKED = tracked()
+PAGES = sorted(name for name in TRACKED if name.endswith(".md"))
+ENTRY_PAGES = ["README.md", "CONTRIBUTING.md"]
+LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
+
+ELSEWHERE = [
+    # Put together here, so that this file does not hold them itself.
+    "/wo" + "rk/",
+    "/ro" + "ot/",
+    "py" + "env",
+    "site" + "-packages",
+    "pypi" + ".org",
+    "python" + "hosted",
+    "maven" + "central",
+    "repo" + ".maven",
+    "nex" + "us",
+    "arti" + "factory",
+]
+
+
+def anchors(text: str) -> set[str]:
+    """Return what a heading of a page can be linked by."""
+    found = set()
+    for line in prose(text).splitlines():
+        if heading := re.fullmatch(r"#+ (.*)", line):
+            words = re.sub(r"[^\w\- ]", "", heading.group(1).lower())
+            found.add(words.replace(" ", "-"))
+    return found
+
+
+def links(name: str) -> Iterator[str]:
+    for target in LINK.findall(prose(page(name))):
+        if not re.match(r"[a-z]+:", target):
+            yield target
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_somewhere(name: str) -> None:
+    for target in links(name):
+        path, _, anchor = target.partition("#")
+        file = (ROOT / name).parent / path if path else ROOT / name
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file.read_text("utf-8")), target
+
+
+def test_every_page_of_docs_is_reached_from_the_entry_pages() -> None:
+    reached = set(ENTRY_PAGES)
+    to_read = list(ENTRY_PAGES)
+    while to_read:
+        name = to_read.pop()
+        for target in links(name):
+            path = (ROOT / name).parent / target.partition("#")[0]
+            found = path.resolve().relative_to(ROOT).as_posix() if path.is_file() else name
+            if found.endswith(".md") and found not in reached:
+                reached.add(found)
+                to_read.append(found)
+    assert {name for name in PAGES if name.startswith("docs/")} <= reached
+
+
+def test_files_that_pages_name_are_there() -> None:
+    named = re.compile(r"`((?:etl|docs|mappings|tests|benchmarks|scripts|conformance)/[\w./-]+)`")
+    missing = [
+        (name, path)
+        for name in PAGES
+        for path in named.findall(prose(page(name)))
+        if not (ROOT / path).exists()
+    ]
+    assert missing == []
+
+
+def test_make_targets_that_pages_name_are_there() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", page("Makefile"), re.MULTILINE))
+    told = {
+        (name, target)
+        for name in PAGES
+        for target in re.findall(r"(?:`|^    |&& )make ([a-z0-9-]+)", page(name), re.MULTILINE)
+    }
+    assert told
+    assert {target for _, target in told} <= targets, told
+
+
+def test_the_two_first_commands_of_the_readme_come_first() -> None:
+    before = page("README.md").split("\n## ")[0]
+    assert re.findall(r"^    (make \w+)", before, re.MULTILINE) == ["make run", "make test"]
+
+
+def exit_codes() -> set[int]:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    return {kind.exit_code for kind in kinds if issubclass(kind, EtlError)}
+
+
+@pytest.mark.parametrize(
+    ("name", "heading"), [("README.md", "## Every night"), ("docs/architecture.md", "## Exit codes")]
+)
+def test_every_exit_code_is_explained(name: str, heading: str) -> None:
+    told = {int(cells[0]) for cells in rows(section(page(name), heading)) if cells[0].isdigit()}
+    assert told == exit_codes() | {0}
+
+
+def test_every_rule_is_on_the_page_of_rules() -> None:
+    told = set(re.findall(r"^### ([a-z0-9-]+)$", page("docs/rules.md"), re.MULTILINE))
+    assert told == {rule.id for rule in make_tools(Settings()).book.rules}
+
+
+def test_every_room_is_on_the_page_of_architecture() -> None:
+    told = {cells[0].strip("`").rstrip("/") for cells in rows(page("docs/architecture.md"))}
+    rooms = {
+        path.name
+        for path in (ROOT / "etl").iterdir()
+        if path.name not in {"__init__.py", "__pycache__", "py.typed", "_mappings"}
+    }
+    assert rooms <= told
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    names = sorted(path.name for path in (ROOT / "docs/decisions").glob("*.md"))
+    assert [name[:4] for name in names] == [f"{at:04}" for at in range(1, len(names) + 1)]
+    for name in names:
+        assert page(f"docs/decisions/{name}").startswith(f"# {name[:4]} · ")
+
+
+@pytest.mark.parametrize("word", ELSEWHERE)
+def test_no_file_names_the_place_where_it_was_written(word: str) -> None:
+    held = word.encode()
+    assert [name for name in TRACKED if held in Path(ROOT / name).read_bytes()] == []
