@@ -122,6 +122,12 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def columns_of(path: Path) -> list[str]:
+    """Return the header of a CSV file."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return next(csv.reader(file))
+
+
 def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, str]]) -> None:
     """Write a CSV file."""
     with path.open("w", newline="", encoding="utf-8") as file:

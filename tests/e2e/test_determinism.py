@@ -1,0 +1,136 @@
+"""The same input gives the same bytes, however it is cut, ordered, and shared out."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from etl.bootstrap import jobs
+from tests.e2e.commands import (
+    SAMPLES,
+    columns_of,
+    contents,
+    copied,
+    cpcds,
+    done,
+    rows_of,
+    write_rows,
+)
+
+NIGHT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+CUTS = ("100000", "700", "90")
+"""Rows to a partition; the samples have 6,675."""
+
+
+def shuffled(extract: Path, to: Path, seed: int) -> Path:
+    """Return a copy of an extract with the rows of every file in another order, and columns."""
+    chance = Random(seed)
+    copied(extract, to)
+    for path in sorted(to.glob("*.csv")):
+        rows = rows_of(path)
+        columns = columns_of(path)
+        chance.shuffle(rows)
+        chance.shuffle(columns)
+        write_rows(path, columns, rows)
+    return to
+
+
+def convert(extract: Path, out: Path, rows: str, workers: str) -> dict[str, str]:
+    done(
+        cpcds(
+            *("convert", extract, "--out", out, "--workers", workers),
+            CPCDS_RUN__PARTITION_ROWS=rows,
+        )
+    )
+    return contents(out)
+
+
+def test_convert_gives_the_same_bytes_however_many_partitions_and_in_whatever_order(
+    tmp_path: Path,
+) -> None:
+    # The manifest of the samples states a day, which a copy without it would lack.
+    plain = copied(SAMPLES, tmp_path / "plain")
+    dated = {"layout": "cpcds", "kind": "full", "as_of": "2025-12-31"}
+    orders = [plain, *(shuffled(plain, tmp_path / f"shuffled{n}", n) for n in (1, 2))]
+    for folder in orders:
+        (folder / "manifest.json").write_text(json.dumps(dated))
+    made = [
+        convert(extract, tmp_path / f"out{number}", rows, "1")
+        for number, (extract, rows) in enumerate(zip(orders, CUTS, strict=True))
+    ]
+    assert set(made[0]) >= {"Patient.ndjson", "ExplanationOfBenefit.ndjson", "Coverage.ndjson"}
+    assert made[1] == made[0]
+    assert made[2] == made[0]
+
+
+def test_two_processes_write_what_one_does(small: Path, tmp_path: Path) -> None:
+    one = convert(small, tmp_path / "one", "100", "1")
+    two = convert(small, tmp_path / "two", "100", "2")
+    assert one == two
+
+
+def run(extract: Path, target: Path, rows: str, workers: str = "1") -> dict[str, str]:
+    """Return everything that was published, but for the report: it names files and their hashes."""
+    done(
+        cpcds(
+            *("run", extract, "--to", target, "--workers", workers),
+            CPCDS_RUN__PARTITION_ROWS=rows,
+        )
+    )
+    return {
+        name: content
+        for name, content in contents(target).items()
+        if name.startswith(("patients/", "directory/", "catalog/", "bulk/"))
+    }
+
+
+@pytest.fixture
+def _one_night(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "now", lambda: NIGHT)
+
+
+@pytest.mark.usefixtures("_one_night")
+def test_run_publishes_the_same_objects_however_many_partitions_and_in_whatever_order(
+    small: Path, tmp_path: Path
+) -> None:
+    plain = run(copied(small, tmp_path / "plain"), tmp_path / "a", "100000")
+    assert {name.partition("/")[0] for name in plain} >= {"patients", "directory", "catalog"}
+    assert run(shuffled(small, tmp_path / "s", 5), tmp_path / "b", "90") == plain
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_one_night")
+def test_run_publishes_the_same_with_two_processes(tmp_path: Path) -> None:
+    one = run(SAMPLES, tmp_path / "one", "700")
+    two = run(SAMPLES, tmp_path / "two", "700", "2")
+    assert one == two
+
+
+@pytest.mark.usefixtures("_one_night")
+def test_the_same_run_twice_gives_the_same_tree_to_the_last_byte(
+    small: Path, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        done(cpcds("run", small, "--to", tmp_path / name, "--workers", "1"))
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_another_night_changes_no_object_of_a_patient(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has not changed keeps the time at which it first appeared."""
+    monkeypatch.setattr(jobs, "now", lambda: NIGHT)
+    target = tmp_path / "target"
+    before = run(small, target, "100000")
+    other = shuffled(small, tmp_path / "other", 9)  # not the same files, yet the same rows
+    monkeypatch.setattr(jobs, "now", lambda: NIGHT.replace(day=3))
+    after = run(other, target, "100000")
+    assert {name for name in after if name.startswith("patients/")} == {
+        name for name in before if name.startswith("patients/")
+    }
+    current = json.loads((target / "current.json").read_text())
+    assert current["release"].startswith("20260103")
