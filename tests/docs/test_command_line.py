@@ -45,9 +45,7 @@ def around(name: str) -> str:
     """Return what the page says of a command: its own section, and what all of its part share."""
     own = section(CLI, HEADINGS[name])
     part = next(
-        text
-        for text in re.split(r"^(?=## )", CLI, flags=re.MULTILINE)
-        if HEADINGS[name] in text
+        text for text in re.split(r"^(?=## )", CLI, flags=re.MULTILINE) if HEADINGS[name] in text
     )
     return part.split("\n### ")[0] + own
 

@@ -107,7 +107,8 @@ def exit_codes() -> set[int]:
 
 
 @pytest.mark.parametrize(
-    ("name", "heading"), [("README.md", "## Every night"), ("docs/architecture.md", "## Exit codes")]
+    ("name", "heading"),
+    [("README.md", "## Every night"), ("docs/architecture.md", "## Exit codes")],
 )
 def test_every_exit_code_is_explained(name: str, heading: str) -> None:
     told = {int(cells[0]) for cells in rows(section(page(name), heading)) if cells[0].isdigit()}
