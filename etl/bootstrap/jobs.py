@@ -130,6 +130,7 @@ def run_extract(settings: Settings, extract: Path, emit: Emit) -> Ran:
             lease=lease,
             bulk=bulk_options(settings),
             retracted_members=_share(settings),
+            keep_rows=settings.publish.deltas,
         )
 
 

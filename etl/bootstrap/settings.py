@@ -145,8 +145,12 @@ class Storage(_Part):
 
 
 class Publishing(_Part):
-    """Bulk Publish files beside the tree: HL7 Bulk Data, `$bulk-publish`."""
+    """What is kept and written beside the blocks: rows for deltas, and HL7's bulk files."""
 
+    deltas: bool = Field(
+        False,
+        description="Whether a full extract's rows are kept, so that deltas can follow it.",
+    )
     bulk: bool = Field(True, description="Whether bulk files by resource type are written.")
     base_url: str = Field(
         "", description="URL that the tree is served under; links are relative where empty."
@@ -185,7 +189,7 @@ class Settings(BaseSettings):
     run: Run = Field(default_factory=Run, description="How a run is done.")
     report: Report = Field(default_factory=Report, description="The validation report.")
     store: Storage = Field(default_factory=Storage, description="Object storage.")
-    publish: Publishing = Field(default_factory=Publishing, description="Bulk files.")
+    publish: Publishing = Field(default_factory=Publishing, description="Deltas and bulk files.")
 
     @property
     def is_demo_key(self) -> bool:

@@ -10,14 +10,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from etl.pipeline.attempt import go_on
 from etl.pipeline.checking import run_id
 from etl.pipeline.events import Emit, StageBegan
+from etl.pipeline.intake import take_in
 from etl.pipeline.job import Settled, settle
+from etl.pipeline.layers import keep_layers
 from etl.pipeline.money import published_money
-from etl.pipeline.pool import OUTCOMES
 from etl.pipeline.publishing import (
-    PARTS,
     Published,
     Staged,
     Target,
@@ -26,7 +25,6 @@ from etl.pipeline.publishing import (
     publish,
     stage,
 )
-from etl.pipeline.reading import read
 from etl.pipeline.reporting import QUARANTINE, REPORT, About, Reported, write_reports
 from etl.pipeline.tools import MakeTools, Tools
 from etl.publish.bulk import BulkOptions, with_bulk
@@ -73,6 +71,7 @@ def run(
     lease: Lease | None = None,
     bulk: BulkOptions | None = None,
     retracted_members: Decimal = Decimal(1),
+    keep_rows: bool = False,
 ) -> Ran:
     """Publish an extract.
 
@@ -93,8 +92,10 @@ def run(
         lease: the run's lease on the target; None where nothing prunes it.
         bulk: how bulk files are made; None to make none.
         retracted_members: most share of published members that may be retracted.
+        keep_rows: whether deltas are to follow a full extract; after a delta they always may.
 
     Raises:
+        UsageError: a delta, and the release that it changes did not keep its rows.
         DataRejected: a limit does not hold; the report tells why, readers see what they saw.
         StoreError: storage failed; readers see what they saw.
     """
@@ -102,8 +103,18 @@ def run(
         if bulk is not None:
             write_pages(store, bulk)  # an attempt that died after its commit did not get there
         return Ran(base.release.id, None, None)
-    rows = read(extract, work, tools, partition_rows=partition_rows, emit=emit)
-    when = go_on(rows.work, store.name, target.release, when, (OUTCOMES, PARTS))
+    taken_in = take_in(
+        extract,
+        work,
+        store,
+        base,
+        tools,
+        when=when,
+        keep_rows=keep_rows,
+        partition_rows=partition_rows,
+        emit=emit,
+    )
+    rows, when = taken_in.rows, taken_in.when
     target = replace(target, now=as_instant(when))
     with SuiteRows(rows.work / "suites", tools.book, gx_rows) as suite_rows:
         taken = suite_rows if gx_rows else None
@@ -133,6 +144,8 @@ def run(
         about = _about(settled, when, release, release, base, staged.resources)
         reported = write_reports(settled, tools, taken, about, rows.work, emit)
     named = _store_reports(store, reported, release)
+    if taken_in.layers:
+        named += keep_layers(store, taken_in.layers)
     published = publish(staged, named, store, base, lease)
     if bulk is not None:
         write_pages(store, bulk)

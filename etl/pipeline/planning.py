@@ -7,12 +7,13 @@ from decimal import Decimal
 from pathlib import Path
 
 from etl.pipeline.events import Emit, StageBegan
+from etl.pipeline.intake import take_in
 from etl.pipeline.job import Settled, settle
 from etl.pipeline.money import Totals, money_difference
 from etl.pipeline.nightly import facts_of, judged
 from etl.pipeline.publishing import Target, open_block_sink, stage
-from etl.pipeline.reading import read
 from etl.pipeline.tools import MakeTools, Tools
+from etl.publish.canonical import instant
 from etl.publish.changes import Changes
 from etl.publish.manifest import Manifest
 from etl.publish.reader import Current
@@ -77,12 +78,23 @@ def plan(
     name = parent.release if parent is not None else None
     if is_published(base, facts_of(extract, tools)):
         return Planned(name, None, None, Changes(), {})
-    rows = read(extract, work, tools, partition_rows=partition_rows, emit=emit)
+    store = target.store()
+    rows = take_in(
+        extract,
+        work,
+        store,
+        base,
+        tools,
+        when=instant(target.now),
+        keep_rows=False,
+        partition_rows=partition_rows,
+        emit=emit,
+    ).rows
     sink = open_block_sink(rows.work, target)
     settled = settle(rows, tools, make_tools, sink, workers=workers, suite_rows=None, emit=emit)
     emit(StageBegan("publish"))
     facts = facts_of(extract, tools, settled)
-    staged = stage(settled, tools, target.store(), base, facts, target.now)
+    staged = stage(settled, tools, store, base, facts, target.now)
     settled = judged(settled, staged, base, retracted_members)
     return Planned(
         name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -175,7 +175,12 @@ def stage(
         SavedPartition(folder / f"{index:05d}.ndjson")
         for index in range(settled.read.partitions.count)
     ]
-    manifest = assemble(store, base, partitions, directory, facts, now)
+    # What is worked on is always everything that there is to be, after a delta as well: who is not
+    # in it is retracted.
+    manifest = assemble(store, base, partitions, directory, replace(facts, kind="full"), now)
+    if facts.kind != "full":
+        parent = base.release.manifest if base.release is not None else None
+        manifest = replace(manifest, facts=facts).named(parent)
     written = [one.written for one in partitions]
     return Staged(
         manifest=manifest,

@@ -1,0 +1,207 @@
+"""Deltas: what all layers together say, as one full extract in canonical files.
+
+For every key the row with the latest time counts; of rows with one time that of the later layer.
+A deletion takes along what hangs on its row and is older. So the result is a function of the set
+of rows alone: their order in files and the order of files decide nothing, and a layer that is
+there twice changes nothing. docs/decisions/0005-deltas.md tells why.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from etl.model.tables import TABLES
+from etl.pipeline.layers import Layer
+from etl.publish.reader import checked
+from etl.storage.port import Store
+
+Times: TypeAlias = npt.NDArray[np.int64]
+_NEVER: Final = np.iinfo(np.int64).min
+_MEMBER: Final = "member_id"
+
+Deletions: TypeAlias = dict[str, list[int]]
+"""Key -> the ranks (`_Rows.times`) at which it was deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """All rows of a table.
+
+    Attributes:
+        table: the rows.
+        times: rank of each: its time in milliseconds, then its layer; greater is later.
+        deleted: which say that something is gone.
+    """
+
+    table: pa.Table
+    times: Times
+    deleted: npt.NDArray[np.bool_]
+
+    def only(self, keep: npt.NDArray[np.bool_]) -> _Rows:
+        """Return some of the rows."""
+        return _Rows(self.table.filter(pa.array(keep)), self.times[keep], self.deleted[keep])
+
+
+def merged_extract(
+    store: Store, layers: Sequence[Layer], folder: Path, as_of: str | None, payer: str | None
+) -> Path:
+    """Write what all layers together say as a full extract; one table is held at a time.
+
+    Args:
+        store: where the layers are.
+        layers: the full extract first, then deltas as they were published.
+        folder: where to write; made where it is missing.
+        as_of: day of the last delta; None where nobody said.
+        payer: whose extract it is; None where nobody said.
+
+    Raises:
+        StoreError: a layer is missing or damaged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    members = _rows_of(store, layers, "member")
+    gone = {_MEMBER: _deletions(members, _MEMBER)}
+    _write(folder, "member", _present(members, "member"))
+    for name in ("coverage", "claim"):
+        rows = _rows_of(store, layers, name)
+        (key,) = TABLES[name].key
+        gone[key] = _joined(_deletions(rows, key), _gone_with_member(rows, key, gone[_MEMBER]))
+        _write(folder, name, _present(rows.only(_survives(rows, key, gone[key])), name))
+    for name in TABLES.keys() - {"member", "coverage", "claim"}:
+        rows = _rows_of(store, layers, name)
+        owner = TABLES[name].key[0]
+        if owner in gone:
+            rows = rows.only(_survives(rows, owner, gone[owner]))
+        _write(folder, name, _present(rows, name))
+    manifest = {"layout": "cpcds", "kind": "full", "as_of": as_of, "payer": payer}
+    text = json.dumps({name: value for name, value in manifest.items() if value is not None})
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    return folder
+
+
+def _rows_of(store: Store, layers: Sequence[Layer], name: str) -> _Rows:
+    schema = pa.schema([pa.field(column, pa.string()) for column in TABLES[name].names])
+    tables, times, deleted = [schema.empty_table()], [], []
+    for number, layer in enumerate(layers):
+        named = layer.tables.get(name)
+        if named is None:
+            continue
+        table = pq.read_table(io.BytesIO(checked(store, named.key, named.sha256)))
+        tables.append(table.select(schema.names).cast(schema))
+        times.append(_times(table, layer.time) * len(layers) + number)
+        says = pc.equal(pc.utf8_upper(pc.utf8_trim_whitespace(table.column("record_action"))), "D")
+        gone = np.asarray(pc.fill_null(says, False))
+        deleted.append(gone & (layer.kind == "delta"))
+    return _Rows(
+        pa.concat_tables(tables).combine_chunks(),
+        np.concatenate([np.empty(0, np.int64), *times]),
+        np.concatenate([np.empty(0, np.bool_), *deleted]),
+    )
+
+
+def _times(table: pa.Table, otherwise: str) -> Times:
+    """Return when each row was last updated, in milliseconds; its layer's time if it is silent."""
+    stated = table.column("last_updated").combine_chunks().dictionary_encode()
+    default = _milliseconds(otherwise, 0)
+    known = [_milliseconds(text, default) for text in stated.dictionary.to_pylist()]
+    at = np.asarray(pc.fill_null(stated.indices, len(known)))
+    times: Times = np.array([*known, default], np.int64)[at]
+    return times
+
+
+def _milliseconds(text: str, otherwise: int) -> int:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return otherwise  # the rules will say so
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)
+
+
+def _deletions(rows: _Rows, key: str) -> Deletions:
+    """Return the ranks at which each key was deleted."""
+    found: Deletions = {}
+    at = np.flatnonzero(rows.deleted)
+    keys = rows.table.column(key).take(pa.array(at)).to_pylist()
+    for name, time in zip(keys, rows.times[at].tolist(), strict=True):
+        if name is not None:
+            found.setdefault(name, []).append(time)
+    return found
+
+
+def _gone_with_member(rows: _Rows, key: str, members: Deletions) -> Deletions:
+    """Return when claims or coverages went with their member: the one whose they then were."""
+    if not members:
+        return {}
+    deleted = pa.array(list(members), pa.string())
+    touched = rows.table.column(key).filter(pc.is_in(rows.table.column(_MEMBER), value_set=deleted))
+    at = np.flatnonzero(pc.is_in(rows.table.column(key), value_set=touched.combine_chunks()))
+    few = rows.table.select([key, _MEMBER]).take(pa.array(at)).to_pydict()
+    told: dict[str, list[tuple[int, str]]] = {}
+    for name, member, time in zip(few[key], few[_MEMBER], rows.times[at].tolist(), strict=True):
+        if name is not None and member is not None:
+            told.setdefault(name, []).append((time, member))
+    found: Deletions = {}
+    for name, owners in told.items():
+        for member in {member for _, member in owners}:
+            for time in members.get(member, ()):
+                earlier = [one for one in owners if one[0] < time]
+                if earlier and max(earlier)[1] == member:
+                    found.setdefault(name, []).append(time)
+    return found
+
+
+def _joined(first: Deletions, second: Deletions) -> Deletions:
+    return {
+        key: [*first.get(key, ()), *second.get(key, ())] for key in first.keys() | second.keys()
+    }
+
+
+def _survives(rows: _Rows, key: str, gone: Deletions) -> npt.NDArray[np.bool_]:
+    """Return which rows are not older than the last deletion of what they hang on."""
+    if not gone:
+        return np.ones(len(rows.times), np.bool_)
+    at = pc.index_in(rows.table.column(key), value_set=pa.array(list(gone), pa.string()))
+    times = np.array([*(max(each) for each in gone.values()), _NEVER], np.int64)
+    return np.asarray(rows.times >= times[np.asarray(pc.fill_null(at, len(gone)))])
+
+
+def _present(rows: _Rows, name: str) -> pa.Table:
+    """Return the row that counts for every key, unless it says that the key is gone.
+
+    Rows of one time and layer stay together, for the rules about duplicates to decide; one that
+    says gone beside one that does not is an update told as two. Rows without a key stay, for the
+    rules to reject.
+    """
+    keys = TABLES[name].key
+    joined = pc.binary_join_element_wise(
+        *[rows.table.column(key) for key in keys], "\x1f", null_handling="emit_null"
+    )
+    codes = joined.combine_chunks().dictionary_encode()
+    of = np.asarray(pc.fill_null(codes.indices, -1), dtype=np.int64)
+    latest = np.full(len(codes.dictionary) + 1, _NEVER, np.int64)
+    np.maximum.at(latest, of, rows.times)
+    keep = ((rows.times == latest[of]) | (of < 0)) & ~rows.deleted
+    table = rows.table.filter(pa.array(keep))
+    at = table.schema.get_field_index("record_action")
+    return table.set_column(at, "record_action", pa.nulls(table.num_rows, pa.string()))
+
+
+def _write(folder: Path, name: str, table: Any) -> None:
+    path = folder / f"{name}.parquet"
+    if table.num_rows or TABLES[name].compulsory:
+        pq.write_table(table, path, compression="zstd")
+    else:
+        path.unlink(missing_ok=True)

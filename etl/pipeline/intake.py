@@ -1,0 +1,87 @@
+"""From what was delivered to the rows of a release: a delta on top of what it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from etl.pipeline.attempt import go_on
+from etl.pipeline.deltas import merged_extract
+from etl.pipeline.events import Emit
+from etl.pipeline.job import stamp
+from etl.pipeline.layers import Layer, layers_of, write_layer
+from etl.pipeline.pool import OUTCOMES
+from etl.pipeline.publishing import PARTS, as_instant
+from etl.pipeline.reading import Read, read
+from etl.pipeline.tools import Tools
+from etl.publish.reader import Current
+from etl.sources import Extract, open_extract
+from etl.storage.port import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An extract, taken in.
+
+    Attributes:
+        rows: everything that the release is to hold, cut by member.
+        layers: what the release is to keep of it; empty where no delta is to follow.
+        when: when the run began, or the attempt that it goes on from.
+    """
+
+    rows: Read
+    layers: Sequence[Layer]
+    when: datetime
+
+
+def take_in(
+    extract: Extract,
+    work: Path,
+    store: Store,
+    base: Current,
+    tools: Tools,
+    *,
+    when: datetime,
+    keep_rows: bool,
+    partition_rows: int,
+    emit: Emit,
+) -> Taken:
+    """Read an extract; a delta together with the layers that it changes.
+
+    Args:
+        extract: what was delivered.
+        work: folder for what is in progress.
+        store: the target.
+        base: what readers see now.
+        tools: rules and mappings.
+        when: the time now.
+        keep_rows: whether deltas are to follow a full extract.
+        partition_rows: about how many rows to a partition.
+        emit: takes events.
+
+    Raises:
+        UsageError: a delta, and the release that it changes did not keep its rows.
+        DataRejected: a delta of which some rows cannot be read.
+        StoreError: storage failed.
+    """
+    release = base.release.id if base.release is not None else None
+    delta = extract.kind == "delta"
+    below = layers_of(store, base) if delta else ()
+    rows = read(extract, work, tools, partition_rows=partition_rows, emit=emit)
+    when = go_on(rows.work, store.name, release, when, (OUTCOMES, PARTS))
+    if not delta and not keep_rows:
+        return Taken(rows, (), when)
+    day = extract.as_of.isoformat() if extract.as_of is not None else None
+    time = stamp(day) if day is not None else as_instant(when)
+    layer = write_layer(store, rows.partitions, tools, rows.work, extract.kind, time)
+    known = any(layer.tables == one.tables and layer.kind == one.kind for one in below)
+    layers = below if known else (*below, layer)
+    if not delta:
+        return Taken(rows, layers, when)
+    folder = merged_extract(store, layers, rows.work / "merged", day, extract.payer)
+    whole = open_extract(folder, tools.layouts, layout="cpcds", emit=emit)
+    merged = read(whole, work, tools, partition_rows=partition_rows, emit=emit)
+    go_on(merged.work, store.name, release, when, (OUTCOMES, PARTS))
+    return Taken(merged, layers, when)

@@ -1,0 +1,170 @@
+"""The rows that a release was made of, kept in the tree so that a delta can be put on top of them.
+
+A *layer* is one extract's rows in canonical columns: a Parquet object a table. A full extract is
+the first layer, each delta one more. `rows/<sha256>.json` lists them, and the manifest names the
+list and every object of it among its reports.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from etl.errors import DataRejected, UsageError
+from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.pipeline.tools import Tools
+from etl.publish.manifest import Named
+from etl.publish.reader import Current, checked
+from etl.sources import Loaded, Partitions
+from etl.storage.port import Store
+
+FOLDER: Final = "rows/"
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One extract's rows.
+
+    Attributes:
+        kind: `full` or `delta`; only in a delta does a row say that something is deleted.
+        time: FHIR instant that counts for rows that state none.
+        tables: table -> the object with its rows; tables without rows are left out.
+    """
+
+    kind: str
+    time: str
+    tables: Mapping[str, Named]
+
+
+def layers_of(store: Store, base: Current) -> tuple[Layer, ...]:
+    """Return the layers of the present release.
+
+    Raises:
+        UsageError: there is no release, or its rows were not kept.
+        StoreError: the list is missing or damaged.
+    """
+    if base.release is None:
+        raise UsageError(f"{store.name}: nothing was published yet that a delta could change")
+    for named in base.release.manifest.facts.reports:
+        if named.key.startswith(FOLDER) and named.key.endswith(".json"):
+            value = json.loads(checked(store, named.key, named.sha256))
+            return tuple(
+                Layer(
+                    one["kind"],
+                    one["time"],
+                    {table: Named(**each) for table, each in one["tables"].items()},
+                )
+                for one in value["layers"]
+            )
+    raise UsageError(
+        f"{store.name}: a delta needs the rows of the release that it changes, and those of "
+        f"{base.release.id} were not kept; set publish.deltas, and publish a full extract first"
+    )
+
+
+def keep_layers(store: Store, layers: Sequence[Layer]) -> list[Named]:
+    """Write the list of layers, and return all that the manifest is to name."""
+    body = {
+        "format": _FORMAT,
+        "layers": [
+            {
+                "kind": one.kind,
+                "time": one.time,
+                "tables": {
+                    table: {"key": each.key, "sha256": each.sha256, "bytes": each.bytes}
+                    for table, each in one.tables.items()
+                },
+            }
+            for one in layers
+        ],
+    }
+    data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    objects = {each.key: each for one in layers for each in one.tables.values()}
+    return [_put(store, data, "json"), *(objects[key] for key in sorted(objects))]
+
+
+def write_layer(
+    store: Store, partitions: Partitions, tools: Tools, work: Path, kind: str, time: str
+) -> Layer:
+    """Write the rows of an extract as a layer; one table's file is held in memory at a time.
+
+    Rows that were not fit to be read are left out: they were reported, and stay in quarantine.
+
+    Raises:
+        DataRejected: some rows of a delta are not fit to be read. It is applied whole or not at
+            all, because a row that is left out might be the one that deletes something.
+    """
+    unfit = _rejecting(partitions.findings, tools)
+    if kind == "delta" and unfit.num_rows:
+        raise _unreadable(unfit.num_rows)
+    folder = work / "layer"
+    folder.mkdir(parents=True, exist_ok=True)
+    writers: dict[str, pq.ParquetWriter] = {}
+    try:
+        for loaded in _all(partitions):
+            unfit = _rejecting(loaded.findings, tools)
+            if kind == "delta" and unfit.num_rows:
+                raise _unreadable(unfit.num_rows)
+            for name, table in loaded.tables.items():
+                fit = _without(table, unfit).select(TABLES[name].names)
+                if fit.num_rows:
+                    if name not in writers:
+                        path = folder / f"{name}.parquet"
+                        writers[name] = pq.ParquetWriter(path, fit.schema, compression="zstd")
+                    writers[name].write_table(fit)
+    finally:
+        for writer in writers.values():
+            writer.close()
+    named = {}
+    for name in sorted(writers):
+        named[name] = _put(store, (folder / f"{name}.parquet").read_bytes(), "parquet")
+    return Layer(kind, time, named)
+
+
+def _all(partitions: Partitions) -> Iterator[Loaded]:
+    yield partitions.directory()
+    for index in range(partitions.count):
+        yield partitions.load(index)
+
+
+def _rejecting(findings: pa.Table, tools: Tools) -> pa.Table:
+    rules = pa.array([rule.id for rule in tools.book.rules if rule.severity.rejects], pa.string())
+    return findings.filter(pc.is_in(findings.column("rule"), value_set=rules))
+
+
+def _without(table: pa.Table, unfit: pa.Table) -> pa.Table:
+    if not unfit.num_rows:
+        return table
+    places = {
+        place
+        for place in zip(
+            unfit.column("file").to_pylist(), unfit.column("row").to_pylist(), strict=True
+        )
+    }
+    here = zip(
+        table.column(FILE_COLUMN).to_pylist(), table.column(ROW_COLUMN).to_pylist(), strict=True
+    )
+    return table.filter(pa.array([place not in places for place in here], pa.bool_()))
+
+
+def _unreadable(count: int) -> DataRejected:
+    return DataRejected(
+        f"nothing was published: {count} rows of the delta cannot be read as rows, and a delta is "
+        "applied whole or not at all; `cpcds validate` names them"
+    )
+
+
+def _put(store: Store, data: bytes, ending: str) -> Named:
+    digest = hashlib.sha256(data).hexdigest()
+    key = f"{FOLDER}{digest}.{ending}"
+    store.put(key, data)
+    return Named(key, digest, len(data))
