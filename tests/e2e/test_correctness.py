@@ -1,0 +1,302 @@
+"""What is published says what the source says: accepted by judges, complete, to the cent."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from etl.synth import Spec, write_extract
+from tests.e2e.commands import (
+    SAMPLES,
+    columns_of,
+    converted,
+    copied,
+    cpcds,
+    done,
+    published,
+    rows_of,
+    write_rows,
+)
+
+Resource = dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def resources(ndjson: Path) -> list[Resource]:
+    return converted(ndjson)
+
+
+@pytest.fixture(scope="session")
+def eobs(resources: list[Resource]) -> dict[str, Resource]:
+    """The EOBs of the samples by claim number."""
+    found = [one for one in resources if one["resourceType"] == "ExplanationOfBenefit"]
+    return {one["identifier"][0]["value"]: one for one in found}
+
+
+# -- judges ------------------------------------------------------------------------------------
+
+
+def accepted(path: Path, every: int) -> int:
+    """Have fhir.resources (R4B) read every n-th resource of each kind; return how many."""
+    count = 0
+    for file in sorted(path.glob("*.ndjson")):
+        model = getattr(import_module(f"fhir.resources.R4B.{file.stem.lower()}"), file.stem)
+        for line in file.read_text(encoding="utf-8").splitlines()[::every]:
+            model.model_validate_json(line)
+            count += 1
+    return count
+
+
+def test_fhir_resources_accepts_a_share_of_every_type(ndjson: Path) -> None:
+    assert accepted(ndjson, 25) > 40
+
+
+@pytest.mark.slow
+def test_fhir_resources_accepts_every_resource_of_the_samples(ndjson: Path) -> None:
+    assert accepted(ndjson, 1) == len(converted(ndjson))
+
+
+def test_no_line_of_ndjson_holds_what_python_calls_a_line_end(ndjson: Path) -> None:
+    """A line separator within a name would split a resource for readers who use splitlines."""
+    for file in sorted(ndjson.glob("*.ndjson")):
+        text = file.read_bytes().decode()
+        assert text.endswith("\n")
+        assert all(line.startswith("{") and line.endswith("}") for line in text.split("\n")[:-1])
+
+
+def test_every_resource_of_the_samples_conforms_to_the_guide(ndjson: Path) -> None:
+    called = done(cpcds("conform", ndjson, "--json"))
+    report = json.loads(called.out)
+    assert report["errors"] == 0
+    assert sum(report["resources"].values()) == len(converted(ndjson))
+
+
+def test_a_published_tree_conforms_to_the_guide(small: Path, tmp_path: Path) -> None:
+    done(cpcds("run", small, "--to", tmp_path / "tree", "--workers", "1"))
+    called = done(cpcds("conform", tmp_path / "tree", "--json"))
+    resources = json.loads(called.out)["resources"]
+    assert sum(resources.values()) == len(published(tmp_path / "tree"))
+
+
+# -- references --------------------------------------------------------------------------------
+
+
+def references(node: Any) -> Iterator[str]:
+    match node:
+        case dict():
+            for key, value in node.items():
+                if key == "reference" and isinstance(value, str):
+                    yield value
+                else:
+                    yield from references(value)
+        case list():
+            for value in node:
+                yield from references(value)
+
+
+def unresolved(resources: Iterable[Resource]) -> set[str]:
+    """Return the references to what is neither among the resources nor contained."""
+    found = list(resources)
+    there = {f"{one['resourceType']}/{one['id']}" for one in found}
+    missing = set()
+    for one in found:
+        inside = {f"#{each['id']}" for each in one.get("contained", ())}
+        missing |= set(references(one)) - there - inside
+    return missing
+
+
+def test_every_reference_resolves_within_what_was_converted(resources: list[Resource]) -> None:
+    assert sum(1 for one in resources for _ in references(one)) > 2_000
+    assert unresolved(resources) == set()
+
+
+def test_every_reference_resolves_within_the_published_tree(tmp_path: Path) -> None:
+    write_extract(tmp_path / "faulty", Spec(members=6, seed=11, fault_rate=0.7))
+    done(cpcds("run", tmp_path / "faulty", "--to", tmp_path / "tree", "--workers", "1"))
+    found = published(tmp_path / "tree")
+    assert len(found) > 50
+    assert unresolved(found) == set()
+
+
+def test_no_two_resources_have_one_id(resources: list[Resource]) -> None:
+    ids = Counter((one["resourceType"], one["id"]) for one in resources)
+    assert [key for key, count in ids.items() if count > 1] == []
+
+
+def test_no_member_id_is_in_a_reference_or_id(resources: list[Resource]) -> None:
+    members = {row["member_id"] for row in rows_of(SAMPLES / "member.csv")}
+    for one in resources:
+        for text in (one["id"], *references(one)):
+            assert not any(member in text for member in members)
+            assert re.fullmatch(r"([A-Za-z]+/)?[a-z2-7]{32}|#.+", text)
+
+
+# -- money -------------------------------------------------------------------------------------
+
+
+def cents(cell: str) -> str:
+    """Return an amount as JSON shows it: with both cents."""
+    return f"{Decimal(cell):.2f}"
+
+
+def amounts_of(row: Mapping[str, str]) -> dict[str, str]:
+    """Return the amounts that a row of a file states, by category."""
+    return {
+        column.removeprefix("amount_"): cell
+        for column, cell in row.items()
+        if column.startswith("amount_") and cell
+    }
+
+
+def stated(parts: Iterable[Resource]) -> dict[str, list[str]]:
+    """Return the amounts of adjudications or totals, by category; texts as they are in the JSON."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for part in parts:
+        value = part.get("amount", {}).get("value")
+        if value is not None:
+            found[part["category"]["coding"][0]["code"]].append(str(value))
+    return dict(found)
+
+
+def by_claim(table: str) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in rows_of(SAMPLES / f"{table}.csv"):
+        found[row["claim_id"]].append(row)
+    return found
+
+
+def expected_totals(
+    claim: Mapping[str, str], lines: list[dict[str, str]], others: list[dict[str, str]]
+) -> dict[str, str]:
+    """Return a claim's totals: what its row states, else the exact sum of the lines that do."""
+    sums: dict[str, Decimal] = {}
+    for row in lines:
+        for category, cell in amounts_of(row).items():
+            sums[category] = sums.get(category, Decimal(0)) + Decimal(cell)
+    paid = [Decimal(row["amount_priorpayerpaid"]) for row in others if row["amount_priorpayerpaid"]]
+    if paid and "priorpayerpaid" not in sums:
+        sums["priorpayerpaid"] = sum(paid, Decimal(0))
+    texts = {category: f"{value:.2f}" for category, value in sums.items()}
+    return texts | {category: cents(cell) for category, cell in amounts_of(claim).items()}
+
+
+def test_every_claim_of_the_samples_is_one_eob(eobs: dict[str, Resource]) -> None:
+    claims = [row["claim_id"] for row in rows_of(SAMPLES / "claim.csv")]
+    assert sorted(eobs) == sorted(claims)
+
+
+def test_totals_and_payments_are_the_sources_to_the_cent(eobs: dict[str, Resource]) -> None:
+    lines, others = by_claim("claim_line"), by_claim("claim_other_payer")
+    looked_at = 0
+    for claim in rows_of(SAMPLES / "claim.csv"):
+        name = claim["claim_id"]
+        eob = eobs[name]
+        want = expected_totals(claim, lines[name], others[name])
+        assert {key: [value] for key, value in want.items()} == stated(eob["total"]), name
+        looked_at += len(want)
+        paid = eob.get("payment", {}).get("amount", {}).get("value")
+        assert (cents(claim["payment_amount"]) if claim["payment_amount"] else None) == (
+            None if paid is None else str(paid)
+        ), name
+    assert looked_at > 3_000
+
+
+def test_amounts_of_lines_are_the_sources_to_the_cent(eobs: dict[str, Resource]) -> None:
+    others = by_claim("claim_other_payer")
+    looked_at = 0
+    for name, lines in by_claim("claim_line").items():
+        items = {str(item["sequence"]): item for item in eobs[name].get("item", ())}
+        assert len(items) == len(lines), name
+        for line in lines:
+            got = stated(items[line["line_number"]].get("adjudication", ()))
+            got.pop("adjustmentreason", None)
+            want = {key: [cents(cell)] for key, cell in amounts_of(line).items()}
+            if "priorpayerpaid" not in want:
+                paid = [
+                    cents(row["amount_priorpayerpaid"])
+                    for row in others[name]
+                    if row["line_number"] == line["line_number"] and row["amount_priorpayerpaid"]
+                ]
+                want |= {"priorpayerpaid": paid} if paid else {}
+            assert got == want, (name, line["line_number"])
+            looked_at += len(want)
+    assert looked_at > 5_000
+
+
+def test_adjustments_are_the_sources_to_the_cent(eobs: dict[str, Resource]) -> None:
+    wrong = []
+    for name, rows in by_claim("claim_adjustment").items():
+        eob = eobs[name]
+        parts = [*eob.get("adjudication", ())]
+        parts += [part for item in eob.get("item", ()) for part in item.get("adjudication", ())]
+        got = Counter(stated(parts).get("adjustmentreason", []))
+        want = Counter(cents(row["amount"]) for row in rows if row["amount"])
+        if want - got:
+            wrong.append((name, want - got, got - want))
+    assert wrong == []
+
+
+def test_no_number_of_the_output_was_ever_binary(ndjson: Path) -> None:
+    """An amount that went through a float would show it: 0.1 + 0.2 is 0.30000000000000004."""
+    for file in ndjson.glob("*.ndjson"):
+        for number in re.findall(r'"value":(-?[\d.eE+-]+),"currency"', file.read_text()):
+            assert re.fullmatch(r"-?(0|[1-9]\d*)\.\d\d", number)
+
+
+# -- text --------------------------------------------------------------------------------------
+
+_CELL = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\"\\\n\t/<>&\u2028'"),
+    min_size=1,
+    max_size=30,
+).filter(lambda text: text.strip())
+"""Whatever a cell may hold: FHIR's strings take no other control characters."""
+
+
+@pytest.fixture(scope="session")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An extract of many members and nothing about them."""
+    folder = tmp_path_factory.mktemp("crowd")
+    write_extract(folder / "whole", Spec(members=20, seed=2))
+    extract = copied(folder / "whole", folder / "extract")
+    for path in extract.glob("*.csv"):
+        if path.stem in {"coverage", "claim", "claim_line"}:
+            write_rows(path, columns_of(path), [])
+        elif path.stem != "member":
+            path.unlink()
+    return extract
+
+
+@settings(
+    deadline=None,
+    max_examples=8,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(names=st.lists(_CELL, min_size=20, max_size=20))
+def test_any_text_of_a_name_survives(
+    names: list[str], crowd: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("names")
+    extract = copied(crowd, folder / "extract")
+    path = extract / "member.csv"
+    rows = rows_of(path)
+    plain = {"given_name": "", "middle_name": "", "name_prefix": "", "name_suffix": ""}
+    for row, name in zip(rows, names, strict=True):
+        row |= {**plain, "family_name": name, "full_name": ""}
+    write_rows(path, columns_of(path), rows)
+    done(cpcds("convert", extract, "--out", folder / "out", "--workers", "1"))
+    patients = converted(folder / "out")
+    by_member = {one["identifier"][0]["value"]: one for one in patients}
+    for row, name in zip(rows, names, strict=True):
+        got = by_member[row["member_id"]]["name"][0]["family"]
+        assert got == name.strip()
