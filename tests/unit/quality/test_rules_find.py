@@ -182,7 +182,10 @@ CASES = [
     row("compound-without-ingredient", "claim", 5, claim_id="K5", compound_code="02"),
     row("pharmacy-line-without-drug", "claim_line", 5, ndc=""),
     row("inpatient-line-without-revenue", "claim_line", 0, revenue_code=""),
-    row("service-missing", "claim_line", 2, service_code=""),
+    row("service-missing", "claim_line", 4, service_code=""),
+    row("professional-line-without-code", "claim_line", 2, service_code=""),
+    cell("professional-code-shape", "claim_line.service_code", 2, "9921X"),
+    cell("professional-code-system", "claim_line.service_code_system", 2, "SNOMED", None),
     row("tooth-without-site", "claim_tooth", 0, tooth_number=""),
     cell("missing-area", "claim_tooth.oral_cavity_area", 0, "10", missing="Y", tooth_number=""),
     row("two-body-sites", "claim_line", 4, oral_cavity_area="10"),
@@ -323,6 +326,14 @@ def test_an_open_coverage_is_in_force() -> None:
     of = world()
     del of["coverage"][0]["start_date"]
     assert found(run(of)) == set()
+
+
+def test_a_professional_line_whose_code_is_no_code_takes_its_claim_along() -> None:
+    of = world()
+    of["claim_line"][2]["service_code"] = "73211009"
+    told = rejected(run(of))
+    assert ("claim_line", 4, "professional-line-without-code") in told
+    assert ("claim", 4, "line-rejected") in told
 
 
 def test_icd_nine_codes_get_the_point_of_their_own_version() -> None:
