@@ -126,7 +126,7 @@ def _rendered(
     for plan in tools.mappings.plans:
         if plan.resource != "ExplanationOfBenefit":
             continue
-        for run in render(plan, partition, providers.environment):
+        for run in render(plan, partition, providers.environment, search=False):
             if keep:
                 head = f'{{"resourceType":"{plan.resource}","meta":{{'
                 lines += [(head + body).encode() for body in run.bodies.to_pylist()]

@@ -84,28 +84,39 @@ class Rendering:
     Attributes:
         plan: the plan.
         values: its expressions over the partition's rows.
+        search: whether rows for the search index are wanted.
     """
 
     plan: Plan
     values: Values
+    search: bool
 
     def __iter__(self) -> Iterator[Rendered]:
         """Yield the resources, in the order of the rows of the plan's table."""
-        return _runs(self.plan, self.values)
+        return _runs(self.plan, self.values, self.search)
 
 
-def render(plan: Plan, partition: Partition, environment: Environment) -> Rendering:
-    """Return the resources that a plan makes of a partition."""
-    return Rendering(plan, Values(plan, partition, environment))
+def render(
+    plan: Plan, partition: Partition, environment: Environment, *, search: bool = True
+) -> Rendering:
+    """Return the resources that a plan makes of a partition.
+
+    Args:
+        plan: the mapping.
+        partition: accepted rows.
+        environment: ids, crosswalks, providers.
+        search: whether rows for the search index are wanted; without, they are `{}`.
+    """
+    return Rendering(plan, Values(plan, partition, environment), search)
 
 
-def _runs(plan: Plan, values: Values) -> Iterator[Rendered]:
+def _runs(plan: Plan, values: Values, with_search: bool) -> Iterator[Rendered]:
     size = values.levels[0].size
     if size == 0:
         return
     maker = _Resolver(values)
     body = _Rope(0, maker.resource(plan))
-    search = _Rope(0, maker.search(plan))
+    search = _Rope(0, maker.search(plan) if with_search else ["{}"])
     ids = values.text(plan.id, 0)
     nothing = pa.nulls(size, pa.string())
     compartments = values.text(plan.compartment, 0) if plan.compartment else nothing
