@@ -1,0 +1,242 @@
+"""The report adds up, finds every planted fault, keeps rejected rows whole, and tells no secret."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.reports.tally import EXAMPLES
+from tests.e2e.commands import SAMPLES, Called, columns_of, copied, cpcds, done, rows_of, write_rows
+
+FAULTY = SAMPLES / "faulty"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of an extract, and where its files are."""
+
+    extract: Path
+    target: Path
+    called: Called
+    log: Path
+
+    @property
+    def release(self) -> str:
+        current: dict[str, str] = json.loads((self.target / "current.json").read_text())
+        return current["release"]
+
+    @property
+    def report(self) -> dict[str, Any]:
+        path = self.target / "reports" / self.release / "report.json"
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
+    @property
+    def quarantine(self) -> dict[str, list[dict[str, str]]]:
+        folder = self.target / "quarantine" / self.release
+        return {path.name: rows_of(path) for path in sorted(folder.glob("*.csv"))}
+
+
+def run_of(extract: Path, folder: Path, **environment: str) -> Run:
+    target, log = folder / "target", folder / "night.log"
+    called = cpcds(*("run", extract, "--to", target, "--log", log, "--workers", "1"), **environment)
+    return Run(extract, target, done(called), log)
+
+
+@pytest.fixture(scope="session")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of the samples with planted faults, cut into several partitions."""
+    return run_of(FAULTY, tmp_path_factory.mktemp("faulty"), CPCDS_RUN__PARTITION_ROWS="300")
+
+
+def test_every_row_of_every_file_is_published_quarantined_or_superseded(faulty: Run) -> None:
+    for name, counts in faulty.report["tables"].items():
+        rows = len(rows_of(FAULTY / f"{name}.csv"))
+        assert counts["in"] == rows, name
+        gone = counts["published"] + counts["quarantined"] + counts["superseded"]
+        assert gone == rows, name
+    assert len(faulty.report["tables"]) == len(list(FAULTY.glob("*.csv"))) - 1  # the ledger
+
+
+def test_the_summary_on_the_terminal_says_the_same(faulty: Run) -> None:
+    counts = faulty.report["tables"]["claim_line"]
+    numbers = (counts["in"], counts["published"], counts["quarantined"], counts["superseded"])
+    line = next(line for line in faulty.called.out.splitlines() if line.startswith("claim_line "))
+    assert line.split()[1:] == [f"{number:,}" for number in numbers]
+    assert f"reports/{faulty.release}/index.html" in faulty.called.out
+
+
+def test_the_quarantine_has_as_many_rows_as_the_report_says(faulty: Run) -> None:
+    said = {Path(one["path"]).name: one["rows"] for one in faulty.report["quarantine"]}
+    assert said == {name: len(rows) for name, rows in faulty.quarantine.items()}
+    quarantined = sum(counts["quarantined"] for counts in faulty.report["tables"].values())
+    assert sum(said.values()) == quarantined > 100
+
+
+def test_the_quarantine_holds_rejected_rows_as_they_were(faulty: Run) -> None:
+    whole = {name: rows for name, rows in faulty.quarantine.items() if ".ragged." not in name}
+    assert whole
+    for name, rows in whole.items():
+        source = rows_of(FAULTY / name)
+        for row in rows:
+            number, rules = row.pop("cpcds_row"), row.pop("cpcds_rules")
+            assert row == source[int(number) - 2], (name, number)
+            assert rules, (name, number)
+
+
+def test_rows_that_were_cut_wrong_are_kept_as_text(faulty: Run) -> None:
+    ragged = {name: rows for name, rows in faulty.quarantine.items() if ".ragged." in name}
+    assert ragged
+    for name, rows in ragged.items():
+        lines = (FAULTY / name.replace(".ragged", "")).read_text(encoding="utf-8").splitlines()
+        for row in rows:
+            assert row["text"] == lines[int(row["cpcds_row"]) - 1]
+
+
+def test_every_planted_fault_is_found_at_its_file_and_row(faulty: Run) -> None:
+    rules = {one["rule"]: one for one in faulty.report["rules"]}
+    quarantined = {
+        (name.replace(".ragged", ""), row["cpcds_row"], rule)
+        for name, rows in faulty.quarantine.items()
+        for row in rows
+        for rule in re.split(r"[; ]+", row["cpcds_rules"])
+    }
+    missed = []
+    for planted in rows_of(FAULTY / "faults.csv"):
+        file, row, rule = planted["file"], planted["row"], planted["fault"]
+        found = rules.get(rule, {"findings": 0, "examples": [], "severity": "none"})
+        examples = {(one["file"], str(one["row"] or "")) for one in found["examples"]}
+        seen = (file, row) in examples or (file, row, rule) in quarantined
+        if not seen and not (found["findings"] > EXAMPLES and found["severity"] == "warn"):
+            missed.append((file, row, rule))
+    assert missed == []
+
+
+def test_money_adds_up_in_every_category(faulty: Run) -> None:
+    assert len(faulty.report["money"]) > 50
+    for one in faulty.report["money"]:
+        assert one["adds_up"] is True
+
+
+def test_a_clean_extract_has_no_quarantine(small: Path, tmp_path: Path) -> None:
+    run = run_of(small, tmp_path)
+    assert run.quarantine == {}
+    assert {one["severity"] for one in run.report["rules"]} <= {"warn"}
+
+
+# -- secrets and the network -------------------------------------------------------------------
+
+_MARKED = {
+    "member": (
+        *("family_name", "given_name", "middle_name", "address_line", "address_line_2", "city"),
+        *("county", "phone", "email", "gender", "race", "birth_sex", "postal_code", "language"),
+    ),
+    "member_address": ("address_line", "city", "use", "start_date"),
+    "member_telecom": ("value", "system"),
+    "coverage": ("subscriber_family_name", "subscriber_given_name", "relationship", "status"),
+    "claim": (
+        *("claim_type", "status", "paid_date", "amount_copay", "patient_account_number"),
+        *("medical_record_number", "drg_code", "denial_reason", "payment_status"),
+    ),
+    "claim_line": ("service_code", "units", "amount_eligible", "ndc", "revenue_code"),
+    "claim_diagnosis": ("code", "type"),
+    "claim_care_team": ("role",),
+    "claim_note": ("text",),
+}
+_MARK = "Qzx"
+
+
+def marked(extract: Path) -> set[str]:
+    """Write marks into cells of every kind, right and wrong ones; return the ids that are there."""
+    secrets: set[str] = set()
+    for table, columns in _MARKED.items():
+        path = extract / f"{table}.csv"
+        names = columns_of(path)
+        rows = [{name: row[name] for name in names} for row in rows_of(path)]
+        for number, row in enumerate(rows):
+            for at, column in enumerate(columns):
+                # One odd cell a row, so that some rows are rejected and others only warned of.
+                if row[column] and (number + at) % 4 == 0:
+                    row[column] = f"{_MARK}{number}{column}"
+            secrets |= {row[name] for name in ("member_id", "claim_id") if row.get(name)}
+        if table == "member":
+            secrets |= {row["birth_date"] for row in rows}
+            ragged = [*rows[0].values(), f"{_MARK}ragged"]
+        write_rows(path, names, rows)
+        if table == "member":
+            with path.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerow(ragged)
+    return {one for one in secrets if len(one) > 5}
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, set[str]]:
+    """A run of an extract with marks in it, suites and Data Docs included."""
+    folder = tmp_path_factory.mktemp("told")
+    extract = copied(FAULTY, folder / "extract")
+    (extract / "faults.csv").unlink()
+    secrets = marked(extract)
+    return run_of(extract, folder, CPCDS_REPORT__GX_ROWS="100000"), secrets
+
+
+def shown(run: Run) -> dict[str, str]:
+    """Return every text that a run shows to somebody who may not see members' data."""
+    texts = {"stdout": run.called.out, "stderr": run.called.err, "log": run.log.read_text()}
+    for path in sorted(run.target.rglob("*")):
+        name = path.relative_to(run.target).as_posix()
+        if path.is_file() and not name.startswith(("quarantine/", "patients/", "directory/", ".")):
+            texts[name] = path.read_text(encoding="utf-8", errors="replace")
+    return texts
+
+
+def test_no_value_of_a_member_is_shown(told: tuple[Run, set[str]]) -> None:
+    run, secrets = told
+    texts = shown(run)
+    assert any(name.endswith("data-docs/member.html") for name in texts)
+    assert len(secrets) > 100
+    leaked = {
+        (name, secret)
+        for name, text in texts.items()
+        for secret in (_MARK, *secrets)
+        if secret.lower() in text.lower()
+    }
+    assert leaked == set()
+
+
+def test_the_marks_were_met(told: tuple[Run, set[str]]) -> None:
+    """What is hidden from the report was there to be shown."""
+    run, _ = told
+    assert any(_MARK in str(row) for rows in run.quarantine.values() for row in rows)
+    assert sum(one["findings"] for one in run.report["rules"]) > 500
+    assert run.log.read_text().count("\n") > 3
+
+
+_ASKING = re.compile(
+    r"""(?:src|href|srcset|action|poster|data)\s*=\s*["']?\s*(?:https?:)?//"""
+    r"""|url\(\s*["']?\s*(?:https?:)?//|@import\s|\bfetch\(|XMLHttpRequest|sendBeacon|WebSocket""",
+    re.IGNORECASE,
+)
+
+
+def test_pages_of_the_report_ask_the_network_for_nothing(told: tuple[Run, set[str]]) -> None:
+    pages = {name: text for name, text in shown(told[0]).items() if name.endswith(".html")}
+    assert len(pages) > 15
+    asking = {
+        name: found.group() for name, text in pages.items() if (found := _ASKING.search(text))
+    }
+    assert asking == {}
+
+
+def test_links_of_the_report_lead_to_files_that_are_there(told: tuple[Run, set[str]]) -> None:
+    run, _ = told
+    folder = run.target / "reports" / run.release
+    pages = list(folder.rglob("*.html"))
+    for page in pages:
+        for link in re.findall(r'href="([^"#:]+)"', page.read_text(encoding="utf-8")):
+            assert (page.parent / link).resolve().exists(), (page.name, link)
