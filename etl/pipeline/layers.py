@@ -144,12 +144,9 @@ def _rejecting(findings: pa.Table, tools: Tools) -> pa.Table:
 def _without(table: pa.Table, unfit: pa.Table) -> pa.Table:
     if not unfit.num_rows:
         return table
-    places = {
-        place
-        for place in zip(
-            unfit.column("file").to_pylist(), unfit.column("row").to_pylist(), strict=True
-        )
-    }
+    places = set(
+        zip(unfit.column("file").to_pylist(), unfit.column("row").to_pylist(), strict=True)
+    )
     here = zip(
         table.column(FILE_COLUMN).to_pylist(), table.column(ROW_COLUMN).to_pylist(), strict=True
     )
