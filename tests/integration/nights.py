@@ -1,0 +1,103 @@
+"""Nights of a small payer: extracts, settings, and a clock that a test sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from etl.bootstrap import jobs
+from etl.bootstrap.settings import Settings, read_settings
+from etl.pipeline.events import ignore
+from etl.pipeline.nightly import Ran
+from etl.publish.catalog import Unit
+from etl.publish.reader import Release, open_current
+from etl.storage.local import LocalStore
+from etl.synth.extract import write_extract
+from etl.synth.spec import Spec
+
+MEMBERS = 25
+RATE = 0.3
+FIRST = datetime(2026, 1, 1, 3, tzinfo=UTC)
+
+
+def full(folder: Path, day: int) -> Path:
+    """Write what the payer's system holds on a day, and return where."""
+    if not folder.exists():
+        write_extract(folder, Spec(MEMBERS, day=day, change_rate=RATE))
+    return folder
+
+
+def delta(folder: Path, day: int, *, whole_claims: bool = False) -> Path:
+    """Write what changed on a day, and return where."""
+    if not folder.exists():
+        write_extract(
+            folder,
+            Spec(MEMBERS, kind="delta", day=day, change_rate=RATE, whole_claims=whole_claims),
+        )
+    return folder
+
+
+@dataclass
+class Payer:
+    """One payer's installation.
+
+    Attributes:
+        target: where it publishes.
+        patch: sets the clock.
+        changed: settings that are not the default.
+        at: the time now.
+    """
+
+    target: Path
+    patch: pytest.MonkeyPatch
+    changed: Mapping[str, object] = field(default_factory=dict)
+    at: datetime = FIRST
+
+    @property
+    def settings(self) -> Settings:
+        """What its configuration comes to."""
+        return read_settings(
+            None,
+            target=str(self.target),
+            report={"gx_rows": 0},
+            run={"workers": 1, "partition_rows": 4000},
+            **self.changed,
+        )
+
+    def run(self, extract: Path) -> Ran:
+        """Publish an extract, a day after whatever was done before."""
+        self.at += timedelta(days=1)
+        self.patch.setattr(jobs, "now", lambda: self.at)
+        return jobs.run_extract(self.settings, extract, ignore)
+
+    @property
+    def release(self) -> Release:
+        """What readers see."""
+        found = open_current(LocalStore(self.target)).release
+        assert found is not None
+        return found
+
+    def files(self) -> dict[str, bytes]:
+        """Return everything in the target, leases and locks left out."""
+        return dict(_files(self.target))
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and not name.startswith((".", "leases/")):
+            yield name, path.read_bytes()
+
+
+def blocks(release: Release) -> dict[str, str | None]:
+    """Return the key of each patient's block: equal keys are equal bytes."""
+    return {unit.id: unit.block for unit in live(release)}
+
+
+def live(release: Release) -> list[Unit]:
+    """Return the rows of patients who have a block."""
+    return [unit for unit in release.all_units() if unit.block is not None]

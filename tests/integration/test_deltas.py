@@ -1,0 +1,114 @@
+"""Deltas on a published tree end where a full extract of the same day does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from etl.errors import DataRejected, UsageError
+from etl.publish.reader import open_current
+from etl.publish.verify import verify
+from etl.storage.local import LocalStore
+from tests.integration.nights import Payer, blocks, delta, full
+
+
+@pytest.mark.parametrize("whole_claims", [False, True], ids=["changed-rows", "whole-claims"])
+def test_a_full_extract_and_its_deltas_end_in_the_blocks_of_the_last_full_extract(
+    payer: Payer, extracts: Path, tmp_path: Path, whole_claims: bool
+) -> None:
+    payer.run(full(extracts / "full0", 0))
+    first = blocks(payer.release)
+    for day in (1, 2, 3):
+        name = f"delta{day}{'w' * whole_claims}"
+        payer.run(delta(extracts / name, day, whole_claims=whole_claims))
+        assert payer.release.manifest.facts.kind == "delta"
+    loaded = replace(payer, target=tmp_path / "loaded")
+    loaded.run(full(extracts / "full3", 3))
+    assert blocks(payer.release) == blocks(loaded.release)
+    assert blocks(payer.release) != first
+    ours, theirs = payer.release.manifest, loaded.release.manifest
+    assert ours.facts.totals == theirs.facts.totals
+    assert ours.counts["resources"] == theirs.counts["resources"]
+    assert verify(payer.release).ok
+
+
+def test_a_delta_sent_again_changes_no_patient(payer: Payer, extracts: Path) -> None:
+    payer.run(full(extracts / "full0", 0))
+    payer.run(delta(extracts / "delta1", 1))
+    payer.run(delta(extracts / "delta2", 2))
+    after = payer.release
+    payer.run(delta(extracts / "delta1", 1))
+    assert list(payer.release.all_units()) == list(after.all_units())
+    changes = payer.release.manifest.counts["changes"]
+    assert changes["patients"] == {"added": 0, "changed": 0, "retracted": 0}
+    assert changes["resources"] == {}
+
+
+def test_the_order_of_a_deltas_rows_decides_nothing(
+    payer: Payer, extracts: Path, tmp_path: Path
+) -> None:
+    payer.run(full(extracts / "full0", 0))
+    straight = delta(extracts / "delta1", 1)
+    turned = tmp_path / "turned"
+    turned.mkdir()
+    for path in straight.glob("*.csv"):
+        head, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        (turned / path.name).write_text(head + "".join(reversed(rows)), encoding="utf-8")
+    (turned / "manifest.json").write_text('{"kind": "delta", "as_of": "2026-01-01"}')
+    other = replace(payer, target=tmp_path / "other")
+    other.run(full(extracts / "full0", 0))
+    payer.run(straight)
+    other.run(turned)
+    assert blocks(payer.release) == blocks(other.release)
+
+
+def test_a_delta_needs_rows_that_were_kept(payer: Payer, extracts: Path) -> None:
+    payer.changed = {}
+    with pytest.raises(UsageError, match="nothing was published yet"):
+        payer.run(delta(extracts / "delta1", 1))
+    payer.run(full(extracts / "full0", 0))
+    before = payer.files()
+    with pytest.raises(UsageError, match=r"set publish\.deltas"):
+        payer.run(delta(extracts / "delta1", 1))
+    assert payer.files() == before
+
+
+def test_a_delta_with_a_torn_row_is_not_applied_at_all(
+    payer: Payer, extracts: Path, tmp_path: Path
+) -> None:
+    payer.run(full(extracts / "full0", 0))
+    before = payer.release.id
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    text = (delta(extracts / "delta1", 1) / "claim.csv").read_text(encoding="utf-8")
+    (torn / "claim.csv").write_text(text + "one,two\n", encoding="utf-8")
+    (torn / "manifest.json").write_text('{"kind": "delta", "as_of": "2026-01-01"}')
+    with pytest.raises(DataRejected, match="1 rows of the delta cannot be read"):
+        payer.run(torn)
+    assert payer.release.id == before
+
+
+def test_a_member_who_is_deleted_takes_everything_along(
+    payer: Payer, extracts: Path, tmp_path: Path
+) -> None:
+    payer.run(full(extracts / "full0", 0))
+    here = blocks(payer.release)
+    header, first, *_ = (extracts / "full0" / "member.csv").read_text().splitlines()
+    member = first.split(",")[header.split(",").index("member_id")]
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    (gone / "member.csv").write_text(f"member_id,record_action\n{member},D\n")
+    (gone / "manifest.json").write_text('{"kind": "delta", "as_of": "2026-02-01"}')
+    payer.run(gone)
+    left = blocks(payer.release)
+    assert len(left) == len(here) - 1
+    assert left.items() <= here.items()
+    (lost,) = here.keys() - left.keys()
+    current = open_current(LocalStore(payer.target)).release
+    assert current is not None
+    unit = current.unit(lost)
+    assert unit is not None
+    assert unit.block is None
+    assert payer.release.manifest.counts["changes"]["patients"]["retracted"] == 1
