@@ -1,0 +1,79 @@
+"""Real files of other layouts, end to end; skipped aloud where they are not beside the project."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.commands import ROOT, cpcds, done, published, rows_of
+
+REAL = ROOT.parent / "shared/data/cpcds"
+pytestmark = [
+    pytest.mark.shared,
+    pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not beside the project"),
+]
+
+
+def run(name: str, target: Path) -> dict[str, Any]:
+    called = done(cpcds("run", REAL / name, "--to", target, "--workers", "1", "--json"))
+    said: dict[str, Any] = json.loads(called.out)
+    return said
+
+
+def quarantined(target: Path) -> dict[str, list[dict[str, str]]]:
+    return {path.name: rows_of(path) for path in sorted(target.glob("quarantine/*/*.csv"))}
+
+
+def claim_numbers(resources: list[dict[str, Any]]) -> set[str]:
+    return {
+        one["identifier"][0]["value"]
+        for one in resources
+        if one["resourceType"] == "ExplanationOfBenefit"
+    }
+
+
+def test_all_52_claims_of_synthea_members_are_eobs_or_quarantined_with_a_reason(
+    tmp_path: Path,
+) -> None:
+    said = run("synthea-members-layout", tmp_path / "tree")
+    counts = said["tables"]["claim"]
+    assert counts["in"] == counts["published"] + counts["quarantined"] == 52
+    assert said["resources"]["ExplanationOfBenefit"] == counts["published"] > 0
+    number = "Claim unique identifier"
+    rejected = quarantined(tmp_path / "tree")["CPCDS_Claims.csv"]
+    assert all(re.fullmatch(r"[a-z0-9-]+(;[a-z0-9-]+)*", row["cpcds_rules"]) for row in rejected)
+    source = rows_of(REAL / "synthea-members-layout/CPCDS_Claims.csv")
+    became = claim_numbers(published(tmp_path / "tree")), {row[number] for row in rejected}
+    assert became[0] | became[1] == {row[number] for row in source}
+    assert became[0] & became[1] == set()
+    for row in rejected:
+        place = int(row.pop("cpcds_row"))
+        del row["cpcds_rules"]
+        assert row == source[place - 2]
+
+
+def test_words_of_synthea_members_never_get_into_a_code_they_do_not_belong_to(
+    tmp_path: Path,
+) -> None:
+    run("synthea-members-layout", tmp_path / "tree")
+    text = json.dumps(published(tmp_path / "tree"), default=str)
+    assert "1969-12-31" not in text
+    for word in ("home", "outp", "in", "out", "white"):
+        assert f'"code": "{word}"' not in text
+    assert not re.search(r'"system": "[^"]*icd-10[^"]*"[^}]*"code": "\d{6,}"', text)
+    done(cpcds("conform", tmp_path / "tree"))
+
+
+def test_google_bigquery_is_read_by_its_own_headers(tmp_path: Path) -> None:
+    said = run("google-bigquery-layout", tmp_path / "tree")
+    counts = said["tables"]["claim"]
+    assert counts["in"] == 4
+    assert counts["published"] + counts["quarantined"] + counts["superseded"] == 4
+    assert all(
+        row["cpcds_rules"] for rows in quarantined(tmp_path / "tree").values() for row in rows
+    )
+    done(cpcds("conform", tmp_path / "tree"))
