@@ -265,7 +265,7 @@ def test_a_place_that_cannot_be_written_is_refused(
     out = tmp_path / "out"
     mkdir = Path.mkdir
 
-    def refuse(path: Path, *args: int, **options: bool) -> None:
+    def refuse(path: Path, *args: Any, **options: Any) -> None:
         if path.is_relative_to(out):
             raise OSError(code, os.strerror(code), str(path))
         mkdir(path, *args, **options)

@@ -102,6 +102,8 @@ def references(node: Any) -> Iterator[str]:
         case list():
             for value in node:
                 yield from references(value)
+        case _:
+            return
 
 
 def unresolved(resources: Iterable[Resource]) -> set[str]:
