@@ -42,7 +42,12 @@ def make_tools(settings: Settings) -> Tools:
         layouts=_layouts(files["layouts"], crosswalks),
         crosswalks=crosswalks,
         book=load_rules(files["rules"].texts, policy(settings), crosswalks),
-        mappings=compile_set(files[SET].texts, crosswalks, payer_facts(settings)),
+        mappings=compile_set(
+            files[SET].texts,
+            crosswalks,
+            payer_facts(settings),
+            layers=files[SET].layers,
+        ),
         payer=settings.payer.id,
         id_key=_id_key(settings),
         fingerprint=_fingerprint(settings, files, crosswalks),
@@ -94,7 +99,7 @@ def _fingerprint(
 ) -> str:
     facts = {
         "program": version("cpcds-bluebutton"),
-        "files": {folder: dict(found.texts) for folder, found in files.items()},
+        "files": {folder: dict(found.layers) for folder, found in files.items()},
         "crosswalks": {name: dict(each.rows) for name, each in crosswalks.items()},
         "payer": payer_facts(settings),
         "severities": settings.rules.severities,

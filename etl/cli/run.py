@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -14,6 +15,11 @@ from etl.cli.progress import progress
 from etl.cli.releases import endpoint
 from etl.cli.tables import show_summary, summary_json
 from etl.pipeline.nightly import Ran
+
+DEMO_KEY_WARNING: Final = (
+    "warning: logical ids are made with the public key of the demonstration, so that anyone can "
+    "work them out from member ids; set CPCDS_ID_KEY before real data is published"
+)
 
 
 @click.command("run")
@@ -65,6 +71,9 @@ def run_command(
                 planned = plan_extract(settings, extract, noting(emit))
             show_plan(planned, settings.target, as_json=as_json)
             return
+        if settings.is_demo_key:
+            lines.warning("logical ids are made with the public key of the demonstration")
+            click.echo(DEMO_KEY_WARNING, err=True)
         lines.info("run of %s to %s", extract, settings.target)
         with progress(quiet=as_json) as emit:
             ran = run_extract(settings, extract, noting(emit))

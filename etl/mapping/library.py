@@ -39,6 +39,7 @@ def compile_set(
     payer: Mapping[str, str],
     *,
     file: str = "set.yaml",
+    layers: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> MappingSet:
     """Return the compiled mappings of a set.
 
@@ -47,6 +48,8 @@ def compile_set(
         crosswalks: by name.
         payer: the payer's settings, as mappings see them.
         file: the set's own file.
+        layers: file name -> every text under that name, the shipped one first: an overlay that
+            extends its own name goes on top of the one before it.
 
     Raises:
         MappingError: the first mistake found.
@@ -74,7 +77,7 @@ def compile_set(
     canonical = f"{document['canonical']}{{}}|{version}"
     plans = tuple(
         compile_mapping(
-            _extended(texts, name, str(document.marks["mappings"])),
+            _extended(_Sources(texts, layers), name, str(document.marks["mappings"])),
             PurePosixPath(name).stem,
             library,
             canonical,
@@ -90,15 +93,34 @@ def _document(texts: Mapping[str, str], name: str, where: str) -> Any:
     return read_yaml(texts[name], name)
 
 
-def _extended(texts: Mapping[str, str], name: str, where: str, seen: tuple[str, ...] = ()) -> Any:
-    """Return a mapping file with what it extends under it."""
-    document = _document(texts, name, where)
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    texts: Mapping[str, str]
+    layers: Mapping[str, tuple[str, ...]]
+
+    def before(self, name: str, depth: int) -> str | None:
+        """Return the text that lies `depth` layers below the topmost one of a name."""
+        found = self.layers.get(name, ())
+        return found[-1 - depth] if depth < len(found) else None
+
+
+def _extended(sources: _Sources, name: str, where: str, seen: tuple[str, ...] = ()) -> Any:
+    """Return a mapping file with what it extends under it.
+
+    A file that extends its own name is an overlay of the one that was there before it.
+    """
+    depth = seen.count(name)
+    if depth:
+        text = sources.before(name, depth)
+        if text is None:
+            raise MappingError(where, "map-extends", f"{name!r} extends itself")
+        document = read_yaml(text, name)
+    else:
+        document = _document(sources.texts, name, where)
     if not isinstance(document, Map) or "extends" not in document:
         return document
     base, mark = str(document["extends"]), document.marks["extends"]
-    if base in (*seen, name):
-        raise MappingError(str(mark), "map-extends", f"{base!r} extends itself")
-    return merged(_extended(texts, base, str(mark), (*seen, name)), document)
+    return merged(_extended(sources, base, str(mark), (*seen, name)), document)
 
 
 def _static_tables(document: Map) -> Mapping[str, tuple[StaticRow, ...]]:
