@@ -1,0 +1,75 @@
+"""Small mappings for tests: the lines of one, put into a set and compiled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from etl.errors import MappingError
+from etl.mapping.fhir import problems
+from etl.mapping.library import MappingSet, compile_set
+from etl.model.crosswalks import read_crosswalk
+
+CROSSWALKS: Final = {
+    "gender": read_crosswalk("source,code,system\nm,male,\nf,female,\n", "gender", file="gender"),
+    "odd": read_crosswalk("source,code\nm,man\n", "odd", file="odd"),
+}
+PAYER: Final = {"id": "p", "name": "Plan", "payer_id_system": ""}
+SET: Final = {
+    "set": "s",
+    "version": "2.2.0",
+    "canonical": "http://hl7.org/fhir/us/carin-bb/StructureDefinition/",
+    "constants": {"NPI": "http://hl7.org/fhir/sid/us-npi"},
+    "tables": {"rows": [{"cell": "a", "column": "phone"}]},
+    "fragments": ["fragments.yaml"],
+    "mappings": ["m.yaml"],
+}
+FRAGMENTS: Final = """\
+listed:
+  - { family: x }
+plain:
+  family: "{{ row.family_name }}"
+texted:
+  family: "{{ word }}"
+circle:
+  include: circle
+guarded:
+  when: "{{ member.phone is present }}"
+  family: x
+"""
+PATIENT: Final = """\
+resource: Patient
+profile: C4BB-Patient
+from: member
+emit:
+  id: "{{ member.member_id | logical_id('Patient') }}"
+"""
+EOB: Final = """\
+resource: ExplanationOfBenefit
+profile: C4BB-ExplanationOfBenefit-Professional-NonClinician
+from: claim
+emit:
+  id: "{{ claim.claim_id | logical_id('ExplanationOfBenefit') }}"
+"""
+
+
+def compiled(text: str, more: Mapping[str, str] | None = None) -> MappingSet:
+    """Return the set with one mapping in it."""
+    texts = {"set.yaml": json.dumps(SET), "fragments.yaml": FRAGMENTS, "m.yaml": text}
+    return compile_set({**texts, **(more or {})}, CROSSWALKS, PAYER)
+
+
+def error(text: str, more: Mapping[str, str] | None = None) -> MappingError:
+    """Return the mistake that keeps a mapping from compiling."""
+    try:
+        compiled(text, more)
+    except MappingError as found:
+        return found
+    raise AssertionError("it compiled")
+
+
+def judged(text: str) -> list[MappingError]:
+    """Return what a mapping does that its profile does not allow."""
+    found = compiled(text)
+    return [one for plan in found.plans for one in problems(plan, CROSSWALKS)]

@@ -1,0 +1,245 @@
+"""A mistake in a mapping is named with its file, its line, its kind and the nearest right name."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import etl.mapping
+from tests.unit.mapping.mappings import EOB, PATIENT, SET, error, judged
+
+# Each case: what stands from line 6 on, the line blamed, the kind of mistake, words of the message.
+Case = tuple[str, int, str, str]
+
+IN_PATIENT: dict[str, Case] = {
+    "null": ("  gender: null", 6, "map-null", "leave the element out"),
+    "float": ("  gender: 1.5", 6, "map-leaf", "write the value as text"),
+    "empty": ("  gender: ''", 6, "map-empty", "gender"),
+    "for-on-object": ("  gender: { for: x in member.addresses }", 6, "map-directive", "for"),
+    "beside-emit": ("  name: [ { emit: x, family: y } ]", 6, "map-directive", "beside emit"),
+    "list-as-object": ("  name: { include: listed }", 6, "map-fragment", "is a list"),
+    "guarded-fragment": ("  text: { include: guarded }", 10, "map-fragment", "guard the place"),
+    "no-fragment": ("  text: { include: plian }", 6, "map-fragment", "did you mean 'plain'"),
+    "circle": ("  text: { include: circle }", 8, "map-fragment", "includes itself"),
+    "with-a-list": ("  text: { include: plain, with: [] }", 6, "map-fragment", "parameters"),
+    "with-an-object": ("  text: { include: plain, with: { row: {} } }", 6, "map-fragment", "leaf"),
+    "each-shape": ("  name: [ { each: rows } ]", 6, "map-each", "row in table"),
+    "each-table": ("  name: [ { each: r in row } ]", 6, "map-each", "did you mean 'rows'"),
+    "for-shape": ("  name: [ { for: addresses } ]", 6, "map-for", "row in row.rows"),
+    "for-row": ("  name: [ { for: a in membr.addresses } ]", 6, "map-unknown-name", "'member'"),
+    "for-rows": (
+        "  name: [ { for: a in member.adresses } ]",
+        6,
+        "map-unknown-relation",
+        "'addresses'",
+    ),
+    "loop-outside": ("  gender: '{{ loop.index }}'", 6, "map-loop", "inside a for"),
+    "loop-in-when": (
+        "  name: [ { for: a in member.addresses, when: '{{ loop.index == 1 }}', text: x } ]",
+        6,
+        "map-loop",
+        "lets through",
+    ),
+    "syntax": ("  gender: '{{ member.gender'", 6, "map-syntax", "cannot read"),
+    "statement": ("  gender: '{% if x %}a{% endif %}'", 6, "map-syntax", "no statements"),
+    "constant": ("  gender: $NIP", 6, "map-unknown-constant", "did you mean 'NPI'"),
+    "setting": ("  gender: '{{ payer.nme }}'", 6, "map-unknown-setting", "did you mean 'name'"),
+    "row": ("  gender: '{{ membr.gender }}'", 6, "map-unknown-name", "did you mean 'member'"),
+    "name": ("  gender: '{{ membr }}'", 6, "map-unknown-name", "did you mean 'member'"),
+    "whole-row": ("  gender: '{{ member }}'", 6, "map-expression", "name one of its columns"),
+    "column": ("  gender: '{{ member.gendre }}'", 6, "map-unknown-column", "'gender'"),
+    "relation": ("  gender: '{{ member.paier.name }}'", 6, "map-unknown-relation", "paier"),
+    "arithmetic": ("  gender: '{{ 1 + 2 }}'", 6, "map-expression", "not part of the language"),
+    "float-constant": ("  gender: '{{ 1.5 }}'", 6, "map-expression", "a constant is"),
+    "filter": ("  gender: '{{ member.gender | tranlate(1) }}'", 6, "map-unknown-filter", "transl"),
+    "weak": ("  gender: '{{ (member.gender | weak) | code }}'", 6, "map-weak", "stands last"),
+    "crosswalk": (
+        "  gender: \"{{ member.gender | translate('gendr') }}\"",
+        6,
+        "map-unknown-crosswalk",
+        "did you mean 'gender'",
+    ),
+    "crosswalk-column": (
+        "  gender: \"{{ member.gender | translate('gender', 'cod') }}\"",
+        6,
+        "map-unknown-crosswalk",
+        "did you mean 'code'",
+    ),
+    "kind": ("  birthDate: '{{ member.gender | date }}'", 6, "map-kind", "not for code"),
+    "arguments": ("  gender: '{{ member.gender | code(1) }}'", 6, "map-arguments", "no argument"),
+    "first-of": ("  gender: '{{ first_of() }}'", 6, "map-arguments", "at least one"),
+    "provider": (
+        "  gender: \"{{ member.gender | provider('Patient') }}\"",
+        6,
+        "map-arguments",
+        "'Organization' or a 'Practitioner'",
+    ),
+    "condition": ("  text: { when: member, div: x }", 6, "map-condition", "between {{ and }}"),
+    "condition-number": ("  text: { when: 3, div: x }", 6, "map-condition", "between {{ and }}"),
+    "condition-sum": (
+        "  text: { when: '{{ member.gender }}', div: x }",
+        6,
+        "map-condition",
+        "a condition is",
+    ),
+    "order-of-words": (
+        "  text: { when: '{{ member.gender < member.language }}', div: x }",
+        6,
+        "map-kind",
+        "for dates",
+    ),
+    "search-shape": ("search: [ a ]", 6, "map-shape", "parameter"),
+    "search-list": ("search: { a: b }", 6, "map-shape", "search.a is a list"),
+    "skip-shape": ("skip: [ 152 ]", 6, "map-shape", "map_id"),
+    "unknown-key": ("serach: {}", 6, "map-unknown-key", "did you mean 'search'"),
+    "compartment": ("compartment: '{{ member.phone }}'", 6, "map-nullable", "absent"),
+}
+WHOLE: dict[str, tuple[str, str, str, str]] = {
+    "list": ("- a", "m", "map-shape", "a map of keys"),
+    "no-resource": ("profile: x\nfrom: member", "m.yaml:1", "map-missing-key", "resource"),
+    "table": (
+        PATIENT.replace("from: member", "from: members"),
+        "m.yaml:3",
+        "map-unknown-table",
+        "did you mean 'member'",
+    ),
+    "no-id": (PATIENT.replace("  id:", "  di:"), "m.yaml:1", "map-no-id", "first member is id"),
+    "absent-id": (
+        PATIENT.replace("member.member_id", "member.phone"),
+        "m.yaml:5",
+        "map-no-id",
+        "id can be absent",
+    ),
+    "no-base": ("extends: n.yaml\n", "m.yaml:1", "map-missing-file", "n.yaml"),
+    "extends-itself": ("extends: m.yaml\n", "m.yaml:1", "map-extends", "extends itself"),
+}
+
+
+@pytest.mark.parametrize("case", IN_PATIENT)
+def test_a_mistake_is_named_with_its_line_and_kind(case: str) -> None:
+    text, line, kind, words = IN_PATIENT[case]
+    found = error(PATIENT + text + "\n")
+    file = "fragments.yaml" if line > 6 else "m.yaml"
+    assert found.error_id == kind, str(found)
+    assert found.where == f"{file}:{line}", str(found)
+    assert words in str(found)
+
+
+@pytest.mark.parametrize("case", WHOLE)
+def test_a_mapping_that_is_none_is_named(case: str) -> None:
+    text, where, kind, words = WHOLE[case]
+    found = error(text)
+    assert (found.error_id, found.where) == (kind, where), str(found)
+    assert words in str(found)
+
+
+def test_a_row_where_a_text_is_wanted_is_a_wrong_parameter() -> None:
+    text = PATIENT + "  text: { include: texted, with: { word: 7 } }\n"
+    assert error(text).error_id == "map-parameter"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind"),
+    [
+        ("version", None, "map-missing-key"),
+        ("mappings", ["n.yaml"], "map-missing-file"),
+        ("fragments", ["n.yaml"], "map-missing-file"),
+        ("tables", {"rows": "x"}, "map-shape"),
+    ],
+)
+def test_a_mistake_in_the_set_is_named(key: str, value: object, kind: str) -> None:
+    body = {name: one for name, one in {**SET, key: value}.items() if one is not None}
+    found = error(PATIENT, {"set.yaml": json.dumps(body)})
+    assert found.error_id == kind
+    assert found.where.startswith("set.yaml")
+
+
+# -- what the profile says ---------------------------------------------------------------------
+
+AGAINST_PATIENT: dict[str, Case] = {
+    "unknown-path": ("  gendr: male", 6, "map-unknown-path", "did you mean 'gender'"),
+    "unknown-path-below": ("  name: [ { famly: x } ]", 6, "map-unknown-path", "Patient.name.famly"),
+    "no-list-here": ("  gender: [ male ]", 6, "map-cardinality", "no list here"),
+    "list-here": ("  name: { family: x }", 6, "map-cardinality", "a list here"),
+    "object-for-a-code": ("  gender: { coding: [] , text: x }", 6, "map-type", "no object"),
+    "text-for-an-object": ("  maritalStatus: M", 6, "map-type", "not a single value"),
+    "text-for-a-boolean": ("  active: 'yes'", 6, "map-type", "is no boolean"),
+    "code-for-a-date": ("  birthDate: '{{ member.gender }}'", 6, "map-type", "use a filter"),
+    "list-in-list": ("  name: [ [ x ] ]", 6, "map-type", "no list in a list"),
+    "code-not-in-value-set": ("  gender: males", 6, "map-binding", "did you mean 'male'"),
+    "crosswalk-answers-not-in-value-set": (
+        "  gender: \"{{ member.gender | translate('odd') }}\"",
+        6,
+        "map-binding",
+        "'man' is not in the required value set",
+    ),
+    "reference-to-another-type": (
+        "  generalPractitioner:\n"
+        "    - reference: \"Coverage/{{ member.member_id | logical_id('Coverage') }}\"",
+        7,
+        "map-reference",
+        "refers to Coverage",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", AGAINST_PATIENT)
+def test_what_the_profile_does_not_allow_is_named_with_path_and_line(case: str) -> None:
+    text, line, kind, words = AGAINST_PATIENT[case]
+    found = [one for one in judged(PATIENT + text + "\n") if one.error_id == kind]
+    assert [one.where for one in found] == [f"m.yaml:{line}"], [str(one) for one in found]
+    assert words in str(found[0])
+
+
+def test_a_required_element_that_nobody_makes_is_named() -> None:
+    found = {str(one) for one in judged(PATIENT) if one.error_id == "map-required"}
+    for name in ("identifier", "name", "gender"):
+        assert any(f"Patient.{name}: the profile requires it" in one for one in found)
+
+
+def test_a_required_element_that_can_be_absent_is_named_with_a_way_out() -> None:
+    def on_gender(leaf: str) -> list[str]:
+        found = judged(PATIENT + f'  gender: "{leaf}"\n')
+        return [str(one) for one in found if "Patient.gender" in str(one)]
+
+    (told,) = on_gender("{{ member.gender | translate('gender') }}")
+    assert "it can be absent; give it a default" in told
+    assert on_gender("{{ member.gender | translate('gender') | default('unknown') }}") == []
+
+
+def test_a_pattern_that_is_not_kept_is_named() -> None:
+    found = [str(one) for one in judged(EOB + "  use: preauthorization\n")]
+    assert [one for one in found if "map-pattern" in one] == [
+        "m.yaml:6: ExplanationOfBenefit.use: the profile wants 'claim' [map-pattern]"
+    ]
+
+
+def test_a_type_of_claim_that_is_another_profiles_is_named() -> None:
+    system = "http://terminology.hl7.org/CodeSystem/claim-type"
+
+    def on_type(code: str) -> list[str]:
+        text = f"  type: {{ coding: [ {{ system: '{system}', code: {code} }} ] }}\n"
+        return [str(one) for one in judged(EOB + text) if "ExplanationOfBenefit.type" in str(one)]
+
+    (told,) = on_type("institutional")
+    assert "'institutional' is not in the required value set" in told
+    assert on_type("professional") == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("C4BB-Patient", "C4BB-Pateint"), ("C4BB-Patient", "C4BB-Coverage")]
+)
+def test_a_profile_that_is_none_or_of_another_type_is_named(old: str, new: str) -> None:
+    found = judged(PATIENT.replace(old, new) + "  gender: male\n")
+    assert [one.error_id for one in found] == ["map-unknown-profile"]
+    assert new in str(found[0])
+
+
+def test_every_kind_of_mistake_has_a_case() -> None:
+    text = "".join(path.read_text() for path in sorted(Path(etl.mapping.__path__[0]).glob("*.py")))
+    kinds = set(re.findall(r'"(map-[a-z-]+)"', text))
+    cases = {case[2] for case in (*IN_PATIENT.values(), *WHOLE.values(), *AGAINST_PATIENT.values())}
+    assert kinds - cases == {"map-parameter", "map-required", "map-pattern", "map-unknown-profile"}
