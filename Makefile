@@ -68,5 +68,8 @@ validate: install ## Check an extract without publishing: make validate EXTRACT=
 nightly: install ## The nightly run: make nightly EXTRACT=folder TARGET=folder (exit codes in README)
 	$(BIN)/cpcds run $(EXTRACT) --to $(TARGET) --log $(LOG)
 
+s3-demo: install ## The whole job against a real S3 server (SeaweedFS) on this machine.
+	$(BIN)/python -m tests.integration.s3_demo $(EXTRACT)
+
 clean: ## Remove what can be made again.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .conformance

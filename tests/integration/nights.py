@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,15 +11,19 @@ import pytest
 
 from etl.bootstrap import jobs
 from etl.bootstrap.settings import Settings, read_settings
+from etl.pipeline import publishing
 from etl.pipeline.events import ignore
 from etl.pipeline.nightly import Ran
 from etl.publish.catalog import Unit
 from etl.publish.reader import Release, open_current
 from etl.storage.local import LocalStore
+from etl.storage.port import Store
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
+from tests.e2e.commands import same_tools
+from tests.fault.faulty import FaultyStore, Killed, T
 
-MEMBERS = 25
+MEMBERS = 15
 RATE = 0.3
 FIRST = datetime(2026, 1, 1, 3, tzinfo=UTC)
 
@@ -39,6 +43,42 @@ def delta(folder: Path, day: int, *, whole_claims: bool = False) -> Path:
             Spec(MEMBERS, kind="delta", day=day, change_rate=RATE, whole_claims=whole_claims),
         )
     return folder
+
+
+@dataclass
+class Budget:
+    """Writes that a run may do before it dies.
+
+    Attributes:
+        left: how many.
+        before_swap: called once, right before readers are to see the release.
+    """
+
+    left: int
+    before_swap: Callable[[], object] | None = None
+
+    def store(self, target: Path) -> Store:
+        """Return the store of a target that lives as long as there are writes left."""
+        return _Mortal(LocalStore(target), self)
+
+
+class _Mortal(FaultyStore):
+    def __init__(self, store: Store, budget: Budget) -> None:
+        super().__init__(store)
+        self._budget = budget
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        hook, is_pointer = self._budget.before_swap, key == "current.json"
+        if hook is not None and is_pointer:
+            self._budget.before_swap = None
+            hook()
+        return super().swap(key, data, expected)
+
+    def _write(self, write: Callable[[], T]) -> T:
+        self._budget.left -= 1
+        if self._budget.left < 0:
+            raise Killed
+        return write()
 
 
 @dataclass
@@ -64,15 +104,22 @@ class Payer:
             None,
             target=str(self.target),
             report={"gx_rows": 0},
-            run={"workers": 1, "partition_rows": 4000},
-            **self.changed,
+            **{"run": {"workers": 1, "partition_rows": 4000}, **self.changed},
         )
 
-    def run(self, extract: Path) -> Ran:
-        """Publish an extract, a day after whatever was done before."""
+    def run(self, extract: Path, budget: Budget | None = None) -> Ran:
+        """Publish an extract, a day after whatever was done before; die where the budget ends."""
         self.at += timedelta(days=1)
         self.patch.setattr(jobs, "now", lambda: self.at)
-        return jobs.run_extract(self.settings, extract, ignore)
+        self.patch.setattr(jobs, "make_tools", same_tools)
+        if budget is None:
+            return jobs.run_extract(self.settings, extract, ignore)
+        with pytest.MonkeyPatch.context() as patch:
+            mortal, opened = budget.store(self.target), jobs.target_store
+            answers = iter([mortal])  # the run's own; a rollback from inside gets a healthy one
+            patch.setattr(jobs, "target_store", lambda given: next(answers, None) or opened(given))
+            patch.setattr(publishing, "open_store", lambda *_: mortal)
+            return jobs.run_extract(self.settings, extract, ignore)
 
     @property
     def release(self) -> Release:

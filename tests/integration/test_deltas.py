@@ -14,7 +14,13 @@ from etl.storage.local import LocalStore
 from tests.integration.nights import Payer, blocks, delta, full
 
 
-@pytest.mark.parametrize("whole_claims", [False, True], ids=["changed-rows", "whole-claims"])
+@pytest.mark.parametrize(
+    "whole_claims",
+    [
+        pytest.param(False, id="changed-rows"),
+        pytest.param(True, id="whole-claims", marks=pytest.mark.slow),
+    ],
+)
 def test_a_full_extract_and_its_deltas_end_in_the_blocks_of_the_last_full_extract(
     payer: Payer, extracts: Path, tmp_path: Path, whole_claims: bool
 ) -> None:

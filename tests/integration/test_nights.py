@@ -1,0 +1,150 @@
+"""Whole runs on a folder: dry runs, limits, going on after a death, races, cost of a night."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from etl.bootstrap import jobs
+from etl.errors import CommitConflict, DataRejected
+from etl.pipeline.events import ignore
+from etl.publish.changes import Changes
+from etl.publish.verify import verify
+from tests.fault.faulty import Killed
+from tests.integration.nights import MEMBERS, Budget, Payer, delta, full
+
+
+def test_a_dry_run_writes_nothing_and_tells_what_the_run_then_does(
+    payer: Payer, extracts: Path
+) -> None:
+    nothing = jobs.plan_extract(payer.settings, full(extracts / "full0", 0), ignore)
+    assert not payer.target.exists()
+    assert nothing.changes.patients.added == MEMBERS
+    payer.run(full(extracts / "full0", 0))
+    before = payer.files()
+    for extract in (full(extracts / "full1", 1), delta(extracts / "delta1", 1)):
+        planned = jobs.plan_extract(payer.settings, extract, ignore)
+        assert payer.files() == before
+        assert planned.manifest is not None
+        one = replace(payer, target=payer.target.with_name(extract.name))
+        one.run(full(extracts / "full0", 0))
+        one.run(extract)
+        manifest = one.release.manifest
+        assert planned.changes.to_json() == manifest.counts["changes"]
+        assert planned.manifest.counts == manifest.counts
+        assert planned.money
+        assert planned.manifest.facts.totals == manifest.facts.totals
+        assert Changes.from_json(manifest.counts["changes"]).patients.touched
+
+
+def test_a_run_that_would_retract_too_many_members_stops_before_the_swap(
+    payer: Payer, extracts: Path, tmp_path: Path
+) -> None:
+    payer.run(full(extracts / "full0", 0))
+    before = payer.release.id
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    ids = [
+        line.split(",")[0] for line in (extracts / "full0" / "member.csv").read_text().splitlines()
+    ]
+    assert ids[0] == "member_id"
+    rows = "".join(f"{one},D\n" for one in ids[1:4])
+    (gone / "member.csv").write_text("member_id,record_action\n" + rows)
+    (gone / "manifest.json").write_text('{"kind": "delta", "as_of": "2026-02-01"}')
+    payer.changed = {**payer.changed, "limits": {"retracted_members": 0.1}}
+    with pytest.raises(DataRejected, match=rf"3 of {MEMBERS} published members \(20 %\)"):
+        payer.run(gone)
+    assert payer.release.id == before
+    payer.changed = {**payer.changed, "limits": {"retracted_members": 0.2}}
+    payer.run(gone)
+    assert payer.release.manifest.counts["patients"] == MEMBERS - 3
+
+
+@pytest.mark.parametrize(
+    "share",
+    [0.0, 0.7, *(pytest.param(one, marks=pytest.mark.slow) for one in (0.1, 0.4, 0.9, 0.97)), 1.0],
+)
+def test_a_run_that_died_is_finished_by_the_next_to_the_same_bytes(
+    payer: Payer, extracts: Path, tmp_path: Path, share: float
+) -> None:
+    undisturbed = replace(payer, target=tmp_path / "undisturbed")
+    for one in (undisturbed, payer):
+        one.run(full(extracts / "full0", 0))
+    before = payer.release.id
+    count = Budget(10**9)
+    undisturbed.run(delta(extracts / "delta1", 1), count)
+    used = 10**9 - count.left
+    assert used > 20
+    with pytest.raises(Killed):
+        payer.run(delta(extracts / "delta1", 1), Budget(2 + int(share * (used - 3))))
+    assert payer.release.id in (before, undisturbed.release.id)
+    assert verify(payer.release).ok
+    payer.at += timedelta(hours=1) - timedelta(days=1)
+    payer.run(delta(extracts / "delta1", 1))
+    assert payer.files() == undisturbed.files()
+
+
+def test_work_for_one_target_or_release_is_not_taken_for_another(
+    payer: Payer, extracts: Path, tmp_path: Path
+) -> None:
+    payer.changed = {**payer.changed, "run": {"workers": 1, "work": tmp_path / "work"}}
+    (tmp_path / "work").mkdir()
+    mine = tmp_path / "work" / "mine.txt"
+    mine.write_text("not the program's")
+    with pytest.raises(Killed):  # all blocks are written, the catalog is not
+        payer.run(full(extracts / "full0", 0), Budget(60))
+    other = replace(payer, target=tmp_path / "other")
+    other.run(full(extracts / "full0", 0))
+    assert verify(other.release).ok
+    assert mine.exists()
+
+
+def test_of_two_runs_one_wins_and_the_other_changes_nothing(payer: Payer, extracts: Path) -> None:
+    payer.run(full(extracts / "full0", 0))
+    first = payer.release.id
+    payer.run(full(extracts / "full1", 1))
+    settings = payer.settings
+    with pytest.raises(CommitConflict, match="another run published"):
+        payer.run(
+            full(extracts / "full2", 2), Budget(10**9, lambda: jobs.roll_back(settings, first))
+        )
+    assert payer.release.manifest.facts.run == {"rollbackTo": first}
+    assert verify(payer.release).ok
+    payer.run(full(extracts / "full2", 2))
+    assert verify(payer.release).ok
+
+
+def test_a_night_writes_the_members_that_changed_and_nothing_of_the_others(
+    payer: Payer, extracts: Path
+) -> None:
+    payer.changed = {}
+    payer.run(full(extracts / "full0", 0))
+    before, rows = payer.files(), {unit.id: unit for unit in payer.release.all_units()}
+    payer.run(full(extracts / "full1", 1))
+    touched = [unit for unit in payer.release.all_units() if rows.get(unit.id) != unit]
+    assert 0 < len(touched) < MEMBERS
+    new = payer.files().keys() - before.keys()
+    kinds = {name: sum(key.startswith(name) for key in new) for name in ("patients/", "catalog/")}
+    changed = sum(unit.id in rows for unit in touched)
+    blocks_new = {unit.block for unit in touched} - {unit.block for unit in rows.values()} - {None}
+    assert kinds == {"patients/": len(touched) + len(blocks_new), "catalog/": 1}
+    assert payer.release.manifest.counts["changes"]["patients"]["changed"] <= changed
+
+
+def test_the_manifest_states_the_money_of_the_accepted_rows(payer: Payer, extracts: Path) -> None:
+    payer.run(full(extracts / "full0", 0))
+    header, *rows = (extracts / "full0" / "claim.csv").read_text(encoding="utf-8").splitlines()
+    names = header.split(",")
+    totals: dict[str, Decimal] = {}
+    for row in csv.DictReader(rows, names):
+        kind = row["claim_type"]
+        totals[kind] = totals.get(kind, Decimal()) + Decimal(row["amount_submitted"] or 0)
+    stated = payer.release.manifest.facts.totals
+    assert {kind: stated[kind]["claim.submitted"] for kind in totals} == {
+        kind: str(total) for kind, total in totals.items()
+    }

