@@ -1,0 +1,143 @@
+"""What layers of rows say together, beside a history that is told one row at a time."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.model.tables import TABLES
+from etl.pipeline.deltas import merged_extract
+from etl.pipeline.layers import Layer
+from etl.publish.manifest import Named
+from etl.storage.memory import MemoryStore
+
+MEMBERS = ("m1", "m2")
+CLAIMS = ("c1", "c2", "c3")
+
+
+@dataclass(frozen=True)
+class Told:
+    """One row of a delta: at a time, a table's row is there (with a text), or gone."""
+
+    time: int
+    table: str
+    key: tuple[str, ...]
+    member: str
+    text: str
+    gone: bool
+
+    @property
+    def row(self) -> dict[str, str | None]:
+        row: dict[str, str | None] = dict.fromkeys(TABLES[self.table].names)
+        row |= dict(zip(TABLES[self.table].key, self.key, strict=True))
+        row["last_updated"] = f"2026-01-01T00:{self.time:02d}:00Z"
+        row["record_action"] = "D" if self.gone else "A"
+        if self.table in ("claim", "coverage"):
+            row["member_id"] = self.member
+        if not self.gone:
+            row[{"member": "family_name", "claim": "status"}.get(self.table, "service_text")] = (
+                self.text
+            )
+        return row
+
+
+def told(time: int) -> st.SearchStrategy[Told]:
+    """Draw what happens at a time."""
+    text, gone = st.sampled_from("xyz"), st.booleans()
+    member = st.sampled_from(MEMBERS)
+    one_of_all = st.one_of(
+        st.tuples(st.just("member"), st.tuples(member)),
+        st.tuples(st.just("claim"), st.tuples(st.sampled_from(CLAIMS))),
+        st.tuples(st.just("claim_line"), st.tuples(st.sampled_from(CLAIMS), st.sampled_from("12"))),
+    )
+    return st.builds(
+        lambda what, member, text, gone: Told(time, what[0], what[1], member, text, gone),
+        one_of_all,
+        member,
+        text,
+        gone,
+    )
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Told]:
+    """Draw events, one at each time."""
+    return [draw(told(time)) for time in range(draw(st.integers(1, 14)))]
+
+
+def replayed(history: list[Told]) -> dict[tuple[str, tuple[str, ...]], str]:
+    """Return what is there in the end, doing one thing after the other."""
+    there: dict[tuple[str, tuple[str, ...]], str] = {}
+    owners: dict[str, str] = {}
+    for one in history:
+        at = (one.table, one.key)
+        lost = [at]
+        if one.gone and one.table == "member":
+            claims = {claim for claim, member in owners.items() if (member,) == one.key}
+            lost += [key for key in there if key[0] != "member" and key[1][0] in claims]
+            for claim in claims:
+                del owners[claim]
+        if one.gone and one.table == "claim":
+            lost += [key for key in there if key[0] == "claim_line" and key[1][0] == one.key[0]]
+            owners.pop(one.key[0], None)
+        if one.gone:
+            for key in lost:
+                there.pop(key, None)
+        else:
+            there[at] = one.text
+            if one.table == "claim":
+                owners[one.key[0]] = one.member
+    return there
+
+
+def merged(layers: list[list[Told]]) -> dict[tuple[str, tuple[str, ...]], str]:
+    """Return what layers of these rows say together."""
+    store = MemoryStore()
+    written = []
+    for number, layer in enumerate(layers):
+        tables = {}
+        for name in ("member", "claim", "claim_line"):
+            rows = [one.row for one in layer if one.table == name]
+            if rows:
+                schema = pa.schema([pa.field(each, pa.string()) for each in TABLES[name].names])
+                buffer = io.BytesIO()
+                pq.write_table(pa.Table.from_pylist(rows, schema), buffer)
+                data = buffer.getvalue()
+                digest = sha256(data).hexdigest()
+                store.put(f"rows/{digest}.parquet", data)
+                tables[name] = Named(f"rows/{digest}.parquet", digest, len(data))
+        written.append(Layer("delta" if number else "full", "2026-01-01T00:00:00Z", tables))
+    found = {}
+    with TemporaryDirectory() as folder:
+        merged_extract(store, written, Path(folder), None, None)
+        for name, text in (("member", "family_name"), ("claim", "status"), ("claim_line", "")):
+            path = Path(folder) / f"{name}.parquet"
+            for row in pq.read_table(path).to_pylist():
+                assert row["record_action"] is None
+                key = (name, tuple(row[each] for each in TABLES[name].key))
+                assert key not in found
+                found[key] = row[text or "service_text"]
+    return found
+
+
+@given(histories(), st.data())
+def test_any_split_and_order_of_a_history_ends_where_the_history_does(
+    history: list[Told], data: st.DataObject
+) -> None:
+    expected = replayed(history)
+    order = data.draw(st.permutations(history))
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(order)), max_size=4)))
+    edges = [0, *cuts, len(order)]
+    layers = [order[start:end] for start, end in pairwise(edges)]
+    assert merged([[], *layers]) == expected
+    again = data.draw(st.integers(0, len(layers) - 1))
+    assert merged([[], *layers, layers[again]]) == expected
