@@ -137,7 +137,7 @@ class _Compiler:
         return Plan(
             name=name,
             resource=resource,
-            profile=profile if "/" in profile else canonical.format(profile),
+            profile=profile if "/" in profile else canonical.replace("{}", profile, 1),
             table=table,
             tables=tuple(self.levels),
             condition=None if condition == Truth(holds=True) else condition,
@@ -147,9 +147,7 @@ class _Compiler:
             body=ObjectNode(tuple(rest), place),
             search=search,
             skipped=self.skipped(document),
-            assured=MappingProxyType(
-                {path: str(reason) for path, reason in document.get("assured", {}).items()}
-            ),
+            assured=self.assured(document),
         )
 
     def text(self, document: Map, key: str) -> str:
@@ -180,12 +178,21 @@ class _Compiler:
 
     def skipped(self, document: Map) -> Mapping[int, str]:
         result: dict[int, str] = {}
-        for entry in document.get("skip", ()):
+        entries = document.get("skip", Seq())
+        for entry in entries if isinstance(entries, Seq) else [None]:
             if not isinstance(entry, Map) or set(entry) != {"map_id", "reason"}:
                 _fail(document.marks["skip"], "map-shape", "skip lists { map_id: …, reason: … }")
             ids = entry["map_id"] if isinstance(entry["map_id"], Seq) else [entry["map_id"]]
-            result |= dict.fromkeys(map(int, ids), str(entry["reason"]))
+            if not all(isinstance(one, int) for one in ids):
+                _fail(entry.marks["map_id"], "map-shape", "map_id is a number, or a list of them")
+            result |= dict.fromkeys(ids, str(entry["reason"]))
         return MappingProxyType(result)
+
+    def assured(self, document: Map) -> Mapping[str, str]:
+        found = document.get("assured", Map())
+        if not isinstance(found, Map):
+            _fail(document.marks["assured"], "map-shape", "assured is a map: path -> reason")
+        return MappingProxyType({path: str(reason) for path, reason in found.items()})
 
     def condition(self, document: Map, scope: Scope) -> Condition:
         if "when" not in document:

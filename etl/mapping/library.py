@@ -61,13 +61,13 @@ def compile_set(
         if key not in document:
             raise MappingError(file, "map-missing-key", f"the set needs {key!r}")
     fragments: dict[str, Any] = {}
-    for name in document.get("fragments", ()):
+    for name in _file_names(document, "fragments"):
         body = _document(texts, name, str(document.marks["fragments"]))
         if not isinstance(body, Map):
             raise MappingError(name, "map-shape", "fragments are a map: name -> body")
         fragments.update(body)
     library = Library(
-        constants=MappingProxyType(dict(document.get("constants", {}))),
+        constants=MappingProxyType(_constants(document)),
         tables=_static_tables(document),
         fragments=MappingProxyType(fragments),
         crosswalks=crosswalks,
@@ -82,9 +82,32 @@ def compile_set(
             library,
             canonical,
         )
-        for name in document["mappings"]
+        for name in _file_names(document, "mappings")
     )
     return MappingSet(str(document["set"]), version, plans, crosswalks)
+
+
+def _file_names(document: Map, key: str) -> list[str]:
+    names = document.get(key, Seq())
+    if not isinstance(names, Seq) or not all(isinstance(name, str) for name in names):
+        raise MappingError(str(document.marks[key]), "map-shape", f"{key} is a list of file names")
+    return list(names)
+
+
+def _map_under(document: Map, key: str) -> Map:
+    found = document.get(key, Map())
+    if not isinstance(found, Map):
+        raise MappingError(str(document.marks[key]), "map-shape", f"{key} is a map of names")
+    return found
+
+
+def _constants(document: Map) -> dict[str, str]:
+    constants = _map_under(document, "constants")
+    for name, text in constants.items():
+        if not isinstance(text, str):
+            mark = str(constants.marks[name])
+            raise MappingError(mark, "map-shape", f"constant {name} is a text in quotes")
+    return dict(constants)
 
 
 def _document(texts: Mapping[str, str], name: str, where: str) -> Any:
@@ -125,8 +148,9 @@ def _extended(sources: _Sources, name: str, where: str, seen: tuple[str, ...] = 
 
 def _static_tables(document: Map) -> Mapping[str, tuple[StaticRow, ...]]:
     tables: dict[str, tuple[StaticRow, ...]] = {}
-    for name, rows in document.get("tables", Map()).items():
-        mark = document["tables"].marks[name]
+    found = _map_under(document, "tables")
+    for name, rows in found.items():
+        mark = found.marks[name]
         if not isinstance(rows, Seq) or not all(isinstance(row, Map) for row in rows):
             raise MappingError(str(mark), "map-shape", f"static table {name} is a list of rows")
         tables[name] = tuple(StaticRow(MappingProxyType(_cells(row))) for row in rows)

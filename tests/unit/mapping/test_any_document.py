@@ -1,0 +1,109 @@
+"""Whatever YAML is found where a mapping should be, it compiles or is refused: no traceback."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any, Final
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.errors import MappingError
+from tests.unit.mapping.mappings import FRAGMENTS, SET, compiled
+
+_MAPPING: Final[dict[str, Any]] = {
+    "resource": "Patient",
+    "profile": "C4BB-Patient",
+    "from": "member",
+    "when": "{{ member.gender is present }}",
+    "compartment": "{{ member.member_id | logical_id('Patient') }}",
+    "last_updated": "{{ member.last_updated | instant }}",
+    "emit": {
+        "id": "{{ member.member_id | logical_id('Patient') }}",
+        "gender": "{{ member.gender | translate('gender') | default('unknown') }}",
+        "name": [
+            {"include": "plain", "with": {"row": "member"}},
+            {"each": "r in rows", "family": "{{ member[r.column] }}"},
+            {"for": "a in member.addresses", "when": "{{ a.use is present }}", "emit": "x"},
+            {"include": "listed", "when": "{{ member.phone is absent }}"},
+        ],
+    },
+    "search": {"gender": ["{{ member.gender }}"]},
+    "skip": [{"map_id": [1, 2], "reason": "none"}],
+    "assured": {"name": "because"},
+}
+_ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 10**20)
+    | st.floats(allow_nan=False)
+    | st.sampled_from(["", "x", "{{", "}}", "$", "$NPI", "{{ member }}", "m.yaml", "set.yaml"])
+    | st.sampled_from(["{{ member.gender | default }}", "{{ [1] }}", "{{ {} }}", "{{ 'a' is b }}"])
+    | st.sampled_from(["{{ member.gender is present('x') }}", "{{ x.y() }}", "{{ 1 in 1 }}"])
+    | st.sampled_from(["{{ first_of(member.gender, b=1) }}", "{{ member.gender | code(*a) }}"])
+    | st.text(max_size=8).map(lambda text: "{{ " + text + " }}"),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["x", "include", "with", "for", "each", "emit", "when", "extends"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=4,
+)
+
+
+def _places(value: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    items: list[tuple[Any, Any]] = []
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list):
+        items = list(enumerate(value))
+    return [before, *(place for key, one in items for place in _places(one, (*before, key)))]
+
+
+def _replaced(document: Any, place: tuple[Any, ...], value: Any) -> Any:
+    if not place:
+        return value
+    result = copy.deepcopy(document)
+    inner = result
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    return result
+
+
+@settings(max_examples=400, deadline=None)
+@given(place=st.sampled_from(_places(_MAPPING)), value=_ODD)
+def test_any_mapping_compiles_or_is_refused(place: tuple[Any, ...], value: Any) -> None:
+    _compiles_or_is_refused({"m.yaml": json.dumps(_replaced(_MAPPING, place, value))})
+
+
+@settings(max_examples=200, deadline=None)
+@given(place=st.sampled_from(_places(SET)), value=_ODD)
+def test_any_set_compiles_or_is_refused(place: tuple[Any, ...], value: Any) -> None:
+    _compiles_or_is_refused({"set.yaml": json.dumps(_replaced(SET, place, value))})
+
+
+@settings(max_examples=100, deadline=None)
+@given(name=st.sampled_from(["plain", "listed"]), value=_ODD)
+def test_any_fragment_compiles_or_is_refused(name: str, value: Any) -> None:
+    fragments = {"plain": {"family": "x"}, "listed": [{"family": "x"}], name: value}
+    _compiles_or_is_refused({"fragments.yaml": json.dumps(fragments)})
+
+
+def _compiles_or_is_refused(texts: dict[str, str]) -> None:
+    refused: MappingError | None = None
+    try:
+        compiled(json.dumps(_MAPPING), {"fragments.yaml": FRAGMENTS, **texts})
+    except MappingError as error:
+        refused = error
+    if refused is not None:
+        assert refused.where.split(":")[0] in {"set.yaml", "m.yaml", "fragments.yaml", "m"}
+        assert "\n" not in str(refused)
+
+
+def test_the_mapping_that_is_spoiled_is_right_itself() -> None:
+    assert len(compiled(json.dumps(_MAPPING)).plans) == 1
