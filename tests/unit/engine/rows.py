@@ -1,0 +1,41 @@
+"""A few rows, written as cells, as the tables that the engine works on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from etl.engine.partition import Partition
+from etl.engine.prepare import prepare
+from etl.model.tables import TABLES
+from etl.rows import table_schema
+
+Row = Mapping[str, str]
+
+
+def tables(**rows: Sequence[Row]) -> dict[str, pa.Table]:
+    """Return all canonical tables, those named filled with rows in the order given."""
+    found: dict[str, pa.Table] = {}
+    for name in TABLES:
+        mine = rows.get(name, ())
+        unknown = {column for row in mine for column in row} - set(TABLES[name].names)
+        assert not unknown, (name, unknown)
+        schema = table_schema(name)
+        found[name] = pa.table(
+            {field.name: pa.array([row.get(field.name) for row in mine], field.type)
+             for field in schema},
+            schema=schema,
+        )  # fmt: skip
+    return found
+
+
+def prepared(**rows: Sequence[Row]) -> dict[str, pa.Table]:
+    """Return the tables as mappings get them."""
+    return prepare(tables(**rows))
+
+
+def column(table: str, name: str, **rows: Sequence[Row]) -> list[str | None]:
+    """Return a column, derived or not, of a table of a partition that holds these rows."""
+    found: list[str | None] = Partition(tables(**rows)).column(table, name).to_pylist()
+    return found

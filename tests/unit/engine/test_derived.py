@@ -1,0 +1,180 @@
+"""Derived columns and what is put right before mapping, on rows that can be read at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.engine.rows import Row, column, prepared
+
+PROFESSIONAL: Row = {"claim_id": "C1", "claim_type": "professional", "member_id": "M1"}
+
+
+def line(number: str, claim: str = "C1", **cells: str) -> Row:
+    return {"claim_id": claim, "line_number": number, **cells}
+
+
+# -- totals ------------------------------------------------------------------------------------
+
+
+def test_a_stated_total_stands_whatever_the_lines_say() -> None:
+    claim = [{**PROFESSIONAL, "amount_copay": "5.00"}]
+    lines = [line("1", amount_copay="1.10"), line("2", amount_copay="2.20")]
+    assert column("claim", "total_copay", claim=claim, claim_line=lines) == ["5.00"]
+
+
+def test_a_total_that_is_not_stated_is_the_sum_of_the_lines_that_state_one() -> None:
+    lines = [line("1", amount_copay="0.10"), line("2"), line("3", amount_copay="0.20")]
+    assert column("claim", "total_copay", claim=[PROFESSIONAL], claim_line=lines) == ["0.30"]
+
+
+def test_a_total_that_nobody_states_is_absent_and_zero_is_not_absent() -> None:
+    lines = [line("1", amount_copay="0.00")]
+    claims = [PROFESSIONAL]
+    assert column("claim", "total_copay", claim=claims, claim_line=lines) == ["0.00"]
+    assert column("claim", "total_benefit", claim=claims, claim_line=lines) == [None]
+
+
+def test_what_a_prior_payer_paid_is_taken_from_its_own_row_last() -> None:
+    paid = [
+        {"claim_id": "C1", "sequence": "1", "amount_priorpayerpaid": "7.00"},
+        {"claim_id": "C1", "sequence": "2", "amount_priorpayerpaid": "0.50"},
+    ]
+    name = "total_priorpayerpaid"
+    lines = [line("1", amount_priorpayerpaid="1.00")]
+    only = column("claim", name, claim=[PROFESSIONAL], claim_other_payer=paid)
+    both = column("claim", name, claim=[PROFESSIONAL], claim_line=lines, claim_other_payer=paid)
+    assert (only, both) == (["7.50"], ["1.00"])
+
+
+def money(cents: int) -> str:
+    return f"{Decimal(cents).scaleb(-2):.2f}"
+
+
+AMOUNT = st.none() | st.integers(-(10**11), 10**11)
+
+
+@given(st.lists(st.tuples(AMOUNT, st.lists(AMOUNT, max_size=4)), max_size=5))
+def test_totals_are_the_decimal_sums(claims: list[tuple[int | None, list[int | None]]]) -> None:
+    headers: list[Row] = []
+    lines: list[Row] = []
+    wanted: list[str | None] = []
+    for at, (stated, amounts) in enumerate(claims):
+        name = f"C{at}"
+        header = {} if stated is None else {"amount_copay": money(stated)}
+        headers.append({"claim_id": name, **header})
+        for number, amount in enumerate(amounts, 1):
+            cells = {} if amount is None else {"amount_copay": money(amount)}
+            lines.append(line(str(number), name, **cells))
+        there = [amount for amount in amounts if amount is not None]
+        summed = money(sum(there)) if there else None
+        wanted.append(summed if stated is None else money(stated))
+    assert column("claim", "total_copay", claim=headers, claim_line=lines) == wanted
+
+
+def test_which_rows_carry_amounts() -> None:
+    claims = [PROFESSIONAL, {**PROFESSIONAL, "claim_id": "C2", "amount_benefit": "0.00"}]
+    lines = [line("1", amount_copay="1.00"), line("1", "C2")]
+    rows = {"claim": claims, "claim_line": lines}
+    assert column("claim", "has_amounts", **rows) == ["N", "Y"]
+    assert column("claim", "has_line_amounts", **rows) == ["Y", "N"]
+    assert column("claim_line", "has_amounts", **rows) == ["Y", "N"]
+
+
+# -- lines -------------------------------------------------------------------------------------
+
+
+def test_the_status_of_a_claim_is_what_its_lines_agree_on() -> None:
+    claims = [{**PROFESSIONAL, "claim_id": name} for name in ("C1", "C2", "C3")]
+    status = "benefit_payment_status"
+    lines = [
+        line("1", **{status: "innetwork"}),
+        line("2"),
+        line("1", "C2", **{status: "innetwork"}),
+        line("2", "C2", **{status: "outofnetwork"}),
+        line("1", "C3"),
+    ]
+    got = column("claim", "line_benefit_payment_status", claim=claims, claim_line=lines)
+    assert got == ["innetwork", "other", None]
+
+
+def test_the_system_of_a_service_code_is_told_by_its_shape() -> None:
+    codes = ["99213", "J1100", "D0120", "hm", "0001U"]
+    lines = [line(str(at), service_code=code) for at, code in enumerate(codes, 1)]
+    lines.append(line("9", service_code="12345", service_code_system="hcpcs"))
+    got = column("claim_line", "service_system", claim=[PROFESSIONAL], claim_line=lines)
+    assert got == ["CPT", "HCPCS", "CDT", None, "CPT", "HCPCS"]
+
+
+def test_positions_count_the_rows_of_each_claim() -> None:
+    claims = [PROFESSIONAL, {**PROFESSIONAL, "claim_id": "C2"}]
+    team = [
+        {"claim_id": name, "sequence": number, "role": "rendering", "provider_id": "P"}
+        for name, number in (("C1", "2"), ("C1", "5"), ("C2", "7"))
+    ]
+    assert column("claim_care_team", "position", claim=claims, claim_care_team=team) == [
+        "1",
+        "2",
+        "1",
+    ]
+
+
+def test_a_line_without_a_site_has_that_of_its_first_tooth_that_is_there() -> None:
+    claim = [{**PROFESSIONAL, "claim_type": "oral"}]
+    teeth: list[Row] = [
+        line("1", sequence="1", tooth_number="3", missing="Y"),
+        line("1", sequence="2", tooth_number="4"),
+        line("1", sequence="3", tooth_number="5"),
+        line("2", sequence="1", tooth_number="6"),
+    ]
+    lines = [line("1"), line("2", tooth_number="9"), line("3")]
+    rows = {"claim": claim, "claim_line": lines, "claim_tooth": teeth}
+    assert column("claim_line", "site_tooth", **rows) == ["4", "9", None]
+    assert column("claim_tooth", "role", **rows) == ["missing", "site", "additional", "additional"]
+    assert column("claim_line", "has_tooth", **rows) == ["Y", "Y", "N"]
+
+
+# -- before mapping ----------------------------------------------------------------------------
+
+
+def test_who_renders_a_line_joins_the_care_team_once_for_all_its_lines() -> None:
+    lines = [
+        line("1", rendering_provider_id="A"),
+        line("2", rendering_provider_id="B"),
+        line("3", rendering_provider_id="A"),
+    ]
+    team = [{"claim_id": "C1", "sequence": "4", "role": "Performing", "provider_id": "B"}]
+    made = prepared(claim=[PROFESSIONAL], claim_line=lines, claim_care_team=team)
+    found = made["claim_care_team"].select(["sequence", "role", "provider_id", "line_numbers"])
+    assert [tuple(row.values()) for row in found.to_pylist()] == [
+        ("4", "Performing", "B", None),
+        ("5", "rendering", "A", "1;3"),
+    ]
+
+
+def test_the_care_team_stays_in_the_order_of_its_numbers() -> None:
+    team = [
+        {"claim_id": "C1", "sequence": str(number), "role": "attending", "provider_id": "B"}
+        for number in range(1, 12)
+    ]
+    lines = [line("1", rendering_provider_id="A")]
+    made = prepared(claim=[PROFESSIONAL], claim_line=lines, claim_care_team=team)
+    assert made["claim_care_team"].column("sequence").to_pylist() == [str(n) for n in range(1, 13)]
+
+
+def lifted(claim: Row, lines: Sequence[Row]) -> list[str | None]:
+    made = prepared(claim=[claim], claim_line=lines)
+    found: list[str | None] = made["claim_line"].column("amount_copay").to_pylist()
+    return found
+
+
+def test_the_only_line_of_a_claim_carries_the_headers_amounts_where_items_need_them() -> None:
+    claim = {**PROFESSIONAL, "amount_copay": "5.00"}
+    assert lifted(claim, [line("1")]) == ["5.00"]
+    assert lifted({**claim, "claim_type": "inpatient"}, [line("1")]) == [None]
+    assert lifted(claim, [line("1"), line("2")]) == [None, None]
+    assert lifted(claim, [line("1", amount_benefit="1.00")]) == [None]
+    assert lifted(PROFESSIONAL, [line("1")]) == [None]
