@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -47,7 +48,7 @@ def cpcds(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(one) for one in arguments], catch_exceptions=False)
 
 
-def said(*arguments: object) -> object:
+def said(*arguments: object) -> Any:
     called = CliRunner().invoke(main, [*map(str, arguments), "--json"], catch_exceptions=False)
     assert called.exit_code == 0, called.output
     return json.loads(called.stdout)
