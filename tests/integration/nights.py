@@ -11,6 +11,7 @@ import pytest
 
 from etl.bootstrap import jobs
 from etl.bootstrap.settings import Settings, read_settings
+from etl.bootstrap.targets import target_store
 from etl.pipeline import publishing
 from etl.pipeline.events import ignore
 from etl.pipeline.nightly import Ran
@@ -115,7 +116,7 @@ class Payer:
         if budget is None:
             return jobs.run_extract(self.settings, extract, ignore)
         with pytest.MonkeyPatch.context() as patch:
-            mortal, opened = budget.store(self.target), jobs.target_store
+            mortal, opened = budget.store(self.target), target_store
             answers = iter([mortal])  # the run's own; a rollback from inside gets a healthy one
             patch.setattr(jobs, "target_store", lambda given: next(answers, None) or opened(given))
             patch.setattr(publishing, "open_store", lambda *_: mortal)
