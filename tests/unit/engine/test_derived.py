@@ -131,7 +131,11 @@ def test_a_line_without_a_site_has_that_of_its_first_tooth_that_is_there() -> No
         line("2", sequence="1", tooth_number="6"),
     ]
     lines = [line("1"), line("2", tooth_number="9"), line("3")]
-    rows = {"claim": claim, "claim_line": lines, "claim_tooth": teeth}
+    rows: dict[str, Sequence[Row]] = {
+        "claim": claim,
+        "claim_line": lines,
+        "claim_tooth": teeth,
+    }
     assert column("claim_line", "site_tooth", **rows) == ["4", "9", None]
     assert column("claim_tooth", "role", **rows) == ["missing", "site", "additional", "additional"]
     assert column("claim_line", "has_tooth", **rows) == ["Y", "Y", "N"]
