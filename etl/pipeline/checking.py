@@ -92,7 +92,7 @@ def _put_in_place(staged: Path, folder: Path) -> None:
     try:
         for kind, part in parts:
             shutil.rmtree(part, ignore_errors=True)
-            shutil.copytree(staged / kind, part)
+            _copied(staged / kind, part)
     except BaseException:
         for _, part in parts:
             shutil.rmtree(part, ignore_errors=True)
@@ -101,6 +101,15 @@ def _put_in_place(staged: Path, folder: Path) -> None:
         shutil.rmtree(folder / kind, ignore_errors=True)
     for kind, part in parts:
         part.replace(folder / kind)
+
+
+def _copied(source: Path, target: Path) -> None:
+    """Copy a folder; the first file that cannot be written ends it, and says why (OSError)."""
+    for path in sorted(source.rglob("*")):
+        into = target / path.relative_to(source)
+        if path.is_file():
+            into.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, into)
 
 
 def run_id(when: datetime, read: Read) -> str:
