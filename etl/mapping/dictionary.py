@@ -46,34 +46,30 @@ def _rows(plan: Plan) -> Iterator[DictionaryRow]:
         name = f"{plan.resource}.{path.replace('[]', '')}"
         match node:
             case Leaf(expr=expr):
-                yield from _written(expr, name, profile, sources)
+                yield from _read(expr, name, profile, sources)
             case Guarded(condition=condition):
-                yield from _deciding(condition, name, profile, sources)
+                yield from _read(condition, name, profile, sources, decides=True)
             case Loop(condition=condition) if condition is not None:
-                yield from _deciding(condition, name, profile, sources)
+                yield from _read(condition, name, profile, sources, decides=True)
             case _:
                 continue
-    yield from _written(plan.id, f"{plan.resource}.id", profile, sources)
+    yield from _read(plan.id, f"{plan.resource}.id", profile, sources)
     if plan.last_updated is not None:
-        yield from _written(
-            plan.last_updated, f"{plan.resource}.meta.lastUpdated", profile, sources
-        )
+        yield from _read(plan.last_updated, f"{plan.resource}.meta.lastUpdated", profile, sources)
 
 
-def _written(
-    expr: Expr, path: str, profile: str, sources: dict[int, tuple[str, str]]
+def _read(
+    node: Expr | Condition,
+    path: str,
+    profile: str,
+    sources: dict[int, tuple[str, str]],
+    *,
+    decides: bool = False,
 ) -> Iterator[DictionaryRow]:
-    for part in walk(expr):
+    """Yield a row for each column that an expression or condition reads."""
+    for part in walk(node):
         if isinstance(part, ColumnOf):
-            yield _row(part, path, profile, sources, decides=False)
-
-
-def _deciding(
-    condition: Condition, path: str, profile: str, sources: dict[int, tuple[str, str]]
-) -> Iterator[DictionaryRow]:
-    for part in walk(condition):
-        if isinstance(part, ColumnOf):
-            yield _row(part, path, profile, sources, decides=True)
+            yield _row(part, path, profile, sources, decides=decides)
 
 
 def _row(
