@@ -7,6 +7,7 @@ import json
 import click
 
 from etl.bootstrap.conforming import conform_to_guide
+from etl.cli.options import json_option
 from etl.conform.render import as_json as report_json
 from etl.conform.render import text_lines
 
@@ -15,7 +16,7 @@ from etl.conform.render import text_lines
 @click.argument("what", nargs=-1, required=True)
 @click.option("--profile", multiple=True, help="Check against this, whatever meta.profile says.")
 @click.option("--strict", is_flag=True, help="Count as errors what the guide says in words only.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.pass_context
 def conform_command(
     context: click.Context,

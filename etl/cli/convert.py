@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from etl.bootstrap.jobs import convert_extract
+from etl.cli.options import json_option, layout_option, workers_option
 from etl.cli.progress import progress
 from etl.cli.tables import counts_json, show_counts
 
@@ -20,13 +21,9 @@ from etl.cli.tables import counts_json, show_counts
     required=True,
     help="Folder for <ResourceType>.ndjson; made where it is missing.",
 )
-@click.option("--layout", help="Layout of the extract; found out where not given.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    help="Processes; one a processor where not given, or 0.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@layout_option
+@workers_option
+@json_option
 @click.pass_context
 def convert_command(
     context: click.Context,

@@ -7,11 +7,12 @@ import json
 import click
 
 from etl.bootstrap.wiring import make_tools
+from etl.cli.options import json_option
 from etl.sources import CANONICAL
 
 
 @click.command("layouts")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.pass_context
 def layouts_command(context: click.Context, as_json: bool) -> None:
     """List the layouts of extracts that are known, the canonical one first."""

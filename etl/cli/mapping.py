@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from etl.bootstrap.wiring import check_mappings, make_tools
+from etl.cli.options import json_option
 from etl.mapping.dictionary import as_csv, as_html, as_markdown, dictionary
 
 
@@ -18,7 +19,7 @@ def mapping_group() -> None:
 
 
 @mapping_group.command("check")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.pass_context
 def check(context: click.Context, as_json: bool) -> None:
     """Compile every mapping and hold it against its FHIR profile; nothing is read."""
@@ -44,7 +45,7 @@ def check(context: click.Context, as_json: bool) -> None:
     show_default=True,
     help="Form of the dictionary.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.pass_context
 def docs(context: click.Context, form: str, as_json: bool) -> None:
     """Print the data dictionary: column, MapIDs, FHIR path, profile."""

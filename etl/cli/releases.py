@@ -13,6 +13,7 @@ from etl.bootstrap.jobs import prune_target, roll_back
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
 from etl.cli.changes import changes_json, show_changes
+from etl.cli.options import json_option
 from etl.errors import StoreError
 from etl.publish.changes import Changes
 from etl.publish.difference import compare
@@ -86,7 +87,7 @@ def _touched(changes: Changes) -> tuple[str, str, str]:
 @click.argument("before")
 @click.argument("after")
 @click.option("--endpoint-url", help="S3-compatible server other than AWS.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.pass_context
 def diff_command(
     context: click.Context,
@@ -114,7 +115,7 @@ def diff_command(
 @click.argument("target")
 @click.argument("release")
 @click.option("--endpoint-url", help="S3-compatible server other than AWS.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.pass_context
 def rollback_command(
     context: click.Context, target: str, release: str, endpoint_url: str | None, as_json: bool

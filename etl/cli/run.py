@@ -11,6 +11,7 @@ import click
 from etl.bootstrap.jobs import plan_extract, run_extract
 from etl.cli.changes import show_plan
 from etl.cli.logfile import log_file, noting
+from etl.cli.options import json_option, layout_option, workers_option
 from etl.cli.progress import progress
 from etl.cli.releases import endpoint
 from etl.cli.tables import show_summary, summary_json
@@ -31,18 +32,14 @@ DEMO_KEY_WARNING: Final = (
 )
 @click.option("--endpoint-url", help="S3-compatible server other than AWS.")
 @click.option("--dry-run", is_flag=True, help="Say what would be published; write nothing there.")
-@click.option("--layout", help="Layout of the extract; found out where not given.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    help="Processes; one a processor where not given, or 0.",
-)
+@layout_option
+@workers_option
 @click.option(
     "--log",
     type=click.Path(path_type=Path, dir_okay=False),
     help="File to which a line is added for each step.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.pass_context
 def run_command(
     context: click.Context,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from etl.cli.options import json_option
 from etl.synth import AS_OF, Spec, write_extract
 
 
@@ -37,7 +38,7 @@ from etl.synth import AS_OF, Spec, write_extract
     show_default=True,
     help="Day of the extract.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def synth_command(
     members: int,
     seed: int,

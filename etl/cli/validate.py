@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from etl.bootstrap.jobs import validate_extract
+from etl.cli.options import json_option, layout_option, workers_option
 from etl.cli.progress import progress
 from etl.cli.tables import show_summary, summary_json
 from etl.quality import enforce
@@ -22,13 +23,9 @@ from etl.quality import enforce
     show_default=True,
     help="Folder for the report and the quarantine.",
 )
-@click.option("--layout", help="Layout of the extract; found out where not given.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    help="Processes; one a processor where not given, or 0.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@layout_option
+@workers_option
+@json_option
 @click.pass_context
 def validate_command(
     context: click.Context,
