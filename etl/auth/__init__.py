@@ -1,0 +1,1 @@
+"""The SMART authorization server: apps, members' consents, tokens, and the audit trail."""

@@ -1,0 +1,92 @@
+"""A verified grant, and the two seams between authorization server and gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+
+from etl.smart import scopes as smart_scopes
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What an access token opens, after it was verified.
+
+    Attributes:
+        patient: logical id of the one Patient whose data it reaches.
+        client: id of the app.
+        scopes: granted scopes, as they were granted.
+        grant: id of the member's consent behind the token; revoking it ends the token.
+        expires: when the token ends; with its zone.
+    """
+
+    patient: str
+    client: str
+    scopes: tuple[str, ...]
+    grant: str
+    expires: datetime
+
+    def allows(self, resource_type: str, interaction: smart_scopes.Interaction) -> bool:
+        """Return whether the scopes open an interaction with a resource type."""
+        return smart_scopes.allows(self.scopes, resource_type, interaction)
+
+
+class TokenRefused(Exception):
+    """An access token is no use: malformed, forged, expired, revoked, for another audience.
+
+    The message is for the app's developer and says nothing of the token's content.
+    """
+
+
+class Verifier(Protocol):
+    """Turns an access token into the grant behind it. One for each served process."""
+
+    async def grant_of(self, token: str) -> Grant:
+        """Return the grant.
+
+        Raises:
+            TokenRefused: RFC 6750 section 3.1 `invalid_token`.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One access to a member's data, for the audit trail.
+
+    Attributes:
+        when: instant at which it was answered; with its zone.
+        request: the request's id, as told to the app and in the log.
+        client: id of the app; empty where no token was accepted.
+        grant: id of the consent; empty likewise.
+        patient: logical id of the Patient; empty likewise.
+        interaction: `read`, `vread`, `search`, `everything`.
+        what: resource type, or `Type/id` where one resource was read.
+        query: the search as it was asked, for the audit trail only; never for a log.
+        outcome: HTTP status of the answer.
+        address: where the request came from, as far as proxies tell.
+    """
+
+    when: datetime
+    request: str
+    client: str
+    grant: str
+    patient: str
+    interaction: Literal["read", "vread", "search", "everything"]
+    what: str
+    query: str
+    outcome: int
+    address: str
+    detail: Mapping[str, str] = field(default_factory=dict)
+
+
+class Recorder(Protocol):
+    """Takes down every access before it is answered."""
+
+    async def record(self, access: Access) -> None:
+        """Keep one access.
+
+        Raises:
+            Exception: it could not be kept; the request is then answered 503, without data.
+        """

@@ -1,0 +1,78 @@
+"""SMART App Launch scopes: read, compare, narrow.
+
+Sources: SMART App Launch 2.2.0, "Scopes and Launch Context": v2 scopes `patient/Type.cruds` with
+the letters in that order, v1 scopes `patient/Type.read` that mean `.rs`, launch and identity
+scopes. This server only reads, so `c`, `u`, `d`, v1's `write` and `*`, and `system/` are never
+granted.
+`user/` scopes of a member reach what `patient/` scopes reach: the member's own data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+PLAIN: Final = ("launch/patient", "openid", "fhirUser", "offline_access", "online_access")
+"""Scopes that stand for no resource."""
+
+EVERY: Final = "*"
+"""The type of a scope that means all types."""
+
+_RESOURCE: Final = re.compile(r"(patient|user)/([A-Z][A-Za-z]{0,63}|\*)\.(read|rs|r|s)")
+
+Interaction = Literal["r", "s"]
+"""`r`: read and vread by id; `s`: search."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceScope:
+    """A scope that opens a resource type.
+
+    Attributes:
+        text: the scope as it was asked for, which is how it is granted and told to the app.
+        level: `patient` or `user`.
+        type: FHIR resource type, or `*`.
+        interactions: `r`, `s` or `rs`.
+    """
+
+    text: str
+    level: str
+    type: str
+    interactions: str
+
+    def allows(self, resource_type: str, interaction: Interaction) -> bool:
+        """Return whether this scope opens an interaction with a resource type."""
+        return self.type in (EVERY, resource_type) and interaction in self.interactions
+
+
+def parse(text: str) -> ResourceScope | None:
+    """Return a scope that opens a resource type; None where the text is none that we grant.
+
+    Scopes with a `?` filter, with letters that write or in another order, and `system/` are none.
+    """
+    match = _RESOURCE.fullmatch(text)
+    if match is None:
+        return None
+    level, resource_type, letters = match.groups()
+    return ResourceScope(text, level, resource_type, "rs" if letters == "read" else letters)
+
+
+def split(text: str) -> tuple[str, ...]:
+    """Return the scopes of a space-separated list, each once, in the order they first stand."""
+    return tuple(dict.fromkeys(text.split()))
+
+
+def known(scopes: Iterable[str]) -> tuple[str, ...]:
+    """Return the scopes that this product can grant, in the order given."""
+    return tuple(scope for scope in scopes if scope in PLAIN or parse(scope) is not None)
+
+
+def allows(scopes: Iterable[str], resource_type: str, interaction: Interaction) -> bool:
+    """Return whether any of some scopes opens an interaction with a resource type."""
+    return any(
+        scope.allows(resource_type, interaction)
+        for scope in map(parse, scopes)
+        if scope is not None
+    )

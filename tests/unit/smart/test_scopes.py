@@ -1,0 +1,48 @@
+import pytest
+
+from etl.smart import scopes
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "resource_type", "interactions"),
+    [
+        ("patient/*.read", "patient", "*", "rs"),
+        ("patient/ExplanationOfBenefit.read", "patient", "ExplanationOfBenefit", "rs"),
+        ("patient/ExplanationOfBenefit.rs", "patient", "ExplanationOfBenefit", "rs"),
+        ("patient/*.r", "patient", "*", "r"),
+        ("patient/*.s", "patient", "*", "s"),
+        ("user/Coverage.rs", "user", "Coverage", "rs"),
+    ],
+)
+def test_v1_and_v2_scopes_that_read_are_understood(
+    text: str, level: str, resource_type: str, interactions: str
+) -> None:
+    assert scopes.parse(text) == scopes.ResourceScope(text, level, resource_type, interactions)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "patient/*.write", "patient/*.*", "patient/*.cruds", "patient/*.sr", "patient/*.u",
+        "system/*.read", "patient/Coverage.rs?type=x", "patient/coverage.rs", "patient/.rs",
+        "patient/Coverage", "Patient/Coverage.rs", "patient/Coverage.rs\n", "", "*",
+    ],
+)  # fmt: skip
+def test_what_writes_filters_or_is_malformed_is_never_granted(text: str) -> None:
+    assert scopes.parse(text) is None
+    assert scopes.known([text]) == ()
+
+
+def test_a_list_keeps_its_order_and_says_each_scope_once() -> None:
+    asked = scopes.split("openid  patient/*.rs openid launch/patient nonsense")
+    assert asked == ("openid", "patient/*.rs", "launch/patient", "nonsense")
+    assert scopes.known(asked) == ("openid", "patient/*.rs", "launch/patient")
+
+
+def test_reading_and_searching_are_opened_apart() -> None:
+    granted = ("launch/patient", "patient/Coverage.s", "patient/Patient.r")
+    assert scopes.allows(granted, "Coverage", "s")
+    assert not scopes.allows(granted, "Coverage", "r")
+    assert scopes.allows(granted, "Patient", "r")
+    assert not scopes.allows(granted, "ExplanationOfBenefit", "s")
+    assert not scopes.allows((), "Patient", "r")
