@@ -1,0 +1,380 @@
+"""What the gateway supports, in one place: types, interactions, search parameters, includes.
+
+The search reads it to know what a parameter is; the capability statement is made from it. So what
+is told and what is done cannot differ.
+
+Sources: the CapabilityStatement `c4bb` and the SearchParameters of CARIN Blue Button 2.2.0; FHIR R4
+`search.html` and the SearchParameters of the base types; `ExplanationOfBenefit-payee` is R4's own,
+because the guide asks for the include and defines no parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+ParameterType = Literal["token", "date", "reference", "string"]
+Interaction = Literal["read", "vread", "search-type"]
+
+PREFIXES: Final = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
+"""Prefixes of date values, FHIR R4 search 3.1.1.4.5."""
+
+_CARIN: Final = "http://hl7.org/fhir/us/carin-bb/SearchParameter/"
+_R4: Final = "http://hl7.org/fhir/SearchParameter/"
+_PROFILE: Final = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
+
+INSTANTIATES: Final = "http://hl7.org/fhir/us/carin-bb/CapabilityStatement/c4bb"
+"""Canonical of the guide's requirements, without version: its testers look for exactly this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One search parameter of one resource type.
+
+    Attributes:
+        name: as it stands in a URL.
+        type: FHIR search parameter type.
+        definition: canonical URL of its SearchParameter.
+        documentation: one sentence for developers.
+        modifiers: what may stand behind its name and a colon; `missing` among them where it works.
+            For a reference, the target types work as modifiers too (`patient:Patient=…`).
+        prefixes: what may stand before a value; empty but for dates.
+        targets: types that a reference may name.
+    """
+
+    name: str
+    type: ParameterType
+    definition: str
+    documentation: str
+    modifiers: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Include:
+    """One value that `_include` and `_include:iterate` take.
+
+    Attributes:
+        code: `Type:parameter`.
+        parameter: name of the search parameter whose references are followed.
+        targets: types that may come along.
+    """
+
+    code: str
+    parameter: str
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceType:
+    """One resource type.
+
+    Attributes:
+        name: FHIR resource type.
+        profiles: canonicals of its profiles, without version.
+        interactions: as the capability statement calls them.
+        parameters: by name, in the order in which they are told.
+        includes: what `_include` takes, beside `Type:*` (all of them) and `*`.
+        sorts: parameters that `_sort` takes.
+        shared: whether it is one of the payer's directory, and not of one member.
+        documentation: a sentence or two for developers.
+    """
+
+    name: str
+    profiles: tuple[str, ...]
+    interactions: tuple[Interaction, ...]
+    parameters: Mapping[str, Parameter]
+    includes: tuple[Include, ...]
+    sorts: tuple[str, ...]
+    shared: bool
+    documentation: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultParameter:
+    """One parameter that shapes an answer and searches nothing.
+
+    Attributes:
+        name: as it stands in a URL, with its modifier.
+        documentation: what values it takes and what it does.
+    """
+
+    name: str
+    documentation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation.
+
+    Attributes:
+        name: without `$`.
+        type: resource type that it is called on, with an id.
+        definition: canonical URL of its OperationDefinition.
+        parameters: names that it takes.
+        documentation: a sentence or two for developers.
+    """
+
+    name: str
+    type: str
+    definition: str
+    parameters: tuple[str, ...]
+    documentation: str
+
+
+def _date(name: str, definition: str, documentation: str) -> Parameter:
+    return Parameter(name, "date", definition, documentation, ("missing",), PREFIXES)
+
+
+def _token(name: str, definition: str, documentation: str) -> Parameter:
+    return Parameter(name, "token", definition, documentation, ("missing", "not"))
+
+
+def _string(name: str, definition: str, documentation: str) -> Parameter:
+    modifiers = ("missing", "exact", "contains")
+    return Parameter(name, "string", definition, documentation, modifiers)
+
+
+def _reference(name: str, definition: str, what: str, *targets: str) -> Parameter:
+    text = f"{what}: an id, `Type/id`, or a URL under this server's base."
+    return Parameter(name, "reference", definition, text, ("missing",), (), targets)
+
+
+_ID: Final = Parameter(
+    "_id", "token", f"{_R4}Resource-id", "Logical id; several separated by commas."
+)
+_LAST_UPDATED: Final = Parameter(
+    "_lastUpdated",
+    "date",
+    f"{_R4}Resource-lastUpdated",
+    "When the resource last changed in the payer's system of record.",
+    (),
+    PREFIXES,
+)
+_ORGANIZATIONS: Final = ("Organization",)
+_PROVIDERS: Final = ("Practitioner", "Organization", "PractitionerRole")
+_ALL: Final[tuple[Interaction, ...]] = ("read", "vread", "search-type")
+
+
+def _type(
+    name: str,
+    profiles: tuple[str, ...],
+    parameters: tuple[Parameter, ...],
+    includes: tuple[str, ...],
+    documentation: str,
+    *,
+    shared: bool = False,
+) -> ResourceType:
+    known = {one.name: one for one in (_ID, _LAST_UPDATED, *parameters)}
+    return ResourceType(
+        name,
+        tuple(f"{_PROFILE}{one}" for one in profiles),
+        _ALL,
+        MappingProxyType(known),
+        tuple(Include(f"{name}:{one}", one, known[one].targets) for one in includes),
+        ("_id", *(one.name for one in known.values() if one.type == "date")),
+        shared,
+        documentation,
+    )
+
+
+_DIRECTORY: Final = (
+    "Shared by all members. Any can be read by its id, and be searched for by `_id`; other searches "
+    "look through those that the member's own claims and coverages refer to."
+)
+
+TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
+    {
+        one.name: one
+        for one in (
+            _type(
+                "ExplanationOfBenefit",
+                (
+                    "C4BB-ExplanationOfBenefit",
+                    "C4BB-ExplanationOfBenefit-Inpatient-Institutional",
+                    "C4BB-ExplanationOfBenefit-Outpatient-Institutional",
+                    "C4BB-ExplanationOfBenefit-Oral",
+                    "C4BB-ExplanationOfBenefit-Pharmacy",
+                    "C4BB-ExplanationOfBenefit-Professional-NonClinician",
+                ),
+                (
+                    _reference(
+                        "patient", f"{_CARIN}explanationofbenefit-patient", "The member", "Patient"
+                    ),
+                    _token(
+                        "type",
+                        f"{_CARIN}explanationofbenefit-type",
+                        "Kind of claim: institutional, oral, pharmacy, professional, vision.",
+                    ),
+                    _token(
+                        "identifier",
+                        f"{_CARIN}explanationofbenefit-identifier",
+                        "The payer's claim number.",
+                    ),
+                    _date(
+                        "service-date",
+                        f"{_CARIN}explanationofbenefit-service-date",
+                        "The billable period, or the date or period of any item.",
+                    ),
+                    _date(
+                        "service-start-date",
+                        f"{_CARIN}explanationofbenefit-service-start-date",
+                        "Start of the billable period, or of any item.",
+                    ),
+                    _date(
+                        "billable-period-start",
+                        f"{_CARIN}explanationofbenefit-billable-period-start",
+                        "Start of the billable period.",
+                    ),
+                    _reference(
+                        "coverage",
+                        f"{_CARIN}explanationofbenefit-coverage",
+                        "A coverage that the claim was made under",
+                        "Coverage",
+                    ),
+                    _reference(
+                        "insurer",
+                        f"{_CARIN}explanationofbenefit-insurer",
+                        "The payer",
+                        *_ORGANIZATIONS,
+                    ),
+                    _reference(
+                        "provider",
+                        f"{_CARIN}explanationofbenefit-provider",
+                        "The billing provider",
+                        *_PROVIDERS,
+                    ),
+                    _reference(
+                        "care-team",
+                        f"{_CARIN}explanationofbenefit-careteam",
+                        "A member of the care team",
+                        *_PROVIDERS,
+                    ),
+                    _reference(
+                        "payee",
+                        f"{_R4}ExplanationOfBenefit-payee",
+                        "Who was paid",
+                        *_PROVIDERS,
+                        "Patient",
+                        "RelatedPerson",
+                    ),
+                ),
+                ("patient", "provider", "care-team", "coverage", "insurer", "payee"),
+                "One claim with what was paid and what is owed. Newest first by billable period.",
+            ),
+            _type(
+                "Coverage",
+                ("C4BB-Coverage",),
+                (
+                    _reference("patient", f"{_R4}Coverage-patient", "The member", "Patient"),
+                    _reference(
+                        "beneficiary", f"{_R4}Coverage-beneficiary", "The member", "Patient"
+                    ),
+                    _reference("payor", f"{_CARIN}coverage-payor", "The payer", *_ORGANIZATIONS),
+                ),
+                ("payor", "patient", "beneficiary"),
+                "One coverage of the member, with the data in force while it held.",
+            ),
+            _type(
+                "Patient",
+                ("C4BB-Patient",),
+                (_token("identifier", f"{_R4}Patient-identifier", "A member id."),),
+                (),
+                "The member whose data the token opens.",
+            ),
+            _type(
+                "RelatedPerson",
+                ("C4BB-RelatedPerson",),
+                (_reference("patient", f"{_R4}RelatedPerson-patient", "The member", "Patient"),),
+                ("patient",),
+                "A subscriber who is not the member.",
+            ),
+            _type(
+                "Organization",
+                ("C4BB-Organization",),
+                (
+                    _token("identifier", f"{_R4}Organization-identifier", "NPI or tax id."),
+                    _string("name", f"{_R4}Organization-name", "Start of the name."),
+                ),
+                (),
+                f"A payer, provider or facility. {_DIRECTORY}",
+                shared=True,
+            ),
+            _type(
+                "Practitioner",
+                ("C4BB-Practitioner",),
+                (
+                    _token("identifier", f"{_R4}Practitioner-identifier", "NPI or tax id."),
+                    _string("name", f"{_R4}Practitioner-name", "Start of any part of the name."),
+                ),
+                (),
+                f"A person who gives care. {_DIRECTORY}",
+                shared=True,
+            ),
+            _type(
+                "PractitionerRole",
+                (),
+                (
+                    _reference(
+                        "practitioner",
+                        f"{_R4}PractitionerRole-practitioner",
+                        "The person",
+                        "Practitioner",
+                    ),
+                    _reference(
+                        "organization",
+                        f"{_R4}PractitionerRole-organization",
+                        "The organization",
+                        *_ORGANIZATIONS,
+                    ),
+                    _token("specialty", f"{_R4}PractitionerRole-specialty", "NUCC taxonomy code."),
+                ),
+                ("practitioner", "organization"),
+                f"What a practitioner does for an organization. {_DIRECTORY}",
+                shared=True,
+            ),
+            _type(
+                "Location",
+                (),
+                (
+                    _string("name", f"{_R4}Location-name", "Start of the name."),
+                    _reference(
+                        "organization",
+                        f"{_R4}Location-organization",
+                        "Who runs it",
+                        *_ORGANIZATIONS,
+                    ),
+                ),
+                ("organization",),
+                f"Where care is given. {_DIRECTORY}",
+                shared=True,
+            ),
+        )
+    }
+)
+
+RESULT_PARAMETERS: Final = (
+    ResultParameter("_count", "Matches a page, from 0; more than the server's most is that most."),
+    ResultParameter(
+        "_sort", "`_lastUpdated`, `_id` or a date parameter; `-` before it for descending; a list."
+    ),
+    ResultParameter("_summary", "`count` for the total alone, `data` without text, `false`."),
+    ResultParameter("_elements", "Top-level elements of the matches, beside the mandatory ones."),
+    ResultParameter("_total", "`accurate` and `estimate` give the number of matches, `none` none."),
+    ResultParameter("_include", "`Type:parameter`, `Type:parameter:Target`, `Type:*` or `*`."),
+    ResultParameter("_include:iterate", "The same, followed from what was included as well."),
+)
+
+EVERYTHING: Final = Operation(
+    "everything",
+    "Patient",
+    "http://hl7.org/fhir/OperationDefinition/Patient-everything",
+    ("start", "end", "_since", "_type", "_count"),
+    "The member's Patient, coverages, related persons and claims, and what they refer to in the "
+    "directory.",
+)
+
+OPERATIONS: Final = (EVERYTHING,)
