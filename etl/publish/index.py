@@ -12,6 +12,7 @@ number of its value, or a list of numbers where it has none or several.
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -174,14 +175,27 @@ class Index:
 
     def load(self, *names: str) -> None:
         """Read several sections with one fetch."""
-        missing = [name for name in names if name not in self._loaded and self.has(name)]
+        missing = self.missing(*names)
         if missing:
             start, length = self.span(missing)
-            data = self._read(start, length)
-            for name in missing:
-                at, size, check = self._place(name)
-                at += self._base - start
-                self._loaded[name] = self._parsed(name, data[at : at + size], check)
+            self.supply(missing, start, self._read(start, length))
+
+    def missing(self, *names: str) -> list[str]:
+        """Return those of some sections that there are and that were not read yet."""
+        return [name for name in names if name not in self._loaded and self.has(name)]
+
+    def supply(self, names: Iterable[str], start: int, data: bytes) -> None:
+        """Take in sections whose bytes the caller fetched, who may wait where this class cannot.
+
+        Args:
+            names: the sections.
+            start: where in the object `data` starts: what `span` says of these names.
+            data: bytes of the object that hold all of them.
+        """
+        for name in names:
+            at, size, check = self._place(name)
+            at += self._base - start
+            self._loaded[name] = self._parsed(name, data[at : at + size], check)
 
     def has(self, name: str) -> bool:
         """Return whether there is such a section."""
@@ -262,7 +276,7 @@ class Index:
     def row_of(self, resource_type: str, resource_id: str) -> int | None:
         """Return the row of a resource, or None where the block has no such one."""
         rows = self.types.get(resource_type)
-        if not rows:
+        if not rows or not self._firsts:
             return None
         try:
             return self.ids.index(resource_id, rows.start, rows.stop)
@@ -271,11 +285,14 @@ class Index:
 
     def parts_of(self, rows: range) -> list[Part]:
         """Return the parts that hold these consecutive rows; they are contiguous in the block."""
-        return [
-            part
-            for part in self.parts
-            if part.rows and part.first < rows.stop and part.first + part.rows > rows.start
-        ]
+        if not rows or not self._firsts:
+            return []
+        first = bisect_right(self._firsts, rows.start) - 1
+        return self.parts[first : bisect_left(self._firsts, rows.stop, first)]
+
+    @cached_property
+    def _firsts(self) -> list[int]:
+        return [part.first for part in self.parts]
 
     def _place(self, name: str) -> tuple[int, int, int]:
         try:

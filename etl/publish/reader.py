@@ -219,7 +219,7 @@ def read_parts(
     """
     if index.block is None:
         return
-    for run in _runs(sorted(parts, key=lambda part: part.offset)):
+    for run in runs(sorted(parts, key=lambda part: part.offset)):
         start = run[0].offset
         data = store.get_range(index.block, start, run[-1].offset + run[-1].length - start)
         view = memoryview(data)
@@ -244,7 +244,8 @@ def read_all(store: Store, index: Index) -> list[bytes]:
     return lines
 
 
-def _runs(parts: list[Part]) -> Iterator[list[Part]]:
+def runs(parts: Iterable[Part]) -> Iterator[list[Part]]:
+    """Yield parts, given in the order of the block, in groups that are worth one request each."""
     run: list[Part] = []
     for part in parts:
         if run and part.offset - (run[-1].offset + run[-1].length) > _FAR:
@@ -261,7 +262,20 @@ def lines_of(store: Store, index: Index, part: Part, data: memoryview) -> list[b
     Raises:
         StoreError: the part is damaged.
     """
-    what = f"{store.name}: {index.block}"
+    return split(data, part, f"{store.name}: {index.block}")
+
+
+def split(data: bytes | memoryview, part: Part, what: str) -> list[bytes]:
+    """Return the JSON lines of one part, checked against its checksum.
+
+    Args:
+        data: exactly the part's bytes.
+        part: its place in the index.
+        what: what messages call the block.
+
+    Raises:
+        StoreError: the part is damaged.
+    """
     lines = unpack(data, part, what).split(b"\n")
     if len(lines) != part.rows + 1 or lines.pop():
         raise StoreError(f"{what} and its index disagree; run verify")
