@@ -1,0 +1,101 @@
+"""What errors mean and what to do about them: the tables of the documentation.
+
+Sources: FHIR R4 http.html 3.1.0; RFC 6749 sections 4.1.2.1 and 5.2; RFC 6750 section 3.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One error: its code, what it means, what the developer does about it."""
+
+    code: str
+    means: str
+    cure: str
+
+
+FHIR: Final = (
+    Row(
+        "400",
+        "A parameter is unknown, or its value cannot be read; or a page link was altered.",
+        "Mend what the diagnostics name. Send prefer: handling=lenient to have unknown "
+        "parameters passed over.",
+    ),
+    Row(
+        "401",
+        "No token, or one that is expired, revoked or not ours. www-authenticate says which.",
+        "Refresh. If that fails too, the consent has ended: launch again.",
+    ),
+    Row(
+        "403",
+        "The member did not grant a scope that this needs.",
+        "Compare with scope in the token answer; ask for more in a new launch.",
+    ),
+    Row(
+        "404",
+        "There is no such resource, or it is not this member's, which looks the same.",
+        "Search again rather than keeping ids from elsewhere.",
+    ),
+    Row(
+        "406",
+        "accept asks for something other than JSON.",
+        "Send accept: application/json or application/fhir+json.",
+    ),
+    Row(
+        "410",
+        "The resource was retracted; or a page link is too old.",
+        "Delete your copy; or run the search again.",
+    ),
+    Row("429", "Too many requests.", "Wait for retry-after seconds."),
+    Row(
+        "503",
+        "The server cannot answer just now. Nothing was lost.",
+        "Try again after retry-after seconds, then less and less often.",
+    ),
+)
+"""Answers of the FHIR API."""
+
+OAUTH: Final = (
+    Row(
+        "invalid_request",
+        "A parameter is missing, doubled or malformed: no PKCE challenge, a wrong aud.",
+        "Compare with the tables above; error_description names the parameter.",
+    ),
+    Row(
+        "invalid_client",
+        "Client id or secret is wrong, or the app is disabled. Status 401.",
+        "Check the authorization header; rotate the secret if it is lost.",
+    ),
+    Row(
+        "invalid_grant",
+        "The code or refresh token is expired, used already, revoked, of another app, or the "
+        "redirect URI or verifier does not fit.",
+        "Launch again. Never send a code twice.",
+    ),
+    Row(
+        "unauthorized_client",
+        "The app is not registered for this way of asking, or not approved yet.",
+        "Look at its state under App Registration.",
+    ),
+    Row(
+        "unsupported_grant_type",
+        "grant_type is neither authorization_code nor refresh_token.",
+        "Send one of the two.",
+    ),
+    Row(
+        "invalid_scope",
+        "None of the scopes is known, or more is asked for than was granted.",
+        "Use the scopes listed above; a refresh can narrow them, never widen.",
+    ),
+    Row("access_denied", "The member said no.", "Respect it. Offer to try again later."),
+    Row(
+        "server_error, temporarily_unavailable",
+        "Something is wrong on our side.",
+        "Try again; write to us if it stays.",
+    ),
+)
+"""Errors of the authorize and token endpoints."""

@@ -1,0 +1,291 @@
+"""The examples of the documentation, with the running server's own addresses in them.
+
+What is shown for the shell can be pasted into one and works; the files are ready to run. The
+tests do both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from etl.portal.site import Served
+
+SCOPE: Final = "launch/patient openid fhirUser offline_access patient/*.rs"
+"""What the examples ask for."""
+
+LOOPBACK: Final = "http://127.0.0.1:8765/callback"
+"""Where the Python and JavaScript files wait for the browser."""
+
+FILES: Final[Mapping[str, str]] = {
+    "first_claim.sh": "text/x-shellscript",
+    "first_claim.py": "text/x-python",
+    "first_claim.mjs": "text/javascript",
+}
+"""Files to download → media type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One piece of code.
+
+    Attributes:
+        label: short name, for a tab.
+        language: Pygments' name of its language.
+        text: the code.
+        title: what it does.
+    """
+
+    label: str
+    language: str
+    text: str
+    title: str
+
+
+@cache
+def _files() -> Environment:
+    # Code, not HTML: nothing is to be escaped. What is filled in is the server's configuration.
+    return Environment(  # noqa: S701
+        loader=PackageLoader("etl.portal", "examples"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+
+
+def example_file(name: str, served: Served, redirect_uri: str) -> str:
+    """Return one of `FILES`, ready to run against this server."""
+    return _files().get_template(f"{name}.j2").render(served=served, redirect_uri=redirect_uri)
+
+
+def page_examples(
+    served: Served, client_id: str, redirect_uri: str
+) -> dict[str, str | list[Example]]:
+    """Return the pieces of code of the pages.
+
+    Args:
+        served: what the running server serves.
+        client_id: shown in them; the developer's own, where there is one.
+        redirect_uri: one that this app registered.
+    """
+    return {
+        "hero_request": _HERO.format(fhir=served.fhir),
+        "hero_answer": _HERO_ANSWER,
+        "authorize_format": _FORMAT.format(authorize=served.authorize, fhir=served.fhir),
+        "authorize_shell": _AUTHORIZE.format(
+            client_id=client_id,
+            redirect_uri=redirect_uri,
+            redirect=quote(redirect_uri, safe=""),
+            scope=quote(SCOPE, safe="/*"),
+            aud=quote(served.fhir, safe=""),
+            authorize=served.authorize,
+        ),
+        "redirect_answer": f"{redirect_uri}?code=…&state=…&iss=…",
+        "token": [
+            Example("JSON", "bash", _TOKEN_JSON.format(token=served.token), "Confidential app"),
+            Example("Form", "bash", _TOKEN_FORM.format(token=served.token), "Confidential app"),
+            Example("Public app", "bash", _TOKEN_PUBLIC.format(token=served.token), "Public app"),
+        ],
+        "token_answer": _TOKEN_ANSWER.format(seconds=served.token_seconds),
+        "refresh": _REFRESH.format(token=served.token),
+        "revoke": _REVOKE.format(revoke=served.revoke),
+        "requests": [
+            Example("curl", "bash", _CURL.format(fhir=served.fhir), "Claims with their providers"),
+            Example("Python", "python", _PYTHON.format(fhir=served.fhir), "Standard library"),
+            Example("JavaScript", "javascript", _SCRIPT.format(fhir=served.fhir), "Node or browser"),
+        ],
+        "paging": _PAGING.format(fhir=served.fhir),
+    }
+
+
+_HERO: Final = """\
+curl "{fhir}/ExplanationOfBenefit?_count=1" \\
+  -H "accept: application/json" \\
+  -H "authorization: Bearer $ACCESS_TOKEN"
+"""
+
+_HERO_ANSWER: Final = """\
+{
+  "resourceType": "Bundle",
+  "type": "searchset",
+  "total": 27,
+  "entry": [{
+    "resource": {
+      "resourceType": "ExplanationOfBenefit",
+      "type": { "coding": [{ "code": "pharmacy" }] },
+      "billablePeriod": { "start": "2025-11-03" },
+      "outcome": "complete",
+      "payment": { "amount": { "value": 41.87, "currency": "USD" } }
+    }
+  }]
+}
+"""
+
+_FORMAT: Final = """\
+{authorize}
+  ?response_type=code
+  &client_id={{client_id}}
+  &redirect_uri={{redirect_uri}}
+  &scope={{scope}}
+  &state={{state}}
+  &aud={fhir}
+  &code_challenge={{code_challenge}}
+  &code_challenge_method=S256
+"""
+
+_AUTHORIZE: Final = """\
+CLIENT_ID='{client_id}'
+REDIRECT_URI='{redirect_uri}'
+
+STATE=$(openssl rand -hex 16)
+VERIFIER=$(openssl rand -hex 32)
+CHALLENGE=$(printf %s "$VERIFIER" | openssl dgst -sha256 -binary |
+  openssl base64 -A | tr '+/' '-_' | tr -d '=')
+
+echo "{authorize}\\
+?response_type=code\\
+&client_id=$CLIENT_ID\\
+&redirect_uri={redirect}\\
+&scope={scope}\\
+&state=$STATE\\
+&aud={aud}\\
+&code_challenge=$CHALLENGE\\
+&code_challenge_method=S256"
+"""
+
+_TOKEN_JSON: Final = """\
+CODE='the code from the redirect'
+CLIENT_SECRET='your client secret'
+
+curl -sS {token} \\
+  -H "content-type: application/json" \\
+  -H "accept: application/json" \\
+  -H "authorization: Basic $(printf %s "$CLIENT_ID:$CLIENT_SECRET" | openssl base64 -A)" \\
+  -d '{{
+    "grant_type": "authorization_code",
+    "code": "'"$CODE"'",
+    "redirect_uri": "'"$REDIRECT_URI"'",
+    "code_verifier": "'"$VERIFIER"'"
+  }}'
+"""
+
+_TOKEN_FORM: Final = """\
+CODE='the code from the redirect'
+CLIENT_SECRET='your client secret'
+
+curl -sS {token} \\
+  -H "accept: application/json" \\
+  -u "$CLIENT_ID:$CLIENT_SECRET" \\
+  --data-urlencode "grant_type=authorization_code" \\
+  --data-urlencode "code=$CODE" \\
+  --data-urlencode "redirect_uri=$REDIRECT_URI" \\
+  --data-urlencode "code_verifier=$VERIFIER"
+"""
+
+_TOKEN_PUBLIC: Final = """\
+CODE='the code from the redirect'
+
+curl -sS {token} \\
+  -H "accept: application/json" \\
+  --data-urlencode "client_id=$CLIENT_ID" \\
+  --data-urlencode "grant_type=authorization_code" \\
+  --data-urlencode "code=$CODE" \\
+  --data-urlencode "redirect_uri=$REDIRECT_URI" \\
+  --data-urlencode "code_verifier=$VERIFIER"
+"""
+
+_TOKEN_ANSWER: Final = """\
+{{
+  "access_token": "eyJhbGciOi…",
+  "token_type": "Bearer",
+  "expires_in": {seconds},
+  "scope": "launch/patient openid fhirUser offline_access patient/*.rs",
+  "patient": "the member's Patient id",
+  "id_token": "eyJhbGciOi…",
+  "refresh_token": "…"
+}}
+"""
+
+_REFRESH: Final = """\
+REFRESH_TOKEN='from the last token answer'
+
+curl -sS {token} \\
+  -u "$CLIENT_ID:$CLIENT_SECRET" \\
+  --data-urlencode "grant_type=refresh_token" \\
+  --data-urlencode "refresh_token=$REFRESH_TOKEN"
+"""
+
+_REVOKE: Final = """\
+curl -sS {revoke} \\
+  -u "$CLIENT_ID:$CLIENT_SECRET" \\
+  --data-urlencode "token=$REFRESH_TOKEN"
+"""
+
+_CURL: Final = """\
+ACCESS_TOKEN='access_token of the token answer'
+PATIENT='patient of the token answer'
+
+curl -sS -G {fhir}/ExplanationOfBenefit \\
+  -H "content-type: application/json" \\
+  -H "accept: application/json" \\
+  -H "authorization: Bearer $ACCESS_TOKEN" \\
+  -d "patient=$PATIENT" \\
+  -d "service-date=ge2024-01-01" \\
+  -d "_include=ExplanationOfBenefit:provider"
+"""
+
+_PYTHON: Final = """\
+import json, os, urllib.parse, urllib.request
+
+query = urllib.parse.urlencode(
+    {{
+        "patient": os.environ["PATIENT"],
+        "service-date": "ge2024-01-01",
+        "_include": "ExplanationOfBenefit:provider",
+    }}
+)
+request = urllib.request.Request(
+    f"{fhir}/ExplanationOfBenefit?{{query}}",
+    headers={{
+        "content-type": "application/json",
+        "accept": "application/json",
+        "authorization": f"Bearer {{os.environ['ACCESS_TOKEN']}}",
+    }},
+)
+with urllib.request.urlopen(request) as answer:
+    bundle = json.load(answer)
+for entry in bundle.get("entry", []):
+    print(entry["resource"]["resourceType"], entry["resource"]["id"])
+"""
+
+_SCRIPT: Final = """\
+const query = new URLSearchParams({{
+  patient: process.env.PATIENT,
+  "service-date": "ge2024-01-01",
+  _include: "ExplanationOfBenefit:provider",
+}});
+const answer = await fetch(`{fhir}/ExplanationOfBenefit?${{query}}`, {{
+  headers: {{
+    "content-type": "application/json",
+    accept: "application/json",
+    authorization: `Bearer ${{process.env.ACCESS_TOKEN}}`,
+  }},
+}});
+const bundle = await answer.json();
+for (const {{ resource }} of bundle.entry ?? []) {{
+  console.log(resource.resourceType, resource.id);
+}}
+"""
+
+_PAGING: Final = """\
+URL="{fhir}/ExplanationOfBenefit?patient=$PATIENT"
+while [ -n "$URL" ]; do
+  PAGE=$(curl -sS "$URL" -H "authorization: Bearer $ACCESS_TOKEN")
+  echo "$PAGE" | jq -c '.entry[]?.resource | [.type.coding[0].code, .id]'
+  URL=$(echo "$PAGE" | jq -r '.link[] | select(.relation == "next").url')
+done
+"""

@@ -1,0 +1,48 @@
+"""Templates to HTML. Nothing is ever shown unescaped; a name that is missing is an error."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from pygments import highlight as coloured
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+
+from etl.portal.site import duration_text
+
+_LANGUAGES: Final = ("bash", "python", "javascript", "json")
+
+
+def open_templates(own: Path | None) -> Environment:
+    """Return the templates, a payer's own before the portal's.
+
+    Args:
+        own: folder of templates with the portal's names; None for none.
+    """
+    loaders: list[FileSystemLoader | PackageLoader] = [PackageLoader("etl.portal")]
+    if own is not None:
+        loaders.insert(0, FileSystemLoader(own))
+    environment = Environment(
+        loader=ChoiceLoader(loaders),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["highlight"] = highlighted
+    environment.filters["duration"] = duration_text
+    return environment
+
+
+@lru_cache(maxsize=256)
+def highlighted(text: str, language: str) -> Markup:
+    """Return code as HTML with Pygments' classes, for the stylesheet to colour."""
+    if language not in _LANGUAGES:
+        return escape(text)
+    formatter: HtmlFormatter[str] = HtmlFormatter(nowrap=True)
+    html: Any = coloured(text, get_lexer_by_name(language), formatter)
+    return Markup(str(html).rstrip("\n"))  # noqa: S704 - Pygments escapes what it is given

@@ -1,0 +1,158 @@
+"""What the portal tells: who offers it, and what the running server serves, as values.
+
+Every URL, lifetime and limit on a page comes from here, and this comes from the configuration that
+the server itself runs on. So what is told and what is done cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Whom developers write to. What is empty is not shown.
+
+    Attributes:
+        name: of the team.
+        email: its address.
+        phone: its number.
+        hours: when somebody answers, for people.
+        url: of a help desk or tracker; https.
+        address: postal address; line breaks are kept.
+        security_email: where weaknesses are reported.
+    """
+
+    name: str = ""
+    email: str = ""
+    phone: str = ""
+    hours: str = ""
+    url: str = ""
+    address: str = ""
+    security_email: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The portal's look and words.
+
+    Attributes:
+        payer: the payer's name for people.
+        title: the portal's name.
+        sandbox: whether this is a sandbox: made-up members, apps that work at once.
+        contact: whom developers write to.
+        privacy_url: of the payer's privacy notice; empty for none.
+        terms_url: of the terms for developers; empty for none.
+        sandbox_url: of the sandbox, told in production; empty for none.
+        member_page: path of the page where members see which apps have access; empty for none.
+        stylesheet: CSS laid over the portal's own; None for none.
+        logo: an SVG or PNG file in place of the portal's mark; None for none.
+        templates: folder of templates that are taken before the portal's own; None for none.
+    """
+
+    payer: str
+    title: str = "Developer Portal"
+    sandbox: bool = True
+    contact: Contact = field(default_factory=Contact)
+    privacy_url: str = ""
+    terms_url: str = ""
+    sandbox_url: str = ""
+    member_page: str = ""
+    stylesheet: Path | None = None
+    logo: Path | None = None
+    templates: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the running server serves.
+
+    Attributes:
+        base_url: the server's own address, as apps reach it; without a slash at its end.
+        fhir: FHIR base URL of Patient Access.
+        directory: FHIR base URL of the Provider Directory.
+        smart: gives the SMART configuration document.
+        capability: gives the CapabilityStatement of Patient Access.
+        directory_capability: gives that of the Provider Directory; None where it is not served.
+        code_seconds: how long an authorization code can be traded.
+        token_seconds: how long an access token lasts.
+        consent_terms: the terms that a member may choose from, for people.
+        page_default: matches of a page where no `_count` was given.
+        page_most: most matches of a page.
+        limits: what is limited → the limit, for people.
+    """
+
+    base_url: str
+    fhir: str
+    directory: str
+    smart: Callable[[], Json]
+    capability: Callable[[], Json]
+    directory_capability: Callable[[], Json] | None = None
+    code_seconds: int = 60
+    token_seconds: int = 3600
+    consent_terms: Sequence[str] = ()
+    page_default: int = 50
+    page_most: int = 500
+    limits: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def smart_configuration(self) -> str:
+        """URL of the SMART configuration document."""
+        return f"{self.fhir}/.well-known/smart-configuration"
+
+    @property
+    def code_page(self) -> str:
+        """URL of the page that shows a code to its developer (sandbox only)."""
+        return f"{self.base_url}/code"
+
+    @property
+    def try_page(self) -> str:
+        """URL of the page that does the launch; also its app's redirect URI."""
+        return f"{self.base_url}/try"
+
+    @property
+    def authorize(self) -> str:
+        """URL of the authorize endpoint, as the server tells it to apps."""
+        return self._endpoint("authorization_endpoint")
+
+    @property
+    def token(self) -> str:
+        """URL of the token endpoint."""
+        return self._endpoint("token_endpoint")
+
+    @property
+    def revoke(self) -> str:
+        """URL of the revocation endpoint; empty where there is none."""
+        return self._endpoint("revocation_endpoint")
+
+    @property
+    def introspect(self) -> str:
+        """URL of the introspection endpoint; empty where there is none."""
+        return self._endpoint("introspection_endpoint")
+
+    @property
+    def register(self) -> str:
+        """URL of dynamic registration (RFC 7591); empty where it is switched off."""
+        return self._endpoint("registration_endpoint")
+
+    def _endpoint(self, name: str) -> str:
+        value = self.smart().get(name, "")
+        return value if isinstance(value, str) else ""
+
+
+def duration_text(seconds: int) -> str:
+    """Return a time span for people: `one minute`, `10 minutes`, `an hour`, `90 days`.
+
+    The largest unit that divides it is used, so that nothing is rounded.
+    """
+    names = ((86_400, "a day", "days"), (3_600, "an hour", "hours"), (60, "one minute", "minutes"))
+    for size, one, many in names:
+        if seconds and seconds % size == 0:
+            count = seconds // size
+            return one if count == 1 else f"{count} {many}"
+    return f"{seconds} seconds"

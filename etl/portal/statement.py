@@ -1,0 +1,178 @@
+"""A CapabilityStatement as people read it: the JSON that the server serves, laid out for tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+OAUTH_URIS: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
+"""Extension with the OAuth endpoints, SMART App Launch 1.0.0 "Declaring support"."""
+
+ORDER: Final = (
+    "ExplanationOfBenefit",
+    "Patient",
+    "Coverage",
+    "RelatedPerson",
+    "Practitioner",
+    "PractitionerRole",
+    "Location",
+    "Organization",
+)
+"""The order in which developers meet the types: claims first."""
+
+HOLDS: Final[Mapping[str, str]] = {
+    "ExplanationOfBenefit": "A claim: what was done, what it cost, who paid what",
+    "Patient": "The member",
+    "Coverage": "A plan that covers the member, and since when",
+    "RelatedPerson": "The subscriber, where that is not the member",
+    "Practitioner": "A person who gives care",
+    "PractitionerRole": "What a practitioner does, where and for whom",
+    "Location": "A place of care",
+    "Organization": "A payer, hospital, practice or pharmacy",
+}
+"""One line for each type, for tables; the statement's own words stand on its page."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchParameter:
+    """A search parameter: its name, FHIR type, and what it searches."""
+
+    name: str
+    type: str
+    documentation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What the server does with one resource type.
+
+    Attributes:
+        type: FHIR resource type.
+        holds: one line about what it is; empty for a type that the portal does not know.
+        documentation: the statement's own words.
+        profiles: canonicals of its profiles.
+        interactions: their codes.
+        search: its search parameters.
+        includes: values of `_include`.
+        operations: names, with their `$`.
+    """
+
+    type: str
+    holds: str
+    documentation: str
+    profiles: tuple[str, ...]
+    interactions: tuple[str, ...]
+    search: tuple[SearchParameter, ...]
+    includes: tuple[str, ...]
+    operations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A CapabilityStatement, as far as its page shows it.
+
+    Attributes:
+        title: its title.
+        date: its date.
+        software: name and version of what serves.
+        fhir_version: for instance `4.0.1`.
+        formats: media types.
+        guides: implementation guides, in short.
+        instantiates: canonicals of the statements that it fulfils.
+        security: what it says of access; empty for none.
+        oauth: name → URL of the OAuth endpoints.
+        interactions: of the whole system.
+        resources: by type, claims first.
+    """
+
+    title: str
+    date: str
+    software: str
+    fhir_version: str
+    formats: tuple[str, ...]
+    guides: tuple[str, ...]
+    instantiates: tuple[str, ...]
+    security: str
+    oauth: Mapping[str, str]
+    interactions: tuple[str, ...]
+    resources: tuple[Resource, ...]
+
+
+def read_statement(document: Mapping[str, Any]) -> Statement:
+    """Return a CapabilityStatement for its page. What it does not say is empty."""
+    rest: Mapping[str, Any] = next(iter(document.get("rest") or ()), {})
+    software = document.get("software") or {}
+    security = rest.get("security") or {}
+    resources = sorted((_resource(one) for one in rest.get("resource") or ()), key=_place)
+    return Statement(
+        title=document.get("title") or document.get("name") or "Capability Statement",
+        date=document.get("date", ""),
+        software=" ".join(
+            str(software[part]) for part in ("name", "version") if software.get(part)
+        ),
+        fhir_version=document.get("fhirVersion", ""),
+        formats=tuple(document.get("format") or ()),
+        guides=tuple(_guide(url) for url in document.get("implementationGuide") or ()),
+        instantiates=tuple(document.get("instantiates") or ()),
+        security=security.get("description", ""),
+        oauth=_oauth(security.get("extension") or ()),
+        interactions=_codes(rest.get("interaction") or ()),
+        resources=tuple(resources),
+    )
+
+
+def _resource(document: Mapping[str, Any]) -> Resource:
+    name = document.get("type", "")
+    return Resource(
+        type=name,
+        holds=HOLDS.get(name, ""),
+        documentation=document.get("documentation", ""),
+        profiles=tuple(
+            dict.fromkeys(
+                (*_texts(document.get("profile")), *(document.get("supportedProfile") or ()))
+            )
+        ),
+        interactions=_codes(document.get("interaction") or ()),
+        search=tuple(
+            SearchParameter(one.get("name", ""), one.get("type", ""), one.get("documentation", ""))
+            for one in document.get("searchParam") or ()
+        ),
+        includes=tuple(document.get("searchInclude") or ()),
+        operations=tuple(f"${one.get('name', '')}" for one in document.get("operation") or ()),
+    )
+
+
+def _place(resource: Resource) -> tuple[int, str]:
+    known = resource.type in ORDER
+    return (ORDER.index(resource.type) if known else len(ORDER), resource.type)
+
+
+def _texts(value: str | None) -> tuple[str, ...]:
+    return (value,) if value else ()
+
+
+def _codes(interactions: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(one.get("code", "") for one in interactions)
+
+
+def _oauth(extensions: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    return {
+        part["url"]: part["valueUri"]
+        for one in extensions
+        if one.get("url") == OAUTH_URIS
+        for part in one.get("extension") or ()
+        if "valueUri" in part
+    }
+
+
+def _guide(canonical: str) -> str:
+    """Return a guide's name for people.
+
+    `http://hl7.org/fhir/us/carin-bb/ImplementationGuide/hl7.fhir.us.carin-bb|2.2.0` gives
+    `CARIN Blue Button 2.2.0`.
+    """
+    url, _, version = canonical.partition("|")
+    names = {"carin-bb": "CARIN Blue Button", "us/core": "US Core", "smart-app-launch": "SMART"}
+    name = next((name for part, name in names.items() if part in url), url)
+    return f"{name} {version}".strip()
