@@ -1,0 +1,318 @@
+"""The registry of apps. Secrets are shown when they are made, and kept as hashes only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from etl.auth import registration
+from etl.auth.configuration import Clock, Configuration, Randomness
+from etl.auth.consents import end_consents
+from etl.auth.database import Database
+from etl.auth.revocations import Revocations
+from etl.auth.secrets import hash_of, is_same, new_token
+from etl.auth.tables import AppRow
+from etl.auth.values import (
+    Action,
+    App,
+    AppDraft,
+    AppStatus,
+    Happening,
+    Issued,
+    NoSuchApp,
+    Note,
+    Origin,
+)
+
+_CLIENT_ID_BYTES: Final = 16
+
+
+class Apps:
+    """The registry of apps. Its functions wait for the database: call them in a thread."""
+
+    def __init__(
+        self,
+        database: Database,
+        configuration: Configuration,
+        revocations: Revocations,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        note: Note,
+    ) -> None:
+        self._database = database
+        self._configuration = configuration
+        self._revocations = revocations
+        self._clock = clock
+        self._randomness = randomness
+        self._note = note
+
+    def register(
+        self,
+        draft: AppDraft,
+        *,
+        developer: str = "",
+        origin: Origin = "portal",
+        client_id: str | None = None,
+        registration_token: str = "",
+        address: str = "",
+    ) -> Issued:
+        """Register an app: active at once in sandbox mode, else waiting for approval.
+
+        Args:
+            draft: what its developer says of it.
+            developer: id of the developer's account; empty for none.
+            origin: where it is registered. The operator's own are active at once.
+            client_id: a chosen id; random where not given.
+            registration_token: token that manages it by RFC 7592; empty for none.
+            address: where the request came from, for the audit trail.
+
+        Raises:
+            InvalidForm: a field is wrong.
+        """
+        draft = registration.check(draft)
+        at_once = self._configuration.sandbox or origin == "operator"
+        secret = self._new_secret(draft)
+        now = self._now()
+        row = AppRow(
+            client_id=client_id or new_token(self._randomness, _CLIENT_ID_BYTES),
+            developer=developer,
+            draft=_packed(draft),
+            status=(AppStatus.ACTIVE if at_once else AppStatus.PENDING).value,
+            origin=origin,
+            created=now,
+            secret_hash=hash_of(secret) if secret else "",
+            secret_made=now if secret else None,
+            is_plain=at_once and draft.plain_launch,
+            registration_hash=hash_of(registration_token) if registration_token else "",
+        )
+        with self._database.write() as session:
+            session.add(row)
+        self._say("app-registered", row, by=_by(developer, origin), address=address)
+        return Issued(self._app(row), secret)
+
+    def get(self, client_id: str, *, developer: str | None = None) -> App:
+        """Return an app.
+
+        Args:
+            client_id: its id.
+            developer: whose it has to be; anyone's where not given.
+
+        Raises:
+            NoSuchApp: there is none of that id, or it is someone else's, or it was deleted.
+        """
+        with self._database.read() as session:
+            return self._app(_row(session, client_id, developer))
+
+    def of_developer(self, developer: str) -> tuple[App, ...]:
+        """Return a developer's apps, the newest first, without deleted ones."""
+        return tuple(app for app in self.all() if developer and app.developer == developer)
+
+    def all(self, statuses: Iterable[AppStatus] = ()) -> tuple[App, ...]:
+        """Return all apps, the newest first; without deleted ones unless they are asked for."""
+        wanted = tuple(statuses) or tuple(one for one in AppStatus if one != AppStatus.DELETED)
+        with self._database.read() as session:
+            rows = session.scalars(
+                select(AppRow)
+                .where(AppRow.status.in_([one.value for one in wanted]))
+                .order_by(AppRow.created.desc(), AppRow.client_id)
+            )
+            return tuple(self._app(row) for row in rows)
+
+    def edit(
+        self, client_id: str, draft: AppDraft, *, developer: str | None = None, address: str = ""
+    ) -> Issued:
+        """Change what is said of an app. Its id stays.
+
+        In production an app whose redirect URIs, kind, scopes or keys change waits for approval
+        again: what was approved is not what it now is. A secret is made where the app has none
+        yet and now needs one, and taken away where it needs none any more.
+
+        Raises:
+            InvalidForm: a field is wrong.
+            NoSuchApp: see `get`.
+        """
+        draft = registration.check(draft)
+        secret: str | None = None
+        with self._database.write() as session:
+            row = _row(session, client_id, developer)
+            was = _unpacked(row)
+            row.draft = _packed(draft)
+            if draft.authentication != "secret":
+                row.secret_hash, row.secret_made = "", None
+            elif not row.secret_hash:
+                secret = self._new_secret(draft)
+                row.secret_hash, row.secret_made = hash_of(secret or ""), self._now()
+            if _is_weightier(was, draft):
+                if not self._configuration.sandbox and row.status == AppStatus.ACTIVE.value:
+                    row.status = AppStatus.PENDING.value
+                    row.is_plain = False
+                    self._revocations.add(session, "app", client_id)
+                elif self._configuration.sandbox:
+                    row.is_plain = draft.plain_launch
+        self._revocations.announce()
+        self._say("app-edited", row, by=_by(developer or ""), address=address)
+        return Issued(self._app(row), secret)
+
+    def rotate_secret(
+        self, client_id: str, *, developer: str | None = None, address: str = ""
+    ) -> Issued:
+        """Give an app a new secret; the old one is of no use from now on.
+
+        Raises:
+            NoSuchApp: see `get`, and where the app has no secret.
+        """
+        with self._database.write() as session:
+            row = _row(session, client_id, developer)
+            secret = self._new_secret(_unpacked(row))
+            if secret is None:
+                raise NoSuchApp("the app authenticates without a secret; there is none to change")
+            row.secret_hash, row.secret_made = hash_of(secret), self._now()
+        self._say("secret-rotated", row, by=_by(developer or ""), address=address)
+        return Issued(self._app(row), secret)
+
+    def approve(self, client_id: str) -> App:
+        """Let a waiting app work; the plain authorize URL too, where it asked for it.
+
+        Raises:
+            NoSuchApp: see `get`.
+        """
+        return self._turn(client_id, AppStatus.ACTIVE, "app-approved", None, "")
+
+    def enable(self, client_id: str, *, developer: str | None = None, address: str = "") -> App:
+        """Let a disabled app work again. One that was never approved stays waiting.
+
+        Raises:
+            NoSuchApp: see `get`.
+        """
+        return self._turn(client_id, AppStatus.ACTIVE, "app-enabled", developer, address)
+
+    def disable(self, client_id: str, *, developer: str | None = None, address: str = "") -> App:
+        """Stop an app at once; members' consents stay, for the case that it is enabled again.
+
+        Raises:
+            NoSuchApp: see `get`.
+        """
+        return self._turn(client_id, AppStatus.DISABLED, "app-disabled", developer, address)
+
+    def delete(self, client_id: str, *, developer: str | None = None, address: str = "") -> None:
+        """Delete an app: its consents end, its secret is forgotten, its name stays in histories.
+
+        Raises:
+            NoSuchApp: see `get`.
+        """
+        with self._database.write() as session:
+            row = _row(session, client_id, developer)
+            row.status = AppStatus.DELETED.value
+            row.secret_hash, row.secret_made, row.registration_hash = "", None, ""
+            end_consents(session, self._now(), client_id=client_id)
+            self._revocations.add(session, "app", client_id)
+        self._revocations.announce()
+        self._say("app-deleted", row, by=_by(developer or ""), address=address)
+
+    def has_secret(self, client_id: str, secret: str) -> bool:
+        """Return whether that is the app's secret, in constant time."""
+        return self._has(client_id, secret, "secret_hash")
+
+    def has_registration_token(self, client_id: str, token: str) -> bool:
+        """Return whether that token manages the app (RFC 7592), in constant time."""
+        return self._has(client_id, token, "registration_hash")
+
+    def _has(self, client_id: str, token: str, column: str) -> bool:
+        with self._database.read() as session:
+            row = session.get(AppRow, client_id)
+            return row is not None and is_same(token, getattr(row, column))
+
+    def _turn(
+        self, client_id: str, to: AppStatus, action: Action, developer: str | None, address: str
+    ) -> App:
+        with self._database.write() as session:
+            row = _row(session, client_id, developer)
+            if action == "app-enabled" and row.status == AppStatus.PENDING.value:
+                raise NoSuchApp("the app waits for approval; there is nothing to enable")
+            row.status = to.value
+            if to is AppStatus.ACTIVE:
+                self._revocations.lift(session, "app", client_id)
+            else:
+                self._revocations.add(session, "app", client_id)
+            if action == "app-approved":
+                row.is_plain = _unpacked(row).plain_launch
+        self._revocations.announce()
+        self._say(action, row, by=_by(developer or ""), address=address)
+        return self._app(row)
+
+    def _new_secret(self, draft: AppDraft) -> str | None:
+        return new_token(self._randomness) if draft.authentication == "secret" else None
+
+    def _now(self) -> int:
+        return int(self._clock().timestamp())
+
+    def _say(self, action: Action, row: AppRow, *, by: str, address: str) -> None:
+        self._note(
+            Happening(
+                self._clock(),
+                action,
+                client=row.client_id,
+                developer=row.developer,
+                by=by,
+                address=address,
+                detail=row.status,
+            )
+        )
+
+    def _app(self, row: AppRow) -> App:
+        draft = _unpacked(row)
+        named = row.client_id in self._configuration.plain_apps
+        return App(
+            client_id=row.client_id,
+            draft=draft,
+            status=AppStatus(row.status),
+            developer=row.developer,
+            origin=row.origin,  # type: ignore[arg-type]
+            created=datetime.fromtimestamp(row.created, UTC),
+            secret_made=(
+                None if row.secret_made is None else datetime.fromtimestamp(row.secret_made, UTC)
+            ),
+            is_plain=(row.is_plain or named) and draft.client_type == "confidential",
+        )
+
+
+def _row(session: Session, client_id: str, developer: str | None) -> AppRow:
+    row = session.get(AppRow, client_id)
+    is_theirs = row is not None and developer in (None, row.developer) and developer != ""
+    if row is None or row.status == AppStatus.DELETED.value or not is_theirs:
+        raise NoSuchApp("there is no such app")
+    return row
+
+
+def _packed(draft: AppDraft) -> dict[str, object]:
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(draft).items()
+    }
+
+
+def _unpacked(row: AppRow) -> AppDraft:
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in row.draft.items()
+    }
+    return AppDraft(**fields)
+
+
+def _is_weightier(was: AppDraft, now: AppDraft) -> bool:
+    """Return whether something changed that an approval was about."""
+    weighty = (
+        "name", "organization", "client_type", "authentication", "redirect_uris", "scopes",
+        "jwks", "plain_launch", "policy_uri",
+    )  # fmt: skip
+    return any(getattr(was, name) != getattr(now, name) for name in weighty)
+
+
+def _by(developer: str, origin: Origin = "operator") -> str:
+    return "developer" if developer or origin in ("portal", "dynamic") else "operator"

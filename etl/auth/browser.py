@@ -1,0 +1,138 @@
+"""Cookies, and forms that only our own pages can send.
+
+A random cookie names the browser. The token in a form is a keyed hash of it and of the session,
+so that another site can neither read nor guess it, before the sign-in just as after it.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from hashlib import blake2b, sha256
+from typing import Final, Literal
+
+from itsdangerous import BadData, URLSafeTimedSerializer
+from starlette.requests import Request
+from starlette.responses import Response
+
+from etl.auth.configuration import Configuration, Randomness
+from etl.auth.secrets import derived_key, hash_of, new_token
+from etl.auth.sessions import Kind
+
+Cookie = Literal["browser", "request", "login", "developer", "member", "authorize"]
+
+REQUEST_SECONDS: Final = 1800
+"""How long someone may take from the authorize URL to the consent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What a browser brought.
+
+    Attributes:
+        browser: its random name; a new one where it brought none.
+        is_new: whether the name is new and has to be given to it.
+        tokens: kind of session → the token it brought.
+    """
+
+    browser: str
+    is_new: bool
+    tokens: dict[Kind, str]
+
+
+class Browsers:
+    """Reads and writes cookies, and makes and checks the tokens of forms."""
+
+    def __init__(self, configuration: Configuration, *, randomness: Randomness) -> None:
+        self._is_secure = configuration.is_secure
+        self._randomness = randomness
+        self._form_key = derived_key(configuration.secret, "forms")
+        self._signer = URLSafeTimedSerializer(
+            derived_key(configuration.secret, "requests"), signer_kwargs={"digest_method": sha256}
+        )
+
+    def name(self, cookie: Cookie) -> str:
+        """Return a cookie's name: with `__Host-` behind TLS, where browsers enforce what it says.
+
+        `__Host-`: set by this very host, by TLS, for all paths (RFC 6265bis section 4.1.3).
+        """
+        return f"__Host-cpcds-{cookie}" if self._is_secure else f"cpcds-{cookie}"
+
+    def visit(self, request: Request) -> Visit:
+        """Return what the browser of a request brought."""
+        known = request.cookies.get(self.name("browser"), "")
+        kinds: tuple[Kind, ...] = ("developer", "member", "authorize")
+        tokens = {kind: request.cookies.get(self.name(kind), "") for kind in kinds}
+        if 20 <= len(known) <= 100:
+            return Visit(known, is_new=False, tokens=tokens)
+        return Visit(new_token(self._randomness), is_new=True, tokens=tokens)
+
+    def greet(self, response: Response, visit: Visit) -> None:
+        """Give a new browser its name; on every page with a form."""
+        if visit.is_new:
+            self.set(response, "browser", visit.browser)
+
+    def set(
+        self, response: Response, cookie: Cookie, value: str, *, seconds: int | None = None
+    ) -> None:
+        """Set a cookie: not for scripts, not for requests that other sites send."""
+        response.set_cookie(
+            self.name(cookie),
+            value,
+            max_age=seconds,
+            path="/",
+            secure=self._is_secure,
+            httponly=True,
+            samesite="lax",
+        )
+
+    def clear(self, response: Response, cookie: Cookie) -> None:
+        """Take a cookie away."""
+        response.delete_cookie(
+            self.name(cookie), path="/", secure=self._is_secure, httponly=True, samesite="lax"
+        )
+
+    def form_token(self, visit: Visit, kind: Kind | None = None) -> str:
+        """Return the token for the forms of a page.
+
+        Args:
+            visit: who is asking.
+            kind: the session that the form is about; None before a sign-in.
+        """
+        session = visit.tokens[kind] if kind is not None else ""
+        text = f"{kind or ''} {visit.browser} {session}"
+        return blake2b(text.encode(), key=self._form_key, digest_size=32).hexdigest()
+
+    def is_own_form(
+        self, request: Request, visit: Visit, given: str, kind: Kind | None = None
+    ) -> bool:
+        """Return whether a form was sent from a page of ours, by this browser and session."""
+        if visit.is_new or request.headers.get("sec-fetch-site") == "cross-site":
+            return False
+        return hmac.compare_digest(given.encode(), self.form_token(visit, kind).encode())
+
+    def seal(self, visit: Visit, parameters: list[tuple[str, str]]) -> str:
+        """Return an authorization request as one signed text, of use in this browser only."""
+        return str(self._signer.dumps([hash_of(visit.browser)[:16], parameters]))
+
+    def unseal(self, visit: Visit, sealed: str) -> list[tuple[str, str]] | None:
+        """Return a sealed authorization request; None where it is no use, or too old."""
+        try:
+            browser, parameters = self._signer.loads(sealed, max_age=REQUEST_SECONDS)
+        except BadData:
+            return None
+        if browser != hash_of(visit.browser)[:16]:
+            return None
+        return [(str(name), str(value)) for name, value in parameters]
+
+    def seal_login(self, data: dict[str, object]) -> str:
+        """Return what a sign-in at the identity provider has to remember, signed."""
+        return str(self._signer.dumps(data, salt="login"))
+
+    def unseal_login(self, sealed: str) -> dict[str, object]:
+        """Return what was sealed; nothing where it is no use, or too old."""
+        try:
+            data = self._signer.loads(sealed, max_age=REQUEST_SECONDS, salt="login")
+        except BadData:
+            return {}
+        return dict(data)

@@ -1,0 +1,130 @@
+"""How the authorization server is set up, as one value. `etl.bootstrap` makes it from settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Literal
+
+from etl.auth.values import DemoMember
+
+Clock = Callable[[], datetime]
+"""Gives the present time, with its zone."""
+
+Randomness = Callable[[int], bytes]
+"""Gives that many unpredictable bytes; `secrets.token_bytes` outside tests."""
+
+Registration = Literal["off", "token", "open"]
+"""Dynamic registration (RFC 7591): none, with an initial access token, for anyone."""
+
+LONGEST_ACCESS_SECONDS: Final = 600
+"""Most seconds an access token lives: what is revoked must be remembered for so long."""
+
+LONGEST_CODE_SECONDS: Final = 60
+"""Most seconds an authorization code lives."""
+
+LONGEST_REVOCATION_SECONDS: Final = 30
+"""Most seconds until a process knows of what another one revoked."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityProvider:
+    """The payer's OpenID Connect provider, which says who a member is.
+
+    Attributes:
+        issuer: its issuer; `/.well-known/openid-configuration` under it is read.
+        client_id: this server's id there.
+        client_secret: its secret there. Not printed.
+        scope: what is asked of it.
+        member_claim: claim of the id token, or of its userinfo, that holds the member id.
+    """
+
+    issuer: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    scope: str = "openid profile"
+    member_claim: str = "member_id"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoDirectory:
+    """Sample members that anyone may sign in as. For sandboxes; every page then says so.
+
+    Attributes:
+        members: who can be signed in as.
+        password: the one password of them all; public.
+    """
+
+    members: tuple[DemoMember, ...]
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """How the authorization server is set up.
+
+    Attributes:
+        base_url: where the server is reached, and its issuer: scheme, host, port; no slash at
+            the end. https, unless it is a loopback address.
+        payer: the payer's name for people.
+        secret: what keys of cookies and of stored signing keys are derived from; the same in
+            all processes. Not printed.
+        fhir_path: path of the FHIR base, which is the audience of access tokens.
+        sandbox: apps work at once; in production they wait for the operator's approval.
+        access_seconds, code_seconds: lifetimes, at most 600 and 60.
+        refresh_idle_days: a refresh token that was not used so long is over.
+        online_hours: how long `online_access` lasts.
+        consent_days: terms that a member is offered, the preselected first.
+        revocation_seconds: how old the list of what was revoked may get; at most 30.
+        sign_in_minutes: how long a member stays signed in on the page of grants.
+        plain_apps: ids of apps that may use the plain authorize URL, without scope, state, aud
+            and PKCE, beside those approved so.
+        introspectors: ids of apps that may introspect every token; others their own only.
+        registration: dynamic registration.
+        registration_token: the initial access token where registration needs one. Not printed.
+        identity_provider: where members sign in; None where the demo directory serves.
+        demo: the demo directory; None for none.
+    """
+
+    base_url: str
+    payer: str
+    secret: bytes = field(repr=False)
+    fhir_path: str = "/fhir"
+    sandbox: bool = True
+    access_seconds: int = LONGEST_ACCESS_SECONDS
+    code_seconds: int = LONGEST_CODE_SECONDS
+    refresh_idle_days: int = 90
+    online_hours: int = 12
+    consent_days: tuple[int, ...] = (90, 30, 365)
+    revocation_seconds: int = 10
+    sign_in_minutes: int = 15
+    plain_apps: tuple[str, ...] = ()
+    introspectors: tuple[str, ...] = ()
+    registration: Registration = "off"
+    registration_token: str = field(default="", repr=False)
+    identity_provider: IdentityProvider | None = None
+    demo: DemoDirectory | None = None
+
+    def __post_init__(self) -> None:
+        limits = (
+            (self.access_seconds, LONGEST_ACCESS_SECONDS),
+            (self.code_seconds, LONGEST_CODE_SECONDS),
+            (self.revocation_seconds, LONGEST_REVOCATION_SECONDS),
+        )
+        if any(not 0 < value <= longest for value, longest in limits) or not self.consent_days:
+            raise ValueError("a lifetime is out of its limits")
+
+    @property
+    def fhir_base(self) -> str:
+        """The FHIR base URL."""
+        return self.base_url + self.fhir_path
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the server is reached by TLS, so that cookies and HSTS can insist on it."""
+        return self.base_url.startswith("https://")
+
+    def url(self, path: str) -> str:
+        """Return the absolute URL of a path of this server."""
+        return self.base_url + path

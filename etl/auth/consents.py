@@ -1,0 +1,173 @@
+"""Members' consents: given once, ended at any moment, with everything that hangs on them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from etl.auth.configuration import Clock, Randomness
+from etl.auth.database import Database
+from etl.auth.revocations import Revocations
+from etl.auth.secrets import new_token
+from etl.auth.tables import AccessRow, AppRow, ConsentRow
+from etl.auth.values import AccessDay, Consent, Happening, Note
+
+
+def end_consents(session: Session, now: int, *, client_id: str) -> None:
+    """End all of an app's consents; part of the caller's transaction."""
+    session.execute(
+        update(ConsentRow)
+        .where(ConsentRow.client_id == client_id, ConsentRow.revoked.is_(None))
+        .values(revoked=now)
+    )
+
+
+class Consents:
+    """Members' consents. Its functions wait for the database: call them in a thread."""
+
+    def __init__(
+        self,
+        database: Database,
+        revocations: Revocations,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        note: Note,
+    ) -> None:
+        self._database = database
+        self._revocations = revocations
+        self._clock = clock
+        self._randomness = randomness
+        self._note = note
+
+    def give(
+        self,
+        *,
+        client_id: str,
+        patient: str,
+        scopes: tuple[str, ...],
+        expires: datetime,
+        signed_in: datetime,
+        address: str = "",
+    ) -> str:
+        """Keep what a member agreed to, and return the consent's id."""
+        row = ConsentRow(
+            id=new_token(self._randomness, 16),
+            client_id=client_id,
+            patient=patient,
+            scope=" ".join(scopes),
+            given=int(self._clock().timestamp()),
+            expires=int(expires.timestamp()),
+            revoked=None,
+            last_used=None,
+            auth_time=int(signed_in.timestamp()),
+        )
+        with self._database.write() as session:
+            session.add(row)
+        self._note(
+            Happening(
+                self._clock(),
+                "consent-given",
+                client=client_id,
+                patient=patient,
+                consent=row.id,
+                by="member",
+                address=address,
+                detail=row.scope,
+            )
+        )
+        return row.id
+
+    def of_patient(self, patient: str) -> tuple[Consent, ...]:
+        """Return all that a member agreed to, the newest first, with what is over."""
+        with self._database.read() as session:
+            rows = session.execute(
+                select(ConsentRow, AppRow)
+                .join(AppRow, AppRow.client_id == ConsentRow.client_id)
+                .where(ConsentRow.patient == patient)
+                .order_by(ConsentRow.given.desc(), ConsentRow.id)
+            )
+            return tuple(_consent(row, app) for row, app in rows)
+
+    def history(self, patient: str) -> tuple[AccessDay, ...]:
+        """Return which app read what of a member on which day, the newest first."""
+        with self._database.read() as session:
+            rows = session.execute(
+                select(AccessRow, AppRow)
+                .join(AppRow, AppRow.client_id == AccessRow.client_id)
+                .where(AccessRow.patient == patient)
+                .order_by(AccessRow.last.desc(), AccessRow.what)
+            )
+            return tuple(
+                AccessDay(
+                    row.consent_id,
+                    str(app.draft["name"]),
+                    row.day,
+                    row.what,
+                    row.count,
+                    datetime.fromtimestamp(row.last, UTC),
+                )
+                for row, app in rows
+            )
+
+    def revoke(
+        self,
+        consent_id: str,
+        *,
+        by: str,
+        patient: str | None = None,
+        address: str = "",
+        detail: str = "",
+    ) -> bool:
+        """End a consent with all its tokens, at once.
+
+        Args:
+            consent_id: which one.
+            by: `member`, `app`, `operator` or `server`.
+            patient: whose it has to be; anyone's where not given.
+            address: where the request came from.
+            detail: why, for the audit trail.
+
+        Returns:
+            Whether there was one to end.
+        """
+        now = int(self._clock().timestamp())
+        with self._database.write() as session:
+            row = session.get(ConsentRow, consent_id, with_for_update=True)
+            if row is None or (patient is not None and row.patient != patient):
+                return False
+            was_open = row.revoked is None
+            if was_open:
+                row.revoked = now
+            self._revocations.add(session, "consent", consent_id)
+        self._revocations.announce()
+        if was_open:
+            self._note(
+                Happening(
+                    self._clock(),
+                    "consent-revoked",
+                    client=row.client_id,
+                    patient=row.patient,
+                    consent=consent_id,
+                    by=by,
+                    address=address,
+                    detail=detail,
+                )
+            )
+        return was_open
+
+
+def _consent(row: ConsentRow, app: AppRow) -> Consent:
+    return Consent(
+        id=row.id,
+        client_id=row.client_id,
+        app_name=str(app.draft["name"]),
+        patient=row.patient,
+        scopes=tuple(row.scope.split()),
+        given=datetime.fromtimestamp(row.given, UTC),
+        expires=datetime.fromtimestamp(row.expires, UTC),
+        revoked=None if row.revoked is None else datetime.fromtimestamp(row.revoked, UTC),
+        last_used=None if row.last_used is None else datetime.fromtimestamp(row.last_used, UTC),
+    )

@@ -1,0 +1,161 @@
+"""The database behind the authorization server: SQLite for one machine, PostgreSQL for several.
+
+Every change is one short transaction. On SQLite it takes the write lock at its start, so that two
+processes wait for each other instead of failing; readers are not kept waiting (WAL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Engine, create_engine, event, inspect
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from etl.auth.tables import Base
+from etl.errors import MappingError, StoreError
+
+BUSY_SECONDS: Final = 10
+_WRITES: Final = "cpcds_writes"
+
+
+class Database:
+    """A pool of connections, and the two kinds of transactions."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._read = sessionmaker(engine, expire_on_commit=False)
+        self._write = sessionmaker(
+            engine.execution_options(**{_WRITES: True}), expire_on_commit=False
+        )
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Give a session that only reads."""
+        with self._read() as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Give a session whose changes are committed at the end, or none of them."""
+        with self._write.begin() as session:
+            yield session
+
+    def add_if_missing(self, session: Session, table: type[Base], **values: Any) -> None:
+        """Add a row unless there is one with its key; two processes may try at once."""
+        insert = sqlite_insert if self.is_sqlite else postgresql_insert
+        session.execute(insert(table).values(**values).on_conflict_do_nothing())
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self.engine.dispose()
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file of this machine."""
+        return self.engine.dialect.name == "sqlite"
+
+    def is_alive(self) -> bool:
+        """Return whether the database answers."""
+        try:
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql("SELECT 1")
+        except SQLAlchemyError:
+            return False
+        return True
+
+
+def open_database(url: str) -> Database:
+    """Return the database of a URL as SQLAlchemy writes it. Nothing is made or read yet.
+
+    Raises:
+        MappingError: `config-value`: the URL is none, or names another kind of database.
+    """
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+    except (ArgumentError, ValueError):
+        raise _wrong("it is no database URL") from None
+    if backend == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    elif backend != "sqlite":
+        raise _wrong("only sqlite and postgresql are known")
+    elif not parsed.database or parsed.database == ":memory:":
+        raise _wrong("an sqlite database needs a file")
+    else:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, pool_pre_ping=backend == "postgresql")
+    if backend == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return Database(engine)
+
+
+def _wrong(what: str) -> MappingError:
+    return MappingError(
+        "auth.database",
+        "config-value",
+        f"setting auth.database: {what}",
+        hint="sqlite:///path/to/file or postgresql://user@host/name",
+    )
+
+
+def _set_up_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # transactions are begun below, not by the driver
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Any) -> None:
+    writes = connection.get_execution_options().get(_WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def migrate(database: Database) -> None:
+    """Bring the tables to this program's version; nothing where they are.
+
+    Raises:
+        StoreError: the database does not answer or refuses.
+    """
+    # Alembic is loaded only where it is needed: a server that starts on a current database is not.
+    from alembic import command
+    from alembic.config import Config
+
+    configuration = Config()
+    configuration.set_main_option("script_location", "etl.auth:migrations")
+    try:
+        with database.engine.execution_options(**{_WRITES: True}).begin() as connection:
+            configuration.attributes["connection"] = connection
+            command.upgrade(configuration, "head")
+    except SQLAlchemyError as error:
+        raise StoreError(
+            f"the database of the authorization server cannot be migrated: {type(error).__name__}"
+        ) from None
+
+
+def present_version(database: Database) -> str | None:
+    """Return the version of the tables; None where there are none.
+
+    Raises:
+        StoreError: the database does not answer.
+    """
+    try:
+        with database.engine.connect() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            row = connection.exec_driver_sql("SELECT version_num FROM alembic_version").first()
+            return None if row is None else str(row[0])
+    except SQLAlchemyError as error:
+        raise StoreError(
+            f"the database of the authorization server does not answer: {type(error).__name__}"
+        ) from None

@@ -1,0 +1,88 @@
+"""Wrong passwords, counted in the database so that all processes count together.
+
+An account is locked for a minute after five wrong passwords in a row, and for twice as long after
+each further one, up to a quarter of an hour. The address they come from is counted too, with room
+for a household behind it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import delete
+
+from etl.auth.configuration import Clock
+from etl.auth.database import Database
+from etl.auth.secrets import hash_of
+from etl.auth.tables import FailureRow
+from etl.auth.values import SignInRefused
+
+FREE_FAILURES: Final = 5
+FREE_FAILURES_OF_ADDRESS: Final = 30
+FIRST_LOCK_SECONDS: Final = 60
+LONGEST_LOCK_SECONDS: Final = 900
+FORGOTTEN_AFTER_SECONDS: Final = 3600
+
+REFUSED: Final = "That user name and password do not go together."
+LOCKED: Final = "Too many tries with a wrong password. Please wait, then try again."
+
+
+class Lockout:
+    """Counts wrong passwords."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def check(self, account: str, address: str) -> None:
+        """Let a try pass.
+
+        Raises:
+            SignInRefused: the account or the address is locked; with the seconds left.
+        """
+        now = self._now()
+        with self._database.read() as session:
+            rows = [session.get(FailureRow, key) for key, _ in _keys(account, address)]
+        left = max((row.locked_until - now for row in rows if row is not None), default=0)
+        if left > 0:
+            raise SignInRefused(LOCKED, retry_after=left)
+
+    def failed(self, account: str, address: str) -> None:
+        """Count a wrong password."""
+        now = self._now()
+        with self._database.write() as session:
+            for key, free in _keys(account, address):
+                self._database.add_if_missing(
+                    session, FailureRow, key=key, count=0, last=now, locked_until=0
+                )
+                row = session.get_one(FailureRow, key, with_for_update=True)
+                if now - row.last > FORGOTTEN_AFTER_SECONDS:
+                    row.count = 0
+                row.count += 1
+                row.last = now
+                if row.count >= free:
+                    longer = FIRST_LOCK_SECONDS << min(row.count - free, 10)
+                    row.locked_until = now + min(longer, LONGEST_LOCK_SECONDS)
+
+    def succeeded(self, account: str) -> None:
+        """Forget an account's wrong passwords."""
+        with self._database.write() as session:
+            session.execute(delete(FailureRow).where(FailureRow.key == _keys(account, "")[0][0]))
+
+    def forget(self) -> None:
+        """Delete what is long over."""
+        with self._database.write() as session:
+            session.execute(
+                delete(FailureRow).where(FailureRow.last < self._now() - FORGOTTEN_AFTER_SECONDS)
+            )
+
+    def _now(self) -> int:
+        return int(self._clock().timestamp())
+
+
+def _keys(account: str, address: str) -> tuple[tuple[str, int], ...]:
+    """Return keys with the failures that are free; hashed, as an account name may be a person."""
+    return (
+        (hash_of(f"account {account}"), FREE_FAILURES),
+        (hash_of(f"address {address}"), FREE_FAILURES_OF_ADDRESS),
+    )

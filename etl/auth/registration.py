@@ -1,0 +1,232 @@
+"""What is demanded of an app before it is registered, field by field."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from etl.auth.values import ATTESTATIONS, AppDraft, InvalidForm
+from etl.smart import scopes as smart_scopes
+
+LONGEST_NAME: Final = 80
+LONGEST_DESCRIPTION: Final = 1000
+LONGEST_URI: Final = 500
+MOST_REDIRECT_URIS: Final = 10
+
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+_EMAIL: Final = re.compile(r"[^@\s<>\"']{1,64}@[^@\s<>\"']{1,190}\.[^@\s<>\"'.]{2,}")
+_PHONE: Final = re.compile(r"[0-9+()./ x-]{5,30}")
+_OWN_SCHEME: Final = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
+_UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+"""Controls, and what turns the direction of writing: a name must be what it looks like."""
+
+
+def check(draft: AppDraft) -> AppDraft:
+    """Return a draft that can be registered: the one given, with outer blanks taken off.
+
+    Raises:
+        InvalidForm: with a sentence for every field that is wrong.
+    """
+    draft = _trimmed(draft)
+    problems: dict[str, str] = {}
+    for field, judge in _CHECKS.items():
+        sentence = judge(draft)
+        if sentence:
+            problems[field] = sentence
+    if problems:
+        raise InvalidForm(problems)
+    return draft
+
+
+def is_email(text: str) -> bool:
+    """Return whether a text looks like an e-mail address."""
+    return _EMAIL.fullmatch(text) is not None
+
+
+def line_problem(text: str, longest: int, *, required: bool = True) -> str:
+    """Return what is wrong with a line of text for people; empty where nothing is."""
+    if not text:
+        return "Please fill this in." if required else ""
+    if len(text) > longest:
+        return f"At most {longest} characters, please."
+    if _UNSEEN.search(text):
+        return "It holds characters that cannot be seen; please type it again."
+    return ""
+
+
+def redirect_uri_problem(uri: str) -> str:
+    """Return why a redirect URI cannot be registered; empty where it can (RFC 9700 2.1, RFC 8252).
+
+    https; http for loopback addresses only; or a scheme of the app's own, with a dot in it.
+    """
+    problem = ""
+    try:
+        parts = urlsplit(uri)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "It is no URI."
+    if not uri.isascii() or re.search(r"[\s\x00-\x20\"<>\\^`{|}]", uri):
+        problem = "It may only hold the characters of a URI; write others percent-encoded."
+    elif len(uri) > LONGEST_URI:
+        problem = f"At most {LONGEST_URI} characters, please."
+    elif "#" in uri:
+        problem = "It may hold no fragment (#)."
+    elif "*" in uri:
+        problem = "Wildcards are not possible; register each address."
+    elif parts.scheme == "https":
+        problem = "" if host and "@" not in parts.netloc else "It needs a host, and no user name."
+    elif parts.scheme == "http":
+        is_local = host in _LOOPBACK and "@" not in parts.netloc
+        problem = "" if is_local else "http is possible for localhost only; use https."
+    elif not _OWN_SCHEME.fullmatch(parts.scheme):
+        problem = "Use https, or your app's own scheme with a dot in it (com.example.app:/done)."
+    return problem
+
+
+def is_registered(uri: str, registered: tuple[str, ...]) -> bool:
+    """Return whether a redirect URI is one of those registered: exactly, character by character.
+
+    The port of a loopback address may be another one, since a native app takes what is free
+    (RFC 8252 section 7.3).
+    """
+    return uri in registered or any(_same_but_port(uri, one) for one in registered)
+
+
+def _same_but_port(uri: str, registered: str) -> bool:
+    try:
+        given, known = urlsplit(uri), urlsplit(registered)
+        _ = given.port
+    except ValueError:
+        return False
+    if known.scheme != "http" or known.hostname not in ("127.0.0.1", "::1"):
+        return False
+    host = f"[{known.hostname}]" if ":" in known.hostname else known.hostname
+    with_port = re.fullmatch(re.escape(f"http://{host}") + r":[0-9]{1,5}(?![0-9])(.*)", uri)
+    rest = registered.removeprefix(f"http://{known.netloc}")
+    return with_port is not None and with_port.group(1) == rest
+
+
+def _trimmed(draft: AppDraft) -> AppDraft:
+    def trim(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.strip()
+        if isinstance(value, tuple):
+            return tuple(dict.fromkeys(one.strip() for one in value if one.strip()))
+        return value
+
+    return AppDraft(**{name: trim(getattr(draft, name)) for name in AppDraft.__slots__})
+
+
+def _link(field: str, *, required: bool = False) -> Callable[[AppDraft], str]:
+    def judge(draft: AppDraft) -> str:
+        uri: str = getattr(draft, field)
+        if not uri:
+            return "Please fill this in." if required else ""
+        problem = redirect_uri_problem(uri)
+        if not problem and not uri.startswith("https://"):
+            problem = "It has to start with https://."
+        return problem
+
+    return judge
+
+
+def _redirect_uris(draft: AppDraft) -> str:
+    if not draft.redirect_uris:
+        return "At least one redirect URI is needed."
+    if len(draft.redirect_uris) > MOST_REDIRECT_URIS:
+        return f"At most {MOST_REDIRECT_URIS}, please."
+    for number, uri in enumerate(draft.redirect_uris, 1):
+        problem = redirect_uri_problem(uri)
+        if problem:
+            return f"Number {number}: {problem}"
+    return ""
+
+
+def _authentication(draft: AppDraft) -> str:
+    if draft.client_type == "public" and draft.authentication != "none":
+        return "A public app has no secret and no key; choose none."
+    if draft.client_type == "confidential" and draft.authentication == "none":
+        return "A confidential app authenticates by a secret or a key."
+    return ""
+
+
+def _client_type(draft: AppDraft) -> str:
+    return "" if draft.client_type in ("confidential", "public") else "Choose one of the two."
+
+
+def _scopes(draft: AppDraft) -> str:
+    unknown = [one for one in draft.scopes if one not in smart_scopes.known(draft.scopes)]
+    if unknown:
+        return "Not every scope is known here; scopes that write are never granted."
+    if not any(smart_scopes.parse(one) for one in draft.scopes):
+        return "At least one scope has to open a kind of resource, as patient/*.rs does."
+    return ""
+
+
+def _attestations(draft: AppDraft) -> str:
+    missing = [one for one in ATTESTATIONS if one not in draft.attestations]
+    return "Every one of them has to be confirmed." if missing else ""
+
+
+def _jwks(draft: AppDraft) -> str:
+    if draft.authentication != "private_key_jwt":
+        return "" if not draft.jwks else "Keys are of use with private_key_jwt only."
+    try:
+        found = json.loads(draft.jwks)
+        keys = KeySet.import_key_set(found)
+        kinds = {str(key.key_type) for key in keys.keys}
+    except (ValueError, TypeError, KeyError, AttributeError, JoseError):
+        return "It is no JSON Web Key Set (RFC 7517)."
+    if not keys.keys or not kinds <= {"RSA", "EC"}:
+        return "It needs keys of the types RSA or EC."
+    if any(key.is_private for key in keys.keys):
+        return "It holds a private key. Make a new pair, and give the public half only."
+    return ""
+
+
+def _plain_launch(draft: AppDraft) -> str:
+    if draft.plain_launch and draft.client_type != "confidential":
+        return "A public app cannot do without PKCE."
+    return ""
+
+
+def _contact_email(draft: AppDraft) -> str:
+    problem = line_problem(draft.contact_email, 254)
+    return problem or ("" if is_email(draft.contact_email) else "It is no e-mail address.")
+
+
+def _contact_phone(draft: AppDraft) -> str:
+    if not draft.contact_phone or _PHONE.fullmatch(draft.contact_phone):
+        return ""
+    return "Digits, blanks and + ( ) - . / only, please."
+
+
+_CHECKS: Final[dict[str, Callable[[AppDraft], str]]] = {
+    "name": lambda draft: line_problem(draft.name, LONGEST_NAME),
+    "organization": lambda draft: line_problem(draft.organization, LONGEST_NAME),
+    "description": lambda draft: (
+        ""
+        if len(draft.description) <= LONGEST_DESCRIPTION
+        else f"At most {LONGEST_DESCRIPTION} characters, please."
+    ),
+    "client_type": _client_type,
+    "authentication": _authentication,
+    "redirect_uris": _redirect_uris,
+    "website": _link("website"),
+    "logo_uri": _link("logo_uri"),
+    "policy_uri": _link("policy_uri", required=True),
+    "terms_uri": _link("terms_uri"),
+    "contact_name": lambda draft: line_problem(draft.contact_name, LONGEST_NAME),
+    "contact_email": _contact_email,
+    "contact_phone": _contact_phone,
+    "attestations": _attestations,
+    "scopes": _scopes,
+    "jwks": _jwks,
+    "plain_launch": _plain_launch,
+}

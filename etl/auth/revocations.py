@@ -1,0 +1,70 @@
+"""What access tokens are refused for: ended consents, disabled apps, tokens given back.
+
+An access token lives ten minutes at most, so nothing has to be remembered for longer than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from etl.auth.configuration import LONGEST_ACCESS_SECONDS, Clock
+from etl.auth.database import Database
+from etl.auth.tables import RevocationRow
+
+Kind = Literal["consent", "app", "token"]
+
+_SLACK_SECONDS: Final = 60
+"""Clocks of two machines may differ so much."""
+
+
+class Revocations:
+    """The list of what was revoked; this process's own changes are known to it at once."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have a function called after each change that this process makes."""
+        self._listeners.append(listener)
+
+    def add(self, session: Session, kind: Kind, subject: str) -> None:
+        """Refuse the access tokens of something from now on; part of the caller's transaction."""
+        until = int(self._clock().timestamp()) + LONGEST_ACCESS_SECONDS + _SLACK_SECONDS
+        self._database.add_if_missing(
+            session, RevocationRow, kind=kind, subject=subject, until=until
+        )
+        session.get_one(RevocationRow, (kind, subject), with_for_update=True).until = until
+
+    def lift(self, session: Session, kind: Kind, subject: str) -> None:
+        """Accept access tokens of something again: an app that was enabled again."""
+        session.execute(
+            delete(RevocationRow).where(
+                RevocationRow.kind == kind, RevocationRow.subject == subject
+            )
+        )
+
+    def announce(self) -> None:
+        """Tell the listeners; after the transaction was committed."""
+        for listener in self._listeners:
+            listener()
+
+    def present(self) -> frozenset[tuple[str, str]]:
+        """Return all that access tokens are refused for now, as pairs of kind and id."""
+        now = int(self._clock().timestamp())
+        with self._database.read() as session:
+            rows = session.execute(
+                select(RevocationRow.kind, RevocationRow.subject).where(RevocationRow.until > now)
+            )
+            return frozenset((kind, subject) for kind, subject in rows)
+
+    def forget(self) -> None:
+        """Delete what is over."""
+        now = int(self._clock().timestamp())
+        with self._database.write() as session:
+            session.execute(delete(RevocationRow).where(RevocationRow.until <= now))

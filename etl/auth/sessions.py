@@ -1,0 +1,98 @@
+"""Who is signed in. The cookie holds a random token; the database its hash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from sqlalchemy import delete
+
+from etl.auth.configuration import Clock, Randomness
+from etl.auth.database import Database
+from etl.auth.secrets import hash_of, new_token
+from etl.auth.tables import SessionRow
+
+Kind = Literal["developer", "member", "authorize"]
+"""A developer on the portal; a member on the page of grants; a member for one authorization."""
+
+LONGEST: Final[dict[Kind, timedelta]] = {
+    "developer": timedelta(hours=12),
+    "member": timedelta(hours=1),
+    "authorize": timedelta(minutes=10),
+}
+IDLE: Final[dict[Kind, timedelta]] = {
+    "developer": timedelta(hours=2),
+    "member": timedelta(minutes=15),
+    "authorize": timedelta(minutes=10),
+}
+_SEEN_EVERY_SECONDS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Someone who is signed in.
+
+    Attributes:
+        hash: hash of the token in the cookie; names the session without opening it.
+        subject: id of the developer's account, or logical id of the member's Patient.
+        signed_in: when they proved who they are.
+    """
+
+    hash: str
+    subject: str
+    signed_in: datetime
+
+
+class Sessions:
+    """Who is signed in. Its functions wait for the database: call them in a thread."""
+
+    def __init__(self, database: Database, *, clock: Clock, randomness: Randomness) -> None:
+        self._database = database
+        self._clock = clock
+        self._randomness = randomness
+
+    def start(self, kind: Kind, subject: str) -> str:
+        """Sign someone in and return the token for the cookie; always a new one."""
+        token = new_token(self._randomness)
+        now = self._clock()
+        with self._database.write() as session:
+            session.add(
+                SessionRow(
+                    hash=hash_of(token),
+                    kind=kind,
+                    subject=subject,
+                    signed_in=int(now.timestamp()),
+                    seen=int(now.timestamp()),
+                    expires=int((now + LONGEST[kind]).timestamp()),
+                )
+            )
+        return token
+
+    def find(self, kind: Kind, token: str) -> Session | None:
+        """Return who is signed in by a token; None where nobody is, or is no longer."""
+        if not token:
+            return None
+        now = int(self._clock().timestamp())
+        with self._database.read() as session:
+            row = session.get(SessionRow, hash_of(token))
+        idle = IDLE[kind].total_seconds()
+        if row is None or row.kind != kind or row.expires <= now or row.seen + idle <= now:
+            return None
+        if now - row.seen >= _SEEN_EVERY_SECONDS:
+            with self._database.write() as session:
+                seen = session.get(SessionRow, row.hash)
+                if seen is not None:
+                    seen.seen = now
+        return Session(row.hash, row.subject, datetime.fromtimestamp(row.signed_in, UTC))
+
+    def end(self, token: str) -> None:
+        """Sign out."""
+        with self._database.write() as session:
+            session.execute(delete(SessionRow).where(SessionRow.hash == hash_of(token)))
+
+    def forget(self) -> None:
+        """Delete what is over."""
+        now = int(self._clock().timestamp())
+        with self._database.write() as session:
+            session.execute(delete(SessionRow).where(SessionRow.expires <= now))

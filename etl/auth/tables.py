@@ -1,0 +1,180 @@
+"""Tables of the authorization server's database.
+
+Instants are whole seconds since 1970 in UTC, so that both databases compare them alike. Passwords
+are argon2 hashes; secrets, codes, refresh tokens and session ids, which are random and 256 bits
+long, are SHA-256 hashes. What can be read out of this database opens nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+    type_annotation_map = {int: BigInteger, str: String(255), dict[str, Any]: JSON}  # noqa: RUF012
+
+
+class DeveloperRow(Base):
+    """A developer's account."""
+
+    __tablename__ = "developer"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    organization: Mapped[str]
+    password_hash: Mapped[str]
+    created: Mapped[int]
+
+
+class AppRow(Base):
+    """A registered app."""
+
+    __tablename__ = "app"
+
+    client_id: Mapped[str] = mapped_column(primary_key=True)
+    developer: Mapped[str] = mapped_column(index=True)
+    draft: Mapped[dict[str, Any]]
+    status: Mapped[str]
+    origin: Mapped[str]
+    created: Mapped[int]
+    secret_hash: Mapped[str]
+    secret_made: Mapped[int | None]
+    is_plain: Mapped[bool]
+    registration_hash: Mapped[str]
+
+
+class ConsentRow(Base):
+    """What a member agreed to. Its tokens are a family, which ends with it."""
+
+    __tablename__ = "consent"
+    __table_args__ = (Index("consent_patient", "patient", "client_id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    client_id: Mapped[str] = mapped_column(ForeignKey("app.client_id"), index=True)
+    patient: Mapped[str]
+    scope: Mapped[str] = mapped_column(Text)
+    given: Mapped[int]
+    expires: Mapped[int]
+    revoked: Mapped[int | None]
+    last_used: Mapped[int | None]
+    auth_time: Mapped[int]
+
+
+class CodeRow(Base):
+    """An authorization code."""
+
+    __tablename__ = "authorization_code"
+
+    hash: Mapped[str] = mapped_column(primary_key=True)
+    consent_id: Mapped[str] = mapped_column(ForeignKey("consent.id"))
+    client_id: Mapped[str]
+    redirect_uri: Mapped[str] = mapped_column(Text)
+    scope: Mapped[str] = mapped_column(Text)
+    code_challenge: Mapped[str]
+    nonce: Mapped[str] = mapped_column(Text)
+    expires: Mapped[int] = mapped_column(index=True)
+    used: Mapped[int | None]
+
+
+class RefreshRow(Base):
+    """A refresh token. `used` is set by the one request that rotates it."""
+
+    __tablename__ = "refresh_token"
+
+    hash: Mapped[str] = mapped_column(primary_key=True)
+    consent_id: Mapped[str] = mapped_column(ForeignKey("consent.id"), index=True)
+    client_id: Mapped[str]
+    scope: Mapped[str] = mapped_column(Text)
+    issued: Mapped[int]
+    expires: Mapped[int] = mapped_column(index=True)
+    used: Mapped[int | None]
+
+
+class RevocationRow(Base):
+    """What access tokens are refused for, until the last one that it concerns is over anyway."""
+
+    __tablename__ = "revocation"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    until: Mapped[int] = mapped_column(index=True)
+
+
+class KeyRow(Base):
+    """A signing key; its private half is encrypted."""
+
+    __tablename__ = "signing_key"
+
+    kid: Mapped[str] = mapped_column(primary_key=True)
+    use: Mapped[str]
+    public: Mapped[dict[str, Any]]
+    private: Mapped[str] = mapped_column(Text)
+    published: Mapped[int]
+    signs_from: Mapped[int]
+    signs_until: Mapped[int]
+    published_until: Mapped[int]
+
+
+class AssertionRow(Base):
+    """A client assertion that was used, until it expires."""
+
+    __tablename__ = "assertion"
+
+    client_id: Mapped[str] = mapped_column(primary_key=True)
+    jti_hash: Mapped[str] = mapped_column(primary_key=True)
+    expires: Mapped[int] = mapped_column(index=True)
+
+
+class SessionRow(Base):
+    """Someone who is signed in."""
+
+    __tablename__ = "session"
+
+    hash: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    subject: Mapped[str] = mapped_column(index=True)
+    signed_in: Mapped[int]
+    seen: Mapped[int]
+    expires: Mapped[int] = mapped_column(index=True)
+
+
+class FailureRow(Base):
+    """Wrong passwords of one account or from one address."""
+
+    __tablename__ = "failure"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]
+    last: Mapped[int] = mapped_column(index=True)
+    locked_until: Mapped[int]
+
+
+class AccessRow(Base):
+    """How often an app read a kind of resource of a member on a day; what the member is shown."""
+
+    __tablename__ = "access"
+
+    consent_id: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[str] = mapped_column(primary_key=True)
+    what: Mapped[str] = mapped_column(primary_key=True)
+    client_id: Mapped[str]
+    patient: Mapped[str] = mapped_column(index=True)
+    count: Mapped[int]
+    last: Mapped[int]
+
+
+class TrailRow(Base):
+    """How far an audit file had got when it was last looked at: what it must still hold."""
+
+    __tablename__ = "audit_trail"
+
+    file: Mapped[str] = mapped_column(primary_key=True)
+    opened: Mapped[int]
+    events: Mapped[int]
+    head: Mapped[str]
