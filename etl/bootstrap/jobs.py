@@ -17,7 +17,8 @@ from filelock import FileLock, Timeout
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import bulk_options, store_options, target_store
 from etl.bootstrap.wiring import make_tools
-from etl.errors import StoreError
+from etl.errors import StoreError, UsageError
+from etl.mapping.view import FINANCIAL
 from etl.pipeline.checking import Validated, check_report_folder, validate
 from etl.pipeline.convert import Converted, convert
 from etl.pipeline.events import Emit
@@ -101,6 +102,7 @@ def run_extract(settings: Settings, extract: Path, emit: Emit) -> Ran:
     Two runs on one machine never work on one folder at the same time.
 
     Raises:
+        UsageError: the target holds another view of claims.
         DataRejected: a limit does not hold; readers see what they saw.
         StoreError: another run is at work on the target, or storage failed.
     """
@@ -108,12 +110,14 @@ def run_extract(settings: Settings, extract: Path, emit: Emit) -> Ran:
     opened = open_with(extract, tools, settings.layout, emit)
     store = target_store(settings)
     moment = now()
+    _check_view(settings, open_current(store))
     with (
         _alone(settings),
         run_lease(store, now) as lease,
         work_folder(settings, _beside(settings)) as work,
     ):
         base = open_current(store)
+        _check_view(settings, base)  # again: another run may have been first
         return run(
             opened,
             work,
@@ -138,11 +142,13 @@ def plan_extract(settings: Settings, extract: Path, emit: Emit) -> Planned:
     """Tell what publishing an extract to the target would do. Nothing is written to the target.
 
     Raises:
+        UsageError: the target holds another view of claims.
         StoreError: the target cannot be read.
     """
     tools = make_tools(settings)
     opened = open_with(extract, tools, settings.layout, emit)
     base = open_current(target_store(settings))
+    _check_view(settings, base)
     if settings.run.work is not None:
         own_folder(settings.run.work)
     with TemporaryDirectory(prefix="cpcds-plan-", dir=settings.run.work) as work:
@@ -157,6 +163,25 @@ def plan_extract(settings: Settings, extract: Path, emit: Emit) -> Planned:
             workers=settings.run.workers,
             retracted_members=_share(settings),
             emit=emit,
+        )
+
+
+def _check_view(settings: Settings, base: Current) -> None:
+    """Refuse to publish one view of claims over another: readers of the one may not see the other.
+
+    Raises:
+        UsageError: the target holds another view.
+    """
+    if base.release is None:
+        return
+    there, wanted = (
+        base.release.manifest.facts.mapping.get("view", FINANCIAL),
+        settings.publish.view,
+    )
+    if there != wanted:
+        raise UsageError(
+            f"{settings.target} holds the {there} view of claims, and this run would publish the "
+            f"{wanted} view to the same readers: name another target, or --view {there}"
         )
 
 

@@ -145,8 +145,12 @@ class Storage(_Part):
 
 
 class Publishing(_Part):
-    """What is kept and written beside the blocks: rows for deltas, and HL7's bulk files."""
+    """What is published, and what is kept and written beside the blocks."""
 
+    view: Literal["financial", "basis"] = Field(
+        "financial",
+        description="Which view of claims is made: all of them, or `basis`, without any amount.",
+    )
     deltas: bool = Field(
         False,
         description="Whether a full extract's rows are kept, so that deltas can follow it.",
@@ -189,7 +193,9 @@ class Settings(BaseSettings):
     run: Run = Field(default_factory=Run, description="How a run is done.")
     report: Report = Field(default_factory=Report, description="The validation report.")
     store: Storage = Field(default_factory=Storage, description="Object storage.")
-    publish: Publishing = Field(default_factory=Publishing, description="Deltas and bulk files.")
+    publish: Publishing = Field(
+        default_factory=Publishing, description="The view of claims, deltas and bulk files."
+    )
 
     @property
     def is_demo_key(self) -> bool:

@@ -14,7 +14,7 @@ from etl.bootstrap.mappings import SET, Files, read_crosswalks, read_folder, shi
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
 from etl.mapping.fhir import problems
-from etl.mapping.library import MappingSet, compile_set
+from etl.mapping.library import compile_set
 from etl.model.crosswalks import Crosswalk
 from etl.model.findings import Severity
 from etl.pipeline.tools import Tools
@@ -47,6 +47,7 @@ def make_tools(settings: Settings) -> Tools:
             crosswalks,
             payer_facts(settings),
             layers=files[SET].layers,
+            view=settings.publish.view,
         ),
         payer=settings.payer.id,
         id_key=_id_key(settings),
@@ -103,6 +104,7 @@ def _fingerprint(
         "crosswalks": {name: dict(each.rows) for name, each in crosswalks.items()},
         "payer": payer_facts(settings),
         "severities": settings.rules.severities,
+        "view": settings.publish.view,
         "id_key": hashlib.sha256(_id_key(settings)).hexdigest(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -110,18 +112,38 @@ def _fingerprint(
 
 @dataclass(frozen=True, slots=True)
 class CheckedMappings:
-    """What `cpcds mapping check` found."""
+    """What `cpcds mapping check` found.
+
+    Attributes:
+        names: of the mappings.
+        views: of the views, in each of which every mapping was checked.
+        problems: what is wrong, each once.
+    """
 
     names: tuple[str, ...]
+    views: tuple[str, ...]
     problems: tuple[MappingError, ...]
 
 
 def check_mappings(settings: Settings) -> CheckedMappings:
-    """Return the names of all mappings and what is wrong with them.
+    """Return the names of all mappings and what is wrong with them, in every view of the set.
 
     Raises:
         MappingError: a mistake that keeps a mapping, layout or rule from being read at all.
     """
-    compiled: MappingSet = make_tools(settings).mappings
-    found = [one for plan in compiled.plans for one in problems(plan, compiled.crosswalks)]
-    return CheckedMappings(tuple(plan.name for plan in compiled.plans), tuple(found))
+    views = make_tools(settings).mappings.views
+    found: dict[str, MappingError] = {}
+    names: tuple[str, ...] = ()
+    for view in views:
+        compiled = make_tools(in_view(settings, view)).mappings
+        names = tuple(plan.name for plan in compiled.plans)
+        for plan in compiled.plans:
+            found |= {str(one): one for one in problems(plan, compiled.crosswalks)}
+    return CheckedMappings(names, views, tuple(found.values()))
+
+
+def in_view(settings: Settings, view: str) -> Settings:
+    """Return the settings with another view of claims."""
+    return settings.model_copy(
+        update={"publish": settings.publish.model_copy(update={"view": view})}
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from etl.bootstrap.jobs import convert_extract
-from etl.cli.options import json_option, layout_option, workers_option
+from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
 from etl.cli.progress import progress
 from etl.cli.tables import counts_json, show_counts
 
@@ -21,6 +21,7 @@ from etl.cli.tables import counts_json, show_counts
     required=True,
     help="Folder for <ResourceType>.ndjson; made where it is missing.",
 )
+@view_option
 @layout_option
 @workers_option
 @json_option
@@ -29,6 +30,7 @@ def convert_command(
     context: click.Context,
     extract: Path,
     out: Path,
+    view: str | None,
     layout: str | None,
     workers: int | None,
     as_json: bool,
@@ -37,7 +39,7 @@ def convert_command(
 
     Nothing is configured, published or kept: one file a resource type, for the tools you like.
     """
-    settings = context.obj.settings(layout=layout).with_workers(workers)
+    settings = context.obj.settings(layout=layout, publish=viewing(view)).with_workers(workers)
     with progress(quiet=as_json) as emit:
         converted = convert_extract(settings, extract, out, emit)
     counts = converted.settled.totals.tally.counts

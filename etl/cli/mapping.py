@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from etl.bootstrap.wiring import check_mappings, make_tools
-from etl.cli.options import json_option
+from etl.cli.options import json_option, view_option, viewing
 from etl.mapping.dictionary import as_csv, as_html, as_markdown, dictionary
 
 
@@ -28,11 +28,13 @@ def check(context: click.Context, as_json: bool) -> None:
         {"where": one.where, "id": one.error_id, "message": str(one)} for one in checked.problems
     ]
     if as_json:
-        click.echo(json.dumps({"mappings": checked.names, "problems": found}, indent=2))
+        body = {"mappings": checked.names, "views": checked.views, "problems": found}
+        click.echo(json.dumps(body, indent=2))
     else:
         for one in found:
             click.echo(one["message"])
-        click.echo(f"{len(checked.names)} mappings, {len(found)} problems")
+        views = " and ".join(checked.views)
+        click.echo(f"{len(checked.names)} mappings (views: {views}), {len(found)} problems")
     context.exit(3 if found else 0)
 
 
@@ -45,11 +47,13 @@ def check(context: click.Context, as_json: bool) -> None:
     show_default=True,
     help="Form of the dictionary.",
 )
+@view_option
 @json_option
 @click.pass_context
-def docs(context: click.Context, form: str, as_json: bool) -> None:
+def docs(context: click.Context, form: str, view: str | None, as_json: bool) -> None:
     """Print the data dictionary: column, MapIDs, FHIR path, profile."""
-    rows = dictionary(make_tools(context.obj.settings()).mappings.plans)
+    settings = context.obj.settings(publish=viewing(view))
+    rows = dictionary(make_tools(settings).mappings.plans)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -15,3 +15,13 @@ workers_option: Final = click.option(
     help="Processes; one a processor where not given, or 0.",
 )
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+view_option: Final = click.option(
+    "--view",
+    type=click.Choice(["financial", "basis"]),
+    help="basis: the guide's Basis profiles, without any amount; else the setting publish.view.",
+)
+
+
+def viewing(view: str | None) -> dict[str, Any] | None:
+    """Return the setting that `--view` stands for; None where it was not given."""
+    return None if view is None else {"view": view}

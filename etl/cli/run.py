@@ -11,7 +11,7 @@ import click
 from etl.bootstrap.jobs import plan_extract, run_extract
 from etl.cli.changes import show_plan
 from etl.cli.logfile import log_file, noting
-from etl.cli.options import json_option, layout_option, workers_option
+from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
 from etl.cli.progress import progress
 from etl.cli.releases import endpoint
 from etl.cli.tables import show_summary, summary_json
@@ -32,6 +32,7 @@ DEMO_KEY_WARNING: Final = (
 )
 @click.option("--endpoint-url", help="S3-compatible server other than AWS.")
 @click.option("--dry-run", is_flag=True, help="Say what would be published; write nothing there.")
+@view_option
 @layout_option
 @workers_option
 @click.option(
@@ -47,6 +48,7 @@ def run_command(
     target: str | None,
     endpoint_url: str | None,
     dry_run: bool,
+    view: str | None,
     layout: str | None,
     workers: int | None,
     log: Path | None,
@@ -61,7 +63,10 @@ def run_command(
     """
     with log_file(log) as lines:
         settings = context.obj.settings(
-            layout=layout, target=target, store=endpoint(endpoint_url)
+            layout=layout,
+            target=target,
+            store=endpoint(endpoint_url),
+            publish=viewing(view),
         ).with_workers(workers)
         if dry_run:
             with progress(quiet=as_json) as emit:

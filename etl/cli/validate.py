@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from etl.bootstrap.jobs import validate_extract
-from etl.cli.options import json_option, layout_option, workers_option
+from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
 from etl.cli.progress import progress
 from etl.cli.tables import show_summary, summary_json
 from etl.quality import enforce
@@ -23,6 +23,7 @@ from etl.quality import enforce
     show_default=True,
     help="Folder for the report and the quarantine.",
 )
+@view_option
 @layout_option
 @workers_option
 @json_option
@@ -31,6 +32,7 @@ def validate_command(
     context: click.Context,
     extract: Path,
     report: Path,
+    view: str | None,
     layout: str | None,
     workers: int | None,
     as_json: bool,
@@ -39,7 +41,7 @@ def validate_command(
 
     Nothing is published. Exit code 4 says that more was rejected than the limits allow.
     """
-    settings = context.obj.settings(layout=layout).with_workers(workers)
+    settings = context.obj.settings(layout=layout, publish=viewing(view)).with_workers(workers)
     with progress(quiet=as_json) as emit:
         validated = validate_extract(settings, extract, report, emit)
     page = validated.reported.page

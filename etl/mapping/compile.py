@@ -34,6 +34,7 @@ from etl.mapping.plan import (
 from etl.mapping.rows import LIST_ITEM, Many, columns_of, relations_of
 from etl.mapping.scope import Binding, Library, Parameter, Row, Scope, StaticRow
 from etl.mapping.syntax import conjunction, parse_condition, parse_leaf
+from etl.mapping.view import skipped
 from etl.model.tables import TABLES, FieldType
 
 _DIRECTIVES: Final = frozenset({"when", "include", "with", "for", "each", "emit"})
@@ -129,6 +130,7 @@ class _Compiler:
             _fail(document.mark, "map-no-id", "emit is an object whose first member is id")
         condition = self.condition(document, scope)
         search = self.search(document, scope)
+        map_ids, elements = skipped(document)
         place = _place(document.marks["emit"])
         members = self.members(body, scope, place, resource)
         (first, id_node), *rest = members
@@ -146,7 +148,8 @@ class _Compiler:
             last_updated=self.optional(document, "last_updated", scope),
             body=ObjectNode(tuple(rest), place),
             search=search,
-            skipped=self.skipped(document),
+            skipped=map_ids,
+            unfed=elements,
             assured=self.assured(document),
         )
 
@@ -174,18 +177,6 @@ class _Compiler:
             if not isinstance(values, Seq):
                 _fail(place, "map-shape", f"search.{parameter} is a list of values")
             result[parameter] = self.listing(values, scope, place, f"search.{parameter}")
-        return MappingProxyType(result)
-
-    def skipped(self, document: Map) -> Mapping[int, str]:
-        result: dict[int, str] = {}
-        entries = document.get("skip", Seq())
-        for entry in entries if isinstance(entries, Seq) else [None]:
-            if not isinstance(entry, Map) or set(entry) != {"map_id", "reason"}:
-                _fail(document.marks["skip"], "map-shape", "skip lists { map_id: …, reason: … }")
-            ids = entry["map_id"] if isinstance(entry["map_id"], Seq) else [entry["map_id"]]
-            if not all(isinstance(one, int) for one in ids):
-                _fail(entry.marks["map_id"], "map-shape", "map_id is a number, or a list of them")
-            result |= dict.fromkeys(ids, str(entry["reason"]))
         return MappingProxyType(result)
 
     def assured(self, document: Map) -> Mapping[str, str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +13,7 @@ from etl.errors import MappingError
 from etl.mapping.compile import compile_mapping, merged
 from etl.mapping.plan import Plan
 from etl.mapping.scope import Library, StaticRow
+from etl.mapping.view import FINANCIAL, View, read_view, viewed
 from etl.model.crosswalks import Crosswalk
 
 
@@ -25,12 +26,16 @@ class MappingSet:
         version: version of the guide, as it stands in every `meta.profile`.
         plans: in the order of the set file.
         crosswalks: those that the plans translate with.
+        view: the view that the plans make.
+        views: names of all views of the set, the financial one first.
     """
 
     name: str
     version: str
     plans: tuple[Plan, ...]
     crosswalks: Mapping[str, Crosswalk]
+    view: View = field(default_factory=View)
+    views: tuple[str, ...] = (FINANCIAL,)
 
 
 def compile_set(
@@ -40,6 +45,7 @@ def compile_set(
     *,
     file: str = "set.yaml",
     layers: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    view: str = FINANCIAL,
 ) -> MappingSet:
     """Return the compiled mappings of a set.
 
@@ -50,6 +56,7 @@ def compile_set(
         file: the set's own file.
         layers: file name -> every text under that name, the shipped one first: an overlay that
             extends its own name goes on top of the one before it.
+        view: which view of the set; one that no file of its `views` describes is refused.
 
     Raises:
         MappingError: the first mistake found.
@@ -66,25 +73,39 @@ def compile_set(
         if not isinstance(body, Map):
             raise MappingError(name, "map-shape", "fragments are a map: name -> body")
         fragments.update(body)
+    sources = _Sources(texts, layers)
+    views = {one.name: one for one in _views(document, sources)}
+    if view not in views:
+        where = str(document.marks.get("views", document.mark))
+        raise MappingError(where, "map-view", f"no view {view!r}; there are {', '.join(views)}")
+    wanted = views[view]
     library = Library(
         constants=MappingProxyType(_constants(document)),
         tables=_static_tables(document),
         fragments=MappingProxyType(fragments),
         crosswalks=crosswalks,
         payer=payer,
+        given=wanted.given,
     )
     version = str(document["version"])
     canonical = f"{document['canonical']}{{}}|{version}"
-    plans = tuple(
+    compiled = (
         compile_mapping(
-            _extended(_Sources(texts, layers), name, str(document.marks["mappings"])),
+            _extended(sources, name, str(document.marks["mappings"])),
             PurePosixPath(name).stem,
             library,
             canonical,
         )
         for name in _file_names(document, "mappings")
     )
-    return MappingSet(str(document["set"]), version, plans, crosswalks)
+    plans = tuple(viewed(plan, wanted, canonical) for plan in compiled)
+    return MappingSet(str(document["set"]), version, plans, crosswalks, wanted, tuple(views))
+
+
+def _views(document: Map, sources: _Sources) -> Iterator[View]:
+    yield View()
+    for name in _file_names(document, "views"):
+        yield read_view(_extended(sources, name, str(document.marks["views"])), name)
 
 
 def _file_names(document: Map, key: str) -> list[str]:

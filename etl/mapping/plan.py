@@ -127,6 +127,8 @@ class Plan:
         body: the members after `meta`.
         search: parameter of the search index -> list of values.
         skipped: MapID -> why this profile leaves it out.
+        unfed: path of an element that the profile marks as must-support, slices included and
+            without the resource -> why no row can fill it.
         assured: path -> why an element that looks as if it could be absent never is.
     """
 
@@ -142,6 +144,7 @@ class Plan:
     body: ObjectNode
     search: Mapping[str, ListNode]
     skipped: Mapping[int, str] = field(default_factory=dict)
+    unfed: Mapping[str, str] = field(default_factory=dict)
     assured: Mapping[str, str] = field(default_factory=dict)
 
 

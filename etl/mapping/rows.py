@@ -142,6 +142,10 @@ _DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
 )
 
 
+TELLS_OF_AMOUNTS: Final = frozenset({"has_amounts", "has_line_amounts"})
+"""Derived columns that hold no amount but tell whether there is one."""
+
+
 def columns_of(table: str) -> Mapping[str, Column]:
     """Return every column that a row of the table has in a mapping, the derived ones included."""
     return _COLUMNS[table]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -47,6 +47,7 @@ class Library:
         fragments: bodies by name, as documents.
         crosswalks: by name.
         payer: settings of the payer, `payer.<name>` in expressions.
+        given: (table, column) -> what a view takes the column to hold in every row.
     """
 
     constants: Mapping[str, str]
@@ -54,6 +55,7 @@ class Library:
     fragments: Mapping[str, Any]
     crosswalks: Mapping[str, Crosswalk]
     payer: Mapping[str, str]
+    given: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -324,6 +324,9 @@ class _Reader:
             self.fail("map-unknown-column", f"{name}: {table} has no {column!r}", (column, columns))
         found = columns[column]
         kind = Kind(found.type.value)
+        given = self.scope.library.given.get((table, column))
+        if given is not None:
+            return Constant(given, kind)
         return ColumnOf(level, tuple(via), column, kind, not (found.required and certain))
 
     def chosen(self, test: nodes.Expr, then: nodes.Expr, otherwise: nodes.Expr | None) -> Expr:

@@ -225,12 +225,15 @@ def facts_of(extract: Extract, tools: Tools, settled: Settled | None = None) -> 
         {"name": file.name, "sha256": file.sha256, "bytes": file.bytes} for file in extract.files
     ]
     counts = settled.totals.tally.counts if settled is not None else {}
+    # A tree without amounts says nothing of their sums either.
+    is_summed = settled is not None and tools.mappings.view.states_money
     return Facts(
         kind=extract.kind,
         inputs=inputs,
         mapping={
             "set": tools.mappings.name,
             "version": tools.mappings.version,
+            "view": tools.mappings.view.name,
             "fingerprint": tools.fingerprint,
             "layout": extract.layout.name,
         },
@@ -244,5 +247,5 @@ def facts_of(extract: Extract, tools: Tools, settled: Settled | None = None) -> 
             for table, each in counts.items()
             if each.rows_in
         },
-        totals=published_money(settled.totals.tally.money) if settled is not None else {},
+        totals=published_money(settled.totals.tally.money) if settled and is_summed else {},
     )

@@ -1,0 +1,297 @@
+"""Views of a mapping set: the same mappings for other profiles, without some of what they say.
+
+A view is derived and never written a second time. The columns that it names are constants while
+the mappings are compiled, so that conditions on them are settled; then every element of the FHIR
+types that it leaves out is taken out of the plans. What is left is checked like any other plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, Final
+
+from etl.documents import Map, Seq
+from etl.errors import MappingError
+from etl.mapping.expressions import ColumnOf, Condition, Expr, Kind, walk
+from etl.mapping.plan import (
+    Entry,
+    Fixed,
+    Guarded,
+    Leaf,
+    ListNode,
+    Loop,
+    ObjectNode,
+    Place,
+    Plan,
+    Spliced,
+    nodes_of,
+)
+from etl.mapping.rows import TELLS_OF_AMOUNTS, columns_of
+from etl.mapping.static import is_strong
+from etl.model.profiles import (
+    Element,
+    Profile,
+    child,
+    choice_names,
+    find_canonical,
+    is_type,
+)
+from etl.model.tables import TABLES
+
+FINANCIAL: Final = "financial"
+"""The view that the mappings are written for: all of it."""
+
+MONEY: Final = "Money"
+"""FHIR's type of an amount; a view without it reads no column of money either."""
+
+_KEYS: Final = ("view", "profiles", "without", "given", "skip", "extends")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What makes a view of a set.
+
+    Attributes:
+        name: what it is called (`--view`).
+        profiles: bare name of a mapping's profile -> the one that it has in the view; a profile
+            that is not named stays.
+        types: FHIR types whose elements are left out.
+        paths: elements that are left out, with their resource (`ExplanationOfBenefit.total`).
+        given: (table, column) -> what the column is taken to hold in every row.
+        skipped: MapID -> why the profiles named here leave it out.
+        unfed: path of an element -> why those profiles leave it out.
+    """
+
+    name: str = FINANCIAL
+    profiles: Mapping[str, str] = field(default_factory=dict)
+    types: frozenset[str] = frozenset()
+    paths: frozenset[str] = frozenset()
+    given: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    skipped: Mapping[int, str] = field(default_factory=dict)
+    unfed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def states_money(self) -> bool:
+        """Whether any resource of the view may state an amount."""
+        return MONEY not in self.types
+
+
+def read_view(document: Any, file: str) -> View:
+    """Return the view that a file describes, overlays merged in.
+
+    Raises:
+        MappingError: `map-shape`, `map-missing-key`, `map-unknown-key`, `map-view`,
+            `map-unknown-table`, `map-unknown-column`.
+    """
+    if not isinstance(document, Map):
+        raise MappingError(file, "map-shape", "a view is a map of keys, see docs/mapping.md")
+    for key, mark in document.marks.items():
+        if key not in _KEYS:
+            near = _near(key, _KEYS)
+            raise MappingError(str(mark), "map-unknown-key", f"no key {key!r} in a view", hint=near)
+    name = document.get("view")
+    if not isinstance(name, str):
+        raise MappingError(str(document.mark), "map-missing-key", "the view needs 'view', its name")
+    without = list(_left_out(document))
+    numbers, elements = skipped(document)
+    return View(
+        name,
+        MappingProxyType(dict(_texts(document, "profiles"))),
+        frozenset(one for one in without if "." not in one),
+        frozenset(one for one in without if "." in one),
+        MappingProxyType(dict(_given(document))),
+        numbers,
+        elements,
+    )
+
+
+def skipped(document: Map) -> tuple[Mapping[int, str], Mapping[str, str]]:
+    """Return what a mapping or view lists under `skip`: MapIDs, and elements, with the reasons.
+
+    Raises:
+        MappingError: `map-shape`.
+    """
+    numbers: dict[int, str] = {}
+    elements: dict[str, str] = {}
+    entries = document.get("skip", Seq())
+    for entry in entries if isinstance(entries, Seq) else [None]:
+        if not isinstance(entry, Map) or set(entry) not in (
+            {"map_id", "reason"},
+            {"element", "reason"},
+        ):
+            what = "skip lists { map_id: …, reason: … } and { element: …, reason: … }"
+            raise MappingError(str(document.marks["skip"]), "map-shape", what)
+        (key,) = set(entry) - {"reason"}
+        named = entry[key] if isinstance(entry[key], Seq) else [entry[key]]
+        wanted: type = int if key == "map_id" else str
+        if not all(isinstance(one, wanted) for one in named):
+            what = "map_id is a number, or a list of them; element a path, or a list of them"
+            raise MappingError(str(entry.marks[key]), "map-shape", what)
+        into: dict[Any, str] = numbers if key == "map_id" else elements
+        into |= dict.fromkeys(named, str(entry["reason"]))
+    return MappingProxyType(numbers), MappingProxyType(elements)
+
+
+def _texts(document: Map, key: str) -> Iterator[tuple[str, str]]:
+    found = document.get(key, Map())
+    if not isinstance(found, Map) or not all(isinstance(text, str) for text in found.values()):
+        raise MappingError(str(document.marks[key]), "map-shape", f"{key} is a map of texts")
+    yield from found.items()
+
+
+def _left_out(document: Map) -> Iterator[str]:
+    if "without" not in document:
+        return
+    found = document["without"]
+    if not isinstance(found, Seq):
+        raise MappingError(str(document.marks["without"]), "map-shape", "without is a list")
+    for one, mark in zip(found, found.marks, strict=True):
+        if not isinstance(one, str) or not is_type(one.partition(".")[0]):
+            what = f"{one!r} is no type of FHIR, and no element of one of its resources"
+            raise MappingError(str(mark), "map-view", what)
+        yield one
+
+
+def _given(document: Map) -> Iterator[tuple[tuple[str, str], str]]:
+    for name, value in _texts(document, "given"):
+        table, _, column = name.partition(".")
+        mark = str(document["given"].marks[name])
+        if table not in TABLES:
+            near = _near(table, TABLES)
+            raise MappingError(mark, "map-unknown-table", f"no table {table!r}", hint=near)
+        if column not in columns_of(table):
+            what = f"{table} has no {column!r}"
+            near = _near(column, columns_of(table))
+            raise MappingError(mark, "map-unknown-column", what, hint=near)
+        yield (table, column), value
+
+
+def _near(name: str, known: Any) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def viewed(plan: Plan, view: View, canonical: str) -> Plan:
+    """Return a plan as a view has it.
+
+    Args:
+        plan: the plan as the mapping says it, compiled with what the view takes as given.
+        view: the view.
+        canonical: what a profile's bare name is put into, with `{}` for the name.
+
+    Raises:
+        MappingError: `map-view`: the plan would still read a column of money.
+    """
+    if view.name == FINANCIAL:
+        return plan
+    name = plan.profile.rpartition("/")[2].partition("|")[0]
+    if name in view.profiles:
+        plan = replace(
+            plan,
+            profile=canonical.replace("{}", view.profiles[name], 1),
+            skipped=MappingProxyType({**plan.skipped, **view.skipped}),
+            unfed=MappingProxyType({**plan.unfed, **view.unfed}),
+        )
+    profile = find_canonical(plan.profile)
+    if profile is not None and profile.type == plan.resource:
+        body = _Leaving(view).object(plan.body, profile, profile.root, plan.resource)
+        plan = replace(plan, body=body or ObjectNode((), plan.body.place))
+    if not view.states_money:
+        for place, expr in _read(plan):
+            if _tells_of_amounts(expr):
+                what = f"the view {view.name!r} leaves money out, and this reads an amount"
+                hint = f"leave the element out of the view by its path, under `without` ({name})"
+                raise MappingError(str(place), "map-view", what, hint=hint)
+    return plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    """Takes elements out of a plan; None stands for a node of which nothing is left."""
+
+    view: View
+
+    def node(self, node: Entry, profile: Profile, element: Element, path: str) -> Entry | None:
+        """Return a node without what is left out: itself where that is nothing."""
+        match node:
+            case Fixed() | Leaf():
+                return node
+            case ObjectNode():
+                return self.object(node, profile, element, path)
+            case ListNode() | Spliced():
+                found = [self.node(one, profile, element, path) for one in node.entries]
+                if all(left is one for left, one in zip(found, node.entries, strict=True)):
+                    return node
+                kept = tuple(one for one in found if one is not None)
+                return replace(node, entries=kept) if kept else None
+            case Guarded() | Loop():
+                inner = self.node(node.node, profile, element, path)
+                if inner is node.node:
+                    return node
+                return (
+                    None if inner is None or isinstance(inner, Loop) else replace(node, node=inner)
+                )
+
+    def object(
+        self, node: ObjectNode, profile: Profile, element: Element, path: str
+    ) -> ObjectNode | None:
+        """Return an object without what is left out; None where only constants stand then."""
+        kept: list[tuple[str, Any]] = []
+        is_less = False
+        for key, member in node.members:
+            left = self.member(key, member, profile, element, path)
+            is_less = is_less or left is not member
+            if left is not None:
+                kept.append((key, left))
+        if not is_less:
+            return node
+        if not any(is_strong(member) for _, member in kept):
+            return None  # a constant never keeps an element alive
+        return replace(node, members=tuple(kept))
+
+    def member(
+        self, key: str, member: Entry, profile: Profile, element: Element, path: str
+    ) -> Entry | None:
+        name = key.removeprefix("_")
+        below = f"{path}.{name}"
+        if below in self.view.paths:
+            return None
+        found = child(profile, element, name)
+        if found is None:
+            return member
+        owner, at = found
+        choice = choice_names(at).get(name)
+        if choice is not None and choice.code in self.view.types:
+            return None
+        if choice is not None and len(at.types) > 1:
+            at = Element(id=at.id, min=at.min, max=at.max, array=at.array, types=(choice,))
+        return self.node(member, owner, at, below)
+
+
+def _read(plan: Plan) -> Iterator[tuple[Place, Expr | Condition]]:
+    """Yield every expression and condition of a plan, with where it is written."""
+    for part in (plan.id, plan.compartment, plan.last_updated, plan.condition):
+        if part is not None:
+            yield plan.body.place, part
+    wholes: tuple[ObjectNode | ListNode, ...] = (plan.body, *plan.search.values())
+    for whole in wholes:
+        for _, node in nodes_of(whole):
+            match node:
+                case Leaf(expr=expr):
+                    yield node.place, expr
+                case Guarded(condition=condition):
+                    yield node.place, condition
+                case Loop(condition=condition) if condition is not None:
+                    yield node.place, condition
+                case _:
+                    continue
+
+
+def _tells_of_amounts(expr: Expr | Condition) -> bool:
+    return any(
+        isinstance(part, ColumnOf) and (part.kind is Kind.MONEY or part.column in TELLS_OF_AMOUNTS)
+        for part in walk(expr)
+    )

@@ -1,0 +1,155 @@
+"""A view is the same mappings for other profiles, without what it leaves out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pytest
+
+from etl.errors import MappingError
+from etl.mapping.library import MappingSet, compile_set
+from etl.mapping.static import static_value
+from tests.unit.mapping.mappings import CROSSWALKS, EOB, FRAGMENTS, PAYER, SET
+
+CLAIM: Final = (
+    EOB
+    + """\
+  status: active
+  payment:
+    type: { text: "{{ claim.payment_status }}" }
+    amount: { value: "{{ claim.payment_amount | money }}", currency: USD }
+  processNote:
+    - for: note in claim.notes
+      text: "{{ note.text }}"
+  total:
+    - category: { text: paid }
+      amount: { value: "{{ claim.amount_benefit | money }}", currency: USD }
+    - when: "{{ claim.has_amounts == 'N' }}"
+      category: { text: submitted }
+      amount: { extension: [ { url: "http://example.com/absent", valueCode: unknown } ] }
+  adjudication:
+    - category: { text: reason }
+      reason: { text: "{{ claim.outcome }}" }
+      amount: { value: "{{ claim.amount_copay | money }}" }
+"""
+)
+BASIS: Final = """\
+view: basis
+profiles:
+  C4BB-ExplanationOfBenefit-Professional-NonClinician: C4BB-ExplanationOfBenefit-Oral-Basis
+without: [Money]
+"""
+
+
+def viewed(claim: str, view: str = BASIS, name: str = "basis") -> MappingSet:
+    texts = {
+        "set.yaml": json.dumps({**SET, "views": ["view.yaml"]}),
+        "fragments.yaml": FRAGMENTS,
+        "m.yaml": claim,
+        "view.yaml": view,
+    }
+    return compile_set(texts, CROSSWALKS, PAYER, view=name)
+
+
+def body(claim: str, view: str = BASIS, name: str = "basis") -> Mapping[str, Any]:
+    (plan,) = viewed(claim, view, name).plans
+    return {key: static_value(member) for key, member in plan.body.members}
+
+
+def refusal(claim: str, view: str = BASIS, name: str = "basis") -> MappingError:
+    with pytest.raises(MappingError) as caught:
+        viewed(claim, view, name)
+    return caught.value
+
+
+def test_what_is_of_a_type_that_is_left_out_goes_and_what_stood_for_its_sake_alone() -> None:
+    assert set(body(CLAIM, name="financial")) - set(body(CLAIM)) == {"total"}
+    assert set(body(CLAIM)["payment"]) == {"type"}
+
+
+def test_what_has_something_else_to_say_stays() -> None:
+    (entry,) = body(CLAIM)["adjudication"]
+    assert set(entry) == {"category", "reason"}
+    assert body(CLAIM)["status"] == "active"
+
+
+def test_an_element_may_be_left_out_by_its_path() -> None:
+    less = BASIS.replace("[Money]", "[Money, ExplanationOfBenefit.processNote]")
+    assert set(body(CLAIM)) - set(body(CLAIM, less)) == {"processNote"}
+
+
+def test_a_profile_that_is_named_becomes_the_other_one() -> None:
+    (financial,) = viewed(CLAIM, name="financial").plans
+    (basis,) = viewed(CLAIM).plans
+    assert financial.profile.endswith("/C4BB-ExplanationOfBenefit-Professional-NonClinician|2.2.0")
+    assert basis.profile.endswith("/C4BB-ExplanationOfBenefit-Oral-Basis|2.2.0")
+
+
+def test_what_is_given_settles_conditions() -> None:
+    claim = EOB + (
+        "  disposition: \"{{ claim.outcome if claim.has_line_amounts == 'Y'"
+        ' else claim.status }}"\n'
+    )
+    given = BASIS + 'given: { claim.has_line_amounts: "Y" }\n'
+    assert "map-view" in str(refusal(claim))
+    (plan,) = viewed(claim, given).plans
+    assert "has_line_amounts" not in str(plan)
+    assert "outcome" in str(plan)
+    assert "status" not in str(plan.body)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '  disposition: "{{ claim.amount_benefit | text }}"',
+        "  disposition: \"{{ 'paid' if claim.amount_benefit is present }}\"",
+        "  disposition: \"{{ claim.outcome if claim.has_amounts == 'Y' }}\"",
+        "  processNote: [ { for: a in claim.adjustments, when: '{{ a.amount is absent }}' } ]",
+    ],
+)
+def test_a_view_without_money_reads_no_amount_anywhere_else_either(line: str) -> None:
+    found = refusal(EOB + line + "\n")
+    assert (found.error_id, found.where) == ("map-view", "m.yaml:6")
+    assert "this reads an amount" in str(found)
+
+
+def test_the_search_index_tells_no_amount_either() -> None:
+    search = 'search:\n  paid: [ "{{ claim.amount_benefit | text }}" ]\n'
+    found = refusal(EOB + '  disposition: "{{ claim.outcome }}"\n' + search)
+    assert (found.error_id, found.where) == ("map-view", "m.yaml:8")
+
+
+def test_columns_of_related_rows_are_given_and_found_out_too() -> None:
+    line = "  disposition: \"{{ claim.outcome if claim.prior.has_line_amounts == 'Y' }}\"\n"
+    assert refusal(EOB + line).error_id == "map-view"
+    viewed(EOB + line, BASIS + 'given: { claim.has_line_amounts: "Y" }\n')
+
+
+@pytest.mark.parametrize(
+    ("view", "error_id", "words"),
+    [
+        ("- basis\n", "map-shape", "a view is a map"),
+        ("without: []\n", "map-missing-key", "'view'"),
+        ("view: basis\nwithuot: []\n", "map-unknown-key", "did you mean 'without'"),
+        ("view: basis\nwithout: Money\n", "map-shape", "without is a list"),
+        ("view: basis\nwithout: [Mony]\n", "map-view", "'Mony' is no type"),
+        ("view: basis\nprofiles: [x]\n", "map-shape", "profiles is a map"),
+        ("view: basis\ngiven: { clam.status: x }\n", "map-unknown-table", "did you mean 'claim'"),
+        ("view: basis\ngiven: { claim.statsu: x }\n", "map-unknown-column", "'status'"),
+        ("view: basis\nskip: [ { map_id: x, reason: y } ]\n", "map-shape", "map_id is a number"),
+        ("view: basis\nskip: [ { element: 1, reason: y } ]\n", "map-shape", "element a path"),
+        ("view: basis\nskip: [ { reason: y } ]\n", "map-shape", "skip lists"),
+    ],
+)
+def test_a_mistake_in_a_view_is_named(view: str, error_id: str, words: str) -> None:
+    found = refusal(CLAIM, view)
+    assert found.error_id == error_id
+    assert words in str(found)
+    assert "view.yaml" in found.where
+
+
+def test_a_view_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    found = refusal(CLAIM, name="base")
+    assert "no view 'base'; there are financial, basis" in str(found)
