@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+from etl.errors import UsageError
+from etl.gateway.cache import Cache
+from etl.gateway.folder import FolderObjects
+from etl.gateway.objects import Objects
+from etl.gateway.paging import Sealer
 from etl.gateway.releases import Releases
-from etl.gateway.service import Service
+from etl.gateway.retrying import Patience, Retrying
+from etl.gateway.service import Pages, Service
 from etl.storage.opening import StoreOptions
 
 
@@ -60,7 +68,6 @@ class ReadCounts:
     cached_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
 class Opened:
     """A service with what the shell needs beside it.
 
@@ -69,12 +76,26 @@ class Opened:
         releases: run `releases.watch(stop)` as a task; `releases.refresh()` once before.
     """
 
-    service: Service
-    releases: Releases
+    def __init__(
+        self, service: Service, releases: Releases, objects: Retrying, cache: Cache
+    ) -> None:
+        self.service = service
+        self.releases = releases
+        self._objects = objects
+        self._cache = cache
 
     def counts(self) -> ReadCounts:
         """Return the counters of storage and cache."""
-        raise NotImplementedError
+        reads, cache = self._objects.counts, self._cache
+        return ReadCounts(
+            reads.reads,
+            reads.bytes,
+            reads.retries,
+            reads.failures,
+            cache.hits,
+            cache.misses,
+            cache.bytes,
+        )
 
 
 def open_service(
@@ -95,4 +116,52 @@ def open_service(
     Raises:
         UsageError: the target is neither, or a key is too short.
     """
-    raise NotImplementedError
+    options = options or ServiceOptions()
+    objects = open_objects(target, store_options or StoreOptions(), options.read_seconds)
+    return serve_objects(objects, cursor_keys, options)
+
+
+def serve_objects(
+    objects: Objects,
+    cursor_keys: Sequence[bytes],
+    options: ServiceOptions,
+    clock: Callable[[], float] = time.time,
+) -> Opened:
+    """Return the service of objects that are open already.
+
+    Args:
+        objects: the target.
+        cursor_keys: as for `open_service`.
+        options: how it works.
+        clock: seconds since 1970, for the end of page links.
+    """
+    patience = Patience(options.read_attempts, options.read_seconds, options.deadline_seconds)
+    retrying = Retrying(objects, patience)
+    cache = Cache(options.cache_bytes)
+    releases = Releases(
+        retrying, cache, poll_seconds=options.poll_seconds, keep=options.releases_open
+    )
+    sealer = Sealer(cursor_keys, options.cursor_seconds, clock)
+    pages = Pages(options.page_size, options.page_limit)
+    return Opened(Service(releases, sealer, pages), releases, retrying, cache)
+
+
+def open_objects(target: str, options: StoreOptions, read_seconds: float) -> Objects:
+    """Return the objects of a target, as `etl.storage.opening.open_store` returns its store.
+
+    Raises:
+        UsageError: the target is neither a folder nor `s3://bucket/prefix`.
+    """
+    scheme, split, _ = target.partition("://")
+    if not split:
+        if not target:
+            raise UsageError("the target is empty: name a folder or s3://bucket/prefix")
+        return FolderObjects(target)
+    if scheme != "s3":
+        raise UsageError(f"{target}: a target is a folder or s3://bucket/prefix, not {scheme}://")
+    parts = urlsplit(target)
+    if not parts.netloc:
+        raise UsageError(f"{target}: there is no bucket in it; write s3://bucket/prefix")
+    from etl.gateway.obstore_s3 import S3Objects  # a folder needs none of it
+
+    return S3Objects(parts.netloc, parts.path.strip("/"), options, read_seconds=read_seconds)

@@ -1,9 +1,23 @@
-"""Which release is served, and those that cursors are pinned to."""
+"""Which release is served, and those that page links are pinned to."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from etl.errors import NotFound, StoreError
+from etl.gateway.cache import Cache
+from etl.gateway.objects import Objects
+from etl.gateway.tree import Tree, checked
+from etl.publish import keys
+from etl.publish.canonical import sha256
+from etl.publish.manifest import Manifest, Pointer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +38,136 @@ class Served:
 
 
 class Releases:
-    """The current release, renewed while `watch` runs."""
+    """The current release, renewed while `watch` runs.
+
+    A request takes `current` once, at its start. What it took stays whole, whatever is published
+    meanwhile: all objects of a release are immutable.
+
+    Args:
+        objects: the target.
+        cache: shared by all releases, because objects are named by their content.
+        poll_seconds: time between two looks at the pointer.
+        keep: releases kept open for page links, beside the current one.
+        clock: seconds, that never go back.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        cache: Cache,
+        *,
+        poll_seconds: float = 5.0,
+        keep: int = 4,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._objects = objects
+        self._cache = cache
+        self._poll_seconds = poll_seconds
+        self._keep = keep
+        self._clock = clock
+        self._current: Tree | None = None
+        self._opened: OrderedDict[str, Tree] = OrderedDict()
+        self._seen: float | None = None
+        self._failures = 0
 
     @property
     def served(self) -> Served:
         """What is served now."""
-        raise NotImplementedError
+        tree = self._current
+        return Served(
+            tree.id if tree else None,
+            tree.created if tree else None,
+            None if self._seen is None else self._clock() - self._seen,
+            self._failures,
+        )
+
+    def current(self) -> Tree:
+        """Return the release that readers see.
+
+        Raises:
+            StoreError: none was seen yet.
+        """
+        if self._current is None:
+            raise StoreError(f"{self._objects.name}: no release was read yet")
+        return self._current
 
     async def refresh(self) -> bool:
         """Look at the pointer once; return whether another release is served now.
 
         Raises:
-            StoreError: storage failed; what was served still is.
+            StoreError: storage failed, or nothing was published yet; what was served still is.
         """
-        raise NotImplementedError
+        try:
+            changed = await self._looked()
+        except StoreError:
+            self._failures += 1
+            raise
+        self._failures = 0
+        self._seen = self._clock()
+        return changed
 
     async def watch(self, stop: asyncio.Event) -> None:
-        """Look again every few seconds until `stop` is set; storage errors are counted, not raised."""
-        raise NotImplementedError
+        """Look again every few seconds until `stop` is set; storage errors are only counted."""
+        while not stop.is_set():
+            try:
+                if await self.refresh():
+                    log.info("serving release %s", self.current().id)
+            except StoreError as error:
+                log.warning("still serving what was served before: %s", error)
+            try:
+                async with asyncio.timeout(self._poll_seconds):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    async def open(self, release: str, digest: str) -> Tree:
+        """Return a release by its id, current or not.
+
+        Args:
+            release: its id.
+            digest: SHA-256 of its manifest.
+
+        Raises:
+            NotFound: it was pruned.
+            StoreError: its manifest is damaged or cannot be read.
+        """
+        if self._current is not None and self._current.id == release:
+            return self._current
+        tree = self._opened.get(release)
+        if tree is None:
+            tree = await self._cache.once(("release", release), lambda: self._read(release, digest))
+        self._remember(tree)
+        return tree
+
+    def forget(self, release: str) -> None:
+        """Let go of a release of which objects were found missing."""
+        self._opened.pop(release, None)
+
+    async def _looked(self) -> bool:
+        try:
+            data = await self._objects.get(keys.CURRENT)
+        except NotFound:
+            raise NotFound(f"{self._objects.name}: nothing was published yet") from None
+        pointer = Pointer.from_bytes(data, f"{self._objects.name}: {keys.CURRENT}")
+        before = self._current
+        if before is not None and before.id == pointer.release:
+            return False
+        tree = self._opened.get(pointer.release)
+        if tree is None:
+            tree = await self._read(pointer.release, pointer.sha256)
+        if before is not None:
+            self._remember(before)
+        self._current = tree
+        return True
+
+    async def _read(self, release: str, digest: str) -> Tree:
+        key = keys.manifest(release)
+        data = await checked(self._objects, key, digest)
+        manifest = Manifest.from_bytes(data, f"{self._objects.name}: {key}")
+        return Tree(self._objects, self._cache, manifest, sha256(data))
+
+    def _remember(self, tree: Tree) -> None:
+        self._opened[tree.id] = tree
+        self._opened.move_to_end(tree.id)
+        while len(self._opened) > self._keep:
+            self._opened.popitem(last=False)

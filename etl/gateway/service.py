@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import quote, urlencode
 
+from etl.errors import NotFound
+from etl.gateway import compartment
+from etl.gateway.access import may, require, supported
+from etl.gateway.bundle import Entry, head_of, searchset
+from etl.gateway.following import Following, Hit
+from etl.gateway.paging import Position, Sealer
+from etl.gateway.refusals import Refusal
+from etl.gateway.releases import Releases
+from etl.gateway.search.matching import matching, ordered, sections
+from etl.gateway.search.parsing import parse
+from etl.gateway.search.query import Query
+from etl.gateway.subset import subset
+from etl.gateway.supported import TYPES, ResourceType
+from etl.gateway.tree import Block, Tree, column_name
+from etl.publish.catalog import ID
 from etl.smart.grants import Grant
+
+__all__ = ["Answer", "Found", "Refusal", "Service"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +60,17 @@ class Answer:
     etag: str
 
 
-class Refusal(Exception):
-    """A request that is answered with an OperationOutcome of one error.
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """How large pages are.
 
     Attributes:
-        status: HTTP status: 400, 403, 404 or 410.
-        code: FHIR IssueType.
-        diagnostics: one sentence for the app's developer; it repeats no value of the request.
-        expression: what it is about, for `OperationOutcome.issue.expression`: names of parameters
-            as `http.<name>`; empty where nothing can be named.
+        size: matches a page where `_count` is not given.
+        limit: most matches a page, and the size of those of `$everything`.
     """
 
-    def __init__(
-        self, status: int, code: str, diagnostics: str, expression: tuple[str, ...] = ()
-    ) -> None:
-        super().__init__(diagnostics)
-        self.status = status
-        self.code = code
-        self.diagnostics = diagnostics
-        self.expression = expression
+    size: int = 10
+    limit: int = 100
 
 
 class Service:
@@ -74,7 +85,17 @@ class Service:
     value of `Prefer: handling=…`, and True where the client prefers nothing (C4BB: 400 for an
     invalid parameter). `base` is the FHIR base URL without a slash at its end. Page links are
     `{base}/_page/{cursor}`, answered by `page`.
+
+    Args:
+        releases: what is served.
+        sealer: makes and opens page links.
+        pages: how large pages are.
     """
+
+    def __init__(self, releases: Releases, sealer: Sealer, pages: Pages | None = None) -> None:
+        self._releases = releases
+        self._sealer = sealer
+        self._pages = pages or Pages()
 
     async def read(self, grant: Grant, resource_type: str, resource_id: str) -> Found:
         """Return one resource.
@@ -83,7 +104,30 @@ class Service:
             Refusal: 404 not there, or another member's (which is the same to see), or no type of
                 ours; 403 outside the scopes; 410 it was retracted.
         """
-        raise NotImplementedError
+        tree = self._releases.current()
+        kind = supported(resource_type)
+        require(grant, kind, "r")
+        block = None
+        if ID.fullmatch(resource_id):
+            block = await (
+                tree.shard_of(resource_type, resource_id)
+                if kind.shared
+                else tree.patient(grant.patient)
+            )
+        if block is None:
+            raise _missing(kind)
+        await tree.need(block, ("parts", "ids"))
+        row = block.index.row_of(resource_type, resource_id)
+        if row is None:
+            await tree.need(block, ("gone",))
+            if any((one.type, one.id) == (resource_type, resource_id) for one in block.index.gone):
+                raise Refusal(410, "deleted", f"this {resource_type} was retracted")
+            raise _missing(kind)
+        (line,) = await tree.lines(block, (row,))
+        head = head_of(line)
+        if (head.type, head.id) != (resource_type, resource_id):
+            raise tree.damaged(block)
+        return Found(line, head.version, head.last_updated)
 
     async def vread(
         self, grant: Grant, resource_type: str, resource_id: str, version: str
@@ -93,7 +137,10 @@ class Service:
         Raises:
             Refusal: as `read`; 404 for another version, for no others are kept.
         """
-        raise NotImplementedError
+        found = await self.read(grant, resource_type, resource_id)
+        if found.version != version:
+            raise Refusal(404, "not-found", "no such version; the present one alone is kept")
+        return found
 
     async def search(
         self,
@@ -110,7 +157,12 @@ class Service:
             Refusal: 400 a parameter is not supported or its value is wrong; 403 outside the
                 scopes; 404 no type of ours.
         """
-        raise NotImplementedError
+        tree = self._releases.current()
+        kind = supported(resource_type)
+        require(grant, kind, "s")
+        query = parse(kind, parameters, base=base, strict=strict, now=tree.now)
+        position = Position("search", kind.name, query.used, 0, tree.id, tree.digest)
+        return await self._searched(tree, grant, query, position, base, None)
 
     async def page(self, grant: Grant, cursor: str, *, base: str) -> Answer:
         """Return the page that a link of an earlier answer leads to, from the same release.
@@ -119,7 +171,18 @@ class Service:
             Refusal: 400 the link was tampered with, or is another client's or member's; 410 it is
                 too old, or its release was pruned; 403 the scopes are not enough any more.
         """
-        raise NotImplementedError
+        position = self._sealer.open(cursor, grant)
+        current = self._releases.current()
+        try:
+            tree = await self._releases.open(position.release, position.digest)
+            return await self._continued(tree, grant, position, base, cursor)
+        except NotFound:
+            if position.release == current.id:
+                raise
+            self._releases.forget(position.release)
+            raise Refusal(
+                410, "expired", "the release of this page link was taken down; search again"
+            ) from None
 
     async def everything(
         self, grant: Grant, patient_id: str, parameters: Sequence[tuple[str, str]], *, base: str
@@ -129,4 +192,240 @@ class Service:
         Raises:
             Refusal: as `search`; 404 not the grant's patient.
         """
-        raise NotImplementedError
+        tree = self._releases.current()
+        kind = TYPES["Patient"]
+        require(grant, kind, "r")
+        if patient_id != grant.patient:
+            raise _missing(kind)
+        asked = compartment.parse(parameters)
+        position = Position("everything", kind.name, asked.used, 0, tree.id, tree.digest)
+        return await self._everything(tree, grant, asked, position, base, None)
+
+    async def _continued(
+        self, tree: Tree, grant: Grant, position: Position, base: str, cursor: str
+    ) -> Answer:
+        kind = supported(position.type)
+        if position.what == "everything":
+            require(grant, kind, "r")
+            asked = compartment.parse(position.parameters)
+            return await self._everything(tree, grant, asked, position, base, cursor)
+        require(grant, kind, "s")
+        query = parse(kind, position.parameters, base=base, strict=True, now=tree.now)
+        return await self._searched(tree, grant, query, position, base, cursor)
+
+    async def _searched(
+        self,
+        tree: Tree,
+        grant: Grant,
+        query: Query,
+        position: Position,
+        base: str,
+        cursor: str | None,
+    ) -> Answer:
+        kind = query.kind
+        own = await tree.patient(grant.patient)
+        rows: Sequence[int] | None = None
+        hits: Sequence[Hit] = ()
+        if kind.shared:
+            hits = await self._shared(tree, grant, own, query)
+        elif own is not None:
+            await tree.need(own, sections(query))
+            rows = matching(own, kind.name, query.conditions)
+            if query.sorts:
+                hits = ordered([(own, row) for row in rows], kind.name, query.sorts)
+                rows = [row for _, row in hits]
+        total = len(rows) if rows is not None else len(hits)
+        size = self._size(query.count, self._pages.size)
+        if query.summary == "count":
+            size = 0
+        here = slice(position.offset, position.offset + size)
+        following = Following(tree, grant, own)
+        if rows is not None and own is not None:
+            page = rows[here]
+            lines = await tree.lines(own, page)
+            matches: Sequence[Hit] = [(own, row) for row in page] if query.includes else ()
+        else:
+            matches = hits[here]
+            lines = [line for _, line in await following.read(_named(matches, kind.name))]
+        if query.summary not in ("false", "count") or query.elements:
+            lines = [subset(one, kind.name, query.summary, query.elements) for one in lines]
+        entries = [Entry(kind.name, line, "match") for line in lines]
+        if query.includes and matches:
+            found = await following.included(query, matches)
+            entries += [Entry(name, line, "include") for name, line in found]
+        notes = [f"{name} is not supported and was ignored" for name in query.ignored]
+        notes += [
+            f"{name} was left out of what is included: the token needs patient/{name}.r"
+            for name in sorted(following.withheld)
+        ]
+        body = searchset(
+            base=base,
+            created=tree.created,
+            total=total if query.total else None,
+            links=self._links(grant, position, base, cursor, size, total, kind.name),
+            entries=entries,
+            notes=notes,
+        )
+        return Answer(body, tree.created, tree.id, _etag(grant, position, base, query.ignored))
+
+    async def _shared(
+        self, tree: Tree, grant: Grant, own: Block | None, query: Query
+    ) -> Sequence[Hit]:
+        """Return the matches among directory resources.
+
+        By `_id` all are within reach, as they are for a read. Without, those are that the member's
+        own claims and coverages refer to: a member's token is no key to the whole directory.
+        """
+        kind = query.kind
+        named = [one.ids for one in query.conditions if one.ids]
+        if named:
+            references = {f"{kind.name}/{one}" for one in named[0] if ID.fullmatch(one)}
+        else:
+            references = await _referred(tree, own, kind.name)
+        following = Following(tree, grant, own)
+        found = await following.hits(sorted(references), sections(query))
+        candidates: dict[Block, set[int]] = {}
+        for block, row in found.values():
+            candidates.setdefault(block, set()).add(row)
+        hits = [
+            (block, row)
+            for block, rows in candidates.items()
+            for row in matching(block, kind.name, query.conditions)
+            if row in rows
+        ]
+        hits.sort(key=lambda hit: hit[0].index.ids[hit[1]])
+        return ordered(hits, kind.name, query.sorts)
+
+    async def _everything(
+        self,
+        tree: Tree,
+        grant: Grant,
+        asked: compartment.Asked,
+        position: Position,
+        base: str,
+        cursor: str | None,
+    ) -> Answer:
+        own = await tree.patient(grant.patient)
+        if own is None or not own.rows("Patient"):
+            raise _missing(TYPES["Patient"])
+        await tree.need(own, compartment.SECTIONS)
+        following = Following(tree, grant, own)
+        own_types = [name for name in compartment.OWN if may(grant, name, "r")]
+        emitted = [name for name in own_types if asked.wants(name)]
+        shared = asked.types is None or any(TYPES[one].shared for one in asked.types)
+        for name in asked.types or ():
+            require(grant, TYPES[name], "r")
+        # Where directory types are asked for, whatever refers to them has to be looked at.
+        rows = compartment.rows_of(own, asked, own_types if shared else emitted)
+        size = self._size(asked.count, self._pages.limit)
+        page = rows[position.offset : position.offset + size]
+        lines = await tree.lines(own, page)
+        typed = list(zip(_types_of(own, page), lines, strict=True))
+        entries = [Entry(name, line, "match") for name, line in typed if name in emitted]
+        if shared:
+            found = following.allowed(
+                one for one in compartment.references(lines) if asked.wants(one.partition("/")[0])
+            )
+            hits = await following.hits(found, ("lastUpdated",))
+            late = {one: hit for one, hit in hits.items() if compartment.is_late(hit, asked)}
+            entries += [Entry(name, line, "include") for name, line in await following.read(late)]
+        notes = [
+            f"{name} was left out: the token needs patient/{name}.r"
+            for name in sorted(following.withheld | set(compartment.OWN) - set(own_types))
+        ]
+        path = f"Patient/{grant.patient}/$everything"
+        body = searchset(
+            base=base,
+            created=tree.created,
+            total=None,
+            links=self._links(grant, position, base, cursor, size, len(rows), path),
+            entries=entries,
+            notes=notes,
+        )
+        return Answer(body, tree.created, tree.id, _etag(grant, position, base, ()))
+
+    def _size(self, count: int | None, otherwise: int) -> int:
+        return min(otherwise if count is None else count, self._pages.limit)
+
+    def _links(
+        self,
+        grant: Grant,
+        position: Position,
+        base: str,
+        cursor: str | None,
+        size: int,
+        total: int,
+        path: str,
+    ) -> list[tuple[str, str]]:
+        """Return the links of a page; its size and the number of matches say which there are."""
+
+        def at(offset: int) -> str:
+            moved = Position(
+                position.what,
+                position.type,
+                position.parameters,
+                offset,
+                position.release,
+                position.digest,
+            )
+            return f"{base}/_page/{self._sealer.seal(moved, grant)}"
+
+        if cursor is None:
+            query = urlencode(position.parameters, quote_via=quote, safe=":/,|$*")
+            links = [("self", f"{base}/{path}{'?' if query else ''}{query}")]
+        else:
+            links = [("self", f"{base}/_page/{cursor}"), ("first", at(0))]
+        if size and position.offset > 0:
+            links.append(("previous", at(max(0, position.offset - size))))
+        if size and position.offset + size < total:
+            links.append(("next", at(position.offset + size)))
+        return links
+
+
+async def _referred(tree: Tree, own: Block | None, target: str) -> set[str]:
+    """Return the resources of a directory type that a member's block refers to."""
+    if own is None:
+        return set()
+    columns = [
+        (kind.name, one.parameter)
+        for kind in TYPES.values()
+        if not kind.shared
+        for one in kind.includes
+        if target in one.targets
+    ]
+    await tree.need(own, [column_name(*one) for one in columns])
+    return {
+        value.partition("/_history/")[0]
+        for one in columns
+        for value in own.values(*one).values
+        if value.startswith(f"{target}/")
+    }
+
+
+def _types_of(block: Block, rows: Sequence[int]) -> list[str]:
+    return [name for row in rows for name, of_type in block.index.types.items() if row in of_type]
+
+
+def _named(hits: Sequence[Hit], resource_type: str) -> dict[str, Hit]:
+    return {f"{resource_type}/{block.index.ids[row]}": (block, row) for block, row in hits}
+
+
+def _missing(kind: ResourceType) -> Refusal:
+    return Refusal(404, "not-found", f"there is no such {kind.name}")
+
+
+def _etag(grant: Grant, position: Position, base: str, ignored: Sequence[str]) -> str:
+    parts = (
+        position.release,
+        position.what,
+        position.type,
+        repr(position.parameters),
+        str(position.offset),
+        base,
+        grant.patient,
+        grant.client,
+        repr(grant.scopes),
+        repr(ignored),
+    )
+    told = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+    return f'W/"{told}"'

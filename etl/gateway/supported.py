@@ -80,6 +80,7 @@ class ResourceType:
         includes: what `_include` takes, beside `Type:*` (all of them) and `*`.
         sorts: parameters that `_sort` takes.
         shared: whether it is one of the payer's directory, and not of one member.
+        needs_id: whether a search has to name ids.
         documentation: a sentence or two for developers.
     """
 
@@ -90,6 +91,7 @@ class ResourceType:
     includes: tuple[Include, ...]
     sorts: tuple[str, ...]
     shared: bool
+    needs_id: bool
     documentation: str
 
 
@@ -167,24 +169,29 @@ def _type(
     documentation: str,
     *,
     shared: bool = False,
+    needs_id: bool = False,
 ) -> ResourceType:
-    known = {one.name: one for one in (_ID, _LAST_UPDATED, *parameters)}
+    searched = () if needs_id else parameters
+    known = {one.name: one for one in (_ID, _LAST_UPDATED, *searched)}
+    targets = {one.name: one.targets for one in parameters}
     return ResourceType(
         name,
         tuple(f"{_PROFILE}{one}" for one in profiles),
         _ALL,
         MappingProxyType(known),
-        tuple(Include(f"{name}:{one}", one, known[one].targets) for one in includes),
+        tuple(Include(f"{name}:{one}", one, targets[one]) for one in includes),
         ("_id", *(one.name for one in known.values() if one.type == "date")),
         shared,
+        needs_id,
         documentation,
     )
 
 
 _DIRECTORY: Final = (
-    "Shared by all members. Any can be read by its id, and be searched for by `_id`; other searches "
-    "look through those that the member's own claims and coverages refer to."
+    "Shared by all members. Any can be read by its id, and be searched for by `_id`; other "
+    "searches look through those that the member's own claims and coverages refer to."
 )
+_BY_ID: Final = "Shared by all members; read and searched for by its id."
 
 TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
     {
@@ -249,7 +256,7 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                     ),
                     _reference(
                         "care-team",
-                        f"{_CARIN}explanationofbenefit-careteam",
+                        f"{_CARIN}explanationofbenefit-care-team",
                         "A member of the care team",
                         *_PROVIDERS,
                     ),
@@ -273,7 +280,14 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                     _reference(
                         "beneficiary", f"{_R4}Coverage-beneficiary", "The member", "Patient"
                     ),
-                    _reference("payor", f"{_CARIN}coverage-payor", "The payer", *_ORGANIZATIONS),
+                    _reference(
+                        "payor",
+                        f"{_CARIN}coverage-payor",
+                        "The payer",
+                        *_ORGANIZATIONS,
+                        "Patient",
+                        "RelatedPerson",
+                    ),
                 ),
                 ("payor", "patient", "beneficiary"),
                 "One coverage of the member, with the data in force while it held.",
@@ -330,17 +344,16 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                         "The organization",
                         *_ORGANIZATIONS,
                     ),
-                    _token("specialty", f"{_R4}PractitionerRole-specialty", "NUCC taxonomy code."),
                 ),
                 ("practitioner", "organization"),
-                f"What a practitioner does for an organization. {_DIRECTORY}",
+                f"What a practitioner does for an organization. {_BY_ID}",
                 shared=True,
+                needs_id=True,
             ),
             _type(
                 "Location",
                 (),
                 (
-                    _string("name", f"{_R4}Location-name", "Start of the name."),
                     _reference(
                         "organization",
                         f"{_R4}Location-organization",
@@ -349,8 +362,9 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                     ),
                 ),
                 ("organization",),
-                f"Where care is given. {_DIRECTORY}",
+                f"Where care is given. {_BY_ID}",
                 shared=True,
+                needs_id=True,
             ),
         )
     }
@@ -361,7 +375,7 @@ RESULT_PARAMETERS: Final = (
     ResultParameter(
         "_sort", "`_lastUpdated`, `_id` or a date parameter; `-` before it for descending; a list."
     ),
-    ResultParameter("_summary", "`count` for the total alone, `data` without text, `false`."),
+    ResultParameter("_summary", "`count` for the total alone, `true`, `text`, `data` or `false`."),
     ResultParameter("_elements", "Top-level elements of the matches, beside the mandatory ones."),
     ResultParameter("_total", "`accurate` and `estimate` give the number of matches, `none` none."),
     ResultParameter("_include", "`Type:parameter`, `Type:parameter:Target`, `Type:*` or `*`."),

@@ -1,0 +1,50 @@
+"""What a grant opens: scopes of types, and one member's data.
+
+A type outside the scopes is refused with 403. Another member's resource is answered as one that
+does not exist, so that ids cannot be tried. `_include` brings along only types whose `read` is in
+the scopes; what is left out for that is told.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from etl.gateway.refusals import Refusal
+from etl.gateway.supported import TYPES, ResourceType
+from etl.smart import scopes as smart_scopes
+from etl.smart.grants import Grant
+
+
+def may(grant: Grant, resource_type: str, interaction: smart_scopes.Interaction) -> bool:
+    """Return whether a grant's scopes open an interaction with a type."""
+    return _may(grant.scopes, resource_type, interaction)
+
+
+def supported(resource_type: str) -> ResourceType:
+    """Return a type that this server has.
+
+    Raises:
+        Refusal: 404, it has no such type.
+    """
+    kind = TYPES.get(resource_type)
+    if kind is None:
+        raise Refusal(404, "not-supported", f"this server has {', '.join(TYPES)} alone")
+    return kind
+
+
+def require(grant: Grant, kind: ResourceType, interaction: smart_scopes.Interaction) -> None:
+    """Refuse what is outside the scopes.
+
+    Raises:
+        Refusal: 403.
+    """
+    if not may(grant, kind.name, interaction):
+        wanted = f"patient/{kind.name}.{interaction}"
+        raise Refusal(403, "forbidden", f"the token has no scope for this: it needs {wanted}")
+
+
+@lru_cache(maxsize=4096)
+def _may(
+    scopes: tuple[str, ...], resource_type: str, interaction: smart_scopes.Interaction
+) -> bool:
+    return smart_scopes.allows(scopes, resource_type, interaction)

@@ -1,0 +1,105 @@
+"""What was read, kept in memory up to so many bytes.
+
+Everything that is kept is immutable, so nothing in it ever grows stale.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, Final, TypeVar
+
+Value = TypeVar("Value")
+
+_ENTRY: Final = 200
+"""Bytes that an entry costs beside its value."""
+
+
+class Cache:
+    """Values by key; what was not asked for longest goes first.
+
+    Args:
+        most: bytes that are kept at most. A value that is larger alone is not kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._flights: dict[Hashable, asyncio.Task[Any]] = {}
+        self.hits = 0
+        self.misses = 0
+        self.bytes = 0
+
+    def peek(self, key: Hashable) -> Any | None:
+        """Return a value, or None where there is none."""
+        found = self._held.get(key)
+        if found is None:
+            self.misses += 1
+            return None
+        self._held.move_to_end(key)
+        self.hits += 1
+        return found[0]
+
+    def put(self, key: Hashable, value: Any, cost: int) -> None:
+        """Keep a value.
+
+        Args:
+            key: what it is found by.
+            value: not None.
+            cost: about how many bytes it takes.
+        """
+        cost += _ENTRY
+        old = self._held.pop(key, None)
+        if old is not None:
+            self.bytes -= old[1]
+        if cost > self._most:
+            return
+        self._held[key] = (value, cost)
+        self.bytes += cost
+        while self.bytes > self._most:
+            _, (_, freed) = self._held.popitem(last=False)
+            self.bytes -= freed
+
+    async def get(
+        self, key: Hashable, load: Callable[[], Awaitable[Value]], cost: Callable[[Value], int]
+    ) -> Value:
+        """Return a value; where there is none, load it once for all who wait for it.
+
+        Args:
+            key: what it is found by.
+            load: makes the value; its errors go to all who wait, and nothing is kept.
+            cost: about how many bytes a value takes.
+        """
+        found: Value | None = self.peek(key)
+        if found is not None:
+            return found
+
+        async def loaded() -> Value:
+            value = await load()
+            self.put(key, value, cost(value))
+            return value
+
+        return await self.once(key, loaded)
+
+    async def once(self, key: Hashable, load: Callable[[], Awaitable[Value]]) -> Value:
+        """Return what `load` gives; those who ask while it runs get the same, and it runs once.
+
+        It runs to its end even if all who wait for it are cancelled.
+        """
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = asyncio.ensure_future(_as_coroutine(load))
+            self._flights[key] = flight
+            flight.add_done_callback(lambda done: self._landed(key, done))
+        value: Value = await asyncio.shield(flight)
+        return value
+
+    def _landed(self, key: Hashable, flight: asyncio.Task[Any]) -> None:
+        del self._flights[key]
+        if not flight.cancelled():
+            flight.exception()  # seen, even if all who waited for it have gone
+
+
+async def _as_coroutine(load: Callable[[], Awaitable[Value]]) -> Value:
+    return await load()

@@ -1,0 +1,119 @@
+"""References of an answer, followed: `_include`, and what `$everything` brings along."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from etl.gateway.access import may
+from etl.gateway.search.query import Followed, Query
+from etl.gateway.supported import TYPES
+from etl.gateway.tree import Block, Tree, column_name
+from etl.smart.grants import Grant
+
+Hit = tuple[Block, int]
+"""A block and a row in it."""
+
+
+class Following:
+    """Finds what resources refer to, each once.
+
+    Args:
+        tree: the release.
+        grant: whose scopes decide what may come along.
+        own: the block of the grant's patient; None where there is none.
+    """
+
+    def __init__(self, tree: Tree, grant: Grant, own: Block | None) -> None:
+        self._tree = tree
+        self._grant = grant
+        self._own = own
+        self.withheld: set[str] = set()
+
+    async def included(self, query: Query, matches: Sequence[Hit]) -> list[tuple[str, bytes]]:
+        """Return type and line of what a search's includes bring along, matches left out.
+
+        Types outside the scopes are left out too; `withheld` then names them.
+        """
+        kind = query.kind.name
+        seen = {f"{kind}/{block.index.ids[row]}" for block, row in matches}
+        found: list[tuple[str, bytes]] = []
+        frontier = [(kind, hit) for hit in matches]
+        following = [one for one in query.includes if one.type == kind]
+        iterated = [one for one in query.includes if one.iterate]
+        names = sorted({column_name(one.type, one.parameter) for one in query.includes})
+        while frontier and following:
+            wanted = self._references(frontier, following, seen)
+            seen.update(wanted)
+            hits = await self.hits(wanted, names)
+            found += await self.read(hits)
+            frontier = [(reference.partition("/")[0], hit) for reference, hit in hits.items()]
+            following = iterated
+        return found
+
+    def _references(
+        self,
+        frontier: Iterable[tuple[str, Hit]],
+        following: Sequence[Followed],
+        seen: set[str],
+    ) -> list[str]:
+        found: dict[str, None] = {}
+        for resource_type, (block, row) in frontier:
+            first = block.rows(resource_type).start
+            for one in following:
+                if one.type == resource_type:
+                    for value in block.values(resource_type, one.parameter).of(row - first):
+                        reference = value.partition("/_history/")[0]
+                        target = reference.partition("/")[0]
+                        if one.target in (None, target) and reference not in seen:
+                            found[reference] = None
+        return self.allowed(found)
+
+    def allowed(self, references: Iterable[str]) -> list[str]:
+        """Return those references whose types the scopes let be read; note the others' types."""
+        found = []
+        for reference in references:
+            target = reference.partition("/")[0]
+            if target in TYPES and not may(self._grant, target, "r"):
+                self.withheld.add(target)
+            elif target in TYPES:
+                found.append(reference)
+        return found
+
+    async def hits(self, references: Iterable[str], names: Sequence[str] = ()) -> dict[str, Hit]:
+        """Return where resources are, by reference, in the order given; those not there left out.
+
+        Args:
+            references: `Type/id`.
+            names: sections of an index that will be needed beside ids and parts.
+        """
+        asked = [(text, *text.split("/", 1)) for text in references]
+        blocks = await self._blocks([(kind, resource_id) for _, kind, resource_id in asked])
+        for one in dict.fromkeys(block for block in blocks if block is not None):
+            await self._tree.need(one, ("ids", "parts", *names))
+        found: dict[str, Hit] = {}
+        for (reference, kind, resource_id), block in zip(asked, blocks, strict=True):
+            row = block.index.row_of(kind, resource_id) if block is not None else None
+            if block is not None and row is not None:
+                found[reference] = (block, row)
+        return found
+
+    async def read(self, hits: dict[str, Hit]) -> list[tuple[str, bytes]]:
+        """Return type and line of what was found, in its order."""
+        rows: dict[Block, list[int]] = {}
+        for block, row in hits.values():
+            rows.setdefault(block, []).append(row)
+        read = [self._tree.lines(block, numbers) for block, numbers in rows.items()]
+        lines: dict[Hit, bytes] = {}
+        texts = await asyncio.gather(*read) if len(read) > 1 else [await one for one in read]
+        for (block, numbers), of_block in zip(rows.items(), texts, strict=True):
+            for row, line in zip(numbers, of_block, strict=True):
+                lines[block, row] = line
+        return [(reference.partition("/")[0], lines[hit]) for reference, hit in hits.items()]
+
+    async def _blocks(self, asked: Sequence[tuple[str, str]]) -> list[Block | None]:
+        shared = [one for one in asked if TYPES[one[0]].shared]
+        opening = [self._tree.shard_of(*one) for one in shared]
+        opened = await asyncio.gather(*opening) if len(opening) > 1 else [await x for x in opening]
+        found = dict(zip(shared, opened, strict=True))
+        return [found.get(one, self._own) if TYPES[one[0]].shared else self._own for one in asked]

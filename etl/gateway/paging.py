@@ -1,0 +1,136 @@
+"""Page links: where an answer goes on, sealed so that only this server can read or make one.
+
+A link holds the search itself, and dates, claim numbers or ids may stand in that, while links end
+up in logs of proxies and in histories of browsers. So it is encrypted, with AES-SIV (RFC 5297): no
+nonce can be used twice by mistake, and one question keeps one link. The member and the app are
+bound in as associated data: another's token cannot open it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+from etl.errors import UsageError
+from etl.gateway.refusals import Refusal
+from etl.smart.grants import Grant
+
+KEY_BYTES: Final = 32
+_PURPOSE: Final = b"cpcds page link 1"
+_LONGEST: Final = 16_384
+_LARGEST: Final = 262_144
+_STEP: Final = 3600
+"""Seconds to which the end of a link is rounded up, so that one question keeps one link."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where an answer goes on.
+
+    Attributes:
+        what: a search, or `$everything`.
+        type: resource type that is searched.
+        parameters: as they were understood.
+        offset: how many matches come before.
+        release: id of the release that the first page was answered from.
+        digest: SHA-256 of its manifest.
+    """
+
+    what: Literal["search", "everything"]
+    type: str
+    parameters: tuple[tuple[str, str], ...]
+    offset: int
+    release: str
+    digest: str
+
+
+class Sealer:
+    """Makes and opens page links.
+
+    Args:
+        keys: secrets of 32 bytes or more; the first seals, all open.
+        seconds: how long a link works, at least.
+        clock: seconds since 1970.
+
+    Raises:
+        UsageError: there is no key, or one is too short.
+    """
+
+    def __init__(self, keys: Sequence[bytes], seconds: int, clock: Callable[[], float]) -> None:
+        if not keys or any(len(key) < KEY_BYTES for key in keys):
+            raise UsageError(f"page links need a secret of {KEY_BYTES} bytes or more")
+        self._ciphers = [
+            AESSIV(hashlib.blake2b(key, digest_size=64, person=b"cpcds page link").digest())
+            for key in keys
+        ]
+        self._seconds = seconds
+        self._clock = clock
+
+    def seal(self, position: Position, grant: Grant) -> str:
+        """Return the link's last part: letters, digits, `-` and `_`."""
+        expires = -(-int(self._clock() + self._seconds) // _STEP) * _STEP
+        text = orjson.dumps(
+            [
+                expires,
+                position.what,
+                position.type,
+                position.parameters,
+                position.offset,
+                position.release,
+                position.digest,
+            ]
+        )
+        sealed = self._ciphers[0].encrypt(zlib.compress(text, 1), _bound(grant))
+        return _text(sealed)
+
+    def open(self, cursor: str, grant: Grant) -> Position:
+        """Return where a link leads.
+
+        Raises:
+            Refusal: 400 it was not made here, or was changed, or is another's; 410 it is too old.
+        """
+        text = self._opened(cursor, grant)
+        expires, what, resource_type, parameters, offset, release, digest = orjson.loads(text)
+        if expires <= self._clock():
+            raise Refusal(410, "expired", "this page link is too old; search again")
+        pairs = tuple((name, value) for name, value in parameters)
+        return Position(what, resource_type, pairs, offset, release, digest)
+
+    def _opened(self, cursor: str, grant: Grant) -> bytes:
+        if len(cursor) <= _LONGEST and cursor.isascii():
+            try:
+                sealed = base64.b64decode(
+                    cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True
+                )
+            except (binascii.Error, ValueError):
+                sealed = b""
+            if _text(sealed) != cursor:  # bits behind the last byte say nothing, and are not ours
+                sealed = b""
+            for cipher in self._ciphers if sealed else ():
+                try:
+                    packed = cipher.decrypt(sealed, _bound(grant))
+                except (InvalidTag, ValueError):
+                    continue
+                return zlib.decompressobj().decompress(packed, _LARGEST)
+        raise Refusal(
+            400,
+            "invalid",
+            "this is no page link that this server made for this app and member; search again",
+        )
+
+
+def _text(sealed: bytes) -> str:
+    return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+
+
+def _bound(grant: Grant) -> list[bytes]:
+    return [_PURPOSE, grant.patient.encode(), grant.client.encode()]

@@ -1,0 +1,114 @@
+"""Reads that are tried again while there is time, and counted."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from etl.errors import NotFound, StoreError
+from etl.gateway.objects import Objects, Reads, Transient
+
+_FIRST_PAUSE: Final = 0.05
+"""Seconds before the second try, at most; doubled for each further one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a read is worth waiting for.
+
+    Attributes:
+        attempts: tries, the first included.
+        read_seconds: the longest that one try may take.
+        deadline_seconds: the longest that all tries and the pauses between them may take.
+    """
+
+    attempts: int = 3
+    read_seconds: float = 5.0
+    deadline_seconds: float = 10.0
+
+
+class Retrying:
+    """Objects that are read again after a passing failure.
+
+    Pauses are random up to a bound that doubles, so that those who failed together do not come
+    back together.
+
+    Args:
+        objects: where they are.
+        patience: how long to try.
+        sleep: waits some seconds.
+        clock: seconds, that never go back.
+        fraction: a number from 0 to 1, for the length of a pause.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        patience: Patience | None = None,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        fraction: Callable[[], float] = random.random,
+    ) -> None:
+        self._objects = objects
+        self._patience = patience or Patience()
+        self._sleep = sleep
+        self._clock = clock
+        self._fraction = fraction
+        self.counts = Reads()
+
+    @property
+    def name(self) -> str:
+        """As beneath."""
+        return self._objects.name
+
+    @property
+    def near(self) -> bool:
+        """As beneath."""
+        return self._objects.near
+
+    async def get(self, key: str) -> bytes:
+        """Return the whole object."""
+        return await self._tried(key, lambda: self._objects.get(key))
+
+    async def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return exactly `length` bytes from `start` on."""
+        return await self._tried(key, lambda: self._objects.get_range(key, start, length))
+
+    async def _tried(self, key: str, read: Callable[[], Awaitable[bytes]]) -> bytes:
+        patience = self._patience
+        end = self._clock() + patience.deadline_seconds
+        attempt = 1
+        while True:
+            try:
+                data = await self._once(key, read, end)
+            except NotFound:
+                raise
+            except Transient:
+                pause = _FIRST_PAUSE * 2 ** (attempt - 1) * self._fraction()
+                if attempt >= patience.attempts or self._clock() + pause >= end:
+                    self.counts.failures += 1
+                    raise
+            except StoreError:
+                self.counts.failures += 1
+                raise
+            else:
+                self.counts.reads += 1
+                self.counts.bytes += len(data)
+                return data
+            await self._sleep(pause)
+            attempt += 1
+            self.counts.retries += 1
+
+    async def _once(self, key: str, read: Callable[[], Awaitable[bytes]], end: float) -> bytes:
+        if self._objects.near:
+            return await read()
+        try:
+            async with asyncio.timeout(min(self._patience.read_seconds, end - self._clock())):
+                return await read()
+        except TimeoutError:
+            raise Transient(f"{self.name}: cannot read {key}: no answer in time") from None

@@ -1,0 +1,118 @@
+"""Dates of FHIR search: every date is a span of time, and a prefix compares two spans.
+
+FHIR R4, search 3.1.1.4.4 and 3.1.1.4.5. A date without zone is taken as UTC, in what is stored as
+in what is asked, so that two dates compare as they are written.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from functools import lru_cache
+from typing import Final
+
+Span = tuple[int, int]
+"""From (inclusive) and to (exclusive), in nanoseconds; the first day is the calendar's."""
+
+SECOND: Final = 1_000_000_000
+DAY: Final = 86_400 * SECOND
+BEGINNING: Final = -(1 << 80)
+END: Final = 1 << 80
+
+_DATE: Final = re.compile(
+    r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})"
+    r"(?:T([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?"
+    r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))?)?)?)?"
+)
+_DECEMBER: Final = 12
+
+
+def span_of(text: str) -> Span:
+    """Return the span of a FHIR date, dateTime or instant of any precision.
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = _DATE.fullmatch(text)
+    if match is None:
+        raise ValueError("no FHIR date")
+    year, month, day, hour, minute, second, fraction, sign, zone_hours, zone_minutes = (
+        match.groups()
+    )
+    if month is None:
+        return _day(int(year), 1, 1), _day(int(year), _DECEMBER, 31) + DAY
+    if day is None:
+        at = int(month)
+        low = _day(int(year), at, 1)
+        if at == _DECEMBER:
+            return low, _day(int(year), at, 31) + DAY
+        return low, _day(int(year), at + 1, 1)
+    low = _day(int(year), int(month), int(day))
+    if hour is None:
+        return low, low + DAY
+    if int(hour) > 23 or int(minute) > 59 or int(second or 0) > 59:
+        raise ValueError("no time of a day")
+    low += (int(hour) * 3600 + int(minute) * 60 + int(second or 0)) * SECOND
+    length = SECOND if second is not None else 60 * SECOND
+    if fraction is not None:
+        length = 10 ** (9 - len(fraction))
+        low += int(fraction) * length
+    if sign is not None:
+        if int(zone_hours) > 14 or int(zone_minutes) > 59:
+            raise ValueError("no time zone")
+        offset = (int(zone_hours) * 3600 + int(zone_minutes) * 60) * SECOND
+        low -= offset if sign == "+" else -offset
+    return low, low + length
+
+
+@lru_cache(maxsize=16_384)
+def stored_span(text: str) -> Span:
+    """Return the span of a search value of an index: a date, or `start/end` with open ends.
+
+    Raises:
+        ValueError: it is none.
+    """
+    start, period, end = text.partition("/")
+    if not period:
+        return span_of(text)
+    return span_of(start)[0] if start else BEGINNING, span_of(end)[1] if end else END
+
+
+def compares(prefix: str, asked: Span, stored: Span, now: int) -> bool:
+    """Return whether a stored span is to the asked one as a prefix says.
+
+    Args:
+        prefix: `eq`, `ne`, `gt`, `lt`, `ge`, `le`, `sa`, `eb` or `ap`.
+        asked: the span of the parameter's value.
+        stored: the span of the resource's value.
+        now: nanoseconds; what `ap` measures a tenth of the distance from.
+    """
+    low, high = asked
+    start, end = stored
+    match prefix:
+        case "eq":
+            return low <= start and end <= high
+        case "ne":
+            return not (low <= start and end <= high)
+        case "gt":
+            return end > high
+        case "lt":
+            return start < low
+        case "ge":
+            return end > high or (low <= start and end <= high)
+        case "le":
+            return start < low or (low <= start and end <= high)
+        case "sa":
+            return start >= high
+        case "eb":
+            return end <= low
+        case "ap":
+            low -= abs(now - low) // 10
+            high += abs(now - high) // 10
+            return start < high and end > low
+        case _:
+            raise ValueError(prefix)
+
+
+def _day(year: int, month: int, day: int) -> int:
+    return date(year, month, day).toordinal() * DAY

@@ -1,0 +1,91 @@
+"""Conditions → rows of a block, and their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from etl.errors import StoreError
+from etl.gateway.search.dates import stored_span
+from etl.gateway.search.query import Condition, Query, Sorting
+from etl.gateway.tree import Block, column_name
+from etl.publish.index import Column
+
+_OF_ALL = {"_id": "ids", "_lastUpdated": "lastUpdated"}
+
+
+def sections(query: Query) -> list[str]:
+    """Return the sections of an index that a query reads, for `Tree.need`."""
+    names = {one.parameter.name for one in query.conditions}
+    names |= {one.parameter for one in query.sorts}
+    found = [_OF_ALL.get(one) or column_name(query.kind.name, one) for one in sorted(names)]
+    if query.includes:
+        found += ["ids", *(column_name(one.type, one.parameter) for one in query.includes)]
+    return ["parts", *found]
+
+
+def matching(block: Block, resource_type: str, conditions: Iterable[Condition]) -> Sequence[int]:
+    """Return the rows of a type that meet all conditions, in the order of the block."""
+    rows: Sequence[int] = block.rows(resource_type)
+    try:
+        for condition in conditions:
+            if rows:
+                rows = _meeting(block, resource_type, rows, condition)
+    except ValueError:  # only stored values are read here; those of the query were
+        raise StoreError(f"{block.key} holds a search value that is none; run verify") from None
+    return rows
+
+
+def ordered(
+    hits: Sequence[tuple[Block, int]], resource_type: str, sorts: Sequence[Sorting]
+) -> list[tuple[Block, int]]:
+    """Return hits in the order asked for; those without a value come last, ties stay as they are.
+
+    Of several dates the earliest counts when ascending, the latest when descending.
+    """
+    found = list(hits)
+    for sort in reversed(sorts):
+        keyed = [(_key(block, resource_type, row, sort), (block, row)) for block, row in found]
+        having = [(key, hit) for key, hit in keyed if key is not None]
+        having.sort(key=lambda one: one[0], reverse=sort.descending)
+        found = [hit for _, hit in having] + [hit for key, hit in keyed if key is None]
+    return found
+
+
+def _meeting(
+    block: Block, resource_type: str, rows: Sequence[int], condition: Condition
+) -> list[int]:
+    name = condition.parameter.name
+    index = block.index
+    if name == "_id":
+        ids = index.ids
+        return [row for row in rows if ids[row] in condition.ids]
+    column, first = _column(block, resource_type, name)
+    of = column.rows
+    if condition.missing is not None:
+        return [row for row in rows if (not of[row - first]) is condition.missing]
+    met = _met(column, condition)
+    if condition.negated:
+        return [row for row in rows if not any(met(of[row - first]))]
+    return [row for row in rows if any(met(of[row - first]))]
+
+
+def _met(column: Column, condition: Condition) -> Callable[[Sequence[int]], Iterable[bool]]:
+    """Return what says of each of a row's values whether it meets the condition."""
+    good = [condition.test(value) for value in column.values]
+    return lambda numbers: (good[number] for number in numbers)
+
+
+def _column(block: Block, resource_type: str, name: str) -> tuple[Column, int]:
+    if name == "_lastUpdated":
+        return block.index.last_updated, 0
+    return block.values(resource_type, name), block.rows(resource_type).start
+
+
+def _key(block: Block, resource_type: str, row: int, sort: Sorting) -> int | str | None:
+    if sort.parameter == "_id":
+        return block.index.ids[row]
+    column, first = _column(block, resource_type, sort.parameter)
+    starts = [stored_span(value)[0] for value in column.of(row - first)]
+    if not starts:
+        return None
+    return max(starts) if sort.descending else min(starts)

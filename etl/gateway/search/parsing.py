@@ -1,0 +1,207 @@
+"""Parameters of a URL → a query, or a refusal that says what to do.
+
+What is unknown is refused, or ignored where the client prefers `handling=lenient` (FHIR R4, search
+3.1.1.2). A modifier that is not supported, a chain and `_revinclude` are always refused: to ignore
+them would give an answer to another question.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final, get_args
+
+from etl.gateway.refusals import shown, wrong
+from etl.gateway.search import comparing
+from etl.gateway.search.query import Condition, Followed, Query, Sorting, Summary
+from etl.gateway.search.values import plain, split
+from etl.gateway.supported import TYPES, Parameter, ResourceType
+
+MOST_PARAMETERS: Final = 100
+MOST_VALUES: Final = 500
+_HTTP: Final = ("_format", "_pretty")
+_ELEMENT: Final = re.compile(r"[a-z][A-Za-z]{0,63}")
+_INCLUDES: Final = ("_include", "_include:iterate")
+_ONCE: Final = ("_count", "_sort", "_summary", "_elements", "_total")
+_DIGITS: Final = 9
+
+
+def parse(
+    kind: ResourceType,
+    parameters: Sequence[tuple[str, str]],
+    *,
+    base: str,
+    strict: bool,
+    now: int,
+) -> Query:
+    """Return what some parameters ask.
+
+    Args:
+        kind: type that is searched.
+        parameters: names and values, decoded, in order.
+        base: the FHIR base URL.
+        strict: whether an unknown parameter is refused.
+        now: nanoseconds, for the prefix `ap`.
+
+    Raises:
+        Refusal: 400.
+    """
+    if len(parameters) > MOST_PARAMETERS:
+        raise wrong("", "too-costly", f"list of more than {MOST_PARAMETERS} is too long")
+    conditions: list[Condition] = []
+    includes: list[Followed] = []
+    result: dict[str, str] = {}
+    used: list[tuple[str, str]] = []
+    ignored: list[str] = []
+    for name, value in parameters:
+        if name in _HTTP:
+            continue
+        if name in _INCLUDES:
+            includes += _followed(kind, name, value)
+        elif name in _ONCE:
+            if name in result:
+                raise wrong(name, "invalid", "may be given once")
+            result[name] = value
+        elif name.startswith(("_revinclude", "_include:")):
+            raise wrong(name, "not-supported", "is not supported; use _include or _include:iterate")
+        else:
+            condition = _condition(kind, name, value, base, now)
+            if condition is not None:
+                conditions.append(condition)
+                if condition.parameter.type == "reference":
+                    value = ",".join(comparing.relative(one, base) for one in split(value, ","))
+            elif strict:
+                known = ", ".join(kind.parameters)
+                raise wrong(
+                    name, "not-supported", f"is no search parameter of {kind.name}: {known}"
+                )
+            else:
+                ignored.append(shown(name) or "a parameter")
+                continue
+        used.append((name, value))
+    if kind.needs_id and not any(one.ids for one in conditions):
+        raise wrong("_id", "required", f"is needed to search for {kind.name}")
+    summary = _summary(result, includes)
+    return Query(
+        kind,
+        tuple(conditions),
+        tuple(dict.fromkeys(includes)),
+        _count(result),
+        _sorts(kind, result),
+        summary,
+        _elements(result),
+        _one_of(result, "_total", ("accurate", "estimate", "none"), "accurate") != "none",
+        tuple(used),
+        tuple(ignored),
+    )
+
+
+def _condition(kind: ResourceType, asked: str, value: str, base: str, now: int) -> Condition | None:
+    """Return the condition of a parameter; None where the type has no such parameter."""
+    name, _, modifier = asked.partition(":")
+    if "." in asked or asked.startswith("_has"):
+        raise wrong(asked, "not-supported", "is a chain, which is not supported")
+    parameter = kind.parameters.get(name)
+    if parameter is None:
+        return None
+    target = modifier if modifier in parameter.targets else None
+    if (modifier or ":" in asked) and target is None and modifier not in parameter.modifiers:
+        works = ", ".join(f":{one}" for one in (*parameter.modifiers, *parameter.targets))
+        raise wrong(name, "not-supported", f"takes {works or 'no modifier'}")
+    if modifier == "missing":
+        if value not in ("true", "false"):
+            raise wrong(name, "invalid", "with :missing takes true or false")
+        return Condition(parameter, bool, missing=value == "true")
+    values = split(value, ",")
+    if not all(values):
+        raise wrong(name, "invalid", "has an empty value")
+    if len(values) > MOST_VALUES:
+        raise wrong(name, "too-costly", f"takes no more than {MOST_VALUES} values")
+    if name == "_id":
+        ids = frozenset(plain(one) for one in values)
+        return Condition(parameter, ids.__contains__, ids=ids)
+    return Condition(
+        parameter, _test(parameter, values, target, modifier, base, now), modifier == "not"
+    )
+
+
+def _test(
+    parameter: Parameter, values: list[str], target: str | None, modifier: str, base: str, now: int
+) -> comparing.Test:
+    match parameter.type:
+        case "token":
+            return comparing.token(parameter, values)
+        case "date":
+            return comparing.date(parameter, values, now)
+        case "reference":
+            return comparing.reference(parameter, values, target, base)
+        case "string":
+            return comparing.string(values, modifier)
+
+
+def _followed(kind: ResourceType, name: str, value: str) -> Iterable[Followed]:
+    iterate = name != "_include"
+    if value == "*":
+        types = TYPES.values() if iterate else (kind,)
+        return [
+            Followed(one.name, inc.parameter, None, iterate)
+            for one in types
+            for inc in one.includes
+        ]
+    source, _, rest = value.partition(":")
+    code, _, target = rest.partition(":")
+    of = TYPES.get(source)
+    found = [] if of is None else [inc for inc in of.includes if code in (inc.parameter, "*")]
+    if not found or (target and not any(target in inc.targets for inc in found)):
+        known = ", ".join(inc.code for one in TYPES.values() for inc in one.includes)
+        raise wrong(name, "not-supported", f"takes {known}, Type:* or *")
+    return [Followed(source, inc.parameter, target or None, iterate) for inc in found]
+
+
+def _count(result: dict[str, str]) -> int | None:
+    text = result.get("_count")
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
+        raise wrong("_count", "invalid", "takes a whole number from 0")
+    return int(text)
+
+
+def _sorts(kind: ResourceType, result: dict[str, str]) -> tuple[Sorting, ...]:
+    text = result.get("_sort")
+    if text is None:
+        return ()
+    sorts = [Sorting(one.removeprefix("-"), one.startswith("-")) for one in text.split(",")]
+    if not all(one.parameter in kind.sorts for one in sorts):
+        raise wrong("_sort", "not-supported", f"takes {', '.join(kind.sorts)}")
+    return tuple(sorts)
+
+
+def _summary(result: dict[str, str], includes: list[Followed]) -> Summary:
+    summary: Summary = "false"
+    asked = _one_of(result, "_summary", get_args(Summary), "false")
+    for one in get_args(Summary):
+        if one == asked:
+            summary = one
+    if summary != "false" and "_elements" in result:
+        raise wrong("_summary", "invalid", "and _elements cannot be asked for together")
+    if summary == "text" and includes:
+        raise wrong("_summary", "invalid", "=text and _include cannot be asked for together")
+    return summary
+
+
+def _elements(result: dict[str, str]) -> tuple[str, ...]:
+    text = result.get("_elements")
+    if text is None:
+        return ()
+    names = text.split(",")
+    if not all(_ELEMENT.fullmatch(one) for one in names):
+        raise wrong("_elements", "invalid", "takes names of top-level elements")
+    return tuple(names)
+
+
+def _one_of(result: dict[str, str], name: str, values: Sequence[str], otherwise: str) -> str:
+    value = result.get(name, otherwise)
+    if value not in values:
+        raise wrong(name, "invalid", f"takes {', '.join(values)}")
+    return value

@@ -1,0 +1,84 @@
+"""A search as it was understood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from etl.gateway.supported import Parameter, ResourceType
+
+Summary = Literal["true", "text", "data", "count", "false"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What one parameter asks of a resource.
+
+    Attributes:
+        parameter: the parameter.
+        test: whether one of its values is one of those asked for.
+        negated: whether no value may be (`:not`).
+        missing: whether there must be no value at all, or any (`:missing`); None asks neither.
+        ids: for `_id`, those asked for; empty for others.
+    """
+
+    parameter: Parameter
+    test: Callable[[str], bool]
+    negated: bool = False
+    missing: bool | None = None
+    ids: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """References that an answer follows.
+
+    Attributes:
+        type: type of the resources that refer.
+        parameter: search parameter that holds the references.
+        target: the only type that is wanted; None for any.
+        iterate: whether references of what was included are followed too.
+    """
+
+    type: str
+    parameter: str
+    target: str | None
+    iterate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sorting:
+    """One parameter to sort by."""
+
+    parameter: str
+    descending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One search of one resource type.
+
+    Attributes:
+        kind: the type.
+        conditions: all of which a match meets.
+        includes: references that are followed.
+        count: matches a page; None leaves it to the server.
+        sorts: the first decides first; empty for the block's own order.
+        summary: which elements of the matches.
+        elements: top-level elements that are wanted; empty for all.
+        total: whether the number of matches is told.
+        used: parameters that were understood, as they were asked.
+        ignored: names of those that were not.
+    """
+
+    kind: ResourceType
+    conditions: tuple[Condition, ...]
+    includes: tuple[Followed, ...]
+    count: int | None
+    sorts: tuple[Sorting, ...]
+    summary: Summary
+    elements: tuple[str, ...]
+    total: bool
+    used: tuple[tuple[str, str], ...]
+    ignored: tuple[str, ...]

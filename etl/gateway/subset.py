@@ -1,0 +1,106 @@
+"""Parts of a resource: `_elements` and `_summary`.
+
+The text of what is kept is copied as it stands, so that an amount of 12.30 stays 12.30.
+
+Source of the lists: FHIR R4, `isSummary` and minimum cardinality of the top-level elements.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from etl.gateway.search.query import Summary
+
+_ALWAYS: Final = ("resourceType", "id", "meta", "implicitRules")
+_TAG: Final = (
+    '{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}'
+)
+_PERSON: Final = ("identifier", "active", "name", "telecom", "gender", "birthDate", "address")
+
+MANDATORY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "ExplanationOfBenefit": (
+            *("status", "type", "use", "patient", "created"),
+            *("insurer", "provider", "outcome", "insurance"),
+        ),
+        "Coverage": ("status", "beneficiary", "payor"),
+        "RelatedPerson": ("patient",),
+    }
+)
+SUMMARY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "ExplanationOfBenefit": ("billablePeriod", "total", *MANDATORY["ExplanationOfBenefit"]),
+        "Coverage": (
+            *("identifier", "status", "type", "policyHolder", "subscriber", "subscriberId"),
+            *("beneficiary", "dependent", "period", "payor", "order", "network"),
+        ),
+        "Patient": (
+            *_PERSON,
+            *("deceasedBoolean", "deceasedDateTime", "managingOrganization", "link"),
+        ),
+        "RelatedPerson": ("patient", "relationship", *_PERSON),
+        "Organization": ("identifier", "active", "type", "name", "partOf"),
+        "Practitioner": _PERSON,
+        "PractitionerRole": (
+            *("identifier", "active", "period", "practitioner", "organization", "code"),
+            *("specialty", "location", "telecom"),
+        ),
+        "Location": (
+            *("identifier", "status", "operationalStatus", "name", "description", "mode", "type"),
+            *("physicalType", "managingOrganization"),
+        ),
+    }
+)
+
+
+def subset(line: bytes, resource_type: str, summary: Summary, elements: tuple[str, ...]) -> bytes:
+    """Return a resource with some of its top-level elements, tagged as a subset.
+
+    Args:
+        line: its JSON.
+        resource_type: its type.
+        summary: `true`, `text`, `data`; `false` leaves it to `elements`.
+        elements: names of top-level elements; the mandatory ones are kept beside them.
+    """
+    mandatory = MANDATORY.get(resource_type, ())
+    wanted: tuple[str, ...] | None
+    match summary:
+        case "true":
+            wanted = SUMMARY[resource_type]
+        case "text":
+            wanted = ("text", *mandatory)
+        case "data" | "count":
+            wanted = None
+        case "false":
+            wanted = (*elements, *mandatory)
+    kept = []
+    for name, text in _members(line.decode()):
+        plain = name.removeprefix("_")
+        keep = plain != "text" if wanted is None else plain in wanted
+        if name == "meta":
+            kept.append(f'"meta":{_tagged(text)}')
+        elif keep or plain in _ALWAYS:
+            kept.append(f'"{name}":{text}')
+    return f"{{{','.join(kept)}}}".encode()
+
+
+def _tagged(meta: str) -> str:
+    tags = dict(_members(meta)).get("tag")
+    if tags is None:
+        return f'{meta[:-1]},"tag":[{_TAG}]}}'
+    return meta.replace(f'"tag":{tags}', f'"tag":{tags[:-1]},{_TAG}]')
+
+
+def _members(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the members of a JSON object without blanks, their values as text."""
+    decoder = json.JSONDecoder()
+    at = 1
+    while text[at - 1] != "}" and text[at] != "}":
+        name, at = decoder.raw_decode(text, at)
+        start = at + 1
+        _, at = decoder.raw_decode(text, start)
+        yield name, text[start:at]
+        at += 1

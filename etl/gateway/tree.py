@@ -1,0 +1,298 @@
+"""One release, read without blocking: the asynchronous counterpart of `publish.reader.Release`.
+
+The format is read by publish's own pieces (`Manifest`, `find_row`, `Index`, `split`); what is here
+is when to wait, what to keep and what to check. Everything is checked before it is kept: whole
+objects against the hash in their key, sections of a large index and parts of a block against their
+checksums. What was read damaged is read once more before it is believed to be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Final, TypeVar
+
+from etl.errors import NotFound, StoreError
+from etl.gateway.cache import Cache
+from etl.gateway.objects import Objects, Transient
+from etl.gateway.search.dates import stored_span
+from etl.publish import keys
+from etl.publish.canonical import sha256
+from etl.publish.catalog import Unit, find_row, shard_number
+from etl.publish.index import HEAD, WHOLE, Column, Index, Part
+from etl.publish.manifest import Manifest
+from etl.publish.reader import runs, split
+
+Result = TypeVar("Result")
+
+_TOGETHER: Final = 1024 * 1024
+"""Parts of a block that span no more than this are fetched with one request."""
+
+_UNIT_COST: Final = 1_000
+_PARSED: Final = 5
+"""How many times larger an index is once it is parsed."""
+
+
+class Block:
+    """One patient's block, or one shard of the directory, by its index.
+
+    Args:
+        index: its search index.
+        key: key of the index.
+        whole: whether all of the index is there; `Tree.need` fetches what is not.
+    """
+
+    __slots__ = ("_columns", "index", "key", "whole")
+
+    def __init__(self, index: Index, key: str, *, whole: bool) -> None:
+        self.index = index
+        self.key = key
+        self.whole = whole
+        self._columns: dict[str, Column] = {}
+
+    def rows(self, resource_type: str) -> range:
+        """Return the rows of a type."""
+        return self.index.types.get(resource_type, range(0))
+
+    def values(self, resource_type: str, parameter: str) -> Column:
+        """Return the search values of a type's rows, the type's first row being 0."""
+        name = column_name(resource_type, parameter)
+        column = self._columns.get(name)
+        if column is None:
+            column = _without_echoes(self.index.search(resource_type, parameter))
+            self._columns[name] = column
+        return column
+
+
+def column_name(resource_type: str, parameter: str) -> str:
+    """Return the section of an index that holds the values of a parameter."""
+    return f"search/{resource_type}/{parameter}"
+
+
+class Tree:
+    """One release of a tree.
+
+    Args:
+        objects: the target.
+        cache: what was read of it.
+        manifest: what the release is made of.
+        digest: SHA-256 of the manifest's bytes.
+    """
+
+    def __init__(self, objects: Objects, cache: Cache, manifest: Manifest, digest: str) -> None:
+        self._objects = objects
+        self._cache = cache
+        self.manifest = manifest
+        self.digest = digest
+
+    @property
+    def id(self) -> str:
+        """The release's id."""
+        return self.manifest.release
+
+    @cached_property
+    def now(self) -> int:
+        """The same in nanoseconds: what searches take as the present, so that pages agree."""
+        return stored_span(self.manifest.created)[0]
+
+    @property
+    def created(self) -> str:
+        """FHIR instant of the run that made it."""
+        return self.manifest.created
+
+    async def patient(self, patient_id: str) -> Block | None:
+        """Return a patient's block; None where there never was such a patient.
+
+        Raises:
+            StoreError: storage failed, or what it holds is damaged or another patient's.
+        """
+        manifest = self.manifest
+        shard = manifest.catalog[shard_number(patient_id, manifest.catalog_bits)]
+        if shard is None:
+            return None
+        key = (shard.key, patient_id)
+        unit: Unit | None = self._cache.peek(key)
+        if unit is None:
+            data = await self._cache.get(shard.key, lambda: self._checked(shard.key), len)
+            unit = find_row(data, patient_id, shard.key)
+            if unit is None:
+                return None
+            self._cache.put(key, unit, _UNIT_COST)
+        block = await self._block(unit)
+        if block.index.head.get("patient") != patient_id:
+            raise StoreError(f"{self._objects.name}: {unit.index} is another patient's; run verify")
+        return block
+
+    async def shard_of(self, resource_type: str, resource_id: str) -> Block | None:
+        """Return the directory shard that would hold a resource; None where it is empty."""
+        bits = self.manifest.directory_bits
+        unit = self.manifest.directory[shard_number(f"{resource_type}/{resource_id}", bits)]
+        return None if unit is None else await self._block(unit)
+
+    async def need(self, block: Block, names: Sequence[str]) -> None:
+        """Fetch sections of a large index, with one request, where they are not there yet."""
+        if block.whole:
+            return
+        index = block.index
+        missing = index.missing(*names)
+        if not missing:
+            return
+        start, length = index.span(missing)
+
+        async def supplied() -> None:
+            if start + length <= HEAD:
+                index.load(*missing)
+            else:
+                index.supply(
+                    missing, start, await self._objects.get_range(block.key, start, length)
+                )
+
+        await self._twice(supplied)
+
+    async def lines(self, block: Block, rows: Iterable[int]) -> list[bytes]:
+        """Return the JSON lines of some rows, in the order of the rows, without line breaks.
+
+        Raises:
+            StoreError: storage failed, or a part of the block is damaged.
+        """
+        wanted = list(rows)
+        if not wanted:
+            return []
+        first, last = min(wanted), max(wanted)
+        if last - first + 1 == len(wanted):
+            parts = block.index.parts_of(range(first, last + 1))
+        else:
+            by_offset = {
+                part.offset: part
+                for row in wanted
+                for part in block.index.parts_of(range(row, row + 1))
+            }
+            parts = [by_offset[offset] for offset in sorted(by_offset)]
+        found = await self._parts(block, parts)
+        if len(found) == 1:
+            begin, lines = found[0]
+            return [lines[row - begin] for row in wanted]
+        by_row = {begin + at: line for begin, lines in found for at, line in enumerate(lines)}
+        return [by_row[row] for row in wanted]
+
+    def damaged(self, block: Block) -> StoreError:
+        """Return the error of a block that does not hold what its index says."""
+        return StoreError(
+            f"{self._objects.name}: {block.index.block} and its index disagree; run verify"
+        )
+
+    async def _parts(self, block: Block, parts: Sequence[Part]) -> list[tuple[int, list[bytes]]]:
+        """Return the first row and the lines of each part."""
+        key = block.index.block or ""
+        held: dict[int, bytes | None] = {}
+        missing = parts
+        if not self._objects.near:
+            held = {part.offset: self._cache.peek((key, part.offset)) for part in parts}
+            missing = [part for part in parts if held[part.offset] is None]
+        fresh: dict[int, list[bytes]] = {}
+        if missing:
+            groups = _groups(missing)
+            if len(groups) == 1:
+                fresh = await self._run(key, groups[0])
+            else:
+                for found in await asyncio.gather(*(self._run(key, one) for one in groups)):
+                    fresh |= found
+        what = f"{self._objects.name}: {key}"
+        return [
+            (
+                part.first,
+                fresh[part.offset]
+                if part.offset in fresh
+                else split(held[part.offset] or b"", part, what),
+            )
+            for part in parts
+        ]
+
+    async def _run(self, key: str, run: Sequence[Part]) -> dict[int, list[bytes]]:
+        """Return the lines of parts that are fetched with one request, by offset."""
+        start = run[0].offset
+        length = run[-1].offset + run[-1].length - start
+        what = f"{self._objects.name}: {key}"
+        near = self._objects.near
+
+        async def fetched() -> dict[int, list[bytes]]:
+            data = memoryview(await self._objects.get_range(key, start, length))
+            found = {}
+            for part in run:
+                piece = data[part.offset - start : part.offset - start + part.length]
+                found[part.offset] = split(piece, part, what)
+                if not near:
+                    self._cache.put((key, part.offset), bytes(piece), part.length)
+            return found
+
+        if near:
+            return await self._twice(fetched)
+        return await self._cache.once((key, start, length), lambda: self._twice(fetched))
+
+    async def _block(self, unit: Unit) -> Block:
+        return await self._cache.get(
+            unit.index, lambda: self._opened(unit), lambda _: unit.index_bytes * _PARSED
+        )
+
+    async def _opened(self, unit: Unit) -> Block:
+        what = f"{self._objects.name}: {unit.index}"
+        if unit.index_bytes <= WHOLE:
+            return Block(Index.of(await self._checked(unit.index), what), unit.index, whole=True)
+
+        async def headed() -> Block:
+            head = await self._objects.get_range(unit.index, 0, HEAD)
+            return Block(Index(what, head, _never), unit.index, whole=False)
+
+        return await self._twice(headed)
+
+    async def _checked(self, key: str, digest: str | None = None) -> bytes:
+        return await self._twice(lambda: checked(self._objects, key, digest))
+
+    async def _twice(self, read: Callable[[], Awaitable[Result]]) -> Result:
+        try:
+            return await read()
+        except (NotFound, Transient):  # not there; or tried often enough
+            raise
+        except StoreError:
+            return await read()
+
+
+async def checked(objects: Objects, key: str, digest: str | None = None) -> bytes:
+    """Return a whole object whose SHA-256 is the given one, or the one in its key.
+
+    Raises:
+        NotFound: it is missing.
+        StoreError: it is damaged.
+    """
+    data = await objects.get(key)
+    if sha256(data) != (digest or keys.digest_of(key)):
+        raise StoreError(f"{objects.name}: {key} is damaged: its bytes do not have its hash")
+    return data
+
+
+def _groups(parts: Sequence[Part]) -> list[Sequence[Part]]:
+    if parts[-1].offset + parts[-1].length - parts[0].offset <= _TOGETHER:
+        return [parts]
+    return list(runs(parts))
+
+
+def _without_echoes(column: Column) -> Column:
+    """Return a column without `|code` where the same row has `system|code` as well.
+
+    Indexes hold both of an identifier that has a system; a search for `|code` asks for those that
+    have none (FHIR R4, search 3.1.1.4.10).
+    """
+    bare = {at: one[1:] for at, one in enumerate(column.values) if one.startswith("|")}
+    if not bare:
+        return column
+    codes = [system and code for system, _, code in (one.partition("|") for one in column.values)]
+    rows = []
+    for numbers in column.rows:
+        named = {codes[number] for number in numbers}
+        rows.append([one for one in numbers if one not in bare or bare[one] not in named])
+    return Column(column.values, rows)
+
+
+def _never(start: int, length: int) -> bytes:
+    raise AssertionError(f"bytes {start} to {start + length} of an index were not fetched before")
