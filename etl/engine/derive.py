@@ -255,12 +255,22 @@ def _first_of_payer(partition: Partition) -> pa.StringArray:
     return _flag(first)
 
 
+def _masked(partition: Partition) -> pa.StringArray:
+    """Return Y where the code, compulsory as it is, was taken out."""
+    return _flag(np.asarray(partition.column("claim_diagnosis", "code").is_null()))
+
+
 _DERIVED: Final[Mapping[tuple[str, str], Callable[[Partition], pa.StringArray]]] = MappingProxyType(
     {
         ("claim", "has_amounts"): lambda partition: _flag(_any_amount(partition, "claim")),
         ("claim", "has_line_amounts"): _any_line_amount,
         ("claim", "line_benefit_payment_status"): _line_status,
         **{("claim", f"total_{category}"): _total(category) for category in AMOUNT_CATEGORIES},
+        ("claim", "chain_role"): lambda partition: partition.chains.role,
+        ("claim", "other_priors"): lambda partition: partition.chains.priors,
+        ("claim", "other_successors"): lambda partition: partition.chains.successors,
+        ("claim", "chain_updated"): lambda partition: partition.chains.updated,
+        ("claim_diagnosis", "masked"): _masked,
         ("claim_line", "line_key"): _line_key("claim_line"),
         ("claim_line", "has_amounts"): lambda part: _flag(_any_amount(part, "claim_line")),
         ("claim_line", "service_system"): _service_system,

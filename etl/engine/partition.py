@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.engine import derive
+from etl.engine.chains import Chains, chains_of
 from etl.engine.kernels import Indices
 from etl.mapping.rows import Many, One
 from etl.model.tables import TABLES
@@ -56,9 +58,12 @@ class Partition:
     Attributes:
         tables: canonical tables, each in the order of its key; the directory's tables among them
             where mappings look at organizations.
+        known_chains: chains of the claims, where claims that are not published were among them;
+            None to find them in the tables.
     """
 
     tables: Mapping[str, pa.Table]
+    known_chains: Chains | None = None
     _columns: dict[tuple[str, str], pa.StringArray] = field(default_factory=dict)
     _children: dict[tuple[str, Many], Children] = field(default_factory=dict)
     _named: dict[tuple[str, One], Indices] = field(default_factory=dict)
@@ -68,6 +73,11 @@ class Partition:
         """Return how many rows a table has."""
         found = self.tables.get(table)
         return 0 if found is None else found.num_rows
+
+    @cached_property
+    def chains(self) -> Chains:
+        """The chains of adjustments of the claims."""
+        return chains_of(self.tables) if self.known_chains is None else self.known_chains
 
     def column(self, table: str, name: str) -> pa.StringArray:
         """Return a column of a table, derived ones included; shape (size,), null where absent."""

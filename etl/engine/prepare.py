@@ -12,31 +12,91 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.kernels import Bools, Indices
+from etl.engine.chains import signs, voids
+from etl.engine.kernels import Bools, Indices, cents_of_money, money_of_cents
+from etl.engine.masking import Masks, masked
 from etl.model.tables import AMOUNT_COLUMNS, FILE_COLUMN, ROW_COLUMN
 from etl.rows import table_schema
 
 _LINE_AMOUNT_TYPES: Final = pa.array(["pharmacy", "professional", "vision", "oral"])
 """Claim types whose profiles want an amount on every item (adjudicationamounttype 1..*)."""
 
+_AMOUNTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "claim": (*AMOUNT_COLUMNS, "payment_amount"),
+    "claim_line": AMOUNT_COLUMNS,
+    "claim_other_payer": ("amount_priorpayerpaid",),
+    "claim_adjustment": ("amount",),
+}
+"""Every column of money of a claim."""
+
 _RENDERING: Final = pa.array(["rendering", "performing"])
 
 
-def prepare(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+def prepare(tables: Mapping[str, pa.Table], masks: Masks | None = None) -> dict[str, pa.Table]:
     """Return the tables of a partition as mappings want them.
 
+    * Sensitive codes are taken out (`etl.engine.masking`).
+    * A claim that voids another bears amounts below nought or none, as a reversal does.
+    * A claim does not name itself as its own predecessor or successor.
     * A provider named as rendering on a line, and not in the claim's care team as such, joins it.
     * A claim of one line with amounts on its header only carries them on that line, where its
       profile wants amounts on items.
 
     Args:
         tables: canonical tables, each in the order of its key.
+        masks: where sensitive codes stand; None for nowhere.
     """
+    if masks is not None:
+        tables = masked(tables, masks)
+    tables = _voided({**tables, "claim": _without_itself(tables["claim"])})
     return {
         **tables,
         "claim_care_team": _with_rendering(tables["claim_care_team"], tables["claim_line"]),
         "claim_line": _with_header_amounts(tables["claim_line"], tables["claim"]),
     }
+
+
+def _without_itself(claims: pa.Table) -> pa.Table:
+    ids = _column(claims, "claim_id")
+    for name in ("adjusted_from_claim_id", "adjusted_to_claim_id"):
+        named = _column(claims, name)
+        itself = pc.fill_null(pc.equal(named, ids), False)
+        if pc.any(itself).as_py():
+            cells = pc.if_else(itself, None, named)
+            claims = claims.set_column(claims.schema.get_field_index(name), name, cells)
+    return claims
+
+
+def _voided(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+    """Return the tables, the amounts of voids that repeat those of the claim they void negated.
+
+    Payers send a void either with nought, or with the amounts taken back, or with those of the
+    claim once more, because the form wants the void to be its copy (NUBC, bill frequency 8).
+    """
+    claims, lines = tables["claim"], tables["claim_line"]
+    where = voids(claims)
+    if not where.any():
+        return dict(tables)
+    below, _ = signs(claims.filter(pa.array(where)), lines)
+    where[np.flatnonzero(where)[below]] = False
+    ids = _column(claims, "claim_id").filter(pa.array(where))
+    found = dict(tables)
+    for name, columns in _AMOUNTS.items():
+        table = tables[name]
+        here = pc.fill_null(pc.is_in(_column(table, "claim_id"), value_set=ids), False)
+        if not pc.any(here).as_py():
+            continue
+        for column in columns:
+            amounts = _column(table, column)
+            if amounts.null_count < len(amounts):
+                cells = pc.if_else(here, _negated(amounts), amounts)
+                table = table.set_column(table.schema.get_field_index(column), column, cells)
+        found[name] = table
+    return found
+
+
+def _negated(amounts: pa.StringArray) -> pa.StringArray:
+    return money_of_cents(-cents_of_money(amounts), np.asarray(amounts.is_valid()))
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:

@@ -121,8 +121,13 @@ _DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
             Column("has_amounts", FieldType.FLAG, required=True),
             Column("has_line_amounts", FieldType.FLAG, required=True),
             Column("line_benefit_payment_status", FieldType.CODE, (142,)),
+            Column("chain_role", FieldType.CODE, required=True),
+            Column("other_priors", FieldType.LIST, (111,)),
+            Column("other_successors", FieldType.LIST, (112,)),
+            Column("chain_updated", FieldType.TIMESTAMP, (163,)),
             *(Column(f"total_{name}", FieldType.MONEY, (20, 148)) for name in AMOUNT_CATEGORIES),
         ),
+        "claim_diagnosis": (Column("masked", FieldType.FLAG, required=True),),
         "claim_line": (
             _LINE_KEY,
             Column("has_amounts", FieldType.FLAG, required=True),

@@ -1,0 +1,200 @@
+"""Chains of adjustments in the accepted rows of a partition, as columns.
+
+Few claims are linked to others: those are taken out by column, and only they are looked at one by
+one (`etl.model.chains`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.engine.kernels import Bools, Indices
+from etl.model.chains import Linked, Role, places
+from etl.model.tables import AMOUNT_COLUMNS
+
+_VOID: Final = "8"
+"""Bill frequency of a claim that voids or cancels a prior one (NUBC, type of bill, third digit)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chains:
+    """What each claim is within its chain; every array has shape (claims,).
+
+    Attributes:
+        role: a `Role`'s value; never null.
+        last: whether the claim is the last of its chain, as one without a chain is.
+        priors: claims directly before it that it does not name itself, by `;`; null for none.
+        successors: claims directly after it that it does not name itself.
+        updated: `last_updated`, or that of the claim which superseded this one, if later.
+        chains: how many chains of two claims or more there are.
+    """
+
+    role: pa.StringArray
+    last: Bools
+    priors: pa.StringArray
+    successors: pa.StringArray
+    updated: pa.StringArray
+    chains: int
+
+    def only(self, keep: Bools) -> Chains:
+        """Return the same of some of the claims; `chains` stays."""
+        mask = pa.array(keep)
+        return Chains(
+            self.role.filter(mask),
+            self.last[keep],
+            self.priors.filter(mask),
+            self.successors.filter(mask),
+            self.updated.filter(mask),
+            self.chains,
+        )
+
+    def count(self, role: Role) -> int:
+        """Return how many claims have a role."""
+        return pc.sum(pc.equal(self.role, role.value)).as_py() or 0
+
+
+def chains_of(tables: Mapping[str, pa.Table]) -> Chains:
+    """Return the chains of the claims of a partition.
+
+    Args:
+        tables: accepted rows; `claim` and `claim_line` are looked at.
+    """
+    claims = tables["claim"]
+    updated = _text(claims, "last_updated")
+    nothing = pa.nulls(claims.num_rows, pa.string())
+    at = _linked(claims)
+    role = np.full(claims.num_rows, Role.CURRENT.value, dtype=object)
+    last = np.ones(claims.num_rows, dtype=np.bool_)
+    if len(at) == 0:
+        return Chains(pa.array(role, pa.string()), last, nothing, nothing, updated, 0)
+    linked = _as_linked(claims, tables["claim_line"], at)
+    found = places(linked)
+    role[at] = [place.role.value for place in found]
+    last[at] = [place.last for place in found]
+    both = list(zip(linked, found, strict=True))
+    columns = [
+        [_others(linked, place.priors, claim.prior) for claim, place in both],
+        [_others(linked, place.successors, claim.successor) for claim, place in both],
+        [place.updated for place in found],
+    ]
+    priors, successors, stamps = (
+        _spread(texts, at, otherwise)
+        for texts, otherwise in zip(columns, (nothing, nothing, updated), strict=True)
+    )
+    heads = sum(place.last and bool(place.priors) for place in found)
+    return Chains(pa.array(role, pa.string()), last, priors, successors, stamps, heads)
+
+
+def voids(claims: pa.Table) -> Bools:
+    """Return which claims void another by their bill frequency; shape (claims,)."""
+    stated = pc.coalesce(_text(claims, "type_of_bill"), _text(claims, "bill_frequency"))
+    return _true(pc.ends_with(stated, _VOID))
+
+
+def _others(linked: list[Linked], neighbours: tuple[int, ...], stated: str | None) -> str | None:
+    """Return the numbers of neighbours that the claim does not name itself.
+
+    A number with the separator in it is not told: the other claim names this one.
+    """
+    numbers = [linked[one].claim_id for one in neighbours]
+    return ";".join(one for one in numbers if one != stated and ";" not in one) or None
+
+
+def _spread(texts: list[str | None], at: Indices, otherwise: pa.StringArray) -> pa.StringArray:
+    own = np.full(len(otherwise), -1, dtype=np.int64)
+    own[at] = np.arange(len(at))
+    here = own >= 0
+    taken = pa.array(texts, pa.string()).take(pa.array(own, mask=~here))
+    return pc.if_else(pa.array(here), taken, otherwise)
+
+
+def _linked(claims: pa.Table) -> Indices:
+    """Return the claims that name another, are named by another or void one."""
+    found = voids(claims)
+    ids = _text(claims, "claim_id")
+    for name in ("adjusted_from_claim_id", "adjusted_to_claim_id"):
+        named = _text(claims, name)
+        if named.null_count < len(named):
+            found |= np.asarray(named.is_valid()) | _true(pc.is_in(ids, value_set=named))
+    return np.flatnonzero(found)
+
+
+def _as_linked(claims: pa.Table, lines: pa.Table, at: Indices) -> list[Linked]:
+    some = claims.take(pa.array(at))
+    void = voids(some)
+    below, above = signs(some, lines)
+    negative = below & ~above
+    texts = {
+        name: _text(some, name).to_pylist()
+        for name in (
+            "member_id",
+            "claim_id",
+            "adjusted_from_claim_id",
+            "adjusted_to_claim_id",
+            "adjudication_date",
+            "last_updated",
+        )
+    }
+    return [
+        Linked(
+            owner=texts["member_id"][number],
+            claim_id=texts["claim_id"][number],
+            prior=texts["adjusted_from_claim_id"][number],
+            successor=texts["adjusted_to_claim_id"][number],
+            adjudicated=texts["adjudication_date"][number],
+            updated=texts["last_updated"][number],
+            voids=bool(void[number]),
+            negative=bool(negative[number]),
+        )
+        for number in range(len(at))
+    ]
+
+
+def signs(claims: pa.Table, lines: pa.Table) -> tuple[Bools, Bools]:
+    """Return which claims have an amount below nought, and which have one above it.
+
+    Args:
+        claims: some claims.
+        lines: lines of these and of others.
+    """
+    owner = _indices(pc.index_in(_text(lines, "claim_id"), value_set=_text(claims, "claim_id")))
+    below = np.zeros(claims.num_rows, dtype=np.bool_)
+    above = np.zeros(claims.num_rows, dtype=np.bool_)
+    mine = np.flatnonzero(owner >= 0)
+    own = lines.take(pa.array(mine))
+    for name in (*AMOUNT_COLUMNS, "payment_amount"):
+        less, more = _signs(_text(claims, name))
+        below |= less
+        above |= more
+        if name != "payment_amount":
+            less, more = _signs(_text(own, name))
+            below[owner[mine][less]] = True
+            above[owner[mine][more]] = True
+    return below, above
+
+
+def _signs(amounts: pa.StringArray) -> tuple[Bools, Bools]:
+    """Return which amounts are below nought, and which are above it."""
+    some = _true(pc.match_substring_regex(amounts, "[1-9]"))
+    minus = _true(pc.starts_with(amounts, "-"))
+    return some & minus, some & ~minus
+
+
+def _text(table: pa.Table, name: str) -> pa.StringArray:
+    column = table.column(name)
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _true(column: Any) -> Bools:
+    found: Bools = np.asarray(pc.fill_null(column, False)).copy()
+    return found
+
+
+def _indices(column: Any) -> Indices:
+    return np.asarray(pc.fill_null(column, -1), dtype=np.int64)

@@ -1,0 +1,269 @@
+"""Sensitive codes of a payer's value set, taken out of a partition's rows before they are mapped.
+
+What becomes of each place where such a code stands follows from what the profiles bind it to: the
+decision about masked codes in docs/decisions/ tells them one by one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.engine.kernels import Bools, over_distinct
+from etl.model.crosswalks import Crosswalk
+from etl.model.sensitive import (
+    DIAGNOSES,
+    DRGS,
+    PROCEDURES,
+    SERVICES,
+    CodeSystem,
+    SensitiveCodes,
+)
+
+MASKED: Final = "masked"
+"""Text that stands where a service's own text was, as data-absent-reason words it (FHIR R4)."""
+
+_MODIFIERS: Final = ("modifier_1", "modifier_2", "modifier_3", "modifier_4")
+_COMPOUND: Final = "2"
+_ICD_9: Final = "http://hl7.org/fhir/sid/icd-9-cm"
+_DRG_SYSTEMS: Final = {
+    "http://uri.hddaccess.com/cs/apdrg": CodeSystem.AP_DRG,
+    "http://uri.hddaccess.com/cs/aprdrg": CodeSystem.APR_DRG,
+    "https://www.cms.gov/Medicare/Medicare-Fee-for-Service-Payment/AcuteInpatientPPS/"
+    "MS-DRG-Classifications-and-Software": CodeSystem.MS_DRG,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Where sensitive codes stand in one column.
+
+    Attributes:
+        table: the table.
+        column: the column.
+        where: shape (rows of the table,).
+        groups: shape (rows of the table,): the group of the code's line; null where it is none.
+        withholds: shape (rows of the table,): those that cannot be masked, so that the claim is
+            not published: its profile requires the code and has no word for one that is masked.
+    """
+
+    table: str
+    column: str
+    where: Bools
+    groups: pa.StringArray
+    withholds: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """Every cell of a partition with a sensitive code.
+
+    Attributes:
+        cells: by column; only those that hold one.
+    """
+
+    cells: tuple[Cell, ...] = ()
+
+    def withheld(self, tables: Mapping[str, pa.Table]) -> pa.StringArray:
+        """Return the ids of the claims that are not published; each once, in their order."""
+        found: set[str] = set()
+        for cell in self.cells:
+            if cell.withholds.any():
+                ids = tables[cell.table].column("claim_id").filter(pa.array(cell.withholds))
+                found.update(ids.to_pylist())
+        return pa.array(sorted(found), pa.string())
+
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Return how many codes there are: (table.column, group) -> count."""
+        found: Counter[tuple[str, str]] = Counter()
+        for cell in self.cells:
+            for each in pc.value_counts(cell.groups.filter(pa.array(cell.where))).to_pylist():
+                found[f"{cell.table}.{cell.column}", each["values"]] += each["counts"]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Masker:
+    """Finds and takes out sensitive codes.
+
+    Attributes:
+        codes: the payer's value set.
+        crosswalks: by name: those that say what system a code is of, as the mappings ask them.
+    """
+
+    codes: SensitiveCodes
+    crosswalks: Mapping[str, Crosswalk] = field(default_factory=dict)
+
+    def masks(self, tables: Mapping[str, pa.Table]) -> Masks:
+        """Return where sensitive codes stand in the accepted rows of a partition."""
+        if not self.codes:
+            return Masks()
+        types = _Types(tables["claim"], self.crosswalks)
+        found = [
+            self._cell(tables, "claim_diagnosis", "code", self._diagnosis, "icd_version"),
+            self._cell(tables, "claim_procedure", "code", self._procedure, "icd_version"),
+            self._cell(tables, "claim", "drg_code", self._drg, "drg_system"),
+            self._cell(tables, "claim_ingredient", "ndc", self._ndc),
+            self._cell(tables, "claim_line", "ndc", self._ndc, withholds=types.sells_a_drug),
+            self._cell(
+                tables, "claim_line", "revenue_code", self._revenue, withholds=types.inpatient
+            ),
+            self._cell(
+                tables, "claim_line", "service_code", self._service, withholds=types.professional
+            ),
+            *(self._cell(tables, "claim_line", name, self._modifier) for name in _MODIFIERS),
+        ]
+        return Masks(tuple(cell for cell in found if cell.where.any()))
+
+    def _cell(
+        self,
+        tables: Mapping[str, pa.Table],
+        table: str,
+        column: str,
+        ask: Callable[[str, str | None], str | None],
+        beside: str = "",
+        withholds: Callable[[pa.Table], Bools] | None = None,
+    ) -> Cell:
+        """Ask about each code once with what stands beside it in another column."""
+        rows = tables[table]
+        codes = _text(rows, column)
+        marks = _text(rows, beside) if beside else pa.nulls(len(codes), pa.string())
+        pairs = pc.if_else(
+            codes.is_valid(),
+            pc.binary_join_element_wise(pc.coalesce(marks, ""), pc.coalesce(codes, ""), "\x1f"),
+            None,
+        )
+        groups = over_distinct(pairs, lambda texts: [_answer(ask, text) for text in texts])
+        where: Bools = np.asarray(groups.is_valid()).copy()
+        held = np.zeros(len(where), dtype=np.bool_)
+        if withholds is not None and where.any():
+            held = where & withholds(rows)
+        return Cell(table, column, where, groups, held)
+
+    def _system(self, name: str, word: str | None, otherwise: str) -> str | None:
+        return self.crosswalks[name].answer(word or otherwise) if name in self.crosswalks else None
+
+    def _diagnosis(self, code: str, version: str | None) -> str | None:
+        nine = self._system("icd_diagnosis_system", version, "10") == _ICD_9
+        own = CodeSystem.ICD_9_CM if nine else CodeSystem.ICD_10_CM
+        return self.codes.group(DIAGNOSES & {own}, code)
+
+    def _procedure(self, code: str, version: str | None) -> str | None:
+        nine = self._system("icd_procedure_system", version, "10") == _ICD_9
+        other = CodeSystem.ICD_10_PCS if nine else CodeSystem.ICD_9_PCS
+        return self.codes.group(PROCEDURES - {other}, code)
+
+    def _drg(self, code: str, system: str | None) -> str | None:
+        known = _DRG_SYSTEMS.get(self._system("drg_system", system, "MS-DRG") or "")
+        return self.codes.group({known} if known else DRGS, code)
+
+    def _ndc(self, code: str, _: str | None) -> str | None:
+        return self.codes.group({CodeSystem.NDC}, code)
+
+    def _revenue(self, code: str, _: str | None) -> str | None:
+        return self.codes.group({CodeSystem.REVENUE}, code)
+
+    def _service(self, code: str, _: str | None) -> str | None:
+        return self.codes.group(SERVICES, code)
+
+    def _modifier(self, code: str, _: str | None) -> str | None:
+        return self.codes.group({CodeSystem.CPT, CodeSystem.HCPCS}, code, whole=True)
+
+
+def masked(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Table]:
+    """Return the tables without the codes; the rest of their claims' rows as it was.
+
+    * A diagnosis stays without its code: the mapping says `masked` in its place.
+    * A procedure and an ingredient go, with their rows.
+    * Every other code goes from its cell. A service says that it is masked where its text was.
+    * Words of the claim go with it: texts of services, and notes, may tell what the code was.
+
+    Args:
+        tables: canonical tables.
+        masks: of the same rows.
+    """
+    found = dict(tables)
+    whole_rows = ("claim_procedure", "claim_ingredient")
+    touched: set[str] = set()
+    for cell in masks.cells:
+        rows = tables[cell.table]
+        touched.update(rows.column("claim_id").filter(pa.array(cell.where)).to_pylist())
+        if cell.table not in whole_rows:
+            found[cell.table] = _blanked(found[cell.table], cell.column, cell.where)
+    claims = pa.array(sorted(touched), pa.string())
+    for table, column in (("claim_line", "service_text"), ("claim_note", "text")):
+        here = _true(pc.is_in(_text(found[table], "claim_id"), value_set=claims))
+        found[table] = _blanked(found[table], column, here)
+    for cell in masks.cells:
+        if cell.column == "service_code":
+            found["claim_line"] = _put(found["claim_line"], "service_text", cell.where, MASKED)
+        if cell.table in whole_rows:
+            found[cell.table] = found[cell.table].filter(pa.array(~cell.where))
+    return found
+
+
+class _Types:
+    """Which lines are of claims whose profile has no word for a code that is masked."""
+
+    def __init__(self, claims: pa.Table, crosswalks: Mapping[str, Crosswalk]) -> None:
+        self._ids = _text(claims, "claim_id")
+        self._types = _text(claims, "claim_type")
+        compound = crosswalks.get("compound_code")
+        self._compound = over_distinct(
+            _text(claims, "compound_code"),
+            lambda texts: [compound.answer(one) if compound else one for one in texts],
+        )
+
+    def inpatient(self, lines: pa.Table) -> Bools:
+        """Inpatient `item.revenue` is 1..1, bound to NUBC's codes."""
+        return self._of(lines, ["inpatient"])
+
+    def professional(self, lines: pa.Table) -> Bools:
+        """`EOB-vision-item-productorservice` forbids a missing code on all but vision claims."""
+        return self._of(lines, ["professional"])
+
+    def sells_a_drug(self, lines: pa.Table) -> Bools:
+        """Pharmacy `item.productOrService` is an NDC, or a compound's literal."""
+        plain = ~_true(pc.equal(self._compound, _COMPOUND))
+        return self._of(lines, ["pharmacy"]) & self._spread(lines, plain)
+
+    def _of(self, lines: pa.Table, types: Iterable[str]) -> Bools:
+        here = _true(pc.is_in(self._types, value_set=pa.array(types, pa.string())))
+        return self._spread(lines, here)
+
+    def _spread(self, lines: pa.Table, of_claims: Bools) -> Bools:
+        at = pc.fill_null(pc.index_in(_text(lines, "claim_id"), value_set=self._ids), -1)
+        spread: Bools = np.append(of_claims, np.False_)[np.asarray(at)]
+        return spread
+
+
+def _answer(ask: Callable[[str, str | None], str | None], pair: str) -> str | None:
+    mark, _, code = pair.partition("\x1f")
+    return ask(code, mark or None)
+
+
+def _blanked(table: pa.Table, column: str, where: Bools) -> pa.Table:
+    return _put(table, column, where, None)
+
+
+def _put(table: pa.Table, column: str, where: Bools, text: str | None) -> pa.Table:
+    if not where.any():
+        return table
+    cells = pc.if_else(pa.array(where), pa.scalar(text, pa.string()), _text(table, column))
+    return table.set_column(table.schema.get_field_index(column), column, cells)
+
+
+def _text(table: pa.Table, name: str) -> pa.StringArray:
+    column = table.column(name)
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _true(column: Any) -> Bools:
+    found: Bools = np.asarray(pc.fill_null(column, False)).copy()
+    return found

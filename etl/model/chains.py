@@ -1,0 +1,189 @@
+"""Chains of adjustments: which claim of a chain stands, and what the others are.
+
+CPCDS links claims by number, from either end (MapIDs 111, 112). Claims that are linked, directly or
+through others, are one chain; of each chain exactly one claim is the last. Decision 0007 says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Final
+
+
+class Role(Enum):
+    """What a claim is within its chain; a claim without a chain is current."""
+
+    CURRENT = "current"
+    """Nothing replaces it: its money counts."""
+    SUPERSEDED = "superseded"
+    """Another claim stands in its place."""
+    VOID = "void"
+    """The last of its chain, and it takes the one before back: nothing stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """A claim as chains see it.
+
+    Attributes:
+        owner: the member; links never lead to another's claim.
+        claim_id: its number; unique within the owner.
+        prior: the claim that it says it replaces.
+        successor: the claim that it says replaced it.
+        adjudicated: `YYYY-MM-DD`.
+        updated: `last_updated`, a date or an instant.
+        voids: its bill frequency is 8, void or cancel of a prior claim (NUBC).
+        negative: an amount of it is below nought, and none is above.
+    """
+
+    owner: str
+    claim_id: str
+    prior: str | None
+    successor: str | None
+    adjudicated: str
+    updated: str | None = None
+    voids: bool = False
+    negative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a claim stands in its chain.
+
+    Attributes:
+        role: what it is.
+        last: whether it is the last of its chain, as a claim without a chain is. What is not is
+            superseded by a claim that is here.
+        priors: places of the claims directly before it, whichever end says so, by their numbers.
+        successors: places of those directly after it.
+        rival: whether it lost to another claim that nothing replaces either.
+        circular: whether following the links leads back to where one was.
+        updated: the latest `last_updated` of itself and, where another claim made it what it is,
+            of that; None where it states none.
+    """
+
+    role: Role = Role.CURRENT
+    last: bool = True
+    priors: tuple[int, ...] = ()
+    successors: tuple[int, ...] = ()
+    rival: bool = False
+    circular: bool = False
+    updated: str | None = None
+
+
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+
+
+def moment(text: str | None) -> datetime:
+    """Return a date or an instant as a time that can be compared; absent is before all others."""
+    if text is None:
+        return _LONG_AGO
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def places(claims: Sequence[Linked]) -> list[Place]:
+    """Return the place of each claim in its chain; the order of the claims decides nothing.
+
+    The last claim of a chain is, of those that no other replaces, one that takes nothing back
+    before one that does, then one that does not name a successor elsewhere, then the one that was
+    adjudicated last, then the one that was updated last, then the greatest number. Where links run
+    in a circle and no claim is without a successor, all are looked at.
+    """
+    before, after = _neighbours(claims)
+    circles = _circular(before, after)
+    found: list[Place] = [Place()] * len(claims)
+    for chain in _chains(before, after):
+        back = {at: _takes_back(claims[at], before[at]) for at in chain}
+        ends = [at for at in chain if not after[at]] or chain
+        pool = [at for at in ends if not back[at]] or ends
+        last = max(pool, key=lambda at: _weight(claims[at]))
+        for at in chain:
+            place = Place(
+                role=_role(claims[at], last=at == last, back=back[at]),
+                last=at == last,
+                priors=tuple(sorted(before[at], key=lambda one: claims[one].claim_id)),
+                successors=tuple(sorted(after[at], key=lambda one: claims[one].claim_id)),
+                rival=at in pool and at != last and not back[at],
+                circular=at in circles,
+            )
+            found[at] = replace(place, updated=_updated(claims, at, place, last))
+    return found
+
+
+def _neighbours(claims: Sequence[Linked]) -> tuple[list[set[int]], list[set[int]]]:
+    numbers: Mapping[tuple[str, str], int] = {
+        (claim.owner, claim.claim_id): at for at, claim in enumerate(claims)
+    }
+    before: list[set[int]] = [set() for _ in claims]
+    after: list[set[int]] = [set() for _ in claims]
+    for at, claim in enumerate(claims):
+        for named, later in ((claim.prior, False), (claim.successor, True)):
+            other = None if named is None else numbers.get((claim.owner, named))
+            if other is None or other == at:
+                continue
+            first, second = (at, other) if later else (other, at)
+            before[second].add(first)
+            after[first].add(second)
+    return before, after
+
+
+def _chains(before: Sequence[set[int]], after: Sequence[set[int]]) -> Iterator[list[int]]:
+    seen: set[int] = set()
+    for start in range(len(before)):
+        if start in seen:
+            continue
+        chain, todo = [], [start]
+        seen.add(start)
+        while todo:
+            at = todo.pop()
+            chain.append(at)
+            new = (before[at] | after[at]) - seen
+            seen |= new
+            todo += new
+        yield chain
+
+
+def _circular(before: Sequence[set[int]], after: Sequence[set[int]]) -> set[int]:
+    """Return the claims that lie on a circle of links, or between two."""
+    left = set(range(len(before)))
+    for ways in (before, after):
+        todo = [at for at in left if not ways[at] & left]
+        while todo:
+            at = todo.pop()
+            left.discard(at)
+            others = after[at] if ways is before else before[at]
+            todo += [one for one in others & left if not ways[one] & left]
+    return left
+
+
+def _takes_back(claim: Linked, before: set[int]) -> bool:
+    return claim.voids or (claim.negative and (bool(before) or _elsewhere(claim, claim.prior)))
+
+
+def _elsewhere(claim: Linked, named: str | None) -> bool:
+    return named is not None and named != claim.claim_id
+
+
+def _weight(claim: Linked) -> tuple[bool, str, datetime, str]:
+    gone = _elsewhere(claim, claim.successor)
+    return not gone, claim.adjudicated, moment(claim.updated), claim.claim_id
+
+
+def _role(claim: Linked, *, last: bool, back: bool) -> Role:
+    if not last:
+        return Role.SUPERSEDED
+    if back:
+        return Role.VOID
+    return Role.SUPERSEDED if _elsewhere(claim, claim.successor) else Role.CURRENT
+
+
+def _updated(claims: Sequence[Linked], at: int, place: Place, last: int) -> str | None:
+    own = claims[at].updated
+    if own is None or place.last:
+        return own
+    cause = claims[last].updated
+    return cause if cause is not None and moment(cause) > moment(own) else own
