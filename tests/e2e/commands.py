@@ -34,7 +34,13 @@ def same_tools(settings: Settings) -> Tools:
     if settings.mappings:
         return make_tools(settings)
     key = repr(
-        (settings.payer, settings.rules, settings.limits, settings.id_key.get_secret_value())
+        (
+            settings.payer,
+            settings.rules,
+            settings.limits,
+            settings.id_key.get_secret_value(),
+            settings.publish.view,
+        )
     )
     if key not in _made:
         _made[key] = make_tools(settings)

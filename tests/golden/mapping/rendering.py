@@ -42,11 +42,13 @@ ID_KEY: Final = b"golden"
 
 
 @cache
-def mapping_set(payer: tuple[tuple[str, str], ...] = tuple(PAYER.items())) -> MappingSet:
+def mapping_set(
+    payer: tuple[tuple[str, str], ...] = tuple(PAYER.items()), view: str = "financial"
+) -> MappingSet:
     """Return the shipped mappings, compiled for a payer's settings."""
     roots = [shipped()]
     texts = read_folder(roots, "c4bb", "*.yaml").texts
-    return compile_set(texts, read_crosswalks(roots), dict(payer))
+    return compile_set(texts, read_crosswalks(roots), dict(payer), view=view)
 
 
 def read_rows(folder: Path) -> dict[str, list[dict[str, str]]]:
@@ -103,10 +105,10 @@ def _hold(found: dict[str, tuple[Provider, ...]], provider: Provider, npi: str |
 
 
 def rendered(
-    rows: Mapping[str, Rows], payer: Mapping[str, str] | None = None
+    rows: Mapping[str, Rows], payer: Mapping[str, str] | None = None, view: str = "financial"
 ) -> list[tuple[str, str]]:
     """Return the JSON of each resource that the mappings make, and of its search values."""
-    mappings = mapping_set(tuple({**PAYER, **(payer or {})}.items()))
+    mappings = mapping_set(tuple({**PAYER, **(payer or {})}.items()), view)
     partition = Partition(prepare(tables_of(rows)))
     environment = Environment("golden", ID_KEY, mappings.crosswalks, providers_of(rows))
     result = []
@@ -123,9 +125,11 @@ def rendered(
     return result
 
 
-def resources(rows: Mapping[str, Rows], payer: Mapping[str, str] | None = None) -> list[Any]:
+def resources(
+    rows: Mapping[str, Rows], payer: Mapping[str, str] | None = None, view: str = "financial"
+) -> list[Any]:
     """Return every resource that the mappings make of some rows; numbers are exact."""
-    return [exact(text) for text, _ in rendered(rows, payer)]
+    return [exact(text) for text, _ in rendered(rows, payer, view)]
 
 
 def exact(text: str) -> Any:

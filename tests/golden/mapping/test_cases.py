@@ -1,8 +1,9 @@
 """Small extracts and the resources that they become.
 
 Each folder of `cases/` holds rows (`<table>.csv`, beside those of `cases/shared/`), the resources
-that they add (`expected.ndjson`) and what the case is for (`reason.txt`). After a change that is
-meant, `python -m tests.golden.mapping.test_cases` writes the expected files anew: read the diff.
+that they add (`expected.ndjson`; in some `expected-basis.ndjson` too, in the Basis view) and what
+the case is for (`reason.txt`). After a change that is meant, `python -m
+tests.golden.mapping.test_cases` writes the expected files anew: read the diff.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ SHARED: Final = read_rows(CASES / "shared")
 NAMES: Final = sorted(path.name for path in CASES.iterdir() if path.name != "shared")
 
 
-def added(name: str) -> list[str]:
+FILES: Final = {"financial": "expected.ndjson", "basis": "expected-basis.ndjson"}
+VIEWED: Final = [
+    (name, view) for name in NAMES for view, file in FILES.items() if (CASES / name / file).exists()
+]
+
+
+def added(name: str, view: str = "financial") -> list[str]:
     """Return the JSON of the resources that a case has beside those of the shared rows."""
     rows = dict(SHARED)
     for table, own in read_rows(CASES / name).items():
         rows[table] = [*SHARED.get(table, []), *own]
-    known = {text for text, _ in rendered(SHARED)}
-    return [text for text, _ in rendered(rows) if text not in known]
+    known = {text for text, _ in rendered(SHARED, view=view)}
+    return [text for text, _ in rendered(rows, view=view) if text not in known]
 
 
 def by_name(lines: list[str]) -> dict[str, Any]:
@@ -36,10 +43,10 @@ def by_name(lines: list[str]) -> dict[str, Any]:
     return {f"{one['resourceType']}/{one['id']}": one for one in parsed}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_case_becomes_the_resources_that_are_expected(name: str) -> None:
-    expected = by_name((CASES / name / "expected.ndjson").read_text("utf-8").splitlines())
-    made = by_name(added(name))
+@pytest.mark.parametrize(("name", "view"), VIEWED)
+def test_a_case_becomes_the_resources_that_are_expected(name: str, view: str) -> None:
+    expected = by_name((CASES / name / FILES[view]).read_text("utf-8").splitlines())
+    made = by_name(added(name, view))
     assert list(made) == list(expected)
     told = [
         f"{key}: {'expected' if side == 'theirs' else 'made'} {path} {value}"
@@ -50,6 +57,19 @@ def test_a_case_becomes_the_resources_that_are_expected(name: str) -> None:
     assert made == expected, "the order of a list differs"
 
 
+def test_a_claim_of_each_profile_is_expected_in_the_basis_view() -> None:
+    profiles = {
+        resource["meta"]["profile"][0].rpartition("/")[2]
+        for name, view in VIEWED
+        if view == "basis"
+        for resource in by_name(
+            (CASES / name / FILES[view]).read_text("utf-8").splitlines()
+        ).values()
+    }
+    assert len(profiles) == 5
+    assert all(profile.endswith("-Basis|2.2.0") for profile in profiles)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_case_says_what_it_is_for(name: str) -> None:
     assert len((CASES / name / "reason.txt").read_text("utf-8").splitlines()) == 1
@@ -57,8 +77,9 @@ def test_a_case_says_what_it_is_for(name: str) -> None:
 
 def write() -> None:
     """Write every case's expected file anew."""
-    for name in NAMES:
-        (CASES / name / "expected.ndjson").write_text("\n".join(added(name)) + "\n", "utf-8")
+    for name, view in VIEWED:
+        text = "\n".join(added(name, view)) + "\n"
+        (CASES / name / FILES[view]).write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

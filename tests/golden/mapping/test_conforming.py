@@ -32,11 +32,11 @@ CANNOT: Final[dict[str, set[str]]] = {
 """Must-support elements that no column of the canonical layout can feed."""
 
 
-def errors(rows: AllRows) -> list[str]:
+def errors(rows: AllRows, view: str = "financial") -> list[str]:
     """Return what is wrong with the resources that some rows become."""
     checker = Checker()
     told: list[str] = []
-    for text, _ in rendered(rows):
+    for text, _ in rendered(rows, view=view):
         resource = json.loads(text)
         resource["meta"].setdefault("lastUpdated", "2024-06-01T00:00:00Z")  # publishing sets it
         told += [

@@ -84,14 +84,21 @@ def without_numbers(resource: Any) -> Any:
     return resource
 
 
+def file_of(name: str, resource: str, view: str) -> str:
+    """Return the name of the guide's file; its Basis claims have names of their own."""
+    if view == "basis":
+        return f"{resource}-BB-{name}-nonfinancial"
+    return name.replace("/", "-") if "/" in name else f"{resource}-{name}"
+
+
 def example(name: str) -> Any:
     return exact((GUIDE / f"{name}.json").read_text("utf-8"))
 
 
-def ours() -> dict[str, Any]:
-    """Return our resources by the name of the guide's example."""
+def ours(view: str) -> dict[str, Any]:
+    """Return our resources by the name of the guide's example; in a view, its claims alone."""
     found: dict[str, Any] = {}
-    for resource in resources(SHARED, PAYER):
+    for resource in resources(SHARED, PAYER, view):
         name = names().get(f"{resource['resourceType']}/{resource['id']}")
         if name is not None:
             found[name] = resource
@@ -100,26 +107,39 @@ def ours() -> dict[str, Any]:
             continue
         rows = {**SHARED, **read_rows(folder)}
         rows["coverage"] = [*SHARED["coverage"], *read_rows(folder).get("coverage", [])]
-        for resource in resources(rows, PAYER):
+        for resource in resources(rows, PAYER, view):
             if resource["resourceType"] in {"ExplanationOfBenefit", "RelatedPerson"}:
                 found[folder.name] = resource
-    return found
+    if view == "financial":
+        return found
+    return {
+        name: resource
+        for name, resource in found.items()
+        if resource["resourceType"] == "ExplanationOfBenefit"
+    }
 
 
-def test_our_resources_differ_from_the_guides_examples_in_what_is_listed_only() -> None:
-    with (HERE / "differences.csv").open(newline="", encoding="utf-8") as file:
+@pytest.mark.parametrize(
+    ("view", "list_of", "count"),
+    [
+        ("financial", "differences.csv", 11 + 2 + 4 + 10 + 5),
+        ("basis", "differences-basis.csv", 10),
+    ],
+)
+def test_our_resources_differ_from_the_guides_examples_in_what_is_listed_only(
+    view: str, list_of: str, count: int
+) -> None:
+    with (HERE / list_of).open(newline="", encoding="utf-8") as file:
         listed = {
             (row["example"], row["side"], row["path"]): int(row["leaves"])
             for row in csv.DictReader(file)
         }
     found: Counter[tuple[str, str, str]] = Counter()
     unlisted: list[str] = []
-    made = ours()
-    assert len(made) == 11 + 2 + 4 + 10 + 5
+    made = ours(view)
+    assert len(made) == count
     for name, resource in made.items():
-        theirs = example(
-            name.replace("/", "-") if "/" in name else f"{resource['resourceType']}-{name}"
-        )
+        theirs = example(file_of(name, resource["resourceType"], view))
         pair = (without_numbers(plain(one)) for one in (theirs, resource))
         for side, path, value in differences(*pair):
             for known in listed:

@@ -106,7 +106,7 @@ def test_what_is_given_settles_conditions() -> None:
         '  disposition: "{{ claim.amount_benefit | text }}"',
         "  disposition: \"{{ 'paid' if claim.amount_benefit is present }}\"",
         "  disposition: \"{{ claim.outcome if claim.has_amounts == 'Y' }}\"",
-        "  processNote: [ { for: a in claim.adjustments, when: '{{ a.amount is absent }}' } ]",
+        "  note: [ { for: a in claim.adjustments, when: '{{ a.amount is present }}', text: x } ]",
     ],
 )
 def test_a_view_without_money_reads_no_amount_anywhere_else_either(line: str) -> None:
