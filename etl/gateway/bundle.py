@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Literal
 
 import orjson
 
 from etl.errors import StoreError
+from etl.gateway.objects import Line
 
 Mode = Literal["match", "include"]
 
@@ -17,6 +19,11 @@ _HEAD: Final = re.compile(
     rb'\{"resourceType":"([A-Za-z]+)","id":"([A-Za-z0-9.-]+)",'
     rb'"meta":\{"versionId":"([^"]+)","lastUpdated":"([^"]+)",'
 )
+_MODES: Final[Mapping[Mode, bytes]] = MappingProxyType(
+    {"match": b',"search":{"mode":"match"}}', "include": b',"search":{"mode":"include"}}'}
+)
+_HEAD_SIZE: Final = 200
+"""Bytes in which type and id of a line are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +54,11 @@ class Entry:
     """
 
     type: str
-    line: bytes
+    line: Line
     mode: Mode
 
 
-def head_of(line: bytes) -> Head:
+def head_of(line: Line) -> Head:
     """Return what the start of a line says.
 
     Raises:
@@ -63,17 +70,16 @@ def head_of(line: bytes) -> Head:
     return Head(*(one.decode() for one in match.groups()))
 
 
-def reference_of(line: bytes, resource_type: str) -> str:
+def reference_of(line: Line, resource_type: str) -> str:
     """Return `Type/id` of a line.
 
     Raises:
         StoreError: it is no line of that type.
     """
-    start = b'{"resourceType":"%b","id":"' % resource_type.encode()
-    end = line.find(b'"', len(start))
-    if not line.startswith(start) or end < 0:
+    start, resource, rest = str(line[:_HEAD_SIZE], "utf-8", "replace").partition('","id":"')
+    if not resource or start != f'{{"resourceType":"{resource_type}':
         raise StoreError(f"a block holds a line that is no {resource_type}; run verify")
-    return f"{resource_type}/{line[len(start) : end].decode()}"
+    return resource_type + "/" + rest[: rest.index('"')]
 
 
 def searchset(
@@ -101,20 +107,12 @@ def searchset(
     told = ",".join(
         f'{{"relation":"{relation}","url":{orjson.dumps(url).decode()}}}' for relation, url in links
     )
-    pieces = [f'{head},"link":[{told}]'.encode()]
-    before = b',"entry":[{"fullUrl":"'
+    pieces: list[Line] = [f'{head},"link":[{told}]'.encode()]
+    opening = f',"entry":[{{"fullUrl":"{base}/'
     for entry in entries:
-        url = f"{base}/{reference_of(entry.line, entry.type)}"
-        pieces += (
-            before,
-            url.encode(),
-            b'","resource":',
-            entry.line,
-            b',"search":{"mode":"match"}}'
-            if entry.mode == "match"
-            else b',"search":{"mode":"include"}}',
-        )
-        before = b',{"fullUrl":"'
+        url = f'{opening}{reference_of(entry.line, entry.type)}","resource":'
+        pieces += (url.encode(), entry.line, _MODES[entry.mode])
+        opening = f',{{"fullUrl":"{base}/'
     if notes:
         first = len(pieces) == 1
         pieces += (b',"entry":[' if first else b",", _outcome(notes))

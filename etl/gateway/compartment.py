@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from etl.gateway.objects import Line
 from etl.gateway.refusals import wrong
 from etl.gateway.search.dates import BEGINNING, END, Span, span_of, stored_span
 from etl.gateway.supported import EVERYTHING, TYPES
@@ -110,7 +111,7 @@ def is_late(hit: tuple[Block, int], asked: Asked) -> bool:
     return any(stored_span(one)[0] >= asked.since for one in block.index.last_updated.of(row))
 
 
-def references(lines: Iterable[bytes]) -> list[str]:
+def references(lines: Iterable[Line]) -> list[str]:
     """Return the directory resources that some lines refer to, each once."""
     found = dict.fromkeys(match for line in lines for match in _REFERENCE.findall(line))
     return [one.decode() for one in found]

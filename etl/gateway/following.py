@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from etl.gateway.access import may
+from etl.gateway.objects import Line
 from etl.gateway.search.query import Followed, Query
 from etl.gateway.supported import TYPES
 from etl.gateway.tree import Block, Tree, column_name
@@ -30,14 +31,14 @@ class Following:
         self._own = own
         self.withheld: set[str] = set()
 
-    async def included(self, query: Query, matches: Sequence[Hit]) -> list[tuple[str, bytes]]:
+    async def included(self, query: Query, matches: Sequence[Hit]) -> list[tuple[str, Line]]:
         """Return type and line of what a search's includes bring along, matches left out.
 
         Types outside the scopes are left out too; `withheld` then names them.
         """
         kind = query.kind.name
         seen = {f"{kind}/{block.index.ids[row]}" for block, row in matches}
-        found: list[tuple[str, bytes]] = []
+        found: list[tuple[str, Line]] = []
         frontier = [(kind, hit) for hit in matches]
         following = [one for one in query.includes if one.type == kind]
         iterated = [one for one in query.includes if one.iterate]
@@ -98,13 +99,13 @@ class Following:
                 found[reference] = (block, row)
         return found
 
-    async def read(self, hits: dict[str, Hit]) -> list[tuple[str, bytes]]:
+    async def read(self, hits: dict[str, Hit]) -> list[tuple[str, Line]]:
         """Return type and line of what was found, in its order."""
         rows: dict[Block, list[int]] = {}
         for block, row in hits.values():
             rows.setdefault(block, []).append(row)
         read = [self._tree.lines(block, numbers) for block, numbers in rows.items()]
-        lines: dict[Hit, bytes] = {}
+        lines: dict[Hit, Line] = {}
         texts = await asyncio.gather(*read) if len(read) > 1 else [await one for one in read]
         for (block, numbers), of_block in zip(rows.items(), texts, strict=True):
             for row, line in zip(numbers, of_block, strict=True):

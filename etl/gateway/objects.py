@@ -10,6 +10,9 @@ from typing import Protocol, runtime_checkable
 
 from etl.errors import StoreError
 
+Line = bytes | memoryview
+"""One resource's JSON without line break; views keep the part of the block that they look at."""
+
 
 class Transient(StoreError):
     """Storage did not answer, or answered that it cannot now; the same read may work later."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode
+from typing import Final
+from urllib.parse import quote
 
 from etl.errors import NotFound
 from etl.gateway import compartment
@@ -23,6 +25,8 @@ from etl.gateway.supported import TYPES, ResourceType
 from etl.gateway.tree import Block, Tree, column_name
 from etl.publish.catalog import ID
 from etl.smart.grants import Grant
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/,*-]*")
 
 __all__ = ["Answer", "Found", "Refusal", "Service"]
 
@@ -127,7 +131,7 @@ class Service:
         head = head_of(line)
         if (head.type, head.id) != (resource_type, resource_id):
             raise tree.damaged(block)
-        return Found(line, head.version, head.last_updated)
+        return Found(bytes(line), head.version, head.last_updated)
 
     async def vread(
         self, grant: Grant, resource_type: str, resource_id: str, version: str
@@ -371,7 +375,9 @@ class Service:
             return f"{base}/_page/{self._sealer.seal(moved, grant)}"
 
         if cursor is None:
-            query = urlencode(position.parameters, quote_via=quote, safe=":/,|$*")
+            query = "&".join(
+                f"{_quoted(name)}={_quoted(value)}" for name, value in position.parameters
+            )
             links = [("self", f"{base}/{path}{'?' if query else ''}{query}")]
         else:
             links = [("self", f"{base}/_page/{cursor}"), ("first", at(0))]
@@ -408,6 +414,10 @@ def _types_of(block: Block, rows: Sequence[int]) -> list[str]:
 
 def _named(hits: Sequence[Hit], resource_type: str) -> dict[str, Hit]:
     return {f"{resource_type}/{block.index.ids[row]}": (block, row) for block, row in hits}
+
+
+def _quoted(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else quote(text, safe=":/,*")
 
 
 def _missing(kind: ResourceType) -> Refusal:

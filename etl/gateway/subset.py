@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from etl.gateway.objects import Line
 from etl.gateway.search.query import Summary
 
 _ALWAYS: Final = ("resourceType", "id", "meta", "implicitRules")
@@ -56,7 +57,7 @@ SUMMARY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 
 
-def subset(line: bytes, resource_type: str, summary: Summary, elements: tuple[str, ...]) -> bytes:
+def subset(line: Line, resource_type: str, summary: Summary, elements: tuple[str, ...]) -> bytes:
     """Return a resource with some of its top-level elements, tagged as a subset.
 
     Args:
@@ -77,7 +78,7 @@ def subset(line: bytes, resource_type: str, summary: Summary, elements: tuple[st
         case "false":
             wanted = (*elements, *mandatory)
     kept = []
-    for name, text in _members(line.decode()):
+    for name, text in _members(bytes(line).decode()):
         plain = name.removeprefix("_")
         keep = plain != "text" if wanted is None else plain in wanted
         if name == "meta":

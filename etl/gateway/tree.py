@@ -1,6 +1,6 @@
 """One release, read without blocking: the asynchronous counterpart of `publish.reader.Release`.
 
-The format is read by publish's own pieces (`Manifest`, `find_row`, `Index`, `split`); what is here
+The format is read by publish's own pieces (`Manifest`, `find_row`, `Index`, `views`); what is here
 is when to wait, what to keep and what to check. Everything is checked before it is kept: whole
 objects against the hash in their key, sections of a large index and parts of a block against their
 checksums. What was read damaged is read once more before it is believed to be.
@@ -15,14 +15,14 @@ from typing import Final, TypeVar
 
 from etl.errors import NotFound, StoreError
 from etl.gateway.cache import Cache
-from etl.gateway.objects import Objects, Transient
+from etl.gateway.objects import Line, Objects, Transient
 from etl.gateway.search.dates import stored_span
 from etl.publish import keys
 from etl.publish.canonical import sha256
 from etl.publish.catalog import Unit, find_row, shard_number
 from etl.publish.index import HEAD, WHOLE, Column, Index, Part
 from etl.publish.manifest import Manifest
-from etl.publish.reader import runs, split
+from etl.publish.reader import runs, views
 
 Result = TypeVar("Result")
 
@@ -150,7 +150,7 @@ class Tree:
 
         await self._twice(supplied)
 
-    async def lines(self, block: Block, rows: Iterable[int]) -> list[bytes]:
+    async def lines(self, block: Block, rows: Iterable[int]) -> list[Line]:
         """Return the JSON lines of some rows, in the order of the rows, without line breaks.
 
         Raises:
@@ -182,7 +182,7 @@ class Tree:
             f"{self._objects.name}: {block.index.block} and its index disagree; run verify"
         )
 
-    async def _parts(self, block: Block, parts: Sequence[Part]) -> list[tuple[int, list[bytes]]]:
+    async def _parts(self, block: Block, parts: Sequence[Part]) -> list[tuple[int, list[Line]]]:
         """Return the first row and the lines of each part."""
         key = block.index.block or ""
         held: dict[int, bytes | None] = {}
@@ -190,7 +190,7 @@ class Tree:
         if not self._objects.near:
             held = {part.offset: self._cache.peek((key, part.offset)) for part in parts}
             missing = [part for part in parts if held[part.offset] is None]
-        fresh: dict[int, list[bytes]] = {}
+        fresh: dict[int, list[Line]] = {}
         if missing:
             groups = _groups(missing)
             if len(groups) == 1:
@@ -204,24 +204,24 @@ class Tree:
                 part.first,
                 fresh[part.offset]
                 if part.offset in fresh
-                else split(held[part.offset] or b"", part, what),
+                else views(held[part.offset] or b"", part, what),
             )
             for part in parts
         ]
 
-    async def _run(self, key: str, run: Sequence[Part]) -> dict[int, list[bytes]]:
+    async def _run(self, key: str, run: Sequence[Part]) -> dict[int, list[Line]]:
         """Return the lines of parts that are fetched with one request, by offset."""
         start = run[0].offset
         length = run[-1].offset + run[-1].length - start
         what = f"{self._objects.name}: {key}"
         near = self._objects.near
 
-        async def fetched() -> dict[int, list[bytes]]:
+        async def fetched() -> dict[int, list[Line]]:
             data = memoryview(await self._objects.get_range(key, start, length))
             found = {}
             for part in run:
                 piece = data[part.offset - start : part.offset - start + part.length]
-                found[part.offset] = split(piece, part, what)
+                found[part.offset] = views(piece, part, what)
                 if not near:
                     self._cache.put((key, part.offset), bytes(piece), part.length)
             return found

@@ -262,11 +262,11 @@ def lines_of(store: Store, index: Index, part: Part, data: memoryview) -> list[b
     Raises:
         StoreError: the part is damaged.
     """
-    return split(data, part, f"{store.name}: {index.block}")
+    return [bytes(line) for line in views(data, part, f"{store.name}: {index.block}")]
 
 
-def split(data: bytes | memoryview, part: Part, what: str) -> list[bytes]:
-    """Return the JSON lines of one part, checked against its checksum.
+def views(data: bytes | memoryview, part: Part, what: str) -> list[bytes | memoryview]:
+    """Return the JSON lines of one part as views on its text, checked against its checksum.
 
     Args:
         data: exactly the part's bytes.
@@ -276,7 +276,16 @@ def split(data: bytes | memoryview, part: Part, what: str) -> list[bytes]:
     Raises:
         StoreError: the part is damaged.
     """
-    lines = unpack(data, part, what).split(b"\n")
-    if len(lines) != part.rows + 1 or lines.pop():
+    text = unpack(data, part, what)
+    view = memoryview(text)
+    lines: list[bytes | memoryview] = []
+    start = 0
+    for _ in range(part.rows):
+        end = text.find(b"\n", start)
+        if end < 0:
+            break
+        lines.append(view[start:end])
+        start = end + 1
+    if len(lines) != part.rows or start != len(text):
         raise StoreError(f"{what} and its index disagree; run verify")
     return lines

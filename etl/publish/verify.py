@@ -232,7 +232,7 @@ def _check_row(unit: Unit, index: Index, rows: list[Row], is_patient: bool) -> I
 def _lines(block: bytes, index: Index, unit: Unit, is_patient: bool) -> Iterator[bytes]:
     for number, part in enumerate(index.parts):
         piece = memoryview(block)[part.offset : part.offset + part.length]
-        plain = unpack(piece, part, str(unit.block))
+        plain = bytes(unpack(piece, part, str(unit.block)))
         if number == 0 and is_patient:
             if plain != header_line(unit.id):
                 raise StoreError(f"{unit.block} does not begin with its patient's header")

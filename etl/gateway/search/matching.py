@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from etl.errors import StoreError
 from etl.gateway.search.dates import stored_span
@@ -53,7 +53,7 @@ def ordered(
 
 def _meeting(
     block: Block, resource_type: str, rows: Sequence[int], condition: Condition
-) -> list[int]:
+) -> Sequence[int]:
     name = condition.parameter.name
     index = block.index
     if name == "_id":
@@ -63,16 +63,12 @@ def _meeting(
     of = column.rows
     if condition.missing is not None:
         return [row for row in rows if (not of[row - first]) is condition.missing]
-    met = _met(column, condition)
+    good = {number for number, value in enumerate(column.values) if condition.test(value)}
     if condition.negated:
-        return [row for row in rows if not any(met(of[row - first]))]
-    return [row for row in rows if any(met(of[row - first]))]
-
-
-def _met(column: Column, condition: Condition) -> Callable[[Sequence[int]], Iterable[bool]]:
-    """Return what says of each of a row's values whether it meets the condition."""
-    good = [condition.test(value) for value in column.values]
-    return lambda numbers: (good[number] for number in numbers)
+        return [row for row in rows if good.isdisjoint(of[row - first])]
+    if len(good) == len(column.values) and all(of):
+        return rows
+    return [row for row in rows if not good.isdisjoint(of[row - first])]
 
 
 def _column(block: Block, resource_type: str, name: str) -> tuple[Column, int]:
