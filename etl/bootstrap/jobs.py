@@ -21,9 +21,12 @@ from etl.errors import StoreError, UsageError
 from etl.mapping.view import FINANCIAL
 from etl.pipeline.checking import Validated, check_report_folder, validate
 from etl.pipeline.convert import Converted, convert
+from etl.pipeline.deltas import merged_extract
 from etl.pipeline.events import Emit
+from etl.pipeline.explaining import Explanation, explain, require_same
 from etl.pipeline.job import own_folder, stamp
 from etl.pipeline.keeping import Keeping
+from etl.pipeline.layers import layers_of
 from etl.pipeline.nightly import Ran, run
 from etl.pipeline.planning import Planned, plan
 from etl.pipeline.publishing import Target, as_instant
@@ -136,6 +139,43 @@ def run_extract(settings: Settings, extract: Path, emit: Emit) -> Ran:
             retracted_members=_share(settings),
             keep_rows=settings.publish.deltas,
         )
+
+
+def explain_resource(
+    settings: Settings, extract: Path | None, resource_type: str, logical_id: str, emit: Emit
+) -> Explanation:
+    """Return where each element of a resource of the target's present release came from.
+
+    Args:
+        settings: say which target; the mappings must be those of the release.
+        extract: folder that the release was made of; None where the target keeps its rows.
+        resource_type: FHIR type.
+        logical_id: its id.
+        emit: takes events.
+
+    Raises:
+        UsageError: nothing was published, the extract is another one, rows were not kept, or the
+            resource is made of no row.
+        StoreError: the target cannot be read.
+    """
+    tools = make_tools(settings)
+    store = target_store(settings)
+    base = open_current(store)
+    if base.release is None:
+        raise UsageError(f"{settings.target}: nothing was published yet")
+    _check_view(settings, base)
+    with TemporaryDirectory(prefix="cpcds-explain-", dir=settings.run.work) as work:
+        folder = extract
+        if folder is None:
+            layers = layers_of(store, base)
+            folder = merged_extract(store, layers, Path(work) / "rows", None, None)
+        opened = open_with(folder, tools, settings.layout if extract else None, emit)
+        if extract is not None:
+            require_same(opened, base.release, str(extract))
+        rows = read(
+            opened, Path(work), tools, partition_rows=settings.run.partition_rows, emit=emit
+        )
+        return explain(rows, tools, resource_type, logical_id, base.release)
 
 
 def plan_extract(settings: Settings, extract: Path, emit: Emit) -> Planned:

@@ -12,6 +12,7 @@ import click
 from etl.bootstrap.settings import Settings, read_settings
 from etl.cli.conform import conform_command
 from etl.cli.convert import convert_command
+from etl.cli.explain import explain_command
 from etl.cli.layouts import layouts_command
 from etl.cli.mapping import mapping_group
 from etl.cli.refused import sentence_of
@@ -89,6 +90,7 @@ def main(
 main.add_command(conform_command)
 main.add_command(convert_command)
 main.add_command(diff_command)
+main.add_command(explain_command)
 main.add_command(layouts_command)
 main.add_command(mapping_group)
 main.add_command(prune_command)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, TypeAlias
 
@@ -42,6 +42,7 @@ from etl.mapping.expressions import (
     Translated,
     TranslatedAll,
     Truth,
+    parts_of,
 )
 from etl.mapping.plan import (
     Entry,
@@ -51,6 +52,7 @@ from etl.mapping.plan import (
     ListNode,
     Loop,
     ObjectNode,
+    Place,
     Plan,
     Spliced,
 )
@@ -131,16 +133,70 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of the input that had a part in an element.
+
+    Attributes:
+        table: canonical table, or the pseudo table of a list's values.
+        column: its column, or one derived from the row's other columns and its relations.
+        row: the row it stands in.
+        value: its text.
+    """
+
+    table: str
+    column: str
+    row: Record
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of a resource that holds a value, and where it came from.
+
+    Attributes:
+        path: its place in the resource: member names, and positions in lists from 0.
+        json: the value as it is written.
+        place: the line of the mapping that says so.
+        cells: the cells that it was made of or that decided on it; none for a constant.
+    """
+
+    path: tuple[str | int, ...]
+    json: str
+    place: Place
+    cells: tuple[Cell, ...] = ()
+
+    def under(self, step: str | int) -> Element:
+        """Return the element as seen from one level further out."""
+        return replace(self, path=(step, *self.path))
+
+
+@dataclass(frozen=True, slots=True)
 class _Written:
     """What a node came to.
 
     Attributes:
         text: JSON text; None where it vanished.
         alive: whether an expression inside is there; None where there is none to ask.
+        elements: what it holds; for entries of a list, the path starts with their position.
     """
 
     text: str | None
     alive: bool | None
+    elements: tuple[Element, ...] = ()
+
+
+def explained(
+    plan: Plan, records: Records, environment: Environment, logical_id: str
+) -> tuple[Made, tuple[Element, ...]] | None:
+    """Return one resource with the origin of each of its elements; None where no row makes it.
+
+    Elements stand in the order of the resource; `id` and `meta` are not among them.
+    """
+    for row in records.tables.get(plan.table, ()):
+        at = _Row(plan, records, environment, {0: row}, {})
+        if at.value(plan.id) == logical_id and (plan.condition is None or at.holds(plan.condition)):
+            return at.made(), at.elements()
+    return None
 
 
 def interpret(plan: Plan, records: Records, environment: Environment) -> Iterator[Made]:
@@ -158,6 +214,13 @@ class _Row:
     environment: Environment
     rows: Mapping[int, Record]
     indexes: Mapping[int, int]
+
+    def elements(self) -> tuple[Element, ...]:
+        return tuple(
+            element.under(key)
+            for key, member in self.plan.body.members
+            for element in self.write(member).elements
+        )
 
     def made(self) -> Made:
         plan = self.plan
@@ -181,28 +244,31 @@ class _Row:
     def write(self, node: Entry) -> _Written:
         match node:
             case Fixed():
-                return _Written(node.json, None)
+                return _Written(node.json, None, (Element((), node.json, node.place),))
             case Leaf():
-                value = self.value(node.expr)
-                text = None if value is None else _leaf(value, node.expr.kind)
-                return _Written(text, None if node.weak else text is not None)
+                return self.write_leaf(node)
             case Guarded():
                 if not self.holds(node.condition):
                     return _Written(None, alive=False)
                 inner = self.write(node.node)
-                return _Written(inner.text, inner.text is not None)
+                return replace(inner, alive=inner.text is not None)
             case ObjectNode():
                 return self.write_object(node)
             case ListNode():
-                written = [entry for part in node.entries for entry in self.entries(part)]
-                texts = [entry.text for entry in written if entry.text is not None]
-                return _Written(f"[{','.join(texts)}]" if texts else None, _alive(written))
+                made = self.write_entries(node)
+                return made if made.text is None else replace(made, text=f"[{made.text}]")
             case Spliced():
-                written = [entry for part in node.entries for entry in self.entries(part)]
-                texts = [entry.text for entry in written if entry.text is not None]
-                return _Written(",".join(texts) or None, _alive(written))
+                return self.write_entries(node)
             case Loop():
                 raise AssertionError("a loop stands in a list")
+
+    def write_leaf(self, leaf: Leaf) -> _Written:
+        value = self.value(leaf.expr)
+        if value is None:
+            return _Written(None, None if leaf.weak else False)
+        text = _leaf(value, leaf.expr.kind)
+        element = Element((), text, leaf.place, tuple(self.cells(leaf.expr)))
+        return _Written(text, None if leaf.weak else True, (element,))
 
     def write_object(self, node: ObjectNode) -> _Written:
         written = [(key, self.write(member)) for key, member in node.members]
@@ -210,12 +276,33 @@ class _Row:
         texts = [f"{_json(key)}:{to.text}" for key, to in written if to.text is not None]
         if alive is False or not texts:
             return _Written(None, alive)
-        return _Written(f"{{{','.join(texts)}}}", alive)
+        elements = tuple(each.under(key) for key, to in written for each in to.elements)
+        return _Written(f"{{{','.join(texts)}}}", alive, elements)
 
-    def entries(self, entry: Entry) -> list[_Written]:
-        if not isinstance(entry, Loop):
-            return [self.write(entry)]
+    def write_entries(self, node: ListNode | Spliced) -> _Written:
         written: list[_Written] = []
+        elements: list[Element] = []
+        at = 0
+        for part in node.entries:
+            for entry, is_list in self.entries(part):
+                written.append(entry)
+                if entry.text is None:
+                    continue
+                if is_list:  # its elements' paths start with positions of their own
+                    moved = [_moved(each, at) for each in entry.elements]
+                    at = 1 + max(int(each.path[0]) for each in moved)
+                else:
+                    moved = [each.under(at) for each in entry.elements]
+                    at += 1
+                elements += moved
+        texts = [entry.text for entry in written if entry.text is not None]
+        return _Written(",".join(texts) or None, _alive(written), tuple(elements))
+
+    def entries(self, entry: Entry) -> list[tuple[_Written, bool]]:
+        """Return what an entry of a list came to, and of each whether it is entries itself."""
+        if not isinstance(entry, Loop):
+            return [(self.write(entry), _splices(entry))]
+        written: list[tuple[_Written, bool]] = []
         index = 0
         for row in self.related(entry):
             at = self.at(entry.level, row, index + 1)
@@ -224,14 +311,15 @@ class _Row:
             index += 1
             made = at.write(entry.node)
             if made.text is not None:
-                written.append(_Written(made.text, alive=True))
-        return written or [_Written(None, alive=False)]
+                written.append((replace(made, alive=True), _splices(entry.node)))
+        return written or [(_Written(None, alive=False), False)]
 
     def related(self, loop: Loop) -> list[Record]:
         row = self.rows[loop.parent]
         if isinstance(loop.relation, Many):
             return self.records.many(row, loop.relation)
-        return [{"value": value} for value in (row.get(loop.relation) or "").split(";") if value]
+        values = (row.get(loop.relation) or "").split(";")
+        return [{**row, "value": value} for value in values if value]
 
     def at(self, level: int, row: Record, index: int) -> _Row:
         return _Row(
@@ -296,13 +384,39 @@ class _Row:
                 raise AssertionError(expr)
 
     def column(self, expr: ColumnOf) -> str | None:
+        row, _ = self.row_of(expr)
+        return row.get(expr.column)
+
+    def cells(self, node: Expr | Condition) -> Iterator[Cell]:
+        """Yield the cells behind a value: of alternatives only those of the one that was taken."""
+        match node:
+            case ColumnOf():
+                yield from self.cell(node)
+            case FirstOf():
+                taken = next((one for one in node.parts if self.value(one) is not None), None)
+                if taken is not None:
+                    yield from self.cells(taken)
+            case Chosen():
+                yield from self.cells(node.condition)
+                yield from self.cells(node.then if self.holds(node.condition) else node.otherwise)
+            case _:
+                for part in parts_of(node):
+                    yield from self.cells(part)
+
+    def cell(self, expr: ColumnOf) -> Iterator[Cell]:
+        row, table = self.row_of(expr)
+        value = row.get(expr.column)
+        if value is not None:
+            yield Cell(table, expr.column, row, value)
+
+    def row_of(self, expr: ColumnOf) -> tuple[Record, str]:
         row, table = self.rows[expr.level], self.plan.tables[expr.level]
         for step in expr.via:
             relation = relations_of(table)[step]
             if not isinstance(relation, One):
                 raise AssertionError(step)
             row, table = self.records.one(row, relation), relation.table
-        return row.get(expr.column)
+        return row, table
 
     def holds(self, condition: Condition) -> bool:
         match condition:
@@ -328,6 +442,15 @@ class _Row:
                 return any(self.holds(part) for part in condition.parts)
             case Not():
                 return not self.holds(condition.of)
+
+
+def _splices(node: Entry) -> bool:
+    return isinstance(node, Spliced) or (isinstance(node, Guarded) and _splices(node.node))
+
+
+def _moved(element: Element, by: int) -> Element:
+    position, *rest = element.path
+    return replace(element, path=(int(position) + by, *rest))
 
 
 def _alive(written: Iterable[_Written]) -> bool | None:

@@ -9,8 +9,6 @@ import pyarrow as pa
 
 from etl.engine.partition import Partition
 from etl.engine.prepare import prepare
-from etl.mapping.interpret import Record, Records
-from etl.mapping.rows import columns_of
 from etl.model.tables import TABLES, Column, FieldType
 from etl.rows import table_schema
 
@@ -116,20 +114,6 @@ def to_table(name: str, rows: list[dict[str, str | None]]) -> pa.Table:
         field.name: pa.array([row.get(field.name) for row in rows], field.type) for field in schema
     }
     return pa.table(columns, schema=schema)
-
-
-def to_records(partition: Partition) -> Records:
-    """Return a partition's rows as the interpreter takes them, derived columns included."""
-    found: dict[str, list[Record]] = {}
-    for name in (*TABLES,):
-        columns = {
-            column: partition.column(name, column).to_pylist() for column in columns_of(name)
-        }
-        size = partition.size(name)
-        found[name] = [
-            {column: texts[at] for column, texts in columns.items()} for at in range(size)
-        ]
-    return Records(found)
 
 
 def to_partition(drawn: dict[str, pa.Table]) -> Partition:

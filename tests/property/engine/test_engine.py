@@ -11,15 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.engine import render as render_module
+from etl.engine.records import records_of
 from etl.engine.render import render
 from etl.mapping.environment import Environment, Provider
-from etl.mapping.interpret import interpret
+from etl.mapping.interpret import explained, interpret
 from etl.mapping.library import compile_set
 from etl.mapping.plan import Plan
 from etl.mapping.rows import Many, One, columns_of, relations_of
 from etl.model.crosswalks import read_crosswalk
 from etl.model.tables import FieldType
-from tests.property.engine.rows import tables, to_partition, to_records
+from tests.property.engine.rows import tables, to_partition
 
 CROSSWALKS = {
     "words": read_crosswalk(
@@ -208,9 +209,47 @@ def test_engine_and_interpreter_write_the_same_bytes(chunk: int, plan: Plan, see
         ]
     want = [
         (made.id, made.compartment, made.last_updated, made.body, made.search)
-        for made in interpret(plan, to_records(partition), ENVIRONMENT)
+        for made in interpret(plan, records_of(partition), ENVIRONMENT)
     ]
     assert got == want
     for _, _, _, body, search in got:
         json.loads('{"meta":{' + body)
         json.loads(search)
+
+
+def _put(into: Any, path: tuple[str | int, ...], value: object) -> Any:
+    """Put a value where its path says; the obvious way to build JSON from paths."""
+    if not path:
+        return value
+    step, *rest = path
+    if isinstance(step, int):
+        into = [] if into is None else into
+        assert step <= len(into), "positions in a list leave no gap"
+        if step == len(into):
+            into.append(None)
+    else:
+        into = {} if into is None else into
+        into.setdefault(step, None)
+    into[step] = _put(into[step], tuple(rest), value)
+    return into
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(plan=plans(), seed=st.integers(0, 10_000))
+def test_the_elements_that_are_explained_are_just_those_of_the_resource(
+    plan: Plan, seed: int
+) -> None:
+    records = records_of(to_partition(tables(seed)))
+    for made in interpret(plan, records, ENVIRONMENT):
+        found = explained(plan, records, ENVIRONMENT, made.id)
+        assert found is not None
+        same, elements = found
+        built: Any = {}
+        for element in elements:
+            built = _put(built, element.path, json.loads(element.json))
+            for cell in element.cells:
+                assert cell.row.get(cell.column) == cell.value
+        whole = json.loads('{"meta":{' + same.body)
+        whole.pop("meta")
+        assert built == whole
+        assert [one.path for one in elements] == list(dict.fromkeys(one.path for one in elements))
