@@ -1,0 +1,94 @@
+"""Where the authorization server is, told in both places that clients look: as values.
+
+Sources: SMART App Launch 2.2.0, "Conformance" (`.well-known/smart-configuration`, the `oauth-uris`
+extension of a CapabilityStatement); CARIN Blue Button 2.2.0, "Security and Privacy".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+CAPABILITIES: Final = (
+    "launch-standalone",
+    "client-public",
+    "client-confidential-symmetric",
+    "sso-openid-connect",
+    "context-standalone-patient",
+    "permission-offline",
+    "permission-online",
+    "permission-patient",
+    "permission-user",
+    "permission-v1",
+    "permission-v2",
+    "authorize-post",
+)
+"""SMART capabilities that the authorization server of this product has."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthEndpoints:
+    """Where an authorization server is, and what it can do. All URLs are absolute.
+
+    Attributes:
+        issuer: its issuer; empty where it has no OpenID Connect.
+        authorization: authorize endpoint.
+        token: token endpoint.
+        jwks: key set of id tokens; empty likewise.
+        introspection, revocation, management, registration: empty where there is none.
+        scopes: scopes that can be asked for.
+        capabilities: SMART capabilities.
+        grant_types: OAuth grant types.
+        client_authentication: how clients authenticate at the token endpoint.
+        more: further members of the discovery document, as RFC 8414 names them.
+    """
+
+    issuer: str
+    authorization: str
+    token: str
+    jwks: str = ""
+    introspection: str = ""
+    revocation: str = ""
+    management: str = ""
+    registration: str = ""
+    scopes: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = CAPABILITIES
+    grant_types: tuple[str, ...] = ("authorization_code", "refresh_token")
+    client_authentication: tuple[str, ...] = ("client_secret_basic", "client_secret_post", "none")
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+def smart_configuration(endpoints: AuthEndpoints) -> dict[str, Any]:
+    """Return the discovery document at `.well-known/smart-configuration`."""
+    document: dict[str, Any] = {
+        "issuer": endpoints.issuer,
+        "jwks_uri": endpoints.jwks,
+        "authorization_endpoint": endpoints.authorization,
+        "token_endpoint": endpoints.token,
+        "introspection_endpoint": endpoints.introspection,
+        "revocation_endpoint": endpoints.revocation,
+        "management_endpoint": endpoints.management,
+        "registration_endpoint": endpoints.registration,
+        "scopes_supported": list(endpoints.scopes),
+        "response_types_supported": ["code"],
+        "grant_types_supported": list(endpoints.grant_types),
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": list(endpoints.client_authentication),
+        "capabilities": list(endpoints.capabilities),
+        **endpoints.more,
+    }
+    return {name: value for name, value in document.items() if value}
+
+
+def oauth_uris(endpoints: AuthEndpoints) -> list[tuple[str, str]]:
+    """Return name and URL of what the `oauth-uris` extension tells: the same as the document."""
+    told = (
+        ("authorize", endpoints.authorization),
+        ("token", endpoints.token),
+        ("register", endpoints.registration),
+        ("manage", endpoints.management),
+        ("introspect", endpoints.introspection),
+        ("revoke", endpoints.revocation),
+    )
+    return [(name, url) for name, url in told if url]
