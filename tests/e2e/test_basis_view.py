@@ -1,0 +1,104 @@
+"""`--view basis`: claims without amounts from the command line to the published tree."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from etl.synth import Spec, write_extract
+from tests.e2e.commands import SAMPLES, converted, cpcds, done
+
+MONEY: Final = re.compile(r'"(?:total|amount|net|unitPrice|currency|benefitBalance|\w*Money)"')
+"""Members of FHIR's Money, and where it stands."""
+
+
+@pytest.fixture(scope="module")
+def basis(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("basis")
+    done(cpcds("convert", SAMPLES, "--out", out, "--view", "basis", "--workers", "1"))
+    return out
+
+
+def conforms(*what: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(done(cpcds("conform", *what, "--json")).out)
+    return report
+
+
+def test_the_samples_conform_in_the_basis_view_and_hold_no_amount(basis: Path) -> None:
+    assert conforms(basis)["errors"] == 0
+    text = (basis / "ExplanationOfBenefit.ndjson").read_text("utf-8")
+    assert MONEY.search(text) is None
+
+
+def test_the_search_for_money_finds_it_in_the_financial_view(ndjson: Path) -> None:
+    text = (ndjson / "ExplanationOfBenefit.ndjson").read_text("utf-8")
+    assert all(MONEY.search(line) for line in text.splitlines())
+
+
+def test_every_claim_is_there_under_the_id_that_it_has_in_the_financial_view(
+    ndjson: Path, basis: Path
+) -> None:
+    def ids(folder: Path) -> list[str]:
+        return [f"{one['resourceType']}/{one['id']}" for one in converted(folder)]
+
+    assert ids(basis) == ids(ndjson)
+
+
+def test_fhir_resources_accepts_basis_claims(basis: Path) -> None:
+    model = import_module("fhir.resources.R4B.explanationofbenefit").ExplanationOfBenefit
+    lines = (basis / "ExplanationOfBenefit.ndjson").read_text("utf-8").splitlines()
+    for line in lines[::20]:
+        model.model_validate_json(line)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(11, 19))
+def test_any_synthetic_extract_conforms_in_the_basis_view(tmp_path: Path, seed: int) -> None:
+    write_extract(tmp_path / "in", Spec(members=40, seed=seed))
+    out = tmp_path / "out"
+    done(cpcds("convert", tmp_path / "in", "--out", out, "--view", "basis", "--workers", "1"))
+    assert conforms(out)["errors"] == 0
+    assert MONEY.search((out / "ExplanationOfBenefit.ndjson").read_text("utf-8")) is None
+
+
+def published(target: Path) -> Iterator[tuple[str, str]]:
+    """Yield name and text of every object that readers are led to: not reports, not quarantine."""
+    for path in sorted(target.rglob("*")):
+        name = path.relative_to(target).as_posix()
+        if path.is_file() and not name.startswith(("reports/", "quarantine/", ".")):
+            data = path.read_bytes()
+            yield name, (gzip.decompress(data) if name.endswith(".gz") else data).decode("utf-8")
+
+
+def test_no_object_of_a_published_tree_holds_an_amount(small: Path, tmp_path: Path) -> None:
+    target = tmp_path / "basis"
+    called = cpcds("run", small, "--to", target, CPCDS_PUBLISH__VIEW="basis")
+    done(called)
+    objects = dict(published(target))
+    assert {name.partition("/")[0] for name in objects} >= {"patients", "bulk", "releases"}
+    assert [name for name, text in objects.items() if MONEY.search(text)] == []
+    (manifest,) = (json.loads(text) for name, text in objects.items() if "manifest" in name)
+    assert manifest["mapping"]["view"] == "basis"
+    assert manifest["totals"] == {}
+    assert conforms(target)["errors"] == 0
+
+
+def test_a_target_holds_one_view_and_another_run_is_refused(small: Path, tmp_path: Path) -> None:
+    target = tmp_path / "tree"
+    done(cpcds("run", small, "--to", target, "--view", "basis"))
+    before = sorted(path.name for path in target.rglob("*"))
+    for arguments in ((), ("--dry-run",), ("--view", "financial")):
+        called = cpcds("run", small, "--to", target, *arguments)
+        assert called.code == 2
+        assert "holds the basis view" in called.sentence
+        assert "--view basis" in called.sentence
+    assert sorted(path.name for path in target.rglob("*")) == before
+    again = done(cpcds("run", small, "--to", target, "--view", "basis"))
+    assert "nothing to do" in again.out
