@@ -1,0 +1,96 @@
+"""The portal as an application: its routes, its files, and its error pages."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from etl.portal.accounts import account_routes
+from etl.portal.documentation import documentation_routes
+from etl.portal.portal import Portal, SignInFirst, to
+from etl.portal.registration import registration_routes
+
+_STATIC: Final = Path(str(files("etl.portal"))) / "static"
+_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_LOGOS: Final = {".svg": "image/svg+xml", ".png": "image/png"}
+
+
+def portal_app(portal: Portal) -> Starlette:
+    """Return the portal.
+
+    Mount it at `/` behind all other rooms: it answers whatever they leave, with a page for every
+    error. A bug is answered with a page, too, and raised again for the server's log.
+    """
+    mishaps = _Mishaps(portal)
+    return Starlette(
+        routes=[
+            Route("/static/{name}", _Static(portal).file),
+            *documentation_routes(portal),
+            *account_routes(portal),
+            *registration_routes(portal),
+        ],
+        exception_handlers={
+            HTTPException: mishaps.refused,
+            SignInFirst: mishaps.sign_in_first,
+            Exception: mishaps.bug,
+        },
+    )
+
+
+class _Static:
+    """The stylesheet, the scripts, the mark, and what a payer adds."""
+
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+        self._names = {one.name: one for one in _STATIC.iterdir() if one.suffix in _TYPES}
+
+    async def file(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        site = self._portal.site
+        if name == "own.css" and site.stylesheet is not None:
+            path, media = site.stylesheet, "text/css"
+        elif name == "logo" and site.logo is not None:
+            path, media = site.logo, _LOGOS.get(site.logo.suffix, "application/octet-stream")
+        elif name in self._names:
+            path, media = self._names[name], _TYPES[self._names[name].suffix]
+        else:
+            raise HTTPException(404)
+        response = FileResponse(path, media_type=media)
+        self._portal.protect(response, fresh=False)
+        response.headers["cache-control"] = "public, max-age=600"
+        return response
+
+
+class _Mishaps:
+    """Error pages. None repeats anything of the request."""
+
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+
+    async def refused(self, request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        headers = (error.headers if isinstance(error, HTTPException) else None) or {}
+        response = await self._portal.show(
+            request, "error", status=status, fresh=True, status_code=status
+        )
+        response.headers.update(headers)
+        return response
+
+    async def sign_in_first(self, request: Request, error: Exception) -> Response:
+        del request
+        return to("/sign-in", next=error.path if isinstance(error, SignInFirst) else "/apps")
+
+    async def bug(self, request: Request, error: Exception) -> Response:
+        del request, error
+        # No session, no database: what is broken may be one of them.
+        html = self._portal.templates.get_template("broken.html.j2").render(site=self._portal.site)
+        response = Response(html, 500, media_type="text/html")
+        self._portal.protect(response, fresh=True)
+        return response

@@ -1,0 +1,152 @@
+"""Pages that tell: home, the APIs, the quickstart, the sandbox, examples, contact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from etl.portal.examples import FILES, LOOPBACK, SCOPE, example_file
+from etl.portal.portal import Portal
+from etl.portal.site import Json
+from etl.portal.statement import read_statement
+
+CLAIM_KINDS: Final = ("institutional", "professional", "pharmacy", "oral", "vision")
+"""Codes of `ExplanationOfBenefit.type`, in the order in which the sandbox shows them."""
+
+
+def documentation_routes(portal: Portal) -> list[Route]:
+    """Return the pages that anyone may read."""
+    pages = _Pages(portal)
+    return [
+        Route("/", pages.home),
+        Route("/patient-access", pages.patient_access),
+        Route("/patient-access/capability", pages.capability),
+        Route("/patient-access/capability.json", pages.capability_download),
+        Route("/provider-directory", pages.provider_directory),
+        Route("/provider-directory/capability", pages.directory_capability),
+        Route("/provider-directory/capability.json", pages.directory_download),
+        Route("/quickstart", pages.quickstart),
+        Route("/examples/{name}", pages.example),
+        Route("/sandbox", pages.sandbox),
+        Route("/code", pages.code),
+        Route("/try", pages.trying),
+        Route("/contact", pages.contact),
+    ]
+
+
+class _Pages:
+    """One method a page. What each shows is in the template of the same name."""
+
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+
+    async def home(self, request: Request) -> Response:
+        return await self._told(request, "home")
+
+    async def patient_access(self, request: Request) -> Response:
+        return await self._told(request, "patient_access")
+
+    async def quickstart(self, request: Request) -> Response:
+        return await self._told(
+            request, "quickstart", files=tuple(FILES), redirect_uris=self._portal.redirect_uris
+        )
+
+    async def provider_directory(self, request: Request) -> Response:
+        statement = read_statement(self._directory()())
+        return await self._portal.show(
+            request, "provider_directory", capability=statement, directory=statement
+        )
+
+    async def capability(self, request: Request) -> Response:
+        document = self._portal.served.capability()
+        return await self._statement(request, document, "Patient Access API", "/patient-access")
+
+    async def directory_capability(self, request: Request) -> Response:
+        document = self._directory()()
+        return await self._statement(
+            request, document, "Provider Directory API", "/provider-directory"
+        )
+
+    async def capability_download(self, request: Request) -> Response:
+        return self._download(self._portal.served.capability(), "patient-access-capability.json")
+
+    async def directory_download(self, request: Request) -> Response:
+        return self._download(self._directory()(), "provider-directory-capability.json")
+
+    async def example(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in FILES:
+            raise HTTPException(404)
+        text = example_file(name, self._portal.served, self._portal.redirect_uris[0])
+        headers = {"content-disposition": f'attachment; filename="{name}"'}
+        response = PlainTextResponse(text, headers=headers, media_type=FILES[name])
+        self._portal.protect(response, fresh=False)
+        return response
+
+    async def sandbox(self, request: Request) -> Response:
+        members = self._portal.members
+        if not self._portal.site.sandbox or members is None:
+            raise HTTPException(404)
+        found = await members()
+        kinds = [kind for kind in CLAIM_KINDS if any(one.claims.get(kind) for one in found)]
+        return await self._portal.show(
+            request, "sandbox", members=found, kinds=kinds, password=self._portal.password
+        )
+
+    async def code(self, request: Request) -> Response:
+        if not self._portal.site.sandbox:
+            raise HTTPException(404)
+        query = request.query_params
+        names = ("code", "state", "error", "error_description")
+        values = {name: query.get(name, "")[:2000] for name in names}
+        return await self._portal.show(request, "code", fresh=True, answer=values)
+
+    async def trying(self, request: Request) -> Response:
+        return await self._portal.show(
+            request, "try", fresh=True, client_id=self._portal.try_client, scope=SCOPE
+        )
+
+    async def contact(self, request: Request) -> Response:
+        return await self._portal.show(request, "contact")
+
+    async def _told(self, request: Request, template: str, **values: Any) -> Response:
+        return await self._portal.show(
+            request,
+            template,
+            capability=self._portal.statement(),
+            examples=await self._portal.examples(request),
+            loopback=LOOPBACK,
+            **values,
+        )
+
+    async def _statement(
+        self, request: Request, document: Json, api: str, path: str
+    ) -> Response:
+        return await self._portal.show(
+            request,
+            "capability",
+            capability=read_statement(document),
+            document=json.dumps(document, indent=2, ensure_ascii=False),
+            api=api,
+            path=path,
+        )
+
+    def _download(self, document: Json, name: str) -> Response:
+        headers = {"content-disposition": f'attachment; filename="{name}"'}
+        response = JSONResponse(
+            dict(document), headers=headers, media_type="application/fhir+json"
+        )
+        self._portal.protect(response, fresh=False)
+        return response
+
+    def _directory(self) -> Callable[[], Json]:
+        served = self._portal.served.directory_capability
+        if served is None:
+            raise HTTPException(404)
+        return served

@@ -1,0 +1,93 @@
+"""Who visits a page: the authorization server's sessions and cookies, for the portal's pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from etl.auth import browser
+from etl.auth.browser import Browsers
+from etl.auth.developers import Developers
+from etl.auth.sessions import Session, Sessions
+from etl.auth.values import Developer, NoSuchAccount
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request, as far as the pages need to know who makes it.
+
+    Attributes:
+        developer: who is signed in; None for nobody.
+        session: hash of the session, for `Developers.change_password`; empty for none.
+        csrf: token that every form of this visitor carries.
+        address: where the request comes from, for the audit trail.
+        came: what the browser brought.
+    """
+
+    developer: Developer | None
+    session: str
+    csrf: str = field(repr=False)
+    address: str
+    came: browser.Visit = field(repr=False)
+
+
+class Entrance:
+    """Tells who visits, lets in and out."""
+
+    def __init__(self, browsers: Browsers, sessions: Sessions, developers: Developers) -> None:
+        self._browsers = browsers
+        self._sessions = sessions
+        self._developers = developers
+
+    async def visit(self, request: Request) -> Visit:
+        """Return who makes a request. It is found out once a request."""
+        known: Visit | None = getattr(request.state, "visit", None)
+        if known is not None:
+            return known
+        came = self._browsers.visit(request)
+        developer, session = await run_in_threadpool(self._who, came.tokens["developer"])
+        visit = Visit(
+            developer,
+            session.hash if session is not None else "",
+            self._browsers.form_token(came, "developer"),
+            request.client.host if request.client else "",
+            came,
+        )
+        request.state.visit = visit
+        return visit
+
+    def is_genuine(self, request: Request, visit: Visit, token: str) -> bool:
+        """Return whether a form was made by one of our pages for this visitor (CSRF)."""
+        return self._browsers.is_own_form(request, visit.came, token, "developer")
+
+    async def admit(self, visit: Visit, response: Response, developer: Developer) -> None:
+        """Sign a developer in, under a session that is new, so that none can be fixed before."""
+        await self._end(visit)
+        token = await run_in_threadpool(self._sessions.start, "developer", developer.id)
+        self._browsers.set(response, "developer", token)
+
+    async def dismiss(self, visit: Visit, response: Response) -> None:
+        """End the session, here and not only in the browser."""
+        await self._end(visit)
+        self._browsers.clear(response, "developer")
+
+    def greet(self, visit: Visit, response: Response) -> None:
+        """Give a browser the cookie that its forms need."""
+        self._browsers.greet(response, visit.came)
+
+    async def _end(self, visit: Visit) -> None:
+        token = visit.came.tokens["developer"]
+        if token:
+            await run_in_threadpool(self._sessions.end, token)
+
+    def _who(self, token: str) -> tuple[Developer | None, Session | None]:
+        session = self._sessions.find("developer", token)
+        if session is None:
+            return None, None
+        try:
+            return self._developers.get(session.subject), session
+        except NoSuchAccount:  # deleted since, in another window
+            return None, None

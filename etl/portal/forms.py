@@ -1,0 +1,150 @@
+"""Forms as they come from a browser, and the draft of an app that one of them makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from etl.auth.values import (
+    ATTESTATIONS,
+    DEFAULT_SCOPES,
+    AppDraft,
+    Authentication,
+    ClientType,
+)
+
+LARGEST: Final = 64 * 1024
+"""Most bytes of a form; the largest honest one, with ten redirect URIs and keys, has about 20,000."""
+
+MOST_FIELDS: Final = 100
+
+KINDS: Final[Mapping[str, tuple[ClientType, Authentication]]] = {
+    "secret": ("confidential", "secret"),
+    "key": ("confidential", "private_key_jwt"),
+    "public": ("public", "none"),
+}
+"""The form's one question about the client → type and authentication of the draft."""
+
+TEXTS: Final = (
+    "name", "organization", "description", "website", "logo_uri", "policy_uri", "terms_uri",
+    "contact_name", "contact_email", "contact_phone", "jwks",
+)  # fmt: skip
+"""Fields of the form that are the draft's as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What somebody filled in, and what is wrong with it.
+
+    Attributes:
+        values: field → text. Passwords are never shown again.
+        errors: field → one sentence for the person who filled it in; in the form's order.
+    """
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+    def value(self, name: str) -> str:
+        """Return a field's text; empty where it was not sent."""
+        return self.values.get(name, "")
+
+    def ticked(self, name: str) -> bool:
+        """Return whether a box is ticked."""
+        return bool(self.values.get(name))
+
+    def with_errors(self, errors: Mapping[str, str]) -> Form:
+        """Return the same form with what is wrong."""
+        return Form(self.values, errors)
+
+
+async def read_form(request: Request) -> Form:
+    """Return the form of a POST, `application/x-www-form-urlencoded`.
+
+    Raises:
+        HTTPException: 413 larger than any of ours; 400 cannot be read.
+    """
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > LARGEST:
+            raise HTTPException(413)
+    try:
+        pairs = parse_qsl(
+            body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict"
+        )
+    except ValueError:
+        raise HTTPException(400) from None
+    return Form({name: text.replace("\r\n", "\n") for name, text in pairs})
+
+
+def blank_draft(
+    *, name: str, email: str, organization: str, redirect_uris: tuple[str, ...]
+) -> Form:
+    """Return the registration form as a developer first sees it."""
+    return Form(
+        {
+            "organization": organization,
+            "contact_name": name,
+            "contact_email": email,
+            "kind": "secret",
+            "redirect_uris": "\n".join(redirect_uris),
+            "scopes": " ".join(DEFAULT_SCOPES),
+        }
+    )
+
+
+def form_of(draft: AppDraft) -> Form:
+    """Return the registration form of an app that there is."""
+    kind = next(name for name, pair in KINDS.items() if pair == _pair(draft))
+    values = {name: getattr(draft, name) for name in TEXTS}
+    values |= {f"attest_{name}": "yes" for name in draft.attestations}
+    if draft.plain_launch:
+        values["plain_launch"] = "yes"
+    return Form(
+        values
+        | {
+            "kind": kind,
+            "redirect_uris": "\n".join(draft.redirect_uris),
+            "scopes": " ".join(draft.scopes),
+        }
+    )
+
+
+def draft_of(form: Form) -> AppDraft:
+    """Return the draft that a registration form makes; what is wrong in it, the registry says."""
+    client_type, authentication = KINDS.get(form.value("kind"), KINDS["secret"])
+    texts = {name: form.value(name) for name in TEXTS}
+    if authentication != "private_key_jwt":
+        texts["jwks"] = ""  # left over from another choice; not worth a complaint
+    return AppDraft(
+        client_type=client_type,
+        authentication=authentication,
+        redirect_uris=tuple(form.value("redirect_uris").split()),
+        attestations=tuple(name for name in ATTESTATIONS if form.ticked(f"attest_{name}")),
+        scopes=tuple(form.value("scopes").split()) or DEFAULT_SCOPES,
+        plain_launch=form.ticked("plain_launch"),
+        **texts,
+    )
+
+
+def explained(form: Form, problems: Mapping[str, str]) -> Form:
+    """Return a registration form with the registry's complaints at the form's own fields."""
+    errors = {
+        {"client_type": "kind", "authentication": "kind"}.get(name, name): text
+        for name, text in problems.items()
+        if name != "attestations"
+    }
+    if "attestations" in problems:
+        for name in ATTESTATIONS:
+            if not form.ticked(f"attest_{name}"):
+                errors[f"attest_{name}"] = "Please confirm this."
+    return form.with_errors(errors)
+
+
+def _pair(draft: AppDraft) -> tuple[ClientType, Authentication]:
+    return draft.client_type, draft.authentication

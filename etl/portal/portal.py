@@ -1,0 +1,211 @@
+"""The portal as one object, and how a page is made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+from jinja2 import Environment
+from markupsafe import Markup
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from etl.auth.apps import Apps
+from etl.auth.developers import Developers
+from etl.auth.values import App, DemoMember, Developer, NoSuchApp
+from etl.portal import answers
+from etl.portal.entrance import Entrance, Visit
+from etl.portal.examples import LOOPBACK, page_examples
+from etl.portal.forms import Form, read_form
+from etl.portal.site import Served, Site
+from etl.portal.statement import Statement, read_statement
+
+MENU: Final = (
+    ("/", "Home"),
+    ("/patient-access", "Patient Access API"),
+    ("/provider-directory", "Provider Directory API"),
+    ("/apps", "App Registration"),
+    ("/contact", "Contact Us"),
+)
+
+_LOCAL: Final = re.compile(r"/(?:[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*)?")
+"""Paths that a sign-in may lead back to: this server's own, never another host's."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxMember:
+    """A made-up member, and what the published tree holds of them.
+
+    Attributes:
+        member: user name, name, Patient id.
+        claims: kind of claim → how many; empty where there are none.
+        coverages: how many.
+    """
+
+    member: DemoMember
+    claims: dict[str, int]
+    coverages: int
+
+    @property
+    def total(self) -> int:
+        """How many claims of all kinds."""
+        return sum(self.claims.values())
+
+
+Members = Callable[[], Awaitable[Sequence[SandboxMember]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Portal:
+    """All that the pages are made from.
+
+    Attributes:
+        site: look and words.
+        served: what the running server serves.
+        apps: the registry of apps.
+        developers: the developers' accounts.
+        entrance: who visits.
+        templates: see `rendering.open_templates`.
+        members: gives the sandbox's members; None outside a sandbox.
+        password: the sandbox members' one password; public.
+        try_client: client id of the app behind `/try`; empty for none.
+    """
+
+    site: Site
+    served: Served
+    apps: Apps
+    developers: Developers
+    entrance: Entrance
+    templates: Environment
+    members: Members | None = None
+    password: str = ""
+    try_client: str = ""
+
+    async def show(
+        self, request: Request, template: str, *, status: int = 200, fresh: bool = False, **values: Any
+    ) -> Response:
+        """Return a page.
+
+        Args:
+            request: what is answered.
+            template: its name, without ending.
+            status: HTTP status.
+            fresh: whether it may be kept nowhere: pages with secrets or somebody's data.
+            values: what the template shows.
+        """
+        visit = await self.entrance.visit(request)
+        html = self.templates.get_template(f"{template}.html.j2").render(
+            site=self.site,
+            served=self.served,
+            menu=MENU,
+            here=request.url.path,
+            developer=visit.developer,
+            csrf_field=lambda: _csrf_field(visit),
+            errors={"fhir": answers.FHIR, "oauth": answers.OAUTH},
+            **values,
+        )
+        response = HTMLResponse(html, status)
+        self.protect(response, fresh=fresh or visit.developer is not None)
+        self.entrance.greet(visit, response)
+        return response
+
+    def protect(self, response: Response, *, fresh: bool) -> None:
+        """Give an answer the headers that keep a page what it is (no inline script or style)."""
+        origin = "{0.scheme}://{0.netloc}".format(urlsplit(self.served.base_url))
+        response.headers["content-security-policy"] = (
+            f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+            f"connect-src 'self' {origin}; form-action 'self'; base-uri 'none'; "
+            f"frame-ancestors 'none'"
+        )
+        response.headers["x-content-type-options"] = "nosniff"
+        response.headers["x-frame-options"] = "DENY"
+        response.headers["referrer-policy"] = "no-referrer"
+        response.headers["cross-origin-opener-policy"] = "same-origin"
+        response.headers["cache-control"] = "no-store" if fresh else "private, no-cache"
+
+    async def form(self, request: Request) -> Form:
+        """Return the form of a POST that one of our own pages made.
+
+        Raises:
+            HTTPException: 403 it comes from elsewhere; and as `read_form`.
+        """
+        form = await read_form(request)
+        visit = await self.entrance.visit(request)
+        if not self.entrance.is_genuine(request, visit, form.value("csrf")):
+            raise HTTPException(403, "csrf")
+        return form
+
+    async def signed_in(self, request: Request) -> tuple[Visit, Developer]:
+        """Return the visit of a developer who is signed in.
+
+        Raises:
+            SignInFirst: nobody is.
+        """
+        visit = await self.entrance.visit(request)
+        if visit.developer is None:
+            raise SignInFirst(request.url.path)
+        return visit, visit.developer
+
+    async def own_app(self, client_id: str, developer: Developer) -> App:
+        """Return one of a developer's own apps.
+
+        Raises:
+            HTTPException: 404 there is none, or it is somebody else's.
+        """
+        try:
+            return await run_in_threadpool(self.apps.get, client_id, developer=developer.id)
+        except NoSuchApp:
+            raise HTTPException(404) from None
+
+    async def examples(self, request: Request) -> dict[str, Any]:
+        """Return the pieces of code, with the visitor's newest app in them where there is one."""
+        visit = await self.entrance.visit(request)
+        client_id, redirect_uri = "your-client-id", self.redirect_uris[0]
+        if visit.developer is not None:
+            apps = await run_in_threadpool(self.apps.of_developer, visit.developer.id)
+            if apps:
+                client_id = apps[0].client_id
+                uris = apps[0].draft.redirect_uris
+                redirect_uri = redirect_uri if redirect_uri in uris else uris[0]
+        return page_examples(self.served, client_id, redirect_uri)
+
+    @property
+    def redirect_uris(self) -> tuple[str, ...]:
+        """Redirect URIs that make the examples work."""
+        return (self.served.code_page, LOOPBACK) if self.site.sandbox else (LOOPBACK,)
+
+    def statement(self) -> Statement:
+        """Return the capability statement of Patient Access, for people."""
+        return read_statement(self.served.capability())
+
+
+class SignInFirst(Exception):
+    """The page is for developers who are signed in.
+
+    Attributes:
+        path: where to lead back to.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__("sign in first")
+
+
+def to(path: str, **query: str) -> RedirectResponse:
+    """Return a redirect that makes the browser GET a page of ours."""
+    url = f"{path}?{urlencode(query)}" if query else path
+    return RedirectResponse(url, 303, {"cache-control": "no-store"})
+
+
+def local_path(text: str) -> str:
+    """Return a path of ours; `/apps` for anything else, other hosts' addresses above all."""
+    return text if _LOCAL.fullmatch(text) else "/apps"
+
+
+def _csrf_field(visit: Visit) -> Markup:
+    return Markup('<input type="hidden" name="csrf" value="{}">').format(visit.csrf)

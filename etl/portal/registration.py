@@ -1,0 +1,169 @@
+"""Pages of App Registration: a developer's apps, the form, secrets."""
+
+from __future__ import annotations
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from etl.auth.values import ATTESTATIONS, App, AppStatus, InvalidForm, Issued, NoSuchApp
+from etl.portal.forms import Form, blank_draft, draft_of, explained, form_of
+from etl.portal.portal import Portal, to
+
+
+def registration_routes(portal: Portal) -> list[Route]:
+    """Return the pages of App Registration."""
+    pages = _Pages(portal)
+    return [
+        Route("/apps", pages.apps),
+        Route("/apps/new", pages.new, methods=["GET", "POST"]),
+        Route("/apps/{client_id}", pages.app),
+        Route("/apps/{client_id}/edit", pages.edit, methods=["GET", "POST"]),
+        Route("/apps/{client_id}/secret", pages.secret, methods=["POST"]),
+        Route("/apps/{client_id}/disable", pages.disable, methods=["POST"]),
+        Route("/apps/{client_id}/enable", pages.enable, methods=["POST"]),
+        Route("/apps/{client_id}/delete", pages.delete, methods=["GET", "POST"]),
+    ]
+
+
+class _Pages:
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+
+    async def apps(self, request: Request) -> Response:
+        visit = await self._portal.entrance.visit(request)
+        apps: tuple[App, ...] = ()
+        if visit.developer is not None:
+            apps = await run_in_threadpool(self._portal.apps.of_developer, visit.developer.id)
+        return await self._portal.show(
+            request, "apps", apps=apps, attestations=ATTESTATIONS, states=_STATES
+        )
+
+    async def new(self, request: Request) -> Response:
+        portal = self._portal
+        visit, developer = await portal.signed_in(request)
+        if request.method != "POST":
+            form = blank_draft(
+                name=developer.name,
+                email=developer.email,
+                organization=developer.organization,
+                redirect_uris=portal.redirect_uris if portal.site.sandbox else (),
+            )
+            return await self._form(request, form)
+        form = await portal.form(request)
+        try:
+            issued = await run_in_threadpool(
+                portal.apps.register,
+                draft_of(form),
+                developer=developer.id,
+                address=visit.address,
+            )
+        except InvalidForm as error:
+            return await self._form(request, explained(form, error.problems))
+        return await self._issued(request, issued, what="registered")
+
+    async def app(self, request: Request) -> Response:
+        _, developer = await self._portal.signed_in(request)
+        app = await self._portal.own_app(request.path_params["client_id"], developer)
+        return await self._portal.show(
+            request,
+            "app",
+            fresh=True,
+            app=app,
+            attestations=ATTESTATIONS,
+            states=_STATES,
+            saved=request.query_params.get("saved") == "yes",
+        )
+
+    async def edit(self, request: Request) -> Response:
+        portal = self._portal
+        visit, developer = await portal.signed_in(request)
+        app = await portal.own_app(request.path_params["client_id"], developer)
+        if request.method != "POST":
+            return await self._form(request, form_of(app.draft), app)
+        form = await portal.form(request)
+        try:
+            issued = await run_in_threadpool(
+                portal.apps.edit,
+                app.client_id,
+                draft_of(form),
+                developer=developer.id,
+                address=visit.address,
+            )
+        except InvalidForm as error:
+            return await self._form(request, explained(form, error.problems), app)
+        if issued.secret is not None:
+            return await self._issued(request, issued, what="changed")
+        return to(f"/apps/{app.client_id}", saved="yes")
+
+    async def secret(self, request: Request) -> Response:
+        portal = self._portal
+        visit, developer = await portal.signed_in(request)
+        await portal.form(request)
+        try:
+            issued = await run_in_threadpool(
+                portal.apps.rotate_secret,
+                request.path_params["client_id"],
+                developer=developer.id,
+                address=visit.address,
+            )
+        except NoSuchApp:
+            raise HTTPException(404) from None
+        return await self._issued(request, issued, what="rotated")
+
+    async def disable(self, request: Request) -> Response:
+        return await self._turned(request, "disable")
+
+    async def enable(self, request: Request) -> Response:
+        return await self._turned(request, "enable")
+
+    async def delete(self, request: Request) -> Response:
+        portal = self._portal
+        visit, developer = await portal.signed_in(request)
+        app = await portal.own_app(request.path_params["client_id"], developer)
+        if request.method != "POST":
+            return await portal.show(request, "app_delete", fresh=True, app=app)
+        await portal.form(request)
+        await run_in_threadpool(
+            portal.apps.delete, app.client_id, developer=developer.id, address=visit.address
+        )
+        return to("/apps")
+
+    async def _turned(self, request: Request, to_what: str) -> Response:
+        portal = self._portal
+        visit, developer = await portal.signed_in(request)
+        await portal.form(request)
+        turn = portal.apps.enable if to_what == "enable" else portal.apps.disable
+        client_id = request.path_params["client_id"]
+        try:
+            await run_in_threadpool(turn, client_id, developer=developer.id, address=visit.address)
+        except NoSuchApp:
+            raise HTTPException(404) from None
+        return to(f"/apps/{client_id}", saved="yes")
+
+    async def _form(self, request: Request, form: Form, app: App | None = None) -> Response:
+        return await self._portal.show(
+            request,
+            "app_form",
+            status=422 if form.errors else 200,
+            fresh=True,
+            form=form,
+            app=app,
+            attestations=ATTESTATIONS,
+        )
+
+    async def _issued(self, request: Request, issued: Issued, *, what: str) -> Response:
+        # Shown in the answer to the POST: a secret that survived a redirect would have been kept.
+        return await self._portal.show(
+            request, "app_issued", fresh=True, app=issued.app, secret=issued.secret, what=what
+        )
+
+
+_STATES = {
+    AppStatus.ACTIVE: ("Active", "good"),
+    AppStatus.PENDING: ("Waiting for approval", "warm"),
+    AppStatus.DISABLED: ("Disabled", "bad"),
+    AppStatus.DELETED: ("Deleted", "bad"),
+}
