@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from etl.auth.configuration import Clock, Randomness
 from etl.auth.database import Database
 from etl.auth.revocations import Revocations
 from etl.auth.secrets import new_token
-from etl.auth.tables import AccessRow, AppRow, ConsentRow
+from etl.auth.tables import AccessRow, AppRow, CodeRow, ConsentRow, RefreshRow
 from etl.auth.values import AccessDay, Consent, Happening, Note
+
+_KEPT_SECONDS: Final = 86_400
 
 
 def end_consents(session: Session, now: int, *, client_id: str) -> None:
@@ -157,6 +160,31 @@ class Consents:
                 )
             )
         return was_open
+
+    def forget(self) -> None:
+        """Delete codes and refresh tokens that are over for a day, so that replays still show."""
+        before = int(self._clock().timestamp()) - _KEPT_SECONDS
+        with self._database.write() as session:
+            session.execute(delete(CodeRow).where(CodeRow.expires < before))
+            session.execute(delete(RefreshRow).where(RefreshRow.expires < before))
+
+    def revoke_token(
+        self, token_id: str, client_id: str, consent_id: str, *, address: str = ""
+    ) -> None:
+        """Refuse one access token from now on; the consent holds."""
+        with self._database.write() as session:
+            self._revocations.add(session, "token", token_id)
+        self._revocations.announce()
+        self._note(
+            Happening(
+                self._clock(),
+                "token-revoked",
+                client=client_id,
+                consent=consent_id,
+                by="app",
+                address=address,
+            )
+        )
 
 
 def _consent(row: ConsentRow, app: AppRow) -> Consent:

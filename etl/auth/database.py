@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, create_engine, event, inspect
+from sqlalchemy import CursorResult, Engine, Result, create_engine, event, inspect
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
@@ -47,10 +47,15 @@ class Database:
         with self._write.begin() as session:
             yield session
 
-    def add_if_missing(self, session: Session, table: type[Base], **values: Any) -> None:
-        """Add a row unless there is one with its key; two processes may try at once."""
+    def add_if_missing(self, session: Session, table: type[Base], **values: Any) -> bool:
+        """Add a row unless there is one with its key; two processes may try at once.
+
+        Returns:
+            Whether it was added.
+        """
         insert = sqlite_insert if self.is_sqlite else postgresql_insert
-        session.execute(insert(table).values(**values).on_conflict_do_nothing())
+        done = session.execute(insert(table).values(**values).on_conflict_do_nothing())
+        return changed(done) == 1
 
     def close(self) -> None:
         """Give back all connections."""
@@ -69,6 +74,13 @@ class Database:
         except SQLAlchemyError:
             return False
         return True
+
+
+def changed(result: Result[Any]) -> int:
+    """Return how many rows a statement changed."""
+    if not isinstance(result, CursorResult):
+        raise TypeError("a statement that changes nothing")
+    return result.rowcount
 
 
 def open_database(url: str) -> Database:

@@ -22,6 +22,9 @@ MOST_REDIRECT_URIS: Final = 10
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _EMAIL: Final = re.compile(r"[^@\s<>\"']{1,64}@[^@\s<>\"']{1,190}\.[^@\s<>\"'.]{2,}")
 _PHONE: Final = re.compile(r"[0-9+()./ x-]{5,30}")
+_HOST: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?")
+"""It goes into a header of the consent page, where `;` and blanks would mean something."""
+
 _OWN_SCHEME: Final = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
 _UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 """Controls, and what turns the direction of writing: a name must be what it looks like."""
@@ -71,7 +74,9 @@ def redirect_uri_problem(uri: str) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         return "It is no URI."
-    if not uri.isascii() or re.search(r"[\s\x00-\x20\"<>\\^`{|}]", uri):
+    if parts.netloc and not _HOST.fullmatch(parts.netloc):
+        problem = "Its host may hold letters, digits, dots, dashes and a port only."
+    elif not uri.isascii() or re.search(r"[\s\x00-\x20\"<>\\^`{|}]", uri):
         problem = "It may only hold the characters of a URI; write others percent-encoded."
     elif len(uri) > LONGEST_URI:
         problem = f"At most {LONGEST_URI} characters, please."
@@ -80,10 +85,9 @@ def redirect_uri_problem(uri: str) -> str:
     elif "*" in uri:
         problem = "Wildcards are not possible; register each address."
     elif parts.scheme == "https":
-        problem = "" if host and "@" not in parts.netloc else "It needs a host, and no user name."
+        problem = "" if host else "It needs a host."
     elif parts.scheme == "http":
-        is_local = host in _LOOPBACK and "@" not in parts.netloc
-        problem = "" if is_local else "http is possible for localhost only; use https."
+        problem = "" if host in _LOOPBACK else "http is possible for localhost only; use https."
     elif not _OWN_SCHEME.fullmatch(parts.scheme):
         problem = "Use https, or your app's own scheme with a dot in it (com.example.app:/done)."
     return problem

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -110,12 +110,13 @@ class KeyRow(Base):
     """A signing key; its private half is encrypted."""
 
     __tablename__ = "signing_key"
+    __table_args__ = (UniqueConstraint("use", "generation", name="signing_key_generation"),)
 
     kid: Mapped[str] = mapped_column(primary_key=True)
     use: Mapped[str]
+    generation: Mapped[int]
     public: Mapped[dict[str, Any]]
     private: Mapped[str] = mapped_column(Text)
-    published: Mapped[int]
     signs_from: Mapped[int]
     signs_until: Mapped[int]
     published_until: Mapped[int]

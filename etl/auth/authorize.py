@@ -1,0 +1,352 @@
+"""From the authorize URL over sign-in and consent back to the app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from authlib.oauth2 import OAuth2Error
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from etl.auth import scopes as scope_rules
+from etl.auth.browser import REQUEST_SECONDS, Visit
+from etl.auth.clients import Client
+from etl.auth.grants import Approval
+from etl.auth.http import address_of, for_people, incoming_of, read_form, redirect
+from etl.auth.protocol import Incoming, origin_of
+from etl.auth.services import Services
+from etl.auth.sessions import Session
+from etl.auth.values import Happening, SignInRefused
+
+_KEPT: Final = (
+    "response_type", "client_id", "redirect_uri", "scope", "state", "aud", "code_challenge",
+    "code_challenge_method", "nonce", "response_mode", "prompt",
+)  # fmt: skip
+"""Parameters of an authorization request that matter; others are ignored (RFC 6749 3.1)."""
+
+LONGEST_REQUEST: Final = 2500
+"""Most characters of an authorization request: it has to fit into a cookie."""
+
+_STALE: Final = "This page is too old, or belongs to another browser."
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An authorization request that may be put to the member."""
+
+    incoming: Incoming
+    client: Client
+    scopes: tuple[str, ...]
+    redirect_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What is ticked on the consent page."""
+
+    types: tuple[str, ...]
+    identity: bool
+    long_lived: bool
+    days: int
+
+
+class AuthorizePages:
+    """The pages between an app's request and its answer."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._configuration = services.configuration
+        self._browsers = services.browsers
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        wrap = for_people(self._services.pages)
+        return [
+            Route("/oauth/authorize", wrap(self.authorize), methods=["GET", "POST"]),
+            Route("/oauth/sign-in", wrap(self.sign_in), methods=["POST"]),
+            Route("/oauth/callback", wrap(self.callback), methods=["GET"]),
+            Route("/oauth/consent", wrap(self.show_consent), methods=["GET"]),
+            Route("/oauth/consent", wrap(self.decide), methods=["POST"]),
+        ]
+
+    async def authorize(self, request: Request) -> Response:
+        """Take an app's request, by GET or POST (SMART `authorize-post`), and ask who is there."""
+        services = self._services
+        services.limits.hit("authorize", address_of(request))
+        given = (
+            await read_form(request)
+            if request.method == "POST"
+            else tuple(request.query_params.multi_items())
+        )
+        incoming = await incoming_of(
+            request, tuple(pair for pair in given if pair[0] in (*_KEPT, "request", "request_uri"))
+        )
+        asked = await self._consider(incoming)
+        if isinstance(asked, Response):
+            return asked
+        if sum(len(value) for _, value in incoming.parameters) > LONGEST_REQUEST:
+            return services.pages.problem("The app's request is too long.")
+        visit = self._browsers.visit(request)
+        sealed = self._browsers.seal(visit, list(incoming.parameters))
+        if services.provider is not None:
+            response = await self._to_provider(request)
+            self._browsers.set(response, "request", sealed, seconds=REQUEST_SECONDS)
+        else:
+            response = self._sign_in_page(visit, sealed, asked)
+        self._browsers.greet(response, visit)
+        return response
+
+    async def sign_in(self, request: Request) -> Response:
+        """Take user name and password of a sample member."""
+        services, demo = self._services, self._services.demo
+        form = dict(await read_form(request))
+        visit = self._browsers.visit(request)
+        sealed = form.get("request", "")
+        asked = await self._unsealed(request, visit, sealed)
+        if demo is None or not self._browsers.is_own_form(
+            request, visit, form.get("form_token", "")
+        ):
+            return services.pages.problem(_STALE, status=403)
+        if isinstance(asked, Response):
+            return asked
+        services.limits.hit("sign-in", address_of(request))
+        username = form.get("username", "")[:100]
+        try:
+            member = await run_in_threadpool(
+                demo.sign_in, username, form.get("password", "")[:200], address_of(request)
+            )
+        except SignInRefused as error:
+            return self._sign_in_page(visit, sealed, asked, error=error, username=username)
+        return await self._on_to_consent(member.patient, sealed)
+
+    async def callback(self, request: Request) -> Response:
+        """Take the answer of the payer's identity provider."""
+        services = self._services
+        services.limits.hit("sign-in", address_of(request))
+        brought = self._browsers.unseal_login(request.cookies.get(self._browsers.name("login"), ""))
+        if services.provider is None:
+            return services.pages.problem(_STALE, status=404)
+        try:
+            member, purpose = await services.provider.complete(
+                request, brought, address_of(request)
+            )
+        except SignInRefused as error:
+            response: Response = services.pages.problem(str(error))
+            self._browsers.clear(response, "login")
+            return response
+        if purpose == "member":
+            token = await run_in_threadpool(services.sessions.start, "member", member.patient)
+            response = redirect(services, "/member")
+            self._browsers.set(response, "member", token)
+        else:
+            response = await self._on_to_consent(member.patient, None)
+        self._browsers.clear(response, "login")
+        return response
+
+    async def show_consent(self, request: Request) -> Response:
+        """Show what is shared, with whom, until when."""
+        visit = self._browsers.visit(request)
+        session = await self._session(visit)
+        sealed = request.cookies.get(self._browsers.name("request"), "")
+        asked = await self._unsealed(request, visit, sealed)
+        if session is None:
+            return self._services.pages.problem(_STALE, status=403)
+        if isinstance(asked, Response):
+            return asked
+        return self._consent_page(visit, session, sealed, asked, self._everything(asked))
+
+    async def decide(self, request: Request) -> Response:
+        """Take the member's decision and tell the app."""
+        services = self._services
+        services.limits.hit("consent", address_of(request))
+        fields = await read_form(request)
+        form = dict(fields)
+        visit = self._browsers.visit(request)
+        session = await self._session(visit)
+        if session is None or not self._browsers.is_own_form(
+            request, visit, form.get("form_token", ""), "authorize"
+        ):
+            return services.pages.problem(_STALE, status=403)
+        sealed = form.get("request", "")
+        asked = await self._unsealed(request, visit, sealed)
+        if isinstance(asked, Response):
+            return asked
+        approval: Approval | None = None
+        if form.get("decision") == "allow":
+            choice = _chosen(fields, asked.scopes, self._configuration.consent_days)
+            if not choice.types:
+                return self._consent_page(
+                    visit, session, sealed, asked, choice, error="Tick at least one thing to share."
+                )
+            approval = self._approval(asked, session, choice, address_of(request))
+        answer = await run_in_threadpool(services.protocol.approve, asked.incoming, approval)
+        if approval is None:
+            await run_in_threadpool(self._say_refused, asked, session, address_of(request))
+        await run_in_threadpool(services.sessions.end, visit.tokens["authorize"])
+        if not answer.location:
+            return services.pages.problem("The app's request is no longer valid.")
+        response = redirect(services, answer.location)
+        self._browsers.clear(response, "authorize")
+        self._browsers.clear(response, "request")
+        return response
+
+    def _say_refused(self, asked: _Asked, session: Session, address: str) -> None:
+        self._services.trail.note(
+            Happening(
+                self._services.clock(),
+                "consent-refused",
+                client=asked.client.app.client_id,
+                patient=session.subject,
+                by="member",
+                address=address,
+            )
+        )
+
+    async def _consider(self, incoming: Incoming) -> _Asked | Response:
+        try:
+            client, scopes, uri = await run_in_threadpool(
+                self._services.protocol.consider, incoming
+            )
+        except OAuth2Error as error:
+            if error.redirect_uri:
+                answer = self._services.protocol.refused(incoming, error)
+                return redirect(self._services, answer.location)
+            detail = f"{error.error}: {error.description or ''}"
+            return self._services.pages.problem("The app's request is not valid.", detail=detail)
+        return _Asked(incoming, client, scopes, uri)
+
+    async def _unsealed(self, request: Request, visit: Visit, sealed: str) -> _Asked | Response:
+        parameters = self._browsers.unseal(visit, sealed)
+        if parameters is None:
+            return self._services.pages.problem(_STALE)
+        return await self._consider(await incoming_of(request, tuple(parameters)))
+
+    async def _to_provider(self, request: Request) -> Response:
+        provider = self._services.provider
+        if provider is None:
+            raise ValueError("there is no identity provider")
+        try:
+            response, brought = await provider.begin(request, "authorize")
+        except SignInRefused as error:
+            return self._services.pages.problem(str(error), status=503)
+        self._browsers.set(
+            response, "login", self._browsers.seal_login(brought), seconds=REQUEST_SECONDS
+        )
+        return response
+
+    async def _on_to_consent(self, patient: str, sealed: str | None) -> Response:
+        token = await run_in_threadpool(self._services.sessions.start, "authorize", patient)
+        response = redirect(self._services, "/oauth/consent")
+        self._browsers.set(response, "authorize", token)
+        if sealed is not None:
+            self._browsers.set(response, "request", sealed, seconds=REQUEST_SECONDS)
+        return response
+
+    async def _session(self, visit: Visit) -> Session | None:
+        return await run_in_threadpool(
+            self._services.sessions.find, "authorize", visit.tokens["authorize"]
+        )
+
+    def _sign_in_page(
+        self,
+        visit: Visit,
+        sealed: str,
+        asked: _Asked,
+        *,
+        error: SignInRefused | None = None,
+        username: str = "",
+    ) -> Response:
+        demo = self._services.demo
+        if demo is None:
+            return self._services.pages.problem("Nobody can sign in here yet.", status=503)
+        status = 200 if error is None else 429 if error.retry_after else 401
+        response = self._services.pages.page(
+            "sign_in.html.j2",
+            status=status,
+            app=asked.client.app.draft,
+            action="/oauth/sign-in",
+            form_token=self._browsers.form_token(visit),
+            sealed=sealed,
+            error=str(error) if error is not None else "",
+            username=username,
+            demo=demo,
+        )
+        if error is not None and error.retry_after:
+            response.headers["Retry-After"] = str(error.retry_after)
+        return response
+
+    def _consent_page(
+        self,
+        visit: Visit,
+        session: Session,
+        sealed: str,
+        asked: _Asked,
+        choice: _Choice,
+        *,
+        error: str = "",
+    ) -> Response:
+        configuration, demo = self._configuration, self._services.demo
+        member = demo.member(session.subject) if demo is not None else None
+        destination = origin_of(asked.redirect_uri)
+        now = self._services.clock()
+        return self._services.pages.page(
+            "consent.html.j2",
+            status=400 if error else 200,
+            # Chromium holds the redirect after a form to form-action as well.
+            form_action=f"'self' {destination}",
+            app=asked.client.app.draft,
+            destination=destination.removeprefix("https://"),
+            person=member.name if member is not None else "",
+            form_token=self._browsers.form_token(visit, "authorize"),
+            sealed=sealed,
+            offered=scope_rules.types_of(asked.scopes),
+            ticked=choice.types,
+            asks_identity="openid" in asked.scopes,
+            identity=choice.identity,
+            asks_long=scope_rules.is_long_lived(asked.scopes),
+            is_online="offline_access" not in asked.scopes,
+            online_hours=configuration.online_hours,
+            long_lived=choice.long_lived,
+            terms=[
+                {"days": days, "until": now + timedelta(days=days)}
+                for days in configuration.consent_days
+            ],
+            days=choice.days,
+            minutes=configuration.access_seconds // 60,
+            member_page=configuration.url("/member"),
+            error=error,
+        )
+
+    def _everything(self, asked: _Asked) -> _Choice:
+        types = scope_rules.types_of(asked.scopes)
+        return _Choice(types, True, True, self._configuration.consent_days[0])
+
+    def _approval(self, asked: _Asked, session: Session, choice: _Choice, address: str) -> Approval:
+        configuration = self._configuration
+        scopes = scope_rules.narrowed(
+            asked.scopes, choice.types, identity=choice.identity, long_lived=choice.long_lived
+        )
+        if "offline_access" in scopes:
+            term = timedelta(days=choice.days)
+        elif "online_access" in scopes:
+            term = timedelta(hours=configuration.online_hours)
+        else:
+            term = timedelta(seconds=configuration.access_seconds + configuration.code_seconds)
+        return Approval(
+            session.subject, scopes, self._services.clock() + term, session.signed_in, address
+        )
+
+
+def _chosen(
+    fields: tuple[tuple[str, str], ...], scopes: tuple[str, ...], terms: tuple[int, ...]
+) -> _Choice:
+    """Return what a form ticks, within what was offered."""
+    form = dict(fields)
+    ticked = [value for name, value in fields if name == "type"]
+    types = tuple(name for name in scope_rules.types_of(scopes) if name in ticked)
+    days = next((one for one in terms if str(one) == form.get("days")), terms[0])
+    return _Choice(types, form.get("identity") == "yes", form.get("long_lived") == "yes", days)

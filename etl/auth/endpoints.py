@@ -1,0 +1,188 @@
+"""Endpoints for programs: token, introspection, revocation, keys, discovery."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from etl.auth.clients import ASSERTION_ALGORITHMS, CONFIDENTIAL_METHODS, METHODS
+from etl.auth.configuration import Configuration
+from etl.auth.http import (
+    CrossOrigin,
+    Handler,
+    for_programs,
+    incoming_of,
+    json_answer,
+    open_to_all,
+    read_parameters,
+)
+from etl.auth.limits import Endpoint
+from etl.auth.protocol import Outgoing
+from etl.auth.services import Services
+from etl.auth.values import RESOURCE_TYPES, Happening
+from etl.smart.scopes import PLAIN
+
+CAPABILITIES: Final = (
+    "launch-standalone",
+    "authorize-post",
+    "client-public",
+    "client-confidential-symmetric",
+    "client-confidential-asymmetric",
+    "sso-openid-connect",
+    "context-standalone-patient",
+    "permission-offline",
+    "permission-online",
+    "permission-patient",
+    "permission-user",
+    "permission-v1",
+    "permission-v2",
+)
+"""SMART App Launch 2.2.0, "Capabilities": what this server can do."""
+
+
+def smart_configuration(configuration: Configuration) -> dict[str, Any]:
+    """Return `/.well-known/smart-configuration` (SMART App Launch 2.2.0, "Conformance")."""
+    return {
+        **_endpoints(configuration),
+        "management_endpoint": configuration.url("/member"),
+        "capabilities": list(CAPABILITIES),
+    }
+
+
+def openid_configuration(configuration: Configuration) -> dict[str, Any]:
+    """Return `/.well-known/openid-configuration` (OpenID Connect Discovery; RFC 8414)."""
+    return {
+        **_endpoints(configuration),
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "claims_supported": ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "fhirUser"],
+        "request_parameter_supported": False,
+        "request_uri_parameter_supported": False,
+    }
+
+
+def _endpoints(configuration: Configuration) -> dict[str, Any]:
+    url = configuration.url
+    document: dict[str, Any] = {
+        "issuer": configuration.base_url,
+        "authorization_endpoint": url("/oauth/authorize"),
+        "token_endpoint": url("/oauth/token"),
+        "introspection_endpoint": url("/oauth/introspect"),
+        "revocation_endpoint": url("/oauth/revoke"),
+        "jwks_uri": url("/oauth/jwks"),
+        "token_endpoint_auth_methods_supported": list(METHODS),
+        "token_endpoint_auth_signing_alg_values_supported": list(ASSERTION_ALGORITHMS),
+        "introspection_endpoint_auth_methods_supported": list(CONFIDENTIAL_METHODS),
+        "revocation_endpoint_auth_methods_supported": list(METHODS),
+        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "code_challenge_methods_supported": ["S256"],
+        "scopes_supported": [
+            *PLAIN,
+            "patient/*.rs",
+            "patient/*.read",
+            *(f"patient/{name}.rs" for name in RESOURCE_TYPES),
+            *(f"patient/{name}.read" for name in RESOURCE_TYPES),
+            "user/*.rs",
+            "user/*.read",
+        ],
+        "authorization_response_iss_parameter_supported": True,
+    }
+    if configuration.registration != "off":
+        document["registration_endpoint"] = url("/oauth/register")
+    return document
+
+
+class ProgramEndpoints:
+    """Endpoints for programs."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._cross_origin = CrossOrigin(services)
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        fhir = self._services.configuration.fhir_path
+        discovery = (
+            (f"{fhir}/.well-known/smart-configuration", smart_configuration),
+            (f"{fhir}/.well-known/openid-configuration", openid_configuration),
+            ("/.well-known/smart-configuration", smart_configuration),
+            ("/.well-known/openid-configuration", openid_configuration),
+            ("/.well-known/oauth-authorization-server", openid_configuration),
+        )
+        return [
+            *self._called_across("/oauth/token", self.token),
+            *self._called_across("/oauth/revoke", self.revoke),
+            Route("/oauth/introspect", for_programs(self.introspect), methods=["POST"]),
+            Route("/oauth/jwks", for_programs(self.keys), methods=["GET"]),
+            *(
+                Route(path, self._document(make(self._services.configuration)), methods=["GET"])
+                for path, make in discovery
+            ),
+        ]
+
+    async def token(self, request: Request) -> Response:
+        """Give tokens for a code or a refresh token; the body is a form or JSON."""
+        return await self._answer(request, "token")
+
+    async def revoke(self, request: Request) -> Response:
+        """End a token (RFC 7009)."""
+        return await self._answer(request, "revoke")
+
+    async def introspect(self, request: Request) -> Response:
+        """Tell of a token (RFC 7662)."""
+        return await self._answer(request, "introspect")
+
+    async def keys(self, request: Request) -> Response:
+        """Give the public keys (RFC 7517)."""
+        del request
+        document = await run_in_threadpool(self._services.keys.published)
+        return open_to_all(document, self._services.configuration.is_secure)
+
+    async def _answer(self, request: Request, endpoint: Endpoint) -> Response:
+        services = self._services
+        incoming = await incoming_of(request, await read_parameters(request))
+        who = (incoming.claimed_client[:100], incoming.address)
+        services.limits.hit(endpoint, *who)
+        services.limits.check("client-failure", *who)
+        if endpoint == "token":
+            answer: Outgoing = await run_in_threadpool(services.protocol.token, incoming)
+        else:
+            name = "revocation" if endpoint == "revoke" else "introspection"
+            answer = await run_in_threadpool(services.protocol.endpoint, name, incoming)
+        if answer.body is not None and answer.body.get("error") == "invalid_client":
+            services.limits.hit("client-failure", *who)
+            await run_in_threadpool(
+                services.trail.note,
+                Happening(
+                    services.clock(),
+                    "client-refused",
+                    succeeded=False,
+                    client=who[0],
+                    by="app",
+                    address=who[1],
+                    detail=endpoint,
+                ),
+            )
+        return json_answer(answer)
+
+    def _called_across(self, path: str, handler: Handler) -> list[Route]:
+        async def allowed(request: Request) -> Response:
+            return await self._cross_origin.allow(request, await for_programs(handler)(request))
+
+        return [
+            Route(path, allowed, methods=["POST"]),
+            Route(path, self._cross_origin.preflight, methods=["OPTIONS"]),
+        ]
+
+    def _document(self, document: dict[str, Any]) -> Handler:
+        async def answer(request: Request) -> Response:
+            del request
+            return open_to_all(document, self._services.configuration.is_secure)
+
+        return answer

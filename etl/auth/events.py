@@ -1,0 +1,186 @@
+"""Accesses and happenings as FHIR AuditEvents, and the chain that holds them together.
+
+R4 AuditEvent. An access follows the shape of IHE BALP's PatientRead and PatientQuery: the app as
+requesting agent, the patient and what was read as entities, the query in the audit trail only.
+The id of an event is the SHA-256 of the id before it and of the event itself, so that none can be
+changed, taken out or put in without all later ids being wrong.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, Final
+
+from etl.auth.values import Action, Happening
+from etl.smart.grants import Access
+
+_TYPES: Final = "http://terminology.hl7.org/CodeSystem/audit-event-type"
+_INTERACTIONS: Final = "http://hl7.org/fhir/restful-interaction"
+_DICOM: Final = "http://dicom.nema.org/resources/ontology/DCM"
+_ROLES: Final = "http://terminology.hl7.org/CodeSystem/object-role"
+_KINDS: Final = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
+_PARTICIPANTS: Final = "http://terminology.hl7.org/CodeSystem/extra-security-role-type"
+HAPPENINGS: Final = "urn:cpcds:audit-action"
+"""Code system of what is not an access to data: `etl.auth.values.Action`."""
+
+_INTERACTION_CODES: Final = {
+    "read": "read",
+    "vread": "vread",
+    "search": "search-type",
+    "everything": "operation",
+}
+_SIGN_INS: Final = ("developer-sign-in", "member-sign-in")
+_ALERTS: Final = ("code-replayed", "refresh-replayed", "client-refused")
+
+Json = dict[str, Any]
+
+
+def of_access(access: Access) -> Json:
+    """Return an access to a member's data as AuditEvent, without id."""
+    is_search = access.interaction == "search"
+    entities: list[Json] = []
+    if access.patient:
+        entities.append(_patient(access.patient))
+    entity: Json = {"type": _coding(_KINDS, "2"), "role": _coding(_ROLES, "4")}
+    if "/" in access.what:
+        entity["what"] = {"reference": access.what}
+    else:
+        entity = {
+            "type": _coding(_KINDS, "2"),
+            "role": _coding(_ROLES, "24"),
+            "name": access.what,
+            "query": base64.b64encode(access.query.encode()).decode(),
+        }
+    entities.append(entity)
+    entities.append(_named("request", access.request))
+    if access.grant:
+        entities.append(_named("consent", access.grant))
+    entities.extend(_named(name, value) for name, value in sorted(access.detail.items()))
+    return {
+        "resourceType": "AuditEvent",
+        "type": _coding(_TYPES, "rest"),
+        "subtype": [_coding(_INTERACTIONS, _INTERACTION_CODES[access.interaction])],
+        "action": "E" if is_search else "R",
+        "recorded": _instant(access.when),
+        "outcome": _outcome(access.outcome),
+        "outcomeDesc": f"HTTP {access.outcome}",
+        "agent": [_agent("app", access.client, access.address)],
+        "source": _source(),
+        "entity": entities,
+    }
+
+
+def of_happening(happening: Happening) -> Json:
+    """Return a sign-in, a consent or a change of an app as AuditEvent, without id."""
+    entities = [
+        _named(name, value)
+        for name, value in (
+            ("app", happening.client),
+            ("developer", happening.developer),
+            ("consent", happening.consent),
+            ("detail", happening.detail),
+        )
+        if value
+    ]
+    if happening.patient:
+        entities.insert(0, _patient(happening.patient))
+    who = {"app": happening.client, "developer": happening.developer}.get(happening.by, "")
+    event: Json = {
+        "resourceType": "AuditEvent",
+        "type": _coding(_DICOM, _kind(happening.action)),
+        "subtype": [_coding(HAPPENINGS, happening.action)],
+        "action": "E",
+        "recorded": _instant(happening.when),
+        "outcome": "0" if happening.succeeded else "4",
+        "agent": [_agent(happening.by, who, happening.address)],
+        "source": _source(),
+    }
+    if entities:
+        event["entity"] = entities
+    return event
+
+
+def chained(previous: str, event: Json) -> tuple[str, bytes]:
+    """Return an event's id and its line of NDJSON.
+
+    Args:
+        previous: id of the event before it, or what a file starts from (`start_of`).
+        event: an AuditEvent without id.
+    """
+    digest = sha256(f"{previous}\n{canonical(event)}".encode()).hexdigest()
+    line = canonical({"id": digest, **event})
+    return digest, line.encode() + b"\n"
+
+
+def start_of(file: str) -> str:
+    """Return what the chain of a file starts from, so that files cannot be exchanged."""
+    return sha256(f"cpcds audit trail {file}".encode()).hexdigest()
+
+
+def canonical(event: Json) -> str:
+    """Return JSON text that is the same for the same content."""
+    return json.dumps(event, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _kind(action: Action) -> str:
+    """Return the DICOM event: user authentication, security alert, else application activity."""
+    if action in _SIGN_INS:
+        return "110114"
+    return "110113" if action in _ALERTS else "110100"
+
+
+def _outcome(status: int) -> str:
+    if status < 400:
+        return "0"
+    return "4" if status < 500 else "8"
+
+
+def _instant(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _coding(system: str, code: str) -> Json:
+    return {"system": system, "code": code}
+
+
+def _agent(kind: str, who: str, address: str) -> Json:
+    agent: Json = {
+        "type": {"coding": [_coding(_PARTICIPANTS, "dataprocessor")], "text": kind},
+        "requestor": True,
+    }
+    if who:
+        agent["who"] = {"identifier": {"value": who}}
+    if address:
+        agent["network"] = {"address": address, "type": "2"}
+    return agent
+
+
+def _source() -> Json:
+    return {"observer": {"display": "CPCDS Blue Button"}}
+
+
+def _patient(patient: str) -> Json:
+    return {
+        "what": {"reference": f"Patient/{patient}"},
+        "type": _coding(_KINDS, "1"),
+        "role": _coding(_ROLES, "1"),
+    }
+
+
+def _named(name: str, value: str) -> Json:
+    return {"what": {"identifier": {"value": value}}, "name": name}
+
+
+def parse(line: bytes) -> Json:
+    """Return the event of a line.
+
+    Raises:
+        ValueError: it is none.
+    """
+    event = json.loads(line)
+    if not isinstance(event, dict):
+        raise ValueError("no event")
+    return event

@@ -1,0 +1,154 @@
+"""The page where a member sees which apps have access, what they read, and stops them."""
+
+from __future__ import annotations
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from etl.auth import scopes as scope_rules
+from etl.auth.browser import REQUEST_SECONDS, Visit
+from etl.auth.http import address_of, for_people, read_form, redirect
+from etl.auth.services import Services
+from etl.auth.sessions import Session
+from etl.auth.values import SignInRefused
+
+_STALE = "This page is too old, or belongs to another browser."
+
+
+class MemberPages:
+    """The member's page of grants."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._browsers = services.browsers
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        wrap = for_people(self._services.pages)
+        return [
+            Route("/member", wrap(self.show), methods=["GET"]),
+            Route("/member/sign-in", wrap(self.sign_in), methods=["POST"]),
+            Route("/member/revoke", wrap(self.revoke), methods=["POST"]),
+            Route("/member/sign-out", wrap(self.sign_out), methods=["POST"]),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Show grants and access history; or ask who is there."""
+        services = self._services
+        services.limits.hit("member", address_of(request))
+        visit = self._browsers.visit(request)
+        session = await self._session(visit)
+        if session is not None:
+            return await self._grants(request, visit, session)
+        if services.provider is not None:
+            try:
+                response, brought = await services.provider.begin(request, "member")
+            except SignInRefused as error:
+                return services.pages.problem(str(error), status=503)
+            sealed = self._browsers.seal_login(brought)
+            self._browsers.set(response, "login", sealed, seconds=REQUEST_SECONDS)
+            self._browsers.greet(response, visit)
+            return response
+        return self._sign_in_page(visit)
+
+    async def sign_in(self, request: Request) -> Response:
+        """Take user name and password of a sample member."""
+        services, demo = self._services, self._services.demo
+        form = dict(await read_form(request))
+        visit = self._browsers.visit(request)
+        is_own = self._browsers.is_own_form(request, visit, form.get("form_token", ""))
+        if demo is None or not is_own:
+            return services.pages.problem(_STALE, status=403)
+        services.limits.hit("sign-in", address_of(request))
+        username = form.get("username", "")[:100]
+        try:
+            member = await run_in_threadpool(
+                demo.sign_in, username, form.get("password", "")[:200], address_of(request)
+            )
+        except SignInRefused as error:
+            return self._sign_in_page(visit, error=error, username=username)
+        token = await run_in_threadpool(services.sessions.start, "member", member.patient)
+        response = redirect(services, "/member")
+        self._browsers.set(response, "member", token)
+        return response
+
+    async def revoke(self, request: Request) -> Response:
+        """Stop an app, at once."""
+        services = self._services
+        _, session, form = await self._posted(request)
+        if session is None:
+            return services.pages.problem(_STALE, status=403)
+        await run_in_threadpool(
+            lambda: services.consents.revoke(
+                form.get("consent", ""),
+                by="member",
+                patient=session.subject,
+                address=address_of(request),
+            )
+        )
+        return redirect(services, "/member?stopped=yes")
+
+    async def sign_out(self, request: Request) -> Response:
+        """Sign the member out."""
+        visit, session, _ = await self._posted(request)
+        if session is None:
+            return self._services.pages.problem(_STALE, status=403)
+        await run_in_threadpool(self._services.sessions.end, visit.tokens["member"])
+        response = redirect(self._services, "/")
+        self._browsers.clear(response, "member")
+        return response
+
+    async def _posted(self, request: Request) -> tuple[Visit, Session | None, dict[str, str]]:
+        form = dict(await read_form(request))
+        visit = self._browsers.visit(request)
+        is_own = self._browsers.is_own_form(request, visit, form.get("form_token", ""), "member")
+        return visit, await self._session(visit) if is_own else None, form
+
+    async def _session(self, visit: Visit) -> Session | None:
+        return await run_in_threadpool(
+            self._services.sessions.find, "member", visit.tokens["member"]
+        )
+
+    async def _grants(self, request: Request, visit: Visit, session: Session) -> Response:
+        services, demo = self._services, self._services.demo
+        await run_in_threadpool(services.trail.settle)
+        consents = await run_in_threadpool(services.consents.of_patient, session.subject)
+        history = await run_in_threadpool(services.consents.history, session.subject)
+        now = services.clock()
+        is_open = [one.revoked is None and one.expires > now for one in consents]
+        member = demo.member(session.subject) if demo is not None else None
+        return services.pages.page(
+            "member.html.j2",
+            person=member.name if member is not None else "",
+            stopped=request.query_params.get("stopped") == "yes",
+            open=[one for one, is_it in zip(consents, is_open, strict=True) if is_it],
+            closed=[one for one, is_it in zip(consents, is_open, strict=True) if not is_it],
+            type_names={one.id: scope_rules.types_of(one.scopes) for one in consents},
+            history=history,
+            form_token=self._browsers.form_token(visit, "member"),
+        )
+
+    def _sign_in_page(
+        self, visit: Visit, *, error: SignInRefused | None = None, username: str = ""
+    ) -> Response:
+        demo = self._services.demo
+        if demo is None:
+            return self._services.pages.problem("Nobody can sign in here yet.", status=503)
+        status = 200 if error is None else 429 if error.retry_after else 401
+        response = self._services.pages.page(
+            "sign_in.html.j2",
+            status=status,
+            app=None,
+            action="/member/sign-in",
+            form_token=self._browsers.form_token(visit),
+            sealed="",
+            error=str(error) if error is not None else "",
+            username=username,
+            demo=demo,
+        )
+        if error is not None and error.retry_after:
+            response.headers["Retry-After"] = str(error.retry_after)
+        self._browsers.greet(response, visit)
+        return response

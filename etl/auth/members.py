@@ -1,0 +1,182 @@
+"""Who a member is: the payer's identity provider says it, or, in a sandbox, the demo directory."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import Any, Final
+
+from authlib.integrations.base_client.errors import OAuthError
+from authlib.integrations.starlette_client import OAuth, StarletteOAuth2App
+from httpx2 import HTTPError
+from joserfc.errors import JoseError
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+
+from etl.auth.configuration import Clock, Configuration, IdentityProvider
+from etl.auth.lockout import REFUSED, Lockout
+from etl.auth.values import DemoMember, Happening, Member, Note, SignInRefused
+
+PatientOf = Callable[[str], str]
+"""Member id → logical id of the Patient."""
+
+LONGEST_MEMBER_ID: Final = 200
+
+
+class DemoSignIn:
+    """Signs in sample members. Their one password is public; wrong ones are counted still."""
+
+    def __init__(
+        self, configuration: Configuration, lockout: Lockout, *, clock: Clock, note: Note
+    ) -> None:
+        if configuration.demo is None:
+            raise ValueError("there is no demo directory")
+        self.members = configuration.demo.members
+        self.password = configuration.demo.password
+        self._by_name = {member.username: member for member in self.members}
+        self._lockout = lockout
+        self._clock = clock
+        self._note = note
+
+    def sign_in(self, username: str, password: str, address: str) -> Member:
+        """Return which sample member that is.
+
+        Raises:
+            SignInRefused: wrong, or locked after too many wrong ones.
+        """
+        username = username.strip().lower()
+        account = f"member {username}"
+        self._lockout.check(account, address)
+        member = self._by_name.get(username)
+        fits = hmac.compare_digest(password.encode(), self.password.encode())
+        if member is None or not fits:
+            self._lockout.failed(account, address)
+            self._say("", address, succeeded=False)
+            raise SignInRefused(REFUSED)
+        self._lockout.succeeded(account)
+        self._say(member.patient, address)
+        return Member(member.patient, member.name, self._clock())
+
+    def member(self, patient: str) -> DemoMember | None:
+        """Return the sample member of a logical id."""
+        return next((one for one in self.members if one.patient == patient), None)
+
+    def _say(self, patient: str, address: str, *, succeeded: bool = True) -> None:
+        self._note(
+            Happening(
+                self._clock(),
+                "member-sign-in",
+                succeeded,
+                patient=patient,
+                by="member",
+                address=address,
+            )
+        )
+
+
+class ProviderSignIn:
+    """Signs members in at the payer's OpenID Connect provider: code flow, PKCE, state, nonce."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        provider: IdentityProvider,
+        patient_of: PatientOf,
+        *,
+        clock: Clock,
+        note: Note,
+    ) -> None:
+        self._provider = provider
+        self._patient_of = patient_of
+        self._callback = configuration.url("/oauth/callback")
+        self._clock = clock
+        self._note = note
+        registry = OAuth()
+        registry.register(
+            "payer",
+            client_id=provider.client_id,
+            client_secret=provider.client_secret,
+            server_metadata_url=f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration",
+            client_kwargs={
+                "scope": provider.scope,
+                "code_challenge_method": "S256",
+                "timeout": 10,
+            },
+        )
+        self._client: StarletteOAuth2App = registry.create_client("payer")
+
+    async def begin(
+        self, request: Request, purpose: str
+    ) -> tuple[RedirectResponse, dict[str, object]]:
+        """Return the redirect to the provider, and what the browser has to bring back.
+
+        Args:
+            request: the member's request.
+            purpose: `authorize` or `member`: what the sign-in is for.
+
+        Raises:
+            SignInRefused: the provider does not answer.
+        """
+        request.scope["session"] = {}
+        try:
+            answer = await self._client.authorize_redirect(request, self._callback, prompt="login")
+        except (HTTPError, OAuthError, ValueError, KeyError):
+            raise SignInRefused("The sign-in service does not answer at the moment.") from None
+        return answer, {"purpose": purpose, "session": dict(request.scope["session"])}
+
+    async def complete(
+        self, request: Request, brought: dict[str, object], address: str
+    ) -> tuple[Member, str]:
+        """Return who has signed in, and what for.
+
+        Args:
+            request: the provider's redirect back.
+            brought: what `begin` gave the browser.
+            address: where the request came from.
+
+        Raises:
+            SignInRefused: state, nonce, signature or issuer is wrong, or no member is named.
+        """
+        session = brought.get("session")
+        state = request.query_params.get("state", "")
+        issuer = request.query_params.get("iss")
+        if not isinstance(session, dict) or not state:
+            raise self._refused(address)
+        if issuer is not None and issuer != self._provider.issuer:
+            raise self._refused(address)  # RFC 9207: an answer of another provider
+        request.scope["session"] = session
+        try:
+            token = await self._client.authorize_access_token(request)
+        except (OAuthError, JoseError, HTTPError, ValueError, KeyError, TypeError, AttributeError):
+            # AttributeError, TypeError: Authlib's, for a state of another browser.
+            raise self._refused(address) from None
+        patient = self._patient(token)
+        if patient is None:
+            raise self._refused(address)
+        self._say(patient, address)
+        return Member(patient, "", self._clock()), str(brought.get("purpose"))
+
+    def _patient(self, token: dict[str, Any]) -> str | None:
+        claims = token.get("userinfo") or {}
+        if claims.get("iss") != self._provider.issuer or "id_token" not in token:
+            return None
+        member_id = claims.get(self._provider.member_claim)
+        if not isinstance(member_id, str) or not 0 < len(member_id) <= LONGEST_MEMBER_ID:
+            return None
+        return self._patient_of(member_id)
+
+    def _refused(self, address: str) -> SignInRefused:
+        self._say("", address, succeeded=False)
+        return SignInRefused("The sign-in did not work. Please start again from the app.")
+
+    def _say(self, patient: str, address: str, *, succeeded: bool = True) -> None:
+        self._note(
+            Happening(
+                self._clock(),
+                "member-sign-in",
+                succeeded,
+                patient=patient,
+                by="member",
+                address=address,
+            )
+        )

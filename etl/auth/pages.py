@@ -1,0 +1,97 @@
+"""Pages that members see: Jinja2, no script, no inline style, and headers that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse, Response
+
+from etl.auth.configuration import Configuration
+
+TYPE_NAMES: Final[Mapping[str, tuple[str, str]]] = {
+    "Patient": ("About you", "your name, date of birth, address, phone and member numbers"),
+    "Coverage": ("Your coverage", "your plans, when they began and ended, and your member card"),
+    "ExplanationOfBenefit": (
+        "Your claims",
+        "visits, treatments, diagnoses and prescriptions, with what was billed, paid and left "
+        "for you to pay",
+    ),
+    "Organization": ("Organizations", "hospitals, practices and insurers named in your claims"),
+    "Practitioner": ("Practitioners", "doctors and other professionals named in your claims"),
+    "PractitionerRole": ("What practitioners do", "specialties of professionals in your claims"),
+    "Location": ("Places", "where you were treated"),
+    "RelatedPerson": ("People around you", "the person who holds the policy, where it is not you"),
+}
+"""FHIR type → what a member calls it, and what it holds."""
+
+HSTS: Final = "max-age=31536000; includeSubDomains"
+
+
+class Pages:
+    """Renders pages."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self._environment = Environment(
+            loader=PackageLoader("etl.auth"),
+            autoescape=True,  # whatever the template's name ends in
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters["day"] = _day
+        self._environment.filters["moment"] = _moment
+
+    def page(
+        self, name: str, *, status: int = 200, form_action: str = "'self'", **values: Any
+    ) -> HTMLResponse:
+        """Return a page.
+
+        Args:
+            name: the template.
+            status: HTTP status.
+            form_action: where its forms may lead, redirects included (CSP `form-action`).
+            values: what the template shows.
+        """
+        text = self._environment.get_template(name).render(
+            payer=self._configuration.payer,
+            is_sandbox=self._configuration.demo is not None,
+            types=TYPE_NAMES,
+            **values,
+        )
+        response = HTMLResponse(text, status_code=status)
+        protect(response, self._configuration, form_action=form_action)
+        return response
+
+    def problem(self, text: str, *, status: int = 400, detail: str = "") -> HTMLResponse:
+        """Return a page that says what went wrong."""
+        return self.page("problem.html.j2", status=status, text=text, detail=detail)
+
+
+def protect(
+    response: Response, configuration: Configuration, *, form_action: str = "'self'"
+) -> None:
+    """Set the headers of a page that nobody may frame, script, cache or learn the address of."""
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'self'; img-src 'self'; "
+        f"form-action {form_action}; frame-ancestors 'none'; base-uri 'none'"
+    )
+    response.headers["X-Frame-Options"] = "DENY"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Pragma"] = "no-cache"
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    if configuration.is_secure:
+        response.headers["Strict-Transport-Security"] = HSTS
+
+
+def _day(when: datetime) -> str:
+    return f"{when.day} {when:%B %Y}"
+
+
+def _moment(when: datetime) -> str:
+    return f"{when.day} {when:%B %Y, %H:%M} UTC"

@@ -1,0 +1,136 @@
+"""The authorization server, put together."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from starlette.routing import Route
+
+from etl.auth.apps import Apps
+from etl.auth.audit import AuditTrail
+from etl.auth.authorize import AuthorizePages
+from etl.auth.browser import Browsers
+from etl.auth.clients import Clients
+from etl.auth.configuration import Clock, Configuration, Randomness
+from etl.auth.consents import Consents
+from etl.auth.database import Database
+from etl.auth.developers import Developers
+from etl.auth.dynamic import DynamicRegistration
+from etl.auth.endpoints import ProgramEndpoints
+from etl.auth.grants import Tools
+from etl.auth.keys import Keys
+from etl.auth.limits import Endpoint, Limits
+from etl.auth.lockout import Lockout
+from etl.auth.member_pages import MemberPages
+from etl.auth.members import DemoSignIn, PatientOf, ProviderSignIn
+from etl.auth.pages import Pages
+from etl.auth.protocol import Protocol
+from etl.auth.revocations import Revocations
+from etl.auth.services import Services
+from etl.auth.sessions import Sessions
+from etl.auth.tokens import AccessTokens, IdTokens, RefreshTokens
+from etl.auth.verifier import LocalVerifier
+
+
+def open_authorization(
+    configuration: Configuration,
+    database: Database,
+    audit: Path,
+    *,
+    clock: Clock,
+    randomness: Randomness,
+    patient_of: PatientOf,
+    rates: dict[Endpoint, str] | None = None,
+) -> Services:
+    """Return the authorization server on a database that is migrated. Nothing runs yet.
+
+    Args:
+        configuration: how it is set up.
+        database: where it keeps what it knows; shared by all processes.
+        audit: folder of the audit trail; each process writes files of its own there.
+        clock: gives the present time, with its zone.
+        randomness: gives unpredictable bytes.
+        patient_of: member id → logical id of the Patient.
+        rates: other limits than `etl.auth.limits.RATES`.
+    """
+    trail = AuditTrail(audit, database, clock=clock, randomness=randomness)
+    revocations = Revocations(database, clock)
+    keys = Keys(database, secret=configuration.secret, clock=clock, note=trail.note)
+    verifier = LocalVerifier(configuration, keys, revocations, clock=clock)
+    lockout = Lockout(database, clock)
+    apps = Apps(
+        database, configuration, revocations, clock=clock, randomness=randomness, note=trail.note
+    )
+    consents = Consents(database, revocations, clock=clock, randomness=randomness, note=trail.note)
+    tools = Tools(
+        configuration,
+        database,
+        consents,
+        RefreshTokens(database, configuration, clock),
+        clock,
+        trail.note,
+    )
+    provider = configuration.identity_provider
+    has_demo = provider is None and configuration.demo is not None
+    return Services(
+        configuration=configuration,
+        clock=clock,
+        randomness=randomness,
+        database=database,
+        trail=trail,
+        keys=keys,
+        revocations=revocations,
+        verifier=verifier,
+        apps=apps,
+        developers=Developers(
+            database, lockout, clock=clock, randomness=randomness, note=trail.note
+        ),
+        consents=consents,
+        sessions=Sessions(database, clock=clock, randomness=randomness),
+        browsers=Browsers(configuration, randomness=randomness),
+        lockout=lockout,
+        limits=Limits(rates),
+        protocol=Protocol(
+            tools,
+            Clients(apps),
+            AccessTokens(configuration, keys, clock=clock, randomness=randomness),
+            IdTokens(configuration, keys, clock=clock),
+            verifier,
+        ),
+        pages=Pages(configuration),
+        demo=DemoSignIn(configuration, lockout, clock=clock, note=trail.note) if has_demo else None,
+        provider=(
+            None
+            if provider is None
+            else ProviderSignIn(configuration, provider, patient_of, clock=clock, note=trail.note)
+        ),
+    )
+
+
+def routes_of(services: Services) -> list[Route]:
+    """Return all routes of the authorization server, with absolute paths.
+
+    `/oauth/*`, `/member*`, `/.well-known/*`, and `/.well-known/*` under the FHIR base: put them
+    before the gateway's mount.
+    """
+    return [
+        *ProgramEndpoints(services).routes(),
+        *AuthorizePages(services).routes(),
+        *MemberPages(services).routes(),
+        *DynamicRegistration(services).routes(),
+    ]
+
+
+def tidy(services: Services) -> None:
+    """Delete what is over: sessions, codes, tokens, old failures. Call it now and then."""
+    services.sessions.forget()
+    services.lockout.forget()
+    services.revocations.forget()
+    services.consents.forget()
+
+
+def quiet_logs() -> None:
+    """Keep libraries from writing tokens or URLs into the log, whatever level is configured."""
+    for name in ("authlib", "httpx", "httpx2", "httpcore", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,47 @@
+"""All that the authorization server is made of, handed to its routes and to the portal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from etl.auth.apps import Apps
+from etl.auth.audit import AuditTrail
+from etl.auth.browser import Browsers
+from etl.auth.configuration import Clock, Configuration, Randomness
+from etl.auth.consents import Consents
+from etl.auth.database import Database
+from etl.auth.developers import Developers
+from etl.auth.keys import Keys
+from etl.auth.limits import Limits
+from etl.auth.lockout import Lockout
+from etl.auth.members import DemoSignIn, ProviderSignIn
+from etl.auth.pages import Pages
+from etl.auth.protocol import Protocol
+from etl.auth.revocations import Revocations
+from etl.auth.sessions import Sessions
+from etl.auth.verifier import LocalVerifier
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of the authorization server, each with one task; made by `open_authorization`."""
+
+    configuration: Configuration
+    clock: Clock
+    randomness: Randomness
+    database: Database
+    trail: AuditTrail
+    keys: Keys
+    revocations: Revocations
+    verifier: LocalVerifier
+    apps: Apps
+    developers: Developers
+    consents: Consents
+    sessions: Sessions
+    browsers: Browsers
+    lockout: Lockout
+    limits: Limits
+    protocol: Protocol
+    pages: Pages
+    demo: DemoSignIn | None
+    provider: ProviderSignIn | None

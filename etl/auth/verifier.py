@@ -1,0 +1,181 @@
+"""Access tokens checked here, without asking the database at each request.
+
+Signature, type, issuer, audience and lifetime are checked locally; what was revoked is a list that
+is read again when it is older than `revocation_seconds`, and at once after a change that this
+process made. Where it cannot be read and is older than half a minute, no token is accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from joserfc import jws, jwt
+from joserfc.errors import JoseError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+
+from etl.auth.configuration import LONGEST_REVOCATION_SECONDS, Clock, Configuration
+from etl.auth.keys import ALGORITHM, Keys
+from etl.auth.revocations import Revocations
+from etl.auth.secrets import hash_of
+from etl.smart.grants import Grant, TokenRefused
+
+TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
+LONGEST_TOKEN: Final = 8192
+CACHED_TOKENS: Final = 2000
+
+_REFUSED: Final = "the access token is not valid"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A verified access token.
+
+    Attributes:
+        grant: what it opens.
+        id: its `jti`.
+        issued: its `iat`.
+        subject: its `sub`.
+        audience: its `aud`.
+    """
+
+    grant: Grant
+    id: str
+    issued: int
+    subject: str
+    audience: str
+
+
+class LocalVerifier:
+    """Checks the access tokens of this server; `etl.smart.grants.Verifier`."""
+
+    def __init__(
+        self, configuration: Configuration, keys: Keys, revocations: Revocations, *, clock: Clock
+    ) -> None:
+        self._configuration = configuration
+        self._keys = keys
+        self._revocations = revocations
+        self._clock = clock
+        self._checked: OrderedDict[str, AccessToken] = OrderedDict()
+        self._revoked: frozenset[tuple[str, str]] = frozenset()
+        self._read_at: float | None = None
+        self._must_read = True
+        self._reading = asyncio.Lock()
+        revocations.listen(self._changed)
+
+    async def grant_of(self, token: str) -> Grant:
+        """Return what an access token opens.
+
+        Raises:
+            TokenRefused: it is malformed, forged, over, revoked, or for another audience.
+        """
+        if self._is_old():
+            async with self._reading:
+                if self._is_old():
+                    await run_in_threadpool(self._read)
+        found = self._checked.get(hash_of(token))
+        if found is None:
+            found = await run_in_threadpool(self.decode, token)
+            self._checked[hash_of(token)] = found
+            while len(self._checked) > CACHED_TOKENS:
+                self._checked.popitem(last=False)
+        self._refuse_what_is_over(found)
+        return found.grant
+
+    def active(self, token: str) -> AccessToken:
+        """Return a token that may be used at this moment, by the database's present state.
+
+        Raises:
+            TokenRefused: see `grant_of`.
+        """
+        self._read()
+        found = self.decode(token)
+        self._refuse_what_is_over(found)
+        return found
+
+    def decode(self, token: str) -> AccessToken:
+        """Return what a token of ours says, whether revoked or not.
+
+        Raises:
+            TokenRefused: it is not one of ours, or it is over.
+        """
+        if len(token) > LONGEST_TOKEN:
+            raise TokenRefused(_REFUSED)
+        try:
+            kid = jws.extract_compact(token.encode()).headers().get("kid")
+            if not isinstance(kid, str):
+                raise TokenRefused(_REFUSED)
+            decoded = jwt.decode(token, self._keys.verifying(kid), [ALGORITHM["access"]])
+            _claims(self._configuration, self._now()).validate(decoded.claims)
+        except (JoseError, ValueError, TypeError):
+            raise TokenRefused(_REFUSED) from None
+        if decoded.header.get("typ") != TOKEN_TYPE:
+            raise TokenRefused(_REFUSED)
+        return _token(decoded.claims)
+
+    def _refuse_what_is_over(self, token: AccessToken) -> None:
+        grant = token.grant
+        if grant.expires <= self._clock():
+            raise TokenRefused("the access token is over")
+        names = (("consent", grant.grant), ("app", grant.client), ("token", token.id))
+        if any(name in self._revoked for name in names):
+            raise TokenRefused("the access token was revoked")
+
+    def _changed(self) -> None:
+        self._must_read = True
+
+    def _is_old(self) -> bool:
+        if self._must_read or self._read_at is None:
+            return True
+        age = self._clock().timestamp() - self._read_at
+        return not 0 <= age < self._configuration.revocation_seconds
+
+    def _read(self) -> None:
+        at = self._clock().timestamp()
+        self._must_read = False
+        try:
+            self._revoked = self._revocations.present()
+        except SQLAlchemyError:
+            self._must_read = True
+            age = None if self._read_at is None else at - self._read_at
+            if age is None or age >= LONGEST_REVOCATION_SECONDS:
+                raise TokenRefused("tokens cannot be checked at the moment") from None
+            return
+        self._read_at = at
+
+    def _now(self) -> int:
+        return int(self._clock().timestamp())
+
+
+def _claims(configuration: Configuration, now: int) -> jwt.JWTClaimsRegistry:
+    return jwt.JWTClaimsRegistry(
+        now=now,
+        leeway=0,
+        iss={"essential": True, "value": configuration.base_url},
+        aud={"essential": True, "value": configuration.fhir_base},
+        exp={"essential": True},
+        iat={"essential": True},
+        jti={"essential": True},
+        sub={"essential": True},
+        client_id={"essential": True},
+        scope={"essential": True},
+        patient={"essential": True},
+        grant_id={"essential": True},
+    )
+
+
+def _token(claims: dict[str, Any]) -> AccessToken:
+    grant = Grant(
+        patient=str(claims["patient"]),
+        client=str(claims["client_id"]),
+        scopes=tuple(str(claims["scope"]).split()),
+        grant=str(claims["grant_id"]),
+        expires=datetime.fromtimestamp(int(claims["exp"]), UTC),
+    )
+    return AccessToken(
+        grant, str(claims["jti"]), int(claims["iat"]), str(claims["sub"]), str(claims["aud"])
+    )
