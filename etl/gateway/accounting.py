@@ -1,0 +1,242 @@
+"""One account a request: id, what it was, what came of it; then one log line and the metrics.
+
+What is logged: request id, app, the patient as a keyed hash, the route's template. What is not: the
+URL, the query, headers, a token, anything of an answer. So nobody's data stands in a log.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import count
+from secrets import token_hex
+from time import perf_counter
+from typing import Final
+
+import orjson
+
+from etl.gateway.metrics import Metrics
+from etl.gateway.wire import App, Message, Receive, Scope, Send
+
+ACCOUNT: Final = "cpcds.account"
+"""Key in the ASGI scope under which every room finds the request's account."""
+
+_WELL_FORMED: Final = re.compile(rb"[0-9A-Fa-f-]{16,64}")
+"""Request ids that are taken over: UUIDs and hex digits, so that no name or address fits in."""
+
+
+@dataclass(slots=True)
+class Account:
+    """What is known of one request.
+
+    Attributes:
+        request: its id.
+        started: reading of the process's clock.
+        route: template of the route, such as `/fhir/[type]/[id]`; for logs and metrics.
+        client: id of the app; empty where no token was accepted.
+        patient: logical id of the Patient; empty likewise. Never logged as it is.
+        release: id of the release that was answered from; empty where none was.
+        code: stable code of the error; empty where there was none.
+        status: HTTP status; 0 where nothing was sent.
+        sent: bytes of the body as they went out.
+    """
+
+    request: str
+    started: float
+    route: str = ""
+    client: str = ""
+    patient: str = ""
+    release: str = ""
+    code: str = ""
+    status: int = 0
+    sent: int = 0
+
+
+@dataclass(slots=True)
+class RequestIds:
+    """Gives every request an id: the client's own where that is well formed."""
+
+    prefix: str = field(default_factory=lambda: token_hex(8))
+    numbers: count[int] = field(default_factory=count)
+
+    def of(self, scope: Scope) -> str:
+        """Return the id of a request."""
+        found = [value for name, value in scope["headers"] if name == b"x-request-id"]
+        if len(found) == 1 and _WELL_FORMED.fullmatch(found[0]):
+            return str(found[0], "ascii")
+        return f"{self.prefix}{next(self.numbers):012x}"
+
+
+class RequestLog:
+    """Writes one JSON object a line.
+
+    Args:
+        write: takes one line with its line break.
+        key: secret behind the hash that stands for a patient; the same key, the same hash.
+        now: the clock.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[bytes], object] | None,
+        key: bytes,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._write = write
+        self._now = now
+        key = blake2b(key, digest_size=32).digest()
+
+        @lru_cache(maxsize=8192)
+        def hashed(patient: str) -> str:
+            return blake2b(patient.encode(), key=key, digest_size=8).hexdigest()
+
+        self._hashed = hashed
+
+    def request(self, account: Account, method: str, seconds: float) -> None:
+        """Write what came of a request."""
+        if self._write is None:
+            return
+        line: dict[str, object] = {
+            "time": self._now(),
+            "level": "error" if account.status >= 500 else "info",
+            "event": "request",
+            "request": account.request,
+            "method": method,
+            "route": account.route,
+            "status": account.status,
+            "ms": round(seconds * 1000, 2),
+            "bytes": account.sent,
+        }
+        if account.client:
+            line["client"] = account.client
+        if account.patient:
+            line["patient"] = self._hashed(account.patient)
+        if account.release:
+            line["release"] = account.release
+        if account.code:
+            line["error"] = account.code
+        self._write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+
+    def fault(self, account: Account, error: BaseException) -> None:
+        """Write where an error came from: its class and the places in the code, not its message.
+
+        A message may hold what was being worked on, which is a member's data.
+        """
+        if self._write is None:
+            return
+        chain: list[str] = []
+        cause: BaseException | None = error
+        while cause is not None and len(chain) < 5:
+            chain.append(type(cause).__name__)
+            cause = cause.__cause__
+        frames = traceback.extract_tb(error.__traceback__)[-12:]
+        line = {
+            "time": self._now(),
+            "level": "error",
+            "event": "fault",
+            "request": account.request,
+            "route": account.route,
+            "errors": chain,
+            "where": [f"{one.filename}:{one.lineno} {one.name}" for one in frames],
+        }
+        self._write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+
+
+class JsonLines(logging.Formatter):
+    """Makes what modules log into the same kind of lines, without tracebacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one JSON object."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname.lower(),
+            "event": "log",
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            line["errors"] = [record.exc_info[0].__name__]
+            frames = traceback.extract_tb(record.exc_info[2])[-12:]
+            line["where"] = [f"{one.filename}:{one.lineno} {one.name}" for one in frames]
+        return orjson.dumps(line).decode()
+
+
+class Accounting:
+    """ASGI middleware around everything: opens a request's account, and closes it.
+
+    Args:
+        app: what is inside.
+        log: where lines go.
+        metrics: what is counted.
+    """
+
+    def __init__(self, app: App, log: RequestLog, metrics: Metrics) -> None:
+        self.app = app
+        self._log = log
+        self._metrics = metrics
+        self._ids = RequestIds()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or pass on what is none."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        account = Account(self._ids.of(scope), perf_counter())
+        scope[ACCOUNT] = account
+        name = account.request.encode()
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                account.status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", name)]
+            elif message["type"] == "http.response.body":
+                account.sent += len(message.get("body", b""))
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        try:
+            await self.app(scope, receive, sending)
+        except Exception as error:  # the outermost place: what comes here is a bug of ours
+            account.code = account.code or "internal-error"
+            self._log.fault(account, error)
+            if account.status:
+                raise
+            account.status = 500
+            await sending(
+                {
+                    "type": "http.response.start",
+                    "status": 500,
+                    "headers": [(b"content-type", b"text/plain; charset=utf-8")],
+                }
+            )
+            await sending({"type": "http.response.body", "body": b"Internal Server Error\n"})
+        finally:
+            seconds = perf_counter() - account.started
+            self._metrics.in_flight.dec()
+            account.route = account.route or "other"
+            self._metrics.request(account.route, scope["method"], account.status, seconds)
+            self._log.request(account, _method(scope["method"]), seconds)
+
+
+_METHODS: Final = frozenset(
+    ("GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT")
+)
+
+
+def _method(method: str) -> str:
+    return method if method in _METHODS else "other"
+
+
+def account_of(scope: Scope) -> Account:
+    """Return a request's account; a new one where nobody opened it."""
+    found = scope.get(ACCOUNT)
+    if found is None:
+        found = scope[ACCOUNT] = Account(token_hex(14), perf_counter())
+    account: Account = found
+    return account

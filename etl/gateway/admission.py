@@ -1,0 +1,163 @@
+"""Who may ask: a member's token checked, or everybody where the data is public.
+
+A token is taken from the Authorization header and from nowhere else: URLs end up in logs and
+histories. Source: RFC 6750.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final, Protocol
+
+from etl.gateway.accounting import Account
+from etl.gateway.limits import RateLimits
+from etl.gateway.outcomes import Rejection
+from etl.gateway.wire import Header
+from etl.smart.grants import Access, Grant, Recorder, TokenRefused, Verifier
+
+LONGEST_TOKEN: Final = 8192
+
+_BEARER: Final = re.compile(rb"(?i:bearer) +([A-Za-z0-9._~+/-]+=*)")
+_TOKEN_NAMES: Final = frozenset({"access_token", "token", "id_token", "refresh_token"})
+
+
+class Admission(Protocol):
+    """Lets a request in, and keeps record of it."""
+
+    public: bool
+    """Whether the data is everybody's, so that caches may keep it."""
+
+    async def grant_of(
+        self, headers: Mapping[bytes, bytes], address: str, account: Account
+    ) -> Grant:
+        """Return what the request may reach.
+
+        Raises:
+            Rejection: 401, 429, or 400 for a header that cannot be read.
+        """
+
+    async def record(self, access: Access) -> None:
+        """Take down what is about to be answered.
+
+        Raises:
+            Rejection: `audit-unavailable`: it could not be.
+        """
+
+
+class MemberAdmission:
+    """Tokens of apps that members chose.
+
+    Args:
+        verifier: checks them.
+        recorder: takes down every access.
+        limits: how often.
+    """
+
+    public = False
+
+    def __init__(self, verifier: Verifier, recorder: Recorder, limits: RateLimits) -> None:
+        self._verifier = verifier
+        self._recorder = recorder
+        self._limits = limits
+
+    async def grant_of(
+        self, headers: Mapping[bytes, bytes], address: str, account: Account
+    ) -> Grant:
+        """Return what the token opens."""
+        try:
+            grant = await self._verifier.grant_of(_token(headers))
+        except TokenRefused as error:
+            self._limits.count_refused(address)
+            text = f"{str(error).rstrip('.').capitalize()}."
+            raise Rejection("token-invalid", text, (_challenge("invalid_token"),)) from None
+        except Rejection as error:
+            if error.status == 401:
+                self._limits.count_refused(address)
+            raise
+        account.client = grant.client
+        account.patient = grant.patient
+        self._limits.count(grant.client, grant.patient)
+        return grant
+
+    async def record(self, access: Access) -> None:
+        """Take down what is about to be answered."""
+        try:
+            await self._recorder.record(access)
+        except Exception as error:  # whatever it was, nothing may be answered unrecorded
+            raise Rejection(
+                "audit-unavailable",
+                "The access could not be recorded, so nothing is answered; try again.",
+                ((b"retry-after", b"5"),),
+            ) from error
+
+
+class PublicAdmission:
+    """No token: the Provider Directory is everybody's.
+
+    Args:
+        grant: what everybody may reach.
+        limits: how often one address may ask.
+    """
+
+    public = True
+
+    def __init__(self, types: Sequence[str], limits: RateLimits) -> None:
+        scopes = tuple(f"patient/{one}.rs" for one in types)
+        self._grant = Grant("", "public", scopes, "", datetime(9999, 12, 31, tzinfo=UTC))
+        self._limits = limits
+
+    async def grant_of(
+        self, headers: Mapping[bytes, bytes], address: str, account: Account
+    ) -> Grant:
+        """Return what everybody may reach."""
+        self._limits.count("public", address)
+        return self._grant
+
+    async def record(self, access: Access) -> None:
+        """Keep nothing: nobody's data was answered."""
+
+
+def refuse_tokens(names: Sequence[tuple[str, str]]) -> None:
+    """Refuse a request that carries a token among its parameters.
+
+    Raises:
+        Rejection: `token-in-url`.
+    """
+    if any(name.lower() in _TOKEN_NAMES for name, _ in names):
+        raise Rejection(
+            "token-in-url",
+            "Send the token in the Authorization header only, and hold this one for disclosed.",
+            (_challenge("invalid_request"),),
+        )
+
+
+def scope_challenge() -> Header:
+    """Return the header that goes with a refusal for scopes."""
+    return _challenge("insufficient_scope")
+
+
+def _token(headers: Mapping[bytes, bytes]) -> str:
+    header = headers.get(b"authorization")
+    if header is None:
+        raise Rejection(
+            "token-missing",
+            "Send an access token: Authorization: Bearer, then the token.",
+            (_challenge(""),),
+        )
+    match = _BEARER.fullmatch(header.strip(b" ")) if len(header) <= LONGEST_TOKEN + 16 else None
+    if match is None:
+        raise Rejection(
+            "token-invalid",
+            "The Authorization header holds no bearer token.",
+            (_challenge("invalid_token"),),
+        )
+    return match[1].decode()
+
+
+@lru_cache
+def _challenge(error: str) -> Header:
+    text = 'Bearer realm="FHIR"' + (f', error="{error}"' if error else "")
+    return (b"www-authenticate", text.encode())

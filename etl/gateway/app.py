@@ -1,0 +1,425 @@
+"""The FHIR base as an ASGI application: Patient Access with a token, the directory without.
+
+The path of a request that is answered with data is short on purpose: parse, admit, ask the
+service, take down, send. Bodies are handed on as the service joined them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+import orjson
+from isal import isal_zlib
+
+from etl.errors import NotFound, StoreError
+from etl.gateway import negotiation as wants
+from etl.gateway.accounting import Account, RequestLog, account_of
+from etl.gateway.admission import Admission, refuse_tokens, scope_challenge
+from etl.gateway.asking import (
+    Bounds,
+    body_of,
+    form_parameters,
+    headers_of,
+    media_type,
+    parameters_of,
+    segments_of,
+    values_of,
+)
+from etl.gateway.crossing import Origins
+from etl.gateway.metrics import Metrics
+from etl.gateway.outcomes import Rejection, rejection_of, reply_of
+from etl.gateway.releases import Releases
+from etl.gateway.routes import Route, route_of
+from etl.gateway.service import Answer, Found, Refusal, Service
+from etl.gateway.wire import Header, Receive, Reply, Scope, Send, deliver
+from etl.smart.grants import Access, Grant
+
+log = logging.getLogger(__name__)
+
+COMPRESSED_FROM: Final = 1024
+"""Bytes from which a body is compressed where the client takes gzip."""
+
+_THREADED_FROM: Final = 1024 * 1024
+"""Bytes from which it is compressed off the event loop: there it takes a millisecond or more."""
+
+_LEVEL: Final = 2
+_RETRY: Final = (b"retry-after", b"2")
+_PRIVATE: Final = (b"cache-control", b"private, no-store")
+_PUBLIC: Final = (b"cache-control", b"public, max-age=60")
+_ERROR: Final = (b"cache-control", b"no-store")
+_VARY: Final = (b"vary", b"authorization, accept, accept-encoding, prefer")
+_GZIP: Final = (b"content-encoding", b"gzip")
+_PARAMETERS: Final = ("application/fhir+json", "application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Something that is told to everybody and does not change while the server runs.
+
+    Attributes:
+        body: its JSON.
+        media: its content type; None for the one that the client wants.
+    """
+
+    body: bytes
+    media: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the HTTP part works.
+
+    Attributes:
+        base: FHIR base URL, without a slash at its end. Links are made from it, never from `Host`.
+        bounds: how large a request may be.
+        seconds: how long a request may take.
+        most: requests that may be under way at once.
+        gzip: whether answers are compressed for clients that take it.
+        standing: headers that every answer has.
+        now: the clock.
+    """
+
+    base: str
+    bounds: Bounds = field(default_factory=Bounds)
+    seconds: float = 30.0
+    most: int = 1000
+    gzip: bool = True
+    standing: tuple[Header, ...] = ()
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+class Gateway:
+    """One FHIR base.
+
+    Args:
+        service: answers.
+        releases: tells when what is served was published.
+        admission: who may ask.
+        types: resource types that are served here.
+        documents: path → what is told to everybody.
+        origins: which browser apps may read.
+        manner: how it works.
+        log: where faults are written.
+        metrics: where refusals are counted.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        releases: Releases,
+        admission: Admission,
+        types: frozenset[str],
+        documents: Mapping[str, Document],
+        origins: Origins,
+        manner: Manner,
+        log: RequestLog,
+        metrics: Metrics,
+    ) -> None:
+        self._service = service
+        self._releases = releases
+        self._admission = admission
+        self._types = types
+        self._documents = documents
+        self._paths = frozenset(documents)
+        self._origins = origins
+        self._manner = manner
+        self._log = log
+        self._metrics = metrics
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        account = account_of(scope)
+        headers: Mapping[bytes, bytes] = {}
+        route: Route | None = None
+        self._under_way += 1
+        try:
+            headers = headers_of(scope)
+            segments = segments_of(scope, scope.get("root_path", ""), self._manner.bounds)
+            route = route_of(segments, self._types, self._paths)
+            account.route = scope.get("root_path", "") + route.template
+            async with asyncio.timeout(self._manner.seconds):
+                reply = await self._routed(route, scope, receive, headers, account)
+        except Exception as error:  # one place makes every failure an OperationOutcome
+            reply = self._failed(error, account)
+        finally:
+            self._under_way -= 1
+        account.route = account.route or f"{scope.get('root_path', '')}/other"
+        is_open = self._admission.public or (route is not None and route.kind == "document")
+        crossing = self._origins.headers(headers, open_to_all=is_open)
+        await self._send(send, scope["method"] == "HEAD", headers, reply, crossing)
+
+    async def _routed(
+        self,
+        route: Route,
+        scope: Scope,
+        receive: Receive,
+        headers: Mapping[bytes, bytes],
+        account: Account,
+    ) -> Reply:
+        method = scope["method"]
+        if method not in route.methods:
+            allowed = ", ".join(route.methods)
+            raise Rejection(
+                "method-not-allowed",
+                f"This address takes {allowed}.",
+                ((b"allow", allowed.encode()),),
+            )
+        if method == "OPTIONS":
+            allow = (b"allow", ", ".join(route.methods).encode())
+            return Reply(204, b"", b"", [allow, *self._origins.preflight(route.methods)])
+        if route.kind == "document":
+            return self._told(route, scope, headers)
+        if self._under_way > self._manner.most:
+            raise Rejection("overloaded", "Too many requests at once; try again.", (_RETRY,))
+        return await self._asked(route, scope, receive, headers, account)
+
+    def _told(self, route: Route, scope: Scope, headers: Mapping[bytes, bytes]) -> Reply:
+        document = self._documents[route.type]
+        media = document.media
+        if media is None:
+            query = parameters_of(scope["query_string"])
+            media = wants.media_of(headers, values_of(query, "_format"))
+        etag = f'W/"{hashlib.blake2b(document.body, digest_size=12).hexdigest()}"'
+        told: list[Header] = [
+            (b"etag", etag.encode()),
+            (b"cache-control", b"public, max-age=300"),
+            (b"vary", b"accept, accept-encoding"),
+        ]
+        if wants.has_it(headers, etag, None):
+            return Reply(304, b"", b"", told)
+        return Reply(200, document.body, media, told)
+
+    async def _asked(
+        self,
+        route: Route,
+        scope: Scope,
+        receive: Receive,
+        headers: Mapping[bytes, bytes],
+        account: Account,
+    ) -> Reply:
+        """Return the answer with data, or its refusal; either is taken down before."""
+        address = _address(scope)
+        asked = _Asked(scope["query_string"])
+        grant: Grant | None = None
+        try:
+            query = parameters_of(asked.raw)
+            refuse_tokens(query)
+            grant = await self._admission.grant_of(headers, address, account)
+            if scope["method"] == "POST":
+                body = await body_of(receive, headers, self._manner.bounds)
+                posted = _posted(route, body, headers)
+                refuse_tokens(posted)
+                asked.raw = b"&".join(one for one in (asked.raw, body) if one)
+                query += posted
+            media = wants.media_of(headers, values_of(query, "_format"))
+            reply = await self._data(route, grant, query, headers, account, scope["method"])
+            reply.media = media
+        except Exception as error:  # see __call__; taken down like an answer
+            reply = self._failed(error, account)
+            if reply.status == 429:
+                return reply
+        await self._admission.record(
+            Access(
+                self._manner.now(),
+                account.request,
+                account.client,
+                grant.grant if grant else "",
+                account.patient,
+                _INTERACTIONS[route.kind],
+                f"{route.type}/{route.id}" if route.kind in _OF_ONE else route.type or "_page",
+                route.id if route.kind == "page" else asked.raw.decode("latin-1"),
+                reply.status,
+                address,
+            )
+        )
+        return reply
+
+    async def _data(
+        self,
+        route: Route,
+        grant: Grant,
+        query: list[tuple[str, str]],
+        headers: Mapping[bytes, bytes],
+        account: Account,
+        method: str,
+    ) -> Reply:
+        service, base = self._service, self._manner.base
+        found: Found | Answer
+        extra: list[Header] = []
+        match route.kind:
+            case "search":
+                prefer = headers.get(b"prefer")
+                handling = wants.handling(prefer) if prefer is not None else None
+                if handling is not None:
+                    extra.append((b"preference-applied", f"handling={handling}".encode()))
+                query = [one for one in query if one[0] not in _HTTP]
+                found = await service.search(
+                    grant, route.type, query, base=base, strict=handling != "lenient"
+                )
+            case "read":
+                _only_http(query)
+                found = await service.read(grant, route.type, route.id)
+            case "vread":
+                _only_http(query)
+                found = await service.vread(grant, route.type, route.id, route.version)
+            case "everything":
+                query = [one for one in query if one[0] not in _HTTP]
+                found = await service.everything(grant, route.id, query, base=base)
+            case _:
+                _only_http(query)
+                found = await service.page(grant, route.id, base=base)
+        if isinstance(found, Answer):
+            etag, changed = found.etag, found.last_updated
+            account.release = found.release
+        else:
+            # When a resource last changed for the payer does not say when its bytes did.
+            etag, changed = f'W/"{found.version}"', self._releases.served.created
+        told: list[Header] = [
+            (b"etag", etag.encode()),
+            _PUBLIC if self._admission.public else _PRIVATE,
+            _VARY,
+            *extra,
+        ]
+        modified = wants.http_date(found.last_updated) if found.last_updated else None
+        if modified is not None:
+            told.append((b"last-modified", modified))
+        if method != "POST":
+            since = wants.moment_of(changed) if changed else None
+            wants.check_preconditions(headers, etag, since)
+            if wants.has_it(headers, etag, since):
+                return Reply(304, b"", b"", told)
+        return Reply(200, found.body, headers=told)
+
+    def _failed(self, error: Exception, account: Account) -> Reply:
+        """Return the OperationOutcome of a failure; what was no refusal is logged by its place."""
+        match error:
+            case Rejection():
+                rejection = error
+                if error.__cause__ is not None:
+                    self._log.fault(account, error.__cause__)
+            case Refusal():
+                rejection = rejection_of(error)
+                if rejection.status == 403:
+                    rejection.headers = (scope_challenge(),)
+            case NotFound() if self._releases.served.release is None:
+                rejection = Rejection("not-published", "Nothing is published yet.", (_RETRY,))
+            case StoreError() | TimeoutError():
+                self._log.fault(account, error)
+                rejection = Rejection(
+                    "storage-unavailable", "The data cannot be read now; try again.", (_RETRY,)
+                )
+            case _:
+                self._log.fault(account, error)
+                rejection = Rejection(
+                    "internal-error", "This is a fault of the server; the request id finds it."
+                )
+        account.code = rejection.code
+        self._metrics.refused(rejection.code)
+        reply = reply_of(rejection)
+        reply.headers.append(_ERROR)
+        return reply
+
+    async def _send(
+        self,
+        send: Send,
+        head: bool,
+        headers: Mapping[bytes, bytes],
+        reply: Reply,
+        crossing: tuple[Header, ...],
+    ) -> None:
+        body = reply.body
+        sent: list[Header] = [*self._manner.standing, *crossing, *reply.headers]
+        if reply.media and reply.status != 304:
+            sent.append((b"content-type", reply.media))
+        encodings = headers.get(b"accept-encoding")
+        if (
+            len(body) >= COMPRESSED_FROM
+            and self._manner.gzip
+            and encodings is not None
+            and wants.takes_gzip(encodings)
+        ):
+            big = len(body) >= _THREADED_FROM
+            body = await asyncio.to_thread(_gzipped, body) if big else _gzipped(body)
+            sent.append(_GZIP)
+        await deliver(send, reply.status, sent, body, head)
+
+
+@dataclass(slots=True)
+class _Asked:
+    raw: bytes
+
+
+_Interaction = Literal["read", "vread", "search", "everything"]
+_INTERACTIONS: Final[Mapping[str, _Interaction]] = {
+    "read": "read",
+    "vread": "vread",
+    "search": "search",
+    "page": "search",
+    "everything": "everything",
+}
+_OF_ONE: Final = frozenset({"read", "vread", "everything"})
+_HTTP: Final = frozenset({"_format", "_pretty"})
+
+
+def _only_http(query: list[tuple[str, str]]) -> None:
+    """Refuse search parameters where nothing is searched: the client thinks that they filter."""
+    for name, _ in query:
+        if name not in _HTTP:
+            raise Rejection(
+                "parameter-unsupported", "This address takes no parameters but _format."
+            )
+
+
+def _posted(route: Route, body: bytes, headers: Mapping[bytes, bytes]) -> list[tuple[str, str]]:
+    if route.kind != "everything":
+        return form_parameters(body, headers)
+    kind, _ = media_type(headers.get(b"content-type", b""))
+    if not body:
+        return []
+    if kind in _PARAMETERS:
+        return _parameters(body)
+    return form_parameters(body, headers)
+
+
+def _parameters(body: bytes) -> list[tuple[str, str]]:
+    """Return name and value of a FHIR Parameters resource.
+
+    Raises:
+        Rejection: `body-malformed`.
+    """
+    wrong = Rejection("body-malformed", "The body is no Parameters resource with simple values.")
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise wrong from None
+    if not isinstance(document, dict) or document.get("resourceType") != "Parameters":
+        raise wrong
+    found: list[tuple[str, str]] = []
+    listed = document.get("parameter", [])
+    for one in listed if isinstance(listed, list) else [None]:
+        if not isinstance(one, dict) or not isinstance(one.get("name"), str):
+            raise wrong
+        values = [value for name, value in one.items() if name.startswith("value")]
+        if len(values) != 1 or not isinstance(values[0], str | int) or isinstance(values[0], bool):
+            raise wrong
+        found.append((one["name"], str(values[0])))
+    return found
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def _gzipped(body: bytes) -> bytes:
+    packer = isal_zlib.compressobj(_LEVEL, wbits=31)
+    return packer.compress(body) + packer.flush()

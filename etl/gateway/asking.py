@@ -1,0 +1,213 @@
+"""A request as it came off the wire: path, parameters and headers, each read once and strictly.
+
+Everything is read from the raw bytes. A URL is percent-decoded exactly once, and what is no UTF-8,
+holds a control character or is too long is refused here, before anything looks at it. The `Host`
+header is not read: links are made from the configured base URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from etl.gateway.outcomes import Rejection
+from etl.gateway.wire import Receive, Scope
+
+MAX_PARAMETERS: Final = 100
+"""Most parameters of one request."""
+
+FORM: Final = "application/x-www-form-urlencoded"
+
+_HEX: Final = frozenset(b"0123456789abcdefABCDEF")
+_ONCE: Final = frozenset(
+    {b"authorization", b"content-type", b"content-length", b"content-encoding", b"x-request-id"}
+)
+"""Headers that may stand only once: what two of them mean, two programs read differently."""
+
+_LISTS: Final = frozenset(
+    {b"accept", b"accept-encoding", b"prefer", b"if-none-match", b"if-match", b"x-forwarded-for"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How large a request may be.
+
+    Attributes:
+        url_bytes: longest path and query together.
+        body_bytes: largest body.
+    """
+
+    url_bytes: int = 8192
+    body_bytes: int = 64 * 1024
+
+
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
+    """Return the headers by lower-case name; lists that came in several are joined.
+
+    Raises:
+        Rejection: `header-repeated`.
+    """
+    found: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        if name in found:
+            if name in _LISTS:
+                value = found[name] + b"," + value
+            elif name in _ONCE:
+                raise Rejection("header-repeated", f"The header {name.decode()} came twice.")
+        found[name] = value
+    return found
+
+
+def segments_of(scope: Scope, prefix: str, bounds: Bounds) -> tuple[str, ...]:
+    """Return the parts of the path behind a prefix, each decoded once; none for the prefix itself.
+
+    Raises:
+        Rejection: `url-malformed`, `url-too-long`.
+    """
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    if len(raw) + len(scope["query_string"]) > bounds.url_bytes:
+        raise Rejection(
+            "url-too-long",
+            f"The URL is longer than {bounds.url_bytes} bytes; search by POST to _search.",
+        )
+    rest = raw[len(prefix) :]
+    if b"%" in rest:
+        # Split first: an encoded slash is no slash.
+        parts = tuple(decoded(part, "path") for part in rest.split(b"/"))
+    else:
+        parts = tuple(text_of(rest, "path").split("/"))
+    if parts and not parts[0]:
+        parts = parts[1:]
+    if parts and not parts[-1]:
+        parts = parts[:-1]
+    return parts
+
+
+def parameters_of(raw: bytes, where: str = "query") -> list[tuple[str, str]]:
+    """Return the parameters of a query string or a form, in order, each decoded once.
+
+    Args:
+        raw: the bytes between `?` and the end, or a form's body.
+        where: `query` or `form`, for the message.
+
+    Raises:
+        Rejection: `url-malformed` not decodable; `parameters-too-many`.
+    """
+    if not raw:
+        return []
+    parts = raw.split(b"&")
+    if len(parts) > MAX_PARAMETERS:
+        raise Rejection("parameters-too-many", f"There are more than {MAX_PARAMETERS} parameters.")
+    found: list[tuple[str, str]] = []
+    plain = b"%" not in raw and b"+" not in raw
+    for part in parts:
+        if part:
+            name, _, value = part.partition(b"=")
+            if plain:
+                found.append((text_of(name, where), text_of(value, where)))
+            else:
+                found.append(
+                    (
+                        decoded(name.replace(b"+", b" "), where),
+                        decoded(value.replace(b"+", b" "), where),
+                    )
+                )
+    return found
+
+
+def decoded(raw: bytes, where: str) -> str:
+    """Return percent-encoded text, decoded once.
+
+    Raises:
+        Rejection: `url-malformed`.
+    """
+    start = raw.find(b"%")
+    while start >= 0:
+        pair = raw[start + 1 : start + 3]
+        if len(pair) != 2 or not _HEX.issuperset(pair):
+            raise Rejection(
+                "url-malformed", f"A % in the {where} is not followed by two hex digits."
+            )
+        start = raw.find(b"%", start + 3)
+    return text_of(unquote_to_bytes(raw), where)
+
+
+def text_of(raw: bytes, where: str) -> str:
+    """Return bytes as text.
+
+    Raises:
+        Rejection: `url-malformed`: no UTF-8, or a control character.
+    """
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise Rejection("url-malformed", f"The {where} is not UTF-8.") from None
+    if not text.isprintable() and any(one < " " or one == "\x7f" for one in text):
+        raise Rejection("url-malformed", f"There is a control character in the {where}.")
+    return text
+
+
+async def body_of(receive: Receive, headers: Mapping[bytes, bytes], bounds: Bounds) -> bytes:
+    """Return a request's body.
+
+    Raises:
+        Rejection: `body-too-large`; `media-type-unsupported` where it is compressed;
+            `client-gone` where the client left before it was whole.
+    """
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise Rejection("media-type-unsupported", "Send the body without Content-Encoding.")
+    chunks: list[bytes] = []
+    size = 0
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > bounds.body_bytes:
+        raise _too_large(bounds)
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Rejection("client-gone", "The connection was closed before the body was whole.")
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > bounds.body_bytes:
+            raise _too_large(bounds)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+def _too_large(bounds: Bounds) -> Rejection:
+    return Rejection("body-too-large", f"The body is larger than {bounds.body_bytes} bytes.")
+
+
+@lru_cache(maxsize=256)
+def media_type(header: bytes) -> tuple[str, Mapping[str, str]]:
+    """Return the media type of a header in lower case, and its parameters."""
+    head, *rest = header.decode("latin-1").split(";")
+    pairs = (one.partition("=") for one in rest)
+    return head.strip().lower(), {
+        name.strip().lower(): value.strip().strip('"').lower() for name, _, value in pairs
+    }
+
+
+def form_parameters(body: bytes, headers: Mapping[bytes, bytes]) -> list[tuple[str, str]]:
+    """Return the parameters of a posted form.
+
+    Raises:
+        Rejection: `media-type-unsupported`, and what `parameters_of` raises.
+    """
+    kind, parameters = media_type(headers.get(b"content-type", FORM.encode()))
+    charset = parameters.get("charset", "utf-8")
+    if (body and b"content-type" not in headers) or kind != FORM or charset not in _CHARSETS:
+        raise Rejection("media-type-unsupported", f"Post the search as {FORM}, in UTF-8.")
+    return parameters_of(body, "form")
+
+
+_CHARSETS: Final = ("utf-8", "utf8", "us-ascii")
+
+
+def values_of(parameters: Sequence[tuple[str, str]], name: str) -> list[str]:
+    """Return the values of one parameter, in order."""
+    return [value for one, value in parameters if one == name]

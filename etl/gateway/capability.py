@@ -1,0 +1,189 @@
+"""The CapabilityStatement: what `supported` says, and so what the server does.
+
+Sources: FHIR R4 `capabilitystatement.html`; the CapabilityStatement `c4bb` of CARIN Blue Button
+2.2.0; SMART App Launch 2.2.0 for `rest.security`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from etl.gateway.supported import (
+    INSTANTIATES,
+    OPERATIONS,
+    RESULT_PARAMETERS,
+    TYPES,
+    Operation,
+    ResourceType,
+)
+from etl.smart.discovery import AuthEndpoints, oauth_uris
+
+OAUTH_URIS: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
+_SERVICE: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
+_GUIDE: Final = "http://hl7.org/fhir/us/carin-bb/ImplementationGuide/hl7.fhir.us.carin-bb|2.2.0"
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the statement says beside the capability itself.
+
+    Attributes:
+        base: FHIR base URL, without a slash at its end.
+        publisher: the payer's name.
+        version: of the software.
+        date: FHIR date of the statement: when this server was started.
+        endpoints: where the authorization server is; None where there is none.
+        development: whether tokens of the configuration are accepted.
+    """
+
+    base: str
+    publisher: str
+    version: str
+    date: str
+    endpoints: AuthEndpoints | None
+    development: bool
+
+
+def capability_statement(about: About) -> dict[str, Any]:
+    """Return the CapabilityStatement of the Patient Access API."""
+    statement = _head(about, "PatientAccess", "Patient Access API")
+    statement["instantiates"] = [INSTANTIATES]
+    statement["implementationGuide"] = [_GUIDE]
+    statement["rest"] = [
+        {
+            "mode": "server",
+            "documentation": (
+                "Read-only. Every answer holds the data of the one member whose access token was "
+                "sent, and the payer's directory. A search without `patient` is about that member."
+            ),
+            "security": _security(about),
+            "resource": [_resource(kind, OPERATIONS) for kind in TYPES.values()],
+            "interaction": [],
+            "searchParam": [],
+        }
+    ]
+    cleaned: dict[str, Any] = _without_empty(statement)
+    return cleaned
+
+
+def directory_statement(about: About) -> dict[str, Any]:
+    """Return the CapabilityStatement of the Provider Directory API, which needs no token."""
+    statement = _head(about, "ProviderDirectory", "Provider Directory API")
+    statement["rest"] = [
+        {
+            "mode": "server",
+            "documentation": "Read-only and public: no access token is needed.",
+            "security": {"cors": True, "description": "Public; no authorization."},
+            "resource": [_resource(kind, ()) for kind in TYPES.values() if kind.shared],
+        }
+    ]
+    cleaned: dict[str, Any] = _without_empty(statement)
+    return cleaned
+
+
+def _head(about: About, name: str, title: str) -> dict[str, Any]:
+    return {
+        "resourceType": "CapabilityStatement",
+        "url": f"{about.base}/metadata",
+        "version": about.version,
+        "name": name,
+        "title": title,
+        "status": "active",
+        "experimental": about.development,
+        "date": about.date,
+        "publisher": about.publisher,
+        "description": _DEVELOPMENT if about.development else f"{title} of {about.publisher}.",
+        "kind": "instance",
+        "software": {"name": "cpcds-bluebutton", "version": about.version},
+        "implementation": {"description": f"{title} of {about.publisher}", "url": about.base},
+        "fhirVersion": "4.0.1",
+        "format": ["json", "application/fhir+json", "application/json"],
+    }
+
+
+_DEVELOPMENT: Final = (
+    "DEVELOPMENT MODE: access tokens stand in this server's configuration. Not for members' data."
+)
+
+
+def _security(about: About) -> dict[str, Any]:
+    if about.endpoints is None:
+        text = (
+            _DEVELOPMENT
+            if about.development
+            else "No authorization server is configured: no access token is accepted."
+        )
+        return {"cors": True, "description": text}
+    security: dict[str, Any] = {
+        "extension": [
+            {
+                "url": OAUTH_URIS,
+                "extension": [
+                    {"url": name, "valueUri": url} for name, url in oauth_uris(about.endpoints)
+                ],
+            }
+        ],
+        "cors": True,
+        "service": [
+            {
+                "coding": [
+                    {"system": _SERVICE, "code": "SMART-on-FHIR", "display": "SMART-on-FHIR"}
+                ],
+                "text": "OAuth 2.0 with SMART App Launch",
+            }
+        ],
+        "description": "SMART App Launch, standalone; access tokens in the Authorization header.",
+    }
+    if about.development:
+        security["description"] = f"{_DEVELOPMENT} {security['description']}"
+    return security
+
+
+def _resource(kind: ResourceType, operations: Iterable[Operation]) -> dict[str, Any]:
+    return {
+        "type": kind.name,
+        "supportedProfile": list(kind.profiles),
+        "documentation": kind.documentation,
+        "interaction": [{"code": one} for one in kind.interactions],
+        "versioning": "versioned",
+        "readHistory": False,
+        "updateCreate": False,
+        "conditionalRead": "full-support",
+        "referencePolicy": ["literal", "resolves"],
+        "searchInclude": [*(one.code for one in kind.includes), f"{kind.name}:*"]
+        if kind.includes
+        else [],
+        "searchParam": [
+            {
+                "name": one.name,
+                "definition": one.definition,
+                "type": one.type,
+                "documentation": one.documentation,
+            }
+            for one in kind.parameters.values()
+        ],
+        "operation": [
+            {"name": one.name, "definition": one.definition, "documentation": one.documentation}
+            for one in operations
+            if one.type == kind.name
+        ],
+    }
+
+
+def _without_empty(value: Any) -> Any:
+    """Return JSON without members that hold nothing: FHIR allows no empty list or text."""
+    match value:
+        case dict():
+            cleaned = {name: _without_empty(one) for name, one in value.items()}
+            return {name: one for name, one in cleaned.items() if one not in (None, "", [], {})}
+        case list():
+            return [_without_empty(one) for one in value]
+        case _:
+            return value
+
+
+def result_parameters() -> list[tuple[str, str]]:
+    """Return the parameters that shape an answer, which a statement has no place for."""
+    return [(one.name, one.documentation) for one in RESULT_PARAMETERS]

@@ -1,0 +1,77 @@
+"""For load balancers, orchestrators and Prometheus: is it alive, is it ready, what does it count.
+
+None of it needs a token, and none of it holds anything of a member.
+"""
+
+from __future__ import annotations
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from etl.gateway.accounting import account_of
+from etl.gateway.metrics import CONTENT_TYPE, Metrics
+from etl.gateway.negotiation import moment_of
+from etl.gateway.opening import Opened
+
+_NO_STORE = {"cache-control": "no-store"}
+
+
+def health_routes(opened: Opened, metrics: Metrics, *, with_metrics: bool) -> list[BaseRoute]:
+    """Return `/healthz`, `/readyz` and, where wanted, `/metrics`.
+
+    Args:
+        opened: the service.
+        metrics: what is counted.
+        with_metrics: whether `/metrics` is there.
+    """
+
+    async def healthz(request: Request) -> Response:
+        account_of(request.scope).route = "/healthz"
+        return _json(200, {"status": "ok"})
+
+    async def readyz(request: Request) -> Response:
+        account_of(request.scope).route = "/readyz"
+        return _json(*readiness(opened))
+
+    async def exposition(request: Request) -> Response:
+        account_of(request.scope).route = "/metrics"
+        renew(opened, metrics)
+        return Response(
+            metrics.text(), headers={**_NO_STORE, "content-type": CONTENT_TYPE.decode()}
+        )
+
+    routes: list[BaseRoute] = [Route("/healthz", healthz), Route("/readyz", readyz)]
+    if with_metrics:
+        routes.append(Route("/metrics", exposition))
+    return routes
+
+
+def readiness(opened: Opened) -> tuple[int, dict[str, object]]:
+    """Return status and body of `/readyz`.
+
+    Ready is a process that has a release to answer from. Where storage fails later it stays ready,
+    and says so: what is in its cache is right, and sending its requests elsewhere would not help.
+    """
+    served = opened.releases.served
+    if served.release is None:
+        return 503, {"status": "nothing published yet", "failures": served.failures}
+    return 200, {
+        "status": "ready" if served.failures == 0 else "ready, but storage does not answer",
+        "release": served.release,
+        "created": served.created,
+        "seen_seconds_ago": None if served.seen is None else round(served.seen, 1),
+        "failures": served.failures,
+    }
+
+
+def renew(opened: Opened, metrics: Metrics) -> None:
+    """Bring the metrics of storage, cache and release up to date."""
+    served = opened.releases.served
+    created = None if served.created is None else moment_of(served.created)
+    metrics.renew(opened.counts(), served, 0.0 if created is None else created.timestamp())
+
+
+def _json(status: int, body: dict[str, object]) -> Response:
+    return Response(orjson.dumps(body), status, _NO_STORE, "application/json")

@@ -1,0 +1,179 @@
+"""The OpenAPI 3.1 description of the FHIR base, made from `supported` as the statement is.
+
+For tools that know OpenAPI and not FHIR: client generators, and the fuzzer of the tests.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from etl.gateway.outcomes import KINDS
+from etl.gateway.supported import (
+    EVERYTHING,
+    RESULT_PARAMETERS,
+    TYPES,
+    Parameter,
+    ResourceType,
+)
+
+_ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9.-]{1,64}$"}
+_FORM: Final = "application/x-www-form-urlencoded"
+
+
+def openapi(base: str, title: str, version: str, *, public: bool) -> dict[str, Any]:
+    """Return the description.
+
+    Args:
+        base: FHIR base URL.
+        title: of the API.
+        version: of the software.
+        public: whether it is the Provider Directory, which needs no token.
+    """
+    kinds = [kind for kind in TYPES.values() if kind.shared or not public]
+    paths: dict[str, Any] = {
+        "/metadata": {
+            "get": _operation("metadata", "What this server does.", [_format()], "Resource", {406})
+        }
+    }
+    for kind in kinds:
+        paths |= _paths(kind)
+    if not public:
+        paths["/Patient/{id}/$everything"] = {
+            "get": _operation(
+                "everything",
+                EVERYTHING.documentation,
+                [_in_path("id"), *(_in_query(one, "") for one in EVERYTHING.parameters)],
+                "Bundle",
+                _SEARCH,
+            )
+        }
+    paths["/_page/{cursor}"] = {
+        "get": _operation(
+            "page",
+            "The page that a link of a Bundle leads to.",
+            [{"name": "cursor", "in": "path", "required": True, "schema": {"type": "string"}}],
+            "Bundle",
+            {400, 401, 403, 404, 406, 410, 412, 429, 503},
+        )
+    }
+    document: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": version},
+        "servers": [{"url": base}],
+        "paths": paths,
+        "components": {"schemas": _SCHEMAS},
+    }
+    if not public:
+        document["components"]["securitySchemes"] = {
+            "token": {"type": "http", "scheme": "bearer"},
+        }
+        document["security"] = [{"token": []}]
+        paths["/metadata"]["get"]["security"] = []
+    return document
+
+
+_READ: Final = {400, 401, 403, 404, 406, 410, 412, 414, 429, 503}
+_SEARCH: Final = {400, 401, 403, 404, 406, 412, 414, 429, 503}
+
+
+def _paths(kind: ResourceType) -> dict[str, Any]:
+    name = kind.name
+    asked = [_parameter(one) for one in kind.parameters.values()]
+    asked += [_in_query(one.name, one.documentation) for one in RESULT_PARAMETERS]
+    form = {
+        "type": "object",
+        "properties": {one["name"]: one["schema"] for one in asked},
+        "additionalProperties": False,
+    }
+    post = _operation(f"search{name}ByPost", kind.documentation, [], "Bundle", _SEARCH | {413, 415})
+    post["requestBody"] = {"content": {_FORM: {"schema": form}}}
+    return {
+        f"/{name}": {
+            "get": _operation(
+                f"search{name}", kind.documentation, [*asked, _format()], "Bundle", _SEARCH
+            )
+        },
+        f"/{name}/_search": {"post": post},
+        f"/{name}/{{id}}": {
+            "get": _operation(
+                f"read{name}", f"One {name}.", [_in_path("id"), _format()], "Resource", _READ
+            )
+        },
+        f"/{name}/{{id}}/_history/{{version}}": {
+            "get": _operation(
+                f"vread{name}",
+                f"One {name}, if that is its version now.",
+                [_in_path("id"), _in_path("version")],
+                "Resource",
+                _READ,
+            )
+        },
+    }
+
+
+def _operation(
+    name: str, summary: str, parameters: list[dict[str, Any]], schema: str, errors: set[int]
+) -> dict[str, Any]:
+    content = {
+        "application/fhir+json": {"schema": {"$ref": f"#/components/schemas/{schema}"}},
+        "application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}},
+    }
+    outcome = {
+        "application/fhir+json": {"schema": {"$ref": "#/components/schemas/OperationOutcome"}}
+    }
+    responses: dict[str, Any] = {"200": {"description": summary, "content": content}}
+    for status in sorted(errors):
+        codes = ", ".join(code for code, kind in KINDS.items() if kind.status == status)
+        responses[str(status)] = {"description": codes, "content": outcome}
+    return {
+        "operationId": name,
+        "summary": summary,
+        "parameters": parameters,
+        "responses": responses,
+    }
+
+
+def _parameter(one: Parameter) -> dict[str, Any]:
+    return _in_query(one.name, one.documentation)
+
+
+def _in_query(name: str, text: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": name, "in": "query", "schema": {"type": "string"}}
+    return {**found, "description": text} if text else found
+
+
+def _in_path(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": _ID}
+
+
+def _format() -> dict[str, Any]:
+    formats = ["json", "application/json", "application/fhir+json"]
+    return {"name": "_format", "in": "query", "schema": {"enum": formats}}
+
+
+_SCHEMAS: Final[dict[str, Any]] = {
+    "Resource": {
+        "type": "object",
+        "required": ["resourceType"],
+        "properties": {"resourceType": {"type": "string"}},
+    },
+    "Bundle": {
+        "type": "object",
+        "required": ["resourceType", "type"],
+        "properties": {
+            "resourceType": {"const": "Bundle"},
+            "type": {"const": "searchset"},
+            "total": {"type": "integer", "minimum": 0},
+            "link": {"type": "array", "minItems": 1},
+            "entry": {"type": "array", "minItems": 1},
+        },
+    },
+    "OperationOutcome": {
+        "type": "object",
+        "required": ["resourceType", "issue"],
+        "properties": {
+            "resourceType": {"const": "OperationOutcome"},
+            "issue": {"type": "array", "minItems": 1},
+        },
+    },
+}

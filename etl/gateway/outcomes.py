@@ -1,0 +1,161 @@
+"""Errors as an app's developer sees them: one OperationOutcome, one stable code, what to do.
+
+The table below is all of it: docs/gateway.md lists the same codes, and a test holds the two
+together. Nothing of a request's values and nothing of a member stands in any of them.
+
+Sources: FHIR R4 `http.html` and `operationoutcome.html`, value set issue-type; RFC 6750 section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import orjson
+
+from etl.gateway.service import Refusal
+from etl.gateway.wire import Header, Reply
+
+SYSTEM: Final = "urn:cpcds:gateway:error"
+"""System of the codes in `issue.details.coding`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of error.
+
+    Attributes:
+        status: HTTP status.
+        issue: FHIR IssueType.
+        display: what it is, for people.
+    """
+
+    status: int
+    issue: str
+    display: str
+
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "url-malformed": Kind(400, "structure", "URL or form cannot be decoded"),
+        "header-repeated": Kind(400, "structure", "Header sent twice"),
+        "header-malformed": Kind(400, "structure", "Header cannot be read"),
+        "body-malformed": Kind(400, "structure", "Body cannot be read"),
+        "client-gone": Kind(400, "incomplete", "Request broke off"),
+        "parameters-too-many": Kind(400, "too-costly", "Too many parameters"),
+        "parameter-invalid": Kind(400, "value", "Parameter with a wrong value"),
+        "parameter-unsupported": Kind(400, "not-supported", "Parameter not supported"),
+        "request-invalid": Kind(400, "invalid", "Request not understood"),
+        "link-invalid": Kind(400, "invalid", "Page link not made by this server for this app"),
+        "token-in-url": Kind(400, "security", "Access token outside the Authorization header"),
+        "token-missing": Kind(401, "login", "No access token"),
+        "token-invalid": Kind(401, "login", "Access token refused"),
+        "scope-insufficient": Kind(403, "forbidden", "Scope not granted"),
+        "not-found": Kind(404, "not-found", "Not there, or not this member's"),
+        "type-unknown": Kind(404, "not-supported", "Resource type not served"),
+        "address-unknown": Kind(404, "not-supported", "No such address"),
+        "method-not-allowed": Kind(405, "not-supported", "Method not allowed here"),
+        "format-not-acceptable": Kind(406, "not-supported", "Format not served"),
+        "resource-deleted": Kind(410, "deleted", "Resource retracted"),
+        "link-expired": Kind(410, "expired", "Page link too old"),
+        "precondition-failed": Kind(412, "conflict", "Precondition failed"),
+        "body-too-large": Kind(413, "too-long", "Body too large"),
+        "url-too-long": Kind(414, "too-long", "URL too long"),
+        "media-type-unsupported": Kind(415, "not-supported", "Content-Type not accepted"),
+        "rate-limited": Kind(429, "throttled", "Too many requests"),
+        "internal-error": Kind(500, "exception", "Fault of the server"),
+        "storage-unavailable": Kind(503, "transient", "Storage does not answer"),
+        "audit-unavailable": Kind(503, "transient", "Access cannot be recorded"),
+        "overloaded": Kind(503, "transient", "Too many requests at once"),
+        "not-published": Kind(503, "transient", "Nothing published yet"),
+    }
+)
+"""Code in `issue.details.coding` → what it stands for."""
+
+
+class Rejection(Exception):
+    """A request that HTTP's part of the gateway refuses.
+
+    Attributes:
+        code: a key of `KINDS`.
+        diagnostics: one sentence for the app's developer; it repeats no value of the request.
+        headers: what the answer has beside the usual.
+        expression: names of parameters, as `http.<name>`.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        diagnostics: str,
+        headers: tuple[Header, ...] = (),
+        expression: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.diagnostics = diagnostics
+        self.headers = headers
+        self.expression = expression
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return KINDS[self.code].status
+
+
+def rejection_of(refusal: Refusal) -> Rejection:
+    """Return what the service refused, with its code and the headers that belong to it."""
+    return Rejection(code_of(refusal), refusal.diagnostics, (), refusal.expression)
+
+
+def code_of(refusal: Refusal) -> str:
+    """Return the stable code of what the service refused."""
+    match refusal.status, refusal.code:
+        case 400, "not-supported":
+            return "parameter-unsupported"
+        case 400, "security":
+            return "link-invalid"
+        case 400, _:
+            return "parameter-invalid" if refusal.expression else "request-invalid"
+        case 403, _:
+            return "scope-insufficient"
+        case 404, "not-supported":
+            return "type-unknown"
+        case 404, _:
+            return "not-found"
+        case 410, "deleted":
+            return "resource-deleted"
+        case 410, _:
+            return "link-expired"
+        case _:
+            return "request-invalid"
+
+
+def outcome(code: str, diagnostics: str, expression: tuple[str, ...] = ()) -> bytes:
+    """Return an OperationOutcome of one error.
+
+    Args:
+        code: a key of `KINDS`.
+        diagnostics: one sentence for the app's developer.
+        expression: what it is about, as `http.<name>`.
+    """
+    kind = KINDS[code]
+    issue: dict[str, object] = {
+        "severity": "fatal" if kind.status == 500 else "error",
+        "code": kind.issue,
+        "details": {
+            "coding": [{"system": SYSTEM, "code": code, "display": kind.display}],
+            "text": kind.display,
+        },
+        "diagnostics": diagnostics,
+    }
+    if expression:
+        issue["expression"] = list(expression)
+    return orjson.dumps({"resourceType": "OperationOutcome", "issue": [issue]})
+
+
+def reply_of(rejection: Rejection) -> Reply:
+    """Return the answer to a refused request."""
+    body = outcome(rejection.code, rejection.diagnostics, rejection.expression)
+    return Reply(rejection.status, body, headers=list(rejection.headers))

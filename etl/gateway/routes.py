@@ -1,0 +1,71 @@
+"""Which address is what. Routed by hand: five shapes, and nothing else is an address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from etl.gateway.outcomes import Rejection
+from etl.gateway.supported import EVERYTHING
+
+Kind = Literal["document", "search", "read", "vread", "everything", "page"]
+
+READING: Final = ("GET", "HEAD", "OPTIONS")
+POSTING: Final = ("POST", "OPTIONS")
+
+_EVERYTHING: Final = f"${EVERYTHING.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One address.
+
+    Attributes:
+        kind: what answers.
+        template: for logs and metrics; holds nothing of the request but names of ours.
+        methods: what may be done, OPTIONS included.
+        type: resource type; for a document its path.
+        id: logical id, or the cursor of a page.
+        version: version id.
+    """
+
+    kind: Kind
+    template: str
+    methods: tuple[str, ...]
+    type: str = ""
+    id: str = ""
+    version: str = ""
+
+
+def route_of(segments: tuple[str, ...], types: frozenset[str], documents: frozenset[str]) -> Route:
+    """Return what stands at a path.
+
+    Args:
+        segments: the decoded parts of the path behind the base.
+        types: resource types that are served here.
+        documents: paths of documents that are served here.
+
+    Raises:
+        Rejection: `address-unknown`, `type-unknown`.
+    """
+    match segments:
+        case (kind,) if kind in types:
+            return Route("search", f"/{kind}", READING, kind)
+        case (kind, "_search") if kind in types:
+            return Route("search", f"/{kind}/_search", POSTING, kind)
+        case ("_page", cursor):
+            return Route("page", "/_page/[cursor]", READING, id=cursor)
+        case ("Patient", one, operation) if operation == _EVERYTHING and "Patient" in types:
+            template = f"/Patient/[id]/{_EVERYTHING}"
+            return Route("everything", template, (*READING, "POST"), "Patient", one)
+        case (kind, one) if kind in types and not one.startswith(("_", "$")):
+            return Route("read", f"/{kind}/[id]", READING, kind, one)
+        case (kind, one, "_history", version) if kind in types:
+            template = f"/{kind}/[id]/_history/[version]"
+            return Route("vread", template, READING, kind, one, version)
+    path = "/".join(segments)
+    if path in documents:
+        return Route("document", f"/{path}", READING, path)
+    if segments and segments[0][:1].isupper() and segments[0] not in types:
+        raise Rejection("type-unknown", f"Resource types served here: {', '.join(sorted(types))}.")
+    raise Rejection("address-unknown", "There is nothing at this address; /metadata tells what is.")
