@@ -1,0 +1,193 @@
+"""Any search gives what FHIR's specification, read resource by resource, gives."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.gateway.service import Service
+from tests.property.gateway import oracle
+from tests.unit.gateway.trees import (
+    BASE,
+    bundle,
+    directory,
+    grant,
+    ids,
+    link,
+    members,
+    opened,
+    run,
+    sample_tree,
+)
+
+PREFIXES = ("", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
+EOB_DATES = ("service-date", "service-start-date", "billable-period-start", "_lastUpdated")
+REFERENCES = ("patient", "provider", "care-team", "coverage", "insurer", "payee")
+
+
+@pytest.fixture(scope="module")
+def service() -> Service:
+    return opened(sample_tree()).service
+
+
+@st.composite
+def around(draw: st.DrawFn, texts: list[str]) -> str:
+    """A date of any precision at or near one that is there."""
+    text = draw(st.sampled_from(texts))
+    start = oracle.date_range(text)[0]
+    moved = start + draw(
+        st.sampled_from([timedelta()] * 3 + [timedelta(days=1), timedelta(days=-1)])
+        | st.timedeltas(timedelta(days=-400), timedelta(days=400))
+    )
+    zone = draw(st.sampled_from(["", "Z", "+00:00", "-05:00", "+13:30"]))
+    made = {
+        "as it stands": text if moved == start else moved.strftime("%Y-%m-%d"),
+        "year": moved.strftime("%Y"),
+        "month": moved.strftime("%Y-%m"),
+        "day": moved.strftime("%Y-%m-%d"),
+        "minute": moved.strftime("%Y-%m-%dT%H:%M") + zone,
+        "second": moved.strftime("%Y-%m-%dT%H:%M:%S") + zone,
+        "milliseconds": moved.strftime("%Y-%m-%dT%H:%M:%S.250") + zone,
+    }
+    return draw(st.sampled_from(PREFIXES)) + made[draw(st.sampled_from(sorted(made)))]
+
+
+@st.composite
+def parameter(draw: st.DrawFn, resources: list[oracle.Resource]) -> tuple[str, str]:
+    """One search parameter of a claim, about values that some claims have."""
+    kind = draw(st.sampled_from(["date", "date", "token", "reference", "id", "missing"]))
+    some = draw(st.lists(st.sampled_from(resources), min_size=1, max_size=3))
+    if kind == "date":
+        name = draw(st.sampled_from(EOB_DATES))
+        texts = [one["meta"]["lastUpdated"] for one in some]
+        if name != "_lastUpdated":
+            texts = [one["billablePeriod"]["start"] for one in some]
+            texts += [
+                item[key]
+                for one in some
+                for item in one.get("item", [])
+                for key in ("servicedDate",)
+                if key in item
+            ]
+        return name, ",".join(draw(st.lists(around(texts), min_size=1, max_size=2)))
+    if kind == "token":
+        name = draw(st.sampled_from(["type", "identifier"]))
+        values = [value for one in some for value in oracle.tokens(one, name)]
+        forms = [
+            form
+            for system, code in values
+            for form in (code, f"{system}|{code}", f"|{code}", f"{system}|", f"urn:x|{code}")
+        ]
+        modifier = draw(st.sampled_from(["", "", ":not"]))
+        return name + modifier, ",".join(draw(st.lists(st.sampled_from(forms), min_size=1)))
+    if kind == "reference":
+        name = draw(st.sampled_from(REFERENCES))
+        found = [value for one in resources for value in oracle.references(one, name)]
+        if not found:
+            return f"{name}:missing", "false"
+        forms = [
+            form
+            for value in draw(st.lists(st.sampled_from(found), min_size=1, max_size=3))
+            for form in (value, value.partition("/")[2], f"{BASE}/{value}")
+        ]
+        return name, ",".join(draw(st.lists(st.sampled_from(forms), min_size=1, max_size=3)))
+    if kind == "id":
+        return "_id", ",".join([one["id"] for one in some] + draw(st.sampled_from([[], ["no"]])))
+    name = draw(st.sampled_from(["type", "provider", "payee", "service-date", "identifier"]))
+    return f"{name}:missing", draw(st.sampled_from(["true", "false"]))
+
+
+@st.composite
+def question(draw: st.DrawFn) -> tuple[str, list[tuple[str, str]], str | None, int]:
+    """A member, some parameters, an order, a page size."""
+    patient = draw(st.sampled_from(sorted(members())))
+    claims = [one for one in members()[patient] if one["resourceType"] == "ExplanationOfBenefit"]
+    if not claims:
+        return patient, [], None, 10
+    parameters = draw(st.lists(parameter(claims), max_size=3))
+    rules = st.sampled_from([*EOB_DATES, *(f"-{one}" for one in EOB_DATES), "_id", "-_id"])
+    sort = draw(st.none() | st.lists(rules, min_size=1, max_size=2).map(",".join))
+    return patient, parameters, sort, draw(st.sampled_from([1, 7, 10, 100]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(question())
+def test_a_search_finds_what_the_specification_finds_in_its_order_on_pages_of_any_size(
+    service: Service, asked: tuple[str, list[tuple[str, str]], str | None, int]
+) -> None:
+    patient, parameters, sort, size = asked
+    now = datetime.fromisoformat(service_created(service))
+    expected = [
+        one
+        for one in members()[patient]
+        if one["resourceType"] == "ExplanationOfBenefit"
+        and all(oracle.matches(one, *pair, base=BASE, now=now) for pair in parameters)
+    ]
+    if sort is not None:
+        expected = oracle.in_order(expected, sort)
+    shaping = [("_count", str(size))] + ([("_sort", sort)] if sort else [])
+    found = run(pages(service, patient, [*parameters, *shaping], most=4))
+    wanted = [f"ExplanationOfBenefit/{one['id']}" for one in expected]
+    assert found[0]["total"] == len(wanted)
+    assert [one for page in found for one in ids(page)] == wanted[: 4 * size]
+
+
+INCLUDES = [*(f"ExplanationOfBenefit:{one}" for one in REFERENCES), "ExplanationOfBenefit:*", "*"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_includes_bring_what_the_matches_refer_to_and_nothing_else(
+    service: Service, data: st.DataObject
+) -> None:
+    patient = data.draw(st.sampled_from(sorted(members())))
+    chosen = data.draw(st.lists(st.sampled_from(INCLUDES), min_size=1, max_size=3))
+    iterated = data.draw(st.booleans())
+    parameters = [("_include", one) for one in chosen] + [("_count", "5")]
+    parameters += [("_include:iterate", "Coverage:payor")] if iterated else []
+    found = bundle(
+        run(
+            service.search(
+                grant(patient), "ExplanationOfBenefit", parameters, base=BASE, strict=True
+            )
+        )
+    )
+    there = {f"{one['resourceType']}/{one['id']}": one for one in members()[patient]} | directory()
+    matched = [there[one] for one in ids(found)]
+    names = {one.rpartition(":")[2] for one in chosen}
+    names = set(REFERENCES) if "*" in names else names
+    wanted = {
+        value for one in matched for name in names for value in oracle.references(one, name)
+    } & there.keys()
+    if iterated:
+        wanted |= {
+            value
+            for one in wanted
+            if one.startswith("Coverage/")
+            for value in oracle.references(there[one], "payor")
+        } & there.keys()
+    included = ids(found, "include")
+    assert sorted(included) == sorted(wanted)
+    for entry in found.get("entry", []):
+        resource = entry["resource"]
+        name = f"{resource['resourceType']}/{resource['id']}"
+        assert resource == there[name]
+        assert entry["fullUrl"] == f"{BASE}/{name}"
+
+
+def service_created(service: Service) -> str:
+    return service._releases.current().created
+
+
+async def pages(
+    service: Service, patient: str, parameters: list[tuple[str, str]], most: int
+) -> list[oracle.Resource]:
+    who = grant(patient)
+    answer = await service.search(who, "ExplanationOfBenefit", parameters, base=BASE, strict=True)
+    found = [bundle(answer)]
+    while len(found) < most and (cursor := link(found[-1], "next")):
+        found.append(bundle(await service.page(who, cursor, base=BASE)))
+    return found

@@ -1,0 +1,139 @@
+"""Published trees that the gateway's tests read, and services over them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable, Coroutine
+from contextlib import redirect_stdout
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from io import StringIO
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Final, TypeVar
+
+from click.testing import CliRunner
+
+from etl.cli import main
+from etl.gateway.folder import FolderObjects
+from etl.gateway.held import HeldObjects
+from etl.gateway.objects import Objects
+from etl.gateway.opening import Opened, ServiceOptions, serve_objects
+from etl.gateway.service import Answer
+from etl.publish.reader import open_current, read_all
+from etl.smart.grants import Grant
+from etl.storage.local import LocalStore
+from etl.storage.memory import MemoryStore
+
+T = TypeVar("T")
+
+ROOT: Final = Path(__file__).parents[3]
+BASE: Final = "https://payer.example/fhir"
+KEY: Final = b"a key of the tests, 32 bytes long"
+ALL: Final = ("patient/*.read",)
+NOW: Final = 1_800_000_000.0
+"""The clock of page links, in seconds since 1970."""
+
+Resource = dict[str, Any]
+
+
+@cache
+def sample_tree() -> Path:
+    """Return a folder with the samples published, made once for all tests of a process."""
+    folder = Path(mkdtemp(prefix="gateway-tree-"))
+    with redirect_stdout(StringIO()):
+        result = CliRunner().invoke(
+            main,
+            ["run", str(ROOT / "cpcds_samples"), "--to", str(folder / "tree"), "--workers", "1"],
+            env={"CPCDS_REPORT__GX_ROWS": "0", "CPCDS_RUN__WORK": str(folder / "work")},
+            catch_exceptions=False,
+        )
+    assert result.exit_code == 0, result.output
+    import atexit
+
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder / "tree"
+
+
+@cache
+def members() -> dict[str, list[Resource]]:
+    """Return the resources of every member of the samples, in the order of their blocks."""
+    store = LocalStore(sample_tree())
+    release = open_current(store).release
+    assert release is not None
+    return {
+        unit.id: [json.loads(line) for line in read_all(store, release.index(unit))]
+        for unit in release.all_units()
+    }
+
+
+@cache
+def directory() -> dict[str, Resource]:
+    """Return the samples' directory resources by `Type/id`."""
+    store = LocalStore(sample_tree())
+    release = open_current(store).release
+    assert release is not None
+    found = {}
+    for unit in release.manifest.directory:
+        if unit is not None:
+            for line in read_all(store, release.index(unit)):
+                resource = json.loads(line)
+                found[f"{resource['resourceType']}/{resource['id']}"] = resource
+    return found
+
+
+def busiest() -> str:
+    """Return the member with the most claims."""
+    return max(members(), key=lambda one: len(members()[one]))
+
+
+def grant(patient: str, scopes: tuple[str, ...] = ALL, client: str = "app") -> Grant:
+    """Return a grant."""
+    return Grant(patient, client, scopes, "consent", datetime(2030, 1, 1, tzinfo=UTC))
+
+
+def opened(
+    target: Path | MemoryStore | Objects,
+    *,
+    clock: Callable[[], float] = lambda: NOW,
+    **options: Any,
+) -> Opened:
+    """Return a service over a folder, a store in memory, or objects; it has seen its release."""
+    if isinstance(target, Path):
+        objects: Objects = FolderObjects(target)
+    elif isinstance(target, MemoryStore):
+        objects = HeldObjects(target)
+    else:
+        objects = target
+    made = serve_objects(objects, [KEY], replace(ServiceOptions(), **options), clock)
+    run(made.releases.refresh())
+    return made
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine gives."""
+    return asyncio.run(work)
+
+
+def bundle(answer: Answer) -> Resource:
+    """Return the Bundle of an answer."""
+    found: Resource = json.loads(answer.body)
+    return found
+
+
+def ids(found: Resource, mode: str = "match") -> list[str]:
+    """Return `Type/id` of a Bundle's entries of one mode."""
+    return [
+        f"{one['resource']['resourceType']}/{one['resource']['id']}"
+        for one in found.get("entry", [])
+        if one["search"]["mode"] == mode
+    ]
+
+
+def link(found: Resource, relation: str) -> str | None:
+    """Return the cursor of a Bundle's page link."""
+    urls = [one["url"] for one in found["link"] if one["relation"] == relation]
+    return urls[0].removeprefix(f"{BASE}/_page/") if urls else None
