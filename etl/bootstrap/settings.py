@@ -73,6 +73,20 @@ class Rules(_Part):
     )
 
 
+class Claims(_Part):
+    """What is published of claims that others replaced, and of sensitive codes."""
+
+    superseded: Literal["publish", "leave-out"] = Field(
+        "publish",
+        description=(
+            "Whether a claim that another of its chain replaced is published as cancelled, or not."
+        ),
+    )
+    sensitive_codes: Path | None = Field(
+        None, description="File of codes that are not published: `system,code[,group]`."
+    )
+
+
 class Limits(_Part):
     """When so much is wrong that nothing is published (exit 4). Shares are between 0 and 1."""
 
@@ -168,6 +182,87 @@ class Publishing(_Part):
     )
 
 
+class DevelopmentToken(_Part):
+    """An access token that is accepted in development mode."""
+
+    token: SecretStr = Field(description="The access token.")
+    patient: str = Field(description="Logical id of the Patient that it opens.")
+    client: str = Field("development", description="Id of the app that it stands for.")
+    scopes: str = Field("patient/*.rs", description="SMART scopes, separated by blanks.")
+
+
+class Serve(_Part):
+    """How the published tree is served."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    workers: int = Field(1, ge=1, le=256, description="Processes.")
+    base_url: str = Field(
+        "",
+        description="Scheme, host and port by which apps reach the server. Links are made from it.",
+    )
+    cursor_key: SecretStr = Field(
+        SecretStr(""), description="Secret that seals page links; made at start where empty."
+    )
+    log_key: SecretStr = Field(
+        SecretStr(""),
+        description="Secret of the hash that stands for patients in logs; made at start if empty.",
+    )
+    log: Literal["json", "off"] = Field("json", description="Whether requests are logged.")
+    metrics: bool = Field(True, description="Whether `/metrics` is there.")
+    gzip: bool = Field(True, description="Whether answers are compressed for clients that take it.")
+    directory: bool = Field(
+        True, description="Whether the Provider Directory is served at `/directory`, to everybody."
+    )
+    cors_origins: tuple[str, ...] = Field(
+        ("*",), description="Origins of browser apps that may read members' data with a token."
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="Addresses or networks whose `X-Forwarded-For` is believed."
+    )
+    rate_limit: str = Field(
+        "600/minute", description="Requests of one app for one member, a worker; none where empty."
+    )
+    refused_limit: str = Field(
+        "60/minute", description="Requests with no or a wrong token, by address and worker."
+    )
+    requests_at_once: int = Field(
+        1000, ge=1, description="Requests under way at once, a worker; more are told to come back."
+    )
+    request_seconds: float = Field(30.0, gt=0, description="How long a request may take.")
+    shutdown_seconds: int = Field(
+        20, ge=0, description="How long requests under way have when the server is stopped."
+    )
+    url_bytes: int = Field(8192, ge=256, description="Longest URL.")
+    body_bytes: int = Field(65536, ge=1024, description="Largest body of a request.")
+    cache_bytes: int = Field(
+        64 * 1024 * 1024, ge=0, description="Memory for what was read, a worker."
+    )
+    poll_seconds: float = Field(
+        5.0, gt=0, description="Seconds between two looks for a new release."
+    )
+    page_size: int = Field(10, ge=1, description="Matches a page where `_count` is not given.")
+    page_limit: int = Field(100, ge=1, description="Most matches a page.")
+    cursor_seconds: int = Field(
+        24 * 3600, ge=60, description="How long a page link works, at least."
+    )
+    releases_open: int = Field(
+        4, ge=0, description="Earlier releases kept open for page links, a worker."
+    )
+    read_attempts: int = Field(3, ge=1, description="Tries of one read of storage.")
+    read_seconds: float = Field(5.0, gt=0, description="The longest that one try may take.")
+    deadline_seconds: float = Field(
+        10.0, gt=0, description="The longest that all tries of one read may take together."
+    )
+    development_tokens: tuple[DevelopmentToken, ...] = Field(
+        (),
+        description="Access tokens of development mode, which is off where there is none.",
+    )
+    development_anywhere: bool = Field(
+        False, description="Whether development mode may listen on more than loopback."
+    )
+
+
 class Settings(BaseSettings):
     """All settings."""
 
@@ -189,6 +284,9 @@ class Settings(BaseSettings):
     )
     payer: Payer = Field(default_factory=Payer, description="The payer.")
     rules: Rules = Field(default_factory=Rules, description="Severities.")
+    claims: Claims = Field(
+        default_factory=Claims, description="Chains of adjustments, and sensitive codes."
+    )
     limits: Limits = Field(default_factory=Limits, description="Limits.")
     run: Run = Field(default_factory=Run, description="How a run is done.")
     report: Report = Field(default_factory=Report, description="The validation report.")
@@ -196,6 +294,7 @@ class Settings(BaseSettings):
     publish: Publishing = Field(
         default_factory=Publishing, description="The view of claims, deltas and bulk files."
     )
+    serve: Serve = Field(default_factory=Serve, description="How the published tree is served.")
 
     @property
     def is_demo_key(self) -> bool:

@@ -1,0 +1,435 @@
+"""Settings into the served process: one Starlette application of several rooms.
+
+| path | room |
+|---|---|
+| `/fhir` | the gateway: Patient Access, with a token |
+| `/directory` | the gateway: Provider Directory, for everybody |
+| `/.well-known/…`, `/oauth`, … | the authorization server, where there is one |
+| `/healthz`, `/readyz`, `/metrics` | the gateway |
+| `/` | the developer portal, where there is one |
+
+A room that is not the gateway is a `Room`: routes, and what runs while the server does. It is put
+together in a module of its own beside this one, and named in `rooms_of`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from secrets import token_hex
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from etl.bootstrap.settings import Serve, Settings
+from etl.bootstrap.targets import store_options
+from etl.errors import MappingError, StoreError
+from etl.gateway.accounting import Accounting, JsonLines, RequestLog
+from etl.gateway.admission import Admission, MemberAdmission, PublicAdmission
+from etl.gateway.app import Document, Gateway, Manner
+from etl.gateway.asking import Bounds
+from etl.gateway.capability import About, capability_statement, directory_statement
+from etl.gateway.crossing import Origins
+from etl.gateway.development import (
+    HEADER,
+    ClosedVerifier,
+    DevelopmentToken,
+    DevelopmentVerifier,
+    NoTrail,
+    is_loopback,
+)
+from etl.gateway.health import health_routes, renew
+from etl.gateway.limits import RateLimits, rate_of
+from etl.gateway.metrics import Metrics
+from etl.gateway.openapi import openapi
+from etl.gateway.opening import Opened, ServiceOptions, open_service
+from etl.gateway.supported import TYPES
+from etl.gateway.wire import App, Header
+from etl.smart.discovery import AuthEndpoints, smart_configuration
+from etl.smart.grants import Recorder, Verifier
+
+log = logging.getLogger(__name__)
+
+FHIR: Final = "/fhir"
+DIRECTORY: Final = "/directory"
+WELL_KNOWN: Final = "/.well-known/smart-configuration"
+
+_KEY_CHARACTERS: Final = 32
+_PLAIN: Final = b"application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What another room adds to the process.
+
+    Attributes:
+        routes: in the order in which they are tried; a mount at `/` goes last.
+        lifespan: what runs while the server does; None for nothing.
+    """
+
+    routes: tuple[BaseRoute, ...] = ()
+    lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """Who may read, and where that is found out.
+
+    Attributes:
+        verifier: turns tokens into grants.
+        recorder: takes down every access.
+        endpoints: where the authorization server is; None where there is none.
+        room: its pages and endpoints.
+    """
+
+    verifier: Verifier
+    recorder: Recorder
+    endpoints: AuthEndpoints | None = None
+    room: Room = field(default_factory=Room)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the server tells of itself, for the portal: the very documents that it answers.
+
+    Attributes:
+        base_url: scheme, host and port.
+        capability: the CapabilityStatement of Patient Access.
+        directory: that of the Provider Directory; None where it is not served.
+        smart: the SMART configuration; None where there is no authorization server.
+    """
+
+    base_url: str
+    capability: dict[str, Any]
+    directory: dict[str, Any] | None
+    smart: dict[str, Any] | None
+
+
+def prepared(settings: Settings) -> Settings:
+    """Return settings fit to serve with: keys made where none are given, the base URL filled in.
+
+    It is called once, before workers start, so that all of them have the same.
+
+    Raises:
+        MappingError: `serve-base-url`, `serve-key`, `serve-development`, `serve-rate`,
+            `serve-paging`.
+    """
+    serve = settings.serve
+    _check(serve)
+    base = serve.base_url.rstrip("/")
+    if not base:
+        if not is_loopback(serve.host):
+            raise MappingError(
+                "serve.base_url",
+                "serve-base-url",
+                f"it must be given where the server listens on {serve.host}",
+                hint="for instance https://fhir.example.org",
+            )
+        host = f"[{serve.host}]" if ":" in serve.host else serve.host
+        base = f"http://{host}:{serve.port}"
+    keys = {
+        name: getattr(serve, name)
+        if getattr(serve, name).get_secret_value()
+        else SecretStr(token_hex(32))
+        for name in ("cursor_key", "log_key")
+    }
+    changed = serve.model_copy(update={"base_url": base, **keys})
+    return settings.model_copy(update={"serve": changed})
+
+
+def _check(serve: Serve) -> None:
+    parts = urlsplit(serve.base_url)
+    if serve.base_url and (
+        parts.scheme not in ("http", "https")
+        or not parts.netloc
+        or parts.path.strip("/")
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
+        raise MappingError(
+            "serve.base_url",
+            "serve-base-url",
+            "it is no URL of scheme, host and port alone",
+            hint="for instance https://fhir.example.org",
+        )
+    for name in ("cursor_key", "log_key"):
+        key = getattr(serve, name).get_secret_value()
+        if key and len(key) < _KEY_CHARACTERS:
+            raise MappingError(
+                f"serve.{name}", "serve-key", f"it is shorter than {_KEY_CHARACTERS} characters"
+            )
+    for name in ("rate_limit", "refused_limit"):
+        try:
+            rate_of(getattr(serve, name))
+        except ValueError as error:
+            raise MappingError(f"serve.{name}", "serve-rate", str(error)) from None
+    if serve.page_size > serve.page_limit:
+        raise MappingError("serve.page_size", "serve-paging", "it is larger than serve.page_limit")
+    if serve.development_tokens and not (serve.development_anywhere or is_loopback(serve.host)):
+        raise MappingError(
+            "serve.development_tokens",
+            "serve-development",
+            f"development mode does not listen on {serve.host}: whoever knows a token reads data",
+            hint="listen on 127.0.0.1, or set serve.development_anywhere for made-up data",
+        )
+
+
+def opened(settings: Settings) -> Opened:
+    """Return the service of the target. Nothing is read yet."""
+    serve = settings.serve
+    options = ServiceOptions(
+        cache_bytes=serve.cache_bytes,
+        poll_seconds=serve.poll_seconds,
+        page_size=serve.page_size,
+        page_limit=serve.page_limit,
+        cursor_seconds=serve.cursor_seconds,
+        releases_open=serve.releases_open,
+        read_attempts=serve.read_attempts,
+        read_seconds=serve.read_seconds,
+        deadline_seconds=serve.deadline_seconds,
+    )
+    key = serve.cursor_key.get_secret_value().encode()
+    return open_service(settings.target, (key,), options, store_options(settings))
+
+
+def authorization(settings: Settings) -> Authorization:
+    """Return who may read: tokens of the configuration in development mode; nobody without."""
+    tokens = settings.serve.development_tokens
+    if not tokens:
+        return Authorization(ClosedVerifier(), NoTrail())
+    verifier = DevelopmentVerifier(
+        DevelopmentToken(
+            one.token.get_secret_value(), one.patient, one.client, tuple(one.scopes.split())
+        )
+        for one in tokens
+    )
+    return Authorization(verifier, NoTrail())
+
+
+def rooms_of(settings: Settings, told: Told) -> tuple[Room, ...]:
+    """Return the rooms beside gateway and authorization server, in the order they are tried."""
+    del settings, told
+    return ()
+
+
+def application(
+    settings: Settings,
+    *,
+    service: Opened | None = None,
+    authorized: Authorization | None = None,
+    rooms: Callable[[Settings, Told], Sequence[Room]] = rooms_of,
+    write: Callable[[bytes], object] | None = None,
+) -> Starlette:
+    """Return the served process's application.
+
+    Args:
+        settings: as `prepared` returns them.
+        service: what answers; that of the settings where not given.
+        authorized: who may read; as the settings say where not given.
+        rooms: gives the rooms beside.
+        write: takes a line of the log; standard error where not given.
+    """
+    serve = settings.serve
+    service = service or opened(settings)
+    authorized = authorized or authorization(settings)
+    lines = None if serve.log == "off" else write or _standard_error
+    request_log = RequestLog(lines, serve.log_key.get_secret_value().encode())
+    metrics = Metrics()
+    limits = RateLimits(serve.rate_limit, serve.refused_limit)
+    told = tell(settings, authorized)
+    origins = Origins(serve.cors_origins)
+
+    def base(
+        path: str, admission: Admission, types: frozenset[str], documents: dict[str, Document]
+    ) -> Mount:
+        manner = Manner(
+            base=f"{serve.base_url}{path}",
+            bounds=Bounds(serve.url_bytes, serve.body_bytes),
+            seconds=serve.request_seconds,
+            most=serve.requests_at_once,
+            gzip=serve.gzip,
+            standing=_standing(serve),
+        )
+        return Mount(
+            path,
+            app=Gateway(
+                service.service,
+                service.releases,
+                admission,
+                types,
+                documents,
+                origins,
+                manner,
+                request_log,
+                metrics,
+            ),
+        )
+
+    member = MemberAdmission(authorized.verifier, authorized.recorder, limits)
+    routes: list[BaseRoute] = [base(FHIR, member, frozenset(TYPES), _documents(settings, told))]
+    if told.directory is not None:
+        shared = frozenset(kind.name for kind in TYPES.values() if kind.shared)
+        everybody = PublicAdmission(sorted(shared), limits)
+        documents = _directory_documents(settings, told.directory)
+        routes.append(base(DIRECTORY, everybody, shared, documents))
+    routes += health_routes(service, metrics, with_metrics=serve.metrics)
+    if told.smart is not None:
+        routes.append(_well_known(told.smart))
+    others = (authorized.room, *rooms(settings, told))
+    routes += [route for room in others for route in room.routes]
+    lifespans = [room.lifespan for room in others if room.lifespan is not None]
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(_watching(service, metrics, serve.poll_seconds))
+            for one in lifespans:
+                await stack.enter_async_context(one())
+            yield
+
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[Middleware(_accounting, log=request_log, metrics=metrics)],
+    )
+
+
+def tell(settings: Settings, authorized: Authorization) -> Told:
+    """Return what the server tells of itself."""
+    serve = settings.serve
+
+    def about(path: str) -> About:
+        return About(
+            base=f"{serve.base_url}{path}",
+            publisher=settings.payer.name,
+            version=_version(),
+            date=datetime.now(UTC).date().isoformat(),
+            endpoints=authorized.endpoints,
+            development=bool(serve.development_tokens),
+        )
+
+    return Told(
+        base_url=serve.base_url,
+        capability=capability_statement(about(FHIR)),
+        directory=directory_statement(about(DIRECTORY)) if serve.directory else None,
+        smart=smart_configuration(authorized.endpoints) if authorized.endpoints else None,
+    )
+
+
+def configure_logging() -> None:
+    """Let what modules log go to standard error as JSON lines, without members' data."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+
+def served_by_worker(settings: Settings) -> Starlette:
+    """Return a worker's application; the function that each worker calls."""
+    configure_logging()
+    if settings.serve.development_tokens:
+        log.warning(
+            "DEVELOPMENT MODE: access tokens of the configuration are accepted; "
+            "never serve real members' data like this"
+        )
+    return application(settings)
+
+
+def _documents(settings: Settings, told: Told) -> dict[str, Document]:
+    base = f"{settings.serve.base_url}{FHIR}"
+    described = openapi(base, "Patient Access API", _version(), public=False)
+    documents = {
+        "metadata": Document(orjson.dumps(told.capability)),
+        "openapi.json": Document(orjson.dumps(described), _PLAIN),
+    }
+    if told.smart is not None:
+        documents[WELL_KNOWN.strip("/")] = Document(orjson.dumps(told.smart), _PLAIN)
+    return documents
+
+
+def _directory_documents(settings: Settings, statement: dict[str, Any]) -> dict[str, Document]:
+    base = f"{settings.serve.base_url}{DIRECTORY}"
+    described = openapi(base, "Provider Directory API", _version(), public=True)
+    return {
+        "metadata": Document(orjson.dumps(statement)),
+        "openapi.json": Document(orjson.dumps(described), _PLAIN),
+    }
+
+
+def _well_known(smart: dict[str, Any]) -> Route:
+    body = orjson.dumps(smart)
+    headers = {"access-control-allow-origin": "*", "cache-control": "public, max-age=300"}
+
+    async def configuration(_: Request) -> Response:
+        return Response(body, headers=headers, media_type=_PLAIN.decode())
+
+    return Route(WELL_KNOWN, configuration)
+
+
+def _standing(serve: Serve) -> tuple[Header, ...]:
+    headers: list[Header] = [(b"x-content-type-options", b"nosniff")]
+    if serve.base_url.startswith("https://"):
+        headers.append((b"strict-transport-security", b"max-age=31536000"))
+    if serve.development_tokens:
+        headers.append(HEADER)
+    return tuple(headers)
+
+
+@asynccontextmanager
+async def _watching(service: Opened, metrics: Metrics, seconds: float) -> AsyncIterator[None]:
+    """Look for releases and bring the metrics up to date while the server runs."""
+    stop = asyncio.Event()
+    try:
+        await service.releases.refresh()
+    except StoreError as error:
+        log.warning("nothing is served yet: %s", error)
+
+    async def counting() -> None:
+        while not stop.is_set():
+            renew(service, metrics)
+            try:
+                async with asyncio.timeout(seconds):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    tasks = [asyncio.create_task(service.releases.watch(stop)), asyncio.create_task(counting())]
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+        metrics.leave()
+
+
+def _accounting(app: App, log: RequestLog, metrics: Metrics) -> Accounting:
+    return Accounting(app, log, metrics)
+
+
+def _standard_error(line: bytes) -> None:
+    os.write(2, line)
+
+
+def _version() -> str:
+    try:
+        return version("cpcds-bluebutton")
+    except PackageNotFoundError:
+        return "0"
