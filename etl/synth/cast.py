@@ -192,7 +192,7 @@ _SINGLES: Final = (
             2022-01-20 walker replaced
             2023-03-15 denture
             2024-10-20 ambulance partly-refused
-            2024-10-20 chest-stay
+            2024-10-20 chest-stay partly-refused
             """
         ),
     ),

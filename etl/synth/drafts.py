@@ -378,7 +378,11 @@ class Draft:
             header["outcome"] = "partial"
         if header["claim_type"] in {"inpatient", "outpatient"}:
             header["denial_reason"] = _reasons(refused[0])
-        self.add("claim_note", text=self.dice.pick(_NOTES))
+        note = {"text": self.dice.pick(_NOTES)}
+        if len(refused) == 1:
+            place = next(place for place, refusal in enumerate(refusals) if refusal)
+            note["line_number"] = self.rows["claim_line"][place]["line_number"]
+        self.add("claim_note", **note)
 
     def _second_payer(self) -> None:
         second = self.visit.second

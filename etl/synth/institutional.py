@@ -34,7 +34,10 @@ def stay(visit: Visit, case: Stay) -> Claim | None:
     died = visit.life.person.death == draft.end
     header["discharge_status"] = "20" if died else dice.pick(("01", "01", "06", "03"))
     _group(draft, case)
-    draft.line(None, case.cents * max(1, days), revenue_code="0120", units=str(max(1, days)))
+    nights = str(max(1, days))
+    draft.line(
+        None, case.cents * max(1, days), revenue_code="0120", units=nights, allowed_units=nights
+    )
     draft.line(
         None, 42000 * max(1, days), revenue_code="0250", units="1", service_text="drugs given"
     )

@@ -156,6 +156,7 @@ def anesthesia(visit: Visit) -> Claim | None:
     doctor = life.doctor("anesthesiologist")
     draft = _draft(visit, doctor.identifier)
     draft.header["service_facility_id"] = life.place("hospital")
+    draft.header["medical_record_number"] = f"{life.number:09d}"
     _service(
         draft,
         codes.ANESTHESIA,

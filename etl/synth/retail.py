@@ -90,6 +90,7 @@ def _work(draft: Draft, service: Service, **cells: str) -> str:
         service,
         service.cents,
         units="1",
+        allowed_units="1",
         place_of_service="11",
         benefit_payment_status=network,
         **cells,
@@ -187,6 +188,8 @@ def extraction(visit: Visit) -> Claim | None:
     draft.add("claim_tooth", line_number=line, tooth_number=_TEETH[start + 2], missing="N")
     draft.add("claim_tooth", line_number=line, tooth_number=_TEETH[start + 3])
     draft.diagnosis(codes.TOOTH_DIAGNOSES[0], "principal")
+    draft.header["service_facility_id"] = draft.header["billing_provider_id"]
+    draft.header["medical_record_number"] = f"{draft.life.number:09d}"
     return draft.close(copay=0)
 
 
