@@ -32,7 +32,9 @@ class Chains:
         priors: claims directly before it that it does not name itself, by `;`; null for none.
         successors: claims directly after it that it does not name itself.
         updated: `last_updated`, or that of the claim which superseded this one, if later.
-        chains: how many chains of two claims or more there are.
+        rivals: claims of a chain that nothing replaces and that lost to another such claim.
+        circular: claims that their own links lead back to.
+        unpaired: claims of negative amounts only that name no claim, nor are named by one.
     """
 
     role: pa.StringArray
@@ -40,10 +42,12 @@ class Chains:
     priors: pa.StringArray
     successors: pa.StringArray
     updated: pa.StringArray
-    chains: int
+    rivals: Bools
+    circular: Bools
+    unpaired: Bools
 
     def only(self, keep: Bools) -> Chains:
-        """Return the same of some of the claims; `chains` stays."""
+        """Return the same of some of the claims."""
         mask = pa.array(keep)
         return Chains(
             self.role.filter(mask),
@@ -51,12 +55,10 @@ class Chains:
             self.priors.filter(mask),
             self.successors.filter(mask),
             self.updated.filter(mask),
-            self.chains,
+            self.rivals[keep],
+            self.circular[keep],
+            self.unpaired[keep],
         )
-
-    def count(self, role: Role) -> int:
-        """Return how many claims have a role."""
-        return pc.sum(pc.equal(self.role, role.value)).as_py() or 0
 
 
 def chains_of(tables: Mapping[str, pa.Table]) -> Chains:
@@ -66,29 +68,45 @@ def chains_of(tables: Mapping[str, pa.Table]) -> Chains:
         tables: accepted rows; `claim` and `claim_line` are looked at.
     """
     claims = tables["claim"]
-    updated = _text(claims, "last_updated")
-    nothing = pa.nulls(claims.num_rows, pa.string())
+    size = claims.num_rows
     at = _linked(claims)
-    role = np.full(claims.num_rows, Role.CURRENT.value, dtype=object)
-    last = np.ones(claims.num_rows, dtype=np.bool_)
-    if len(at) == 0:
-        return Chains(pa.array(role, pa.string()), last, nothing, nothing, updated, 0)
     linked = _as_linked(claims, tables["claim_line"], at)
     found = places(linked)
-    role[at] = [place.role.value for place in found]
-    last[at] = [place.last for place in found]
     both = list(zip(linked, found, strict=True))
-    columns = [
-        [_others(linked, place.priors, claim.prior) for claim, place in both],
-        [_others(linked, place.successors, claim.successor) for claim, place in both],
-        [place.updated for place in found],
-    ]
-    priors, successors, stamps = (
-        _spread(texts, at, otherwise)
-        for texts, otherwise in zip(columns, (nothing, nothing, updated), strict=True)
+    nothing = pa.nulls(size, pa.string())
+    return Chains(
+        role=_spread(
+            [place.role.value for place in found],
+            at,
+            pa.repeat(Role.CURRENT.value, size).cast(pa.string()),
+        ),
+        last=~_where([not place.last for place in found], at, size),
+        priors=_spread(
+            [_others(linked, place.priors, claim.prior) for claim, place in both], at, nothing
+        ),
+        successors=_spread(
+            [_others(linked, place.successors, claim.successor) for claim, place in both],
+            at,
+            nothing,
+        ),
+        updated=_spread([place.updated for place in found], at, _text(claims, "last_updated")),
+        rivals=_where([place.rival for place in found], at, size),
+        circular=_where([place.circular for place in found], at, size),
+        unpaired=_unpaired(claims, tables["claim_line"], at),
     )
-    heads = sum(place.last and bool(place.priors) for place in found)
-    return Chains(pa.array(role, pa.string()), last, priors, successors, stamps, heads)
+
+
+def _where(flags: list[bool], at: Indices, size: int) -> Bools:
+    found = np.zeros(size, dtype=np.bool_)
+    found[at] = flags
+    return found
+
+
+def _unpaired(claims: pa.Table, lines: pa.Table, linked: Indices) -> Bools:
+    below, above = signs(claims, lines)
+    found = below & ~above
+    found[linked] = False
+    return found
 
 
 def voids(claims: pa.Table) -> Bools:
@@ -107,6 +125,9 @@ def _others(linked: list[Linked], neighbours: tuple[int, ...], stated: str | Non
 
 
 def _spread(texts: list[str | None], at: Indices, otherwise: pa.StringArray) -> pa.StringArray:
+    """Return a column with other texts in some places."""
+    if not texts:
+        return otherwise
     own = np.full(len(otherwise), -1, dtype=np.int64)
     own[at] = np.arange(len(at))
     here = own >= 0
@@ -181,6 +202,9 @@ def signs(claims: pa.Table, lines: pa.Table) -> tuple[Bools, Bools]:
 
 def _signs(amounts: pa.StringArray) -> tuple[Bools, Bools]:
     """Return which amounts are below nought, and which are above it."""
+    if amounts.null_count == len(amounts):
+        nowhere = np.zeros(len(amounts), dtype=np.bool_)
+        return nowhere, nowhere
     some = _true(pc.match_substring_regex(amounts, "[1-9]"))
     minus = _true(pc.starts_with(amounts, "-"))
     return some & minus, some & ~minus

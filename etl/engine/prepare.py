@@ -37,7 +37,6 @@ def prepare(tables: Mapping[str, pa.Table], masks: Masks | None = None) -> dict[
 
     * Sensitive codes are taken out (`etl.engine.masking`).
     * A claim that voids another bears amounts below nought or none, as a reversal does.
-    * A claim does not name itself as its own predecessor or successor.
     * A provider named as rendering on a line, and not in the claim's care team as such, joins it.
     * A claim of one line with amounts on its header only carries them on that line, where its
       profile wants amounts on items.
@@ -48,23 +47,12 @@ def prepare(tables: Mapping[str, pa.Table], masks: Masks | None = None) -> dict[
     """
     if masks is not None:
         tables = masked(tables, masks)
-    tables = _voided({**tables, "claim": _without_itself(tables["claim"])})
+    tables = _voided(tables)
     return {
         **tables,
         "claim_care_team": _with_rendering(tables["claim_care_team"], tables["claim_line"]),
         "claim_line": _with_header_amounts(tables["claim_line"], tables["claim"]),
     }
-
-
-def _without_itself(claims: pa.Table) -> pa.Table:
-    ids = _column(claims, "claim_id")
-    for name in ("adjusted_from_claim_id", "adjusted_to_claim_id"):
-        named = _column(claims, name)
-        itself = pc.fill_null(pc.equal(named, ids), False)
-        if pc.any(itself).as_py():
-            cells = pc.if_else(itself, None, named)
-            claims = claims.set_column(claims.schema.get_field_index(name), name, cells)
-    return claims
 
 
 def _voided(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:

@@ -136,7 +136,7 @@ def read_sensitive(text: str, file: str) -> SensitiveCodes:
         file: what messages call it.
 
     Raises:
-        MappingError: `sensitive-codes`: no such header, a line without system or code, a system
+        MappingError: `config-sensitive-codes`: no such header, a line without system or code, a system
             that claims do not have, a `*` alone.
     """
     exact: dict[CodeSystem, dict[str, str]] = {}
@@ -179,4 +179,4 @@ def _system(word: str, file: str, number: int) -> CodeSystem:
 
 
 def _wrong(file: str, number: int, what: str, hint: str = "") -> MappingError:
-    return MappingError(f"{file}:{number}", "sensitive-codes", what, hint=hint)
+    return MappingError(f"{file}:{number}", "config-sensitive-codes", what, hint=hint)

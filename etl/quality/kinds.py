@@ -348,9 +348,16 @@ class CardOfAnother:
 
 @dataclass(frozen=True, slots=True)
 class UnknownClaim:
-    """A claim named as earlier or later version is nowhere in the extract."""
+    """A claim named as earlier or later version is none that can be one.
+
+    Attributes:
+        columns: those that name it.
+        fault: `absent`: it is nowhere in the extract; `itself`: it is the claim itself; `another`:
+            it is in the extract, and another member's.
+    """
 
     columns: tuple[str, ...]
+    fault: str = "absent"
 
 
 @dataclass(frozen=True, slots=True)

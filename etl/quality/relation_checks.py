@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -41,9 +41,10 @@ def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
                 _fail_words(work, frame, rule, column, ~work.directory.holds(words, of))
         case kinds.CardOfAnother():
             _card_of_another(work, frame, rule)
-        case kinds.UnknownClaim(columns):
+        case kinds.UnknownClaim(columns, fault):
             for column in columns:
-                _unknown_claim(work, frame, rule, column)
+                if not frame.cells(column).empty:
+                    _LINK_FAULTS[fault](work, frame, rule, column)
         case kinds.Repeated() as repeated:
             _repeated(work, frame, rule, repeated)
         case _:
@@ -229,10 +230,35 @@ def _card_of_another(work: Work, frame: Frame, rule: Rule) -> None:
 
 
 def _unknown_claim(work: Work, frame: Frame, rule: Rule, column: str) -> None:
+    _fail_words(work, frame, rule, column, ~_exists(work, "claim", frame.cells(column).words))
+
+
+def _claim_itself(work: Work, frame: Frame, rule: Rule, column: str) -> None:
+    itself = true_where(pc.equal(frame.cells(column).text, frame.cells("claim_id").text))
+    work.fail(rule, frame, itself & work.holds(rule, frame) & ~frame.superseded, column)
+
+
+def _claim_of_another(work: Work, frame: Frame, rule: Rule, column: str) -> None:
+    """Fail links to claims that are somewhere, and not among the member's own.
+
+    A member's claims lie in one partition: that one is there and not here says whose it is not.
+    """
     cells = frame.cells(column)
-    if cells.empty:
-        return
-    _fail_words(work, frame, rule, column, ~_exists(work, "claim", cells.words))
+    members = frame.cells("member_id").text
+    own = pc.binary_join_element_wise(members, frame.cells("claim_id").text, "\x1f")
+    named = pc.binary_join_element_wise(members, cells.text, "\x1f")
+    where = frame.filled(column) & frame.filled("member_id")
+    where &= ~true_where(pc.is_in(named, value_set=as_array(own)))
+    if where.any():
+        where &= cells.spread(_exists(work, "claim", cells.words), False)
+        work.fail(rule, frame, where & work.holds(rule, frame) & ~frame.superseded, column)
+
+
+_LINK_FAULTS: Final = {
+    "absent": _unknown_claim,
+    "itself": _claim_itself,
+    "another": _claim_of_another,
+}
 
 
 def _repeated(work: Work, frame: Frame, rule: Rule, repeated: kinds.Repeated) -> None:

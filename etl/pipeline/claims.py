@@ -1,0 +1,92 @@
+"""What becomes of whole claims of a partition: chains of adjustments, and sensitive codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.engine.chains import Chains, chains_of
+from etl.engine.kernels import Bools, over_distinct
+from etl.engine.masking import Masker
+from etl.engine.partition import Partition
+from etl.engine.prepare import prepare
+from etl.model.chains import Role
+from etl.model.crosswalks import Crosswalk
+from etl.pipeline.tools import Tools
+from etl.quality.settling import Noticed, Standing
+
+_STATUS: Final = "claim_status"
+_ACTIVE: Final = "active"
+
+
+@dataclass
+class Claims:
+    """Settles the claims of one partition, and makes of its accepted rows what mappings run over.
+
+    It stands in for `etl.quality.settling.Settling`, and remembers what claims that are left out
+    have to do with those that are not.
+
+    Attributes:
+        masker: finds sensitive codes.
+        statuses: the crosswalk of claim statuses; None where there is none.
+        leave_out: whether superseded claims are not published.
+    """
+
+    masker: Masker
+    statuses: Crosswalk | None
+    leave_out: bool
+    _chains: Chains | None = None
+
+    @classmethod
+    def of(cls, tools: Tools) -> Claims:
+        """Return what settles claims as the configuration wants it."""
+        return cls(
+            Masker(tools.sensitive, tools.crosswalks),
+            tools.crosswalks.get(_STATUS),
+            tools.leave_out_superseded,
+        )
+
+    def notice(self, tables: Mapping[str, pa.Table]) -> Iterator[Noticed]:
+        """Return what is odd in chains, and where sensitive codes stand."""
+        chains = chains_of(tables)
+        for rule, column, where in (
+            ("claim-replaced-twice", None, chains.rivals),
+            ("claim-chain-circle", None, chains.circular),
+            ("reversal-without-claim", None, chains.unpaired),
+        ):
+            yield Noticed(rule, "claim", column, where)
+        for cell in self.masker.masks(tables).cells:
+            yield Noticed("sensitive-code", cell.table, cell.column, cell.where)
+            if cell.withholds.any():
+                yield Noticed("sensitive-code-required", cell.table, cell.column, cell.withholds)
+
+    def standing(self, tables: Mapping[str, pa.Table]) -> Standing:
+        """Return which claims are left out, and whose money counts: that of the active ones."""
+        chains = chains_of(tables)
+        counted = np.asarray(pc.equal(chains.role, Role.CURRENT.value)) & self._active(tables)
+        left_out = ~chains.last if self.leave_out else np.zeros(len(chains.last), dtype=np.bool_)
+        self._chains = chains.only(~left_out)
+        return Standing(left_out, counted)
+
+    def _active(self, tables: Mapping[str, pa.Table]) -> Bools:
+        """Return which claims the source calls active, as the mapping of the status has it."""
+        statuses = self.statuses
+        told = over_distinct(
+            tables["claim"].column("status").combine_chunks(),
+            lambda words: [word if statuses is None else statuses.answer(word) for word in words],
+        )
+        return np.asarray(pc.equal(pc.coalesce(told, _ACTIVE), _ACTIVE))
+
+    def partition(self, tables: Mapping[str, pa.Table]) -> Partition:
+        """Return accepted rows as mappings run over them.
+
+        Args:
+            tables: those that `standing` was asked about, without what is left out, and the
+                directory's.
+        """
+        return Partition(prepare(tables, self.masker.masks(tables)), self._chains)
