@@ -36,6 +36,7 @@ from etl.quality.kinds import (
     Kind,
     NotBefore,
     Sentinel,
+    UnknownClaim,
     Unreadable,
 )
 
@@ -371,6 +372,8 @@ class _Reader:
                     self.day(day, "days")
             case NotBefore(day=day):
                 self.day(day, "day")
+            case UnknownClaim(fault=fault) if fault not in ("absent", "itself", "another"):
+                raise self.error("rule-value", f"no fault {fault!r}", "fault")
             case Allowed(values=(), pattern="", crosswalk=""):
                 raise self.error("rule-key", "this check needs values, pattern or crosswalk")
             case _:
