@@ -13,12 +13,15 @@ from pathlib import Path
 from etl.bootstrap.mappings import SET, Files, read_crosswalks, read_folder, shipped
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
+from etl.mapping.coverage import misplaced_skips
 from etl.mapping.fhir import problems
 from etl.mapping.library import compile_set
+from etl.mapping.obligations import obligations, of_data
 from etl.model.crosswalks import Crosswalk
 from etl.model.findings import Severity
+from etl.model.sensitive import read_sensitive
 from etl.pipeline.tools import Tools
-from etl.quality import Limits, Policy, load_rules
+from etl.quality import Limits, Policy, load_rules, rules_of
 from etl.sources import Layout, read_layout
 
 _OF_LAYOUTS = "layouts/"
@@ -38,21 +41,46 @@ def make_tools(settings: Settings) -> Tools:
     roots = mapping_roots(settings)
     crosswalks = read_crosswalks(roots)
     files = {folder: read_folder(roots, folder, "*.yaml") for folder in (SET, "rules", "layouts")}
+    mappings = compile_set(
+        files[SET].texts,
+        crosswalks,
+        payer_facts(settings),
+        layers=files[SET].layers,
+        view=settings.publish.view,
+    )
+    duties = {plan.name: of_data(obligations(plan, crosswalks)) for plan in mappings.plans}
+    obliged = (rule for plan in mappings.plans for rule in rules_of(duties[plan.name], plan.table))
     return Tools(
         layouts=_layouts(files["layouts"], crosswalks),
         crosswalks=crosswalks,
-        book=load_rules(files["rules"].texts, policy(settings), crosswalks),
-        mappings=compile_set(
-            files[SET].texts,
-            crosswalks,
-            payer_facts(settings),
-            layers=files[SET].layers,
-            view=settings.publish.view,
-        ),
+        book=load_rules(files["rules"].texts, policy(settings), crosswalks, obliged),
+        mappings=mappings,
+        duties=duties,
         payer=settings.payer.id,
         id_key=_id_key(settings),
         fingerprint=_fingerprint(settings, files, crosswalks),
+        sensitive=read_sensitive(*_sensitive_text(settings)),
+        leave_out_superseded=settings.claims.superseded == "leave-out",
     )
+
+
+def _sensitive_text(settings: Settings) -> tuple[str, str]:
+    """Return text and name of the payer's file of sensitive codes; a header alone for none."""
+    path = settings.claims.sensitive_codes
+    if path is None:
+        return "system,code", ""
+    try:
+        return path.read_text(encoding="utf-8"), str(path)
+    except UnicodeDecodeError as error:
+        what = f"not UTF-8 at byte {error.start}"
+        raise MappingError(str(path), "config-sensitive-codes", what) from None
+    except OSError as error:
+        raise MappingError(
+            str(path),
+            "config-sensitive-codes",
+            f"cannot be read: {error.strerror}",
+            hint="see the setting claims.sensitive_codes",
+        ) from None
 
 
 def payer_facts(settings: Settings) -> Mapping[str, str]:
@@ -104,6 +132,7 @@ def _fingerprint(
         "crosswalks": {name: dict(each.rows) for name, each in crosswalks.items()},
         "payer": payer_facts(settings),
         "severities": settings.rules.severities,
+        "claims": [settings.claims.superseded, _sensitive_text(settings)[0]],
         "view": settings.publish.view,
         "id_key": hashlib.sha256(_id_key(settings)).hexdigest(),
     }
@@ -138,7 +167,11 @@ def check_mappings(settings: Settings) -> CheckedMappings:
         compiled = make_tools(in_view(settings, view)).mappings
         names = tuple(plan.name for plan in compiled.plans)
         for plan in compiled.plans:
-            found |= {str(one): one for one in problems(plan, compiled.crosswalks)}
+            wrong = (
+                *problems(plan, compiled.crosswalks),
+                *misplaced_skips(plan, compiled.crosswalks),
+            )
+            found |= {str(one): one for one in wrong}
     return CheckedMappings(names, views, tuple(found.values()))
 
 

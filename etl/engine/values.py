@@ -133,7 +133,7 @@ class Values:
         rows, parents = children.rows, children.parents
         owners = owner.rows
         if loop.parent != loop.around:
-            up = self._up(loop.around, loop.parent)
+            up = self.up(loop.around, loop.parent)
             owners = up if owners is None else owners[up]
         if owners is not None:
             rows, parents = _regrouped(children, owners)
@@ -142,21 +142,21 @@ class Values:
     def _items(self, loop: Loop, column: str) -> Level:
         texts = self._column(loop.parent, (), column)
         if loop.parent != loop.around:
-            texts = texts.take(pa.array(self._up(loop.around, loop.parent)))
+            texts = texts.take(pa.array(self.up(loop.around, loop.parent)))
         lists = pc.split_pattern(texts, ";")
         parents = np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
         items = pc.list_flatten(lists)
         table = self.plan.tables[loop.level]
         return Level(table, len(items), None, loop.around, parents, items)
 
-    def _up(self, from_level: int, to_level: int) -> Indices:
+    def up(self, from_level: int, to_level: int) -> Indices:
         """Return, for each row of a level, the position of its row in a level around it."""
         level = self.levels[from_level]
         if level.parents is None or level.parent is None:
             raise AssertionError(f"level {to_level} is not around level {from_level}")
         if level.parent == to_level:
             return level.parents
-        return self._up(level.parent, to_level)[level.parents]
+        return self.up(level.parent, to_level)[level.parents]
 
     # -- texts -------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class Values:
             if home == level:
                 self._texts[key] = self._evaluate(expr, level)
             else:
-                self._texts[key] = self.text(expr, home).take(pa.array(self._up(level, home)))
+                self._texts[key] = self.text(expr, home).take(pa.array(self.up(level, home)))
         return self._texts[key]
 
     def json_text(self, expr: Expr, level: int) -> pa.StringArray:
@@ -322,7 +322,7 @@ class Values:
                 self._conditions[key] = self._decide(condition, level)
             else:
                 outer = self.holds(condition, home)
-                up = outer if isinstance(outer, bool) else outer[self._up(level, home)]
+                up = outer if isinstance(outer, bool) else outer[self.up(level, home)]
                 self._conditions[key] = up
         return self._conditions[key]
 

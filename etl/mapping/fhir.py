@@ -187,14 +187,14 @@ class _Checker:
             found = child(profile, element, key.removeprefix("_"))
             if found is None:
                 known = [
-                    name for one in _children(profile, element) for name in choice_names(one[1])
+                    name for one in children_of(profile, element) for name in choice_names(one[1])
                 ]
                 close = get_close_matches(key, known, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else ""
                 self.problem(member.place, "map-unknown-path", below, "no such element", hint)
             elif not key.startswith("_"):
                 self.member(member, *found, key, below, facts)
-        for owner, required in _children(profile, element):
+        for owner, required in children_of(profile, element):
             if required.min > 0 and not (path == "" and required.name in _ENGINE_MADE):
                 self.required(node, owner, required, names, path, facts)
 
@@ -340,10 +340,10 @@ class _Checker:
         member = dict(node.members).get("reference")
         if not isinstance(member, Leaf):
             return
-        allowed = {_target_type(target) for target in choice.targets} - {None}
+        allowed = {target_type(target) for target in choice.targets} - {None}
         if "Resource" in allowed:
             return
-        for name in _reference_types(member.expr):
+        for name in reference_types(member.expr):
             if name not in allowed:
                 names = " or ".join(sorted(str(one) for one in allowed))
                 what = f"refers to {name}, the profile wants {names}"
@@ -409,7 +409,7 @@ def _narrowed(element: Element, choice: TypeChoice | None) -> Element:
     )
 
 
-def _children(profile: Profile, element: Element) -> list[tuple[Profile, Element]]:
+def children_of(profile: Profile, element: Element) -> list[tuple[Profile, Element]]:
     """Return the elements below one, wherever they are defined, each as `child` finds it."""
     names: dict[str, None] = {}
     base = element
@@ -445,12 +445,14 @@ def _codings(node: ObjectNode) -> list[ObjectNode]:
     return found
 
 
-def _target_type(canonical: str) -> str | None:
+def target_type(canonical: str) -> str | None:
+    """Return the resource type that a canonical of a profile or type stands for."""
     found = find_canonical(canonical)
     return found.type if found else canonical.rpartition("/")[2].partition("|")[0]
 
 
-def _reference_types(expr: Expr) -> Iterator[str]:
+def reference_types(expr: Expr) -> Iterator[str]:
+    """Yield the resource types to which a reference that an expression makes can point."""
     match expr:
         case ProviderReference(resource=resource, only=True):
             yield resource
@@ -462,4 +464,4 @@ def _reference_types(expr: Expr) -> Iterator[str]:
             parts = getattr(expr, "parts", ())
             for part in (*parts, *(getattr(expr, name, None) for name in ("then", "otherwise"))):
                 if part is not None and not isinstance(part, Constant):
-                    yield from _reference_types(part)
+                    yield from reference_types(part)

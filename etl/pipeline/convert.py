@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,12 +16,12 @@ from etl.engine.kernels import join, text_bytes
 from etl.engine.partition import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
-from etl.pipeline.directory import with_stubs
 from etl.pipeline.events import Emit
 from etl.pipeline.job import Settled, instants, own_folder, settle
 from etl.pipeline.reading import Read
+from etl.pipeline.settling import mapped_directory
 from etl.pipeline.tools import MakeTools, Tools
-from etl.pipeline.work import Mapped, mapped
+from etl.pipeline.work import Mapped
 from etl.quality import enforce
 from etl.sources.keys import hash_ids
 
@@ -84,8 +84,7 @@ def convert(
     )
     enforce(settled.verdicts)
     sink = NdjsonSink(folder, now, read.partitions.count)
-    tables = with_stubs(settled.providers.tables, settled.missing)
-    directory = mapped(tools.directory_plans, tables, settled.providers.environment, sink.take)
+    directory = mapped_directory(settled.providers, settled.missing, tools, sink.take)
     sink.finish()
     files = _gathered(folder, out, read.partitions.count + 1)
     for plan in tools.mappings.plans:
@@ -120,6 +119,10 @@ class NdjsonSink:
                 members = partition.column(plan.table, "member_id").take(pa.array(run.rows))
                 order = hash_ids(members)
             self._made.setdefault(plan.resource, []).append(_Made(lines, order))
+
+    def keep(self, patients: Sequence[str]) -> None:
+        """Refuse: a conversion has no release before it."""
+        raise AssertionError("a conversion writes everything")
 
     def finish(self) -> None:
         """Write the files, resources in the order of their members' hashes."""

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from etl.engine.noticed import Mention
-from etl.pipeline.directory import Providers, checked_directory, providers_of
+from etl.pipeline.asking import changed_names, directory_digests
+from etl.pipeline.directory import Providers, providers_of
 from etl.pipeline.events import Emit, PartitionDone, StageBegan
-from etl.pipeline.pool import OpenSink, Task, outcomes, save_providers
+from etl.pipeline.memory import keep_memory, made_by, recall
+from etl.pipeline.pool import OpenSink, Remember, Task, outcomes, save_providers
 from etl.pipeline.reading import Read
+from etl.pipeline.settling import settled_directory
 from etl.pipeline.tools import MakeTools, Tools
 from etl.pipeline.totals import Totals
 from etl.pipeline.work import Outcome
+from etl.publish.manifest import Named
+from etl.publish.reader import Current
 from etl.quality import Checked, Verdict, reconcile, verdicts
 from etl.quality.suite_rows import SuiteRows
+from etl.sources.keys import NO_HASHES, Hashes
+from etl.storage.port import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,8 @@ class Settled:
         providers: the directory's accepted rows.
         directory: what became of the directory's rows.
         verdicts: limits, and whether they hold.
+        ledgers: what is to be remembered of each partition; empty where nothing is.
+        names: what the directory holds (`directory_digests`).
     """
 
     read: Read
@@ -36,6 +46,8 @@ class Settled:
     providers: Providers
     directory: Checked
     verdicts: tuple[Verdict, ...]
+    ledgers: tuple[Named, ...] = ()
+    names: tuple[Hashes, Hashes] = (NO_HASHES, NO_HASHES)
 
     @property
     def missing(self) -> frozenset[Mention]:
@@ -52,6 +64,7 @@ def settle(
     workers: int,
     suite_rows: SuiteRows | None,
     emit: Emit,
+    tree: Tree | None = None,
 ) -> Settled:
     """Check and map every row of an extract.
 
@@ -63,6 +76,7 @@ def settle(
         workers: processes; 0 for one a processor.
         suite_rows: takes rows for the suites; None to keep none.
         emit: takes events.
+        tree: where what is remembered is kept; None where nothing is published.
 
     Raises:
         CountsDoNotAddUp: a row got lost (a bug).
@@ -73,22 +87,52 @@ def settle(
     emit(StageBegan("directory"))
     count = read.partitions.count
     sample_rows = 0 if suite_rows is None else 1 + suite_rows.max_rows // count
-    checked = checked_directory(
+    checked = settled_directory(
         read.partitions.directory(), tools, as_of=read.as_of, sample_rows=sample_rows
     )
     providers = providers_of(checked.tables, tools)
     save_providers(read.work, providers)
     totals.add(count, Outcome(checked=checked, unmapped={}, resources={}))
     emit(StageBegan("partitions", count))
-    task = Task(read.work, make_tools, open_sink, read.as_of, sample_rows)
+    names = directory_digests(providers)
+    remember = None if tree is None else _remember(tree, read, tools, names)
+    task = Task(read.work, make_tools, open_sink, read.as_of, sample_rows, remember)
+    ledgers: list[Named] = []
     for index, outcome in outcomes(task, tools, count, workers):
         totals.add(index, outcome)
+        ledgers += [] if outcome.memory is None else [outcome.memory]
         members = outcome.checked.counts["member"].published
-        emit(PartitionDone(index, members, sum(outcome.resources.values())))
+        resources = sum(outcome.resources.values())
+        emit(PartitionDone(index, members, resources, outcome.remembered))
     tally = totals.tally
     reconcile(tally.counts)
     judged = verdicts(tools.book.limits, tally.counts, tally.findings_of)
-    return Settled(read, totals, providers, checked, judged)
+    return Settled(read, totals, providers, checked, judged, tuple(ledgers), names)
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Where a run publishes.
+
+    Attributes:
+        open_store: opens the target; can be sent to another process.
+        base: what readers see now.
+    """
+
+    open_store: Callable[[], Store]
+    base: Current
+
+
+def _remember(tree: Tree, read: Read, tools: Tools, names: tuple[Hashes, Hashes]) -> Remember:
+    memory = recall(tree.open_store(), tree.base, made_by(read, tools))
+    changed = NO_HASHES if memory is None else changed_names(memory.names, names)
+    return Remember(tree.open_store, memory, changed)
+
+
+def keep_remembered(store: Store, settled: Settled, tools: Tools) -> list[Named]:
+    """Write what the next run is to remember of this one; return what the manifest is to name."""
+    made = made_by(settled.read, tools)
+    return keep_memory(store, settled.ledgers, made, settled.read.as_of, settled.names)
 
 
 def stamp(when: str) -> str:

@@ -15,12 +15,11 @@ import pyarrow as pa
 from etl.engine.partition import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
-from etl.pipeline.directory import with_stubs
 from etl.pipeline.dry import DryStore
 from etl.pipeline.job import Settled, own_folder
 from etl.pipeline.pool import OpenSink
+from etl.pipeline.settling import mapped_directory
 from etl.pipeline.tools import Tools
-from etl.pipeline.work import mapped
 from etl.publish.directory import DirectoryResult, write_directory
 from etl.publish.lease import Lease
 from etl.publish.manifest import Facts, Manifest, Named
@@ -72,11 +71,16 @@ class BlockSink:
     target: Target
     index: int
     _made: list[Rendered] = field(default_factory=list)
+    _kept: list[str] = field(default_factory=list)
 
     def take(self, plan: Plan, made: list[Rendered], partition: Partition) -> None:
         """Keep what a plan made until all plans have run."""
         del plan, partition
         self._made += made
+
+    def keep(self, patients: Sequence[str]) -> None:
+        """Take note of patients whose blocks stay as they are."""
+        self._kept += patients
 
     def finish(self) -> None:
         """Write the blocks, and keep the result."""
@@ -91,8 +95,9 @@ class BlockSink:
             for patient, places in patients.items()
         )
         result = write_partition(store, previous, made, self.target.now)
-        result.save(self.folder / f"{self.index:05d}.ndjson")
+        result.keeping(self._kept).save(self.folder / f"{self.index:05d}.ndjson")
         self._made.clear()
+        self._kept.clear()
 
 
 def open_block_sink(folder: Path, target: Target) -> OpenSink:
@@ -218,8 +223,7 @@ def _directory(
         del plan, partition
         made.extend(runs)
 
-    tables = with_stubs(settled.providers.tables, settled.missing)
-    directory = mapped(tools.directory_plans, tables, settled.providers.environment, take)
+    directory = mapped_directory(settled.providers, settled.missing, tools, take)
     resources = [_resource(run, at) for run in made for at in range(len(run.ids))]
     return write_directory(store, base.release, resources, now), directory.resources
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from etl.mapping.library import MappingSet
+from etl.mapping.obligations import Obligation
 from etl.mapping.plan import Plan
 from etl.model.crosswalks import Crosswalk
+from etl.model.sensitive import SensitiveCodes
 from etl.quality import RuleBook
 from etl.sources import Layout
 
@@ -22,18 +24,24 @@ class Tools:
         crosswalks: by name.
         book: the rules, with the payer's severities and limits.
         mappings: the compiled mappings.
+        duties: mapping -> obligations of its profile that rows could break.
         payer: the payer's id.
         id_key: key of the hash behind logical ids. Not printed.
         fingerprint: hash of everything that these were made of.
+        sensitive: codes that are not published.
+        leave_out_superseded: whether claims that another of their chain replaced are left out.
     """
 
     layouts: tuple[Layout, ...]
     crosswalks: Mapping[str, Crosswalk]
     book: RuleBook
     mappings: MappingSet
+    duties: Mapping[str, tuple[Obligation, ...]]
     payer: str
     id_key: bytes
     fingerprint: str
+    sensitive: SensitiveCodes = field(default_factory=SensitiveCodes)
+    leave_out_superseded: bool = False
 
     def __repr__(self) -> str:
         return f"Tools(payer={self.payer!r}, mappings={self.mappings.name!r})"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,19 +14,25 @@ import pyarrow as pa
 from etl.engine.kernels import text_bytes
 from etl.engine.noticed import Mention, findings, mentions, once_each
 from etl.engine.partition import Partition
-from etl.engine.prepare import prepare
 from etl.engine.render import Rendered, render
+from etl.engine.values import Values
 from etl.mapping.environment import Environment
 from etl.mapping.plan import Plan
+from etl.pipeline.attributing import MadeBy
+from etl.pipeline.claims import Claims
+from etl.pipeline.conforming import Duties, Judge, with_broken
 from etl.pipeline.directory import Providers
+from etl.pipeline.references import REFERENCE
 from etl.pipeline.tools import Tools
-from etl.quality import Checked, check
+from etl.publish.manifest import Named
+from etl.quality import Checked, add_counts, add_money, check
+from etl.quality.shares import NOBODY, Owners
 from etl.sources import GlobalKeys, Loaded
-
-_REFERENCE: Final = re.compile(rb'"reference":"((?:Organization|Practitioner)/[a-z2-7]{32})"')
 
 Sink: TypeAlias = Callable[[Plan, list[Rendered], Partition], None]
 """Takes all resources that a plan made of a partition."""
+Note: TypeAlias = Callable[[Plan, Values, list[Rendered], Partition], None]
+"""Takes note of what a plan made, and of the values that it made it of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +44,41 @@ class Outcome:
         unmapped: crosswalk -> cells for which it has no code; `etl.rows.FINDINGS_SCHEMA`.
         resources: FHIR type -> how many.
         missing: directory resources that resources refer to and the directory does not hold.
+        remembered: members whose part in it is from the release before.
+        memory: the object in the tree that remembers it; None where nothing was kept.
     """
 
     checked: Checked
     unmapped: Mapping[str, pa.Table]
     resources: Mapping[str, int]
     missing: frozenset[Mention] = field(default=frozenset())
+    remembered: int = 0
+    memory: Named | None = None
+
+    def __add__(self, other: Outcome) -> Outcome:
+        """Return the outcome of two parts of a partition; samples are those of the other."""
+        mine, theirs = self.checked, other.checked
+        filled = {name: Counter(columns) for name, columns in mine.filled.items()}
+        for name, columns in theirs.filled.items():
+            filled.setdefault(name, Counter()).update(columns)
+        return Outcome(
+            checked=Checked(
+                tables={},
+                findings=pa.concat_tables([mine.findings, theirs.findings]),
+                rejected=pa.concat_tables([mine.rejected, theirs.rejected]),
+                counts=add_counts([mine.counts, theirs.counts]),
+                money=add_money([mine.money, theirs.money]),
+                filled=filled,
+                samples=theirs.samples,
+            ),
+            unmapped={
+                name: once_each(one.unmapped[name] for one in (self, other) if name in one.unmapped)
+                for name in sorted(self.unmapped.keys() | other.unmapped.keys())
+            },
+            resources=Counter(self.resources) + Counter(other.resources),
+            missing=self.missing | other.missing,
+            remembered=self.remembered + other.remembered,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +133,8 @@ def work(
         as_of: day of the extract, in days since 1970; None where nobody said.
         sample_rows: how many rows of each table to keep for the suites.
     """
-    checked = check(
-        loaded.tables,
-        loaded.findings,
-        tools.book,
-        KeysOf(keys),
-        providers.known,
-        as_of=as_of,
-        sample_rows=sample_rows,
-    )
-    made = mapped(
-        tools.patient_plans, {**checked.tables, **providers.tables}, providers.environment, sink
+    checked, made, _ = work_through(
+        loaded, keys, providers, tools, sink, as_of=as_of, sample_rows=sample_rows
     )
     missing = frozenset(one for one in made.mentioned if not providers.holds(one))
     return Outcome(
@@ -117,6 +143,51 @@ def work(
         resources=made.resources,
         missing=_referred(missing, made, providers.environment),
     )
+
+
+def work_through(
+    loaded: Loaded,
+    keys: GlobalKeys,
+    providers: Providers,
+    tools: Tools,
+    sink: Sink | None,
+    *,
+    as_of: int | None,
+    sample_rows: int,
+    owners: Owners | None = None,
+) -> tuple[Checked, Mapped, MadeBy]:
+    """Check a partition and map what was accepted, until all that is made keeps its profile.
+
+    Arguments are those of `work`; with `owners`, what is found is told member by member as well.
+    """
+    claims = Claims.of(tools)
+    judge = partial(
+        check,
+        book=tools.book,
+        known=KeysOf(keys),
+        directory=providers.known,
+        as_of=as_of,
+        sample_rows=sample_rows,
+        owners=owners,
+        settling=claims,
+    )
+    found = loaded.findings
+    while True:
+        checked = judge(loaded.tables, found)
+        tables = {**checked.tables, **providers.tables}
+        by = MadeBy(owners or NOBODY, providers)
+        made = mapped(
+            tools.patient_plans,
+            tables,
+            providers.environment,
+            sink,
+            tools.duties,
+            claims,
+            by.take if owners is not None else None,
+        )
+        if not made.broken.num_rows:
+            return checked, made, by
+        found = with_broken(found, made.broken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +200,15 @@ class Mapped:
         mentioned: directory resources that were named, used or not.
         references: `Type/id` of directory resources that are referred to; only looked for where
             something is mentioned that may be missing.
+        broken: rows that would make a resource which breaks its profile
+            (`etl.rows.FINDINGS_SCHEMA`). Where there are any, nothing was handed on.
     """
 
     resources: Mapping[str, int]
     unmapped: Mapping[str, pa.Table]
     mentioned: frozenset[Mention]
     references: Callable[[], frozenset[str]]
+    broken: pa.Table
 
 
 def mapped(
@@ -142,28 +216,41 @@ def mapped(
     tables: Mapping[str, pa.Table],
     environment: Environment,
     sink: Sink | None,
+    duties: Duties,
+    claims: Claims | None = None,
+    note: Note | None = None,
 ) -> Mapped:
-    """Run plans over accepted rows and hand on what they make."""
-    partition = Partition(prepare(tables) if "claim" in tables else tables)
+    """Run plans over accepted rows and hand on what they make, if all of it keeps its profile."""
+    partition = Partition(tables) if claims is None else claims.partition(tables)
     counts: Counter[str] = Counter()
     unmapped: dict[str, list[pa.Table]] = {}
     mentioned: set[Mention] = set()
-    bodies: list[pa.StringArray] = []
+    made: list[tuple[Plan, list[Rendered]]] = []
+    judge = Judge(duties)
+    renderings = [render(plan, partition, environment) for plan in plans]
+    judge.expect(rendering.values for rendering in renderings)
     for plan in plans:
-        rendering = render(plan, partition, environment)
-        made = list(_once_each(rendering))
+        rendering = renderings.pop(0)
+        runs = list(_once_each(rendering))
+        made.append((plan, runs))
         mentioned |= mentions(rendering.values)
         for name, found in findings(rendering.values).items():
             unmapped.setdefault(name, []).append(found)
-        counts[plan.resource] += sum(len(run.ids) for run in made)
-        bodies += [run.bodies for run in made]
-        if sink is not None:
-            sink(plan, made, partition)
+        counts[plan.resource] += sum(len(run.ids) for run in runs)
+        judge.look(rendering.values)
+        if note is not None:
+            note(plan, rendering.values, runs, partition)
+    broken = judge.broken()
+    if sink is not None and not broken.num_rows:
+        for plan, runs in made:
+            sink(plan, runs, partition)
+    bodies = [run.bodies for _, runs in made for run in runs]
     return Mapped(
         counts,
         {name: once_each(found) for name, found in unmapped.items()},
         frozenset(mentioned),
         lambda: _references(bodies),
+        broken,
     )
 
 
@@ -181,7 +268,7 @@ def _once_each(runs: Iterable[Rendered]) -> Iterator[Rendered]:
 def _references(bodies: list[pa.StringArray]) -> frozenset[str]:
     found: set[bytes] = set()
     for column in bodies:
-        found.update(_REFERENCE.findall(text_bytes(column).tobytes()))
+        found.update(REFERENCE.findall(text_bytes(column).tobytes()))
     return frozenset(one.decode() for one in found)
 
 

@@ -15,7 +15,7 @@ A rule book is a plain value that pickles, so that it travels to worker processe
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from decimal import Decimal
 from difflib import get_close_matches
@@ -147,7 +147,10 @@ class RuleBook:
 
 
 def load_rules(
-    texts: Mapping[str, str], policy: Policy, crosswalks: Mapping[str, Crosswalk]
+    texts: Mapping[str, str],
+    policy: Policy,
+    crosswalks: Mapping[str, Crosswalk],
+    obliged: Iterable[Rule] = (),
 ) -> RuleBook:
     """Return the rule book that rule files and a payer's policy make together.
 
@@ -155,6 +158,8 @@ def load_rules(
         texts: file name -> its YAML; read in the order of the names.
         policy: severities and limits of the payer.
         crosswalks: every crosswalk by name, the payer's overlay on it.
+        obliged: rules of the profiles' obligations; of several with one id the first stands, and
+            looks at the tables of all.
 
     Raises:
         MappingError: `rule-key`, `rule-value`, `rule-duplicate`, `rule-check`, `rule-column`,
@@ -175,6 +180,9 @@ def load_rules(
                     f"rule {rule.id!r} stands in {rules[rule.id].where}",
                 )
             rules[rule.id] = rule
+    for rule in obliged:
+        known = rules.get(rule.id, rule)
+        rules[rule.id] = replace(known, tables=tuple(dict.fromkeys(known.tables + rule.tables)))
     for single in SINGLE:
         found = [rule for rule in rules.values() if isinstance(rule.kind, single)]
         if len(found) != 1:

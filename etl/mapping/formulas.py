@@ -1,0 +1,368 @@
+"""What is written for a row, as formulas over the leaves of a plan.
+
+A formula is about one row of one level: that an expression is there, that a condition of the
+mapping holds, that a code belongs to a value set, that some related row makes an entry. Formulas
+are plain values: `etl.mapping.proof` decides some of them for all rows at once, and the engine
+evaluates the others a whole column at a time.
+
+An object is there where one of its expressions is (docs/mapping.md); `presence` says the same of a
+node, and has to stay true to `etl.engine.render` and `etl.mapping.interpret`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from etl.mapping.expressions import Condition, Constant, Expr, IsPresent, OneOf, Truth
+from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, ObjectNode, Spliced
+from etl.mapping.static import answers, fits, is_strong, static_value
+from etl.model.crosswalks import Crosswalk
+from etl.model.value_sets import ValueSet
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """A condition of the mapping language holds."""
+
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """System and code are there, and are one of some pairs.
+
+    Attributes:
+        system: of the coding.
+        code: of the coding.
+        pairs: the codes that are meant.
+        open_systems: systems of which any code is meant.
+    """
+
+    system: Expr
+    code: Expr
+    pairs: frozenset[tuple[str, str]]
+    open_systems: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Misshapen:
+    """A value is there and is no value of a FHIR primitive type, or has not a named shape.
+
+    Attributes:
+        of: the value.
+        type: `code`, `string`, `positiveInt`, …; or a name of `etl.model.codes.SHAPES`.
+    """
+
+    of: Expr
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begins:
+    """A value is there and begins with a text."""
+
+    of: Expr
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """A related row that the loop lets through fulfils a formula, which is about that row."""
+
+    loop: Loop
+    inner: Formula
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """So many of several entries are there: `least` or more.
+
+    Attributes:
+        entries: loops that lead to the rows that each make one, and where it is there.
+        least: how many.
+    """
+
+    entries: tuple[tuple[tuple[Loop, ...], Formula], ...]
+    least: int
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """All of some formulas are true."""
+
+    parts: tuple[Formula, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Any_:
+    """One of some formulas is true."""
+
+    parts: tuple[Formula, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class No:
+    """A formula is not true."""
+
+    of: Formula
+
+
+Formula: TypeAlias = bool | When | Coded | Misshapen | Begins | Some | Amount | All | Any_ | No
+
+
+def all_of(*parts: Formula) -> Formula:
+    """Return that all parts are true, without what says nothing."""
+    kept: dict[Formula, None] = {}
+    for part in parts:
+        if part is False:
+            return False
+        if isinstance(part, All):
+            kept |= dict.fromkeys(part.parts)
+        elif part is not True:
+            kept[part] = None
+    if not kept:
+        return True
+    return next(iter(kept)) if len(kept) == 1 else All(tuple(kept))
+
+
+def any_of(*parts: Formula) -> Formula:
+    """Return that one of the parts is true, without what says nothing."""
+    kept: dict[Formula, None] = {}
+    for part in parts:
+        if part is True:
+            return True
+        if isinstance(part, Any_):
+            kept |= dict.fromkeys(part.parts)
+        elif part is not False:
+            kept[part] = None
+    if not kept:
+        return False
+    return next(iter(kept)) if len(kept) == 1 else Any_(tuple(kept))
+
+
+def no(of: Formula) -> Formula:
+    """Return that a formula is not true."""
+    if isinstance(of, bool):
+        return not of
+    return of.of if isinstance(of, No) else No(of)
+
+
+def holds(condition: Condition | None) -> Formula:
+    """Return that a condition holds; one that is left out always does."""
+    if condition is None:
+        return True
+    return condition.holds if isinstance(condition, Truth) else When(condition)
+
+
+def there(expr: Expr) -> Formula:
+    """Return that an expression is there."""
+    return True if isinstance(expr, Constant) else When(IsPresent(expr))
+
+
+def says(expr: Expr, *texts: str) -> Formula:
+    """Return that an expression is there and is one of some texts."""
+    if isinstance(expr, Constant):
+        return expr.value in texts
+    return When(OneOf(expr, texts))
+
+
+def some(loop: Loop, inner: Formula) -> Formula:
+    """Return that a related row makes something true."""
+    inner = all_of(holds(loop.condition), inner)
+    return False if inner is False else Some(loop, inner)
+
+
+def at_least(least: int, entries: Iterable[tuple[tuple[Loop, ...], Formula]]) -> Formula:
+    """Return that so many entries are there, as far as they can be counted without rows."""
+    kept = tuple(one for one in entries if one[1] is not False)
+    sure = sum(not loops and there_is is True for loops, there_is in kept)
+    if sure >= least:
+        return True
+    few = len(kept) < least and not any(loops for loops, _ in kept)
+    return False if few else Amount(kept, least)
+
+
+def presence(node: Entry) -> Formula:
+    """Return that a node is there, as far as that is for the node itself to say."""
+    match node:
+        case Fixed():
+            return True
+        case Leaf(expr=expr):
+            return there(expr)
+        case Guarded(condition=condition, node=inner):
+            return all_of(holds(condition), presence(inner))
+        case ObjectNode(members=members):
+            return _alive([member for _, member in members])
+        case ListNode(entries=entries) | Spliced(entries=entries):
+            return _alive(list(entries))
+        case Loop(node=inner):
+            return some(node, presence(inner))
+
+
+def _alive(parts: list[Entry]) -> Formula:
+    strong = [part for part in parts if is_strong(part)]
+    return any_of(*(presence(part) for part in strong or parts))
+
+
+def opened(entry: Entry) -> Iterator[tuple[tuple[Loop, ...], Formula, Entry]]:
+    """Yield what an entry of a list can write: loops entered, what holds there, and the node."""
+    match entry:
+        case Loop(condition=condition, node=inner):
+            for loops, given, node in opened(inner):
+                yield (entry, *loops), all_of(holds(condition), given), node
+        case Guarded(condition=condition, node=inner):
+            for loops, given, node in opened(inner):
+                yield loops, all_of(holds(condition), given), node
+        case Spliced(entries=entries):
+            for one in entries:
+                yield from opened(one)
+        case _:
+            yield (), True, entry
+
+
+def through(loops: tuple[Loop, ...], formula: Formula) -> Formula:
+    """Return that a formula is true of some row at the end of nested loops."""
+    for loop in reversed(loops):
+        formula = some(loop, formula)
+    return formula
+
+
+def members_of(node: Entry, *names: str) -> Iterator[tuple[Formula, Entry]]:
+    """Yield the members of an object under some names: what holds there, and the node."""
+    if isinstance(node, Guarded):
+        given = holds(node.condition)
+        yield from ((all_of(given, more), inner) for more, inner in members_of(node.node, *names))
+    elif isinstance(node, ObjectNode):
+        for key, member in node.members:
+            if key in names:
+                if isinstance(member, Guarded):
+                    yield holds(member.condition), member.node
+                else:
+                    yield True, member
+
+
+def has(node: Entry, *names: str) -> Formula:
+    """Return that an object has one of some members, were it only the extension of a primitive."""
+    spelt = (*names, *(f"_{name}" for name in names))
+    return any_of(*(all_of(given, presence(member)) for given, member in members_of(node, *spelt)))
+
+
+def exists(node: Entry, path: tuple[str, ...], test: Callable[[Entry], Formula]) -> Formula:
+    """Return that something at a path below a node, which is there itself, passes a test.
+
+    Args:
+        node: where the path begins.
+        path: names of members; entries of lists on the way are all looked at.
+        test: of the node at the end.
+    """
+    if isinstance(node, ListNode):
+        return any_of(
+            *(
+                through(loops, all_of(given, presence(inner), exists(inner, path, test)))
+                for entry in node.entries
+                for loops, given, inner in opened(entry)
+            )
+        )
+    if not path:
+        return test(node)
+    return any_of(
+        *(
+            all_of(given, presence(member), exists(member, path[1:], test))
+            for given, member in members_of(node, path[0])
+        )
+    )
+
+
+def matches(node: Entry, pattern: Any) -> Formula:
+    """Return that a node, where it is there, contains a pattern (FHIR's pattern[x])."""
+    known = fits(static_value(node), pattern)
+    if known is False or isinstance(node, Fixed):
+        return bool(known)  # that it fits says nothing yet of whether all of it is there
+    if isinstance(pattern, Mapping):
+        return all_of(
+            *(
+                any_of(
+                    *(
+                        all_of(given, presence(member), matches(member, part))
+                        for given, member in members_of(node, key)
+                    )
+                )
+                for key, part in pattern.items()
+            )
+        )
+    if isinstance(pattern, list):
+        return all_of(*(exists(node, (), _matching(part)) for part in pattern))
+    if isinstance(node, Leaf):
+        return says(node.expr, pattern if isinstance(pattern, str) else json.dumps(pattern))
+    return False
+
+
+def _matching(part: Any) -> Callable[[Entry], Formula]:
+    return lambda entry: matches(entry, part)
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """Tells which formula it is that a concept belongs to a value set.
+
+    Attributes:
+        crosswalks: those that the plan translates with.
+    """
+
+    crosswalks: Mapping[str, Crosswalk]
+
+    def concept_in(self, node: Entry, allowed: ValueSet, *, surely: bool) -> Formula:
+        """Return that a CodeableConcept or Coding has a code of a value set.
+
+        Args:
+            node: the concept.
+            allowed: the value set.
+            surely: whether a code of a system whose codes are not known is not enough.
+        """
+        at = ("coding",) if any(True for _ in members_of(node, "coding")) else ()
+        return exists(node, at, lambda coding: self.coding_in(coding, allowed, surely=surely))
+
+    def coding_in(self, node: Entry, allowed: ValueSet, *, surely: bool) -> Formula:
+        """Return that one Coding is of a value set."""
+        return any_of(
+            *(
+                all_of(of_system, of_code, self._pair(system, code, allowed, surely=surely))
+                for of_system, system in members_of(node, "system")
+                for of_code, code in members_of(node, "code")
+            )
+        )
+
+    def _pair(self, system: Entry, code: Entry, allowed: ValueSet, *, surely: bool) -> Formula:
+        left, right = expr_of(system), expr_of(code)
+        if left is None or right is None:
+            return False
+        opened_up = frozenset() if surely else allowed.open_systems
+        pairs = frozenset((one.system, one.code) for one in allowed.codes)
+        systems, codes = answers(left, self.crosswalks), answers(right, self.crosswalks)
+        if systems is not None:
+            if systems <= opened_up:
+                return all_of(there(left), there(right))
+            if not systems & allowed.systems:
+                return False
+            if codes is not None:
+                said = {(one, other) for one in systems for other in codes}
+                if all(pair in pairs or pair[0] in opened_up for pair in said):
+                    return all_of(there(left), there(right))
+                if not any(pair in pairs or pair[0] in opened_up for pair in said):
+                    return False
+        return Coded(left, right, pairs, opened_up)
+
+
+def expr_of(node: Entry) -> Expr | None:
+    """Return the expression of a leaf; constants too. None for what is no single text."""
+    match node:
+        case Leaf(expr=expr):
+            return expr
+        case Fixed():
+            value = static_value(node)
+            return Constant(value) if isinstance(value, str) else None
+        case _:
+            return None

@@ -1,0 +1,591 @@
+"""What a profile asks of the resources of a plan, and how it is known that they have it.
+
+Each obligation (a compulsory element, a slice, a pattern, a bound code, the form of a value, an
+invariant, a rule that the guide states in words) is one of three:
+
+* *proved*: no row can break it, for the reason that is given;
+* *of data*: a row could break it; the run looks for such rows (`Test`);
+* *listed*: nobody looks, for the reason that is given.
+
+What can be none of them is a mistake of the mapping: `map-unchecked`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal, TypeAlias
+
+from etl.errors import MappingError
+from etl.mapping.expressions import Expr, Kind, LogicalId
+from etl.mapping.fhir import children_of, reference_types, target_type
+from etl.mapping.formulas import (
+    Coded,
+    Codes,
+    Formula,
+    Misshapen,
+    all_of,
+    any_of,
+    at_least,
+    exists,
+    expr_of,
+    has,
+    holds,
+    matches,
+    members_of,
+    no,
+    opened,
+    presence,
+    says,
+    there,
+    through,
+)
+from etl.mapping.invariants import INVARIANTS, LISTED, PROVED, Subject, begins, guide_rules
+from etl.mapping.plan import Entry, Fixed, Guarded, ListNode, Loop, ObjectNode, Place, Plan
+from etl.mapping.proof import never
+from etl.mapping.row_tests import Nowhere, Points, Rows, Shared, Test, Twice
+from etl.mapping.static import answers, is_strong, static_value
+from etl.model.codes import ABSENT_REASONS
+from etl.model.crosswalks import Crosswalk
+from etl.model.profiles import (
+    US_CORE,
+    VERSIONS,
+    Element,
+    Profile,
+    TypeChoice,
+    child,
+    choice_names,
+    code_systems,
+    find_canonical,
+    is_type,
+    load_type,
+    primitives,
+    value_set,
+)
+
+What: TypeAlias = Literal[
+    "required", "limit", "pattern", "binding", "form", "code", "reference", "invariant", "guide"
+]
+
+_ENGINE_MADE: Final = frozenset({"id", "meta", "resourceType"})
+_ABSENT_REASON: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+_MARK_FREE: Final = frozenset({"code", "uri", "url", "canonical", "oid", "uuid", "id"})
+_COUNTED: Final = frozenset({"positiveInt", "unsignedInt"})
+_TYPED: Final = "the type of the column, which reading makes sure of"
+_UNRESOLVED: Final = "reference-unresolved"
+_MADE_SO: Final = "a constant, a default, or how the mapping is made"
+
+
+@dataclass(frozen=True, slots=True)
+class Obligation:
+    """One thing that a profile asks of the resources of a plan.
+
+    Attributes:
+        rule: id under which a row that breaks it is reported: `c4bb.oral.adjudication`, or the
+            key of the invariant.
+        what: kind of obligation.
+        path: FHIR path with slices, without the resource type.
+        profile: name of the profile.
+        place: where the mapping makes what it is about.
+        proved: why no row can break it; "" where one could.
+        test: finds the rows that break it; None where it is proved or listed.
+        listed: why nobody looks; "" else.
+    """
+
+    rule: str
+    what: What
+    path: str
+    profile: str
+    place: Place
+    proved: str = ""
+    test: Test | None = None
+    listed: str = ""
+
+
+def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obligation, ...]:
+    """Return what the profile of a plan asks of its resources.
+
+    Args:
+        plan: a compiled mapping.
+        crosswalks: those it translates with.
+
+    Raises:
+        MappingError: `map-unchecked`: the plan makes something of which an invariant speaks that
+            can neither be proved nor checked; `map-unknown-profile`.
+    """
+    profile = find_canonical(plan.profile)
+    if profile is None:
+        raise MappingError(
+            str(plan.body.place), "map-unknown-profile", f"no profile {plan.profile}"
+        )
+    version = profile.version if profile.version in VERSIONS else VERSIONS[0]
+    walker = _Walker(plan, profile, version, Codes(crosswalks))
+    walker.object(plan.body, profile, profile.root, None, "", _At())
+    if plan.resource == "ExplanationOfBenefit":
+        for rule, path, test in guide_rules(plan.body):
+            walker.add("guide", path, plan.body.place, test, rule)
+    return tuple(walker.found)
+
+
+def of_data(found: tuple[Obligation, ...]) -> tuple[Obligation, ...]:
+    """Return the obligations that rows can break, one for each different test."""
+    kept: dict[tuple[str, Test], Obligation] = {}
+    for one in found:
+        if one.test is not None:
+            kept.setdefault((one.rule, one.test), one)
+    return tuple(kept.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """Where a node stands.
+
+    Attributes:
+        loops: lead to the row that makes it.
+        guards: conditions that were passed on the way down.
+        given: when it is there.
+    """
+
+    loops: tuple[Loop, ...] = ()
+    guards: Formula = True
+    given: Formula = True
+
+    def inside(self, node: Entry, guard: Formula, loops: tuple[Loop, ...] = ()) -> _At:
+        """Return where something stands that is made under one more guard, and is there.
+
+        What has an expression inside keeps all around it alive, so that only guards can take it
+        away; what has none is there where all around it is.
+        """
+        guards = all_of(self.guards, guard)
+        around = guards if is_strong(node) else all_of(self.given, guards)
+        return _At((*self.loops, *loops), guards, all_of(around, presence(node)))
+
+    def when(self, more: Formula) -> _At:
+        """Return this place under one more condition."""
+        return replace(self, guards=all_of(self.guards, more), given=all_of(self.given, more))
+
+
+@dataclass(slots=True)
+class _Walker:
+    plan: Plan
+    profile: Profile
+    version: str
+    codes: Codes
+    found: list[Obligation] = field(default_factory=list)
+
+    def add(self, what: What, path: str, place: Place, test: Test | str, rule: str = "") -> None:
+        """Add an obligation: a test, what would break it, or a text that says why it is proved."""
+        name = f"{profile_slug(self.profile)}.{path}" if path else profile_slug(self.profile)
+        one = Obligation(rule or name, what, path, self.profile.name, place)
+        if isinstance(test, str):
+            self.found.append(replace(one, proved=test))
+        elif self.proved(test):
+            self.found.append(replace(one, proved=_MADE_SO))
+        else:
+            self.found.append(replace(one, test=test))
+
+    def proved(self, test: Test) -> bool:
+        match test:
+            case Rows(loops=loops, broken=broken):
+                return never(broken, None if loops else self.plan.condition)
+            case Twice(numbers=numbers):
+                known = [number for loops, _, number in numbers.sources if not loops]
+                fixed = [number for number in known if isinstance(number, int)]
+                return len(fixed) == len(numbers.sources) == len(set(fixed))
+            case Nowhere(named=named):
+                return not named.sources
+            case Shared(left=left, right=right):
+                return not left.sources or not right.sources
+            case _:
+                return False
+
+    # -- objects -----------------------------------------------------------------------------
+
+    def object(
+        self,
+        node: ObjectNode,
+        owner: Profile,
+        element: Element,
+        choice: TypeChoice | None,
+        path: str,
+        at: _At,
+    ) -> None:
+        """Add what is asked of an object and of all below it."""
+        found = children_of(owner, element)
+        for key, member in node.members:
+            below = f"{path}.{key}" if path else key
+            guard, inner = (
+                (holds(member.condition), member.node)
+                if isinstance(member, Guarded)
+                else (True, member)
+            )
+            self.member(key, inner, owner, element, below, at, guard)
+        for where, one in found:
+            if not (path == "" and one.name in _ENGINE_MADE):
+                self.required(node, where, one, path, at)
+        self.invariants(node, owner, element, choice, path, at)
+
+    def member(
+        self,
+        key: str,
+        inner: Entry,
+        owner: Profile,
+        element: Element,
+        path: str,
+        at: _At,
+        guard: Formula,
+    ) -> None:
+        if key.startswith("_"):
+            if isinstance(inner, ObjectNode):
+                kind = load_type("Element")
+                self.object(inner, kind, kind.root, None, path, at.inside(inner, guard))
+            return
+        found = child(owner, element, key)
+        if found is None:
+            self.add("limit", path, inner.place, Rows(at.loops, at.given))
+            return
+        where, one = found
+        kind_of = choice_names(one).get(key) or (one.types[0] if one.types else None)
+        if one.max == 0:
+            self.add("limit", path, inner.place, self.rows(at.inside(inner, guard), True))
+            return
+        if one.name.endswith("[x]") and kind_of is not None:
+            one = next(
+                (s for s in where.slices(one.id) if s.types and s.types[0].code == kind_of.code),
+                one,
+            )
+        if isinstance(inner, ListNode):
+            self.listing(inner, where, one, kind_of, path, at.inside(inner, guard))
+        else:
+            self.value(inner, where, one, kind_of, path, at.inside(inner, guard))
+
+    def rows(self, at: _At, broken: Formula) -> Rows:
+        # What is broken comes first: it is nearly always false, and then nothing else is asked.
+        return Rows(at.loops, all_of(broken, at.given))
+
+    def required(
+        self, node: ObjectNode, owner: Profile, element: Element, path: str, at: _At
+    ) -> None:
+        """Add that an element is there wherever the object is, and of one type only."""
+        slices = owner.slices(element.id)
+        names = tuple(choice_names(element)) or (element.name,)
+        is_choice = element.name.endswith("[x]")
+        below = f"{path}.{element.name}" if path else element.name
+        needed = [one for one in slices if one.min > 0]
+        mine = [member for key, member in node.members if key.lstrip("_") in names]
+        place = mine[0].place if mine else node.place
+        if is_choice and needed:
+            for one in needed:
+                code = one.types[0].code
+                spelt = f"{element.name[:-3]}{code[0].upper()}{code[1:]}"
+                self.add("required", below, place, self.rows(at, no(has(node, spelt))))
+        elif element.min > 0:
+            self.add("required", below, place, self.rows(at, no(has(node, *names))))
+        elif needed and not mine:
+            self.add("required", below, place, self.rows(at, True))
+        if is_choice:
+            several = at_least(2, (((), has(node, name)) for name in names))
+            self.add("limit", below, place, self.rows(at, several))
+
+    def invariants(
+        self,
+        node: ObjectNode,
+        owner: Profile,
+        element: Element,
+        choice: TypeChoice | None,
+        path: str,
+        at: _At,
+    ) -> None:
+        around = {key: owner.invariants[key] for key in element.invariants}
+        if choice is not None and is_type(choice.code):
+            kind = load_type(choice.code)
+            around |= {key: kind.invariants[key] for key in kind.root.invariants}
+        for key, invariant in around.items():
+            if key.endswith("-meta-profile-version"):
+                self.add("invariant", path, node.place, "meta.profile is a constant", key)
+            elif key in PROVED and not any(name == "contained" for name, _ in node.members):
+                self.add("invariant", path, node.place, PROVED[key], key)
+            elif key in LISTED:
+                one = Obligation(key, "invariant", path, self.profile.name, node.place)
+                self.found.append(replace(one, listed=LISTED[key]))
+            elif key in INVARIANTS:
+                subject = Subject(
+                    node, self.plan.body, at.loops, at.given, invariant, self.codes, self.version
+                )
+                for test in INVARIANTS[key](subject):
+                    self.add("invariant", path, node.place, test, key)
+            else:
+                what = f"{self.plan.resource}.{path}: nothing here can check invariant {key}"
+                raise MappingError(str(node.place), "map-unchecked", what)
+
+    # -- lists -------------------------------------------------------------------------------
+
+    def listing(
+        self,
+        node: ListNode,
+        owner: Profile,
+        element: Element,
+        choice: TypeChoice | None,
+        path: str,
+        at: _At,
+    ) -> None:
+        """Add how many entries and slices there have to be, and what is asked of each."""
+        flat = [one for entry in node.entries for one in opened(entry)]
+        whole = [(loops, all_of(given, presence(one))) for loops, given, one in flat]
+        self.limits(path, node.place, at, whole, element)
+        slices = owner.slices(element.id) if element.slicing is not None else ()
+        belongs = {
+            one.id: [self.in_slice(inner, owner, element, one) for _, _, inner in flat]
+            for one in slices
+        }
+        for one in slices:
+            entries = [
+                (loops, all_of(given, presence(inner), is_in))
+                for (loops, given, inner), is_in in zip(flat, belongs[one.id], strict=True)
+                if is_in is not False
+            ]
+            self.limits(f"{path}:{one.slice_name}", node.place, at, entries, one, is_slice=True)
+        for number, (loops, given, inner) in enumerate(flat):
+            here = at.inside(inner, given, loops)
+            sure = [one for one in slices if belongs[one.id][number] is True]
+            if sure:
+                below = f"{path}:{sure[0].slice_name}"
+                self.value(inner, owner, sure[0], choice, below, here)
+                continue
+            self.value(inner, owner, element, choice, path, here)
+            for one in slices:
+                is_in = belongs[one.id][number]
+                if is_in is not False:
+                    below = f"{path}:{one.slice_name}"
+                    self.value(inner, owner, one, choice, below, here.when(is_in))
+
+    def limits(
+        self,
+        path: str,
+        place: Place,
+        at: _At,
+        entries: list[tuple[tuple[Loop, ...], Formula]],
+        element: Element,
+        *,
+        is_slice: bool = False,
+    ) -> None:
+        """Add the least and the greatest number of entries; no list at all is `required`'s."""
+        least = element.min
+        if least == 1 and is_slice:
+            self.add(
+                "required",
+                path,
+                place,
+                self.rows(at, no(any_of(*(through(*one) for one in entries)))),
+            )
+        elif least > 1:
+            self.add("required", path, place, self.rows(at, no(at_least(least, entries))))
+        if element.max is not None:
+            self.add("limit", path, place, self.rows(at, at_least(element.max + 1, entries)))
+
+    def in_slice(self, node: Entry, owner: Profile, element: Element, one: Element) -> Formula:
+        """Return that an entry, which is there, is in a slice."""
+        if element.slicing is None:
+            return False
+        return all_of(*(self.told(node, owner, one, path) for _, path in element.slicing.by))
+
+    def told(self, node: Entry, owner: Profile, one: Element, path: str) -> Formula:
+        target = one if path == "$this" else owner.element(f"{one.id}.{path}")
+        steps = () if path == "$this" else tuple(path.split("."))
+        wanted = None
+        if target is not None:
+            wanted = target.fixed if target.fixed is not None else target.pattern
+        if wanted is None and path == "url" and one.types and one.types[0].profiles:
+            wanted = one.types[0].profiles[0].partition("|")[0]
+        if wanted is not None:
+            return exists(node, steps, lambda at: matches(at, wanted))
+        if target is None or target.binding is None or target.binding.strength != "required":
+            return False
+        allowed = value_set(target.binding.value_set, self.version)
+        return exists(node, steps, lambda at: self.codes.concept_in(at, allowed, surely=True))
+
+    # -- values ------------------------------------------------------------------------------
+
+    def value(
+        self,
+        node: Entry,
+        owner: Profile,
+        element: Element,
+        choice: TypeChoice | None,
+        path: str,
+        at: _At,
+    ) -> None:
+        """Add what is asked of one value and of all below it."""
+        wanted = element.fixed if element.fixed is not None else element.pattern
+        if wanted is not None:
+            self.add("pattern", path, node.place, self.rows(at, no(matches(node, wanted))))
+        if not isinstance(node, ObjectNode):
+            self.leaf(node, element, choice, path, at)
+            return
+        if choice is not None and choice.code == "Extension":
+            owner, element = self.extension(node, owner, element, path, at)
+        elif choice is not None and choice.profiles:
+            other = find_canonical(choice.profiles[0])
+            if other is not None and not owner.children(element.id):
+                owner, element = other, other.root
+        self.bound(node, element, path, at)
+        if choice is not None and choice.code == "Coding":
+            self.own_code(node, path, at)
+        if choice is not None and choice.code == "Reference":
+            self.reference(node, choice, path, at)
+        self.object(node, owner, element, choice, path, at)
+
+    def extension(
+        self, node: ObjectNode, owner: Profile, element: Element, path: str, at: _At
+    ) -> tuple[Profile, Element]:
+        """Return where an extension is defined; add what its url alone asks."""
+        value = static_value(node)
+        url = value.get("url") if isinstance(value, Mapping) else None
+        if url == _ABSENT_REASON:
+            reason = exists(
+                node,
+                ("valueCode",),
+                lambda one: any_of(*(matches(one, word) for word in sorted(ABSENT_REASONS))),
+            )
+            self.add("code", path, node.place, self.rows(at, no(reason)))
+        elif isinstance(url, str) and url.startswith(US_CORE):
+            found = find_canonical(url)
+            if found is not None and found.type == "Extension":
+                return found, found.root
+        if owner.children(element.id):
+            return owner, element
+        kind = load_type("Extension")
+        return kind, kind.root
+
+    def bound(self, node: ObjectNode, element: Element, path: str, at: _At) -> None:
+        """Add that a concept has a code of the value set that it is bound to."""
+        if element.binding is None or element.binding.strength != "required":
+            return
+        allowed = value_set(element.binding.value_set, self.version)
+        if allowed.status == "unavailable":
+            self.listed("binding", path, node.place, "the codes of the value set are not to be had")
+            return
+        inside = self.codes.concept_in(node, allowed, surely=False)
+        self.add("binding", path, node.place, self.rows(at, no(inside)))
+
+    def listed(self, what: What, path: str, place: Place, reason: str) -> None:
+        rule = f"{profile_slug(self.profile)}.{path}"
+        self.found.append(Obligation(rule, what, path, self.profile.name, place, listed=reason))
+
+    def own_code(self, node: ObjectNode, path: str, at: _At) -> None:
+        """Add that a code, and a display, of the guide's own code systems exists."""
+        own = code_systems(self.version)
+        for (of_system, system), (of_code, code) in (
+            (one, other) for one in members_of(node, "system") for other in members_of(node, "code")
+        ):
+            left, right = expr_of(system), expr_of(code)
+            if left is None or right is None:
+                continue
+            systems = answers(left, self.codes.crosswalks)
+            if systems is not None and not systems & own.keys():
+                continue
+            pairs = frozenset((url, one) for url, codes in own.items() for one in codes)
+            known = (
+                says(right, *own[next(iter(systems))])
+                if systems is not None and len(systems) == 1
+                else Coded(left, right, pairs, frozenset())
+            )
+            said = answers(right, self.codes.crosswalks)
+            if (
+                systems is not None
+                and said is not None
+                and all((one, other) in pairs for one in systems & own.keys() for other in said)
+            ):
+                self.add("code", path, node.place, "every answer is a code of its system")
+                continue
+            broken = all_of(of_system, of_code, says(left, *sorted(own)), there(right), no(known))
+            self.add("code", path, node.place, self.rows(at, broken))
+            if has(node, "display") is not False:
+                what = f"{self.plan.resource}.{path}: a display of the guide's own codes"
+                raise MappingError(str(node.place), "map-unchecked", what, hint="use text")
+
+    def reference(self, node: ObjectNode, choice: TypeChoice, path: str, at: _At) -> None:
+        """Add that a reference points to a type that the profile allows."""
+        allowed = {target_type(target) for target in choice.targets} - {None}
+        for given, value in members_of(node, "reference"):
+            expr = expr_of(value)
+            if expr is None:
+                continue
+            here = all_of(at.given, given, there(expr))
+            self.add("reference", path, node.place, Points(at.loops, here, expr), _UNRESOLVED)
+            types = set(reference_types(expr))
+            if not allowed or "Resource" in allowed or (types and types <= allowed):
+                self.add("reference", path, node.place, "the types that the mapping can name")
+                continue
+            right = any_of(*(begins(expr, f"{name}/") for name in sorted(map(str, allowed))))
+            self.add(
+                "reference", path, node.place, self.rows(at, all_of(given, there(expr), no(right)))
+            )
+
+    def leaf(
+        self, node: Entry, element: Element, choice: TypeChoice | None, path: str, at: _At
+    ) -> None:
+        """Add the form of a primitive value, and what its code is bound to."""
+        expr = expr_of(node)
+        if choice is None or expr is None:
+            return
+        said = answers(expr, self.codes.crosswalks)
+        self.form(node, expr, choice.code, said, path, at)
+        binding = element.binding
+        if binding is None or binding.strength != "required" or choice.code not in _BOUND:
+            return
+        allowed = value_set(binding.value_set, self.version)
+        if allowed.status != "complete":
+            self.listed("binding", path, node.place, "not all codes of the value set are known")
+            return
+        codes = frozenset(one.code for one in allowed.codes)
+        if said is not None and said <= codes:
+            self.add("binding", path, node.place, "every answer is of the value set")
+            return
+        broken = all_of(there(expr), no(says(expr, *sorted(codes))))
+        self.add("binding", path, node.place, self.rows(at, broken))
+
+    def form(
+        self,
+        node: Entry,
+        expr: Expr,
+        code: str,
+        said: frozenset[str] | None,
+        path: str,
+        at: _At,
+    ) -> None:
+        pattern = primitives().get(code)
+        if isinstance(node, Fixed) or pattern is None:
+            return
+        if said is not None:
+            wrong = [one for one in said if not re.compile(pattern, re.ASCII).fullmatch(one)]
+            if not wrong:
+                self.add("form", path, node.place, "every answer has the form")
+                return
+        elif code in _COUNTED and expr.kind is Kind.INTEGER:
+            pass
+        elif code not in _MARK_FREE or isinstance(expr, LogicalId):
+            self.add("form", path, node.place, _TYPED)
+            return
+        self.add("form", path, node.place, self.rows(at, Misshapen(expr, code)))
+
+
+_BOUND: Final = frozenset({"code", "string", "uri"})
+
+
+def profile_slug(profile: Profile) -> str:
+    """Return how rule ids name a profile: `c4bb.oral`, `c4bb.patient`, `us-core-location`."""
+    name = profile.name.removeprefix("C4BB-")
+    if name == profile.name:
+        return name.lower()
+    return "c4bb." + (name.removeprefix("ExplanationOfBenefit-") or "eob").lower()
+
+
+def counted(found: Iterable[Obligation]) -> Mapping[str, int]:
+    """Return how many obligations are proved, checked in the run, and listed."""
+    result = {"proved": 0, "of data": 0, "listed": 0}
+    for one in found:
+        key = "proved" if one.proved else "listed" if one.listed else "of data"
+        result[key] += 1
+    return result

@@ -1,0 +1,285 @@
+"""Formulas that no row can make true, found by trying every kind of row.
+
+What a row holds is cut down to what a formula can tell: a column is absent, is one of the texts
+that the formula names, or is something else; two dates are in order or not. Those kinds of rows are
+few, and are tried with the branches cut off that decide nothing. A proof that takes too many steps
+is given up: the run then checks what could have been proved, which is slower and no less safe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from etl.mapping.expressions import (
+    Absent,
+    AllOf,
+    AnyOf,
+    Before,
+    Cast,
+    Chosen,
+    ColumnOf,
+    Condition,
+    Constant,
+    Expr,
+    FirstOf,
+    IsPresent,
+    Joined,
+    Kind,
+    Left,
+    LoopIndex,
+    Not,
+    OneOf,
+    Same,
+    Shaped,
+    Translated,
+    Truth,
+)
+from etl.mapping.formulas import (
+    All,
+    Amount,
+    Any_,
+    Begins,
+    Coded,
+    Formula,
+    Misshapen,
+    No,
+    Some,
+    When,
+)
+
+MOST_STEPS: Final = 3000
+
+_OTHER: Final = "\x00other"
+"""Stands for every text that a formula does not name."""
+
+_Known: TypeAlias = dict[object, "str | bool | None"]
+_SAME_TEXT: Final = frozenset({Kind.TEXT, Kind.CODE, Kind.DATE, Kind.DATETIME, Kind.DECIMAL})
+
+
+def never(formula: Formula, given: Condition | None = None) -> bool:
+    """Tell whether no row can make a formula true; False also where no proof was found.
+
+    Args:
+        formula: what must not be.
+        given: what is known of the row besides, as the condition of the whole mapping.
+    """
+    if isinstance(formula, bool):
+        return not formula
+    search = _Search()
+    both = formula if given is None else All((When(given), formula))
+    try:
+        return not search.can_be(both, {})
+    except _GivenUpError:
+        return False
+
+
+class _GivenUpError(Exception):
+    pass
+
+
+@dataclass(slots=True)
+class _Search:
+    """One proof.
+
+    Attributes:
+        steps: how many kinds of rows were looked at.
+        open: what was asked first and is not settled yet, with its possible answers.
+        named: expression -> the texts that the formula compares it with.
+    """
+
+    steps: int = 0
+    open: list[tuple[object, tuple[str | bool | None, ...]]] = field(default_factory=list)
+    named: dict[Expr, set[str]] = field(default_factory=dict)
+
+    def can_be(self, formula: Formula, known: _Known) -> bool:
+        """Tell whether some row that agrees with what is known makes the formula true."""
+        self.steps += 1
+        if self.steps > MOST_STEPS:
+            raise _GivenUpError
+        self.open.clear()
+        said = self.formula(formula, known)
+        if said is not None:
+            return said
+        key, ways = self.open[0]
+        return any(self.can_be(formula, {**known, key: way}) for way in ways)
+
+    def ask(
+        self, key: object, ways: tuple[str | bool | None, ...], known: _Known
+    ) -> str | bool | None:
+        """Return the answer that is assumed.
+
+        Raises:
+            LookupError: none is; the question is noted where it is the first.
+        """
+        if key in known:
+            return known[key]
+        if not self.open:
+            self.open.append((key, ways))
+        raise LookupError
+
+    def settled(self, key: object, known: _Known, *needs: Expr) -> bool | None:
+        """Return whether something opaque is true; it cannot be where what it needs is absent."""
+        present = [self.there(need, known) for need in needs]
+        if False in present:
+            return False
+        if None in present:
+            return None
+        try:
+            return bool(self.ask(key, (True, False), known))
+        except LookupError:
+            return None
+
+    # -- formulas ----------------------------------------------------------------------------
+
+    def formula(self, formula: Formula, known: _Known) -> bool | None:
+        match formula:
+            case bool():
+                return formula
+            case All(parts=parts):
+                return self._all(parts, known)
+            case Any_(parts=parts):
+                return _not(self._all(tuple(No(part) for part in parts), known))
+            case No(of=of):
+                return _not(self.formula(of, known))
+            case When(condition=condition):
+                return self.condition(condition, known)
+            case Coded(system=system, code=code):
+                return self.settled(formula, known, system, code)
+            case Misshapen(of=of) | Begins(of=of):
+                return self.settled(formula, known, of)
+            case Some() | Amount():
+                return self.settled(formula, known)
+
+    def _all(self, parts: tuple[Formula, ...], known: _Known) -> bool | None:
+        result: bool | None = True
+        for part in parts:
+            said = self.formula(part, known)
+            if said is False:
+                return False
+            if said is None:
+                result = None
+        return result
+
+    # -- conditions --------------------------------------------------------------------------
+
+    def condition(self, condition: Condition, known: _Known) -> bool | None:
+        match condition:
+            case Truth(holds=holds):
+                return holds
+            case IsPresent(of=of):
+                return self.there(of, known)
+            case OneOf(of=of, values=values, negated=negated):
+                said = self.one_of(of, values, known)
+                return _and(self.there(of, known), _not(said)) if negated else said
+            case AllOf(parts=parts):
+                return self._all(tuple(When(part) for part in parts), known)
+            case AnyOf(parts=parts):
+                return _not(self._all(tuple(No(When(part)) for part in parts), known))
+            case Not(of=of):
+                return _not(self.condition(of, known))
+            case Same(left=left, right=right) | Before(left=left, right=right):
+                return self.settled(condition, known, left, right)
+
+    # -- expressions -------------------------------------------------------------------------
+
+    def there(self, expr: Expr, known: _Known) -> bool | None:
+        match expr:
+            case Constant() | LoopIndex():
+                return True
+            case ColumnOf(nullable=False):
+                return True  # the rule `required` is firm; derived columns are never absent
+            case Absent():
+                return False
+            case FirstOf(parts=parts):
+                return _not(self._all(tuple(No(When(IsPresent(one))) for one in parts), known))
+            case Joined(parts=parts):
+                return self._all(tuple(When(IsPresent(one)) for one in parts), known)
+            case Chosen(condition=condition, then=then, otherwise=otherwise):
+                return self._either(
+                    condition, self.there(then, known), self.there(otherwise, known), known
+                )
+            case Translated(of=of) | Shaped(of=of):
+                if self.there(of, known) is False:
+                    return False
+                said = self.value(expr, known)
+                return None if said is ... else said is not None
+            case ColumnOf():
+                said = self.value(expr, known)
+                return None if said is ... else said is not None
+            case _:
+                return self.there(expr.of, known)
+
+    def _either(
+        self, condition: Condition, then: bool | None, otherwise: bool | None, known: _Known
+    ) -> bool | None:
+        holds = self.condition(condition, known)
+        if holds is None:
+            return then if then is not None and then == otherwise else None
+        return then if holds else otherwise
+
+    def value(self, expr: Expr, known: _Known) -> object:
+        """Return the text that is assumed of an expression; None: absent; `...`: still open."""
+        named = tuple(sorted(self.named.get(expr, ())))
+        if expr.kind is Kind.FLAG:
+            ways: tuple[str | None, ...] = ("Y", "N")
+        else:
+            ways = (*named, _OTHER)
+        if expr.nullable:
+            ways = (None, *ways)
+        try:
+            return self.ask(expr, ways, known)
+        except LookupError:
+            return ...
+
+    def one_of(self, expr: Expr, values: tuple[str, ...], known: _Known) -> bool | None:
+        """Tell whether an expression is one of some texts."""
+        match expr:
+            case Constant(value=value):
+                return value in values
+            case Absent():
+                return False
+            case Cast(of=of, kind=kind) if kind in _SAME_TEXT:
+                return self.one_of(of, values, known)
+            case FirstOf(parts=(first, *rest)):
+                said = self.one_of(first, values, known)
+                if not rest:
+                    return said
+                more = self.one_of(FirstOf(tuple(rest), expr.kind), values, known)
+                return _or(said, _and(_not(self.there(first, known)), more))
+            case Chosen(condition=condition, then=then, otherwise=otherwise):
+                return self._either(
+                    condition,
+                    self.one_of(then, values, known),
+                    self.one_of(otherwise, values, known),
+                    known,
+                )
+            case Joined() | Left():
+                return self.settled(OneOf(expr, values), known, expr)
+            case _:
+                return self._plainly(expr, values, known)
+
+    def _plainly(self, expr: Expr, values: tuple[str, ...], known: _Known) -> bool | None:
+        if self.there(expr, known) is False:
+            return False
+        before = self.named.setdefault(expr, set())
+        if not before.issuperset(values):
+            if expr in known:  # assumed before this comparison was met
+                return self.settled(OneOf(expr, values), known, expr)
+            before.update(values)
+        said = self.value(expr, known)
+        return None if said is ... else said in values
+
+
+def _not(said: bool | None) -> bool | None:
+    return None if said is None else not said
+
+
+def _and(left: bool | None, right: bool | None) -> bool | None:
+    if left is False or right is False:
+        return False
+    return None if left is None or right is None else True
+
+
+def _or(left: bool | None, right: bool | None) -> bool | None:
+    return _not(_and(_not(left), _not(right)))

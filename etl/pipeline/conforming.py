@@ -1,0 +1,68 @@
+"""What was made of a partition against the profiles, before any of it is handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import pyarrow as pa
+
+from etl.engine.checks import broken_rows
+from etl.engine.kernels import join
+from etl.engine.noticed import once_each
+from etl.engine.values import Values
+from etl.mapping.obligations import Obligation
+
+Duties: TypeAlias = Mapping[str, tuple[Obligation, ...]]
+"""Mapping -> obligations of its profile that rows could break."""
+
+_STUBBED: Final = frozenset({"Organization", "Practitioner"})
+"""Types of which a resource is made for whatever refers to one that has no row."""
+
+
+@dataclass(slots=True)
+class Judge:
+    """Looks at what some plans make of one partition.
+
+    Attributes:
+        duties: what to look for.
+    """
+
+    duties: Duties
+    _made: pa.StringArray | None = None
+    _types: frozenset[str] = frozenset()
+    _found: list[pa.Table] = field(default_factory=list)
+
+    def expect(self, values: Iterable[Values]) -> None:
+        """Take in the ids of all resources that will be made; references must lead to them."""
+        made, types = [], set()
+        for one in values:
+            plan = one.plan
+            types.add(plan.resource)
+            if one.levels[0].size:
+                ids = one.text(plan.id, 0)
+                made.append(join(f"{plan.resource}/", ids, absent_as_empty=False))
+        self._types = frozenset(types) - _STUBBED
+        self._made = pa.concat_arrays(made) if made else pa.nulls(0, pa.string())
+
+    def look(self, values: Values) -> None:
+        """Look at the rows of one plan, which has been rendered."""
+        duties = self.duties.get(values.plan.name, ())
+        self._found.append(broken_rows(values, duties, made=self._made, types=self._types))
+
+    def broken(self) -> pa.Table:
+        """Return the rows that break something (`etl.rows.FINDINGS_SCHEMA`), each once a rule."""
+        return once_each(self._found)
+
+
+def with_broken(findings: pa.Table, broken: pa.Table) -> pa.Table:
+    """Return findings with those about broken rows, which then keep the rows out.
+
+    Raises:
+        AssertionError: they had been found before, and did not keep the rows out (a bug).
+    """
+    both = once_each([findings, broken])
+    if both.num_rows == once_each([findings]).num_rows:
+        raise AssertionError("a row that breaks its profile was accepted again")
+    return pa.concat_tables([findings, broken])

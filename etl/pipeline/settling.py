@@ -1,0 +1,83 @@
+"""The shared directory: its rows checked and mapped like those of members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.engine.noticed import Mention
+from etl.engine.partition import Partition
+from etl.engine.render import render
+from etl.errors import MappingError
+from etl.pipeline.conforming import Judge, with_broken
+from etl.pipeline.directory import Providers, checked_directory, providers_of, with_stubs
+from etl.pipeline.tools import Tools
+from etl.pipeline.work import Mapped, Sink, mapped
+from etl.quality import Checked
+from etl.sources import Loaded
+
+_STUBS: Final = (
+    Mention("Organization", "\x1f", payer=False),
+    Mention("Organization", "\x1f\x1f", payer=True),
+    Mention("Organization", "1234567893", payer=False),
+    Mention("Practitioner", "\x1f", payer=False),
+    Mention("Practitioner", "1234567893", payer=False),
+)
+"""One of each kind of row that is made for a provider whom claims name by an id alone."""
+
+
+def settled_directory(
+    loaded: Loaded, tools: Tools, *, as_of: int | None, sample_rows: int
+) -> Checked:
+    """Return the directory's tables, checked; what is accepted makes resources that conform.
+
+    A row that would break its profile is rejected like any other; who is named by it is published
+    from what claims say of him.
+
+    Raises:
+        MappingError: `map-unmet`: even a provider who is known by an id alone would not conform.
+    """
+    findings = loaded.findings
+    while True:
+        asked = replace(loaded, findings=findings)
+        checked = checked_directory(asked, tools, as_of=as_of, sample_rows=sample_rows)
+        broken = _broken(checked, tools)
+        if not broken.num_rows:
+            return checked
+        findings = with_broken(findings, broken)
+
+
+def _broken(checked: Checked, tools: Tools) -> pa.Table:
+    environment = providers_of(checked.tables, tools).environment
+    partition = Partition(with_stubs(checked.tables, _STUBS))
+    judge = Judge(tools.duties)
+    every = [render(plan, partition, environment).values for plan in tools.directory_plans]
+    judge.expect(every)
+    for values in every:
+        judge.look(values)
+    return _of_files(judge.broken())
+
+
+def _of_files(broken: pa.Table) -> pa.Table:
+    """Return findings about rows of files; the others are no fault of the data."""
+    stubs = broken.filter(pc.is_null(broken.column("row")))
+    if stubs.num_rows:
+        rules = ", ".join(sorted(set(stubs.column("rule").to_pylist())))
+        what = f"a provider who is known by an id alone would not conform: {rules}"
+        raise MappingError("mappings", "map-unmet", what, hint="see `cpcds mapping check`")
+    return broken
+
+
+def mapped_directory(
+    providers: Providers, missing: Iterable[Mention], tools: Tools, sink: Sink | None
+) -> Mapped:
+    """Map the directory, with resources for those whom claims name by an id alone."""
+    tables = with_stubs(providers.tables, missing)
+    made = mapped(tools.directory_plans, tables, providers.environment, sink, tools.duties)
+    if _of_files(made.broken).num_rows:
+        raise AssertionError("a row of the directory was accepted, and breaks its profile")
+    return made

@@ -1,0 +1,59 @@
+"""Rules of what a profile asks of a resource, made of the obligations that rows can break.
+
+The engine looks; here the findings get what every rule has: a severity, a sentence, and what a
+failure spoils. They are firm: a payer may limit them, and may not let the resources through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from etl.mapping.obligations import Obligation
+from etl.model.findings import Severity
+from etl.quality.kinds import Reading
+from etl.quality.rules import Rule
+
+_SAYS: Final = {
+    "required": "The resource would lack {path}, which {profile} requires.",
+    "limit": "The resource would have more of {path} than {profile} allows.",
+    "pattern": "The resource would not have at {path} what {profile} prescribes there.",
+    "binding": "The code at {path} would be none of the value set to which {profile} binds it.",
+    "form": "The value at {path} has not the form that FHIR asks for.",
+    "code": "The code at {path} would be none of its code system.",
+    "reference": "The reference at {path} leads to nothing, or to a type that {profile} forbids.",
+    "invariant": "The resource would break an invariant of {profile}.",
+    "guide": "The resource would break at {path} what the guide says in words.",
+}
+_SPOILS: Final = "The resource would not conform to its profile, so it is not published."
+
+
+def rules_of(obligations: Iterable[Obligation], table: str) -> tuple[Rule, ...]:
+    """Return one rule an id.
+
+    Args:
+        obligations: of one plan.
+        table: the table of whose rows the plan makes resources.
+    """
+    claims = table == "claim"
+    severity = Severity.REJECT_CLAIM if claims else Severity.REJECT_ROW
+    made: dict[str, Rule] = {}
+    for one in obligations:
+        if one.test is None or one.rule in made:
+            continue
+        says = _SAYS[one.what].format(path=one.path or "its root", profile=one.profile)
+        made[one.rule] = Rule(
+            id=one.rule,
+            tables=(table, "claim_line") if claims else (table,),
+            kind=Reading(),
+            severity=severity,
+            default=severity,
+            blanks=False,
+            firm=True,
+            when=(),
+            unless=(),
+            says=says,
+            spoils=_SPOILS,
+            where=str(one.place),
+        )
+    return tuple(made.values())
