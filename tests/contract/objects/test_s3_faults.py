@@ -24,10 +24,10 @@ async def no_pause(seconds: float) -> None:
 def test_what_may_pass_is_told_apart(fake: FakeS3, fault: str) -> None:
     fake.put(KEY, DATA)
     objects = fake_objects(fake)
-    for read in (lambda: objects.get(KEY), lambda: objects.get_range(KEY, 10, 5000)):
+    for read in (objects.get(KEY), objects.get_range(KEY, 10, 5000)):
         fake.faults.append(fault)
         with pytest.raises(Transient, match=KEY):
-            asyncio.run(read())
+            asyncio.run(read)
         assert fake.faults == []
 
 

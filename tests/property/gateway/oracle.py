@@ -97,7 +97,8 @@ def date_matches(resource: Range, asked: str, now: datetime) -> bool:
             low = value[0] - abs(now - value[0]) / 10
             high = value[1] + abs(now - value[1]) / 10
             return resource[0] < high and resource[1] > low
-    raise AssertionError(prefix)
+        case _:
+            raise AssertionError(prefix)
 
 
 def tokens(resource: Resource, parameter: str) -> list[tuple[str | None, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import shutil
 from collections.abc import Callable, Coroutine
@@ -17,7 +18,6 @@ from typing import Any, Final, TypeVar
 
 from click.testing import CliRunner
 
-from etl.cli import main
 from etl.gateway.folder import FolderObjects
 from etl.gateway.held import HeldObjects
 from etl.gateway.objects import Objects
@@ -43,7 +43,10 @@ Resource = dict[str, Any]
 @cache
 def sample_tree() -> Path:
     """Return a folder with the samples published, made once for all tests of a process."""
+    from etl.cli import main  # loads the whole pipeline, which most of these tests do without
+
     folder = Path(mkdtemp(prefix="gateway-tree-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with redirect_stdout(StringIO()):
         result = CliRunner().invoke(
             main,
@@ -52,9 +55,6 @@ def sample_tree() -> Path:
             catch_exceptions=False,
         )
     assert result.exit_code == 0, result.output
-    import atexit
-
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder / "tree"
 
 

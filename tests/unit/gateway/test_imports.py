@@ -1,0 +1,17 @@
+"""The served process stays small."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+HEAVY = ("pandas", "pyarrow", "numpy", "great_expectations", "boto3", "botocore", "jinja2", "yaml")
+
+
+def test_the_service_loads_none_of_the_heavy_libraries() -> None:
+    program = (
+        "import sys, etl.gateway.service, etl.gateway.opening, etl.gateway.obstore_s3\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert said.stdout.decode().strip() == "[]"

@@ -1,0 +1,236 @@
+"""Page links: pinned to a release, sealed, bound to member and app."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from etl.errors import UsageError
+from etl.gateway.opening import Opened
+from etl.gateway.paging import Position, Sealer
+from etl.gateway.refusals import Refusal
+from etl.publish.history import rollback
+from etl.publish.prune import prune
+from etl.publish.reader import open_current
+from etl.storage.memory import MemoryStore
+from tests.unit.gateway.trees import (
+    BASE,
+    KEY,
+    NOW,
+    bundle,
+    busiest,
+    grant,
+    ids,
+    link,
+    opened,
+    run,
+    sample_tree,
+)
+from tests.unit.publish.samples import logical_id, patient, publish
+
+EOB = "ExplanationOfBenefit"
+ANN = logical_id("ann")
+POSITION = Position("search", EOB, (("patient", "x"),), 10, "release", "digest")
+
+
+def first(made: Opened, query: str = "", who: str = ANN) -> dict[str, object]:
+    pairs = [one.partition("=")[::2] for one in query.split("&") if one]
+    return bundle(run(made.service.search(grant(who), EOB, pairs, base=BASE, strict=True)))
+
+
+def walked(made: Opened, meanwhile: Callable[[int], None] = lambda _: None) -> list[str]:
+    """Return all matches of all pages; something happens between them."""
+    found = first(made)
+    seen = ids(found)
+    pages = 1
+    while cursor := link(found, "next"):
+        meanwhile(pages)
+        found = bundle(run(made.service.page(grant(ANN), cursor, base=BASE)))
+        seen += ids(found)
+        pages += 1
+    return seen
+
+
+def refused(made: Opened, cursor: str, **more: str) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        run(made.service.page(grant(more.pop("patient", ANN), **more), cursor, base=BASE))  # type: ignore[arg-type]
+    return caught.value
+
+
+def two_releases() -> tuple[MemoryStore, Opened]:
+    store = MemoryStore()
+    publish(store, [patient("ann", 35), patient("bob", 2)])
+    return store, opened(store)
+
+
+def test_each_claim_is_on_one_page_though_releases_come_and_go_between_them() -> None:
+    store, made = two_releases()
+    release = open_current(store).release
+    assert release is not None
+    expected = walked(made)
+    assert len(set(expected)) == 35
+
+    def meanwhile(page: int) -> None:
+        if page == 1:
+            publish(
+                store, [patient("ann", 60)], base=open_current(store), now="2026-11-25T00:00:00Z"
+            )
+        elif page == 2:
+            rollback(store, release, "2026-11-26T00:00:00Z")
+        else:
+            publish(
+                store, [patient("ann", 1)], base=open_current(store), now="2026-11-27T00:00:00Z"
+            )
+        assert run(made.releases.refresh())
+
+    assert walked(made, meanwhile) == expected
+    assert first(made)["total"] == 1
+
+
+def test_another_worker_that_never_saw_the_release_goes_on_from_it() -> None:
+    store, made = two_releases()
+    expected = walked(made)
+    cursor = link(first(made), "next")
+    assert cursor
+    publish(store, [patient("ann", 60)], base=open_current(store), now="2026-11-25T00:00:00Z")
+    found = bundle(run(opened(store).service.page(grant(ANN), cursor, base=BASE)))
+    assert ids(found) == expected[10:20]
+
+
+def test_a_link_of_a_pruned_release_is_refused_clearly() -> None:
+    store, made = two_releases()
+    cursor = link(first(made), "next")
+    assert cursor
+    for day in (25, 26):
+        publish(
+            store, [patient("ann", 60)], base=open_current(store), now=f"2026-11-{day}T00:00:00Z"
+        )
+    prune(store, lambda: datetime(2027, 1, 1, tzinfo=UTC), keep=1)
+    run(made.releases.refresh())
+    for workers in (made, opened(store, page_size=10)):
+        said = refused(workers, cursor)
+        assert (said.status, said.code) == (410, "expired")
+        assert "search again" in said.diagnostics
+
+
+def test_links_lead_back_and_to_the_first_page() -> None:
+    _, made = two_releases()
+    start = first(made)
+    second = bundle(run(made.service.page(grant(ANN), link(start, "next") or "", base=BASE)))
+    assert [one["relation"] for one in second["link"]] == ["self", "first", "previous", "next"]
+    for relation in ("first", "previous"):
+        cursor = link(second, relation) or ""
+        again = bundle(run(made.service.page(grant(ANN), cursor, base=BASE)))
+        assert again["entry"] == start["entry"]
+        assert again["total"] == start["total"]
+    same = bundle(run(made.service.page(grant(ANN), link(second, "self") or "", base=BASE)))
+    assert same["entry"] == second["entry"]
+
+
+def test_a_page_is_shaped_as_the_first_was() -> None:
+    made = opened(sample_tree())
+    query = "_count=4&_sort=-_lastUpdated&_elements=total&_include=ExplanationOfBenefit:patient"
+    start = first(made, query, busiest())
+    cursor = link(start, "next") or ""
+    second = bundle(run(made.service.page(grant(busiest()), cursor, base=BASE)))
+    assert len(ids(second)) == 4
+    assert ids(second, "include") == [f"Patient/{busiest()}"]
+    assert "item" not in second["entry"][0]["resource"]
+    whole = first(made, "_count=8&_sort=-_lastUpdated", busiest())
+    assert ids(start) + ids(second) == ids(whole)
+
+
+@pytest.mark.parametrize("place", range(0, 200, 7))
+def test_no_character_of_a_link_can_be_changed(place: int) -> None:
+    _, made = two_releases()
+    cursor = link(first(made), "next") or ""
+    place = place % len(cursor)
+    for character in "A_-z9=.":
+        if cursor[place] != character:
+            said = refused(made, cursor[:place] + character + cursor[place + 1 :])
+            assert (said.status, said.code) == (400, "invalid")
+
+
+def test_the_last_character_has_one_spelling() -> None:
+    sealer = Sealer([KEY], 60, lambda: NOW)
+    for length in range(4):
+        made = sealer.seal(Position("search", EOB, (("a", "x" * length),), 1, "r", "d"), grant(ANN))
+        alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+        for one in alphabet.replace(made[-1], ""):
+            with pytest.raises(Refusal):
+                sealer.open(made[:-1] + one, grant(ANN))
+
+
+@pytest.mark.parametrize("cursor", ["", "A", "AAAA", "=", "é", "x" * 20_000, "a/b", "..", "\x00"])
+def test_what_is_no_link_is_refused(cursor: str) -> None:
+    _, made = two_releases()
+    assert refused(made, cursor).status == 400
+
+
+def test_a_link_is_of_no_use_to_another_member_or_app() -> None:
+    _, made = two_releases()
+    cursor = link(first(made), "next") or ""
+    for other in ({"patient": logical_id("bob")}, {"client": "another"}):
+        assert refused(made, cursor, **other).status == 400
+
+
+def test_a_link_does_not_outlive_its_scopes() -> None:
+    _, made = two_releases()
+    cursor = link(first(made), "next") or ""
+    with pytest.raises(Refusal) as caught:
+        run(made.service.page(grant(ANN, ("patient/Coverage.rs",)), cursor, base=BASE))
+    assert caught.value.status == 403
+
+
+def test_a_link_shows_nothing_of_what_was_asked() -> None:
+    made = opened(sample_tree())
+    claim = "Zx9claimnumber"
+    found = first(made, f"identifier:not={claim}&service-date=ge1900-01-02", busiest())
+    cursor = link(found, "next") or ""
+    raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+    for text in (claim, "1900-01-02", busiest(), "identifier", EOB):
+        assert text not in cursor
+        assert text.encode() not in raw
+        assert base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode() not in cursor
+
+
+def test_one_question_keeps_one_link_for_a_while() -> None:
+    _, made = two_releases()
+    assert link(first(made), "next") == link(first(made), "next")
+
+
+def test_a_link_ends() -> None:
+    now = [NOW]
+    sealer = Sealer([KEY], 3600, lambda: now[0])
+    cursor = sealer.seal(POSITION, grant(ANN))
+    now[0] += 3599
+    assert sealer.open(cursor, grant(ANN)) == POSITION
+    now[0] += 3602
+    with pytest.raises(Refusal) as caught:
+        sealer.open(cursor, grant(ANN))
+    assert (caught.value.status, caught.value.code) == (410, "expired")
+
+
+def test_keys_can_be_changed_without_breaking_links() -> None:
+    old, new = b"o" * 32, b"n" * 32
+    cursor = Sealer([old], 60, lambda: NOW).seal(POSITION, grant(ANN))
+    assert Sealer([new, old], 60, lambda: NOW).open(cursor, grant(ANN)) == POSITION
+    with pytest.raises(Refusal):
+        Sealer([new], 60, lambda: NOW).open(cursor, grant(ANN))
+
+
+@pytest.mark.parametrize("keys", [[], [b"short"], [KEY, b"short"]])
+def test_a_short_key_is_refused(keys: list[bytes]) -> None:
+    with pytest.raises(UsageError, match="32 bytes"):
+        Sealer(keys, 60, lambda: NOW)
+
+
+def test_a_long_question_makes_a_short_link() -> None:
+    sealer = Sealer([KEY], 60, lambda: NOW)
+    many = Position("search", EOB, (("_id", ",".join(["abcdefgh"] * 500)),), 0, "r", "d")
+    cursor = sealer.seal(many, grant(ANN))
+    assert len(cursor) < 1_000
+    assert sealer.open(cursor, grant(ANN)) == many

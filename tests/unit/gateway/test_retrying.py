@@ -1,0 +1,96 @@
+"""How long a read is worth waiting for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from etl.errors import NotFound, StoreError
+from etl.gateway.held import HeldObjects
+from etl.gateway.objects import Transient
+from etl.gateway.retrying import Patience, Retrying
+from etl.storage.memory import MemoryStore
+from tests.unit.gateway.faulty import Watched
+
+
+class Time:
+    """A clock that a sleeper moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.pauses: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+    def clock(self) -> float:
+        return self.now
+
+
+def watched() -> Watched:
+    store = MemoryStore()
+    store.put("key", b"data")
+    return Watched(HeldObjects(store))
+
+
+def retrying(objects: Watched, time: Time, patience: Patience) -> Retrying:
+    return Retrying(objects, patience, sleep=time.sleep, clock=time.clock, fraction=lambda: 1.0)
+
+
+def test_pauses_double_and_tries_end() -> None:
+    objects, time = watched(), Time()
+
+    def fail(key: str, data: bytes) -> bytes:
+        raise Transient("no answer")
+
+    objects.fault = fail
+    reading = retrying(objects, time, Patience(attempts=4))
+    with pytest.raises(Transient):
+        asyncio.run(reading.get("key"))
+    assert time.pauses == [0.05, 0.1, 0.2]
+    assert len(objects.reads) == 4
+    assert (reading.counts.retries, reading.counts.failures, reading.counts.reads) == (3, 1, 0)
+
+
+def test_no_try_begins_after_the_deadline() -> None:
+    objects, time = watched(), Time()
+
+    def fail(key: str, data: bytes) -> bytes:
+        time.now += 4
+        raise Transient("no answer")
+
+    objects.fault = fail
+    with pytest.raises(Transient):
+        asyncio.run(retrying(objects, time, Patience(attempts=9, deadline_seconds=10)).get("key"))
+    assert len(objects.reads) == 3
+    assert time.now < 13
+
+
+@pytest.mark.parametrize("error", [NotFound("gone"), StoreError("access denied")])
+def test_what_does_not_pass_is_not_tried_again(error: StoreError) -> None:
+    objects, time = watched(), Time()
+
+    def fail(key: str, data: bytes) -> bytes:
+        raise error
+
+    objects.fault = fail
+    with pytest.raises(type(error)):
+        asyncio.run(retrying(objects, time, Patience()).get("key"))
+    assert len(objects.reads) == 1
+
+
+def test_one_slow_read_is_given_up_and_tried_again() -> None:
+    objects = watched()
+    objects.wait = 5
+
+    async def work() -> bytes:
+        reading = Retrying(objects, Patience(read_seconds=0.02), fraction=lambda: 0.0)
+        first = asyncio.ensure_future(reading.get("key"))
+        await asyncio.sleep(0.01)
+        objects.wait = None
+        return await first
+
+    assert asyncio.run(work()) == b"data"
+    assert len(objects.reads) == 2

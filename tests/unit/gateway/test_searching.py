@@ -1,0 +1,349 @@
+"""Search: what is understood, what is refused, and how an answer looks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from etl.gateway.refusals import Refusal
+from etl.gateway.service import Answer, Service
+from etl.gateway.supported import TYPES
+from tests.unit.gateway.trees import (
+    ALL,
+    BASE,
+    bundle,
+    busiest,
+    directory,
+    grant,
+    ids,
+    members,
+    opened,
+    run,
+    sample_tree,
+)
+
+EOB = "ExplanationOfBenefit"
+
+
+@pytest.fixture(scope="module")
+def service() -> Service:
+    return opened(sample_tree()).service
+
+
+def asked(
+    service: Service,
+    query: str,
+    *,
+    kind: str = EOB,
+    patient: str | None = None,
+    scopes: tuple[str, ...] = ALL,
+    strict: bool = True,
+) -> Answer:
+    """Return the answer to a query written as in a URL, without escapes."""
+    pairs = [one.partition("=")[::2] for one in query.split("&") if one]
+    who = grant(patient or busiest(), scopes)
+    return run(service.search(who, kind, pairs, base=BASE, strict=strict))
+
+
+def refused(service: Service, query: str, **more: Any) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        asked(service, query, **more)
+    return caught.value
+
+
+def test_a_default_page_is_ten_claims_the_newest_first(service: Service) -> None:
+    found = bundle(asked(service, ""))
+    claims = [one for one in members()[busiest()] if one["resourceType"] == EOB]
+    assert found["type"] == "searchset"
+    assert found["total"] == len(claims) > 10
+    assert [one["resource"] for one in found["entry"]] == claims[:10]
+    assert found["link"][0] == {"relation": "self", "url": f"{BASE}/{EOB}?"[:-1]}
+    assert [one["relation"] for one in found["link"]] == ["self", "next"]
+
+
+def test_an_answer_without_matches_has_no_empty_list(service: Service) -> None:
+    found = bundle(asked(service, "type=vision&service-date=1900"))
+    assert found["total"] == 0
+    assert "entry" not in found
+
+
+def test_the_self_link_says_what_was_understood(service: Service) -> None:
+    query = "service-date=ge2024-01-01T00:00:00+01:00&type=a b,c&nonsense=1&_count=2"
+    found = bundle(asked(service, query, strict=False))
+    assert found["link"][0]["url"] == (
+        f"{BASE}/{EOB}?service-date=ge2024-01-01T00:00:00%2B01:00&type=a%20b,c&_count=2"
+    )
+
+
+@pytest.mark.parametrize("form", ["{0}", "Patient/{0}", BASE + "/Patient/{0}"])
+@pytest.mark.parametrize("name", ["patient", "patient:Patient"])
+def test_the_patient_may_be_named_in_three_ways(service: Service, name: str, form: str) -> None:
+    total = bundle(asked(service, f"{name}={form.format(busiest())}"))["total"]
+    assert total == bundle(asked(service, ""))["total"]
+    for kind, more in (("Coverage", "beneficiary"), ("Coverage", "patient")):
+        found = bundle(asked(service, f"{more}={form.format(busiest())}", kind=kind))
+        assert found["total"] == bundle(asked(service, "", kind=kind))["total"] > 0
+
+
+def test_another_patient_finds_nothing(service: Service) -> None:
+    other = next(one for one in members() if one != busiest())
+    for value in (other, f"Patient/{other}", f"https://elsewhere.example/Patient/{busiest()}"):
+        assert bundle(asked(service, f"patient={value}"))["total"] == 0
+    claim = next(one for one in members()[other] if one["resourceType"] == EOB)
+    assert bundle(asked(service, f"_id={claim['id']}"))["total"] == 0
+
+
+def test_a_plus_that_was_not_escaped_is_still_a_zone(service: Service) -> None:
+    one = next(one for one in members()[busiest()] if one["resourceType"] == EOB)
+    start = one["billablePeriod"]["start"]
+    found = bundle(asked(service, f"service-date=ge{start}T00:00:00 00:00"))
+    assert found["total"] > 0
+
+
+def test_an_instant_as_it_was_served_finds_its_resource(service: Service) -> None:
+    for kind in ("Patient", "Coverage", EOB):
+        one = next(one for one in members()[busiest()] if one["resourceType"] == kind)
+        found = bundle(asked(service, f"_lastUpdated={one['meta']['lastUpdated']}", kind=kind))
+        assert f"{kind}/{one['id']}" in ids(found)
+
+
+def test_a_system_alone_finds_all_of_it_and_a_bar_before_a_code_means_no_system(
+    service: Service,
+) -> None:
+    one = next(one for one in members()[busiest()] if one["resourceType"] == EOB)
+    system, value = (one["identifier"][0][name] for name in ("system", "value"))
+    total = bundle(asked(service, ""))["total"]
+    assert bundle(asked(service, f"identifier={system}|"))["total"] == total
+    assert ids(bundle(asked(service, f"identifier={system}|{value}"))) == [f"{EOB}/{one['id']}"]
+    assert ids(bundle(asked(service, f"identifier={value}"))) == [f"{EOB}/{one['id']}"]
+    assert bundle(asked(service, f"identifier=|{value}"))["total"] == 0
+
+
+REFUSED = [
+    ("nonsense=1", "not-supported", "nonsense is no search parameter"),
+    ("_text=a", "not-supported", "_text"),
+    ("_revinclude=Provenance:target", "not-supported", "_revinclude is not supported"),
+    ("_include:recurse=Coverage:payor", "not-supported", "use _include or _include:iterate"),
+    ("_include=Claim:patient", "not-supported", "ExplanationOfBenefit:patient"),
+    ("_include=ExplanationOfBenefit:claim", "not-supported", "_include takes"),
+    ("_include=ExplanationOfBenefit:patient:Group", "not-supported", "_include takes"),
+    ("patient.name=x", "not-supported", "chain"),
+    ("patient:Patient.name=x", "not-supported", "chain"),
+    ("_has:Coverage:payor:x=y", "not-supported", "chain"),
+    ("type:above=x", "not-supported", "type takes :missing, :not"),
+    ("type:text=x", "not-supported", "type takes"),
+    ("service-date:exact=2024", "not-supported", "service-date takes :missing"),
+    ("_id:not=x", "not-supported", "_id takes no modifier"),
+    ("type:=x", "not-supported", "type takes"),
+    ("type:missing=maybe", "invalid", "true or false"),
+    ("service-date=2024-13-01", "invalid", "takes a date"),
+    ("service-date=2023-02-29", "invalid", "takes a date"),
+    ("service-date=2024-1-1", "invalid", "takes a date"),
+    ("service-date=20240101", "invalid", "takes a date"),
+    ("service-date=2024-01-01T25:00", "invalid", "takes a date"),
+    ("service-date=2024-01-01T10:00:00+15:00", "invalid", "takes a date"),
+    ("service-date=xx2024", "invalid", "prefixes"),
+    ("service-date=ge", "invalid", "takes a date"),
+    ("service-date=", "invalid", "empty"),
+    ("service-date=2024,,2025", "invalid", "empty"),
+    ("service-date=٢٠٢٤", "invalid", "takes a date"),
+    ("patient=", "invalid", "empty"),
+    ("patient=Group/x", "invalid", "takes an id"),
+    ("patient=Organization/x", "invalid", "refers to Patient alone"),
+    ("patient=a/b/c", "invalid", "takes an id"),
+    ("patient=Patient/x/_history/1", "invalid", "takes an id"),
+    ("patient=../x", "invalid", "takes an id"),
+    ("identifier=a|b|c", "invalid", "system|code"),
+    ("identifier=|", "invalid", "system|code"),
+    ("_count=-1", "invalid", "whole number"),
+    ("_count=ten", "invalid", "whole number"),
+    ("_count=٣", "invalid", "whole number"),
+    ("_count=1&_count=1", "invalid", "once"),
+    ("_sort=patient", "not-supported", "_sort takes"),
+    ("_sort=--service-date", "not-supported", "_sort takes"),
+    ("_summary=all", "invalid", "_summary takes"),
+    ("_summary=true&_elements=total", "invalid", "together"),
+    ("_summary=text&_include=*", "invalid", "together"),
+    ("_elements=item.sequence", "invalid", "top-level"),
+    ("_total=exact", "invalid", "_total takes"),
+    ("&".join(["type=a"] * 101), "too-costly", "100"),
+    ("_id=" + ",".join(["a"] * 501), "too-costly", "500"),
+]
+
+
+@pytest.mark.parametrize(("query", "code", "says"), REFUSED)
+def test_what_is_wrong_is_refused_with_what_to_do(
+    service: Service, query: str, code: str, says: str
+) -> None:
+    said = refused(service, query)
+    assert (said.status, said.code) == (400, code)
+    assert says in said.diagnostics
+
+
+def test_no_refusal_repeats_a_value(service: Service) -> None:
+    marked = "Zx9marked"
+    for query in (
+        f"service-date={marked}",
+        f"patient=Group/{marked}",
+        f"identifier=a|{marked}|c",
+        f"_count={marked}",
+        f"_sort={marked}",
+        f"_include={marked}",
+        f"_total={marked}",
+        f"bad {marked}=1",
+    ):
+        said = refused(service, query)
+        assert marked not in said.diagnostics + repr(said.expression)
+
+
+def test_lenient_ignores_what_is_unknown_and_says_so_but_never_a_modifier(
+    service: Service,
+) -> None:
+    found = bundle(asked(service, "nonsense=1", strict=False))
+    assert found["total"] == bundle(asked(service, ""))["total"]
+    last = found["entry"][-1]
+    assert last["search"] == {"mode": "outcome"}
+    assert "nonsense" in last["resource"]["issue"][0]["diagnostics"]
+    for query in ("type:in=x", "patient.name=x", "_revinclude=*", "service-date=never"):
+        assert refused(service, query, strict=False).status == 400
+
+
+def test_count_shapes_pages_and_never_exceeds_the_limit(service: Service) -> None:
+    total = bundle(asked(service, ""))["total"]
+    assert len(ids(bundle(asked(service, "_count=3")))) == 3
+    assert len(ids(bundle(asked(service, "_count=999999")))) == min(100, total)
+    none = bundle(asked(service, "_count=0"))
+    assert none["total"] == total
+    assert "entry" not in none
+    assert [one["relation"] for one in none["link"]] == ["self"]
+
+
+def test_summary_count_gives_the_total_alone(service: Service) -> None:
+    found = bundle(asked(service, "_summary=count&_include=*"))
+    assert found["total"] > 0
+    assert "entry" not in found
+    assert "total" not in bundle(asked(service, "_total=none"))
+
+
+def test_elements_keep_the_mandatory_ones_and_every_cent_as_it_was_written(
+    service: Service,
+) -> None:
+    whole = asked(service, "_count=3").body.decode()
+    part = asked(service, "_count=3&_elements=total").body.decode()
+    found, full = (
+        bundle(asked(service, "_count=3&_elements=total")),
+        bundle(asked(service, "_count=3")),
+    )
+    for one, all_of_it in zip(found["entry"], full["entry"], strict=True):
+        assert set(one["resource"]) == {
+            *("resourceType", "id", "meta", "total", "status", "type", "use", "patient"),
+            *("created", "insurer", "provider", "outcome", "insurance"),
+        }
+        assert one["resource"]["meta"].pop("tag")[0]["code"] == "SUBSETTED"
+        assert all(all_of_it["resource"][name] == value for name, value in one["resource"].items())
+    amounts = [piece.split("}")[0] for piece in part.split('"value":')[1:]]
+    assert amounts
+    assert all(f'"value":{amount}' in whole for amount in amounts)
+    assert any(amount.split(",")[0].endswith("0") and "." in amount for amount in amounts)
+
+
+def test_summaries_are_subsets(service: Service) -> None:
+    for summary in ("true", "data", "text"):
+        one = bundle(asked(service, f"_count=1&_summary={summary}"))["entry"][0]["resource"]
+        assert one["meta"]["tag"][0]["code"] == "SUBSETTED"
+        assert ("item" in one) == (summary == "data")
+        assert {"status", "patient", "insurance"} <= set(one)
+
+
+def test_an_include_outside_the_scopes_is_left_out_and_told(service: Service) -> None:
+    scopes = (f"patient/{EOB}.rs", "patient/Patient.r", "patient/Coverage.s")
+    found = bundle(asked(service, "_count=2&_include=*", scopes=scopes))
+    assert {one.partition("/")[0] for one in ids(found, "include")} == {"Patient"}
+    told = [one["diagnostics"] for one in found["entry"][-1]["resource"]["issue"]]
+    assert any("patient/Coverage.r" in one for one in told)
+    assert any("patient/Organization.r" in one for one in told)
+
+
+def test_an_include_of_a_search_is_what_a_read_gives(service: Service) -> None:
+    found = bundle(asked(service, "_include=*&_include:iterate=*"))
+    included = [one["resource"] for one in found["entry"] if one["search"]["mode"] == "include"]
+    assert {one["resourceType"] for one in included} >= {"Patient", "Coverage", "Organization"}
+    for one in included:
+        read = run(service.read(grant(busiest()), one["resourceType"], one["id"]))
+        assert read.body in asked(service, "_include=*&_include:iterate=*").body
+
+
+def test_searching_needs_the_scope_to_search(service: Service) -> None:
+    for kind in TYPES:
+        said = refused(service, "_id=x", kind=kind, scopes=(f"patient/{kind}.r",))
+        assert (said.status, said.code) == (403, "forbidden")
+        assert f"patient/{kind}.s" in said.diagnostics
+
+
+def test_a_directory_is_searched_by_id_or_among_what_the_member_is_concerned_with(
+    service: Service,
+) -> None:
+    mine = members()[busiest()]
+    text = repr(mine)
+    for kind in ("Organization", "Practitioner"):
+        every = [one for name, one in directory().items() if name.startswith(f"{kind}/")]
+        found = bundle(asked(service, "_count=100", kind=kind))
+        assert 0 < found["total"] < len(every)
+        assert all(one in text for one in ids(found))
+        other = next(one for one in every if f"{kind}/{one['id']}" not in text)
+        by_id = bundle(asked(service, f"_id={other['id']},{every[0]['id']}", kind=kind))
+        assert by_id["total"] == len({other["id"], every[0]["id"]})
+        name = ids(found)[0]
+        npi = directory()[name]["identifier"][0]["value"]
+        assert name in ids(bundle(asked(service, f"identifier={npi}", kind=kind)))
+
+
+def test_names_are_found_by_their_start_whatever_case(service: Service) -> None:
+    found = bundle(asked(service, "", kind="Organization"))
+    name = found["entry"][0]["resource"]["name"]
+    here = ids(found)[0]
+    for query in (f"name={name[:4].upper()}", f"name:contains={name[2:6].lower()}"):
+        assert here in ids(bundle(asked(service, query, kind="Organization")))
+    assert here in ids(bundle(asked(service, f"name:exact={name}", kind="Organization")))
+    assert here not in ids(bundle(asked(service, f"name:exact={name}x", kind="Organization")))
+
+
+def test_roles_and_locations_are_searched_by_id_alone(service: Service) -> None:
+    for kind in ("PractitionerRole", "Location"):
+        assert refused(service, "", kind=kind).code == "required"
+        name = next(one for one in directory() if one.startswith(f"{kind}/"))
+        found = bundle(asked(service, f"_id={name.partition('/')[2]}&_include=*", kind=kind))
+        assert ids(found) == [name]
+        assert ids(found, "include")
+
+
+def test_every_parameter_that_is_told_works(service: Service) -> None:
+    for kind in TYPES.values():
+        required = "_id=x&" if kind.needs_id else ""
+        for one in kind.parameters.values():
+            value = {"date": "2024", "reference": "x", "token": "x", "string": "x"}[one.type]
+            queries = [f"{one.name}={value}", *(f"{one.name}={p}{value}" for p in one.prefixes)]
+            queries += [
+                f"{one.name}:{m}={'true' if m == 'missing' else value}" for m in one.modifiers
+            ]
+            queries += [f"{one.name}:{target}=x" for target in one.targets]
+            for query in queries:
+                assert bundle(asked(service, required + query, kind=kind.name))["total"] >= 0
+        for include in kind.includes:
+            for code in (include.code, *(f"{include.code}:{one}" for one in include.targets)):
+                asked(service, f"{required}_include={code}&_include:iterate={code}", kind=kind.name)
+        for sort in kind.sorts:
+            asked(service, f"{required}_sort={sort},-{sort}", kind=kind.name)
+
+
+def test_the_etag_changes_with_the_question_and_the_grant_alone(service: Service) -> None:
+    one = asked(service, "type=oral").etag
+    assert one == asked(service, "type=oral").etag
+    assert one.startswith('W/"')
+    others = {
+        asked(service, "type=pharmacy").etag,
+        asked(service, "type=oral", patient=next(iter(members()))).etag,
+        asked(service, "type=oral", scopes=("user/*.rs",)).etag,
+    }
+    assert len(others | {one}) == 4
