@@ -1,8 +1,11 @@
-"""Endpoints for programs: token, introspection, revocation, keys, discovery."""
+"""Endpoints for programs: token, introspection, revocation, keys, discovery.
+
+SMART's own discovery document is answered under the FHIR base, from `endpoints_of`.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -24,78 +27,53 @@ from etl.auth.limits import Endpoint
 from etl.auth.protocol import Outgoing
 from etl.auth.services import Services
 from etl.auth.values import RESOURCE_TYPES, Happening
+from etl.smart.discovery import CAPABILITIES, AuthEndpoints, smart_configuration
 from etl.smart.scopes import PLAIN
 
-CAPABILITIES: Final = (
-    "launch-standalone",
-    "authorize-post",
-    "client-public",
-    "client-confidential-symmetric",
-    "client-confidential-asymmetric",
-    "sso-openid-connect",
-    "context-standalone-patient",
-    "permission-offline",
-    "permission-online",
-    "permission-patient",
-    "permission-user",
-    "permission-v1",
-    "permission-v2",
-)
-"""SMART App Launch 2.2.0, "Capabilities": what this server can do."""
 
-
-def smart_configuration(configuration: Configuration) -> dict[str, Any]:
-    """Return `/.well-known/smart-configuration` (SMART App Launch 2.2.0, "Conformance")."""
-    return {
-        **_endpoints(configuration),
-        "management_endpoint": configuration.url("/member"),
-        "capabilities": list(CAPABILITIES),
-    }
+def endpoints_of(configuration: Configuration) -> AuthEndpoints:
+    """Return where this authorization server is, and what it can do."""
+    url = configuration.url
+    return AuthEndpoints(
+        issuer=configuration.base_url,
+        authorization=url("/oauth/authorize"),
+        token=url("/oauth/token"),
+        jwks=url("/oauth/jwks"),
+        introspection=url("/oauth/introspect"),
+        revocation=url("/oauth/revoke"),
+        management=url("/member"),
+        registration=url("/oauth/register") if configuration.registration != "off" else "",
+        scopes=(
+            *PLAIN,
+            *(f"patient/{name}.rs" for name in ("*", *RESOURCE_TYPES)),
+            *(f"patient/{name}.read" for name in ("*", *RESOURCE_TYPES)),
+            "user/*.rs",
+            "user/*.read",
+        ),
+        capabilities=(*CAPABILITIES, "client-confidential-asymmetric"),
+        client_authentication=tuple(METHODS),
+        more={
+            "token_endpoint_auth_signing_alg_values_supported": list(ASSERTION_ALGORITHMS),
+            "introspection_endpoint_auth_methods_supported": list(CONFIDENTIAL_METHODS),
+            "revocation_endpoint_auth_methods_supported": list(METHODS),
+            "response_modes_supported": ["query"],
+            "authorization_response_iss_parameter_supported": True,
+        },
+    )
 
 
 def openid_configuration(configuration: Configuration) -> dict[str, Any]:
     """Return `/.well-known/openid-configuration` (OpenID Connect Discovery; RFC 8414)."""
+    document = smart_configuration(endpoints_of(configuration))
+    del document["capabilities"], document["management_endpoint"]
     return {
-        **_endpoints(configuration),
+        **document,
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
         "claims_supported": ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "fhirUser"],
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,
     }
-
-
-def _endpoints(configuration: Configuration) -> dict[str, Any]:
-    url = configuration.url
-    document: dict[str, Any] = {
-        "issuer": configuration.base_url,
-        "authorization_endpoint": url("/oauth/authorize"),
-        "token_endpoint": url("/oauth/token"),
-        "introspection_endpoint": url("/oauth/introspect"),
-        "revocation_endpoint": url("/oauth/revoke"),
-        "jwks_uri": url("/oauth/jwks"),
-        "token_endpoint_auth_methods_supported": list(METHODS),
-        "token_endpoint_auth_signing_alg_values_supported": list(ASSERTION_ALGORITHMS),
-        "introspection_endpoint_auth_methods_supported": list(CONFIDENTIAL_METHODS),
-        "revocation_endpoint_auth_methods_supported": list(METHODS),
-        "grant_types_supported": ["authorization_code", "refresh_token"],
-        "response_types_supported": ["code"],
-        "response_modes_supported": ["query"],
-        "code_challenge_methods_supported": ["S256"],
-        "scopes_supported": [
-            *PLAIN,
-            "patient/*.rs",
-            "patient/*.read",
-            *(f"patient/{name}.rs" for name in RESOURCE_TYPES),
-            *(f"patient/{name}.read" for name in RESOURCE_TYPES),
-            "user/*.rs",
-            "user/*.read",
-        ],
-        "authorization_response_iss_parameter_supported": True,
-    }
-    if configuration.registration != "off":
-        document["registration_endpoint"] = url("/oauth/register")
-    return document
 
 
 class ProgramEndpoints:
@@ -107,22 +85,15 @@ class ProgramEndpoints:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        fhir = self._services.configuration.fhir_path
-        discovery = (
-            (f"{fhir}/.well-known/smart-configuration", smart_configuration),
-            (f"{fhir}/.well-known/openid-configuration", openid_configuration),
-            ("/.well-known/smart-configuration", smart_configuration),
-            ("/.well-known/openid-configuration", openid_configuration),
-            ("/.well-known/oauth-authorization-server", openid_configuration),
-        )
+        document = self._document(openid_configuration(self._services.configuration))
         return [
             *self._called_across("/oauth/token", self.token),
             *self._called_across("/oauth/revoke", self.revoke),
             Route("/oauth/introspect", for_programs(self.introspect), methods=["POST"]),
             Route("/oauth/jwks", for_programs(self.keys), methods=["GET"]),
             *(
-                Route(path, self._document(make(self._services.configuration)), methods=["GET"])
-                for path, make in discovery
+                Route(f"/.well-known/{name}", document, methods=["GET"])
+                for name in ("openid-configuration", "oauth-authorization-server")
             ),
         ]
 

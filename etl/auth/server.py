@@ -111,8 +111,8 @@ def open_authorization(
 def routes_of(services: Services) -> list[Route]:
     """Return all routes of the authorization server, with absolute paths.
 
-    `/oauth/*`, `/member*`, `/.well-known/*`, and `/.well-known/*` under the FHIR base: put them
-    before the gateway's mount.
+    `/oauth/*`, `/member*`, `/.well-known/openid-configuration` and
+    `/.well-known/oauth-authorization-server`.
     """
     return [
         *ProgramEndpoints(services).routes(),

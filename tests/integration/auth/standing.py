@@ -1,0 +1,254 @@
+"""An authorization server with two sample members, an app of each kind, and a browser to drive it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from httpx2 import Response
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from etl.auth.configuration import Configuration, DemoDirectory
+from etl.auth.database import migrate, open_database
+from etl.auth.server import open_authorization, routes_of
+from etl.auth.services import Services
+from etl.auth.values import ATTESTATIONS, AppDraft, DemoMember, Issued
+
+BASE = "https://api.example"
+FHIR = f"{BASE}/fhir"
+CALLBACK = "https://app.example/callback"
+PASSWORD = "sandbox"
+SCOPE = "launch/patient openid fhirUser offline_access patient/*.rs"
+ANA = DemoMember("ana", "Ana Muñoz Peña", "anaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
+BEN = DemoMember("ben", "Ben Okafor", "beeeeeeeeeeeeeeeeeeeeeeeeeeeeeee")
+
+DRAFT = AppDraft(
+    name="Claims Compass",
+    organization="Compass Health",
+    client_type="confidential",
+    authentication="secret",
+    redirect_uris=(CALLBACK,),
+    policy_uri="https://app.example/privacy",
+    contact_name="Jo Park",
+    contact_email="jo@app.example",
+    attestations=tuple(ATTESTATIONS),
+)
+PUBLIC = replace(DRAFT, client_type="public", authentication="none", name="Pocket Claims")
+
+
+@dataclass
+class Clock:
+    """A clock that stands until it is moved."""
+
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def move(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+def configuration(**changes: Any) -> Configuration:
+    return replace(
+        Configuration(
+            base_url=BASE,
+            payer="Alder Health Plan",
+            secret=b"of tests only",
+            demo=DemoDirectory((ANA, BEN), PASSWORD),
+        ),
+        **changes,
+    )
+
+
+@dataclass
+class Standing:
+    """A server; `client()` gives a browser of its own each time."""
+
+    services: Services
+    clock: Clock
+    folder: Path
+    app: Starlette
+
+    def client(self) -> TestClient:
+        base = self.services.configuration.base_url
+        return TestClient(self.app, base_url=base, follow_redirects=False)
+
+    def register(self, draft: AppDraft = DRAFT, **changes: Any) -> Issued:
+        return self.services.apps.register(replace(draft, **changes))
+
+
+@contextmanager
+def stand_up(
+    folder: Path,
+    *,
+    url: str | None = None,
+    clock: Clock | None = None,
+    rates: Any = None,
+    **changes: Any,
+) -> Iterator[Standing]:
+    """Give a server on a database in a folder, or on one that is there already."""
+    database = open_database(url or f"sqlite:///{folder / 'auth.db'}")
+    migrate(database)
+    clock = clock or Clock()
+    services = open_authorization(
+        configuration(**changes),
+        database,
+        folder / "audit",
+        clock=clock,
+        randomness=secrets.token_bytes,
+        patient_of=lambda member_id: f"patient-of-{member_id}",
+        rates=rates,
+    )
+    try:
+        yield Standing(services, clock, folder, Starlette(routes=routes_of(services)))
+    finally:
+        services.trail.close()
+        database.close()
+
+
+def challenge(verifier: str) -> str:
+    digest = hashlib.sha256(verifier.encode()).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+VERIFIER = "a-verifier-that-is-long-enough-to-be-one-0123456789"
+
+
+def asking(client_id: str, **changes: str | None) -> dict[str, str]:
+    """Return the parameters of an ordinary authorization request."""
+    parameters: dict[str, str | None] = {
+        "response_type": "code",
+        "client_id": client_id,
+        "redirect_uri": CALLBACK,
+        "scope": SCOPE,
+        "state": "state-0123456789",
+        "aud": FHIR,
+        "code_challenge": challenge(VERIFIER),
+        "code_challenge_method": "S256",
+        **changes,
+    }
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def hidden(page: Response) -> dict[str, str]:
+    """Return the hidden fields of a page's first form with any."""
+    found = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page.text)
+    return {name: html.unescape(value) for name, value in found}
+
+
+def ticked(page: Response) -> dict[str, list[str]]:
+    """Return what a form sends when nothing is changed."""
+    fields: dict[str, list[str]] = {}
+    for attributes in re.findall(r"<input ([^>]*)>", page.text):
+        if " checked" in attributes:
+            name = re.search(r'name="([^"]*)"', attributes)
+            value = re.search(r'value="([^"]*)"', attributes)
+            if name and value:
+                fields.setdefault(name.group(1), []).append(value.group(1))
+    return fields
+
+
+def sign_in(
+    browser: TestClient, page: Response, *, username: str = "ana", password: str = PASSWORD
+) -> Response:
+    """Send the sign-in page's form and return the consent page, or what came instead."""
+    answer: Response = browser.post(
+        "/oauth/sign-in", data={**hidden(page), "username": username, "password": password}
+    )
+    if answer.status_code != 303:
+        return answer
+    following: Response = browser.get(answer.headers["location"])
+    return following
+
+
+def decide(
+    browser: TestClient, page: Response, decision: str = "allow", **changes: Any
+) -> Response:
+    """Send the consent page's form."""
+    data = {**hidden(page), **ticked(page), "decision": decision, **changes}
+    answer: Response = browser.post("/oauth/consent", data=data)
+    return answer
+
+
+def launched(browser: TestClient, client_id: str, **changes: Any) -> dict[str, str]:
+    """Go from the authorize URL to the redirect back, and return its parameters."""
+    username = changes.pop("username", "ana")
+    form = changes.pop("form", {})
+    page = browser.get("/oauth/authorize", params=asking(client_id, **changes))
+    assert page.status_code == 200, page.text
+    consent = sign_in(browser, page, username=username)
+    assert consent.status_code == 200, consent.text
+    answer = decide(browser, consent, **form)
+    assert answer.status_code == 303, answer.text
+    return returned(answer)
+
+
+def returned(answer: Response) -> dict[str, str]:
+    """Return the parameters of a redirect."""
+    return dict(parse_qsl(urlsplit(answer.headers["location"]).query))
+
+
+def redeem(
+    browser: TestClient,
+    issued: Issued,
+    code: str,
+    *,
+    verifier: str | None = VERIFIER,
+    **changes: str,
+) -> Response:
+    """Exchange a code for tokens, with the secret by Basic where the app has one."""
+    data = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": CALLBACK,
+        **({"code_verifier": verifier} if verifier else {}),
+        **changes,
+    }
+    return _posted(browser, "/oauth/token", issued, data)
+
+
+def refresh(browser: TestClient, issued: Issued, token: str, **changes: str) -> Response:
+    """Exchange a refresh token."""
+    data = {"grant_type": "refresh_token", "refresh_token": token, **changes}
+    return _posted(browser, "/oauth/token", issued, data)
+
+
+def revoke(browser: TestClient, issued: Issued, token: str) -> Response:
+    """Give a token back."""
+    return _posted(browser, "/oauth/revoke", issued, {"token": token})
+
+
+def introspect(browser: TestClient, issued: Issued, token: str) -> Response:
+    """Ask about a token."""
+    return _posted(browser, "/oauth/introspect", issued, {"token": token})
+
+
+def tokens(browser: TestClient, issued: Issued, **changes: Any) -> dict[str, Any]:
+    """Return the token response of a whole launch."""
+    code = launched(browser, issued.app.client_id, **changes)["code"]
+    answer = redeem(browser, issued, code)
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def _posted(browser: TestClient, path: str, issued: Issued, data: dict[str, str]) -> Response:
+    auth = None
+    if issued.secret is not None and "client_secret" not in data:
+        auth = (issued.app.client_id, issued.secret)
+    elif issued.secret is None and "client_assertion" not in data:
+        data = {"client_id": issued.app.client_id, **data}
+    answer: Response = browser.post(path, data=data, auth=auth)
+    return answer
