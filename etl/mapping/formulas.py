@@ -115,32 +115,35 @@ Formula: TypeAlias = bool | When | Coded | Misshapen | Begins | Some | Amount | 
 
 def all_of(*parts: Formula) -> Formula:
     """Return that all parts are true, without what says nothing."""
-    kept: dict[Formula, None] = {}
+    kept: list[Formula] = []
     for part in parts:
         if part is False:
             return False
-        if isinstance(part, All):
-            kept |= dict.fromkeys(part.parts)
-        elif part is not True:
-            kept[part] = None
+        if part is not True:
+            kept += part.parts if isinstance(part, All) else (part,)
     if not kept:
         return True
-    return next(iter(kept)) if len(kept) == 1 else All(tuple(kept))
+    once = _once_each(kept)
+    return once[0] if len(once) == 1 else All(once)
 
 
 def any_of(*parts: Formula) -> Formula:
     """Return that one of the parts is true, without what says nothing."""
-    kept: dict[Formula, None] = {}
+    kept: list[Formula] = []
     for part in parts:
         if part is True:
             return True
-        if isinstance(part, Any_):
-            kept |= dict.fromkeys(part.parts)
-        elif part is not False:
-            kept[part] = None
+        if part is not False:
+            kept += part.parts if isinstance(part, Any_) else (part,)
     if not kept:
         return False
-    return next(iter(kept)) if len(kept) == 1 else Any_(tuple(kept))
+    once = _once_each(kept)
+    return once[0] if len(once) == 1 else Any_(once)
+
+
+def _once_each(parts: list[Formula]) -> tuple[Formula, ...]:
+    """Return parts without those that are the very same object; to compare them all is slow."""
+    return tuple({id(part): part for part in parts}.values())
 
 
 def no(of: Formula) -> Formula:

@@ -43,7 +43,7 @@ from etl.mapping.formulas import (
 )
 from etl.mapping.invariants import INVARIANTS, LISTED, PROVED, Subject, begins, guide_rules
 from etl.mapping.plan import Entry, Fixed, Guarded, ListNode, Loop, ObjectNode, Place, Plan
-from etl.mapping.proof import never
+from etl.mapping.proof import Names, never
 from etl.mapping.row_tests import Nowhere, Points, Rows, Shared, Test, Twice
 from etl.mapping.static import answers, is_strong, static_value
 from etl.model.codes import ABSENT_REASONS
@@ -172,6 +172,7 @@ class _Walker:
     profile: Profile
     version: str
     codes: Codes
+    names: Names = field(default_factory=Names)
     found: list[Obligation] = field(default_factory=list)
 
     def add(self, what: What, path: str, place: Place, test: Test | str, rule: str = "") -> None:
@@ -188,7 +189,7 @@ class _Walker:
     def proved(self, test: Test) -> bool:
         match test:
             case Rows(loops=loops, broken=broken):
-                return never(broken, None if loops else self.plan.condition)
+                return never(broken, None if loops else self.plan.condition, self.names)
             case Twice(numbers=numbers):
                 known = [number for loops, _, number in numbers.sources if not loops]
                 fixed = [number for number in known if isinstance(number, int)]

@@ -53,25 +53,48 @@ MOST_STEPS: Final = 3000
 _OTHER: Final = "\x00other"
 """Stands for every text that a formula does not name."""
 
-_Known: TypeAlias = dict[object, "str | bool | None"]
+_Known: TypeAlias = dict[int, "str | bool | None"]
 _SAME_TEXT: Final = frozenset({Kind.TEXT, Kind.CODE, Kind.DATE, Kind.DATETIME, Kind.DECIMAL})
 
 
-def never(formula: Formula, given: Condition | None = None) -> bool:
+def never(formula: Formula, given: Condition | None = None, names: Names | None = None) -> bool:
     """Tell whether no row can make a formula true; False also where no proof was found.
 
     Args:
         formula: what must not be.
         given: what is known of the row besides, as the condition of the whole mapping.
+        names: shared by the proofs of one plan, to save time.
     """
     if isinstance(formula, bool):
         return not formula
-    search = _Search()
+    search = _Search(names or Names())
     both = formula if given is None else All((When(given), formula))
     try:
         return not search.can_be(both, {})
     except _GivenUpError:
         return False
+
+
+@dataclass(slots=True)
+class Names:
+    """Numbers for expressions and formulas; equal ones have the same.
+
+    To compare them by their parts is what would cost most of a proof, so that each object is
+    compared once. They are kept, so that none takes the place of another in memory.
+    """
+
+    _numbers: dict[object, int] = field(default_factory=dict)
+    _of_objects: dict[int, int] = field(default_factory=dict)
+    _kept: list[object] = field(default_factory=list)
+
+    def number(self, node: object) -> int:
+        """Return the number of an expression or formula."""
+        found = self._of_objects.get(id(node))
+        if found is None:
+            found = self._numbers.setdefault(node, len(self._numbers))
+            self._of_objects[id(node)] = found
+            self._kept.append(node)
+        return found
 
 
 class _GivenUpError(Exception):
@@ -83,14 +106,16 @@ class _Search:
     """One proof.
 
     Attributes:
+        names: tells expressions apart.
         steps: how many kinds of rows were looked at.
         open: what was asked first and is not settled yet, with its possible answers.
         named: expression -> the texts that the formula compares it with.
     """
 
+    names: Names
     steps: int = 0
-    open: list[tuple[object, tuple[str | bool | None, ...]]] = field(default_factory=list)
-    named: dict[Expr, set[str]] = field(default_factory=dict)
+    open: list[tuple[int, tuple[str | bool | None, ...]]] = field(default_factory=list)
+    named: dict[int, set[str]] = field(default_factory=dict)
 
     def can_be(self, formula: Formula, known: _Known) -> bool:
         """Tell whether some row that agrees with what is known makes the formula true."""
@@ -105,7 +130,7 @@ class _Search:
         return any(self.can_be(formula, {**known, key: way}) for way in ways)
 
     def ask(
-        self, key: object, ways: tuple[str | bool | None, ...], known: _Known
+        self, key: int, ways: tuple[str | bool | None, ...], known: _Known
     ) -> str | bool | None:
         """Return the answer that is assumed.
 
@@ -126,7 +151,7 @@ class _Search:
         if None in present:
             return None
         try:
-            return bool(self.ask(key, (True, False), known))
+            return bool(self.ask(self.names.number(key), (True, False), known))
         except LookupError:
             return None
 
@@ -220,7 +245,8 @@ class _Search:
 
     def value(self, expr: Expr, known: _Known) -> object:
         """Return the text that is assumed of an expression; None: absent; `...`: still open."""
-        named = tuple(sorted(self.named.get(expr, ())))
+        number = self.names.number(expr)
+        named = tuple(sorted(self.named.get(number, ())))
         if expr.kind is Kind.FLAG:
             ways: tuple[str | None, ...] = ("Y", "N")
         else:
@@ -228,7 +254,7 @@ class _Search:
         if expr.nullable:
             ways = (None, *ways)
         try:
-            return self.ask(expr, ways, known)
+            return self.ask(number, ways, known)
         except LookupError:
             return ...
 
@@ -262,9 +288,10 @@ class _Search:
     def _plainly(self, expr: Expr, values: tuple[str, ...], known: _Known) -> bool | None:
         if self.there(expr, known) is False:
             return False
-        before = self.named.setdefault(expr, set())
+        number = self.names.number(expr)
+        before = self.named.setdefault(number, set())
         if not before.issuperset(values):
-            if expr in known:  # assumed before this comparison was met
+            if number in known:  # assumed before this comparison was met
                 return self.settled(OneOf(expr, values), known, expr)
             before.update(values)
         said = self.value(expr, known)
