@@ -263,6 +263,30 @@ class Serve(_Part):
     )
 
 
+class Portal(_Part):
+    """The developer portal's words and look."""
+
+    enabled: bool = Field(
+        True, description="Whether the portal is there, where there is an authorization server."
+    )
+    title: str = Field("Developer Portal", description="The portal's name.")
+    contact_name: str = Field("", description="Team that developers write to.")
+    contact_email: str = Field("", description="Its e-mail address.")
+    contact_phone: str = Field("", description="Its phone number.")
+    contact_hours: str = Field("", description="When somebody answers, for people.")
+    contact_url: str = Field("", description="URL of a help desk.")
+    contact_address: str = Field("", description="Postal address; line breaks are kept.")
+    security_email: str = Field("", description="Where weaknesses are reported.")
+    privacy_url: str = Field("", description="URL of the payer's privacy notice.")
+    terms_url: str = Field("", description="URL of the terms for developers.")
+    sandbox_url: str = Field("", description="URL of the sandbox's portal, told in production.")
+    stylesheet: Path | None = Field(None, description="CSS file laid over the portal's own.")
+    logo: Path | None = Field(None, description="SVG or PNG file in place of the portal's mark.")
+    templates: Path | None = Field(
+        None, description="Folder of templates that are taken before the portal's own."
+    )
+
+
 class Settings(BaseSettings):
     """All settings."""
 
@@ -295,6 +319,7 @@ class Settings(BaseSettings):
         default_factory=Publishing, description="The view of claims, deltas and bulk files."
     )
     serve: Serve = Field(default_factory=Serve, description="How the published tree is served.")
+    portal: Portal = Field(default_factory=Portal, description="The developer portal.")
 
     @property
     def is_demo_key(self) -> bool:
