@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import click
 
 from etl.bootstrap.settings import Settings, read_settings
-from etl.cli.conform import conform_command
-from etl.cli.convert import convert_command
-from etl.cli.explain import explain_command
-from etl.cli.layouts import layouts_command
-from etl.cli.mapping import mapping_group
 from etl.cli.refused import sentence_of
-from etl.cli.releases import (
-    diff_command,
-    prune_command,
-    releases_command,
-    rollback_command,
-    verify_command,
-)
-from etl.cli.run import run_command
-from etl.cli.synth import synth_command
-from etl.cli.validate import validate_command
 from etl.errors import EtlError, StoreError
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -43,8 +31,43 @@ class Configuration:
         return read_settings(self.file, mappings=self.mappings or None, **flags)
 
 
+COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "conform": "etl.cli.conform:conform_command",
+        "convert": "etl.cli.convert:convert_command",
+        "diff": "etl.cli.releases:diff_command",
+        "explain": "etl.cli.explain:explain_command",
+        "layouts": "etl.cli.layouts:layouts_command",
+        "mapping": "etl.cli.mapping:mapping_group",
+        "prune": "etl.cli.releases:prune_command",
+        "releases": "etl.cli.releases:releases_command",
+        "rollback": "etl.cli.releases:rollback_command",
+        "run": "etl.cli.run:run_command",
+        "serve": "etl.cli.serve:serve_command",
+        "synth": "etl.cli.synth:synth_command",
+        "validate": "etl.cli.validate:validate_command",
+        "verify": "etl.cli.releases:verify_command",
+    }
+)
+"""Name of a command → where it is. Only the one that is called is loaded: `serve` must not bring in
+Arrow and pandas, which stay in memory as long as it runs."""
+
+
 class Main(click.Group):
     """Reports errors raised on purpose in one sentence; bugs keep their traceback (exit 1)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, loaded when it is asked for; None where there is none."""
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, name = place.partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -85,18 +108,3 @@ def main(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     context.obj = Configuration(config, mappings)
-
-
-main.add_command(conform_command)
-main.add_command(convert_command)
-main.add_command(diff_command)
-main.add_command(explain_command)
-main.add_command(layouts_command)
-main.add_command(mapping_group)
-main.add_command(prune_command)
-main.add_command(releases_command)
-main.add_command(rollback_command)
-main.add_command(run_command)
-main.add_command(synth_command)
-main.add_command(validate_command)
-main.add_command(verify_command)

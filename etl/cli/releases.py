@@ -13,7 +13,7 @@ from etl.bootstrap.jobs import prune_target, roll_back
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
 from etl.cli.changes import changes_json, show_changes
-from etl.cli.options import json_option
+from etl.cli.options import endpoint, json_option
 from etl.errors import StoreError
 from etl.publish.changes import Changes
 from etl.publish.difference import compare
@@ -22,11 +22,6 @@ from etl.publish.verify import Verified, verify
 
 _SHOWN: Final = 20
 """Problems that are printed; JSON has a thousand."""
-
-
-def endpoint(url: str | None) -> dict[str, str] | None:
-    """Return `--endpoint-url` as settings take it."""
-    return None if url is None else {"endpoint_url": url}
 
 
 def on_target(command: Callable[..., None]) -> Callable[..., None]:

@@ -11,9 +11,15 @@ import click
 from etl.bootstrap.jobs import plan_extract, run_extract
 from etl.cli.changes import show_plan
 from etl.cli.logfile import log_file, noting
-from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
+from etl.cli.options import (
+    endpoint,
+    json_option,
+    layout_option,
+    view_option,
+    viewing,
+    workers_option,
+)
 from etl.cli.progress import progress
-from etl.cli.releases import endpoint
 from etl.cli.tables import show_summary, summary_json
 from etl.pipeline.nightly import Ran
 

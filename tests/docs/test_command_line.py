@@ -16,8 +16,10 @@ EVERYWHERE = {"--help", "-h"}
 
 
 def commands(group: click.Group, before: str = "cpcds") -> Iterator[tuple[str, click.Command]]:
-    for name, command in group.commands.items():
-        if command.hidden:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if command is None or command.hidden:
             continue
         if isinstance(command, click.Group):
             yield from commands(command, f"{before} {name}")

@@ -1,0 +1,91 @@
+"""`cpcds serve`: the gateway, and what stands beside it, in one process or several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from etl.bootstrap.server import Bound, bind, run
+from etl.bootstrap.serving import DIRECTORY, FHIR
+from etl.cli.options import endpoint
+from etl.errors import UsageError
+
+
+@click.command("serve")
+@click.argument("target", required=False)
+@click.option("--host", help="Address to listen on; 127.0.0.1 where not given.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port; 8000 where not given, 0 for a free one."
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; one where not given.")
+@click.option("--base-url", help="Scheme, host and port by which apps reach the server.")
+@click.option(
+    "--development-token",
+    "tokens",
+    multiple=True,
+    metavar="TOKEN=PATIENT",
+    help="Development mode: accept TOKEN for the Patient with this logical id. May be repeated.",
+)
+@click.option("--endpoint-url", help="S3-compatible server other than AWS.")
+@click.pass_context
+def serve_command(
+    context: click.Context,
+    target: str | None,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    base_url: str | None,
+    tokens: tuple[str, ...],
+    endpoint_url: str | None,
+) -> None:
+    """Serve what is published in TARGET as a FHIR API.
+
+    TARGET is a folder, or s3://bucket/prefix; the setting `target` where not given.
+    """
+    flags: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "workers": workers,
+        "base_url": base_url,
+        "development_tokens": tuple(_token(one) for one in tokens) or None,
+    }
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = context.obj.settings(
+        target=target, store=endpoint(endpoint_url), serve=given or None
+    )
+    bound = bind(settings)
+    for line in greeting(bound):
+        click.echo(line)
+    run(bound)
+
+
+def greeting(bound: Bound) -> list[str]:
+    """Return the first lines: where, what, and how open."""
+    settings, serve = bound.settings, bound.settings.serve
+    where = [f"{serve.base_url}{FHIR}"]
+    if serve.directory:
+        where.append(f"{serve.base_url}{DIRECTORY}")
+    lines = [f"serving {settings.target} at {' and '.join(where)}"]
+    if bound.served is not None:
+        lines.append(f"release {bound.served.release}, made {bound.served.created}")
+    else:
+        lines.append(f"no release yet, so requests are answered 503: {bound.trouble}")
+    if serve.development_tokens:
+        lines.append(
+            "mode: DEVELOPMENT. Access tokens of the configuration are accepted; "
+            "never serve real members' data like this"
+        )
+    else:
+        lines.append(
+            "mode: closed. No authorization is configured, so every access token is refused; "
+            "to try it out, see --development-token"
+        )
+    return lines
+
+
+def _token(text: str) -> dict[str, str]:
+    token, _, patient = text.rpartition("=")
+    if not token or not patient:
+        raise UsageError("--development-token is written TOKEN=PATIENT, with the Patient's id")
+    return {"token": token, "patient": patient}
