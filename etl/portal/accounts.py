@@ -38,7 +38,7 @@ class _Pages:
             return to(way_on)
         if request.method != "POST":
             return await self._form(request, "sign_up", Form(), way_on=way_on)
-        form = await portal.form(request)
+        form = await portal.form(request, "sign-up")
         way_on = local_path(form.value("next"))
         try:
             developer = await run_in_threadpool(
@@ -64,7 +64,7 @@ class _Pages:
             return to(way_on)
         if request.method != "POST":
             return await self._form(request, "sign_in", Form(), way_on=way_on)
-        form = await portal.form(request)
+        form = await portal.form(request, "sign-in")
         way_on = local_path(form.value("next"))
         try:
             developer = await run_in_threadpool(

@@ -125,9 +125,7 @@ class _Pages:
             **values,
         )
 
-    async def _statement(
-        self, request: Request, document: Json, api: str, path: str
-    ) -> Response:
+    async def _statement(self, request: Request, document: Json, api: str, path: str) -> Response:
         return await self._portal.show(
             request,
             "capability",
@@ -139,9 +137,7 @@ class _Pages:
 
     def _download(self, document: Json, name: str) -> Response:
         headers = {"content-disposition": f'attachment; filename="{name}"'}
-        response = JSONResponse(
-            dict(document), headers=headers, media_type="application/fhir+json"
-        )
+        response = JSONResponse(dict(document), headers=headers, media_type="application/fhir+json")
         self._portal.protect(response, fresh=False)
         return response
 

@@ -86,17 +86,19 @@ def page_examples(
         ),
         "redirect_answer": f"{redirect_uri}?code=…&state=…&iss=…",
         "token": [
-            Example("JSON", "bash", _TOKEN_JSON.format(token=served.token), "Confidential app"),
-            Example("Form", "bash", _TOKEN_FORM.format(token=served.token), "Confidential app"),
-            Example("Public app", "bash", _TOKEN_PUBLIC.format(token=served.token), "Public app"),
+            Example("JSON", "bash", _TRADE_JSON.format(token=served.token), "Confidential app"),
+            Example("Form", "bash", _TRADE_FORM.format(token=served.token), "Confidential app"),
+            Example("Public app", "bash", _TRADE_PUBLIC.format(token=served.token), "Public app"),
         ],
-        "token_answer": _TOKEN_ANSWER.format(seconds=served.token_seconds),
+        "token_answer": _TRADED.format(seconds=served.token_seconds),
         "refresh": _REFRESH.format(token=served.token),
         "revoke": _REVOKE.format(revoke=served.revoke),
         "requests": [
             Example("curl", "bash", _CURL.format(fhir=served.fhir), "Claims with their providers"),
             Example("Python", "python", _PYTHON.format(fhir=served.fhir), "Standard library"),
-            Example("JavaScript", "javascript", _SCRIPT.format(fhir=served.fhir), "Node or browser"),
+            Example(
+                "JavaScript", "javascript", _SCRIPT.format(fhir=served.fhir), "Node or browser"
+            ),
         ],
         "paging": _PAGING.format(fhir=served.fhir),
     }
@@ -157,7 +159,7 @@ echo "{authorize}\\
 &code_challenge_method=S256"
 """
 
-_TOKEN_JSON: Final = """\
+_TRADE_JSON: Final = """\
 CODE='the code from the redirect'
 CLIENT_SECRET='your client secret'
 
@@ -173,7 +175,7 @@ curl -sS {token} \\
   }}'
 """
 
-_TOKEN_FORM: Final = """\
+_TRADE_FORM: Final = """\
 CODE='the code from the redirect'
 CLIENT_SECRET='your client secret'
 
@@ -186,7 +188,7 @@ curl -sS {token} \\
   --data-urlencode "code_verifier=$VERIFIER"
 """
 
-_TOKEN_PUBLIC: Final = """\
+_TRADE_PUBLIC: Final = """\
 CODE='the code from the redirect'
 
 curl -sS {token} \\
@@ -198,7 +200,7 @@ curl -sS {token} \\
   --data-urlencode "code_verifier=$VERIFIER"
 """
 
-_TOKEN_ANSWER: Final = """\
+_TRADED: Final = """\
 {{
   "access_token": "eyJhbGciOi…",
   "token_type": "Bearer",

@@ -19,7 +19,7 @@ from etl.auth.values import (
 )
 
 LARGEST: Final = 64 * 1024
-"""Most bytes of a form; the largest honest one, with ten redirect URIs and keys, has about 20,000."""
+"""Most bytes of a form; an honest one with ten redirect URIs and keys has some 20,000."""
 
 MOST_FIELDS: Final = 100
 

@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from etl.auth.apps import Apps
 from etl.auth.developers import Developers
+from etl.auth.limits import Endpoint, Limits, TooMany
 from etl.auth.values import App, DemoMember, Developer, NoSuchApp
 from etl.portal import answers
 from etl.portal.entrance import Entrance, Visit
@@ -69,6 +70,7 @@ class Portal:
         served: what the running server serves.
         apps: the registry of apps.
         developers: the developers' accounts.
+        limits: how often forms may be sent.
         entrance: who visits.
         templates: see `rendering.open_templates`.
         members: gives the sandbox's members; None outside a sandbox.
@@ -80,6 +82,7 @@ class Portal:
     served: Served
     apps: Apps
     developers: Developers
+    limits: Limits
     entrance: Entrance
     templates: Environment
     members: Members | None = None
@@ -87,7 +90,13 @@ class Portal:
     try_client: str = ""
 
     async def show(
-        self, request: Request, template: str, *, status: int = 200, fresh: bool = False, **values: Any
+        self,
+        request: Request,
+        template: str,
+        *,
+        status: int = 200,
+        fresh: bool = False,
+        **values: Any,
     ) -> Response:
         """Return a page.
 
@@ -128,14 +137,22 @@ class Portal:
         response.headers["cross-origin-opener-policy"] = "same-origin"
         response.headers["cache-control"] = "no-store" if fresh else "private, no-cache"
 
-    async def form(self, request: Request) -> Form:
+    async def form(self, request: Request, endpoint: Endpoint = "consent") -> Form:
         """Return the form of a POST that one of our own pages made.
 
+        Args:
+            request: the POST.
+            endpoint: what its address is counted under; ordinary forms under `consent`.
+
         Raises:
-            HTTPException: 403 it comes from elsewhere; and as `read_form`.
+            HTTPException: 403 it comes from elsewhere; 429 too many from there; and as `read_form`.
         """
-        form = await read_form(request)
         visit = await self.entrance.visit(request)
+        try:
+            self.limits.hit(endpoint, "portal", visit.address)
+        except TooMany as error:
+            raise HTTPException(429, headers={"retry-after": str(error.retry_after)}) from None
+        form = await read_form(request)
         if not self.entrance.is_genuine(request, visit, form.value("csrf")):
             raise HTTPException(403, "csrf")
         return form

@@ -16,6 +16,7 @@ from etl.auth.browser import Browsers
 from etl.auth.configuration import Configuration
 from etl.auth.database import Database, open_database
 from etl.auth.developers import Developers
+from etl.auth.limits import Limits
 from etl.auth.lockout import Lockout
 from etl.auth.revocations import Revocations
 from etl.auth.sessions import Sessions
@@ -177,10 +178,11 @@ def stand_up(
         ),
         apps=apps,
         developers=developers,
+        limits=Limits(),
         entrance=Entrance(browsers, sessions, developers),
         templates=open_templates(site.templates),
         members=_members if site.sandbox else None,
-        password="alder",
+        password="alder",  # noqa: S106 - public
         try_client="portal-try-it" if site.sandbox else "",
     )
     return Standing(portal, portal_app(portal), happenings, database)

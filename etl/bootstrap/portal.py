@@ -1,0 +1,149 @@
+"""Settings into the developer portal: a room of the served process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.routing import Mount
+
+from etl.auth.apps import Apps
+from etl.auth.services import Services
+from etl.auth.values import ATTESTATIONS, AppDraft, NoSuchApp
+from etl.bootstrap.serving import DIRECTORY, FHIR, Room, Told
+from etl.bootstrap.settings import Settings
+from etl.errors import MappingError
+from etl.gateway.releases import Releases
+from etl.portal.app import portal_app
+from etl.portal.entrance import Entrance
+from etl.portal.portal import Portal
+from etl.portal.rendering import open_templates
+from etl.portal.sandbox import SandboxMembers
+from etl.portal.site import Contact, Served, Site, duration_text
+
+TRY_CLIENT: Final = "portal-try-it"
+"""Client id of the public app behind `/try`, in a sandbox."""
+
+MEMBER_PAGE: Final = "/member"
+
+
+def portal_room(settings: Settings, told: Told, services: Services, releases: Releases) -> Room:
+    """Return the portal's routes, and what it does at the server's start.
+
+    Args:
+        settings: as `serving.prepared` returns them.
+        told: what the server tells of itself.
+        services: the authorization server.
+        releases: what is served, for the sandbox's list of members.
+
+    Raises:
+        MappingError: `portal-file`: a file or folder of the settings is not there.
+    """
+    site = site_of(settings, sandbox=services.configuration.sandbox)
+    demo = services.configuration.demo
+    portal = Portal(
+        site=site,
+        served=served_of(settings, told, services),
+        apps=services.apps,
+        developers=services.developers,
+        limits=services.limits,
+        entrance=Entrance(services.browsers, services.sessions, services.developers),
+        templates=open_templates(site.templates),
+        members=None if demo is None else SandboxMembers(releases, demo.members),
+        password="" if demo is None else demo.password,
+        try_client=TRY_CLIENT if site.sandbox else "",
+    )
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        if portal.try_client:
+            await run_in_threadpool(_register_try_app, services.apps, portal)
+        yield
+
+    return Room((Mount("/", app=portal_app(portal)),), lifespan)
+
+
+def site_of(settings: Settings, *, sandbox: bool) -> Site:
+    """Return the portal's look and words.
+
+    Raises:
+        MappingError: `portal-file`.
+    """
+    portal = settings.portal
+    for name in ("stylesheet", "logo", "templates"):
+        path = getattr(portal, name)
+        if path is not None and not (path.is_dir() if name == "templates" else path.is_file()):
+            raise MappingError(f"portal.{name}", "portal-file", f"{path} is not there")
+    return Site(
+        payer=settings.payer.name,
+        title=portal.title,
+        sandbox=sandbox,
+        contact=Contact(
+            portal.contact_name,
+            portal.contact_email,
+            portal.contact_phone,
+            portal.contact_hours,
+            portal.contact_url,
+            portal.contact_address,
+            portal.security_email,
+        ),
+        privacy_url=portal.privacy_url,
+        terms_url=portal.terms_url,
+        sandbox_url=portal.sandbox_url,
+        member_page=MEMBER_PAGE,
+        stylesheet=portal.stylesheet,
+        logo=portal.logo,
+        templates=portal.templates,
+    )
+
+
+def served_of(settings: Settings, told: Told, services: Services) -> Served:
+    """Return what the pages tell of the running server."""
+    serve, auth = settings.serve, services.configuration
+    limits = {}
+    if serve.rate_limit:
+        limits["Requests"] = f"{serve.rate_limit.replace('/', ' a ')}, of one app for one member"
+    return Served(
+        base_url=serve.base_url,
+        fhir=f"{serve.base_url}{FHIR}",
+        directory=f"{serve.base_url}{DIRECTORY}",
+        smart=_given(told.smart or {}),
+        capability=_given(told.capability),
+        directory_capability=None if told.directory is None else _given(told.directory),
+        code_seconds=auth.code_seconds,
+        token_seconds=auth.access_seconds,
+        consent_terms=tuple(duration_text(days * 86_400) for days in sorted(auth.consent_days)),
+        page_default=serve.page_size,
+        page_most=serve.page_limit,
+        limits=limits,
+    )
+
+
+def _given(document: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    return lambda: document
+
+
+def _register_try_app(apps: Apps, portal: Portal) -> None:
+    """See to it that the app behind `/try` is registered as it has to be."""
+    base = urlsplit(portal.served.base_url)
+    draft = AppDraft(
+        name="Try it",
+        organization=portal.site.payer,
+        description="The page of this portal that shows a launch step by step.",
+        client_type="public",
+        authentication="none",
+        redirect_uris=(portal.served.try_page,),
+        # Of this very portal; the registry wants https, which a portal on one's own desk has not.
+        policy_uri=portal.site.privacy_url or f"https://{base.hostname}/contact",
+        contact_name=portal.site.contact.name or portal.site.payer,
+        contact_email=portal.site.contact.email or "portal@example.org",
+        attestations=tuple(ATTESTATIONS),
+    )
+    try:
+        if apps.get(TRY_CLIENT).draft != draft:
+            apps.edit(TRY_CLIENT, draft)
+    except NoSuchApp:
+        apps.register(draft, origin="operator", client_id=TRY_CLIENT)
