@@ -29,6 +29,9 @@ WHOLE: Final = 128 * 1024
 HEAD: Final = 16 * 1024
 """Bytes in which the head of any index fits."""
 
+_CHECK: Final = "check"
+"""Member of the head: CRC-32 of the head without it, for those who read no more than the head."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gone:
@@ -133,7 +136,8 @@ def render_index(
         places[name] = [at + len(label), len(text), zlib.crc32(text)]
         lines.append(label + text)
         at += len(label) + len(text) + 2  # the comma and the line break
-    top = dumps({**head, "format": keys.FORMAT, "sections": places, "types": types})
+    told = {**head, "format": keys.FORMAT, "sections": places, "types": types}
+    top = dumps({**told, _CHECK: zlib.crc32(dumps(told))})
     if len(top) > HEAD - 32:
         raise ValueError("too many search parameters: the head of an index would not fit")
     return b'{"head":' + top + b",\n" + b",\n".join(lines) + b"}\n"
@@ -160,6 +164,9 @@ class Index:
             raise StoreError(f"{what} is no index: the object is damaged; run verify")
         self._base = end + 2
         self.head: JSON = loads(head[8:end], what)
+        check = self.head.pop(_CHECK, None)
+        if check is not None and check != zlib.crc32(dumps(self.head)):
+            raise StoreError(f"{what}: its head is damaged; run verify")
         self._loaded: dict[str, JSON] = {}
 
     @classmethod

@@ -1,0 +1,129 @@
+"""What an answer costs in reads of storage."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from etl.gateway.held import HeldObjects
+from etl.gateway.opening import Opened
+from etl.storage.memory import MemoryStore
+from tests.unit.gateway.faulty import Watched
+from tests.unit.gateway.trees import BASE, bundle, grant, ids, link, opened, run
+from tests.unit.publish.samples import logical_id, patient, publish
+
+EOB = "ExplanationOfBenefit"
+BIG, SMALL = logical_id("big"), logical_id("small")
+MANY = 5_000
+
+
+@pytest.fixture(scope="module")
+def store() -> MemoryStore:
+    store = MemoryStore()
+    publish(store, [patient("big", MANY), patient("small", 40)])
+    return store
+
+
+def cold(store: MemoryStore, **options: Any) -> tuple[Opened, Watched]:
+    """Return a service that has seen its release and read nothing else."""
+    objects = Watched(HeldObjects(store, near=False))
+    made = opened(objects, **options)
+    objects.reads.clear()
+    return made, objects
+
+
+def search(made: Opened, who: str, *pairs: tuple[str, str]) -> dict[str, object]:
+    return bundle(run(made.service.search(grant(who), EOB, pairs, base=BASE, strict=True)))
+
+
+@pytest.mark.parametrize("who", [SMALL, BIG])
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        (),
+        (("patient", "{}"),),
+        (("service-date", "ge2021"), ("type", "pharmacy")),
+        (("_lastUpdated", "ge2021"), ("identifier:missing", "false"), ("_sort", "service-date")),
+    ],
+)
+def test_a_cold_search_reads_four_objects_at_most_and_a_warm_one_one(
+    store: MemoryStore, who: str, pairs: tuple[tuple[str, str], ...]
+) -> None:
+    made, objects = cold(store)
+    query = [(name, value.format(who)) for name, value in pairs]
+    found = search(made, who, *query)
+    assert len(ids(found)) == (10 if found["total"] else 0)
+    assert 1 <= len(objects.reads) <= 4
+    objects.reads.clear()
+    cursor = link(found, "next")
+    if cursor:
+        run(made.service.page(grant(who), cursor, base=BASE))
+        assert len(objects.reads) <= 1
+    objects.reads.clear()
+    assert search(made, who, *query) == found
+    assert objects.reads == []
+
+
+def test_a_default_page_is_one_part_of_the_block(store: MemoryStore) -> None:
+    made, objects = cold(store)
+    search(made, BIG)
+    blocks = [one for one in objects.reads if one[0].endswith(".ndjson.gz")]
+    assert len(blocks) == 1
+    length = blocks[0][2]
+    assert length is not None
+    assert length < 16_384
+
+
+@pytest.mark.parametrize("number", [0, 1, 2_500, MANY - 1])
+def test_reading_one_of_five_thousand_claims_touches_little_of_the_block(
+    store: MemoryStore, number: int
+) -> None:
+    made, objects = cold(store)
+    claim = logical_id(f"big-claim-{number}")
+    found = run(made.service.read(grant(BIG), EOB, claim))
+    assert claim.encode() in found.body
+    touched = sum(
+        MANY * 10**6 if length is None else length
+        for key, _, length in objects.reads
+        if key.endswith(".ndjson.gz")
+    )
+    assert 0 < touched <= 256 * 1024
+    assert len(objects.reads) <= 4
+
+
+def test_sixty_four_at_once_read_what_one_reads(store: MemoryStore) -> None:
+    made, objects = cold(store)
+    search(made, BIG)
+    alone = list(objects.reads)
+    made, objects = cold(store)
+    objects.wait = 0.001
+
+    async def everyone() -> set[bytes]:
+        asked = [
+            made.service.search(grant(BIG), EOB, [], base=BASE, strict=True) for _ in range(64)
+        ]
+        return {one.body for one in await asyncio.gather(*asked)}
+
+    assert len(run(everyone())) == 1
+    assert sorted(objects.reads, key=repr) == sorted(alone, key=repr)
+
+
+def test_memory_is_bounded_whatever_is_read(store: MemoryStore) -> None:
+    made, _ = cold(store, cache_bytes=100_000)
+    for who in (BIG, SMALL) * 3:
+        assert search(made, who)["entry"]
+        assert made.counts().cached_bytes <= 100_000
+
+
+def test_counters_tell_what_was_done(store: MemoryStore) -> None:
+    made, objects = cold(store)
+    before = made.counts()
+    search(made, SMALL)
+    search(made, SMALL)
+    after = made.counts()
+    assert after.reads - before.reads == len(objects.reads)
+    assert after.hits > before.hits
+    assert after.cached_bytes > 0
+    assert (after.retries, after.failures) == (0, 0)

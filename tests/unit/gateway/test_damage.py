@@ -1,0 +1,125 @@
+"""Storage that fails or lies: an error, never a wrong answer."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from etl.errors import NotFound, StoreError
+from etl.gateway.held import HeldObjects
+from etl.gateway.objects import Transient
+from etl.gateway.opening import Opened
+from etl.publish.reader import open_current
+from etl.storage.memory import MemoryStore
+from tests.unit.gateway.faulty import Watched
+from tests.unit.gateway.trees import BASE, grant, opened, run
+from tests.unit.publish.samples import logical_id, patient, publish
+
+EOB = "ExplanationOfBenefit"
+ANN, BOB = logical_id("ann"), logical_id("bob")
+
+
+@pytest.fixture(scope="module")
+def store() -> MemoryStore:
+    store = MemoryStore()
+    publish(store, [patient("ann", 25), patient("bob", 3), patient("big", 1500)])
+    return store
+
+
+def watched(store: MemoryStore, *, near: bool = False) -> tuple[Opened, Watched]:
+    objects = Watched(HeldObjects(store), near=near)
+    return opened(objects, read_attempts=2, deadline_seconds=1.0), objects
+
+
+def answered(made: Opened, who: str = ANN) -> bytes:
+    pairs = [("_include", "*"), ("service-date", "ge1900")]
+    return run(made.service.search(grant(who), EOB, pairs, base=BASE, strict=True)).body
+
+
+@pytest.mark.parametrize("near", [True, False])
+@pytest.mark.parametrize("who", [ANN, logical_id("big")])
+@pytest.mark.parametrize("kind", ["catalog/", ".index.json", ".ndjson.gz"])
+def test_bytes_that_changed_are_noticed_wherever_they_are(
+    store: MemoryStore, kind: str, who: str, near: bool
+) -> None:
+    right = answered(opened(store), who)
+    chance = random.Random(7)
+    noticed = 0
+    for _ in range(25):
+        made, objects = watched(store, near=near)
+
+        def flip(key: str, data: bytes) -> bytes:
+            if kind not in key:
+                return data
+            at = chance.randrange(len(data))
+            return data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :]
+
+        objects.fault = flip
+        try:
+            assert answered(made, who) == right  # bytes that no answer needs may have changed
+        except StoreError:
+            noticed += 1
+        objects.fault = None
+        assert answered(made, who) == right
+    assert noticed > 0
+
+
+@pytest.mark.parametrize("kind", ["catalog/", ".index.json", ".ndjson.gz"])
+def test_what_was_damaged_on_the_way_is_read_once_more(store: MemoryStore, kind: str) -> None:
+    made, objects = watched(store)
+    lies = [b"", b"{}", b"\x00" * 100]
+
+    def lie(key: str, data: bytes) -> bytes:
+        if kind in key and lies:
+            return lies.pop()
+        return data
+
+    lies = lies[:1]
+    objects.fault = lie
+    assert answered(made) == answered(opened(store))
+
+
+def test_a_catalog_that_leads_to_another_members_block_shows_nothing(store: MemoryStore) -> None:
+    """Even where every hash is right: the index says whose it is."""
+    release = open_current(store).release
+    assert release is not None
+    bob = release.unit(BOB)
+    assert bob is not None
+    made, _ = watched(store)
+    tree = made.releases.current()
+    shard = tree.manifest.catalog[0]
+    assert shard is not None
+    made._cache.put((shard.key, ANN), bob, 1)
+    with pytest.raises(StoreError, match="another patient's"):
+        answered(made)
+
+
+@pytest.mark.parametrize("kind", ["catalog/", ".index.json", ".ndjson.gz"])
+def test_an_object_that_is_missing_is_an_error_and_no_empty_answer(
+    store: MemoryStore, kind: str
+) -> None:
+    made, objects = watched(store)
+
+    def lose(key: str, data: bytes) -> bytes:
+        if kind in key:
+            raise NotFound(f"there is no object {key}")
+        return data
+
+    objects.fault = lose
+    with pytest.raises(StoreError):
+        answered(made)
+
+
+def test_storage_that_is_down_is_an_error_and_comes_back(store: MemoryStore) -> None:
+    made, objects = watched(store)
+
+    def fail(key: str, data: bytes) -> bytes:
+        raise Transient(f"cannot read {key}: no answer")
+
+    objects.fault = fail
+    with pytest.raises(Transient):
+        answered(made)
+    assert made.counts().failures > 0
+    objects.fault = None
+    assert answered(made) == answered(opened(store))

@@ -1,0 +1,141 @@
+"""`Patient/[id]/$everything`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from etl.gateway.refusals import Refusal
+from etl.gateway.service import Service
+from tests.unit.gateway.trees import (
+    ALL,
+    BASE,
+    bundle,
+    busiest,
+    directory,
+    grant,
+    ids,
+    link,
+    members,
+    opened,
+    run,
+    sample_tree,
+)
+
+EOB = "ExplanationOfBenefit"
+
+
+@pytest.fixture(scope="module")
+def service() -> Service:
+    return opened(sample_tree()).service
+
+
+def everything(
+    service: Service, query: str = "", *, who: str = "", scopes: tuple[str, ...] = ALL
+) -> list[dict[str, Any]]:
+    """Return all pages."""
+    who = who or busiest()
+    pairs = [one.partition("=")[::2] for one in query.split("&") if one]
+    found = [bundle(run(service.everything(grant(who, scopes), who, pairs, base=BASE)))]
+    while cursor := link(found[-1], "next"):
+        found.append(bundle(run(service.page(grant(who, scopes), cursor, base=BASE))))
+    return found
+
+
+def named(resources: list[dict[str, Any]]) -> list[str]:
+    return [f"{one['resourceType']}/{one['id']}" for one in resources]
+
+
+def own(pages: list[dict[str, Any]]) -> list[str]:
+    return [one for page in pages for one in ids(page)]
+
+
+@pytest.mark.parametrize("count", ["", "_count=7", "_count=1000"])
+def test_it_is_the_whole_block_each_resource_once_and_what_that_refers_to(
+    service: Service, count: str
+) -> None:
+    pages = everything(service, count)
+    assert own(pages) == named(members()[busiest()])
+    text = repr(members()[busiest()])
+    included = {one for page in pages for one in ids(page, "include")}
+    assert included == {name for name in directory() if f"'{name}'" in text}
+    for page in pages:
+        assert len(ids(page, "include")) == len(set(ids(page, "include")))
+
+
+def test_dates_of_care_choose_among_claims(service: Service) -> None:
+    claims = [one for one in members()[busiest()] if one["resourceType"] == EOB]
+    year = claims[len(claims) // 2]["billablePeriod"]["start"][:4]
+    pages = everything(service, f"start={year}&end={year}&_type={EOB},Patient,Coverage")
+    found = own(pages)
+    chosen = {one for one in found if one.startswith(EOB)}
+    assert {one for one in found if not one.startswith(EOB)} == {
+        name for name in named(members()[busiest()]) if not name.startswith(EOB)
+    }
+    inside = {f"{EOB}/{one['id']}" for one in claims if one["billablePeriod"]["start"][:4] == year}
+    assert inside <= chosen
+    assert 0 < len(chosen) < len(claims)
+
+
+def test_since_chooses_by_the_time_of_change(service: Service) -> None:
+    stamps = sorted(one["meta"]["lastUpdated"] for one in members()[busiest()])
+    since = stamps[len(stamps) // 2][:10] + "T00:00:00Z"
+    pages = everything(service, f"_since={since}")
+    resources = [one["resource"] for page in pages for one in page.get("entry", [])]
+    assert resources
+    assert all(one["meta"]["lastUpdated"] >= since[:10] for one in resources)
+    assert len(own(pages)) < len(members()[busiest()])
+
+
+def test_types_choose_what_comes(service: Service) -> None:
+    coverages = [one for one in named(members()[busiest()]) if one.startswith("Coverage/")]
+    pages = everything(service, "_type=Coverage")
+    assert own(pages) == coverages
+    assert all(ids(page, "include") == [] for page in pages)
+    pages = everything(service, "_type=Organization")
+    assert own(pages) == []
+    text = repr(members()[busiest()])
+    assert {one for page in pages for one in ids(page, "include")} == {
+        name for name in directory() if f"'{name}'" in text and name.startswith("Organization/")
+    }
+
+
+def test_types_outside_the_scopes_are_left_out_and_told(service: Service) -> None:
+    scopes = ("patient/Patient.r", "patient/Coverage.r")
+    (page,) = everything(service, scopes=scopes)
+    assert {one.partition("/")[0] for one in ids(page)} == {"Patient", "Coverage"}
+    assert ids(page, "include") == []
+    told = repr(page["entry"][-1])
+    assert f"patient/{EOB}.r" in told
+    assert "patient/Organization.r" in told
+
+
+REFUSED = [
+    ("_type=Observation", ALL, 400),
+    ("_type=", ALL, 400),
+    ("start=yesterday", ALL, 400),
+    ("_since=2024-02-30", ALL, 400),
+    ("_count=x", ALL, 400),
+    ("start=2024&start=2025", ALL, 400),
+    ("patient=x", ALL, 400),
+    ("_type=Coverage", ("patient/Patient.r",), 403),
+    ("", ("patient/Coverage.rs",), 403),
+]
+
+
+@pytest.mark.parametrize(("query", "scopes", "status"), REFUSED)
+def test_what_is_wrong_is_refused(
+    service: Service, query: str, scopes: tuple[str, ...], status: int
+) -> None:
+    with pytest.raises(Refusal) as caught:
+        everything(service, query, scopes=scopes)
+    assert caught.value.status == status
+
+
+def test_another_members_everything_is_not_found(service: Service) -> None:
+    other = next(one for one in members() if one != busiest())
+    for patient_id in (other, "nobody", "", "../x"):
+        with pytest.raises(Refusal) as caught:
+            run(service.everything(grant(busiest()), patient_id, [], base=BASE))
+        assert caught.value.status == 404
