@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.mapping.environment import ID_BYTES, Environment
+from etl.mapping.environment import Environment
+from etl.model.ids import ID_BYTES
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Indices: TypeAlias = npt.NDArray[np.int64]

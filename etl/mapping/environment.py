@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
+from etl.model import ids
 from etl.model.crosswalks import Crosswalk
-
-ID_BYTES: Final = 20
-"""Bytes of the hash behind a logical id: 160 bits, written as 32 base-32 characters."""
-
-_SEPARATOR: Final = b"\x1f"
 
 ProviderType: TypeAlias = Literal["Organization", "Practitioner"]
 
@@ -52,18 +46,11 @@ class Environment:
 
     def salt(self, resource: str) -> bytes:
         """Return what goes before the business key of a resource type when it is hashed."""
-        return resource.encode() + _SEPARATOR + self.payer.encode() + _SEPARATOR
+        return ids.salt(self.payer, resource)
 
     def logical_id(self, resource: str, key: str) -> str:
-        """Return the logical id of the resource of that type and business key.
-
-        A keyed BLAKE2b hash (RFC 7693) in lower-case base 32 (RFC 4648 §6): stable over runs, and
-        not to be guessed from the business key without the payer's own hash key.
-        """
-        digest = blake2b(
-            self.salt(resource) + key.encode(), digest_size=ID_BYTES, key=self.id_key
-        ).digest()
-        return base64.b32encode(digest).decode().lower()
+        """Return the logical id of the resource of that type and business key."""
+        return ids.logical_id(self.payer, self.id_key, resource, key)
 
     def provider(self, key: str, resource: ProviderType, *, only: bool) -> Provider:
         """Return the provider that a claim means by an id or NPI.
