@@ -123,3 +123,29 @@ def test_storage_that_is_down_is_an_error_and_comes_back(store: MemoryStore) -> 
     assert made.counts().failures > 0
     objects.fault = None
     assert answered(made) == answered(opened(store))
+
+
+def test_no_byte_of_a_large_indexs_head_can_change_an_answer(store: MemoryStore) -> None:
+    big = logical_id("big")
+    right = answered(opened(store), big)
+    release = open_current(store).release
+    assert release is not None
+    unit = release.unit(big)
+    assert unit is not None
+    end = store.get(unit.index).index(b"\n")
+    made, objects = watched(store)
+    noticed = 0
+    for at in range(0, end, 3):
+        made._cache.__init__(1_000_000)  # type: ignore[misc]
+
+        def flip(key: str, data: bytes, at: int = at) -> bytes:
+            if key == unit.index and len(data) == 16_384:
+                return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+            return data
+
+        objects.fault = flip
+        try:
+            assert answered(made, big) == right
+        except StoreError:
+            noticed += 1
+    assert noticed > end / 3 - 10

@@ -1,0 +1,224 @@
+"""One member's token, and every way to ask for another member's data.
+
+Whatever is asked, the answer is a refusal or holds nothing of the other member: no id of a
+resource, no claim number, no member id, no name.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from functools import cache
+from urllib.parse import quote
+
+import pytest
+
+from etl.gateway.refusals import Refusal
+from etl.gateway.service import Service
+from etl.gateway.supported import TYPES
+from tests.unit.gateway.trees import BASE, bundle, grant, link, members, opened, run, sample_tree
+
+EOB = "ExplanationOfBenefit"
+OWN = ("Patient", "Coverage", "RelatedPerson", EOB)
+
+
+@cache
+def victim() -> str:
+    """Return the member who is attacked: one with claims and a related person."""
+    return max(members(), key=lambda one: len({row["resourceType"] for row in members()[one]}))
+
+
+@cache
+def attacker() -> str:
+    """Return a member with claims who shares no family name with the victim."""
+    return next(
+        one
+        for one in sorted(members())
+        if one != victim() and family(one) != family(victim()) and len(members()[one]) > 12
+    )
+
+
+def family(member: str) -> str:
+    name: str = members()[member][0]["name"][0]["family"]
+    return name
+
+
+@cache
+def marks() -> frozenset[str]:
+    """Return texts that are the victim's alone."""
+    others = json.dumps([rows for one, rows in members().items() if one != victim()])
+    mine = members()[victim()]
+    found = {row["id"] for row in mine} | {family(victim())}
+    found |= {one["value"] for row in mine for one in row.get("identifier", ())}
+    return frozenset(one for one in found if one not in others)
+
+
+def first(kind: str) -> str:
+    return next((row["id"] for row in members()[victim()] if row["resourceType"] == kind), "none")
+
+
+def spellings(kind: str, resource_id: str) -> list[str]:
+    """Return ways to write one reference."""
+    plain = f"{kind}/{resource_id}"
+    return [
+        resource_id,
+        plain,
+        f"{BASE}/{plain}",
+        f"{BASE}/{plain}/",
+        f"{BASE}/../fhir/{plain}",
+        f"/{plain}",
+        f"./{plain}",
+        f"{kind}//{resource_id}",
+        f"{kind}%2F{resource_id}",
+        quote(plain, safe=""),
+        quote(quote(plain, safe=""), safe=""),
+        plain.upper(),
+        f" {plain}",
+        f"{plain}\x00",
+        f"{plain}\n",
+        f"{plain}?x",
+        f"{plain}#x",
+        f"{plain}/_history/1",
+        f"{kind}\\/{resource_id}",
+        f"{attacker()},{resource_id}",
+        f"{resource_id}|",
+        f"|{resource_id}",
+        f"http://elsewhere.example/{plain}",
+        base64.b64encode(plain.encode()).decode(),
+        "*",
+        "%",
+        "' or '1'='1",
+        '{"$ne":""}',
+        "../" * 4 + plain,
+    ]
+
+
+def searches() -> list[tuple[str, str, str]]:
+    """Return type, parameter and value of each attack by search."""
+    found = []
+    for kind in OWN:
+        for name, parameter in TYPES[kind].parameters.items():
+            of = parameter.targets[0] if parameter.targets else kind
+            values = spellings(of, first(of) if of in OWN else first(kind))
+            found += [(kind, name, value) for value in values]
+    for kind in OWN:
+        for name in (
+            *("patient:Patient", "patient.identifier", "patient:Patient._id", "subject", "member"),
+            *("_has:Coverage:beneficiary:_id", "_filter", "_query", "_list", "_compartment"),
+            *("patient:not", "patient:missing", "_id:not", "_id:missing", "identifier:not"),
+            *(
+                "PATIENT",
+                "patient[]",
+                "patient%5B%5D",
+                " patient",
+                "patient ",
+                "_ID",
+                "id",
+                "owner",
+            ),
+        ):
+            found += [(kind, name, victim())]
+    for value in (
+        *(
+            "*",
+            f"{EOB}:*",
+            f"{EOB}:patient",
+            f"{EOB}:patient:Patient",
+            "Coverage:payor",
+            "Patient:*",
+        ),
+        *(
+            f"{EOB}:patient:{victim()}",
+            f"Patient/{victim()}",
+            "../Patient",
+            "RelatedPerson:patient",
+        ),
+    ):
+        found += [(kind, "_include", value) for kind in TYPES]
+        found += [(kind, "_include:iterate", value) for kind in TYPES]
+        found += [(kind, "_revinclude", value) for kind in TYPES]
+    return found
+
+
+@pytest.fixture(scope="module")
+def service() -> Service:
+    return opened(sample_tree()).service
+
+
+def told(service: Service, kind: str, pairs: list[tuple[str, str]], *, strict: bool) -> str:
+    """Return the Bundle without its links, which say again what was asked; or the refusal."""
+    try:
+        answer = run(service.search(grant(attacker()), kind, pairs, base=BASE, strict=strict))
+    except Refusal as refusal:
+        return f"{refusal.status} {refusal.diagnostics}"
+    return json.dumps({**bundle(answer), "link": []})
+
+
+def leaks(text: str) -> list[str]:
+    return [one for one in marks() if one in text]
+
+
+def test_the_table_is_long_and_the_marks_are_many() -> None:
+    assert len(searches()) >= 150
+    assert len(marks()) >= 10
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_no_search_reaches_another_member(service: Service, strict: bool) -> None:
+    answered = 0
+    for kind, name, value in searches():
+        for more in ((), (("patient", attacker()),), (("_count", "1000"),)):
+            pairs = [*more, (name, value)]
+            said = told(service, kind, pairs, strict=strict)
+            answered += said.startswith("{")
+            assert not leaks(said), (kind, name, value)
+    assert answered > 100
+
+
+def test_no_read_reaches_another_member(service: Service) -> None:
+    for kind in TYPES:
+        for of in OWN:
+            for value in spellings(of, first(of)):
+                with pytest.raises(Refusal) as caught:
+                    run(service.read(grant(attacker()), kind, value))
+                assert caught.value.status == 404
+                with pytest.raises(Refusal) as caught:
+                    run(service.vread(grant(attacker()), kind, value, "1"))
+                assert caught.value.status == 404
+                assert not leaks(caught.value.diagnostics)
+
+
+def test_no_everything_reaches_another_member(service: Service) -> None:
+    for value in spellings("Patient", victim()):
+        with pytest.raises(Refusal) as caught:
+            run(service.everything(grant(attacker()), value, [], base=BASE))
+        assert caught.value.status == 404
+    found = run(service.everything(grant(attacker()), attacker(), [], base=BASE))
+    assert not leaks(found.body.decode())
+
+
+def test_no_page_link_of_another_member_works(service: Service) -> None:
+    found = bundle(
+        run(service.search(grant(victim()), EOB, [("_count", "1")], base=BASE, strict=True))
+    )
+    cursor = link(found, "next") or ""
+    for text in (cursor, cursor + "=", cursor[:-1], cursor[::-1], quote(cursor), cursor.lower()):
+        with pytest.raises(Refusal) as caught:
+            run(service.page(grant(attacker()), text, base=BASE))
+        assert caught.value.status == 400
+
+
+def test_a_grant_of_a_patient_that_is_none_reaches_nothing(service: Service) -> None:
+    for who in (
+        "",
+        "*",
+        "..",
+        f"{victim()}\n",
+        f" {victim()}",
+        victim().upper(),
+        f"Patient/{victim()}",
+    ):
+        found = bundle(run(service.search(grant(who), EOB, [], base=BASE, strict=True)))
+        assert found["total"] == 0
+        with pytest.raises(Refusal):
+            run(service.read(grant(who), "Patient", victim()))
