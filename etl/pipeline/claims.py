@@ -82,11 +82,13 @@ class Claims:
         )
         return np.asarray(pc.equal(pc.coalesce(told, _ACTIVE), _ACTIVE))
 
-    def partition(self, tables: Mapping[str, pa.Table]) -> Partition:
+    def partition(self, tables: Mapping[str, pa.Table], keep: Bools | None = None) -> Partition:
         """Return accepted rows as mappings run over them.
 
         Args:
             tables: those that `standing` was asked about, without what is left out, and the
                 directory's.
+            keep: which of these claims `tables` holds; None for all of them.
         """
-        return Partition(prepare(tables, self.masker.masks(tables)), self._chains)
+        chains = self._chains if self._chains is None or keep is None else self._chains.only(keep)
+        return Partition(prepare(tables, self.masker.masks(tables)), chains)

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.engine.partition import Partition
-from etl.engine.prepare import prepare
 from etl.engine.records import records_of
 from etl.engine.values import Values
 from etl.errors import NotFound, UsageError
@@ -18,6 +17,7 @@ from etl.mapping.environment import Environment
 from etl.mapping.interpret import Cell, Element, Made, explained
 from etl.mapping.plan import Place, Plan
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.pipeline.claims import Claims
 from etl.pipeline.directory import Providers, checked_directory, providers_of
 from etl.pipeline.reading import Read
 from etl.pipeline.tools import Tools
@@ -164,6 +164,7 @@ def _pieces(
         members = _members(loaded.tables, plans, providers.environment, logical_id)
         if not len(members):
             continue
+        claims = Claims.of(tools)
         checked = check(
             loaded.tables,
             loaded.findings,
@@ -171,8 +172,12 @@ def _pieces(
             KeysOf(read.partitions.keys),
             providers.known,
             as_of=read.as_of,
+            settling=claims,
         )
-        yield Partition(prepare({**_of_members(checked.tables, members), **providers.tables}))
+        own = _of_members(checked.tables, members)
+        ids = own["claim"].column("claim_id").combine_chunks()
+        keep = np.asarray(pc.is_in(checked.tables["claim"].column("claim_id"), value_set=ids))
+        yield claims.partition({**own, **providers.tables}, keep)
 
 
 def _members(

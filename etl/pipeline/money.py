@@ -14,11 +14,14 @@ _CENT: Final = Decimal(1).scaleb(-2)
 
 
 def published_money(money: Mapping[MoneyKey, MoneyTotals]) -> Totals:
-    """Return the sums of accepted rows; names are `level.category`, such as `claim_line.paid`."""
+    """Return the net sums: of each chain of adjustments one claim counts, or none.
+
+    Names are `level.category`, such as `claim_line.benefit`.
+    """
     found: dict[str, dict[str, str]] = {}
     for key, each in money.items():
         amounts = found.setdefault(key.claim_type, {})
-        amounts[f"{key.level}.{key.category}"] = str(Decimal(each.published) * _CENT)
+        amounts[f"{key.level}.{key.category}"] = str(Decimal(each.net) * _CENT)
     return found
 
 

@@ -22,11 +22,13 @@ from etl.quality.duplicates import find_duplicates, find_shared
 from etl.quality.frames import Frame, Work
 from etl.quality.kinds import CELL_KINDS, RELATION_KINDS, ROW_KINDS
 from etl.quality.known import Directory, KeysInMemory, KnownKeys, PublishedKeys
-from etl.quality.money_totals import MoneyKey, MoneyTotals, money_totals
+from etl.quality.money_totals import MoneyKey, MoneyTotals, money_totals, with_net
 from etl.quality.relation_checks import check_relations
 from etl.quality.row_checks import check_rows
 from etl.quality.rules import RuleBook
 from etl.quality.sample import Sample, sample_of
+from etl.quality.settling import Settling, find, leave_out
+from etl.quality.shares import Owners, Shares, shares
 from etl.rows import FINDINGS_SCHEMA, empty_table
 
 REJECTED_SCHEMA: Final = pa.schema(
@@ -55,6 +57,8 @@ class Checked:
         money: sums by level, claim type and category.
         filled: table -> column -> accepted rows in which it is filled.
         samples: table -> rows kept for the suites; empty unless asked for.
+        shares: each member's part in counts, money and filled; None unless asked for, and where
+            they cannot be told.
     """
 
     tables: Mapping[str, pa.Table]
@@ -64,6 +68,7 @@ class Checked:
     money: Mapping[MoneyKey, MoneyTotals]
     filled: Mapping[str, Mapping[str, int]]
     samples: Mapping[str, Sample] = field(default_factory=dict)
+    shares: Shares | None = None
 
 
 def check(
@@ -76,6 +81,8 @@ def check(
     published: PublishedKeys | None = None,
     as_of: int | None = None,
     sample_rows: int = 0,
+    owners: Owners | None = None,
+    settling: Settling | None = None,
 ) -> Checked:
     """Check one member partition.
 
@@ -88,13 +95,31 @@ def check(
         published: answers about the published tree; only a delta has it beside itself.
         as_of: day of the extract, in days since 1970 (`dates.day_number`); None: not known.
         sample_rows: how many rows of each table to keep for the suites.
+        owners: whose the rows are, where each member's shares are wanted.
+        settling: works out what becomes of chains of claims, and which codes are not published;
+            None for neither: every accepted claim counts.
     """
     frames = {name: Frame(name, tables.get(name, empty_table(name))) for name in TABLES}
     work = Work(frames, book, known, directory, as_of, published)
     places = _from_sources(work, findings_from_sources)
     _look(work)
+    if settling is not None:
+        find(work, settling)
     rejected = Cascade(work).run()
-    return _checked(work, rejected, findings_from_sources, places, sample_rows)
+    counted = None
+    if settling is not None:
+        accepted = _accepted(work, rejected)
+        standing = settling.standing(accepted)
+        leave_out(work, rejected, accepted, standing.left_out)
+        counted = standing.counted[~standing.left_out]
+    return _checked(work, rejected, findings_from_sources, places, sample_rows, owners, counted)
+
+
+def _accepted(work: Work, rejected: Mapping[str, Rejections]) -> dict[str, pa.Table]:
+    return {
+        name: frame.table(~(rejected[name].rows | frame.superseded))
+        for name, frame in work.frames.items()
+    }
 
 
 def check_directory(
@@ -180,11 +205,10 @@ def _checked(
     from_sources: pa.Table,
     outside: Mapping[str, Any],
     sample_rows: int,
+    owners: Owners | None,
+    counted: Any,
 ) -> Checked:
-    accepted = {
-        name: frame.table(~(rejected[name].rows | frame.superseded))
-        for name, frame in work.frames.items()
-    }
+    accepted = _accepted(work, rejected)
     rejected_table = _rejected_table(work, rejected, outside)
     quarantined = _rows_by_table(rejected_table)
     counts = {
@@ -209,13 +233,16 @@ def _checked(
         findings=_findings_table(work, from_sources),
         rejected=rejected_table,
         counts=counts,
-        money=money_totals(work, rejected, accepted),
+        money=with_net(money_totals(work, rejected, accepted), accepted, counted),
         filled=filled,
         samples={
             name: sample_of(work, frame, sample_rows)
             for name, frame in work.frames.items()
             if sample_rows and frame.count
         },
+        shares=shares(work, rejected, rejected_table, accepted, owners, counted)
+        if owners is not None
+        else None,
     )
 
 

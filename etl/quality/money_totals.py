@@ -8,7 +8,7 @@ something.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +23,7 @@ from etl.quality.numbers import exact_sum
 UNKNOWN_TYPE: Final = "unknown"
 """Claim type of rows whose claim has none that is known, or is not there."""
 
-_LEVELS: Final = ("claim", "claim_line")
+LEVELS: Final = ("claim", "claim_line")
 _EXACT: Final = pa.decimal128(38, 2)
 
 
@@ -51,12 +51,15 @@ class MoneyTotals:
         published: over accepted rows.
         quarantined: over rejected rows.
         superseded: over superseded rows.
+        net: over accepted rows of the claims that count: of a chain of adjustments one, or none
+            where it ends in a void. It is a part of `published`, and in no sum with the others.
     """
 
     source: int = 0
     published: int = 0
     quarantined: int = 0
     superseded: int = 0
+    net: int = 0
 
     def __add__(self, other: MoneyTotals) -> MoneyTotals:
         return MoneyTotals(
@@ -64,6 +67,7 @@ class MoneyTotals:
             self.published + other.published,
             self.quarantined + other.quarantined,
             self.superseded + other.superseded,
+            self.net + other.net,
         )
 
     @property
@@ -84,7 +88,7 @@ def add_money(parts: Iterable[Mapping[MoneyKey, MoneyTotals]]) -> dict[MoneyKey,
 def _order(key: MoneyKey) -> tuple[int, int, int]:
     types = (*CLAIM_TYPES, UNKNOWN_TYPE)
     return (
-        _LEVELS.index(key.level),
+        LEVELS.index(key.level),
         types.index(key.claim_type),
         AMOUNT_CATEGORIES.index(key.category),
     )
@@ -97,18 +101,18 @@ def money_totals(
     totals: dict[MoneyKey, MoneyTotals] = {}
     published = _published(accepted)
     types = np.array([*CLAIM_TYPES, UNKNOWN_TYPE])
-    for level in _LEVELS:
+    for level in LEVELS:
         frame = work.frames[level]
-        type_codes = _type_codes(work, level)
+        codes = type_codes(work, level)
         gone, old = rejected[level].rows & ~frame.superseded, frame.superseded
         for category in AMOUNT_CATEGORIES:
             column = f"amount_{category}"
             if frame.cells(column).empty:
                 continue
             cents, filled = frame.cents(column), frame.filled(column)
-            present = np.bincount(type_codes[filled], minlength=len(types))
+            present = np.bincount(codes[filled], minlength=len(types))
             for code in np.flatnonzero(present).tolist():
-                here = filled & (type_codes == code)
+                here = filled & (codes == code)
                 key = MoneyKey(level, str(types[code]), category)
                 totals[key] = MoneyTotals(
                     source=exact_sum(cents[here]),
@@ -121,7 +125,31 @@ def money_totals(
     return totals
 
 
-def _type_codes(work: Work, level: str) -> Any:
+def with_net(
+    totals: Mapping[MoneyKey, MoneyTotals], accepted: Mapping[str, pa.Table], counted: Any
+) -> dict[MoneyKey, MoneyTotals]:
+    """Return totals with the sums over the claims that count.
+
+    Args:
+        totals: of one partition.
+        accepted: its accepted rows.
+        counted: numpy `bool`, shape (accepted claims,); None where every claim counts.
+    """
+    if counted is None or counted.all():
+        return {key: replace(each, net=each.published) for key, each in totals.items()}
+    net = _published(of_counted(accepted, counted))
+    return {key: replace(each, net=net.get(key, 0)) for key, each in totals.items()}
+
+
+def of_counted(accepted: Mapping[str, pa.Table], counted: Any) -> dict[str, pa.Table]:
+    """Return claims and lines of the claims that count."""
+    claims = accepted["claim"].filter(pa.array(counted))
+    lines = accepted["claim_line"]
+    mine = pc.is_in(lines.column("claim_id"), value_set=claims.column("claim_id").combine_chunks())
+    return {"claim": claims, "claim_line": lines.filter(mine)}
+
+
+def type_codes(work: Work, level: str) -> Any:
     """Return the place of each row's claim type in `CLAIM_TYPES`; one past the end if unknown."""
     claims = work.frames["claim"]
     cells = claims.cells("claim_type")
@@ -136,7 +164,7 @@ def _type_codes(work: Work, level: str) -> Any:
 def _published(accepted: Mapping[str, pa.Table]) -> dict[MoneyKey, int]:
     found: dict[MoneyKey, int] = {}
     claims = accepted["claim"]
-    for level in _LEVELS:
+    for level in LEVELS:
         table = accepted[level]
         columns = [
             category

@@ -134,6 +134,7 @@ def _plain(report: Report) -> dict[str, Any]:
                 "published": cents_text(each.published),
                 "quarantined": cents_text(each.quarantined),
                 "superseded": cents_text(each.superseded),
+                "net": cents_text(each.net),
                 "adds_up": each.adds_up,
             }
             for key, each in report.money.items()

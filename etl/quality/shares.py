@@ -1,0 +1,324 @@
+"""What a partition's counts, money and filled cells are made of, member by member.
+
+The sums over all members are those that `check` gives for the partition; a run that remembers the
+shares of members whose rows did not change need not look at these rows again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.model.tables import AMOUNT_CATEGORIES, CLAIM_TYPES, FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.quality.cascade import Rejections
+from etl.quality.counts import RowCounts
+from etl.quality.frames import Work
+from etl.quality.money_totals import (
+    LEVELS,
+    UNKNOWN_TYPE,
+    MoneyKey,
+    MoneyTotals,
+    of_counted,
+    type_codes,
+)
+from etl.quality.parsed import as_array
+
+_SHIFT: Final = 40
+_LARGEST: Final = 2**63
+_FATES: Final = ("published", "quarantined", "superseded")
+_SUMS: Final = ("source", *_FATES, "net")
+_WORDS: Final = pa.dictionary(pa.int32(), pa.string())
+
+COUNTS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("owner", pa.uint64()),
+        pa.field("table", _WORDS),
+        pa.field("in", pa.int64()),
+        *(pa.field(fate, pa.int64()) for fate in _FATES),
+    ]
+)
+MONEY_SCHEMA: Final = pa.schema(
+    [
+        pa.field("owner", pa.uint64()),
+        pa.field("level", _WORDS),
+        pa.field("claim_type", _WORDS),
+        pa.field("category", _WORDS),
+        *(pa.field(sum_, pa.int64()) for sum_ in _SUMS),
+    ]
+)
+FILLED_SCHEMA: Final = pa.schema(
+    [
+        pa.field("owner", pa.uint64()),
+        pa.field("table", _WORDS),
+        pa.field("column", _WORDS),
+        pa.field("rows", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Whose the rows of a partition are.
+
+    Attributes:
+        ids: numpy `uint64`, ascending: the members' hashes.
+        places: numpy `int64`, ascending: file and row of every source row, as `place_keys`.
+        codes: numpy `int64`: place in `ids` of each row's owner.
+    """
+
+    ids: Any
+    places: Any
+    codes: Any
+
+    def of(self, files: Any, rows: Any) -> Any:
+        """Return the place in `ids` of the owner of each row; -1 for rows that nobody owns."""
+        if not len(self.places):
+            return np.full(len(rows), -1, dtype=np.int64)
+        wanted = place_keys(files, rows)
+        at = np.minimum(np.searchsorted(self.places, wanted), len(self.places) - 1)
+        return np.where(self.places[at] == wanted, self.codes[at], -1)
+
+
+NOBODY: Final = Owners(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64))
+"""Of a partition without rows."""
+
+
+def place_keys(files: Any, rows: Any) -> Any:
+    """Return one number for file and row, so that numbers order like places do."""
+    return (np.asarray(files).astype(np.int64) << _SHIFT) | np.asarray(rows).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Each member's part in what a partition adds up to.
+
+    Attributes:
+        counts: `COUNTS_SCHEMA`.
+        money: `MONEY_SCHEMA`, in cents.
+        filled: `FILLED_SCHEMA`.
+    """
+
+    counts: pa.Table
+    money: pa.Table
+    filled: pa.Table
+
+
+def shares(
+    work: Work,
+    rejected: Mapping[str, Rejections],
+    rejected_rows: pa.Table,
+    accepted: Mapping[str, pa.Table],
+    owners: Owners,
+    counted: Any = None,
+) -> Shares | None:
+    """Return the shares of a partition's members.
+
+    Args:
+        work: the partition, checked.
+        rejected: rejected rows of every table.
+        rejected_rows: the same as a table with `table`, `file` and `row`.
+        accepted: accepted rows of every table.
+        owners: whose the rows are.
+        counted: numpy `bool`, shape (accepted claims,): whose money is net; None for all.
+
+    Returns:
+        The shares; None where a row is nobody's, or sums might not fit in 64 bits.
+    """
+    codes = {name: owners.of(frame.files, frame.rows) for name, frame in work.frames.items()}
+    gone = owners.of(
+        rejected_rows.column("file").to_numpy(), rejected_rows.column("row").to_numpy()
+    )
+    if any((each < 0).any() for each in (*codes.values(), gone)):
+        return None
+    money = _money(work, rejected, accepted, owners, codes, counted)
+    if money is None:
+        return None
+    return Shares(
+        _counts(work, rejected_rows, gone, accepted, owners, codes),
+        money,
+        _filled(accepted, owners),
+    )
+
+
+def summed_counts(table: pa.Table) -> dict[str, RowCounts]:
+    """Return the counts that shares add up to, for every table."""
+    sums = [("in", "sum"), *((fate, "sum") for fate in _FATES)]
+    whole = {name: RowCounts() for name in TABLES}
+    for one in _by_name(table, ["table"], sums):
+        whole[one["table"]] = RowCounts(one["in_sum"], *(one[f"{fate}_sum"] for fate in _FATES))
+    return whole
+
+
+def summed_money(table: pa.Table) -> dict[MoneyKey, MoneyTotals]:
+    """Return the money that shares add up to."""
+    names = list(_SUMS)
+    exact = table
+    for name in names:  # 64 bits are enough for a member, and may be too few for all of them
+        at = exact.schema.get_field_index(name)
+        exact = exact.set_column(at, name, exact.column(name).cast(pa.decimal128(38, 0)))
+    found = _by_name(exact, ["level", "claim_type", "category"], [(name, "sum") for name in names])
+    return {
+        MoneyKey(one["level"], one["claim_type"], one["category"]): MoneyTotals(
+            *(int(one[f"{name}_sum"]) for name in names)
+        )
+        for one in found
+    }
+
+
+def summed_filled(table: pa.Table) -> dict[str, dict[str, int]]:
+    """Return the filled cells that shares add up to."""
+    filled: dict[str, dict[str, int]] = {}
+    for name in pc.unique(table.column("table")).to_pylist():
+        filled[name] = dict.fromkeys(TABLES[name].names, 0)
+    for one in _by_name(table, ["table", "column"], [("rows", "sum")]):
+        filled[one["table"]][one["column"]] = one["rows_sum"]
+    return filled
+
+
+def _by_name(table: pa.Table, names: list[str], sums: list[tuple[str, str]]) -> list[Any]:
+    found: list[Any] = table.unify_dictionaries().group_by(names).aggregate(sums).to_pylist()
+    return found
+
+
+def _counts(
+    work: Work,
+    rejected: pa.Table,
+    gone: Any,
+    accepted: Mapping[str, pa.Table],
+    owners: Owners,
+    codes: Mapping[str, Any],
+) -> pa.Table:
+    size = len(owners.ids)
+    parts = []
+    places = place_keys(rejected.column("file").to_numpy(), rejected.column("row").to_numpy())
+    for name, frame in work.frames.items():
+        here = np.asarray(pc.equal(rejected.column("table"), name))
+        if not frame.count and not here.any():
+            continue
+        own = place_keys(frame.files, frame.rows)
+        lost = here & ~np.isin(places, own)  # rows that could not even be read into columns
+        columns = [
+            np.bincount(codes[name], minlength=size) + np.bincount(gone[lost], minlength=size),
+            np.bincount(_of_table(accepted[name], owners), minlength=size),
+            np.bincount(gone[here], minlength=size),
+            np.bincount(codes[name][frame.superseded], minlength=size),
+        ]
+        there = np.flatnonzero(np.any(columns, axis=0))
+        parts.append(_part(COUNTS_SCHEMA, owners, there, [name], [each[there] for each in columns]))
+    return pa.concat_tables([COUNTS_SCHEMA.empty_table(), *parts])
+
+
+def _of_table(table: pa.Table, owners: Owners) -> Any:
+    return owners.of(
+        table.column(FILE_COLUMN).to_numpy(zero_copy_only=False),
+        table.column(ROW_COLUMN).to_numpy(zero_copy_only=False),
+    )
+
+
+def _money(
+    work: Work,
+    rejected: Mapping[str, Rejections],
+    accepted: Mapping[str, pa.Table],
+    owners: Owners,
+    codes: Mapping[str, Any],
+    counted: Any,
+) -> pa.Table | None:
+    types = (*CLAIM_TYPES, UNKNOWN_TYPE)
+    everything = counted is None or bool(counted.all())
+    net = accepted if everything else of_counted(accepted, counted)
+    parts = []
+    for level in LEVELS:
+        frame = work.frames[level]
+        keys = codes[level] * len(types) + type_codes(work, level)
+        gone = rejected[level].rows & ~frame.superseded
+        fates = (np.ones(frame.count, dtype=bool), gone, frame.superseded)
+        size = len(owners.ids) * len(types)
+        out = [(each[level], _keys_of(each, level, owners)) for each in (accepted, net)]
+        for category in AMOUNT_CATEGORIES:
+            column = f"amount_{category}"
+            if frame.cells(column).empty:
+                continue
+            cents, filled = frame.cents(column), frame.filled(column)
+            if int(np.abs(cents).max(initial=0)) * len(cents) >= _LARGEST:
+                return None
+            sums = [np.zeros(size, dtype=np.int64) for _ in _SUMS]
+            for total, fate in zip((sums[0], sums[2], sums[3]), fates, strict=True):
+                here = filled & fate
+                np.add.at(total, keys[here], cents[here])
+            for total, (table, own) in zip((sums[1], sums[4]), out, strict=True):
+                np.add.at(total, *_published(table, column, own))
+            there = np.flatnonzero(np.bincount(keys[filled], minlength=size))
+            for code, claim_type in enumerate(types):
+                mine = there[there % len(types) == code]
+                if len(mine):
+                    parts.append(
+                        _part(
+                            MONEY_SCHEMA,
+                            owners,
+                            mine // len(types),
+                            [level, claim_type, category],
+                            [each[mine] for each in sums],
+                        )
+                    )
+    return pa.concat_tables([MONEY_SCHEMA.empty_table(), *parts])
+
+
+def _keys_of(accepted: Mapping[str, pa.Table], level: str, owners: Owners) -> Any:
+    """Return a number for owner and claim type of each accepted row."""
+    claims, unknown = accepted["claim"], len(CLAIM_TYPES)
+    index = pc.index_in(claims.column("claim_type"), value_set=pa.array(CLAIM_TYPES, pa.string()))
+    types = pc.fill_null(index, unknown).to_numpy().astype(np.int64)
+    if level == "claim_line":
+        ids = claims.column("claim_id").combine_chunks()
+        at = pc.index_in(accepted["claim_line"].column("claim_id"), value_set=ids)
+        types = np.append(types, unknown)[pc.fill_null(at, len(claims)).to_numpy()]
+    return _of_table(accepted[level], owners) * (unknown + 1) + types
+
+
+def _published(table: pa.Table, column: str, keys: Any) -> tuple[Any, Any]:
+    """Return keys and cents of the accepted amounts, read anew from their text."""
+    texts = table.column(column)
+    there = np.asarray(pc.is_valid(texts))
+    exact = as_array(pc.cast(pc.drop_null(texts), pa.decimal128(18, 2)))
+    # An Arrow decimal is its unscaled number in 128 bits; 18 digits are in the lower 64.
+    words = np.frombuffer(exact.buffers()[1] or b"", dtype="<i8")
+    return keys[there], words[2 * exact.offset :: 2][: len(exact)]
+
+
+def _filled(accepted: Mapping[str, pa.Table], owners: Owners) -> pa.Table:
+    parts = []
+    for name, table in accepted.items():
+        if not table.num_rows:
+            continue
+        codes = _of_table(table, owners)
+        whole = np.bincount(codes, minlength=len(owners.ids))
+        for column in TABLES[name].names:
+            cells = table.column(column)
+            if cells.null_count == 0:
+                counts = whole
+            elif cells.null_count == table.num_rows:
+                counts = np.zeros_like(whole)
+            else:
+                there = np.asarray(pc.is_valid(cells))
+                counts = np.bincount(codes[there], minlength=len(owners.ids))
+            at = np.flatnonzero(counts)
+            parts.append(_part(FILLED_SCHEMA, owners, at, [name, column], [counts[at]]))
+    return pa.concat_tables([FILLED_SCHEMA.empty_table(), *parts])
+
+
+def _part(
+    schema: pa.Schema, owners: Owners, at: Any, words: list[str], numbers: list[Any]
+) -> pa.Table:
+    """Return rows of one table, level or column: the same words in each."""
+    same = pa.array(np.zeros(len(at), dtype=np.int32))
+    arrays = [
+        pa.array(owners.ids[at], pa.uint64()),
+        *(pa.DictionaryArray.from_arrays(same, pa.array([word])) for word in words),
+        *(pa.array(each, pa.int64()) for each in numbers),
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
