@@ -35,6 +35,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
+from etl.auth.endpoints import endpoints_of
+from etl.auth.server import routes_of
+from etl.auth.services import Services
+from etl.bootstrap import authorizing
 from etl.bootstrap.settings import Serve, Settings
 from etl.bootstrap.targets import store_options
 from etl.errors import MappingError, StoreError
@@ -57,6 +61,7 @@ from etl.gateway.limits import RateLimits, rate_of
 from etl.gateway.metrics import Metrics
 from etl.gateway.openapi import openapi
 from etl.gateway.opening import Opened, ServiceOptions, open_service
+from etl.gateway.service import Service
 from etl.gateway.supported import TYPES
 from etl.gateway.wire import App, Header
 from etl.smart.discovery import AuthEndpoints, smart_configuration
@@ -94,12 +99,14 @@ class Authorization:
         recorder: takes down every access.
         endpoints: where the authorization server is; None where there is none.
         room: its pages and endpoints.
+        services: its parts, for the portal; None where there is none.
     """
 
     verifier: Verifier
     recorder: Recorder
     endpoints: AuthEndpoints | None = None
     room: Room = field(default_factory=Room)
+    services: Services | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +137,8 @@ def prepared(settings: Settings) -> Settings:
     """
     serve = settings.serve
     _check(serve)
+    if settings.auth.mode != "off":
+        settings = authorizing.prepared(settings)
     base = serve.base_url.rstrip("/")
     if not base:
         if not is_loopback(serve.host):
@@ -208,8 +217,26 @@ def opened(settings: Settings) -> Opened:
 
 
 def authorization(settings: Settings) -> Authorization:
-    """Return who may read: tokens of the configuration in development mode; nobody without."""
+    """Return who may read: whom the authorization server lets in, where there is one.
+
+    Without one: tokens of the configuration in development mode, else nobody.
+    """
     tokens = settings.serve.development_tokens
+    if settings.auth.mode != "off":
+        if tokens:
+            raise MappingError(
+                "serve.development_tokens",
+                "serve-development",
+                "development tokens and an authorization server (auth.mode) exclude each other",
+            )
+        services = authorizing.opened(settings, settings.serve.base_url)
+        return Authorization(
+            services.verifier,
+            services.trail,
+            endpoints_of(services.configuration),
+            Room(tuple(routes_of(services)), lambda: authorizing.lifespan(services)),
+            services,
+        )
     if not tokens:
         return Authorization(ClosedVerifier(), NoTrail())
     verifier = DevelopmentVerifier(
@@ -255,7 +282,11 @@ def application(
     origins = Origins(serve.cors_origins)
 
     def base(
-        path: str, admission: Admission, types: frozenset[str], documents: dict[str, Document]
+        path: str,
+        answers: Service,
+        admission: Admission,
+        types: frozenset[str],
+        documents: dict[str, Document],
     ) -> Mount:
         manner = Manner(
             base=f"{serve.base_url}{path}",
@@ -268,7 +299,7 @@ def application(
         return Mount(
             path,
             app=Gateway(
-                service.service,
+                answers,
                 service.releases,
                 admission,
                 types,
@@ -281,12 +312,13 @@ def application(
         )
 
     member = MemberAdmission(authorized.verifier, authorized.recorder, limits)
-    routes: list[BaseRoute] = [base(FHIR, member, frozenset(TYPES), _documents(settings, told))]
+    told_here = _documents(settings, told)
+    routes: list[BaseRoute] = [base(FHIR, service.service, member, frozenset(TYPES), told_here)]
     if told.directory is not None:
         shared = frozenset(kind.name for kind in TYPES.values() if kind.shared)
         everybody = PublicAdmission(sorted(shared), limits)
         documents = _directory_documents(settings, told.directory)
-        routes.append(base(DIRECTORY, everybody, shared, documents))
+        routes.append(base(DIRECTORY, service.directory, everybody, shared, documents))
     routes += health_routes(service, metrics, with_metrics=serve.metrics)
     if told.smart is not None:
         routes.append(_well_known(told.smart))

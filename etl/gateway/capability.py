@@ -76,7 +76,11 @@ def directory_statement(about: About) -> dict[str, Any]:
             "mode": "server",
             "documentation": "Read-only and public: no access token is needed.",
             "security": {"cors": True, "description": "Public; no authorization."},
-            "resource": [_resource(kind, ()) for kind in TYPES.values() if kind.shared],
+            "resource": [
+                {**_resource(kind, ()), "documentation": f"{kind.documentation.split('.')[0]}."}
+                for kind in TYPES.values()
+                if kind.shared
+            ],
         }
     ]
     cleaned: dict[str, Any] = _without_empty(statement)

@@ -12,6 +12,7 @@ from etl.gateway.cache import Cache
 from etl.gateway.folder import FolderObjects
 from etl.gateway.objects import Objects
 from etl.gateway.paging import Sealer
+from etl.gateway.public import Directory
 from etl.gateway.releases import Releases
 from etl.gateway.retrying import Patience, Retrying
 from etl.gateway.service import Pages, Service
@@ -73,13 +74,20 @@ class Opened:
 
     Attributes:
         service: what answers.
+        directory: what answers to everybody, about the directory alone.
         releases: run `releases.watch(stop)` as a task; `releases.refresh()` once before.
     """
 
     def __init__(
-        self, service: Service, releases: Releases, objects: Retrying, cache: Cache
+        self,
+        service: Service,
+        directory: Service,
+        releases: Releases,
+        objects: Retrying,
+        cache: Cache,
     ) -> None:
         self.service = service
+        self.directory = directory
         self.releases = releases
         self._objects = objects
         self._cache = cache
@@ -143,7 +151,8 @@ def serve_objects(
     )
     sealer = Sealer(cursor_keys, options.cursor_seconds, clock)
     pages = Pages(options.page_size, options.page_limit)
-    return Opened(Service(releases, sealer, pages), releases, retrying, cache)
+    service, directory = (kind(releases, sealer, pages) for kind in (Service, Directory))
+    return Opened(service, directory, releases, retrying, cache)
 
 
 def open_objects(target: str, options: StoreOptions, read_seconds: float) -> Objects:

@@ -130,6 +130,10 @@ class Tree:
         unit = self.manifest.directory[shard_number(f"{resource_type}/{resource_id}", bits)]
         return None if unit is None else await self._block(unit)
 
+    async def shards(self) -> list[Block]:
+        """Return all shards of the directory that hold something."""
+        return [await self._block(unit) for unit in self.manifest.directory if unit is not None]
+
     async def need(self, block: Block, names: Sequence[str]) -> None:
         """Fetch sections of a large index, with one request, where they are not there yet."""
         if block.whole:

@@ -1,0 +1,34 @@
+"""The Provider Directory: searched whole, for everybody.
+
+What a member's token may not do, look through the whole directory by name or number, is what this
+API is for (45 CFR 156.221 (b)(1)(ii) and its like ask for one that is open to all).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from etl.gateway.following import Hit
+from etl.gateway.search.matching import matching, ordered, sections
+from etl.gateway.search.query import Query
+from etl.gateway.service import Service
+from etl.gateway.tree import Block, Tree
+from etl.smart.grants import Grant
+
+
+class Directory(Service):
+    """Reads and searches the directory alone; its grants name no member."""
+
+    async def _shared(
+        self, tree: Tree, grant: Grant, own: Block | None, query: Query
+    ) -> Sequence[Hit]:
+        """Return the matches among all directory resources, ordered by id."""
+        if any(one.ids for one in query.conditions):
+            return await super()._shared(tree, grant, own, query)
+        hits: list[Hit] = []
+        names = ("ids", "parts", *sections(query))
+        for block in await tree.shards():
+            await tree.need(block, names)
+            hits += [(block, row) for row in matching(block, query.kind.name, query.conditions)]
+        hits.sort(key=lambda hit: hit[0].index.ids[hit[1]])
+        return ordered(hits, query.kind.name, query.sorts)
