@@ -155,6 +155,16 @@ def migrate(database: Database) -> None:
         ) from None
 
 
+def latest_version() -> str:
+    """Return the version of the tables that this program needs."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    configuration = Config()
+    configuration.set_main_option("script_location", "etl.auth:migrations")
+    return str(ScriptDirectory.from_config(configuration).get_current_head())
+
+
 def present_version(database: Database) -> str | None:
     """Return the version of the tables; None where there are none.
 

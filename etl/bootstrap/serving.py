@@ -61,7 +61,6 @@ from etl.gateway.limits import RateLimits, rate_of
 from etl.gateway.metrics import Metrics
 from etl.gateway.openapi import openapi
 from etl.gateway.opening import Opened, ServiceOptions, open_service
-from etl.gateway.service import Service
 from etl.gateway.supported import TYPES
 from etl.gateway.wire import App, Header
 from etl.smart.discovery import AuthEndpoints, smart_configuration
@@ -282,11 +281,7 @@ def application(
     origins = Origins(serve.cors_origins)
 
     def base(
-        path: str,
-        answers: Service,
-        admission: Admission,
-        types: frozenset[str],
-        documents: dict[str, Document],
+        path: str, admission: Admission, types: frozenset[str], documents: dict[str, Document]
     ) -> Mount:
         manner = Manner(
             base=f"{serve.base_url}{path}",
@@ -299,7 +294,7 @@ def application(
         return Mount(
             path,
             app=Gateway(
-                answers,
+                service.service,
                 service.releases,
                 admission,
                 types,
@@ -312,13 +307,12 @@ def application(
         )
 
     member = MemberAdmission(authorized.verifier, authorized.recorder, limits)
-    told_here = _documents(settings, told)
-    routes: list[BaseRoute] = [base(FHIR, service.service, member, frozenset(TYPES), told_here)]
+    routes: list[BaseRoute] = [base(FHIR, member, frozenset(TYPES), _documents(settings, told))]
     if told.directory is not None:
         shared = frozenset(kind.name for kind in TYPES.values() if kind.shared)
         everybody = PublicAdmission(sorted(shared), limits)
         documents = _directory_documents(settings, told.directory)
-        routes.append(base(DIRECTORY, service.directory, everybody, shared, documents))
+        routes.append(base(DIRECTORY, everybody, shared, documents))
     routes += health_routes(service, metrics, with_metrics=serve.metrics)
     if told.smart is not None:
         routes.append(_well_known(told.smart))

@@ -28,6 +28,10 @@ DEMO_ID_KEY: Final = "the public key of the demonstration"
 be guessed from member ids."""
 
 
+LONGEST_ID_KEY: Final = 64
+"""Bytes; BLAKE2b takes no more (RFC 7693 section 2.1)."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -287,6 +291,68 @@ class Portal(_Part):
     )
 
 
+class Auth(_Part):
+    """Who lets apps in: the authorization server, its members, its audit trail."""
+
+    mode: Literal["off", "sandbox", "production"] = Field(
+        "off",
+        description=(
+            "`sandbox`: apps work as soon as they are registered; `production`: they wait for "
+            "`cpcds apps approve`; `off`: no authorization server."
+        ),
+    )
+    database: str = Field(
+        "sqlite:///cpcds-auth.sqlite3",
+        description="Where apps, accounts and consents are kept: SQLite, or PostgreSQL.",
+    )
+    secret: SecretStr = Field(
+        SecretStr(""),
+        description="Secret behind cookies and stored signing keys; made beside SQLite if empty.",
+    )
+    audit: Path = Field(Path("cpcds-audit"), description="Folder of the audit trail.")
+    oidc_issuer: str = Field("", description="Issuer of the payer's OpenID Connect provider.")
+    oidc_client_id: str = Field("", description="This server's client id there.")
+    oidc_client_secret: SecretStr = Field(
+        SecretStr(""), description="This server's secret there. Set it by environment."
+    )
+    oidc_scope: str = Field("openid profile", description="What is asked of the provider.")
+    oidc_member_claim: str = Field(
+        "member_id", description="Claim of the ID token that holds the member id."
+    )
+    demo_members: Path | None = Field(
+        None,
+        description="`member.csv` of made-up members that anyone may sign in as; sandbox only.",
+    )
+    demo_password: str = Field("sandbox", description="The one, public password of them all.")
+    access_seconds: int = Field(600, ge=60, le=600, description="Life of an access token.")
+    code_seconds: int = Field(60, ge=10, le=60, description="Life of an authorization code.")
+    refresh_idle_days: int = Field(
+        90, ge=1, description="Days without use after which a refresh token is over."
+    )
+    online_hours: int = Field(12, ge=1, le=24, description="Hours that `online_access` lasts.")
+    consent_days: tuple[int, ...] = Field(
+        (90, 30, 365),
+        min_length=1,
+        description="Terms of a consent that members choose from, the preselected first.",
+    )
+    revocation_seconds: int = Field(
+        10, ge=1, le=30, description="Age at which the list of what was revoked is read again."
+    )
+    plain_apps: tuple[str, ...] = Field(
+        (),
+        description="Ids of apps that may do without scope, `state`, `aud` and PKCE; none else.",
+    )
+    introspectors: tuple[str, ...] = Field(
+        (), description="Ids of apps that may introspect everyone's tokens."
+    )
+    registration: Literal["off", "token", "open"] = Field(
+        "off", description="Dynamic registration of apps (RFC 7591)."
+    )
+    registration_token: SecretStr = Field(
+        SecretStr(""), description="The initial access token that `token` asks for."
+    )
+
+
 class Settings(BaseSettings):
     """All settings."""
 
@@ -318,8 +384,24 @@ class Settings(BaseSettings):
     publish: Publishing = Field(
         default_factory=Publishing, description="The view of claims, deltas and bulk files."
     )
+    auth: Auth = Field(default_factory=Auth, description="The authorization server.")
     serve: Serve = Field(default_factory=Serve, description="How the published tree is served.")
     portal: Portal = Field(default_factory=Portal, description="The developer portal.")
+
+    def id_key_bytes(self) -> bytes:
+        """Return the key of the hash behind logical ids.
+
+        Raises:
+            MappingError: `config-value`: it is empty or too long.
+        """
+        key = self.id_key.get_secret_value().encode()
+        if not 1 <= len(key) <= LONGEST_ID_KEY:
+            raise MappingError(
+                "CPCDS_ID_KEY",
+                "config-value",
+                f"setting id_key: 1 to {LONGEST_ID_KEY} bytes make a key",
+            )
+        return key
 
     @property
     def is_demo_key(self) -> bool:

@@ -57,7 +57,7 @@ def make_tools(settings: Settings) -> Tools:
         mappings=mappings,
         duties=duties,
         payer=settings.payer.id,
-        id_key=_id_key(settings),
+        id_key=settings.id_key_bytes(),
         fingerprint=_fingerprint(settings, files, crosswalks),
         sensitive=read_sensitive(*_sensitive_text(settings)),
         leave_out_superseded=settings.claims.superseded == "leave-out",
@@ -114,15 +114,6 @@ def _layouts(files: Files, crosswalks: Mapping[str, Crosswalk]) -> tuple[Layout,
     )
 
 
-def _id_key(settings: Settings) -> bytes:
-    key = settings.id_key.get_secret_value().encode()
-    if not 1 <= len(key) <= hashlib.blake2b.MAX_KEY_SIZE:
-        raise MappingError(
-            "CPCDS_ID_KEY", "config-value", "setting id_key: 1 to 64 bytes make a key"
-        )
-    return key
-
-
 def _fingerprint(
     settings: Settings, files: Mapping[str, Files], crosswalks: Mapping[str, Crosswalk]
 ) -> str:
@@ -134,7 +125,7 @@ def _fingerprint(
         "severities": settings.rules.severities,
         "claims": [settings.claims.superseded, _sensitive_text(settings)[0]],
         "view": settings.publish.view,
-        "id_key": hashlib.sha256(_id_key(settings)).hexdigest(),
+        "id_key": hashlib.sha256(settings.id_key_bytes()).hexdigest(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -16,7 +16,10 @@ PAGE = page("docs/configuration.md")
 LISTED = {
     cells[0].strip("`"): cells for cells in rows(PAGE) if re.fullmatch(r"`[a-z_.]+`", cells[0])
 }
-SECRETS = {"id_key", "serve.cursor_key", "serve.log_key"}
+SECRETS = {
+    "id_key", "serve.cursor_key", "serve.log_key", "auth.secret", "auth.oidc_client_secret",
+    "auth.registration_token",
+}  # fmt: skip
 IN_WORDS = {"", None, (), 0}
 """Defaults that the page may put into words: empty, none, as AWS does it."""
 

@@ -1,0 +1,256 @@
+"""Settings into the authorization server, as the served process and the commands need it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import csv
+import logging
+import os
+import re
+import secrets
+import unicodedata
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+
+from etl.auth.configuration import Configuration, DemoDirectory, IdentityProvider
+from etl.auth.database import (
+    Database,
+    latest_version,
+    migrate,
+    open_database,
+    present_version,
+)
+from etl.auth.server import open_authorization, quiet_logs, tidy
+from etl.auth.services import Services
+from etl.auth.values import DemoMember
+from etl.bootstrap.settings import Settings
+from etl.errors import MappingError
+from etl.model.ids import logical_id
+
+log = logging.getLogger(__name__)
+
+TIDY_SECONDS: Final = 3600
+SHORTEST_SECRET: Final = 32
+
+
+def checked(settings: Settings) -> None:
+    """Check what the settings say of the authorization server.
+
+    Raises:
+        MappingError: `config-value`.
+    """
+    auth = settings.auth
+    if auth.mode == "production" and auth.demo_members is not None:
+        raise _wrong("demo_members", "made-up members are for the sandbox; anyone can be them")
+    if auth.oidc_issuer and auth.demo_members is not None:
+        raise _wrong("demo_members", "members sign in either here or at the identity provider")
+    if auth.oidc_issuer and not (auth.oidc_client_id and auth.oidc_client_secret):
+        raise _wrong("oidc_issuer", "oidc_client_id and oidc_client_secret belong to it")
+    if auth.mode == "production" and auth.oidc_issuer.startswith("http://"):
+        raise _wrong("oidc_issuer", "an identity provider is asked by https only")
+    if auth.mode == "production" and settings.is_demo_key:
+        raise MappingError(
+            "CPCDS_ID_KEY",
+            "config-value",
+            "setting id_key: with the public key anyone can work out a Patient's id",
+        )
+    if auth.registration == "token" and len(auth.registration_token.get_secret_value()) < 16:
+        raise _wrong("registration_token", "it needs at least 16 characters")
+    if any(days < 1 for days in auth.consent_days):
+        raise _wrong("consent_days", "a consent lasts a day at least")
+
+
+def prepared(settings: Settings) -> Settings:
+    """Return settings that all processes can start with: secret made, tables brought up to date.
+
+    An SQLite database is migrated here; a PostgreSQL database by `cpcds auth migrate`, because
+    several machines may be starting on it.
+
+    Raises:
+        MappingError: a setting is wrong, or the tables are of another version of this program.
+        StoreError: the database does not answer.
+    """
+    checked(settings)
+    secret = SecretStr(_secret(settings).decode())
+    database = open_database(settings.auth.database)
+    try:
+        if database.is_sqlite:
+            migrate(database)
+        elif present_version(database) != latest_version():
+            raise _wrong(
+                "database",
+                "its tables are not those of this version",
+                hint="cpcds auth migrate brings them up to date",
+            )
+    finally:
+        database.close()
+    auth = settings.auth.model_copy(update={"secret": secret})
+    return settings.model_copy(update={"auth": auth})
+
+
+def opened(settings: Settings, base_url: str, *, database: Database | None = None) -> Services:
+    """Return the authorization server of the settings.
+
+    Args:
+        settings: as `prepared` returns them.
+        base_url: where it is reached; its issuer.
+        database: the database; that of the settings where not given.
+    """
+    quiet_logs()
+    return open_authorization(
+        configuration(settings, base_url),
+        database or open_database(settings.auth.database),
+        settings.auth.audit,
+        clock=lambda: datetime.now(UTC),
+        randomness=secrets.token_bytes,
+        patient_of=lambda member_id: patient_of(settings, member_id),
+    )
+
+
+def configuration(settings: Settings, base_url: str) -> Configuration:
+    """Return the authorization server's own configuration.
+
+    Raises:
+        MappingError: `config-value`: a file cannot be read.
+    """
+    auth = settings.auth
+    provider = None
+    if auth.oidc_issuer:
+        provider = IdentityProvider(
+            issuer=auth.oidc_issuer,
+            client_id=auth.oidc_client_id,
+            client_secret=auth.oidc_client_secret.get_secret_value(),
+            scope=auth.oidc_scope,
+            member_claim=auth.oidc_member_claim,
+        )
+    demo = None
+    if auth.demo_members is not None:
+        demo = DemoDirectory(demo_members(settings, auth.demo_members), auth.demo_password)
+    return Configuration(
+        base_url=base_url,
+        payer=settings.payer.name,
+        secret=_secret(settings),
+        sandbox=auth.mode != "production",
+        access_seconds=auth.access_seconds,
+        code_seconds=auth.code_seconds,
+        refresh_idle_days=auth.refresh_idle_days,
+        online_hours=auth.online_hours,
+        consent_days=auth.consent_days,
+        revocation_seconds=auth.revocation_seconds,
+        plain_apps=auth.plain_apps,
+        introspectors=auth.introspectors,
+        registration=auth.registration,
+        registration_token=auth.registration_token.get_secret_value(),
+        identity_provider=provider,
+        demo=demo,
+    )
+
+
+def patient_of(settings: Settings, member_id: str) -> str:
+    """Return the logical id of a member's Patient, as a run of the pipeline makes it."""
+    return logical_id(settings.payer.id, settings.id_key_bytes(), "Patient", member_id)
+
+
+def demo_members(settings: Settings, file: Path) -> tuple[DemoMember, ...]:
+    """Return the members of a `member.csv` (canonical layout) as a demo directory.
+
+    User names are made from first names; a number follows where two share one.
+
+    Raises:
+        MappingError: `config-value`: there is no such file, or no member in it.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            rows = [row for row in csv.DictReader(lines) if row.get("member_id")]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        raise _wrong("demo_members", f"{file} cannot be read as a member.csv") from None
+    members: dict[str, DemoMember] = {}
+    taken: dict[str, int] = {}
+    for row in rows:
+        member_id = row["member_id"].strip()
+        if member_id in members or row.get("record_action") == "D":
+            continue
+        given, family = (
+            (row.get("given_name") or "").strip(),
+            (row.get("family_name") or "").strip(),
+        )
+        name = f"{given} {family}".strip() or (row.get("full_name") or "").strip() or member_id
+        slug = _plain(name.split()[0]) or "member"
+        taken[slug] = taken.get(slug, 0) + 1
+        username = slug if taken[slug] == 1 else f"{slug}{taken[slug]}"
+        members[member_id] = DemoMember(username, name, patient_of(settings, member_id))
+    if not members:
+        raise _wrong("demo_members", f"{file} has no row with a member_id")
+    return tuple(members.values())
+
+
+@asynccontextmanager
+async def lifespan(services: Services) -> AsyncIterator[None]:
+    """Delete what is over now and then; write the audit trail to its end when the server stops."""
+
+    async def tidying() -> None:
+        while True:
+            await asyncio.sleep(TIDY_SECONDS)
+            try:
+                await run_in_threadpool(tidy, services)
+            except SQLAlchemyError as error:
+                log.warning("authorization server: nothing was tidied: %s", type(error).__name__)
+
+    task = asyncio.create_task(tidying())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await run_in_threadpool(services.trail.close)
+        services.database.close()
+
+
+def _secret(settings: Settings) -> bytes:
+    given = settings.auth.secret.get_secret_value()
+    if given:
+        if len(given) < SHORTEST_SECRET:
+            raise _wrong("secret", f"it needs at least {SHORTEST_SECRET} characters")
+        return given.encode()
+    url = open_database(settings.auth.database).engine.url
+    if url.get_backend_name() != "sqlite" or not url.database:
+        raise _wrong(
+            "secret",
+            "with a database that several machines share, it has to be given",
+            hint="CPCDS_AUTH__SECRET, the same on all of them",
+        )
+    return _kept_secret(Path(f"{url.database}.secret"))
+
+
+def _kept_secret(file: Path) -> bytes:
+    """Return the secret in a file that only its owner reads; make it where there is none."""
+    if not file.exists():
+        fresh = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(secrets.token_hex(32).encode())
+        with contextlib.suppress(FileExistsError):  # another process was first: its secret counts
+            os.link(fresh, file)
+        fresh.unlink()
+    kept = file.read_bytes()
+    if len(kept) < SHORTEST_SECRET:
+        raise _wrong("secret", f"{file} does not hold one")
+    return kept
+
+
+def _plain(name: str) -> str:
+    letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]", "", letters)
+
+
+def _wrong(setting: str, what: str, *, hint: str = "") -> MappingError:
+    return MappingError(
+        f"auth.{setting}", "config-value", f"setting auth.{setting}: {what}", hint=hint
+    )
