@@ -1,4 +1,4 @@
-"""An authorization server with two sample members, an app of each kind, and a browser to drive it."""
+"""An authorization server with two sample members, and a browser to drive it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from etl.auth.values import ATTESTATIONS, AppDraft, DemoMember, Issued
 BASE = "https://api.example"
 FHIR = f"{BASE}/fhir"
 CALLBACK = "https://app.example/callback"
-PASSWORD = "sandbox"
+PASSWORD = "sandbox"  # noqa: S105 - public
 SCOPE = "launch/patient openid fhirUser offline_access patient/*.rs"
 ANA = DemoMember("ana", "Ana Muñoz Peña", "anaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
 BEN = DemoMember("ben", "Ben Okafor", "beeeeeeeeeeeeeeeeeeeeeeeeeeeeeee")
@@ -245,10 +245,10 @@ def tokens(browser: TestClient, issued: Issued, **changes: Any) -> dict[str, Any
 
 
 def _posted(browser: TestClient, path: str, issued: Issued, data: dict[str, str]) -> Response:
-    auth = None
     if issued.secret is not None and "client_secret" not in data:
-        auth = (issued.app.client_id, issued.secret)
-    elif issued.secret is None and "client_assertion" not in data:
+        basic: Response = browser.post(path, data=data, auth=(issued.app.client_id, issued.secret))
+        return basic
+    if issued.secret is None and "client_assertion" not in data:
         data = {"client_id": issued.app.client_id, **data}
-    answer: Response = browser.post(path, data=data, auth=auth)
+    answer: Response = browser.post(path, data=data)
     return answer

@@ -25,7 +25,7 @@ def test_a_confidential_app_gets_what_smart_promises(standing: Standing) -> None
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["pragma"] == "no-cache"
     body = answer.json()
-    assert body["token_type"] == "Bearer"
+    assert body["token_type"] == "Bearer"  # noqa: S105
     assert body["expires_in"] == 600
     assert body["scope"] == SCOPE
     assert body["patient"] == ANA.patient
