@@ -145,3 +145,41 @@ def _places(values: Values, column: ColumnOf, at: int, rows: np.ndarray, rule: s
         },
         schema=FINDINGS_SCHEMA,
     )
+
+
+def mentioned_by(
+    values: Values, wanted: frozenset[Mention], owners: np.ndarray
+) -> set[tuple[int, Mention]]:
+    """Return which owners' rows name some directory resources, used or not.
+
+    Args:
+        values: of a plan that was run.
+        wanted: some of what `mentions` gave.
+        owners: shape (rows of the plan's table,), a number for whose each row is.
+    """
+    keys = pa.array(sorted({one.key for one in wanted}), pa.string())
+    found: set[tuple[int, Mention]] = set()
+    for expr, level in list(values.asked()):
+        match expr:
+            case LogicalId(of=of, resource="Organization" | "Practitioner"):
+                payer = any(column.column == "payer_id" for column in _columns(of))
+            case ProviderReference(of=of):
+                payer = False
+            case _:
+                continue
+        texts = values.text(of, level)
+        rows = np.flatnonzero(np.asarray(pc.fill_null(pc.is_in(texts, value_set=keys), False)))
+        roots = rows if level == 0 else values.up(level, 0)[rows]
+        if values.levels[0].rows is not None:
+            roots = values.levels[0].rows[roots]
+        for key, owner in set(
+            zip(texts.take(pa.array(rows)).to_pylist(), owners[roots].tolist(), strict=True)
+        ):
+            if isinstance(expr, ProviderReference):
+                meant = values.environment.provider(key, expr.resource, only=expr.only)
+                one = Mention(meant.resource, meant.key, payer)
+            else:
+                one = Mention(expr.resource, key, payer)  # type: ignore[arg-type]
+            if one in wanted:
+                found.add((owner, one))
+    return found

@@ -86,6 +86,10 @@ class Partition:
             self._columns[key] = self._column(table, name)
         return self._columns[key]
 
+    def columns_read(self, table: str) -> frozenset[str]:
+        """Return the columns of a table that were asked for so far."""
+        return frozenset(name for of, name in self._columns if of == table)
+
     def _column(self, table: str, name: str) -> pa.StringArray:
         if table not in self.tables:
             return pa.nulls(0, pa.string())

@@ -31,12 +31,15 @@ class PartitionDone:
     Attributes:
         index: its number.
         members: how many members it published.
-        resources: how many resources it made.
+        resources: how many resources it has.
+        remembered: members whose rows are those of the release before, so that they were not
+            worked on; those among them who are rejected included.
     """
 
     index: int
     members: int
     resources: int
+    remembered: int = 0
 
 
 Event: TypeAlias = SourceEvent | StageBegan | PartitionDone

@@ -69,7 +69,7 @@ def take_in(
     release = base.release.id if base.release is not None else None
     delta = extract.kind == "delta"
     below = layers_of(store, base) if delta else ()
-    rows = read(extract, work, tools, partition_rows=partition_rows, emit=emit)
+    rows = read(extract, work, tools, partition_rows=partition_rows, emit=emit, digests=not delta)
     when = go_on(rows.work, store.name, release, when, (OUTCOMES, PARTS))
     if not delta and not keep_rows:
         return Taken(rows, (), when)
@@ -82,6 +82,6 @@ def take_in(
         return Taken(rows, layers, when)
     folder = merged_extract(store, layers, rows.work / "merged", day, extract.payer)
     whole = open_extract(folder, tools.layouts, layout="cpcds", emit=emit)
-    merged = read(whole, work, tools, partition_rows=partition_rows, emit=emit)
+    merged = read(whole, work, tools, partition_rows=partition_rows, emit=emit, digests=True)
     go_on(merged.work, store.name, release, when, (OUTCOMES, PARTS))
     return Taken(merged, layers, when)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from etl.engine.noticed import Mention
-from etl.pipeline.asking import changed_names, directory_digests
+from etl.pipeline.asking import Questions, changed_names, directory_digests
 from etl.pipeline.directory import Providers, providers_of
 from etl.pipeline.events import Emit, PartitionDone, StageBegan
 from etl.pipeline.memory import keep_memory, made_by, recall
@@ -94,7 +94,7 @@ def settle(
     save_providers(read.work, providers)
     totals.add(count, Outcome(checked=checked, unmapped={}, resources={}))
     emit(StageBegan("partitions", count))
-    names = directory_digests(providers)
+    names = directory_digests(providers, Questions.of(tools))
     remember = None if tree is None else _remember(tree, read, tools, names)
     task = Task(read.work, make_tools, open_sink, read.as_of, sample_rows, remember)
     ledgers: list[Named] = []

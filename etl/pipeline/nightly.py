@@ -13,7 +13,7 @@ from typing import Any
 from etl.pipeline.checking import run_id
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.intake import take_in
-from etl.pipeline.job import Settled, settle
+from etl.pipeline.job import Settled, Tree, keep_remembered, settle
 from etl.pipeline.layers import keep_layers
 from etl.pipeline.money import published_money
 from etl.pipeline.publishing import (
@@ -120,7 +120,14 @@ def run(
         taken = suite_rows if gx_rows else None
         sink = open_block_sink(rows.work, target)
         settled = settle(
-            rows, tools, make_tools, sink, workers=workers, suite_rows=taken, emit=emit
+            rows,
+            tools,
+            make_tools,
+            sink,
+            workers=workers,
+            suite_rows=taken,
+            emit=emit,
+            tree=Tree(target.store, base),
         )
 
         def stop_at_limits(looked_at: Settled) -> None:
@@ -144,6 +151,7 @@ def run(
         about = _about(settled, when, release, release, base, staged.resources)
         reported = write_reports(settled, tools, taken, about, rows.work, emit)
     named = _store_reports(store, reported, release)
+    named += keep_remembered(store, settled, tools)
     if taken_in.layers:
         named += keep_layers(store, taken_in.layers)
     published = publish(staged, named, store, base, lease)

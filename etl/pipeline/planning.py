@@ -8,7 +8,7 @@ from pathlib import Path
 
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.intake import take_in
-from etl.pipeline.job import Settled, settle
+from etl.pipeline.job import Settled, Tree, settle
 from etl.pipeline.money import Totals, money_difference
 from etl.pipeline.nightly import facts_of, judged
 from etl.pipeline.publishing import Target, open_block_sink, stage
@@ -91,7 +91,16 @@ def plan(
         emit=emit,
     ).rows
     sink = open_block_sink(rows.work, target)
-    settled = settle(rows, tools, make_tools, sink, workers=workers, suite_rows=None, emit=emit)
+    settled = settle(
+        rows,
+        tools,
+        make_tools,
+        sink,
+        workers=workers,
+        suite_rows=None,
+        emit=emit,
+        tree=Tree(target.store, base),
+    )
     emit(StageBegan("publish"))
     facts = facts_of(extract, tools, settled)
     staged = stage(settled, tools, store, base, facts, target.now)

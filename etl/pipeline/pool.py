@@ -5,10 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Protocol
@@ -19,11 +19,16 @@ from etl.engine.partition import Partition
 from etl.engine.render import Rendered
 from etl.errors import StoreError
 from etl.mapping.plan import Plan
+from etl.pipeline.asking import Questions
 from etl.pipeline.directory import Providers, providers_of
+from etl.pipeline.memory import Memory, keep_ledger
+from etl.pipeline.remembering import Before, Setting, work_remembering
 from etl.pipeline.tools import MakeTools, Tools
 from etl.pipeline.work import Outcome, work
 from etl.rows import table_schema
 from etl.sources import Partitions
+from etl.sources.keys import Hashes
+from etl.storage.port import Store
 
 OUTCOMES: Final = "outcomes"
 
@@ -33,6 +38,9 @@ class PartitionSink(Protocol):
 
     def take(self, plan: Plan, made: list[Rendered], partition: Partition) -> None:
         """Take all resources that a plan made."""
+
+    def keep(self, patients: Sequence[str]) -> None:
+        """Take note of patients whose blocks stay as they are."""
 
     def finish(self) -> None:
         """Write what was taken, whole or not at all."""
@@ -46,6 +54,21 @@ class OpenSink(Protocol):
 
 
 @dataclass(frozen=True)
+class Remember:
+    """What a run remembers, and where it keeps what the next one is to remember.
+
+    Attributes:
+        open_store: opens the target.
+        memory: what the release before remembers; None where that is of no use.
+        changed: names under which the directory holds something else now.
+    """
+
+    open_store: Callable[[], Store]
+    memory: Memory | None
+    changed: Hashes
+
+
+@dataclass(frozen=True)
 class Task:
     """What every process is told once.
 
@@ -55,6 +78,7 @@ class Task:
         open_sink: opens the sink of a partition; None to make no resources.
         as_of: day of the extract; None where nobody said.
         sample_rows: how many rows of each table to keep for the suites, a partition.
+        remember: None where nothing is remembered.
     """
 
     folder: Path
@@ -62,6 +86,7 @@ class Task:
     open_sink: OpenSink | None
     as_of: int | None
     sample_rows: int
+    remember: Remember | None = None
 
 
 def outcomes(task: Task, tools: Tools, count: int, workers: int) -> Iterator[tuple[int, Outcome]]:
@@ -108,12 +133,32 @@ class _Worker:
     def providers(self) -> Providers:
         return read_providers(self.task.folder, self.tools)
 
+    @cached_property
+    def setting(self) -> Setting:
+        return Setting(
+            self.partitions,
+            self.providers,
+            self.tools,
+            Questions.of(self.tools),
+            self.task.as_of,
+            self.task.sample_rows,
+        )
+
     def do(self, index: int) -> Outcome:
         done = self.task.folder / OUTCOMES / f"{index}.pickle"
         if done.is_file():
             with done.open("rb") as file:
                 known: Outcome = pickle.load(file)  # noqa: S301 - this run's own work folder
             return known
+        outcome = self.plain(index) if self.task.remember is None else self.remembering(index)
+        done.parent.mkdir(exist_ok=True)
+        staged = done.with_suffix(".part")
+        with staged.open("wb") as file:
+            pickle.dump(outcome, file)
+        staged.replace(done)
+        return outcome
+
+    def plain(self, index: int) -> Outcome:
         sink = self.task.open_sink(index) if self.task.open_sink is not None else None
         outcome = work(
             self.partitions.load(index),
@@ -126,12 +171,25 @@ class _Worker:
         )
         if sink is not None:
             sink.finish()
-        done.parent.mkdir(exist_ok=True)
-        staged = done.with_suffix(".part")
-        with staged.open("wb") as file:
-            pickle.dump(outcome, file)
-        staged.replace(done)
         return outcome
+
+    def remembering(self, index: int) -> Outcome:
+        remember = self.task.remember
+        if remember is None or self.task.open_sink is None:
+            raise AssertionError("nothing is remembered of what is not published")
+        store, before = remember.open_store(), None
+        if remember.memory is not None:
+            ledger = remember.memory.ledger(store, index, self.partitions.count)
+            before = Before(ledger, remember.memory.as_of, remember.changed)
+        worked = work_remembering(self.setting, index, before)
+        sink = self.task.open_sink(index)
+        for plan, made, partition in worked.made:
+            sink.take(plan, made, partition)
+        sink.keep(worked.kept)
+        sink.finish()
+        memory = keep_ledger(store, worked.ledger)
+        store.sync()
+        return replace(worked.outcome, memory=memory)
 
 
 _worker: Callable[[int], Outcome] | None = None

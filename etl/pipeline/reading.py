@@ -44,7 +44,15 @@ def open_with(folder: Path, tools: Tools, layout: str | None, emit: Emit) -> Ext
     return open_extract(folder, tools.layouts, layout=layout, emit=emit)
 
 
-def read(extract: Extract, work: Path, tools: Tools, *, partition_rows: int, emit: Emit) -> Read:
+def read(
+    extract: Extract,
+    work: Path,
+    tools: Tools,
+    *,
+    partition_rows: int,
+    emit: Emit,
+    digests: bool = False,
+) -> Read:
     """Return an extract cut by member, reading it unless an earlier run of the same did.
 
     Args:
@@ -53,13 +61,16 @@ def read(extract: Extract, work: Path, tools: Tools, *, partition_rows: int, emi
         tools: rules and mappings; other ones make another run.
         partition_rows: about how many rows to a partition.
         emit: takes events.
+        digests: whether to keep a digest of every row as well.
     """
     count = _partition_count(extract, partition_rows)
     own = work / fingerprint(extract, tools, count)[:16]
     try:
         partitions = Partitions.open(own)
+        if digests and not partitions.has_digests:
+            raise StoreError(f"{own} was read without digests")
     except StoreError:
-        partitions = partition(extract, own, partitions=count, emit=emit)
+        partitions = partition(extract, own, partitions=count, digests=digests, emit=emit)
     as_of = extract.as_of
     return Read(extract, partitions, own, None if as_of is None else day_number(as_of.isoformat()))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -23,6 +23,7 @@ from etl.publish.units import Owner, body_of, to_line, write_unit
 from etl.storage.port import Store
 from etl.storage.writer import Writer
 
+_STAYS: Final = b'{"stays":'
 _FOLD: Final = 1000
 """Counts that are held before they are summed up."""
 
@@ -37,6 +38,7 @@ class Written:
         objects: how many objects were written that were not in the store before.
         bytes: their size together.
         count: how many patients the partition had.
+        kept: how many more of them stay as they are.
     """
 
     changes: Changes
@@ -44,6 +46,7 @@ class Written:
     objects: int
     bytes: int
     count: int
+    kept: int = 0
 
 
 class PartitionUnits(Protocol):
@@ -56,6 +59,9 @@ class PartitionUnits(Protocol):
     def units(self) -> Iterator[Unit]:
         """Yield the rows of its patients, ordered by place. Can be called again."""
 
+    def kept(self) -> Iterator[str]:
+        """Yield the ids of patients whose rows stay as they are, ordered by place."""
+
 
 @dataclass(frozen=True, slots=True)
 class PartitionResult:
@@ -64,14 +70,29 @@ class PartitionResult:
     Attributes:
         written: what became of it.
         rows: the rows of its patients, ordered by place.
+        staying: ids of patients whose rows stay as they are, ordered by place.
     """
 
     written: Written
     rows: Sequence[Unit]
+    staying: Sequence[str] = ()
 
     def units(self) -> Iterator[Unit]:
         """Yield the rows of its patients, ordered by place."""
         yield from self.rows
+
+    def kept(self) -> Iterator[str]:
+        """Yield the ids of patients whose rows stay as they are, ordered by place."""
+        yield from self.staying
+
+    def keeping(self, patient_ids: Iterable[str]) -> PartitionResult:
+        """Return the same partition with patients of whom nothing changed.
+
+        They are neither rendered nor hashed nor read: their rows are taken from the catalog of the
+        release that the run started from, where the caller knows that they have a block.
+        """
+        staying = sorted({*self.staying, *patient_ids}, key=place)
+        return replace(self, written=replace(self.written, kept=len(staying)), staying=staying)
 
     def save(self, path: Path) -> SavedPartition:
         """Write the result to a file, whole or not at all, and return it as saved."""
@@ -82,12 +103,15 @@ class PartitionResult:
             "objects": written.objects,
             "bytes": written.bytes,
             "count": written.count,
+            "kept": written.kept,
         }
         staged = path.with_name(path.name + ".part")
         with staged.open("wb") as file:
             file.write(dumps(top) + b"\n")
             for unit in self.rows:
                 file.write(dumps({"id": unit.id, **unit.to_json()}) + b"\n")
+            for patient_id in self.staying:
+                file.write(dumps({"stays": patient_id}) + b"\n")
         staged.replace(path)
         return SavedPartition(path)
 
@@ -113,6 +137,7 @@ class SavedPartition:
             top["objects"],
             top["bytes"],
             top["count"],
+            top["kept"],
         )
 
     def units(self) -> Iterator[Unit]:
@@ -121,7 +146,17 @@ class SavedPartition:
             file.readline()
             for line in file:
                 value = loads(line, str(self.path))
+                if "stays" in value:
+                    return
                 yield Unit.from_json(value.pop("id"), value)
+
+    def kept(self) -> Iterator[str]:
+        """Yield the ids of patients whose rows stay as they are, ordered by place."""
+        with self.path.open("rb") as file:
+            file.readline()
+            for line in file:
+                if line.startswith(_STAYS):
+                    yield loads(line, str(self.path))["stays"]
 
 
 def write_partition(
@@ -177,20 +212,6 @@ def write_changes(
     return _write(store, previous, patients, now)
 
 
-def carry(previous: Mapping[str, Unit]) -> PartitionResult:
-    """Return patients that stay as they are as a partition of their own.
-
-    For patients of whom the caller knows that nothing changed, because `Unit.source` is what it
-    would hand in now: neither rendered nor hashed, they cost a row.
-
-    Args:
-        previous: the rows of these patients in the release that the run started from.
-    """
-    rows = sorted(previous.values(), key=lambda unit: place(unit.id))
-    live = sum(1 for unit in rows if unit.block is not None)
-    return PartitionResult(Written(Changes(Tally(same=live)), (), 0, 0, len(rows)), rows)
-
-
 def merged_units(partitions: Iterable[PartitionUnits]) -> Iterator[Unit]:
     """Yield the rows of many partitions, ordered by place.
 
@@ -204,6 +225,11 @@ def merged_units(partitions: Iterable[PartitionUnits]) -> Iterator[Unit]:
             raise ValueError(f"Patient/{unit.id} is in two partitions")
         before = at
         yield unit
+
+
+def merged_kept(partitions: Iterable[PartitionUnits]) -> Iterator[str]:
+    """Yield the ids of patients of many partitions whose rows stay, ordered by place."""
+    return heapq.merge(*(one.kept() for one in partitions), key=place)
 
 
 def _write(

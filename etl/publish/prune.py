@@ -24,7 +24,7 @@ from etl.storage.port import Entry, Store
 GRACE: Final = timedelta(days=1)
 """Objects younger than this stay, whoever names them or not."""
 
-SWEPT: Final = ("releases/", "catalog/", "bulk/", "reports/", "quarantine/", "rows/")
+SWEPT: Final = ("releases/", "catalog/", "bulk/", "reports/", "quarantine/", "rows/", "memory/")
 """Folders whose keys are few enough to be held in memory. `patients/` and `directory/` are not."""
 
 _CUT: Final = ("patients/", "directory/")

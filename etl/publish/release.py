@@ -29,7 +29,7 @@ from etl.publish.changes import Changes, total
 from etl.publish.directory import DirectoryResult
 from etl.publish.lease import Lease
 from etl.publish.manifest import Facts, Manifest, Pointer, Shard
-from etl.publish.partition import PartitionUnits, merged_units
+from etl.publish.partition import PartitionUnits, merged_kept, merged_units
 from etl.publish.reader import Current, Release, open_release, read_pointer
 from etl.publish.units import Owner, write_unit
 from etl.storage.port import Store
@@ -46,7 +46,8 @@ def assemble(
 ) -> Manifest:
     """Write the catalog of a release, and return its manifest. Readers see nothing of it yet.
 
-    In a full extract, patients that are in none of the partitions are retracted.
+    In a full extract, patients that are in none of the partitions are retracted. Those who stay as
+    they are keep their rows of the previous catalog.
 
     Args:
         store: the target.
@@ -58,15 +59,18 @@ def assemble(
 
     Raises:
         StoreError: storage failed. Nothing that a reader sees was changed.
+            Or a patient who is to stay as he is has no block.
         ValueError: a patient is in two partitions (a bug of the caller).
     """
     parent = base.release.manifest if base.release is not None else None
     written = [one.written for one in partitions]
     changes = [one.changes for one in written]
-    bits = _catalog_bits(parent, facts, sum(one.count for one in written), total(changes))
+    given = sum(one.count + one.kept for one in written)
+    bits = _catalog_bits(parent, facts, given, total(changes))
     before = _PreviousRows(base.release, bits)
     merged = _grouped(merged_units(partitions), bits)
     here = next(merged, None)
+    staying = _Staying(merged_kept(partitions), bits)
     shards: list[Shard | None] = []
     counts = _Counts(parent)
     with Writer(store) as writer:
@@ -76,13 +80,17 @@ def assemble(
                 new = here[1]
                 here = next(merged, None)
             untouched = before.shard(number)
+            stay = staying.of(number)
             if not new and untouched is not None and facts.kind != "full":
                 shards.append(untouched)
                 continue
             old = before.rows(number)
             left = _left_out(old, new)
+            _check_there(store, stay, left)
             if facts.kind == "full":
-                left, retracted = _retract(store, writer, left, now)
+                going = [unit for unit in left if unit.id not in stay]
+                gone, retracted = _retract(store, writer, going, now)
+                left = [unit for unit in left if unit.id in stay] + gone
                 changes.append(retracted)
             counts.replace(old, [*new, *left])
             shards.append(_write_shard(writer, bits, number, [*new, *left], untouched))
@@ -236,6 +244,36 @@ class _PreviousRows:
 def _grouped(units: Iterator[Unit], bits: int) -> Iterator[tuple[int, list[Unit]]]:
     for number, group in groupby(units, key=lambda unit: shard_number(unit.id, bits)):
         yield number, list(group)
+
+
+class _Staying:
+    """Ids of patients who stay as they are, shard by shard."""
+
+    def __init__(self, ids: Iterator[str], bits: int) -> None:
+        self._groups = groupby(ids, key=lambda patient_id: shard_number(patient_id, bits))
+        self._here = self._next()
+
+    def of(self, number: int) -> set[str]:
+        """Return those of one shard; to be asked in the order of the shards."""
+        if self._here is None or self._here[0] != number:
+            return set()
+        _, ids = self._here
+        self._here = self._next()
+        return ids
+
+    def _next(self) -> tuple[int, set[str]] | None:
+        found = next(self._groups, None)
+        return None if found is None else (found[0], set(found[1]))
+
+
+def _check_there(store: Store, stay: set[str], left: Iterable[Unit]) -> None:
+    """Check that who stays is there, with a block and once."""
+    lost = stay - {unit.id for unit in left if unit.block is not None}
+    if lost:
+        raise StoreError(
+            f"{store.name}: {len(lost)} patients were to stay as they are, and are not in the "
+            "catalog, or changed all the same; nothing that readers see was changed"
+        )
 
 
 def _left_out(old: Sequence[Unit], new: Sequence[Unit]) -> list[Unit]:

@@ -130,8 +130,12 @@ class Owners:
         first = np.ones(len(pairs), dtype=bool)
         first[1:] = pairs[1:, 0] != pairs[:-1, 0]
         shared = np.unique(pairs[~first, 0])
+        sharers = np.unique(pairs[np.isin(pairs[:, 0], shared), 1])
         return Directory(
-            np.ascontiguousarray(pairs[first, 0]), np.ascontiguousarray(pairs[first, 1]), shared
+            np.ascontiguousarray(pairs[first, 0]),
+            np.ascontiguousarray(pairs[first, 1]),
+            shared,
+            sharers,
         )
 
 
@@ -158,11 +162,13 @@ class Directory:
         ids: hashes, ascending.
         owners: the member's hash for each.
         shared: ids seen with more than one member, ascending.
+        sharers: the members that they were seen with, ascending.
     """
 
     ids: Hashes
     owners: Hashes
     shared: Hashes
+    sharers: Hashes
 
     def owner_of(self, ids: Hashes) -> Hashes:
         """Return the owner of each id; an id that nobody owns is its own."""
@@ -198,6 +204,7 @@ class GlobalKeys:
         coverages: of the coverage table.
         shared_claims: of claims that rows of more than one member name as their own.
         shared_coverages: of coverages likewise.
+        sharers: of the members that name those claims or coverages.
     """
 
     members: Hashes
@@ -205,6 +212,7 @@ class GlobalKeys:
     coverages: Hashes
     shared_claims: Hashes
     shared_coverages: Hashes
+    sharers: Hashes
 
     def member_exists(self, ids: pa.Array) -> pa.BooleanArray:
         """Return which ids are in the member table."""
@@ -235,7 +243,7 @@ class GlobalKeys:
     def open(cls, work: Path) -> GlobalKeys:
         """Return the sets of a work folder, mapped and not copied."""
         loaded = {}
-        for name in ("members", "claims", "coverages", "shared_claims", "shared_coverages"):
+        for name in cls.__slots__:
             # An empty file cannot be mapped.
             array = np.load(work / f"{name}.npy", mmap_mode="r")
             loaded[name] = array if array.size else NO_HASHES

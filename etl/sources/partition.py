@@ -28,6 +28,7 @@ from etl.rows import FINDINGS_SCHEMA, PLACE_FIELDS
 from etl.sources import columnar, delimited
 from etl.sources.convert import convert
 from etl.sources.delimited import Batch
+from etl.sources.digests import row_digests, seed_of
 from etl.sources.events import Emit, Partitioned, Reading, ignore
 from etl.sources.extract import Extract, SourceFile, spill_names
 from etl.sources.keys import Directory, GlobalKeys, Hashes, HashSet, Owners, filled, hash_ids
@@ -35,6 +36,12 @@ from etl.sources.layout import Layout, RawTable
 from etl.sources.spill import SpillWriter, clear_spilled, disk_error, read_spilled, with_places
 from etl.sources.state import file_from, layout_from, layout_state
 
+OWNER_COLUMN: Final = "_owner"
+"""Hash of the member, or of what stands for one: all rows of a member have the same."""
+LOW_COLUMN: Final = "_low"
+HIGH_COLUMN: Final = "_high"
+"""The halves of a row's digest."""
+MARKS: Final = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN, LOW_COLUMN, HIGH_COLUMN)
 _STATE: Final = "partitions.json"
 _RAGGED: Final = "_ragged"
 _FINDINGS: Final = "findings.arrow"
@@ -69,6 +76,7 @@ class Partitions:
         keys: ids of all partitions.
         rows_read: file name -> rows read from it: ragged ones counted, blank ones not.
         findings: those of no partition: unknown files and columns, ragged rows.
+        has_digests: whether rows were spilled with their digests.
     """
 
     work: Path
@@ -78,6 +86,7 @@ class Partitions:
     keys: GlobalKeys
     rows_read: Mapping[str, int]
     findings: pa.Table
+    has_digests: bool = False
 
     @classmethod
     def open(cls, work: Path) -> Partitions:
@@ -100,6 +109,7 @@ class Partitions:
             keys=GlobalKeys.open(work),
             rows_read=MappingProxyType(state["rows_read"]),
             findings=findings,
+            has_digests=state["digests"],
         )
 
     @property
@@ -117,17 +127,46 @@ class Partitions:
             raise UsageError(f"there is no partition {index}; there are {self.count}")
         return self._load(index, directory=False)
 
+    def load_members(self, index: int, owners: Hashes) -> Loaded:
+        """Return the canonical rows of some members of a partition, as if there were no others.
+
+        Args:
+            index: the partition.
+            owners: hashes of the members, as `marks` gives them.
+
+        Raises:
+            UsageError: the extract was read without digests.
+        """
+        if not self.has_digests:
+            raise UsageError("the extract was read without digests")
+        return self._load(index, directory=False, owners=owners)
+
+    def marks(self, index: int) -> dict[str, pa.Table]:
+        """Return whose each row of a partition is and its digest, by raw table.
+
+        Columns are `MARKS`, in the order of files and rows. Raw tables that belong to no member
+        are left out; of an extract read without digests, all are.
+        """
+        found = {}
+        for name in sorted({spec.source for spec in self.layout.tables}):
+            marks = read_spilled(self.work, name, index, MARKS)
+            if OWNER_COLUMN in marks.column_names:
+                found[name] = marks.select(MARKS).combine_chunks()
+        return found
+
     def directory(self) -> Loaded:
         """Return the tables that belong to no member: organization, practitioner."""
         return self._load(self.count, directory=True)
 
-    def _load(self, index: int, *, directory: bool) -> Loaded:
+    def _load(self, index: int, *, directory: bool, owners: Hashes | None = None) -> Loaded:
         wanted = {
             spec.source
             for spec in self.layout.tables
             if (spec.table in DIRECTORY_TABLES) == directory
         }
         raw = {name: read_spilled(self.work, name, index) for name in sorted(wanted)}
+        if owners is not None:
+            raw = {name: _of(table, owners) for name, table in raw.items()}
         tables, findings = convert(self.layout, raw, directory=directory)
         return Loaded(tables, findings, self.names)
 
@@ -156,6 +195,13 @@ class Partitions:
         return read_spilled(self.work, _RAGGED, None)
 
 
+def _of(rows: pa.Table, owners: Hashes) -> pa.Table:
+    if OWNER_COLUMN not in rows.column_names:
+        return rows
+    found = np.isin(rows.column(OWNER_COLUMN).to_numpy(), owners)
+    return rows.take(pa.array(np.flatnonzero(found)))
+
+
 def _as_written(rows: pa.Table, file: SourceFile) -> pa.Table:
     rows = rows.sort_by(ROW_COLUMN)
     absent = pa.nulls(rows.num_rows, pa.string())
@@ -167,13 +213,21 @@ def _as_written(rows: pa.Table, file: SourceFile) -> pa.Table:
     return pa.Table.from_arrays([*arrays, *places], names)
 
 
-def partition(extract: Extract, work: Path, *, partitions: int, emit: Emit = ignore) -> Partitions:
+def partition(
+    extract: Extract,
+    work: Path,
+    *,
+    partitions: int,
+    digests: bool = False,
+    emit: Emit = ignore,
+) -> Partitions:
     """Read every row of an extract once and cut the rows by member.
 
     Args:
         extract: what to read.
         work: a folder of this run alone; made where it is missing. What it held is overwritten.
         partitions: how many pieces; a partition's rows are held in memory when it is loaded.
+        digests: whether to keep a digest of every row as well.
         emit: called after every block of a file.
 
     Raises:
@@ -189,7 +243,7 @@ def partition(extract: Extract, work: Path, *, partitions: int, emit: Emit = ign
         clear_spilled(work)
     except OSError as error:
         raise disk_error(error) from None
-    cutter = _Cutter(extract, work, partitions, emit)
+    cutter = _Cutter(extract, work, partitions, emit, digests=digests)
     try:
         cutter.read()
     except OSError as error:
@@ -203,8 +257,11 @@ def partition(extract: Extract, work: Path, *, partitions: int, emit: Emit = ign
 class _Cutter:
     """One reading of an extract."""
 
-    def __init__(self, extract: Extract, work: Path, count: int, emit: Emit) -> None:
+    def __init__(
+        self, extract: Extract, work: Path, count: int, emit: Emit, *, digests: bool
+    ) -> None:
         self._extract, self._work, self._count, self._emit = extract, work, count, emit
+        self._digests = digests
         self._layout = extract.layout
         self._members, self._claims, self._coverages = HashSet(), HashSet(), HashSet()
         self._claim_owners, self._coverage_owners = Owners(), Owners()
@@ -235,14 +292,19 @@ class _Cutter:
     def _read_file(self, file: SourceFile) -> None:
         raw = self._layout.raw[file.table]
         names = spill_names(file)
+        seed = seed_of(file.table, names)
         writer = self._writer(file.table)
         rows = 0
         for batch in self._batches(file, names):
             self._keep_ragged(file, raw, batch)
             rows += batch.rows.num_rows + len(batch.ragged)
             if batch.rows.num_rows:
-                cut = self._cut(raw, batch.rows)
-                writer.write(with_places(batch.rows, file.index, names), cut)
+                cut, owner = self._cut(raw, batch.rows)
+                more = {}
+                if self._digests and owner is not None:
+                    low, high = row_digests(batch.rows.columns[:-1], seed)
+                    more = {OWNER_COLUMN: owner, LOW_COLUMN: low, HIGH_COLUMN: high}
+                writer.write(with_places(batch.rows, file.index, names, more), cut)
             self._emit(Reading(file.name, batch.done, file.bytes, rows))
         self.rows_read[file.name] = rows
 
@@ -257,8 +319,10 @@ class _Cutter:
             self._writers[name] = SpillWriter(self._work, name, self._count)
         return self._writers[name]
 
-    def _cut(self, raw: RawTable, batch: pa.RecordBatch) -> npt.NDArray[np.int32]:
-        """Return the partition of each row, and note the ids that the rows name."""
+    def _cut(
+        self, raw: RawTable, batch: pa.RecordBatch
+    ) -> tuple[npt.NDArray[np.int32], Hashes | None]:
+        """Return each row's partition and owner (None: nobody's); note the ids that rows name."""
         ids = {
             role: batch.column(header)
             for role, header in (
@@ -269,7 +333,7 @@ class _Cutter:
             if header is not None and header in batch.schema.names
         }
         if not ids:
-            return np.full(batch.num_rows, self._count, dtype=np.int32)
+            return np.full(batch.num_rows, self._count, dtype=np.int32), None
         hashes = {role: hash_ids(column) for role, column in ids.items()}
         there = {role: filled(column) for role, column in ids.items()}
         owner = self._owner(raw, hashes, there)
@@ -285,7 +349,8 @@ class _Cutter:
             )
         # Ranges of hashes, not remainders: partitions one after the other are in the order of the
         # members' hashes, however many there are.
-        return ((owner >> np.uint64(32)) * np.uint64(self._count) >> np.uint64(32)).astype(np.int32)
+        cut = (owner >> np.uint64(32)) * np.uint64(self._count) >> np.uint64(32)
+        return cut.astype(np.int32), owner
 
     def _owner(
         self,
@@ -339,6 +404,7 @@ class _Cutter:
             coverages=self._coverages.sorted(),
             shared_claims=claims.shared,
             shared_coverages=coverages.shared,
+            sharers=np.union1d(claims.sharers, coverages.sharers),
         )
         findings = pa.concat_tables(self._findings)
         state = {
@@ -346,6 +412,7 @@ class _Cutter:
             "layout": layout_state(self._layout),
             "files": [asdict(file) for file in self._extract.files],
             "rows_read": self.rows_read,
+            "digests": self._digests,
         }
         keys.save(self._work)
         with pa.ipc.new_file(self._work / _FINDINGS, findings.schema) as writer:

@@ -8,8 +8,9 @@ Where the pieces are is kept beside them, so that no file has to be open for eac
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -140,11 +141,19 @@ def clear_spilled(work: Path) -> None:
             path.unlink()
 
 
-def read_spilled(work: Path, name: str, partition: int | None) -> pa.Table:
+def read_spilled(
+    work: Path, name: str, partition: int | None, columns: Sequence[str] | None = None
+) -> pa.Table:
     """Return the rows of a raw table in one partition (all partitions where None).
 
     It has `_file` and `_row`, and every column in which something is filled; a cell is null or ""
     where it is empty.
+
+    Args:
+        work: the folder.
+        name: the raw table.
+        partition: the partition.
+        columns: which columns to read, where they are there; None for all.
     """
     index_path = work / f"{name}{_INDEX_ENDING}"
     if not index_path.exists():
@@ -158,9 +167,19 @@ def read_spilled(work: Path, name: str, partition: int | None) -> pa.Table:
     with pa.memory_map(str(work / f"{name}{_ROWS_ENDING}")) as file:
         for _, offset, length in index.tolist():
             file.seek(offset)
-            with pa.ipc.open_stream(file.read_buffer(length)) as reader:
+            piece = file.read_buffer(length)
+            with pa.ipc.open_stream(piece, options=_reading(piece, columns)) as reader:
                 parts.append(reader.read_all())
     return pa.concat_tables(parts, promote_options="default")
+
+
+def _reading(piece: pa.Buffer, columns: Sequence[str] | None) -> pa.ipc.IpcReadOptions | None:
+    if columns is None:
+        return None
+    with pa.ipc.open_stream(piece) as reader:
+        names = reader.schema.names
+    wanted = [at for at, name in enumerate(names) if name in columns]
+    return pa.ipc.IpcReadOptions(included_fields=wanted)
 
 
 def disk_error(error: OSError) -> StoreError:
@@ -170,9 +189,15 @@ def disk_error(error: OSError) -> StoreError:
     return StoreError(f"the work folder cannot be written: {error.strerror}")
 
 
-def with_places(batch: pa.RecordBatch, file: int, names: Sequence[str]) -> pa.RecordBatch:
-    """Return a batch as it is spilled: its named columns, then `_file` and `_row`."""
+def with_places(
+    batch: pa.RecordBatch,
+    file: int,
+    names: Sequence[str],
+    more: Mapping[str, npt.NDArray[np.uint64]] = MappingProxyType({}),
+) -> pa.RecordBatch:
+    """Return a batch as it is spilled: its named columns, `_file`, `_row`, and what `more` has."""
     arrays = [*batch.columns[:-1], pa.array(np.full(batch.num_rows, file, dtype=np.int32))]
     return pa.RecordBatch.from_arrays(
-        [*arrays, batch.column(ROW_COLUMN)], [*names, FILE_COLUMN, ROW_COLUMN]
+        [*arrays, batch.column(ROW_COLUMN), *(pa.array(each) for each in more.values())],
+        [*names, FILE_COLUMN, ROW_COLUMN, *more],
     )

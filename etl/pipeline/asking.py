@@ -1,0 +1,299 @@
+"""What the outcome of a member's rows hangs on beside these rows: ids of others, providers, a day.
+
+An outcome is remembered together with the answers that it was given. It holds as long as the same
+questions would be answered the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.engine.partition import Partition
+from etl.mapping.expressions import ColumnOf, Condition, Expr, LogicalId, ProviderReference, walk
+from etl.mapping.plan import Entry, Guarded, Leaf, Loop, Plan, nodes_of
+from etl.mapping.rows import RELATIONS, One, relations_of
+from etl.model.tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.pipeline.directory import Providers
+from etl.pipeline.tools import Tools
+from etl.quality import kinds
+from etl.quality.dates import NO_DAY, read_dates
+from etl.quality.shares import Owners
+from etl.sources import GlobalKeys
+from etl.sources.digests import row_digests, seed_of
+from etl.sources.keys import Hashes, hash_ids
+
+Columns = frozenset[tuple[str, str]]
+"""Tables and columns."""
+
+_KEYS: Final = {"member": "member_id", "coverage": "coverage_id", "claim": "claim_id"}
+_TABLES: Final = tuple(DIRECTORY_TABLES)
+_ALWAYS_READ: Final = (
+    ("organization", "organization_id"),
+    ("organization", "npi"),
+    ("practitioner", "practitioner_id"),
+    ("practitioner", "npi"),
+    ("practitioner", "taxonomy_code"),  # `derive` gives it to care teams that state none
+)
+_NAMED: Final = ("provider_id", "payer_id", "facility_id", "payee_id", "organization_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Which columns ask for something outside the member's rows.
+
+    Attributes:
+        ids: kind of id (`member`, `coverage`, `claim`) -> columns whose ids rules look for.
+        names: columns whose texts the directory is asked for.
+        days: columns that are compared with the day of the extract.
+        directory: columns of the directory's tables that can show in a member's resources.
+    """
+
+    ids: Mapping[str, Columns]
+    names: Columns
+    days: Columns
+    directory: Columns
+
+    @classmethod
+    def of(cls, tools: Tools) -> Questions:
+        """Return the questions of some rules and mappings."""
+        ids: dict[str, set[tuple[str, str]]] = {kind: set() for kind in _KEYS}
+        names = set(_columns_named())
+        directory = set(_ALWAYS_READ)
+        days: set[tuple[str, str]] = set()
+        for rule in tools.book.rules:
+            _of_rule(rule.kind, rule.tables, ids, names, days)
+        for plan in tools.patient_plans:
+            names |= set(_names_of_plan(plan))
+            for node in _expressions(plan):
+                read = set(_columns_in(node, plan))
+                directory |= {(table, column) for table, column in read if table in _TABLES}
+        return cls(
+            {kind: frozenset(columns) for kind, columns in ids.items()},
+            frozenset(names),
+            frozenset(days),
+            frozenset(directory),
+        )
+
+    def covers(self, partition: Partition) -> bool:
+        """Return whether only such columns of the directory were read as `directory` has."""
+        return all(
+            (table, column) in self.directory
+            for table in _TABLES
+            for column in partition.columns_read(table)
+        )
+
+
+def _of_rule(
+    kind: kinds.Kind,
+    tables: tuple[str, ...],
+    ids: Mapping[str, set[tuple[str, str]]],
+    names: set[tuple[str, str]],
+    days: set[tuple[str, str]],
+) -> None:
+    match kind:
+        case kinds.Orphan(parent=parent, by=by) if parent in ids:
+            ids[parent] |= {(table, by) for table in tables}
+        case kinds.OfAnother():
+            ids["coverage"] |= {(table, "coverage_id") for table in tables}
+        case kinds.CardOfAnother():
+            ids["member"] |= {(table, "card_member_id") for table in tables}
+        case kinds.UnknownClaim(columns=columns):
+            ids["claim"] |= {(table, column) for table in tables for column in columns}
+        case kinds.NotInDirectory(columns=columns):
+            names |= {(table, column) for table in tables for column in columns}
+        case kinds.NotAfterExtract(columns=columns):
+            days |= {(table, column) for table in tables for column in columns}
+        case _:
+            return
+
+
+def _columns_named() -> Iterator[tuple[str, str]]:
+    for table in TABLES.values():
+        for column in table.names:
+            if table.name not in DIRECTORY_TABLES and column.endswith(_NAMED):
+                yield table.name, column
+    for table_name, relations in RELATIONS.items():
+        for relation in relations.values():
+            if isinstance(relation, One) and relation.table in DIRECTORY_TABLES:
+                yield table_name, relation.column
+
+
+def _names_of_plan(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield the columns by which a plan names a provider or payer."""
+    for node in _expressions(plan):
+        for part in walk(node):
+            match part:
+                case LogicalId(of=of, resource="Organization" | "Practitioner"):
+                    yield from _columns_in(of, plan)
+                case ProviderReference(of=of):
+                    yield from _columns_in(of, plan)
+                case _:
+                    continue
+
+
+def _expressions(plan: Plan) -> Iterator[Expr | Condition]:
+    yield plan.id
+    yield from (one for one in (plan.compartment, plan.last_updated, plan.condition) if one)
+    roots: list[Entry] = [plan.body, *plan.search.values()]
+    for root in roots:
+        for _, node in nodes_of(root):
+            match node:
+                case Leaf(expr=expr):
+                    yield expr
+                case Guarded(condition=condition):
+                    yield condition
+                case Loop(condition=condition) if condition is not None:
+                    yield condition
+                case _:
+                    continue
+
+
+def _columns_in(expr: Expr | Condition, plan: Plan) -> Iterator[tuple[str, str]]:
+    for part in walk(expr):
+        if isinstance(part, ColumnOf):
+            table = plan.tables[part.level]
+            for step in part.via:
+                relation = relations_of(table)[step]
+                table = relation.table
+            if table in TABLES and TABLES[table].column(part.column) is not None:
+                yield table, part.column
+
+
+def names_asked(
+    questions: Questions, tables: Iterable[Mapping[str, pa.Table]], owners: Owners
+) -> pa.Table:
+    """Return `owner`, `name`: under which ids and NPIs the directory was asked for each member."""
+    pairs = [
+        (owner, hash_ids(texts))
+        for name, column in sorted(questions.names)
+        for owner, texts in _cells(tables, name, column, owners)
+    ]
+    owner, name = _distinct(pairs)
+    return pa.table({"owner": owner, "name": name})
+
+
+def ids_asked(
+    questions: Questions,
+    tables: Iterable[Mapping[str, pa.Table]],
+    owners: Owners,
+    keys: GlobalKeys,
+) -> pa.Table:
+    """Return `owner`, `kind`, `id`, `there`: ids of others that were looked for, and the answer."""
+    parts = []
+    held = list(tables)
+    for kind, columns in questions.ids.items():
+        asked = [
+            (owner, hash_ids(texts))
+            for name, column in sorted(columns)
+            for owner, texts in _cells(held, name, column, owners)
+        ]
+        own = [(owner, hash_ids(texts)) for owner, texts in _cells(held, kind, _KEYS[kind], owners)]
+        owner, ids = _distinct(asked)
+        foreign = ~np.isin(_paired(owner, ids), _paired(*_distinct(own)))
+        owner, ids = owner[foreign], ids[foreign]
+        parts.append(
+            pa.table(
+                {
+                    "owner": owner,
+                    "kind": pa.array([kind] * len(ids), pa.string()).dictionary_encode(),
+                    "id": ids,
+                    "there": answers(kind, ids, keys),
+                }
+            )
+        )
+    return pa.concat_tables(parts)
+
+
+def answers(kind: str, ids: Hashes, keys: GlobalKeys) -> Any:
+    """Return which ids are there anywhere, numpy `bool`."""
+    known = {"member": keys.members, "coverage": keys.coverages, "claim": keys.claims}[kind]
+    if not len(known):
+        return np.zeros(len(ids), dtype=bool)
+    at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    return np.asarray(known[at] == ids)
+
+
+def latest_days(questions: Questions, tables: Mapping[str, pa.Table], owners: Owners) -> Any:
+    """Return the latest day of each of `owners.ids` that a rule compares; numpy `int32`."""
+    latest = np.full(len(owners.ids), NO_DAY, dtype=np.int32)
+    for name, column in sorted(questions.days):
+        table = tables[name]
+        if table.num_rows:
+            encoded = table.column(column).combine_chunks().dictionary_encode()
+            days = np.append(read_dates(encoded.dictionary).days, NO_DAY)
+            cells = days[pc.fill_null(encoded.indices, len(days) - 1).to_numpy()]
+            np.maximum.at(latest, _codes(table, owners), cells)
+    return latest
+
+
+def directory_digests(providers: Providers, questions: Questions) -> tuple[Hashes, Hashes]:
+    """Return the names under which the directory holds something, ascending, and what it holds.
+
+    What is held is told as a hash of the columns that matter: a provider's new telephone number
+    changes the provider, and nothing of the members who name him.
+    """
+    names, digests = [], []
+    for kind, table in sorted(providers.tables.items()):
+        read = sorted(column for of, column in questions.directory if of == kind)
+        if not table.num_rows:
+            continue
+        columns = [column.combine_chunks() for column in table.select(read).columns]
+        low, _ = row_digests(columns, seed_of(kind, read))
+        for column in (TABLES[kind].key[0], "npi"):
+            there = np.asarray(pc.is_valid(table.column(column)))
+            names.append(hash_ids(table.column(column).combine_chunks())[there])
+            digests.append(low[there])
+    if not names:
+        return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
+    unique, code = np.unique(np.concatenate(names), return_inverse=True)
+    sums = np.zeros(len(unique), dtype=np.uint64)
+    np.add.at(sums, code, np.concatenate(digests))
+    return unique, sums
+
+
+def changed_names(before: tuple[Hashes, Hashes], after: tuple[Hashes, Hashes]) -> Hashes:
+    """Return the names under which two directories hold something else."""
+    pairs = np.concatenate([np.stack(one, axis=1) for one in (before, after)])
+    unique, counts = np.unique(pairs, axis=0, return_counts=True)
+    names: Hashes = np.unique(unique[counts == 1, 0])
+    return names
+
+
+def _cells(
+    tables: Iterable[Mapping[str, pa.Table]], name: str, column: str, owners: Owners
+) -> Iterator[tuple[Hashes, Any]]:
+    for each in tables:
+        table = each[name]
+        texts = table.column(column)
+        if texts.null_count < table.num_rows:
+            there = np.asarray(pc.is_valid(texts))
+            yield owners.ids[_codes(table, owners)[there]], pc.drop_null(texts)
+
+
+def _codes(table: pa.Table, owners: Owners) -> Any:
+    return owners.of(
+        table.column(FILE_COLUMN).to_numpy(zero_copy_only=False),
+        table.column(ROW_COLUMN).to_numpy(zero_copy_only=False),
+    )
+
+
+def _distinct(pairs: list[tuple[Hashes, Hashes]]) -> tuple[Hashes, Hashes]:
+    if not pairs:
+        return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
+    both = np.stack([np.concatenate(each) for each in zip(*pairs, strict=True)], axis=1)
+    order = np.lexsort((both[:, 1], both[:, 0]))
+    both = both[order]
+    first = np.ones(len(both), dtype=bool)
+    first[1:] = (both[1:] != both[:-1]).any(axis=1)
+    return np.ascontiguousarray(both[first, 0]), np.ascontiguousarray(both[first, 1])
+
+
+def _paired(owner: Hashes, ids: Hashes) -> Hashes:
+    pairs: Hashes = (owner ^ (ids * np.uint64(0x9E3779B97F4A7C15))) + (ids << np.uint64(1))
+    return pairs

@@ -1,0 +1,318 @@
+"""What working on a partition found out, member by member, in a form that outlives the run.
+
+A *ledger* is a handful of Arrow tables that all begin with the column `owner`: the hash of the
+member (`etl.sources.partition.OWNER_COLUMN`). Places are told as raw table and number of the row
+among the member's own, so that they stay right when rows of others come and go above them. The sum
+of all members' entries is the outcome of the partition.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.engine.noticed import Mention
+from etl.errors import StoreError
+from etl.quality import REJECTED_SCHEMA, Checked
+from etl.quality.shares import (
+    COUNTS_SCHEMA,
+    FILLED_SCHEMA,
+    MONEY_SCHEMA,
+    place_keys,
+    summed_counts,
+    summed_filled,
+    summed_money,
+)
+from etl.rows import FINDINGS_SCHEMA
+from etl.sources import Partitions
+from etl.sources.keys import Hashes
+
+_WORD: Final = pa.dictionary(pa.int32(), pa.string())
+_OWNER: Final = pa.field("owner", pa.uint64())
+_PLACE: Final = (pa.field("source", _WORD), pa.field("at", pa.int32()))
+
+
+def _schema(*fields: pa.Field | tuple[str, pa.DataType]) -> pa.Schema:
+    return pa.schema([_OWNER, *fields])
+
+
+SCHEMAS: Final[Mapping[str, pa.Schema]] = {
+    "owners": _schema(
+        ("low", pa.uint64()), ("high", pa.uint64()), ("order", pa.uint64()), ("latest", pa.int32())
+    ),
+    "patients": _schema(("patient", pa.string()), ("own", pa.bool_())),
+    "counts": COUNTS_SCHEMA,
+    "money": MONEY_SCHEMA,
+    "filled": FILLED_SCHEMA,
+    "findings": _schema(
+        ("crosswalk", _WORD), *_PLACE, ("rule", _WORD), ("table", _WORD), ("column", _WORD)
+    ),
+    "rejected": _schema(
+        *_PLACE, ("table", _WORD), ("rule", _WORD), ("cause", _WORD), ("rules", _WORD)
+    ),
+    "resources": _schema(("type", _WORD), ("count", pa.int64())),
+    "missing": _schema(("resource", _WORD), ("key", pa.string()), ("payer", pa.bool_())),
+    "asked": _schema(("kind", _WORD), ("id", pa.uint64()), ("there", pa.bool_())),
+    "names": _schema(("name", pa.uint64())),
+}
+"""Table of a ledger -> its columns.
+
+* `owners`: digest of the member's rows whatever their order, digest of their order, and the latest
+  day in a column that rules compare with the day of the extract.
+* `patients`: into whose blocks the member's resources went; `own` where the Patient is among them.
+* `findings`: of rules where `crosswalk` is empty, else of cells that it has no code for.
+* `asked`: ids of others that rules looked for, and whether they were there.
+* `names`: hashes of the ids and NPIs under which the directory was asked.
+"""
+
+Ledger: TypeAlias = Mapping[str, pa.Table]
+
+RULES: Final = ""
+"""Crosswalk of a finding that a rule made."""
+
+
+def no_ledger() -> Ledger:
+    """Return a ledger without members."""
+    return {name: schema.empty_table() for name, schema in SCHEMAS.items()}
+
+
+def only(ledger: Ledger, owners: Hashes) -> Ledger:
+    """Return the entries of some members."""
+    return {name: table.filter(_among(table, owners)) for name, table in ledger.items()}
+
+
+def _among(table: pa.Table, owners: Hashes) -> pa.BooleanArray:
+    return pa.array(np.isin(table.column("owner").to_numpy(), owners))
+
+
+def joined(ledgers: Iterable[Ledger]) -> Ledger:
+    """Return the entries of several ledgers, ordered by member."""
+    parts = [no_ledger(), *ledgers]
+    return {name: _ordered(pa.concat_tables(part[name] for part in parts)) for name in SCHEMAS}
+
+
+def _ordered(table: pa.Table) -> pa.Table:
+    order = np.argsort(table.column("owner").to_numpy(), kind="stable")
+    return table.take(pa.array(order))
+
+
+def to_bytes(ledger: Ledger) -> bytes:
+    """Return a ledger as bytes: the same for the same entries, however they came about."""
+    pieces, sizes = [], {}
+    options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
+    for name, schema in SCHEMAS.items():
+        sink = pa.BufferOutputStream()
+        table = _plain(ledger[name], schema)
+        with pa.ipc.new_stream(sink, schema, options=options) as writer:
+            writer.write_table(table)
+        pieces.append(sink.getvalue().to_pybytes())
+        sizes[name] = len(pieces[-1])
+    head = json.dumps({"format": 1, "sizes": sizes}, separators=(",", ":")).encode() + b"\n"
+    return head + b"".join(pieces)
+
+
+def _plain(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table in one piece, words numbered in the order in which they come."""
+    columns = []
+    for field in schema:
+        column = table.column(field.name)
+        if pa.types.is_dictionary(field.type):
+            column = pc.dictionary_encode(column.cast(pa.string()).combine_chunks())
+        columns.append(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def from_bytes(data: bytes, what: str) -> Ledger:
+    """Return the ledger of some bytes.
+
+    Raises:
+        StoreError: they are none.
+    """
+    try:
+        end = data.index(b"\n") + 1
+        head = json.loads(data[:end])
+        if head["format"] != 1:
+            raise StoreError(f"{what} is of a later format: update the program")
+        found, view = {}, pa.py_buffer(data)
+        for name, size in head["sizes"].items():
+            with pa.ipc.open_stream(view.slice(end, size)) as reader:
+                found[name] = reader.read_all()
+            end += size
+        return {name: found[name].cast(schema) for name, schema in SCHEMAS.items()}
+    except (ValueError, KeyError, TypeError, pa.ArrowException):
+        raise StoreError(f"{what} is no ledger: the object is damaged; run verify") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Rows of a partition by member, and back.
+
+    Attributes:
+        sources: names of the raw tables.
+        keys: `place_keys` of every row, ascending.
+        source: place in `sources`, for each of `keys`.
+        owner: whose each row is.
+        at: number of each row among its owner's in the raw table, from 0.
+        owned: raw table -> owners of its rows, ascending, and the places, within one in order.
+        marks: `owner`, `low`, `high`, `order`: the first four columns of `owners`.
+    """
+
+    sources: tuple[str, ...]
+    keys: Any
+    source: Any
+    owner: Any
+    at: Any
+    owned: Mapping[str, tuple[Any, Any]]
+    marks: pa.Table
+
+    @classmethod
+    def of(cls, partitions: Partitions, index: int) -> Places:
+        """Return the places of one partition."""
+        tables = partitions.marks(index)
+        keys, sources, owners, ats, lows, highs = [], [], [], [], [], []
+        owned = {}
+        for number, table in enumerate(tables.values()):
+            file, row, owner, low, high = (column.to_numpy() for column in table.columns)
+            places = place_keys(file, row)
+            order = np.lexsort((places, owner))
+            places, owner = places[order], owner[order]
+            starts = np.flatnonzero(np.diff(owner, prepend=owner[:1] + np.uint64(1)) != 0)
+            sizes = np.diff(np.append(starts, len(owner)))
+            owned[list(tables)[number]] = (owner, places)
+            keys.append(places)
+            owners.append(owner)
+            sources.append(np.full(len(owner), number, dtype=np.int32))
+            ats.append((np.arange(len(owner)) - np.repeat(starts, sizes)).astype(np.int32))
+            lows.append(low[order])
+            highs.append(high[order])
+        if not keys:
+            empty = np.empty(0, dtype=np.int64)
+            return cls((), empty, empty, empty, empty, {}, _no_marks())
+        joined_keys, owner = np.concatenate(keys), np.concatenate(owners)
+        source, at = np.concatenate(sources), np.concatenate(ats)
+        marks = _marks(owner, source, at, np.concatenate(lows), np.concatenate(highs))
+        order = np.argsort(joined_keys)
+        return cls(
+            tuple(tables), joined_keys[order], source[order], owner[order], at[order], owned, marks
+        )
+
+    def own(self, files: Any, rows: Any) -> tuple[Any, Any, Any]:
+        """Return owner, number of the raw table and number of the row for each place."""
+        wanted = place_keys(files, rows)
+        found = np.searchsorted(self.keys, wanted)
+        return self.owner[found], self.source[found], self.at[found]
+
+    def back(self, table: pa.Table) -> tuple[Any, Any]:
+        """Return file and row for entries with `owner`, `source`, `at`."""
+        places = np.zeros(table.num_rows, dtype=np.int64)
+        names = table.column("source").cast(pa.string())
+        owner, at = table.column("owner").to_numpy(), table.column("at").to_numpy()
+        for name in pc.unique(names).to_pylist():
+            here = np.asarray(pc.equal(names, name))
+            owners, own = self.owned[name]
+            places[here] = own[np.searchsorted(owners, owner[here]) + at[here]]
+        return (places >> 40).astype(np.int32), places & ((1 << 40) - 1)
+
+
+def _no_marks() -> pa.Table:
+    return SCHEMAS["owners"].empty_table().drop_columns(["latest"])
+
+
+def _marks(owner: Any, source: Any, at: Any, low: Any, high: Any) -> pa.Table:
+    """Return the digests of each member's rows: sums, so that order shows in `order` alone."""
+    ids, code = np.unique(owner, return_inverse=True)
+    sums = [np.zeros(len(ids), dtype=np.uint64) for _ in range(3)]
+    number = (source.astype(np.uint64) << np.uint64(32)) | at.astype(np.uint64)
+    placed = _mixed(low ^ _mixed(number + np.uint64(1)))
+    for total, part in zip(sums, (_mixed(low), _mixed(high), placed), strict=True):
+        np.add.at(total, code, part)
+    return pa.table(
+        {"owner": ids, "low": sums[0], "high": sums[1], "order": sums[2]},
+        schema=_no_marks().schema,
+    )
+
+
+def _mixed(value: Any) -> Any:
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+def checked_of(ledger: Ledger, places: Places) -> Checked:
+    """Return what rules said of the members of a ledger, without tables and samples."""
+    findings = ledger["findings"]
+    mine = findings.filter(pc.equal(findings.column("crosswalk").cast(pa.string()), RULES))
+    return Checked(
+        tables={},
+        findings=_findings(mine, places),
+        rejected=_rejected(ledger["rejected"], places),
+        counts=summed_counts(ledger["counts"]),
+        money=summed_money(ledger["money"]),
+        filled=summed_filled(ledger["filled"]),
+    )
+
+
+def unmapped_of(ledger: Ledger, places: Places) -> dict[str, pa.Table]:
+    """Return the cells without a code, by crosswalk."""
+    findings = ledger["findings"]
+    names = findings.column("crosswalk").cast(pa.string())
+    return {
+        name: _findings(findings.filter(pc.equal(names, name)), places)
+        for name in sorted(pc.unique(names).to_pylist())
+        if name != RULES
+    }
+
+
+def resources_of(ledger: Ledger) -> Counter[str]:
+    """Return how many resources there are of each type."""
+    found: Counter[str] = Counter()
+    table = ledger["resources"].unify_dictionaries()
+    for one in table.group_by("type").aggregate([("count", "sum")]).to_pylist():
+        found[one["type"]] = one["count_sum"]
+    return found
+
+
+def missing_of(ledger: Ledger) -> frozenset[Mention]:
+    """Return the directory resources that are referred to and have no row."""
+    table = ledger["missing"].select(["resource", "key", "payer"])
+    return frozenset(Mention(**one) for one in table.to_pylist())
+
+
+def _findings(table: pa.Table, places: Places) -> pa.Table:
+    file, row = places.back(table)
+    return pa.table(
+        {
+            "rule": _text(table, "rule"),
+            "table": _text(table, "table"),
+            "file": file,
+            "row": row,
+            "column": _text(table, "column"),
+        },
+        schema=FINDINGS_SCHEMA,
+    )
+
+
+def _rejected(table: pa.Table, places: Places) -> pa.Table:
+    file, row = places.back(table)
+    return pa.table(
+        {
+            "table": _text(table, "table"),
+            "file": file,
+            "row": row,
+            "rule": _text(table, "rule"),
+            "cause": _text(table, "cause"),
+            "rules": _text(table, "rules"),
+        },
+        schema=REJECTED_SCHEMA,
+    )
+
+
+def _text(table: pa.Table, name: str) -> pa.ChunkedArray:
+    return table.column(name).cast(pa.string())

@@ -1,0 +1,165 @@
+"""What a release remembers of the run that made it, in the tree: ledgers, and the directory asked.
+
+`memory/<sha256>.json` lists the objects; the manifest names the list and all of them among its
+reports. Another mapping, rule, setting, layout or program makes another `made_by`, and then
+nothing of it is used: forgetting is always safe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+import numpy as np
+
+from etl.errors import StoreError
+from etl.pipeline.ledger import Ledger, from_bytes, joined, to_bytes
+from etl.pipeline.reading import Read
+from etl.pipeline.tools import Tools
+from etl.publish.manifest import Named
+from etl.publish.reader import Current, checked
+from etl.sources.keys import Hashes
+from etl.storage.port import Store
+
+FOLDER: Final = "memory/"
+_FORMAT: Final = 1
+_CODE: Final = ("documents.py", "rows.py", "model", "mapping", "sources", "quality", "engine")
+_MORE_CODE: Final = ("pipeline", "publish")
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the release that a run starts from remembers, as far as this run may use it.
+
+    Attributes:
+        ledgers: the object of each partition, in order: a partition is a range of members' hashes.
+        as_of: day of the extract, in days since 1970; None where nobody said.
+        names: names under which the directory held something, ascending, and what it held.
+    """
+
+    ledgers: Sequence[Named]
+    as_of: int | None
+    names: tuple[Hashes, Hashes]
+
+    def ledger(self, store: Store, index: int, count: int) -> Ledger:
+        """Return what is remembered of the members that are in one of `count` partitions now.
+
+        Entries of members in partitions beside it may be among them.
+        """
+        of = len(self.ledgers)
+        touching = range(index * of // count, -(-(index + 1) * of // count))
+        return joined(
+            from_bytes(checked(store, named.key, named.sha256), f"{store.name}: {named.key}")
+            for named in (self.ledgers[number] for number in touching)
+        )
+
+
+def made_by(read: Read, tools: Tools) -> str:
+    """Return a hash of all that outcomes hang on beside rows, directory and day."""
+    facts = [tools.fingerprint, read.extract.layout.name, _code()]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+@cache
+def _code() -> str:
+    """Return a hash of the program text that makes outcomes of rows.
+
+    The version alone would let a developer's change go unnoticed.
+    """
+    digest = hashlib.sha256()
+    for name in (*_CODE, *_MORE_CODE):
+        root = files("etl") / name
+        parts = [root] if root.is_file() else sorted(root.iterdir(), key=lambda one: one.name)
+        for part in parts:
+            if part.name.endswith(".py"):
+                digest.update(f"{name}/{part.name}\n".encode())
+                digest.update(part.read_bytes())
+    return digest.hexdigest()
+
+
+def recall(store: Store, base: Current, made: str) -> Memory | None:
+    """Return what the release that a run starts from remembers; None where it is of no use.
+
+    Args:
+        store: the target.
+        base: what readers see now.
+        made: what `made_by` returned.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    if base.release is None:
+        return None
+    for named in base.release.manifest.facts.reports:
+        if named.key.startswith(FOLDER) and named.key.endswith(".json"):
+            value = json.loads(checked(store, named.key, named.sha256))
+            if value.get("format") != _FORMAT or value.get("madeBy") != made:
+                return None
+            names = Named(**value["names"])
+            return Memory(
+                [Named(**one) for one in value["ledgers"]],
+                value["asOf"],
+                _names_from(checked(store, names.key, names.sha256), names.key),
+            )
+    return None
+
+
+def keep_ledger(store: Store, ledger: Ledger) -> Named:
+    """Write the ledger of one partition."""
+    return _put(store, to_bytes(ledger), "ledger")
+
+
+def keep_memory(
+    store: Store,
+    ledgers: Sequence[Named],
+    made: str,
+    as_of: int | None,
+    names: tuple[Hashes, Hashes],
+) -> list[Named]:
+    """Write the list of ledgers, and return all that the manifest is to name.
+
+    Args:
+        store: the target.
+        ledgers: the object of each partition, in order.
+        made: what `made_by` returned.
+        as_of: day of the extract, in days since 1970; None where nobody said.
+        names: what the directory holds (`directory_digests`).
+    """
+    directory = _put(store, _names_to(names), "names")
+    body = {
+        "format": _FORMAT,
+        "madeBy": made,
+        "asOf": as_of,
+        "names": _plain(directory),
+        "ledgers": [_plain(one) for one in ledgers],
+    }
+    data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    objects = {one.key: one for one in (directory, *ledgers)}
+    return [_put(store, data, "json"), *(objects[key] for key in sorted(objects))]
+
+
+def _plain(named: Named) -> Mapping[str, Any]:
+    return {"key": named.key, "sha256": named.sha256, "bytes": named.bytes}
+
+
+def _names_to(names: tuple[Hashes, Hashes]) -> bytes:
+    return np.stack(names, axis=1).astype("<u8").tobytes()
+
+
+def _names_from(data: bytes, what: str) -> tuple[Hashes, Hashes]:
+    if len(data) % 16:
+        raise StoreError(f"{what} holds no names: the object is damaged; run verify")
+    pairs = np.frombuffer(data, dtype="<u8").reshape(-1, 2).astype(np.uint64)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _put(store: Store, data: bytes, ending: str) -> Named:
+    digest = hashlib.sha256(data).hexdigest()
+    key = f"{FOLDER}{digest}.{ending}"
+    store.put(key, data)
+    return Named(key, digest, len(data))

@@ -1,0 +1,247 @@
+"""Working on a partition with the release before at hand: who did not change is not worked on.
+
+The outcome is, to the byte, that of working on everything. What a member's outcome hangs on is
+compared first: his rows, the answers to what rules ask of other members, the directory's rows that
+he names, the day of the extract, and (`memory.made_by`) rules, mappings, settings and program.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.engine.partition import Partition
+from etl.engine.render import Rendered
+from etl.mapping.plan import Plan
+from etl.pipeline.asking import Questions, answers
+from etl.pipeline.attributing import ledger_of, owners_of
+from etl.pipeline.directory import Providers
+from etl.pipeline.ledger import (
+    Ledger,
+    Places,
+    checked_of,
+    joined,
+    missing_of,
+    no_ledger,
+    only,
+    resources_of,
+    unmapped_of,
+)
+from etl.pipeline.tools import Tools
+from etl.pipeline.work import Outcome, work_through
+from etl.sources import GlobalKeys, Loaded, Partitions
+from etl.sources.keys import NO_HASHES, Hashes
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is the same for every partition of a run.
+
+    Attributes:
+        partitions: the extract, read with digests.
+        providers: the directory.
+        tools: rules and mappings.
+        questions: what outcomes hang on beside rows.
+        as_of: day of the extract, in days since 1970; None where nobody said.
+        sample_rows: how many rows of each table to keep for the suites, a partition.
+    """
+
+    partitions: Partitions
+    providers: Providers
+    tools: Tools
+    questions: Questions
+    as_of: int | None
+    sample_rows: int
+
+    @property
+    def keys(self) -> GlobalKeys:
+        """Ids of all partitions."""
+        return self.partitions.keys
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What is remembered of a partition's members.
+
+    Attributes:
+        ledger: their entries, and perhaps those of others.
+        as_of: the day of the extract then.
+        changed: names under which the directory held something else then.
+    """
+
+    ledger: Ledger
+    as_of: int | None
+    changed: Hashes
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """What became of a partition.
+
+    Attributes:
+        outcome: of everybody in it.
+        ledger: what to remember of it.
+        kept: ids of the patients whose blocks stay as they are.
+        made: resources of the others: plan, its runs and the rows that they were made of.
+    """
+
+    outcome: Outcome
+    ledger: Ledger
+    kept: tuple[str, ...]
+    made: tuple[tuple[Plan, list[Rendered], Partition], ...]
+
+
+def work_remembering(setting: Setting, index: int, before: Before | None) -> Worked:
+    """Check and map a partition, but for members of whom the outcome is known."""
+    places = Places.of(setting.partitions, index)
+    kept = NO_HASHES if before is None else unchanged(setting, places, before)
+    worked = _work(setting, index, places, before, kept)
+    if worked is None:  # somebody who stayed shares a patient with somebody who did not
+        worked = _work(setting, index, places, before, NO_HASHES)
+    if worked is None:
+        raise AssertionError("nobody is kept, and yet with somebody else")
+    return worked
+
+
+def unchanged(setting: Setting, places: Places, before: Before) -> Hashes:
+    """Return the members of a partition whose outcome is the one that is remembered."""
+    ledger, marks = before.ledger, places.marks
+    owners = ledger["owners"]
+    ids, now = owners.column("owner").to_numpy(), marks.column("owner").to_numpy()
+    at = np.searchsorted(now, ids)
+    there = (at < len(now)) & (now[np.minimum(at, len(now) - 1)] == ids) if len(now) else ids < ids
+    at = np.where(there, at, 0)
+
+    def same(column: str) -> Any:
+        if not len(now):
+            return there
+        return owners.column(column).to_numpy() == marks.column(column).to_numpy()[at]
+
+    stays = there & same("low") & same("high")
+    # The order of a member's rows shows in places alone, and only where a row is a canonical one.
+    placed = [ledger[name].column("owner").to_numpy() for name in ("findings", "rejected")]
+    moved = ~same("order")
+    if setting.partitions.layout.canonical:
+        moved &= np.isin(ids, np.concatenate(placed))
+    stays &= ~moved
+    if before.as_of != setting.as_of:
+        days = [day for day in (before.as_of, setting.as_of) if day is not None]
+        stays &= owners.column("latest").to_numpy() <= min(days)
+    kept: Hashes = ids[stays & ~np.isin(ids, _answered_otherwise(setting, before))]
+    return kept
+
+
+def _answered_otherwise(setting: Setting, before: Before) -> Hashes:
+    """Return the members who would be told something else than before."""
+    found = [np.asarray(setting.keys.sharers)]
+    asked = before.ledger["asked"]
+    kinds = asked.column("kind").cast(pa.string())
+    for kind in setting.questions.ids:
+        mine = asked.filter(pc.equal(kinds, kind))
+        there = answers(kind, mine.column("id").to_numpy(), setting.keys)
+        found.append(mine.column("owner").to_numpy()[there != np.asarray(mine.column("there"))])
+    names = before.ledger["names"]
+    told = np.isin(names.column("name").to_numpy(), before.changed)
+    found.append(names.column("owner").to_numpy()[told])
+    told_otherwise: Hashes = np.unique(np.concatenate(found))
+    return told_otherwise
+
+
+def _work(
+    setting: Setting, index: int, places: Places, before: Before | None, kept: Hashes
+) -> Worked | None:
+    """Return what became of a partition; None where who is kept shares a patient with others."""
+    fresh = np.setdiff1d(places.marks.column("owner").to_numpy(), kept)
+    old = no_ledger() if before is None else _as_now(only(before.ledger, kept), places, kept)
+    known = Outcome(
+        checked=checked_of(old, places),
+        unmapped=unmapped_of(old, places),
+        resources=resources_of(old),
+        missing=missing_of(old),
+        remembered=len(kept),
+    )
+    patients = old["patients"].column("patient").combine_chunks()
+    ids = _ids(old["patients"])
+    if not len(fresh):
+        samples = _samples(setting, index) if len(kept) else {}
+        known = replace(known, checked=replace(known.checked, samples=samples))
+        return Worked(known, joined([old]), ids, ())
+    partitions = setting.partitions
+    loaded = partitions.load_members(index, fresh) if len(kept) else partitions.load(index)
+    outcome, ledger, made = _fresh(setting, loaded, places, fresh, samples=not len(kept))
+    for _, runs, _ in made:
+        for run in runs:
+            if pc.any(pc.is_in(run.compartments, value_set=patients)).as_py():
+                return None
+    if len(kept):
+        checked = replace(outcome.checked, samples=_samples(setting, index))
+        outcome = known + replace(outcome, checked=checked)
+    return Worked(outcome, joined([old, ledger or no_ledger()]), ids, tuple(made))
+
+
+def _as_now(ledger: Ledger, places: Places, kept: Hashes) -> Ledger:
+    """Return the ledger of members who are kept, with their rows in today's order."""
+    here = np.isin(places.marks.column("owner").to_numpy(), kept)
+    marks = places.marks.filter(pa.array(here))
+    latest = ledger["owners"].column("latest")  # both are ordered by member
+    return {**ledger, "owners": marks.append_column("latest", latest)}
+
+
+def _fresh(
+    setting: Setting, loaded: Loaded, places: Places, fresh: Hashes, *, samples: bool
+) -> tuple[Outcome, Ledger | None, list[tuple[Plan, list[Rendered], Partition]]]:
+    """Check and map some members' rows."""
+    made: list[tuple[Plan, list[Rendered], Partition]] = []
+
+    def take(plan: Plan, runs: list[Rendered], partition: Partition) -> None:
+        made.append((plan, runs, partition))
+
+    checked, found, by = work_through(
+        loaded,
+        setting.keys,
+        setting.providers,
+        setting.tools,
+        take,
+        as_of=setting.as_of,
+        sample_rows=setting.sample_rows if samples else 0,
+        owners=owners_of(places, fresh),
+    )
+    missing = by.missing()
+    ledger = ledger_of(
+        loaded, checked, found.unmapped, missing, by, setting.questions, setting.keys, places
+    )
+    outcome = Outcome(
+        checked=replace(checked, tables={}, shares=None),
+        unmapped=found.unmapped,
+        resources=found.resources,
+        missing=missing_of({"missing": missing}),
+    )
+    if not all(setting.questions.covers(partition) for _, _, partition in made):
+        ledger = None  # what else was read of the directory might change unseen
+    return outcome, ledger, made
+
+
+def _samples(setting: Setting, index: int) -> Any:
+    """Return the rows that suites look at, which nobody remembers."""
+    if not setting.sample_rows:
+        return {}
+    loaded = setting.partitions.load(index)
+    checked, _, _ = work_through(
+        loaded,
+        setting.keys,
+        setting.providers,
+        setting.tools,
+        None,
+        as_of=setting.as_of,
+        sample_rows=setting.sample_rows,
+    )
+    return checked.samples
+
+
+def _ids(patients: pa.Table) -> tuple[str, ...]:
+    """Return the patients who have a block."""
+    return tuple(patients.filter(patients.column("own")).column("patient").to_pylist())
