@@ -55,7 +55,8 @@ bench: install ## Print how fast it is on this machine.
 	$(BIN)/python -m benchmarks
 
 conformance: install ## Have HL7's own Java engine judge what the samples become (skips aloud).
-	$(BIN)/cpcds convert cpcds_samples --out .conformance
+	$(BIN)/cpcds convert cpcds_samples --out .conformance/financial
+	$(BIN)/cpcds convert cpcds_samples --out .conformance/basis --view basis
 	$(BIN)/python -m conformance.run --self-test
 	$(BIN)/python -m conformance.run --compare .conformance
 

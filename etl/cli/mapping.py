@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
+from etl.bootstrap.coverage import extract_coverage, mapping_coverage
 from etl.bootstrap.wiring import check_mappings, make_tools
-from etl.cli.options import json_option, view_option, viewing
+from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
+from etl.cli.progress import progress
+from etl.cli.tables import print_table
+from etl.mapping.coverage import STATUSES, ProfileCoverage, labelled
+from etl.mapping.coverage import as_markdown as coverage_markdown
 from etl.mapping.dictionary import as_csv, as_html, as_markdown, dictionary
 
 
@@ -59,3 +65,79 @@ def docs(context: click.Context, form: str, view: str | None, as_json: bool) -> 
         return
     render = {"markdown": as_markdown, "html": as_html, "csv": as_csv}[form]
     click.echo(render(rows), nl=False)
+
+
+@mapping_group.command("coverage")
+@click.argument("extract", required=False, type=click.Path(path_type=Path))
+@click.option("--all", "every", is_flag=True, help="List what is produced, too.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown"]),
+    default="text",
+    show_default=True,
+    help="Form of the tables; Markdown lists every element.",
+)
+@view_option
+@layout_option
+@workers_option
+@json_option
+@click.pass_context
+def coverage_command(
+    context: click.Context,
+    extract: Path | None,
+    every: bool,
+    form: str,
+    view: str | None,
+    layout: str | None,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Tell which must-support elements are produced, could be, and cannot be, and why.
+
+    Without EXTRACT: what the mappings can produce of any rows. With it: what they produce of the
+    rows in that folder, and how many resources have each element.
+    """
+    flags = {"layout": layout, "publish": viewing(view)}
+    settings = context.obj.settings(**flags).with_workers(workers)
+    if extract is None:
+        found = mapping_coverage(settings)
+    else:
+        with progress(quiet=as_json) as emit:
+            found = extract_coverage(settings, extract, emit)
+    if as_json:
+        click.echo(json.dumps([_coverage_json(one) for one in found], indent=2))
+    elif form == "markdown":
+        click.echo(coverage_markdown(found), nl=False)
+    else:
+        _show_coverage(found, every=every)
+
+
+def _show_coverage(found: tuple[ProfileCoverage, ...], *, every: bool) -> None:
+    """Print the counts of each profile, then the elements that are not produced, or all."""
+    counted = any(one.resources is not None for one in found)
+    print_table(
+        ("must-support of", *(("resources",) if counted else ()), "elements", *STATUSES),
+        [
+            (
+                one.profile.removeprefix("C4BB-ExplanationOfBenefit-"),
+                *((f"{one.resources or 0:,}",) if counted else ()),
+                str(len(one.elements)),
+                *(str(len(one.of(status))) for status in STATUSES),
+            )
+            for one in found
+        ],
+    )
+    for one in found:
+        shown = [each for each in one.elements if every or each.status != "produced"]
+        if shown:
+            click.echo(f"\n{one.profile}")
+        for each in shown:
+            click.echo(f"  {labelled(each):<20} {each.element}")
+            if what := each.reason or ", ".join(each.columns):
+                click.echo(f"  {'':<20}   {what}")
+
+
+def _coverage_json(one: ProfileCoverage) -> dict[str, Any]:
+    counts = {status: len(one.of(status)) for status in STATUSES}
+    return {**asdict(one), "counts": counts}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 
@@ -41,7 +41,7 @@ def dictionary(plans: Iterable[Plan]) -> tuple[DictionaryRow, ...]:
 
 def _rows(plan: Plan) -> Iterator[DictionaryRow]:
     profile = plan.profile.rpartition("/")[2].partition("|")[0]
-    sources = _sources(plan)
+    sources = sources_of(plan)
     for path, node in nodes_of(plan.body):
         name = f"{plan.resource}.{path.replace('[]', '')}"
         match node:
@@ -76,25 +76,36 @@ def _row(
     column: ColumnOf,
     path: str,
     profile: str,
-    sources: dict[int, tuple[str, str]],
+    sources: Mapping[int, tuple[str, str]],
     *,
     decides: bool,
 ) -> DictionaryRow:
+    table, name = column_read(column, sources)
+    ids = tuple(sorted(columns_of(table)[name].map_ids))
+    return DictionaryRow(table, name, ids, path, profile, decides)
+
+
+def column_read(column: ColumnOf, sources: Mapping[int, tuple[str, str]]) -> tuple[str, str]:
+    """Return the table and the column that an expression reads.
+
+    Args:
+        column: the expression.
+        sources: of its plan, as `sources_of` gives them.
+    """
     table, name = sources[column.level]
     if table == LIST_ITEM:
-        table, column_name = name.split(".", 1)
+        table, name = name.split(".", 1)
     else:
-        column_name = column.column
+        name = column.column
     for step in column.via:
         relation = relations_of(table)[step]
         if not isinstance(relation, One):
             raise AssertionError(step)
         table = relation.table
-    ids = tuple(sorted(columns_of(table)[column_name].map_ids))
-    return DictionaryRow(table, column_name, ids, path, profile, decides)
+    return table, name
 
 
-def _sources(plan: Plan) -> dict[int, tuple[str, str]]:
+def sources_of(plan: Plan) -> dict[int, tuple[str, str]]:
     """Return, for each level, its table; for the values of a list, `table.column` beside it."""
     sources = {0: (plan.table, "")}
     loops = [node for _, node in _everything(plan) if isinstance(node, Loop)]

@@ -62,7 +62,7 @@ class View:
         paths: elements that are left out, with their resource (`ExplanationOfBenefit.total`).
         given: (table, column) -> what the column is taken to hold in every row.
         skipped: MapID -> why the profiles named here leave it out.
-        unfed: path of an element -> why those profiles leave it out.
+        unfed: path of an element -> why those profiles leave it out that mark it.
     """
 
     name: str = FINANCIAL
@@ -193,9 +193,14 @@ def viewed(plan: Plan, view: View, canonical: str) -> Plan:
             plan,
             profile=canonical.replace("{}", view.profiles[name], 1),
             skipped=MappingProxyType({**plan.skipped, **view.skipped}),
-            unfed=MappingProxyType({**plan.unfed, **view.unfed}),
         )
     profile = find_canonical(plan.profile)
+    if name in view.profiles and profile is not None:
+        marked = {element.id for element in profile.must_support()}
+        unfed = {
+            path: why for path, why in view.unfed.items() if f"{plan.resource}.{path}" in marked
+        }
+        plan = replace(plan, unfed=MappingProxyType({**plan.unfed, **unfed}))
     if profile is not None and profile.type == plan.resource:
         body = _Leaving(view).object(plan.body, profile, profile.root, plan.resource)
         plan = replace(plan, body=body or ObjectNode((), plan.body.place))

@@ -71,7 +71,10 @@ def test_a_section_describes_no_option_that_its_command_does_not_have(name: str)
 def test_a_heading_names_the_arguments_of_its_command(name: str) -> None:
     arguments = [one for one in COMMANDS[name].params if isinstance(one, click.Argument)]
     heading = HEADINGS[name].strip("#` ").removeprefix(name).replace("…", "").split()
-    assert heading == [one.human_readable_name.upper() for one in arguments]
+    names = [one.human_readable_name.upper() for one in arguments]
+    assert heading == [
+        name if one.required else f"[{name}]" for name, one in zip(names, arguments, strict=True)
+    ]
 
 
 def test_the_options_before_the_command_are_described() -> None:

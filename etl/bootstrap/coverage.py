@@ -1,0 +1,46 @@
+"""Must-support coverage of the mappings that the settings name, and of what they make of rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from etl.bootstrap.jobs import convert_extract
+from etl.bootstrap.settings import Settings
+from etl.bootstrap.wiring import make_tools
+from etl.conform.filled import FilledElements
+from etl.mapping.coverage import Filled, ProfileCoverage, coverage
+from etl.pipeline.events import Emit
+
+
+def mapping_coverage(settings: Settings) -> tuple[ProfileCoverage, ...]:
+    """Return what the mappings can produce, whatever rows come.
+
+    Raises:
+        MappingError: a mapping or setting is wrong.
+    """
+    mappings = make_tools(settings).mappings
+    return coverage(mappings.plans, mappings.crosswalks)
+
+
+def extract_coverage(settings: Settings, extract: Path, emit: Emit) -> tuple[ProfileCoverage, ...]:
+    """Return what the mappings make of the rows of an extract; it is converted in passing.
+
+    Raises:
+        UsageError: there is no extract that can be read.
+        MappingError: a mapping or setting is wrong.
+        DataRejected: a limit does not hold.
+    """
+    mappings = make_tools(settings).mappings
+    found = FilledElements()
+    with TemporaryDirectory(prefix="cpcds-coverage-", dir=settings.run.work) as folder:
+        for path in convert_extract(settings, extract, Path(folder), emit).files.values():
+            with path.open(encoding="utf-8") as lines:
+                for line in lines:
+                    found.add(json.loads(line))
+    filled = {
+        canonical: Filled(count, found.elements[canonical])
+        for canonical, count in found.resources.items()
+    }
+    return coverage(mappings.plans, mappings.crosswalks, filled)

@@ -1,0 +1,80 @@
+"""Which elements of its profile a resource fills, slices among them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from etl.conform.patterns import Test
+from etl.conform.slices import slice_test
+from etl.model.profiles import Element, Profile, choice_names, find_canonical
+
+
+@dataclass(slots=True)
+class FilledElements:
+    """Counts, by profile, the resources that fill each element.
+
+    A resource counts for the first profile that `meta.profile` names.
+
+    Attributes:
+        resources: canonical of a profile -> how many resources.
+        elements: canonical of a profile -> id of an element -> how many of them fill it.
+    """
+
+    resources: Counter[str] = field(default_factory=Counter)
+    elements: dict[str, Counter[str]] = field(default_factory=dict)
+    _known: dict[str, _Elements | None] = field(default_factory=dict)
+
+    def add(self, resource: Mapping[str, Any]) -> None:
+        """Count one resource; one without a profile that is known is passed over."""
+        for canonical in resource.get("meta", {}).get("profile", ())[:1]:
+            if canonical not in self._known:
+                profile = find_canonical(canonical)
+                self._known[canonical] = None if profile is None else _Elements(profile)
+            known = self._known[canonical]
+            if known is not None:
+                self.resources[canonical] += 1
+                self.elements.setdefault(canonical, Counter()).update(known.of(resource))
+
+
+@dataclass(slots=True)
+class _Elements:
+    """Tells which elements of one profile a resource fills.
+
+    Attributes:
+        profile: the profile.
+    """
+
+    profile: Profile
+    _tests: dict[str, tuple[tuple[Element, Test], ...]] = field(default_factory=dict)
+
+    def of(self, resource: Mapping[str, Any]) -> set[str]:
+        return set(self._below(resource, self.profile.root))
+
+    def _below(self, value: Mapping[str, Any], element: Element) -> Iterator[str]:
+        for one in self.profile.children(element.id):
+            for name in tuple(choice_names(one)) or (one.name,):
+                if name in value:
+                    yield one.id
+                    yield from self._member(value[name], name, one)
+
+    def _member(self, value: Any, name: str, one: Element) -> Iterator[str]:
+        for entry in value if isinstance(value, list) else (value,):
+            for at in (one, *self._slices(entry, name, one)):
+                yield at.id
+                if isinstance(entry, dict):
+                    yield from self._below(entry, at)
+
+    def _slices(self, entry: Any, name: str, whole: Element) -> Iterable[Element]:
+        if whole.name.endswith("[x]"):
+            return (at for at in self.profile.slices(whole.id) if at.slice_name == name)
+        if whole.id not in self._tests:
+            slicing, version = whole.slicing, self.profile.version
+            self._tests[whole.id] = tuple(
+                (at, slice_test(self.profile, slicing, at, version))
+                for at in self.profile.slices(whole.id)
+                if slicing is not None
+            )
+        return (at for at, fits in self._tests[whole.id] if fits(entry))

@@ -1,0 +1,357 @@
+"""Must-support coverage: which elements that a profile marks the mappings can produce, and why not.
+
+Of a profile's must-support elements each is *produced*, *could be* (no mapping writes it; or, of
+given rows, none fills it) or *cannot be*, and then a mapping says why under `skip`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+from etl.errors import MappingError
+from etl.mapping.dictionary import column_read, sources_of
+from etl.mapping.expressions import ColumnOf, Expr, walk
+from etl.mapping.plan import (
+    Entry,
+    Fixed,
+    Guarded,
+    Leaf,
+    ListNode,
+    Loop,
+    ObjectNode,
+    Plan,
+    Spliced,
+    nodes_of,
+)
+from etl.mapping.static import answers, static_value
+from etl.model.crosswalks import Crosswalk
+from etl.model.profiles import (
+    Element,
+    Profile,
+    ValueSet,
+    choice_names,
+    find_canonical,
+    value_set,
+)
+
+Status = Literal["produced", "could be", "cannot be"]
+STATUSES: Final[tuple[Status, ...]] = ("produced", "could be", "cannot be")
+
+Made: TypeAlias = Mapping[str, frozenset[str]]
+"""Id of an element -> the columns, as `table.column`, that are written into it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What the resources of one profile have in them.
+
+    Attributes:
+        resources: how many there are.
+        elements: id of an element -> how many of them have it.
+    """
+
+    resources: int = 0
+    elements: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ElementCoverage:
+    """One must-support element.
+
+    Attributes:
+        element: its id, slices included.
+        status: what becomes of it.
+        columns: `table.column` of all that is written into it, in order; empty for constants.
+        reason: why it is not produced; empty where it is.
+        resources: how many resources have it; None where no rows were looked at.
+    """
+
+    element: str
+    status: Status
+    columns: tuple[str, ...]
+    reason: str
+    resources: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileCoverage:
+    """The must-support elements of one profile.
+
+    Attributes:
+        profile: its name.
+        elements: in the order of the profile.
+        resources: how many there are of it; None where no rows were looked at.
+    """
+
+    profile: str
+    elements: tuple[ElementCoverage, ...]
+    resources: int | None = None
+
+    def of(self, status: Status) -> tuple[ElementCoverage, ...]:
+        """Return the elements of one status."""
+        return tuple(one for one in self.elements if one.status == status)
+
+
+def coverage(
+    plans: Iterable[Plan],
+    crosswalks: Mapping[str, Crosswalk],
+    filled: Mapping[str, Filled] | None = None,
+) -> tuple[ProfileCoverage, ...]:
+    """Return what becomes of every must-support element, by profile in the order of the plans.
+
+    Args:
+        plans: compiled mappings.
+        crosswalks: those they translate with.
+        filled: by a profile's canonical, what resources made of rows have in them; None to tell
+            what the mappings can produce of any rows.
+    """
+    by_profile: dict[str, list[Plan]] = defaultdict(list)
+    for plan in plans:
+        by_profile[plan.profile].append(plan)
+    found: list[ProfileCoverage] = []
+    for canonical, mine in by_profile.items():
+        profile = find_canonical(canonical)
+        if profile is not None:
+            rows = None if filled is None else filled.get(canonical, Filled())
+            found.append(_of_profile(profile, mine, crosswalks, rows))
+    return tuple(found)
+
+
+def _of_profile(
+    profile: Profile,
+    plans: Iterable[Plan],
+    crosswalks: Mapping[str, Crosswalk],
+    filled: Filled | None,
+) -> ProfileCoverage:
+    columns: dict[str, frozenset[str]] = {}
+    unfed: dict[str, str] = {}
+    for plan in plans:
+        for name, read in made(plan, crosswalks).items():
+            columns[name] = columns.get(name, frozenset()) | read
+        unfed |= {f"{plan.resource}.{path}": why for path, why in plan.unfed.items()}
+    elements = tuple(_of_element(one.id, columns, unfed, filled) for one in profile.must_support())
+    return ProfileCoverage(profile.name, elements, None if filled is None else filled.resources)
+
+
+def _of_element(
+    name: str, columns: Made, unfed: Mapping[str, str], filled: Filled | None
+) -> ElementCoverage:
+    read = tuple(sorted(columns.get(name, ())))
+    count = None if filled is None else filled.elements.get(name, 0)
+    if count or (count is None and name in columns):
+        return ElementCoverage(name, "produced", read, "", count)
+    if name in columns:
+        why = f"no row fills {', '.join(read)}" if read else "no row calls for it"
+        return ElementCoverage(name, "could be", read, why, count)
+    if name in unfed:
+        return ElementCoverage(name, "cannot be", read, unfed[name], count)
+    return ElementCoverage(name, "could be", read, "no mapping writes it", count)
+
+
+def misplaced_skips(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> Iterator[MappingError]:
+    """Yield what is wrong with the elements that a plan skips: not marked, or written after all."""
+    profile = find_canonical(plan.profile)
+    if profile is None or not plan.unfed:
+        return
+    wanted = {one.id for one in profile.must_support()}
+    written = made(plan, crosswalks)
+    for path in plan.unfed:
+        name = f"{plan.resource}.{path}"
+        if name not in wanted:
+            what = f"skip: {name} is no must-support element of {profile.name}"
+            yield MappingError(str(plan.body.place), "map-skip", what)
+        elif name in written:
+            what = f"skip: the mapping writes {name} after all"
+            yield MappingError(str(plan.body.place), "map-skip", what)
+
+
+# -- what a plan writes ----------------------------------------------------------------------
+
+
+def made(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> Made:
+    """Return the elements, slices among them, that a plan can write, and the columns in them."""
+    profile = find_canonical(plan.profile)
+    if profile is None:
+        return {}
+    writer = _Writer(profile, crosswalks, sources_of(plan))
+    root = profile.root.id
+    for name in (*_ENGINE_MADE, f"meta.{_STAMP}"):
+        writer.found[f"{root}.{name}"] = set()
+    if plan.last_updated is not None:
+        writer.found[f"{root}.meta.{_STAMP}"] |= writer.columns(plan.last_updated)
+    writer.object(plan.body, profile.root)
+    return {name: frozenset(read) for name, read in writer.found.items()}
+
+
+_ENGINE_MADE: Final = ("id", "meta", "meta.profile", "meta.versionId")
+_STAMP: Final = "lastUpdated"
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Walks a plan beside its profile and notes which elements it writes."""
+
+    profile: Profile
+    crosswalks: Mapping[str, Crosswalk]
+    sources: Mapping[int, tuple[str, str]]
+    found: dict[str, set[str]] = field(default_factory=dict)
+
+    def object(self, node: ObjectNode, element: Element) -> None:
+        members = dict(node.members)
+        for one in self.profile.children(element.id):
+            for name in tuple(choice_names(one)) or (one.name,):
+                if name in members:
+                    self.member(name, members[name], one)
+
+    def member(self, name: str, node: Entry, element: Element) -> None:
+        slices = self.profile.slices(element.id)
+        for entry in _flat(node):
+            for at in (element, *(one for one in slices if self.may_be(entry, name, element, one))):
+                self.found.setdefault(at.id, set()).update(self.columns_in(entry))
+                if isinstance(entry, ObjectNode):
+                    self.object(entry, at)
+
+    def columns_in(self, node: Entry) -> set[str]:
+        found: set[str] = set()
+        for _, inner in nodes_of(node):
+            if isinstance(inner, Leaf):
+                found |= self.columns(inner.expr)
+        return found
+
+    def columns(self, expr: Expr) -> set[str]:
+        return {
+            ".".join(column_read(part, self.sources))
+            for part in walk(expr)
+            if isinstance(part, ColumnOf)
+        }
+
+    # -- slices ------------------------------------------------------------------------------
+
+    def may_be(self, entry: Entry, name: str, whole: Element, part: Element) -> bool:
+        """Tell whether an entry can belong to a slice, whatever its row holds."""
+        if whole.name.endswith("[x]"):
+            return part.slice_name == name
+        if whole.slicing is None:
+            return False
+        return all(self.may_fit(entry, part, path) for _, path in whole.slicing.by)
+
+    def may_fit(self, entry: Entry, part: Element, path: str) -> bool:
+        below = "" if path == "$this" else f".{path}"
+        target = self.profile.by_id.get(f"{part.id}{below}")
+        nodes = [entry] if not below else list(_at(entry, path.split(".")))
+        if target is not None and (target.fixed is not None or target.pattern is not None):
+            wanted = target.fixed if target.fixed is not None else target.pattern
+            return any(self.may_equal(node, wanted) for node in nodes)
+        if target is not None and target.binding is not None:
+            allowed = value_set(target.binding.value_set)
+            return any(self.may_hold(node, allowed) for node in nodes)
+        if path == "url" and part.types and part.types[0].profiles:
+            url = part.types[0].profiles[0].partition("|")[0]
+            return any(self.may_equal(node, url) for node in nodes)
+        return False
+
+    def may_equal(self, node: Entry, wanted: Any) -> bool:
+        """Tell whether a node can contain a pattern (FHIR's pattern[x])."""
+        if isinstance(wanted, Mapping):
+            members = dict(node.members) if isinstance(node, ObjectNode) else {}
+            return all(
+                key in members and self.may_equal(_opened(members[key]), part)
+                for key, part in wanted.items()
+            )
+        if isinstance(wanted, list):
+            entries = list(_flat(node))
+            return all(any(self.may_equal(one, part) for one in entries) for part in wanted)
+        said = self.answers(node)
+        return said is None or str(wanted) in said
+
+    def may_hold(self, node: Entry, allowed: ValueSet) -> bool:
+        """Tell whether a CodeableConcept can have a coding of a value set."""
+        for coding in _at(node, ["coding"]):
+            members = dict(coding.members) if isinstance(coding, ObjectNode) else {}
+            systems, codes = (
+                self.answers(members[key]) if key in members else frozenset()
+                for key in ("system", "code")
+            )
+            if systems is None or codes is None:
+                return True
+            if any(allowed.holds(system, code) for system in systems for code in codes):
+                return True
+        return False
+
+    def answers(self, node: Entry) -> frozenset[str] | None:
+        """Return every text that a node can be; None where only rows know."""
+        match node:
+            case Fixed():
+                return frozenset({str(static_value(node))})
+            case Leaf(expr=expr):
+                return answers(expr, self.crosswalks)
+            case Guarded():
+                return self.answers(node.node)
+            case _:
+                return frozenset()
+
+
+def _flat(node: Entry) -> Iterator[Fixed | Leaf | ObjectNode]:
+    """Yield the values that stand under one name; lists, guards and loops are opened."""
+    match node:
+        case ListNode(entries=entries) | Spliced(entries=entries):
+            for entry in entries:
+                yield from _flat(entry)
+        case Guarded(node=inner) | Loop(node=inner):
+            yield from _flat(inner)
+        case _:
+            yield node
+
+
+def _opened(node: Entry) -> Entry:
+    """Return what a guard guards."""
+    return node.node if isinstance(node, Guarded) else node
+
+
+def _at(node: Entry, path: list[str]) -> Iterator[Fixed | Leaf | ObjectNode]:
+    """Yield the values at a path below a node."""
+    for value in _flat(node):
+        if not path:
+            yield value
+        elif isinstance(value, ObjectNode):
+            for key, member in value.members:
+                if key == path[0]:
+                    yield from _at(member, path[1:])
+
+
+# -- for people --------------------------------------------------------------------------------
+
+
+def as_markdown(found: Iterable[ProfileCoverage]) -> str:
+    """Return the coverage as Markdown: a table of all profiles, then one table a profile."""
+    profiles = tuple(found)
+    lines = [
+        "# Must-support coverage",
+        "",
+        f"| profile | must-support | {' | '.join(STATUSES)} |",
+        f"|---|{'---:|' * (1 + len(STATUSES))}",
+    ]
+    for one in profiles:
+        counts = " | ".join(str(len(one.of(status))) for status in STATUSES)
+        lines.append(f"| {one.profile} | {len(one.elements)} | {counts} |")
+    for one in profiles:
+        of = "" if one.resources is None else f" ({one.resources:,} resources)"
+        lines += [
+            "",
+            f"## {one.profile}{of}",
+            "",
+            "| element | | columns, or why not |",
+            "|---|---|---|",
+        ]
+        for each in one.elements:
+            what = each.reason or ", ".join(f"`{name}`" for name in each.columns)
+            lines.append(f"| `{each.element}` | {labelled(each)} | {what} |")
+    return "\n".join(lines) + "\n"
+
+
+def labelled(one: ElementCoverage) -> str:
+    """Return an element's status, with the number of resources that have it where it is known."""
+    return one.status if not one.resources else f"{one.status}, {one.resources:,}"

@@ -1,0 +1,106 @@
+"""Every must-support element is produced, or a mapping says why it cannot be."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from etl.conform.filled import FilledElements
+from etl.mapping.coverage import Filled, coverage, made, misplaced_skips
+from etl.model.profiles import find_canonical, load_profile
+from etl.model.tables import TABLES
+from tests.golden.mapping.everything import everything, without_line_amounts
+from tests.golden.mapping.rendering import mapping_set, resources
+
+GUIDE: Final = Path(__file__).parents[4] / "shared" / "ig" / "must-support.csv"
+VIEWS: Final = pytest.mark.parametrize("view", ["financial", "basis"])
+
+
+@cache
+def filled(view: str) -> dict[str, Filled]:
+    """Return what full rows fill. Institutional amounts stand on lines or in the header: both."""
+    found = FilledElements()
+    rows = everything()
+    for resource in [
+        *resources(rows, view=view),
+        *resources(without_line_amounts(rows), view=view),
+    ]:
+        found.add(resource)
+    return {name: Filled(count, found.elements[name]) for name, count in found.resources.items()}
+
+
+@VIEWS
+def test_every_must_support_element_is_produced_of_full_rows_or_cannot_be(view: str) -> None:
+    mappings = mapping_set(view=view)
+    found = coverage(mappings.plans, mappings.crosswalks, filled(view))
+    assert len(found) == 12
+    assert [
+        (one.profile, [*map(str, one.of("could be"))]) for one in found if one.of("could be")
+    ] == []
+
+
+@VIEWS
+def test_what_mappings_are_said_to_produce_is_what_they_produce_of_full_rows(view: str) -> None:
+    """In both directions: nothing is claimed that no row can fill, and nothing overlooked."""
+    mappings = mapping_set(view=view)
+    for plan in mappings.plans:
+        profile = find_canonical(plan.profile)
+        assert profile is not None
+        marked = {one.id for one in profile.must_support()}
+        written = set(made(plan, mappings.crosswalks))
+        assert written & marked == set(filled(view)[plan.profile].elements) & marked, plan.name
+        assert set(filled(view)[plan.profile].elements) <= written, plan.name
+
+
+@VIEWS
+def test_what_cannot_be_has_a_reason_and_no_skip_is_out_of_place(view: str) -> None:
+    mappings = mapping_set(view=view)
+    assert [
+        one for plan in mappings.plans for one in misplaced_skips(plan, mappings.crosswalks)
+    ] == []
+    cannot = {
+        each.element: each.reason
+        for one in coverage(mappings.plans, mappings.crosswalks)
+        for each in one.of("cannot be")
+    }
+    assert all(cannot.values())
+    assert set(cannot) == {
+        "RelatedPerson.telecom",
+        "RelatedPerson.address",
+        "PractitionerRole.code",
+        "PractitionerRole.endpoint",
+        "Location.type",
+        *(["ExplanationOfBenefit.total.amount"] if view == "basis" else []),
+    }
+
+
+def test_columns_are_named_as_the_layout_names_them() -> None:
+    mappings = mapping_set()
+    by_id = {
+        each.element: each.columns
+        for one in coverage(mappings.plans, mappings.crosswalks)
+        for each in one.elements
+    }
+    received = by_id["ExplanationOfBenefit.supportingInfo:clmrecvddate"]
+    assert received == ("claim.received_date",)
+    assert by_id["Coverage.class:group.value"] == ("coverage.group_id", "coverage.group_name")
+    tables = {name.partition(".")[0] for columns in by_id.values() for name in columns}
+    assert tables <= set(TABLES)
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not GUIDE.is_file(), reason="the guide's list is not beside the project")
+def test_the_facts_mark_what_the_guides_list_marks() -> None:
+    theirs: dict[str, set[str]] = defaultdict(set)
+    with GUIDE.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["must_support"]:
+                theirs[row["profile"]].add(row["element_id"])
+    assert len(theirs) == 16
+    for name, elements in theirs.items():
+        assert {one.id for one in load_profile(name).must_support()} == elements, name

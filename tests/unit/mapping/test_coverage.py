@@ -1,0 +1,106 @@
+"""Must-support coverage of small mappings: produced, could be, cannot be, and why."""
+
+from __future__ import annotations
+
+import pytest
+
+from etl.mapping.coverage import (
+    ElementCoverage,
+    Filled,
+    as_markdown,
+    coverage,
+    made,
+    misplaced_skips,
+)
+from tests.unit.mapping.mappings import CROSSWALKS, EOB, PATIENT, compiled
+
+CANONICAL = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/C4BB-Patient|2.2.0"
+WITH_GENDER = PATIENT + "  gender: \"{{ member.gender | translate('gender') }}\"\n"
+SKIPPED = WITH_GENDER + "skip: [ { element: birthDate, reason: nobody is asked } ]\n"
+
+
+def of(text: str, element: str, filled: dict[str, Filled] | None = None) -> ElementCoverage:
+    mappings = compiled(text)
+    (found,) = coverage(mappings.plans, mappings.crosswalks, filled)
+    return next(one for one in found.elements if one.element == element)
+
+
+def test_what_a_mapping_writes_is_produced_of_the_columns_that_it_reads() -> None:
+    found = of(WITH_GENDER, "Patient.gender")
+    assert (found.status, found.columns, found.reason) == ("produced", ("member.gender",), "")
+
+
+def test_what_no_mapping_writes_could_be() -> None:
+    found = of(WITH_GENDER, "Patient.birthDate")
+    assert (found.status, found.reason) == ("could be", "no mapping writes it")
+
+
+def test_what_a_mapping_skips_cannot_be_for_the_reason_that_it_gives() -> None:
+    found = of(SKIPPED, "Patient.birthDate")
+    assert (found.status, found.reason) == ("cannot be", "nobody is asked")
+
+
+def test_of_given_rows_only_what_they_fill_is_produced() -> None:
+    filled = {CANONICAL: Filled(3, {"Patient.gender": 2})}
+    assert of(WITH_GENDER, "Patient.gender", filled).resources == 2
+    assert of(WITH_GENDER, "Patient.gender", filled).status == "produced"
+    empty = of(WITH_GENDER, "Patient.gender", {})
+    assert (empty.status, empty.reason) == ("could be", "no row fills member.gender")
+    assert of(SKIPPED, "Patient.birthDate", filled).status == "cannot be"
+
+
+def test_the_engine_s_own_elements_are_produced() -> None:
+    assert of(PATIENT, "Patient.meta.lastUpdated").status == "produced"
+    stamped = PATIENT.replace("emit:", 'last_updated: "{{ member.last_updated | instant }}"\nemit:')
+    assert of(stamped, "Patient.meta.lastUpdated").columns == ("member.last_updated",)
+
+
+@pytest.mark.parametrize(
+    ("code", "slices"),
+    [
+        ("submitted", {"adjudicationamounttype"}),
+        ("allowedunits", {"allowedunits"}),
+        ("other", set()),
+        ("{{ claim.status }}", {"adjudicationamounttype", "allowedunits"}),
+        ("{{ 'submitted' if claim.status is present else 'x' }}", {"adjudicationamounttype"}),
+    ],
+)
+def test_an_entry_is_in_each_slice_that_it_can_belong_to(code: str, slices: set[str]) -> None:
+    systems = (
+        "http://terminology.hl7.org/CodeSystem/adjudication",
+        "http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBAdjudicationDiscriminator",
+    )
+    found: set[str] = set()
+    for system in systems:
+        entry = f'{{ category: {{ coding: [ {{ system: "{system}", code: "{code}" }} ] }} }}'
+        text = f"{EOB}  item:\n    - for: line in claim.lines\n      adjudication: [ {entry} ]\n"
+        (plan,) = compiled(text).plans
+        found |= {name for name in made(plan, CROSSWALKS) if "adjudication:" in name}
+    names = {name.partition("adjudication:")[2].partition(".")[0] for name in found}
+    assert names & {"adjudicationamounttype", "allowedunits"} == slices
+
+
+@pytest.mark.parametrize(
+    ("element", "words"),
+    [
+        ("contact", "Patient.contact is no must-support element of C4BB-Patient"),
+        ("telcom", "Patient.telcom is no must-support element"),
+        ("gender", "the mapping writes Patient.gender after all"),
+    ],
+)
+def test_a_skip_that_is_out_of_place_is_named(element: str, words: str) -> None:
+    text = WITH_GENDER + f"skip: [ {{ element: {element}, reason: x }} ]\n"
+    (plan,) = compiled(text).plans
+    (found,) = misplaced_skips(plan, CROSSWALKS)
+    assert found.error_id == "map-skip"
+    assert found.where.startswith("m.yaml:")
+    assert words in str(found)
+
+
+def test_markdown_lists_every_element_with_its_columns_or_its_reason() -> None:
+    mappings = compiled(SKIPPED)
+    filled = {CANONICAL: Filled(3, {"Patient.gender": 2})}
+    text = as_markdown(coverage(mappings.plans, mappings.crosswalks, filled))
+    assert "## C4BB-Patient (3 resources)" in text
+    assert "| `Patient.gender` | produced, 2 | `member.gender` |" in text
+    assert "| `Patient.birthDate` | cannot be | nobody is asked |" in text
