@@ -81,6 +81,8 @@ def moment(text: str | None) -> datetime:
     """Return a date or an instant as a time that can be compared; absent is before all others."""
     if text is None:
         return _LONG_AGO
+    if text[16:19] == ":60":  # a leap second, which Python's calendar does not have
+        text = f"{text[:17]}59{text[19:]}"
     found = datetime.fromisoformat(text)
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 import pyarrow as pa
@@ -11,14 +12,22 @@ import pyarrow.compute as pc
 
 from etl.engine.noticed import Mention
 from etl.engine.partition import Partition
-from etl.engine.render import render
+from etl.engine.render import Rendered, render
 from etl.errors import MappingError
+from etl.mapping.plan import Plan
 from etl.pipeline.conforming import Judge, with_broken
 from etl.pipeline.directory import Providers, checked_directory, providers_of, with_stubs
 from etl.pipeline.tools import Tools
 from etl.pipeline.work import Mapped, Sink, mapped
 from etl.quality import Checked
 from etl.sources import Loaded
+
+_TABLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "Organization": ("organization", "organization_id"),
+        "Practitioner": ("practitioner", "practitioner_id"),
+    }
+)
 
 _STUBS: Final = (
     Mention("Organization", "\x1f", payer=False),
@@ -75,9 +84,47 @@ def _of_files(broken: pa.Table) -> pa.Table:
 def mapped_directory(
     providers: Providers, missing: Iterable[Mention], tools: Tools, sink: Sink | None
 ) -> Mapped:
-    """Map the directory, with resources for those whom claims name by an id alone."""
-    tables = with_stubs(providers.tables, missing)
-    made = mapped(tools.directory_plans, tables, providers.environment, sink, tools.duties)
-    if _of_files(made.broken).num_rows:
-        raise AssertionError("a row of the directory was accepted, and breaks its profile")
+    """Map the directory, with resources for those whom claims or its own rows name by an id alone.
+
+    Args:
+        providers: the directory's accepted rows.
+        missing: whom resources of members refer to, and the directory does not hold.
+        tools: mappings.
+        sink: takes the resources; None to make none.
+    """
+    wanted = frozenset(missing)
+    while True:  # whom a row names has no row of its own that could name somebody else
+        held: list[tuple[Plan, list[Rendered], Partition]] = []
+
+        def hold(
+            plan: Plan,
+            runs: list[Rendered],
+            partition: Partition,
+            to: list[tuple[Plan, list[Rendered], Partition]] = held,
+        ) -> None:
+            to.append((plan, runs, partition))
+
+        tables = with_stubs(providers.tables, wanted)
+        made = mapped(
+            tools.directory_plans,
+            tables,
+            providers.environment,
+            hold,
+            tools.duties,
+        )
+        if _of_files(made.broken).num_rows:
+            raise AssertionError("a row of the directory was accepted, and breaks its profile")
+        known = {resource: _keys(tables, resource) for resource in _TABLES}
+        more = frozenset(one for one in made.mentioned if one.key not in known[one.resource])
+        if not more:
+            break
+        wanted |= more
+    if sink is not None:
+        for plan, runs, partition in held:
+            sink(plan, runs, partition)
     return made
+
+
+def _keys(tables: Mapping[str, pa.Table], resource: str) -> frozenset[str]:
+    table, key = _TABLES[resource]
+    return frozenset(tables[table].column(key).to_pylist())
