@@ -131,7 +131,7 @@ def _register_try_app(apps: Apps, portal: Portal) -> None:
     base = urlsplit(portal.served.base_url)
     draft = AppDraft(
         name="Try it",
-        organization=portal.site.payer,
+        organization=portal.site.title,
         description="The page of this portal that shows a launch step by step.",
         client_type="public",
         authentication="none",

@@ -1,0 +1,97 @@
+"""A portal in a sandbox, and browsers for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from httpx2 import Response
+from starlette.testclient import TestClient
+
+from etl.auth.values import ATTESTATIONS
+from tests.integration.portal.served import BASE, Standing, in_production, stand_up
+
+FORM = {
+    "name": "Claim Lens",
+    "organization": "Lens LLC",
+    "description": "Shows what a plan paid.",
+    "kind": "secret",
+    "redirect_uris": "https://lens.example/done\nhttp://127.0.0.1:8765/callback",
+    "scopes": "launch/patient patient/*.rs",
+    "policy_uri": "https://lens.example/privacy",
+    "contact_name": "Dana Developer",
+    "contact_email": "dana@lens.example",
+    **{f"attest_{name}": "yes" for name in ATTESTATIONS},
+}
+"""A registration form that can be taken."""
+
+
+@dataclass
+class Browser:
+    """Somebody at a browser."""
+
+    client: TestClient
+
+    def get(self, path: str) -> Response:
+        return self.client.get(path)
+
+    def send(self, path: str, fields: dict[str, str], *, page: str = "") -> Response:
+        """Send a form as its page would: with the token that is on it."""
+        token = re.search(r'name="csrf" value="([^"]+)"', self.get(page or path).text)
+        assert token is not None
+        return self.client.post(path, data={**fields, "csrf": token[1]})
+
+    def sign_up(self, name: str = "dana") -> Browser:
+        answer = self.send(
+            "/sign-up",
+            {"name": "Dana Developer", "email": f"{name}@lens.example", "password": PASSWORD},
+        )
+        assert answer.status_code == 303, answer.text
+        return self
+
+    def register(self, **changes: str) -> tuple[str, str]:
+        """Register an app; return its client id and secret."""
+        answer = self.send("/apps/new", {**FORM, **changes})
+        assert answer.status_code == 200, answer.text
+        client = re.search(r'id="client-id">([^<]+)<', answer.text)
+        secret = re.search(r'id="client-secret">([^<]+)<', answer.text)
+        assert client is not None
+        return client[1], secret[1] if secret else ""
+
+
+PASSWORD = "correct horse battery staple"  # noqa: S105 - of tests
+
+
+def browser(standing: Standing) -> Browser:
+    return Browser(
+        TestClient(
+            standing.app, base_url=BASE, follow_redirects=False, raise_server_exceptions=False
+        )
+    )
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[Standing]:
+    standing = stand_up(tmp_path)
+    yield standing
+    standing.database.close()
+
+
+@pytest.fixture
+def production(tmp_path: Path) -> Iterator[Standing]:
+    standing = stand_up(tmp_path, site=in_production())
+    yield standing
+    standing.database.close()
+
+
+@pytest.fixture
+def visitor(sandbox: Standing) -> Browser:
+    return browser(sandbox)
+
+
+@pytest.fixture
+def developer(visitor: Browser) -> Browser:
+    return visitor.sign_up()

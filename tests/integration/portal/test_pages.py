@@ -1,0 +1,255 @@
+"""The pages that tell: what is on them, what is never on them, and where their links lead."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from etl.portal.site import Contact
+from tests.integration.portal.conftest import Browser, browser
+from tests.integration.portal.served import BASE, SITE, Standing, stand_up
+
+PUBLIC = (
+    "/", "/patient-access", "/patient-access/capability", "/provider-directory",
+    "/provider-directory/capability", "/quickstart", "/sandbox", "/code", "/try", "/contact",
+    "/sign-in", "/sign-up", "/apps",
+)  # fmt: skip
+OWN = ("/profile", "/settings", "/settings/delete", "/apps", "/apps/new")
+ELSEWHERE = ("/member", "/fhir", "/oauth", "/directory")
+"""Paths that the other rooms of the process answer."""
+
+
+class Looked(HTMLParser):
+    """What a page is made of."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def values(self, name: str) -> list[str]:
+        return [attrs[name] or "" for _, attrs in self.tags if attrs.get(name) is not None]
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+def test_anyone_may_read_a_page_that_tells(visitor: Browser, path: str) -> None:
+    answer = visitor.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize("path", [*PUBLIC, "/nowhere"])
+def test_a_page_has_no_inline_script_or_style_and_its_policy_forbids_them(
+    visitor: Browser, path: str
+) -> None:
+    answer = visitor.get(path)
+    policy = answer.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    looked = Looked(answer.text)
+    assert looked.values("style") == []
+    assert [tag for tag, attrs in looked.tags if tag == "script" and "src" not in attrs] == []
+    assert [tag for tag, _ in looked.tags if tag == "style"] == []
+    assert [name for _, attrs in looked.tags for name in attrs if name.startswith("on")] == []
+
+
+@pytest.mark.parametrize("path", [*PUBLIC, "/nowhere"])
+def test_a_page_has_one_heading_a_title_a_language_and_ids_that_are_unique(
+    visitor: Browser, path: str
+) -> None:
+    text = visitor.get(path).text
+    looked = Looked(text)
+    assert [tag for tag, _ in looked.tags].count("h1") == 1
+    assert re.search(r"<title>.+ · Developer Portal</title>", text)
+    assert '<html lang="en">' in text
+    ids = looked.values("id")
+    assert sorted(set(ids)) == sorted(ids)
+    for target in looked.values("href"):
+        if target.startswith("#"):
+            assert target[1:] in ids, target
+
+
+def test_every_link_of_every_page_leads_somewhere(developer: Browser) -> None:
+    developer.register()
+    seen: set[str] = set()
+    waiting = [*PUBLIC, *OWN]
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        answer = developer.get(path)
+        assert answer.status_code in (200, 303), path
+        if not answer.headers.get("content-type", "").startswith("text/html"):
+            continue
+        for link in (*Looked(answer.text).values("href"), *Looked(answer.text).values("src")):
+            parts = urlsplit(link.removeprefix(BASE))
+            if parts.scheme or not parts.path or parts.path.startswith(ELSEWHERE):
+                continue
+            waiting.append(parts.path)
+    assert len(seen) > 25
+
+
+def test_the_patient_access_page_names_the_real_endpoints(visitor: Browser) -> None:
+    text = visitor.get("/patient-access").text
+    for url in ("/oauth/authorize", "/oauth/token", "/oauth/revoke", "/oauth/introspect", "/fhir"):
+        assert BASE + url in text
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Capability Statement", "Application Registration Form", "Authorize URL format",
+        "Basic base64({client_id}:{client_secret})", "authorization_code", "redirect_uri",
+        "Bearer {ACCESS_TOKEN}", "content-type", "application/json", "CARIN Alliance",
+        "HIPAA", "Model Privacy Notice", "best practices for payers and app developers",
+        "FTC Act", "code_challenge", "state", "_count", "429", "invalid_grant", "offline_access",
+        "CPCDS", "standalone launch",
+    ],
+)  # fmt: skip
+def test_the_patient_access_page_has_all_its_parts(visitor: Browser, sentence: str) -> None:
+    assert sentence in visitor.get("/patient-access").text
+
+
+@pytest.mark.parametrize(
+    "resource",
+    ["ExplanationOfBenefit", "Patient", "Coverage", "Practitioner", "PractitionerRole", "Location",
+     "Organization"],
+)  # fmt: skip
+def test_the_patient_access_page_lists_the_resources(visitor: Browser, resource: str) -> None:
+    assert f"{BASE}/fhir/{resource}" in visitor.get("/patient-access").text
+
+
+def test_the_menu_is_that_of_the_model(visitor: Browser) -> None:
+    text = visitor.get("/").text
+    menu = re.findall(r'<li><a href="([^"]+)"[^>]*>([^<]+)</a>', text)[:5]
+    assert menu == [
+        ("/", "Home"),
+        ("/patient-access", "Patient Access API"),
+        ("/provider-directory", "Provider Directory API"),
+        ("/apps", "App Registration"),
+        ("/contact", "Contact Us"),
+    ]
+    assert ">View Profile<" not in text
+
+
+def test_who_is_signed_in_has_profile_settings_and_logout(developer: Browser) -> None:
+    text = developer.get("/").text
+    assert ">View Profile<" in text
+    assert ">Settings<" in text
+    assert ">Logout<" in text
+
+
+@pytest.mark.parametrize("api", ["patient-access", "provider-directory"])
+def test_the_capability_statement_is_shown_and_can_be_downloaded(
+    visitor: Browser, api: str
+) -> None:
+    page = visitor.get(f"/{api}/capability").text
+    assert "service-start-date" in page
+    assert "CARIN Blue Button 2.2.0" in page
+    download = visitor.get(f"/{api}/capability.json")
+    assert download.headers["content-disposition"].startswith("attachment;")
+    assert json.loads(download.text)["resourceType"] == "CapabilityStatement"
+
+
+def test_the_sandbox_shows_members_their_claims_and_the_password(visitor: Browser) -> None:
+    text = visitor.get("/sandbox").text
+    assert "Ana Muñoz Peña" in text
+    assert "<code>alder</code>" in text
+    assert re.search(r'data-label="Pharmacy">12<', text)
+    assert "Vision" not in text  # nobody has such claims
+
+
+def test_production_has_no_sandbox_pages(production: Standing) -> None:
+    visitor = browser(production)
+    assert visitor.get("/sandbox").status_code == 404
+    assert visitor.get("/code?code=abc").status_code == 404
+    assert "/static/try.js" not in visitor.get("/try").text
+    home = visitor.get("/").text
+    assert "Every member here is made up" not in home
+    assert "https://sandbox.api.example" in visitor.get("/patient-access").text
+
+
+def test_the_code_page_shows_what_came_and_nothing_of_it_is_html(visitor: Browser) -> None:
+    text = visitor.get("/code?code=<script>alert(1)</script>&state=s%22x").text
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+    refused = visitor.get("/code?error=access_denied&error_description=The+member+said+no").text
+    assert "access_denied" in refused
+
+
+def test_contact_us_shows_what_is_configured_and_nothing_else(tmp_path: Path) -> None:
+    contact = Contact(email="api@alder.example", address="1 Main Street\nAlder Falls")
+    standing = stand_up(tmp_path, site=replace(SITE, contact=contact))
+    text = browser(standing).get("/contact").text
+    standing.database.close()
+    assert "mailto:api@alder.example" in text
+    assert "1 Main Street<br>Alder Falls" in text
+    assert "Phone" not in text
+
+
+def test_a_payer_lays_style_logo_and_templates_over_the_portal(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "home.html.j2").write_text(
+        '{% extends "base.html.j2" %}{% block title %}Ours{% endblock %}'
+        "{% block main %}<h1>Our own words</h1>{% endblock %}"
+    )
+    (tmp_path / "own.css").write_text(":root { --accent: #146c43; }")
+    (tmp_path / "logo.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    site = replace(
+        SITE,
+        stylesheet=tmp_path / "own.css",
+        logo=tmp_path / "logo.svg",
+        templates=tmp_path / "own",
+    )
+    standing = stand_up(tmp_path, site=site)
+    visitor = browser(standing)
+    home = visitor.get("/").text
+    assert "Our own words" in home
+    assert "/static/own.css" in home
+    assert visitor.get("/static/own.css").text.startswith(":root")
+    assert visitor.get("/static/logo").headers["content-type"].startswith("image/svg+xml")
+    assert visitor.get("/contact").status_code == 200
+    standing.database.close()
+
+
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/static/../app.py", "/static/own.css", "/apps/x/y/z"]
+)
+def test_what_is_not_there_is_a_page_that_says_so(visitor: Browser, path: str) -> None:
+    answer = visitor.get(path)
+    assert answer.status_code == 404
+    assert "There is no such page" in answer.text
+
+
+def test_a_bug_is_a_page_that_tells_nothing_of_it(
+    visitor: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise RuntimeError("the secret is hunter2")
+
+    monkeypatch.setattr("etl.portal.portal.read_statement", broken)
+    answer = visitor.get("/")
+    assert answer.status_code == 500
+    assert "Something broke on our side" in answer.text
+    assert "hunter2" not in answer.text
+    assert "content-security-policy" in answer.headers
+
+
+def test_an_example_file_is_filled_in(visitor: Browser) -> None:
+    for name in ("first_claim.py", "first_claim.mjs", "first_claim.sh"):
+        answer = visitor.get(f"/examples/{name}")
+        assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
+        assert f"{BASE}/fhir" in answer.text
+        assert "{{" not in answer.text
+    assert visitor.get("/examples/other.py").status_code == 404

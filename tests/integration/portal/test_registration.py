@@ -1,0 +1,178 @@
+"""App Registration: the form, its complaints, secrets, and whose apps one sees."""
+
+from __future__ import annotations
+
+import pytest
+
+from etl.auth.values import ATTESTATIONS, AppStatus
+from tests.integration.portal.conftest import FORM, Browser, browser
+from tests.integration.portal.served import Standing
+
+
+def test_a_sandbox_app_works_at_once_and_its_secret_is_shown_once(
+    sandbox: Standing, developer: Browser
+) -> None:
+    client_id, secret = developer.register()
+    assert sandbox.portal.apps.get(client_id).status is AppStatus.ACTIVE
+    assert sandbox.portal.apps.has_secret(client_id, secret)
+    for path in ("/apps", f"/apps/{client_id}", f"/apps/{client_id}/edit", "/patient-access"):
+        assert secret not in developer.get(path).text
+
+
+def test_what_was_filled_in_is_what_is_registered(sandbox: Standing, developer: Browser) -> None:
+    client_id, _ = developer.register(
+        website="https://lens.example", contact_phone="+1 617 555 0199", plain_launch="yes"
+    )
+    draft = sandbox.portal.apps.get(client_id).draft
+    assert draft.name == "Claim Lens"
+    assert draft.redirect_uris == ("https://lens.example/done", "http://127.0.0.1:8765/callback")
+    assert draft.scopes == ("launch/patient", "patient/*.rs")
+    assert draft.client_type == "confidential"
+    assert draft.attestations == tuple(ATTESTATIONS)
+    assert draft.website == "https://lens.example"
+    assert draft.contact_phone == "+1 617 555 0199"
+    assert draft.plain_launch
+
+
+def test_a_public_app_has_no_secret(sandbox: Standing, developer: Browser) -> None:
+    client_id, secret = developer.register(kind="public")
+    assert secret == ""
+    assert sandbox.portal.apps.get(client_id).draft.authentication == "none"
+
+
+def test_an_app_in_production_waits_for_approval(production: Standing) -> None:
+    developer = browser(production).sign_up()
+    client_id, _ = developer.register()
+    assert production.portal.apps.get(client_id).status is AppStatus.PENDING
+    assert "Waiting for approval" in developer.get("/apps").text
+    production.portal.apps.approve(client_id)
+    assert "Active" in developer.get("/apps").text
+    developer.send(
+        f"/apps/{client_id}/edit", {**FORM, "redirect_uris": "https://lens.example/other"}
+    )
+    assert production.portal.apps.get(client_id).status is AppStatus.PENDING
+
+
+WRONG = {
+    "name": "",
+    "organization": "",
+    "redirect_uris": "http://lens.example/done",
+    "policy_uri": "http://lens.example/privacy",
+    "website": "ftp://lens.example",
+    "logo_uri": "javascript:alert(1)",
+    "terms_uri": "nonsense",
+    "contact_name": "",
+    "contact_email": "nobody",
+    "contact_phone": "call me",
+    "scopes": "patient/*.write",
+}
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG.items())
+def test_a_wrong_field_is_named_with_what_is_wrong(
+    developer: Browser, field: str, value: str
+) -> None:
+    answer = developer.send("/apps/new", {**FORM, field: value})
+    assert answer.status_code == 422
+    assert f'id="{field}-error"' in answer.text
+    assert answer.text.count('class="error"') == 1
+    assert f'href="#{field}"' in answer.text
+    assert 'value="Lens LLC"' in answer.text or field == "organization"  # nothing typed is lost
+
+
+@pytest.mark.parametrize("name", ATTESTATIONS)
+def test_every_attestation_has_to_be_confirmed(developer: Browser, name: str) -> None:
+    fields = {key: value for key, value in FORM.items() if key != f"attest_{name}"}
+    answer = developer.send("/apps/new", fields)
+    assert answer.status_code == 422
+    assert f'id="attest_{name}-error"' in answer.text
+    assert answer.text.count("Please confirm this.") == 2  # in the summary, and at the box
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["https://lens.example/done?x=1", "http://localhost:3000/cb", "http://[::1]:9/cb",
+     "com.example.lens:/done"],
+)  # fmt: skip
+def test_redirect_uris_that_are_safe_are_taken(developer: Browser, uri: str) -> None:
+    assert developer.register(redirect_uris=uri)
+
+
+def test_what_a_developer_writes_is_never_html(developer: Browser) -> None:
+    client_id, _ = developer.register(name="<img src=x onerror=alert(1)>", description="</p><b>")
+    for path in ("/apps", f"/apps/{client_id}", f"/apps/{client_id}/edit"):
+        text = developer.get(path).text
+        assert "<img src=x" not in text
+        assert "</p><b>" not in text
+
+
+def test_an_app_is_edited_and_keeps_id_and_secret(sandbox: Standing, developer: Browser) -> None:
+    client_id, secret = developer.register()
+    page = developer.get(f"/apps/{client_id}/edit").text
+    assert "https://lens.example/done" in page
+    assert page.count("checked") == 1 + len(ATTESTATIONS)
+    answer = developer.send(f"/apps/{client_id}/edit", {**FORM, "name": "Claim Lens 2"})
+    assert answer.headers["location"] == f"/apps/{client_id}?saved=yes"
+    assert sandbox.portal.apps.get(client_id).draft.name == "Claim Lens 2"
+    assert sandbox.portal.apps.has_secret(client_id, secret)
+
+
+def test_a_new_secret_ends_the_old_one(sandbox: Standing, developer: Browser) -> None:
+    client_id, old = developer.register()
+    answer = developer.send(f"/apps/{client_id}/secret", {}, page=f"/apps/{client_id}")
+    assert "A new secret" in answer.text
+    assert not sandbox.portal.apps.has_secret(client_id, old)
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_an_app_is_disabled_and_enabled(sandbox: Standing, developer: Browser) -> None:
+    client_id, _ = developer.register()
+    developer.send(f"/apps/{client_id}/disable", {}, page=f"/apps/{client_id}")
+    assert sandbox.portal.apps.get(client_id).status is AppStatus.DISABLED
+    assert "The app is disabled" in developer.get(f"/apps/{client_id}").text
+    developer.send(f"/apps/{client_id}/enable", {}, page=f"/apps/{client_id}")
+    assert sandbox.portal.apps.get(client_id).status is AppStatus.ACTIVE
+
+
+def test_an_app_is_deleted_after_one_more_question(sandbox: Standing, developer: Browser) -> None:
+    client_id, _ = developer.register()
+    assert "cannot be undone" in developer.get(f"/apps/{client_id}/delete").text
+    assert sandbox.portal.apps.all() != ()
+    answer = developer.send(f"/apps/{client_id}/delete", {})
+    assert answer.headers["location"] == "/apps"
+    assert developer.get(f"/apps/{client_id}").status_code == 404
+
+
+@pytest.mark.parametrize("step", ["", "/edit", "/delete"])
+def test_another_developers_app_is_not_there(sandbox: Standing, step: str) -> None:
+    client_id, _ = browser(sandbox).sign_up("dana").register()
+    other = browser(sandbox).sign_up("eve")
+    assert other.get(f"/apps/{client_id}{step}").status_code == 404
+    assert client_id not in other.get("/apps").text
+
+
+@pytest.mark.parametrize("step", ["secret", "disable", "enable", "delete", "edit"])
+def test_another_developers_app_cannot_be_touched(sandbox: Standing, step: str) -> None:
+    client_id, secret = browser(sandbox).sign_up("dana").register()
+    other = browser(sandbox).sign_up("eve")
+    answer = other.send(f"/apps/{client_id}/{step}", FORM, page="/profile")
+    assert answer.status_code == 404
+    app = sandbox.portal.apps.get(client_id)
+    assert app.status is AppStatus.ACTIVE
+    assert sandbox.portal.apps.has_secret(client_id, secret)
+
+
+def test_the_documentation_shows_the_developers_own_client_id(developer: Browser) -> None:
+    assert "your-client-id" in developer.get("/quickstart").text
+    client_id, _ = developer.register(redirect_uris="https://api.example/code")
+    assert client_id in developer.get("/quickstart").text
+
+
+def test_every_change_is_in_the_audit_trail(sandbox: Standing, developer: Browser) -> None:
+    client_id, _ = developer.register()
+    developer.send(f"/apps/{client_id}/secret", {}, page=f"/apps/{client_id}")
+    developer.send(f"/apps/{client_id}/delete", {})
+    assert [one.action for one in sandbox.happenings] == [
+        "account-opened", "app-registered", "secret-rotated", "app-deleted",
+    ]  # fmt: skip
+    assert all(one.by == "developer" for one in sandbox.happenings)

@@ -1,0 +1,132 @@
+"""What the pages are made from: forms, statements, durations, examples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.auth.values import ATTESTATIONS, AppDraft
+from etl.portal.examples import FILES, example_file, page_examples
+from etl.portal.forms import KINDS, Form, blank_draft, draft_of, explained, form_of
+from etl.portal.portal import local_path
+from etl.portal.site import Served, duration_text
+from etl.portal.statement import read_statement
+
+DRAFT = AppDraft(
+    name="Claim Lens",
+    organization="Lens LLC",
+    client_type="public",
+    authentication="none",
+    redirect_uris=("https://lens.example/done", "com.example.lens:/done"),
+    policy_uri="https://lens.example/privacy",
+    contact_name="Dana",
+    contact_email="dana@lens.example",
+    attestations=tuple(ATTESTATIONS),
+)
+SERVED = Served(
+    base_url="https://api.example",
+    fhir="https://api.example/fhir",
+    directory="https://api.example/directory",
+    smart=lambda: {
+        "authorization_endpoint": "https://api.example/oauth/authorize",
+        "token_endpoint": "https://api.example/oauth/token",
+    },
+    capability=dict,
+)
+
+
+@pytest.mark.parametrize(("client_type", "authentication"), KINDS.values())
+def test_a_draft_survives_its_form(client_type: str, authentication: str) -> None:
+    jwks = '{"keys": []}' if authentication == "private_key_jwt" else ""
+    draft = replace(
+        DRAFT, client_type=client_type, authentication=authentication, jwks=jwks, plain_launch=True
+    )
+    assert draft_of(form_of(draft)) == draft
+
+
+@given(st.dictionaries(st.text(max_size=12), st.text(max_size=40), max_size=8))
+def test_whatever_is_sent_makes_a_draft_that_the_registry_can_judge(values: dict[str, str]) -> None:
+    draft = draft_of(Form(values))
+    assert draft.client_type in ("confidential", "public")
+    assert set(draft.attestations) <= set(ATTESTATIONS)
+
+
+def test_the_blank_form_suggests_what_is_known() -> None:
+    form = blank_draft(name="Dana", email="d@x.example", organization="", redirect_uris=("a", "b"))
+    assert form.value("redirect_uris") == "a\nb"
+    assert form.value("contact_email") == "d@x.example"
+    assert not any(form.ticked(f"attest_{name}") for name in ATTESTATIONS)
+
+
+def test_complaints_stand_at_the_forms_own_fields() -> None:
+    form = Form({"attest_hipaa": "yes"})
+    errors = explained(form, {"authentication": "A", "attestations": "B", "name": "C"}).errors
+    assert errors["kind"] == "A"
+    assert errors["name"] == "C"
+    assert set(errors) == {"kind", "name"} | {f"attest_{x}" for x in ATTESTATIONS if x != "hipaa"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(1, "1 seconds"), (45, "45 seconds"), (60, "one minute"), (600, "10 minutes"),
+     (3600, "an hour"), (7200, "2 hours"), (86400, "a day"), (90 * 86400, "90 days"),
+     (90, "90 seconds")],
+)  # fmt: skip
+def test_a_time_span_is_said_without_rounding(seconds: int, text: str) -> None:
+    assert duration_text(seconds) == text
+
+
+@given(st.text(max_size=30))
+def test_the_way_back_from_a_sign_in_stays_on_this_server(text: str) -> None:
+    path = local_path(text)
+    assert path.startswith("/")
+    assert not path.startswith("//")
+    assert ":" not in path
+    assert "\\" not in path
+
+
+def test_the_shells_examples_hold_the_servers_addresses() -> None:
+    found = page_examples(SERVED, "my-app", "https://lens.example/done")
+    link = str(found["authorize_shell"])
+    assert "CLIENT_ID='my-app'" in link
+    assert "&redirect_uri=https%3A%2F%2Flens.example%2Fdone\\" in link
+    assert "&aud=https%3A%2F%2Fapi.example%2Ffhir\\" in link
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_example_file_has_nothing_left_to_fill_in(name: str) -> None:
+    text = example_file(name, SERVED, "https://api.example/code")
+    assert "{{" not in text
+    assert "https://api.example/fhir" in text
+    if name.endswith(".py"):
+        compile(text, name, "exec")
+
+
+def test_an_empty_statement_is_an_empty_page_and_no_error() -> None:
+    statement = read_statement({})
+    assert statement.resources == ()
+    assert statement.title == "Capability Statement"
+
+
+def test_a_statement_names_the_oauth_endpoints_and_the_guides() -> None:
+    uris = {
+        "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
+        "extension": [{"url": "token", "valueUri": "https://api.example/oauth/token"}],
+    }
+    statement = read_statement(
+        {
+            "implementationGuide": ["http://hl7.org/fhir/us/core/ImplementationGuide/x|6.1.0"],
+            "rest": [
+                {
+                    "security": {"extension": [uris]},
+                    "resource": [{"type": "Widget"}, {"type": "Patient"}],
+                }
+            ],
+        }
+    )
+    assert statement.oauth == {"token": "https://api.example/oauth/token"}
+    assert statement.guides == ("US Core 6.1.0",)
+    assert [one.type for one in statement.resources] == ["Patient", "Widget"]
