@@ -33,7 +33,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Match, Route
 
 from etl.auth.endpoints import endpoints_of
 from etl.auth.server import routes_of
@@ -61,8 +61,10 @@ from etl.gateway.limits import RateLimits, rate_of
 from etl.gateway.metrics import Metrics
 from etl.gateway.openapi import openapi
 from etl.gateway.opening import Opened, ServiceOptions, open_service
+from etl.gateway.public import DIRECTORY_TYPES
+from etl.gateway.service import Service
 from etl.gateway.supported import TYPES
-from etl.gateway.wire import App, Header
+from etl.gateway.wire import App, Header, Receive, Scope, Send
 from etl.smart.discovery import AuthEndpoints, smart_configuration
 from etl.smart.grants import Recorder, Verifier
 
@@ -74,6 +76,33 @@ WELL_KNOWN: Final = "/.well-known/smart-configuration"
 
 _KEY_CHARACTERS: Final = 32
 _PLAIN: Final = b"application/json"
+
+
+class Under(BaseRoute):
+    """All paths under one, and that itself, whatever stands in them; no redirect, no pattern.
+
+    Starlette's `Mount` leaves out the path without a slash, and paths with a line break.
+
+    Args:
+        path: the first part, without a slash at its end.
+        app: answers.
+    """
+
+    def __init__(self, path: str, app: App) -> None:
+        self.path = path
+        self.app = app
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether a request is for here."""
+        if scope["type"] == "http":
+            path: str = scope["path"]
+            if path.startswith(self.path) and path[len(self.path) :][:1] in ("", "/"):
+                return Match.FULL, {}
+        return Match.NONE, {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer it."""
+        await self.app(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,20 +310,25 @@ def application(
     origins = Origins(serve.cors_origins)
 
     def base(
-        path: str, admission: Admission, types: frozenset[str], documents: dict[str, Document]
-    ) -> Mount:
+        path: str,
+        answers: Service,
+        admission: Admission,
+        types: frozenset[str],
+        documents: dict[str, Document],
+    ) -> BaseRoute:
         manner = Manner(
             base=f"{serve.base_url}{path}",
+            path=path,
             bounds=Bounds(serve.url_bytes, serve.body_bytes),
             seconds=serve.request_seconds,
             most=serve.requests_at_once,
             gzip=serve.gzip,
             standing=_standing(serve),
         )
-        return Mount(
+        return Under(
             path,
-            app=Gateway(
-                service.service,
+            Gateway(
+                answers,
                 service.releases,
                 admission,
                 types,
@@ -307,12 +341,13 @@ def application(
         )
 
     member = MemberAdmission(authorized.verifier, authorized.recorder, limits)
-    routes: list[BaseRoute] = [base(FHIR, member, frozenset(TYPES), _documents(settings, told))]
+    told_here = _documents(settings, told)
+    routes: list[BaseRoute] = [base(FHIR, service.service, member, frozenset(TYPES), told_here)]
     if told.directory is not None:
-        shared = frozenset(kind.name for kind in TYPES.values() if kind.shared)
+        shared = frozenset(DIRECTORY_TYPES)
         everybody = PublicAdmission(sorted(shared), limits)
         documents = _directory_documents(settings, told.directory)
-        routes.append(base(DIRECTORY, everybody, shared, documents))
+        routes.append(base(DIRECTORY, service.directory, everybody, shared, documents))
     routes += health_routes(service, metrics, with_metrics=serve.metrics)
     if told.smart is not None:
         routes.append(_well_known(told.smart))
@@ -328,11 +363,14 @@ def application(
                 await stack.enter_async_context(one())
             yield
 
-    return Starlette(
+    app = Starlette(
         routes=routes,
         lifespan=lifespan,
         middleware=[Middleware(_accounting, log=request_log, metrics=metrics)],
     )
+    # It would lead to the address that the request's own Host header names.
+    app.router.redirect_slashes = False
+    return app
 
 
 def tell(settings: Settings, authorized: Authorization) -> Told:

@@ -17,7 +17,7 @@ from typing import Final, Literal
 import orjson
 from isal import isal_zlib
 
-from etl.errors import NotFound, StoreError
+from etl.errors import StoreError
 from etl.gateway import negotiation as wants
 from etl.gateway.accounting import Account, RequestLog, account_of
 from etl.gateway.admission import Admission, refuse_tokens, scope_challenge
@@ -77,6 +77,7 @@ class Manner:
 
     Attributes:
         base: FHIR base URL, without a slash at its end. Links are made from it, never from `Host`.
+        path: the path of that URL.
         bounds: how large a request may be.
         seconds: how long a request may take.
         most: requests that may be under way at once.
@@ -86,6 +87,7 @@ class Manner:
     """
 
     base: str
+    path: str
     bounds: Bounds = field(default_factory=Bounds)
     seconds: float = 30.0
     most: int = 1000
@@ -143,16 +145,16 @@ class Gateway:
         self._under_way += 1
         try:
             headers = headers_of(scope)
-            segments = segments_of(scope, scope.get("root_path", ""), self._manner.bounds)
+            segments = segments_of(scope, self._manner.path, self._manner.bounds)
             route = route_of(segments, self._types, self._paths)
-            account.route = scope.get("root_path", "") + route.template
+            account.route = self._manner.path + route.template
             async with asyncio.timeout(self._manner.seconds):
                 reply = await self._routed(route, scope, receive, headers, account)
         except Exception as error:  # one place makes every failure an OperationOutcome
             reply = self._failed(error, account)
         finally:
             self._under_way -= 1
-        account.route = account.route or f"{scope.get('root_path', '')}/other"
+        account.route = account.route or f"{self._manner.path}/other"
         is_open = self._admission.public or (route is not None and route.kind == "document")
         crossing = self._origins.headers(headers, open_to_all=is_open)
         await self._send(send, scope["method"] == "HEAD", headers, reply, crossing)
@@ -310,7 +312,7 @@ class Gateway:
                 rejection = rejection_of(error)
                 if rejection.status == 403:
                     rejection.headers = (scope_challenge(),)
-            case NotFound() if self._releases.served.release is None:
+            case StoreError() if self._releases.served.release is None:
                 rejection = Rejection("not-published", "Nothing is published yet.", (_RETRY,))
             case StoreError() | TimeoutError():
                 self._log.fault(account, error)

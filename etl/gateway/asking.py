@@ -74,7 +74,11 @@ def segments_of(scope: Scope, prefix: str, bounds: Bounds) -> tuple[str, ...]:
             "url-too-long",
             f"The URL is longer than {bounds.url_bytes} bytes; search by POST to _search.",
         )
-    rest = raw[len(prefix) :]
+    start = prefix.encode()
+    if not raw.startswith(start) or raw[len(start) : len(start) + 1] not in (b"", b"/"):
+        # Its first part was written with escapes, which nobody but an attacker does.
+        raise Rejection("address-unknown", "Write the path without escapes.")
+    rest = raw[len(start) :]
     if b"%" in rest:
         # Split first: an encoded slash is no slash.
         parts = tuple(decoded(part, "path") for part in rest.split(b"/"))

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from etl.gateway.public import DIRECTORY_TYPES
 from etl.gateway.supported import (
     INSTANTIATES,
     OPERATIONS,
@@ -76,11 +77,7 @@ def directory_statement(about: About) -> dict[str, Any]:
             "mode": "server",
             "documentation": "Read-only and public: no access token is needed.",
             "security": {"cors": True, "description": "Public; no authorization."},
-            "resource": [
-                {**_resource(kind, ()), "documentation": f"{kind.documentation.split('.')[0]}."}
-                for kind in TYPES.values()
-                if kind.shared
-            ],
+            "resource": [_resource(kind, ()) for kind in DIRECTORY_TYPES.values()],
         }
     ]
     cleaned: dict[str, Any] = _without_empty(statement)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from etl.gateway.outcomes import KINDS
+from etl.gateway.public import DIRECTORY_TYPES
 from etl.gateway.supported import (
     EVERYTHING,
     RESULT_PARAMETERS,
@@ -29,7 +30,7 @@ def openapi(base: str, title: str, version: str, *, public: bool) -> dict[str, A
         version: of the software.
         public: whether it is the Provider Directory, which needs no token.
     """
-    kinds = [kind for kind in TYPES.values() if kind.shared or not public]
+    kinds = (DIRECTORY_TYPES if public else TYPES).values()
     paths: dict[str, Any] = {
         "/metadata": {
             "get": _operation("metadata", "What this server does.", [_format()], "Resource", {406})

@@ -109,7 +109,7 @@ class Service:
                 ours; 403 outside the scopes; 410 it was retracted.
         """
         tree = self._releases.current()
-        kind = supported(resource_type)
+        kind = self._kind(resource_type)
         require(grant, kind, "r")
         block = None
         if ID.fullmatch(resource_id):
@@ -162,7 +162,7 @@ class Service:
                 scopes; 404 no type of ours.
         """
         tree = self._releases.current()
-        kind = supported(resource_type)
+        kind = self._kind(resource_type)
         require(grant, kind, "s")
         query = parse(kind, parameters, base=base, strict=strict, now=tree.now)
         position = Position("search", kind.name, query.used, 0, tree.id, tree.digest)
@@ -205,10 +205,13 @@ class Service:
         position = Position("everything", kind.name, asked.used, 0, tree.id, tree.digest)
         return await self._everything(tree, grant, asked, position, base, None)
 
+    def _kind(self, resource_type: str) -> ResourceType:
+        return supported(resource_type)
+
     async def _continued(
         self, tree: Tree, grant: Grant, position: Position, base: str, cursor: str
     ) -> Answer:
-        kind = supported(position.type)
+        kind = self._kind(position.type)
         if position.what == "everything":
             require(grant, kind, "r")
             asked = compartment.parse(position.parameters)

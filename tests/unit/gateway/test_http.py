@@ -1,0 +1,754 @@
+"""HTTP as FHIR wants it: formats, validators, compression, methods, errors, the log."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from etl.errors import StoreError
+from etl.gateway.objects import Objects
+from etl.gateway.outcomes import KINDS, SYSTEM
+from etl.gateway.service import Service
+from etl.smart.grants import Grant
+from tests.unit.gateway.calls import (
+    BASE,
+    FHIR,
+    NARROW_TOKEN,
+    OTHER_TOKEN,
+    TOKEN,
+    Server,
+    another,
+    bearer,
+    served,
+)
+from tests.unit.gateway.trees import busiest, directory, members
+
+EOB = "/fhir/ExplanationOfBenefit"
+WRONG = "no-token-of-ours"
+FORM = (b"content-type", b"application/x-www-form-urlencoded")
+
+
+@pytest.fixture(scope="module")
+def server() -> Server:
+    return served()
+
+
+@pytest.fixture
+def fresh() -> Server:
+    return served()
+
+
+def own(kind: str) -> dict[str, Any]:
+    return next(one for one in members()[busiest()] if one["resourceType"] == kind)
+
+
+def accept(value: str) -> tuple[bytes, bytes]:
+    return (b"accept", value.encode())
+
+
+# Formats
+
+
+@pytest.mark.parametrize(
+    ("wanted", "media"),
+    [
+        (None, "application/fhir+json"),
+        ("", "application/fhir+json"),
+        ("*/*", "application/fhir+json"),
+        ("application/*", "application/fhir+json"),
+        ("application/fhir+json", "application/fhir+json"),
+        ("application/json", "application/json"),
+        ("Application/JSON", "application/json"),
+        ("application/json;charset=utf-8", "application/json"),
+        ("application/fhir+json;fhirVersion=4.0", "application/fhir+json"),
+        ("application/fhir+xml, application/json;q=0.5", "application/json"),
+        ("application/json;q=0.2, application/fhir+json;q=0.8", "application/fhir+json"),
+        ("application/fhir+json;q=0, */*", "application/json"),
+        (
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+            "application/fhir+json",
+        ),
+    ],
+)
+def test_the_format_asked_for_is_the_format_answered(
+    server: Server, wanted: str | None, media: str
+) -> None:
+    got = server.call(f"/fhir/Patient/{busiest()}", *([] if wanted is None else [accept(wanted)]))
+    assert (got.status, got.headers["content-type"]) == (200, media)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "application/fhir+xml",
+        "text/html",
+        "application/xml, text/turtle;q=0.5",
+        "application/fhir+json;fhirVersion=3.0",
+        "application/json;q=0",
+        "*/*;q=0",
+        "application/json;q=nonsense",
+    ],
+)
+def test_a_format_that_is_not_served_is_406(server: Server, wanted: str) -> None:
+    got = server.call(f"/fhir/Patient/{busiest()}", accept(wanted))
+    assert (got.status, got.code) == (406, "format-not-acceptable")
+    assert got.headers["content-type"] == "application/fhir+json"
+
+
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [
+        ("json", 200),
+        ("application/json", 200),
+        ("application/fhir%2Bjson", 200),
+        ("application/fhir+json", 200),
+        ("xml", 406),
+        ("application/fhir%2Bxml", 406),
+        ("html", 406),
+        ("ttl", 406),
+        ("", 406),
+        ("json&_format=xml", 400),
+        ("json&_format=json", 200),
+    ],
+)
+def test_the_parameter_beats_the_header(server: Server, value: str, status: int) -> None:
+    for path in (f"/fhir/Patient/{busiest()}", EOB, "/fhir/metadata"):
+        assert server.call(f"{path}?_format={value}", accept("text/html")).status == status
+
+
+# Validators
+
+
+def test_a_resource_that_the_client_has_is_not_sent_again(server: Server) -> None:
+    path = f"/fhir/Patient/{busiest()}"
+    got = server.call(path)
+    assert got.headers["etag"] == f'W/"{own("Patient")["meta"]["versionId"]}"'
+    again = server.call(path, (b"if-none-match", got.headers["etag"].encode()))
+    assert (again.status, again.body) == (304, b"")
+    assert again.headers["etag"] == got.headers["etag"]
+    assert "content-type" not in again.headers
+    listed = b'"other", ' + got.headers["etag"].removeprefix("W/").encode()
+    assert server.call(path, (b"if-none-match", listed)).status == 304
+    assert server.call(path, (b"if-none-match", b"*")).status == 304
+    assert server.call(path, (b"if-none-match", b'W/"other"')).status == 200
+
+
+def test_a_search_that_the_client_has_is_not_sent_again(server: Server) -> None:
+    got = server.call(f"{EOB}?_count=2")
+    tag = (b"if-none-match", got.headers["etag"].encode())
+    assert server.call(f"{EOB}?_count=2", tag).status == 304
+    assert server.call(f"{EOB}?_count=3", tag).status == 200
+    assert server.call(f"{EOB}?_count=2", tag, token=OTHER_TOKEN).status == 200
+
+
+def test_the_time_of_a_change_is_told_and_believed_only_where_it_can_be(server: Server) -> None:
+    path = f"/fhir/Patient/{busiest()}"
+    got = server.call(path)
+    told = got.headers["last-modified"]
+    assert told.endswith("GMT")
+    # The payer's own date says nothing of the bytes: a corrected mapping changes them and keeps it.
+    assert server.call(path, (b"if-modified-since", told.encode())).status == 200
+    late = (b"if-modified-since", b"Fri, 01 Jan 2100 00:00:00 GMT")
+    assert server.call(path, late).status == 304
+    assert server.call(path, late, (b"if-none-match", b'"other"')).status == 200
+    assert server.call(path, (b"if-modified-since", b"yesterday")).status == 200
+    searched = server.call(EOB).headers["last-modified"].encode()
+    assert server.call(EOB, (b"if-modified-since", searched)).status == 304
+
+
+def test_a_precondition_that_fails_is_412(server: Server) -> None:
+    path = f"/fhir/Patient/{busiest()}"
+    tag = server.call(path).headers["etag"].encode()
+    assert server.call(path, (b"if-match", tag)).status == 200
+    got = server.call(path, (b"if-match", b'W/"other"'))
+    assert (got.status, got.code) == (412, "precondition-failed")
+    old = (b"if-unmodified-since", b"Sat, 01 Jan 2000 00:00:00 GMT")
+    assert server.call(path, old).status == 412
+
+
+def test_only_the_present_version_is_there(server: Server) -> None:
+    version = own("Patient")["meta"]["versionId"]
+    path = f"/fhir/Patient/{busiest()}/_history"
+    assert server.call(f"{path}/{version}").json == own("Patient")
+    assert server.call(f"{path}/0").status == 404
+
+
+# Compression
+
+
+@pytest.mark.parametrize("value", ["gzip", "br, gzip;q=0.5", "*", "x-gzip", "GZIP"])
+def test_large_answers_are_compressed_for_those_who_take_it(server: Server, value: str) -> None:
+    plain = server.call(EOB)
+    got = server.call(EOB, (b"accept-encoding", value.encode()))
+    assert got.headers["content-encoding"] == "gzip"
+    assert int(got.headers["content-length"]) == len(got.body) < len(plain.body)
+    assert gzip.decompress(got.body) == plain.body
+    assert "accept-encoding" in got.headers["vary"]
+
+
+@pytest.mark.parametrize("value", ["", "br", "gzip;q=0", "identity", "*;q=0", "gzip;q=x"])
+def test_those_who_do_not_take_it_get_it_plain(server: Server, value: str) -> None:
+    got = server.call(EOB, (b"accept-encoding", value.encode()))
+    assert "content-encoding" not in got.headers
+
+
+def test_compression_can_be_switched_off() -> None:
+    got = served(gzip=False).call(EOB, (b"accept-encoding", b"gzip"))
+    assert "content-encoding" not in got.headers
+
+
+# Caches, browsers
+
+
+@pytest.mark.parametrize(
+    "path", ["Patient/[id]", "ExplanationOfBenefit", "Patient/[id]/$everything"]
+)
+def test_no_cache_keeps_what_is_a_members(server: Server, path: str) -> None:
+    got = server.call(f"/fhir/{path.replace('[id]', busiest())}")
+    assert got.headers["cache-control"] == "private, no-store"
+    assert "authorization" in got.headers["vary"]
+    assert got.headers["x-content-type-options"] == "nosniff"
+    assert got.headers["strict-transport-security"] == "max-age=31536000"
+
+
+def test_browser_apps_of_any_origin_may_read_by_default(server: Server) -> None:
+    got = server.call(EOB, (b"origin", b"https://app.example"))
+    assert got.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-credentials" not in got.headers
+    assert "x-request-id" in got.headers["access-control-expose-headers"]
+
+
+def test_origins_can_be_named() -> None:
+    server = served(cors_origins=("https://app.example",))
+    mine, other = (b"origin", b"https://app.example"), (b"origin", b"https://evil.example")
+    got = server.call(EOB, mine)
+    assert got.headers["access-control-allow-origin"] == "https://app.example"
+    assert "origin" in got.headers["vary"]
+    refused = server.call(EOB, other)
+    assert "access-control-allow-origin" not in refused.headers
+    assert "origin" in refused.headers["vary"]
+    for path in ("/fhir/metadata", "/fhir/.well-known/smart-configuration"):
+        assert server.call(path, other).headers["access-control-allow-origin"] == "*"
+
+
+def test_a_browser_may_ask_first_without_a_token(server: Server) -> None:
+    got = server.call(
+        f"/fhir/Patient/{busiest()}",
+        (b"origin", b"https://app.example"),
+        (b"access-control-request-method", b"GET"),
+        (b"access-control-request-headers", b"authorization"),
+        method="OPTIONS",
+        token=None,
+    )
+    assert (got.status, got.body) == (204, b"")
+    assert "authorization" in got.headers["access-control-allow-headers"]
+    assert got.headers["access-control-allow-methods"] == "GET, HEAD, OPTIONS"
+    assert got.headers["allow"] == "GET, HEAD, OPTIONS"
+
+
+def test_errors_can_be_read_by_browser_apps(server: Server) -> None:
+    got = server.call(EOB, token=WRONG)
+    assert (got.status, got.headers["access-control-allow-origin"]) == (401, "*")
+
+
+# Methods
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/fhir/metadata",
+        "/fhir/openapi.json",
+        "/fhir/.well-known/smart-configuration",
+        "/.well-known/smart-configuration",
+        EOB,
+        f"{EOB}?_count=2",
+        "/fhir/Patient/[id]",
+        "/fhir/Patient/[id]/$everything",
+        "/directory/Organization",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/fhir/nothing",
+    ],
+)
+def test_head_is_get_without_the_body(server: Server, path: str) -> None:
+    path = path.replace("[id]", busiest())
+    full, head = server.call(path), server.call(path, method="HEAD")
+    assert head.status == full.status
+    if path.startswith(("/fhir", "/directory")):  # for the others, the server leaves it out
+        assert head.body == b""
+    once = ("x-request-id", "content-length" if path == "/metrics" else "")
+    assert {k: v for k, v in head.headers.items() if k not in once} == {
+        k: v for k, v in full.headers.items() if k not in once
+    }
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE", "POST", "BREW"])
+@pytest.mark.parametrize("path", ["Patient", "Patient/[id]", "Patient/[id]/_history/1", "metadata"])
+def test_nothing_can_be_written(server: Server, method: str, path: str) -> None:
+    got = server.call(f"/fhir/{path.replace('[id]', busiest())}", method=method, body=b"{}")
+    assert (got.status, got.code) == (405, "method-not-allowed")
+    assert got.headers["allow"] == "GET, HEAD, OPTIONS"
+
+
+def test_search_by_post_is_post_alone(server: Server) -> None:
+    got = server.call(f"{EOB}/_search")
+    assert (got.status, got.headers["allow"]) == (405, "POST, OPTIONS")
+
+
+# Posted searches
+
+
+def test_a_posted_search_is_the_same_search(server: Server) -> None:
+    asked = server.call(f"{EOB}?_count=3&type=pharmacy")
+    for target, body in (("", b"_count=3&type=pharmacy"), ("?_count=3", b"type=pharmacy")):
+        got = server.call(f"{EOB}/_search{target}", FORM, method="POST", body=body)
+        assert got.status == 200
+        assert got.json["total"] == asked.json["total"]
+        assert got.json.get("entry") == asked.json.get("entry")
+    empty = server.call(f"{EOB}/_search", method="POST")
+    assert empty.status == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (b"content-type", b"application/json"),
+        (b"content-type", b"application/fhir+json"),
+        (b"content-type", b"multipart/form-data; boundary=x"),
+        (b"content-type", b"text/plain"),
+        (b"content-type", b"application/x-www-form-urlencoded; charset=utf-16"),
+    ],
+)
+def test_only_a_form_can_be_posted(server: Server, header: tuple[bytes, bytes]) -> None:
+    got = server.call(f"{EOB}/_search", header, method="POST", body=b"_count=3")
+    assert (got.status, got.code) == (415, "media-type-unsupported")
+
+
+def test_a_form_may_say_its_charset(server: Server) -> None:
+    header = (b"content-type", b"application/x-www-form-urlencoded; charset=UTF-8")
+    assert server.call(f"{EOB}/_search", header, method="POST", body=b"_count=3").status == 200
+
+
+def test_a_compressed_or_too_large_body_is_not_read(server: Server) -> None:
+    packed = server.call(
+        f"{EOB}/_search", FORM, (b"content-encoding", b"gzip"), method="POST", body=b"x"
+    )
+    assert packed.status == 415
+    large = server.call(f"{EOB}/_search", FORM, method="POST", body=b"_id=" + b"x" * 70_000)
+    assert (large.status, large.code) == (413, "body-too-large")
+    told = (b"content-length", b"99999999")
+    assert server.call(f"{EOB}/_search", FORM, told, method="POST", body=b"").status == 413
+
+
+def test_everything_can_be_posted_as_parameters(server: Server) -> None:
+    path = f"/fhir/Patient/{busiest()}/$everything"
+    header = (b"content-type", b"application/fhir+json")
+    body = {
+        "resourceType": "Parameters",
+        "parameter": [
+            {"name": "_type", "valueString": "Coverage"},
+            {"name": "_count", "valueInteger": 5},
+        ],
+    }
+    got = server.call(path, header, method="POST", body=json.dumps(body).encode())
+    asked = server.call(f"{path}?_type=Coverage&_count=5")
+    assert got.json["entry"] == asked.json["entry"]
+    for wrong in (b"[", b"[]", b"{}", b'{"resourceType":"Parameters","parameter":[{"name":1}]}'):
+        assert server.call(path, header, method="POST", body=wrong).code == "body-malformed"
+
+
+# Tokens
+
+
+def test_without_a_token_the_answer_is_401_and_says_how(server: Server) -> None:
+    got = server.call(EOB, token=None)
+    assert (got.status, got.code) == (401, "token-missing")
+    assert got.headers["www-authenticate"] == 'Bearer realm="FHIR"'
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"Bearer wrong",
+        b"Bearer",
+        b"Bearer ",
+        b"Basic dTpw",
+        b"Bearer a b",
+        b"Bearer \xc3\xa4",
+        b"x" * 9000,
+    ],
+)
+def test_a_token_that_is_none_is_401(server: Server, value: bytes) -> None:
+    got = server.call(EOB, (b"authorization", value), token=None)
+    assert (got.status, got.code) == (401, "token-invalid")
+    assert 'error="invalid_token"' in got.headers["www-authenticate"]
+
+
+def test_the_scheme_is_read_in_any_case(server: Server) -> None:
+    assert (
+        server.call(EOB, (b"authorization", f"bEARER {TOKEN}".encode()), token=None).status == 200
+    )
+
+
+@pytest.mark.parametrize("name", ["access_token", "ACCESS_TOKEN", "token", "acces%73_token"])
+def test_a_token_in_the_url_or_the_form_is_refused(server: Server, name: str) -> None:
+    for token in (TOKEN, None):
+        got = server.call(f"{EOB}?{name}={TOKEN}", token=token)
+        assert (got.status, got.code) == (400, "token-in-url")
+        assert TOKEN.encode() not in got.body
+    got = server.call(f"{EOB}/_search", FORM, method="POST", body=f"{name}={TOKEN}".encode())
+    assert (got.status, got.code) == (400, "token-in-url")
+
+
+def test_two_tokens_are_none(server: Server) -> None:
+    got = server.call(EOB, bearer(OTHER_TOKEN))
+    assert (got.status, got.code) == (400, "header-repeated")
+
+
+def test_a_scope_that_is_missing_is_403_and_says_which(server: Server) -> None:
+    got = server.call(EOB, token=NARROW_TOKEN)
+    assert (got.status, got.code) == (403, "scope-insufficient")
+    assert 'error="insufficient_scope"' in got.headers["www-authenticate"]
+    assert "patient/ExplanationOfBenefit.s" in got.json["issue"][0]["diagnostics"]
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/fhir", 404, "address-unknown"),
+        ("/fhir/", 404, "address-unknown"),
+        ("/fhir/Claim", 404, "type-unknown"),
+        ("/fhir/Claim/1", 404, "type-unknown"),
+        ("/fhir/patient", 404, "address-unknown"),
+        ("/fhir/Patient/_history", 404, "address-unknown"),
+        ("/fhir/Patient/[id]/_history", 404, "address-unknown"),
+        ("/fhir/Patient/[id]/Coverage", 404, "address-unknown"),
+        ("/fhir/Patient/[id]/$validate", 404, "address-unknown"),
+        ("/fhir/Patient/unknown", 404, "not-found"),
+        ("/fhir/Patient/%ff", 400, "url-malformed"),
+        ("/fhir/Patient/%zz", 400, "url-malformed"),
+        ("/fhir/Patient/%", 400, "url-malformed"),
+        ("/fhir/Patient/%00", 400, "url-malformed"),
+        ("/fhir/Patient/a%0d%0aX:%20y", 400, "url-malformed"),
+        ("/fhir/Patient?_id=%ff", 400, "url-malformed"),
+        ("/fhir/Patient?_id=%c0%80", 400, "url-malformed"),
+        ("/fhir/Patient?_id=%", 400, "url-malformed"),
+        ("/fhir/Patient?_id=a%00b", 400, "url-malformed"),
+        ("/fhir/Patient?" + "&".join(["_id=1"] * 101), 400, "parameters-too-many"),
+        ("/fhir/Patient?_id=" + "1" * 9000, 414, "url-too-long"),
+        ("/fhir/" + "a" * 9000, 414, "url-too-long"),
+        ("/fhir/Patient/[id]?name=x", 400, "parameter-unsupported"),
+        ("/fhir/ExplanationOfBenefit?unknown=1", 400, "parameter-unsupported"),
+        ("/fhir/ExplanationOfBenefit?service-date=yesterday", 400, "parameter-invalid"),
+        ("/fhir/ExplanationOfBenefit?_count=many", 400, "parameter-invalid"),
+        ("/fhir/_page/made-up", 400, None),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_said(
+    server: Server, path: str, status: int, code: str | None
+) -> None:
+    got = server.call(path.replace("[id]", busiest()))
+    assert got.status == status
+    assert code is None or got.code == code
+    assert got.headers["content-type"] == "application/fhir+json"
+
+
+def test_links_are_made_from_the_configured_address_whatever_the_host_header_says(
+    server: Server,
+) -> None:
+    got = server.call(f"{EOB}?_count=1", (b"x-forwarded-host", b"evil.example"))
+    assert b"evil.example" not in got.body
+    assert all(link["url"].startswith(FHIR) for link in got.json["link"])
+
+
+def test_pages_lead_to_every_claim_once(server: Server) -> None:
+    got = server.call(f"{EOB}?_count=1")
+    seen = []
+    while True:
+        seen += [entry["resource"]["id"] for entry in got.json["entry"]]
+        following = [one["url"] for one in got.json["link"] if one["relation"] == "next"]
+        if not following:
+            break
+        got = server.call(following[0].removeprefix(BASE))
+    held = [x["id"] for x in members()[busiest()] if x["resourceType"] == "ExplanationOfBenefit"]
+    assert sorted(seen) == sorted(held)
+
+
+# Preferences
+
+
+def test_a_lenient_client_gets_what_can_be_answered(server: Server) -> None:
+    got = server.call(f"{EOB}?unknown=1", (b"prefer", b"handling=lenient"))
+    assert (got.status, got.headers["preference-applied"]) == (200, "handling=lenient")
+    strict = server.call(f"{EOB}?unknown=1", (b"prefer", b"return=minimal; handling=strict"))
+    assert strict.status == 400
+
+
+# Errors
+
+
+def test_every_error_is_an_outcome_with_a_code_of_the_table(server: Server) -> None:
+    for path in (f"{EOB}?x=1", "/fhir/Claim", "/fhir/Patient/unknown"):
+        got = server.call(path)
+        (issue,) = got.json["issue"]
+        kind = KINDS[got.code]
+        assert got.json["resourceType"] == "OperationOutcome"
+        assert (got.status, issue["code"]) == (kind.status, kind.issue)
+        assert issue["details"]["coding"][0]["system"] == SYSTEM
+        assert issue["diagnostics"]
+        assert got.headers["cache-control"] == "no-store"
+
+
+def test_a_retracted_resource_is_410(monkeypatch: pytest.MonkeyPatch, fresh: Server) -> None:
+    from etl.gateway.service import Refusal
+
+    async def gone(self: Service, grant: Grant, kind: str, one: str) -> Any:
+        raise Refusal(410, "deleted", "this claim was retracted")
+
+    monkeypatch.setattr(Service, "read", gone)
+    got = fresh.call(f"{EOB}/1")
+    assert (got.status, got.code) == (410, "resource-deleted")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (StoreError("patients/ab/secret.ndjson.gz is damaged"), 503, "storage-unavailable"),
+        (TimeoutError(), 503, "storage-unavailable"),
+        (ValueError("Jane Roe, born 1970"), 500, "internal-error"),
+        (KeyError("Jane Roe"), 500, "internal-error"),
+    ],
+)
+def test_a_fault_is_answered_without_a_word_of_what_went_wrong(
+    monkeypatch: pytest.MonkeyPatch, fresh: Server, error: Exception, status: int, code: str
+) -> None:
+    async def broken(*args: Any, **more: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(Service, "search", broken)
+    got = fresh.call(EOB)
+    assert (got.status, got.code) == (status, code)
+    assert "Roe" not in got.body.decode()
+    assert "secret" not in got.body.decode()
+    assert "Traceback" not in got.body.decode()
+    assert ("retry-after" in got.headers) == (status == 503)
+    text = b"".join(fresh.log).decode()
+    assert "Roe" not in text
+    assert "test_http.py" in text  # where it was, all the same
+
+
+def test_a_request_that_takes_too_long_is_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    async def slow(*args: Any, **more: Any) -> Any:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(Service, "search", slow)
+    got = served(request_seconds=0.05).call(EOB)
+    assert (got.status, got.code) == (503, "storage-unavailable")
+
+
+def test_before_the_first_release_the_answer_is_503_and_says_so() -> None:
+    from etl.gateway.opening import ServiceOptions, serve_objects
+    from etl.storage.memory import MemoryStore
+    from tests.unit.gateway.trees import KEY
+
+    def empty() -> Objects:
+        from etl.gateway.held import HeldObjects
+
+        return HeldObjects(MemoryStore())
+
+    server = served(serve_objects(empty(), [KEY], ServiceOptions()))
+    got = server.call(EOB)
+    assert (got.status, got.code) == (503, "not-published")
+    assert server.call("/readyz").status == 503
+    assert server.call("/healthz").status == 200
+    assert server.call("/fhir/metadata").status == 200
+
+
+# Rates, load
+
+
+def test_an_app_that_asks_too_often_is_told_when_to_come_back() -> None:
+    server = served(rate_limit="2/hour")
+    assert [server.call(EOB).status for _ in range(3)] == [200, 200, 429]
+    got = server.call(EOB)
+    assert got.code == "rate-limited"
+    assert 0 < int(got.headers["retry-after"]) <= 3600
+    assert server.call(EOB, token=OTHER_TOKEN).status == 200
+    assert len(server.trail.kept) == 3
+
+
+def test_an_address_that_tries_tokens_is_slowed_down() -> None:
+    server = served(refused_limit="2/hour")
+    tries = [server.call(EOB, token=WRONG).status for _ in range(3)]
+    assert tries == [401, 401, 429]
+    assert server.call(EOB, token=WRONG, client="192.0.2.2").status == 401
+    assert server.call(EOB).status == 200
+
+
+# The audit trail
+
+
+def test_every_access_is_taken_down_before_it_is_answered(fresh: Server) -> None:
+    fresh.call(f"/fhir/Patient/{busiest()}", (b"x-request-id", b"0123456789abcdef"))
+    fresh.call(f"{EOB}?type=oral&_count=2")
+    fresh.call(f"{EOB}/_search", FORM, method="POST", body=b"type=oral")
+    fresh.call(f"/fhir/Patient/{another()}")
+    fresh.call(EOB, token=WRONG)
+    fresh.call(f"/fhir/Patient/{busiest()}/$everything?_type=Coverage")
+    fresh.call("/fhir/metadata")
+    told = [(one.interaction, one.what, one.query, one.outcome) for one in fresh.trail.kept]
+    assert told == [
+        ("read", f"Patient/{busiest()}", "", 200),
+        ("search", "ExplanationOfBenefit", "type=oral&_count=2", 200),
+        ("search", "ExplanationOfBenefit", "type=oral", 200),
+        ("read", f"Patient/{another()}", "", 404),
+        ("search", "ExplanationOfBenefit", "", 401),
+        ("everything", f"Patient/{busiest()}", "_type=Coverage", 200),
+    ]
+    first = fresh.trail.kept[0]
+    assert (first.request, first.client, first.patient, first.address) == (
+        "0123456789abcdef",
+        "app-1",
+        busiest(),
+        "192.0.2.1",
+    )
+    assert first.when.tzinfo is not None
+
+
+def test_what_cannot_be_taken_down_is_not_answered(fresh: Server) -> None:
+    fresh.trail.fails = True
+    for path in (f"/fhir/Patient/{busiest()}", EOB, f"/fhir/Patient/{busiest()}/$everything"):
+        got = fresh.call(path)
+        assert (got.status, got.code) == (503, "audit-unavailable")
+        assert "retry-after" in got.headers
+        assert busiest().encode() not in got.body
+
+
+# Request ids and the log
+
+
+def test_a_request_id_is_taken_over_if_it_is_well_formed(server: Server) -> None:
+    mine = b"3f2c7a9e-1b4d-4c56-8e9a-0f1e2d3c4b5a"
+    assert server.call(EOB, (b"x-request-id", mine)).headers["x-request-id"] == mine.decode()
+    for bad in (b"Jane-Roe", b"", b"a" * 100, b"0123456789abcdef\r\nx: y", b"short"):
+        given = server.call(EOB, (b"x-request-id", bad)).headers["x-request-id"]
+        assert given != bad.decode()
+        assert len(given) == 28
+    a, b = (server.call(EOB).headers["x-request-id"] for _ in range(2))
+    assert a != b
+
+
+def test_a_log_line_says_what_was_done_and_nothing_of_whom(fresh: Server) -> None:
+    claim = own("ExplanationOfBenefit")
+    number = claim["identifier"][0]["value"]
+    fresh.call(f"{EOB}/{claim['id']}")
+    fresh.call(f"{EOB}?identifier={number}")
+    fresh.call(f"/fhir/{number}/{number}")
+    fresh.call(f"/fhir/Patient/{number}?{number}={number}")
+    fresh.call(f"{EOB}?identifier={number}", token=None)
+    fresh.call(f"/{number}", method=number)
+    text = b"".join(fresh.log).decode()
+    for word in (number, claim["id"], busiest(), TOKEN, BASE):
+        assert word not in text
+    read, searched, *_ = fresh.lines()
+    assert read["route"] == "/fhir/ExplanationOfBenefit/[id]"
+    assert (read["status"], read["client"], read["event"]) == (200, "app-1", "request")
+    assert read["patient"] == searched["patient"]
+    assert len(read["patient"]) == 16
+    assert searched["release"] == fresh.service.releases.served.release
+    assert {"time", "request", "method", "ms", "bytes"} <= set(read)
+
+
+def test_the_hash_of_a_patient_hangs_on_the_key() -> None:
+    hashes = set()
+    for key in ("a" * 32, "b" * 32, "a" * 32):
+        server = served(log_key=key)
+        server.call(EOB)
+        hashes.add(server.lines()[0]["patient"])
+    assert len(hashes) == 2
+
+
+# Health and metrics
+
+
+def test_readiness_names_the_release(server: Server) -> None:
+    got = server.call("/readyz", token=None)
+    assert got.json["release"] == server.service.releases.served.release
+    assert got.headers["cache-control"] == "no-store"
+
+
+def test_metrics_count_requests_reads_and_the_age_of_the_release(fresh: Server) -> None:
+    fresh.call(EOB)
+    fresh.call(f"/fhir/Patient/{another()}")
+    text = fresh.call("/metrics", token=None).body.decode()
+    counted = (
+        'cpcds_requests_total{method="GET",route="/fhir/ExplanationOfBenefit",status="200"} 1.0'
+    )
+    assert counted in text
+    assert 'cpcds_refusals_total{error="not-found"} 1.0' in text
+    for name in (
+        "cpcds_request_seconds_bucket",
+        "cpcds_object_reads_total",
+        "cpcds_cache_hits_total",
+        "cpcds_release_created_seconds",
+        "cpcds_requests_in_flight",
+    ):
+        assert name in text
+    assert busiest() not in text
+    assert another() not in text
+
+
+def test_metrics_can_be_left_out() -> None:
+    assert served(metrics=False).call("/metrics", token=None).status == 404
+
+
+# The directory
+
+
+def test_the_directory_needs_no_token_and_is_searched_whole(server: Server) -> None:
+    held = directory()
+    for kind in ("Organization", "Practitioner", "PractitionerRole", "Location"):
+        wanted = sorted(x["id"] for x in held.values() if x["resourceType"] == kind)
+        got = server.call(f"/directory/{kind}?_count=100", token=None)
+        assert got.status == 200
+        assert sorted(entry["resource"]["id"] for entry in got.json.get("entry", [])) == wanted
+        assert got.json["total"] == len(wanted)
+    one = next(x for x in held.values() if x["resourceType"] == "Organization")
+    got = server.call(f"/directory/Organization/{one['id']}", token=None)
+    assert (got.json, got.headers["cache-control"]) == (one, "public, max-age=60")
+    named = server.call(f"/directory/Organization?name={one['name'].split()[0]}", token=None)
+    assert one["id"] in [entry["resource"]["id"] for entry in named.json["entry"]]
+    role = next(x for x in held.values() if x["resourceType"] == "PractitionerRole")
+    person = role["practitioner"]["reference"]
+    got = server.call(f"/directory/PractitionerRole?practitioner={person}", token=None)
+    assert role["id"] in [entry["resource"]["id"] for entry in got.json["entry"]]
+
+
+def test_the_directory_pages(server: Server) -> None:
+    got = server.call("/directory/Organization?_count=1", token=None)
+    (following,) = [x["url"] for x in got.json["link"] if x["relation"] == "next"]
+    assert following.startswith(f"{BASE}/directory/_page/")
+    assert server.call(following.removeprefix(BASE), token=None).status == 200
+
+
+@pytest.mark.parametrize("kind", ["Patient", "Coverage", "ExplanationOfBenefit", "RelatedPerson"])
+def test_the_directory_has_nothing_of_a_member(server: Server, kind: str) -> None:
+    for token in (None, TOKEN):
+        got = server.call(f"/directory/{kind}", token=token)
+        assert (got.status, got.code) == (404, "type-unknown")
+        one = "1" if kind == "RelatedPerson" else own(kind)["id"]
+        assert server.call(f"/directory/{kind}/{one}", token=token).status == 404
+
+
+def test_the_directory_can_be_left_out() -> None:
+    assert served(directory=False).call("/directory/Organization").status == 404
