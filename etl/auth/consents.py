@@ -13,7 +13,7 @@ from etl.auth.database import Database
 from etl.auth.revocations import Revocations
 from etl.auth.secrets import new_token
 from etl.auth.tables import AccessRow, AppRow, CodeRow, ConsentRow, RefreshRow
-from etl.auth.values import AccessDay, Consent, Happening, Note
+from etl.auth.values import AccessDay, Consent, Happening, Note, Usage
 
 _KEPT_SECONDS: Final = 86_400
 
@@ -114,6 +114,25 @@ class Consents:
                 )
                 for row, app in rows
             )
+
+    def usage(self, year: int) -> Usage:
+        """Return how many members' data went to apps in a year, as CMS has payers report it."""
+        with self._database.read() as session:
+            rows = session.execute(
+                select(AccessRow.patient, AppRow.client_id, AppRow.draft)
+                .join(AppRow, AppRow.client_id == AccessRow.client_id)
+                .where(AccessRow.day.between(f"{year}-01-01", f"{year}-12-31"))
+            ).all()
+        of_patient: dict[str, set[str]] = {}
+        of_app: dict[str, set[str]] = {}
+        names: dict[str, str] = {}
+        for patient, client_id, draft in rows:
+            of_patient.setdefault(patient, set()).add(client_id)
+            of_app.setdefault(client_id, set()).add(patient)
+            names[client_id] = str(draft["name"])
+        counts = sorted((names[one], len(patients)) for one, patients in of_app.items())
+        several = sum(len(clients) > 1 for clients in of_patient.values())
+        return Usage(year, len(of_patient), several, tuple(counts))
 
     def revoke(
         self,

@@ -6,6 +6,8 @@ processes wait for each other instead of failing; readers are not kept waiting (
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,12 +103,19 @@ def open_database(url: str) -> Database:
     elif not parsed.database or parsed.database == ":memory:":
         raise _wrong("an sqlite database needs a file")
     else:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        _make_private(Path(parsed.database))
     engine = create_engine(parsed, pool_pre_ping=backend == "postgresql")
     if backend == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return Database(engine)
+
+
+def _make_private(file: Path) -> None:
+    """Make the file where there is none, for its owner alone; SQLite's other files follow it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _wrong(what: str) -> MappingError:

@@ -113,7 +113,7 @@ class Keys:
     def _load(self) -> _Loaded:
         now = self._now()
         for use in ALGORITHM:
-            self._make_what_is_missing(use)
+            self._make_what_is_missing(use, now)
         with self._database.read() as session:
             rows = list(
                 session.scalars(
@@ -139,9 +139,8 @@ class Keys:
             {"keys": [row.public for row in rows]},
         )
 
-    def _make_what_is_missing(self, use: Use) -> None:
+    def _make_what_is_missing(self, use: Use, now: int) -> None:
         """Make the first key, and the next one a day before the present one ends."""
-        now = self._now()
         with self._database.read() as session:
             latest = session.scalar(
                 select(KeyRow).where(KeyRow.use == use).order_by(KeyRow.generation.desc()).limit(1)

@@ -249,6 +249,23 @@ class AccessDay:
     last: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How many members' data went to apps in a year.
+
+    Attributes:
+        year: calendar year, UTC.
+        once: members whose data went to one app at least.
+        several: members whose data went to more than one.
+        apps: name of an app and its members, by name.
+    """
+
+    year: int
+    once: int
+    several: int
+    apps: tuple[tuple[str, int], ...]
+
+
 class InvalidForm(UsageError):
     """A form cannot be taken as it is.
 

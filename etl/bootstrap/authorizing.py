@@ -40,6 +40,11 @@ log = logging.getLogger(__name__)
 TIDY_SECONDS: Final = 3600
 SHORTEST_SECRET: Final = 32
 
+_LETTERS: Final = str.maketrans(
+    {"Ł": "L", "ł": "l", "Ø": "O", "ø": "o", "ß": "ss", "Đ": "D", "đ": "d"}
+)
+"""Letters that have no accent to take off."""
+
 
 def checked(settings: Settings) -> None:
     """Check what the settings say of the authorization server.
@@ -246,6 +251,7 @@ def _kept_secret(file: Path) -> bytes:
 
 
 def _plain(name: str) -> str:
+    name = name.translate(_LETTERS)
     letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]", "", letters)
 

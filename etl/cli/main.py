@@ -33,6 +33,9 @@ class Configuration:
 
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "apps": "etl.cli.apps:apps_group",
+        "audit": "etl.cli.apps:audit_group",
+        "auth": "etl.cli.apps:auth_group",
         "conform": "etl.cli.conform:conform_command",
         "convert": "etl.cli.convert:convert_command",
         "diff": "etl.cli.releases:diff_command",

@@ -1,0 +1,256 @@
+"""Looking after the authorization server: `apps`, `auth`, `audit`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from etl.auth.audit import verify_trail
+from etl.auth.database import migrate, open_database, present_version
+from etl.auth.dynamic import draft_of
+from etl.auth.services import Services
+from etl.auth.values import App, AppStatus, Issued
+from etl.bootstrap import authorizing
+from etl.bootstrap.settings import Settings
+from etl.cli.options import json_option
+from etl.errors import DataRejected, UsageError
+
+
+@contextmanager
+def _services(settings: Settings) -> Iterator[Services]:
+    settings = authorizing.prepared(settings)
+    services = authorizing.opened(settings, settings.serve.base_url or "http://127.0.0.1")
+    try:
+        yield services
+    finally:
+        services.trail.close()
+        services.database.close()
+
+
+@click.group("apps")
+def apps_group() -> None:
+    """Look after the apps that are registered."""
+
+
+@apps_group.command("list")
+@click.option(
+    "--status",
+    type=click.Choice([one.value for one in AppStatus]),
+    help="Only those; all but deleted ones where not given.",
+)
+@json_option
+@click.pass_context
+def list_command(context: click.Context, status: str | None, as_json: bool) -> None:
+    """List the apps, the newest first."""
+    with _services(context.obj.settings()) as services:
+        apps = services.apps.all((AppStatus(status),) if status else ())
+    if as_json:
+        click.echo(json.dumps([_document(app) for app in apps], indent=2))
+        return
+    for app in apps:
+        draft = app.draft
+        click.echo(f"{app.client_id}  {app.status:<8}  {draft.name} ({draft.organization})")
+    if not apps:
+        click.echo("no apps")
+
+
+@apps_group.command("show")
+@click.argument("client_id")
+@json_option
+@click.pass_context
+def show_command(context: click.Context, client_id: str, as_json: bool) -> None:
+    """Show all that is registered of an app."""
+    with _services(context.obj.settings()) as services:
+        app = services.apps.get(client_id)
+    document = _document(app)
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+        return
+    for name, value in document.items():
+        text = ", ".join(value) if isinstance(value, list) else str(value)
+        click.echo(f"{name:<16}  {text}")
+
+
+@apps_group.command("register")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--client-id", help="Its id; random where not given.")
+@click.option("--plain", is_flag=True, help="It may use the plain authorize URL, without PKCE.")
+@json_option
+@click.pass_context
+def register_command(
+    context: click.Context, file: Path, client_id: str | None, plain: bool, as_json: bool
+) -> None:
+    """Register an app from FILE, client metadata as in RFC 7591, and print its secret once."""
+    try:
+        metadata = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UsageError(f"{file}: it is no JSON") from None
+    if not isinstance(metadata, dict):
+        raise UsageError(f"{file}: it is no JSON object")
+    draft = replace(draft_of(metadata), plain_launch=plain)
+    with _services(context.obj.settings()) as services:
+        issued = services.apps.register(draft, origin="operator", client_id=client_id)
+    _tell_secret(issued, as_json)
+
+
+@apps_group.command("approve")
+@click.argument("client_id")
+@click.pass_context
+def approve_command(context: click.Context, client_id: str) -> None:
+    """Let a waiting app work. Look at it before: cpcds apps show."""
+    with _services(context.obj.settings()) as services:
+        app = services.apps.approve(client_id)
+    click.echo(f"{app.draft.name} is active{', without PKCE' if app.is_plain else ''}")
+
+
+@apps_group.command("disable")
+@click.argument("client_id")
+@click.pass_context
+def disable_command(context: click.Context, client_id: str) -> None:
+    """Stop an app: its tokens are refused within half a minute. Consents stay."""
+    with _services(context.obj.settings()) as services:
+        app = services.apps.disable(client_id)
+    click.echo(f"{app.draft.name} is disabled")
+
+
+@apps_group.command("enable")
+@click.argument("client_id")
+@click.pass_context
+def enable_command(context: click.Context, client_id: str) -> None:
+    """Let a disabled app work again."""
+    with _services(context.obj.settings()) as services:
+        app = services.apps.enable(client_id)
+    click.echo(f"{app.draft.name} is active")
+
+
+@apps_group.command("rotate-secret")
+@click.argument("client_id")
+@json_option
+@click.pass_context
+def rotate_secret_command(context: click.Context, client_id: str, as_json: bool) -> None:
+    """Give an app a new secret, and print it once; the old one is of no use any more."""
+    with _services(context.obj.settings()) as services:
+        issued = services.apps.rotate_secret(client_id)
+    _tell_secret(issued, as_json)
+
+
+@apps_group.command("delete")
+@click.argument("client_id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+def delete_command(context: click.Context, client_id: str, yes: bool) -> None:
+    """Delete an app and end all consents that it has."""
+    with _services(context.obj.settings()) as services:
+        app = services.apps.get(client_id)
+        if not yes:
+            click.confirm(f"Delete {app.draft.name} and end all its consents?", abort=True)
+        services.apps.delete(client_id)
+    click.echo(f"{app.draft.name} is deleted")
+
+
+@apps_group.command("usage")
+@click.option("--year", type=click.IntRange(2016, 9999), required=True, help="Calendar year, UTC.")
+@json_option
+@click.pass_context
+def usage_command(context: click.Context, year: int, as_json: bool) -> None:
+    """Count the members whose data went to an app in a year, as CMS wants it reported."""
+    with _services(context.obj.settings()) as services:
+        usage = services.consents.usage(year)
+    if as_json:
+        click.echo(json.dumps(asdict(usage), indent=2))
+        return
+    click.echo(f"members whose data went to one app or more: {usage.once:,}")
+    click.echo(f"members whose data went to several apps: {usage.several:,}")
+    for name, members in usage.apps:
+        click.echo(f"  {name}: {members:,}")
+
+
+@click.group("auth")
+def auth_group() -> None:
+    """Look after the authorization server itself."""
+
+
+@auth_group.command("migrate")
+@click.pass_context
+def migrate_command(context: click.Context) -> None:
+    """Bring the tables of `auth.database` to this program's version."""
+    database = open_database(context.obj.settings().auth.database)
+    try:
+        migrate(database)
+        click.echo(f"the tables are of version {present_version(database)}")
+    finally:
+        database.close()
+
+
+@auth_group.command("rotate-keys")
+@click.pass_context
+def rotate_keys_command(context: click.Context) -> None:
+    """Sign tokens with new keys from now on; they rotate by themselves every 90 days."""
+    with _services(context.obj.settings()) as services:
+        services.keys.rotate()
+    click.echo("tokens are signed with new keys; the old ones stay published for a day")
+
+
+@click.group("audit")
+def audit_group() -> None:
+    """Look after the audit trail."""
+
+
+@audit_group.command("verify")
+@click.argument("archives", nargs=-1, type=click.Path(path_type=Path, file_okay=False, exists=True))
+@json_option
+@click.pass_context
+def verify_command(context: click.Context, archives: tuple[Path, ...], as_json: bool) -> None:
+    """Check that nothing in the audit trail was changed, taken out or put in.
+
+    ARCHIVES are folders that files were moved to.
+    """
+    settings: Settings = context.obj.settings()
+    database = open_database(settings.auth.database)
+    try:
+        migrate(database)
+        found = verify_trail((settings.auth.audit, *archives), database)
+    finally:
+        database.close()
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2))
+    else:
+        click.echo(f"{found.events:,} events in {found.files:,} files")
+        for problem in found.problems:
+            click.echo(f"  {problem}")
+    if found.problems:
+        raise DataRejected("the audit trail is not as it was written")
+    if not as_json:
+        click.echo("all of them as they were written")
+
+
+def _tell_secret(issued: Issued, as_json: bool) -> None:
+    app = issued.app
+    if as_json:
+        click.echo(json.dumps({"client_id": app.client_id, "client_secret": issued.secret}))
+        return
+    click.echo(f"client id      {app.client_id}")
+    if issued.secret is not None:
+        click.echo(f"client secret  {issued.secret}")
+        click.echo("The secret is shown this once; only its hash is kept.")
+
+
+def _document(app: App) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "client_id": app.client_id,
+        "status": app.status.value,
+        "created": app.created.isoformat(),
+        "origin": app.origin,
+        "plain": app.is_plain,
+    }
+    draft = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(app.draft).items()
+    }
+    return facts | draft
