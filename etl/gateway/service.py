@@ -28,6 +28,9 @@ from etl.smart.grants import Grant
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/,*-]*")
 
+_FACILITY: Final = ("ExplanationOfBenefit", "facility")
+"""A column of references that no parameter searches: where a claim's services were given."""
+
 __all__ = ["Answer", "Found", "Refusal", "Service"]
 
 
@@ -402,6 +405,7 @@ async def _referred(tree: Tree, own: Block | None, target: str) -> set[str]:
         for one in kind.includes
         if target in one.targets
     ]
+    columns.append(_FACILITY)
     await tree.need(own, [column_name(*one) for one in columns])
     return {
         value.partition("/_history/")[0]

@@ -166,6 +166,9 @@ class Tree:
         first, last = min(wanted), max(wanted)
         if last - first + 1 == len(wanted):
             parts = block.index.parts_of(range(first, last + 1))
+            if len(parts) == 1 and self._objects.near:  # a default page
+                page = await self._near(block, parts[0])
+                return [page[row - parts[0].first] for row in wanted]
         else:
             by_offset = {
                 part.offset: part
@@ -233,6 +236,16 @@ class Tree:
         if near:
             return await self._twice(fetched)
         return await self._cache.once((key, start, length), lambda: self._twice(fetched))
+
+    async def _near(self, block: Block, part: Part) -> list[Line]:
+        """Return the lines of one part that is cheaper to read than to keep."""
+        key = block.index.block or ""
+
+        async def fetched() -> list[Line]:
+            data = await self._objects.get_range(key, part.offset, part.length)
+            return views(data, part, f"{self._objects.name}: {key}")
+
+        return await self._twice(fetched)
 
     async def _block(self, unit: Unit) -> Block:
         return await self._cache.get(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Final, get_args
 
 from etl.gateway.refusals import shown, wrong
@@ -48,37 +49,11 @@ def parse(
     """
     if len(parameters) > MOST_PARAMETERS:
         raise wrong("", "too-costly", f"list of more than {MOST_PARAMETERS} is too long")
-    conditions: list[Condition] = []
-    includes: list[Followed] = []
-    result: dict[str, str] = {}
-    used: list[tuple[str, str]] = []
-    ignored: list[str] = []
+    taken = _Taken()
     for name, value in parameters:
-        if name in _HTTP:
-            continue
-        if name in _INCLUDES:
-            includes += _followed(kind, name, value)
-        elif name in _ONCE:
-            if name in result:
-                raise wrong(name, "invalid", "may be given once")
-            result[name] = value
-        elif name.startswith(("_revinclude", "_include:")):
-            raise wrong(name, "not-supported", "is not supported; use _include or _include:iterate")
-        else:
-            condition = _condition(kind, name, value, base, now)
-            if condition is not None:
-                conditions.append(condition)
-                if condition.parameter.type == "reference":
-                    value = ",".join(comparing.relative(one, base) for one in split(value, ","))
-            elif strict:
-                known = ", ".join(kind.parameters)
-                raise wrong(
-                    name, "not-supported", f"is no search parameter of {kind.name}: {known}"
-                )
-            else:
-                ignored.append(shown(name) or "a parameter")
-                continue
-        used.append((name, value))
+        if name not in _HTTP:
+            _take(taken, kind, name, value, base=base, strict=strict, now=now)
+    conditions, includes, result = taken.conditions, taken.includes, taken.result
     if kind.needs_id and not any(one.ids for one in conditions):
         raise wrong("_id", "required", f"is needed to search for {kind.name}")
     summary = _summary(result, includes)
@@ -91,9 +66,49 @@ def parse(
         summary,
         _elements(result),
         _one_of(result, "_total", ("accurate", "estimate", "none"), "accurate") != "none",
-        tuple(used),
-        tuple(ignored),
+        tuple(taken.used),
+        tuple(taken.ignored),
     )
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What was read of the parameters so far."""
+
+    conditions: list[Condition] = field(default_factory=list)
+    includes: list[Followed] = field(default_factory=list)
+    result: dict[str, str] = field(default_factory=dict)
+    used: list[tuple[str, str]] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+
+
+def _take(
+    taken: _Taken, kind: ResourceType, name: str, value: str, *, base: str, strict: bool, now: int
+) -> None:
+    """Take in one parameter."""
+    if name in _INCLUDES:
+        taken.includes += _followed(kind, name, value)
+    elif name in _ONCE:
+        if name in taken.result:
+            raise wrong(name, "invalid", "may be given once")
+        taken.result[name] = value
+    elif name.startswith(("_revinclude", "_include:")):
+        raise wrong(name, "not-supported", "is not supported; use _include or _include:iterate")
+    else:
+        condition = _condition(kind, name, value, base, now)
+        if condition is None:
+            if strict:
+                known = ", ".join(kind.parameters)
+                raise wrong(
+                    name, "not-supported", f"is no search parameter of {kind.name}: {known}"
+                )
+            taken.ignored.append(shown(name) or "a parameter")
+            return
+        taken.conditions.append(condition)
+        if condition.parameter.type == "reference":
+            # The base may be another one when a page link is followed.
+            value = ",".join(comparing.relative(one, base) for one in split(value, ","))
+    taken.used.append((name, value))
 
 
 def _condition(kind: ResourceType, asked: str, value: str, base: str, now: int) -> Condition | None:
