@@ -276,10 +276,19 @@ def authorization(settings: Settings) -> Authorization:
     return Authorization(verifier, NoTrail())
 
 
-def rooms_of(settings: Settings, told: Told) -> tuple[Room, ...]:
-    """Return the rooms beside gateway and authorization server, in the order they are tried."""
-    del settings, told
-    return ()
+def rooms_of(
+    settings: Settings, told: Told, authorized: Authorization, service: Opened
+) -> tuple[Room, ...]:
+    """Return the rooms beside gateway and authorization server, in the order they are tried.
+
+    The portal is there where the authorization server is: without it, it would have no accounts.
+    """
+    if authorized.services is None or not settings.portal.enabled:
+        return ()
+    # Not above: it needs what is above, and a gateway alone needs no templates.
+    from etl.bootstrap.portal import portal_room
+
+    return (portal_room(settings, told, authorized.services, service.releases),)
 
 
 def application(
@@ -287,7 +296,7 @@ def application(
     *,
     service: Opened | None = None,
     authorized: Authorization | None = None,
-    rooms: Callable[[Settings, Told], Sequence[Room]] = rooms_of,
+    rooms: Callable[[Settings, Told, Authorization, Opened], Sequence[Room]] = rooms_of,
     write: Callable[[bytes], object] | None = None,
 ) -> Starlette:
     """Return the served process's application.
@@ -351,7 +360,7 @@ def application(
     routes += health_routes(service, metrics, with_metrics=serve.metrics)
     if told.smart is not None:
         routes.append(_well_known(told.smart))
-    others = (authorized.room, *rooms(settings, told))
+    others = (authorized.room, *rooms(settings, told, authorized, service))
     routes += [route for room in others for route in room.routes]
     lifespans = [room.lifespan for room in others if room.lifespan is not None]
 

@@ -148,11 +148,14 @@ class Served:
 def duration_text(seconds: int) -> str:
     """Return a time span for people: `one minute`, `10 minutes`, `an hour`, `90 days`.
 
-    The largest unit that divides it is used, so that nothing is rounded.
+    The largest unit that divides it is used, so that nothing is rounded. It is longer than none.
     """
-    names = ((86_400, "a day", "days"), (3_600, "an hour", "hours"), (60, "one minute", "minutes"))
-    for size, one, many in names:
-        if seconds and seconds % size == 0:
-            count = seconds // size
-            return one if count == 1 else f"{count} {many}"
-    return f"{seconds} seconds"
+    units = (
+        (86_400, "a day", "days"),
+        (3_600, "an hour", "hours"),
+        (60, "one minute", "minutes"),
+        (1, "one second", "seconds"),
+    )
+    size, one, many = next(unit for unit in units if seconds % unit[0] == 0)
+    count = seconds // size
+    return one if count == 1 else f"{count} {many}"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.auth.values import ATTESTATIONS, AppDraft
+from etl.auth.values import ATTESTATIONS, AppDraft, Authentication, ClientType
 from etl.portal.examples import FILES, example_file, page_examples
 from etl.portal.forms import KINDS, Form, blank_draft, draft_of, explained, form_of
 from etl.portal.portal import local_path
@@ -39,7 +39,9 @@ SERVED = Served(
 
 
 @pytest.mark.parametrize(("client_type", "authentication"), KINDS.values())
-def test_a_draft_survives_its_form(client_type: str, authentication: str) -> None:
+def test_a_draft_survives_its_form(
+    client_type: ClientType, authentication: Authentication
+) -> None:
     jwks = '{"keys": []}' if authentication == "private_key_jwt" else ""
     draft = replace(
         DRAFT, client_type=client_type, authentication=authentication, jwks=jwks, plain_launch=True
@@ -71,7 +73,7 @@ def test_complaints_stand_at_the_forms_own_fields() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(1, "1 seconds"), (45, "45 seconds"), (60, "one minute"), (600, "10 minutes"),
+    [(1, "one second"), (45, "45 seconds"), (60, "one minute"), (600, "10 minutes"),
      (3600, "an hour"), (7200, "2 hours"), (86400, "a day"), (90 * 86400, "90 days"),
      (90, "90 seconds")],
 )  # fmt: skip
