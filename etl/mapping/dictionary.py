@@ -1,29 +1,41 @@
-"""The data dictionary: which column goes where, read off the plans."""
+"""The data dictionary: which column goes where, and what stands there without one."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import Final, Literal
 
 from etl.mapping.expressions import ColumnOf, Condition, Expr, walk
-from etl.mapping.plan import Entry, Guarded, Leaf, Loop, Plan, nodes_of
+from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, Loop, Place, Plan, nodes_of
 from etl.mapping.rows import LIST_ITEM, Many, One, columns_of, relations_of
+
+Role = Literal["value", "decides", "constant", "left out"]
+
+_PROFILE_ID: Final = 190
+"""MapID of `meta.profile`, which the engine writes."""
+_BESIDE_A_CODE: Final = (".system", ".version")
+_CLAIMS: Final = "C4BB-ExplanationOfBenefit-"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class DictionaryRow:
-    """One column that one mapping writes to one element.
+    """One column that one mapping writes to one element, or a MapID that needs no column.
 
     Attributes:
-        table: canonical table.
+        table: canonical table; empty for a constant and for what is left out.
         column: its column.
-        map_ids: MapIDs of the CPCDS Data Dictionary that the column carries, ascending.
+        map_ids: MapIDs of the CPCDS Data Dictionary, ascending: those that the column carries, and
+            those that the line cites and no column of the mapping carries.
         path: FHIR path of the element.
         profile: name of the profile.
-        decides: the column only decides whether the element is there, or which value it has.
+        role: `value`: it is written there; `decides`: it only decides whether the element is there,
+            or which value it has; `constant`: the same in every row; `left out`.
+        note: why it is left out.
     """
 
     table: str
@@ -31,58 +43,91 @@ class DictionaryRow:
     map_ids: tuple[int, ...]
     path: str
     profile: str
-    decides: bool = False
+    role: Role = "value"
+    note: str = ""
 
 
 def dictionary(plans: Iterable[Plan]) -> tuple[DictionaryRow, ...]:
-    """Return every column that the plans read, with where it goes, in order."""
-    return tuple(sorted({row for plan in plans for row in _rows(plan)}))
+    """Return every column that the plans read with where it goes, then what needs no column."""
+    rows = {row for plan in plans for row in _rows(plan)}
+    return tuple(sorted(rows, key=lambda row: (row.role == "left out", not row.table, row)))
 
 
 def _rows(plan: Plan) -> Iterator[DictionaryRow]:
-    profile = plan.profile.rpartition("/")[2].partition("|")[0]
-    sources = sources_of(plan)
+    reader = _Reader(plan.profile.rpartition("/")[2].partition("|")[0], sources_of(plan))
+    read = list(_of_columns(plan, reader))
+    carried = {number for row, _ in read for number in row.map_ids}
+    rest = frozenset(_cited(plan)) - carried
+    attached: set[int] = set()
+    for row, place in read:
+        more = rest.intersection(place.map_ids) if place is not None else ()
+        attached |= {*more}
+        yield reader.row(row, (*row.map_ids, *more))
     for path, node in nodes_of(plan.body):
-        name = f"{plan.resource}.{path.replace('[]', '')}"
+        if not isinstance(node, Fixed) or path.endswith(_BESIDE_A_CODE):
+            continue
+        if ids := (rest - attached).intersection(node.place.map_ids):
+            name = _named(plan, path)
+            yield DictionaryRow("", "", tuple(sorted(ids)), name, reader.profile, "constant")
+    name = f"{plan.resource}.meta.profile"
+    yield DictionaryRow("", "", (_PROFILE_ID,), name, reader.profile, "constant")
+    reasons: dict[str, list[int]] = defaultdict(list)
+    for number, why in plan.skipped.items():
+        reasons[why].append(number)
+    for why, numbers in reasons.items():
+        yield DictionaryRow("", "", tuple(sorted(numbers)), "", reader.profile, "left out", why)
+    for path, why in plan.unfed.items():
+        name = f"{plan.resource}.{path}"
+        yield DictionaryRow("", "", (), name, reader.profile, "left out", why)
+
+
+def _of_columns(plan: Plan, reader: _Reader) -> Iterator[tuple[DictionaryRow, Place | None]]:
+    """Yield a row for each column that a plan reads, and the place whose line reads a value."""
+    for path, node in nodes_of(plan.body):
+        name = _named(plan, path)
         match node:
             case Leaf(expr=expr):
-                yield from _read(expr, name, profile, sources)
+                yield from ((row, node.place) for row in reader.read(expr, name))
             case Guarded(condition=condition):
-                yield from _read(condition, name, profile, sources, decides=True)
+                yield from ((row, None) for row in reader.read(condition, name, "decides"))
             case Loop(condition=condition) if condition is not None:
-                yield from _read(condition, name, profile, sources, decides=True)
+                yield from ((row, None) for row in reader.read(condition, name, "decides"))
             case _:
                 continue
-    yield from _read(plan.id, f"{plan.resource}.id", profile, sources)
+    yield from ((row, None) for row in reader.read(plan.id, f"{plan.resource}.id"))
     if plan.last_updated is not None:
-        yield from _read(plan.last_updated, f"{plan.resource}.meta.lastUpdated", profile, sources)
+        name = f"{plan.resource}.meta.lastUpdated"
+        yield from ((row, None) for row in reader.read(plan.last_updated, name))
 
 
-def _read(
-    node: Expr | Condition,
-    path: str,
-    profile: str,
-    sources: dict[int, tuple[str, str]],
-    *,
-    decides: bool = False,
-) -> Iterator[DictionaryRow]:
-    """Yield a row for each column that an expression or condition reads."""
-    for part in walk(node):
-        if isinstance(part, ColumnOf):
-            yield _row(part, path, profile, sources, decides=decides)
+def _named(plan: Plan, path: str) -> str:
+    return f"{plan.resource}.{path.replace('[]', '')}"
 
 
-def _row(
-    column: ColumnOf,
-    path: str,
-    profile: str,
-    sources: Mapping[int, tuple[str, str]],
-    *,
-    decides: bool,
-) -> DictionaryRow:
-    table, name = column_read(column, sources)
-    ids = tuple(sorted(columns_of(table)[name].map_ids))
-    return DictionaryRow(table, name, ids, path, profile, decides)
+def _cited(plan: Plan) -> Iterator[int]:
+    for _, node in nodes_of(plan.body):
+        yield from node.place.map_ids
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Finds the columns that expressions of one plan read."""
+
+    profile: str
+    sources: Mapping[int, tuple[str, str]]
+
+    def read(
+        self, node: Expr | Condition, path: str, role: Role = "value"
+    ) -> Iterator[DictionaryRow]:
+        for part in walk(node):
+            if isinstance(part, ColumnOf):
+                table, name = column_read(part, self.sources)
+                ids = tuple(sorted(columns_of(table)[name].map_ids))
+                yield DictionaryRow(table, name, ids, path, self.profile, role)
+
+    def row(self, row: DictionaryRow, ids: Iterable[int]) -> DictionaryRow:
+        numbers = tuple(sorted(set(ids)))
+        return DictionaryRow(row.table, row.column, numbers, row.path, row.profile, row.role)
 
 
 def column_read(column: ColumnOf, sources: Mapping[int, tuple[str, str]]) -> tuple[str, str]:
@@ -124,56 +169,119 @@ def _everything(plan: Plan) -> Iterator[tuple[str, Entry]]:
         yield from nodes_of(values)
 
 
-_HEADER = ("table", "column", "MapIDs", "FHIR path", "profile", "role")
-
-
-def _cells(row: DictionaryRow) -> tuple[str, ...]:
-    return (
-        row.table,
-        row.column,
-        ", ".join(map(str, row.map_ids)),
-        row.path,
-        row.profile,
-        "decides" if row.decides else "value",
-    )
+_HEADER: Final = ("table", "column", "MapIDs", "FHIR path", "profile", "role", "note")
+_GROUPED: Final = ("column", "MapIDs", "FHIR path", "profiles", "role")
 
 
 def as_csv(rows: Iterable[DictionaryRow]) -> str:
-    """Return the dictionary as CSV."""
+    """Return the dictionary as CSV: one line a column, path and profile."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEADER)
-    writer.writerows(_cells(row) for row in rows)
+    for row in rows:
+        cells = (row.table, row.column, _numbers(row.map_ids), row.path, row.profile)
+        writer.writerow((*cells, row.role, row.note))
     return text.getvalue()
 
 
 def as_markdown(rows: Iterable[DictionaryRow]) -> str:
-    """Return the dictionary as a Markdown table."""
-    lines = [f"| {' | '.join(_HEADER)} |", f"|{'---|' * len(_HEADER)}"]
-    lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
-    return "# Data dictionary\n\n" + "\n".join(lines) + "\n"
+    """Return the dictionary as Markdown: a section a table, a line a column and path."""
+    lines = ["# Data dictionary", "", _LEGEND]
+    for title, header, found in _sections(rows):
+        lines += ["", f"## {title}", "", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+        lines += [f"| {' | '.join(cells)} |" for cells in found]
+    return "\n".join(lines) + "\n"
 
 
 def as_html(rows: Iterable[DictionaryRow]) -> str:
     """Return the dictionary as one page that asks the network for nothing."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in _HEADER)
+    sections = list(_sections(rows))
+    contents = " · ".join(
+        f'<a href="#{_anchor(title)}">{escape(title)}</a>' for title, _, _ in sections
+    )
+    body = "\n".join(_section(*each) for each in sections)
+    return _PAGE.format(legend=escape(_LEGEND), contents=contents, body=body)
+
+
+_LEGEND: Final = (
+    "Where each column goes. Profiles of claims are named without what they all begin with, "
+    f"{_CLAIMS}; all claims are all of them. A column with the role decides is not written: "
+    "whether the element is there, or which value it has, hangs on it."
+)
+
+
+def _sections(
+    rows: Iterable[DictionaryRow],
+) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    """Yield title, header and lines of each section; profiles of one line stand in one cell."""
+    rows = tuple(rows)
+    claims = {row.profile for row in rows if row.profile.startswith(_CLAIMS)}
+    profiles: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for row in rows:
+        title = row.table or ("Left out" if row.role == "left out" else "Without a column")
+        what = (row.column, _numbers(row.map_ids), row.path, row.role, row.note)
+        profiles[(title, *what)].append(row.profile)
+    found: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for (title, column, numbers, path, role, note), names in profiles.items():
+        is_all = len(names) > 1 and claims == set(names)
+        short = ", ".join(name.removeprefix(_CLAIMS) for name in names)
+        cells = (numbers, path, "all claims" if is_all else short)
+        if role == "left out":
+            found[title].append((*cells, note))
+        elif role == "constant":
+            found[title].append(cells)
+        else:
+            found[title].append((column, *cells, role))
+    for title, lines in found.items():
+        header = {
+            "Left out": ("MapIDs", "FHIR path", "profiles", "why"),
+            "Without a column": _GROUPED[1:4],
+        }
+        yield title, header.get(title, _GROUPED), lines
+
+
+def _numbers(map_ids: Iterable[int]) -> str:
+    return ", ".join(map(str, map_ids))
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+def _section(title: str, header: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _cells(row)) + "</tr>"
-        for row in rows
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>" for cells in lines
     )
     return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "style-src 'unsafe-inline'\">\n<title>Data dictionary</title>\n<style>\n"
-        ":root { color-scheme: light dark; }\n"
-        "body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; "
-        "padding: 0 1rem; }\n"
-        "table { border-collapse: collapse; width: 100%; }\n"
-        "th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #8884; "
-        "vertical-align: top; overflow-wrap: anywhere; }\n"
-        "th { position: sticky; top: 0; background: Canvas; }\n"
-        "</style>\n</head>\n<body>\n<h1>Data dictionary</h1>\n"
-        f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
-        "</body>\n</html>\n"
+        f'<h2 id="{_anchor(title)}">{escape(title)}</h2>\n<div class="wide"><table>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>"
     )
+
+
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>Data dictionary</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem;
+  padding: 0 1rem; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; width: 100%; }}
+th, td {{ text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #8884;
+  vertical-align: top; }}
+td:first-child {{ white-space: nowrap; }}
+</style>
+</head>
+<body>
+<h1>Data dictionary</h1>
+<p>{legend}</p>
+<nav>{contents}</nav>
+{body}
+</body>
+</html>
+"""

@@ -1,0 +1,106 @@
+"""The data dictionary says of every column and MapID where it goes, in three forms."""
+
+from __future__ import annotations
+
+import csv
+import io
+from html.parser import HTMLParser
+
+from etl.mapping.dictionary import DictionaryRow, as_csv, as_html, as_markdown, dictionary
+from tests.unit.mapping.mappings import PATIENT, compiled
+
+TEXT = (
+    PATIENT
+    + """\
+  gender: "{{ member.gender | translate('gender') }}"                # 71, 999
+  birthDate: "{{ member.birth_date | date if member.deceased == 'N' }}"
+  contact:
+    - when: "{{ member.phone is present }}"
+      relationship: [ { text: friend } ]                               # 998
+      name: { text: "{{ member.full_name }}" }
+skip:
+  - { map_id: [34, 80], reason: gone & forgotten }
+  - { element: telecom, reason: "no <phone>" }
+"""
+)
+
+
+def rows() -> tuple[DictionaryRow, ...]:
+    return dictionary(compiled(TEXT).plans)
+
+
+def row(column: str, path: str) -> DictionaryRow:
+    (found,) = (one for one in rows() if (one.column, one.path) == (column, path))
+    return found
+
+
+def test_a_column_goes_where_it_is_written_with_its_map_ids_and_those_that_the_line_cites() -> None:
+    assert row("gender", "Patient.gender").map_ids == (71, 999)
+    assert row("birth_date", "Patient.birthDate").role == "value"
+
+
+def test_a_column_that_an_element_hangs_on_decides() -> None:
+    assert row("phone", "Patient.contact").role == "decides"
+
+
+def test_a_map_id_that_no_column_carries_stands_with_the_constant() -> None:
+    found = row("", "Patient.contact.relationship.text")
+    assert (found.map_ids, found.role) == ((998,), "constant")
+    assert row("", "Patient.meta.profile").map_ids == (190,)
+
+
+def test_what_is_left_out_is_listed_last_with_the_reason() -> None:
+    last = [one for one in rows() if one.role == "left out"]
+    assert list(rows())[-len(last) :] == last
+    assert {(one.map_ids, one.path, one.note) for one in last} == {
+        ((34, 80), "", "gone & forgotten"),
+        ((), "Patient.telecom", "no <phone>"),
+    }
+
+
+def test_csv_holds_every_row() -> None:
+    read = list(csv.DictReader(io.StringIO(as_csv(rows()))))
+    assert len(read) == len(rows())
+    assert {"column": "gender", "MapIDs": "71, 999", "role": "value"}.items() <= next(
+        one for one in read if one["column"] == "gender"
+    ).items()
+    assert read[-1]["note"]
+
+
+def test_markdown_has_a_section_a_table_and_profiles_of_one_line_in_one_cell() -> None:
+    twice = dictionary(compiled(TEXT).plans)
+    other = [
+        DictionaryRow(one.table, one.column, one.map_ids, one.path, "Other", one.role, one.note)
+        for one in twice
+    ]
+    text = as_markdown([*twice, *other])
+    assert "\n## member\n" in text
+    assert "| gender | 71, 999 | Patient.gender | C4BB-Patient, Other | value |" in text
+    assert "| 34, 80 |  | C4BB-Patient, Other | gone & forgotten |" in text
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.cells: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        said = dict(attrs)
+        self.links += [str(said["href"])] if "href" in said else []
+        self.ids += [f"#{said['id']}"] if "id" in said else []
+
+    def handle_data(self, data: str) -> None:
+        self.cells.append(data)
+
+
+def test_html_is_one_page_with_links_to_its_sections_and_text_escaped() -> None:
+    page = _Page()
+    page.feed(as_html(rows()))
+    assert {"script", "link", "img", "phone"} & set(page.tags) == set()
+    assert page.links == page.ids
+    assert "gone & forgotten" in page.cells
+    assert "no <phone>" in page.cells
