@@ -189,7 +189,11 @@ def at_least(least: int, entries: Iterable[tuple[tuple[Loop, ...], Formula]]) ->
 
 
 def presence(node: Entry) -> Formula:
-    """Return that a node is there, as far as that is for the node itself to say."""
+    """Return that a node is there, as far as that is for the node itself to say.
+
+    A list is there where one of its entries is, were it one of constants alone; an object is where
+    one of its expressions is, and only without any is it there for its constants' sake.
+    """
     match node:
         case Fixed():
             return True
@@ -198,16 +202,24 @@ def presence(node: Entry) -> Formula:
         case Guarded(condition=condition, node=inner):
             return all_of(holds(condition), presence(inner))
         case ObjectNode(members=members):
-            return _alive([member for _, member in members])
+            if is_strong(node):
+                return _alive(node)
+            return any_of(*(presence(member) for _, member in members))
         case ListNode(entries=entries) | Spliced(entries=entries):
-            return _alive(list(entries))
+            return any_of(*(presence(entry) for entry in entries))
         case Loop(node=inner):
             return some(node, presence(inner))
 
 
-def _alive(parts: list[Entry]) -> Formula:
-    strong = [part for part in parts if is_strong(part)]
-    return any_of(*(presence(part) for part in strong or parts))
+def _alive(node: Entry) -> Formula:
+    """Return that a node with an expression inside keeps what is around it alive."""
+    match node:
+        case ObjectNode(members=members):
+            return any_of(*(_alive(member) for _, member in members if is_strong(member)))
+        case ListNode(entries=entries) | Spliced(entries=entries):
+            return any_of(*(_alive(entry) for entry in entries if is_strong(entry)))
+        case _:
+            return presence(node)
 
 
 def opened(entry: Entry) -> Iterator[tuple[tuple[Loop, ...], Formula, Entry]]:

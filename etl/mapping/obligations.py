@@ -529,6 +529,8 @@ class _Walker:
     ) -> None:
         """Add the form of a primitive value, and what its code is bound to."""
         expr = expr_of(node)
+        if choice is not None and isinstance(node, Fixed):
+            self.constant(node, choice.code, path, at)
         if choice is None or expr is None:
             return
         said = answers(expr, self.codes.crosswalks)
@@ -546,6 +548,16 @@ class _Walker:
             return
         broken = all_of(there(expr), no(says(expr, *sorted(codes))))
         self.add("binding", path, node.place, self.rows(at, broken))
+
+    def constant(self, node: Fixed, code: str, path: str, at: _At) -> None:
+        """Add that a constant has its form."""
+        value = static_value(node)
+        text = value if isinstance(value, str) else node.json
+        pattern = primitives().get(code)
+        if pattern is None or re.compile(pattern, re.ASCII).fullmatch(text):
+            self.add("form", path, node.place, "the constant has the form")
+        else:
+            self.add("form", path, node.place, self.rows(at, True))
 
     def form(
         self,
