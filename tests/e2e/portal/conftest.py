@@ -1,0 +1,50 @@
+"""A served sandbox, and real Chromium to look at it with."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.e2e.portal.standing import Standing, publish, stand_up
+
+CHROMIUM: Final = "/usr/bin/chromium"
+
+
+@pytest.fixture(scope="session")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return publish(tmp_path_factory.mktemp("published"))
+
+
+@pytest.fixture(scope="session")
+def sandbox(target: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    with stand_up(target, tmp_path_factory.mktemp("sandbox")) as standing:
+        yield standing
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    if not shutil.which(CHROMIUM):
+        pytest.skip(f"{CHROMIUM} is not there: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser, sandbox: Standing) -> Iterator[Page]:
+    """A page of a browser that has been nowhere."""
+    with chromium.new_context(base_url=sandbox.base, viewport={"width": 1280, "height": 900}) as it:
+        yield it.new_page()
+
+
+@pytest.fixture
+def scriptless(chromium: Browser, sandbox: Standing) -> Iterator[Page]:
+    """The same without JavaScript."""
+    with chromium.new_context(base_url=sandbox.base, java_script_enabled=False) as it:
+        yield it.new_page()

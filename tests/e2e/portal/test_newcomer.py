@@ -1,0 +1,109 @@
+"""From the home page to a member's first claim, with nothing but what the portal shows."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.portal.standing import Standing
+from tests.e2e.portal.walking import (
+    consent,
+    filled,
+    first_member,
+    in_shell,
+    register,
+    sign_up,
+)
+
+
+def test_a_newcomer_gets_to_a_first_claim_by_the_quickstart(page: Page, tmp_path: Path) -> None:
+    page.goto("/")
+    page.get_by_role("link", name="Fetch a first claim").click()
+    page.get_by_role("link", name="Sign up and open the form").click()
+    sign_up(page)
+    _, secret = register(page)
+    page.get_by_role("link", name="Quickstart with this app").click()
+    steps = [text.removesuffix("\n") for text in page.locator(".trail pre code").all_inner_texts()]
+    link, _json = steps[0], page.locator(".trail .panel").nth(0).locator("code").text_content()
+    assert _json is not None
+    claims = steps[-1]
+
+    # One shell, as the page says: what was set before is there afterwards.
+    script = f"{link}\ndeclare -p STATE VERIFIER CLIENT_ID REDIRECT_URI > kept"
+    printed = in_shell(script, tmp_path).strip()
+    username, password = first_member(page)
+    page.goto(printed)
+    consent(page, username, password)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Here is your code")
+    code, state = page.locator("main pre code").all_inner_texts()
+    assert f'STATE="{state}"' in (tmp_path / "kept").read_text()
+
+    trade = filled(_json, CODE=code, CLIENT_SECRET=secret)
+    token = json.loads(in_shell(f"source ./kept\n{trade}", tmp_path))
+    read = filled(claims, ACCESS_TOKEN=token["access_token"], PATIENT=token["patient"])
+    bundle = json.loads(in_shell(read.replace("ge2024-01-01", "ge2016-01-01"), tmp_path))
+    types = {entry["resource"]["resourceType"] for entry in bundle["entry"]}
+    assert "ExplanationOfBenefit" in types
+
+
+@pytest.mark.parametrize("tab", [0, 1])
+def test_every_example_of_the_patient_access_page_works_in_a_shell(
+    page: Page, tmp_path: Path, tab: int
+) -> None:
+    sign_up(page)
+    _, secret = register(page)
+    username, password = first_member(page)
+    page.goto("/patient-access")
+    shown = {
+        figure.locator("figcaption").text_content() or "": figure.locator("code").text_content()
+        for figure in page.locator("figure.code").all()
+    }
+
+    def example(title: str) -> str:
+        (name,) = [one for one in shown if one.startswith(title)]
+        return shown[name] or ""
+
+    trade = page.locator(".tabs").first.locator("figure code").nth(tab).text_content() or ""
+    curl = page.locator(".tabs").nth(1).locator("figure code").nth(0).text_content() or ""
+    python = page.locator(".tabs").nth(1).locator("figure code").nth(1).text_content() or ""
+    keep = "declare -p STATE VERIFIER CLIENT_ID REDIRECT_URI > kept"
+    page.goto(in_shell(f"{example('Prints the link to open')}\n{keep}", tmp_path).strip())
+    consent(page, username, password)
+    code = page.locator("main pre code").first.inner_text()
+    trade = filled(trade, CODE=code, CLIENT_SECRET=secret)
+    keep = "declare -p CLIENT_SECRET >> kept"
+    token = json.loads(in_shell(f"source ./kept\n{trade}\n{keep}", tmp_path))
+
+    given = {"ACCESS_TOKEN": token["access_token"], "PATIENT": token["patient"]}
+    bundle = json.loads(in_shell(filled(curl, **given), tmp_path))
+    assert bundle["resourceType"] == "Bundle"
+    (tmp_path / "request.py").write_text(python)
+    exports = "".join(f"export {name}='{value}'\n" for name, value in given.items())
+    listed = in_shell(f"{exports}python3 request.py", tmp_path)
+    assert len(listed.splitlines()) == len(bundle.get("entry", []))
+
+    refresh = filled(example("Refresh"), REFRESH_TOKEN=token["refresh_token"])
+    again = json.loads(in_shell(f"source ./kept\n{refresh}", tmp_path))
+    assert again["refresh_token"] != token["refresh_token"]
+    fresh = f"REFRESH_TOKEN='{again['refresh_token']}'"
+    revoke = f"source ./kept\n{fresh}\n{example('Revoke')} -w '%{{http_code}}'"
+    assert in_shell(revoke.replace("\n -w", " -w"), tmp_path).endswith("200")
+
+
+def test_the_page_says_what_the_server_says(page: Page, sandbox: Standing) -> None:
+    told = page.request.get("/fhir/.well-known/smart-configuration").json()
+    page.goto("/patient-access")
+    text = page.locator("main").inner_text()
+    for name in ("authorization", "token", "revocation", "introspection"):
+        assert told[f"{name}_endpoint"] in page.content(), name
+    statement = page.request.get("/fhir/metadata").json()
+    download = page.request.get("/patient-access/capability.json").json()
+    assert statement == download
+    for resource in statement["rest"][0]["resource"]:
+        assert f"{sandbox.base}/fhir/{resource['type']}" in text
+        for parameter in resource["searchParam"]:
+            assert re.search(rf"\b{re.escape(parameter['name'])}\b", text), parameter["name"]

@@ -1,0 +1,94 @@
+"""What a developer and a member do on the pages, step by step."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from playwright.sync_api import Page, expect
+
+from etl.auth.values import ATTESTATIONS
+
+PASSWORD: Final = "correct horse battery staple"  # noqa: S105 - of tests
+_NUMBERS: Final = count(1)
+
+
+def sign_up(page: Page) -> str:
+    """Open an account; return its e-mail address."""
+    email = f"dana{next(_NUMBERS)}.{os.getpid()}@lens.example"
+    page.goto("/sign-up?next=/apps/new")
+    page.get_by_label("Your name").fill("Dana Developer")
+    page.get_by_label("E-mail").fill(email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("main").get_by_role("button", name="Sign up").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Application Registration Form")
+    return email
+
+
+def register(page: Page, *, redirect_uris: str = "", public: bool = False) -> tuple[str, str]:
+    """Fill in the form that is open; return client id and secret."""
+    page.get_by_label("Name", exact=True).first.fill("Claim Lens")
+    page.get_by_role("textbox", name="Organization").fill("Lens LLC")
+    page.get_by_role("textbox", name="Privacy policy").fill("https://lens.example/privacy")
+    if public:
+        page.get_by_label("No: it runs on a phone or in a browser").check()
+    if redirect_uris:
+        page.get_by_role("textbox", name="Redirect URIs").fill(redirect_uris)
+    for text in ATTESTATIONS.values():
+        page.get_by_label(text).check()
+    page.get_by_role("button", name="Register the app").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("The app is registered")
+    secret = page.locator("#client-secret")
+    client_id = page.locator("#client-id").inner_text()
+    return client_id, secret.inner_text() if secret.count() else ""
+
+
+def first_member(page: Page) -> tuple[str, str]:
+    """Read user name and password of a sandbox member with claims off the page."""
+    page.goto("/sandbox")
+    password = page.locator("dd code").inner_text()
+    for row in page.locator("tbody tr").all():
+        if row.locator("td[data-label='All claims']").inner_text().strip().split()[-1] != "0":
+            return row.locator("th").inner_text().strip(), password
+    raise AssertionError("no sandbox member has claims")
+
+
+def consent(page: Page, username: str, password: str) -> None:
+    """Sign in as a member where an app sent the browser, and share."""
+    page.locator("input[name=username]").fill(username)
+    page.locator("input[type=password]").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Share", exact=True).click()
+
+
+def code_of(page: Page, panel: str, title: str) -> str:
+    """Return the text of a piece of code on a page, by its place and title."""
+    return page.locator(f"{panel} figure:has(figcaption:text-is('{title}')) code").inner_text()
+
+
+def in_shell(script: str, folder: Path) -> str:
+    """Run what was pasted into a shell; return what it printed."""
+    done = subprocess.run(
+        ["/bin/bash", "-euo", "pipefail", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=folder,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def filled(script: str, **values: str) -> str:
+    """Return a script with the values of its first lines filled in, as a reader would."""
+    for name, value in values.items():
+        script, times = re.subn(
+            rf"^{name}='[^']*'$", f"{name}='{value}'", script, flags=re.MULTILINE
+        )
+        assert times == 1, f"{name} is not to be filled in:\n{script}"
+    return script
