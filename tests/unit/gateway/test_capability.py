@@ -1,0 +1,224 @@
+"""The CapabilityStatement says what the server does: each thing that it names is called."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.gateway.public import DIRECTORY_TYPES
+from etl.gateway.supported import INSTANTIATES, TYPES
+from tests.unit.gateway.calls import ENDPOINTS, FHIR, Server, served
+from tests.unit.gateway.trees import busiest, directory, members
+
+OAUTH_URIS = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
+GUIDE = Path(__file__).parents[4] / "shared" / "ig" / "CapabilityStatement-c4bb.json"
+VALUES = {"date": "ge1900-01-01", "reference": "1", "token": "1", "string": "a"}
+
+
+@cache
+def server() -> Server:
+    return served()
+
+
+@cache
+def statement() -> dict[str, Any]:
+    return server().call("/fhir/metadata", token=None).json
+
+
+@cache
+def public() -> dict[str, Any]:
+    return server().call("/directory/metadata", token=None).json
+
+
+def resources(of: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {one["type"]: one for one in of["rest"][0]["resource"]}
+
+
+def held(kind: str) -> list[dict[str, Any]]:
+    everything = [*members()[busiest()], *directory().values()]
+    return [one for one in everything if one["resourceType"] == kind]
+
+
+CASES = [
+    *(("/fhir", kind) for kind in TYPES),
+    *(("/directory", kind) for kind in DIRECTORY_TYPES),
+]
+
+
+@pytest.mark.parametrize(("base", "kind"), CASES)
+def test_every_interaction_works(base: str, kind: str) -> None:
+    told = resources(statement() if base == "/fhir" else public())[kind]
+    for interaction in told["interaction"]:
+        found = held(kind)
+        match interaction["code"]:
+            case "read":
+                for one in found[:2]:
+                    assert server().call(f"{base}/{kind}/{one['id']}").json == one
+            case "vread":
+                for one in found[:2]:
+                    path = f"{base}/{kind}/{one['id']}/_history/{one['meta']['versionId']}"
+                    assert server().call(path).json == one
+            case "search-type":
+                for one in found[:2]:
+                    got = server().call(f"{base}/{kind}?_id={one['id']}")
+                    assert [x["resource"] for x in got.json["entry"]] == [one]
+            case code:
+                pytest.fail(f"{code} is told, and nobody knows how to call it")
+
+
+@pytest.mark.parametrize(("base", "kind"), CASES)
+def test_every_search_parameter_and_include_works_and_no_other_does(base: str, kind: str) -> None:
+    told = resources(statement() if base == "/fhir" else public())[kind]
+    names = {one["name"]: one["type"] for one in told["searchParam"]}
+    by_id = "_id=1&" if base == "/fhir" and TYPES[kind].needs_id else ""
+    for name, of in names.items():
+        got = server().call(f"{base}/{kind}?{by_id}{name}={VALUES[of]}")
+        assert (name, got.status) == (name, 200)
+    for include in told.get("searchInclude", []):
+        got = server().call(f"{base}/{kind}?{by_id}_include={include}")
+        assert (include, got.status) == (include, 200)
+    every = {
+        one["name"]
+        for of in (statement(), public())
+        for resource in resources(of).values()
+        for one in resource["searchParam"]
+    }
+    for name in every - set(names):
+        assert server().call(f"{base}/{kind}?{by_id}{name}=1").status == 400, name
+    assert server().call(f"{base}/{kind}?{by_id}_include={kind}:nothing").status == 400
+
+
+def test_every_operation_works() -> None:
+    (operation,) = resources(statement())["Patient"]["operation"]
+    got = server().call(f"/fhir/Patient/{busiest()}/${operation['name']}")
+    assert got.status == 200
+    assert got.json["type"] == "searchset"
+
+
+def test_what_is_not_told_is_not_there() -> None:
+    told = set(resources(statement()))
+    assert told == set(TYPES)
+    assert set(resources(public())) == {kind for kind in told if TYPES[kind].shared}
+    for kind in ("Claim", "Observation", "Group", "CapabilityStatement"):
+        assert server().call(f"/fhir/{kind}").status == 404
+
+
+def test_it_is_one_that_the_guide_and_its_testers_look_for() -> None:
+    told = statement()
+    assert told["instantiates"] == [INSTANTIATES]
+    assert INSTANTIATES == "http://hl7.org/fhir/us/carin-bb/CapabilityStatement/c4bb"
+    assert told["fhirVersion"] == "4.0.1"
+    assert "json" in told["format"]
+    assert told["kind"] == "instance"
+    assert len(told["rest"]) == 1
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not GUIDE.exists(), reason="the guide's statement is not beside the project")
+def test_it_covers_all_that_the_guide_asks_for() -> None:
+    asked = resources(json.loads(GUIDE.read_text()))
+    told = resources(statement())
+    for kind, of in asked.items():
+        mine = told[kind]
+        assert {x["code"] for x in of["interaction"]} <= {x["code"] for x in mine["interaction"]}
+        assert {x["name"] for x in of["searchParam"]} <= {x["name"] for x in mine["searchParam"]}
+        assert set(of.get("searchInclude", [])) <= set(mine.get("searchInclude", []))
+        profiles = {x.partition("|")[0] for x in mine.get("supportedProfile", [])}
+        assert set(of["supportedProfile"]) <= profiles
+        definitions = {x["name"]: x["definition"] for x in mine["searchParam"]}
+        for one in of["searchParam"]:
+            if "carin-bb" in one["definition"]:
+                assert definitions[one["name"]] == one["definition"]
+
+
+def test_both_places_tell_the_same_endpoints() -> None:
+    names = {
+        "authorize": "authorization_endpoint",
+        "token": "token_endpoint",
+        "introspect": "introspection_endpoint",
+        "revoke": "revocation_endpoint",
+        "manage": "management_endpoint",
+        "register": "registration_endpoint",
+    }
+    security = statement()["rest"][0]["security"]
+    assert security["service"][0]["coding"][0]["code"] == "SMART-on-FHIR"
+    (extension,) = [one for one in security["extension"] if one["url"] == OAUTH_URIS]
+    told = {one["url"]: one["valueUri"] for one in extension["extension"]}
+    documents = [
+        server().call(path, (b"accept", b"text/html"), token=None)
+        for path in ("/fhir/.well-known/smart-configuration", "/.well-known/smart-configuration")
+    ]
+    for got in documents:
+        assert got.status == 200
+        assert got.headers["content-type"].startswith("application/json")
+        assert {k: got.json[v] for k, v in names.items() if v in got.json} == told
+    assert documents[0].json == documents[1].json
+    assert told["authorize"] == ENDPOINTS.authorization
+
+
+def test_the_discovery_document_has_what_smart_asks_for() -> None:
+    document = server().call("/fhir/.well-known/smart-configuration").json
+    assert document["code_challenge_methods_supported"] == ["S256"]
+    assert "authorization_code" in document["grant_types_supported"]
+    for capability in (
+        "launch-standalone",
+        "client-public",
+        "client-confidential-symmetric",
+        "sso-openid-connect",
+        "context-standalone-patient",
+        "permission-offline",
+        "permission-patient",
+        "permission-user",
+    ):
+        assert capability in document["capabilities"]
+    assert document["issuer"]
+    assert document["jwks_uri"]
+
+
+def test_without_an_authorization_server_the_statement_says_so() -> None:
+    closed = served(endpoints=None)
+    security = closed.call("/fhir/metadata").json["rest"][0]["security"]
+    assert "No authorization server" in security["description"]
+    assert "service" not in security
+    assert closed.call("/fhir/.well-known/smart-configuration").status == 404
+
+
+def test_development_mode_is_told_in_statement_and_answers() -> None:
+    token = {"token": "x", "patient": "1"}
+    mine = served(development_tokens=(token,))
+    got = mine.call("/fhir/metadata")
+    assert got.headers["x-development-mode"] == "on"
+    assert got.json["description"].startswith("DEVELOPMENT MODE")
+    assert "DEVELOPMENT MODE" in got.json["rest"][0]["security"]["description"]
+    assert "x-development-mode" not in server().call("/fhir/metadata").headers
+
+
+def test_it_is_a_valid_statement() -> None:
+    fhir = pytest.importorskip("fhir.resources.R4B.capabilitystatement")
+    for told in (statement(), public(), served(endpoints=None).call("/fhir/metadata").json):
+        fhir.CapabilityStatement.model_validate(told)
+
+
+def test_it_is_told_without_a_token_to_everybody_and_can_be_kept() -> None:
+    got = server().call("/fhir/metadata", (b"origin", b"https://app.example"), token=None)
+    assert (got.status, got.headers["content-type"]) == (200, "application/fhir+json")
+    assert got.headers["access-control-allow-origin"] == "*"
+    assert got.headers["cache-control"] == "public, max-age=300"
+    tag = (b"if-none-match", got.headers["etag"].encode())
+    assert server().call("/fhir/metadata", tag, token=None).status == 304
+    assert server().call("/fhir/metadata?_format=xml", token=None).status == 406
+    assert got.json["implementation"]["url"] == FHIR
+
+
+def test_the_openapi_description_names_every_address() -> None:
+    for base, of in (("/fhir", statement()), ("/directory", public())):
+        document = server().call(f"{base}/openapi.json", token=None).json
+        assert document["servers"][0]["url"].endswith(base)
+        for kind, one in resources(of).items():
+            assert f"/{kind}/{{id}}" in document["paths"]
+            asked = {x["name"] for x in document["paths"][f"/{kind}"]["get"]["parameters"]}
+            assert {x["name"] for x in one["searchParam"]} <= asked
