@@ -77,9 +77,13 @@ class Sealer:
         self._seconds = seconds
         self._clock = clock
 
+    def expires(self) -> int:
+        """Return when a link that is made now ends, in seconds since 1970."""
+        return -(-int(self._clock() + self._seconds) // _STEP) * _STEP
+
     def seal(self, position: Position, grant: Grant) -> str:
         """Return the link's last part: letters, digits, `-` and `_`."""
-        expires = -(-int(self._clock() + self._seconds) // _STEP) * _STEP
+        expires = self.expires()
         text = orjson.dumps(
             [
                 expires,

@@ -268,15 +268,17 @@ class Service:
             f"{name} was left out of what is included: the token needs patient/{name}.r"
             for name in sorted(following.withheld)
         ]
+        links = self._links(grant, position, base, cursor, size, total, kind.name)
         body = searchset(
             base=base,
             created=tree.created,
             total=total if query.total else None,
-            links=self._links(grant, position, base, cursor, size, total, kind.name),
+            links=links,
             entries=entries,
             notes=notes,
         )
-        return Answer(body, tree.created, tree.id, _etag(grant, position, base, query.ignored))
+        etag = self._etag(grant, position, links, query.ignored)
+        return Answer(body, tree.created, tree.id, etag)
 
     async def _shared(
         self, tree: Tree, grant: Grant, own: Block | None, query: Query
@@ -344,15 +346,38 @@ class Service:
             for name in sorted(following.withheld | set(compartment.OWN) - set(own_types))
         ]
         path = f"Patient/{grant.patient}/$everything"
+        links = self._links(grant, position, base, cursor, size, len(rows), path)
         body = searchset(
             base=base,
             created=tree.created,
             total=None,
-            links=self._links(grant, position, base, cursor, size, len(rows), path),
+            links=links,
             entries=entries,
             notes=notes,
         )
-        return Answer(body, tree.created, tree.id, _etag(grant, position, base, ()))
+        return Answer(body, tree.created, tree.id, self._etag(grant, position, links, ()))
+
+    def _etag(
+        self,
+        grant: Grant,
+        position: Position,
+        links: Sequence[tuple[str, str]],
+        ignored: Sequence[str],
+    ) -> str:
+        """Return the tag of an answer: of all that it depends on, the end of its links included."""
+        parts = (
+            position.release,
+            position.what,
+            position.type,
+            str(position.offset),
+            repr(links),
+            grant.patient,
+            grant.client,
+            repr(grant.scopes),
+            repr(ignored),
+        )
+        told = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+        return f'W/"{told}"'
 
     def _size(self, count: int | None, otherwise: int) -> int:
         return min(otherwise if count is None else count, self._pages.limit)
@@ -429,20 +454,3 @@ def _quoted(text: str) -> str:
 
 def _missing(kind: ResourceType) -> Refusal:
     return Refusal(404, "not-found", f"there is no such {kind.name}")
-
-
-def _etag(grant: Grant, position: Position, base: str, ignored: Sequence[str]) -> str:
-    parts = (
-        position.release,
-        position.what,
-        position.type,
-        repr(position.parameters),
-        str(position.offset),
-        base,
-        grant.patient,
-        grant.client,
-        repr(grant.scopes),
-        repr(ignored),
-    )
-    told = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
-    return f'W/"{told}"'

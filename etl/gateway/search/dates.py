@@ -11,6 +11,8 @@ from datetime import date
 from functools import lru_cache
 from typing import Final
 
+from etl.errors import StoreError
+
 Span = tuple[int, int]
 """From (inclusive) and to (exclusive), in nanoseconds; the first day is the calendar's."""
 
@@ -70,12 +72,15 @@ def stored_span(text: str) -> Span:
     """Return the span of a search value of an index: a date, or `start/end` with open ends.
 
     Raises:
-        ValueError: it is none.
+        StoreError: it is none.
     """
     start, period, end = text.partition("/")
-    if not period:
-        return span_of(text)
-    return span_of(start)[0] if start else BEGINNING, span_of(end)[1] if end else END
+    try:
+        if not period:
+            return span_of(text)
+        return span_of(start)[0] if start else BEGINNING, span_of(end)[1] if end else END
+    except ValueError:
+        raise StoreError("an index holds a date that is none; run verify") from None
 
 
 def compares(prefix: str, asked: Span, stored: Span, now: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from etl.errors import StoreError
 from etl.gateway.search.dates import stored_span
 from etl.gateway.search.query import Condition, Query, Sorting
 from etl.gateway.tree import Block, column_name
@@ -26,12 +25,9 @@ def sections(query: Query) -> list[str]:
 def matching(block: Block, resource_type: str, conditions: Iterable[Condition]) -> Sequence[int]:
     """Return the rows of a type that meet all conditions, in the order of the block."""
     rows: Sequence[int] = block.rows(resource_type)
-    try:
-        for condition in conditions:
-            if rows:
-                rows = _meeting(block, resource_type, rows, condition)
-    except ValueError:  # only stored values are read here; those of the query were
-        raise StoreError(f"{block.key} holds a search value that is none; run verify") from None
+    for condition in conditions:
+        if rows:
+            rows = _meeting(block, resource_type, rows, condition)
     return rows
 
 

@@ -234,3 +234,19 @@ def test_a_long_question_makes_a_short_link() -> None:
     cursor = sealer.seal(many, grant(ANN))
     assert len(cursor) < 1_000
     assert sealer.open(cursor, grant(ANN)) == many
+
+
+def test_an_etag_lasts_no_longer_than_the_links_of_its_answer() -> None:
+    """Else a client would be told that it has the answer already, with links that have ended."""
+    store, _ = two_releases()
+    now = [NOW]
+    made = opened(store, clock=lambda: now[0], cursor_seconds=3600)
+
+    def etag(who: str) -> str:
+        return run(made.service.search(grant(who), EOB, [], base=BASE, strict=True)).etag
+
+    paged, whole = etag(ANN), etag(logical_id("bob"))
+    assert etag(ANN) == paged
+    now[0] += 7200
+    assert etag(ANN) != paged
+    assert etag(logical_id("bob")) == whole
