@@ -41,7 +41,6 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
         "url-malformed": Kind(400, "structure", "URL or form cannot be decoded"),
         "header-repeated": Kind(400, "structure", "Header sent twice"),
-        "header-malformed": Kind(400, "structure", "Header cannot be read"),
         "body-malformed": Kind(400, "structure", "Body cannot be read"),
         "client-gone": Kind(400, "incomplete", "Request broke off"),
         "parameters-too-many": Kind(400, "too-costly", "Too many parameters"),
