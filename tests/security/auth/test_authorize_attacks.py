@@ -1,0 +1,464 @@
+"""Attacks on the authorize URL, the sign-in and the consent. One test for each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from etl.auth.registration import redirect_uri_problem
+from etl.auth.tables import AppRow
+from etl.auth.values import AppDraft, InvalidForm
+from tests.integration.auth import standing as acting
+from tests.integration.auth.standing import ANA, BASE, BEN, CALLBACK, DRAFT, PUBLIC, Standing
+
+LOOPBACK = "http://127.0.0.1:8765/done"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://app.example/callback/",
+        "https://app.example/callback?x=1",
+        "https://app.example/callback/../steal",
+        "https://app.example/CALLBACK",
+        "https://app.example:443/callback",
+        "https://app.example.evil.example/callback",
+        "https://evil.example/callback",
+        "https://app.example@evil.example/callback",
+        "http://app.example/callback",
+        "https://app.example/callback#x",
+        "//evil.example/callback",
+        "javascript:alert(1)",
+        "https://app.example/callback\u0000",
+        "https://app.example/cällback",
+        "",
+    ],
+)
+def test_only_the_very_redirect_uri_is_taken_and_an_error_goes_to_no_other(
+    standing: Standing, uri: str
+) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        answer = browser.get(
+            "/oauth/authorize", params=acting.asking(issued.app.client_id, redirect_uri=uri)
+        )
+    assert answer.status_code == 400
+    assert "location" not in answer.headers
+    assert "evil" not in answer.text
+
+
+def test_the_port_of_a_loopback_address_may_differ_and_nothing_else(standing: Standing) -> None:
+    issued = standing.register(PUBLIC, redirect_uris=(LOOPBACK,))
+    cases = {
+        "http://127.0.0.1:9999/done": 200,
+        "http://127.0.0.1/done": 400,
+        "http://127.0.0.1:9999/other": 400,
+        "http://127.0.0.2:9999/done": 400,
+        "http://127.0.0.1:9999@evil.example/done": 400,
+        "http://127.0.0.1:99991/done": 400,
+    }
+    with standing.client() as browser:
+        for uri, status in cases.items():
+            asking = acting.asking(issued.app.client_id, redirect_uri=uri)
+            answer = browser.get("/oauth/authorize", params=asking)
+            assert answer.status_code == status, uri
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://app.example/callback", "https://*.app.example/callback", "javascript:alert(1)",
+        "data:text/html,x", "myapp://done", "https://app.example/callback#fragment",
+        "https://user@app.example/callback", "https://app.example/a b", "https:///callback",
+        "https://a;script-src.example/x", "file:///etc/passwd", "",
+    ],
+)  # fmt: skip
+def test_redirect_uris_that_leak_codes_cannot_be_registered(standing: Standing, uri: str) -> None:
+    assert redirect_uri_problem(uri)
+    with pytest.raises(InvalidForm):
+        standing.register(redirect_uris=(uri,))
+
+
+@pytest.mark.parametrize("draft", [DRAFT, PUBLIC])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"code_challenge": None, "code_challenge_method": None},
+        {"code_challenge_method": "plain"},
+        {"code_challenge_method": None},
+        {"code_challenge": None},
+        {"code_challenge": "short"},
+    ],
+)
+def test_there_is_no_way_around_pkce_with_s256(
+    standing: Standing, draft: AppDraft, changes: dict[str, str | None]
+) -> None:
+    issued = standing.register(draft)
+    with standing.client() as browser:
+        asking = acting.asking(issued.app.client_id, **changes)
+        back = acting.returned(browser.get("/oauth/authorize", params=asking))
+    assert back["error"] == "invalid_request"
+    assert "code" not in back
+
+
+def test_a_verifier_without_a_challenge_is_refused(standing: Standing) -> None:
+    """PKCE downgrade (RFC 9700 section 4.8.2): the attacker took the challenge out."""
+    issued = standing.register(plain_launch=True)
+    with standing.client() as browser:
+        back = acting.launched(
+            browser, issued.app.client_id, code_challenge=None, code_challenge_method=None
+        )
+        answer = acting.redeem(browser, issued, back["code"])
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "invalid_request"
+
+
+def test_only_an_app_that_the_payer_exempted_may_leave_pkce_state_and_aud_out(
+    standing: Standing,
+) -> None:
+    plain = standing.register(plain_launch=True)
+    other = standing.register()
+    bare = {"response_type": "code", "redirect_uri": CALLBACK}
+    with standing.client() as browser:
+        fine = browser.get("/oauth/authorize", params={**bare, "client_id": plain.app.client_id})
+        refused = browser.get("/oauth/authorize", params={**bare, "client_id": other.app.client_id})
+    assert fine.status_code == 200
+    assert acting.returned(refused)["error"] in ("invalid_scope", "invalid_request")
+    with pytest.raises(InvalidForm):
+        standing.register(PUBLIC, plain_launch=True)
+
+
+@pytest.mark.parametrize("aud", ["https://evil.example/fhir", f"{BASE}/fhir/../x", BASE, "x", None])
+def test_another_audience_is_refused(standing: Standing, aud: str | None) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        asking = acting.asking(issued.app.client_id, aud=aud)
+        back = acting.returned(browser.get("/oauth/authorize", params=asking))
+    assert back["error"] == "invalid_request"
+    assert "code" not in back
+
+
+def test_state_is_required(standing: Standing) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        asking = acting.asking(issued.app.client_id, state=None)
+        back = acting.returned(browser.get("/oauth/authorize", params=asking))
+    assert back["error"] == "invalid_request"
+
+
+@pytest.mark.parametrize("response_type", ["token", "id_token", "code token", 'co"de', "cöde", ""])
+def test_there_is_no_implicit_or_hybrid_flow(standing: Standing, response_type: str) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        asking = acting.asking(issued.app.client_id, response_type=response_type)
+        answer = browser.get("/oauth/authorize", params=asking)
+    location = answer.headers.get("location", "")
+    assert answer.status_code in (303, 400)
+    assert "code=" not in location
+    assert "access_token" not in location
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        "patient/*.write", "patient/*.*", "patient/*.cruds", "system/*.rs", "patient/Coverage.c",
+        "patient/ExplanationOfBenefit.rs?type=pharmacy", "launch/patient openid", "nonsense",
+        "patient/Observation.rs", "admin",
+    ],
+)  # fmt: skip
+def test_scopes_that_write_or_reach_beyond_the_member_are_refused(
+    standing: Standing, scope: str
+) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        asking = acting.asking(issued.app.client_id, scope=scope)
+        back = acting.returned(browser.get("/oauth/authorize", params=asking))
+    assert back["error"] == "invalid_scope"
+
+
+def test_an_app_gets_no_scope_that_it_is_not_registered_for(standing: Standing) -> None:
+    issued = standing.register(scopes=("launch/patient", "patient/Coverage.rs"))
+    with standing.client() as browser:
+        body = acting.tokens(
+            browser,
+            issued,
+            scope="launch/patient openid offline_access patient/*.rs user/Patient.rs",
+        )
+    assert body["scope"] == "launch/patient patient/Coverage.rs"
+    assert "refresh_token" not in body
+
+
+def test_the_consent_form_cannot_widen_what_was_asked_for(standing: Standing) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        body = acting.tokens(
+            browser,
+            issued,
+            scope="patient/Coverage.rs",
+            form={
+                "type": ["Coverage", "Patient", "ExplanationOfBenefit", "*"],
+                "identity": "yes",
+                "long_lived": "yes",
+                "days": "99999",
+                "scope": "patient/*.rs",
+                "patient": BEN.patient,
+            },
+        )
+    assert body["scope"] == "patient/Coverage.rs"
+    assert body["patient"] == ANA.patient
+    (consent,) = standing.services.consents.of_patient(ANA.patient)
+    assert (consent.expires - consent.given).total_seconds() <= 660
+
+
+def test_a_term_that_is_not_offered_is_not_taken(standing: Standing) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        acting.tokens(browser, issued, form={"days": "99999"})
+    (consent,) = standing.services.consents.of_patient(ANA.patient)
+    assert (consent.expires - consent.given).days == 90
+
+
+def test_who_answers_stands_in_every_redirect_so_that_servers_cannot_be_mixed_up(
+    standing: Standing,
+) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        error = browser.get(
+            "/oauth/authorize", params=acting.asking(issued.app.client_id, scope="nonsense")
+        )
+        assert acting.returned(error)["iss"] == BASE
+        assert acting.launched(browser, issued.app.client_id)["iss"] == BASE
+
+
+def test_a_parameter_that_is_there_twice_is_refused(standing: Standing) -> None:
+    issued = standing.register()
+    asking: dict[str, str | list[str]] = {**acting.asking(issued.app.client_id)}
+    asking["redirect_uri"] = [CALLBACK, "https://evil.example"]
+    with standing.client() as browser:
+        answer = browser.get("/oauth/authorize", params=asking)
+    assert answer.status_code == 400
+    assert "location" not in answer.headers
+
+
+def test_request_objects_are_refused_and_never_fetched(standing: Standing) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        asking = acting.asking(issued.app.client_id, request_uri="https://evil.example/request")
+        back = acting.returned(browser.get("/oauth/authorize", params=asking))
+    assert back["error"] == "invalid_request"
+
+
+@pytest.mark.parametrize("status", ["pending", "disabled", "deleted", "unknown"])
+def test_an_app_that_may_not_work_gets_as_far_as_an_unknown_one(
+    standing: Standing, status: str
+) -> None:
+    issued = standing.register()
+    apps, client_id = standing.services.apps, issued.app.client_id
+    if status == "disabled":
+        apps.disable(client_id)
+    elif status == "deleted":
+        apps.delete(client_id)
+    elif status == "pending":
+        with standing.services.database.write() as session:
+            session.get_one(AppRow, client_id).status = "pending"
+    else:
+        client_id = "unknown"
+    with standing.client() as browser:
+        answer = browser.get("/oauth/authorize", params=acting.asking(client_id))
+    assert answer.status_code == 400
+    assert "location" not in answer.headers
+
+
+def test_pages_cannot_be_framed_scripted_cached_or_told_on(standing: Standing) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        consent = acting.sign_in(browser, page)
+        answer = acting.decide(browser, consent)
+        member = browser.get("/member")
+    for one in (page, consent, answer, member):
+        policy = one.headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in policy
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "script-src" not in policy
+        assert one.headers["x-frame-options"] == "DENY"
+        assert one.headers["referrer-policy"] == "no-referrer"
+        assert one.headers["cache-control"] == "no-store"
+        assert one.headers["strict-transport-security"].startswith("max-age=31536000")
+        assert one.headers["x-content-type-options"] == "nosniff"
+        assert "<script" not in one.text
+        assert "style=" not in one.text
+    assert "https://app.example" in consent.headers["content-security-policy"]
+
+
+def test_after_a_form_with_a_password_the_redirect_forgets_the_body(standing: Standing) -> None:
+    """RFC 9700 section 4.12: 303, so that no browser sends the password on."""
+    issued = standing.register()
+    with standing.client() as browser:
+        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        answer = browser.post(
+            "/oauth/sign-in",
+            data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
+        )
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/oauth/consent"
+
+
+def test_what_an_app_says_of_itself_is_shown_as_text(standing: Standing) -> None:
+    issued = standing.register(
+        name="<script>alert(1)</script>", description='"><img src=x onerror=alert(1)>'
+    )
+    with standing.client() as browser:
+        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        consent = acting.sign_in(browser, page)
+    assert "<script>" not in page.text + consent.text
+    assert "<img" not in consent.text
+
+
+def test_another_site_cannot_sign_a_member_in(standing: Standing) -> None:
+    """CSRF on the sign-in: the victim would act in the attacker's account."""
+    issued = standing.register()
+    with standing.client() as attacker, standing.client() as victim:
+        page = attacker.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        victim.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        answer = victim.post(
+            "/oauth/sign-in",
+            data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
+        )
+        bare = victim.post("/member/sign-in", data={"username": "ana", "password": acting.PASSWORD})
+    assert answer.status_code in (400, 403)
+    assert bare.status_code == 403
+
+
+def test_another_site_cannot_consent_for_a_member(standing: Standing) -> None:
+    """CSRF on the consent: with the victim's cookies, yet without a token of the page."""
+    issued = standing.register()
+    evil = standing.register(name="Evil")
+    with standing.client() as victim, standing.client() as attacker:
+        page = victim.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        consent = acting.sign_in(victim, page)
+        theirs = attacker.get("/oauth/authorize", params=acting.asking(evil.app.client_id))
+        everything = {**acting.ticked(consent), "decision": "allow"}
+        own = acting.hidden(consent)
+        no_token = victim.post("/oauth/consent", data={**everything, "request": own["request"]})
+        their_request = victim.post(
+            "/oauth/consent",
+            data={
+                **everything,
+                "form_token": own["form_token"],
+                "request": acting.hidden(theirs)["request"],
+            },
+        )
+        cross = victim.post(
+            "/oauth/consent", data={**everything, **own}, headers={"sec-fetch-site": "cross-site"}
+        )
+    assert no_token.status_code == 403
+    assert cross.status_code == 403
+    assert their_request.status_code == 400
+    assert standing.services.consents.of_patient(ANA.patient) == ()
+
+
+def test_a_forged_authorization_request_is_no_use(standing: Standing) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        consent = acting.sign_in(browser, page)
+        sealed = acting.hidden(consent)["request"]
+        changed = sealed[:-4] + ("AAAA" if not sealed.endswith("AAAA") else "BBBB")
+        answer = acting.decide(browser, consent, request=changed)
+    assert answer.status_code == 400
+
+
+def test_without_a_fresh_sign_in_there_is_no_consent(standing: Standing) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        acting.tokens(browser, issued)
+        browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        again = browser.get("/oauth/consent")
+        member = browser.get("/member")
+        assert "Sign in" in member.text
+    assert again.status_code in (400, 403)
+
+
+def test_cookies_are_for_this_host_tls_and_http_alone(standing: Standing) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        signed_in = browser.post(
+            "/oauth/sign-in",
+            data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
+        )
+    cookies = [
+        *page.headers.get_list("set-cookie"),
+        *signed_in.headers.get_list("set-cookie"),
+    ]
+    assert len(cookies) >= 3
+    for cookie in cookies:
+        assert cookie.startswith("__Host-cpcds-")
+        lowered = cookie.lower()
+        for attribute in ("secure", "httponly", "samesite=lax", "path=/"):
+            assert attribute in lowered
+        assert "domain=" not in lowered
+
+
+def test_a_code_goes_nowhere_but_into_the_redirect(standing: Standing) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        answer = acting.decide(browser, acting.sign_in(browser, page))
+    parts = urlsplit(answer.headers["location"])
+    assert f"{parts.scheme}://{parts.netloc}{parts.path}" == CALLBACK
+    assert sorted(dict(parse_qsl(parts.query))) == ["code", "iss", "state"]
+    assert not parts.fragment
+    assert answer.text == ""
+
+
+def test_a_redirect_uri_with_a_query_keeps_it(standing: Standing) -> None:
+    uri = f"{CALLBACK}?tenant=7"
+    issued = standing.register(redirect_uris=(uri,))
+    with standing.client() as browser:
+        back = acting.launched(browser, issued.app.client_id, redirect_uri=uri)
+    assert back["tenant"] == "7"
+
+
+def test_no_other_site_may_read_the_authorize_page(standing: Standing) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        page = browser.get(
+            "/oauth/authorize",
+            params=acting.asking(issued.app.client_id),
+            headers={"origin": "https://app.example"},
+        )
+    assert "access-control-allow-origin" not in page.headers
+
+
+def test_prompt_none_shows_no_page(standing: Standing) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        answer = browser.get(
+            "/oauth/authorize", params=acting.asking(issued.app.client_id, prompt="none")
+        )
+    assert acting.returned(answer)["error"] == "login_required"
+
+
+def test_in_production_an_app_waits_and_what_changes_waits_again(tmp_path: Path) -> None:
+    with acting.stand_up(tmp_path, sandbox=False) as standing:
+        apps = standing.services.apps
+        issued = standing.register(plain_launch=True)
+        client_id = issued.app.client_id
+        assert issued.app.status == "pending"
+        assert not issued.app.is_plain
+        with standing.client() as browser:
+            asking = acting.asking(client_id)
+            assert browser.get("/oauth/authorize", params=asking).status_code == 400
+            assert apps.approve(client_id).is_plain
+            assert browser.get("/oauth/authorize", params=asking).status_code == 200
+            body = acting.tokens(browser, issued)
+            evil = replace(issued.app.draft, redirect_uris=("https://evil.example/x",))
+            assert apps.edit(client_id, evil).app.status == "pending"
+            assert browser.get("/oauth/authorize", params=asking).status_code == 400
+            assert acting.refresh(browser, issued, body["refresh_token"]).status_code == 401
