@@ -97,6 +97,13 @@ def stand_up(target: Path, folder: Path, **auth: Any) -> Iterator[Standing]:
         listening.close()
 
 
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
 def _wait(server: uvicorn.Server) -> None:
     until = time.monotonic() + 20
     while not server.started:

@@ -1,0 +1,69 @@
+"""Every page of the portal, and how to get there: for looking at all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from playwright.sync_api import Page
+
+from tests.e2e.portal.walking import first_member, register, sign_up
+
+PUBLIC: Final = {
+    "home": "/",
+    "patient-access": "/patient-access",
+    "capability": "/patient-access/capability",
+    "provider-directory": "/provider-directory",
+    "directory-capability": "/provider-directory/capability",
+    "quickstart": "/quickstart",
+    "sandbox": "/sandbox",
+    "code": "/code?code=7b1d0c2f5e&state=c0ffee",
+    "code-refused": "/code?error=access_denied&error_description=The+member+said+no.",
+    "try": "/try",
+    "contact": "/contact",
+    "sign-in": "/sign-in",
+    "sign-up": "/sign-up",
+    "apps": "/apps",
+    "not-found": "/nowhere",
+}
+
+
+def every_page(page: Page) -> Iterator[str]:
+    """Lead a page through the portal; yield a name wherever it stands."""
+    for name, path in PUBLIC.items():
+        page.goto(path)
+        yield name
+    page.goto("/sign-up")
+    page.get_by_role("main").get_by_role("button", name="Sign up").click()
+    yield "sign-up-wrong"
+    sign_up(page)
+    yield "form"
+    page.get_by_role("button", name="Register the app").click()
+    yield "form-wrong"
+    page.goto("/apps/new")
+    client_id, _ = register(page)
+    yield "registered"
+    for name, path in {
+        "apps-own": "/apps",
+        "app": f"/apps/{client_id}",
+        "app-edit": f"/apps/{client_id}/edit",
+        "app-delete": f"/apps/{client_id}/delete",
+        "profile": "/profile",
+        "settings": "/settings",
+        "account-delete": "/settings/delete",
+    }.items():
+        page.goto(path)
+        yield name
+    username, password = first_member(page)
+    page.goto("/try")
+    page.get_by_role("button", name="Launch").click()
+    page.locator("input[name=username]").wait_for()
+    yield "member-sign-in"
+    page.locator("input[name=username]").fill(username)
+    page.locator("input[type=password]").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Share", exact=True).wait_for()
+    yield "consent"
+    page.get_by_role("button", name="Share", exact=True).click()
+    page.locator("main table").wait_for()
+    yield "tried"

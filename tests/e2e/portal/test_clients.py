@@ -1,0 +1,133 @@
+"""The standalone launch by ordinary libraries that know nothing of this server."""
+
+from __future__ import annotations
+
+import http.server
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.portal.standing import Standing
+from tests.e2e.portal.walking import consent, first_member, register, sign_up
+
+PAGE = """<!doctype html><meta charset="utf-8"><title>App</title>
+<p id="told">waiting</p>
+<script src="/fhir-client.js"></script>
+<script>
+const told = (text) => { document.getElementById("told").textContent = text; };
+const options = {
+  clientId: new URLSearchParams(location.search).get("client") || sessionStorage.client,
+  iss: "@@FHIR@@",
+  scope: "launch/patient openid fhirUser offline_access patient/*.read",
+  redirectUri: location.origin + "/",
+};
+if (new URLSearchParams(location.search).get("client")) {
+  sessionStorage.client = options.clientId;
+}
+const query = new URLSearchParams(location.search);
+if (query.get("client")) {
+  FHIR.oauth2.authorize(options).catch((error) => told(String(error)));
+} else {
+  FHIR.oauth2.ready()
+    .then(async (client) => {
+      const patient = await client.patient.read();
+      const claims = await client.request(
+        `ExplanationOfBenefit?patient=${client.patient.id}`, { pageLimit: 0, flat: true });
+      told(`${patient.resourceType} with ${claims.length} claims, user ${client.user.fhirUser}`);
+    })
+    .catch((error) => told(String(error)));
+}
+</script>
+"""
+
+
+@contextmanager
+def serving(files: dict[str, bytes]) -> Iterator[str]:
+    """Serve some files on a loopback address, as an app's own web server does."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = files.get(self.path.partition("?")[0])
+            self.send_response(404 if found is None else 200)
+            kind = "text/javascript" if self.path.endswith(".js") else "text/html; charset=utf-8"
+            self.send_header("content-type", kind)
+            self.end_headers()
+            self.wfile.write(found or b"")
+
+        def log_message(self, *_: Any) -> None:
+            """Stay silent."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join(5)
+
+
+def test_fhirclient_of_pypi_launches_and_reads(page: Page, sandbox: Standing) -> None:
+    client = pytest.importorskip("fhirclient.client", reason="fhirclient is not installed")
+    sign_up(page)
+    redirect_uri = f"{sandbox.base}/code"
+    client_id, secret = register(page, redirect_uris=redirect_uri)
+    username, password = first_member(page)
+    smart = client.FHIRClient(
+        settings={
+            "app_id": client_id,
+            "app_secret": secret,
+            "api_base": f"{sandbox.base}/fhir",
+            "redirect_uri": redirect_uri,
+            "scope": "launch/patient openid fhirUser offline_access patient/*.read",
+        }
+    )
+    assert not smart.ready
+    page.goto(smart.authorize_url)
+    consent(page, username, password)
+    smart.handle_callback(page.url)
+    assert smart.ready
+    assert smart.patient_id
+    bundle = smart.server.request_json(f"ExplanationOfBenefit?patient={smart.patient_id}")
+    assert bundle["total"] > 0
+    assert smart.server.request_json(f"Patient/{smart.patient_id}")["resourceType"] == "Patient"
+    refreshed = smart.reauthorize()
+    assert refreshed
+    assert smart.server.request_json("Coverage")["resourceType"] == "Bundle"
+
+
+@pytest.mark.slow
+def test_fhirclient_of_npm_launches_and_reads(
+    page: Page, sandbox: Standing, tmp_path: Path
+) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not there")
+    installed = subprocess.run(
+        [npm, "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "fhirclient@2"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    if installed.returncode != 0:
+        pytest.skip(f"npm could not install fhirclient: {installed.stderr[-200:]}")
+    library = tmp_path / "node_modules" / "fhirclient" / "build" / "fhir-client.js"
+    html = PAGE.replace("@@FHIR@@", f"{sandbox.base}/fhir")
+    with serving({"/": html.encode(), "/fhir-client.js": library.read_bytes()}) as app:
+        sign_up(page)
+        client_id, _ = register(page, redirect_uris=f"{app}/", public=True)
+        username, password = first_member(page)
+        page.goto(f"{app}/?client={client_id}")
+        page.wait_for_url("**/oauth/authorize**")
+        consent(page, username, password)
+        expect(page.locator("#told")).to_contain_text("Patient with", timeout=20_000)
+        told = page.locator("#told").inner_text()
+        assert int(told.split(" with ")[1].split()[0]) > 0
+        assert "user Patient/" in told

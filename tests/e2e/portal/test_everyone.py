@@ -1,0 +1,52 @@
+"""Every page for everyone: screen readers, keyboards, dark rooms, narrow screens."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ViewportSize
+
+from tests.e2e.portal.pages import every_page
+from tests.e2e.portal.standing import Standing
+
+GRAVE = ("serious", "critical")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_grave_on_any_page(
+    chromium: Browser, sandbox: Standing, scheme: Literal["light", "dark"]
+) -> None:
+    axe = Axe()
+    found: list[str] = []
+    with chromium.new_context(base_url=sandbox.base, color_scheme=scheme) as context:
+        page = context.new_page()
+        for name in every_page(page):
+            violations: list[Any] = axe.run(page).response["violations"]
+            found += [
+                f"{name}: {one['id']} ({one['impact']}): {one['nodes'][0]['html'][:160]}"
+                for one in violations
+                if one["impact"] in GRAVE
+            ]
+    assert found == []
+
+
+@pytest.mark.parametrize("width", [pytest.param(320, marks=pytest.mark.slow), 360])
+def test_no_page_scrolls_sideways_on_a_narrow_screen_or_breaks_its_own_policy(
+    chromium: Browser, sandbox: Standing, width: int
+) -> None:
+    wide: list[str] = []
+    said: list[str] = []
+    viewport: ViewportSize = {"width": width, "height": 740}
+    with chromium.new_context(base_url=sandbox.base, viewport=viewport) as context:
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(f"Error: {error}"))
+        for name in every_page(page):
+            reach = page.evaluate("document.documentElement.scrollWidth")
+            if reach > width:
+                wide.append(f"{name}: {reach}")
+    assert wide == []
+    assert [one for one in said if "Content Security Policy" in one or "Error:" in one] == []

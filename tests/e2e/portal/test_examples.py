@@ -1,0 +1,82 @@
+"""The example files of the portal: each is downloaded and run as it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.e2e.portal.standing import Standing, free_port
+from tests.e2e.portal.walking import consent, first_member, register, sign_up
+
+COMMANDS = {
+    "first_claim.py": (sys.executable, "-u"),
+    "first_claim.mjs": ("node",),
+    "first_claim.sh": ("/bin/sh",),
+}
+
+
+@pytest.mark.parametrize("kind", ["confidential", "public"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_example_file_fetches_claims_and_revokes(
+    page: Page, sandbox: Standing, tmp_path: Path, name: str, kind: str
+) -> None:
+    if not shutil.which(COMMANDS[name][0]):
+        pytest.skip(f"{COMMANDS[name][0]} is not there")
+    sign_up(page)
+    client_id, secret = register(page, public=kind == "public")
+    username, password = first_member(page)
+    file = tmp_path / name
+    file.write_bytes(page.request.get(f"/examples/{name}").body())
+    environment = {
+        "PATH": os.environ["PATH"],
+        "CLIENT_ID": client_id,
+        "CLIENT_SECRET": secret,
+        "PORT": str(free_port()),
+    }
+    with subprocess.Popen(
+        [*COMMANDS[name], str(file)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        bufsize=1,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdin is not None
+        link = next(line for line in running.stdout if line.startswith("http")).strip()
+        page.goto(link)
+        consent(page, username, password)
+        if name.endswith(".sh"):
+            running.stdin.write(page.locator("main pre code").first.inner_text() + "\n")
+            running.stdin.flush()
+        printed = running.stdout.read()
+        assert running.wait(30) == 0, printed
+    assert "Access revoked." in printed
+    if name.endswith(".sh"):
+        assert '"resourceType":"ExplanationOfBenefit"' in printed
+    else:
+        claims = re.search(r"^(\d+) claims$", printed, re.MULTILINE)
+        assert claims is not None
+        assert int(claims[1]) == len(re.findall(r"^20\d\d-\d\d-\d\d|^no date", printed, re.M))
+        assert int(claims[1]) > 0
+
+
+def test_an_example_without_a_client_id_says_what_to_set(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "first_claim.py"
+    file.write_bytes(page.request.get("/examples/first_claim.py").body())
+    started = time.monotonic()
+    ran = subprocess.run(
+        [sys.executable, str(file)], env={}, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.strip() == "Set CLIENT_ID, from App Registration."
+    assert time.monotonic() - started < 20

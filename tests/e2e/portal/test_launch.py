@@ -1,0 +1,157 @@
+"""Register, launch, consent, fetch, revoke: in a browser, with and without JavaScript."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.portal.standing import Standing
+from tests.e2e.portal.walking import consent, first_member, register, sign_up
+
+
+def test_try_it_does_the_whole_launch_in_the_page(page: Page) -> None:
+    username, password = first_member(page)
+    page.goto("/try")
+    page.get_by_role("button", name="Launch").click()
+    consent(page, username, password)
+    expect(page.get_by_role("status")).to_have_text("200: Bundle")
+    assert urlsplit(page.url).query == ""  # the code is not left in the address
+    expect(page.locator("main table caption")).to_contain_text("claims")
+    assert page.locator("main table tbody tr").count() > 0
+    page.get_by_role("button", name="Patient").click()
+    expect(page.get_by_role("status")).to_have_text("200: Patient")
+    page.get_by_role("button", name="Revoke").click()
+    expect(page.get_by_role("status")).to_have_text("401: OperationOutcome")
+
+
+def test_try_it_works_from_the_keyboard(page: Page) -> None:
+    username, password = first_member(page)
+    page.goto("/try")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "launch":
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/oauth/authorize**")
+    page.locator("input[name=username]").focus()
+    page.keyboard.type(username)
+    page.keyboard.press("Tab")
+    page.keyboard.type(password)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Share", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("200: Bundle")
+
+
+def test_try_it_says_when_the_member_refuses(page: Page) -> None:
+    username, password = first_member(page)
+    page.goto("/try")
+    page.get_by_role("button", name="Launch").click()
+    page.locator("input[name=username]").fill(username)
+    page.locator("input[type=password]").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Do not share").click()
+    expect(page.get_by_role("status")).to_have_text("No code: access_denied")
+
+
+def test_try_it_stops_where_state_is_not_its_own(page: Page) -> None:
+    page.goto("/try?code=stolen&state=of-another-launch")
+    expect(page.get_by_role("status")).to_have_text("The launch was stopped: state differs.")
+    assert urlsplit(page.url).query == ""
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_everything_works_without_javascript(
+    scriptless: Page, sandbox: Standing, as_json: bool
+) -> None:
+    sign_up(scriptless)
+    client_id, secret = register(scriptless)
+    verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(16)
+    challenge = hashlib.sha256(verifier.encode()).digest()
+    redirect_uri = f"{sandbox.base}/code"
+    query = {
+        "response_type": "code",
+        "client_id": client_id,
+        "redirect_uri": redirect_uri,
+        "scope": "launch/patient patient/*.read",
+        "state": state,
+        "aud": f"{sandbox.base}/fhir",
+        "code_challenge": base64.urlsafe_b64encode(challenge).decode().rstrip("="),
+        "code_challenge_method": "S256",
+    }
+    username, password = first_member(scriptless)
+    scriptless.goto(f"/oauth/authorize?{urlencode(query)}")
+    consent(scriptless, username, password)
+    answer = parse_qs(urlsplit(scriptless.url).query)
+    assert answer["state"] == [state]
+    fields = {
+        "grant_type": "authorization_code",
+        "code": scriptless.locator("main pre code").first.inner_text(),
+        "redirect_uri": redirect_uri,
+        "code_verifier": verifier,
+    }
+    pair = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
+    headers = {"accept": "application/json", "authorization": f"Basic {pair}"}
+    if as_json:  # as the model of this portal writes it
+        headers["content-type"] = "application/json"
+        traded = scriptless.request.post("/oauth/token", headers=headers, data=json.dumps(fields))
+    else:
+        traded = scriptless.request.post("/oauth/token", headers=headers, form=fields)
+    assert traded.status == 200, traded.text()
+    token = traded.json()
+    asked = {
+        "content-type": "application/json",
+        "accept": "application/json",
+        "authorization": f"Bearer {token['access_token']}",
+    }
+    for resource in ("ExplanationOfBenefit", "Coverage", "Patient", "Practitioner"):
+        found = scriptless.request.get(f"/fhir/{resource}", headers=asked)
+        assert found.status == 200, resource
+        assert found.headers["content-type"].startswith("application/json")
+
+    scriptless.goto("/member")  # the member takes it back
+    scriptless.locator("input[name=username]").fill(username)
+    scriptless.locator("input[type=password]").fill(password)
+    scriptless.get_by_role("button", name="Sign in").click()
+    scriptless.get_by_role("button", name="Stop sharing").first.click()
+    refused = scriptless.request.get("/fhir/Patient", headers=asked)
+    assert refused.status == 401
+
+
+def test_without_javascript_try_it_says_where_to_go(scriptless: Page) -> None:
+    scriptless.goto("/try")
+    note = scriptless.locator("noscript")
+    assert "needs JavaScript" in (note.text_content() or "") + scriptless.content()
+    assert not scriptless.locator("#launch").is_visible()
+
+
+def test_tabs_of_examples_work_without_javascript_and_from_the_keyboard(scriptless: Page) -> None:
+    scriptless.goto("/patient-access")
+    form = scriptless.locator(".tabs").first
+    assert form.get_by_text("Confidential app").first.is_visible()
+    form.get_by_role("radio", name="JSON").focus()
+    scriptless.keyboard.press("ArrowRight")
+    scriptless.keyboard.press("ArrowRight")
+    assert form.locator(".panel").nth(2).is_visible()
+    assert not form.locator(".panel").nth(0).is_visible()
+
+
+def test_a_disabled_app_is_refused_and_its_developer_sees_why(page: Page) -> None:
+    sign_up(page)
+    client_id, _ = register(page)
+    page.goto(f"/apps/{client_id}")
+    page.get_by_role("button", name="Disable").click()
+    expect(page.get_by_text("The app is disabled")).to_be_visible()
+    answer = page.request.get(
+        f"/oauth/authorize?client_id={client_id}&response_type=code", max_redirects=0
+    )
+    assert answer.status == 400
