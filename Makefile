@@ -10,7 +10,7 @@ LOG ?= cpcds-nightly.log
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-slow check lint types imports format bench validate nightly \
-	conformance s3-demo samples clean
+	conformance s3-demo samples screenshots clean
 
 help: ## List the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,5 +72,8 @@ nightly: install ## The nightly run: make nightly EXTRACT=folder TARGET=folder (
 s3-demo: install ## The whole job against a real S3 server (SeaweedFS) on this machine.
 	$(BIN)/python -m tests.integration.s3_demo $(EXTRACT)
 
+screenshots: install ## Picture every page of the portal into .screenshots/ (needs Chromium).
+	$(BIN)/python -m scripts.screenshots
+
 clean: ## Remove what can be made again.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .conformance
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .conformance .screenshots

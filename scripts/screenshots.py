@@ -1,0 +1,66 @@
+"""Pictures of every page of the portal, light, dark and narrow, for people to look at.
+
+    python -m scripts.screenshots [FOLDER]
+
+It publishes the samples into a temporary folder, serves them as a sandbox, walks through the portal
+with Chromium and writes FOLDER/<page>-<look>.png; FOLDER is `.screenshots` where it is not given.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final, Literal
+
+from playwright.sync_api import ViewportSize, sync_playwright
+
+from tests.e2e.portal.conftest import CHROMIUM
+from tests.e2e.portal.pages import every_page
+from tests.e2e.portal.standing import publish, stand_up
+
+LOOKS: Final[dict[str, tuple[Literal["light", "dark"], int]]] = {
+    "light": ("light", 1280),
+    "dark": ("dark", 1280),
+    "narrow": ("light", 360),
+}
+"""Look → colour scheme and width in pixels."""
+
+
+def main(folder: Path) -> int:
+    """Write the pictures; return the exit code."""
+    if not shutil.which(CHROMIUM):
+        print(f"error: {CHROMIUM} is not there: apt-get install chromium", file=sys.stderr)
+        return 2
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.png"):
+        old.unlink()
+    count = 0
+    with tempfile.TemporaryDirectory(prefix="cpcds-screenshots-") as temporary:
+        work = Path(temporary)
+        target = publish(work)
+        with (
+            stand_up(target, work) as standing,
+            sync_playwright() as playwright,
+            playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
+        ):
+            for look, (scheme, width) in LOOKS.items():
+                viewport: ViewportSize = {"width": width, "height": 800}
+                with browser.new_context(
+                    base_url=standing.base,
+                    color_scheme=scheme,
+                    viewport=viewport,
+                    reduced_motion="reduce",
+                ) as context:
+                    page = context.new_page()
+                    for name in every_page(page):
+                        page.screenshot(path=folder / f"{name}-{look}.png", full_page=True)
+                        count += 1
+                print(f"{look}: {width} pixels wide")
+    print(f"{count} pictures in {folder}/")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(".screenshots")))
