@@ -11,11 +11,15 @@ from etl.gateway.cache import Cache
 from etl.gateway.held import HeldObjects
 from etl.gateway.objects import Transient
 from etl.gateway.releases import Releases
+from etl.gateway.service import Answer
 from etl.publish.reader import open_current
+from etl.publish.resources import PatientResources
 from etl.storage.memory import MemoryStore
 from tests.unit.gateway.faulty import Watched
-from tests.unit.gateway.trees import run
-from tests.unit.publish.samples import patient, publish
+from tests.unit.gateway.trees import BASE, grant, opened, run
+from tests.unit.publish.samples import logical_id, patient, publish, resource
+
+EOB = "ExplanationOfBenefit"
 
 
 def published(store: MemoryStore, claims: int, day: int) -> str:
@@ -130,3 +134,49 @@ def test_old_releases_are_kept_open_up_to_a_number() -> None:
 
 def _digest(store: MemoryStore, name: str) -> str:
     return store.read(f"releases/{name}/manifest.json").tag
+
+
+def insured(claims: int) -> PatientResources:
+    """Return a member whose claims name their insurer in the index."""
+    search = {"insurer": [f"Organization/{logical_id('payer')}"]}
+    made = [resource(EOB, f"claim-{number}", search=search) for number in range(claims)]
+    return PatientResources(logical_id("ann"), [resource("Patient", "ann"), *made])
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_an_answer_is_of_one_release_though_another_is_published_while_it_is_made(at: int) -> None:
+    store = MemoryStore()
+    lab = resource("Organization", "payer", name="Payer")
+    publish(store, [insured(12)], directory=[lab])
+    pairs = [("_include", "ExplanationOfBenefit:insurer"), ("_include", "*"), ("_count", "20")]
+    who = grant(logical_id("ann"))
+    old = run(opened(store).service.search(who, EOB, pairs, base=BASE, strict=True))
+    objects = Watched(HeldObjects(store))
+    made = opened(objects)
+    seen = len(objects.reads)
+
+    async def work() -> Answer:
+        def publishing(key: str, data: bytes) -> bytes:
+            if len(objects.reads) - seen == at + 1:
+                objects.fault = None
+                renamed = resource("Organization", "payer", name="Renamed")
+                base = open_current(store)
+                later = "2026-11-26T00:00:00Z"
+                publish(store, [insured(20)], directory=[renamed], base=base, now=later)
+                renewing.append(asyncio.ensure_future(made.releases.refresh()))
+            return data
+
+        renewing: list[asyncio.Future[bool]] = []
+        objects.fault = publishing
+        objects.wait = 0.001  # so that the new release is taken up between two reads
+        answer = await made.service.search(who, EOB, pairs, base=BASE, strict=True)
+        assert all(await asyncio.gather(*renewing))
+        return answer
+
+    answer = run(work())
+    assert (answer.body, answer.release) == (old.body, old.release)
+    assert b"Payer" in old.body
+    new = run(made.service.search(who, EOB, pairs, base=BASE, strict=True))
+    assert new.release != old.release
+    assert b"Renamed" in new.body
+    assert b'"total":20' in new.body

@@ -347,3 +347,40 @@ def test_the_etag_changes_with_the_question_and_the_grant_alone(service: Service
         asked(service, "type=oral", scopes=("user/*.rs",)).etag,
     }
     assert len(others | {one}) == 4
+
+
+def test_an_include_may_name_the_type_that_it_wants(service: Service) -> None:
+    payees = {
+        one["payee"]["party"]["reference"].partition("/")[0]: member
+        for member, rows in members().items()
+        for one in rows
+        if "party" in one.get("payee", {})
+    }
+    for target in ("Organization", "Patient", "RelatedPerson"):
+        query = f"_count=100&_include={EOB}:payee:{target}"
+        found = bundle(asked(service, query, patient=payees[target]))
+        assert {one.partition("/")[0] for one in ids(found, "include")} == {target}
+        every = bundle(asked(service, f"_count=100&_include={EOB}:payee", patient=payees[target]))
+        assert set(ids(found, "include")) <= set(ids(every, "include"))
+
+
+def test_only_iterated_includes_are_followed_from_what_was_included(service: Service) -> None:
+    plain = f"_count=3&_include={EOB}:coverage&_include=Coverage:payor"
+    once = ids(bundle(asked(service, plain)), "include")
+    assert {one.partition("/")[0] for one in once} == {"Coverage"}
+    iterated = plain.replace("_include=Coverage", "_include:iterate=Coverage")
+    more = ids(bundle(asked(service, iterated)), "include")
+    assert {one.partition("/")[0] for one in more} == {"Coverage", "Organization"}
+
+
+def test_organizations_where_services_were_given_are_among_the_members_own(
+    service: Service,
+) -> None:
+    facilities = {
+        info["valueReference"]["reference"]
+        for one in members()[busiest()]
+        for info in one.get("supportingInfo", ())
+        if "valueReference" in info
+    }
+    assert facilities
+    assert facilities <= set(ids(bundle(asked(service, "_count=100", kind="Organization"))))
