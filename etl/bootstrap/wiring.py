@@ -21,7 +21,7 @@ from etl.model.crosswalks import Crosswalk
 from etl.model.findings import Severity
 from etl.model.sensitive import read_sensitive
 from etl.pipeline.tools import Tools
-from etl.quality import Limits, Policy, load_rules, rules_of
+from etl.quality import Limits, Policy, load_rules, named, rules_of
 from etl.sources import Layout, read_layout
 
 _OF_LAYOUTS = "layouts/"
@@ -50,12 +50,13 @@ def make_tools(settings: Settings) -> Tools:
     )
     duties = {plan.name: of_data(obligations(plan, crosswalks)) for plan in mappings.plans}
     obliged = (rule for plan in mappings.plans for rule in rules_of(duties[plan.name], plan.table))
+    book = load_rules(files["rules"].texts, policy(settings), crosswalks, obliged)
     return Tools(
         layouts=_layouts(files["layouts"], crosswalks),
         crosswalks=crosswalks,
-        book=load_rules(files["rules"].texts, policy(settings), crosswalks, obliged),
+        book=book,
         mappings=mappings,
-        duties=duties,
+        duties={name: named(found, book) for name, found in duties.items()},
         payer=settings.payer.id,
         id_key=settings.id_key_bytes(),
         fingerprint=_fingerprint(settings, files, crosswalks),

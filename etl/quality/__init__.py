@@ -9,7 +9,7 @@ from etl.quality.counts import CountsDoNotAddUp, RowCounts, add_counts, reconcil
 from etl.quality.known import Directory, KeysInMemory, KnownKeys, PublishedKeys, read_directory
 from etl.quality.limits import Verdict, enforce, verdicts
 from etl.quality.money_totals import MoneyKey, MoneyTotals, add_money
-from etl.quality.obliged import rules_of
+from etl.quality.obliged import named, rules_of
 from etl.quality.rules import Limits, Policy, Rule, RuleBook, load_rules
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "check_directory",
     "enforce",
     "load_rules",
+    "named",
     "read_directory",
     "reconcile",
     "rules_of",

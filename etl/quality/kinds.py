@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -37,6 +38,22 @@ Condition: TypeAlias = tuple[Clause, ...]
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Raised by `sources` while a file is read; nothing is looked for here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """The row would make a resource that breaks its profile; told of what was mapped.
+
+    Attributes:
+        obligations: their ids (`c4bb.oral.adjudication`), `*` standing for any characters; they
+            are reported under this rule instead of their own.
+    """
+
+    obligations: tuple[str, ...]
+
+    def names(self, rule_id: str) -> bool:
+        """Tell whether an obligation is one of these."""
+        return any(fnmatchcase(rule_id, one) for one in self.obligations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +389,7 @@ class LineRejected:
 
 Kind: TypeAlias = (
     Reading
+    | Unmet
     | Unreadable
     | Rewrite
     | Forbidden
@@ -411,6 +429,7 @@ Kind: TypeAlias = (
 KINDS: Final[Mapping[str, type[Kind]]] = MappingProxyType(
     {
         "reading": Reading,
+        "unmet": Unmet,
         "unreadable": Unreadable,
         "rewrite": Rewrite,
         "forbidden": Forbidden,

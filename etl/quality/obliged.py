@@ -7,12 +7,13 @@ failure spoils. They are firm: a payer may limit them, and may not let the resou
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from etl.mapping.obligations import Obligation
 from etl.model.findings import Severity
-from etl.quality.kinds import Reading
-from etl.quality.rules import Rule
+from etl.quality.kinds import Reading, Unmet
+from etl.quality.rules import Rule, RuleBook
 
 _SAYS: Final = {
     "required": "The resource would lack {path}, which {profile} requires.",
@@ -57,3 +58,12 @@ def rules_of(obligations: Iterable[Obligation], table: str) -> tuple[Rule, ...]:
             where=str(one.place),
         )
     return tuple(made.values())
+
+
+def named(obligations: Iterable[Obligation], book: RuleBook) -> tuple[Obligation, ...]:
+    """Return obligations under the rules that speak for them (`check: unmet`)."""
+    speaking = [(rule.id, rule.kind) for rule in book.rules if isinstance(rule.kind, Unmet)]
+    return tuple(
+        replace(one, rule=next((name for name, kind in speaking if kind.names(one.rule)), one.rule))
+        for one in obligations
+    )

@@ -37,6 +37,7 @@ from etl.quality.kinds import (
     NotBefore,
     Sentinel,
     UnknownClaim,
+    Unmet,
     Unreadable,
 )
 
@@ -180,7 +181,10 @@ def load_rules(
                     f"rule {rule.id!r} stands in {rules[rule.id].where}",
                 )
             rules[rule.id] = rule
+    by_name = [rule.kind for rule in rules.values() if isinstance(rule.kind, Unmet)]
     for rule in obliged:
+        if any(kind.names(rule.id) for kind in by_name):
+            continue  # a rule of the files speaks for it
         known = rules.get(rule.id, rule)
         rules[rule.id] = replace(known, tables=tuple(dict.fromkeys(known.tables + rule.tables)))
     for single in SINGLE:
@@ -249,6 +253,9 @@ class _Reader:
         tables = self.tables()
         kind = self.kind(KINDS[check], tables)
         severity = self.severity()
+        if isinstance(kind, Unmet) and not (severity.rejects and self.flag("firm")):
+            what = "what breaks a profile is rejected, and the rule is firm"
+            raise self.error("rule-value", what, "severity")
         words: frozenset[str] = frozenset()
         if isinstance(kind, Allowed) and kind.crosswalk:
             if kind.crosswalk not in self.crosswalks:
