@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -126,4 +127,6 @@ def _outcome(notes: Sequence[str]) -> bytes:
         {"severity": "warning", "code": "informational", "diagnostics": note} for note in notes
     ]
     outcome = {"resourceType": "OperationOutcome", "issue": issues}
-    return orjson.dumps({"resource": outcome, "search": {"mode": "outcome"}})
+    # It has no URL of its own, and every entry needs one: one that its text decides.
+    url = uuid.uuid5(uuid.NAMESPACE_URL, "\n".join(notes)).urn
+    return orjson.dumps({"fullUrl": url, "resource": outcome, "search": {"mode": "outcome"}})

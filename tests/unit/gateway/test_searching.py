@@ -204,6 +204,7 @@ def test_lenient_ignores_what_is_unknown_and_says_so_but_never_a_modifier(
     assert found["total"] == bundle(asked(service, ""))["total"]
     last = found["entry"][-1]
     assert last["search"] == {"mode": "outcome"}
+    assert last["fullUrl"].startswith("urn:uuid:")
     assert "nonsense" in last["resource"]["issue"][0]["diagnostics"]
     for query in ("type:in=x", "patient.name=x", "_revinclude=*", "service-date=never"):
         assert refused(service, query, strict=False).status == 400
