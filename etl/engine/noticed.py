@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final, Literal
 
 import numpy as np
@@ -32,6 +33,10 @@ UNMAPPED: Final = "unmapped-word"
 """Rule of a cell for which a crosswalk has no line."""
 MISSHAPEN: Final = "misshapen-identifier"
 """Rule of a cell that is left out, because it has not the shape its system demands."""
+
+
+MOST_WORDS: Final = 500
+"""Words of one column of a partition that are told apart; more of them are no words of a code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,9 @@ def findings(values: Values) -> dict[str, pa.Table]:
 
     Returns:
         Name of the crosswalk or shape -> its findings (`etl.rows.FINDINGS_SCHEMA`), one a cell
-        however often the plan looked; only those that found something.
+        however often the plan looked; only those that found something. Behind the name of a
+        crosswalk stand `#` and a keyed hash of the word, so that words can be told apart without
+        being known; without it where a column has too many of them.
     """
     found: dict[str, list[pa.Table]] = {}
     for expr, level in list(values.asked()):
@@ -88,12 +95,26 @@ def findings(values: Values) -> dict[str, pa.Table]:
         for column in _columns(of):
             texts = values.text(column, level)
             encoded = texts.dictionary_encode()
-            odd = [not known(text) for text in encoded.dictionary.to_pylist()]
-            if any(odd):
-                failing = pa.array(odd, pa.bool_()).take(encoded.indices)
-                rows = np.flatnonzero(np.asarray(pc.fill_null(failing, False)))
-                found.setdefault(name, []).append(_places(values, column, level, rows, rule))
+            words = encoded.dictionary.to_pylist()
+            odd = [at for at, text in enumerate(words) if not known(text)]
+            if not odd:
+                continue
+            codes = np.asarray(pc.fill_null(encoded.indices, -1))
+            if rule != UNMAPPED or len(odd) > MOST_WORDS:
+                groups = [(name, np.flatnonzero(np.isin(codes, odd)))]
+            else:
+                key = values.environment.id_key
+                groups = [
+                    (f"{name}#{_token(words[at], key)}", np.flatnonzero(codes == at)) for at in odd
+                ]
+            for group, rows in groups:
+                found.setdefault(group, []).append(_places(values, column, level, rows, rule))
     return {name: once_each(tables) for name, tables in found.items()}
+
+
+def _token(word: str, key: bytes) -> str:
+    """Return what stands for a word; words that are the same to a crosswalk have the same."""
+    return blake2b(word.strip().casefold().encode(), digest_size=6, key=key).hexdigest()
 
 
 def once_each(tables: Iterable[pa.Table]) -> pa.Table:

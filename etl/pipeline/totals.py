@@ -72,11 +72,13 @@ class Totals:
                 self.tally.counts[table] = self.tally.counts[table] + lost
 
     def unmapped(self) -> tuple[Unmapped, ...]:
-        """Return the crosswalks that met words they do not know."""
-        return tuple(
-            Unmapped(crosswalk, count, tuple(_examples(self._where[crosswalk])))
-            for crosswalk, count in sorted(self._unmapped.items())
-        )
+        """Return the words that crosswalks do not know: of each crosswalk the commonest first."""
+        found = [
+            Unmapped(name.partition("#")[0], count, tuple(_examples(self._where[name])))
+            for name, count in self._unmapped.items()
+            if count
+        ]
+        return tuple(sorted(found, key=lambda one: (one.crosswalk, -one.count, one.first)))
 
 
 def _examples(found: pa.Table) -> list[Example]:

@@ -104,7 +104,7 @@ class RuleTotals:
 
 @dataclass(frozen=True, slots=True)
 class Unmapped:
-    """Words that a crosswalk does not know: how many cells, and where; not which words.
+    """A word that a crosswalk does not know: how many cells, and where; not which word.
 
     Attributes:
         crosswalk: its name.
@@ -115,6 +115,14 @@ class Unmapped:
     crosswalk: str
     count: int
     examples: tuple[Example, ...] = ()
+
+    @property
+    def first(self) -> tuple[int, int, str]:
+        """What orders words that are as common as each other: the first place of each."""
+        if not self.examples:
+            return (0, 0, "")
+        place = self.examples[0]
+        return (place.file or 0, place.row or 0, place.column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +180,7 @@ class Report:
         money: sums by level, claim type and category.
         resources: resource type -> how many were published.
         filled: table -> column -> accepted rows in which it is filled.
-        unmapped: crosswalks that met words they do not know.
+        unmapped: words that crosswalks do not know.
         suites: how the suites did.
         quarantine: files of rejected rows.
         data_docs: path of the Data Docs, relative to the report; empty where there are none.

@@ -130,6 +130,29 @@ def test_a_clean_extract_has_no_quarantine(small: Path, tmp_path: Path) -> None:
     assert {one["severity"] for one in run.report["rules"]} <= {"warn"}
 
 
+@pytest.mark.parametrize("rows_a_partition", ["200000", "300"])
+def test_each_word_that_a_crosswalk_does_not_know_is_listed_with_its_cells_and_places(
+    tmp_path: Path, rows_a_partition: str
+) -> None:
+    """Words are told apart, blanks and case aside, however the extract is cut; none is shown."""
+    extract = copied(SAMPLES, tmp_path / "in")
+    path = extract / "claim.csv"
+    rows = rows_of(path)
+    pharmacy = [at for at, row in enumerate(rows) if row["claim_type"] == "pharmacy"]
+    written = {"qzxdaw": pharmacy[:3], " QZXDAW": pharmacy[3:5], "qzxother": pharmacy[5:9]}
+    for word, places in written.items():
+        for at in places:
+            rows[at]["daw_code"] = word
+    write_rows(path, columns_of(path), rows)
+    report = run_of(extract, tmp_path, CPCDS_RUN__PARTITION_ROWS=rows_a_partition).report
+    found = [one for one in report["unmapped"] if one["crosswalk"] == "daw_code"]
+    assert [one["count"] for one in found] == [5, 4]
+    lines = [[place["row"] for place in one["examples"]] for one in found]
+    assert lines == [[at + 2 for at in pharmacy[:5]], [at + 2 for at in pharmacy[5:9]]]
+    assert {place["column"] for one in found for place in one["examples"]} == {"daw_code"}
+    assert "qzx" not in json.dumps(report).lower()
+
+
 # -- secrets and the network -------------------------------------------------------------------
 
 _MARKED = {
