@@ -250,3 +250,18 @@ def test_an_etag_lasts_no_longer_than_the_links_of_its_answer() -> None:
     now[0] += 7200
     assert etag(ANN) != paged
     assert etag(logical_id("bob")) == whole
+
+
+@pytest.mark.parametrize(("claims", "pages"), [(0, 1), (1, 1), (10, 1), (11, 2), (20, 2), (21, 3)])
+def test_no_page_is_empty_but_an_only_one(claims: int, pages: int) -> None:
+    store = MemoryStore()
+    publish(store, [patient("ann", claims)])
+    made = opened(store)
+    sizes = [len(ids(first(made)))]
+    found = first(made)
+    while cursor := link(found, "next"):
+        found = bundle(run(made.service.page(grant(ANN), cursor, base=BASE)))
+        sizes.append(len(ids(found)))
+    assert len(sizes) == pages
+    assert sum(sizes) == claims
+    assert all(sizes[1:])
