@@ -152,7 +152,7 @@ def hostile(seed: int, copies: int, *, changes: int = 3) -> AllRows:
     rows: AllRows = {name: [] for name in TABLES}
     for number in range(copies):
         own = everything(f"-{number}")
-        for _ in range(chance.choice((1, changes, changes, changes * 4))):
+        for _ in range(chance.choice((min(1, changes), changes, changes, changes * 4))):
             chance.choice(_CHANGES)(own, chance)
         for table, found in own.items():
             rows[table] += found

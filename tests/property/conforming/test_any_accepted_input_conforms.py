@@ -1,0 +1,82 @@
+"""Whatever comes in, what goes out keeps its profile, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fhir.resources.R4B import get_fhir_model_class
+
+from etl.bootstrap import jobs
+from etl.quality import reconcile
+from tests.e2e.commands import same_tools
+from tests.property.conforming.hostile import hostile
+from tests.property.conforming.publishing import Judged, published, settings, soft
+
+_SHARE = 25
+"""One of so many resources is put to fhir.resources as well, which takes its time."""
+
+
+@pytest.fixture(autouse=True)
+def _made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "make_tools", same_tools)
+
+
+def how(seed: int) -> dict[str, Any]:
+    """Return settings that differ from seed to seed, some of a payer who lets all through."""
+    return {
+        "payer": {"default_network_status": "innetwork"} if seed % 3 == 0 else {},
+        "rules": {"severities": dict(soft())} if seed % 2 else {},
+        "publish": {"view": "basis"} if seed % 5 == 4 else {},
+    }
+
+
+def assert_conforming(judged: Judged, least: int) -> None:
+    """Check what was published, that enough was, and that every row is accounted for."""
+    assert judged.errors == {}
+    assert judged.claims > least
+    reconcile(judged.converted.settled.totals.tally.counts)
+    for resource in judged.resources(_SHARE):
+        get_fhir_model_class(resource["resourceType"]).model_validate(resource)
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_rows_of_any_kind_become_conforming_resources_or_none(seed: int, tmp_path: Path) -> None:
+    judged = published(tmp_path / "any", hostile(seed, 15), settings(**how(seed)))
+    assert_conforming(judged, 45)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 160))
+def test_more_rows_of_any_kind_become_conforming_resources_or_none(
+    seed: int, tmp_path: Path
+) -> None:
+    judged = published(tmp_path / "any", hostile(seed, 60, changes=6), settings(**how(seed)))
+    assert_conforming(judged, 100)
+
+
+def test_what_breaks_its_profile_is_a_finding_of_its_row_whatever_the_payer_softens(
+    tmp_path: Path,
+) -> None:
+    rows = hostile(0, 2, changes=0)
+    for number in (0, 1):
+        claim = next(row for row in rows["claim"] if row["claim_id"] == f"oral-{number}")
+        for column in ("billing", "rendering"):
+            claim.pop(f"{column}_network_status")
+        claim.pop("benefit_payment_status")
+        for line in rows["claim_line"]:
+            if line["claim_id"] == f"oral-{number}":
+                line["benefit_payment_status"] = "other" if number else "innetwork"
+    judged = published(tmp_path / "oral", rows, settings(rules={"severities": dict(soft())}))
+    tally = judged.converted.settled.totals.tally
+    assert tally.findings["oral-without-network-status", "claim"] == 1
+    assert tally.counts["claim"].quarantined == 1
+    assert tally.counts["claim_line"].quarantined == 2
+    assert judged.errors == {}
+
+
+def test_a_payer_cannot_let_through_what_breaks_a_profile(tmp_path: Path) -> None:
+    told = {"oral-without-network-status": "warn"}
+    with pytest.raises(Exception, match="rule-firm"):
+        published(tmp_path / "soft", hostile(0, 1), settings(rules={"severities": told}))
