@@ -1,0 +1,277 @@
+"""Access tokens at the door: forged, stolen, over, revoked. One test for each."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import threading
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey
+from sqlalchemy import text
+
+from etl.auth.verifier import LocalVerifier
+from etl.errors import MappingError
+from etl.smart.grants import Grant, TokenRefused
+from tests.integration.auth import standing as acting
+from tests.integration.auth.standing import ANA, FHIR, PUBLIC, Standing, stand_up
+
+
+def grant_of(verifier: LocalVerifier, token: str) -> Grant:
+    return asyncio.run(verifier.grant_of(token))
+
+
+def issue(standing: Standing) -> str:
+    with standing.client() as browser:
+        return str(acting.tokens(browser, standing.register())["access_token"])
+
+
+def parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    header, claims, _ = token.split(".")
+    return json.loads(urlsafe_b64decode(header + "==")), json.loads(
+        urlsafe_b64decode(claims + "==")
+    )
+
+
+def packed(document: dict[str, Any]) -> str:
+    return urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip("=")
+
+
+def resigned(standing: Standing, token: str, **changes: Any) -> str:
+    """Return the token with other claims, signed by the server's own key."""
+    header, claims = parts(token)
+    claims = {name: value for name, value in {**claims, **changes}.items() if value is not None}
+    return jwt.encode(header, claims, standing.services.keys.signing("access"), ["ES256"])
+
+
+def unsigned(standing: Standing, token: str) -> str:
+    del standing
+    header, claims = parts(token)
+    return f"{packed({**header, 'alg': 'none'})}.{packed(claims)}."
+
+
+def with_hmac(standing: Standing, token: str) -> str:
+    header, claims = parts(token)
+    key = standing.services.keys.verifying().keys[0]
+    assert isinstance(key, ECKey)
+    public = key.as_pem(private=False)
+    signed = f"{packed({**header, 'alg': 'HS256'})}.{packed(claims)}"
+    mac = urlsafe_b64encode(hmac.digest(public, signed.encode(), "sha256")).decode().rstrip("=")
+    return f"{signed}.{mac}"
+
+
+def with_own_key(standing: Standing, token: str) -> str:
+    del standing
+    header, claims = parts(token)
+    key = ECKey.generate_key("P-256", auto_kid=True)
+    named = {**header, "jwk": key.as_dict(private=False)}
+    return jwt.encode(named, claims, key, ["ES256"])
+
+
+FORGERIES: dict[str, Callable[[Standing, str], str]] = {
+    "alg none": unsigned,
+    "the public key as HMAC secret": with_hmac,
+    "a key in the header": with_own_key,
+    "another key's id": lambda _, token: jwt.encode(
+        {**parts(token)[0], "kid": "other"}, parts(token)[1],
+        ECKey.generate_key("P-256"), ["ES256"],
+    ),
+    "another patient, old signature": lambda _, token: ".".join(
+        (token.split(".")[0], packed({**parts(token)[1], "patient": "x"}), token.split(".")[2])
+    ),
+    "another audience": lambda one, token: resigned(one, token, aud="https://other.example/fhir"),
+    "several audiences": lambda one, token: resigned(one, token, aud=["https://other.example"]),
+    "another issuer": lambda one, token: resigned(one, token, iss="https://other.example"),
+    "no end": lambda one, token: resigned(one, token, exp=None),
+    "no patient": lambda one, token: resigned(one, token, patient=None),
+    "no consent": lambda one, token: resigned(one, token, grant_id=None),
+    "too long": lambda _, token: token + "A" * 9000,
+    "cut": lambda _, token: token[:-3],
+    "nonsense": lambda *_: "nonsense",
+    "empty": lambda *_: "",
+    "not ASCII": lambda *_: "ä.ö.ü",
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # joserfc warns of headers that it finds odd
+@pytest.mark.parametrize("forgery", sorted(FORGERIES))
+def test_a_forged_token_opens_nothing(standing: Standing, forgery: str) -> None:
+    token = issue(standing)
+    with pytest.raises(TokenRefused) as refused:
+        grant_of(standing.services.verifier, FORGERIES[forgery](standing, token))
+    assert ANA.patient not in str(refused.value)
+
+
+def test_a_token_of_another_type_opens_nothing(standing: Standing) -> None:
+    header, claims = parts(issue(standing))
+    key = standing.services.keys.signing("access")
+    for kind in ("JWT", "id+jwt", None):
+        named = {**header, "typ": kind} if kind else {"alg": "ES256", "kid": header["kid"]}
+        token = jwt.encode(named, claims, key, ["ES256"])
+        with pytest.raises(TokenRefused):
+            grant_of(standing.services.verifier, token)
+
+
+def test_a_token_is_over_when_it_said_it_would_be(standing: Standing) -> None:
+    token = issue(standing)
+    assert grant_of(standing.services.verifier, token).patient == ANA.patient
+    standing.clock.move(seconds=600)
+    with pytest.raises(TokenRefused):
+        grant_of(standing.services.verifier, token)
+    standing.clock.move(days=10)  # as long as Authlib's own default would have it live
+    with pytest.raises(TokenRefused):
+        standing.services.verifier.decode(token)
+
+
+def test_a_token_never_outlives_the_consent(standing: Standing) -> None:
+    issued = standing.register(PUBLIC)
+    with standing.client() as browser:
+        code = acting.launched(browser, issued.app.client_id, form={"days": "30"})["code"]
+        first = acting.redeem(browser, issued, code).json()
+        assert first["expires_in"] == 600
+        token = first["refresh_token"]
+        standing.clock.move(days=29, hours=23, minutes=55)
+        body = acting.refresh(browser, issued, token).json()
+    assert body["expires_in"] <= 300
+    _, claims = parts(body["access_token"])
+    assert claims["exp"] - claims["iat"] == body["expires_in"]
+
+
+def test_revoking_on_the_members_page_ends_tokens_at_once(standing: Standing) -> None:
+    token = issue(standing)
+    assert grant_of(standing.services.verifier, token)
+    with standing.client() as browser:
+        page = browser.get("/member")
+        signed_in = browser.post(
+            "/member/sign-in",
+            data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
+        )
+        page = browser.get(signed_in.headers["location"])
+        assert "Claims Compass" in page.text
+        answer = browser.post("/member/revoke", data=acting.hidden(page))
+        assert answer.status_code == 303
+        assert "No app has access" in browser.get("/member").text
+    with pytest.raises(TokenRefused):
+        grant_of(standing.services.verifier, token)
+
+
+def test_another_process_knows_of_it_within_ten_seconds(standing: Standing) -> None:
+    token = issue(standing)
+    url = str(standing.services.database.engine.url)
+    with stand_up(standing.folder, url=url, clock=standing.clock) as other:
+        assert grant_of(other.services.verifier, token)
+        (consent,) = standing.services.consents.of_patient(ANA.patient)
+        standing.services.consents.revoke(consent.id, by="member", patient=ANA.patient)
+        standing.clock.move(seconds=standing.services.configuration.revocation_seconds)
+        with pytest.raises(TokenRefused):
+            grant_of(other.services.verifier, token)
+
+
+def test_a_disabled_app_reads_nothing_and_an_enabled_one_again(standing: Standing) -> None:
+    token = issue(standing)
+    (app,) = standing.services.apps.all()
+    standing.services.apps.disable(app.client_id)
+    with pytest.raises(TokenRefused):
+        grant_of(standing.services.verifier, token)
+    standing.services.apps.enable(app.client_id)
+    assert grant_of(standing.services.verifier, token)
+    standing.services.apps.delete(app.client_id)
+    with pytest.raises(TokenRefused):
+        grant_of(standing.services.verifier, token)
+
+
+def test_where_the_list_cannot_be_read_tokens_are_refused_after_half_a_minute(
+    standing: Standing,
+) -> None:
+    token = issue(standing)
+    verifier = standing.services.verifier
+    assert grant_of(verifier, token)
+    with standing.services.database.write() as session:
+        session.execute(text("ALTER TABLE revocation RENAME TO gone"))
+    standing.clock.move(seconds=15)
+    assert grant_of(verifier, token), "a short outage of the database is no outage of the API"
+    standing.clock.move(seconds=15)
+    with pytest.raises(TokenRefused):
+        grant_of(verifier, token)
+    with standing.services.database.write() as session:
+        session.execute(text("ALTER TABLE gone RENAME TO revocation"))
+    assert grant_of(verifier, token)
+
+
+def test_keys_rotate_without_ending_tokens_and_are_announced_before(standing: Standing) -> None:
+    token = issue(standing)
+    keys = standing.services.keys
+
+    def names() -> set[str]:
+        return {key["kid"] for key in keys.published()["keys"]}
+
+    first = names()
+    standing.clock.move(days=89, seconds=120)
+    announced = names()
+    assert first < announced
+    assert keys.signing("access").kid in first
+    standing.clock.move(days=1)
+    assert keys.signing("access").kid in announced - first
+    assert first < names(), "what the old key signed can still be checked"
+    fresh = issue(standing)
+    assert grant_of(standing.services.verifier, fresh)
+    standing.clock.move(days=1, seconds=120)
+    assert not first & names()
+    with pytest.raises(TokenRefused):
+        standing.services.verifier.decode(token)
+
+
+def test_a_rotation_by_hand_signs_with_new_keys_at_once(standing: Standing) -> None:
+    token = issue(standing)
+    before = standing.services.keys.signing("access").kid
+    standing.services.keys.rotate()
+    assert standing.services.keys.signing("access").kid != before
+    assert grant_of(standing.services.verifier, token)
+    assert parts(issue(standing))[0]["kid"] != before
+
+
+def test_stored_keys_are_no_use_without_the_secret(standing: Standing, tmp_path: Path) -> None:
+    issue(standing)
+    raw = b"".join(path.read_bytes() for path in standing.folder.glob("auth.db*"))
+    assert b'"d":' not in raw.replace(b" ", b"")
+    url = str(standing.services.database.engine.url)
+    with (
+        stand_up(tmp_path / "other", url=url, secret=b"another one") as other,
+        pytest.raises(MappingError, match="another secret"),
+    ):
+        other.services.keys.signing("access")
+
+
+def test_a_crowd_of_requests_reads_the_list_once(standing: Standing) -> None:
+    token = issue(standing)
+    verifier, revocations = standing.services.verifier, standing.services.revocations
+    count = 0
+    present, lock = revocations.present, threading.Lock()
+
+    def counted() -> frozenset[tuple[str, str]]:
+        nonlocal count
+        with lock:
+            count += 1
+        return present()
+
+    revocations.present = counted  # type: ignore[method-assign]
+    standing.clock.move(seconds=60)
+
+    async def crowd() -> None:
+        await asyncio.gather(*(verifier.grant_of(token) for _ in range(50)))
+
+    asyncio.run(crowd())
+    assert count == 1
+
+
+def test_the_audience_is_the_fhir_base_and_nothing_else(standing: Standing) -> None:
+    _, claims = parts(issue(standing))
+    assert claims["aud"] == FHIR
+    assert claims["iss"] == acting.BASE
+    assert not {"name", "email", "username"} & set(claims)

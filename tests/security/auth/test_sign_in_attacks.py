@@ -1,0 +1,218 @@
+"""Attacks on passwords and sessions, of members and of developers. One test for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from httpx2 import Response
+from starlette.testclient import TestClient
+
+from etl.auth.values import InvalidForm, SignInRefused
+from tests.integration.auth import standing as acting
+from tests.integration.auth.standing import ANA, Standing, stand_up
+
+GOOD = "a rather long passphrase"
+WRONG = "wrong"
+
+
+def try_member(browser: TestClient, password: str, username: str = "ana") -> Response:
+    page = browser.get("/member")
+    answer: Response = browser.post(
+        "/member/sign-in",
+        data={**acting.hidden(page), "username": username, "password": password},
+    )
+    return answer
+
+
+def sign_up(standing: Standing, email: str = "jo@app.example") -> str:
+    return standing.services.developers.sign_up(email=email, name="Jo Park", password=GOOD).id
+
+
+def test_a_member_account_is_locked_after_five_wrong_passwords(standing: Standing) -> None:
+    with standing.client() as browser:
+        wrong = [try_member(browser, "wrong").status_code for _ in range(5)]
+        locked = try_member(browser, acting.PASSWORD)
+        with standing.client() as another:
+            other = try_member(another, acting.PASSWORD, "ben")
+        assert wrong == [401] * 5
+        assert locked.status_code == 429
+        assert 0 < int(locked.headers["retry-after"]) <= 60
+        assert other.status_code == 303
+        standing.clock.move(seconds=60)
+        assert try_member(browser, acting.PASSWORD).status_code == 303
+
+
+def test_each_further_failure_locks_longer_up_to_a_quarter_of_an_hour(standing: Standing) -> None:
+    sign_up(standing)
+    developers = standing.services.developers
+    waits = []
+    for number in range(11):
+        with pytest.raises(SignInRefused) as refused:
+            developers.sign_in(email="jo@app.example", password=WRONG, address=f"10.0.0.{number}")
+        if refused.value.retry_after:
+            waits.append(refused.value.retry_after)
+            standing.clock.move(seconds=refused.value.retry_after)
+            with pytest.raises(SignInRefused):
+                developers.sign_in(email="jo@app.example", password=WRONG)
+    assert waits[:2] == [60, 120]
+    assert max(waits) <= 900
+
+
+def test_lockout_holds_in_every_process(standing: Standing) -> None:
+    sign_up(standing)
+    url = str(standing.services.database.engine.url)
+    with stand_up(standing.folder, url=url, clock=standing.clock) as other:
+        for one in (standing, other, standing, other, standing):
+            with pytest.raises(SignInRefused):
+                one.services.developers.sign_in(email="jo@app.example", password=WRONG)
+        with pytest.raises(SignInRefused) as refused:
+            other.services.developers.sign_in(email="jo@app.example", password=GOOD)
+    assert refused.value.retry_after > 0
+
+
+def test_an_address_that_tries_many_accounts_is_locked(standing: Standing) -> None:
+    """Password spraying."""
+    sign_up(standing)
+    developers = standing.services.developers
+    for number in range(30):
+        with pytest.raises(SignInRefused):
+            developers.sign_in(email=f"x{number}@app.example", password=GOOD, address="10.0.0.1")
+    with pytest.raises(SignInRefused) as refused:
+        developers.sign_in(email="jo@app.example", password=GOOD, address="10.0.0.1")
+    assert refused.value.retry_after > 0
+    assert developers.sign_in(email="jo@app.example", password=GOOD, address="10.0.0.2")
+
+
+def test_an_unknown_account_is_refused_in_the_same_words(standing: Standing) -> None:
+    sign_up(standing)
+    sentences = set()
+    for email in ("jo@app.example", "nobody@app.example"):
+        with pytest.raises(SignInRefused) as refused:
+            standing.services.developers.sign_in(email=email, password=WRONG)
+        sentences.add(str(refused.value))
+    assert len(sentences) == 1
+
+
+def test_sign_ins_are_limited_in_number(tmp_path: Path) -> None:
+    rates = {"sign-in": "3/minute"}
+    with stand_up(tmp_path, rates=rates) as standing, standing.client() as browser:
+        codes = [try_member(browser, WRONG).status_code for _ in range(4)]
+    assert codes == [401, 401, 401, 429]
+
+
+def test_authorize_and_token_are_limited_in_number(tmp_path: Path) -> None:
+    with stand_up(tmp_path, rates={"authorize": "2/minute", "token": "2/minute"}) as standing:
+        issued = standing.register()
+        with standing.client() as browser:
+            pages = [browser.get("/oauth/authorize", params={}) for _ in range(3)]
+            answers = [acting.refresh(browser, issued, "x") for _ in range(3)]
+    assert [one.status_code for one in pages] == [400, 400, 429]
+    assert [one.status_code for one in answers] == [400, 400, 429]
+    assert int(answers[-1].headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("password", ["short", "jo@app.example", "aaaaaaaaaaaaaaaa", "x" * 500])
+def test_passwords_that_are_easy_to_guess_are_not_taken(standing: Standing, password: str) -> None:
+    with pytest.raises(InvalidForm):
+        standing.services.developers.sign_up(
+            email="jo@app.example", name="Jo Park", password=password
+        )
+
+
+def test_a_new_password_ends_all_other_sessions(standing: Standing) -> None:
+    developer = sign_up(standing)
+    sessions = standing.services.sessions
+    here, there = sessions.start("developer", developer), sessions.start("developer", developer)
+    kept = sessions.find("developer", here)
+    assert kept is not None
+    standing.services.developers.change_password(
+        developer, old=GOOD, new="another long passphrase", keep_session=kept.hash
+    )
+    assert sessions.find("developer", here)
+    assert sessions.find("developer", there) is None
+
+
+def test_the_old_password_is_asked_for_and_counted(standing: Standing) -> None:
+    developer = sign_up(standing)
+    for _ in range(5):
+        with pytest.raises(InvalidForm):
+            standing.services.developers.change_password(
+                developer, old="wrong", new="another long passphrase"
+            )
+    with pytest.raises(SignInRefused):
+        standing.services.developers.change_password(
+            developer, old=GOOD, new="another long passphrase"
+        )
+
+
+def test_a_session_is_new_with_each_sign_in_and_cannot_be_fixed_before(standing: Standing) -> None:
+    with standing.client() as browser:
+        name = standing.services.browsers.name("member")
+        browser.cookies.set(name, "chosen-by-the-attacker", domain="api.example")
+        try_member(browser, acting.PASSWORD)
+        values = [cookie.value for cookie in browser.cookies.jar if cookie.name == name]
+    assert "chosen-by-the-attacker" not in values or len(values) > 1
+    assert standing.services.sessions.find("member", "chosen-by-the-attacker") is None
+
+
+def test_a_session_is_of_one_kind(standing: Standing) -> None:
+    sessions = standing.services.sessions
+    token = sessions.start("member", ANA.patient)
+    assert sessions.find("member", token)
+    assert sessions.find("authorize", token) is None
+    assert sessions.find("developer", token) is None
+
+
+def test_sessions_end_by_sign_out_idleness_and_age(standing: Standing) -> None:
+    sessions = standing.services.sessions
+    token = sessions.start("member", ANA.patient)
+    sessions.end(token)
+    assert sessions.find("member", token) is None
+    idle = sessions.start("member", ANA.patient)
+    standing.clock.move(minutes=15)
+    assert sessions.find("member", idle) is None
+    busy = sessions.start("member", ANA.patient)
+    for _ in range(5):
+        standing.clock.move(minutes=10)
+        assert sessions.find("member", busy)
+    standing.clock.move(minutes=10)
+    assert sessions.find("member", busy) is None
+
+
+def test_a_member_cannot_revoke_for_another_and_another_site_for_none(standing: Standing) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        acting.tokens(browser, issued, username="ben")
+    (consent,) = standing.services.consents.of_patient(acting.BEN.patient)
+    with standing.client() as browser:
+        try_member(browser, acting.PASSWORD)
+        page = browser.get("/member")
+        own = {**acting.hidden(page), "consent": consent.id}
+        browser.post("/member/revoke", data=own)
+        bare = browser.post("/member/revoke", data={"consent": consent.id})
+        cross = browser.post("/member/sign-out", data=own, headers={"sec-fetch-site": "cross-site"})
+    (after,) = standing.services.consents.of_patient(acting.BEN.patient)
+    assert after.revoked is None
+    assert bare.status_code == cross.status_code == 403
+
+
+def test_without_a_demo_directory_and_a_provider_nobody_can_sign_in(tmp_path: Path) -> None:
+    with stand_up(tmp_path, demo=None) as standing:
+        issued = standing.register()
+        with standing.client() as browser:
+            page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+            posted = browser.post("/oauth/sign-in", data={"username": "ana"})
+    assert page.status_code == 503
+    assert "Sandbox" not in page.text
+    assert posted.status_code in (400, 403)
+
+
+def test_every_page_of_the_sandbox_says_that_it_is_one(standing: Standing) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        consent = acting.sign_in(browser, page)
+        member = browser.get("/member")
+    for one in (page, consent, member):
+        assert "Sandbox." in one.text
