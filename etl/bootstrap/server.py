@@ -67,6 +67,9 @@ def bind(settings: Settings) -> Bound:
         served = asyncio.run(_looked(settings))
     except StoreError as error:
         return Bound(settings, listening, None, str(error))
+    except BaseException:
+        listening.close()
+        raise
     return Bound(settings, listening, served, "")
 
 

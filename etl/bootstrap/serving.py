@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from secrets import token_hex
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import orjson
@@ -35,10 +35,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
-from etl.auth.endpoints import endpoints_of
-from etl.auth.server import routes_of
-from etl.auth.services import Services
-from etl.bootstrap import authorizing
 from etl.bootstrap.settings import Serve, Settings
 from etl.bootstrap.targets import store_options
 from etl.errors import MappingError, StoreError
@@ -67,6 +63,9 @@ from etl.gateway.supported import TYPES
 from etl.gateway.wire import App, Header, Receive, Scope, Send
 from etl.smart.discovery import AuthEndpoints, smart_configuration
 from etl.smart.grants import Recorder, Verifier
+
+if TYPE_CHECKING:
+    from etl.auth.services import Services
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +165,8 @@ def prepared(settings: Settings) -> Settings:
     serve = settings.serve
     _check(serve)
     if settings.auth.mode != "off":
+        from etl.bootstrap import authorizing  # as in `authorization`
+
         settings = authorizing.prepared(settings)
     base = serve.base_url.rstrip("/")
     if not base:
@@ -257,6 +258,11 @@ def authorization(settings: Settings) -> Authorization:
                 "serve-development",
                 "development tokens and an authorization server (auth.mode) exclude each other",
             )
+        # Not above: a gateway alone starts in half the time without database and OAuth libraries.
+        from etl.auth.endpoints import endpoints_of
+        from etl.auth.server import routes_of
+        from etl.bootstrap import authorizing
+
         services = authorizing.opened(settings, settings.serve.base_url)
         return Authorization(
             services.verifier,

@@ -278,7 +278,12 @@ class Gateway:
                 found = await service.everything(grant, route.id, query, base=base)
             case _:
                 _only_http(query)
-                found = await service.page(grant, route.id, base=base)
+                try:
+                    found = await service.page(grant, route.id, base=base)
+                except Refusal as refusal:
+                    if refusal.status != 400:
+                        raise
+                    raise Rejection("link-invalid", refusal.diagnostics) from None
         if isinstance(found, Answer):
             etag, changed = found.etag, found.last_updated
             account.release = found.release

@@ -90,7 +90,7 @@ def rate_of(text: str) -> RateLimitItem | None:
         return None
     try:
         return parse(text)
-    except ConfigurationError:
+    except (ConfigurationError, ValueError):
         raise ValueError(f"{text!r} is no rate; write one like 600/minute") from None
 
 

@@ -113,8 +113,6 @@ def code_of(refusal: Refusal) -> str:
     match refusal.status, refusal.code:
         case 400, "not-supported":
             return "parameter-unsupported"
-        case 400, "security":
-            return "link-invalid"
         case 400, _:
             return "parameter-invalid" if refusal.expression else "request-invalid"
         case 403, _:

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from etl.bootstrap.serving import Authorization, application, prepared
 from etl.bootstrap.settings import Serve, Settings
-from etl.gateway.development import DevelopmentToken, DevelopmentVerifier, NoTrail
+from etl.gateway.development import DevelopmentToken, DevelopmentVerifier
 from etl.gateway.opening import Opened
 from etl.smart.discovery import AuthEndpoints
 from etl.smart.grants import Access, Recorder
@@ -191,6 +191,3 @@ def served(
         write=log.append,
     )
     return Server(app, service, log, trail)
-
-
-__all__ = ["NoTrail"]

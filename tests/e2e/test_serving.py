@@ -1,0 +1,278 @@
+"""`cpcds serve` as it is started by an operator: a process, a port, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from etl.cli import main
+from etl.storage.local import LocalStore
+from tests.unit.gateway.trees import busiest, members, sample_tree
+from tests.unit.publish.samples import LATER, logical_id, patient, publish
+
+COMMAND = (sys.executable, "-c", "from etl.cli import main; main()")
+HEAVY = ("pyarrow", "pandas", "numpy", "great_expectations")
+TOKEN = "try-me"  # noqa: S105 - of a test
+ANYWHERE = "0.0.0.0"  # noqa: S104 - refused, which is what is tested
+RSS = 150 * 1024
+
+
+@dataclass
+class Running:
+    """A server in a process of its own."""
+
+    process: subprocess.Popen[str]
+    base: str
+    greeting: list[str]
+    log: Path
+
+    def get(self, path: str, token: str | None = TOKEN) -> tuple[int, dict[str, str], bytes]:
+        request = urllib.request.Request(f"{self.base}{path}")  # noqa: S310 - our own server
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as got:  # noqa: S310
+                return got.status, dict(got.headers), got.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, dict(error.headers), error.read()
+
+    def json(self, path: str, token: str | None = TOKEN) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.get(path, token)[2])
+        return found
+
+    def processes(self) -> list[int]:
+        """Return the server's process and its workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [self.process.pid, *map(int, children.split())]
+
+
+@contextlib.contextmanager
+def running(tree: Path, folder: Path, *options: str, **environment: str) -> Iterator[Running]:
+    log = folder / "log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [*COMMAND, "serve", str(tree), "--port", "0", *options],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            cwd=folder,
+            env={**os.environ, "CPCDS_SERVE__POLL_SECONDS": "0.1", **environment},
+        )
+        assert process.stdout is not None
+        try:
+            greeting = [process.stdout.readline().rstrip() for _ in range(3)]
+            match = re.search(r"(http://[^/ ]+)/fhir", greeting[0])
+            assert match, (greeting, log.read_text())
+            server = Running(process, match[1], greeting, log)
+            until(lambda: server.get("/readyz", None)[0] in (200, 503))
+            yield server
+        finally:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            process.kill()
+            process.stdout.close()
+
+
+def until(true: Any, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if true():
+                return
+        except OSError:
+            pass
+        time.sleep(0.02)
+    raise AssertionError("it did not come to pass")
+
+
+def development() -> tuple[str, str]:
+    return ("--development-token", f"{TOKEN}={busiest()}")
+
+
+def rss(pid: int) -> int:
+    """Return the memory of a process, in KB."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", text)[1])  # type: ignore[index]
+
+
+def test_a_server_says_what_it_serves_and_serves_it(tmp_path: Path) -> None:
+    with running(sample_tree(), tmp_path, *development()) as server:
+        where, what, mode = server.greeting
+        assert where.startswith(f"serving {sample_tree()} at {server.base}/fhir")
+        release = server.json("/readyz", None)["release"]
+        assert what.startswith(f"release {release}, made ")
+        assert mode.startswith("mode: DEVELOPMENT")
+        claims = [x for x in members()[busiest()] if x["resourceType"] == "ExplanationOfBenefit"]
+        found = server.json("/fhir/ExplanationOfBenefit?_count=100")
+        assert found["total"] == len(claims)
+        assert found["link"][0]["url"].startswith(f"{server.base}/fhir/")
+        assert server.get("/fhir/ExplanationOfBenefit", None)[0] == 401
+        status, headers, _ = server.get(f"/fhir/Patient/{busiest()}")
+        assert (status, headers["x-development-mode"]) == (200, "on")
+        assert server.get("/directory/Organization", None)[0] == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 0
+        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+        assert any("DEVELOPMENT MODE" in line.get("message", "") for line in lines)
+        assert any(line.get("route") == "/fhir/Patient/[id]" for line in lines)
+        assert busiest() not in server.log.read_text()
+
+
+def test_the_served_process_is_thin_and_quick_to_start(tmp_path: Path) -> None:
+    with running(sample_tree(), tmp_path, *development()) as server:
+        ticks = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+        # Processor time and not the clock's: other tests may be running beside.
+        seconds = (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
+        assert seconds < 1.0
+        for path in ("ExplanationOfBenefit?_include=*", f"Patient/{busiest()}/$everything"):
+            assert server.get(f"/fhir/{path}")[0] == 200
+        loaded = Path(f"/proc/{server.process.pid}/maps").read_text()
+        assert [name for name in HEAVY if f"/{name}/" in loaded] == []
+        assert rss(server.process.pid) < RSS
+
+
+def test_the_command_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from etl.cli import main; import etl.cli.serve, etl.bootstrap.serving;"
+        f"print([one for one in {HEAVY!r} if one in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_workers_count_together_are_thin_and_end_together(tmp_path: Path) -> None:
+    with running(sample_tree(), tmp_path, "--workers", "2", *development()) as server:
+        until(lambda: len(server.processes()) >= 3)
+        for _ in range(20):
+            assert server.get("/fhir/ExplanationOfBenefit")[0] == 200
+        text = server.get("/metrics", None)[2].decode()
+        counted = re.search(r'requests_total\{.*ExplanationOfBenefit".*\} (\d+)', text)
+        assert counted is not None
+        assert int(counted[1]) == 20
+        assert "cpcds_object_reads_total" in text
+        # A page link of one worker is good for the other.
+        found = server.json("/fhir/ExplanationOfBenefit?_count=1")
+        (following,) = [one["url"] for one in found["link"] if one["relation"] == "next"]
+        for _ in range(8):
+            assert server.get(following.removeprefix(server.base))[0] == 200
+        workers = server.processes()[1:]
+        assert all(rss(pid) < RSS for pid in workers)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+
+
+def test_a_new_release_is_served_without_a_restart(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "tree")
+    publish(store, [patient("ann", 3)])
+    token = ("--development-token", f"{TOKEN}={logical_id('ann')}")
+    with running(tmp_path / "tree", tmp_path, *token) as server:
+        found = server.json("/fhir/ExplanationOfBenefit?_count=1")
+        assert found["total"] == 3
+        (following,) = [one["url"] for one in found["link"] if one["relation"] == "next"]
+        publish(store, [patient("ann", 4)], now=LATER)
+        until(lambda: server.json("/fhir/ExplanationOfBenefit")["total"] == 4)
+        # The page link goes on where it came from.
+        assert server.json(following.removeprefix(server.base))["total"] == 3
+
+
+def test_what_is_under_way_is_finished_before_the_server_ends(tmp_path: Path) -> None:
+    with running(sample_tree(), tmp_path, *development()) as server:
+        host, _, port = server.base.removeprefix("http://").partition(":")
+        body = b"_count=1"
+        head = (
+            f"POST /fhir/ExplanationOfBenefit/_search HTTP/1.1\r\nHost: x\r\n"
+            f"Authorization: Bearer {TOKEN}\r\nContent-Length: {len(body)}\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+        )
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(head.encode() + body[:3])
+            time.sleep(0.3)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            connection.sendall(body[3:])
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        assert server.process.wait(10) == 0
+
+
+def test_before_the_first_release_it_waits_for_one(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    with running(tree, tmp_path) as server:
+        assert server.greeting[1].startswith("no release yet")
+        assert server.greeting[2].startswith("mode: closed")
+        assert server.get("/readyz", None)[0] == 503
+        assert server.get("/fhir/Patient")[0] == 401
+        publish(LocalStore(tree), [patient("ann", 1)])
+        until(lambda: server.get("/readyz", None)[0] == 200)
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "code", "sentence"),
+    [
+        (("missing",), {}, 2, "missing: there is no such folder"),
+        (("gs://bucket",), {}, 2, "not gs://"),
+        (("TREE", "--host", ANYWHERE), {}, 3, "serve.base_url: it must be given"),
+        (("TREE", "--base-url", "https://a.example/fhir"), {}, 3, "scheme, host and port alone"),
+        (("TREE", "--base-url", "a.example"), {}, 3, "scheme, host and port alone"),
+        (("TREE", "--development-token", "x"), {}, 2, "TOKEN=PATIENT"),
+        (
+            (
+                "TREE",
+                "--host",
+                ANYWHERE,
+                "--base-url",
+                "https://a.example",
+                "--development-token",
+                "x=y",
+            ),
+            {},
+            3,
+            "development mode does not listen on 0.0.0.0",
+        ),
+        (("TREE",), {"CPCDS_SERVE__CURSOR_KEY": "short"}, 3, "shorter than 32"),
+        (("TREE",), {"CPCDS_SERVE__RATE_LIMIT": "often"}, 3, "'often' is no rate"),
+        (("TREE",), {"CPCDS_SERVE__PAGE_SIZE": "5000"}, 3, "larger than serve.page_limit"),
+        (("TREE", "--host", "192.0.2.1", "--base-url", "http://x"), {}, 2, "cannot listen on"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_one_sentence(
+    tmp_path: Path,
+    options: tuple[str, ...],
+    environment: dict[str, str],
+    code: int,
+    sentence: str,
+) -> None:
+    given = [str(tmp_path) if one == "TREE" else one for one in options]
+    done = CliRunner().invoke(main, ["serve", *given, "--port", "0"], env=environment)
+    assert (done.exit_code, sentence in done.output) == (code, True), done.output
+    assert done.output.startswith("error: ")
+    assert done.output.count("\n") == 1
+
+
+def test_a_port_in_use_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = CliRunner().invoke(main, ["serve", str(tmp_path), "--port", port])
+    assert done.exit_code == 2
+    assert done.output == (
+        f"error: cannot listen on 127.0.0.1, port {port}: address already in use\n"
+    )
