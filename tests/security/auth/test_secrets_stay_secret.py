@@ -1,0 +1,239 @@
+"""Marked values go through every door, and are then looked for in everything that was written."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from etl.auth.audit import verify_trail
+from etl.auth.configuration import DemoDirectory
+from etl.auth.server import tidy
+from etl.auth.values import DemoMember, InvalidForm, Issued, SignInRefused
+from etl.smart.grants import Access
+from tests.integration.auth import standing as acting
+from tests.integration.auth.standing import PUBLIC, Standing, stand_up
+
+PASSPHRASE = "marked-passphrase-7291"  # noqa: S105 - planted
+NAME = "Markedname Planted"
+MEMBER_PASSWORD = "marked-member-password"  # noqa: S105 - planted
+
+
+def everything_written(folder: Path, log: pytest.LogCaptureFixture, printed: str) -> bytes:
+    files = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    logged = "\n".join(f"{one.getMessage()} {one.args}" for one in log.records)
+    return files + logged.encode() + printed.encode()
+
+
+def test_no_secret_and_no_name_is_in_database_audit_trail_or_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    member = DemoMember("ana", NAME, acting.ANA.patient)
+    planted: list[str] = [PASSPHRASE, NAME, MEMBER_PASSWORD]
+    demo = DemoDirectory((member,), MEMBER_PASSWORD)
+    with stand_up(tmp_path, demo=demo) as standing, standing.client() as browser:
+        services = standing.services
+        developer = services.developers.sign_up(
+            email="jo@app.example", name="Jo", password=PASSPHRASE
+        )
+        with pytest.raises(SignInRefused):
+            services.developers.sign_in(email="jo@app.example", password=f"x{PASSPHRASE}")
+        services.developers.sign_in(email="jo@app.example", password=PASSPHRASE)
+        planted.append(services.sessions.start("developer", developer.id))
+        confidential, public = standing.register(), standing.register(PUBLIC)
+        fresh = services.apps.rotate_secret(confidential.app.client_id)
+        planted += [str(confidential.secret), str(fresh.secret)]
+        page = browser.get("/oauth/authorize", params=acting.asking(public.app.client_id))
+        acting.sign_in(browser, page, password=f"x{MEMBER_PASSWORD}")
+        consent = acting.sign_in(browser, page, password=MEMBER_PASSWORD)
+        assert NAME in consent.text
+        code = acting.returned(acting.decide(browser, consent))["code"]
+        body = acting.redeem(browser, public, code).json()
+        again = acting.refresh(browser, public, body["refresh_token"]).json()
+        acting.redeem(browser, Issued(fresh.app, "marked-wrong-secret"), code)
+        acting.revoke(browser, public, again["access_token"])
+        acting.redeem(browser, public, code)
+        planted += [code, "marked-wrong-secret", acting.VERIFIER]
+        for answer in (body, again):
+            planted += [answer["access_token"], answer["refresh_token"]]
+        planted += [body["id_token"], *(cookie.value or "" for cookie in browser.cookies.jar)]
+        tidy(services)
+        services.trail.settle()
+    written = everything_written(tmp_path, caplog, "".join(capfd.readouterr()))
+    assert len(written) > 20_000
+    assert len(planted) > 14
+    assert [one for one in planted if one and one.encode() in written] == []
+
+
+def test_an_error_says_nothing_of_what_was_sent(standing: Standing) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        for answer in (
+            acting.redeem(browser, issued, "marked-code"),
+            acting.refresh(browser, issued, "marked-token"),
+            acting.redeem(browser, Issued(issued.app, "marked-secret"), "marked-code"),
+            browser.get(
+                "/oauth/authorize",
+                params=acting.asking(issued.app.client_id, redirect_uri="https://marked.example"),
+            ),
+        ):
+            assert answer.status_code >= 400
+            assert "marked" not in answer.text
+
+
+def test_values_do_not_print_their_secrets(standing: Standing) -> None:
+    issued = standing.register()
+    assert str(issued.secret) not in repr(issued)
+    assert "of tests only" not in repr(standing.services.configuration)
+
+
+def test_a_weak_password_is_refused_without_repeating_it(standing: Standing) -> None:
+    with pytest.raises(InvalidForm) as refused:
+        standing.services.developers.sign_up(
+            email="jo@app.example", name="Jo", password=PASSPHRASE[:6]
+        )
+    assert "marked" not in str(refused.value)
+
+
+def test_files_are_for_their_owner_alone(standing: Standing) -> None:
+    standing.register()
+    standing.services.trail.settle()
+    files = [path for path in standing.folder.rglob("*") if path.is_file()]
+    assert len(files) >= 2
+    for path in files:
+        assert path.stat().st_mode & 0o077 == 0, path.name
+
+
+def access(number: int, consent: str, client: str) -> Access:
+    return Access(
+        when=datetime(2026, 3, 1, 12, 0, number, tzinfo=UTC),
+        request=f"request-{number}",
+        client=client,
+        grant=consent,
+        patient=acting.ANA.patient,
+        interaction="search",
+        what="ExplanationOfBenefit",
+        query="patient=x&service-date=ge2025",
+        outcome=200,
+        address="10.0.0.9",
+    )
+
+
+def test_the_members_page_shows_what_was_read(standing: Standing) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        acting.tokens(browser, issued)
+        (consent,) = standing.services.consents.of_patient(acting.ANA.patient)
+        for number in range(3):
+            asyncio.run(
+                standing.services.trail.record(access(number, consent.id, issued.app.client_id))
+            )
+        page = browser.get("/member")
+        signed_in = browser.post(
+            "/member/sign-in",
+            data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
+        )
+        page = browser.get(signed_in.headers["location"])
+    assert "Your claims" in page.text
+    assert "2026-03-01" in page.text
+    (day,) = standing.services.consents.history(acting.ANA.patient)
+    assert (day.what, day.count, day.app_name) == ("ExplanationOfBenefit", 3, "Claims Compass")
+    assert standing.services.consents.usage(2026).once == 1
+
+
+def test_what_was_recorded_stands_in_the_file_before_the_answer(standing: Standing) -> None:
+    asyncio.run(standing.services.trail.record(access(1, "consent", "client")))
+    (file,) = (standing.folder / "audit").iterdir()
+    assert b'"request-1"' in file.read_bytes()
+
+
+def test_an_access_that_cannot_be_recorded_is_not_answered(
+    standing: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "no space left on device")
+
+    asyncio.run(standing.services.trail.record(access(1, "consent", "client")))
+    with monkeypatch.context() as patched:
+        patched.setattr("etl.auth.audit.os.write", full)
+        with pytest.raises(OSError, match="no space"):
+            asyncio.run(standing.services.trail.record(access(2, "consent", "client")))
+    asyncio.run(standing.services.trail.record(access(3, "consent", "client")))
+    standing.services.trail.settle()
+    found = verify_trail((standing.folder / "audit",), standing.services.database)
+    assert (found.events, found.problems) == (2, ())
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda lines: [*lines[:2], lines[2].replace(b".0.9", b".0.8"), *lines[3:]], "line 3"),
+        (lambda lines: [*lines[:2], *lines[3:]], "line 3"),
+        (lambda lines: [*lines[:1], lines[2], lines[1], *lines[3:]], "line 2"),
+        (lambda lines: [lines[0], *lines], "line 2"),
+        (lambda lines: lines[:-2], "2 events are missing at its end"),
+        (lambda lines: [], "5 events are missing at its end"),
+        (lambda lines: [*lines, b"nonsense\n"], "line 6 is no event"),
+        (None, "the file is missing"),
+    ],
+)  # fmt: skip
+def test_a_change_of_the_audit_trail_is_noticed(
+    standing: Standing, damage: object, sentence: str
+) -> None:
+    for number in range(5):
+        asyncio.run(standing.services.trail.record(access(number, "consent", "client")))
+    standing.services.trail.settle()
+    folder = standing.folder / "audit"
+    (file,) = folder.iterdir()
+    before = verify_trail((folder,), standing.services.database)
+    assert (before.events, before.problems) == (5, ())
+    if callable(damage):
+        file.write_bytes(b"".join(damage(file.read_bytes().splitlines(keepends=True))))
+    else:
+        file.unlink()
+    after = verify_trail((folder,), standing.services.database)
+    assert any(sentence in problem for problem in after.problems), after.problems
+
+
+def test_a_file_that_the_server_never_wrote_is_noticed(standing: Standing) -> None:
+    asyncio.run(standing.services.trail.record(access(1, "consent", "client")))
+    standing.services.trail.settle()
+    folder = standing.folder / "audit"
+    (file,) = folder.iterdir()
+    (folder / "audit-20260101T000000Z-1-aaaaaaaaaaaa.ndjson").write_bytes(b"")
+    found = verify_trail((folder,), standing.services.database)
+    assert any("never told" in problem for problem in found.problems)
+    file.rename(folder / "audit-20260101T000000Z-1-bbbbbbbbbbbb.ndjson")
+    assert verify_trail((folder,), None).problems
+
+
+def test_every_change_of_a_grant_leaves_an_event(standing: Standing) -> None:
+    issued = standing.register(PUBLIC)
+    with standing.client() as browser:
+        body = acting.tokens(browser, issued)
+        acting.refresh(browser, issued, body["refresh_token"])
+        acting.refresh(browser, issued, body["refresh_token"])
+    (file,) = (standing.folder / "audit").iterdir()
+    text = file.read_text()
+    for action in (
+        "app-registered", "member-sign-in", "consent-given", "code-issued", "token-issued",
+        "token-refreshed", "refresh-replayed", "consent-revoked",
+    ):  # fmt: skip
+        assert f'"code":"{action}"' in text, action
+
+
+def test_events_are_fhir(standing: Standing) -> None:
+    audit = pytest.importorskip("fhir.resources.R4B.auditevent")
+    issued = standing.register()
+    with standing.client() as browser:
+        acting.tokens(browser, issued)
+    asyncio.run(standing.services.trail.record(access(1, "consent", "client")))
+    (file,) = (standing.folder / "audit").iterdir()
+    lines = file.read_bytes().splitlines()
+    assert len(lines) > 4
+    for line in lines:
+        audit.AuditEvent.model_validate_json(line)
