@@ -36,6 +36,12 @@ closed list, and would break the output. A **firm** rule can be made harder, nev
 A payer changes severities and sets limits in its configuration, by rule id. When a limit is broken
 the run stops before anything is published (exit 4).
 
+Beside these rules stand the obligations of the profiles: what the mapped resource would break is
+found by column and rejected, under an id that says profile and element
+(`c4bb.oral.item.sequence`), or by the key of the invariant. They are as many as the mappings make
+them, are firm, and are described in [conformance.md](conformance.md#conforming-by-construction).
+Those of them that have a name of their own are under `70-profiles.yaml` below.
+
 ## How cells are read
 
 | type | read | canonical |

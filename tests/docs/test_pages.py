@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from etl import errors
+from etl.bootstrap.mappings import read_folder, shipped
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.wiring import make_tools
 from etl.errors import EtlError
@@ -117,7 +118,10 @@ def test_every_exit_code_is_explained(name: str, heading: str) -> None:
 
 def test_every_rule_is_on_the_page_of_rules() -> None:
     told = set(re.findall(r"^### ([a-z0-9-]+)$", page("docs/rules.md"), re.MULTILINE))
-    assert told == {rule.id for rule in make_tools(Settings()).book.rules}
+    # Obligations of profiles are too many, and say what they are about; docs/conformance.md does.
+    files = read_folder((shipped(),), "rules", "*.yaml").texts
+    book = make_tools(Settings()).book
+    assert told == {rule.id for rule in book.rules if rule.where.partition(":")[0] in files}
 
 
 def test_every_room_is_on_the_page_of_architecture() -> None:

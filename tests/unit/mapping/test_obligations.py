@@ -1,0 +1,119 @@
+"""What a profile asks of a plan: proved, checked in the run, or listed with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from etl.errors import MappingError
+from etl.mapping.expressions import (
+    Chosen,
+    ColumnOf,
+    Constant,
+    FirstOf,
+    IsPresent,
+    Joined,
+    Kind,
+    Not,
+    OneOf,
+    Translated,
+)
+from etl.mapping.formulas import Formula, When, all_of, any_of, no, says, there
+from etl.mapping.obligations import Obligation, obligations
+from etl.mapping.plan import Fixed, ListNode, ObjectNode, Place, Plan
+from etl.mapping.proof import never
+from etl.mapping.row_tests import Rows
+from tests.golden.mapping.rendering import mapping_set
+
+A = ColumnOf(0, (), "a", Kind.TEXT, nullable=True)
+B = ColumnOf(0, (), "b", Kind.TEXT, nullable=True)
+SURE = ColumnOf(0, (), "sure", Kind.TEXT, nullable=False)
+FLAG = ColumnOf(0, (), "flag", Kind.FLAG, nullable=False)
+WORD = Translated(A, "words", "code")
+HERE = Place("mine.yaml", 7)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        all_of(there(A), no(there(A))),
+        no(there(SURE)),
+        no(there(FirstOf((A, Constant("x")), Kind.TEXT))),
+        all_of(there(Joined((A, B))), no(there(B))),
+        all_of(says(A, "x"), says(A, "y")),
+        all_of(says(A, "x"), no(there(A))),
+        all_of(no(says(FLAG, "Y")), no(says(FLAG, "N"))),
+        all_of(there(WORD), no(there(A))),
+        all_of(When(IsPresent(A)), When(Not(IsPresent(A)))),
+        all_of(no(there(Chosen(IsPresent(A), A, Constant("x"), Kind.TEXT)))),
+        all_of(When(OneOf(A, ("x",), negated=True)), any_of(says(A, "x"), no(there(A)))),
+    ],
+)
+def test_what_no_row_can_do_is_proved(formula: Formula) -> None:
+    assert never(formula)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        True,
+        there(A),
+        no(there(A)),
+        no(there(FirstOf((A, B), Kind.TEXT))),
+        all_of(there(A), no(there(Joined((A, B))))),
+        all_of(no(says(A, "x")), no(says(A, "y"))),
+        all_of(there(A), no(there(WORD))),
+        all_of(says(FLAG, "Y"), no(says(A, "Y"))),
+        no(there(Chosen(IsPresent(A), A, B, Kind.TEXT))),
+        When(OneOf(A, ("x",), negated=True)),
+    ],
+)
+def test_what_some_row_can_do_is_not_proved(formula: Formula) -> None:
+    assert not never(formula)
+
+
+def test_what_the_whole_mapping_says_of_its_rows_counts() -> None:
+    assert never(no(says(A, "x", "y")), OneOf(A, ("x",)))
+
+
+def plan_of(name: str) -> Plan:
+    return next(plan for plan in mapping_set().plans if plan.name == name)
+
+
+def found(plan: Plan) -> tuple[Obligation, ...]:
+    return obligations(plan, mapping_set().crosswalks)
+
+
+def test_every_obligation_is_exactly_one_of_three() -> None:
+    for plan in mapping_set().plans:
+        for one in found(plan):
+            said = (bool(one.proved), one.test is not None, bool(one.listed))
+            assert sum(said) == 1, one
+
+
+def test_a_default_proves_and_a_column_leaves_it_to_the_rows() -> None:
+    oral = {(one.rule, one.what): one for one in found(plan_of("eob-oral"))}
+    assert oral["c4bb.oral.status", "required"].proved
+    status = oral["c4bb.oral.adjudication:renderingnetworkstatus", "required"]
+    assert isinstance(status.test, Rows)
+    assert status.place.file == "eob-oral.yaml"
+    assert oral["dom-6", "invariant"].listed
+
+
+def test_an_element_that_is_left_out_is_found_in_every_row() -> None:
+    plan = plan_of("eob-oral")
+    members = tuple(one for one in plan.body.members if one[0] != "status")
+    spoilt = replace(plan, body=replace(plan.body, members=members))
+    (one,) = [one for one in found(spoilt) if one.rule == "c4bb.oral.status"]
+    assert one.test == Rows((), True)
+
+
+def test_an_invariant_that_nobody_can_check_is_a_mistake_of_the_mapping() -> None:
+    plan = plan_of("patient")
+    picture = ObjectNode((("data", Fixed('"AAAA"', HERE)),), HERE)
+    members = (*plan.body.members, ("photo", ListNode((picture,), HERE)))
+    with pytest.raises(MappingError, match="att-1") as caught:
+        found(replace(plan, body=replace(plan.body, members=members)))
+    assert caught.value.error_id == "map-unchecked"
+    assert "mine.yaml:7" in str(caught.value)
