@@ -40,6 +40,7 @@ def same_tools(settings: Settings) -> Tools:
             settings.limits,
             settings.id_key.get_secret_value(),
             settings.publish.view,
+            settings.claims,
         )
     )
     if key not in _made:

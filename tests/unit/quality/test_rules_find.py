@@ -132,6 +132,8 @@ CASES = [
     cell("date-order", "claim.discharge_date", 0, "2024-02-01", "2024-02-01"),
     cell("claim-unknown", "claim.adjusted_from_claim_id", 0, "K99", "K99"),
     cell("claim-without-adjustment-target", "claim.adjusted_to_claim_id", 0, "K99", "K99"),
+    cell("claim-links-itself", "claim.adjusted_from_claim_id", 0, "K0", None),
+    cell("claim-links-itself", "claim.adjusted_to_claim_id", 0, "K0", None),
     row("inpatient-without-admission", "claim", 0, admission_date=""),
     row("pharmacy-without-supply", "claim", 5, days_supply=""),
     row("pharmacy-without-daw", "claim", 5, daw_code=""),
@@ -259,6 +261,7 @@ ELSEWHERE = {
     "duplicate-older",
     "claim-of-two-members",
     "coverage-of-two-members",
+    "claim-links-another-member",
 }
 """Rules with a test of their own below or in a module of their own."""
 
@@ -387,3 +390,23 @@ def test_no_member_is_known_by_a_birth_date_that_only_looks_empty() -> None:
     checked = run(of)
     assert accepted(checked, "member", "birth_date")[0] == "1970-01-01"
     assert checked.counts["member"].published == 2
+
+
+def test_the_number_of_another_members_claim_is_not_published() -> None:
+    of = world()
+    of["claim"][1] |= {"member_id": "M2", "coverage_id": "C2"}
+    of["claim"][0]["adjusted_from_claim_id"] = "K1"  # another's
+    of["claim"][2]["adjusted_to_claim_id"] = "K3"  # his own
+    of["claim"][4]["adjusted_to_claim_id"] = "K99"  # nobody's
+    checked = run(of)
+    links = {rule for rule in found(checked) if rule[0] == "claim-links-another-member"}
+    assert links == {("claim-links-another-member", "claim", 2, "adjusted_from_claim_id")}
+    assert set(accepted(checked, "claim", "adjusted_from_claim_id")) == {None}
+    assert accepted(checked, "claim", "adjusted_to_claim_id") == [
+        None,
+        None,
+        "K3",
+        None,
+        "K99",
+        None,
+    ]
