@@ -9,6 +9,8 @@ import pytest
 from etl.gateway.refusals import Refusal
 from etl.gateway.service import Answer, Service
 from etl.gateway.supported import TYPES
+from etl.publish.resources import PatientResources
+from etl.storage.memory import MemoryStore
 from tests.unit.gateway.trees import (
     ALL,
     BASE,
@@ -22,6 +24,7 @@ from tests.unit.gateway.trees import (
     run,
     sample_tree,
 )
+from tests.unit.publish.samples import logical_id, publish, resource
 
 EOB = "ExplanationOfBenefit"
 
@@ -374,14 +377,13 @@ def test_only_iterated_includes_are_followed_from_what_was_included(service: Ser
     assert {one.partition("/")[0] for one in more} == {"Coverage", "Organization"}
 
 
-def test_organizations_where_services_were_given_are_among_the_members_own(
-    service: Service,
-) -> None:
-    facilities = {
-        info["valueReference"]["reference"]
-        for one in members()[busiest()]
-        for info in one.get("supportingInfo", ())
-        if "valueReference" in info
-    }
-    assert facilities
-    assert facilities <= set(ids(bundle(asked(service, "_count=100", kind="Organization"))))
+def test_organizations_where_services_were_given_are_among_the_members_own() -> None:
+    store = MemoryStore()
+    clinic = f"Organization/{logical_id('clinic')}"
+    claim = resource(EOB, "claim", search={"facility": [clinic]})
+    ann = PatientResources(logical_id("ann"), [resource("Patient", "ann"), claim])
+    others = [resource("Organization", name, name=name) for name in ("clinic", "elsewhere")]
+    publish(store, [ann], directory=others)
+    service = opened(store).service
+    found = bundle(asked(service, "", kind="Organization", patient=logical_id("ann")))
+    assert ids(found) == [clinic]
