@@ -1,0 +1,169 @@
+"""Codes of the payer's value set: in no byte that is published, and counted in the report."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from etl.bootstrap.conforming import conform_to_guide
+from tests.e2e.commands import SAMPLES
+from tests.integration.nights import Payer
+
+SENSITIVE = """\
+# made up for the test
+system,code,group
+ICD-10-CM,N186,kidneys
+ICD-10-CM,Z00*,checks
+ICD-10-PCS,B2111ZZ,hearts
+MS-DRG,139,
+CPT,90999,kidneys
+CPT,99203,visits
+CDT,D0120,teeth
+HCPCS,Q40*,kidneys
+NDC,00907-0107-77,
+NDC,00901-0201-51,
+NDC,00905030150,
+Revenue,821,kidneys
+Revenue,0250,
+"""
+CODES = {
+    "N18.6", "N186", "Z00.129", "Z00.00", "B2111ZZ", "139", "90999", "99203", "D0120", "Q4081",
+    "00907010777", "00901020151", "00905030150", "0821", "0250",
+}  # fmt: skip
+MASKED = {
+    "system": "http://terminology.hl7.org/CodeSystem/data-absent-reason",
+    "version": "1.0.0",
+    "code": "masked",
+}
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Payer]:
+    folder = tmp_path_factory.mktemp("sensitive")
+    codes = folder / "codes.csv"
+    codes.write_text(SENSITIVE)
+    with pytest.MonkeyPatch.context() as patch:
+        payer = Payer(folder / "out", patch, {"claims": {"sensitive_codes": codes}})
+        payer.run(SAMPLES)
+        yield payer
+
+
+def texts(value: object) -> Iterator[str]:
+    """Yield every text inside a JSON value, keys as well."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for one in value:
+            yield from texts(one)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield key
+            yield from texts(one)
+
+
+def published(payer: Payer) -> Iterator[tuple[str, str]]:
+    """Yield name and content of every file of the target but the quarantine."""
+    for name, data in payer.files().items():
+        if not name.startswith("quarantine/"):
+            yield (
+                name,
+                (
+                    (gzip.decompress(data) if name.endswith(".gz") else data).decode(
+                        "utf-8", "replace"
+                    )
+                ),
+            )
+
+
+def test_no_published_file_holds_a_sensitive_code(night: Payer) -> None:
+    word = re.compile(r"[0-9A-Za-z.]+")
+    kinds = set()
+    for name, content in published(night):
+        kinds.add(name.partition("/")[0])
+        if not name.endswith((".ndjson.gz", ".json")):
+            continue
+        for line in content.splitlines() if name.endswith(".gz") else [content]:
+            for text in texts(json.loads(line)):
+                found = CODES & set(word.findall(text))
+                assert not found or text.isdigit(), (name, found)
+            assert not re.search(rf'"code":"({"|".join(map(re.escape, CODES))})"', line), name
+    assert {"patients", "bulk", "directory", "catalog", "reports", "releases"} <= kinds
+    pages = [text for name, text in published(night) if name.endswith(".html")]
+    distinct = {code for code in CODES if not code.isdigit() or len(code) == 11}
+    assert pages
+    assert not any(code in page for page in pages for code in distinct)
+
+
+def eobs(payer: Payer) -> Iterator[dict[str, object]]:
+    for name, content in published(payer):
+        if name.startswith("patients/") and name.endswith(".ndjson.gz"):
+            for line in content.splitlines():
+                resource = json.loads(line)
+                if resource["resourceType"] == "ExplanationOfBenefit":
+                    yield resource
+
+
+def rows(table: str) -> list[dict[str, str]]:
+    with (SAMPLES / f"{table}.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_masked_diagnosis_says_so_and_keeps_its_place(night: Payer) -> None:
+    masked = [
+        diagnosis
+        for eob in eobs(night)
+        for diagnosis in eob.get("diagnosis", ())  # type: ignore[attr-defined]
+        if diagnosis["diagnosisCodeableConcept"]["coding"] == [MASKED]
+    ]
+    assert masked
+    assert all(diagnosis["type"] and diagnosis["sequence"] for diagnosis in masked)
+
+
+def test_a_claim_whose_profile_cannot_do_without_the_code_is_withheld(night: Payer) -> None:
+    claims = {row["claim_id"]: row for row in rows("claim")}
+    held = set()
+    for line in rows("claim_line"):
+        claim = claims[line["claim_id"]]
+        if (
+            (claim["claim_type"] == "professional" and line["service_code"] == "99203")
+            or (claim["claim_type"] == "inpatient" and line["revenue_code"] == "0250")
+            or (
+                claim["claim_type"] == "pharmacy"
+                and claim["compound_code"] != "2"
+                and line["ndc"] == "00907010777"
+            )
+        ):
+            held.add(line["claim_id"])
+    numbers = {eob["identifier"][0]["value"] for eob in eobs(night)}  # type: ignore[index]
+    assert held
+    assert numbers == claims.keys() - held
+    (report,) = [
+        json.loads(text) for name, text in published(night) if name.endswith("/report.json")
+    ]
+    assert report["tables"]["claim"]["quarantined"] == len(held)
+    told = {rule["rule"]: rule for rule in report["rules"]}
+    assert told["sensitive-code-required"]["severity"] == "reject-claim"
+    diagnoses = sum(
+        row["code"] == "N18.6" or row["code"].startswith("Z00") for row in rows("claim_diagnosis")
+    )
+    assert told["sensitive-code"]["tables"]["claim_diagnosis"] == diagnoses
+    assert report["money"]
+    assert all(line["adds_up"] for line in report["money"])
+
+
+def test_what_is_published_conforms_to_its_profiles(night: Payer) -> None:
+    report = conform_to_guide([str(night.target)], profiles=(), strict=False)
+    assert report.errors == 0
+
+
+def test_texts_and_notes_go_with_a_code(night: Payer) -> None:
+    for eob in eobs(night):
+        if json.dumps(MASKED, separators=(",", ":")) in json.dumps(eob, separators=(",", ":")):
+            assert "processNote" not in eob
+            for item in eob["item"]:  # type: ignore[attr-defined]
+                assert item["productOrService"].get("text") in (None, "masked")
