@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from sqlalchemy.exc import IntegrityError
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Mount
 
@@ -146,4 +147,5 @@ def _register_try_app(apps: Apps, portal: Portal) -> None:
         if apps.get(TRY_CLIENT).draft != draft:
             apps.edit(TRY_CLIENT, draft)
     except NoSuchApp:
-        apps.register(draft, origin="operator", client_id=TRY_CLIENT)
+        with suppress(IntegrityError):  # another worker was first
+            apps.register(draft, origin="operator", client_id=TRY_CLIENT)

@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from etl.auth.apps import Apps
 from etl.auth.developers import Developers
 from etl.auth.limits import Endpoint, Limits, TooMany
+from etl.auth.pages import HSTS
 from etl.auth.values import App, DemoMember, Developer, NoSuchApp
 from etl.portal import answers
 from etl.portal.entrance import Entrance, Visit
@@ -108,19 +109,26 @@ class Portal:
             values: what the template shows.
         """
         visit = await self.entrance.visit(request)
+        forms: list[Markup] = []
+
+        def csrf_field() -> Markup:
+            forms.append(_csrf_field(visit))
+            return forms[-1]
+
         html = self.templates.get_template(f"{template}.html.j2").render(
             site=self.site,
             served=self.served,
             menu=MENU,
             here=request.url.path,
             developer=visit.developer,
-            csrf_field=lambda: _csrf_field(visit),
+            csrf_field=csrf_field,
             errors={"fhir": answers.FHIR, "oauth": answers.OAUTH},
             **values,
         )
         response = HTMLResponse(html, status)
-        self.protect(response, fresh=fresh or visit.developer is not None)
-        self.entrance.greet(visit, response)
+        self.protect(response, fresh=fresh or visit.developer is not None or bool(forms))
+        if forms:  # who only reads is given no cookie
+            self.entrance.greet(visit, response)
         return response
 
     def protect(self, response: Response, *, fresh: bool) -> None:
@@ -136,6 +144,8 @@ class Portal:
         response.headers["referrer-policy"] = "no-referrer"
         response.headers["cross-origin-opener-policy"] = "same-origin"
         response.headers["cache-control"] = "no-store" if fresh else "private, no-cache"
+        if self.served.base_url.startswith("https://"):
+            response.headers["strict-transport-security"] = HSTS
 
     async def form(self, request: Request, endpoint: Endpoint = "consent") -> Form:
         """Return the form of a POST that one of our own pages made.

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
-import secrets
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.portal.standing import Standing
-from tests.e2e.portal.walking import consent, first_member, register, sign_up
+from tests.e2e.portal.walking import (
+    code_by_hand,
+    consent,
+    first_member,
+    register,
+    sign_up,
+)
 
 
 def test_try_it_does_the_whole_launch_in_the_page(page: Page) -> None:
@@ -30,6 +34,7 @@ def test_try_it_does_the_whole_launch_in_the_page(page: Page) -> None:
     expect(page.get_by_role("status")).to_have_text("401: OperationOutcome")
 
 
+@pytest.mark.slow
 def test_try_it_works_from_the_keyboard(page: Page) -> None:
     username, password = first_member(page)
     page.goto("/try")
@@ -52,6 +57,7 @@ def test_try_it_works_from_the_keyboard(page: Page) -> None:
     expect(page.get_by_role("status")).to_have_text("200: Bundle")
 
 
+@pytest.mark.slow
 def test_try_it_says_when_the_member_refuses(page: Page) -> None:
     username, password = first_member(page)
     page.goto("/try")
@@ -69,33 +75,19 @@ def test_try_it_stops_where_state_is_not_its_own(page: Page) -> None:
     assert urlsplit(page.url).query == ""
 
 
-@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize("as_json", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_everything_works_without_javascript(
     scriptless: Page, sandbox: Standing, as_json: bool
 ) -> None:
     sign_up(scriptless)
     client_id, secret = register(scriptless)
-    verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(16)
-    challenge = hashlib.sha256(verifier.encode()).digest()
     redirect_uri = f"{sandbox.base}/code"
-    query = {
-        "response_type": "code",
-        "client_id": client_id,
-        "redirect_uri": redirect_uri,
-        "scope": "launch/patient patient/*.read",
-        "state": state,
-        "aud": f"{sandbox.base}/fhir",
-        "code_challenge": base64.urlsafe_b64encode(challenge).decode().rstrip("="),
-        "code_challenge_method": "S256",
-    }
     username, password = first_member(scriptless)
-    scriptless.goto(f"/oauth/authorize?{urlencode(query)}")
-    consent(scriptless, username, password)
-    answer = parse_qs(urlsplit(scriptless.url).query)
-    assert answer["state"] == [state]
-    fields = {
+    scope = "launch/patient patient/*.read"
+    code, verifier = code_by_hand(scriptless, sandbox.base, client_id, scope, username, password)
+    fields: dict[str, str | float | bool] = {
         "grant_type": "authorization_code",
-        "code": scriptless.locator("main pre code").first.inner_text(),
+        "code": code,
         "redirect_uri": redirect_uri,
         "code_verifier": verifier,
     }
@@ -145,6 +137,7 @@ def test_tabs_of_examples_work_without_javascript_and_from_the_keyboard(scriptle
     assert not form.locator(".panel").nth(0).is_visible()
 
 
+@pytest.mark.slow
 def test_a_disabled_app_is_refused_and_its_developer_sees_why(page: Page) -> None:
     sign_up(page)
     client_id, _ = register(page)

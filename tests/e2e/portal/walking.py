@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
+import secrets
 import subprocess
 from itertools import count
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlencode
 
 from playwright.sync_api import Page, expect
 
@@ -65,11 +69,6 @@ def consent(page: Page, username: str, password: str) -> None:
     page.get_by_role("button", name="Share", exact=True).click()
 
 
-def code_of(page: Page, panel: str, title: str) -> str:
-    """Return the text of a piece of code on a page, by its place and title."""
-    return page.locator(f"{panel} figure:has(figcaption:text-is('{title}')) code").inner_text()
-
-
 def in_shell(script: str, folder: Path) -> str:
     """Run what was pasted into a shell; return what it printed."""
     done = subprocess.run(
@@ -92,3 +91,26 @@ def filled(script: str, **values: str) -> str:
         )
         assert times == 1, f"{name} is not to be filled in:\n{script}"
     return script
+
+
+def code_by_hand(
+    page: Page, base: str, client_id: str, scope: str, username: str, password: str
+) -> tuple[str, str]:
+    """Launch an app whose redirect URI is the portal's code page; return code and verifier."""
+    verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(16)
+    challenge = hashlib.sha256(verifier.encode()).digest()
+    query = {
+        "response_type": "code",
+        "client_id": client_id,
+        "redirect_uri": f"{base}/code",
+        "scope": scope,
+        "state": state,
+        "aud": f"{base}/fhir",
+        "code_challenge": base64.urlsafe_b64encode(challenge).decode().rstrip("="),
+        "code_challenge_method": "S256",
+    }
+    page.goto(f"/oauth/authorize?{urlencode(query)}")
+    consent(page, username, password)
+    code, came = page.locator("main pre code").all_inner_texts()
+    assert came == state
+    return code, verifier

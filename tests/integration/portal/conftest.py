@@ -80,6 +80,22 @@ def sandbox(tmp_path: Path) -> Iterator[Standing]:
     standing.database.close()
 
 
+@pytest.fixture(scope="session")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Somebody who changes nothing, on a portal that all tests of reading share."""
+    standing = stand_up(tmp_path_factory.mktemp("reading"))
+    yield browser(standing)
+    standing.database.close()
+
+
+@pytest.fixture(scope="session")
+def applicant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A developer whose forms are all refused, or not looked at again."""
+    standing = stand_up(tmp_path_factory.mktemp("applying"))
+    yield browser(standing).sign_up()
+    standing.database.close()
+
+
 @pytest.fixture
 def production(tmp_path: Path) -> Iterator[Standing]:
     standing = stand_up(tmp_path, site=in_production())

@@ -16,8 +16,8 @@ def test_who_signs_up_is_signed_in_and_led_on(visitor: Browser) -> None:
     assert visitor.get("/apps/new").status_code == 200
 
 
-def test_a_wrong_field_says_what_is_wrong_beside_it(visitor: Browser) -> None:
-    answer = visitor.send("/sign-up", {"name": "", "email": "no", "password": "short"})
+def test_a_wrong_field_says_what_is_wrong_beside_it(reader: Browser) -> None:
+    answer = reader.send("/sign-up", {"name": "", "email": "no", "password": "short"})
     assert answer.status_code == 422
     for field in ("name", "email", "password"):
         assert f'id="{field}-error"' in answer.text
@@ -75,8 +75,8 @@ def test_a_sign_in_leads_to_no_other_host(visitor: Browser, target: str) -> None
 
 
 @pytest.mark.parametrize("path", ["/profile", "/settings", "/settings/delete", "/apps/new"])
-def test_a_page_of_ones_own_asks_to_sign_in_first(visitor: Browser, path: str) -> None:
-    answer = visitor.get(path)
+def test_a_page_of_ones_own_asks_to_sign_in_first(reader: Browser, path: str) -> None:
+    answer = reader.get(path)
     assert answer.status_code == 303
     assert answer.headers["location"].startswith("/sign-in?next=")
 
@@ -155,3 +155,12 @@ def test_a_form_that_is_too_large_is_refused(developer: Browser) -> None:
 def test_pages_of_ones_own_are_kept_nowhere(developer: Browser) -> None:
     for path in ("/profile", "/settings", "/apps", "/apps/new", "/"):
         assert developer.get(path).headers["cache-control"] == "no-store"
+
+
+def test_who_only_reads_is_given_no_cookie(reader: Browser) -> None:
+    for path in ("/", "/patient-access", "/sandbox", "/contact", "/apps"):
+        assert "set-cookie" not in reader.get(path).headers
+    given = reader.get("/sign-up").headers["set-cookie"]
+    assert given.startswith("__Host-")
+    for part in ("HttpOnly", "Secure", "SameSite=lax", "Path=/"):
+        assert part in given

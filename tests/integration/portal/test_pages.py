@@ -41,17 +41,17 @@ class Looked(HTMLParser):
 
 
 @pytest.mark.parametrize("path", PUBLIC)
-def test_anyone_may_read_a_page_that_tells(visitor: Browser, path: str) -> None:
-    answer = visitor.get(path)
+def test_anyone_may_read_a_page_that_tells(reader: Browser, path: str) -> None:
+    answer = reader.get(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
 
 
 @pytest.mark.parametrize("path", [*PUBLIC, "/nowhere"])
 def test_a_page_has_no_inline_script_or_style_and_its_policy_forbids_them(
-    visitor: Browser, path: str
+    reader: Browser, path: str
 ) -> None:
-    answer = visitor.get(path)
+    answer = reader.get(path)
     policy = answer.headers["content-security-policy"]
     assert "unsafe" not in policy
     assert "default-src 'none'" in policy
@@ -65,9 +65,9 @@ def test_a_page_has_no_inline_script_or_style_and_its_policy_forbids_them(
 
 @pytest.mark.parametrize("path", [*PUBLIC, "/nowhere"])
 def test_a_page_has_one_heading_a_title_a_language_and_ids_that_are_unique(
-    visitor: Browser, path: str
+    reader: Browser, path: str
 ) -> None:
-    text = visitor.get(path).text
+    text = reader.get(path).text
     looked = Looked(text)
     assert [tag for tag, _ in looked.tags].count("h1") == 1
     assert re.search(r"<title>.+ · Developer Portal</title>", text)
@@ -100,8 +100,8 @@ def test_every_link_of_every_page_leads_somewhere(developer: Browser) -> None:
     assert len(seen) > 25
 
 
-def test_the_patient_access_page_names_the_real_endpoints(visitor: Browser) -> None:
-    text = visitor.get("/patient-access").text
+def test_the_patient_access_page_names_the_real_endpoints(reader: Browser) -> None:
+    text = reader.get("/patient-access").text
     for url in ("/oauth/authorize", "/oauth/token", "/oauth/revoke", "/oauth/introspect", "/fhir"):
         assert BASE + url in text
 
@@ -117,8 +117,8 @@ def test_the_patient_access_page_names_the_real_endpoints(visitor: Browser) -> N
         "CPCDS", "standalone launch",
     ],
 )  # fmt: skip
-def test_the_patient_access_page_has_all_its_parts(visitor: Browser, sentence: str) -> None:
-    assert sentence in visitor.get("/patient-access").text
+def test_the_patient_access_page_has_all_its_parts(reader: Browser, sentence: str) -> None:
+    assert sentence in reader.get("/patient-access").text
 
 
 @pytest.mark.parametrize(
@@ -126,12 +126,12 @@ def test_the_patient_access_page_has_all_its_parts(visitor: Browser, sentence: s
     ["ExplanationOfBenefit", "Patient", "Coverage", "Practitioner", "PractitionerRole", "Location",
      "Organization"],
 )  # fmt: skip
-def test_the_patient_access_page_lists_the_resources(visitor: Browser, resource: str) -> None:
-    assert f"{BASE}/fhir/{resource}" in visitor.get("/patient-access").text
+def test_the_patient_access_page_lists_the_resources(reader: Browser, resource: str) -> None:
+    assert f"{BASE}/fhir/{resource}" in reader.get("/patient-access").text
 
 
-def test_the_menu_is_that_of_the_model(visitor: Browser) -> None:
-    text = visitor.get("/").text
+def test_the_menu_is_that_of_the_model(reader: Browser) -> None:
+    text = reader.get("/").text
     menu = re.findall(r'<li><a href="([^"]+)"[^>]*>([^<]+)</a>', text)[:5]
     assert menu == [
         ("/", "Home"),
@@ -151,19 +151,17 @@ def test_who_is_signed_in_has_profile_settings_and_logout(developer: Browser) ->
 
 
 @pytest.mark.parametrize("api", ["patient-access", "provider-directory"])
-def test_the_capability_statement_is_shown_and_can_be_downloaded(
-    visitor: Browser, api: str
-) -> None:
-    page = visitor.get(f"/{api}/capability").text
+def test_the_capability_statement_is_shown_and_can_be_downloaded(reader: Browser, api: str) -> None:
+    page = reader.get(f"/{api}/capability").text
     assert "service-start-date" in page
     assert "CARIN Blue Button 2.2.0" in page
-    download = visitor.get(f"/{api}/capability.json")
+    download = reader.get(f"/{api}/capability.json")
     assert download.headers["content-disposition"].startswith("attachment;")
     assert json.loads(download.text)["resourceType"] == "CapabilityStatement"
 
 
-def test_the_sandbox_shows_members_their_claims_and_the_password(visitor: Browser) -> None:
-    text = visitor.get("/sandbox").text
+def test_the_sandbox_shows_members_their_claims_and_the_password(reader: Browser) -> None:
+    text = reader.get("/sandbox").text
     assert "Ana Muñoz Peña" in text
     assert "<code>alder</code>" in text
     assert re.search(r'data-label="Pharmacy">12<', text)
@@ -180,11 +178,11 @@ def test_production_has_no_sandbox_pages(production: Standing) -> None:
     assert "https://sandbox.api.example" in visitor.get("/patient-access").text
 
 
-def test_the_code_page_shows_what_came_and_nothing_of_it_is_html(visitor: Browser) -> None:
-    text = visitor.get("/code?code=<script>alert(1)</script>&state=s%22x").text
+def test_the_code_page_shows_what_came_and_nothing_of_it_is_html(reader: Browser) -> None:
+    text = reader.get("/code?code=<script>alert(1)</script>&state=s%22x").text
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)" in text
-    refused = visitor.get("/code?error=access_denied&error_description=The+member+said+no").text
+    refused = reader.get("/code?error=access_denied&error_description=The+member+said+no").text
     assert "access_denied" in refused
 
 
@@ -226,30 +224,30 @@ def test_a_payer_lays_style_logo_and_templates_over_the_portal(tmp_path: Path) -
 @pytest.mark.parametrize(
     "path", ["/nowhere", "/static/../app.py", "/static/own.css", "/apps/x/y/z"]
 )
-def test_what_is_not_there_is_a_page_that_says_so(visitor: Browser, path: str) -> None:
-    answer = visitor.get(path)
+def test_what_is_not_there_is_a_page_that_says_so(reader: Browser, path: str) -> None:
+    answer = reader.get(path)
     assert answer.status_code == 404
     assert "There is no such page" in answer.text
 
 
 def test_a_bug_is_a_page_that_tells_nothing_of_it(
-    visitor: Browser, monkeypatch: pytest.MonkeyPatch
+    reader: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: object) -> None:
         raise RuntimeError("the secret is hunter2")
 
     monkeypatch.setattr("etl.portal.portal.read_statement", broken)
-    answer = visitor.get("/")
+    answer = reader.get("/")
     assert answer.status_code == 500
     assert "Something broke on our side" in answer.text
     assert "hunter2" not in answer.text
     assert "content-security-policy" in answer.headers
 
 
-def test_an_example_file_is_filled_in(visitor: Browser) -> None:
+def test_an_example_file_is_filled_in(reader: Browser) -> None:
     for name in ("first_claim.py", "first_claim.mjs", "first_claim.sh"):
-        answer = visitor.get(f"/examples/{name}")
+        answer = reader.get(f"/examples/{name}")
         assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
         assert f"{BASE}/fhir" in answer.text
         assert "{{" not in answer.text
-    assert visitor.get("/examples/other.py").status_code == 404
+    assert reader.get("/examples/other.py").status_code == 404

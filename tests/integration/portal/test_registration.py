@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from etl.auth.values import ATTESTATIONS, AppStatus
+from etl.portal.app import portal_app
 from tests.integration.portal.conftest import FORM, Browser, browser
-from tests.integration.portal.served import Standing
+from tests.integration.portal.served import BASE, Standing, smart
 
 
 def test_a_sandbox_app_works_at_once_and_its_secret_is_shown_once(
@@ -70,9 +73,9 @@ WRONG = {
 
 @pytest.mark.parametrize(("field", "value"), WRONG.items())
 def test_a_wrong_field_is_named_with_what_is_wrong(
-    developer: Browser, field: str, value: str
+    applicant: Browser, field: str, value: str
 ) -> None:
-    answer = developer.send("/apps/new", {**FORM, field: value})
+    answer = applicant.send("/apps/new", {**FORM, field: value})
     assert answer.status_code == 422
     assert f'id="{field}-error"' in answer.text
     assert answer.text.count('class="error"') == 1
@@ -81,9 +84,9 @@ def test_a_wrong_field_is_named_with_what_is_wrong(
 
 
 @pytest.mark.parametrize("name", ATTESTATIONS)
-def test_every_attestation_has_to_be_confirmed(developer: Browser, name: str) -> None:
+def test_every_attestation_has_to_be_confirmed(applicant: Browser, name: str) -> None:
     fields = {key: value for key, value in FORM.items() if key != f"attest_{name}"}
-    answer = developer.send("/apps/new", fields)
+    answer = applicant.send("/apps/new", fields)
     assert answer.status_code == 422
     assert f'id="attest_{name}-error"' in answer.text
     assert answer.text.count("Please confirm this.") == 2  # in the summary, and at the box
@@ -94,14 +97,14 @@ def test_every_attestation_has_to_be_confirmed(developer: Browser, name: str) ->
     ["https://lens.example/done?x=1", "http://localhost:3000/cb", "http://[::1]:9/cb",
      "com.example.lens:/done"],
 )  # fmt: skip
-def test_redirect_uris_that_are_safe_are_taken(developer: Browser, uri: str) -> None:
-    assert developer.register(redirect_uris=uri)
+def test_redirect_uris_that_are_safe_are_taken(applicant: Browser, uri: str) -> None:
+    assert applicant.register(redirect_uris=uri)
 
 
-def test_what_a_developer_writes_is_never_html(developer: Browser) -> None:
-    client_id, _ = developer.register(name="<img src=x onerror=alert(1)>", description="</p><b>")
+def test_what_a_applicant_writes_is_never_html(applicant: Browser) -> None:
+    client_id, _ = applicant.register(name="<img src=x onerror=alert(1)>", description="</p><b>")
     for path in ("/apps", f"/apps/{client_id}", f"/apps/{client_id}/edit"):
-        text = developer.get(path).text
+        text = applicant.get(path).text
         assert "<img src=x" not in text
         assert "</p><b>" not in text
 
@@ -176,3 +179,14 @@ def test_every_change_is_in_the_audit_trail(sandbox: Standing, developer: Browse
         "account-opened", "app-registered", "secret-rotated", "app-deleted",
     ]  # fmt: skip
     assert all(one.by == "developer" for one in sandbox.happenings)
+
+
+def test_dynamic_registration_is_told_where_it_is_switched_on(sandbox: Standing) -> None:
+    assert "RFC 7591" not in browser(sandbox).get("/apps").text
+    register = f"{BASE}/oauth/register"
+    served = replace(
+        sandbox.portal.served, smart=lambda: {**smart(), "registration_endpoint": register}
+    )
+    app = portal_app(replace(sandbox.portal, served=served))
+    text = browser(replace(sandbox, app=app)).get("/apps").text
+    assert f"POST {register}" in text

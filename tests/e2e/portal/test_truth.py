@@ -1,0 +1,144 @@
+"""What the documentation says of errors, paging and approval is what the server does."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx2 import Client
+from playwright.sync_api import Browser, Page, expect
+
+from etl.portal import answers
+from tests.e2e.portal.standing import Standing, stand_up
+from tests.e2e.portal.walking import code_by_hand, first_member, register, sign_up
+
+
+@pytest.fixture(scope="module")
+def told(chromium: Browser, sandbox: Standing) -> Iterator[dict[str, Any]]:
+    """A token for some of a member's data, with the app that has it."""
+    with chromium.new_context(base_url=sandbox.base) as context:
+        page = context.new_page()
+        sign_up(page)
+        client_id, secret = register(page)
+        username, password = first_member(page)
+        scope = "launch/patient offline_access patient/ExplanationOfBenefit.rs patient/Patient.rs"
+        code, verifier = code_by_hand(page, sandbox.base, client_id, scope, username, password)
+        fields = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": f"{sandbox.base}/code",
+            "code_verifier": verifier,
+        }
+        pair = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
+        basic = {"authorization": f"Basic {pair}"}
+        answer = page.request.post("/oauth/token", headers=basic, form=dict(fields))
+        assert answer.ok, answer.text()
+        yield {**answer.json(), "basic": basic, "fields": fields}
+
+
+@pytest.fixture
+def fhir(sandbox: Standing, told: dict[str, Any]) -> Iterator[Client]:
+    headers = {"authorization": f"Bearer {told['access_token']}", "accept": "application/json"}
+    with Client(base_url=f"{sandbox.base}/fhir/", headers=headers) as client:
+        yield client
+
+
+STATUSES = {
+    "400": ("ExplanationOfBenefit?color=blue", {}),
+    "401": ("Patient", {"authorization": "Bearer nonsense"}),
+    "403": ("Coverage", {}),
+    "404": ("ExplanationOfBenefit/none-of-ours", {}),
+    "406": ("Patient", {"accept": "text/html"}),
+}
+
+
+@pytest.mark.parametrize(("status", "asked"), STATUSES.items())
+def test_the_table_of_errors_is_true(
+    fhir: Client, status: str, asked: tuple[str, dict[str, str]]
+) -> None:
+    path, headers = asked
+    answer = fhir.get(path, headers=headers)
+    assert str(answer.status_code) == status
+    assert answer.json()["resourceType"] == "OperationOutcome"
+    assert answer.json()["issue"][0]["diagnostics"]
+    assert status in {row.code for row in answers.FHIR}
+    if status == "401":
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_an_unknown_parameter_is_passed_over_where_the_client_prefers_that(fhir: Client) -> None:
+    answer = fhir.get("ExplanationOfBenefit?color=blue", headers={"prefer": "handling=lenient"})
+    assert answer.status_code == 200
+
+
+def test_a_resource_that_did_not_change_is_answered_304(fhir: Client, told: dict[str, Any]) -> None:
+    first = fhir.get(f"Patient/{told['patient']}")
+    again = fhir.get(f"Patient/{told['patient']}", headers={"if-none-match": first.headers["etag"]})
+    assert again.status_code == 304
+
+
+def test_paging_is_as_the_page_says(fhir: Client, page: Page) -> None:
+    page.goto("/patient-access")
+    paging = page.locator("section[aria-labelledby=paging] p").first.inner_text()
+    default = int(paging.split("A page holds ")[1].split()[0])
+    most = int(paging.split("up to ")[1].split(".")[0])
+    first = fhir.get("ExplanationOfBenefit").json()
+    assert first["total"] > default
+    assert len(first["entry"]) == default
+    assert len(fhir.get(f"ExplanationOfBenefit?_count={most * 10}").json()["entry"]) <= most
+    seen: list[str] = []
+    url = "ExplanationOfBenefit"
+    while url:
+        bundle = fhir.get(url).json()
+        seen += [entry["resource"]["id"] for entry in bundle["entry"]]
+        url = next((one["url"] for one in bundle["link"] if one["relation"] == "next"), "")
+    assert len(seen) == len(set(seen)) == first["total"]
+
+
+WRONG = {
+    "invalid_grant": {"grant_type": "authorization_code"},  # the code was used
+    "unsupported_grant_type": {"grant_type": "password"},
+    "invalid_request": {"grant_type": ""},
+}
+
+
+@pytest.mark.parametrize(("error", "changes"), WRONG.items())
+def test_the_table_of_oauth_errors_is_true(
+    sandbox: Standing, told: dict[str, Any], error: str, changes: dict[str, str]
+) -> None:
+    with Client(base_url=sandbox.base) as client:
+        fields = {**told["fields"], **changes, "code": "used-or-never-given"}
+        answer = client.post("/oauth/token", data=fields, headers=told["basic"])
+    assert answer.status_code == 400
+    assert answer.json()["error"] == error
+    assert error in {row.code for row in answers.OAUTH}
+
+
+def test_a_wrong_secret_is_invalid_client(sandbox: Standing) -> None:
+    with Client(base_url=sandbox.base) as client:
+        answer = client.post("/oauth/token", data={"grant_type": "x"}, auth=("nobody", "nothing"))
+    assert answer.status_code == 401
+    assert answer.json()["error"] == "invalid_client"
+
+
+@pytest.mark.slow
+def test_an_app_in_production_works_from_the_approval_on(
+    chromium: Browser, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CPCDS_ID_KEY", "a key of the test")
+    with (
+        stand_up(target, tmp_path, mode="production", demo_members=None) as standing,
+        chromium.new_context(base_url=standing.base) as context,
+    ):
+        page = context.new_page()
+        sign_up(page)
+        client_id, _ = register(page, redirect_uris="https://lens.example/done")
+        expect(page.get_by_text("It is waiting for approval")).to_be_visible()
+        link = f"/oauth/authorize?client_id={client_id}&response_type=code"
+        assert page.request.get(link, max_redirects=0).status == 400
+        standing.services.apps.approve(client_id)
+        page.goto("/apps")
+        expect(page.get_by_text("Active")).to_be_visible()
