@@ -52,7 +52,7 @@ def main() -> None:
 def _measure(extract: Path, folder: Path, rounds: int) -> int:
     settings = Settings().with_workers(1)
     tools = make_tools(settings)
-    tables, providers = _accepted(extract, folder, tools)
+    tables, providers = accepted(extract, folder, tools)
     lines = _rendered(tools, tables, providers)
     size = sum(map(len, lines)) / len(lines)
     print(f"{len(lines):,} EOBs of {size / 1000:.1f} KB, one core, best of {rounds} rounds\n")
@@ -98,7 +98,8 @@ def _rate(rounds: int, count: int, once: Callable[[], object]) -> float:
     return count / best
 
 
-def _accepted(extract: Path, folder: Path, tools: Tools) -> tuple[dict[str, pa.Table], Providers]:
+def accepted(extract: Path, folder: Path, tools: Tools) -> tuple[dict[str, pa.Table], Providers]:
+    """Return the accepted rows of an extract in one partition, and its directory."""
     opened = open_with(extract, tools, None, ignore)
     rows = read(opened, folder / "work", tools, partition_rows=1 << 30, emit=ignore)
     directory = checked_directory(
