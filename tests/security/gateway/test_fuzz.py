@@ -1,0 +1,171 @@
+"""The server's own OpenAPI description, fuzzed: no fault, no status that is not told.
+
+Schemathesis makes requests that fit the description, and such that do not. A second fuzzer puts
+requests together from words that mean something here: ids of two members, prefixes, escapes.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable
+from functools import cache
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+
+from etl.gateway.outcomes import KINDS
+from etl.gateway.supported import RESULT_PARAMETERS, TYPES
+from tests.security.gateway.judging import assert_nothing_of_another, entries, own, server, words
+from tests.unit.gateway.calls import Got
+
+SECONDS: Final = 8
+SECONDS_SLOW: Final = 300
+ROUND: Final = settings(
+    max_examples=4,
+    deadline=None,
+    database=None,
+    phases=(Phase.generate,),
+    suppress_health_check=list(HealthCheck),
+)
+FORM: Final = (b"content-type", b"application/x-www-form-urlencoded")
+
+
+@cache
+def operations() -> list[Any]:
+    schema = schemathesis.openapi.from_dict(server().call("/fhir/openapi.json").json)
+    made: Iterable[Any] = schema.get_all_operations()
+    return [found.ok() for found in made]
+
+
+def call(case: Any) -> Got:
+    """Make a request of a case, with the member's token in place of what was made up."""
+    target = f"/fhir{case.formatted_path}"
+    if case.query:
+        target += f"?{urlencode(case.query, doseq=True)}"
+    headers = [
+        (name.lower().encode(), str(value).encode("latin-1", "ignore"))
+        for name, value in (case.headers or {}).items()
+        if name.lower() != "authorization"
+    ]
+    body = b""
+    if isinstance(case.body, dict):
+        headers.append(FORM)
+        body = urlencode(case.body, doseq=True).encode()
+    elif isinstance(case.body, str | bytes):
+        body = case.body.encode() if isinstance(case.body, str) else case.body
+    return server().call(target, *headers, method=case.method, body=body)
+
+
+def judge(got: Got, told: set[int]) -> None:
+    assert got.status in told
+    assert "x-request-id" in got.headers
+    if got.status == 200:
+        if got.json["resourceType"] == "Bundle":
+            assert all(TYPES[str(one["resourceType"])] for one in entries(got))
+    elif got.status != 304:
+        assert KINDS[got.code].status == got.status
+    assert_nothing_of_another(got)
+
+
+def one_round(operation: Any, mode: GenerationMode, told: set[int]) -> None:
+    @ROUND
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def one(case: Any) -> None:
+        judge(call(case), told)
+
+    one()
+
+
+def fuzz(seconds: float) -> int:
+    """Go through all operations, round after round, until the time is over."""
+    end = time.monotonic() + seconds
+    done = 0
+    while time.monotonic() < end:
+        for operation in random.sample(operations(), len(operations())):
+            responses = operation.definition.raw["responses"]
+            # Every address may also be asked in vain for other things that HTTP knows.
+            told = {int(status) for status in responses} | {304, 400, 405, 413, 414, 415}
+            for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+                one_round(operation, mode, told)
+                done += 4
+            if time.monotonic() > end:
+                break
+    return done
+
+
+def test_no_request_that_can_be_made_of_the_description_does_harm() -> None:
+    assert fuzz(SECONDS) > 20
+
+
+@pytest.mark.slow
+def test_no_request_that_can_be_made_of_the_description_does_harm_for_long() -> None:
+    assert fuzz(SECONDS_SLOW) > 1000
+
+
+NAMES: Final = sorted(
+    {name for kind in TYPES.values() for name in kind.parameters}
+    | {one.name for one in RESULT_PARAMETERS}
+    | {"_revinclude", "_format", "start", "end", "_since", "_type", "access_token", "patient.name"}
+)
+SUFFIXES: Final = ("", "", "", ":missing", ":not", ":exact", ":Patient", ":iterate", ":x", ".name")
+VALUES: Final = (
+    "{me}", "{them}", "{mine}", "{claim}", "{cover}", "{number}", "Patient/{them}", "|{number}",
+    "{me},{them}", "https://payer.example/fhir/Patient/{them}", "ge2000", "lt2100-01-01", "ap2024",
+    "2024-13-45", "true", "false", "count", "*", "", ",", "|", "\\", "%", "\x00", "-1", "0", "1",
+    "99999999999", "ExplanationOfBenefit:*", "Coverage:payor", "*:*", "-_lastUpdated", "ä", "😀",
+    "Patient", "ExplanationOfBenefit,Patient", "xml", "json", "'", '"', "<script>", "../..",
+)  # fmt: skip
+PARTS: Final = (
+    *TYPES, "{me}", "{them}", "{claim}", "{mine}", "_history", "_search", "_page", "{page}",
+    "{mypage}", "$everything", "{version}", "metadata", "..", ".", "", "%2e%2e", "%2f", "*",
+)  # fmt: skip
+
+parameters = st.lists(
+    st.tuples(st.sampled_from(NAMES), st.sampled_from(SUFFIXES), st.sampled_from(VALUES)),
+    max_size=4,
+)
+paths = st.one_of(
+    st.sampled_from([(one,) for one in TYPES]),
+    st.sampled_from([("Patient", "{me}", "$everything"), ("Patient", "{them}", "$everything")]),
+    st.lists(st.sampled_from(PARTS), max_size=4).map(tuple),
+)
+
+
+def assert_harmless(path: tuple[str, ...], asked: list[tuple[str, str, str]], post: bool) -> None:
+    said = words()
+    target = "/fhir/" + "/".join(one.format(**said) for one in path)
+    query = "&".join(
+        f"{quote(name + suffix)}={quote(value.format(**said))}" for name, suffix, value in asked
+    )
+    if post:
+        got = server().call(f"{target}/_search", FORM, method="POST", body=query.encode())
+    else:
+        got = server().call(f"{target}?{query}")
+    assert got.status < 500
+    assert_nothing_of_another(got)
+    if got.status == 200 and got.json["resourceType"] == "Bundle":
+        shortened = any(name in ("_elements", "_summary") for name, _, _ in asked)
+        assert shortened or own(got)
+
+
+@settings(max_examples=250, deadline=None)
+@given(paths, parameters, st.booleans())
+def test_no_words_of_this_server_put_together_reach_another_member(
+    path: tuple[str, ...], asked: list[tuple[str, str, str]], post: bool
+) -> None:
+    assert_harmless(path, asked, post)
+
+
+@pytest.mark.slow
+@settings(max_examples=20_000, deadline=None)
+@given(paths, parameters, st.booleans())
+def test_no_words_of_this_server_put_together_reach_another_member_for_long(
+    path: tuple[str, ...], asked: list[tuple[str, str, str]], post: bool
+) -> None:
+    assert_harmless(path, asked, post)
