@@ -220,8 +220,8 @@ def _check_view(settings: Settings, base: Current) -> None:
     )
     if there != wanted:
         raise UsageError(
-            f"{settings.target} holds the {there} view of claims, and this run would publish the "
-            f"{wanted} view to the same readers: name another target, or --view {there}"
+            f"{settings.target} holds the {there} view of claims, and the {wanted} view is not for "
+            f"the same readers: name another target, or --view {there}"
         )
 
 
