@@ -199,7 +199,7 @@ class Accounting:
                 account.sent += len(message.get("body", b""))
             await send(message)
 
-        self._metrics.in_flight.inc()
+        self._metrics.under_way += 1
         try:
             await self.app(scope, receive, sending)
         except Exception as error:  # the outermost place: what comes here is a bug of ours
@@ -218,7 +218,7 @@ class Accounting:
             await sending({"type": "http.response.body", "body": b"Internal Server Error\n"})
         finally:
             seconds = perf_counter() - account.started
-            self._metrics.in_flight.dec()
+            self._metrics.under_way -= 1
             account.route = account.route or "other"
             self._metrics.request(account.route, scope["method"], account.status, seconds)
             self._log.request(account, _method(scope["method"]), seconds)

@@ -34,6 +34,7 @@ from etl.gateway.asking import (
 from etl.gateway.crossing import Origins
 from etl.gateway.metrics import Metrics
 from etl.gateway.outcomes import Rejection, rejection_of, reply_of
+from etl.gateway.patience import Deadline
 from etl.gateway.releases import Releases
 from etl.gateway.routes import Route, route_of
 from etl.gateway.service import Answer, Found, Refusal, Service
@@ -134,6 +135,7 @@ class Gateway:
         self._log = log
         self._metrics = metrics
         self._under_way = 0
+        self._deadline = Deadline(manner.seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -148,8 +150,7 @@ class Gateway:
             segments = segments_of(scope, self._manner.path, self._manner.bounds)
             route = route_of(segments, self._types, self._paths)
             account.route = self._manner.path + route.template
-            async with asyncio.timeout(self._manner.seconds):
-                reply = await self._routed(route, scope, receive, headers, account)
+            reply = await self._deadline.keep(self._routed(route, scope, receive, headers, account))
         except Exception as error:  # one place makes every failure an OperationOutcome
             reply = self._failed(error, account)
         finally:

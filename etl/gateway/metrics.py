@@ -45,7 +45,9 @@ class Metrics:
         self._seconds = Histogram(
             "cpcds_request_seconds", "Time to answer.", ("route",), registry=at, buckets=_BUCKETS
         )
-        self.in_flight = Gauge(
+        self.under_way = 0
+        """Requests being answered by this process now; `renew` hands it on."""
+        self._in_flight = Gauge(
             "cpcds_requests_in_flight",
             "Requests being answered now.",
             registry=at,
@@ -111,6 +113,7 @@ class Metrics:
             if grown > 0:
                 counter.inc(grown)
         self._last = counts
+        self._in_flight.set(self.under_way)
         self._cached.set(counts.cached_bytes)
         self._created.set(created)
         self._seen.set(served.seen if served.seen is not None else 0)
