@@ -13,7 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import CursorResult, Engine, Result, create_engine, event, inspect
+from sqlalchemy import (
+    CursorResult,
+    Engine,
+    Result,
+    create_engine,
+    event,
+    inspect,
+    literal_column,
+)
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
@@ -56,8 +64,9 @@ class Database:
             Whether it was added.
         """
         insert = sqlite_insert if self.is_sqlite else postgresql_insert
-        done = session.execute(insert(table).values(**values).on_conflict_do_nothing())
-        return changed(done) == 1
+        # RETURNING, because psycopg does not tell the number of rows of such a statement.
+        added = insert(table).values(**values).on_conflict_do_nothing()
+        return session.execute(added.returning(literal_column("1"))).first() is not None
 
     def close(self) -> None:
         """Give back all connections."""

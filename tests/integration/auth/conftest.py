@@ -1,12 +1,15 @@
-"""A server that a test has to itself."""
+"""A server that a test has to itself, and databases of both kinds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import create_engine, text
 
+from tests.integration.auth.databases import postgres_programs, postgres_server
 from tests.integration.auth.standing import Standing, stand_up
 
 
@@ -14,3 +17,29 @@ from tests.integration.auth.standing import Standing, stand_up
 def standing(tmp_path: Path) -> Iterator[Standing]:
     with stand_up(tmp_path) as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed: initdb is not in PATH")
+    with postgres_server(programs) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new, empty database of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'auth.db'}"
+    server: str = request.getfixturevalue("postgres")
+    name = f"auth_{uuid4().hex}"
+    admin = create_engine(
+        f"{server}/postgres".replace("postgresql://", "postgresql+psycopg://"),
+        isolation_level="AUTOCOMMIT",
+    )
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    admin.dispose()
+    return f"{server}/{name}"

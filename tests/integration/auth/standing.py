@@ -7,7 +7,8 @@ import hashlib
 import html
 import re
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from httpx2 import Response
+from httpx2 import Client, Response
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -24,6 +25,7 @@ from etl.auth.database import migrate, open_database
 from etl.auth.server import open_authorization, routes_of
 from etl.auth.services import Services
 from etl.auth.values import ATTESTATIONS, AppDraft, DemoMember, Issued
+from etl.smart.grants import TokenRefused
 
 BASE = "https://api.example"
 FHIR = f"{BASE}/fhir"
@@ -77,7 +79,7 @@ class Standing:
     """A server; `client()` gives a browser of its own each time."""
 
     services: Services
-    clock: Clock
+    clock: Any
     folder: Path
     app: Starlette
 
@@ -94,7 +96,7 @@ def stand_up(
     folder: Path,
     *,
     url: str | None = None,
-    clock: Clock | None = None,
+    clock: Clock | Callable[[], datetime] | None = None,
     rates: Any = None,
     **changes: Any,
 ) -> Iterator[Standing]:
@@ -161,7 +163,7 @@ def ticked(page: Response) -> dict[str, list[str]]:
 
 
 def sign_in(
-    browser: TestClient, page: Response, *, username: str = "ana", password: str = PASSWORD
+    browser: Client, page: Response, *, username: str = "ana", password: str = PASSWORD
 ) -> Response:
     """Send the sign-in page's form and return the consent page, or what came instead."""
     answer: Response = browser.post(
@@ -173,16 +175,14 @@ def sign_in(
     return following
 
 
-def decide(
-    browser: TestClient, page: Response, decision: str = "allow", **changes: Any
-) -> Response:
+def decide(browser: Client, page: Response, decision: str = "allow", **changes: Any) -> Response:
     """Send the consent page's form."""
     data = {**hidden(page), **ticked(page), "decision": decision, **changes}
     answer: Response = browser.post("/oauth/consent", data=data)
     return answer
 
 
-def launched(browser: TestClient, client_id: str, **changes: Any) -> dict[str, str]:
+def launched(browser: Client, client_id: str, **changes: Any) -> dict[str, str]:
     """Go from the authorize URL to the redirect back, and return its parameters."""
     username = changes.pop("username", "ana")
     form = changes.pop("form", {})
@@ -201,7 +201,7 @@ def returned(answer: Response) -> dict[str, str]:
 
 
 def redeem(
-    browser: TestClient,
+    browser: Client,
     issued: Issued,
     code: str,
     *,
@@ -219,23 +219,23 @@ def redeem(
     return _posted(browser, "/oauth/token", issued, data)
 
 
-def refresh(browser: TestClient, issued: Issued, token: str, **changes: str) -> Response:
+def refresh(browser: Client, issued: Issued, token: str, **changes: str) -> Response:
     """Exchange a refresh token."""
     data = {"grant_type": "refresh_token", "refresh_token": token, **changes}
     return _posted(browser, "/oauth/token", issued, data)
 
 
-def revoke(browser: TestClient, issued: Issued, token: str) -> Response:
+def revoke(browser: Client, issued: Issued, token: str) -> Response:
     """Give a token back."""
     return _posted(browser, "/oauth/revoke", issued, {"token": token})
 
 
-def introspect(browser: TestClient, issued: Issued, token: str) -> Response:
+def introspect(browser: Client, issued: Issued, token: str) -> Response:
     """Ask about a token."""
     return _posted(browser, "/oauth/introspect", issued, {"token": token})
 
 
-def tokens(browser: TestClient, issued: Issued, **changes: Any) -> dict[str, Any]:
+def tokens(browser: Client, issued: Issued, **changes: Any) -> dict[str, Any]:
     """Return the token response of a whole launch."""
     code = launched(browser, issued.app.client_id, **changes)["code"]
     answer = redeem(browser, issued, code)
@@ -244,7 +244,7 @@ def tokens(browser: TestClient, issued: Issued, **changes: Any) -> dict[str, Any
     return body
 
 
-def _posted(browser: TestClient, path: str, issued: Issued, data: dict[str, str]) -> Response:
+def _posted(browser: Client, path: str, issued: Issued, data: dict[str, str]) -> Response:
     if issued.secret is not None and "client_secret" not in data:
         basic: Response = browser.post(path, data=data, auth=(issued.app.client_id, issued.secret))
         return basic
@@ -252,3 +252,20 @@ def _posted(browser: TestClient, path: str, issued: Issued, data: dict[str, str]
         data = {"client_id": issued.app.client_id, **data}
     answer: Response = browser.post(path, data=data)
     return answer
+
+
+def is_active(services: Services, token: str) -> bool:
+    """Return whether an access token may be used at this moment."""
+    try:
+        services.verifier.active(token)
+    except TokenRefused:
+        return False
+    return True
+
+
+def wait_until(holds: Callable[[], bool], *, seconds: float = 5.0) -> None:
+    """Wait until something holds, and fail where it does not in time."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.1)

@@ -1,0 +1,77 @@
+"""An authorization server in a process of its own: `python -m … URL FOLDER PORT`.
+
+It tells on standard output when it listens.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from etl.auth.server import routes_of
+from etl.auth.values import Issued
+from etl.smart.grants import TokenRefused
+from tests.integration.auth.standing import DRAFT, Standing, stand_up
+
+
+def main(url: str, folder: str, port: int, plain: str) -> None:
+    base = f"http://127.0.0.1:{port}"
+    with stand_up(
+        Path(folder),
+        url=url,
+        clock=lambda: datetime.now(UTC),
+        base_url=base,
+        plain_apps=tuple(plain.split(",")),
+        revocation_seconds=1,
+    ) as standing:
+        app = Starlette(routes=[*routes_of(standing.services), *doors(standing)])
+        app.router.lifespan_context = _telling
+        uvicorn.run(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
+
+
+def doors(standing: Standing) -> list[Route]:
+    """Return what a test needs to get at from outside: a protected door, and registering."""
+
+    async def protected(request: Request) -> Response:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        try:
+            grant = await standing.services.verifier.grant_of(token)
+        except TokenRefused:
+            return Response(status_code=401)
+        return JSONResponse({"patient": grant.patient})
+
+    async def register(request: Request) -> Response:
+        uris = request.query_params.getlist("redirect_uri")
+        known = {app.client_id: app for app in standing.services.apps.all()}
+        name = request.query_params["client_id"]
+        if name in known:
+            return JSONResponse({"secret": None})
+        draft = replace(DRAFT, redirect_uris=tuple(uris) or DRAFT.redirect_uris)
+        issued: Issued = standing.services.apps.register(draft, client_id=name)
+        return JSONResponse({"secret": issued.secret})
+
+    return [
+        Route("/fhir/Patient", protected),
+        Route("/test/register", register, methods=["POST"]),
+    ]
+
+
+@asynccontextmanager
+async def _telling(_: Starlette) -> AsyncIterator[None]:
+    sys.stdout.write("listening\n")
+    sys.stdout.flush()
+    yield
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])

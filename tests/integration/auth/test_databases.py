@@ -1,0 +1,207 @@
+"""The same life on SQLite and on PostgreSQL, in one process and in two that share it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from etl.auth.audit import verify_trail
+from etl.auth.clients import SignedAssertion
+from etl.auth.database import latest_version, migrate, open_database, present_version
+from etl.auth.server import tidy
+from etl.auth.tables import Base
+from etl.auth.values import InvalidForm, Issued, SignInRefused
+from etl.errors import MappingError
+from tests.integration.auth import standing as acting
+from tests.integration.auth.databases import free_port
+from tests.integration.auth.standing import ANA, PUBLIC, Standing, stand_up
+
+GOOD = "a rather long passphrase"
+
+
+@pytest.fixture
+def lasting(database_url: str, tmp_path: Path) -> Iterator[Standing]:
+    with stand_up(tmp_path, url=database_url) as one:
+        yield one
+
+
+def test_migrations_make_the_tables_that_the_program_uses(database_url: str) -> None:
+    database = open_database(database_url)
+    assert present_version(database) is None
+    migrate(database)
+    migrate(database)
+    assert present_version(database) == latest_version()
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "mysql://x/y", "sqlite://", "sqlite:///:memory:", "sqlite"]
+)
+def test_a_database_that_cannot_be_used_is_named_as_such(url: str) -> None:
+    with pytest.raises(MappingError, match=r"auth\.database"):
+        open_database(url)
+
+
+def test_a_whole_life(lasting: Standing) -> None:
+    services = lasting.services
+    developer = services.developers.sign_up(
+        email="Jo@App.example ", name="Jo", password=GOOD, organization="Compass"
+    )
+    with pytest.raises(InvalidForm):
+        services.developers.sign_up(email="jo@app.example", name="Jo", password=GOOD)
+    issued = services.apps.register(PUBLIC, developer=developer.id)
+    assert services.apps.of_developer(developer.id) == (issued.app,)
+    with lasting.client() as browser:
+        body = acting.tokens(browser, issued)
+        second = acting.refresh(browser, issued, body["refresh_token"]).json()
+        assert services.verifier.active(second["access_token"]).grant.patient == ANA.patient
+        acting.refresh(browser, issued, body["refresh_token"])
+        assert not acting.is_active(services, second["access_token"])
+    (consent,) = services.consents.of_patient(ANA.patient)
+    assert consent.revoked is not None
+    services.keys.rotate()
+    lasting.clock.move(days=400)
+    tidy(services)
+    services.trail.settle()
+    assert verify_trail((lasting.folder / "audit",), services.database).problems == ()
+    services.apps.delete(issued.app.client_id)
+    services.developers.delete(developer.id)
+    assert services.apps.all() == ()
+
+
+def test_failures_are_counted_one_by_one_even_at_once(lasting: Standing) -> None:
+    services = lasting.services
+    services.developers.sign_up(email="jo@app.example", name="Jo", password=GOOD)
+
+    def fail(number: int) -> None:
+        services.lockout.failed("jo@app.example", f"10.0.0.{number % 2}")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(fail, range(5)))
+    with pytest.raises(SignInRefused) as refused:
+        services.developers.sign_in(email="jo@app.example", password=GOOD, address="10.9.9.9")
+    assert refused.value.retry_after == 60
+
+
+def test_of_eight_redemptions_at_once_one_at_most_succeeds(lasting: Standing) -> None:
+    issued = lasting.register()
+    with lasting.client() as browser:
+        code = acting.launched(browser, issued.app.client_id)["code"]
+
+    def once(_: int) -> int:
+        with lasting.client() as other:
+            return int(acting.redeem(other, issued, code).status_code)
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(once, range(8)))
+    assert statuses.count(200) <= 1
+    assert set(statuses) <= {200, 400}
+    (consent,) = lasting.services.consents.of_patient(ANA.patient)
+    assert consent.revoked is not None
+
+
+def test_an_assertion_is_taken_once_of_many_at_once(lasting: Standing) -> None:
+    services = lasting.services
+    one = SignedAssertion(services.configuration, services.database, lasting.clock)
+    claims = {"sub": "app", "exp": int(lasting.clock().timestamp()) + 60}
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(lambda _: one.validate_jti(claims, "the same"), range(8)))
+    assert taken.count(True) == 1
+
+
+@contextmanager
+def processes(url: str, folder: Path, count: int, plain: str = "none") -> Iterator[list[str]]:
+    """Start servers at the same moment on one database and give their addresses."""
+    with ExitStack() as stack:
+        started = []
+        for _ in range(count):
+            port = free_port()
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.integration.auth.server_process", url, str(folder),
+                 str(port), plain],
+                stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            stack.callback(process.wait, 20)
+            stack.callback(process.terminate)
+            started.append((process, port))
+        for process, _ in started:
+            assert process.stdout is not None
+            stack.enter_context(process.stdout)
+            assert process.stdout.readline() == "listening\n"
+        yield [f"http://127.0.0.1:{port}" for _, port in started]
+
+
+def test_two_processes_that_start_at_once_serve_as_one(database_url: str, tmp_path: Path) -> None:
+    with (
+        processes(database_url, tmp_path, 2) as (first, second),
+        httpx2.Client(base_url=first) as one,
+        httpx2.Client(base_url=second) as two,
+    ):
+        secret = one.post("/test/register", params={"client_id": "shared"}).json()["secret"]
+        assert one.get("/oauth/jwks").json() == two.get("/oauth/jwks").json()
+        auth = ("shared", secret)
+
+        def launch() -> str:
+            page = one.get("/oauth/authorize", params=acting.asking("shared", aud=f"{first}/fhir"))
+            consent = acting.sign_in(one, page)
+            return acting.returned(acting.decide(one, consent))["code"]
+
+        def redeem(client: httpx2.Client, code: str) -> httpx2.Response:
+            data = {
+                "grant_type": "authorization_code",
+                "code": code,
+                "redirect_uri": acting.CALLBACK,
+                "code_verifier": acting.VERIFIER,
+            }
+            return client.post("/oauth/token", data=data, auth=auth)
+
+        # A code made by one process is redeemed by the other, and by one of many only.
+        body = redeem(two, launch()).json()
+        assert body["patient"] == ANA.patient
+        code = launch()
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda n: redeem((one, two)[n % 2], code), range(8)))
+        assert sum(answer.status_code == 200 for answer in answers) <= 1
+
+        # A refresh token is rotated by one of the two only.
+        def refresh(client: httpx2.Client) -> httpx2.Response:
+            data = {"grant_type": "refresh_token", "refresh_token": body["refresh_token"]}
+            return client.post("/oauth/token", data=data, auth=auth)
+
+        with ThreadPoolExecutor(2) as pool:
+            refreshed = list(pool.map(refresh, (one, two)))
+        assert sorted(answer.status_code for answer in refreshed) == [200, 400]
+        (fresh,) = (answer.json() for answer in refreshed if answer.status_code == 200)
+        # What one revokes, the other refuses.
+        signed_by = one if refreshed[0].status_code == 200 else two
+        other = two if signed_by is one else one
+        header = {"authorization": f"Bearer {fresh['access_token']}"}
+        assert signed_by.get("/fhir/Patient", headers=header).status_code == 200
+        other.post("/oauth/revoke", data={"token": fresh["refresh_token"]}, auth=auth)
+        acting.wait_until(lambda: signed_by.get("/fhir/Patient", headers=header).status_code == 401)
+    database = open_database(database_url)
+    found = verify_trail((tmp_path / "audit",), database)
+    database.close()
+    assert found.problems == ()
+    assert found.files == 2
+    assert found.events > 10
+
+
+def test_a_secret_of_one_process_is_known_to_the_other(database_url: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        one = stack.enter_context(stand_up(tmp_path, url=database_url))
+        two = stack.enter_context(stand_up(tmp_path, url=database_url, clock=one.clock))
+        issued: Issued = one.register()
+        browser: httpx2.Client = stack.enter_context(two.client())
+        assert "access_token" in acting.tokens(browser, issued)

@@ -1,0 +1,171 @@
+"""Members sign in at the payer's OpenID Connect provider, which runs here as a real server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx2
+import pytest
+
+from etl.auth.configuration import IdentityProvider
+from tests.integration.auth import standing as acting
+from tests.integration.auth.databases import free_port
+from tests.integration.auth.provider import MEMBER, provider
+from tests.integration.auth.standing import ANA, BASE, Standing, stand_up
+
+PATIENT = f"patient-of-{MEMBER}"
+
+
+@pytest.fixture(scope="module")
+def idp() -> Iterator[str]:
+    with provider() as base:
+        yield base
+
+
+def beside(folder: Path, issuer: str, **changes: str) -> AbstractContextManager[Standing]:
+    settings = {"client_id": "gateway", "client_secret": "of tests only", **changes}
+    return stand_up(
+        folder, demo=None, identity_provider=IdentityProvider(issuer=issuer, **settings)
+    )
+
+
+def answer_of(idp: str, location: str) -> str:
+    """Return where the provider sends the browser, as path and query."""
+    with httpx2.Client() as browser:
+        back = browser.get(location).headers["location"]
+    assert back.startswith(f"{BASE}/oauth/callback?")
+    return str(back.removeprefix(BASE))
+
+
+def test_a_member_signs_in_there_and_consents_here(idp: str, tmp_path: Path) -> None:
+    with beside(tmp_path, f"{idp}/honest") as standing, standing.client() as browser:
+        issued = standing.register()
+        away = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        assert away.headers["location"].startswith(f"{idp}/honest/authorize?")
+        asked = dict(parse_qsl(urlsplit(away.headers["location"]).query))
+        assert asked["code_challenge_method"] == "S256"
+        assert asked["redirect_uri"] == f"{BASE}/oauth/callback"
+        assert {"state", "nonce"} <= set(asked)
+        back = browser.get(answer_of(idp, away.headers["location"]))
+        assert back.status_code == 303
+        consent = browser.get(back.headers["location"])
+        assert "Sandbox." not in consent.text
+        code = acting.returned(acting.decide(browser, consent))["code"]
+        body = acting.redeem(browser, issued, code).json()
+    assert body["patient"] == PATIENT
+
+
+def test_the_page_of_grants_asks_the_provider_too(idp: str, tmp_path: Path) -> None:
+    with beside(tmp_path, f"{idp}/honest") as standing, standing.client() as browser:
+        away = browser.get("/member")
+        back = browser.get(answer_of(idp, away.headers["location"]))
+        assert back.headers["location"] == "/member"
+        assert "No app has access" in browser.get("/member").text
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "wrong-nonce", "wrong-issuer", "wrong-audience", "wrong-key", "unsigned", "over",
+        "no-member", "odd-member", "no-id-token", "mix-up", "refuses", "silent",
+    ],
+)  # fmt: skip
+def test_an_answer_that_does_not_prove_who_it_is_signs_nobody_in(
+    idp: str, tmp_path: Path, fault: str
+) -> None:
+    with beside(tmp_path, f"{idp}/{fault}") as standing, standing.client() as browser:
+        issued = standing.register()
+        away = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        back = browser.get(answer_of(idp, away.headers["location"]))
+        assert back.status_code == 400, back.headers
+        assert browser.get("/oauth/consent").status_code in (400, 403)
+        assert MEMBER not in back.text
+
+
+def test_an_answer_to_another_browser_signs_nobody_in(idp: str, tmp_path: Path) -> None:
+    """Login CSRF: the attacker's own answer is slipped to the victim."""
+    with beside(tmp_path, f"{idp}/honest") as standing:
+        issued = standing.register()
+        with standing.client() as attacker, standing.client() as victim:
+            asking = acting.asking(issued.app.client_id)
+            away = attacker.get("/oauth/authorize", params=asking)
+            victim.get("/oauth/authorize", params=asking)
+            slipped = answer_of(idp, away.headers["location"])
+            assert victim.get(slipped).status_code == 400
+            with standing.client() as fresh:
+                assert fresh.get(slipped).status_code == 400
+
+
+def test_an_answer_is_taken_once(idp: str, tmp_path: Path) -> None:
+    with beside(tmp_path, f"{idp}/honest") as standing, standing.client() as browser:
+        issued = standing.register()
+        away = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        answer = answer_of(idp, away.headers["location"])
+        assert browser.get(answer).status_code == 303
+        assert browser.get(answer).status_code == 400
+
+
+def test_a_provider_that_does_not_answer_is_said_so(tmp_path: Path) -> None:
+    issuer = f"http://127.0.0.1:{free_port()}"
+    with beside(tmp_path, issuer) as standing, standing.client() as browser:
+        issued = standing.register()
+        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+    assert page.status_code == 503
+    assert "sign-in service" in page.text
+
+
+def test_with_a_provider_nobody_signs_in_with_a_password_here(idp: str, tmp_path: Path) -> None:
+    with stand_up(
+        tmp_path,
+        identity_provider=IdentityProvider(f"{idp}/honest", "gateway", "of tests only"),
+    ) as standing, standing.client() as browser:  # fmt: skip
+        assert standing.services.demo is None
+        posted = browser.post(
+            "/member/sign-in", data={"username": "ana", "password": acting.PASSWORD}
+        )
+    assert posted.status_code == 403
+
+
+def test_a_second_server_of_this_kind_can_be_the_provider(tmp_path: Path) -> None:
+    """The whole code of a provider that this project did not write for the occasion."""
+    port = free_port()
+    issuer = f"http://127.0.0.1:{port}"
+    (tmp_path / "idp").mkdir()
+    url = f"sqlite:///{tmp_path / 'idp' / 'auth.db'}"
+    command = [
+        sys.executable, "-m", "tests.integration.auth.server_process", url,
+        str(tmp_path / "idp"), str(port), "gateway",
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "listening\n"
+            callback = f"{BASE}/oauth/callback"
+            registered = httpx2.post(
+                f"{issuer}/test/register",
+                params={"client_id": "gateway", "redirect_uri": callback},
+            ).json()
+            with beside(
+                tmp_path,
+                issuer,
+                client_secret=registered["secret"],
+                scope="openid fhirUser patient/Patient.r",
+                member_claim="sub",
+            ) as standing, standing.client() as browser:  # fmt: skip
+                issued = standing.register()
+                away = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+                with httpx2.Client(base_url=issuer) as there:
+                    page = there.get(away.headers["location"])
+                    answer = acting.decide(there, acting.sign_in(there, page))
+                back = browser.get(answer.headers["location"].removeprefix(BASE))
+                consent = browser.get(back.headers["location"])
+                code = acting.returned(acting.decide(browser, consent))["code"]
+                body = acting.redeem(browser, issued, code).json()
+        finally:
+            process.terminate()
+    assert body["patient"] == f"patient-of-{ANA.patient}"
