@@ -127,3 +127,13 @@ def test_counters_tell_what_was_done(store: MemoryStore) -> None:
     assert after.hits > before.hits
     assert after.cached_bytes > 0
     assert (after.retries, after.failures) == (0, 0)
+
+
+def test_claims_that_lie_apart_in_a_block_of_no_great_size_are_one_read(store: MemoryStore) -> None:
+    made, objects = cold(store)
+    ends = ",".join(logical_id(f"big-claim-{number}") for number in (0, MANY // 2, MANY - 1))
+    found = search(made, BIG, ("_id", ends))
+    assert found["total"] == 3
+    (touched,) = (length for key, _, length in objects.reads if key.endswith(".ndjson.gz"))
+    assert touched is not None
+    assert 128 * 1024 < touched < 1024 * 1024

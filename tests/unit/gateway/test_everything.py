@@ -8,6 +8,8 @@ import pytest
 
 from etl.gateway.refusals import Refusal
 from etl.gateway.service import Service
+from etl.publish.resources import PatientResources
+from etl.storage.memory import MemoryStore
 from tests.unit.gateway.trees import (
     ALL,
     BASE,
@@ -22,6 +24,7 @@ from tests.unit.gateway.trees import (
     run,
     sample_tree,
 )
+from tests.unit.publish.samples import logical_id, publish, resource
 
 EOB = "ExplanationOfBenefit"
 
@@ -139,3 +142,29 @@ def test_another_members_everything_is_not_found(service: Service) -> None:
         with pytest.raises(Refusal) as caught:
             run(service.everything(grant(busiest()), patient_id, [], base=BASE))
         assert caught.value.status == 404
+
+
+def test_a_claim_that_reaches_into_the_dates_of_care_is_among_them_and_since_is_inclusive() -> None:
+    ann = logical_id("ann")
+    stays = ("2024-01-15/2024-02-10", "2024-02-28/", "2024-01-01/2024-01-31", "2024-03-01")
+    claims = [
+        resource(
+            EOB,
+            f"claim-{at}",
+            search={"service-date": [one]},
+            last_updated=f"202{at}-01-01T00:00:00Z",
+        )
+        for at, one in enumerate(stays)
+    ]
+    store = MemoryStore()
+    publish(store, [PatientResources(ann, [resource("Patient", "ann"), *claims])])
+    service = opened(store).service
+    for query, chosen in (
+        ("start=2024-02&end=2024-02", {0, 1}),
+        ("start=2024-02-10", {0, 1, 3}),
+        ("end=2024-01-31", {0, 2}),
+        ("_since=2022-01-01T00:00:00Z", {2, 3}),
+        ("_since=2022-01-01T00:00:01Z&start=2024-03-01&end=2024-03-01", {3}),
+    ):
+        found = own(everything(service, f"{query}&_type={EOB}", who=ann))
+        assert set(found) == {f"{EOB}/{logical_id(f'claim-{at}')}" for at in chosen}, query

@@ -387,3 +387,40 @@ def test_organizations_where_services_were_given_are_among_the_members_own() -> 
     service = opened(store).service
     found = bundle(asked(service, "", kind="Organization", patient=logical_id("ann")))
     assert ids(found) == [clinic]
+
+
+def made_of(*searches: dict[str, list[str]]) -> Service:
+    """Return a service over one member whose claims 0, 1, … have these search values."""
+    store = MemoryStore()
+    claims = [resource(EOB, f"claim-{at}", search=one) for at, one in enumerate(searches)]
+    publish(store, [PatientResources(logical_id("ann"), [resource("Patient", "ann"), *claims])])
+    return opened(store).service
+
+
+def found_in(service: Service, query: str) -> list[int]:
+    """Return the numbers of the claims that are found."""
+    names = {f"{EOB}/{logical_id(f'claim-{at}')}": at for at in range(10)}
+    return [names[one] for one in ids(bundle(asked(service, query, patient=logical_id("ann"))))]
+
+
+def test_a_claim_without_a_value_is_not_found_by_one_that_all_others_have() -> None:
+    lab = {"provider": ["Organization/lab"]}
+    service = made_of(lab, {}, lab)
+    assert sorted(found_in(service, "provider=lab")) == [0, 2]
+    assert found_in(service, "provider:missing=true") == [1]
+    assert found_in(service, "service-date=ne2024") == []
+    assert len(found_in(service, "type:not=oral")) == 3
+
+
+def test_of_several_dates_the_earliest_counts_and_descending_the_latest() -> None:
+    dates: tuple[list[str], ...] = (
+        ["2024-01-01", "2024-12-31"],
+        ["2024-03-01"],
+        ["2024-02-01", "2024-06-30"],
+        [],
+    )
+    service = made_of(*({"service-date": one} if one else {} for one in dates))
+    assert found_in(service, "_sort=service-date") == [0, 2, 1, 3]
+    assert found_in(service, "_sort=-service-date") == [0, 2, 1, 3]
+    periods = made_of({"service-date": ["2024-01-01/2024-12-31"]}, {"service-date": ["2024-06-01"]})
+    assert found_in(periods, "_sort=-service-date") == [1, 0]
