@@ -36,7 +36,7 @@ def told(chromium: Browser, sandbox: Standing) -> Iterator[dict[str, Any]]:
         basic = {"authorization": f"Basic {pair}"}
         answer = page.request.post("/oauth/token", headers=basic, form=dict(fields))
         assert answer.ok, answer.text()
-        yield {**answer.json(), "basic": basic, "fields": fields}
+        yield {**answer.json(), "basic": basic, "fields": fields, "client_id": client_id}
 
 
 @pytest.fixture
@@ -98,28 +98,56 @@ def test_paging_is_as_the_page_says(fhir: Client, page: Page) -> None:
     assert len(seen) == len(set(seen)) == first["total"]
 
 
-WRONG = {
-    "invalid_grant": {"grant_type": "authorization_code"},  # the code was used
-    "unsupported_grant_type": {"grant_type": "password"},
-    "invalid_request": {"grant_type": ""},
-}
-
-
-@pytest.mark.parametrize(("error", "changes"), WRONG.items())
-def test_the_table_of_oauth_errors_is_true(
-    sandbox: Standing, told: dict[str, Any], error: str, changes: dict[str, str]
+@pytest.mark.parametrize(
+    ("error", "grant_type"),
+    [("invalid_grant", "authorization_code"), ("unsupported_grant_type", "password")],
+)
+def test_the_table_of_oauth_errors_is_true_of_the_token_endpoint(
+    sandbox: Standing, told: dict[str, Any], error: str, grant_type: str
 ) -> None:
     with Client(base_url=sandbox.base) as client:
-        fields = {**told["fields"], **changes, "code": "used-or-never-given"}
+        fields = {**told["fields"], "grant_type": grant_type, "code": "used-or-never-given"}
         answer = client.post("/oauth/token", data=fields, headers=told["basic"])
     assert answer.status_code == 400
     assert answer.json()["error"] == error
     assert error in {row.code for row in answers.OAUTH}
 
 
-def test_a_wrong_secret_is_invalid_client(sandbox: Standing) -> None:
+WRONG = {
+    "no PKCE": ({"code_challenge": ""}, "invalid_request"),
+    "another aud": ({"aud": "https://elsewhere.example/fhir"}, "invalid_request"),
+    "scopes that write": ({"scope": "patient/*.write"}, "invalid_scope"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_the_table_of_oauth_errors_is_true_of_the_authorize_endpoint(
+    sandbox: Standing, told: dict[str, Any], case: str
+) -> None:
+    changes, error = WRONG[case]
+    query = {
+        "response_type": "code",
+        "client_id": told["client_id"],
+        "redirect_uri": f"{sandbox.base}/code",
+        "scope": "patient/*.rs",
+        "state": "s",
+        "aud": f"{sandbox.base}/fhir",
+        "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+        "code_challenge_method": "S256",
+        **changes,
+    }
     with Client(base_url=sandbox.base) as client:
-        answer = client.post("/oauth/token", data={"grant_type": "x"}, auth=("nobody", "nothing"))
+        sent = {name: value for name, value in query.items() if value}
+        answer = client.get("/oauth/authorize", params=sent)
+    assert answer.status_code in (302, 303)
+    assert f"error={error}" in answer.headers["location"]
+    assert "state=s" in answer.headers["location"]
+    assert error in {row.code for row in answers.OAUTH}
+
+
+def test_a_wrong_secret_is_invalid_client(sandbox: Standing, told: dict[str, Any]) -> None:
+    with Client(base_url=sandbox.base) as client:
+        answer = client.post("/oauth/token", data=told["fields"], auth=("nobody", "nothing"))
     assert answer.status_code == 401
     assert answer.json()["error"] == "invalid_client"
 
