@@ -1,0 +1,109 @@
+"""What is granted of what is asked for, and what a member leaves of it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.auth import scopes
+from etl.auth.values import RESOURCE_TYPES
+from etl.smart import scopes as smart
+
+TYPES = st.sampled_from(["*", *RESOURCE_TYPES])
+RESOURCE = st.builds(
+    lambda level, name, letters: f"{level}/{name}.{letters}",
+    st.sampled_from(["patient", "user"]),
+    TYPES,
+    st.sampled_from(["read", "rs", "r", "s"]),
+)
+SCOPES = st.lists(st.one_of(RESOURCE, st.sampled_from(smart.PLAIN)), max_size=6)
+
+
+def opened(granted: tuple[str, ...]) -> set[tuple[str, str]]:
+    """The slow and obvious way: every pair of type and interaction that the scopes open."""
+    return {
+        (name, letter)
+        for name in RESOURCE_TYPES
+        for letter in ("r", "s")
+        if smart.allows(granted, name, letter)
+    }
+
+
+@given(SCOPES, SCOPES)
+def test_nothing_is_granted_that_was_not_both_asked_for_and_registered(
+    asked: list[str], registered: list[str]
+) -> None:
+    try:
+        granted = scopes.granted(asked, registered)
+    except scopes.ScopeRefused:
+        return
+    assert opened(granted) <= opened(tuple(asked)) & opened(tuple(registered))
+    plain = {one for one in granted if one in smart.PLAIN}
+    assert plain == set(asked) & set(registered) & set(smart.PLAIN)
+
+
+@given(SCOPES)
+def test_an_app_gets_all_that_it_is_registered_for(registered: list[str]) -> None:
+    if opened(tuple(registered)):
+        granted = scopes.granted(registered, registered)
+        assert granted == tuple(dict.fromkeys(registered))
+
+
+@given(SCOPES, SCOPES)
+def test_granting_twice_is_granting_once(asked: list[str], registered: list[str]) -> None:
+    try:
+        granted = scopes.granted(asked, registered)
+    except scopes.ScopeRefused:
+        return
+    assert scopes.granted(granted, registered) == granted
+
+
+@given(SCOPES, st.sets(st.sampled_from(RESOURCE_TYPES)), st.booleans(), st.booleans())
+def test_a_member_can_only_narrow(
+    asked: list[str], types: set[str], identity: bool, long_lived: bool
+) -> None:
+    kept = scopes.narrowed(asked, types, identity=identity, long_lived=long_lived)
+    assert opened(kept) == {pair for pair in opened(tuple(asked)) if pair[0] in types}
+    assert ("openid" in kept) == (identity and "openid" in asked)
+    assert scopes.is_long_lived(kept) == (long_lived and scopes.is_long_lived(asked))
+
+
+@given(SCOPES, SCOPES)
+def test_a_refresh_is_covered_only_by_what_was_granted(
+    granted: list[str], asked: list[str]
+) -> None:
+    if scopes.covers(granted, asked):
+        assert opened(tuple(asked)) <= opened(tuple(granted))
+        assert set(asked) & set(smart.PLAIN) <= set(granted)
+
+
+def test_with_every_type_ticked_the_scope_stays_as_it_was_asked_for() -> None:
+    assert scopes.narrowed(
+        ("launch/patient", "patient/*.read"), RESOURCE_TYPES, identity=True, long_lived=True
+    ) == ("launch/patient", "patient/*.read")
+
+
+def test_a_wildcard_is_narrowed_in_the_version_that_was_asked_for() -> None:
+    def cut(text: str) -> tuple[str, ...]:
+        return scopes.narrowed((text,), ("Coverage",), identity=False, long_lived=False)
+
+    assert cut("patient/*.read") == ("patient/Coverage.read",)
+    assert cut("user/*.s") == ("user/Coverage.s",)
+
+
+def test_a_wildcard_beyond_the_registration_becomes_the_types_registered() -> None:
+    assert scopes.granted(("patient/*.rs",), ("patient/Coverage.read", "patient/Patient.r")) == (
+        "patient/Coverage.rs",
+    )
+
+
+@pytest.mark.parametrize("text", ["profile", "email", "phone", "address"])
+def test_identity_scopes_without_data_here_are_left_out_not_refused(text: str) -> None:
+    assert scopes.granted((text, "patient/*.rs"), ("patient/*.rs",)) == ("patient/*.rs",)
+
+
+@pytest.mark.parametrize("text", ["patient/*.write", "system/*.rs", "fhirContext", "patient/*.*"])
+def test_what_can_never_be_granted_is_refused(text: str) -> None:
+    with pytest.raises(scopes.ScopeRefused):
+        scopes.granted((text, "patient/*.rs"), ("patient/*.rs",))
