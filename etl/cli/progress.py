@@ -74,9 +74,9 @@ class _Bar:
                 self._update(completed=sum(self._done.values()))
             case Hashed(bytes=size):
                 self._grow(size)
-            case PartitionDone():
+            case PartitionDone(count=count):
                 if self._task is not None:
-                    self._bar.advance(self._task)
+                    self._bar.advance(self._task, count)
             case _:
                 return
 

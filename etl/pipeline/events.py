@@ -26,10 +26,11 @@ class StageBegan:
 
 @dataclass(frozen=True, slots=True)
 class PartitionDone:
-    """One partition of members was checked and mapped.
+    """One partition of members was checked and mapped, or several with little to do.
 
     Attributes:
-        index: its number.
+        index: number of the first.
+        count: how many.
         members: how many members it published.
         resources: how many resources it has.
         remembered: members whose rows are those of the release before, so that they were not
@@ -37,6 +38,7 @@ class PartitionDone:
     """
 
     index: int
+    count: int
     members: int
     resources: int
     remembered: int = 0

@@ -12,7 +12,7 @@ from etl.engine.noticed import Mention
 from etl.pipeline.asking import Questions, changed_names, directory_digests
 from etl.pipeline.directory import Providers, providers_of
 from etl.pipeline.events import Emit, PartitionDone, StageBegan
-from etl.pipeline.memory import keep_memory, made_by, recall
+from etl.pipeline.memory import Remembered, keep_memory, made_by, recall
 from etl.pipeline.pool import OpenSink, Remember, Task, outcomes, save_providers
 from etl.pipeline.reading import Read
 from etl.pipeline.settling import settled_directory
@@ -37,6 +37,7 @@ class Settled:
         providers: the directory's accepted rows.
         directory: what became of the directory's rows.
         verdicts: limits, and whether they hold.
+        parts: numbers under which sinks of members were opened.
         ledgers: what is to be remembered of each partition; empty where nothing is.
         names: what the directory holds (`directory_digests`).
     """
@@ -46,7 +47,8 @@ class Settled:
     providers: Providers
     directory: Checked
     verdicts: tuple[Verdict, ...]
-    ledgers: tuple[Named, ...] = ()
+    parts: tuple[int, ...]
+    ledgers: tuple[Remembered, ...] = ()
     names: tuple[Hashes, Hashes] = (NO_HASHES, NO_HASHES)
 
     @property
@@ -92,22 +94,25 @@ def settle(
     )
     providers = providers_of(checked.tables, tools)
     save_providers(read.work, providers)
-    totals.add(count, Outcome(checked=checked, unmapped={}, resources={}))
+    totals.add([count], Outcome(checked=checked, unmapped={}, resources={}))
     emit(StageBegan("partitions", count))
     names = directory_digests(providers, Questions.of(tools))
     remember = None if tree is None else _remember(tree, read, tools, names)
     task = Task(read.work, make_tools, open_sink, read.as_of, sample_rows, remember)
-    ledgers: list[Named] = []
-    for index, outcome in outcomes(task, tools, count, workers):
-        totals.add(index, outcome)
-        ledgers += [] if outcome.memory is None else [outcome.memory]
+    ledgers: list[Remembered] = []
+    parts: list[int] = []
+    for unit, outcome in outcomes(task, tools, count, workers):
+        totals.add(unit, outcome)
+        parts += outcome.parts
+        if outcome.memory is not None:
+            ledgers.append(Remembered(unit.start, unit.stop, outcome.memory))
         members = outcome.checked.counts["member"].published
         resources = sum(outcome.resources.values())
-        emit(PartitionDone(index, members, resources, outcome.remembered))
+        emit(PartitionDone(unit.start, len(unit), members, resources, outcome.remembered))
     tally = totals.tally
     reconcile(tally.counts)
     judged = verdicts(tools.book.limits, tally.counts, tally.findings_of)
-    return Settled(read, totals, providers, checked, judged, tuple(ledgers), names)
+    return Settled(read, totals, providers, checked, judged, tuple(parts), tuple(ledgers), names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,8 @@ def _remember(tree: Tree, read: Read, tools: Tools, names: tuple[Hashes, Hashes]
 def keep_remembered(store: Store, settled: Settled, tools: Tools) -> list[Named]:
     """Write what the next run is to remember of this one; return what the manifest is to name."""
     made = made_by(settled.read, tools)
-    return keep_memory(store, settled.ledgers, made, settled.read.as_of, settled.names)
+    count = settled.read.partitions.count
+    return keep_memory(store, settled.ledgers, count, made, settled.read.as_of, settled.names)
 
 
 def stamp(when: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -173,9 +173,9 @@ class Places:
     marks: pa.Table
 
     @classmethod
-    def of(cls, partitions: Partitions, index: int) -> Places:
-        """Return the places of one partition."""
-        tables = partitions.marks(index)
+    def of(cls, partitions: Partitions, indexes: Sequence[int]) -> Places:
+        """Return the places of some partitions."""
+        tables = partitions.marks(indexes)
         keys, sources, owners, ats, lows, highs = [], [], [], [], [], []
         owned = {}
         for number, table in enumerate(tables.values()):

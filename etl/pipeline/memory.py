@@ -33,29 +33,48 @@ _MORE_CODE: Final = ("pipeline", "publish")
 
 
 @dataclass(frozen=True, slots=True)
+class Remembered:
+    """The ledger of some partitions that follow each other.
+
+    Attributes:
+        first: the first of them.
+        end: the one after the last.
+        named: the object that holds it.
+    """
+
+    first: int
+    end: int
+    named: Named
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What the release that a run starts from remembers, as far as this run may use it.
 
     Attributes:
-        ledgers: the object of each partition, in order: a partition is a range of members' hashes.
+        ledgers: what there is of the partitions, in order: each is a range of members' hashes.
+        count: how many partitions there were.
         as_of: day of the extract, in days since 1970; None where nobody said.
         names: names under which the directory held something, ascending, and what it held.
     """
 
-    ledgers: Sequence[Named]
+    ledgers: Sequence[Remembered]
+    count: int
     as_of: int | None
     names: tuple[Hashes, Hashes]
 
-    def ledger(self, store: Store, index: int, count: int) -> Ledger:
-        """Return what is remembered of the members that are in one of `count` partitions now.
+    def ledger(self, store: Store, indexes: range, count: int) -> Ledger:
+        """Return what is remembered of the members who are in some of `count` partitions now.
 
-        Entries of members in partitions beside it may be among them.
+        Entries of members in partitions beside them may be among them.
         """
-        of = len(self.ledgers)
-        touching = range(index * of // count, -(-(index + 1) * of // count))
         return joined(
-            from_bytes(checked(store, named.key, named.sha256), f"{store.name}: {named.key}")
-            for named in (self.ledgers[number] for number in touching)
+            from_bytes(
+                checked(store, one.named.key, one.named.sha256), f"{store.name}: {one.named.key}"
+            )
+            for one in self.ledgers
+            if one.first * count < indexes.stop * self.count
+            and indexes.start * self.count < one.end * count
         )
 
 
@@ -102,7 +121,11 @@ def recall(store: Store, base: Current, made: str) -> Memory | None:
                 return None
             names = Named(**value["names"])
             return Memory(
-                [Named(**one) for one in value["ledgers"]],
+                [
+                    Remembered(one.pop("first"), one.pop("end"), Named(**one))
+                    for one in value["ledgers"]
+                ],
+                value["partitions"],
                 value["asOf"],
                 _names_from(checked(store, names.key, names.sha256), names.key),
             )
@@ -110,13 +133,14 @@ def recall(store: Store, base: Current, made: str) -> Memory | None:
 
 
 def keep_ledger(store: Store, ledger: Ledger) -> Named:
-    """Write the ledger of one partition."""
+    """Write the ledger of some partitions."""
     return _put(store, to_bytes(ledger), "ledger")
 
 
 def keep_memory(
     store: Store,
-    ledgers: Sequence[Named],
+    ledgers: Sequence[Remembered],
+    count: int,
     made: str,
     as_of: int | None,
     names: tuple[Hashes, Hashes],
@@ -125,7 +149,8 @@ def keep_memory(
 
     Args:
         store: the target.
-        ledgers: the object of each partition, in order.
+        ledgers: what there is of the partitions, in order.
+        count: how many partitions there are.
         made: what `made_by` returned.
         as_of: day of the extract, in days since 1970; None where nobody said.
         names: what the directory holds (`directory_digests`).
@@ -136,10 +161,11 @@ def keep_memory(
         "madeBy": made,
         "asOf": as_of,
         "names": _plain(directory),
-        "ledgers": [_plain(one) for one in ledgers],
+        "partitions": count,
+        "ledgers": [{"first": one.first, "end": one.end, **_plain(one.named)} for one in ledgers],
     }
     data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
-    objects = {one.key: one for one in (directory, *ledgers)}
+    objects = {one.key: one for one in (directory, *(each.named for each in ledgers))}
     return [_put(store, data, "json"), *(objects[key] for key in sorted(objects))]
 
 

@@ -22,7 +22,7 @@ from etl.mapping.plan import Plan
 from etl.pipeline.asking import Questions
 from etl.pipeline.directory import Providers, providers_of
 from etl.pipeline.memory import Memory, keep_ledger
-from etl.pipeline.remembering import Before, Setting, work_remembering
+from etl.pipeline.remembering import Before, Made, Setting, work_remembering
 from etl.pipeline.tools import MakeTools, Tools
 from etl.pipeline.work import Outcome, work
 from etl.rows import table_schema
@@ -89,8 +89,12 @@ class Task:
     remember: Remember | None = None
 
 
-def outcomes(task: Task, tools: Tools, count: int, workers: int) -> Iterator[tuple[int, Outcome]]:
-    """Yield the outcome of every partition, in order.
+_TOGETHER: Final = 8
+"""Most partitions that are worked on together where most of their members are remembered."""
+
+
+def outcomes(task: Task, tools: Tools, count: int, workers: int) -> Iterator[tuple[range, Outcome]]:
+    """Yield the outcome of every partition, in order; of some together where little is to be done.
 
     A partition that an earlier run of the same finished is not worked on again.
 
@@ -101,15 +105,16 @@ def outcomes(task: Task, tools: Tools, count: int, workers: int) -> Iterator[tup
         workers: processes; 0 for one a processor.
     """
     processes = min(count, workers or os.cpu_count() or 1)
+    units = _units(task, count, processes)
     if processes <= 1:
         worker = _Worker(task, tools)
-        for index in range(count):
-            yield index, worker.do(index)
+        for unit in units:
+            yield unit, worker.do(unit)
         return
     context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
     with ProcessPoolExecutor(processes, context, _begin, (task,)) as pool:
         try:
-            yield from enumerate(pool.map(_do, range(count)))
+            yield from zip(units, pool.map(_do, units), strict=True)
         except BrokenProcessPool:
             raise StoreError(
                 "a worker process was killed, most likely for want of memory; "
@@ -118,6 +123,18 @@ def outcomes(task: Task, tools: Tools, count: int, workers: int) -> Iterator[tup
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _units(task: Task, count: int, processes: int) -> list[range]:
+    """Return which partitions are worked on together.
+
+    A partition of which one member in a hundred changed is hardly worth its start, which costs what
+    a hundred members do. Suites want rows of each by itself.
+    """
+    size = 1
+    if task.remember is not None and task.remember.memory is not None and not task.sample_rows:
+        size = max(1, min(_TOGETHER, count // processes))
+    return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
 @dataclass
@@ -144,21 +161,24 @@ class _Worker:
             self.task.sample_rows,
         )
 
-    def do(self, index: int) -> Outcome:
-        done = self.task.folder / OUTCOMES / f"{index}.pickle"
+    def do(self, unit: range) -> Outcome:
+        folder = self.task.folder / OUTCOMES
+        done = folder / f"{unit.start}-{unit.stop}.pickle"
         if done.is_file():
             with done.open("rb") as file:
                 known: Outcome = pickle.load(file)  # noqa: S301 - this run's own work folder
             return known
-        outcome = self.plain(index) if self.task.remember is None else self.remembering(index)
-        done.parent.mkdir(exist_ok=True)
+        _forget(folder, unit)
+        outcome = self.plain(unit) if self.task.remember is None else self.remembering(unit)
+        folder.mkdir(exist_ok=True)
         staged = done.with_suffix(".part")
         with staged.open("wb") as file:
             pickle.dump(outcome, file)
         staged.replace(done)
         return outcome
 
-    def plain(self, index: int) -> Outcome:
+    def plain(self, unit: range) -> Outcome:
+        (index,) = unit
         sink = self.task.open_sink(index) if self.task.open_sink is not None else None
         outcome = work(
             self.partitions.load(index),
@@ -173,26 +193,38 @@ class _Worker:
             sink.finish()
         return outcome
 
-    def remembering(self, index: int) -> Outcome:
+    def remembering(self, unit: range) -> Outcome:
         remember = self.task.remember
-        if remember is None or self.task.open_sink is None:
+        open_sink = self.task.open_sink
+        if remember is None or open_sink is None:
             raise AssertionError("nothing is remembered of what is not published")
         store, before = remember.open_store(), None
         if remember.memory is not None:
-            ledger = remember.memory.ledger(store, index, self.partitions.count)
+            ledger = remember.memory.ledger(store, unit, self.partitions.count)
             before = Before(ledger, remember.memory.as_of, remember.changed)
-        worked = work_remembering(self.setting, index, before)
-        sink = self.task.open_sink(index)
-        for plan, made, partition in worked.made:
-            sink.take(plan, made, partition)
-        sink.keep(worked.kept)
-        sink.finish()
+
+        def hand_on(part: int, made: Sequence[Made], kept: Sequence[str]) -> None:
+            sink = open_sink(part)
+            for plan, runs, partition in made:
+                sink.take(plan, runs, partition)
+            sink.keep(kept)
+            sink.finish()
+
+        worked = work_remembering(self.setting, unit, before, hand_on)
         memory = keep_ledger(store, worked.ledger)
         store.sync()
         return replace(worked.outcome, memory=memory)
 
 
-_worker: Callable[[int], Outcome] | None = None
+def _forget(folder: Path, unit: range) -> None:
+    """Take away outcomes of partitions that another attempt cut into other units."""
+    for path in folder.glob("*.pickle"):
+        first, _, end = path.stem.partition("-")
+        if int(first) < unit.stop and unit.start < int(end):
+            path.unlink()
+
+
+_worker: Callable[[range], Outcome] | None = None
 
 
 def _begin(task: Task) -> None:
@@ -200,10 +232,10 @@ def _begin(task: Task) -> None:
     _worker = _Worker(task, task.make_tools()).do
 
 
-def _do(index: int) -> Outcome:
+def _do(unit: range) -> Outcome:
     if _worker is None:
         raise AssertionError("the process was not begun")
-    return _worker(index)
+    return _worker(unit)
 
 
 def save_providers(folder: Path, providers: Providers) -> None:

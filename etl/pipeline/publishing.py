@@ -95,9 +95,13 @@ class BlockSink:
             for patient, places in patients.items()
         )
         result = write_partition(store, previous, made, self.target.now)
-        result.keeping(self._kept).save(self.folder / f"{self.index:05d}.ndjson")
+        result.keeping(self._kept).save(_saved(self.folder, self.index))
         self._made.clear()
         self._kept.clear()
+
+
+def _saved(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.ndjson"
 
 
 def open_block_sink(folder: Path, target: Target) -> OpenSink:
@@ -176,10 +180,7 @@ def stage(
     """Write the shared directory and the catalog of a release, without bulk files."""
     directory, made = _directory(settled, tools, store, base, now)
     folder = settled.read.work / PARTS
-    partitions = [
-        SavedPartition(folder / f"{index:05d}.ndjson")
-        for index in range(settled.read.partitions.count)
-    ]
+    partitions = [SavedPartition(_saved(folder, number)) for number in settled.parts]
     # What is worked on is always everything that there is to be, after a delta as well: who is not
     # in it is retracted.
     manifest = assemble(store, base, partitions, directory, replace(facts, kind="full"), now)

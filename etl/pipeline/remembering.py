@@ -7,8 +7,9 @@ he names, the day of the extract, and (`memory.made_by`) rules, mappings, settin
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -33,8 +34,12 @@ from etl.pipeline.ledger import (
 )
 from etl.pipeline.tools import Tools
 from etl.pipeline.work import Outcome, work_through
-from etl.sources import GlobalKeys, Loaded, Partitions
+from etl.quality.sample import Sample
+from etl.sources import GlobalKeys, Partitions
 from etl.sources.keys import NO_HASHES, Hashes
+
+Made: TypeAlias = tuple[Plan, list[Rendered], Partition]
+"""A plan, its runs, and the rows that they were made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,30 +83,50 @@ class Before:
     changed: Hashes
 
 
+class HandOn(Protocol):
+    """Takes what was made of some members, whole or not at all."""
+
+    def __call__(self, part: int, made: Sequence[Made], kept: Sequence[str], /) -> None:
+        """Take it.
+
+        Args:
+            part: a number that these members have to themselves; what was handed on under it
+                before is forgotten.
+            made: their resources: plan, its runs and the rows that they were made of.
+            kept: ids of patients whose blocks stay as they are.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """What became of a partition.
+    """What became of some partitions.
 
     Attributes:
-        outcome: of everybody in it.
+        outcome: of everybody in them.
         ledger: what to remember of it.
-        kept: ids of the patients whose blocks stay as they are.
-        made: resources of the others: plan, its runs and the rows that they were made of.
     """
 
     outcome: Outcome
     ledger: Ledger
-    kept: tuple[str, ...]
-    made: tuple[tuple[Plan, list[Rendered], Partition], ...]
 
 
-def work_remembering(setting: Setting, index: int, before: Before | None) -> Worked:
-    """Check and map a partition, but for members of whom the outcome is known."""
-    places = Places.of(setting.partitions, index)
+def work_remembering(
+    setting: Setting, indexes: range, before: Before | None, hand_on: HandOn
+) -> Worked:
+    """Check and map some partitions, but for members of whom the outcome is known.
+
+    Args:
+        setting: what is the same for all.
+        indexes: the partitions. Of several together, about as many rows are worked on at a time as
+            one of them has.
+        before: what is remembered; None for nothing.
+        hand_on: takes the resources, under numbers from `indexes`.
+    """
+    places = Places.of(setting.partitions, indexes)
     kept = NO_HASHES if before is None else unchanged(setting, places, before)
-    worked = _work(setting, index, places, before, kept)
+    worked = _work(setting, indexes, places, before, kept, hand_on)
     if worked is None:  # somebody who stayed shares a patient with somebody who did not
-        worked = _work(setting, index, places, before, NO_HASHES)
+        worked = _work(setting, indexes, places, before, NO_HASHES, hand_on)
     if worked is None:
         raise AssertionError("nobody is kept, and yet with somebody else")
     return worked
@@ -152,35 +177,57 @@ def _answered_otherwise(setting: Setting, before: Before) -> Hashes:
 
 
 def _work(
-    setting: Setting, index: int, places: Places, before: Before | None, kept: Hashes
+    setting: Setting,
+    indexes: range,
+    places: Places,
+    before: Before | None,
+    kept: Hashes,
+    hand_on: HandOn,
 ) -> Worked | None:
-    """Return what became of a partition; None where who is kept shares a patient with others."""
-    fresh = np.setdiff1d(places.marks.column("owner").to_numpy(), kept)
+    """Return what became of partitions; None where who is kept shares a patient with others."""
     old = no_ledger() if before is None else _as_now(only(before.ledger, kept), places, kept)
-    known = Outcome(
+    patients = old["patients"].column("patient").combine_chunks()
+    stay = tuple(
+        old["patients"].filter(old["patients"].column("own")).column("patient").to_pylist()
+    )
+    outcome = Outcome(
         checked=checked_of(old, places),
         unmapped=unmapped_of(old, places),
         resources=resources_of(old),
         missing=missing_of(old),
         remembered=len(kept),
+        parts=(indexes.start,),
     )
-    patients = old["patients"].column("patient").combine_chunks()
-    ids = _ids(old["patients"])
-    if not len(fresh):
-        samples = _samples(setting, index) if len(kept) else {}
-        known = replace(known, checked=replace(known.checked, samples=samples))
-        return Worked(known, joined([old]), ids, ())
-    partitions = setting.partitions
-    loaded = partitions.load_members(index, fresh) if len(kept) else partitions.load(index)
-    outcome, ledger, made = _fresh(setting, loaded, places, fresh, samples=not len(kept))
-    for _, runs, _ in made:
-        for run in runs:
-            if pc.any(pc.is_in(run.compartments, value_set=patients)).as_py():
-                return None
-    if len(kept):
-        checked = replace(outcome.checked, samples=_samples(setting, index))
-        outcome = known + replace(outcome, checked=checked)
-    return Worked(outcome, joined([old, ledger or no_ledger()]), ids, tuple(made))
+    ledgers = [old]
+    fresh = np.setdiff1d(places.marks.column("owner").to_numpy(), kept)
+    batches = _batches(places, fresh, len(indexes))
+    for part, owners in enumerate(batches, start=indexes.start):
+        whole = len(batches) == 1 and not len(kept)
+        found, ledger, made = _fresh(setting, indexes, places, owners, samples=whole)
+        for _, runs, _ in made:
+            for run in runs:
+                if pc.any(pc.is_in(run.compartments, value_set=patients)).as_py():
+                    return None
+        hand_on(part, made, stay if part == indexes.start else ())
+        ledgers += [] if ledger is None else [ledger]
+        outcome += replace(found, parts=(part,) if part > indexes.start else ())
+    if not batches:
+        hand_on(indexes.start, (), stay)
+    if setting.sample_rows and (len(kept) or len(batches) > 1):
+        samples = _samples(setting, indexes)
+        outcome = replace(outcome, checked=replace(outcome.checked, samples=samples))
+    return Worked(outcome, joined(ledgers))
+
+
+def _batches(places: Places, owners: Hashes, count: int) -> list[Hashes]:
+    """Return some members in at most `count` groups, none with many more rows than the average."""
+    if not len(owners):
+        return []
+    every = places.marks.column("owner").to_numpy()
+    rows = np.bincount(np.searchsorted(every, places.owner), minlength=len(every))
+    upto = np.cumsum(rows[np.searchsorted(every, owners)])
+    number = (upto - 1) // -(-len(places.owner) // count)
+    return np.split(owners, np.flatnonzero(np.diff(number)) + 1)
 
 
 def _as_now(ledger: Ledger, places: Places, kept: Hashes) -> Ledger:
@@ -192,10 +239,11 @@ def _as_now(ledger: Ledger, places: Places, kept: Hashes) -> Ledger:
 
 
 def _fresh(
-    setting: Setting, loaded: Loaded, places: Places, fresh: Hashes, *, samples: bool
-) -> tuple[Outcome, Ledger | None, list[tuple[Plan, list[Rendered], Partition]]]:
+    setting: Setting, indexes: range, places: Places, owners: Hashes, *, samples: bool
+) -> tuple[Outcome, Ledger | None, list[Made]]:
     """Check and map some members' rows."""
-    made: list[tuple[Plan, list[Rendered], Partition]] = []
+    loaded = setting.partitions.load_members(indexes, owners)
+    made: list[Made] = []
 
     def take(plan: Plan, runs: list[Rendered], partition: Partition) -> None:
         made.append((plan, runs, partition))
@@ -208,7 +256,7 @@ def _fresh(
         take,
         as_of=setting.as_of,
         sample_rows=setting.sample_rows if samples else 0,
-        owners=owners_of(places, fresh),
+        owners=owners_of(places, owners),
     )
     missing = by.missing()
     ledger = ledger_of(
@@ -225,10 +273,9 @@ def _fresh(
     return outcome, ledger, made
 
 
-def _samples(setting: Setting, index: int) -> Any:
+def _samples(setting: Setting, indexes: range) -> Mapping[str, Sample]:
     """Return the rows that suites look at, which nobody remembers."""
-    if not setting.sample_rows:
-        return {}
+    (index,) = indexes  # where there are suites, every partition is worked on by itself
     loaded = setting.partitions.load(index)
     checked, _, _ = work_through(
         loaded,
@@ -240,8 +287,3 @@ def _samples(setting: Setting, index: int) -> Any:
         sample_rows=setting.sample_rows,
     )
     return checked.samples
-
-
-def _ids(patients: pa.Table) -> tuple[str, ...]:
-    """Return the patients who have a block."""
-    return tuple(patients.filter(patients.column("own")).column("patient").to_pylist())

@@ -91,11 +91,12 @@ def _rows_of(settled: Settled, number: int) -> Iterator[pa.Table]:
     """Yield the source rows of those partitions in which rows of a file were rejected."""
     partitions = settled.read.partitions
     name = partitions.files[number].name
-    for index, rejected in settled.totals.rejected.items():
+    for indexes, rejected in settled.totals.rejected.items():
         if pc.any(pc.equal(rejected.column("file"), number)).as_py():
-            rows = partitions.raw_rows(index).get(name)
-            if rows is not None:
-                yield rows
+            for index in indexes:
+                rows = partitions.raw_rows(index).get(name)
+                if rows is not None:
+                    yield rows
 
 
 def _write_ragged(partitions: Partitions, folder: Path) -> Iterator[tuple[str, int, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,25 +31,25 @@ class Totals:
         tally: counts, money and findings.
         resources: FHIR type -> how many were made.
         missing: directory resources that are referred to and have no row.
-        rejected: rejected rows: table of `REJECTED_SCHEMA` by partition that has any.
+        rejected: rejected rows: tables of `REJECTED_SCHEMA` by partitions that have any.
     """
 
     suite_rows: SuiteRows | None = None
     tally: Tally = field(default_factory=Tally)
     resources: Counter[str] = field(default_factory=Counter)
     missing: set[Mention] = field(default_factory=set)
-    rejected: dict[int, pa.Table] = field(default_factory=dict)
+    rejected: dict[tuple[int, ...], pa.Table] = field(default_factory=dict)
     _unmapped: Counter[str] = field(default_factory=Counter)
     _where: dict[str, pa.Table] = field(default_factory=dict)
 
-    def add(self, index: int, outcome: Outcome) -> None:
-        """Count one more partition."""
+    def add(self, indexes: Iterable[int], outcome: Outcome) -> None:
+        """Count one more partition, or several that were worked on together."""
         self.tally.add(outcome.checked)
         self.tally.add_findings(once_each(outcome.unmapped.values()))
         self.resources.update(outcome.resources)
         self.missing |= outcome.missing
         if outcome.checked.rejected.num_rows:
-            self.rejected[index] = outcome.checked.rejected
+            self.rejected[tuple(indexes)] = outcome.checked.rejected
         for crosswalk, found in outcome.unmapped.items():
             self._unmapped[crosswalk] += found.num_rows
             before = self._where.get(crosswalk, no_findings())

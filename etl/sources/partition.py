@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -127,11 +127,11 @@ class Partitions:
             raise UsageError(f"there is no partition {index}; there are {self.count}")
         return self._load(index, directory=False)
 
-    def load_members(self, index: int, owners: Hashes) -> Loaded:
-        """Return the canonical rows of some members of a partition, as if there were no others.
+    def load_members(self, indexes: Sequence[int], owners: Hashes) -> Loaded:
+        """Return the canonical rows of some members of some partitions, as if there were no others.
 
         Args:
-            index: the partition.
+            indexes: the partitions.
             owners: hashes of the members, as `marks` gives them.
 
         Raises:
@@ -139,34 +139,39 @@ class Partitions:
         """
         if not self.has_digests:
             raise UsageError("the extract was read without digests")
-        return self._load(index, directory=False, owners=owners)
+        return self._load(*indexes, directory=False, owners=owners)
 
-    def marks(self, index: int) -> dict[str, pa.Table]:
-        """Return whose each row of a partition is and its digest, by raw table.
+    def marks(self, indexes: Sequence[int]) -> dict[str, pa.Table]:
+        """Return whose each row of some partitions is and its digest, by raw table.
 
         Columns are `MARKS`, in the order of files and rows. Raw tables that belong to no member
         are left out; of an extract read without digests, all are.
         """
         found = {}
         for name in sorted({spec.source for spec in self.layout.tables}):
-            marks = read_spilled(self.work, name, index, MARKS)
-            if OWNER_COLUMN in marks.column_names:
-                found[name] = marks.select(MARKS).combine_chunks()
+            parts = [read_spilled(self.work, name, index, MARKS) for index in indexes]
+            marks = [part.select(MARKS) for part in parts if OWNER_COLUMN in part.column_names]
+            if marks:
+                found[name] = pa.concat_tables(marks).combine_chunks()
         return found
 
     def directory(self) -> Loaded:
         """Return the tables that belong to no member: organization, practitioner."""
         return self._load(self.count, directory=True)
 
-    def _load(self, index: int, *, directory: bool, owners: Hashes | None = None) -> Loaded:
+    def _load(self, *indexes: int, directory: bool, owners: Hashes | None = None) -> Loaded:
         wanted = {
             spec.source
             for spec in self.layout.tables
             if (spec.table in DIRECTORY_TABLES) == directory
         }
-        raw = {name: read_spilled(self.work, name, index) for name in sorted(wanted)}
-        if owners is not None:
-            raw = {name: _of(table, owners) for name, table in raw.items()}
+        raw = {}
+        for name in sorted(wanted):
+            parts = [_of(read_spilled(self.work, name, index), owners) for index in indexes]
+            rows = pa.concat_tables(parts, promote_options="default")
+            if len(indexes) > 1:
+                rows = rows.sort_by([(FILE_COLUMN, "ascending"), (ROW_COLUMN, "ascending")])
+            raw[name] = rows
         tables, findings = convert(self.layout, raw, directory=directory)
         return Loaded(tables, findings, self.names)
 
@@ -195,11 +200,11 @@ class Partitions:
         return read_spilled(self.work, _RAGGED, None)
 
 
-def _of(rows: pa.Table, owners: Hashes) -> pa.Table:
-    if OWNER_COLUMN not in rows.column_names:
+def _of(rows: pa.Table, owners: Hashes | None) -> pa.Table:
+    if owners is None or OWNER_COLUMN not in rows.column_names:
         return rows
     found = np.isin(rows.column(OWNER_COLUMN).to_numpy(), owners)
-    return rows.take(pa.array(np.flatnonzero(found)))
+    return rows if found.all() else rows.take(pa.array(np.flatnonzero(found)))
 
 
 def _as_written(rows: pa.Table, file: SourceFile) -> pa.Table:

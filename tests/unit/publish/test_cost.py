@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from etl.errors import StoreError
 from etl.publish.directory import write_directory
 from etl.publish.manifest import Facts
-from etl.publish.partition import carry, write_partition
+from etl.publish.partition import write_partition
 from etl.publish.reader import open_current
 from etl.publish.release import assemble, commit
 from etl.publish.resources import PatientResources
@@ -86,25 +87,35 @@ def test_with_one_percent_changed_the_writes_are_theirs_and_nothing_else() -> No
     assert store.writes == {"patients": 2, "catalog": 1, "releases": 1, "current.json": 1}
 
 
-def test_patients_whose_source_is_what_it_was_need_not_be_rendered() -> None:
+def test_patients_who_stay_as_they_are_need_not_be_rendered() -> None:
     store = MemoryStore()
-    people = [person(number, source=f"s{number}") for number in range(20)]
+    people = [person(number) for number in range(20)]
     publish(store, people)
     base = open_current(store)
     assert base.release is not None
     previous = base.release.units(one.patient_id for one in people)
-    now_said = {one.patient_id: one.source for one in people} | {people[3].patient_id: "other"}
-    same = {key: unit for key, unit in previous.items() if unit.source == now_said[key]}
-    assert len(same) == 19
-    changed = person(3, "2", source="other")
-    results = [write_partition(store, previous, [changed], LATER), carry(same)]
+    changed, stay = person(3, "2"), [one.patient_id for one in people if one is not people[3]]
+    one = write_partition(store, previous, [changed], LATER).keeping(stay[:7])
+    other = write_partition(store, {}, [], LATER).keeping(stay[7:])
     shared = write_directory(store, base.release, [payer()], LATER)
-    manifest = assemble(store, base, results, shared, Facts("full"), LATER)
+    manifest = assemble(store, base, [one, other], shared, Facts("full"), LATER)
     commit(store, manifest, base)
     whole = MemoryStore()
     publish(whole, people)
     publish(whole, [*people[:3], changed, *people[4:]], now=LATER)
     assert objects(store) == objects(whole)
+
+
+@pytest.mark.parametrize("lost", [logical_id("nobody"), logical_id("p3")])
+def test_who_is_to_stay_must_be_there_and_must_not_have_changed(lost: str) -> None:
+    store = MemoryStore()
+    publish(store, [person(3), person(4)])
+    base = open_current(store)
+    assert base.release is not None
+    result = write_partition(store, {}, [person(3, "2")], LATER).keeping([lost])
+    shared = write_directory(store, base.release, [payer()], LATER)
+    with pytest.raises(StoreError, match="1 patients were to stay"):
+        assemble(store, base, [result], shared, Facts("full"), LATER)
 
 
 def test_another_source_of_the_same_content_costs_a_row() -> None:

@@ -19,7 +19,7 @@ from etl.publish.canonical import sha256, short_hash
 from etl.publish.directory import write_directory
 from etl.publish.index import Index
 from etl.publish.manifest import Facts, Manifest
-from etl.publish.partition import SavedPartition, carry, write_partition
+from etl.publish.partition import SavedPartition, write_partition
 from etl.publish.reader import (
     Current,
     Release,
@@ -392,13 +392,16 @@ def test_a_saved_partition_is_the_partition(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["partition-0"]
 
 
-def test_a_carried_partition_leaves_its_patients_as_they_are() -> None:
+def test_a_partition_of_those_who_stay_leaves_them_as_they_are(tmp_path: Path) -> None:
     store = MemoryStore()
     release = publish(store, [patient("anna", 2), patient("bert", 1)])
     base = open_current(store)
-    rows = release.units([ANNA, logical_id("bert")])
+    stay = write_partition(store, {}, [], LATER).keeping([ANNA, logical_id("bert")])
+    saved = stay.save(tmp_path / "partition-0")
+    assert list(saved.units()) == []
+    assert list(saved.kept()) == list(stay.kept())
     shared = write_directory(store, release, [payer()], LATER)
-    manifest = assemble(store, base, [carry(rows)], shared, Facts("full"), LATER)
+    manifest = assemble(store, base, [saved], shared, Facts("full"), LATER)
     assert manifest.catalog == release.manifest.catalog
     assert manifest.counts["patients"] == 2
 

