@@ -260,11 +260,24 @@ def _masked(partition: Partition) -> pa.StringArray:
     return _flag(np.asarray(partition.column("claim_diagnosis", "code").is_null()))
 
 
+_PRINCIPAL: Final = pa.array(["principal", "primary"])
+
+
+def _names_principal(partition: Partition) -> pa.StringArray:
+    """Return Y where one of the claim's diagnoses is said to be the principal one."""
+    diagnoses = _related(partition, "claim", "diagnoses")
+    words = pc.ascii_lower(partition.column("claim_diagnosis", "type"))
+    named = np.asarray(pc.is_in(words, value_set=_PRINCIPAL))[diagnoses.rows]
+    size = partition.size("claim")
+    return _flag(np.bincount(diagnoses.parents[named], minlength=size) > 0)
+
+
 _DERIVED: Final[Mapping[tuple[str, str], Callable[[Partition], pa.StringArray]]] = MappingProxyType(
     {
         ("claim", "has_amounts"): lambda partition: _flag(_any_amount(partition, "claim")),
         ("claim", "has_line_amounts"): _any_line_amount,
         ("claim", "line_benefit_payment_status"): _line_status,
+        ("claim", "names_principal"): _names_principal,
         **{("claim", f"total_{category}"): _total(category) for category in AMOUNT_CATEGORIES},
         ("claim", "chain_role"): lambda partition: partition.chains.role,
         ("claim", "other_priors"): lambda partition: partition.chains.priors,

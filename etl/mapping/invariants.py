@@ -177,7 +177,7 @@ _simple("us-core-14", lambda node: no(has(node, "name", "relationship")))
 _simple("us-core-13", lambda node: no(has(node, "practitioner", "organization", "location")))
 _simple("pd-1", lambda node: no(has(node, "telecom", "endpoint")))
 _simple("org-1", lambda node: no(has(node, "identifier", "name")))
-_simple("us-core-16", _misshapen("ten-digits"))
+_simple("us-core-16", _misshapen("npi"))  # which has ten digits
 _simple("us-core-17", _misshapen("npi"))
 _simple("us-core-18", _misshapen("clia"))
 _simple("us-core-19", _misshapen("naic"))

@@ -47,6 +47,7 @@ from etl.mapping.formulas import (
     Some,
     When,
 )
+from etl.mapping.rows import EMPTIED
 
 MOST_STEPS: Final = 3000
 
@@ -212,7 +213,7 @@ class _Search:
         match expr:
             case Constant() | LoopIndex():
                 return True
-            case ColumnOf(nullable=False):
+            case ColumnOf(nullable=False, column=column) if column not in EMPTIED:
                 return True  # the rule `required` is firm; derived columns are never absent
             case Absent():
                 return False
@@ -251,7 +252,7 @@ class _Search:
             ways: tuple[str | None, ...] = ("Y", "N")
         else:
             ways = (*named, _OTHER)
-        if expr.nullable:
+        if expr.nullable or (isinstance(expr, ColumnOf) and expr.column in EMPTIED):
             ways = (None, *ways)
         try:
             return self.ask(number, ways, known)

@@ -107,6 +107,9 @@ RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = MappingProxyType(
 )
 """Table -> name of the relation -> how to find the rows."""
 
+EMPTIED: Final = frozenset({"code", "ndc"})
+"""Compulsory columns that are empty all the same where a payer's sensitive codes were taken out."""
+
 _POSITION: Final = Column("position", FieldType.INTEGER, required=True)
 
 _CHILDREN: Final = frozenset(
@@ -121,6 +124,7 @@ _DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
             Column("has_amounts", FieldType.FLAG, required=True),
             Column("has_line_amounts", FieldType.FLAG, required=True),
             Column("line_benefit_payment_status", FieldType.CODE, (142,)),
+            Column("names_principal", FieldType.FLAG, required=True),
             Column("chain_role", FieldType.CODE, required=True),
             Column("other_priors", FieldType.LIST, (111,)),
             Column("other_successors", FieldType.LIST, (112,)),

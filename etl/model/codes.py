@@ -44,7 +44,6 @@ SHAPES: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
         "npi": is_npi,
         "clia": _matches(r"[0-9]{2}D[0-9]{7}"),
         "naic": _matches(r"[0-9]{5}"),
-        "ten-digits": _matches(r"[0-9]{10}"),
         "ein": _matches(r"[0-9]{2}-?[0-9]{7}"),
     }
 )

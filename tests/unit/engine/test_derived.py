@@ -101,6 +101,17 @@ def test_the_status_of_a_claim_is_what_its_lines_agree_on() -> None:
     assert got == ["innetwork", "other", None]
 
 
+def test_a_claim_names_its_principal_diagnosis_where_one_is_said_to_be_it() -> None:
+    claims = [{**PROFESSIONAL, "claim_id": name} for name in ("C1", "C2", "C3")]
+    diagnoses = [
+        {"claim_id": "C1", "sequence": "1", "code": "E11.9"},
+        {"claim_id": "C1", "sequence": "2", "code": "I10", "type": "Principal"},
+        {"claim_id": "C2", "sequence": "1", "code": "I10", "type": "secondary"},
+    ]
+    got = column("claim", "names_principal", claim=claims, claim_diagnosis=diagnoses)
+    assert got == ["Y", "N", "N"]
+
+
 def test_the_system_of_a_service_code_is_told_by_its_shape() -> None:
     codes = ["99213", "J1100", "D0120", "hm", "0001U"]
     lines = [line(str(at), service_code=code) for at, code in enumerate(codes, 1)]
