@@ -268,7 +268,7 @@ class Work:
     def _holds(self, condition: Condition, frame: Frame) -> Any:
         holds = np.ones(frame.count, dtype=bool)
         for clause in condition:
-            if clause.of_claim:
+            if clause.of_claim and frame.name != "claim":
                 there = np.append(self._clause(self.frames["claim"], clause), False)
                 holds &= there[self.above(frame, "claim")]
             else:

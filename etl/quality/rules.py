@@ -55,14 +55,14 @@ class Limits:
     """How much may be wrong before a run stops; None or left out: no limit.
 
     Attributes:
-        max_rejected_claims_share: largest share of claim rows in quarantine, 0 to 1.
-        max_rejected_members_share: largest share of member rows in quarantine, 0 to 1.
-        max_findings_of: rule id -> largest number of its findings.
+        rejected_claims: largest share of claim rows in quarantine, 0 to 1.
+        rejected_members: largest share of member rows in quarantine, 0 to 1.
+        findings: rule id -> largest number of its findings.
     """
 
-    max_rejected_claims_share: Decimal | None = None
-    max_rejected_members_share: Decimal | None = None
-    max_findings_of: Mapping[str, int] = field(default_factory=dict)
+    rejected_claims: Decimal | None = None
+    rejected_members: Decimal | None = None
+    findings: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ def _under(policy: Policy, rule: Rule) -> Rule:
 
 
 def _known(policy: Policy, rules: Mapping[str, Rule]) -> None:
-    for rule_id in (*policy.severities, *policy.limits.max_findings_of):
+    for rule_id in (*policy.severities, *policy.limits.findings):
         if rule_id not in rules:
             raise MappingError(
                 policy.where, "rule-unknown", f"no rule {rule_id!r}", hint=_near(rule_id, rules)
@@ -416,7 +416,7 @@ class _Reader:
         for name, words in value.items():
             of_claim = name.startswith("claim.")
             column = name.removeprefix("claim.")
-            if of_claim and not all(table in CLAIM_TABLES for table in tables):
+            if of_claim and not all(table in ("claim", *CLAIM_TABLES) for table in tables):
                 raise self.error("rule-column", f"{name!r}: the table belongs to no claim", key)
             self.column(column, ["claim"] if of_claim else tables, key)
             if words in ("filled", "empty"):

@@ -165,20 +165,41 @@ def replace_claim(life: Life, claim: Claim, day: int) -> Claim:
 
 
 def void_claim(life: Life, claim: Claim, day: int) -> Claim:
-    """Return the void of a claim: cancelled, all amounts nought, bill frequency 8."""
+    """Return what takes a claim back, cancelled and of bill frequency 8.
+
+    Of every two, one is a void with all amounts nought, and one a reversal with all of them
+    negative; a pharmacy's is always a reversal, as NCPDP has it. The claim's number decides, not
+    chance, so that nothing else of the life hangs on it.
+    """
     new = _again(life, claim, day, "8")
-    for row in (new.header, *new.rows["claim_line"]):
+    new.header["status"] = "cancelled"
+    pharmacy = new.header["claim_type"] == "pharmacy"
+    if pharmacy or int(new.header["claim_id"][-1]) % 2:
+        _reverse(new)
+    else:
+        _empty(new)
+    return new
+
+
+def _reverse(claim: Claim) -> None:
+    columns = (*AMOUNT_COLUMNS, "payment_amount", "amount")
+    for row in claim.everything():
+        for column in columns:
+            if column in row:
+                row[column] = money(-cents_of(row[column]))
+
+
+def _empty(claim: Claim) -> None:
+    for row in (claim.header, *claim.rows["claim_line"]):
         for column in AMOUNT_COLUMNS:
             if column in row:
                 row[column] = "0.00"
         row.pop("denial_reason", None)
     for column in ("payment_status", "payment_amount", "paid_date"):
-        new.header.pop(column, None)
-    new.header["status"] = "cancelled"
-    new.rows.pop("claim_adjustment", None)
-    for row in new.rows.get("claim_other_payer", ()):
+        claim.header.pop(column, None)
+    claim.rows.pop("claim_adjustment", None)
+    for row in claim.rows.get("claim_other_payer", ()):
         row.pop("amount_priorpayerpaid", None)
-    return new
 
 
 def later(dice: Dice, claim: Claim) -> int:

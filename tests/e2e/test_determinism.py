@@ -23,7 +23,7 @@ from tests.e2e.commands import (
 
 NIGHT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CUTS = ("100000", "90")
-"""Rows to a partition; the samples have 6,675."""
+"""Rows to a partition; the samples have some 6,700."""
 
 
 def shuffled(extract: Path, to: Path, seed: int) -> Path:

@@ -74,7 +74,9 @@ def _adds_up(claim: Claim) -> None:
         assert _amount(row, "benefit") == (
             _amount(row, "paidtoprovider") + _amount(row, "paidtopatient")
         )
-        assert all(Decimal(row.get(column, "0")) >= 0 for column in AMOUNT_COLUMNS)
+        signs = {Decimal(row.get(column, "0")).compare(0) for column in AMOUNT_COLUMNS}
+        assert not {1, -1} <= signs
+        assert -1 not in signs or header["status"] == "cancelled"
     if "payment_amount" in header:
         assert Decimal(header["payment_amount"]) == _amount(header, "benefit")
     if "amount_submitted" in lines[0]:

@@ -60,7 +60,12 @@ def load(text: str, policy: Policy | None = None) -> object:
         ("severity: warn", "severity: reject", "rule-value", "did you mean 'reject-row'?"),
         ("  says: It is so.\n", "", "rule-key", "'says' is missing"),
         ("severity: warn", "severity: warn\n  blanks: 1", "rule-value", "true or false"),
-        ("severity: warn", "severity: warn\n  when: {claim.status: x}", "rule-column", "no claim"),
+        (
+            "table: claim\n  check: allowed\n  columns: claim_type",
+            "table: coverage\n  when: {claim.status: x}\n  check: allowed\n  columns: status",
+            "rule-column",
+            "no claim",
+        ),
         ("severity: warn", "severity: warn\n  when: {statuss: [x]}", "rule-column", "'status'?"),
         (
             "severity: warn",
@@ -91,7 +96,7 @@ def test_a_policy_that_names_no_rule_is_refused() -> None:
         load(GOOD, Policy(severities={"my-rul": Severity.WARN}, where="payer.toml"))
     assert caught.value.where == "payer.toml"
     with pytest.raises(MappingError, match=r"no rule 'nothing-like-it'"):
-        load(GOOD, Policy(limits=Limits(max_findings_of={"nothing-like-it": 1})))
+        load(GOOD, Policy(limits=Limits(findings={"nothing-like-it": 1})))
 
 
 def test_what_would_publish_an_untruth_cannot_be_softened() -> None:
@@ -132,7 +137,7 @@ def test_rules_say_nothing_twice_and_end_their_sentences() -> None:
 
 
 def test_a_limit_holds_up_to_the_share_itself() -> None:
-    limits = Limits(max_rejected_claims_share=Decimal("0.01"))
+    limits = Limits(rejected_claims=Decimal("0.01"))
     at = {"claim": RowCounts(1000, 990, 10, 0)}
     over = {"claim": RowCounts(1000, 989, 11, 0)}
     assert all(each.holds for each in verdicts(limits, at, {}))
@@ -144,21 +149,21 @@ def test_a_limit_holds_up_to_the_share_itself() -> None:
 
 def test_limits_are_about_totals_of_all_partitions() -> None:
     limits = Limits(
-        max_rejected_members_share=Decimal("0.5"), max_findings_of={"required": 2, "npi": 0}
+        rejected_members=Decimal("0.5"), findings={"required": 2, "npi": 0}
     )
     counts = add_counts(
         [{"member": RowCounts(1, 0, 1, 0)}, {"member": RowCounts(2, 2, 0, 0), "claim": RowCounts()}]
     )
     told = verdicts(limits, counts, {"required": 3})
     assert [(each.limit, each.holds) for each in told] == [
-        ("max_rejected_members_share", True),
-        ("max_findings_of.npi", True),
-        ("max_findings_of.required", False),
+        ("rejected_members", True),
+        ("findings.npi", True),
+        ("findings.required", False),
     ]
 
 
 def test_no_rows_break_no_limit() -> None:
-    limits = Limits(max_rejected_claims_share=Decimal(0))
+    limits = Limits(rejected_claims=Decimal(0))
     assert verdicts(limits, {}, {})[0].holds
 
 

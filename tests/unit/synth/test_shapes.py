@@ -93,7 +93,8 @@ def test_every_date_is_a_day_of_the_calendar() -> None:
 
 
 def test_every_amount_has_two_fraction_digits() -> None:
-    assert {re.sub(r"[0-9]+", "9", text) for text in _values(FieldType.MONEY)} == {"9.9"}
+    assert {re.sub(r"[0-9]+", "9", text) for text in _values(FieldType.MONEY)} == {"9.9", "-9.9"}
+    assert "-0.00" not in _values(FieldType.MONEY)
     assert all(Decimal(text).as_tuple().exponent == -2 for text in _values(FieldType.MONEY))
 
 
