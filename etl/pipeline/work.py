@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from etl.engine.kernels import text_bytes
 from etl.engine.noticed import Mention, findings, mentions, once_each
+from etl.engine.omitted import OMITTED, omitted
 from etl.engine.partition import Partition
 from etl.engine.render import Rendered, render
 from etl.engine.values import Values
@@ -239,6 +240,9 @@ def mapped(
         mentioned |= mentions(rendering.values)
         for name, found in findings(rendering.values).items():
             unmapped.setdefault(name, []).append(found)
+        left_out = omitted(rendering.values)
+        if left_out.num_rows:
+            unmapped.setdefault(OMITTED, []).append(left_out)
         counts[plan.resource] += sum(len(run.ids) for run in runs)
         judge.look(rendering.values)
         if note is not None:

@@ -76,6 +76,17 @@ def test_what_breaks_its_profile_is_a_finding_of_its_row_whatever_the_payer_soft
     assert judged.errors == {}
 
 
+def test_a_rendering_provider_who_is_left_out_is_a_finding(tmp_path: Path) -> None:
+    rows = hostile(0, 1, changes=0)
+    for row in rows["claim_care_team"] + rows["practitioner"]:
+        if row.get("claim_id", "outpatient-0") == "outpatient-0":
+            row.pop("taxonomy_code", None)
+    judged = published(tmp_path / "team", rows, settings())
+    tally = judged.converted.settled.totals.tally
+    assert tally.findings["incomplete-row", "claim_care_team"] == 1
+    assert judged.errors == {}
+
+
 def test_a_payer_cannot_let_through_what_breaks_a_profile(tmp_path: Path) -> None:
     told = {"oral-without-network-status": "warn"}
     with pytest.raises(Exception, match="rule-firm"):
