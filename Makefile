@@ -10,7 +10,7 @@ LOG ?= cpcds-nightly.log
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-slow check lint types imports format bench validate nightly \
-	conformance s3-demo samples screenshots clean
+	conformance s3-demo samples sandbox screenshots clean
 
 help: ## List the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,8 +72,15 @@ nightly: install ## The nightly run: make nightly EXTRACT=folder TARGET=folder (
 s3-demo: install ## The whole job against a real S3 server (SeaweedFS) on this machine.
 	$(BIN)/python -m tests.integration.s3_demo $(EXTRACT)
 
+sandbox: install ## Serve the samples with the developer portal at http://127.0.0.1:8000/ for trying out.
+	@mkdir -p .sandbox
+	$(BIN)/cpcds run cpcds_samples --to .sandbox/published
+	CPCDS_AUTH__MODE=sandbox CPCDS_AUTH__DEMO_MEMBERS=cpcds_samples/member.csv \
+		CPCDS_AUTH__DATABASE=sqlite:///.sandbox/auth.sqlite3 CPCDS_AUTH__AUDIT=.sandbox/audit \
+		$(BIN)/cpcds serve .sandbox/published
+
 screenshots: install ## Picture every page of the portal into .screenshots/ (needs Chromium).
 	$(BIN)/python -m scripts.screenshots
 
 clean: ## Remove what can be made again.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .conformance .screenshots
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .conformance .screenshots .sandbox

@@ -76,6 +76,9 @@ def greeting(bound: Bound) -> list[str]:
             "mode: DEVELOPMENT. Access tokens of the configuration are accepted; "
             "never serve real members' data like this"
         )
+    elif settings.auth.mode != "off":
+        portal = f"; developer portal at {serve.base_url}/" if settings.portal.enabled else ""
+        lines.append(f"mode: {settings.auth.mode}{portal}")
     else:
         lines.append(
             "mode: closed. No authorization is configured, so every access token is refused; "

@@ -135,8 +135,8 @@ class Portal:
         """Give an answer the headers that keep a page what it is (no inline script or style)."""
         origin = "{0.scheme}://{0.netloc}".format(urlsplit(self.served.base_url))
         response.headers["content-security-policy"] = (
-            f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-            f"connect-src 'self' {origin}; form-action 'self'; base-uri 'none'; "
+            f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+            f"font-src data:; connect-src 'self' {origin}; form-action 'self'; base-uri 'none'; "
             f"frame-ancestors 'none'"
         )
         response.headers["x-content-type-options"] = "nosniff"
