@@ -66,10 +66,16 @@ class Document:
     Attributes:
         body: its JSON.
         media: its content type; None for the one that the client wants.
+        etag: its entity tag.
     """
 
     body: bytes
     media: bytes | None = None
+    etag: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.blake2b(self.body, digest_size=12).hexdigest()
+        object.__setattr__(self, "etag", f'W/"{digest}"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +197,12 @@ class Gateway:
         if media is None:
             query = parameters_of(scope["query_string"])
             media = wants.media_of(headers, values_of(query, "_format"))
-        etag = f'W/"{hashlib.blake2b(document.body, digest_size=12).hexdigest()}"'
         told: list[Header] = [
-            (b"etag", etag.encode()),
+            (b"etag", document.etag.encode()),
             (b"cache-control", b"public, max-age=300"),
             (b"vary", b"accept, accept-encoding"),
         ]
-        if wants.has_it(headers, etag, None):
+        if wants.has_it(headers, document.etag, None):
             return Reply(304, b"", b"", told)
         return Reply(200, document.body, media, told)
 

@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class Deadline:
-    """Ends what takes longer than some seconds, and up to as much again.
+    """Ends what takes longer than some seconds.
 
     Args:
         seconds: how long something may take.
