@@ -89,6 +89,8 @@ class Apps:
             secret_hash=hash_of(secret) if secret else "",
             secret_made=now if secret else None,
             is_plain=at_once and draft.plain_launch,
+            is_approved=at_once,
+            disabled_by="",
             registration_hash=hash_of(registration_token) if registration_token else "",
         )
         with self._database.write() as session:
@@ -149,12 +151,13 @@ class Apps:
                 secret = self._new_secret(draft)
                 row.secret_hash, row.secret_made = hash_of(secret or ""), self._now()
             if _is_weightier(was, draft):
-                if not self._configuration.sandbox and row.status == AppStatus.ACTIVE.value:
-                    row.status = AppStatus.PENDING.value
-                    row.is_plain = False
-                    self._revocations.add(session, "app", client_id)
-                elif self._configuration.sandbox:
+                if self._configuration.sandbox:
                     row.is_plain = draft.plain_launch
+                else:
+                    row.is_approved = row.is_plain = False
+                    if row.status == AppStatus.ACTIVE.value:
+                        row.status = AppStatus.PENDING.value
+                        self._revocations.add(session, "app", client_id)
         self._revocations.announce()
         self._say("app-edited", row, by=_by(developer or ""), address=address)
         return Issued(self._app(row), secret)
@@ -182,15 +185,32 @@ class Apps:
         Raises:
             NoSuchApp: see `get`.
         """
-        return self._turn(client_id, AppStatus.ACTIVE, "app-approved", None, "")
+        with self._database.write() as session:
+            row = _row(session, client_id, None)
+            row.is_approved, row.disabled_by = True, ""
+            row.is_plain = _unpacked(row).plain_launch
+            row.status = AppStatus.ACTIVE.value
+            self._revocations.lift(session, "app", client_id)
+        return self._turned(row, "app-approved", None, "")
 
     def enable(self, client_id: str, *, developer: str | None = None, address: str = "") -> App:
-        """Let a disabled app work again. One that was never approved stays waiting.
+        """Let a disabled app work again; one that is not approved goes back to waiting.
 
         Raises:
-            NoSuchApp: see `get`.
+            NoSuchApp: see `get`; or it is not disabled; or the operator disabled it, and a
+                developer wants it enabled.
         """
-        return self._turn(client_id, AppStatus.ACTIVE, "app-enabled", developer, address)
+        with self._database.write() as session:
+            row = _row(session, client_id, developer)
+            if row.status != AppStatus.DISABLED.value:
+                raise NoSuchApp("the app is not disabled")
+            if developer is not None and row.disabled_by != "developer":
+                raise NoSuchApp("the app was disabled by the operator, who alone can enable it")
+            row.disabled_by = ""
+            row.status = (AppStatus.ACTIVE if row.is_approved else AppStatus.PENDING).value
+            if row.is_approved:
+                self._revocations.lift(session, "app", client_id)
+        return self._turned(row, "app-enabled", developer, address)
 
     def disable(self, client_id: str, *, developer: str | None = None, address: str = "") -> App:
         """Stop an app at once; members' consents stay, for the case that it is enabled again.
@@ -198,7 +218,13 @@ class Apps:
         Raises:
             NoSuchApp: see `get`.
         """
-        return self._turn(client_id, AppStatus.DISABLED, "app-disabled", developer, address)
+        with self._database.write() as session:
+            row = _row(session, client_id, developer)
+            if developer is None or row.disabled_by != "operator":
+                row.disabled_by = _by(developer or "")
+            row.status = AppStatus.DISABLED.value
+            self._revocations.add(session, "app", client_id)
+        return self._turned(row, "app-disabled", developer, address)
 
     def delete(self, client_id: str, *, developer: str | None = None, address: str = "") -> None:
         """Delete an app: its consents end, its secret is forgotten, its name stays in histories.
@@ -228,20 +254,7 @@ class Apps:
             row = session.get(AppRow, client_id)
             return row is not None and is_same(token, getattr(row, column))
 
-    def _turn(
-        self, client_id: str, to: AppStatus, action: Action, developer: str | None, address: str
-    ) -> App:
-        with self._database.write() as session:
-            row = _row(session, client_id, developer)
-            if action == "app-enabled" and row.status == AppStatus.PENDING.value:
-                raise NoSuchApp("the app waits for approval; there is nothing to enable")
-            row.status = to.value
-            if to is AppStatus.ACTIVE:
-                self._revocations.lift(session, "app", client_id)
-            else:
-                self._revocations.add(session, "app", client_id)
-            if action == "app-approved":
-                row.is_plain = _unpacked(row).plain_launch
+    def _turned(self, row: AppRow, action: Action, developer: str | None, address: str) -> App:
         self._revocations.announce()
         self._say(action, row, by=_by(developer or ""), address=address)
         return self._app(row)

@@ -166,6 +166,44 @@ class Developers:
             )
         self._say("password-changed", developer, address)
 
+    def reset_password(self, email: str) -> str:
+        """Give an account a new random password, and sign it out everywhere.
+
+        For the operator, who has made sure by other means who is asking: there is no mail.
+
+        Args:
+            email: the account's address.
+
+        Returns:
+            The password, to be handed over by a way that only its owner reads.
+
+        Raises:
+            NoSuchAccount: there is none with that address.
+        """
+        email = email.strip().lower()
+        password = new_token(self._randomness, 18)
+        with self._database.write() as session:
+            row = session.scalar(select(DeveloperRow).where(DeveloperRow.email == email))
+            if row is None:
+                raise NoSuchAccount("there is no account with that address")
+            row.password_hash = password_hash(password)
+            session.execute(
+                delete(SessionRow).where(
+                    SessionRow.kind == "developer", SessionRow.subject == row.id
+                )
+            )
+        self._lockout.succeeded(email)
+        self._note(Happening(self._clock(), "password-changed", developer=row.id, by="operator"))
+        return password
+
+    def all(self) -> tuple[Developer, ...]:
+        """Return all accounts, the newest first."""
+        with self._database.read() as session:
+            rows = session.scalars(
+                select(DeveloperRow).order_by(DeveloperRow.created.desc(), DeveloperRow.id)
+            )
+            return tuple(_developer(row) for row in rows)
+
     def delete(self, developer: str, *, address: str = "") -> None:
         """Delete an account. Delete its apps before (`Apps.delete`).
 

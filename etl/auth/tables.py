@@ -46,6 +46,8 @@ class AppRow(Base):
     secret_hash: Mapped[str]
     secret_made: Mapped[int | None]
     is_plain: Mapped[bool]
+    is_approved: Mapped[bool]
+    disabled_by: Mapped[str]
     registration_hash: Mapped[str]
 
 

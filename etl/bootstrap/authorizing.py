@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 TIDY_SECONDS: Final = 3600
 SHORTEST_SECRET: Final = 32
 
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
 _LETTERS: Final = str.maketrans(
     {"Ł": "L", "ł": "l", "Ø": "O", "ø": "o", "ß": "ss", "Đ": "D", "đ": "d"}
 )
@@ -53,6 +56,14 @@ def checked(settings: Settings) -> None:
         MappingError: `config-value`.
     """
     auth = settings.auth
+    parts = urlsplit(settings.serve.base_url)
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise MappingError(
+            "serve.base_url",
+            "serve-base-url",
+            "an authorization server is reached by https, but for tests on loopback",
+            hint="put TLS in front, and give its https:// address",
+        )
     if auth.mode == "production" and auth.demo_members is not None:
         raise _wrong("demo_members", "made-up members are for the sandbox; anyone can be them")
     if auth.oidc_issuer and auth.demo_members is not None:

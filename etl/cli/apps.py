@@ -126,7 +126,7 @@ def enable_command(context: click.Context, client_id: str) -> None:
     """Let a disabled app work again."""
     with _services(context.obj.settings()) as services:
         app = services.apps.enable(client_id)
-    click.echo(f"{app.draft.name} is active")
+    click.echo(f"{app.draft.name} is {app.status.value}")
 
 
 @apps_group.command("rotate-secret")

@@ -36,6 +36,8 @@ def upgrade() -> None:
         sa.Column("secret_hash", sa.String(length=255), nullable=False),
         sa.Column("secret_made", sa.BigInteger(), nullable=True),
         sa.Column("is_plain", sa.Boolean(), nullable=False),
+        sa.Column("is_approved", sa.Boolean(), nullable=False),
+        sa.Column("disabled_by", sa.String(length=255), nullable=False),
         sa.Column("registration_hash", sa.String(length=255), nullable=False),
         sa.PrimaryKeyConstraint("client_id"),
     )
