@@ -12,19 +12,18 @@ What can be none of them is a mistake of the mapping: `map-unchecked`.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from etl.errors import MappingError
-from etl.mapping.expressions import Expr, Kind, LogicalId
+from etl.mapping.duty import Obligation, What, of_data, profile_slug
 from etl.mapping.fhir import children_of, reference_types, target_type
+from etl.mapping.forms import form_of
 from etl.mapping.formulas import (
     Coded,
     Codes,
     Formula,
-    Misshapen,
     all_of,
     any_of,
     at_least,
@@ -42,10 +41,10 @@ from etl.mapping.formulas import (
     through,
 )
 from etl.mapping.invariants import INVARIANTS, LISTED, PROVED, Subject, begins, guide_rules
-from etl.mapping.plan import Entry, Fixed, Guarded, ListNode, Loop, ObjectNode, Place, Plan
+from etl.mapping.plan import Entry, Guarded, ListNode, Loop, ObjectNode, Place, Plan
 from etl.mapping.proof import Names, never
-from etl.mapping.row_tests import Nowhere, Points, Rows, Shared, Test, Twice
-from etl.mapping.static import answers, is_strong, static_value
+from etl.mapping.row_tests import At, Nowhere, Points, Rows, Shared, Test, Twice
+from etl.mapping.static import answers, static_value
 from etl.model.codes import ABSENT_REASONS
 from etl.model.crosswalks import Crosswalk
 from etl.model.profiles import (
@@ -60,47 +59,15 @@ from etl.model.profiles import (
     find_canonical,
     is_type,
     load_type,
-    primitives,
     value_set,
 )
 
-What: TypeAlias = Literal[
-    "required", "limit", "pattern", "binding", "form", "code", "reference", "invariant", "guide"
-]
+__all__ = ["Obligation", "obligations", "of_data"]
 
 _ENGINE_MADE: Final = frozenset({"id", "meta", "resourceType"})
 _ABSENT_REASON: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
-_MARK_FREE: Final = frozenset({"code", "uri", "url", "canonical", "oid", "uuid", "id"})
-_COUNTED: Final = frozenset({"positiveInt", "unsignedInt"})
-_TYPED: Final = "the type of the column, which reading makes sure of"
 _UNRESOLVED: Final = "reference-unresolved"
 _MADE_SO: Final = "a constant, a default, or how the mapping is made"
-
-
-@dataclass(frozen=True, slots=True)
-class Obligation:
-    """One thing that a profile asks of the resources of a plan.
-
-    Attributes:
-        rule: id under which a row that breaks it is reported: `c4bb.oral.adjudication`, or the
-            key of the invariant.
-        what: kind of obligation.
-        path: FHIR path with slices, without the resource type.
-        profile: name of the profile.
-        place: where the mapping makes what it is about.
-        proved: why no row can break it; "" where one could.
-        test: finds the rows that break it; None where it is proved or listed.
-        listed: why nobody looks; "" else.
-    """
-
-    rule: str
-    what: What
-    path: str
-    profile: str
-    place: Place
-    proved: str = ""
-    test: Test | None = None
-    listed: str = ""
 
 
 def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obligation, ...]:
@@ -121,49 +88,11 @@ def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obliga
         )
     version = profile.version if profile.version in VERSIONS else VERSIONS[0]
     walker = _Walker(plan, profile, version, Codes(crosswalks))
-    walker.object(plan.body, profile, profile.root, None, "", _At())
+    walker.object(plan.body, profile, profile.root, None, "", At())
     if plan.resource == "ExplanationOfBenefit":
         for rule, path, test in guide_rules(plan.body):
             walker.add("guide", path, plan.body.place, test, rule)
     return tuple(walker.found)
-
-
-def of_data(found: tuple[Obligation, ...]) -> tuple[Obligation, ...]:
-    """Return the obligations that rows can break, one for each different test."""
-    kept: dict[tuple[str, Test], Obligation] = {}
-    for one in found:
-        if one.test is not None:
-            kept.setdefault((one.rule, one.test), one)
-    return tuple(kept.values())
-
-
-@dataclass(frozen=True, slots=True)
-class _At:
-    """Where a node stands.
-
-    Attributes:
-        loops: lead to the row that makes it.
-        guards: conditions that were passed on the way down.
-        given: when it is there.
-    """
-
-    loops: tuple[Loop, ...] = ()
-    guards: Formula = True
-    given: Formula = True
-
-    def inside(self, node: Entry, guard: Formula, loops: tuple[Loop, ...] = ()) -> _At:
-        """Return where something stands that is made under one more guard, and is there.
-
-        What has an expression inside keeps all around it alive, so that only guards can take it
-        away; what has none is there where all around it is.
-        """
-        guards = all_of(self.guards, guard)
-        around = guards if is_strong(node) else all_of(self.given, guards)
-        return _At((*self.loops, *loops), guards, all_of(around, presence(node)))
-
-    def when(self, more: Formula) -> _At:
-        """Return this place under one more condition."""
-        return replace(self, guards=all_of(self.guards, more), given=all_of(self.given, more))
 
 
 @dataclass(slots=True)
@@ -210,7 +139,7 @@ class _Walker:
         element: Element,
         choice: TypeChoice | None,
         path: str,
-        at: _At,
+        at: At,
     ) -> None:
         """Add what is asked of an object and of all below it."""
         found = children_of(owner, element)
@@ -234,7 +163,7 @@ class _Walker:
         owner: Profile,
         element: Element,
         path: str,
-        at: _At,
+        at: At,
         guard: Formula,
     ) -> None:
         if key.startswith("_"):
@@ -261,12 +190,12 @@ class _Walker:
         else:
             self.value(inner, where, one, kind_of, path, at.inside(inner, guard))
 
-    def rows(self, at: _At, broken: Formula) -> Rows:
+    def rows(self, at: At, broken: Formula) -> Rows:
         # What is broken comes first: it is nearly always false, and then nothing else is asked.
         return Rows(at.loops, all_of(broken, at.given))
 
     def required(
-        self, node: ObjectNode, owner: Profile, element: Element, path: str, at: _At
+        self, node: ObjectNode, owner: Profile, element: Element, path: str, at: At
     ) -> None:
         """Add that an element is there wherever the object is, and of one type only."""
         slices = owner.slices(element.id)
@@ -296,7 +225,7 @@ class _Walker:
         element: Element,
         choice: TypeChoice | None,
         path: str,
-        at: _At,
+        at: At,
     ) -> None:
         around = {key: owner.invariants[key] for key in element.invariants}
         if choice is not None and is_type(choice.code):
@@ -329,7 +258,7 @@ class _Walker:
         element: Element,
         choice: TypeChoice | None,
         path: str,
-        at: _At,
+        at: At,
     ) -> None:
         """Add how many entries and slices there have to be, and what is asked of each."""
         flat = [one for entry in node.entries for one in opened(entry)]
@@ -365,7 +294,7 @@ class _Walker:
         self,
         path: str,
         place: Place,
-        at: _At,
+        at: At,
         entries: list[tuple[tuple[Loop, ...], Formula]],
         element: Element,
         *,
@@ -415,7 +344,7 @@ class _Walker:
         element: Element,
         choice: TypeChoice | None,
         path: str,
-        at: _At,
+        at: At,
     ) -> None:
         """Add what is asked of one value and of all below it."""
         wanted = element.fixed if element.fixed is not None else element.pattern
@@ -438,7 +367,7 @@ class _Walker:
         self.object(node, owner, element, choice, path, at)
 
     def extension(
-        self, node: ObjectNode, owner: Profile, element: Element, path: str, at: _At
+        self, node: ObjectNode, owner: Profile, element: Element, path: str, at: At
     ) -> tuple[Profile, Element]:
         """Return where an extension is defined; add what its url alone asks."""
         value = static_value(node)
@@ -459,7 +388,7 @@ class _Walker:
         kind = load_type("Extension")
         return kind, kind.root
 
-    def bound(self, node: ObjectNode, element: Element, path: str, at: _At) -> None:
+    def bound(self, node: ObjectNode, element: Element, path: str, at: At) -> None:
         """Add that a concept has a code of the value set that it is bound to."""
         if element.binding is None or element.binding.strength != "required":
             return
@@ -474,7 +403,7 @@ class _Walker:
         rule = f"{profile_slug(self.profile)}.{path}"
         self.found.append(Obligation(rule, what, path, self.profile.name, place, listed=reason))
 
-    def own_code(self, node: ObjectNode, path: str, at: _At) -> None:
+    def own_code(self, node: ObjectNode, path: str, at: At) -> None:
         """Add that a code, and a display, of the guide's own code systems exists."""
         own = code_systems(self.version)
         for (of_system, system), (of_code, code) in (
@@ -506,7 +435,7 @@ class _Walker:
                 what = f"{self.plan.resource}.{path}: a display of the guide's own codes"
                 raise MappingError(str(node.place), "map-unchecked", what, hint="use text")
 
-    def reference(self, node: ObjectNode, choice: TypeChoice, path: str, at: _At) -> None:
+    def reference(self, node: ObjectNode, choice: TypeChoice, path: str, at: At) -> None:
         """Add that a reference points to a type that the profile allows."""
         allowed = {target_type(target) for target in choice.targets} - {None}
         for given, value in members_of(node, "reference"):
@@ -525,16 +454,20 @@ class _Walker:
             )
 
     def leaf(
-        self, node: Entry, element: Element, choice: TypeChoice | None, path: str, at: _At
+        self, node: Entry, element: Element, choice: TypeChoice | None, path: str, at: At
     ) -> None:
         """Add the form of a primitive value, and what its code is bound to."""
         expr = expr_of(node)
-        if choice is not None and isinstance(node, Fixed):
-            self.constant(node, choice.code, path, at)
-        if choice is None or expr is None:
+        if choice is None:
             return
-        said = answers(expr, self.codes.crosswalks)
-        self.form(node, expr, choice.code, said, path, at)
+        said = None if expr is None else answers(expr, self.codes.crosswalks)
+        form = form_of(node, choice.code, said)
+        if form is not None:
+            self.add(
+                "form", path, node.place, form if isinstance(form, str) else self.rows(at, form)
+            )
+        if expr is None:
+            return
         binding = element.binding
         if binding is None or binding.strength != "required" or choice.code not in _BOUND:
             return
@@ -549,56 +482,5 @@ class _Walker:
         broken = all_of(there(expr), no(says(expr, *sorted(codes))))
         self.add("binding", path, node.place, self.rows(at, broken))
 
-    def constant(self, node: Fixed, code: str, path: str, at: _At) -> None:
-        """Add that a constant has its form."""
-        value = static_value(node)
-        text = value if isinstance(value, str) else node.json
-        pattern = primitives().get(code)
-        if pattern is None or re.compile(pattern, re.ASCII).fullmatch(text):
-            self.add("form", path, node.place, "the constant has the form")
-        else:
-            self.add("form", path, node.place, self.rows(at, True))
-
-    def form(
-        self,
-        node: Entry,
-        expr: Expr,
-        code: str,
-        said: frozenset[str] | None,
-        path: str,
-        at: _At,
-    ) -> None:
-        pattern = primitives().get(code)
-        if isinstance(node, Fixed) or pattern is None:
-            return
-        if said is not None:
-            wrong = [one for one in said if not re.compile(pattern, re.ASCII).fullmatch(one)]
-            if not wrong:
-                self.add("form", path, node.place, "every answer has the form")
-                return
-        elif code in _COUNTED and expr.kind is Kind.INTEGER:
-            pass
-        elif code not in _MARK_FREE or isinstance(expr, LogicalId):
-            self.add("form", path, node.place, _TYPED)
-            return
-        self.add("form", path, node.place, self.rows(at, Misshapen(expr, code)))
-
 
 _BOUND: Final = frozenset({"code", "string", "uri"})
-
-
-def profile_slug(profile: Profile) -> str:
-    """Return how rule ids name a profile: `c4bb.oral`, `c4bb.patient`, `us-core-location`."""
-    name = profile.name.removeprefix("C4BB-")
-    if name == profile.name:
-        return name.lower()
-    return "c4bb." + (name.removeprefix("ExplanationOfBenefit-") or "eob").lower()
-
-
-def counted(found: Iterable[Obligation]) -> Mapping[str, int]:
-    """Return how many obligations are proved, checked in the run, and listed."""
-    result = {"proved": 0, "of data": 0, "listed": 0}
-    for one in found:
-        key = "proved" if one.proved else "listed" if one.listed else "of data"
-        result[key] += 1
-    return result

@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from etl.mapping.expressions import Expr
-from etl.mapping.formulas import Formula
-from etl.mapping.plan import Loop
+from etl.mapping.formulas import Formula, all_of, presence
+from etl.mapping.plan import Entry, Loop
+from etl.mapping.static import is_strong
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """Where a node stands.
+
+    Attributes:
+        loops: lead to the row that makes it.
+        guards: conditions that were passed on the way down.
+        given: when it is there.
+    """
+
+    loops: tuple[Loop, ...] = ()
+    guards: Formula = True
+    given: Formula = True
+
+    def inside(self, node: Entry, guard: Formula, loops: tuple[Loop, ...] = ()) -> At:
+        """Return where something stands that is made under one more guard, and is there.
+
+        What has an expression inside keeps all around it alive, so that only guards can take it
+        away; what has none is there where all around it is.
+        """
+        guards = all_of(self.guards, guard)
+        around = guards if is_strong(node) else all_of(self.given, guards)
+        return At((*self.loops, *loops), guards, all_of(around, presence(node)))
+
+    def when(self, more: Formula) -> At:
+        """Return this place under one more condition."""
+        return replace(self, guards=all_of(self.guards, more), given=all_of(self.given, more))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,67 @@
+"""One thing that a profile asks of the resources of a plan, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from etl.mapping.plan import Place
+from etl.mapping.row_tests import Test
+from etl.model.profiles import Profile
+
+What: TypeAlias = Literal[
+    "required", "limit", "pattern", "binding", "form", "code", "reference", "invariant", "guide"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Obligation:
+    """One thing that a profile asks of the resources of a plan.
+
+    Attributes:
+        rule: id under which a row that breaks it is reported: `c4bb.oral.adjudication`, or the
+            key of the invariant.
+        what: kind of obligation.
+        path: FHIR path with slices, without the resource type.
+        profile: name of the profile.
+        place: where the mapping makes what it is about.
+        proved: why no row can break it; "" where one could.
+        test: finds the rows that break it; None where it is proved or listed.
+        listed: why nobody looks; "" else.
+    """
+
+    rule: str
+    what: What
+    path: str
+    profile: str
+    place: Place
+    proved: str = ""
+    test: Test | None = None
+    listed: str = ""
+
+
+def of_data(found: tuple[Obligation, ...]) -> tuple[Obligation, ...]:
+    """Return the obligations that rows can break, one for each different test."""
+    kept: dict[tuple[str, Test], Obligation] = {}
+    for one in found:
+        if one.test is not None:
+            kept.setdefault((one.rule, one.test), one)
+    return tuple(kept.values())
+
+
+def profile_slug(profile: Profile) -> str:
+    """Return how rule ids name a profile: `c4bb.oral`, `c4bb.patient`, `us-core-location`."""
+    name = profile.name.removeprefix("C4BB-")
+    if name == profile.name:
+        return name.lower()
+    return "c4bb." + (name.removeprefix("ExplanationOfBenefit-") or "eob").lower()
+
+
+def counted(found: Iterable[Obligation]) -> Mapping[str, int]:
+    """Return how many obligations are proved, checked in the run, and listed."""
+    result = {"proved": 0, "of data": 0, "listed": 0}
+    for one in found:
+        key = "proved" if one.proved else "listed" if one.listed else "of data"
+        result[key] += 1
+    return result
