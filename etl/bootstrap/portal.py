@@ -41,7 +41,7 @@ def portal_room(settings: Settings, told: Told, services: Services, releases: Re
         releases: what is served, for the sandbox's list of members.
 
     Raises:
-        MappingError: `portal-file`: a file or folder of the settings is not there.
+        MappingError: `config-value`: a file or folder of the settings is not there.
     """
     site = site_of(settings, sandbox=services.configuration.sandbox)
     demo = services.configuration.demo
@@ -71,13 +71,13 @@ def site_of(settings: Settings, *, sandbox: bool) -> Site:
     """Return the portal's look and words.
 
     Raises:
-        MappingError: `portal-file`.
+        MappingError: `config-value`: a file or folder is not there.
     """
     portal = settings.portal
     for name in ("stylesheet", "logo", "templates"):
         path = getattr(portal, name)
         if path is not None and not (path.is_dir() if name == "templates" else path.is_file()):
-            raise MappingError(f"portal.{name}", "portal-file", f"{path} is not there")
+            raise MappingError(f"portal.{name}", "config-value", f"{path} is not there")
     return Site(
         payer=settings.payer.name,
         title=portal.title,

@@ -38,6 +38,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "auth": "etl.cli.apps:auth_group",
         "conform": "etl.cli.conform:conform_command",
         "convert": "etl.cli.convert:convert_command",
+        "developers": "etl.cli.developers:developers_group",
         "diff": "etl.cli.releases:diff_command",
         "explain": "etl.cli.explain:explain_command",
         "layouts": "etl.cli.layouts:layouts_command",

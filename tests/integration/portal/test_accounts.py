@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from etl.auth.values import NoSuchAccount
 from tests.integration.portal.conftest import PASSWORD, Browser, browser
 from tests.integration.portal.served import Standing
 
@@ -164,3 +165,16 @@ def test_who_only_reads_is_given_no_cookie(reader: Browser) -> None:
     assert given.startswith("__Host-")
     for part in ("HttpOnly", "Secure", "SameSite=lax", "Path=/"):
         assert part in given
+
+
+def test_a_password_that_was_lost_is_replaced_by_the_operator(sandbox: Standing) -> None:
+    developer = browser(sandbox).sign_up()
+    fresh = sandbox.portal.developers.reset_password("Dana@lens.example")
+    assert developer.get("/profile").status_code == 303  # signed out everywhere
+    fields = {"email": "dana@lens.example", "password": PASSWORD}
+    assert developer.send("/sign-in", fields).status_code == 400
+    assert developer.send("/sign-in", {**fields, "password": fresh}).status_code == 303
+    assert sandbox.happenings[1].action == "password-changed"
+    assert sandbox.happenings[1].by == "operator"
+    with pytest.raises(NoSuchAccount):
+        sandbox.portal.developers.reset_password("nobody@lens.example")

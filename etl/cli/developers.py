@@ -1,0 +1,66 @@
+"""Looking after the accounts of developers on the portal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import click
+
+from etl.auth.services import Services
+from etl.bootstrap import authorizing
+from etl.bootstrap.settings import Settings
+from etl.cli.options import json_option
+
+
+@contextmanager
+def _services(settings: Settings) -> Iterator[Services]:
+    settings = authorizing.prepared(settings)
+    services = authorizing.opened(settings, settings.serve.base_url or "http://127.0.0.1")
+    try:
+        yield services
+    finally:
+        services.trail.close()
+        services.database.close()
+
+
+@click.group("developers")
+def developers_group() -> None:
+    """Look after the accounts of developers on the portal."""
+
+
+@developers_group.command("list")
+@json_option
+@click.pass_context
+def list_command(context: click.Context, as_json: bool) -> None:
+    """List the accounts, the newest first, with how many apps each has."""
+    with _services(context.obj.settings()) as services:
+        found = [
+            (one, len(services.apps.of_developer(one.id))) for one in services.developers.all()
+        ]
+    if as_json:
+        documents = [
+            {**asdict(one), "created": one.created.isoformat(), "apps": apps} for one, apps in found
+        ]
+        click.echo(json.dumps(documents, indent=2))
+        return
+    for one, apps in found:
+        click.echo(f"{one.created:%Y-%m-%d}  {apps:>3} apps  {one.email}  {one.name}")
+    if not found:
+        click.echo("no accounts")
+
+
+@developers_group.command("reset-password")
+@click.argument("email")
+@click.pass_context
+def reset_password_command(context: click.Context, email: str) -> None:
+    """Give the account of EMAIL a new random password, and sign it out everywhere.
+
+    Make sure by other means who is asking: the portal sends no mail.
+    """
+    with _services(context.obj.settings()) as services:
+        password = services.developers.reset_password(email)
+    click.echo(f"new password: {password}")
+    click.echo("It is shown this once. Its owner should change it under Settings.")
