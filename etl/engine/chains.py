@@ -103,10 +103,18 @@ def _where(flags: list[bool], at: Indices, size: int) -> Bools:
 
 
 def _unpaired(claims: pa.Table, lines: pa.Table, linked: Indices) -> Bools:
+    if not (_any_minus(claims) or _any_minus(lines)):
+        return np.zeros(claims.num_rows, dtype=np.bool_)
     below, above = signs(claims, lines)
     found = below & ~above
     found[linked] = False
     return found
+
+
+def _any_minus(table: pa.Table) -> bool:
+    """Return whether any amount begins with a minus; in most partitions none does."""
+    names = (name for name in (*AMOUNT_COLUMNS, "payment_amount") if name in table.column_names)
+    return any(pc.any(pc.starts_with(table.column(name), "-")).as_py() for name in names)
 
 
 def voids(claims: pa.Table) -> Bools:

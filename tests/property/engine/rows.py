@@ -7,8 +7,10 @@ from random import Random
 
 import pyarrow as pa
 
+from etl.engine.masking import Masker
 from etl.engine.partition import Partition
 from etl.engine.prepare import prepare
+from etl.model.sensitive import CodeSystem, SensitiveCodes
 from etl.model.tables import TABLES, Column, FieldType
 from etl.rows import table_schema
 
@@ -83,6 +85,15 @@ def _row(chance: Random, table: str, key: Mapping[str, str]) -> dict[str, str | 
     return {column.name: key.get(column.name) or _cell(chance, table, column) for column in columns}
 
 
+MASKER = Masker(
+    SensitiveCodes(
+        exact={CodeSystem.ICD_10_CM: {"A": ""}, CodeSystem.ICD_10_PCS: {"B7": ""}},
+        prefixes={CodeSystem.HCPCS: {"J": ""}, CodeSystem.NDC: {"M": ""}},
+    )
+)
+"""A payer's sensitive codes; some of those that are drawn are among them."""
+
+
 def tables(seed: int) -> dict[str, pa.Table]:
     """Return accepted tables, each in the order of its key; the same for the same seed."""
     chance = Random(seed)
@@ -118,4 +129,4 @@ def to_table(name: str, rows: list[dict[str, str | None]]) -> pa.Table:
 
 def to_partition(drawn: dict[str, pa.Table]) -> Partition:
     """Return tables as the engine takes them."""
-    return Partition(prepare(drawn))
+    return Partition(prepare(drawn, MASKER.masks(drawn)))
