@@ -42,8 +42,10 @@ class Running:
     greeting: list[str]
     log: Path
 
-    def get(self, path: str, token: str | None = TOKEN) -> tuple[int, dict[str, str], bytes]:
-        request = urllib.request.Request(f"{self.base}{path}")  # noqa: S310 - our own server
+    def get(
+        self, path: str, token: str | None = TOKEN, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        request = urllib.request.Request(f"{self.base}{path}", headers=headers)  # noqa: S310
         if token:
             request.add_header("Authorization", f"Bearer {token}")
         try:
@@ -211,6 +213,22 @@ def test_what_is_under_way_is_finished_before_the_server_ends(tmp_path: Path) ->
             connection.sendall(body[3:])
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
         assert server.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("trusted", ['["127.0.0.1"]', "[]"])
+def test_only_a_trusted_proxy_says_where_a_request_comes_from(tmp_path: Path, trusted: str) -> None:
+    publish(LocalStore(tmp_path / "tree"), [patient("ann", 1)])
+    settings = {
+        "CPCDS_SERVE__TRUSTED_PROXIES": trusted,
+        "CPCDS_SERVE__REFUSED_LIMIT": "2/hour",
+    }
+    with running(tmp_path / "tree", tmp_path, **settings) as server:
+
+        def asked(address: str) -> int:
+            return server.get("/fhir/Patient", "wrong", **{"X-Forwarded-For": address})[0]
+
+        assert [asked("192.0.2.1") for _ in range(3)] == [401, 401, 429]
+        assert asked("192.0.2.2") == (401 if trusted != "[]" else 429)
 
 
 def test_before_the_first_release_it_waits_for_one(tmp_path: Path) -> None:
