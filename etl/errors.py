@@ -50,7 +50,16 @@ class MappingError(EtlError):
         self.where = where
         self.error_id = error_id
         self.hint = hint
+        self._what = what
         super().__init__(f"{where}: {what}{f'; {hint}' if hint else ''} [{error_id}]")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Tell how to make it again: a worker's error travels to the process that waits for it."""
+        return _mapping_error, (self.where, self.error_id, self._what, self.hint)
+
+
+def _mapping_error(where: str, error_id: str, what: str, hint: str) -> MappingError:
+    return MappingError(where, error_id, what, hint=hint)
 
 
 class DataRejected(EtlError):

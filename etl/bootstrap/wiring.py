@@ -97,9 +97,9 @@ def policy(settings: Settings) -> Policy:
             rule: Severity(severity) for rule, severity in settings.rules.severities.items()
         },
         limits=Limits(
-            max_rejected_claims_share=Decimal(str(limits.rejected_claims)),
-            max_rejected_members_share=Decimal(str(limits.rejected_members)),
-            max_findings_of=dict(limits.findings),
+            rejected_claims=Decimal(str(limits.rejected_claims)),
+            rejected_members=Decimal(str(limits.rejected_members)),
+            findings=dict(limits.findings),
         ),
     )
 

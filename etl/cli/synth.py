@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from etl.cli.options import json_option
-from etl.synth import AS_OF, Spec, write_extract
+from etl.synth import AS_OF, SINCE, Spec, write_extract
 
 
 @click.command("synth")
@@ -38,6 +39,31 @@ from etl.synth import AS_OF, Spec, write_extract
     show_default=True,
     help="Day of the extract.",
 )
+@click.option(
+    "--kind",
+    type=click.Choice(["full", "delta"]),
+    default="full",
+    show_default=True,
+    help="The whole world, or what changed on one day.",
+)
+@click.option("--day", type=int, default=0, show_default=True, help="Days after the as-of date.")
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%d"]),
+    default=SINCE.isoformat(),
+    show_default=True,
+    help="No coverage starts earlier.",
+)
+@click.option("--parts", type=int, default=1, show_default=True, help="Files a table is cut into.")
+@click.option("--short-form", is_flag=True, help="Diagnoses and procedures as columns of claims.")
+@click.option(
+    "--change-rate",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="Share of members to whom something happens on a later day.",
+)
+@click.option("--whole-claims", is_flag=True, help="In a delta, every row of a touched claim.")
 @json_option
 def synth_command(
     members: int,
@@ -47,17 +73,30 @@ def synth_command(
     form: str,
     compress: bool,
     as_of: datetime,
+    kind: Literal["full", "delta"],
+    day: int,
+    since: datetime,
+    parts: int,
+    short_form: bool,
+    change_rate: float,
+    whole_claims: bool,
     as_json: bool,
 ) -> None:
     """Write a synthetic extract in the canonical layout: the same for the same seed."""
-    day: date = as_of.date()
     spec = Spec(
         members=members,
         seed=seed,
         fault_rate=fault_rate,
         format=form,  # type: ignore[arg-type]
         gzip=compress,
-        as_of=day,
+        as_of=as_of.date(),
+        kind=kind,
+        day=day,
+        since=since.date(),
+        parts=parts,
+        short_form=short_form,
+        change_rate=change_rate,
+        whole_claims=whole_claims,
     )
     written = write_extract(out, spec)
     if as_json:

@@ -43,17 +43,17 @@ def verdicts(
     found = [
         _share(name, share, counts.get(table, RowCounts()), table)
         for name, share, table in (
-            ("max_rejected_claims_share", limits.max_rejected_claims_share, "claim"),
-            ("max_rejected_members_share", limits.max_rejected_members_share, "member"),
+            ("rejected_claims", limits.rejected_claims, "claim"),
+            ("rejected_members", limits.rejected_members, "member"),
         )
         if share is not None
     ]
-    for rule, most in sorted(limits.max_findings_of.items()):
+    for rule, most in sorted(limits.findings.items()):
         number = findings.get(rule, 0)
         holds = number <= most
         found.append(
             Verdict(
-                f"max_findings_of.{rule}",
+                f"findings.{rule}",
                 str(most),
                 str(number),
                 holds,

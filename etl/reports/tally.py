@@ -92,7 +92,7 @@ class Tally:
     def rules(self, book: RuleBook) -> tuple[RuleTotals, ...]:
         """Return what each rule found: rejecting rules first, by the rows that they cost."""
         totals = self.findings_of
-        limited = set(book.limits.max_findings_of)
+        limited = set(book.limits.findings)
         found = [
             RuleTotals(
                 rule=rule.id,

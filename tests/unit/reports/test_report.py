@@ -286,7 +286,7 @@ def test_the_page_says_first_what_became_of_the_run(change: dict[str, str], told
 
 
 def test_a_broken_limit_is_the_first_thing_to_read() -> None:
-    limits = Limits(max_rejected_claims_share=Decimal("0.01"))
+    limits = Limits(rejected_claims=Decimal("0.01"))
     stopped = replace(report(limits=limits), release=None)
     page = report_page(stopped)
     assert "Nothing was published: a limit was broken." in page

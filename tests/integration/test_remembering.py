@@ -1,0 +1,188 @@
+"""Nights that remember: what was not worked on is as if it had been."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from etl.bootstrap import jobs
+from etl.pipeline import job
+from etl.pipeline.events import Event, PartitionDone
+from etl.pipeline.ledger import SCHEMAS
+from etl.pipeline.work import Outcome
+from etl.publish.verify import verify
+from etl.synth.extract import write_extract
+from etl.synth.spec import Spec
+from tests.integration.mutated import (
+    CHANGES,
+    Change,
+    directory,
+    members,
+    order,
+    read_tables,
+    write_tables,
+)
+from tests.integration.nights import Payer, delta, full
+
+
+@pytest.fixture(scope="session")
+def dirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small extract with something wrong of every kind."""
+    folder = tmp_path_factory.mktemp("dirty") / "extract"
+    write_extract(folder, Spec(24, seed=5, fault_rate=0.15))
+    for name in ("faults.csv", "manifest.json"):
+        (folder / name).unlink()
+    return folder
+
+
+def both(
+    payer: Payer, first: Path, second: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Payer, Payer]:
+    """Return a payer who remembered, and one who worked on everything."""
+    if not payer.target.exists():
+        payer.run(first)
+    other = replace(payer, target=folder / "forgetful")
+    shutil.rmtree(other.target, ignore_errors=True)
+    shutil.copytree(payer.target, other.target)
+    payer.run(second)
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "recall", lambda *_: None)
+        other.run(second)
+    return payer, other
+
+
+def said(payer: Payer) -> Mapping[str, Any]:
+    """Return the files of a tree but for memories, whose pieces may be cut otherwise."""
+    return {
+        name: data
+        for name, data in payer.files().items()
+        if not name.startswith("memory/")
+        and name not in ("current.json", f"releases/{payer.release.id}/manifest.json")
+    }
+
+
+def outcome_of(payer: Payer) -> tuple[str, Mapping[str, Any]]:
+    manifest = payer.release.manifest
+    reports = [one for one in manifest.facts.reports if not one.key.startswith("memory/")]
+    return manifest.release, json.loads(manifest.with_reports(reports).to_bytes())
+
+
+@pytest.mark.parametrize(
+    "seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 40))]
+)
+def test_a_night_that_remembers_publishes_and_reports_what_one_that_does_not_would(
+    payer: Payer, dirty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    random = Random(seed)
+    rows = random.choice([1500, 100_000])
+    payer.changed = {"run": {"workers": 1, "partition_rows": rows}}
+    before, tables = dirty, read_tables(dirty)
+    for night in range(2):
+        for change in random.sample(CHANGES, random.randrange(len(CHANGES))):
+            change(tables, random)
+        day = random.choice(["2025-12-31", "2024-06-30", "2026-01-01"])
+        after = write_tables(tables, tmp_path / f"night{night}", dirty, day)
+        mine, other = both(payer, before, after, tmp_path, monkeypatch)
+        assert said(mine) == said(other)
+        assert outcome_of(mine) == outcome_of(other)
+        assert verify(mine.release).ok
+
+
+def worked_on(payer: Payer, extract: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """Run; return how many members were worked on, and of how many the outcome was known."""
+    seen: list[PartitionDone] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, PartitionDone):
+            seen.append(event)
+
+    with monkeypatch.context() as patch:
+        run = jobs.run_extract
+        patch.setattr(jobs, "run_extract", lambda settings, one, _: run(settings, one, note))
+        payer.run(extract)
+    known = sum(event.remembered for event in seen)
+    return sum(event.members for event in seen) - known, known
+
+
+@pytest.mark.parametrize(("change", "most"), [(order, 3), (directory, 12), (members, 1)])
+def test_only_those_whom_a_change_concerns_are_worked_on(
+    payer: Payer,
+    extracts: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Change,
+    most: int,
+) -> None:
+    first = full(extracts / "full0", 0)
+    tables = read_tables(first)
+    same = write_tables(tables, tmp_path / "same", first, "2026-01-01")
+    payer.run(same)
+    change(tables, Random(3))
+    after = write_tables(tables, tmp_path / "after", first, "2026-01-01")
+    fresh, known = worked_on(payer, after, monkeypatch)
+    assert fresh <= most
+    assert known >= 3
+
+
+def test_another_rule_mapping_or_setting_forgets_everything(
+    payer: Payer, extracts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payer.run(full(extracts / "full0", 0))
+    payer.changed = {**payer.changed, "payer": {"id": "other"}}
+    _, known = worked_on(payer, full(extracts / "full1", 1), monkeypatch)
+    assert known == 0
+
+
+def test_deltas_and_rollbacks_remember_as_well(
+    payer: Payer, extracts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payer.run(full(extracts / "full0", 0))
+    first = payer.release.id
+    payer.run(delta(extracts / "delta1", 1))
+    _, known = worked_on(payer, delta(extracts / "delta2", 2), monkeypatch)
+    assert known > 3
+    jobs.roll_back(payer.settings, first)
+    mine, other = both(
+        payer,
+        first=tmp_path,
+        second=full(extracts / "full1", 1),
+        folder=tmp_path,
+        monkeypatch=monkeypatch,
+    )
+    assert said(mine) == said(other)
+
+
+def test_a_night_with_one_member_changed_writes_what_is_his_and_what_all_share(
+    payer: Payer, extracts: Path, tmp_path: Path
+) -> None:
+    payer.changed = {}
+    first = full(extracts / "full0", 0)
+    tables = read_tables(first)
+    payer.run(write_tables(tables, tmp_path / "one", first, "2026-01-01"))
+    before = payer.files()
+    tables["member"][4]["family_name"] = "Other"
+    payer.run(write_tables(tables, tmp_path / "two", first, "2026-01-01"))
+    new = [name.partition("/")[0] for name in payer.files().keys() - before.keys()]
+    written = {kind: new.count(kind) for kind in {*new} - {"reports", "quarantine"}}
+    assert written == {
+        "patients": 2,
+        "catalog": 1,
+        "releases": 1,
+        "memory": 2,
+        "bulk": 1,
+        "publish": 1,
+    }
+
+
+def test_whatever_is_known_of_a_partition_is_remembered_of_its_members() -> None:
+    told = {"checked", "unmapped", "resources", "missing"}
+    about_the_work = {"remembered", "memory", "parts"}
+    assert {one.name for one in fields(Outcome)} == told | about_the_work
+    assert all(schema.names[0] == "owner" for schema in SCHEMAS.values())
