@@ -158,10 +158,10 @@ def test_pages_of_ones_own_are_kept_nowhere(developer: Browser) -> None:
         assert developer.get(path).headers["cache-control"] == "no-store"
 
 
-def test_who_only_reads_is_given_no_cookie(reader: Browser) -> None:
+def test_who_only_reads_is_given_no_cookie(visitor: Browser) -> None:
     for path in ("/", "/patient-access", "/sandbox", "/contact", "/apps"):
-        assert "set-cookie" not in reader.get(path).headers
-    given = reader.get("/sign-up").headers["set-cookie"]
+        assert "set-cookie" not in visitor.get(path).headers
+    given = visitor.get("/sign-up").headers["set-cookie"]
     assert given.startswith("__Host-")
     for part in ("HttpOnly", "Secure", "SameSite=lax", "Path=/"):
         assert part in given
