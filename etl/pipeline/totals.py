@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.engine.noticed import Mention, once_each
+from etl.engine.omitted import OMITTED
 from etl.model.tables import TABLES
 from etl.pipeline.work import Outcome
 from etl.quality import RowCounts
@@ -51,6 +52,8 @@ class Totals:
         if outcome.checked.rejected.num_rows:
             self.rejected[tuple(indexes)] = outcome.checked.rejected
         for crosswalk, found in outcome.unmapped.items():
+            if crosswalk == OMITTED:
+                continue  # rows, no words
             self._unmapped[crosswalk] += found.num_rows
             before = self._where.get(crosswalk, no_findings())
             both = pa.concat_tables([before, found])
