@@ -66,16 +66,24 @@ class Memory:
     def ledger(self, store: Store, indexes: range, count: int) -> Ledger:
         """Return what is remembered of the members who are in some of `count` partitions now.
 
-        Entries of members in partitions beside them may be among them.
+        Entries of members in partitions beside them may be among them. What is lost or damaged is
+        not remembered.
         """
-        return joined(
-            from_bytes(
-                checked(store, one.named.key, one.named.sha256), f"{store.name}: {one.named.key}"
-            )
+        touching = [
+            one.named
             for one in self.ledgers
             if one.first * count < indexes.stop * self.count
             and indexes.start * self.count < one.end * count
-        )
+        ]
+        return joined(found for named in touching if (found := _ledger(store, named)) is not None)
+
+
+def _ledger(store: Store, named: Named) -> Ledger | None:
+    try:
+        data = checked(store, named.key, named.sha256)
+        return from_bytes(data, f"{store.name}: {named.key}")
+    except StoreError:
+        return None
 
 
 def made_by(read: Read, tools: Tools) -> str:
@@ -108,10 +116,14 @@ def recall(store: Store, base: Current, made: str) -> Memory | None:
         store: the target.
         base: what readers see now.
         made: what `made_by` returned.
-
-    Raises:
-        StoreError: it is missing or damaged.
     """
+    try:
+        return _recalled(store, base, made)
+    except StoreError:
+        return None  # lost or damaged: `verify` says so, and working on everything mends it
+
+
+def _recalled(store: Store, base: Current, made: str) -> Memory | None:
     if base.release is None:
         return None
     for named in base.release.manifest.facts.reports:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -140,6 +141,20 @@ def test_another_rule_mapping_or_setting_forgets_everything(
     assert known == 0
 
 
+@pytest.mark.parametrize("ending", [".json", ".ledger", ".names"])
+def test_a_memory_that_is_lost_or_damaged_is_no_memory(
+    payer: Payer, extracts: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    payer.run(full(extracts / "full0", 0))
+    for path in (payer.target / "memory").glob(f"*{ending}"):
+        path.chmod(0o600)
+        path.write_bytes(b"{}")
+    assert not verify(payer.release).ok
+    _, known = worked_on(payer, full(extracts / "full1", 1), monkeypatch)
+    assert known == 0
+    assert verify(payer.release).ok
+
+
 def test_deltas_and_rollbacks_remember_as_well(
     payer: Payer, extracts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,3 +201,21 @@ def test_whatever_is_known_of_a_partition_is_remembered_of_its_members() -> None
     about_the_work = {"remembered", "memory", "parts"}
     assert {one.name for one in fields(Outcome)} == told | about_the_work
     assert all(schema.names[0] == "owner" for schema in SCHEMAS.values())
+
+
+@pytest.mark.slow
+def test_a_night_with_one_percent_changed_costs_less_than_a_third_of_a_full_run(
+    payer: Payer, tmp_path: Path
+) -> None:
+    payer.changed = {"run": {"workers": 1}}
+    spec = Spec(2000, change_rate=0.01)
+    times = []
+    for day in (0, 1):
+        extract = tmp_path / f"day{day}"
+        write_extract(extract, replace(spec, day=day))
+        began = time.process_time()
+        payer.run(extract)
+        times.append(time.process_time() - began)
+    full_run, night = times
+    assert payer.release.manifest.counts["changes"]["patients"]["changed"] > 5
+    assert night < 0.3 * full_run
