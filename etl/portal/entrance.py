@@ -11,6 +11,7 @@ from starlette.responses import Response
 from etl.auth import browser
 from etl.auth.browser import Browsers
 from etl.auth.developers import Developers
+from etl.auth.http import address_of
 from etl.auth.sessions import Session, Sessions
 from etl.auth.values import Developer, NoSuchAccount
 
@@ -53,7 +54,7 @@ class Entrance:
             developer,
             session.hash if session is not None else "",
             self._browsers.form_token(came, "developer"),
-            request.client.host if request.client else "",
+            address_of(request),
             came,
         )
         request.state.visit = visit
