@@ -10,7 +10,13 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from tests.integration.auth.databases import postgres_programs, postgres_server
+from tests.integration.auth.keys import new_key
 from tests.integration.auth.standing import Standing, stand_up
+
+
+@pytest.fixture(autouse=True)
+def ready_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etl.auth.keys._new_key", new_key)
 
 
 @pytest.fixture

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.auth.keys import new_key
 from tests.integration.auth.standing import Standing, stand_up
+
+
+@pytest.fixture(autouse=True)
+def ready_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etl.auth.keys._new_key", new_key)
 
 
 @pytest.fixture

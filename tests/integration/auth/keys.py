@@ -1,0 +1,26 @@
+"""RSA keys that are made once for all tests: making one takes longer than most tests do."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import count
+
+from joserfc.jwk import ECKey, RSAKey
+
+from etl.auth import keys
+
+MADE = 4
+"""No test needs more of them in one database."""
+
+_make = keys._new_key
+_next = count()
+
+
+@cache
+def _ready() -> tuple[RSAKey | ECKey, ...]:
+    return tuple(_make("id") for _ in range(MADE))
+
+
+def new_key(use: keys.Use) -> RSAKey | ECKey:
+    """Return a key as `etl.auth.keys` makes it; RSA keys come round again after four."""
+    return _ready()[next(_next) % MADE] if use == "id" else _make(use)
