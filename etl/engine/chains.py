@@ -18,6 +18,20 @@ from etl.engine.kernels import Bools, Indices
 from etl.model.chains import Linked, Role, places
 from etl.model.tables import AMOUNT_COLUMNS
 
+_NEEDED: Final = (
+    "member_id",
+    "claim_id",
+    "adjusted_from_claim_id",
+    "adjusted_to_claim_id",
+    "adjudication_date",
+    "last_updated",
+    "type_of_bill",
+    "bill_frequency",
+    "payment_amount",
+    *AMOUNT_COLUMNS,
+)
+"""Columns of a claim that chains look at."""
+_NOUGHT: Final = pa.array(["0.00", "-0.00"])
 _VOID: Final = "8"
 """Bill frequency of a claim that voids or cancels a prior one (NUBC, type of bill, third digit)."""
 
@@ -103,18 +117,27 @@ def _where(flags: list[bool], at: Indices, size: int) -> Bools:
 
 
 def _unpaired(claims: pa.Table, lines: pa.Table, linked: Indices) -> Bools:
-    if not (_any_minus(claims) or _any_minus(lines)):
-        return np.zeros(claims.num_rows, dtype=np.bool_)
-    below, above = signs(claims, lines)
-    found = below & ~above
-    found[linked] = False
+    negative = _with_minus(claims)
+    owners = pc.unique(_text(lines, "claim_id").filter(pa.array(_with_minus(lines))))
+    if len(owners):
+        negative |= _true(pc.is_in(_text(claims, "claim_id"), value_set=owners))
+    negative[linked] = False
+    at = np.flatnonzero(negative)  # of most partitions none
+    if len(at):
+        below, above = signs(claims.select(list(_NEEDED)).take(pa.array(at)), lines)
+        negative[at] = below & ~above
+    return negative
+
+
+def _with_minus(table: pa.Table) -> Bools:
+    """Return the rows of which some amount begins with a minus."""
+    found = np.zeros(table.num_rows, dtype=np.bool_)
+    for name in (*AMOUNT_COLUMNS, "payment_amount"):
+        if name in table.column_names and table.column(name).null_count < table.num_rows:
+            minus = pc.starts_with(table.column(name), "-")
+            if pc.any(minus).as_py():
+                found |= _true(minus)
     return found
-
-
-def _any_minus(table: pa.Table) -> bool:
-    """Return whether any amount begins with a minus; in most partitions none does."""
-    names = (name for name in (*AMOUNT_COLUMNS, "payment_amount") if name in table.column_names)
-    return any(pc.any(pc.starts_with(table.column(name), "-")).as_py() for name in names)
 
 
 def voids(claims: pa.Table) -> Bools:
@@ -155,7 +178,7 @@ def _linked(claims: pa.Table) -> Indices:
 
 
 def _as_linked(claims: pa.Table, lines: pa.Table, at: Indices) -> list[Linked]:
-    some = claims.take(pa.array(at))
+    some = claims.select(list(_NEEDED)).take(pa.array(at))
     void = voids(some)
     below, above = signs(some, lines)
     negative = below & ~above
@@ -196,7 +219,7 @@ def signs(claims: pa.Table, lines: pa.Table) -> tuple[Bools, Bools]:
     below = np.zeros(claims.num_rows, dtype=np.bool_)
     above = np.zeros(claims.num_rows, dtype=np.bool_)
     mine = np.flatnonzero(owner >= 0)
-    own = lines.take(pa.array(mine))
+    own = lines.select(list(AMOUNT_COLUMNS)).take(pa.array(mine))
     for name in (*AMOUNT_COLUMNS, "payment_amount"):
         less, more = _signs(_text(claims, name))
         below |= less
@@ -213,8 +236,9 @@ def _signs(amounts: pa.StringArray) -> tuple[Bools, Bools]:
     if amounts.null_count == len(amounts):
         nowhere = np.zeros(len(amounts), dtype=np.bool_)
         return nowhere, nowhere
-    some = _true(pc.match_substring_regex(amounts, "[1-9]"))
+    some = _true(pc.invert(pc.is_in(amounts, value_set=_NOUGHT)))
     minus = _true(pc.starts_with(amounts, "-"))
+    some &= _true(amounts.is_valid())
     return some & minus, some & ~minus
 
 
