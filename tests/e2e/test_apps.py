@@ -1,0 +1,88 @@
+"""`cpcds apps`, `auth` and `audit`, as an operator types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from etl.cli import main
+
+METADATA = {
+    "client_name": "Claims Compass",
+    "redirect_uris": ["https://app.example/callback"],
+    "policy_uri": "https://app.example/privacy",
+    "contacts": ["jo@app.example"],
+}
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CPCDS_AUTH__MODE", "sandbox")
+
+
+def cpcds(*words: str, code: int = 0) -> Result:
+    done = CliRunner().invoke(main, list(words))
+    assert done.exit_code == code, done.output
+    return done
+
+
+def registered(tmp_path: Path, *options: str) -> dict[str, str]:
+    file = tmp_path / "app.json"
+    file.write_text(json.dumps(METADATA))
+    found: dict[str, str] = json.loads(
+        cpcds("apps", "register", str(file), "--json", *options).output
+    )
+    return found
+
+
+def test_an_app_is_registered_shown_stopped_and_deleted(tmp_path: Path) -> None:
+    assert "no apps" in cpcds("apps", "list").output
+    made = registered(tmp_path, "--client-id", "compass", "--plain")
+    assert made["client_id"] == "compass"
+    assert len(made["client_secret"]) > 40
+    assert "Claims Compass" in cpcds("apps", "list").output
+    shown = json.loads(cpcds("apps", "show", "compass", "--json").output)
+    assert (shown["status"], shown["plain"], shown["origin"]) == ("active", True, "operator")
+    assert made["client_secret"] not in json.dumps(shown)
+    fresh = json.loads(cpcds("apps", "rotate-secret", "compass", "--json").output)
+    assert fresh["client_secret"] != made["client_secret"]
+    assert "disabled" in cpcds("apps", "disable", "compass").output
+    assert json.loads(cpcds("apps", "list", "--status", "active", "--json").output) == []
+    assert "active" in cpcds("apps", "enable", "compass").output
+    assert "members" in cpcds("apps", "usage", "--year", "2026").output
+    cpcds("apps", "delete", "compass", "--yes")
+    cpcds("apps", "show", "compass", code=2)
+
+
+def test_in_production_an_app_is_approved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CPCDS_AUTH__MODE", "production")
+    cpcds("apps", "list", code=3)  # the public id key
+    monkeypatch.setenv("CPCDS_ID_KEY", "a key of this payer's own")
+    registered(tmp_path, "--client-id", "compass")
+    assert "active" in cpcds("apps", "approve", "compass").output
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"client_name": 7}', "{}"])
+def test_metadata_that_cannot_be_taken_are_said_in_a_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "app.json").write_text(content)
+    done = cpcds("apps", "register", "app.json", code=2)
+    assert "Traceback" not in done.output
+
+
+def test_the_audit_trail_is_checked(tmp_path: Path) -> None:
+    registered(tmp_path)
+    assert "as they were written" in cpcds("audit", "verify").output
+    (file,) = (tmp_path / "cpcds-audit").iterdir()
+    file.write_bytes(file.read_bytes().replace(b"operator", b"0perator", 1))
+    found = cpcds("audit", "verify", code=4)
+    assert "line 1 was changed" in found.output
+    assert json.loads(cpcds("audit", "verify", "--json", code=4).stdout)["problems"]
+
+
+def test_tables_and_keys_are_looked_after() -> None:
+    assert "version 0001" in cpcds("auth", "migrate").output
+    assert "new keys" in cpcds("auth", "rotate-keys").output

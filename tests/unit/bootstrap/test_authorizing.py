@@ -1,0 +1,132 @@
+"""Settings into the authorization server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.bootstrap import authorizing
+from etl.bootstrap.settings import Settings, read_settings
+from etl.errors import MappingError
+
+ROOT = Path(__file__).parents[3]
+SAMPLES = ROOT / "cpcds_samples" / "member.csv"
+
+
+def settings(folder: Path, **auth: Any) -> Settings:
+    given = {"mode": "sandbox", "database": f"sqlite:///{folder / 'auth.db'}", **auth}
+    return read_settings(None, auth=given)
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_everything_is_made_ready_before_the_workers_start(tmp_path: Path) -> None:
+    prepared = authorizing.prepared(settings(tmp_path))
+    kept = tmp_path / "auth.db.secret"
+    assert prepared.auth.secret.get_secret_value() == kept.read_text()
+    assert kept.stat().st_mode & 0o077 == 0
+    assert authorizing.prepared(settings(tmp_path)).auth.secret == prepared.auth.secret
+    services = authorizing.opened(prepared, "https://api.example")
+    assert services.keys.published()["keys"]
+    assert services.configuration.sandbox
+    services.trail.close()
+    services.database.close()
+
+
+def test_sample_members_get_names_to_sign_in_with_and_the_ids_they_are_published_under(
+    tmp_path: Path,
+) -> None:
+    members = authorizing.demo_members(settings(tmp_path), SAMPLES)
+    names = [member.username for member in members]
+    assert len(names) == len(set(names)) >= 10
+    assert all(name.isascii() and name.isalnum() and name == name.lower() for name in names)
+    assert {"ana", "jurgen", "lukasz", "soren"} <= set(names)
+    assert len({member.patient for member in members}) == len(members)
+    assert all(len(member.patient) == 32 for member in members)
+
+
+def test_the_id_is_the_one_that_a_run_publishes(tmp_path: Path) -> None:
+    from etl.mapping.environment import Environment
+
+    one = settings(tmp_path)
+    published = Environment(one.payer.id, one.id_key_bytes(), {}, {})
+    assert authorizing.patient_of(one, "HPX87768012700") == published.logical_id(
+        "Patient", "HPX87768012700"
+    )
+
+
+def test_two_who_share_a_first_name_are_told_apart(tmp_path: Path) -> None:
+    file = tmp_path / "member.csv"
+    file.write_text(
+        "member_id,given_name,family_name,full_name,record_action\n"
+        "1,Jo,Park,,A\n2,Jo,Lee,,A\n1,Jo,Park,,A\n3,,,Łukasz Ø,A\n4,Gone,Away,,D\n5,李,王,,A\n"
+    )
+    members = authorizing.demo_members(settings(tmp_path), file)
+    assert [one.username for one in members] == ["jo", "jo2", "lukasz", "member"]
+    assert [one.name for one in members] == ["Jo Park", "Jo Lee", "Łukasz Ø", "李 王"]
+
+
+@pytest.mark.parametrize("content", ["", "member_id\n", "a,b\n1,2\n", "\udcff"])
+def test_a_file_without_members_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "member.csv"
+    file.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(MappingError, match="demo_members"):
+        authorizing.demo_members(settings(tmp_path), file)
+    with pytest.raises(MappingError, match="demo_members"):
+        authorizing.demo_members(settings(tmp_path), tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("auth", "named"),
+    [
+        ({"mode": "production", "demo_members": SAMPLES}, "demo_members"),
+        ({"oidc_issuer": "https://idp.example", "demo_members": SAMPLES}, "demo_members"),
+        ({"oidc_issuer": "https://idp.example"}, "oidc_client_id"),
+        ({"mode": "production"}, "id_key"),
+        ({"registration": "token"}, "registration_token"),
+        ({"registration": "token", "registration_token": "short"}, "registration_token"),
+        ({"consent_days": (0,)}, "consent_days"),
+        ({"secret": "too short"}, "secret"),
+        ({"database": "postgresql://nobody@127.0.0.1:1/none"}, "secret"),
+    ],
+)
+def test_what_cannot_be_safe_is_refused_before_the_start(
+    tmp_path: Path, auth: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(MappingError, match=named):
+        authorizing.prepared(settings(tmp_path, **auth))
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        {"access_seconds": 3600},
+        {"code_seconds": 120},
+        {"revocation_seconds": 60},
+        {"consent_days": ()},
+        {"mode": "on"},
+    ],
+)
+def test_lifetimes_have_limits_that_no_setting_passes(tmp_path: Path, auth: dict[str, Any]) -> None:
+    with pytest.raises(MappingError, match="auth"):
+        settings(tmp_path, **auth)
+
+
+def test_plain_http_is_for_loopback_only(tmp_path: Path) -> None:
+    given = {"mode": "sandbox", "database": f"sqlite:///{tmp_path / 'auth.db'}"}
+    for base, fine in (
+        ("http://api.example", False),
+        ("https://api.example", True),
+        ("http://127.0.0.1:8000", True),
+    ):
+        one = read_settings(None, auth=given, serve={"base_url": base})
+        if fine:
+            authorizing.checked(one)
+        else:
+            with pytest.raises(MappingError, match="https"):
+                authorizing.checked(one)
