@@ -33,10 +33,11 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Route
+from starlette.routing import BaseRoute, Route
 
 from etl.bootstrap.settings import Serve, Settings
 from etl.bootstrap.targets import store_options
+from etl.bootstrap.under import Under
 from etl.errors import MappingError, StoreError
 from etl.gateway.accounting import Accounting, JsonLines, RequestLog
 from etl.gateway.admission import Admission, MemberAdmission, PublicAdmission
@@ -60,7 +61,7 @@ from etl.gateway.opening import Opened, ServiceOptions, open_service
 from etl.gateway.public import DIRECTORY_TYPES
 from etl.gateway.service import Service
 from etl.gateway.supported import TYPES
-from etl.gateway.wire import App, Header, Receive, Scope, Send
+from etl.gateway.wire import App, Header
 from etl.smart.discovery import AuthEndpoints, smart_configuration
 from etl.smart.grants import Recorder, Verifier
 
@@ -75,33 +76,6 @@ WELL_KNOWN: Final = "/.well-known/smart-configuration"
 
 _KEY_CHARACTERS: Final = 32
 _PLAIN: Final = b"application/json"
-
-
-class Under(BaseRoute):
-    """All paths under one, and that itself, whatever stands in them; no redirect, no pattern.
-
-    Starlette's `Mount` leaves out the path without a slash, and paths with a line break.
-
-    Args:
-        path: the first part, without a slash at its end.
-        app: answers.
-    """
-
-    def __init__(self, path: str, app: App) -> None:
-        self.path = path
-        self.app = app
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return whether a request is for here."""
-        if scope["type"] == "http":
-            path: str = scope["path"]
-            if path.startswith(self.path) and path[len(self.path) :][:1] in ("", "/"):
-                return Match.FULL, {}
-        return Match.NONE, {}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer it."""
-        await self.app(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)
