@@ -9,10 +9,11 @@ changed, taken out or put in without all later ids being wrong.
 from __future__ import annotations
 
 import base64
-import json
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
+
+import orjson
 
 from etl.auth.values import Action, Happening
 from etl.smart.grants import Access
@@ -110,9 +111,9 @@ def chained(previous: str, event: Json) -> tuple[str, bytes]:
         previous: id of the event before it, or what a file starts from (`start_of`).
         event: an AuditEvent without id.
     """
-    digest = sha256(f"{previous}\n{canonical(event)}".encode()).hexdigest()
-    line = canonical({"id": digest, **event})
-    return digest, line.encode() + b"\n"
+    body = canonical(event)
+    digest = sha256(previous.encode() + b"\n" + body).hexdigest()
+    return digest, b'{"id":"' + digest.encode() + b'",' + body[1:] + b"\n"
 
 
 def start_of(file: str) -> str:
@@ -120,9 +121,9 @@ def start_of(file: str) -> str:
     return sha256(f"cpcds audit trail {file}".encode()).hexdigest()
 
 
-def canonical(event: Json) -> str:
-    """Return JSON text that is the same for the same content."""
-    return json.dumps(event, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def canonical(event: Json) -> bytes:
+    """Return JSON that is the same for the same content."""
+    return orjson.dumps(event, option=orjson.OPT_SORT_KEYS)
 
 
 def _kind(action: Action) -> str:
@@ -180,7 +181,7 @@ def parse(line: bytes) -> Json:
     Raises:
         ValueError: it is none.
     """
-    event = json.loads(line)
+    event = orjson.loads(line)
     if not isinstance(event, dict):
         raise ValueError("no event")
     return event
