@@ -1,0 +1,42 @@
+"""Bulk files of whole nights: a consumer who follows them has what readers see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from etl.bootstrap import jobs
+from etl.publish.bulk_pages import ROOT
+from etl.publish.verify import verify
+from tests.integration.nights import Payer, delta, full
+from tests.unit.publish.bulk_consumer import Consumer
+from tests.unit.publish.test_bulk import everything
+
+
+@pytest.mark.parametrize("every", [2, 30], ids=["many snapshots", "one snapshot"])
+def test_who_follows_full_nights_deltas_and_a_rollback_has_what_readers_see(
+    payer: Payer, extracts: Path, every: int
+) -> None:
+    payer.changed = {"publish": {"deltas": True, "snapshot_every": every}}
+
+    def get(url: str) -> bytes:
+        return Path(url.removeprefix("file://")).read_bytes()
+
+    root = f"file://{payer.target}/{ROOT}"
+    follower, late = Consumer(root, get), Consumer(root, get)
+    payer.run(full(extracts / "full0", 0))
+    first = payer.release.id
+    follower.update()
+    for extract in (delta(extracts / "delta1", 1), full(extracts / "full2", 2)):
+        payer.run(extract)
+        follower.update()
+        assert follower.resources == everything(payer.release)
+    jobs.roll_back(payer.settings, first)
+    follower.update()
+    assert follower.resources == everything(payer.release)
+    payer.run(delta(extracts / "delta1", 1))
+    for one in (follower, late):
+        one.update()
+        assert one.resources == everything(payer.release)
+    assert verify(payer.release).ok
