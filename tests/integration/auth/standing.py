@@ -25,7 +25,7 @@ from etl.auth.database import migrate, open_database
 from etl.auth.server import open_authorization, routes_of
 from etl.auth.services import Services
 from etl.auth.values import ATTESTATIONS, AppDraft, DemoMember, Issued
-from etl.smart.grants import TokenRefused
+from etl.smart.grants import Access, TokenRefused
 
 BASE = "https://api.example"
 FHIR = f"{BASE}/fhir"
@@ -269,3 +269,19 @@ def wait_until(holds: Callable[[], bool], *, seconds: float = 5.0) -> None:
     while not holds():
         assert time.monotonic() < end, "it did not come about in time"
         time.sleep(0.1)
+
+
+def access(number: int, consent: str, client: str) -> Access:
+    """Return a search for claims as the gateway tells of it."""
+    return Access(
+        when=datetime(2026, 3, 1, 12, 0, number, tzinfo=UTC),
+        request=f"request-{number}",
+        client=client,
+        grant=consent,
+        patient=ANA.patient,
+        interaction="search",
+        what="ExplanationOfBenefit",
+        query="patient=x&service-date=ge2025",
+        outcome=200,
+        address="10.0.0.9",
+    )

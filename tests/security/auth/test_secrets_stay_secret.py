@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from etl.auth.audit import verify_trail
 from etl.auth.configuration import DemoDirectory
 from etl.auth.server import tidy
 from etl.auth.values import DemoMember, InvalidForm, Issued, SignInRefused
-from etl.smart.grants import Access
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import PUBLIC, Standing, stand_up
 
@@ -108,21 +106,6 @@ def test_files_are_for_their_owner_alone(standing: Standing) -> None:
         assert path.stat().st_mode & 0o077 == 0, path.name
 
 
-def access(number: int, consent: str, client: str) -> Access:
-    return Access(
-        when=datetime(2026, 3, 1, 12, 0, number, tzinfo=UTC),
-        request=f"request-{number}",
-        client=client,
-        grant=consent,
-        patient=acting.ANA.patient,
-        interaction="search",
-        what="ExplanationOfBenefit",
-        query="patient=x&service-date=ge2025",
-        outcome=200,
-        address="10.0.0.9",
-    )
-
-
 def test_the_members_page_shows_what_was_read(standing: Standing) -> None:
     issued = standing.register()
     with standing.client() as browser:
@@ -130,7 +113,9 @@ def test_the_members_page_shows_what_was_read(standing: Standing) -> None:
         (consent,) = standing.services.consents.of_patient(acting.ANA.patient)
         for number in range(3):
             asyncio.run(
-                standing.services.trail.record(access(number, consent.id, issued.app.client_id))
+                standing.services.trail.record(
+                    acting.access(number, consent.id, issued.app.client_id)
+                )
             )
         page = browser.get("/member")
         signed_in = browser.post(
@@ -146,7 +131,7 @@ def test_the_members_page_shows_what_was_read(standing: Standing) -> None:
 
 
 def test_what_was_recorded_stands_in_the_file_before_the_answer(standing: Standing) -> None:
-    asyncio.run(standing.services.trail.record(access(1, "consent", "client")))
+    asyncio.run(standing.services.trail.record(acting.access(1, "consent", "client")))
     (file,) = (standing.folder / "audit").iterdir()
     assert b'"request-1"' in file.read_bytes()
 
@@ -157,12 +142,12 @@ def test_an_access_that_cannot_be_recorded_is_not_answered(
     def full(*_: object) -> int:
         raise OSError(28, "no space left on device")
 
-    asyncio.run(standing.services.trail.record(access(1, "consent", "client")))
+    asyncio.run(standing.services.trail.record(acting.access(1, "consent", "client")))
     with monkeypatch.context() as patched:
         patched.setattr("etl.auth.audit.os.write", full)
         with pytest.raises(OSError, match="no space"):
-            asyncio.run(standing.services.trail.record(access(2, "consent", "client")))
-    asyncio.run(standing.services.trail.record(access(3, "consent", "client")))
+            asyncio.run(standing.services.trail.record(acting.access(2, "consent", "client")))
+    asyncio.run(standing.services.trail.record(acting.access(3, "consent", "client")))
     standing.services.trail.settle()
     found = verify_trail((standing.folder / "audit",), standing.services.database)
     assert (found.events, found.problems) == (2, ())
@@ -185,7 +170,7 @@ def test_a_change_of_the_audit_trail_is_noticed(
     standing: Standing, damage: object, sentence: str
 ) -> None:
     for number in range(5):
-        asyncio.run(standing.services.trail.record(access(number, "consent", "client")))
+        asyncio.run(standing.services.trail.record(acting.access(number, "consent", "client")))
     standing.services.trail.settle()
     folder = standing.folder / "audit"
     (file,) = folder.iterdir()
@@ -200,7 +185,7 @@ def test_a_change_of_the_audit_trail_is_noticed(
 
 
 def test_a_file_that_the_server_never_wrote_is_noticed(standing: Standing) -> None:
-    asyncio.run(standing.services.trail.record(access(1, "consent", "client")))
+    asyncio.run(standing.services.trail.record(acting.access(1, "consent", "client")))
     standing.services.trail.settle()
     folder = standing.folder / "audit"
     (file,) = folder.iterdir()
@@ -231,7 +216,7 @@ def test_events_are_fhir(standing: Standing) -> None:
     issued = standing.register()
     with standing.client() as browser:
         acting.tokens(browser, issued)
-    asyncio.run(standing.services.trail.record(access(1, "consent", "client")))
+    asyncio.run(standing.services.trail.record(acting.access(1, "consent", "client")))
     (file,) = (standing.folder / "audit").iterdir()
     lines = file.read_bytes().splitlines()
     assert len(lines) > 4

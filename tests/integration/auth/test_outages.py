@@ -1,0 +1,93 @@
+"""What is answered while the database or the audit trail is out, and that it ends by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import text
+
+from tests.integration.auth import standing as acting
+from tests.integration.auth.standing import ANA, Standing
+
+
+@contextmanager
+def without(standing: Standing, *tables: str) -> Iterator[None]:
+    def rename(before: str, after: str) -> None:
+        with standing.services.database.write() as session:
+            for table in tables:
+                old, new = before.format(table), after.format(table)
+                session.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
+
+    rename("{}", "{}_gone")
+    try:
+        yield
+    finally:
+        rename("{}_gone", "{}")
+
+
+def test_without_the_database_programs_and_people_are_told_to_come_back(
+    standing: Standing, caplog: pytest.LogCaptureFixture
+) -> None:
+    issued = standing.register()
+    asking = acting.asking(issued.app.client_id)
+    with standing.client() as browser:
+        browser.cookies.set("__Host-cpcds-member", "x", domain="api.example")
+        with without(standing, "app", "session"):
+            page = browser.get("/oauth/authorize", params=asking)
+            member = browser.get("/member")
+            token = acting.refresh(browser, issued, "x")
+        assert browser.get("/oauth/authorize", params=asking).status_code == 200
+    assert page.status_code == member.status_code == token.status_code == 503
+    assert token.json()["error"] == "temporarily_unavailable"
+    written = page.text + token.text + caplog.text
+    assert "no such table" not in written
+    assert "SELECT" not in written
+    assert issued.app.client_id not in caplog.text
+
+
+def test_a_consent_that_cannot_be_taken_down_is_not_answered_with_a_code(
+    standing: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "no space left on device")
+
+    issued = standing.register()
+    with standing.client() as browser:
+        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        consent = acting.sign_in(browser, page)
+        with monkeypatch.context() as patched:
+            patched.setattr("etl.auth.audit.os.write", full)
+            answer = acting.decide(browser, consent)
+    assert answer.status_code == 503
+    assert "location" not in answer.headers
+
+
+def test_a_token_that_cannot_be_taken_down_is_not_given(
+    standing: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "no space left on device")
+
+    issued = standing.register()
+    with standing.client() as browser:
+        code = acting.launched(browser, issued.app.client_id)["code"]
+        with monkeypatch.context() as patched:
+            patched.setattr("etl.auth.audit.os.write", full)
+            answer = acting.redeem(browser, issued, code)
+    assert answer.status_code == 503
+    assert "access_token" not in answer.text
+
+
+def test_what_members_are_shown_is_added_up_again_after_an_outage(standing: Standing) -> None:
+    issued = standing.register()
+    client_id = issued.app.client_id
+    with without(standing, "access"):
+        asyncio.run(standing.services.trail.record(acting.access(1, "consent", client_id)))
+        standing.services.trail.settle()
+    asyncio.run(standing.services.trail.record(acting.access(2, "consent", client_id)))
+    standing.services.trail.settle()
+    (day,) = standing.services.consents.history(ANA.patient)
+    assert day.count == 2
