@@ -136,15 +136,16 @@ class AuditTrail:
                     goes_on = False
                 elif isinstance(one, Future):
                     settled.append(one)
-                else:
-                    batch.append(one)
+                elif one[1].set_running_or_notify_cancel():
+                    batch.append(one)  # who still waits for it cannot be cancelled any more
             if batch:
                 self._write(batch)
             if settled or not goes_on or time.monotonic() - last >= SETTLE_SECONDS:
                 self._settle()
                 last = time.monotonic()
             for done in settled:
-                done.set_result(None)
+                if done.set_running_or_notify_cancel():
+                    done.set_result(None)
         if self._file is not None:
             os.close(self._file.descriptor)
             self._file = None
@@ -160,26 +161,35 @@ class AuditTrail:
         return found
 
     def _write(self, batch: list[_Waiting]) -> None:
+        written: list[_Waiting] = []
         try:
             file = self._opened()
             head, lines = file.head, []
-            for what, _ in batch:
-                event = (
-                    events.of_access(what)
-                    if isinstance(what, Access)
-                    else events.of_happening(what)
-                )
-                head, line = events.chained(head, event)
+            for what, done in batch:
+                try:
+                    event = (
+                        events.of_access(what)
+                        if isinstance(what, Access)
+                        else events.of_happening(what)
+                    )
+                    head, line = events.chained(head, event)
+                except Exception as error:  # this one alone is refused; the thread must go on
+                    done.set_exception(error)
+                    continue
                 lines.append(line)
-            _append(file, b"".join(lines))
+                written.append((what, done))
+            if not written:
+                return
+            self._append(file, b"".join(lines))
         except OSError as error:
             for _, done in batch:
-                done.set_exception(error)
+                if not done.done():
+                    done.set_exception(error)
             return
         file.head = head
-        file.events += len(batch)
+        file.events += len(written)
         self._is_settled = False
-        for what, done in batch:
+        for what, done in written:
             if isinstance(what, Access) and what.grant and what.outcome < 300:
                 self._count(what)
             done.set_result(None)
@@ -203,7 +213,9 @@ class AuditTrail:
             return self._file
         if self._file is not None:
             self._settle()
-            os.close(self._file.descriptor)
+            # Forgotten first: the number of a closed file may soon be another file's.
+            old, self._file = self._file, None
+            os.close(old.descriptor)
         name = f"audit-{now:%Y%m%dT%H%M%SZ}-{os.getpid()}-{self._randomness(6).hex()}.ndjson"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         descriptor = os.open(self._folder / name, flags, 0o600)
@@ -214,6 +226,17 @@ class AuditTrail:
         except SQLAlchemyError as error:
             _LOG.warning("audit trail: a new file is not told of yet: %s", type(error).__name__)
         return self._file
+
+    def _append(self, file: _Open, data: bytes) -> None:
+        try:
+            _append(file, data)
+        except OSError:
+            try:
+                os.ftruncate(file.descriptor, file.size)  # no half line stays
+            except OSError:
+                self._file = None  # nothing is written behind half a line: a new file is begun
+                os.close(file.descriptor)
+            raise
 
     def _settle(self) -> None:
         file = self._file
@@ -233,13 +256,9 @@ class AuditTrail:
 
 
 def _append(file: _Open, data: bytes) -> None:
-    try:
-        written = 0
-        while written < len(data):
-            written += os.write(file.descriptor, data[written:])
-    except OSError:
-        os.ftruncate(file.descriptor, file.size)  # no half line stays
-        raise
+    written = 0
+    while written < len(data):
+        written += os.write(file.descriptor, data[written:])
     file.size += len(data)
 
 

@@ -1,0 +1,176 @@
+"""The audit trail when things go wrong around it: it goes on, and every line of it is true."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.auth import audit
+from etl.auth.audit import AuditTrail, verify_trail
+from etl.auth.database import Database, migrate, open_database
+from etl.smart.grants import Access
+
+READ = Access(
+    when=datetime(2026, 2, 1, tzinfo=UTC),
+    request="r1",
+    client="app",
+    grant="consent",
+    patient="ana",
+    interaction="search",
+    what="Coverage",
+    query="",
+    outcome=200,
+    address="192.0.2.1",
+)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = READ.when
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    found = open_database(f"sqlite:///{tmp_path / 'auth.db'}")
+    migrate(found)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def trail(tmp_path: Path, database: Database, clock: Clock) -> Iterator[AuditTrail]:
+    found = AuditTrail(tmp_path / "audit", database, clock=clock, randomness=os.urandom)
+    yield found
+    found.close()
+
+
+def recorded(trail: AuditTrail, access: Access = READ) -> None:
+    async def record() -> None:
+        async with asyncio.timeout(5):
+            await trail.record(access)
+
+    asyncio.run(record())
+
+
+def events(tmp_path: Path, database: Database) -> int:
+    found = verify_trail([tmp_path / "audit"], database)
+    assert found.problems == ()
+    return found.events
+
+
+def test_a_request_that_was_given_up_while_it_waited_does_not_stop_the_trail(
+    trail: AuditTrail, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded(trail)
+    writing, go_on = threading.Event(), threading.Event()
+    append = audit._append
+
+    def slow(file: Any, data: bytes) -> None:
+        writing.set()
+        assert go_on.wait(5)
+        append(file, data)
+
+    monkeypatch.setattr(audit, "_append", slow)
+
+    async def given_up(started: threading.Event | None) -> None:
+        waiting = asyncio.create_task(trail.record(READ))
+        await asyncio.sleep(0)
+        if started is not None:
+            await asyncio.to_thread(started.wait, 5)
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(given_up(writing))  # while its line is being written
+    asyncio.run(given_up(None))  # while it stands in the queue
+    go_on.set()
+    recorded(trail)
+    trail.settle()
+    assert 3 <= events(tmp_path, database) <= 4
+
+
+def test_an_event_that_cannot_be_written_is_refused_alone(
+    trail: AuditTrail, database: Database, tmp_path: Path
+) -> None:
+    with pytest.raises((TypeError, ValueError), match="surrogates"):
+        recorded(trail, replace(READ, client="\ud800"))
+    recorded(trail)
+    trail.settle()
+    assert events(tmp_path, database) == 1
+
+
+def test_a_day_that_cannot_begin_is_tried_again_and_closes_no_file_twice(
+    trail: AuditTrail,
+    database: Database,
+    clock: Clock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorded(trail)
+    clock.now += timedelta(days=1)
+    opening, closing = os.open, os.close
+    closed: list[int] = []
+
+    def full(path: Any, *args: Any) -> int:
+        if "audit-" in str(path):
+            raise OSError(28, "No space left on device")
+        return opening(path, *args)
+
+    def close(descriptor: int) -> None:
+        closed.append(descriptor)
+        closing(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", full)
+        patch.setattr(os, "close", close)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space"):
+                recorded(trail)
+    assert len(closed) == len(set(closed)) == 1
+    recorded(trail)
+    trail.settle()
+    assert events(tmp_path, database) == 2
+
+
+def test_half_a_line_that_cannot_be_taken_back_spoils_no_line_after_it(
+    trail: AuditTrail, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded(trail)
+    writing = os.write
+
+    def broken(descriptor: int, data: bytes) -> int:
+        if data.startswith(b'{"id":"'):
+            writing(descriptor, data[:40])
+            raise OSError(5, "Input/output error")
+        return writing(descriptor, data)
+
+    def refused(_descriptor: int, _size: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", broken)
+        patch.setattr(os, "ftruncate", refused)
+        with pytest.raises(OSError, match="Input/output"):
+            recorded(trail)
+    recorded(trail)
+    trail.settle()
+    found = verify_trail([tmp_path / "audit"], database)
+    assert found.events == 2
+    assert [one.partition(": ")[2] for one in found.problems] == ["line 2 is no event"]
