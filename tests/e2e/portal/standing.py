@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import uvicorn
 
+from etl.auth.limits import RATES
 from etl.auth.services import Services
 from etl.auth.values import DemoMember
 from etl.bootstrap.serving import application, authorization, prepared
@@ -76,7 +78,9 @@ def stand_up(target: Path, folder: Path, **auth: Any) -> Iterator[Standing]:
             ),
         )
     )
-    authorized = authorization(settings)
+    # All tests come from one address; that forms are counted is tested where they are.
+    with patch.dict(RATES, {"sign-up": "10000/hour", "sign-in": "10000/hour"}):
+        authorized = authorization(settings)
     services = authorized.services
     assert services is not None
     app = application(settings, authorized=authorized)

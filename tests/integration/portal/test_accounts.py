@@ -178,3 +178,11 @@ def test_a_password_that_was_lost_is_replaced_by_the_operator(sandbox: Standing)
     assert sandbox.happenings[1].by == "operator"
     with pytest.raises(NoSuchAccount):
         sandbox.portal.developers.reset_password("nobody@lens.example")
+
+
+def test_too_many_sign_ups_from_an_address_are_told_to_wait(visitor: Browser) -> None:
+    answers = [visitor.send("/sign-up", {"name": ""}) for _ in range(21)]
+    assert {one.status_code for one in answers[:20]} == {422}
+    assert answers[20].status_code == 429
+    assert int(answers[20].headers["retry-after"]) > 0
+    assert "Too many at once" in answers[20].text
