@@ -39,6 +39,13 @@ class Admission(Protocol):
             Rejection: 401, 429, or 400 for a header that cannot be read.
         """
 
+    def count_refused(self, address: str) -> None:
+        """Count a request that was refused before it was let in.
+
+        Raises:
+            Rejection: 429.
+        """
+
     async def record(self, access: Access) -> None:
         """Take down what is about to be answered.
 
@@ -82,6 +89,10 @@ class MemberAdmission:
         self._limits.count(grant.client, grant.patient)
         return grant
 
+    def count_refused(self, address: str) -> None:
+        """Count a request that was refused before it was let in."""
+        self._limits.count_refused(address)
+
     async def record(self, access: Access) -> None:
         """Take down what is about to be answered."""
         try:
@@ -115,6 +126,10 @@ class PublicAdmission:
         """Return what everybody may reach."""
         self._limits.count("public", address)
         return self._grant
+
+    def count_refused(self, address: str) -> None:
+        """Count a request that was refused before it was let in."""
+        self._limits.count("public", address)
 
     async def record(self, access: Access) -> None:
         """Keep nothing: nobody's data was answered."""

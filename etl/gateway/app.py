@@ -232,6 +232,9 @@ class Gateway:
             reply = await self._data(route, grant, query, headers, account, scope["method"])
             reply.media = media
         except Exception as error:  # see __call__; taken down like an answer
+            if grant is None:
+                asked.raw = b""  # nothing was searched, and a token may stand in it
+                error = self._counted(error, address)
             reply = self._failed(error, account)
             if reply.status == 429:
                 return reply
@@ -311,6 +314,18 @@ class Gateway:
             if wants.has_it(headers, etag, since):
                 return Reply(304, b"", b"", told)
         return Reply(200, found.body, headers=told)
+
+    def _counted(self, error: Exception, address: str) -> Exception:
+        """Return why a request without a grant is refused: that there were too many, or its fault.
+
+        Refusals of tokens were counted by the admission. Each one counts, for each is taken down.
+        """
+        if isinstance(error, Rejection) and error.status == 400:
+            try:
+                self._admission.count_refused(address)
+            except Rejection as many:
+                return many
+        return error
 
     def _failed(self, error: Exception, account: Account) -> Reply:
         """Return the OperationOutcome of a failure; what was no refusal is logged by its place."""

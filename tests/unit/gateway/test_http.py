@@ -594,7 +594,23 @@ def test_an_address_that_tries_tokens_is_slowed_down() -> None:
     assert server.call(EOB).status == 200
 
 
+def test_what_is_wrong_before_the_token_is_looked_at_is_counted_as_well() -> None:
+    server = served(refused_limit="2/hour")
+    wrong = [f"{EOB}?token=x", f"{EOB}?a=%zz", f"{EOB}?token=y"]
+    assert [server.call(one, token=None).status for one in wrong] == [400, 400, 429]
+    assert len(server.trail.kept) == 2
+    assert server.call(EOB).status == 200
+
+
 # The audit trail
+
+
+def test_no_token_that_stood_in_a_url_gets_into_the_trail(fresh: Server) -> None:
+    fresh.call(f"{EOB}?access_token={TOKEN}")
+    fresh.call(f"{EOB}?type=oral&token={TOKEN}", token=None)
+    fresh.call(f"{EOB}/_search", FORM, method="POST", body=f"token={TOKEN}".encode())
+    assert [one.outcome for one in fresh.trail.kept] == [400, 400, 400]
+    assert TOKEN not in repr(fresh.trail.kept)
 
 
 def test_every_access_is_taken_down_before_it_is_answered(fresh: Server) -> None:
