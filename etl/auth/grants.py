@@ -25,7 +25,7 @@ from etl.auth.database import Database, changed
 from etl.auth.scopes import covers
 from etl.auth.secrets import hash_of
 from etl.auth.tables import CodeRow, ConsentRow, RefreshRow
-from etl.auth.tokens import Holder, RefreshTokens
+from etl.auth.tokens import AlreadyUsed, Holder, RefreshTokens
 from etl.auth.values import Action, Happening, Note
 
 CONCURRENT_SECONDS: Final = 10
@@ -287,31 +287,30 @@ class RotatingRefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
             raise InvalidGrantError("The consent has ended.")
         return holder
 
-    def issue_token(self, user: Holder, refresh_token: _Refresh) -> dict[str, Any]:
-        """Take the old refresh token out of use, then make the new tokens."""
-        if not self.tools.refresh_tokens.claim(refresh_token.row):
-            again = self.tools.refresh_tokens.find_by_hash(refresh_token.row.hash)
-            if again is not None and again.used is not None:
-                self._replayed(again)
-            raise InvalidGrantError()
-        token: dict[str, Any] = super().issue_token(user, refresh_token)
-        return token
-
     def save_token(self, token: dict[str, Any]) -> None:
-        """Keep the new refresh token, for the scope of the old one (RFC 6749 section 6)."""
+        """Put the new refresh token in the place of the old one, for its scope (RFC 6749 6)."""
         old: _Refresh = self.request.refresh_token
         super().save_token(token)
-        self.tools.refresh_tokens.keep(
-            token.get("refresh_token"), self.request.user, scope=old.row.scope
-        )
+        try:
+            self.tools.refresh_tokens.keep(
+                token.get("refresh_token"),
+                self.request.user,
+                scope=old.row.scope,
+                replacing=old.row,
+            )
+        except AlreadyUsed:
+            self._replayed(self.tools.refresh_tokens.find(self.request.form["refresh_token"]))
+            raise InvalidGrantError() from None
         self.tools.say("token-refreshed", old.row, self.request.address)
 
     def revoke_old_credential(self, refresh_token: _Refresh) -> None:
-        """Do nothing: it was taken out of use before the new one was made."""
+        """Do nothing: it was taken out of use when the new one was kept."""
 
-    def _replayed(self, row: RefreshRow) -> None:
+    def _replayed(self, row: RefreshRow | None) -> None:
+        if row is None or row.used is None:
+            return
         is_public = self.request.client.app.draft.client_type == "public"
-        is_late = self.tools.now() - (row.used or 0) > CONCURRENT_SECONDS
+        is_late = self.tools.now() - row.used > CONCURRENT_SECONDS
         if is_public or is_late:
             self.tools.punish("refresh-replayed", row, self.request.address)
 

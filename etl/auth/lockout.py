@@ -2,7 +2,8 @@
 
 An account is locked for a minute after five wrong passwords in a row, and for twice as long after
 each further one, up to a quarter of an hour. The address they come from is counted too, with room
-for a household behind it.
+for an office behind it. What is free is given back over an hour, so that no address collects
+failures for ever.
 """
 
 from __future__ import annotations
@@ -56,9 +57,9 @@ class Lockout:
                     session, FailureRow, key=key, count=0, last=now, locked_until=0
                 )
                 row = session.get_one(FailureRow, key, with_for_update=True)
-                if now - row.last > FORGOTTEN_AFTER_SECONDS:
-                    row.count = 0
-                row.count += 1
+                row.count = (
+                    max(0, row.count - free * (now - row.last) // FORGOTTEN_AFTER_SECONDS) + 1
+                )
                 row.last = now
                 if row.count >= free:
                     longer = FIRST_LOCK_SECONDS << min(row.count - free, 10)

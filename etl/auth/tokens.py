@@ -154,6 +154,10 @@ class IdTokens(OpenIDCode):  # type: ignore[misc]
         return claims
 
 
+class AlreadyUsed(Exception):
+    """Another request used the refresh token first."""
+
+
 class RefreshTokens:
     """Refresh tokens in the database: each is used once, and names the consent it belongs to."""
 
@@ -162,19 +166,43 @@ class RefreshTokens:
         self._idle = timedelta(days=configuration.refresh_idle_days)
         self._clock = clock
 
-    def keep(self, token: str | None, holder: Holder, *, scope: str) -> None:
+    def keep(
+        self,
+        token: str | None,
+        holder: Holder,
+        *,
+        scope: str,
+        replacing: RefreshRow | None = None,
+    ) -> None:
         """Keep a new refresh token, and that the consent was used.
+
+        The old token is taken out of use in the same transaction: of several requests with it one
+        gets new tokens, and where that fails, the old one is still good.
 
         Args:
             token: the token; None where the scope has none.
             holder: the member.
             scope: what the token stands for: never less than the one it replaces.
+            replacing: the token it replaces; None for the first of a consent.
 
         Raises:
+            AlreadyUsed: another request was first; nothing was kept.
             InvalidGrantError: the consent has ended meanwhile; nothing was kept.
         """
         now = int(self._clock().timestamp())
         with self._database.write() as session:
+            if replacing is not None:
+                claimed = session.execute(
+                    update(RefreshRow)
+                    .where(
+                        RefreshRow.hash == replacing.hash,
+                        RefreshRow.used.is_(None),
+                        RefreshRow.expires > now,
+                    )
+                    .values(used=now)
+                )
+                if changed(claimed) != 1:
+                    raise AlreadyUsed
             used = session.execute(
                 update(ConsentRow)
                 .where(
@@ -202,24 +230,5 @@ class RefreshTokens:
 
     def find(self, token: str) -> RefreshRow | None:
         """Return a refresh token, used or over as it may be."""
-        return self.find_by_hash(hash_of(token))
-
-    def find_by_hash(self, token_hash: str) -> RefreshRow | None:
-        """Return the refresh token of a hash, as it stands now."""
         with self._database.read() as session:
-            return session.get(RefreshRow, token_hash)
-
-    def claim(self, row: RefreshRow) -> bool:
-        """Return whether this request, and no other, may replace the token."""
-        now = int(self._clock().timestamp())
-        with self._database.write() as session:
-            claimed = session.execute(
-                update(RefreshRow)
-                .where(
-                    RefreshRow.hash == row.hash,
-                    RefreshRow.used.is_(None),
-                    RefreshRow.expires > now,
-                )
-                .values(used=now)
-            )
-            return changed(claimed) == 1
+            return session.get(RefreshRow, hash_of(token))

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from tests.integration.auth import standing as acting
-from tests.integration.auth.standing import ANA, Standing
+from tests.integration.auth.standing import ANA, PUBLIC, Standing
 
 
 @contextmanager
@@ -91,3 +92,19 @@ def test_what_members_are_shown_is_added_up_again_after_an_outage(standing: Stan
     standing.services.trail.settle()
     (day,) = standing.services.consents.history(ANA.patient)
     assert day.count == 2
+
+
+def test_a_refresh_that_fails_half_way_leaves_the_old_token_good(
+    standing: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(**_: object) -> None:
+        raise OperationalError("INSERT", {}, Exception("the connection was lost"))
+
+    issued = standing.register(PUBLIC)
+    with standing.client() as browser:
+        token = acting.tokens(browser, issued)["refresh_token"]
+        with monkeypatch.context() as patched:
+            patched.setattr("etl.auth.tokens.RefreshRow.__init__", lambda _, **each: broken(**each))
+            assert acting.refresh(browser, issued, token).status_code == 503
+        assert acting.refresh(browser, issued, token).status_code == 200
+        assert acting.refresh(browser, issued, token).json()["error"] == "invalid_grant"

@@ -87,6 +87,14 @@ def test_an_address_that_tries_many_accounts_is_locked(standing: Standing) -> No
     assert developers.sign_in(email="jo@app.example", password=GOOD, address="10.0.0.2")
 
 
+def test_an_office_whose_people_mistype_now_and_then_is_not_locked(standing: Standing) -> None:
+    lockout = standing.services.lockout
+    for number in range(200):
+        standing.clock.move(minutes=5)
+        lockout.failed(f"x{number}@app.example", "10.0.0.1")
+    lockout.check("jo@app.example", "10.0.0.1")
+
+
 def test_an_unknown_account_is_refused_in_the_same_words(standing: Standing) -> None:
     sign_up(standing)
     sentences = set()
