@@ -105,8 +105,12 @@ def string(values: list[str], modifier: str) -> Test:
         return lambda value: value in asked
     folded = tuple(_folded(value) for value in asked)
     if modifier == "contains":
-        return lambda value: any(one in _folded(value) for one in folded)
+        return lambda value: _holds(_folded(value), folded)
     return lambda value: _folded(value).startswith(folded)
+
+
+def _holds(text: str, parts: tuple[str, ...]) -> bool:
+    return any(one in text for one in parts)
 
 
 def _folded(text: str) -> str:

@@ -20,6 +20,11 @@ from etl.gateway.supported import TYPES, Parameter, ResourceType
 
 MOST_PARAMETERS: Final = 100
 MOST_VALUES: Final = 500
+MOST_COMPARED: Final = 100
+"""Most dates and texts of one search: each is compared with each value of the index."""
+
+MOST_ELEMENTS: Final = 100
+MOST_SORTS: Final = 10
 _HTTP: Final = ("_format", "_pretty")
 _ELEMENT: Final = re.compile(r"[a-z][A-Za-z]{0,63}")
 _INCLUDES: Final = ("_include", "_include:iterate")
@@ -53,6 +58,10 @@ def parse(
     for name, value in parameters:
         if name not in _HTTP:
             _take(taken, kind, name, value, base=base, strict=strict, now=now)
+    if taken.compared > MOST_COMPARED:
+        raise wrong(
+            "", "too-costly", f"list of more than {MOST_COMPARED} dates or texts is too long"
+        )
     conditions, includes, result = taken.conditions, taken.includes, taken.result
     if kind.needs_id and not any(one.ids for one in conditions):
         raise wrong("_id", "required", f"is needed to search for {kind.name}")
@@ -80,6 +89,7 @@ class _Taken:
     result: dict[str, str] = field(default_factory=dict)
     used: list[tuple[str, str]] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    compared: int = 0
 
 
 def _take(
@@ -105,6 +115,8 @@ def _take(
             taken.ignored.append(shown(name) or "a parameter")
             return
         taken.conditions.append(condition)
+        if condition.parameter.type in ("date", "string"):
+            taken.compared += value.count(",") + 1
         if condition.parameter.type == "reference":
             # The base may be another one when a page link is followed.
             value = ",".join(comparing.relative(one, base) for one in split(value, ","))
@@ -186,6 +198,8 @@ def _sorts(kind: ResourceType, result: dict[str, str]) -> tuple[Sorting, ...]:
     text = result.get("_sort")
     if text is None:
         return ()
+    if text.count(",") >= MOST_SORTS:
+        raise wrong("_sort", "too-costly", f"takes no more than {MOST_SORTS} parameters")
     sorts = [Sorting(one.removeprefix("-"), one.startswith("-")) for one in text.split(",")]
     if not all(one.parameter in kind.sorts for one in sorts):
         raise wrong("_sort", "not-supported", f"takes {', '.join(kind.sorts)}")
@@ -210,6 +224,8 @@ def _elements(result: dict[str, str]) -> tuple[str, ...]:
     if text is None:
         return ()
     names = text.split(",")
+    if len(names) > MOST_ELEMENTS:
+        raise wrong("_elements", "too-costly", f"takes no more than {MOST_ELEMENTS} names")
     if not all(_ELEMENT.fullmatch(one) for one in names):
         raise wrong("_elements", "invalid", "takes names of top-level elements")
     return tuple(names)

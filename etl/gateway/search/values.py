@@ -15,15 +15,15 @@ def split(text: str, separator: str) -> list[str]:
     """Return what stands between separators that are not escaped; escapes are left in."""
     if "\\" not in text:
         return text.split(separator)
-    pieces = [""]
+    pieces = []
+    start = 0
     escaped = False
-    for character in text:
+    for at, character in enumerate(text):
         if character == separator and not escaped:
-            pieces.append("")
-        else:
-            pieces[-1] += character
+            pieces.append(text[start:at])
+            start = at + 1
         escaped = character == "\\" and not escaped
-    return pieces
+    return [*pieces, text[start:]]
 
 
 def plain(text: str) -> str:
