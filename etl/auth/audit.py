@@ -9,19 +9,20 @@ a missing end is noticed, and what members are shown of it: counts by day.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import queue
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
-from sqlalchemy import func
+from sqlalchemy import Table, func
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import SQLAlchemyError
@@ -38,10 +39,9 @@ _LOG = logging.getLogger(__name__)
 SETTLE_SECONDS: Final = 1.0
 """How often files are forced to the disk and the database is told how far they have got."""
 
-_MOST_AT_ONCE: Final = 500
 _WAIT_SECONDS: Final = 30.0
 
-_Waiting = tuple[Access | Happening, "Future[None]"]
+_Outcomes = list[Exception | None]
 
 
 @dataclass(slots=True)
@@ -64,6 +64,29 @@ class _Read:
     patient: str
 
 
+@dataclass(slots=True)
+class _Gathered:
+    """Accesses of one turn of an event loop, and who waits for each."""
+
+    loop: asyncio.AbstractEventLoop
+    accesses: list[Access] = field(default_factory=list)
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+
+    def answer(self, outcomes: _Outcomes) -> None:
+        """Tell all who wait, from another thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and so are they
+            self.loop.call_soon_threadsafe(self._answered, outcomes)
+
+    def _answered(self, outcomes: _Outcomes) -> None:
+        for done, error in zip(self.waiting, outcomes, strict=True):
+            if done.done():  # given up meanwhile
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+
 class AuditTrail:
     """Writes the audit trail; `etl.smart.grants.Recorder`, and `Note` for what is no access."""
 
@@ -75,20 +98,37 @@ class AuditTrail:
         self._database = database
         self._clock = clock
         self._randomness = randomness
-        self._waiting: queue.SimpleQueue[_Waiting | Future[None] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[
+            _Gathered | tuple[Happening, Future[None]] | Future[None] | None
+        ] = queue.SimpleQueue()
+        self._gathered: _Gathered | None = None
         self._file: _Open | None = None
         self._unsettled: dict[_Read, tuple[int, int]] = {}
         self._is_settled = True
+        self._settling: Future[dict[_Read, tuple[int, int]] | None] | None = None
+        self._settler: ThreadPoolExecutor | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
     async def record(self, access: Access) -> None:
         """Keep one access.
 
+        All of one turn of the event loop are handed over together: waking a thread, and being
+        woken by it, costs more than writing an event.
+
         Raises:
             OSError: it could not be written.
         """
-        await asyncio.wrap_future(self._put(access))
+        loop = asyncio.get_running_loop()
+        gathered = self._gathered
+        if gathered is None or gathered.loop is not loop:
+            self._start()
+            gathered = self._gathered = _Gathered(loop)
+            loop.call_soon(self._hand_over, gathered)
+        done = loop.create_future()
+        gathered.accesses.append(access)
+        gathered.waiting.append(done)
+        await done
 
     def note(self, happening: Happening) -> None:
         """Keep one happening.
@@ -96,7 +136,10 @@ class AuditTrail:
         Raises:
             OSError: it could not be written.
         """
-        self._put(happening).result(_WAIT_SECONDS)
+        done: Future[None] = Future()
+        self._start()
+        self._waiting.put((happening, done))
+        done.result(_WAIT_SECONDS)
 
     def settle(self) -> None:
         """Wait until all that was written is on the disk and counted in the database."""
@@ -111,17 +154,20 @@ class AuditTrail:
             self._waiting.put(None)
             self._thread.join()
             self._thread = None
+        if self._settler is not None:
+            self._settler.shutdown()
+            self._settler = None
 
-    def _put(self, what: Access | Happening) -> Future[None]:
-        done: Future[None] = Future()
-        self._start()
-        self._waiting.put((what, done))
-        return done
+    def _hand_over(self, gathered: _Gathered) -> None:
+        if self._gathered is gathered:
+            self._gathered = None
+        self._waiting.put(gathered)
 
     def _start(self) -> None:
         # Not before it is needed: worker processes are forked after the server is set up.
         with self._starting:
             if self._thread is None:
+                self._settler = ThreadPoolExecutor(1, "audit-settling")
                 self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
                 self._thread.start()
 
@@ -129,43 +175,40 @@ class AuditTrail:
         last = time.monotonic()
         goes_on = True
         while goes_on:
-            batch: list[_Waiting] = []
-            settled: list[Future[None]] = []
-            for one in self._next():
-                if one is None:
-                    goes_on = False
-                elif isinstance(one, Future):
-                    settled.append(one)
-                elif one[1].set_running_or_notify_cancel():
-                    batch.append(one)  # who still waits for it cannot be cancelled any more
-            if batch:
-                self._write(batch)
-            if settled or not goes_on or time.monotonic() - last >= SETTLE_SECONDS:
-                self._settle()
+            settled: Future[None] | None = None
+            try:
+                one = self._waiting.get(timeout=SETTLE_SECONDS)
+            except queue.Empty:
+                pass
+            else:
+                match one:
+                    case None:
+                        goes_on = False
+                    case Future():
+                        settled = one
+                    case _Gathered():
+                        one.answer(self._write(one.accesses))
+                    case (happening, done):
+                        (error,) = self._write([happening])
+                        done.set_result(None) if error is None else done.set_exception(error)
+            if settled is not None or not goes_on:
+                self._settle(wait=True)
+            elif time.monotonic() - last >= SETTLE_SECONDS:
+                self._settle(wait=False)
                 last = time.monotonic()
-            for done in settled:
-                if done.set_running_or_notify_cancel():
-                    done.set_result(None)
+            if settled is not None:
+                settled.set_result(None)
         if self._file is not None:
             os.close(self._file.descriptor)
             self._file = None
 
-    def _next(self) -> Sequence[_Waiting | Future[None] | None]:
-        found: list[_Waiting | Future[None] | None] = []
-        try:
-            found.append(self._waiting.get(timeout=SETTLE_SECONDS))
-            while len(found) < _MOST_AT_ONCE:
-                found.append(self._waiting.get_nowait())
-        except queue.Empty:
-            pass
-        return found
-
-    def _write(self, batch: list[_Waiting]) -> None:
-        written: list[_Waiting] = []
+    def _write(self, batch: Sequence[Access | Happening]) -> _Outcomes:
+        """Write some events; return of each what kept it from being written, None for nothing."""
+        outcomes: _Outcomes = []
         try:
             file = self._opened()
             head, lines = file.head, []
-            for what, done in batch:
+            for what in batch:
                 try:
                     event = (
                         events.of_access(what)
@@ -174,25 +217,22 @@ class AuditTrail:
                     )
                     head, line = events.chained(head, event)
                 except Exception as error:  # this one alone is refused; the thread must go on
-                    done.set_exception(error)
-                    continue
-                lines.append(line)
-                written.append((what, done))
-            if not written:
-                return
+                    outcomes.append(error)
+                else:
+                    lines.append(line)
+                    outcomes.append(None)
+            if not lines:
+                return outcomes
             self._append(file, b"".join(lines))
         except OSError as error:
-            for _, done in batch:
-                if not done.done():
-                    done.set_exception(error)
-            return
+            return [error] * len(batch)
         file.head = head
-        file.events += len(written)
+        file.events += len(lines)
         self._is_settled = False
-        for what, done in written:
-            if isinstance(what, Access) and what.grant and what.outcome < 300:
+        for what, failed in zip(batch, outcomes, strict=True):
+            if failed is None and isinstance(what, Access) and what.grant and what.outcome < 300:
                 self._count(what)
-            done.set_result(None)
+        return outcomes
 
     def _count(self, access: Access) -> None:
         at = access.when.astimezone(UTC)
@@ -212,7 +252,7 @@ class AuditTrail:
         if self._file is not None and self._file.day == day:
             return self._file
         if self._file is not None:
-            self._settle()
+            self._settle(wait=True)
             # Forgotten first: the number of a closed file may soon be another file's.
             old, self._file = self._file, None
             os.close(old.descriptor)
@@ -234,25 +274,55 @@ class AuditTrail:
             try:
                 os.ftruncate(file.descriptor, file.size)  # no half line stays
             except OSError:
+                self._settled()
                 self._file = None  # nothing is written behind half a line: a new file is begun
                 os.close(file.descriptor)
             raise
 
-    def _settle(self) -> None:
+    def _settle(self, *, wait: bool) -> None:
+        """Have what was written forced to the disk and counted, in a thread that nobody waits for.
+
+        Args:
+            wait: whether to wait for it all the same.
+        """
+        if self._settling is not None and not (wait or self._settling.done()):
+            return
+        self._settled()
         file = self._file
         if file is None or (self._is_settled and not self._unsettled):
             return
         counts, self._unsettled = self._unsettled, {}
-        try:
-            os.fsync(file.descriptor)
-            _tell(self._database, file, counts)
-            self._is_settled = True
-        except (OSError, SQLAlchemyError) as error:
-            # What was counted is kept for the next time; the files have it all.
-            for read, (count, last) in counts.items():
-                more, later = self._unsettled.get(read, (0, 0))
-                self._unsettled[read] = count + more, max(last, later)
-            _LOG.warning("audit trail: could not be settled: %s", type(error).__name__)
+        self._is_settled = True
+        assert self._settler is not None  # noqa: S101 - started with the thread that calls this
+        self._settling = self._settler.submit(_settled, self._database, replace(file), counts)
+        if wait:
+            self._settled()
+
+    def _settled(self) -> None:
+        """Wait for what is being settled; take back what could not be."""
+        if self._settling is None:
+            return
+        failed, self._settling = self._settling.result(), None
+        if failed is None:
+            return
+        self._is_settled = False
+        for read, (count, last) in failed.items():
+            more, later = self._unsettled.get(read, (0, 0))
+            self._unsettled[read] = count + more, max(last, later)
+
+
+def _settled(
+    database: Database, file: _Open, counts: dict[_Read, tuple[int, int]]
+) -> dict[_Read, tuple[int, int]] | None:
+    """Force a file to the disk and tell the database; return the counts where that failed."""
+    try:
+        os.fsync(file.descriptor)
+        _tell(database, file, counts)
+    except (OSError, SQLAlchemyError) as error:
+        # What was counted is kept for the next time; the files have it all.
+        _LOG.warning("audit trail: could not be settled: %s", type(error).__name__)
+        return counts
+    return None
 
 
 def _append(file: _Open, data: bytes) -> None:
@@ -275,27 +345,33 @@ def _tell(database: Database, file: _Open, counts: dict[_Read, tuple[int, int]])
                 set_={"events": trail.excluded.events, "head": trail.excluded.head},
             )
         )
+        if not counts:
+            return
         # In one order always: two processes that add to the same rows must not lock crosswise.
-        for read in sorted(counts, key=lambda one: (one.consent, one.day, one.what)):
-            count, last = counts[read]
-            access = insert(AccessRow).values(
-                consent_id=read.consent,
-                day=read.day,
-                what=read.what,
-                client_id=read.client,
-                patient=read.patient,
-                count=count,
-                last=last,
-            )
-            session.execute(
-                access.on_conflict_do_update(
-                    index_elements=["consent_id", "day", "what"],
-                    set_={
-                        "count": AccessRow.count + access.excluded.count,
-                        "last": greatest(AccessRow.last, access.excluded.last),
-                    },
-                )
-            )
+        rows = [
+            {
+                "consent_id": read.consent,
+                "day": read.day,
+                "what": read.what,
+                "client_id": read.client,
+                "patient": read.patient,
+                "count": counts[read][0],
+                "last": counts[read][1],
+            }
+            for read in sorted(counts, key=lambda one: (one.consent, one.day, one.what))
+        ]
+        table = cast("Table", AccessRow.__table__)
+        access, present = insert(table), table.c
+        session.connection().execute(
+            access.on_conflict_do_update(
+                index_elements=["consent_id", "day", "what"],
+                set_={
+                    "count": present["count"] + access.excluded["count"],
+                    "last": greatest(present["last"], access.excluded["last"]),
+                },
+            ),
+            rows,
+        )
 
 
 @dataclass(frozen=True, slots=True)
