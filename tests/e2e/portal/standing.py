@@ -17,9 +17,10 @@ import uvicorn
 
 from etl.auth.limits import RATES
 from etl.auth.services import Services
-from etl.auth.values import DemoMember
+from etl.auth.values import ATTESTATIONS, AppDraft, DemoMember
 from etl.bootstrap.serving import application, authorization, prepared
 from etl.bootstrap.settings import Auth, Payer, Portal, Serve, Settings
+from etl.portal.examples import LOOPBACK
 from tests.e2e.commands import NO_SUITES, SAMPLES, cpcds, done
 
 PASSWORD = "sandbox"  # noqa: S105 - public, and on the page
@@ -38,6 +39,24 @@ class Standing:
     base: str
     services: Services
     members: tuple[DemoMember, ...]
+
+
+def registered(standing: Standing, *redirect_uris: str, public: bool = False) -> tuple[str, str]:
+    """Register an app past the pages, for tests that are about something else."""
+    issued = standing.services.apps.register(
+        AppDraft(
+            name="Claim Lens",
+            organization="Lens LLC",
+            client_type="public" if public else "confidential",
+            authentication="none" if public else "secret",
+            redirect_uris=redirect_uris or (f"{standing.base}/code", LOOPBACK),
+            policy_uri="https://lens.example/privacy",
+            contact_name="Dana Developer",
+            contact_email="dana@lens.example",
+            attestations=tuple(ATTESTATIONS),
+        )
+    )
+    return issued.app.client_id, issued.secret or ""
 
 
 def publish(folder: Path) -> Path:

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.portal.standing import Standing
-from tests.e2e.portal.walking import consent, first_member, register, sign_up
+from tests.e2e.portal.standing import Standing, registered
+from tests.e2e.portal.walking import consent, first_member
 
 PAGE = """<!doctype html><meta charset="utf-8"><title>App</title>
 <p id="told">waiting</p>
@@ -74,9 +74,8 @@ def serving(files: dict[str, bytes]) -> Iterator[str]:
 
 def test_fhirclient_of_pypi_launches_and_reads(page: Page, sandbox: Standing) -> None:
     client = pytest.importorskip("fhirclient.client", reason="fhirclient is not installed")
-    sign_up(page)
     redirect_uri = f"{sandbox.base}/code"
-    client_id, secret = register(page, redirect_uris=redirect_uri)
+    client_id, secret = registered(sandbox, redirect_uri)
     username, password = first_member(page)
     smart = client.FHIRClient(
         settings={
@@ -121,8 +120,7 @@ def test_fhirclient_of_npm_launches_and_reads(
     library = tmp_path / "node_modules" / "fhirclient" / "build" / "fhir-client.js"
     html = PAGE.replace("@@FHIR@@", f"{sandbox.base}/fhir")
     with serving({"/": html.encode(), "/fhir-client.js": library.read_bytes()}) as app:
-        sign_up(page)
-        client_id, _ = register(page, redirect_uris=f"{app}/", public=True)
+        client_id, _ = registered(sandbox, f"{app}/", public=True)
         username, password = first_member(page)
         page.goto(f"{app}/?client={client_id}")
         page.wait_for_url("**/oauth/authorize**")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from tests.e2e.portal.standing import Standing, free_port
-from tests.e2e.portal.walking import consent, first_member, register, sign_up
+from tests.e2e.portal.standing import Standing, free_port, registered
+from tests.e2e.portal.walking import consent, first_member
 
 COMMANDS = {
     "first_claim.py": (sys.executable, "-u"),
@@ -30,8 +30,7 @@ def test_an_example_file_fetches_claims_and_revokes(
 ) -> None:
     if not shutil.which(COMMANDS[name][0]):
         pytest.skip(f"{COMMANDS[name][0]} is not there")
-    sign_up(page)
-    client_id, secret = register(page, public=kind == "public")
+    client_id, secret = registered(sandbox, public=kind == "public")
     username, password = first_member(page)
     file = tmp_path / name
     file.write_bytes(page.request.get(f"/examples/{name}").body())

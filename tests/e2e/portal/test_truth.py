@@ -12,7 +12,7 @@ from httpx2 import Client
 from playwright.sync_api import Browser, Page, expect
 
 from etl.portal import answers
-from tests.e2e.portal.standing import Standing, stand_up
+from tests.e2e.portal.standing import Standing, registered, stand_up
 from tests.e2e.portal.walking import code_by_hand, first_member, register, sign_up
 
 
@@ -21,8 +21,7 @@ def told(chromium: Browser, sandbox: Standing) -> Iterator[dict[str, Any]]:
     """A token for some of a member's data, with the app that has it."""
     with chromium.new_context(base_url=sandbox.base) as context:
         page = context.new_page()
-        sign_up(page)
-        client_id, secret = register(page)
+        client_id, secret = registered(sandbox)
         username, password = first_member(page)
         scope = "launch/patient offline_access patient/ExplanationOfBenefit.rs patient/Patient.rs"
         code, verifier = code_by_hand(page, sandbox.base, client_id, scope, username, password)

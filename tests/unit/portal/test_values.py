@@ -39,9 +39,7 @@ SERVED = Served(
 
 
 @pytest.mark.parametrize(("client_type", "authentication"), KINDS.values())
-def test_a_draft_survives_its_form(
-    client_type: ClientType, authentication: Authentication
-) -> None:
+def test_a_draft_survives_its_form(client_type: ClientType, authentication: Authentication) -> None:
     jwks = '{"keys": []}' if authentication == "private_key_jwt" else ""
     draft = replace(
         DRAFT, client_type=client_type, authentication=authentication, jwks=jwks, plain_launch=True
