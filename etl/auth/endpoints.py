@@ -5,7 +5,7 @@ SMART's own discovery document is answered under the FHIR base, from `endpoints_
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -29,6 +29,9 @@ from etl.auth.services import Services
 from etl.auth.values import RESOURCE_TYPES, Happening
 from etl.smart.discovery import CAPABILITIES, AuthEndpoints, smart_configuration
 from etl.smart.scopes import PLAIN
+
+UNKNOWN_CLIENT: Final = "?"
+"""What stands for all ids of apps that there are not, where calls are counted."""
 
 
 def endpoints_of(configuration: Configuration) -> AuthEndpoints:
@@ -118,7 +121,12 @@ class ProgramEndpoints:
     async def _answer(self, request: Request, endpoint: Endpoint) -> Response:
         services = self._services
         incoming = await incoming_of(request, await read_parameters(request))
-        who = (incoming.claimed_client[:100], incoming.address)
+        claimed = incoming.claimed_client
+        # Ids that nobody has are counted as one: else each new one would be free, and kept.
+        is_known = bool(claimed) and await run_in_threadpool(
+            lambda: services.protocol.query_client(claimed) is not None
+        )
+        who = (claimed if is_known or not claimed else UNKNOWN_CLIENT, incoming.address)
         services.limits.hit(endpoint, *who)
         services.limits.check("client-failure", *who)
         if endpoint == "token":
@@ -134,7 +142,7 @@ class ProgramEndpoints:
                     services.clock(),
                     "client-refused",
                     succeeded=False,
-                    client=who[0],
+                    client=claimed[:100],
                     by="app",
                     address=who[1],
                     detail=endpoint,

@@ -497,6 +497,31 @@ def test_guessing_secrets_is_slowed_down_without_keeping_the_owner_out(tmp_path:
     assert int(slowed.headers["retry-after"]) > 0
 
 
+def test_inventing_ids_of_apps_is_no_way_around_the_limits(tmp_path: Any) -> None:
+    rates = {"client-failure": "3/minute", "token": "5/minute"}
+    with acting.stand_up(tmp_path, rates=rates) as standing:
+        issued = standing.register()
+        with standing.client() as browser:
+            codes = [
+                browser.post(
+                    "/oauth/token",
+                    data={
+                        "grant_type": "refresh_token",
+                        "refresh_token": "x",
+                        "client_id": f"c{n}",
+                    },
+                ).status_code
+                for n in range(8)
+            ]
+            fine = acting.refresh(browser, issued, "x")
+        standing.services.trail.settle()
+        (file,) = (tmp_path / "audit").iterdir()
+        written = file.read_text().count("client-refused")
+    assert codes == [400, 400, 400, 429, 429, 429, 429, 429]
+    assert fine.json()["error"] == "invalid_grant"
+    assert written == 3
+
+
 def test_the_id_token_is_no_access_token_and_keys_are_told_apart(standing: Standing) -> None:
     issued = standing.register()
     with standing.client() as browser:
