@@ -26,8 +26,9 @@ def sandbox(target: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield standing
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """Chromium, for one module: while it runs, no other test of this thread can use asyncio."""
     if not shutil.which(CHROMIUM):
         pytest.skip(f"{CHROMIUM} is not there: apt-get install chromium")
     with sync_playwright() as playwright:

@@ -79,6 +79,19 @@ def test_a_resource_that_did_not_change_is_answered_304(fhir: Client, told: dict
     assert again.status_code == 304
 
 
+def test_the_list_of_members_counts_what_a_search_finds(fhir: Client, page: Page) -> None:
+    page.goto("/sandbox")
+    row = page.locator("tbody tr").first  # the member whose data `told` opens
+    kinds = [text.lower() for text in page.locator("thead th").all_inner_texts()[2:-2]]
+    cells = row.locator("td").all_inner_texts()[1:-2]
+    assert len(kinds) == len(cells) > 2
+    for kind, cell in zip(kinds, cells, strict=True):
+        found = fhir.get(f"ExplanationOfBenefit?type={kind}&_summary=count").json()
+        assert found["total"] == (int(cell) if cell.isdigit() else 0), kind
+    everything = fhir.get("ExplanationOfBenefit?_summary=count").json()["total"]
+    assert str(everything) == row.locator("td[data-label='All claims']").inner_text()
+
+
 def test_paging_is_as_the_page_says(fhir: Client, page: Page) -> None:
     page.goto("/patient-access")
     paging = page.locator("section[aria-labelledby=paging] p").first.inner_text()
