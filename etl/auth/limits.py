@@ -13,6 +13,8 @@ from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from etl.smart.callers import caller_of
+
 Endpoint = Literal[
     "authorize", "sign-in", "consent", "token", "client-failure", "introspect", "revoke",
     "register", "sign-up", "member",
@@ -64,6 +66,7 @@ class Limits:
         Raises:
             TooMany: it was one too many.
         """
+        who = tuple(map(caller_of, who))
         if not self._limiter.hit(self._rates[endpoint], endpoint, *who):
             raise self._too_many(endpoint, who)
 
@@ -73,6 +76,7 @@ class Limits:
         Raises:
             TooMany: there were too many.
         """
+        who = tuple(map(caller_of, who))
         if not self._limiter.test(self._rates[endpoint], endpoint, *who):
             raise self._too_many(endpoint, who)
 

@@ -17,6 +17,7 @@ from etl.auth.database import Database
 from etl.auth.secrets import hash_of
 from etl.auth.tables import FailureRow
 from etl.auth.values import SignInRefused
+from etl.smart.callers import caller_of
 
 FREE_FAILURES: Final = 5
 FREE_FAILURES_OF_ADDRESS: Final = 30
@@ -85,5 +86,5 @@ def _keys(account: str, address: str) -> tuple[tuple[str, int], ...]:
     """Return keys with the failures that are free; hashed, as an account name may be a person."""
     return (
         (hash_of(f"account {account}"), FREE_FAILURES),
-        (hash_of(f"address {address}"), FREE_FAILURES_OF_ADDRESS),
+        (hash_of(f"address {caller_of(address)}"), FREE_FAILURES_OF_ADDRESS),
     )

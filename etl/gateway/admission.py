@@ -16,6 +16,7 @@ from etl.gateway.accounting import Account
 from etl.gateway.limits import RateLimits
 from etl.gateway.outcomes import Rejection
 from etl.gateway.wire import Header
+from etl.smart.callers import caller_of
 from etl.smart.grants import Access, Grant, Recorder, TokenRefused, Verifier
 
 LONGEST_TOKEN: Final = 8192
@@ -124,12 +125,12 @@ class PublicAdmission:
         self, headers: Mapping[bytes, bytes], address: str, account: Account
     ) -> Grant:
         """Return what everybody may reach."""
-        self._limits.count("public", address)
+        self._limits.count("public", caller_of(address))
         return self._grant
 
     def count_refused(self, address: str) -> None:
         """Count a request that was refused before it was let in."""
-        self._limits.count("public", address)
+        self._limits.count("public", caller_of(address))
 
     async def record(self, access: Access) -> None:
         """Keep nothing: nobody's data was answered."""

@@ -15,6 +15,7 @@ from typing import Final
 from limits import RateLimitItem, parse
 
 from etl.gateway.outcomes import Rejection
+from etl.smart.callers import caller_of
 
 _MOST: Final = 100_000
 """Windows that are kept; past them the oldest are dropped, so that memory is bounded."""
@@ -110,4 +111,4 @@ class RateLimits:
             Rejection: `rate-limited`.
         """
         if self._refused is not None:
-            self._refused.count(address)
+            self._refused.count(caller_of(address))

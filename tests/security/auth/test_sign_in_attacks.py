@@ -87,6 +87,14 @@ def test_an_address_that_tries_many_accounts_is_locked(standing: Standing) -> No
     assert developers.sign_in(email="jo@app.example", password=GOOD, address="10.0.0.2")
 
 
+def test_all_addresses_of_one_ipv6_network_are_one_address(standing: Standing) -> None:
+    for number in range(30):
+        standing.services.lockout.failed(f"x{number}@app.example", f"2001:db8::{number:x}")
+    with pytest.raises(SignInRefused):
+        standing.services.lockout.check("jo@app.example", "2001:db8::aaaa:1")
+    standing.services.lockout.check("jo@app.example", "2001:db8:0:1::1")
+
+
 def test_an_office_whose_people_mistype_now_and_then_is_not_locked(standing: Standing) -> None:
     lockout = standing.services.lockout
     for number in range(200):

@@ -594,6 +594,15 @@ def test_an_address_that_tries_tokens_is_slowed_down() -> None:
     assert server.call(EOB).status == 200
 
 
+def test_an_address_of_the_same_ipv6_network_is_the_same_caller() -> None:
+    server = served(refused_limit="2/hour", rate_limit="2/hour")
+    mine = [f"2001:db8:1:2::{n:x}" for n in (1, 0xFFFF, 0xABCD)]
+    assert [server.call(EOB, token=WRONG, client=one).status for one in mine] == [401, 401, 429]
+    assert server.call(EOB, token=WRONG, client="2001:db8:1:3::1").status == 401
+    shared = [server.call("/directory/Organization", token=None, client=one).status for one in mine]
+    assert shared == [200, 200, 429]
+
+
 def test_what_is_wrong_before_the_token_is_looked_at_is_counted_as_well() -> None:
     server = served(refused_limit="2/hour")
     wrong = [f"{EOB}?token=x", f"{EOB}?a=%zz", f"{EOB}?token=y"]

@@ -1,0 +1,28 @@
+"""Who counts as one caller where calls are counted by address."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import IPv6Address, IPv6Network
+from typing import Final
+
+_PREFIX: Final = 64
+"""The bits of an IPv6 address that a customer is given at least; those behind are theirs to choose
+(RFC 6177), for each call another if they like."""
+
+
+@lru_cache(maxsize=4096)
+def caller_of(address: str) -> str:
+    """Return what stands for an address: itself; of an IPv6 address its network of 64 bits.
+
+    IPv4 addresses written as IPv6 (`::ffff:192.0.2.1`) are IPv4. Text that is none stays as it is.
+    """
+    if ":" not in address:
+        return address
+    try:
+        found = IPv6Address(address)
+    except ValueError:
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(IPv6Network((int(found), _PREFIX), strict=False))

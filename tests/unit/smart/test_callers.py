@@ -1,0 +1,23 @@
+"""One caller has one IPv4 address, or one IPv6 network of 64 bits."""
+
+from __future__ import annotations
+
+import pytest
+
+from etl.smart.callers import caller_of
+
+
+@pytest.mark.parametrize(
+    ("address", "caller"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:DB8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("", ""),
+        ("unknown:text", "unknown:text"),
+    ],
+)
+def test_what_counts_as_one_caller(address: str, caller: str) -> None:
+    assert caller_of(address) == caller
