@@ -71,8 +71,7 @@ def open_authorization(
         clock,
         trail.note,
     )
-    provider = configuration.identity_provider
-    has_demo = provider is None and configuration.demo is not None
+    demo, provider = _sign_ins(configuration, lockout, patient_of, clock, trail)
     return Services(
         configuration=configuration,
         clock=clock,
@@ -99,13 +98,25 @@ def open_authorization(
             verifier,
         ),
         pages=Pages(configuration),
-        demo=DemoSignIn(configuration, lockout, clock=clock, note=trail.note) if has_demo else None,
-        provider=(
-            None
-            if provider is None
-            else ProviderSignIn(configuration, provider, patient_of, clock=clock, note=trail.note)
-        ),
+        demo=demo,
+        provider=provider,
     )
+
+
+def _sign_ins(
+    configuration: Configuration,
+    lockout: Lockout,
+    patient_of: PatientOf,
+    clock: Clock,
+    trail: AuditTrail,
+) -> tuple[DemoSignIn | None, ProviderSignIn | None]:
+    """Return where members sign in: at the identity provider, else in the demo directory."""
+    known = configuration.identity_provider
+    if known is not None:
+        return None, ProviderSignIn(configuration, known, patient_of, clock=clock, note=trail.note)
+    if configuration.demo is not None:
+        return DemoSignIn(configuration, lockout, clock=clock, note=trail.note), None
+    return None, None
 
 
 def routes_of(services: Services) -> list[Route]:

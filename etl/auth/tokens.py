@@ -10,6 +10,7 @@ from authlib.oauth2.rfc9068 import JWTBearerTokenGenerator
 from authlib.oidc.core.grants import OpenIDCode
 from joserfc.jwk import KeySet
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
 from etl.auth.clients import Client
 from etl.auth.configuration import Clock, Configuration, Randomness
@@ -192,17 +193,7 @@ class RefreshTokens:
         now = int(self._clock().timestamp())
         with self._database.write() as session:
             if replacing is not None:
-                claimed = session.execute(
-                    update(RefreshRow)
-                    .where(
-                        RefreshRow.hash == replacing.hash,
-                        RefreshRow.used.is_(None),
-                        RefreshRow.expires > now,
-                    )
-                    .values(used=now)
-                )
-                if changed(claimed) != 1:
-                    raise AlreadyUsed
+                _take_out_of_use(session, replacing, now)
             used = session.execute(
                 update(ConsentRow)
                 .where(
@@ -232,3 +223,17 @@ class RefreshTokens:
         """Return a refresh token, used or over as it may be."""
         with self._database.read() as session:
             return session.get(RefreshRow, hash_of(token))
+
+
+def _take_out_of_use(session: Session, row: RefreshRow, now: int) -> None:
+    claimed = session.execute(
+        update(RefreshRow)
+        .where(
+            RefreshRow.hash == row.hash,
+            RefreshRow.used.is_(None),
+            RefreshRow.expires > now,
+        )
+        .values(used=now)
+    )
+    if changed(claimed) != 1:
+        raise AlreadyUsed
