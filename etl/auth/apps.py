@@ -127,7 +127,13 @@ class Apps:
             return tuple(self._app(row) for row in rows)
 
     def edit(
-        self, client_id: str, draft: AppDraft, *, developer: str | None = None, address: str = ""
+        self,
+        client_id: str,
+        draft: AppDraft,
+        *,
+        developer: str | None = None,
+        by: Origin = "operator",
+        address: str = "",
     ) -> Issued:
         """Change what is said of an app. Its id stays.
 
@@ -159,7 +165,7 @@ class Apps:
                         row.status = AppStatus.PENDING.value
                         self._revocations.add(session, "app", client_id)
         self._revocations.announce()
-        self._say("app-edited", row, by=_by(developer or ""), address=address)
+        self._say("app-edited", row, by=_by(developer or "", by), address=address)
         return Issued(self._app(row), secret)
 
     def rotate_secret(
@@ -226,7 +232,14 @@ class Apps:
             self._revocations.add(session, "app", client_id)
         return self._turned(row, "app-disabled", developer, address)
 
-    def delete(self, client_id: str, *, developer: str | None = None, address: str = "") -> None:
+    def delete(
+        self,
+        client_id: str,
+        *,
+        developer: str | None = None,
+        by: Origin = "operator",
+        address: str = "",
+    ) -> None:
         """Delete an app: its consents end, its secret is forgotten, its name stays in histories.
 
         Raises:
@@ -239,7 +252,7 @@ class Apps:
             end_consents(session, self._now(), client_id=client_id)
             self._revocations.add(session, "app", client_id)
         self._revocations.announce()
-        self._say("app-deleted", row, by=_by(developer or ""), address=address)
+        self._say("app-deleted", row, by=_by(developer or "", by), address=address)
 
     def has_secret(self, client_id: str, secret: str) -> bool:
         """Return whether that is the app's secret, in constant time."""

@@ -113,7 +113,8 @@ def open_database(url: str) -> Database:
         raise _wrong("an sqlite database needs a file")
     else:
         _make_private(Path(parsed.database))
-    engine = create_engine(parsed, pool_pre_ping=backend == "postgresql")
+    # Its errors would tell what was to be stored: addresses, hashes, whose data.
+    engine = create_engine(parsed, pool_pre_ping=backend == "postgresql", hide_parameters=True)
     if backend == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

@@ -102,7 +102,9 @@ class DynamicRegistration:
         try:
             draft = draft_of(await _metadata(request))
             issued = await run_in_threadpool(
-                lambda: self._services.apps.edit(app.client_id, draft, address=address_of(request))
+                lambda: self._services.apps.edit(
+                    app.client_id, draft, by="dynamic", address=address_of(request)
+                )
             )
         except InvalidForm as error:
             return _invalid(error)
@@ -114,13 +116,16 @@ class DynamicRegistration:
         if app is None:
             return _no_token()
         await run_in_threadpool(
-            lambda: self._services.apps.delete(app.client_id, address=address_of(request))
+            lambda: self._services.apps.delete(
+                app.client_id, by="dynamic", address=address_of(request)
+            )
         )
         return Response(status_code=204)
 
     async def _app(self, request: Request) -> App | None:
         services, client_id = self._services, str(request.path_params["client_id"])
-        services.limits.hit("register", client_id, address_of(request))
+        # By address alone: whoever asks chooses the id, and each counter is kept for an hour.
+        services.limits.hit("register", "managing", address_of(request))
         token = _bearer(request)
         if not await run_in_threadpool(services.apps.has_registration_token, client_id, token):
             return None

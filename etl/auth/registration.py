@@ -26,8 +26,14 @@ _HOST: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?")
 """It goes into a header of the consent page, where `;` and blanks would mean something."""
 
 _OWN_SCHEME: Final = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
-_UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-"""Controls, and what turns the direction of writing: a name must be what it looks like."""
+_UNSEEN: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+"""Controls, and what turns the direction of writing: a name must be what it looks like. Halves of
+surrogate pairs, which JSON can hold and no page can show."""
+
+_LINES: Final = str.maketrans("", "", "\n\r\t")
+"""What a text of several lines may hold beside."""
 
 
 def check(draft: AppDraft) -> AppDraft:
@@ -215,9 +221,9 @@ _CHECKS: Final[dict[str, Callable[[AppDraft], str]]] = {
     "name": lambda draft: line_problem(draft.name, LONGEST_NAME),
     "organization": lambda draft: line_problem(draft.organization, LONGEST_NAME),
     "description": lambda draft: (
-        ""
-        if len(draft.description) <= LONGEST_DESCRIPTION
-        else f"At most {LONGEST_DESCRIPTION} characters, please."
+        f"At most {LONGEST_DESCRIPTION} characters, please."
+        if len(draft.description) > LONGEST_DESCRIPTION
+        else line_problem(draft.description.translate(_LINES), LONGEST_DESCRIPTION, required=False)
     ),
     "client_type": _client_type,
     "authentication": _authentication,

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from joserfc.jwk import ECKey
+from sqlalchemy.exc import IntegrityError
 
+from etl.auth.tables import DeveloperRow
 from etl.auth.values import InvalidForm, Issued, NoSuchApp
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import CALLBACK, DRAFT, PUBLIC, Standing, stand_up
@@ -220,3 +222,63 @@ def test_what_the_operator_disabled_a_developer_cannot_enable(standing: Standing
     apps.edit(client_id, DRAFT, developer="jo")
     assert apps.get(client_id).status == "disabled"
     assert apps.enable(client_id).status == "active"
+
+
+@pytest.mark.parametrize("field", ["client_name", "description", "organization"])
+@pytest.mark.parametrize("text", ["a\x1b]0;owned\x07", "a\x9b31m", "a\u202egnp.exe", "a\ud800"])
+def test_no_text_holds_what_a_terminal_or_a_page_would_obey_or_stumble_over(
+    tmp_path: Path, field: str, text: str
+) -> None:
+    with stand_up(tmp_path, registration="open") as standing, standing.client() as browser:
+        answer = browser.post(
+            "/oauth/register",
+            content=json.dumps({**METADATA, field: text}),
+            headers={"content-type": "application/json"},
+        )
+        several = browser.post("/oauth/register", json={**METADATA, "description": "a\r\n\tb"})
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
+    assert several.status_code == 201
+
+
+def test_what_an_app_changes_of_itself_is_not_told_to_be_the_operators_doing(
+    tmp_path: Path,
+) -> None:
+    with stand_up(tmp_path, registration="open") as standing, standing.client() as browser:
+        made = browser.post("/oauth/register", json=METADATA).json()
+        url, key = made["registration_client_uri"], bearer(made["registration_access_token"])
+        assert browser.put(url, json={**METADATA, "client_name": "B"}, headers=key).is_success
+        assert browser.delete(url, headers=key).is_success
+        standing.services.trail.settle()
+        (file,) = (tmp_path / "audit").iterdir()
+        events = [json.loads(line) for line in file.read_bytes().splitlines()]
+    doers = {
+        one["subtype"][0]["code"]: one["agent"][0]["type"]["text"]
+        for one in events
+        if one["subtype"][0]["code"].startswith("app-")
+    }
+    assert doers == {
+        "app-registered": "developer",
+        "app-edited": "developer",
+        "app-deleted": "developer",
+    }
+
+
+def test_inventing_ids_to_manage_is_counted(tmp_path: Path) -> None:
+    with (
+        stand_up(tmp_path, registration="open", rates={"register": "3/hour"}) as standing,
+        standing.client() as browser,
+    ):
+        codes = [browser.get(f"/oauth/register/x{n}").status_code for n in range(5)]
+    assert codes == [401, 401, 401, 429, 429]
+
+
+def test_an_error_of_the_database_does_not_tell_what_was_to_be_stored(standing: Standing) -> None:
+    values = {"email": "jo@app.example", "name": "Jo", "organization": "", "password_hash": "h"}
+    with standing.services.database.write() as session:
+        session.add(DeveloperRow(id="one", created=1, **values))
+    with standing.services.database.read() as session:
+        session.add(DeveloperRow(id="two", created=1, **values))
+        with pytest.raises(IntegrityError) as caught:
+            session.flush()
+        session.rollback()
+    assert "jo@app.example" not in str(caught.value)
