@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
@@ -23,6 +24,7 @@ _HEAD: Final = re.compile(
 _MODES: Final[Mapping[Mode, bytes]] = MappingProxyType(
     {"match": b',"search":{"mode":"match"}}', "include": b',"search":{"mode":"include"}}'}
 )
+_RESOURCE: Final = b'","resource":'
 _HEAD_SIZE: Final = 200
 """Bytes in which type and id of a line are."""
 
@@ -70,18 +72,6 @@ def head_of(line: Line) -> Head:
     return Head(*(one.decode() for one in match.groups()))
 
 
-def reference_of(line: Line, resource_type: str) -> str:
-    """Return `Type/id` of a line.
-
-    Raises:
-        StoreError: it is no line of that type.
-    """
-    start, resource, rest = str(line[:_HEAD_SIZE], "utf-8", "replace").partition('","id":"')
-    if not resource or start != f'{{"resourceType":"{resource_type}':
-        raise StoreError(f"a block holds a line that is no {resource_type}; run verify")
-    return resource_type + "/" + rest[: rest.index('"')]
-
-
 def searchset(
     *,
     base: str,
@@ -108,11 +98,16 @@ def searchset(
         f'{{"relation":"{relation}","url":{orjson.dumps(url).decode()}}}' for relation, url in links
     )
     pieces: list[Line] = [f'{head},"link":[{told}]'.encode()]
-    opening = f',"entry":[{{"fullUrl":"{base}/'
+    between = b',"entry":['
     for entry in entries:
-        url = f'{opening}{reference_of(entry.line, entry.type)}","resource":'
-        pieces += (url.encode(), entry.line, _MODES[entry.mode])
-        opening = f',{{"fullUrl":"{base}/'
+        line_head, url = _openings(base, entry.type)
+        start = bytes(entry.line[:_HEAD_SIZE])
+        begin = len(line_head)
+        end = start.find(b'"', begin)
+        if not start.startswith(line_head) or end < 0:
+            raise StoreError(f"a block holds a line that is no {entry.type}; run verify")
+        pieces += (between, url, start[begin:end], _RESOURCE, entry.line, _MODES[entry.mode])
+        between = b","
     if notes:
         first = len(pieces) == 1
         pieces += (b',"entry":[' if first else b",", _outcome(notes))
@@ -120,6 +115,15 @@ def searchset(
         pieces.append(b"]")
     pieces.append(b"}")
     return b"".join(pieces)
+
+
+@lru_cache(maxsize=64)
+def _openings(base: str, resource_type: str) -> tuple[bytes, bytes]:
+    """Return how a line of a type begins, and its entry, both up to the logical id."""
+    return (
+        f'{{"resourceType":"{resource_type}","id":"'.encode(),
+        f'{{"fullUrl":"{base}/{resource_type}/'.encode(),
+    )
 
 
 def _outcome(notes: Sequence[str]) -> bytes:

@@ -30,6 +30,7 @@ _ELEMENT: Final = re.compile(r"[a-z][A-Za-z]{0,63}")
 _INCLUDES: Final = ("_include", "_include:iterate")
 _ONCE: Final = ("_count", "_sort", "_summary", "_elements", "_total")
 _DIGITS: Final = 9
+_SUMMARIES: Final[tuple[Summary, ...]] = get_args(Summary)
 
 
 def parse(
@@ -207,11 +208,8 @@ def _sorts(kind: ResourceType, result: dict[str, str]) -> tuple[Sorting, ...]:
 
 
 def _summary(result: dict[str, str], includes: list[Followed]) -> Summary:
-    summary: Summary = "false"
-    asked = _one_of(result, "_summary", get_args(Summary), "false")
-    for one in get_args(Summary):
-        if one == asked:
-            summary = one
+    asked = _one_of(result, "_summary", _SUMMARIES, "false")
+    summary = _SUMMARIES[_SUMMARIES.index(asked)]
     if summary != "false" and "_elements" in result:
         raise wrong("_summary", "invalid", "and _elements cannot be asked for together")
     if summary == "text" and includes:
