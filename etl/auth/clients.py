@@ -103,6 +103,8 @@ class Clients:
 
     def query(self, client_id: str) -> Client | None:
         """Return an app that is allowed to work; None for every other id."""
+        if not (client_id.isascii() and client_id.isprintable()):
+            return None  # PostgreSQL takes no NUL
         try:
             app = self._apps.get(client_id)
         except NoSuchApp:

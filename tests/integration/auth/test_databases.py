@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -205,3 +206,17 @@ def test_a_secret_of_one_process_is_known_to_the_other(database_url: str, tmp_pa
         issued: Issued = one.register()
         browser: httpx2.Client = stack.enter_context(two.client())
         assert "access_token" in acting.tokens(browser, issued)
+
+
+@pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ud800", "ä" * 300, "x" * 5000])
+def test_odd_characters_are_an_error_of_the_client_not_of_the_database(
+    lasting: Standing, text: str
+) -> None:
+    body = {"grant_type": "refresh_token", "refresh_token": "x", "token": "x"}
+    json_type = {"content-type": "application/json"}
+    with lasting.client() as browser:
+        for path in ("/oauth/token", "/oauth/revoke", "/oauth/introspect"):
+            for odd in ({"client_id": text}, {"token": text, "refresh_token": text}):
+                content = json.dumps({**body, **odd})
+                answer = browser.post(path, content=content, headers=json_type)
+                assert answer.status_code in (400, 401), answer.text
