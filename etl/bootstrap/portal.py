@@ -116,6 +116,8 @@ def served_of(settings: Settings, told: Told, services: Services) -> Served:
         directory_capability=None if told.directory is None else _given(told.directory),
         code_seconds=auth.code_seconds,
         token_seconds=auth.access_seconds,
+        refresh_seconds=auth.refresh_idle_days * 86_400,
+        online_seconds=auth.online_hours * 3600,
         consent_terms=tuple(duration_text(days * 86_400) for days in sorted(auth.consent_days)),
         page_default=serve.page_size,
         page_most=serve.page_limit,

@@ -92,10 +92,7 @@ OAUTH: Final = (
         "Use the scopes listed above; a refresh can narrow them, never widen.",
     ),
     Row("access_denied", "The member said no.", "Respect it. Offer to try again later."),
-    Row(
-        "server_error, temporarily_unavailable",
-        "Something is wrong on our side.",
-        "Try again; write to us if it stays.",
-    ),
+    Row("server_error", "Something is wrong on our side.", "Write to us if it stays."),
+    Row("temporarily_unavailable", "We cannot answer just now.", "Try again in a minute."),
 )
 """Errors of the authorize and token endpoints."""

@@ -81,6 +81,8 @@ class Served:
         directory_capability: gives that of the Provider Directory; None where it is not served.
         code_seconds: how long an authorization code can be traded.
         token_seconds: how long an access token lasts.
+        refresh_seconds: how long a refresh token works without being used.
+        online_seconds: how long one of `online_access` works.
         consent_terms: the terms that a member may choose from, for people.
         page_default: matches of a page where no `_count` was given.
         page_most: most matches of a page.
@@ -95,6 +97,8 @@ class Served:
     directory_capability: Callable[[], Json] | None = None
     code_seconds: int = 60
     token_seconds: int = 3600
+    refresh_seconds: int = 90 * 86_400
+    online_seconds: int = 12 * 3600
     consent_terms: Sequence[str] = ()
     page_default: int = 50
     page_most: int = 500
