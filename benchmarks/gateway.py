@@ -191,7 +191,12 @@ def _gateway(
 def _rivals(bundles: Path, number: int, folder: Path, asked: Asked) -> None:
     requests = folder / "numbers"
     requests.write_text("".join(f"/Bundle/{one} -\n" for one in range(number)))
-    for way, name in (("json", "json, parse and dump"), ("models", "fhir.resources, the same")):
+    ways = {
+        "bytes": "the HTTP alone, ready bytes",
+        "json": "json, parse and dump",
+        "models": "fhir.resources, the same",
+    }
+    for way, name in ways.items():
         command = [sys.executable, "-m", "benchmarks.gateway_rivals", way, str(bundles)]
         with started(command, folder / "rival.log", {}, "/ready") as server:
             _load(server, requests, 8, 2)
@@ -204,7 +209,7 @@ def _s3(tree: Path, folder: Path, patients: Sequence[str], asked: Asked) -> None
     with _seaweed(folder) as (store, target, variables):
         _copy(LocalStore(tree), store)
         _gateway("SeaweedFS", target, folder, patients, asked, variables)
-        small = {**variables, "CPCDS_SERVE__CACHE_BYTES": str(16 * 1024 * 1024)}
+        small = {**variables, "CPCDS_SERVE__CACHE_BYTES": str(20 * 1024 * 1024)}
         with served(target, folder, 1, {**environment(folder), **small}) as server:
             given = tokens(server, folder, patients)
             searches = folder / "searches"
@@ -213,7 +218,12 @@ def _s3(tree: Path, folder: Path, patients: Sequence[str], asked: Asked) -> None
             before = _reads(server)
             measured = _rounds(server, searches, 8, asked)
             reads = (_reads(server) - before) / max(1, measured.rate * asked.seconds * asked.rounds)
-            _row(f"the same, {reads:.1f} reads a request", 8, measured, server.memory())
+            _row(
+                f"SeaweedFS, 1 worker, small cache: {reads:.1f} reads a request",
+                8,
+                measured,
+                server.memory(),
+            )
 
 
 @contextmanager

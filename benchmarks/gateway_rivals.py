@@ -1,10 +1,11 @@
 """What the gateway is measured against: servers that parse a Bundle and serialise it again.
 
-    python -m benchmarks.gateway_rivals json|models FILE PORT
+    python -m benchmarks.gateway_rivals bytes|json|models FILE
 
 Starlette and uvicorn set up as `cpcds serve` is. FILE holds the very Bundles that the gateway gave,
-one a line; they lie in memory as bytes, so neither storage nor search nor a token costs anything
-here: what is measured is parsing and serialising, and the HTTP that both share.
+one a line; they lie in memory, so neither storage nor search nor a token costs anything here: what
+is measured is parsing and serialising, and the HTTP that all share. The way `bytes` hands out what
+lies there: it is the HTTP alone.
 """
 
 from __future__ import annotations
@@ -33,7 +34,16 @@ def by_models(stored: bytes) -> bytes:
     return Bundle.model_validate_json(stored).model_dump_json().encode()
 
 
-WAYS: dict[str, Callable[[bytes], bytes]] = {"json": by_json, "models": by_models}
+def by_bytes(stored: bytes) -> bytes:
+    """Return a Bundle as it is."""
+    return stored
+
+
+WAYS: dict[str, Callable[[bytes], bytes]] = {
+    "bytes": by_bytes,
+    "json": by_json,
+    "models": by_models,
+}
 
 
 def application(way: Callable[[bytes], bytes], bundles: list[bytes]) -> Starlette:
