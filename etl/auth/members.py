@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from authlib.integrations.base_client.errors import OAuthError
-from authlib.integrations.starlette_client import OAuth, StarletteOAuth2App
 from httpx2 import HTTPError
 from joserfc.errors import JoseError
 from starlette.requests import Request
@@ -16,6 +15,9 @@ from starlette.responses import RedirectResponse
 from etl.auth.configuration import Clock, Configuration, IdentityProvider
 from etl.auth.lockout import REFUSED, Lockout
 from etl.auth.values import DemoMember, Happening, Member, Note, SignInRefused
+
+if TYPE_CHECKING:
+    from authlib.integrations.starlette_client import StarletteOAuth2App
 
 PatientOf = Callable[[str], str]
 """Member id → logical id of the Patient."""
@@ -91,6 +93,9 @@ class ProviderSignIn:
         self._callback = configuration.url("/oauth/callback")
         self._clock = clock
         self._note = note
+        # Not above: it takes a quarter of a second, and a sandbox needs none of it.
+        from authlib.integrations.starlette_client import OAuth
+
         registry = OAuth()
         registry.register(
             "payer",
