@@ -60,7 +60,7 @@ def checked(settings: Settings) -> None:
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise MappingError(
             "serve.base_url",
-            "serve-base-url",
+            "config-base-url",
             "an authorization server is reached by https, but for tests on loopback",
             hint="put TLS in front, and give its https:// address",
         )

@@ -133,8 +133,8 @@ def prepared(settings: Settings) -> Settings:
     It is called once, before workers start, so that all of them have the same.
 
     Raises:
-        MappingError: `serve-base-url`, `serve-key`, `serve-development`, `serve-rate`,
-            `serve-paging`.
+        MappingError: `config-base-url`, `config-key`, `config-development`, `config-rate`,
+            `config-paging`.
     """
     serve = settings.serve
     _check(serve)
@@ -147,7 +147,7 @@ def prepared(settings: Settings) -> Settings:
         if not is_loopback(serve.host):
             raise MappingError(
                 "serve.base_url",
-                "serve-base-url",
+                "config-base-url",
                 f"it must be given where the server listens on {serve.host}",
                 hint="for instance https://fhir.example.org",
             )
@@ -175,7 +175,7 @@ def _check(serve: Serve) -> None:
     ):
         raise MappingError(
             "serve.base_url",
-            "serve-base-url",
+            "config-base-url",
             "it is no URL of scheme, host and port alone",
             hint="for instance https://fhir.example.org",
         )
@@ -183,19 +183,19 @@ def _check(serve: Serve) -> None:
         key = getattr(serve, name).get_secret_value()
         if key and len(key) < _KEY_CHARACTERS:
             raise MappingError(
-                f"serve.{name}", "serve-key", f"it is shorter than {_KEY_CHARACTERS} characters"
+                f"serve.{name}", "config-key", f"it is shorter than {_KEY_CHARACTERS} characters"
             )
     for name in ("rate_limit", "refused_limit"):
         try:
             rate_of(getattr(serve, name))
         except ValueError as error:
-            raise MappingError(f"serve.{name}", "serve-rate", str(error)) from None
+            raise MappingError(f"serve.{name}", "config-rate", str(error)) from None
     if serve.page_size > serve.page_limit:
-        raise MappingError("serve.page_size", "serve-paging", "it is larger than serve.page_limit")
+        raise MappingError("serve.page_size", "config-paging", "it is larger than serve.page_limit")
     if serve.development_tokens and not (serve.development_anywhere or is_loopback(serve.host)):
         raise MappingError(
             "serve.development_tokens",
-            "serve-development",
+            "config-development",
             f"development mode does not listen on {serve.host}: whoever knows a token reads data",
             hint="listen on 127.0.0.1, or set serve.development_anywhere for made-up data",
         )
@@ -229,7 +229,7 @@ def authorization(settings: Settings) -> Authorization:
         if tokens:
             raise MappingError(
                 "serve.development_tokens",
-                "serve-development",
+                "config-development",
                 "development tokens and an authorization server (auth.mode) exclude each other",
             )
         # Not above: a gateway alone starts in half the time without database and OAuth libraries.
