@@ -224,7 +224,7 @@ class AuditTrail:
             if not lines:
                 return outcomes
             self._append(file, b"".join(lines))
-        except OSError as error:
+        except Exception as error:  # whatever it was: these are refused, and the thread goes on
             return [error] * len(batch)
         file.head = head
         file.events += len(lines)
@@ -318,7 +318,7 @@ def _settled(
     try:
         os.fsync(file.descriptor)
         _tell(database, file, counts)
-    except (OSError, SQLAlchemyError) as error:
+    except Exception as error:  # whatever it was, for the thread that writes must go on
         # What was counted is kept for the next time; the files have it all.
         _LOG.warning("audit trail: could not be settled: %s", type(error).__name__)
         return counts

@@ -17,6 +17,7 @@ import pytest
 from etl.auth import audit
 from etl.auth.audit import AuditTrail, verify_trail
 from etl.auth.database import Database, migrate, open_database
+from etl.auth.tables import AccessRow
 from etl.smart.grants import Access
 
 READ = Access(
@@ -174,3 +175,23 @@ def test_half_a_line_that_cannot_be_taken_back_spoils_no_line_after_it(
     found = verify_trail([tmp_path / "audit"], database)
     assert found.events == 2
     assert [one.partition(": ")[2] for one in found.problems] == ["line 2 is no event"]
+
+
+def test_a_fault_while_settling_is_made_good_the_next_time(
+    trail: AuditTrail, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded(trail)
+    tell = audit._tell
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("a bug of a driver")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "_tell", broken)
+        trail.settle()
+    monkeypatch.setattr(audit, "_tell", tell)
+    recorded(trail)
+    trail.settle()
+    assert events(tmp_path, database) == 2
+    with database.read() as session:
+        assert [row.count for row in session.query(AccessRow)] == [2]
