@@ -136,8 +136,8 @@ def read_sensitive(text: str, file: str) -> SensitiveCodes:
         file: what messages call it.
 
     Raises:
-        MappingError: `config-sensitive-codes`: no such header, a line without system or code, a system
-            that claims do not have, a `*` alone.
+        MappingError: `config-sensitive-codes`: no such header, a line without system or code, a
+            system that claims do not have, a `*` alone.
     """
     exact: dict[CodeSystem, dict[str, str]] = {}
     prefixes: dict[CodeSystem, dict[str, str]] = {}

@@ -148,9 +148,7 @@ def test_a_limit_holds_up_to_the_share_itself() -> None:
 
 
 def test_limits_are_about_totals_of_all_partitions() -> None:
-    limits = Limits(
-        rejected_members=Decimal("0.5"), findings={"required": 2, "npi": 0}
-    )
+    limits = Limits(rejected_members=Decimal("0.5"), findings={"required": 2, "npi": 0})
     counts = add_counts(
         [{"member": RowCounts(1, 0, 1, 0)}, {"member": RowCounts(2, 2, 0, 0), "claim": RowCounts()}]
     )
