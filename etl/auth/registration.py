@@ -18,6 +18,8 @@ LONGEST_NAME: Final = 80
 LONGEST_DESCRIPTION: Final = 1000
 LONGEST_URI: Final = 500
 MOST_REDIRECT_URIS: Final = 10
+_SHORTEST_RSA: Final = 2048
+_LONGEST_RSA: Final = 8192
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _EMAIL: Final = re.compile(r"[^@\s<>\"']{1,64}@[^@\s<>\"']{1,190}\.[^@\s<>\"'.]{2,}")
@@ -189,6 +191,8 @@ def _jwks(draft: AppDraft) -> str:
         return "" if not draft.jwks else "Keys are of use with private_key_jwt only."
     try:
         found = json.loads(draft.jwks)
+        if not all(map(_is_strong, found["keys"])):
+            return "RSA keys need 2048 to 8192 bits, others the curve P-256 or P-384."
         keys = KeySet.import_key_set(found)
         kinds = {str(key.key_type) for key in keys.keys}
     except (ValueError, TypeError, KeyError, AttributeError, JoseError):
@@ -198,6 +202,16 @@ def _jwks(draft: AppDraft) -> str:
     if any(key.is_private for key in keys.keys):
         return "It holds a private key. Make a new pair, and give the public half only."
     return ""
+
+
+def _is_strong(key: Any) -> bool:
+    """Return whether a key is neither too short to hold nor so long that checking it is work."""
+    if not isinstance(key, dict):
+        return False
+    if key.get("kty") == "RSA":
+        bits = len(str(key.get("n", "")).rstrip("=")) * 6
+        return _SHORTEST_RSA <= bits <= _LONGEST_RSA + 6
+    return key.get("kty") != "EC" or key.get("crv") in ("P-256", "P-384")
 
 
 def _plain_launch(draft: AppDraft) -> str:

@@ -8,6 +8,7 @@ process made. Where it cannot be read and is older than half a minute, no token 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,6 +66,7 @@ class LocalVerifier:
         self._read_at: float | None = None
         self._must_read = True
         self._reading = asyncio.Lock()
+        self._list = threading.Lock()
         revocations.listen(self._changed)
 
     async def grant_of(self, token: str) -> Grant:
@@ -135,6 +137,10 @@ class LocalVerifier:
         return not 0 <= age < self._configuration.revocation_seconds
 
     def _read(self) -> None:
+        with self._list:  # so that no older list is put in the place of a newer one
+            self._read_alone()
+
+    def _read_alone(self) -> None:
         at = self._clock().timestamp()
         self._must_read = False
         try:

@@ -282,3 +282,21 @@ def test_an_error_of_the_database_does_not_tell_what_was_to_be_stored(standing: 
             session.flush()
         session.rollback()
     assert "jo@app.example" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        {"kty": "RSA", "n": "8" * 171, "e": "AQAB"},
+        {"kty": "RSA", "n": "8" * 60_000, "e": "AQAB"},
+        ECKey.generate_key("P-521").as_dict(private=False),
+        ECKey.generate_key("secp256k1").as_dict(private=False),
+    ],
+    ids=["short", "endless", "P-521", "secp256k1"],
+)
+def test_keys_are_strong_and_of_a_size_that_can_be_checked(
+    standing: Standing, key: dict[str, str]
+) -> None:
+    with pytest.raises(InvalidForm) as refused:
+        standing.register(authentication="private_key_jwt", jwks=json.dumps({"keys": [key]}))
+    assert "jwks" in refused.value.problems

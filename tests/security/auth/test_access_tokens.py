@@ -270,6 +270,37 @@ def test_a_crowd_of_requests_reads_the_list_once(standing: Standing) -> None:
     assert count == 1
 
 
+def test_a_slow_look_at_the_list_does_not_bring_back_what_was_revoked_meanwhile(
+    standing: Standing,
+) -> None:
+    """Two threads read the list: the one that began first must not be the one that is believed."""
+    token = issue(standing)
+    verifier, revocations = standing.services.verifier, standing.services.revocations
+    grant = asyncio.run(verifier.grant_of(token))
+    present, began, go_on = revocations.present, threading.Event(), threading.Event()
+
+    def slow() -> frozenset[tuple[str, str]]:
+        found = present()
+        revocations.present = present  # type: ignore[method-assign]
+        began.set()
+        assert go_on.wait(5)
+        return found
+
+    revocations.present = slow  # type: ignore[method-assign]
+    first = threading.Thread(target=lambda: verifier.active(token))
+    first.start()
+    assert began.wait(5)
+    standing.services.consents.revoke(grant.grant, by="member")
+    second = threading.Thread(target=verifier._read)
+    second.start()
+    second.join(0.2)
+    go_on.set()
+    first.join(5)
+    second.join(5)
+    with pytest.raises(TokenRefused):
+        asyncio.run(verifier.grant_of(token))
+
+
 def test_the_audience_is_the_fhir_base_and_nothing_else(standing: Standing) -> None:
     _, claims = parts(issue(standing))
     assert claims["aud"] == FHIR
