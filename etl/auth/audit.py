@@ -109,16 +109,29 @@ class AuditTrail:
         self._settler: ThreadPoolExecutor | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._lock = threading.RLock()
+        """Held by whoever writes; what is above changes only under it."""
 
     async def record(self, access: Access) -> None:
         """Keep one access.
 
-        All of one turn of the event loop are handed over together: waking a thread, and being
-        woken by it, costs more than writing an event.
+        It is written here and now where nothing stands in the way: waking a thread, and being woken
+        by it, costs ten times as much. Where the thread is at work, or a new day's file has to be
+        begun, it is handed over, together with all others of the same turn of the event loop.
 
         Raises:
             OSError: it could not be written.
         """
+        if self._lock.acquire(blocking=False):
+            try:
+                file = self._file
+                if file is not None and file.day == self._day():
+                    (error,) = self._write((access,))
+                    if error is not None:
+                        raise error
+                    return
+            finally:
+                self._lock.release()
         loop = asyncio.get_running_loop()
         gathered = self._gathered
         if gathered is None or gathered.loop is not loop:
@@ -187,20 +200,29 @@ class AuditTrail:
                     case Future():
                         settled = one
                     case _Gathered():
-                        one.answer(self._write(one.accesses))
+                        with self._lock:
+                            outcomes = self._write(one.accesses)
+                        one.answer(outcomes)
                     case (happening, done):
-                        (error,) = self._write([happening])
+                        with self._lock:
+                            (error,) = self._write((happening,))
                         done.set_result(None) if error is None else done.set_exception(error)
             if settled is not None or not goes_on:
-                self._settle(wait=True)
+                with self._lock:
+                    self._settle(wait=True)
             elif time.monotonic() - last >= SETTLE_SECONDS:
-                self._settle(wait=False)
+                with self._lock:
+                    self._settle(wait=False)
                 last = time.monotonic()
             if settled is not None:
                 settled.set_result(None)
-        if self._file is not None:
-            os.close(self._file.descriptor)
-            self._file = None
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file.descriptor)
+                self._file = None
+
+    def _day(self) -> str:
+        return self._clock().astimezone(UTC).date().isoformat()
 
     def _write(self, batch: Sequence[Access | Happening]) -> _Outcomes:
         """Write some events; return of each what kept it from being written, None for nothing."""

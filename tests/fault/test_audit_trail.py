@@ -18,6 +18,7 @@ from etl.auth import audit
 from etl.auth.audit import AuditTrail, verify_trail
 from etl.auth.database import Database, migrate, open_database
 from etl.auth.tables import AccessRow
+from etl.auth.values import Happening
 from etl.smart.grants import Access
 
 READ = Access(
@@ -32,6 +33,8 @@ READ = Access(
     outcome=200,
     address="192.0.2.1",
 )
+
+SIGNED_IN = Happening(READ.when, "member-sign-in", patient="ana", by="member")
 
 
 class Clock:
@@ -90,18 +93,19 @@ def test_a_request_that_was_given_up_while_it_waited_does_not_stop_the_trail(
 
     monkeypatch.setattr(audit, "_append", slow)
 
-    async def given_up(started: threading.Event | None) -> None:
+    async def given_up() -> None:
         waiting = asyncio.create_task(trail.record(READ))
-        await asyncio.sleep(0)
-        if started is not None:
-            await asyncio.to_thread(started.wait, 5)
+        await asyncio.sleep(0.01)
         waiting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await waiting
 
-    asyncio.run(given_up(writing))  # while its line is being written
-    asyncio.run(given_up(None))  # while it stands in the queue
+    at_work = threading.Thread(target=trail.note, args=(SIGNED_IN,))
+    at_work.start()
+    assert writing.wait(5)
+    asyncio.run(given_up())  # while it stands in the queue
     go_on.set()
+    at_work.join(5)
     recorded(trail)
     trail.settle()
     assert 3 <= events(tmp_path, database) <= 4
