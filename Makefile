@@ -9,8 +9,8 @@ TARGET ?= output
 LOG ?= cpcds-nightly.log
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-slow check lint types imports format bench validate nightly \
-	conformance s3-demo samples sandbox screenshots clean
+.PHONY: help install run test test-slow check lint types imports format bench bench-gateway \
+	soak validate nightly conformance s3-demo samples sandbox screenshots clean
 
 help: ## List the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,12 @@ format: install ## Put the style right.
 
 bench: install ## Print how fast it is on this machine.
 	$(BIN)/python -m benchmarks
+
+bench-gateway: install ## Load the served process, from a folder and from S3 (needs wrk; takes minutes).
+	$(BIN)/python -m benchmarks.gateway
+
+soak: install ## Ten minutes of the gateway under load while storage breaks and releases come and go.
+	CPCDS_SOAK_SECONDS=600 $(BIN)/pytest -m slow tests/soak
 
 conformance: install ## Have HL7's own Java engine judge what the samples become (skips aloud).
 	$(BIN)/cpcds convert cpcds_samples --out .conformance/financial

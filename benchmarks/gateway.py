@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -99,7 +100,7 @@ def main() -> None:
         folder = Path(name)
         tree = given.tree or _published(folder, asked.members)
         patients = _patients(tree)
-        _say(f"{len(patients)} patients of {CLAIMS} claims or more; load {os.getloadavg()[0]:.1f}")
+        _say(f"{len(patients)} patients of {CLAIMS} claims or more; {_yardstick()}")
         if "start" in only:
             _started(tree, folder)
         if "folder" in only or "rivals" in only:
@@ -313,6 +314,17 @@ def _load(server: Server, requests: Path, connections: int, seconds: int) -> Mea
         took / max(1.0, number) * 1000,
         int(errors),
     )
+
+
+def _yardstick() -> str:
+    """Return how busy the machine is, and how slow that makes a core of it for Python."""
+    took = []
+    for _ in range(50):
+        began, total = time.thread_time(), 0
+        for number in range(100_000):
+            total += number
+        took.append(time.thread_time() - began)
+    return f"load {os.getloadavg()[0]:.1f}; 100,000 additions take {median(took) * 1000:.1f} ms"
 
 
 def _head() -> None:
