@@ -199,3 +199,47 @@ def test_a_fault_while_settling_is_made_good_the_next_time(
     assert events(tmp_path, database) == 2
     with database.read() as session:
         assert [row.count for row in session.query(AccessRow)] == [2]
+
+
+def test_accesses_and_happenings_of_many_threads_make_one_chain(
+    trail: AuditTrail, database: Database, clock: Clock, tmp_path: Path
+) -> None:
+    async def accesses() -> None:
+        for turn in range(40):
+            clock.now += timedelta(days=turn == 20)
+            await asyncio.gather(*(trail.record(READ) for _ in range(10)))
+
+    def happenings() -> None:
+        for _ in range(40):
+            trail.note(SIGNED_IN)
+
+    threads = [threading.Thread(target=happenings) for _ in range(3)]
+    for one in threads:
+        one.start()
+    asyncio.run(accesses())
+    for one in threads:
+        one.join(20)
+    trail.settle()
+    assert events(tmp_path, database) == 400 + 120
+    assert len(list((tmp_path / "audit").glob("audit-*.ndjson"))) == 2
+    with database.read() as session:
+        counted = {row.day: row.count for row in session.query(AccessRow)}
+    assert sum(counted.values()) == 400
+
+
+def test_an_access_waits_for_nobody_where_nothing_stands_in_the_way(
+    trail: AuditTrail, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded(trail)
+    threads: list[int] = []
+    append = audit._append
+
+    def noticed(file: Any, data: bytes) -> None:
+        threads.append(threading.get_ident())
+        append(file, data)
+
+    monkeypatch.setattr(audit, "_append", noticed)
+    recorded(trail)
+    assert threads == [threading.get_ident()]
+    trail.settle()
+    assert events(tmp_path, database) == 2
