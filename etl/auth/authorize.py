@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -18,6 +18,7 @@ from etl.auth.clients import Client
 from etl.auth.grants import Approval
 from etl.auth.http import address_of, for_people, incoming_of, read_form, redirect
 from etl.auth.protocol import Incoming, origin_of
+from etl.auth.secrets import hash_of
 from etl.auth.services import Services
 from etl.auth.sessions import Session
 from etl.auth.values import Happening, SignInRefused
@@ -143,15 +144,16 @@ class AuthorizePages:
             response = redirect(services, "/member")
             self._browsers.set(response, "member", token)
         else:
-            response = await self._on_to_consent(member.patient, None)
+            sealed = request.cookies.get(self._browsers.name("request"), "")
+            response = await self._on_to_consent(member.patient, sealed)
         self._browsers.clear(response, "login")
         return response
 
     async def show_consent(self, request: Request) -> Response:
         """Show what is shared, with whom, until when."""
         visit = self._browsers.visit(request)
-        session = await self._session(visit)
         sealed = request.cookies.get(self._browsers.name("request"), "")
+        session = await self._session(visit, sealed)
         asked = await self._unsealed(request, visit, sealed)
         if session is None:
             return self._services.pages.problem(_STALE, status=403)
@@ -166,12 +168,12 @@ class AuthorizePages:
         fields = await read_form(request)
         form = dict(fields)
         visit = self._browsers.visit(request)
-        session = await self._session(visit)
+        sealed = form.get("request", "")
+        session = await self._session(visit, sealed)
         if session is None or not self._browsers.is_own_form(
             request, visit, form.get("form_token", ""), "authorize"
         ):
             return services.pages.problem(_STALE, status=403)
-        sealed = form.get("request", "")
         asked = await self._unsealed(request, visit, sealed)
         if isinstance(asked, Response):
             return asked
@@ -238,18 +240,24 @@ class AuthorizePages:
         )
         return response
 
-    async def _on_to_consent(self, patient: str, sealed: str | None) -> Response:
-        token = await run_in_threadpool(self._services.sessions.start, "authorize", patient)
+    async def _on_to_consent(self, patient: str, sealed: str) -> Response:
+        """Sign a member in for one request and no other."""
+        subject = f"{patient} {hash_of(sealed)}"
+        token = await run_in_threadpool(self._services.sessions.start, "authorize", subject)
         response = redirect(self._services, "/oauth/consent")
         self._browsers.set(response, "authorize", token)
-        if sealed is not None:
-            self._browsers.set(response, "request", sealed, seconds=REQUEST_SECONDS)
+        self._browsers.set(response, "request", sealed, seconds=REQUEST_SECONDS)
         return response
 
-    async def _session(self, visit: Visit) -> Session | None:
-        return await run_in_threadpool(
+    async def _session(self, visit: Visit, sealed: str) -> Session | None:
+        """Return who signed in for a request; None where it was for another one."""
+        session = await run_in_threadpool(
             self._services.sessions.find, "authorize", visit.tokens["authorize"]
         )
+        if session is None:
+            return None
+        patient, _, request = session.subject.rpartition(" ")
+        return replace(session, subject=patient) if request == hash_of(sealed) else None
 
     def _sign_in_page(
         self,

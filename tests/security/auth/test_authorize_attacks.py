@@ -358,7 +358,7 @@ def test_another_site_cannot_consent_for_a_member(standing: Standing) -> None:
         )
     assert no_token.status_code == 403
     assert cross.status_code == 403
-    assert their_request.status_code == 400
+    assert their_request.status_code == 403
     assert standing.services.consents.of_patient(ANA.patient) == ()
 
 
@@ -370,7 +370,7 @@ def test_a_forged_authorization_request_is_no_use(standing: Standing) -> None:
         sealed = acting.hidden(consent)["request"]
         changed = sealed[:-4] + ("AAAA" if not sealed.endswith("AAAA") else "BBBB")
         answer = acting.decide(browser, consent, request=changed)
-    assert answer.status_code == 400
+    assert answer.status_code == 403
 
 
 def test_without_a_fresh_sign_in_there_is_no_consent(standing: Standing) -> None:
@@ -382,6 +382,24 @@ def test_without_a_fresh_sign_in_there_is_no_consent(standing: Standing) -> None
         member = browser.get("/member")
         assert "Sign in" in member.text
     assert again.status_code in (400, 403)
+
+
+def test_a_sign_in_is_good_for_the_request_that_it_was_for_alone(standing: Standing) -> None:
+    """Another app's page sends the browser to its own request while the member is deciding."""
+    issued, other = standing.register(), standing.register(name="Another One")
+    with standing.client() as browser:
+        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        consent = acting.sign_in(browser, page)
+        theirs = browser.get("/oauth/authorize", params=acting.asking(other.app.client_id))
+        sealed = acting.hidden(theirs)["request"]
+        forced = acting.decide(browser, consent, request=sealed)
+        name = standing.services.browsers.name("request")
+        cookies = {one.name: one.value for one in browser.cookies.jar} | {name: sealed}
+        header = "; ".join(f"{one}={value}" for one, value in cookies.items())
+        shown = browser.get("/oauth/consent", headers={"cookie": header})
+        fine = acting.decide(browser, consent)
+    assert forced.status_code == shown.status_code == 403
+    assert "code" in acting.returned(fine)
 
 
 def test_cookies_are_for_this_host_tls_and_http_alone(standing: Standing) -> None:
