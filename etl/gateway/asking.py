@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from etl.gateway.outcomes import Rejection
+from etl.gateway.remembering import remembered
 from etl.gateway.wire import Receive, Scope
 
 MAX_PARAMETERS: Final = 100
@@ -186,7 +186,7 @@ def _too_large(bounds: Bounds) -> Rejection:
     return Rejection("body-too-large", f"The body is larger than {bounds.body_bytes} bytes.")
 
 
-@lru_cache(maxsize=256)
+@remembered
 def media_type(header: bytes) -> tuple[str, Mapping[str, str]]:
     """Return the media type of a header in lower case, and its parameters."""
     head, *rest = header.decode("latin-1").split(";")

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 from etl.gateway.outcomes import Rejection
+from etl.gateway.remembering import remembered
 
 FHIR_JSON: Final = b"application/fhir+json"
 JSON: Final = b"application/json"
@@ -57,7 +58,7 @@ def media_of(headers: Mapping[bytes, bytes], formats: Sequence[str]) -> bytes:
     return found
 
 
-@lru_cache(maxsize=512)
+@remembered
 def _accepted(header: bytes) -> bytes | None:
     """Return what of ours an Accept header likes best; None where it likes nothing."""
     wants: dict[str, tuple[int, float]] = {}
@@ -108,7 +109,7 @@ def _speaks(parameters: str) -> bool:
     return True
 
 
-@lru_cache(maxsize=512)
+@remembered
 def takes_gzip(header: bytes) -> bool:
     """Return whether an Accept-Encoding header takes gzip."""
     wants: dict[str, float] = {}
@@ -118,7 +119,7 @@ def takes_gzip(header: bytes) -> bool:
     return wants.get("gzip", wants.get("x-gzip", wants.get("*", 0.0))) > 0
 
 
-@lru_cache(maxsize=512)
+@remembered
 def handling(header: bytes) -> str | None:
     """Return `strict` or `lenient` where a Prefer header says which; None where it does not."""
     for part in header.decode("latin-1").replace(";", ",").split(","):

@@ -1,0 +1,24 @@
+"""What headers mean, remembered: the same few come again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final, TypeVar
+
+Read = TypeVar("Read")
+
+LONGEST: Final = 256
+"""Bytes of a header that is worth remembering; longer ones may be meant to fill memory."""
+
+_MOST: Final = 512
+
+
+def remembered(read: Callable[[bytes], Read]) -> Callable[[bytes], Read]:
+    """Return a function that reads each short header once."""
+    known = lru_cache(maxsize=_MOST)(read)
+
+    def reading(header: bytes) -> Read:
+        return known(header) if len(header) <= LONGEST else read(header)
+
+    return reading
