@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 
 from etl.documents import Map, Mark, Seq
 from etl.errors import MappingError
+from etl.mapping.combining import conjunction
 from etl.mapping.expressions import Absent, Condition, Constant, Expr, Truth, walk
 from etl.mapping.expressions import LoopIndex as LoopIndexOf
 from etl.mapping.plan import (
@@ -33,7 +34,7 @@ from etl.mapping.plan import (
 )
 from etl.mapping.rows import LIST_ITEM, Many, columns_of, relations_of
 from etl.mapping.scope import Binding, Library, Parameter, Row, Scope, StaticRow
-from etl.mapping.syntax import conjunction, parse_condition, parse_leaf
+from etl.mapping.syntax import parse_condition, parse_leaf
 from etl.mapping.view import skipped
 from etl.model.tables import TABLES, FieldType
 

@@ -6,48 +6,42 @@ This is the one place that knows jinja2. Its parser gives the grammar; nothing i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import jinja2
 from jinja2 import nodes
 
 from etl.errors import MappingError
+from etl.mapping.combining import (
+    common_kind,
+    conjunction,
+    disjunction,
+    first_of,
+    joined,
+    negation,
+)
 from etl.mapping.expressions import (
     Absent,
-    AllOf,
-    AnyOf,
     Before,
-    Cased,
-    Cast,
     Chosen,
     ColumnOf,
     Condition,
     Constant,
     Expr,
-    FirstOf,
     IsPresent,
-    Joined,
     Kind,
-    Left,
-    LogicalId,
     LoopIndex,
-    Not,
     OneOf,
-    Plus,
-    ProviderReference,
     Same,
-    Shaped,
-    Translated,
-    TranslatedAll,
     Truth,
 )
+from etl.mapping.filters import FILTERS, NAMES
 from etl.mapping.plan import Fixed, Leaf
 from etl.mapping.rows import One, columns_of, relations_of
 from etl.mapping.scope import Parameter, Row, Scope, StaticRow
-from etl.model.codes import SHAPES
 
 _ENVIRONMENT: Final = jinja2.Environment(autoescape=False)  # noqa: S701 - parses, never renders
 _CONSTANT: Final = re.compile(r"\$([A-Z][A-Z0-9_]*)")
@@ -131,81 +125,6 @@ def _fail(
         close = get_close_matches(near[0], list(near[1]), n=1)
         hint = f"did you mean {close[0]!r}?" if close else ""
     raise MappingError(where, error_id, what, hint=hint)
-
-
-def joined(parts: Iterable[Expr]) -> Expr:
-    """Return texts put together, with constants merged."""
-    merged: list[Expr] = []
-    for part in parts:
-        for piece in part.parts if isinstance(part, Joined) else (part,):
-            if isinstance(piece, Absent):
-                return Absent()
-            if merged and isinstance(piece, Constant) and isinstance(merged[-1], Constant):
-                merged[-1] = Constant(merged[-1].value + piece.value)
-            else:
-                merged.append(piece)
-    merged = [part for part in merged if part != Constant("")] or [Constant("")]
-    if len(merged) == 1 and isinstance(merged[0], Constant):
-        return merged[0]
-    return Joined(tuple(merged))
-
-
-def negation(condition: Condition) -> Condition:
-    """Return the opposite of a condition."""
-    match condition:
-        case Truth(holds):
-            return Truth(not holds)
-        case Not(of):
-            return of
-        case _:
-            return Not(condition)
-
-
-def conjunction(parts: Iterable[Condition]) -> Condition:
-    """Return a condition that holds where all of some hold."""
-    flat: list[Condition] = []
-    for part in parts:
-        if part == Truth(holds=False):
-            return part
-        if part != Truth(holds=True):
-            flat.extend(part.parts if isinstance(part, AllOf) else (part,))
-    if not flat:
-        return Truth(holds=True)
-    return flat[0] if len(flat) == 1 else AllOf(tuple(flat))
-
-
-def _disjunction(parts: Iterable[Condition]) -> Condition:
-    flat: list[Condition] = []
-    for part in parts:
-        if part == Truth(holds=True):
-            return part
-        if part != Truth(holds=False):
-            flat.extend(part.parts if isinstance(part, AnyOf) else (part,))
-    if not flat:
-        return Truth(holds=False)
-    return flat[0] if len(flat) == 1 else AnyOf(tuple(flat))
-
-
-def first_of(parts: Iterable[Expr]) -> Expr:
-    """Return the first of several that is there."""
-    kept: list[Expr] = []
-    for part in parts:
-        if isinstance(part, Absent):
-            continue
-        kept.extend(part.parts if isinstance(part, FirstOf) else (part,))
-        if not part.nullable:
-            break
-    if not kept:
-        return Absent()
-    return kept[0] if len(kept) == 1 else FirstOf(tuple(kept), _common_kind(kept))
-
-
-def _common_kind(parts: Iterable[Expr]) -> Kind:
-    """Return the kind of a value that is one of several; text where they differ."""
-    kinds = {part.kind for part in parts if not isinstance(part, Absent)}
-    if len(kinds) == 1:
-        return kinds.pop()
-    return Kind.CODE if kinds <= {Kind.CODE, Kind.TEXT, Kind.FLAG} else Kind.TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +254,7 @@ class _Reader:
         no = self.expression(otherwise) if otherwise is not None else Absent()
         if isinstance(condition, Truth):
             return yes if condition.holds else no
-        return Chosen(condition, yes, no, _common_kind((yes, no)))
+        return Chosen(condition, yes, no, common_kind((yes, no)))
 
     def first_of(self, parts: list[Expr]) -> Expr:
         if not parts:
@@ -345,9 +264,9 @@ class _Reader:
     def filtered(self, of: Expr, name: str, args: list[nodes.Expr]) -> Expr:
         if name == "weak":
             self.fail("map-weak", "weak stands last, on the whole expression")
-        build = _FILTERS.get(name)
+        build = FILTERS.get(name)
         if build is None:
-            self.fail("map-unknown-filter", f"no filter {name!r}", (name, [*_FILTERS, "weak"]))
+            self.fail("map-unknown-filter", f"no filter {name!r}", (name, NAMES))
         return build(self, of, [self.expression(arg) for arg in args])
 
     def condition(self, node: nodes.Expr) -> Condition:
@@ -355,7 +274,7 @@ class _Reader:
             case nodes.And(left=left, right=right):
                 return conjunction((self.condition(left), self.condition(right)))
             case nodes.Or(left=left, right=right):
-                return _disjunction((self.condition(left), self.condition(right)))
+                return disjunction((self.condition(left), self.condition(right)))
             case nodes.Not(node=inner):
                 return negation(self.condition(inner))
             case nodes.Const(value=bool() as value):
@@ -412,146 +331,3 @@ class _Reader:
         if op in {"gt", "gteq"}:
             left, right = right, left
         return Before(left, right, or_same=op.endswith("eq"))
-
-
-_Build = Callable[[_Reader, Expr, list[Expr]], Expr]
-
-
-def _cast(to: Kind, *allowed: Kind) -> _Build:
-    def build(reader: _Reader, of: Expr, args: list[Expr]) -> Expr:
-        if args:
-            reader.fail("map-arguments", f"{to.value} takes no argument")
-        if isinstance(of, Absent):
-            return of
-        if allowed and of.kind not in allowed:
-            names = " or ".join(kind.value for kind in allowed)
-            reader.fail("map-kind", f"{to.value} is for {names}, not for {of.kind.value}")
-        if of.kind is to:
-            return of
-        if isinstance(of, Constant):
-            return Constant(of.value, to)
-        return Cast(of, to)
-
-    return build
-
-
-def _default(reader: _Reader, of: Expr, args: list[Expr]) -> Expr:
-    if len(args) != 1:
-        reader.fail("map-arguments", "default takes one argument")
-    return first_of((of, args[0]))
-
-
-def _plus(reader: _Reader, of: Expr, args: list[Expr]) -> Expr:
-    if of.kind is not Kind.INTEGER:
-        reader.fail("map-kind", f"plus is for integer, not for {of.kind.value}")
-    match args:
-        case [Constant(value=amount, kind=Kind.INTEGER)]:
-            return Plus(of, int(amount))
-        case _:
-            reader.fail("map-arguments", "plus takes an integer")
-
-
-def _constants(reader: _Reader, name: str, args: list[Expr], most: int) -> list[str]:
-    texts = [arg.value for arg in args if isinstance(arg, Constant)]
-    if not texts or len(texts) != len(args) or len(texts) > most:
-        reader.fail("map-arguments", f"{name} takes 1 to {most} constant texts")
-    return texts
-
-
-def _translate(reader: _Reader, of: Expr, args: list[Expr]) -> Expr:
-    name, *columns = _constants(reader, "translate", args, 2)
-    crosswalks = reader.scope.library.crosswalks
-    if name not in crosswalks:
-        reader.fail("map-unknown-crosswalk", f"no crosswalk {name!r}", (name, crosswalks))
-    crosswalk = crosswalks[name]
-    column = columns[0] if columns else crosswalk.columns[0]
-    if column not in crosswalk.columns:
-        reader.fail(
-            "map-unknown-crosswalk",
-            f"crosswalk {name} has no column {column!r}",
-            (column, crosswalk.columns),
-        )
-    if isinstance(of, Constant):
-        answer = crosswalk.answer(of.value, column)
-        return Absent() if answer is None else Constant(answer, Kind.CODE)
-    return of if isinstance(of, Absent) else Translated(of, name, column)
-
-
-def _translate_all(reader: _Reader, of: Expr, args: list[Expr]) -> Expr:
-    if len(args) != 3:
-        reader.fail("map-arguments", "translate_all takes a crosswalk, a column and a separator")
-    answer = _translate(reader, of, args[:2])
-    if isinstance(answer, Constant | Absent):
-        return answer
-    (separator,) = _constants(reader, "translate_all", args[2:], 1)
-    if not isinstance(answer, Translated):
-        raise AssertionError(answer)
-    return TranslatedAll(of, answer.crosswalk, answer.column, separator)
-
-
-def _shape(reader: _Reader, of: Expr, args: list[Expr]) -> Expr:
-    (shape,) = _constants(reader, "shape", args, 1)
-    if shape not in SHAPES:
-        reader.fail("map-arguments", f"no shape {shape!r}", (shape, SHAPES))
-    return of if isinstance(of, Absent) else Shaped(of, shape)
-
-
-def _left(reader: _Reader, of: Expr, args: list[Expr]) -> Expr:
-    match args:
-        case [Constant(value=length, kind=Kind.INTEGER)] if int(length) > 0:
-            return of if isinstance(of, Absent) else Left(of, int(length))
-        case _:
-            reader.fail("map-arguments", "left takes a number of characters")
-
-
-def _logical_id(reader: _Reader, of: Expr, args: list[Expr]) -> Expr:
-    (resource,) = _constants(reader, "logical_id", args, 1)
-    return of if isinstance(of, Absent) else LogicalId(of, resource)
-
-
-def _provider(reader: _Reader, of: Expr, args: list[Expr]) -> Expr:
-    resource, *only = _constants(reader, "provider", args, 2)
-    if only not in ([], ["only"]):
-        reader.fail("map-arguments", "provider takes a type, and 'only'")
-    match resource:
-        case "Organization" | "Practitioner":
-            return of if isinstance(of, Absent) else ProviderReference(of, resource, bool(only))
-        case _:
-            reader.fail("map-arguments", "a provider is an 'Organization' or a 'Practitioner'")
-
-
-def _case(case: Any) -> _Build:
-    def build(reader: _Reader, of: Expr, args: list[Expr]) -> Expr:
-        if args:
-            reader.fail("map-arguments", f"{case} takes no argument")
-        return of if isinstance(of, Absent) else Cased(of, case)
-
-    return build
-
-
-_TEXTS: Final = (Kind.TEXT, Kind.CODE, Kind.FLAG, Kind.LIST)
-
-_FILTERS: Final[dict[str, _Build]] = {
-    "text": _cast(Kind.TEXT),
-    "code": _cast(Kind.CODE, *_TEXTS),
-    "money": _cast(Kind.MONEY, Kind.MONEY),
-    "decimal": _cast(Kind.DECIMAL, Kind.DECIMAL, Kind.INTEGER),
-    "integer": _cast(Kind.INTEGER, Kind.INTEGER),
-    "plus": _plus,
-    "date": _cast(Kind.DATE, Kind.DATE),
-    "datetime": _cast(Kind.DATETIME, Kind.DATE, Kind.TIMESTAMP),
-    "instant": _cast(Kind.INSTANT, Kind.DATE, Kind.TIMESTAMP),
-    "boolean": _cast(Kind.BOOLEAN, Kind.FLAG, Kind.BOOLEAN),
-    "default": _default,
-    "lower": _case("lower"),
-    "upper": _case("upper"),
-    "translate": _translate,
-    "translate_all": _translate_all,
-    "shape": _shape,
-    "left": _left,
-    "logical_id": _logical_id,
-    "provider": _provider,
-}
-
-FILTERS: Final = (*_FILTERS, "weak")
-"""Names of all filters; a test holds docs/mapping.md to them."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from etl.mapping.compile import compile_mapping
+from etl.mapping.filters import NAMES
 from etl.mapping.rows import RELATIONS, Many, columns_of
-from etl.mapping.syntax import FILTERS
 from etl.model.codes import SHAPES
 from etl.model.tables import AMOUNT_CATEGORIES, TABLES
 from tests.docs.pages import ROOT, codes, page, rows, section
@@ -28,7 +28,7 @@ def first_cells(text: str) -> set[str]:
 def test_every_filter_is_listed_and_nothing_else() -> None:
     table = section(PAGE, "## Expressions").split("| filter |")[1]
     names = {code.split("(")[0] for code in first_cells("| filter |" + table)}
-    assert names == set(FILTERS)
+    assert names == set(NAMES)
 
 
 def test_every_shape_is_listed() -> None:
