@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from etl.gateway.outcomes import Rejection
+from etl.gateway.paging import LONGEST_LINK
 from etl.gateway.remembering import remembered
 from etl.gateway.wire import Receive, Scope
 
@@ -69,10 +70,13 @@ def segments_of(scope: Scope, prefix: str, bounds: Bounds) -> tuple[str, ...]:
         Rejection: `url-malformed`, `url-too-long`.
     """
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    if len(raw) + len(scope["query_string"]) > bounds.url_bytes:
+    longest = bounds.url_bytes
+    if raw.startswith(f"{prefix}/_page/".encode()):
+        longest += LONGEST_LINK  # ours, and it holds a search that may have come by POST
+    if len(raw) + len(scope["query_string"]) > longest:
         raise Rejection(
             "url-too-long",
-            f"The URL is longer than {bounds.url_bytes} bytes; search by POST to _search.",
+            f"The URL is longer than {longest} bytes; search by POST to _search.",
         )
     start = prefix.encode()
     if not raw.startswith(start) or raw[len(start) : len(start) + 1] not in (b"", b"/"):

@@ -26,7 +26,9 @@ from etl.smart.grants import Grant
 
 KEY_BYTES: Final = 32
 _PURPOSE: Final = b"cpcds page link 1"
-_LONGEST: Final = 16_384
+LONGEST_LINK: Final = 16_384
+"""Most characters of a link's last part; a search by POST of 500 ids takes some 14,000."""
+
 _LARGEST: Final = 262_144
 _SHORT: Final = 1_000
 """Bytes up to which a link is not worth compressing."""
@@ -82,7 +84,11 @@ class Sealer:
         return -(-int(self._clock() + self._seconds) // _STEP) * _STEP
 
     def seal(self, position: Position, grant: Grant) -> str:
-        """Return the link's last part: letters, digits, `-` and `_`."""
+        """Return the link's last part: letters, digits, `-` and `_`.
+
+        Raises:
+            Refusal: 400, the search is too long to be held by a link.
+        """
         expires = self.expires()
         text = orjson.dumps(
             [
@@ -97,7 +103,12 @@ class Sealer:
         )
         if len(text) > _SHORT:
             text = zlib.compress(text)
-        return _text(self._ciphers[0].encrypt(text, _bound(grant)))
+        sealed = _text(self._ciphers[0].encrypt(text, _bound(grant)))
+        if len(sealed) > LONGEST_LINK:
+            raise Refusal(
+                400, "too-costly", "this search is too long for page links: ask for fewer values"
+            )
+        return sealed
 
     def open(self, cursor: str, grant: Grant) -> Position:
         """Return where a link leads.
@@ -113,7 +124,7 @@ class Sealer:
         return Position(what, resource_type, pairs, offset, release, digest)
 
     def _opened(self, cursor: str, grant: Grant) -> bytes:
-        if len(cursor) <= _LONGEST and cursor.isascii():
+        if len(cursor) <= LONGEST_LINK and cursor.isascii():
             try:
                 sealed = base64.b64decode(
                     cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -609,6 +610,37 @@ def test_what_is_wrong_before_the_token_is_looked_at_is_counted_as_well() -> Non
     assert [server.call(one, token=None).status for one in wrong] == [400, 400, 429]
     assert len(server.trail.kept) == 2
     assert server.call(EOB).status == 200
+
+
+# Long searches
+
+
+def test_the_pages_of_a_search_that_only_fits_into_a_form_can_be_followed(server: Server) -> None:
+    first = server.call("/directory/Organization?_count=100", token=None).json
+    known = [one["resource"]["id"] for one in first["entry"]]
+    unknown = [sha256(b"%d" % n).hexdigest()[:32] for n in range(500 - len(known))]
+    body = f"_count=9&_id={','.join([*known, *unknown])}".encode()
+    bundle = server.call(
+        "/directory/Organization/_search", FORM, method="POST", body=body, token=None
+    ).json
+    found = [one["resource"]["id"] for one in bundle["entry"]]
+    while following := [one["url"] for one in bundle["link"] if one["relation"] == "next"]:
+        bundle = server.call(following[0].removeprefix(BASE), token=None).json
+        found += [one["resource"]["id"] for one in bundle["entry"]]
+    assert sorted(found) == sorted(known)
+
+
+def test_a_search_that_is_too_long_for_page_links_is_refused_at_once(server: Server) -> None:
+    first = server.call("/directory/Organization?_count=100", token=None).json
+    known = [one["resource"]["id"] for one in first["entry"]]
+    unknown = [sha256(b"%d" % n).hexdigest() for n in range(900)]
+    halves = (unknown[:450], unknown[450:])
+    body = "&".join(["_count=9", *(f"_id={','.join([*known, *half])}" for half in halves)])
+    got = server.call(
+        "/directory/Organization/_search", FORM, method="POST", body=body.encode(), token=None
+    )
+    assert got.status == 400
+    assert "fewer values" in got.json["issue"][0]["diagnostics"]
 
 
 # The audit trail
