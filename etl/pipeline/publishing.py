@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -181,12 +181,7 @@ def stage(
     directory, made = _directory(settled, tools, store, base, now)
     folder = settled.read.work / PARTS
     partitions = [SavedPartition(_saved(folder, number)) for number in settled.parts]
-    # What is worked on is always everything that there is to be, after a delta as well: who is not
-    # in it is retracted.
-    manifest = assemble(store, base, partitions, directory, replace(facts, kind="full"), now)
-    if facts.kind != "full":
-        parent = base.release.manifest if base.release is not None else None
-        manifest = replace(manifest, facts=facts).named(parent)
+    manifest = assemble(store, base, partitions, directory, facts, now)
     written = [one.written for one in partitions]
     return Staged(
         manifest=manifest,

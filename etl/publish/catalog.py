@@ -39,7 +39,6 @@ class Unit:
         counts: resources by type.
         last_updated: the latest `meta.lastUpdated`.
         retracted: instant at which the last of it was retracted; None while there is a block.
-        source: the caller's hash of what it was rendered from; empty where that is unknown.
     """
 
     id: str
@@ -51,7 +50,6 @@ class Unit:
     counts: Mapping[str, int]
     last_updated: str
     retracted: str | None = None
-    source: str = ""
 
     def to_json(self) -> JSON:
         """Return the row as its JSON object, the id left out."""
@@ -61,7 +59,7 @@ class Unit:
                 "indexBytes": self.index_bytes,
                 "retracted": self.retracted,
             }
-        row: dict[str, JSON] = {
+        return {
             "block": self.block,
             "bytes": self.bytes,
             "content": self.content,
@@ -70,13 +68,12 @@ class Unit:
             "indexBytes": self.index_bytes,
             "lastUpdated": self.last_updated,
         }
-        if self.source:
-            row["source"] = self.source
-        return row
 
     @classmethod
     def from_json(cls, unit_id: str, value: JSON) -> Unit:
         """Return the unit of a row.
+
+        Other members are left alone: rows of older trees may have `source`.
 
         Raises:
             StoreError: the row is not one of ours.
@@ -96,7 +93,6 @@ class Unit:
                 value["content"],
                 value["counts"],
                 value["lastUpdated"],
-                source=value.get("source", ""),
             )
         except (KeyError, TypeError):
             raise StoreError(f"the catalog row of {unit_id} lacks a member; run verify") from None

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from etl.publish.block import Line
 from etl.publish.catalog import DIRECTORY_TARGET, Unit, choose_bits, shard_number
 from etl.publish.changes import Changes, total
-from etl.publish.index import Gone, rows_of
-from etl.publish.reader import Release, open_index, read_all
+from etl.publish.index import Gone
+from etl.publish.reader import Release
 from etl.publish.resources import Resource
-from etl.publish.units import Before, Owner, before_of, body_of, to_line, write_unit
+from etl.publish.units import Before, Owner, before_of, to_line, write_unit
 from etl.storage.port import Store
 from etl.storage.writer import Writer
 
@@ -38,7 +38,7 @@ class DirectoryResult:
 def write_directory(
     store: Store, previous: Release | None, resources: Iterable[Resource], now: str
 ) -> DirectoryResult:
-    """Publish the directory of a full extract: what is not handed in is retracted.
+    """Publish the directory: what is not handed in is retracted.
 
     The resources are held in memory together.
 
@@ -51,47 +51,7 @@ def write_directory(
     Raises:
         StoreError: storage failed. Nothing that a reader sees was changed.
     """
-    return _write(store, previous, [to_line(one) for one in resources], now)
-
-
-def write_directory_changes(
-    store: Store,
-    previous: Release | None,
-    upserts: Iterable[Resource],
-    deletes: Iterable[tuple[str, str]],
-    now: str,
-) -> DirectoryResult:
-    """Publish what a delta extract says of the directory.
-
-    Args:
-        store: the target.
-        previous: the release that the run started from.
-        upserts: resources that are new or changed.
-        deletes: (type, id) of resources that are gone.
-        now: FHIR instant of the run.
-
-    Raises:
-        StoreError: storage failed. Nothing that a reader sees was changed.
-    """
-    new = {(one.type, one.id): to_line(one) for one in upserts}
-    gone = set(deletes) - new.keys()
-    if previous is None:
-        return _write(store, None, new.values(), now)
-    if not new and not gone:
-        manifest = previous.manifest
-        return DirectoryResult(manifest.directory_bits, manifest.directory, Changes(), 0, 0)
-    kept = [
-        line
-        for line in _lines_of(store, previous)
-        if (key := (line.row.type, line.row.id)) not in new and key not in gone
-    ]
-    return _write(store, previous, [*kept, *new.values()], now)
-
-
-def _write(
-    store: Store, previous: Release | None, lines: Iterable[Line], now: str
-) -> DirectoryResult:
-    held = list(lines)
+    held = [to_line(one) for one in resources]
     before = previous.manifest if previous is not None else None
     bits = choose_bits(len(held), before.directory_bits if before else None, DIRECTORY_TARGET)
     cut: dict[int, list[Line]] = {}
@@ -136,15 +96,3 @@ def _moved(store: Store, shards: Iterable[Unit | None], bits: int) -> Mapping[in
             gone.setdefault(_shard(one.type, one.id, bits), []).append(one)
     numbers = known.keys() | gone.keys()
     return {number: Before(known.get(number, {}), gone.get(number, ())) for number in numbers}
-
-
-def _lines_of(store: Store, release: Release) -> list[Line]:
-    """Return everything that is in the directory of a release."""
-    lines: list[Line] = []
-    for unit in release.manifest.directory:
-        if unit is not None and unit.block is not None:
-            index = open_index(store, unit)
-            rows = rows_of(index)
-            texts = read_all(store, index)
-            lines += [Line(row, body_of(row, text)) for row, text in zip(rows, texts, strict=True)]
-    return lines

@@ -16,10 +16,8 @@ from etl.publish.block import Line
 from etl.publish.canonical import JSON, dumps, loads
 from etl.publish.catalog import Unit, place
 from etl.publish.changes import Changes, Tally, total
-from etl.publish.index import rows_of
-from etl.publish.reader import open_index, read_all
-from etl.publish.resources import PatientChanges, PatientResources
-from etl.publish.units import Owner, body_of, to_line, write_unit
+from etl.publish.resources import PatientResources
+from etl.publish.units import Owner, to_line, write_unit
 from etl.storage.port import Store
 from etl.storage.writer import Writer
 
@@ -165,7 +163,7 @@ def write_partition(
     patients: Iterable[PatientResources],
     now: str,
 ) -> PartitionResult:
-    """Publish the patients of one partition of a full extract.
+    """Publish the patients of one partition.
 
     A patient whose content is what it was costs a hash: nothing is read, compressed or written.
 
@@ -183,33 +181,29 @@ def write_partition(
     Raises:
         StoreError: storage failed. Nothing that a reader sees was changed.
     """
-    return _write(store, previous, patients, now)
-
-
-def write_changes(
-    store: Store,
-    previous: Mapping[str, Unit],
-    patients: Iterable[PatientChanges],
-    now: str,
-) -> PartitionResult:
-    """Publish the patients of one partition of a delta extract.
-
-    Changes merge by type and id into the patient's present block. Handing in again what is there
-    already changes nothing. Deletes of what is not there are skipped.
-
-    Args:
-        store: the target.
-        previous: the rows that these patients have in the release that the run started from.
-        patients: what changed of each.
-        now: FHIR instant of the run.
-
-    Returns:
-        The rows of those patients that have or had a block.
-
-    Raises:
-        StoreError: storage failed. Nothing that a reader sees was changed.
-    """
-    return _write(store, previous, patients, now)
+    units: dict[str, Unit] = {}
+    changes: list[Changes] = []
+    orphans: list[tuple[str, str]] = []
+    with Writer(store) as writer:
+        for patient in patients:
+            if patient.patient_id in units:
+                raise ValueError(f"Patient/{patient.patient_id} was handed in twice")
+            before = previous.get(patient.patient_id)
+            lines = [to_line(one) for one in patient.resources]
+            if lines and not _has_patient(lines, patient.patient_id):
+                orphans += [(line.row.type, line.row.id) for line in lines]
+                lines = []
+            if lines or before is not None:
+                owner = Owner.patient(patient.patient_id)
+                unit, change = write_unit(store, writer, owner, lines, before, now)
+                units[owner.id] = unit
+                changes.append(change)
+            if len(changes) > _FOLD:
+                changes = [total(changes)]
+    store.sync()
+    rows = sorted(units.values(), key=lambda unit: place(unit.id))
+    written = Written(total(changes), orphans, writer.objects, writer.bytes, len(rows))
+    return PartitionResult(written, rows)
 
 
 def merged_units(partitions: Iterable[PartitionUnits]) -> Iterator[Unit]:
@@ -232,74 +226,8 @@ def merged_kept(partitions: Iterable[PartitionUnits]) -> Iterator[str]:
     return heapq.merge(*(one.kept() for one in partitions), key=place)
 
 
-def _write(
-    store: Store,
-    previous: Mapping[str, Unit],
-    patients: Iterable[PatientResources | PatientChanges],
-    now: str,
-) -> PartitionResult:
-    units: dict[str, Unit] = {}
-    changes: list[Changes] = []
-    orphans: list[tuple[str, str]] = []
-    with Writer(store) as writer:
-        for patient in patients:
-            if patient.patient_id in units:
-                raise ValueError(f"Patient/{patient.patient_id} was handed in twice")
-            before = previous.get(patient.patient_id)
-            if isinstance(patient, PatientResources):
-                lines: list[Line] | None = [to_line(one) for one in patient.resources]
-            else:
-                lines = _merged(store, before, patient)
-            if lines and not _has_patient(lines, patient.patient_id):
-                orphans += [(line.row.type, line.row.id) for line in lines]
-                lines = []
-            owner = Owner.patient(patient.patient_id)
-            if lines is None:
-                if before is not None:
-                    units[owner.id] = before
-                    changes.append(Changes(Tally(same=1) if before.block else Tally()))
-            elif lines or before is not None:
-                source = patient.source if isinstance(patient, PatientResources) else ""
-                unit, change = write_unit(store, writer, owner, lines, before, now, source=source)
-                units[owner.id] = unit
-                changes.append(change)
-            if len(changes) > _FOLD:
-                changes = [total(changes)]
-    store.sync()
-    rows = sorted(units.values(), key=lambda unit: place(unit.id))
-    written = Written(total(changes), orphans, writer.objects, writer.bytes, len(rows))
-    return PartitionResult(written, rows)
-
-
 def _has_patient(lines: Iterable[Line], patient_id: str) -> bool:
     return any(line.row.type == "Patient" and line.row.id == patient_id for line in lines)
-
-
-def _merged(store: Store, before: Unit | None, patient: PatientChanges) -> list[Line] | None:
-    """Return all lines of a block after a delta; None where the delta changes nothing."""
-    upserts = {(one.type, one.id): to_line(one) for one in patient.upserts}
-    deletes = set(patient.deletes) - upserts.keys()
-    if ("Patient", patient.patient_id) in deletes:
-        return None if before is None else []
-    if before is None or before.block is None:
-        return list(upserts.values()) or None
-    index = open_index(store, before)
-    rows = {(row.type, row.id): row for row in rows_of(index)}
-    if not deletes & rows.keys() and all(
-        (old := rows.get(key)) is not None
-        and (line.row.version, line.row.stated, line.row.search)
-        == (old.version, old.stated, old.search)
-        and (not old.stated or line.row.last_updated == old.last_updated)
-        for key, line in upserts.items()
-    ):
-        return None
-    texts = read_all(store, index)
-    kept = [
-        Line(row, body_of(row, text))
-        for (key, row), text in zip(rows.items(), texts, strict=True)
-        if key not in upserts and key not in deletes
-    ]
-    return kept + list(upserts.values())
 
 
 def _changes_to_json(changes: Changes) -> JSON:

@@ -46,7 +46,8 @@ def assemble(
 ) -> Manifest:
     """Write the catalog of a release, and return its manifest. Readers see nothing of it yet.
 
-    In a full extract, patients that are in none of the partitions are retracted. Those who stay as
+    Patients that are in none of the partitions are retracted, after a delta as well: its rows were
+    put together with those of before, so that the partitions are of everybody. Those who stay as
     they are keep their rows of the previous catalog.
 
     Args:
@@ -54,7 +55,7 @@ def assemble(
         base: what `open_current` returned when the run began.
         partitions: all that the run published.
         directory: the release's directory.
-        facts: what else the manifest is to say; its kind decides about retraction.
+        facts: what else the manifest is to say.
         now: FHIR instant of the run.
 
     Raises:
@@ -66,7 +67,7 @@ def assemble(
     written = [one.written for one in partitions]
     changes = [one.changes for one in written]
     given = sum(one.count + one.kept for one in written)
-    bits = _catalog_bits(parent, facts, given, total(changes))
+    bits = _catalog_bits(parent, given)
     before = _PreviousRows(base.release, bits)
     merged = _grouped(merged_units(partitions), bits)
     here = next(merged, None)
@@ -79,21 +80,16 @@ def assemble(
             if here is not None and here[0] == number:
                 new = here[1]
                 here = next(merged, None)
-            untouched = before.shard(number)
             stay = staying.of(number)
-            if not new and untouched is not None and facts.kind != "full":
-                shards.append(untouched)
-                continue
             old = before.rows(number)
             left = _left_out(old, new)
             _check_there(store, stay, left)
-            if facts.kind == "full":
-                going = [unit for unit in left if unit.id not in stay]
-                gone, retracted = _retract(store, writer, going, now)
-                left = [unit for unit in left if unit.id in stay] + gone
-                changes.append(retracted)
-            counts.replace(old, [*new, *left])
-            shards.append(_write_shard(writer, bits, number, [*new, *left], untouched))
+            going = [unit for unit in left if unit.id not in stay]
+            gone, retracted = _retract(store, writer, going, now)
+            changes.append(retracted)
+            rows = [*new, *(unit for unit in left if unit.id in stay), *gone]
+            counts.replace(old, rows)
+            shards.append(_write_shard(writer, bits, number, rows, before.shard(number)))
     everything = total([*changes, directory.changes])
     manifest = Manifest(
         release="",
@@ -193,14 +189,10 @@ def _landed(store: Store, release: str) -> bool:
     return False
 
 
-def _catalog_bits(parent: Manifest | None, facts: Facts, given: int, changes: Changes) -> int:
+def _catalog_bits(parent: Manifest | None, given: int) -> int:
     if parent is None:
         return choose_bits(given, None, CATALOG_TARGET)
-    counts = parent.counts
-    if facts.kind == "full":
-        count = given + counts["retractedPatients"]
-    else:
-        count = counts["patients"] + counts["retractedPatients"] + changes.patients.added
+    count = given + parent.counts["retractedPatients"]
     return choose_bits(count, parent.catalog_bits, CATALOG_TARGET)
 
 

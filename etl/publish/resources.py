@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -46,31 +46,12 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class PatientResources:
-    """Everything that a full extract says of one patient.
+    """Everything there is of one patient.
 
     Attributes:
         patient_id: logical id of the Patient.
         resources: the Patient, and what its block holds beside it, in any order.
-        source: a hash of the rows, mapping and program that these were rendered from. It is kept
-            in the catalog (`Unit.source`), so that the next run knows without rendering that a
-            patient is what it was, and can `carry` the row.
     """
 
     patient_id: str
     resources: Sequence[Resource]
-    source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PatientChanges:
-    """What a delta extract says of one patient.
-
-    Attributes:
-        patient_id: logical id of the Patient.
-        upserts: resources that are new or changed, in any order.
-        deletes: (type, id) of resources that are gone. A deleted Patient takes its block along.
-    """
-
-    patient_id: str
-    upserts: Sequence[Resource] = ()
-    deletes: Sequence[tuple[str, str]] = field(default=())

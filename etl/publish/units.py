@@ -126,7 +126,6 @@ def write_unit(
     now: str,
     *,
     before: Before | None = None,
-    source: str = "",
 ) -> tuple[Unit, Changes]:
     """Write the block and index of a unit, unless it is what it was.
 
@@ -141,7 +140,6 @@ def write_unit(
         previous: its row in the release that the run started from.
         now: instant for what has no stated time and did not have this content before.
         before: what was there, if that is not in the previous index.
-        source: the caller's hash of what the lines were rendered from, if it knows one.
 
     Returns:
         The unit's new row, and what changed.
@@ -153,8 +151,7 @@ def write_unit(
     _check_unique(ordered)
     content = content_hash(ordered) if ordered else ""
     if previous is not None and previous.content == content:
-        same = previous if previous.source == source else replace(previous, source=source)
-        return same, Changes(Tally(same=1) if ordered else Tally())
+        return previous, Changes(Tally(same=1) if ordered else Tally())
     if before is None:
         before = before_of(store, previous)
     resources = _compared(ordered, before)
@@ -178,7 +175,6 @@ def write_unit(
         Counter(row.type for row in rows),
         max({row.last_updated for row in rows}, key=instant) if rows else now,
         None if rows else now,
-        source if rows else "",
     )
     return unit, Changes(_fate(previous, unit), resources)
 

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import pytest
 
 from etl.errors import CommitConflict, CommitUnknown, StoreError
-from etl.publish.directory import write_directory_changes
+from etl.publish.directory import write_directory
 from etl.publish.manifest import Facts, Named
-from etl.publish.partition import write_changes
+from etl.publish.partition import write_partition
 from etl.publish.prune import prune
 from etl.publish.reader import Current, open_current
 from etl.publish.release import assemble, commit, is_published
-from etl.publish.resources import PatientChanges, PatientResources
+from etl.publish.resources import PatientResources
 from etl.publish.verify import verify
 from etl.storage.memory import MemoryStore
 from etl.storage.port import Store
@@ -48,17 +48,16 @@ def full_run(store: Store) -> None:
     commit(store, manifest, base)
 
 
-def delta_run(store: Store) -> None:
+def night_run(store: Store) -> None:
+    """Anna has a claim more, Bert is gone, Cleo stays as she is."""
     base = open_current(store)
     if is_published(base, DELTA) or base.release is None:
         return
-    anna, bert = logical_id("anna"), logical_id("bert")
-    changes = [
-        PatientChanges(anna, [claim("anna", 20, "2023-01-01")]),
-        PatientChanges(bert, deletes=[("Patient", bert)]),
-    ]
-    result = write_changes(store, base.release.units([anna, bert]), changes, LATER)
-    shared = write_directory_changes(store, base.release, [resource("Location", "l")], [], LATER)
+    anna = [*patient("anna", 12).resources, claim("anna", 20, "2023-01-01")]
+    people = [PatientResources(logical_id("anna"), anna)]
+    previous = base.release.units(one.patient_id for one in people)
+    result = write_partition(store, previous, people, LATER).keeping([logical_id("cleo")])
+    shared = write_directory(store, base.release, [payer(), resource("Location", "l")], LATER)
     commit(store, assemble(store, base, [result], shared, DELTA, LATER), base)
 
 
@@ -68,7 +67,7 @@ def started() -> MemoryStore:
     return store
 
 
-@pytest.mark.parametrize("run", [full_run, delta_run])
+@pytest.mark.parametrize("run", [full_run, night_run])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_whenever_a_run_dies_readers_see_one_whole_release(
     run: Callable[[Store], None], after: bool

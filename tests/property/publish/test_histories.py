@@ -1,4 +1,4 @@
-"""However a history is cut into extracts, the same blocks come out."""
+"""However a history is cut into nights, the same blocks come out."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.publish.directory import write_directory_changes
+from etl.publish.directory import write_directory
 from etl.publish.manifest import Facts
-from etl.publish.partition import write_changes
+from etl.publish.partition import write_partition
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import assemble, commit
-from etl.publish.resources import PatientChanges, PatientResources, Resource
+from etl.publish.resources import PatientResources, Resource
 from etl.publish.verify import verify
 from etl.storage.memory import MemoryStore
 from tests.unit.publish.samples import claim, logical_id, objects, payer, publish, resource
@@ -73,19 +73,18 @@ def publish_states(
     store: MemoryStore, before: dict[str, dict[int | None, Resource]],
     after: dict[str, dict[int | None, Resource]], now: str,
 ) -> Release:  # fmt: skip
-    """Publish as a delta what leads from one state to another."""
-    changes = []
-    for person in before.keys() | after.keys():
-        old, new = before.get(person, {}), after.get(person, {})
-        upserts = [one for number, one in new.items() if old.get(number) != one]
-        deletes = [(old[number].type, old[number].id) for number in old.keys() - new.keys()]
-        if upserts or deletes:
-            changes.append(PatientChanges(logical_id(person), upserts, deletes))
+    """Publish what leads from one state to another: who is in both alike stays as he is."""
+    changed = [
+        PatientResources(logical_id(person), list(mine.values()))
+        for person, mine in after.items()
+        if before.get(person) != mine
+    ]
+    stay = [logical_id(person) for person, mine in after.items() if before.get(person) == mine]
     base = open_current(store)
-    ids = [one.patient_id for one in changes]
+    ids = [one.patient_id for one in changed]
     previous = base.release.units(ids) if base.release is not None else {}
-    result = write_changes(store, previous, changes, now)
-    shared = write_directory_changes(store, base.release, [payer()], [], now)
+    result = write_partition(store, previous, changed, now).keeping(stay)
+    shared = write_directory(store, base.release, [payer()], now)
     manifest = assemble(store, base, [result], shared, Facts("delta"), now)
     commit(store, manifest, base)
     return Release(store, manifest)
@@ -105,7 +104,7 @@ def texts(release: Release) -> dict[str, list[bytes]]:
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(events, max_size=25), st.lists(st.integers(0, 25), max_size=4), st.booleans())
-def test_any_split_of_a_history_into_deltas_ends_like_one_full_load(
+def test_any_split_of_a_history_into_nights_ends_like_one_full_load(
     history: list[Event], cuts: list[int], repeat: bool
 ) -> None:
     store = MemoryStore()

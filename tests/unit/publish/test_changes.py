@@ -1,21 +1,24 @@
-"""What a second release does with what is there: full extracts, deltas, retractions."""
+"""What a second release does with what is there: changes, retractions, who stays as he is."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
+from etl.publish import keys
+from etl.publish.canonical import sha256
 from etl.publish.changes import Tally
-from etl.publish.directory import write_directory, write_directory_changes
+from etl.publish.directory import write_directory
 from etl.publish.index import Gone
-from etl.publish.manifest import Facts
-from etl.publish.moves import holders, strangers
-from etl.publish.partition import write_changes
+from etl.publish.manifest import Facts, Kind, Shard
+from etl.publish.partition import write_partition
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import assemble, commit
-from etl.publish.resources import PatientChanges, PatientResources, Resource
+from etl.publish.resources import PatientResources, Resource
+from etl.publish.verify import verify
 from etl.storage.memory import MemoryStore
 from etl.storage.port import Store
 from tests.unit.publish.samples import (
@@ -35,21 +38,23 @@ BERT = logical_id("bert")
 EOB = "ExplanationOfBenefit"
 
 
-def delta(
+def night(
     store: Store,
-    changes: Iterable[PatientChanges],
+    worked_on: Iterable[PatientResources],
     *,
-    upserts: Iterable[Resource] = (),
-    deletes: Iterable[tuple[str, str]] = (),
+    gone: Iterable[str] = (),
     now: str = LATER,
 ) -> Release:
-    """Publish a delta extract."""
+    """Publish as a night does that remembers: all others who have a block stay as they are."""
     base = open_current(store)
-    held = list(changes)
-    previous = base.release.units(one.patient_id for one in held) if base.release else {}
-    result = write_changes(store, previous, held, now)
-    shared = write_directory_changes(store, base.release, upserts, deletes, now)
-    manifest = assemble(store, base, [result], shared, Facts("delta"), now)
+    assert base.release is not None
+    held = list(worked_on)
+    others = {one.patient_id for one in held} | set(gone)
+    stay = [unit.id for unit in base.release.all_units() if unit.block and unit.id not in others]
+    previous = base.release.units(one.patient_id for one in held)
+    result = write_partition(store, previous, held, now).keeping(stay)
+    shared = write_directory(store, base.release, [payer()], now)
+    manifest = assemble(store, base, [result], shared, Facts("full"), now)
     commit(store, manifest, base)
     return Release(store, manifest)
 
@@ -184,16 +189,13 @@ def test_a_claim_that_moves_to_another_member_leaves_the_first_one() -> None:
     assert moved.id in stamps(release, BERT)
 
 
-def test_a_delta_merges_by_id_and_touches_no_one_else() -> None:
+def test_a_night_writes_who_changed_and_touches_no_one_else() -> None:
     store = MemoryStore()
     publish(store, [patient("anna", 3), patient("bert", 2)])
     before = objects(store)
-    changes = PatientChanges(
-        ANNA,
-        upserts=[claim("anna", 1, "2020-01-02", amount="1"), claim("anna", 9, "2020-02-01")],
-        deletes=[(EOB, logical_id("anna-claim-0")), (EOB, logical_id("unheard-of"))],
-    )
-    release = delta(store, [changes])
+    person, coverage, _, _, kept = patient("anna", 3).resources
+    changed, new = claim("anna", 1, "2020-01-02", amount="1"), claim("anna", 9, "2020-02-01")
+    release = night(store, [PatientResources(ANNA, [new, kept, changed, coverage, person])])
     assert new_keys(store, before) == ["catalog", "patients", "patients", "releases"]
     after = stamps(release, ANNA)
     assert after == {
@@ -214,79 +216,144 @@ def test_a_delta_merges_by_id_and_touches_no_one_else() -> None:
     assert release.manifest.counts["resources"][EOB] == 5
 
 
-def test_a_delta_makes_the_block_that_a_full_extract_would_make() -> None:
+def test_a_block_tells_what_it_holds_and_not_in_which_steps_it_grew() -> None:
     one, other = MemoryStore(), MemoryStore()
     stamp = "2024-01-01T00:00:00Z"
-    publish(one, [patient("anna", 12, last_updated=stamp)])
-    later = delta(one, [PatientChanges(ANNA, [claim("anna", 99, "2030-01-01")])]).unit(ANNA)
-    everything = [
-        *patient("anna", 12, last_updated=stamp).resources,
-        claim("anna", 99, "2030-01-01"),
-    ]
+    old = patient("anna", 12, last_updated=stamp).resources
+    everything = PatientResources(ANNA, [*old, claim("anna", 99, "2030-01-01")])
+    publish(one, [PatientResources(ANNA, old)])
     publish(other, [patient("anna", 0)])
-    full = publish(other, [PatientResources(ANNA, everything)], now=LATER).unit(ANNA)
-    assert later is not None
+    grown = night(one, [everything]).unit(ANNA)
+    full = publish(other, [everything], now=LATER).unit(ANNA)
+    assert grown is not None
     assert full is not None
-    assert (later.block, later.content, later.index) == (full.block, full.content, full.index)
+    assert (grown.block, grown.content, grown.index) == (full.block, full.content, full.index)
 
 
-def test_replaying_a_delta_changes_nothing() -> None:
+def test_working_again_on_who_changed_changes_nothing() -> None:
     store = MemoryStore()
     publish(store, [patient("anna", 3), patient("bert", 2), patient("cleo", 1)])
-    cleo = logical_id("cleo")
-    changes = [
-        PatientChanges(ANNA, [claim("anna", 7, "2021-01-01")], [(EOB, logical_id("anna-claim-0"))]),
-        PatientChanges(BERT, [resource("Patient", "bert", name=[{"family": "new"}])]),
-        PatientChanges(cleo, deletes=[("Patient", cleo)]),
-        PatientChanges(logical_id("dora"), patient("dora", 1).resources),
+    bert = [
+        resource("Patient", "bert", name=[{"family": "new"}]),
+        *patient("bert", 2).resources[1:],
     ]
-    first = delta(store, changes)
+    people = [
+        PatientResources(ANNA, [*patient("anna", 2).resources, claim("anna", 7, "2021-01-01")]),
+        PatientResources(BERT, bert),
+        patient("dora", 1),
+    ]
+    cleo = logical_id("cleo")
+    first = night(store, people, gone=[cleo])
     before = objects(store)
-    second = delta(store, changes, now="2026-11-26T00:00:00Z")
-    assert new_keys(store, before) == ["releases"]
-    assert second.manifest.catalog == first.manifest.catalog
-    assert second.manifest.counts["changes"]["patients"] == Tally().to_json()
-    assert second.manifest.counts["patients"] == 3
+    for number, worked_on in enumerate((people, people[:1], [])):
+        again = night(store, worked_on, gone=[cleo], now=f"2026-11-{26 + number}T00:00:00Z")
+        assert again.manifest.catalog == first.manifest.catalog
+        assert again.manifest.counts["changes"]["patients"] == Tally().to_json()
+        assert again.manifest.counts["patients"] == 3
+    assert new_keys(store, before) == ["releases"] * 3
 
 
-def test_a_deleted_member_takes_the_whole_block_along() -> None:
+@pytest.mark.parametrize(
+    "worked_on",
+    [
+        [],
+        [PatientResources(ANNA, [])],
+        [PatientResources(ANNA, patient("anna", 3).resources[1:])],
+    ],
+    ids=["in no partition", "without a resource", "without a Patient"],
+)
+def test_a_member_who_is_gone_takes_the_whole_block_along(
+    worked_on: list[PatientResources],
+) -> None:
     store = MemoryStore()
     publish(store, [patient("anna", 3), patient("bert", 2)])
-    release = delta(store, [PatientChanges(ANNA, deletes=[("Patient", ANNA)])])
+    release = night(store, worked_on, gone=[ANNA])
     unit = release.unit(ANNA)
     assert unit is not None
     assert unit.block is None
     assert len(release.index(unit).gone) == 5
     assert release.manifest.counts["patients"] == 1
+    assert release.manifest.counts["changes"]["patients"] == Tally(retracted=1).to_json()
 
 
-def test_a_delta_for_a_member_that_was_never_published_needs_the_patient() -> None:
+def test_a_member_who_was_never_published_needs_the_patient() -> None:
     store = MemoryStore()
-    publish(store, [patient("anna", 1)])
     lost = claim("nobody", 1, "2020-01-01")
-    base = open_current(store)
-    changes = [
-        PatientChanges(logical_id("nobody"), [lost]),
-        PatientChanges(logical_id("no one"), deletes=[(EOB, "x")]),
+    people = [
+        PatientResources(logical_id("nobody"), [lost]),
+        PatientResources(logical_id("no one"), []),
     ]
-    result = write_changes(store, {}, changes, LATER)
+    result = write_partition(store, {}, people, LATER)
     assert list(result.written.orphans) == [(EOB, lost.id)]
     assert list(result.units()) == []
-    assert base.release is not None
+    assert objects(store) == {}
 
 
-def test_a_retracted_member_can_come_back_with_a_delta() -> None:
+def test_a_retracted_member_can_come_back_while_others_stay() -> None:
     store = MemoryStore()
-    publish(store, [patient("anna", 2)])
-    delta(store, [PatientChanges(ANNA, deletes=[("Patient", ANNA)])])
-    back = delta(
-        store, [PatientChanges(ANNA, patient("anna", 1).resources)], now="2026-11-26T00:00:00Z"
-    )
+    publish(store, [patient("anna", 2), patient("bert", 1)])
+    night(store, [], gone=[ANNA])
+    back = night(store, [patient("anna", 1)], now="2026-11-26T00:00:00Z")
     unit = back.unit(ANNA)
     assert unit is not None
     assert unit.counts == {"Patient": 1, "Coverage": 1, EOB: 1}
     assert back.index(unit).gone == [Gone(EOB, logical_id("anna-claim-1"), LATER)]
     assert back.manifest.counts["retractedPatients"] == 0
+    assert back.manifest.counts["patients"] == 2
+
+
+def test_the_release_of_a_delta_differs_from_that_of_a_full_extract_in_its_name_alone() -> None:
+    def after(kind: Kind) -> Release:
+        store = MemoryStore()
+        publish(store, [patient("anna", 3), patient("bert", 1), patient("cleo", 1)])
+        return publish(store, [patient("anna", 2), patient("cleo", 1)], now=LATER, kind=kind)
+
+    full, delta = after("full").manifest, after("delta").manifest
+    assert delta.counts["retractedPatients"] == 1
+    assert replace(delta, release=full.release, facts=full.facts) == full
+
+
+@pytest.mark.parametrize(
+    "worked_on", [[], [patient("anna", 2), patient("bert", 1)]], ids=["stay", "worked on"]
+)
+def test_a_catalog_row_of_an_older_tree_that_states_a_source_is_read_as_any_other(
+    worked_on: list[PatientResources],
+) -> None:
+    store = MemoryStore()
+    publish(store, [patient("anna", 2), patient("bert", 1), patient("cleo", 1)])
+    units = night(store, [], gone=[logical_id("cleo")]).units([ANNA, BERT])
+    older(store)
+    release = open_current(store).release
+    assert release is not None
+    assert release.units([ANNA, BERT]) == units
+    assert {unit.id: unit for unit in release.all_units() if unit.block} == units
+    assert verify(release).ok
+    before = objects(store)
+    after = night(store, worked_on, gone=[logical_id("cleo")], now="2026-11-27T00:00:00Z")
+    assert after.units([ANNA, BERT]) == units
+    assert after.manifest.counts["changes"]["patients"] == Tally().to_json()
+    assert set(new_keys(store, before)) <= {"catalog", "releases"}
+
+
+def older(store: Store) -> None:
+    """Publish what is there again with a `source` in each row, as earlier versions wrote it."""
+    base = open_current(store)
+    assert base.release is not None
+    (shard,) = base.release.manifest.catalog
+    assert shard is not None
+    rows = base.release.shard_bytes(shard).split(b"\n")
+    marked = [
+        row.replace(b'Z"}', b'Z","source":"0123abcd"}') if b'"block"' in row else row
+        for row in rows
+    ]
+    data = b"\n".join(marked)
+    assert data.count(b'"source"') == 2
+    digest = sha256(data)
+    key = keys.catalog_shard(digest)
+    store.put(key, data)
+    catalog = [Shard(key, digest, len(data), shard.patients, shard.retracted)]
+    manifest = replace(base.release.manifest, parent=base.release.id, catalog=catalog)
+    commit(store, manifest.named(base.release.manifest), base)
 
 
 def test_growth_of_the_catalog_moves_rows_and_loses_none() -> None:
@@ -295,7 +362,7 @@ def test_growth_of_the_catalog_moves_rows_and_loses_none() -> None:
     people = [PatientResources(logical_id(n), [resource("Patient", n)]) for n in names]
     small = publish(store, people[:900])
     assert small.manifest.catalog_bits == 0
-    grown = delta(store, [PatientChanges(one.patient_id, one.resources) for one in people[900:]])
+    grown = night(store, people[900:])
     assert grown.manifest.catalog_bits == 3
     assert {unit.id for unit in grown.all_units()} == {logical_id(name) for name in names}
     assert all(
@@ -324,41 +391,24 @@ def test_the_directory_keeps_times_and_retractions_when_it_grows(count: int) -> 
     assert changes == {"Practitioner": {"added": count, "changed": 0, "retracted": 0}}
 
 
-def test_the_directory_follows_a_delta() -> None:
+def test_the_directory_follows_what_is_handed_in() -> None:
     store = MemoryStore()
+    anna = patient("anna", 1)
     doctors = [resource("Practitioner", f"d{number}") for number in range(3)]
-    publish(store, [patient("anna", 1)], directory=[payer(), *doctors])
+    publish(store, [anna], directory=[payer(), *doctors])
     before = objects(store)
-    gone = ("Practitioner", logical_id("d0"))
-    changed = resource("Practitioner", "d1", active=True)
-    release = delta(store, [], upserts=[changed], deletes=[gone])
+    changed = [payer(), resource("Practitioner", "d1", active=True), doctors[2]]
+    release = publish(store, [anna], directory=changed, now=LATER)
     assert new_keys(store, before) == ["directory", "directory", "releases"]
     counts = release.manifest.counts
     assert counts["changes"]["resources"] == {
         "Practitioner": {"added": 0, "changed": 1, "retracted": 1}
     }
     assert counts["resources"]["Practitioner"] == 2
-    again = delta(store, [], upserts=[changed], deletes=[gone], now="2026-11-26T00:00:00Z")
+    unit = release.directory_unit("Practitioner", logical_id("d0"))
+    assert unit is not None
+    assert release.index(unit).gone == [Gone("Practitioner", logical_id("d0"), LATER)]
+    again = publish(store, [anna], directory=reversed(changed), now="2026-11-26T00:00:00Z")
     assert again.manifest.directory == release.manifest.directory
-    nothing = write_directory_changes(store, again, [], [], NOW)
-    assert nothing.shards == again.manifest.directory
     empty = write_directory(store, again, [], "2026-11-27T00:00:00Z")
     assert empty.changes.resources["Organization"] == Tally(retracted=1)
-
-
-def test_a_delta_that_moves_a_claim_is_seen_and_the_first_member_loses_it() -> None:
-    store = MemoryStore()
-    release = publish(store, [patient("anna", 2), patient("bert", 1)])
-    moved = claim("anna", 1, "2020-01-02", owner="bert")
-    kept = claim("bert", 0, "2020-01-01", amount="1")
-    new = claim("bert", 5, "2020-01-05")
-    changes = PatientChanges(BERT, [moved, kept, new])
-    updates = {(EOB, moved.id), (EOB, kept.id)}
-    lost = strangers(release, [changes], updates)
-    assert lost == {(EOB, moved.id)}
-    assert holders(release, {*lost, (EOB, "unheard-of")}) == {(EOB, moved.id): ANNA}
-    assert holders(release, ()) == {}
-    assert strangers(release, [PatientChanges(logical_id("new"), [moved])], updates) == lost
-    after = delta(store, [changes, PatientChanges(ANNA, deletes=list(lost))])
-    assert moved.id not in stamps(after, ANNA)
-    assert moved.id in stamps(after, BERT)

@@ -54,10 +54,10 @@ class Counted(MemoryStore):
         return super().get(key)
 
 
-def person(number: int, amount: str = "1", source: str = "") -> PatientResources:
+def person(number: int, amount: str = "1") -> PatientResources:
     name = f"p{number}"
     resources = [resource("Patient", name), claim(name, 1, "2020-01-01", amount=amount)]
-    return PatientResources(logical_id(name), resources, source)
+    return PatientResources(logical_id(name), resources)
 
 
 def test_with_one_percent_changed_the_writes_are_theirs_and_nothing_else() -> None:
@@ -116,19 +116,6 @@ def test_who_is_to_stay_must_be_there_and_must_not_have_changed(lost: str) -> No
     shared = write_directory(store, base.release, [payer()], LATER)
     with pytest.raises(StoreError, match="1 patients were to stay"):
         assemble(store, base, [result], shared, Facts("full"), LATER)
-
-
-def test_another_source_of_the_same_content_costs_a_row() -> None:
-    store = MemoryStore()
-    publish(store, [person(1, source="a"), person(2)])
-    before = objects(store)
-    release = publish(store, [person(1, source="b"), person(2)], now=LATER)
-    unit = release.unit(logical_id("p1"))
-    assert unit is not None
-    assert unit.source == "b"
-    new = objects(store).keys() - before.keys()
-    assert sorted(key.partition("/")[0] for key in new) == ["catalog", "releases"]
-    assert release.manifest.counts["changes"]["patients"]["changed"] == 0
 
 
 def night(store: Store, patients: int, claims: int) -> None:
