@@ -10,8 +10,8 @@ import os
 import re
 import secrets
 import unicodedata
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -129,6 +129,18 @@ def opened(settings: Settings, base_url: str, *, database: Database | None = Non
         randomness=secrets.token_bytes,
         patient_of=lambda member_id: patient_of(settings, member_id),
     )
+
+
+@contextmanager
+def services(settings: Settings) -> Iterator[Services]:
+    """Give the authorization server's services to a command, and close them behind it."""
+    settings = prepared(settings)
+    found = opened(settings, settings.serve.base_url or "http://127.0.0.1")
+    try:
+        yield found
+    finally:
+        found.trail.close()
+        found.database.close()
 
 
 def configuration(settings: Settings, base_url: str) -> Configuration:

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 
 import click
 
-from etl.auth.services import Services
 from etl.bootstrap import authorizing
-from etl.bootstrap.settings import Settings
 from etl.cli.options import json_option
-
-
-@contextmanager
-def _services(settings: Settings) -> Iterator[Services]:
-    settings = authorizing.prepared(settings)
-    services = authorizing.opened(settings, settings.serve.base_url or "http://127.0.0.1")
-    try:
-        yield services
-    finally:
-        services.trail.close()
-        services.database.close()
 
 
 @click.group("developers")
@@ -36,7 +21,7 @@ def developers_group() -> None:
 @click.pass_context
 def list_command(context: click.Context, as_json: bool) -> None:
     """List the accounts, the newest first, with how many apps each has."""
-    with _services(context.obj.settings()) as services:
+    with authorizing.services(context.obj.settings()) as services:
         found = [
             (one, len(services.apps.of_developer(one.id))) for one in services.developers.all()
         ]
@@ -60,7 +45,7 @@ def reset_password_command(context: click.Context, email: str) -> None:
 
     Make sure by other means who is asking: the portal sends no mail.
     """
-    with _services(context.obj.settings()) as services:
+    with authorizing.services(context.obj.settings()) as services:
         password = services.developers.reset_password(email)
     click.echo(f"new password: {password}")
     click.echo("It is shown this once. Its owner should change it under Settings.")

@@ -37,7 +37,6 @@ from etl.mapping.plan import Loop
 from etl.mapping.row_tests import Alone, Nowhere, Numbers, Points, Rows, Shared, Test, Twice
 from etl.model.codes import SHAPES
 from etl.model.profiles import primitives
-from etl.model.tables import FILE_COLUMN, ROW_COLUMN
 from etl.rows import FINDINGS_SCHEMA, no_findings
 
 _LINES: Final = "claim_line"
@@ -97,18 +96,8 @@ class _Checks:
             rows, level = values.up(level, parent)[rows], parent
         at = values.levels[level]
         rows = np.unique(rows)
-        places = pa.array(rows if at.rows is None else at.rows[rows])
-        source = values.partition.tables[at.table]
-        return pa.table(
-            {
-                "rule": pa.repeat(rule, len(rows)).cast(pa.string()),
-                "table": pa.repeat(at.table, len(rows)).cast(pa.string()),
-                "file": source.column(FILE_COLUMN).take(places),
-                "row": source.column(ROW_COLUMN).take(places),
-                "column": pa.nulls(len(rows), pa.string()),
-            },
-            schema=FINDINGS_SCHEMA,
-        )
+        positions = rows if at.rows is None else at.rows[rows]
+        return values.partition.findings(at.table, positions, rule)
 
     # -- tests -------------------------------------------------------------------------------
 

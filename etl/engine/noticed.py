@@ -26,7 +26,7 @@ from etl.mapping.expressions import (
 )
 from etl.mapping.rows import LIST_ITEM, One, relations_of
 from etl.model.codes import SHAPES
-from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.tables import TABLES
 from etl.rows import FINDINGS_SCHEMA, no_findings
 
 UNMAPPED: Final = "unmapped-word"
@@ -153,19 +153,7 @@ def _places(values: Values, column: ColumnOf, at: int, rows: np.ndarray, rule: s
         positions, table = positions[positions >= 0], relation.table
     if TABLES[table].column(column.column) is None:
         return no_findings()  # derived: no cell of a file
-    places = pa.array(positions)
-    source = values.partition.tables[table]
-    size = len(positions)
-    return pa.table(
-        {
-            "rule": pa.repeat(rule, size).cast(pa.string()),
-            "table": pa.repeat(table, size).cast(pa.string()),
-            "file": source.column(FILE_COLUMN).take(places),
-            "row": source.column(ROW_COLUMN).take(places),
-            "column": pa.repeat(column.column, size).cast(pa.string()),
-        },
-        schema=FINDINGS_SCHEMA,
-    )
+    return values.partition.findings(table, positions, rule, column.column)
 
 
 def mentioned_by(

@@ -12,7 +12,7 @@ from etl.engine.noticed import once_each
 from etl.engine.values import Values, both, opposite
 from etl.mapping.expressions import AllOf, AnyOf, Condition, IsPresent, walk
 from etl.mapping.plan import Loop, nodes_of
-from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.tables import TABLES
 from etl.rows import FINDINGS_SCHEMA
 
 OMITTED: Final = "incomplete-row"
@@ -56,15 +56,5 @@ def _places(values: Values, at: int, rows: np.ndarray) -> pa.Table:
     level = values.levels[at]
     if level.table not in TABLES:
         return FINDINGS_SCHEMA.empty_table()
-    places = pa.array(rows if level.rows is None else level.rows[rows])
-    source = values.partition.tables[level.table]
-    return pa.table(
-        {
-            "rule": pa.repeat(OMITTED, len(rows)).cast(pa.string()),
-            "table": pa.repeat(level.table, len(rows)).cast(pa.string()),
-            "file": source.column(FILE_COLUMN).take(places),
-            "row": source.column(ROW_COLUMN).take(places),
-            "column": pa.nulls(len(rows), pa.string()),
-        },
-        schema=FINDINGS_SCHEMA,
-    )
+    positions = rows if level.rows is None else level.rows[rows]
+    return values.partition.findings(level.table, positions, OMITTED)

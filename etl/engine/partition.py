@@ -18,7 +18,8 @@ from etl.engine import derive
 from etl.engine.chains import Chains, chains_of
 from etl.engine.kernels import Indices
 from etl.mapping.rows import Many, One
-from etl.model.tables import TABLES
+from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.rows import FINDINGS_SCHEMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,23 @@ class Partition:
         if key not in self._children:
             self._children[key] = self._related(table, relation)
         return self._children[key]
+
+    def findings(
+        self, table: str, positions: Indices, rule: str, column: str | None = None
+    ) -> pa.Table:
+        """Return findings of a rule about rows of a table; schema `etl.rows.FINDINGS_SCHEMA`."""
+        places, size = pa.array(positions), len(positions)
+        source = self.tables[table]
+        return pa.table(
+            {
+                "rule": pa.repeat(rule, size).cast(pa.string()),
+                "table": pa.repeat(table, size).cast(pa.string()),
+                "file": source.column(FILE_COLUMN).take(places),
+                "row": source.column(ROW_COLUMN).take(places),
+                "column": pa.repeat(pa.scalar(column, pa.string()), size),
+            },
+            schema=FINDINGS_SCHEMA,
+        )
 
     def _related(self, table: str, relation: Many) -> Children:
         size = self.size(table)
