@@ -9,7 +9,7 @@ TARGET ?= output
 LOG ?= cpcds-nightly.log
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-slow check lint types imports format bench bench-gateway \
+.PHONY: help install run test test-slow test-long check lint types imports format bench bench-gateway \
 	soak validate nightly conformance s3-demo samples sandbox screenshots clean
 
 help: ## List the targets.
@@ -33,6 +33,9 @@ test: install ## Run the tests that take seconds.
 
 test-slow: install ## Run the tests that take minutes.
 	$(BIN)/pytest -m slow
+
+test-long: install ## Run the tests that take many minutes each; CI does not.
+	$(BIN)/pytest -m long
 
 lint: install ## Check style.
 	$(BIN)/ruff format --check .
@@ -58,7 +61,7 @@ bench-gateway: install ## Load the served process, from a folder and from S3 (ne
 	$(BIN)/python -m benchmarks.gateway
 
 soak: install ## Ten minutes of the gateway under load while storage breaks and releases come and go.
-	CPCDS_SOAK_SECONDS=600 $(BIN)/pytest -m slow tests/soak
+	CPCDS_SOAK_SECONDS=600 $(BIN)/pytest -m long tests/soak
 
 conformance: install ## Have HL7's own Java engine judge what the samples become (skips aloud).
 	$(BIN)/cpcds convert cpcds_samples --out .conformance/financial

@@ -127,7 +127,7 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_release_and_is_finished_by_th
     check(killed, whole, 2, seed=1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_hundred_killed_runs(tmp_path: Path) -> None:
     killed = Nights(at(str(tmp_path / "killed"), tmp_path / "work1"), tmp_path)
     whole = Nights(at(str(tmp_path / "whole"), tmp_path / "work2"), tmp_path)
@@ -151,7 +151,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_runs_to_object_storage_that_are_killed(
     bucket: Callable[[str], Settings], tmp_path: Path
 ) -> None:

@@ -161,7 +161,7 @@ def test_no_fault_of_storage_makes_an_answer_wrong(monkeypatch: pytest.MonkeyPat
     soak_for(4, monkeypatch)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_fault_of_storage_makes_an_answer_wrong_for_ten_minutes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
