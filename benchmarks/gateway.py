@@ -292,8 +292,7 @@ def _reads(server: Server) -> float:
 
 
 def _rounds(server: Server, requests: Path, connections: int, asked: Asked) -> Measured:
-    # The first requests of many connections wait for the others to be accepted; a round has to be
-    # so long that they are less than one in a hundred.
+    # So long that one in a hundred of the requests is more than each connection's first one.
     seconds = max(asked.seconds, connections // 6)
     found = [_load(server, requests, connections, seconds) for _ in range(asked.rounds)]
     return Measured(
