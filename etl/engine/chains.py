@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.kernels import Bools, Indices
+from etl.engine.kernels import Bools, Indices, column_of, true_of
 from etl.model.chains import Linked, Role, places
 from etl.model.tables import AMOUNT_COLUMNS
 
@@ -103,7 +103,7 @@ def chains_of(tables: Mapping[str, pa.Table]) -> Chains:
             at,
             nothing,
         ),
-        updated=_spread([place.updated for place in found], at, _text(claims, "last_updated")),
+        updated=_spread([place.updated for place in found], at, column_of(claims, "last_updated")),
         rivals=_where([place.rival for place in found], at, size),
         circular=_where([place.circular for place in found], at, size),
         unpaired=_unpaired(claims, tables["claim_line"], at),
@@ -118,9 +118,9 @@ def _where(flags: list[bool], at: Indices, size: int) -> Bools:
 
 def _unpaired(claims: pa.Table, lines: pa.Table, linked: Indices) -> Bools:
     negative = _with_minus(claims)
-    owners = pc.unique(_text(lines, "claim_id").filter(pa.array(_with_minus(lines))))
+    owners = pc.unique(column_of(lines, "claim_id").filter(pa.array(_with_minus(lines))))
     if len(owners):
-        negative |= _true(pc.is_in(_text(claims, "claim_id"), value_set=owners))
+        negative |= true_of(pc.is_in(column_of(claims, "claim_id"), value_set=owners))
     negative[linked] = False
     at = np.flatnonzero(negative)  # of most partitions none
     if len(at):
@@ -136,14 +136,14 @@ def _with_minus(table: pa.Table) -> Bools:
         if name in table.column_names and table.column(name).null_count < table.num_rows:
             minus = pc.starts_with(table.column(name), "-")
             if pc.any(minus).as_py():
-                found |= _true(minus)
+                found |= true_of(minus)
     return found
 
 
 def voids(claims: pa.Table) -> Bools:
     """Return which claims void another by their bill frequency; shape (claims,)."""
-    stated = pc.coalesce(_text(claims, "type_of_bill"), _text(claims, "bill_frequency"))
-    return _true(pc.ends_with(stated, _VOID))
+    stated = pc.coalesce(column_of(claims, "type_of_bill"), column_of(claims, "bill_frequency"))
+    return true_of(pc.ends_with(stated, _VOID))
 
 
 def _others(linked: list[Linked], neighbours: tuple[int, ...], stated: str | None) -> str | None:
@@ -169,11 +169,11 @@ def _spread(texts: list[str | None], at: Indices, otherwise: pa.StringArray) -> 
 def _linked(claims: pa.Table) -> Indices:
     """Return the claims that name another, are named by another or void one."""
     found = voids(claims)
-    ids = _text(claims, "claim_id")
+    ids = column_of(claims, "claim_id")
     for name in ("adjusted_from_claim_id", "adjusted_to_claim_id"):
-        named = _text(claims, name)
+        named = column_of(claims, name)
         if named.null_count < len(named):
-            found |= np.asarray(named.is_valid()) | _true(pc.is_in(ids, value_set=named))
+            found |= np.asarray(named.is_valid()) | true_of(pc.is_in(ids, value_set=named))
     return np.flatnonzero(found)
 
 
@@ -183,7 +183,7 @@ def _as_linked(claims: pa.Table, lines: pa.Table, at: Indices) -> list[Linked]:
     below, above = signs(some, lines)
     negative = below & ~above
     texts = {
-        name: _text(some, name).to_pylist()
+        name: column_of(some, name).to_pylist()
         for name in (
             "member_id",
             "claim_id",
@@ -215,17 +215,19 @@ def signs(claims: pa.Table, lines: pa.Table) -> tuple[Bools, Bools]:
         claims: some claims.
         lines: lines of these and of others.
     """
-    owner = _indices(pc.index_in(_text(lines, "claim_id"), value_set=_text(claims, "claim_id")))
+    owner = _indices(
+        pc.index_in(column_of(lines, "claim_id"), value_set=column_of(claims, "claim_id"))
+    )
     below = np.zeros(claims.num_rows, dtype=np.bool_)
     above = np.zeros(claims.num_rows, dtype=np.bool_)
     mine = np.flatnonzero(owner >= 0)
     own = lines.select(list(AMOUNT_COLUMNS)).take(pa.array(mine))
     for name in (*AMOUNT_COLUMNS, "payment_amount"):
-        less, more = _signs(_text(claims, name))
+        less, more = _signs(column_of(claims, name))
         below |= less
         above |= more
         if name != "payment_amount":
-            less, more = _signs(_text(own, name))
+            less, more = _signs(column_of(own, name))
             below[owner[mine][less]] = True
             above[owner[mine][more]] = True
     return below, above
@@ -236,20 +238,10 @@ def _signs(amounts: pa.StringArray) -> tuple[Bools, Bools]:
     if amounts.null_count == len(amounts):
         nowhere = np.zeros(len(amounts), dtype=np.bool_)
         return nowhere, nowhere
-    some = _true(pc.invert(pc.is_in(amounts, value_set=_NOUGHT)))
-    minus = _true(pc.starts_with(amounts, "-"))
-    some &= _true(amounts.is_valid())
+    some = true_of(pc.invert(pc.is_in(amounts, value_set=_NOUGHT)))
+    minus = true_of(pc.starts_with(amounts, "-"))
+    some &= true_of(amounts.is_valid())
     return some & minus, some & ~minus
-
-
-def _text(table: pa.Table, name: str) -> pa.StringArray:
-    column = table.column(name)
-    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-
-
-def _true(column: Any) -> Bools:
-    found: Bools = np.asarray(pc.fill_null(column, False)).copy()
-    return found
 
 
 def _indices(column: Any) -> Indices:

@@ -28,6 +28,18 @@ _SHORT: Final = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}
 _CONTROLS: Final = tuple((chr(at), _SHORT.get(at, f"\\u{at:04x}")) for at in range(0x20))
 
 
+def column_of(table: pa.Table, name: str) -> pa.StringArray:
+    """Return a column of a table as a single array."""
+    column = table.column(name)
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def true_of(column: pa.BooleanArray | pa.ChunkedArray) -> Bools:
+    """Return where a column is true, as an array of one's own; null is not."""
+    found: Bools = np.asarray(pc.fill_null(column, False)).copy()
+    return found
+
+
 def text_bytes(column: pa.StringArray | pa.LargeStringArray) -> npt.NDArray[np.uint8]:
     """Return the bytes of all texts of a column, one after the other, without copying them."""
     _, offsets, data = column.buffers()

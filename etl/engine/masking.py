@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.kernels import Bools, over_distinct
+from etl.engine.kernels import Bools, column_of, over_distinct, true_of
 from etl.model.crosswalks import Crosswalk
 from etl.model.sensitive import (
     DIAGNOSES,
@@ -132,8 +132,8 @@ class Masker:
     ) -> Cell:
         """Ask about each code once with what stands beside it in another column."""
         rows = tables[table]
-        codes = _text(rows, column)
-        marks = _text(rows, beside) if beside else pa.nulls(len(codes), pa.string())
+        codes = column_of(rows, column)
+        marks = column_of(rows, beside) if beside else pa.nulls(len(codes), pa.string())
         pairs = pc.if_else(
             codes.is_valid(),
             pc.binary_join_element_wise(pc.coalesce(marks, ""), pc.coalesce(codes, ""), "\x1f"),
@@ -198,7 +198,7 @@ def masked(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Table]:
             found[cell.table] = _blanked(found[cell.table], cell.column, cell.where)
     claims = pa.array(sorted(touched), pa.string())
     for table, column in (("claim_line", "service_text"), ("claim_note", "text")):
-        here = _true(pc.is_in(_text(found[table], "claim_id"), value_set=claims))
+        here = true_of(pc.is_in(column_of(found[table], "claim_id"), value_set=claims))
         found[table] = _blanked(found[table], column, here)
     for cell in masks.cells:
         if cell.column == "service_code":
@@ -212,11 +212,11 @@ class _Types:
     """Which lines are of claims whose profile has no word for a code that is masked."""
 
     def __init__(self, claims: pa.Table, crosswalks: Mapping[str, Crosswalk]) -> None:
-        self._ids = _text(claims, "claim_id")
-        self._types = _text(claims, "claim_type")
+        self._ids = column_of(claims, "claim_id")
+        self._types = column_of(claims, "claim_type")
         compound = crosswalks.get("compound_code")
         self._compound = over_distinct(
-            _text(claims, "compound_code"),
+            column_of(claims, "compound_code"),
             lambda texts: [compound.answer(one) if compound else one for one in texts],
         )
 
@@ -230,15 +230,15 @@ class _Types:
 
     def sells_a_drug(self, lines: pa.Table) -> Bools:
         """Pharmacy `item.productOrService` is an NDC, or a compound's literal."""
-        plain = ~_true(pc.equal(self._compound, _COMPOUND))
+        plain = ~true_of(pc.equal(self._compound, _COMPOUND))
         return self._of(lines, ["pharmacy"]) & self._spread(lines, plain)
 
     def _of(self, lines: pa.Table, types: Iterable[str]) -> Bools:
-        here = _true(pc.is_in(self._types, value_set=pa.array(types, pa.string())))
+        here = true_of(pc.is_in(self._types, value_set=pa.array(types, pa.string())))
         return self._spread(lines, here)
 
     def _spread(self, lines: pa.Table, of_claims: Bools) -> Bools:
-        at = pc.fill_null(pc.index_in(_text(lines, "claim_id"), value_set=self._ids), -1)
+        at = pc.fill_null(pc.index_in(column_of(lines, "claim_id"), value_set=self._ids), -1)
         spread: Bools = np.append(of_claims, np.False_)[np.asarray(at)]
         return spread
 
@@ -255,15 +255,5 @@ def _blanked(table: pa.Table, column: str, where: Bools) -> pa.Table:
 def _put(table: pa.Table, column: str, where: Bools, text: str | None) -> pa.Table:
     if not where.any():
         return table
-    cells = pc.if_else(pa.array(where), pa.scalar(text, pa.string()), _text(table, column))
+    cells = pc.if_else(pa.array(where), pa.scalar(text, pa.string()), column_of(table, column))
     return table.set_column(table.schema.get_field_index(column), column, cells)
-
-
-def _text(table: pa.Table, name: str) -> pa.StringArray:
-    column = table.column(name)
-    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-
-
-def _true(column: Any) -> Bools:
-    found: Bools = np.asarray(pc.fill_null(column, False)).copy()
-    return found

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from etl.engine import derive
 from etl.engine.chains import Chains, chains_of
-from etl.engine.kernels import Indices
+from etl.engine.kernels import Indices, column_of
 from etl.mapping.rows import Many, One
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.rows import FINDINGS_SCHEMA
@@ -96,9 +96,7 @@ class Partition:
             return pa.nulls(0, pa.string())
         if TABLES[table].column(name) is None:
             return derive.column(self, table, name)
-        rows = self.tables[table]
-        column = rows.column(name)
-        return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+        return column_of(self.tables[table], name)
 
     def children(self, table: str, relation: Many) -> Children:
         """Return the related rows of every row of a table."""

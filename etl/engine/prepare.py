@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.engine.chains import signs, voids
-from etl.engine.kernels import Bools, Indices, cents_of_money, money_of_cents
+from etl.engine.kernels import Bools, Indices, cents_of_money, column_of, money_of_cents
 from etl.engine.masking import Masks, masked
 from etl.model.tables import AMOUNT_COLUMNS, FILE_COLUMN, ROW_COLUMN
 from etl.rows import table_schema
@@ -67,15 +67,15 @@ def _voided(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
         return dict(tables)
     below, _ = signs(claims.filter(pa.array(where)), lines)
     where[np.flatnonzero(where)[below]] = False
-    ids = _column(claims, "claim_id").filter(pa.array(where))
+    ids = column_of(claims, "claim_id").filter(pa.array(where))
     found = dict(tables)
     for name, columns in _AMOUNTS.items():
         table = tables[name]
-        here = pc.fill_null(pc.is_in(_column(table, "claim_id"), value_set=ids), False)
+        here = pc.fill_null(pc.is_in(column_of(table, "claim_id"), value_set=ids), False)
         if not pc.any(here).as_py():
             continue
         for column in columns:
-            amounts = _column(table, column)
+            amounts = column_of(table, column)
             if amounts.null_count < len(amounts):
                 cells = pc.if_else(here, _negated(amounts), amounts)
                 table = table.set_column(table.schema.get_field_index(column), column, cells)
@@ -87,13 +87,8 @@ def _negated(amounts: pa.StringArray) -> pa.StringArray:
     return money_of_cents(-cents_of_money(amounts), np.asarray(amounts.is_valid()))
 
 
-def _column(table: pa.Table, name: str) -> pa.Array:
-    column = table.column(name)
-    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-
-
 def _pairs(table: pa.Table, second: str) -> pa.Array:
-    keys = _column(table, "claim_id"), _column(table, second)
+    keys = column_of(table, "claim_id"), column_of(table, second)
     return pc.binary_join_element_wise(*keys, "\x1f")
 
 
@@ -101,7 +96,7 @@ def _with_rendering(team: pa.Table, lines: pa.Table) -> pa.Table:
     named = _pairs(lines, "rendering_provider_id")
     if named.null_count == len(named):
         return team
-    rendering = pc.is_in(pc.ascii_lower(_column(team, "role")), value_set=_RENDERING)
+    rendering = pc.is_in(pc.ascii_lower(column_of(team, "role")), value_set=_RENDERING)
     known = _pairs(team, "provider_id").filter(rendering)
     missing = pc.and_(named.is_valid(), pc.invert(pc.is_in(named, value_set=known)))
     rows = np.flatnonzero(np.asarray(pc.fill_null(missing, False)))
@@ -111,18 +106,18 @@ def _with_rendering(team: pa.Table, lines: pa.Table) -> pa.Table:
     order = np.argsort(groups, kind="stable")
     rows, groups = rows[order], groups[order]
     firsts = np.flatnonzero(np.diff(groups, prepend=-1))
-    numbers = _column(lines, "line_number").take(pa.array(rows))
+    numbers = column_of(lines, "line_number").take(pa.array(rows))
     offsets = pa.array(np.append(firsts, len(rows)).astype(np.int32))
     first_rows = pa.array(rows[firsts])
-    claims = _column(lines, "claim_id").take(first_rows)
+    claims = column_of(lines, "claim_id").take(first_rows)
     columns = {
         "claim_id": claims,
         "sequence": _next_sequences(team, claims),
         "role": pa.repeat("rendering", len(firsts)).cast(pa.string()),
-        "provider_id": _column(lines, "rendering_provider_id").take(first_rows),
+        "provider_id": column_of(lines, "rendering_provider_id").take(first_rows),
         "line_numbers": pc.binary_join(pa.ListArray.from_arrays(offsets, numbers), ";"),
-        FILE_COLUMN: _column(lines, FILE_COLUMN).take(first_rows),
-        ROW_COLUMN: _column(lines, ROW_COLUMN).take(first_rows),
+        FILE_COLUMN: column_of(lines, FILE_COLUMN).take(first_rows),
+        ROW_COLUMN: column_of(lines, ROW_COLUMN).take(first_rows),
     }
     schema = table_schema("claim_care_team")
     added = pa.table(
@@ -137,7 +132,9 @@ def _next_sequences(team: pa.Table, claims: pa.Array) -> pa.Array:
     """Return the numbers that go on after those that the care team of each claim has."""
     last: dict[str, int] = {}
     for claim, sequence in zip(
-        _column(team, "claim_id").to_pylist(), _column(team, "sequence").to_pylist(), strict=True
+        column_of(team, "claim_id").to_pylist(),
+        column_of(team, "sequence").to_pylist(),
+        strict=True,
     ):
         last[claim] = max(last.get(claim, 0), int(sequence))
     numbers = []
@@ -150,8 +147,8 @@ def _next_sequences(team: pa.Table, claims: pa.Array) -> pa.Array:
 def _by_claim_and_sequence(team: pa.Table) -> pa.Array:
     keys = pa.table(
         {
-            "claim": _column(team, "claim_id"),
-            "sequence": _column(team, "sequence").cast(pa.int64()),
+            "claim": column_of(team, "claim_id"),
+            "sequence": column_of(team, "sequence").cast(pa.int64()),
         }
     )
     return pc.sort_indices(keys, sort_keys=[("claim", "ascending"), ("sequence", "ascending")])
@@ -161,11 +158,11 @@ def _with_header_amounts(lines: pa.Table, claims: pa.Table) -> pa.Table:
     """Return the lines, the only line of a claim carrying its header's amounts if it has none."""
     if lines.num_rows == 0 or claims.num_rows == 0:
         return lines
-    at = pc.index_in(_column(lines, "claim_id"), value_set=_column(claims, "claim_id"))
+    at = pc.index_in(column_of(lines, "claim_id"), value_set=column_of(claims, "claim_id"))
     claim_of: Indices = np.asarray(pc.fill_null(at, -1), dtype=np.int64)
     counts = np.bincount(claim_of[claim_of >= 0], minlength=claims.num_rows)
     wanted = np.asarray(
-        pc.fill_null(pc.is_in(_column(claims, "claim_type"), value_set=_LINE_AMOUNT_TYPES), False)
+        pc.fill_null(pc.is_in(column_of(claims, "claim_type"), value_set=_LINE_AMOUNT_TYPES), False)
     )
     lifted = (
         (claim_of >= 0)
@@ -178,11 +175,11 @@ def _with_header_amounts(lines: pa.Table, claims: pa.Table) -> pa.Table:
         return lines
     where, source = pa.array(lifted), pa.array(np.maximum(claim_of, 0))
     for name in AMOUNT_COLUMNS:
-        header = _column(claims, name)
+        header = column_of(claims, name)
         if header.null_count == len(header):
             continue
         index = lines.schema.get_field_index(name)
-        amounts = pc.if_else(where, header.take(source), _column(lines, name))
+        amounts = pc.if_else(where, header.take(source), column_of(lines, name))
         lines = lines.set_column(index, name, amounts)
     return lines
 
@@ -190,7 +187,7 @@ def _with_header_amounts(lines: pa.Table, claims: pa.Table) -> pa.Table:
 def _any_amount(table: pa.Table) -> Bools:
     found = np.zeros(table.num_rows, dtype=np.bool_)
     for name in AMOUNT_COLUMNS:
-        column = _column(table, name)
+        column = column_of(table, name)
         if column.null_count != len(column):
             found |= np.asarray(column.is_valid())
     return found
