@@ -1,4 +1,4 @@
-"""The invariants of the profiles, and the guide's unwritten rules, as tests of rows.
+"""The invariants of the profiles, as tests of rows.
 
 One function an invariant, by its key: it is handed the node that the invariant is about and says
 when a row breaks it. The profiles' own expressions are in `etl.model`; `etl.conform` evaluates
@@ -16,18 +16,9 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from etl.mapping.expressions import (
-    Absent,
     Before,
-    Chosen,
-    Constant,
-    Expr,
-    FirstOf,
-    Joined,
-    LogicalId,
-    ProviderReference,
 )
 from etl.mapping.formulas import (
-    Begins,
     Codes,
     Formula,
     Misshapen,
@@ -43,16 +34,29 @@ from etl.mapping.formulas import (
     no,
     opened,
     presence,
-    there,
 )
-from etl.mapping.plan import Entry, Fixed, ListNode, Loop
-from etl.mapping.row_tests import Alone, Nowhere, Numbers, Rows, Shared, Test, Twice
-from etl.mapping.static import static_value
+from etl.mapping.plan import (
+    Entry,
+    ListNode,
+    Loop,
+)
+from etl.mapping.row_tests import (
+    Alone,
+    Nowhere,
+    Rows,
+    Shared,
+    Test,
+)
+from etl.mapping.selecting import (
+    begins,
+    entries_of,
+    numbers,
+)
 from etl.model.profiles import Invariant, value_set
 
 _VALUE_SETS: Final = "http://hl7.org/fhir/us/carin-bb/ValueSet/"
 _TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem/"
-_NUBC: Final = "https://www.nubc.org/CodeSystem/"
+NUBC: Final = "https://www.nubc.org/CodeSystem/"
 _TOOTH: Final = f"{_TERMINOLOGY}ADAUniversalToothDesignationSystem"
 
 
@@ -247,15 +251,18 @@ def _coded(node: Entry, name: str, code: str) -> Formula:
     return exists(node, (name,), lambda one: matches(one, pattern))
 
 
-def _of_system(node: Entry, name: str, system: str) -> Formula:
+def of_system(node: Entry, name: str, system: str) -> Formula:
+    """Return that a member is a concept with a coding of a code system."""
     pattern = {"coding": [{"system": system}]}
     return exists(node, (name,), lambda one: matches(one, pattern))
 
 
-def _admission(root: Entry, *, newborn: bool) -> Formula:
+def admission(root: Entry, *, newborn: bool) -> Formula:
+    """Return that an inpatient claim states a kind of admission: of a newborn, or another."""
+
     def test(info: Entry) -> Formula:
         fours = _coded(info, "code", "4")
-        said = _of_system(info, "code", f"{_NUBC}PriorityTypeOfAdmitOrVisit")
+        said = of_system(info, "code", f"{NUBC}PriorityTypeOfAdmitOrVisit")
         return all_of(said, fours if newborn else no(fours))
 
     return exists(root, ("supportingInfo",), test)
@@ -263,11 +270,11 @@ def _admission(root: Entry, *, newborn: bool) -> Formula:
 
 @_of("EOB-inst-pointoforigin")
 def _origin_fits(subject: Subject) -> Iterator[Test]:
-    origin = f"{_NUBC}PointOfOriginNewborn"
+    origin = f"{NUBC}PointOfOriginNewborn"
     newborn = exists(
-        subject.node, ("supportingInfo",), lambda info: _of_system(info, "code", origin)
+        subject.node, ("supportingInfo",), lambda info: of_system(info, "code", origin)
     )
-    yield subject.rows(all_of(_admission(subject.node, newborn=False), newborn))
+    yield subject.rows(all_of(admission(subject.node, newborn=False), newborn))
 
 
 def _has_amount(subject: Subject, node: Entry) -> Formula:
@@ -331,88 +338,10 @@ def _refers_to(reference: Entry, resource: str) -> Formula:
     )
 
 
-def begins(expr: Expr, text: str) -> Formula:
-    """Return that an expression is there and begins with a text."""
-    match expr:
-        case Constant(value=value):
-            return value.startswith(text)
-        case Joined(parts=(Constant(value=value), *_)) if len(value) >= len(text):
-            return all_of(there(expr), value.startswith(text))
-        case ProviderReference(resource=resource, only=only):
-            named = (f"{resource}/",) if only else ("Organization/", "Practitioner/")
-            if not any(name.startswith(text) for name in named):
-                return False
-            return there(expr) if only else Begins(expr, text)
-        case FirstOf(parts=(first, *rest)):
-            later = begins(FirstOf(tuple(rest), expr.kind), text) if rest else False
-            return any_of(begins(first, text), all_of(no(there(first)), later))
-        case Chosen(condition=condition, then=then, otherwise=otherwise):
-            return any_of(
-                all_of(holds(condition), begins(then, text)),
-                all_of(no(holds(condition)), begins(otherwise, text)),
-            )
-        case Absent() | LogicalId():
-            return False
-        case _:
-            return Begins(expr, text)
-
-
 for _key in ("inst-careTeam-practitioner", "prof-careTeam-practitioner"):
     INVARIANTS[f"EOB-{_key}"] = _provider_has_its_type
 for _key in ("pharm-careTeam-practitioner", "pharm-careTeam-organization"):
     INVARIANTS[f"EOB-{_key}"] = _provider_has_its_type
-
-
-# Numbers ------------------------------------------------------------------------------------------
-
-
-def numbers(
-    node: Entry,
-    path: tuple[str, ...],
-    where: Callable[[Entry], Formula] = lambda entry: True,
-    loops: tuple[Loop, ...] = (),
-    given: Formula = True,
-) -> Numbers:
-    """Return the numbers at a path below a node.
-
-    Args:
-        node: where the path begins.
-        path: names of members; entries of lists on the way are all looked at.
-        where: which entries of the first list are meant.
-        loops: lead to the row that makes the node.
-        given: when the node is there.
-    """
-    return Numbers(tuple(_numbers(node, path, where, loops, given)))
-
-
-def _numbers(
-    node: Entry,
-    path: tuple[str, ...],
-    where: Callable[[Entry], Formula],
-    loops: tuple[Loop, ...],
-    given: Formula,
-) -> Iterator[tuple[tuple[Loop, ...], Formula, Expr | int]]:
-    if isinstance(node, ListNode):
-        for entry in node.entries:
-            for more, held, inner in opened(entry):
-                here = all_of(given, held, presence(inner))
-                if path:  # an entry of the first list, or of one further down
-                    here = all_of(here, where(inner))
-                yield from _numbers(inner, path, lambda _: True, (*loops, *more), here)
-        return
-    if path:
-        for held, member in members_of(node, path[0]):
-            here = all_of(given, held, presence(member))
-            yield from _numbers(member, path[1:], where, loops, here)
-        return
-    if given is False:
-        return
-    if isinstance(node, Fixed):
-        value = static_value(node)
-        if isinstance(value, int):
-            yield loops, given, value
-    elif (expr := expr_of(node)) is not None:
-        yield loops, given, expr
 
 
 def _body_site(info: Entry) -> Formula:
@@ -446,64 +375,12 @@ def _linked_item_has_site(subject: Subject) -> Iterator[Test]:
 @_of("Oral-EOB-surface-subsite-requires-tooth-number")
 def _surface_has_tooth(subject: Subject) -> Iterator[Test]:
     def tooth(info: Entry) -> Formula:
-        return all_of(_body_site(info), _of_system(info, "code", _TOOTH))
+        return all_of(_body_site(info), of_system(info, "code", _TOOTH))
 
     known = numbers(subject.root, ("supportingInfo", "sequence"), tooth)
     for loops, given, item in entries_of(subject.root, "item"):
-        own = no(_of_system(item, "bodySite", _TOOTH))
+        own = no(of_system(item, "bodySite", _TOOTH))
         lacking = all_of(given, has(item, "subSite"), own)
         if lacking is not False:
             named = numbers(item, ("informationSequence",), loops=loops)
             yield Alone(loops, lacking, named, known)
-
-
-def entries_of(node: Entry, name: str) -> Iterator[tuple[tuple[Loop, ...], Formula, Entry]]:
-    """Yield the entries of one list of an object: loops, when it is there, and the entry."""
-    for given, member in members_of(node, name):
-        if isinstance(member, ListNode):
-            for entry in member.entries:
-                for loops, held, inner in opened(entry):
-                    yield loops, all_of(given, held, presence(inner)), inner
-
-
-# What the guide says in words ---------------------------------------------------------------------
-
-_NUMBERED: Final = ("careTeam", "supportingInfo", "diagnosis", "procedure", "item")
-_REFERRING: Final = {
-    "careTeamSequence": "careTeam",
-    "diagnosisSequence": "diagnosis",
-    "procedureSequence": "procedure",
-    "informationSequence": "supportingInfo",
-}
-
-
-def guide_rules(root: Entry) -> Iterator[tuple[str, str, Test]]:
-    """Yield what the guide asks of an EOB in words: rule, path and test.
-
-    At most one insurance is focal; sequences are unique, and what names them resolves; so do note
-    numbers; a newborn admission has a newborn's point of origin. `etl.conform.guide` checks the
-    same on JSON.
-    """
-    focal = tuple(
-        (loops, all_of(given, exists(entry, ("focal",), lambda one: matches(one, True))))
-        for loops, given, entry in entries_of(root, "insurance")
-    )
-    yield "guide-focal", "insurance.focal", Rows((), no(at_least(1, focal)))
-    yield "guide-focal", "insurance.focal", Rows((), at_least(2, focal))
-    for name in _NUMBERED:
-        yield "guide-sequence", f"{name}.sequence", Twice(numbers(root, (name, "sequence")))
-    for loops, given, item in entries_of(root, "item"):
-        details = numbers(item, ("detail", "sequence"), loops=loops, given=given)
-        if details.sources:
-            yield "guide-sequence", "item.detail.sequence", Twice(details, loops)
-    for name, target in _REFERRING.items():
-        known = numbers(root, (target, "sequence"))
-        yield "guide-sequence-link", f"item.{name}", Nowhere(numbers(root, ("item", name)), known)
-    notes = numbers(root, ("processNote", "number"))
-    for path in (("item", "noteNumber"), ("item", "detail", "noteNumber")):
-        yield "guide-note", ".".join(path), Nowhere(numbers(root, path), notes)
-    plain = exists(
-        root, ("supportingInfo",), lambda info: _of_system(info, "code", f"{_NUBC}PointOfOrigin")
-    )
-    at = "supportingInfo:pointoforigin.code"
-    yield "guide-newborn", at, Rows((), all_of(_admission(root, newborn=True), plain))

@@ -40,10 +40,12 @@ from etl.mapping.formulas import (
     there,
     through,
 )
-from etl.mapping.invariants import INVARIANTS, LISTED, PROVED, Subject, begins, guide_rules
+from etl.mapping.guide_rules import guide_rules
+from etl.mapping.invariants import INVARIANTS, LISTED, PROVED, Subject
 from etl.mapping.plan import Entry, Guarded, ListNode, Loop, ObjectNode, Place, Plan
 from etl.mapping.proof import Names, never
 from etl.mapping.row_tests import At, Nowhere, Points, Rows, Shared, Test, Twice
+from etl.mapping.selecting import begins
 from etl.mapping.static import answers, static_value
 from etl.model.codes import ABSENT_REASONS
 from etl.model.crosswalks import Crosswalk
