@@ -53,27 +53,15 @@ class DemoSignIn:
         fits = hmac.compare_digest(password.encode(), self.password.encode())
         if member is None or not fits:
             self._lockout.failed(account, address)
-            self._say("", address, succeeded=False)
+            self._note(_signed_in(self._clock, "", address, succeeded=False))
             raise SignInRefused(REFUSED)
         self._lockout.succeeded(account)
-        self._say(member.patient, address)
+        self._note(_signed_in(self._clock, member.patient, address))
         return Member(member.patient, member.name, self._clock())
 
     def member(self, patient: str) -> DemoMember | None:
         """Return the sample member of a logical id."""
         return next((one for one in self.members if one.patient == patient), None)
-
-    def _say(self, patient: str, address: str, *, succeeded: bool = True) -> None:
-        self._note(
-            Happening(
-                self._clock(),
-                "member-sign-in",
-                succeeded,
-                patient=patient,
-                by="member",
-                address=address,
-            )
-        )
 
 
 class ProviderSignIn:
@@ -158,7 +146,7 @@ class ProviderSignIn:
         patient = self._patient(token)
         if patient is None:
             raise self._refused(address)
-        self._say(patient, address)
+        self._note(_signed_in(self._clock, patient, address))
         return Member(patient, "", self._clock()), str(brought.get("purpose"))
 
     def _patient(self, token: dict[str, Any]) -> str | None:
@@ -171,17 +159,11 @@ class ProviderSignIn:
         return self._patient_of(member_id)
 
     def _refused(self, address: str) -> SignInRefused:
-        self._say("", address, succeeded=False)
+        self._note(_signed_in(self._clock, "", address, succeeded=False))
         return SignInRefused("The sign-in did not work. Please start again from the app.")
 
-    def _say(self, patient: str, address: str, *, succeeded: bool = True) -> None:
-        self._note(
-            Happening(
-                self._clock(),
-                "member-sign-in",
-                succeeded,
-                patient=patient,
-                by="member",
-                address=address,
-            )
-        )
+
+def _signed_in(clock: Clock, patient: str, address: str, *, succeeded: bool = True) -> Happening:
+    return Happening(
+        clock(), "member-sign-in", succeeded, patient=patient, by="member", address=address
+    )

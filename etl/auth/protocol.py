@@ -259,13 +259,11 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         return Outgoing(answer.status, None, (*others, ("Location", location)))
 
 
-class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
-    """RFC 7662: an app asks about its own tokens, a configured one about all."""
-
-    CLIENT_AUTH_METHODS = CONFIDENTIAL_METHODS
+class _AboutTokens:
+    """What introspection and revocation share: they look a token of any kind up."""
 
     def __init__(self, server: Protocol, tools: Tools, verifier: LocalVerifier) -> None:
-        super().__init__(server)
+        super().__init__(server)  # type: ignore[call-arg]
         self._tools = tools
         self._verifier = verifier
 
@@ -273,6 +271,12 @@ class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
         """Return an active token of any kind; the hint is not needed."""
         del token_type_hint
         return _active(token_string, self._tools, self._verifier)
+
+
+class Introspection(_AboutTokens, IntrospectionEndpoint):  # type: ignore[misc]
+    """RFC 7662: an app asks about its own tokens, a configured one about all."""
+
+    CLIENT_AUTH_METHODS = CONFIDENTIAL_METHODS
 
     def check_permission(self, token: _Active, client: Client, request: Any) -> bool:
         """Return whether an app may ask about a token."""
@@ -285,20 +289,10 @@ class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
         return token.facts(self._tools.configuration.base_url, self._tools.configuration.fhir_base)
 
 
-class Revocation(RevocationEndpoint):  # type: ignore[misc]
+class Revocation(_AboutTokens, RevocationEndpoint):  # type: ignore[misc]
     """RFC 7009: a refresh token takes the whole consent with it, an access token itself."""
 
     CLIENT_AUTH_METHODS = METHODS
-
-    def __init__(self, server: Protocol, tools: Tools, verifier: LocalVerifier) -> None:
-        super().__init__(server)
-        self._tools = tools
-        self._verifier = verifier
-
-    def query_token(self, token_string: str, token_type_hint: str | None) -> Any:
-        """Return an active token of any kind; the hint is not needed."""
-        del token_type_hint
-        return _active(token_string, self._tools, self._verifier)
 
     def revoke_token(self, token: _Active, request: _Request) -> None:
         """End a token."""
