@@ -61,7 +61,7 @@ bench-gateway: install ## Load the served process, from a folder and from S3 (ne
 	$(BIN)/python -m benchmarks.gateway
 
 soak: install ## Ten minutes of the gateway under load while storage breaks and releases come and go.
-	CPCDS_SOAK_SECONDS=600 $(BIN)/pytest -m long tests/soak
+	CPCDS_SOAK_SECONDS=600 $(BIN)/pytest -m slow tests/soak
 
 conformance: install ## Have HL7's own Java engine judge what the samples become (skips aloud).
 	$(BIN)/cpcds convert cpcds_samples --out .conformance/financial

@@ -312,7 +312,7 @@ def report(soak: Soak, seconds: float) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_minutes_of_faults_and_releases_give_no_wrong_answer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
