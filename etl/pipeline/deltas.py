@@ -30,6 +30,8 @@ from etl.storage.port import Store
 Times: TypeAlias = npt.NDArray[np.int64]
 _NEVER: Final = np.iinfo(np.int64).min
 _MEMBER: Final = "member_id"
+_NOBODY: Final = ""
+"""Whose a claim is after it was deleted: before any member, where rows of one time say both."""
 
 Deletions: TypeAlias = dict[str, list[int]]
 """Key -> the ranks (`_Rows.times`) at which it was deleted."""
@@ -149,17 +151,29 @@ def _gone_with_member(rows: _Rows, key: str, members: Deletions) -> Deletions:
     touched = rows.table.column(key).filter(pc.is_in(rows.table.column(_MEMBER), value_set=deleted))
     at = np.flatnonzero(pc.is_in(rows.table.column(key), value_set=touched.combine_chunks()))
     few = rows.table.select([key, _MEMBER]).take(pa.array(at)).to_pydict()
+    whose = np.where(rows.deleted[at], _NOBODY, np.asarray(few[_MEMBER], dtype=object))
     told: dict[str, list[tuple[int, str]]] = {}
-    for name, member, time in zip(few[key], few[_MEMBER], rows.times[at].tolist(), strict=True):
+    for name, member, time in zip(few[key], whose, rows.times[at].tolist(), strict=True):
         if name is not None and member is not None:
             told.setdefault(name, []).append((time, member))
-    found: Deletions = {}
-    for name, owners in told.items():
-        for member in {member for _, member in owners}:
-            for time in members.get(member, ()):
-                earlier = [one for one in owners if one[0] < time]
-                if earlier and max(earlier)[1] == member:
-                    found.setdefault(name, []).append(time)
+    return {name: times for name, owners in told.items() if (times := _taken(owners, members))}
+
+
+def _taken(owners: list[tuple[int, str]], members: Deletions) -> list[int]:
+    """Return when a claim went because its member did; it is nobody's from then on.
+
+    Args:
+        owners: rank and member of each row that says whose it is.
+        members: when each member was deleted. Of one rank, members go before rows say anything.
+    """
+    gone = {(time, False, one) for _, one in owners for time in members.get(one, ())}
+    found, owner = [], _NOBODY
+    for time, is_row, member in sorted(gone | {(time, True, one) for time, one in owners}):
+        if is_row:
+            owner = member
+        elif owner == member:
+            found.append(time)
+            owner = _NOBODY
     return found
 
 

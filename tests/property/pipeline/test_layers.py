@@ -141,3 +141,22 @@ def test_any_split_and_order_of_a_history_ends_where_the_history_does(
     assert merged([[], *layers]) == expected
     again = data.draw(st.integers(0, len(layers) - 1))
     assert merged([[], *layers, layers[again]]) == expected
+
+
+def test_a_claim_that_was_deleted_is_nobodys_when_its_member_is_deleted() -> None:
+    history = [
+        Told(0, "claim", ("c1",), "m1", "y", gone=True),
+        Told(1, "claim_line", ("c1", "1"), "m2", "y", gone=False),
+        Told(2, "member", ("m1",), "m2", "x", gone=True),
+    ]
+    assert merged([[], history]) == replayed(history) == {("claim_line", ("c1", "1")): "y"}
+
+
+def test_a_claim_that_went_with_its_member_does_not_go_again() -> None:
+    history = [
+        Told(0, "claim", ("c1",), "m1", "x", gone=False),
+        Told(1, "member", ("m1",), "m1", "x", gone=True),
+        Told(2, "claim_line", ("c1", "1"), "m1", "x", gone=False),
+        Told(3, "member", ("m1",), "m1", "x", gone=True),
+    ]
+    assert merged([[], history]) == replayed(history) == {("claim_line", ("c1", "1")): "x"}
