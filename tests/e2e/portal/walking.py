@@ -111,6 +111,8 @@ def code_by_hand(
     }
     page.goto(f"/oauth/authorize?{urlencode(query)}")
     consent(page, username, password)
-    code, came = page.locator("main pre code").all_inner_texts()
+    shown = page.locator("main pre code")
+    shown.nth(1).wait_for()  # the browser may still be on its way from the consent page
+    code, came = shown.all_inner_texts()
     assert came == state
     return code, verifier

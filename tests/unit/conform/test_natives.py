@@ -222,6 +222,16 @@ NARRATIVES = [
 ]
 
 
+def _leaves_open(period: Any) -> bool:
+    """Whether one end says less than the other, and nothing else; 2024-02 and 2024.
+
+    FHIRPath has no answer then, and the library makes one up; below it is said what is right.
+    """
+    ends = [period.get("start", ""), period.get("end", "")] if type(period) is dict else []
+    texts = [end for end in ends if type(end) is str and end]
+    return len(texts) == 2 and texts[0] != texts[1] and texts[0].startswith(texts[1])
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=lambda case: f"{case[0]}-{case[3]}")
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
@@ -230,6 +240,7 @@ def test_a_native_answers_as_the_library_does(case: Case, data: st.DataObject) -
     test = native(key, expression, version)
     assert test is not None
     value, root = data.draw(values_of(case))
+    assume(key != "per-1" or not _leaves_open(value))
     try:
         answer = fhirpath.answer(expression, path, version, value, root)
     except Exception:
@@ -243,6 +254,8 @@ def test_a_native_answers_as_the_library_does(case: Case, data: st.DataObject) -
         ("2024-02-01", "2024-02-01", True),
         ("2024-02-02", "2024-02-01", False),
         ("2024-02", "2024-02-01", True),
+        ("2024-02-01", "2024-02", True),
+        ("2024-02", "2024", True),
         ("2024-03", "2024-02-28", False),
         ("2024-02-01T00:00:00Z", "2024-02-01", True),
         ("2024-02-01T10:00:00+02:00", "2024-02-01T08:00:00Z", True),
