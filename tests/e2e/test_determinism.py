@@ -66,6 +66,7 @@ def test_convert_gives_the_same_bytes_however_many_partitions_and_in_whatever_or
     assert made[1] == made[0]
 
 
+@pytest.mark.slow
 def test_two_processes_write_what_one_does(small: Path, tmp_path: Path) -> None:
     one = convert(small, tmp_path / "one", "100", "1")
     two = convert(small, tmp_path / "two", "100", "2")
@@ -92,6 +93,7 @@ def _one_night(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "now", lambda: NIGHT)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_one_night")
 def test_run_publishes_the_same_objects_however_many_partitions_and_in_whatever_order(
     small: Path, tmp_path: Path

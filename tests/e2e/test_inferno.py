@@ -57,6 +57,9 @@ NOT_IN_CPCDS = {"C4BB-RelatedPerson": {"telecom", "address"}}
 """CPCDS knows a subscriber who is not the member by name alone."""
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
     folder = tmp_path_factory.mktemp("inferno")

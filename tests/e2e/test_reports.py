@@ -130,7 +130,9 @@ def test_a_clean_extract_has_no_quarantine(small: Path, tmp_path: Path) -> None:
     assert {one["severity"] for one in run.report["rules"]} <= {"warn"}
 
 
-@pytest.mark.parametrize("rows_a_partition", ["200000", "300"])
+@pytest.mark.parametrize(
+    "rows_a_partition", ["200000", pytest.param("300", marks=pytest.mark.slow)]
+)
 def test_each_word_that_a_crosswalk_does_not_know_is_listed_with_its_cells_and_places(
     tmp_path: Path, rows_a_partition: str
 ) -> None:

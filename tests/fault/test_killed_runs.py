@@ -119,6 +119,7 @@ def check(killed: Nights, whole: Nights, kills: int, seed: int) -> None:
     assert not list(Path(str(killed.settings.run.work)).rglob("*.pickle"))
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_leaves_a_whole_release_and_is_finished_by_the_next(
     tmp_path: Path,
 ) -> None:

@@ -100,6 +100,7 @@ def fuzz(seconds: float) -> int:
     return done
 
 
+@pytest.mark.slow
 def test_no_request_that_can_be_made_of_the_description_does_harm() -> None:
     assert fuzz(SECONDS) > 20
 
