@@ -25,15 +25,13 @@ def log_file(path: Path | None) -> Iterator[logging.Logger]:
     Raises:
         UsageError: the file cannot be written.
     """
-    if path is None:
-        yield _log
-        return
     try:
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = logging.FileHandler(path, encoding="utf-8") if path else logging.NullHandler()
     except OSError as error:
         raise UsageError(f"{path}: the log cannot be written: {error.strerror}") from None
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     before = _log.level, _log.propagate
+    # The command tells its caller itself; only who asks for more (-v) sees these lines there too.
     _log.propagate = logging.getLogger().isEnabledFor(logging.INFO)
     _log.addHandler(handler)
     _log.setLevel(logging.INFO)

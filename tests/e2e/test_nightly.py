@@ -262,3 +262,10 @@ def test_the_log_has_a_line_a_step_and_says_how_it_ended(small: Path, tmp_path: 
     assert "nothing to do" in log.read_text().splitlines()[-1]
     assert run(SAMPLES / "faulty", tmp_path / "t", "--log", str(log), **STRICT).code == 4
     assert "stopped, exit 4" in log.read_text().splitlines()[-1]
+
+
+def test_what_the_command_says_itself_is_not_said_again_as_a_line_of_the_log(
+    small: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert "warning: logical ids" in done(run(small, tmp_path)).err
+    assert [one.getMessage() for one in caplog.records if one.name == "etl.run"] == []
