@@ -191,6 +191,17 @@ def test_examples_are_the_first_places_and_few(tmp_path: Path) -> None:
     assert tally.findings_of == {"amount-negative": 3003}
 
 
+@pytest.mark.parametrize(("rows", "said"), [(range(1, 2), "1 place<"), (range(1, 3), "2 places<")])
+def test_one_place_is_not_places(rows: range, said: str) -> None:
+    tally = Tally(examples=3)
+    columns = [[one] * len(rows) for one in ("amount-negative", "claim", 6)]
+    tally.add_findings(
+        pa.table([*columns, list(rows), ["amount_copay"] * len(rows)], schema=FINDINGS_SCHEMA)
+    )
+    page = report_page(replace(report(tally), rules=tuple(tally.rules(standard_book()))))
+    assert f"<summary>{said}" in page
+
+
 def test_a_finding_about_a_whole_file_or_the_extract_is_shown_as_such() -> None:
     tally = Tally()
     rows = pa.table(
