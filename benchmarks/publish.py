@@ -5,8 +5,8 @@
     python -m benchmarks.publish --members 5000 --since 2016-01-01 --night 3
 
 Members are those of the generator, with claims since a day that is chosen so that most have a few:
-what is measured is what many members cost. Every run is a process of its own, whose peak memory
-is that of it and its workers. Machines are shared and noisy: processor time is steadier than
+what is measured is what many members cost. Every run is a process of its own; it reads and commits,
+its workers map. Machines are shared and noisy: processor time is steadier than
 the clock, and ratios are of runs that follow each other.
 """
 
@@ -40,7 +40,8 @@ class Measured:
     Attributes:
         seconds: by the clock.
         processor: seconds of processor time, of all processes.
-        peak: most memory of one process, in MB.
+        peak: most memory of the process that reads and commits, in MB.
+        worker_peak: most memory of one of its workers, in MB; 0 where it has none.
         objects: objects that the tree has more than before.
         bytes: their size together.
     """
@@ -48,6 +49,7 @@ class Measured:
     seconds: float
     processor: float
     peak: float
+    worker_peak: float
     objects: int
     bytes: int
 
@@ -94,9 +96,11 @@ def _measure(members: int, asked: argparse.Namespace, folder: Path) -> None:
 def _show(name: str, members: int, run: Measured) -> None:
     print(
         f"{name:>6}: {run.seconds:7.1f} s, processor {run.processor:7.1f} s, "
-        f"peak {run.peak:6.0f} MB, "
+        f"peak {run.peak:6.0f} MB, of a worker {run.worker_peak:4.0f} MB, "
         f"{run.objects:,} objects, {run.bytes / 1e6:,.0f} MB, "
-        f"{run.objects / run.seconds:,.0f} objects/s, {members / run.seconds:,.0f} members/s",
+        f"{run.objects / run.seconds:,.0f} objects/s, "
+        f"{run.objects / run.processor:,.0f} objects/s of processor time, "
+        f"{members / run.seconds:,.0f} members/s",
         flush=True,
     )
 
@@ -141,7 +145,8 @@ def measured(began: float, objects: int, size: int) -> str:
             Measured(
                 time.monotonic() - began,
                 own.ru_utime + own.ru_stime + workers.ru_utime + workers.ru_stime,
-                max(own.ru_maxrss, workers.ru_maxrss) / 1024,
+                own.ru_maxrss / 1024,
+                workers.ru_maxrss / 1024,
                 objects,
                 size,
             )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import cached_property
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -228,8 +230,21 @@ _worker: Callable[[range], Outcome] | None = None
 
 
 def _begin(task: Task) -> None:
+    threading.Thread(target=_end_with_the_run, daemon=True).start()
     global _worker
     _worker = _Worker(task, task.make_tools()).do
+
+
+def _end_with_the_run() -> None:
+    """End this process once the run that began it was killed: another may be at work by then.
+
+    It would go on with its partition in the same work folder, and then wait forever.
+    """
+    run = multiprocessing.parent_process()
+    if run is None:
+        raise AssertionError("the process was not begun by a run")
+    wait([run.sentinel])
+    os._exit(1)
 
 
 def _do(unit: range) -> Outcome:

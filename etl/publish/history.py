@@ -94,7 +94,8 @@ def rollback(store: Store, to: Release, now: str, bulk: BulkOptions | None = Non
 
     Nothing is copied: the new release names the same objects. Its parent is the present release,
     and its changes are counted against that, so that whoever follows the chain of releases is told
-    of everything that was taken back.
+    of everything that was taken back. Where the present release is that very rollback, it stays: an
+    attempt that died after its commit is gone on from.
 
     Args:
         store: the target.
@@ -111,6 +112,9 @@ def rollback(store: Store, to: Release, now: str, bulk: BulkOptions | None = Non
     base = open_current(store)
     if base.release is None or base.release.id == to.id:
         raise UsageError(f"{store.name}: {to.id} is the present release already")
+    there = base.release.manifest
+    if there.facts.kind == "rollback" and there.facts.run["rollbackTo"] == to.id:
+        return there
     manifest = rolled_back(base.release, to, now)
     if base.release.manifest.bulk:
         manifest = with_bulk(store, base, manifest, bulk)

@@ -1,159 +1,356 @@
-"""Whole runs of the pipeline, really killed: processes that get SIGKILL at random moments."""
+"""Whole nights of the pipeline, really killed: processes that get SIGKILL."""
 
 from __future__ import annotations
 
 import os
-import random
+import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 
-from etl.bootstrap import jobs
 from etl.bootstrap.settings import Settings, read_settings
 from etl.bootstrap.targets import target_store
-from etl.pipeline import memory
-from etl.pipeline.events import ignore
+from etl.errors import StoreError
+from etl.publish.history import lineage
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
-from etl.storage.port import Store
+from etl.synth.extract import write_extract
+from etl.synth.spec import Spec
 from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
-from tests.e2e.commands import same_tools
-from tests.integration.nights import FIRST, full
+from tests.fault.killable import AFTER, BEFORE, ENDED, PHASES, PRUNING, Job, Running, finish
+
+FIRST = datetime.fromisoformat("2040-01-01T03:00:00Z")
+"""So late that every object is old enough to be pruned, whenever the test runs."""
+KEPT = 2
+SPEC = Spec(6, since=date(2024, 1, 1), change_rate=0.3)
+KILLED = -9
 
 
 @dataclass
 class Nights:
-    """One night after the other at one target, each in a process of its own.
-
-    The process that forks never works with Arrow, whose threads do not survive a fork.
+    """One night after the other at one target: an extract is published, and then pruned.
 
     Attributes:
         settings: of the payer.
         extracts: folder of the extracts.
+        here: folder in which its processes work.
+        variables: of their environment.
     """
 
     settings: Settings
     extracts: Path
+    here: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
 
-    def store(self) -> Store:
-        return target_store(self.settings)
+    def _at(self, night: int, hours: float = 0, **what: Any) -> Job:
+        at = FIRST + timedelta(days=night, hours=hours)
+        return Job(self.settings, at, variables=self.variables, **what)
 
-    def begin(self, night: int) -> int:
-        """Begin to publish what there is on a night, and return the process."""
-        extract = full(self.extracts / f"full{night}", night)
-        jobs.now = lambda: FIRST + timedelta(days=night)
-        child = os.fork()
-        if child:
-            return child
-        code = 1
-        try:
-            jobs.run_extract(self.settings, extract, ignore)
-            code = 0
-        finally:
-            os._exit(code)
+    def run(self, night: int) -> Job:
+        """Return what publishes the extract of a night."""
+        extract = self.extracts / f"full{night}"
+        if not extract.exists():
+            write_extract(extract, replace(SPEC, day=night))
+        return self._at(night, extract=extract)
 
-    def finish(self, night: int) -> None:
-        """Publish what there is on a night."""
-        _, status = os.waitpid(self.begin(night), 0)
-        assert os.waitstatus_to_exitcode(status) == 0
+    def prune(self, night: int, attempt: int = 1) -> Job:
+        """Return what prunes after a night, when leases of dead attempts have run out."""
+        return self._at(night, 2.1 * attempt, keep=KEPT)
+
+    def job(self, what: str) -> Job:
+        """Return what there is to do, after some nights."""
+        if what == "prune":
+            return self.prune(4)
+        return self.roll_back(4) if what == "rollback" else self.run(what != "first night")
+
+    def settle(self, night: int = 5) -> None:
+        """Prune until nothing is left to prune: a page is closed by one, deleted by the next."""
+        for attempt in (1, 2):
+            self.finish(self.prune(night, attempt))
+
+    def finish(self, job: Job) -> Running:
+        return finish(job, self.here)
 
     def release(self) -> str | None:
         """Return what readers see; all of it is there."""
-        found = open_current(self.store()).release
+        found = open_current(target_store(self.settings)).release
         if found is None:
             return None
         assert verify(found).problems == []
         return found.id
 
+    def roll_back(self, night: int) -> Job:
+        """Return what goes back to the first release on a night."""
+        *_, first = lineage(target_store(self.settings))
+        return self._at(night, back_to=first.id)
+
     def objects(self) -> dict[str, bytes]:
-        store = self.store()
+        """Return all objects but leases of the dead."""
+        store = target_store(self.settings)
         keys = [entry.key for entry in store.list() if not entry.key.startswith("leases/")]
         return {key: store.get(key) for key in keys}
 
 
-@pytest.fixture(autouse=True)
-def _clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(jobs, "now", jobs.now)
-    monkeypatch.setattr(jobs, "make_tools", same_tools)
-    monkeypatch.setattr(memory, "_code", lambda: "the same in every process")
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def nights(tmp_path: Path) -> Callable[..., Nights]:
+    """Return what makes the nights of a target, which is a folder unless another is named."""
+
+    def make(name: str, target: str = "", workers: int = 1, **changed: object) -> Nights:
+        here = tmp_path / f"at-{name}"
+        here.mkdir()
+        run = {"workers": workers, "partition_rows": 1000}
+        settings = read_settings(
+            None, target=target or str(here / "tree"), report={"gx_rows": 0}, run=run, **changed
+        )
+        return Nights(settings, tmp_path, here)
+
+    return make
 
 
-def at(target: str, work: Path, **more: object) -> Settings:
-    work.mkdir()
-    run = {"workers": 1, "partition_rows": 2500, "work": work}
-    return read_settings(None, target=target, run=run, report={"gx_rows": 0}, **more)
+@dataclass
+class Killer:
+    """Kills at random moments of given phases.
+
+    Attributes:
+        random: decides on the moment.
+        lasts: phase -> about how many seconds it takes.
+        fell: phase -> how many processes were killed in it.
+    """
+
+    random: Random
+    lasts: dict[str, float]
+    fell: Counter[str]
+
+    def learn(self, undisturbed: Running) -> None:
+        """Take note of how long the phases take."""
+        told = undisturbed.phases
+        for (phase, began), (_, ended) in pairwise(told):
+            self.lasts[phase] = ended - began
+
+    def kill(self, job: Job, phase: str, here: Path) -> str:
+        """Kill what does a job, at a moment of a phase or, if it is slow, thereabouts.
+
+        Returns:
+            The phase in which it fell; that it ended, where it was faster.
+        """
+        running = Running(job, here)
+        if running.reaches(phase):
+            time.sleep(self.random.random() * self.lasts[phase])
+        code = running.kill()
+        assert code in (0, KILLED)
+        if code == 0 or running.last.startswith(ENDED):
+            return ENDED
+        self.fell[running.last] += 1
+        return running.last
 
 
-def check(killed: Nights, whole: Nights, kills: int, seed: int) -> None:
-    """Kill runs at random moments; all that readers ever see is one whole release or the next."""
-    moments = random.Random(seed)
-    whole.finish(0)
-    killed.finish(0)
-    seen, night, longest = killed.release(), 1, 0.0
-    began = time.monotonic()
-    whole.finish(1)
-    longest = time.monotonic() - began
-    following = whole.release()
-    for _ in range(kills):
-        process = killed.begin(night)
-        time.sleep(moments.random() * longest)
-        os.kill(process, signal.SIGKILL)
-        os.waitpid(process, 0)
-        now = killed.release()
-        assert now in (seen, following)
-        if now == following:
-            killed.finish(night)  # its pages may be missing
-            seen, night = now, night + 1
-            whole.finish(night)
-            following = whole.release()
-    killed.finish(night)
-    assert killed.release() == following
-    there, expected = killed.objects(), whole.objects()
-    assert {key: there.get(key) for key in expected} == expected
-    assert not list(Path(str(killed.settings.run.work)).rglob("*.pickle"))
+def kill_nights(killed: Nights, whole: Nights, kills: int, seed: int) -> Counter[str]:
+    """Kill night after night; readers only ever see one whole release or the next."""
+    killer = Killer(Random(seed), {}, Counter())
+    old, night = None, 0
+    while killer.fell.total() < kills:
+        killer.learn(whole.finish(whole.run(night)))
+        new = whole.release()
+        order = [*killer.random.choices(BEFORE, k=killer.random.randint(2, 4)), AFTER]
+        for phase in order if night else ():
+            fell = killer.kill(killed.run(night), phase, killed.here)
+            assert killed.release() == (new if fell in (AFTER, ENDED) else old)
+            if fell in (AFTER, ENDED):
+                break
+        killed.finish(killed.run(night))  # if only because pages may be missing
+        assert killed.release() == new
+        killer.learn(whole.finish(whole.prune(night)))
+        fell = killer.kill(killed.prune(night), PRUNING, killed.here)
+        assert fell in (PRUNING, ENDED)
+        assert killed.release() == new
+        killed.finish(killed.prune(night, attempt=2))
+        old, night = new, night + 1
+    for each in (killed, whole):
+        each.settle(night)
+    assert killed.objects() == whole.objects()
+    return killer.fell
+
+
+def test_nights_killed_at_random_moments_leave_one_whole_release_or_the_next(
+    nights: Callable[..., Nights],
+) -> None:
+    killed, whole = nights("killed"), nights("whole")
+    kill_nights(killed, whole, 5, seed=1)
+    left = {path.name for path in (killed.here / "tree").iterdir() if path.name.startswith(".")}
+    assert left <= {".lock", ".staging", ".cpcds-work.lock"}
+    assert not list((killed.here / "tree" / ".staging").iterdir())
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_any_moment_leaves_a_whole_release_and_is_finished_by_the_next(
-    tmp_path: Path,
+def test_two_hundred_killed_nights(nights: Callable[..., Nights]) -> None:
+    fell = kill_nights(nights("killed"), nights("whole"), 200, seed=2)
+    assert min(fell[phase] for phase in PHASES) >= 20, fell
+
+
+def is_worker(path: Path, of: int) -> bool:
+    """Return whether a folder of /proc is of a living process that a run began for partitions."""
+    try:
+        state, parent = (path / "stat").read_text().rpartition(")")[2].split()[:2]
+        command = (path / "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z" and int(parent) == of and b"spawn_main" in command
+
+
+def workers(running: Running) -> list[int]:
+    """Wait until both processes that work on partitions were begun, and return them."""
+    assert running.reaches("partitions")
+    deadline = time.monotonic() + 60
+    while True:
+        there = Path("/proc").glob("[0-9]*")
+        found = [int(path.name) for path in there if is_worker(path, running.pid)]
+        if len(found) == 2:
+            return found
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc tells who began whom")
+@pytest.mark.parametrize("wait", [0.0, 1.5, 3.0])
+def test_workers_of_a_run_that_is_killed_end_with_it(
+    nights: Callable[..., Nights], wait: float
 ) -> None:
-    killed = Nights(at(str(tmp_path / "killed"), tmp_path / "work1"), tmp_path)
-    whole = Nights(at(str(tmp_path / "whole"), tmp_path / "work2"), tmp_path)
-    check(killed, whole, 2, seed=1)
+    killed = nights("killed", workers=2)
+    running = Running(killed.run(0), killed.here)
+    alone = workers(running)
+    time.sleep(wait)
+    running.kill()
+    deadline = time.monotonic() + 20
+    while any(is_alive(pid) for pid in alone):
+        assert time.monotonic() < deadline, "they would write beside the next run"
+        time.sleep(0.05)
 
 
-@pytest.mark.long
-def test_two_hundred_killed_runs(tmp_path: Path) -> None:
-    killed = Nights(at(str(tmp_path / "killed"), tmp_path / "work1"), tmp_path)
-    whole = Nights(at(str(tmp_path / "whole"), tmp_path / "work2"), tmp_path)
-    check(killed, whole, 200, seed=2)
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc tells who began whom")
+def test_a_run_whose_worker_is_killed_says_so_and_is_finished_by_the_next(
+    nights: Callable[..., Nights],
+) -> None:
+    killed, whole = nights("killed", workers=2), nights("whole", workers=2)
+    for night, wait in enumerate((0.5, 2.5)):
+        old = killed.release()
+        running = Running(killed.run(night), killed.here)
+        one, _ = workers(running)
+        time.sleep(wait)
+        os.kill(one, signal.SIGKILL)
+        assert running.end() == StoreError.exit_code
+        assert killed.release() == old
+        killed.finish(killed.run(night))
+        whole.finish(whole.run(night))
+        assert killed.release() == whole.release()
+    assert killed.objects() == whole.objects()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["first night", "night", "prune", "rollback"])
+def test_whatever_is_killed_before_any_of_its_writes_is_finished_by_the_next(
+    nights: Callable[..., Nights], what: str
+) -> None:
+    begun = nights("begun", publish={"deltas": True})
+    for night in range({"first night": 0, "night": 1, "prune": 4, "rollback": 2}[what]):
+        begun.finish(begun.run(night))
+    old, job = begun.release(), begun.job(what)
+    tree, kept = begun.here / "tree", begun.here / "kept"
+    tree.mkdir(exist_ok=True)
+    shutil.copytree(tree, kept)
+    undisturbed = begun.finish(job)
+    new = begun.release()
+    if what == "prune":
+        begun.settle()
+    expected = begun.objects()
+    writes = int(undisturbed.last.removeprefix(ENDED))
+    assert writes > 10
+    for at in range(1, writes + 1):
+        shutil.rmtree(tree)
+        shutil.copytree(kept, tree)
+        killed = Running(replace(job, die_at=at), begun.here)
+        assert killed.end() == KILLED
+        assert begun.release() == (new if AFTER in dict(killed.phases) else old)
+        later = timedelta(hours=2.1 if what == "prune" else 0)
+        begun.finish(replace(job, at=job.at + later))
+        if what == "prune":
+            begun.settle()
+        found = begun.objects()
+        assert {key: found.get(key) for key in expected} == expected, (at, writes)
 
 
 @pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Settings]]:
-    """Return what makes settings for a prefix of a bucket on a real server."""
+def bucket(
+    nights: Callable[..., Nights], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Nights]]:
+    """Return what makes the nights of a prefix of a bucket on a real server."""
     weed = find_weed()
     if weed is None:
         pytest.skip("SeaweedFS is not installed")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "publisher")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRETS["publisher"])
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    variables = {
+        "AWS_ACCESS_KEY_ID": "publisher",
+        "AWS_SECRET_ACCESS_KEY": SECRETS["publisher"],
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     with start_weed(weed, tmp_path / "weed") as server:
-        yield lambda name: at(
-            f"s3://{BUCKET}/{name}",
-            tmp_path / f"work-{name}",
-            store={"endpoint_url": server.endpoint_url},
-        )
+
+        def make(name: str, prefix: str = "") -> Nights:
+            store = {"endpoint_url": server.endpoint_url}
+            made = nights(name, f"s3://{BUCKET}/{prefix or name}", store=store)
+            return replace(made, variables=variables)
+
+        yield make
 
 
-@pytest.mark.long
-def test_runs_to_object_storage_that_are_killed(
-    bucket: Callable[[str], Settings], tmp_path: Path
+@pytest.mark.slow
+def test_killed_nights_to_object_storage(bucket: Callable[..., Nights]) -> None:
+    fell = kill_nights(bucket("killed"), bucket("whole"), 25, seed=3)
+    assert min(fell[phase] for phase in PHASES) >= 2, fell
+
+
+def race(one: Nights, other: Nights) -> None:
+    """Let two runs of other extracts begin at once, until one finds that the other was first."""
+    for night in range(0, 10, 2):
+        jobs = [one.run(night), other.run(night + 1)]
+        both = [Running(job, each.here) for job, each in zip(jobs, (one, other), strict=True)]
+        codes = [running.end() for running in both]
+        release = one.release()
+        assert release is not None
+        if 0 in codes and StoreError.exit_code in codes:
+            winner = codes.index(0)
+            assert release.startswith(f"{jobs[winner].at:%Y%m%d}")
+            assert AFTER not in dict(both[1 - winner].phases)
+            (other, one)[winner].finish(jobs[1 - winner])
+            assert one.release() != release
+            return
+        assert codes == [0, 0]
+    raise AssertionError("no two of ten runs met")
+
+
+def test_of_two_runs_into_a_folder_one_wins(nights: Callable[..., Nights]) -> None:
+    one, other = nights("one"), nights("other")
+    race(one, replace(other, settings=one.settings))
+
+
+@pytest.mark.slow
+def test_of_two_runs_into_a_bucket_from_two_machines_one_wins(
+    bucket: Callable[..., Nights],
 ) -> None:
-    check(Nights(bucket("killed"), tmp_path), Nights(bucket("whole"), tmp_path), 20, seed=3)
+    race(bucket("one", "both"), bucket("other", "both"))

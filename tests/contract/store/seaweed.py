@@ -63,6 +63,7 @@ def start_weed(weed: str, folder: Path) -> Iterator[Seaweed]:
     The filer's own HTTP port would hand out every object without asking who is there, hence
     `-disableHttp`; everything listens on loopback only.
     """
+    folder.mkdir(exist_ok=True)
     config = folder / "s3.json"
     identities = [
         {

@@ -164,6 +164,16 @@ def test_a_rollback_is_a_new_release_of_the_old_content() -> None:
     assert again.manifest.catalog == first.manifest.catalog
 
 
+def test_a_rollback_that_is_done_again_is_one() -> None:
+    store = MemoryStore()
+    first = publish(store, [patient("anna", 3)])
+    publish(store, [patient("anna", 1)], now=LATER)
+    manifest = rollback(store, first, DAYS[0])
+    before = objects(store)
+    assert rollback(store, first, DAYS[1]).release == manifest.release
+    assert objects(store) == before
+
+
 def test_rolling_back_to_the_present_release_is_refused() -> None:
     store = MemoryStore()
     first = publish(store, [patient("anna", 3)])

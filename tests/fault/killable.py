@@ -1,0 +1,178 @@
+"""Use cases in processes that are killed.
+
+Each is forked from one that has everything imported and the mappings compiled, and in which nothing
+has run yet: it costs no start, and no thread of Arrow's is lost in the fork. It tells through
+a pipe how far it is.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from etl.bootstrap import jobs
+from etl.bootstrap.settings import Settings
+from etl.bootstrap.targets import target_store
+from etl.errors import EtlError
+from etl.pipeline import publishing
+from etl.pipeline.events import Event, StageBegan
+from etl.storage.port import Store
+from tests.e2e.commands import same_tools
+from tests.fault.faulty import FaultyStore
+
+_CONTEXT: Final = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["__main__", __name__, "tests.fault.compiled"])
+
+BEFORE: Final = ("reading", "partitions", "publishing")
+AFTER: Final = "after the swap"
+PRUNING: Final = "pruning"
+PHASES: Final = (*BEFORE, AFTER, PRUNING)
+"""Where a night can be killed."""
+ENDED: Final = "ended"
+_OF_STAGES: Final = {"partitions": "partitions", "publish": "publishing"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process is to do.
+
+    Attributes:
+        settings: of the payer.
+        at: the time in it.
+        extract: what to publish; None for nothing.
+        back_to: release to go back to; None for none.
+        keep: how many releases a prune is to leave; None for no prune.
+        die_at: number of the write before which it kills itself; None for never.
+        variables: set in its environment.
+    """
+
+    settings: Settings
+    at: datetime
+    extract: Path | None = None
+    back_to: str | None = None
+    keep: int | None = None
+    die_at: int | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def do(self, tell: Callable[[str], None]) -> None:
+        """Do it, and tell each phase that begins; the number of writes at the end."""
+        store = _Telling(target_store(self.settings), tell, self.die_at)
+        patch = pytest.MonkeyPatch()  # never undone: the process ends
+        patch.setattr(jobs, "now", lambda: self.at)
+        patch.setattr(jobs, "make_tools", same_tools)
+        patch.setattr(jobs, "target_store", lambda _: store)
+        patch.setattr(publishing, "open_store", lambda *_: store)
+        if self.extract is not None:
+            tell("reading")
+            jobs.run_extract(self.settings, self.extract, lambda event: _note(event, tell))
+        if self.back_to is not None:
+            jobs.roll_back(self.settings, self.back_to)
+        if self.keep is not None:
+            tell(PRUNING)
+            jobs.prune_target(self.settings, self.keep, timedelta(0), dry_run=False)
+        tell(f"{ENDED} {store.writes}")
+
+
+class _Telling(FaultyStore):
+    """Tells when readers have the new release, and kills its process before a write."""
+
+    def __init__(self, store: Store, tell: Callable[[str], None], die_at: int | None) -> None:
+        super().__init__(store, at=die_at, fault=_die)
+        self._tell = tell
+
+    @property
+    def concurrency(self) -> int:
+        return self._store.concurrency
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        tag = super().swap(key, data, expected)
+        if key == "current.json":
+            self._tell(AFTER)
+        return tag
+
+
+def _die() -> BaseException:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("killed, and still there")
+
+
+def _note(event: Event, tell: Callable[[str], None]) -> None:
+    if isinstance(event, StageBegan) and event.stage in _OF_STAGES:
+        tell(_OF_STAGES[event.stage])
+
+
+def _work(job: Job, folder: Path, told: Connection) -> None:
+    os.chdir(folder)
+    os.environ.update(job.variables)
+    try:
+        job.do(told.send)
+    except EtlError as error:
+        os._exit(error.exit_code)
+
+
+class Running:
+    """A process at work.
+
+    Args:
+        job: what it does.
+        folder: where it works.
+    """
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        self._told, other = _CONTEXT.Pipe(duplex=False)
+        self._process = _CONTEXT.Process(target=_work, args=(job, folder, other))
+        self._process.start()
+        other.close()
+        self.phases: list[tuple[str, float]] = []
+
+    @property
+    def pid(self) -> int:
+        pid = self._process.pid
+        assert pid is not None
+        return pid
+
+    @property
+    def last(self) -> str:
+        """The last that it told."""
+        return self.phases[-1][0] if self.phases else ""
+
+    def reaches(self, phase: str) -> bool:
+        """Wait until it tells a phase; False where it ended before."""
+        while self.last != phase:
+            try:
+                self.phases.append((self._told.recv(), time.monotonic()))
+            except EOFError:
+                return False
+        return True
+
+    def end(self) -> int:
+        """Wait for its end, and return its exit code."""
+        self.reaches("the end of all that it tells")
+        self._process.join()
+        code = self._process.exitcode
+        assert code is not None
+        return code
+
+    def kill(self) -> int:
+        """Kill it; return its exit code, which is not SIGKILL's where it had ended before."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        return self.end()
+
+
+def finish(job: Job, folder: Path) -> Running:
+    """Do a job undisturbed."""
+    running = Running(job, folder)
+    assert running.end() == 0
+    return running
