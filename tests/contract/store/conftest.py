@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import RLock
+from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
+from moto.core.botocore_stubber import BotocoreStubber
 
 from etl.storage.local import LocalStore
 from etl.storage.memory import MemoryStore
@@ -33,11 +36,27 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
         yield server
 
 
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let moto answer one request after the other.
+
+    It looks at the condition of a write and then writes, and two threads may both do the one before
+    either does the other. S3 does both at once.
+    """
+    lock, answer = RLock(), BotocoreStubber.__call__
+
+    def locked(stubber: BotocoreStubber, *args: Any, **options: Any) -> Any:
+        with lock:
+            return answer(stubber, *args, **options)
+
+    monkeypatch.setattr(BotocoreStubber, "__call__", locked)
+
+
 @pytest.fixture
 def moto_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    one_at_a_time(monkeypatch)
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket="fhir")
         yield "fhir"
