@@ -290,18 +290,19 @@ class RotatingRefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
     def save_token(self, token: dict[str, Any]) -> None:
         """Put the new refresh token in the place of the old one, for its scope (RFC 6749 6)."""
         old: _Refresh = self.request.refresh_token
+        new, tokens = token.get("refresh_token"), self.tools.refresh_tokens
         super().save_token(token)
         try:
-            self.tools.refresh_tokens.keep(
-                token.get("refresh_token"),
-                self.request.user,
-                scope=old.row.scope,
-                replacing=old.row,
-            )
+            tokens.keep(new, self.request.user, scope=old.row.scope, replacing=old.row)
         except AlreadyUsed:
-            self._replayed(self.tools.refresh_tokens.find(self.request.form["refresh_token"]))
+            self._replayed(tokens.find(self.request.form["refresh_token"]))
             raise InvalidGrantError() from None
-        self.tools.say("token-refreshed", old.row, self.request.address)
+        try:
+            self.tools.say("token-refreshed", old.row, self.request.address)
+        except Exception:
+            # The app gets no new token, and will come back with the old one: no replay.
+            tokens.take_back(new, old.row)
+            raise
 
     def revoke_old_credential(self, refresh_token: _Refresh) -> None:
         """Do nothing: it was taken out of use when the new one was kept."""

@@ -21,6 +21,9 @@ from etl.auth.services import Services
 
 LONGEST_BODY: Final = 65_536
 MOST_FIELDS: Final = 100
+RETRY_AFTER: Final = "2"
+"""Seconds after which to try again what failed for want of the database or the audit trail."""
+
 _ORIGINS_SECONDS: Final = 30
 
 _LOG = logging.getLogger(__name__)
@@ -131,7 +134,9 @@ def for_programs(handler: Handler) -> Handler:
             return json_error(400, "invalid_request", str(error))
         except (SQLAlchemyError, OSError) as error:
             _LOG.error("authorization server: %s", type(error).__name__)
-            return json_error(503, "temporarily_unavailable", "Please try again later.")
+            response = json_error(503, "temporarily_unavailable", "Please try again later.")
+            response.headers["Retry-After"] = RETRY_AFTER
+            return response
 
     return answer
 
@@ -153,7 +158,9 @@ def for_people(pages: Pages) -> Callable[[Handler], Handler]:
                 return pages.problem("The form could not be read.", detail=str(error))
             except (SQLAlchemyError, OSError) as error:
                 _LOG.error("authorization server: %s", type(error).__name__)
-                return pages.problem("Please try again later.", status=503)
+                response = pages.problem("Please try again later.", status=503)
+                response.headers["Retry-After"] = RETRY_AFTER
+                return response
 
         return answer
 

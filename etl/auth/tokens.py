@@ -9,7 +9,7 @@ from authlib.oauth2.rfc6749 import InvalidGrantError
 from authlib.oauth2.rfc9068 import JWTBearerTokenGenerator
 from authlib.oidc.core.grants import OpenIDCode
 from joserfc.jwk import KeySet
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from etl.auth.clients import Client
@@ -218,6 +218,20 @@ class RefreshTokens:
                         used=None,
                     )
                 )
+
+    def take_back(self, token: str | None, replaced: RefreshRow) -> None:
+        """Undo `keep`, where nobody was given the new token: the one it replaced is good again.
+
+        Args:
+            token: the new token; None where there was none.
+            replaced: the token that it replaced.
+        """
+        with self._database.write() as session:
+            if token is not None:
+                session.execute(delete(RefreshRow).where(RefreshRow.hash == hash_of(token)))
+            session.execute(
+                update(RefreshRow).where(RefreshRow.hash == replaced.hash).values(used=None)
+            )
 
     def find(self, token: str) -> RefreshRow | None:
         """Return a refresh token, used or over as it may be."""

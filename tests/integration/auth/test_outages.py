@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from etl.auth.values import AppDraft
 from tests.integration.auth import standing as acting
-from tests.integration.auth.standing import ANA, PUBLIC, Standing
+from tests.integration.auth.standing import ANA, DRAFT, PUBLIC, Standing
 
 
 @contextmanager
@@ -106,5 +107,26 @@ def test_a_refresh_that_fails_half_way_leaves_the_old_token_good(
         with monkeypatch.context() as patched:
             patched.setattr("etl.auth.tokens.RefreshRow.__init__", lambda _, **each: broken(**each))
             assert acting.refresh(browser, issued, token).status_code == 503
+        assert acting.refresh(browser, issued, token).status_code == 200
+        assert acting.refresh(browser, issued, token).json()["error"] == "invalid_grant"
+
+
+@pytest.mark.parametrize("draft", [DRAFT, PUBLIC], ids=["confidential", "public"])
+def test_a_refresh_that_cannot_be_taken_down_leaves_the_old_token_good_however_long_it_takes(
+    standing: Standing, monkeypatch: pytest.MonkeyPatch, draft: AppDraft
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "no space left on device")
+
+    issued = standing.register(draft)
+    with standing.client() as browser:
+        token = acting.tokens(browser, issued)["refresh_token"]
+        with monkeypatch.context() as patched:
+            patched.setattr("etl.auth.audit.os.write", full)
+            for _ in range(3):
+                refused = acting.refresh(browser, issued, token)
+                assert refused.status_code == 503
+                assert refused.headers["retry-after"]
+                standing.clock.move(minutes=1)
         assert acting.refresh(browser, issued, token).status_code == 200
         assert acting.refresh(browser, issued, token).json()["error"] == "invalid_grant"

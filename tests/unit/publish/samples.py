@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from etl.model import ids
 from etl.publish.directory import write_directory
 from etl.publish.manifest import Facts, Kind, Manifest
 from etl.publish.partition import write_partition
@@ -16,12 +16,14 @@ from etl.storage.port import Store
 
 NOW = "2026-11-24T16:25:19Z"
 LATER = "2026-11-25T16:25:19Z"
+PAYER = "samples"
+ID_KEY = b"no secret"
 PROFILE = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
 
 
 def logical_id(name: str) -> str:
-    """Return an id of the shape that the pipeline makes."""
-    return hashlib.sha256(name.encode()).hexdigest()[:32]
+    """Return the id that the pipeline gives the Patient of a member id; here others have it too."""
+    return ids.logical_id(PAYER, ID_KEY, "Patient", name)
 
 
 def resource(
