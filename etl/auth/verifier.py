@@ -64,7 +64,12 @@ class LocalVerifier:
         self._checked: OrderedDict[str, AccessToken] = OrderedDict()
         self._revoked: frozenset[tuple[str, str]] = frozenset()
         self._read_at: float | None = None
-        self._must_read = True
+        self._change = object()
+        """Stands for the last change that this process made; each is another object."""
+
+        self._known: object = None
+        """The change that the list has."""
+
         self._reading = asyncio.Lock()
         self._list = threading.Lock()
         revocations.listen(self._changed)
@@ -128,10 +133,10 @@ class LocalVerifier:
             raise TokenRefused("the access token was revoked")
 
     def _changed(self) -> None:
-        self._must_read = True
+        self._change = object()
 
     def _is_old(self) -> bool:
-        if self._must_read or self._read_at is None:
+        if self._known is not self._change or self._read_at is None:
             return True
         age = self._clock().timestamp() - self._read_at
         return not 0 <= age < self._configuration.revocation_seconds
@@ -141,17 +146,15 @@ class LocalVerifier:
             self._read_alone()
 
     def _read_alone(self) -> None:
-        at = self._clock().timestamp()
-        self._must_read = False
+        at, change = self._clock().timestamp(), self._change
         try:
             self._revoked = self._revocations.present()
         except SQLAlchemyError:
-            self._must_read = True
             age = None if self._read_at is None else at - self._read_at
             if age is None or age >= LONGEST_REVOCATION_SECONDS:
                 raise TokenRefused("tokens cannot be checked at the moment") from None
             return
-        self._read_at = at
+        self._read_at, self._known = at, change
 
     def _now(self) -> int:
         return int(self._clock().timestamp())

@@ -301,6 +301,30 @@ def test_a_slow_look_at_the_list_does_not_bring_back_what_was_revoked_meanwhile(
         asyncio.run(verifier.grant_of(token))
 
 
+def test_what_was_revoked_here_is_refused_while_another_request_still_reads_the_list(
+    standing: Standing,
+) -> None:
+    token = issue(standing)
+    verifier, revocations = standing.services.verifier, standing.services.revocations
+    grant = asyncio.run(verifier.grant_of(token))
+    present, began, go_on = revocations.present, threading.Event(), threading.Event()
+
+    def slow() -> frozenset[tuple[str, str]]:
+        began.set()
+        assert go_on.wait(5)
+        return present()
+
+    standing.services.consents.revoke(grant.grant, by="member")
+    revocations.present = slow  # type: ignore[method-assign]
+    reading = threading.Thread(target=verifier._read)
+    reading.start()
+    assert began.wait(5)
+    threading.Timer(0.2, go_on.set).start()
+    with pytest.raises(TokenRefused):
+        asyncio.run(verifier.grant_of(token))
+    reading.join(5)
+
+
 def test_the_audience_is_the_fhir_base_and_nothing_else(standing: Standing) -> None:
     _, claims = parts(issue(standing))
     assert claims["aud"] == FHIR
