@@ -14,7 +14,8 @@ from typing import Final
 
 from etl.gateway.objects import Line
 from etl.gateway.refusals import wrong
-from etl.gateway.search.dates import BEGINNING, END, Span, span_of, stored_span
+from etl.gateway.search.dates import BEGINNING, END, Span, asked_span, stored_span
+from etl.gateway.search.values import count
 from etl.gateway.supported import EVERYTHING, TYPES
 from etl.gateway.tree import Block, column_name
 
@@ -24,7 +25,6 @@ _REFERENCE: Final = re.compile(
     rb'"reference":"((?:%b)/[A-Za-z0-9.-]{1,64})[/"]' % "|".join(_SHARED).encode()
 )
 _CLAIM: Final = "ExplanationOfBenefit"
-_DIGITS: Final = 9
 SECTIONS: Final = ("ids", "parts", "lastUpdated", column_name(_CLAIM, "service-date"))
 
 
@@ -70,14 +70,14 @@ def parse(parameters: Iterable[tuple[str, str]]) -> Asked:
             raise wrong(name, "invalid", "may be given once")
         found[name] = value
     start, end, since = (_date(found, name) for name in ("start", "end", "_since"))
-    count = found.get("_count")
-    if count is not None and not (count.isascii() and count.isdigit() and len(count) <= _DIGITS):
-        raise wrong("_count", "invalid", "takes a whole number from 0")
+    care = (start[0] if start else BEGINNING, end[1] if end else END)
+    if care[0] >= care[1]:
+        raise wrong("start", "invalid", "is after the end")
     return Asked(
-        (start[0] if start else BEGINNING, end[1] if end else END),
+        care,
         since[0] if since else None,
         _types(found),
-        None if count is None else int(count),
+        count(found["_count"], 1) if "_count" in found else None,
         tuple(found.items()),
     )
 
@@ -126,7 +126,7 @@ def _date(found: dict[str, str], name: str) -> Span | None:
     if text is None:
         return None
     try:
-        return span_of(text)
+        return asked_span(text)
     except ValueError:
         raise wrong(name, "invalid", "takes a date such as 2024-05-31 or an instant") from None
 

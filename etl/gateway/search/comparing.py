@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from etl.gateway.refusals import wrong
-from etl.gateway.search.dates import Span, compares, span_of, stored_span
+from etl.gateway.search.dates import Span, asked_span, compares, stored_span
 from etl.gateway.search.values import plain, split
 from etl.gateway.supported import TYPES, Parameter
 from etl.publish.catalog import ID
@@ -126,10 +126,8 @@ def _dated(parameter: Parameter, raw: str) -> tuple[str, Span]:
             parameter.name, "invalid", f"takes the prefixes {', '.join(parameter.prefixes)}"
         )
     text = value[_PREFIX:] if value[:1].isalpha() else value
-    if len(text) >= len("2024-01-01T00:00 00:00") and text[-6] == " ":
-        text = f"{text[:-6]}+{text[-5:]}"  # the + of a zone, sent without escaping it
     try:
-        return prefix, span_of(text)
+        return prefix, asked_span(text)
     except ValueError:
         raise wrong(
             parameter.name,

@@ -67,6 +67,17 @@ def span_of(text: str) -> Span:
     return low, low + length
 
 
+def asked_span(text: str) -> Span:
+    """Return the span of a date as it came in a request; the + of its zone may be a blank there.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if len(text) >= len("2024-01-01T00:00 00:00") and text[-6] == " ":
+        text = f"{text[:-6]}+{text[-5:]}"  # sent without escaping it
+    return span_of(text)
+
+
 @lru_cache(maxsize=16_384)
 def stored_span(text: str) -> Span:
     """Return the span of a search value of an index: a date, or `start/end` with open ends.

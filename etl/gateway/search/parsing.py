@@ -15,7 +15,7 @@ from typing import Final, get_args
 from etl.gateway.refusals import shown, wrong
 from etl.gateway.search import comparing
 from etl.gateway.search.query import Condition, Followed, Query, Sorting, Summary
-from etl.gateway.search.values import plain, split
+from etl.gateway.search.values import count, plain, split
 from etl.gateway.supported import TYPES, Parameter, ResourceType
 
 MOST_PARAMETERS: Final = 100
@@ -29,7 +29,6 @@ _HTTP: Final = ("_format", "_pretty")
 _ELEMENT: Final = re.compile(r"[a-z][A-Za-z]{0,63}")
 _INCLUDES: Final = ("_include", "_include:iterate")
 _ONCE: Final = ("_count", "_sort", "_summary", "_elements", "_total")
-_DIGITS: Final = 9
 _SUMMARIES: Final[tuple[Summary, ...]] = get_args(Summary)
 
 
@@ -67,15 +66,17 @@ def parse(
     if kind.needs_id and not any(one.ids for one in conditions):
         raise wrong("_id", "required", f"is needed to search for {kind.name}")
     summary = _summary(result, includes)
+    matches = count(result["_count"], 0) if "_count" in result else None
+    total = _one_of(result, "_total", ("accurate", "estimate", "none"), "accurate")
     return Query(
         kind,
         tuple(conditions),
         tuple(dict.fromkeys(includes)),
-        _count(result),
+        matches,
         _sorts(kind, result),
         summary,
         _elements(result),
-        _one_of(result, "_total", ("accurate", "estimate", "none"), "accurate") != "none",
+        total != "none" or summary == "count" or matches == 0,
         tuple(taken.used),
         tuple(taken.ignored),
     )
@@ -103,6 +104,8 @@ def _take(
         if name in taken.result:
             raise wrong(name, "invalid", "may be given once")
         taken.result[name] = value
+    elif name.partition(":")[0] in _ONCE:
+        raise wrong(name, "not-supported", "takes no modifier")
     elif name.startswith(("_revinclude", "_include:")):
         raise wrong(name, "not-supported", "is not supported; use _include or _include:iterate")
     else:
@@ -186,15 +189,6 @@ def _followed(kind: ResourceType, name: str, value: str) -> Iterable[Followed]:
     return [Followed(source, inc.parameter, target or None, iterate) for inc in found]
 
 
-def _count(result: dict[str, str]) -> int | None:
-    text = result.get("_count")
-    if text is None:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
-        raise wrong("_count", "invalid", "takes a whole number from 0")
-    return int(text)
-
-
 def _sorts(kind: ResourceType, result: dict[str, str]) -> tuple[Sorting, ...]:
     text = result.get("_sort")
     if text is None:
@@ -213,7 +207,7 @@ def _summary(result: dict[str, str], includes: list[Followed]) -> Summary:
     if summary != "false" and "_elements" in result:
         raise wrong("_summary", "invalid", "and _elements cannot be asked for together")
     if summary == "text" and includes:
-        raise wrong("_summary", "invalid", "=text and _include cannot be asked for together")
+        raise wrong("_summary", "invalid", "takes no text together with _include")
     return summary
 
 

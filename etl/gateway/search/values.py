@@ -8,7 +8,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from etl.gateway.refusals import wrong
+
 _ESCAPED: Final = re.compile(r"\\([,|$\\])")
+_DIGITS: Final = 19
+"""Digits of the largest whole number that clients send to mean all of it: of 64 bits."""
 
 
 def split(text: str, separator: str) -> list[str]:
@@ -29,3 +33,19 @@ def split(text: str, separator: str) -> list[str]:
 def plain(text: str) -> str:
     """Return a text without its escapes."""
     return _ESCAPED.sub(r"\1", text) if "\\" in text else text
+
+
+def count(text: str, least: int) -> int:
+    """Return the value of `_count`.
+
+    Args:
+        text: as it was asked.
+        least: the smallest that is taken.
+
+    Raises:
+        Refusal: 400.
+    """
+    is_number = text.isascii() and text.isdigit() and len(text) <= _DIGITS
+    if not is_number or int(text) < least:
+        raise wrong("_count", "invalid", f"takes a whole number from {least}")
+    return int(text)

@@ -120,6 +120,9 @@ REFUSED = [
     ("start=yesterday", ALL, 400),
     ("_since=2024-02-30", ALL, 400),
     ("_count=x", ALL, 400),
+    ("_count=0", ALL, 400),
+    ("start=2025&end=2024", ALL, 400),
+    ("start=2024-05-02&end=2024-05-01T23:59:59Z", ALL, 400),
     ("start=2024&start=2025", ALL, 400),
     ("patient=x", ALL, 400),
     ("_type=Coverage", ("patient/Patient.r",), 403),
@@ -134,6 +137,17 @@ def test_what_is_wrong_is_refused(
     with pytest.raises(Refusal) as caught:
         everything(service, query, scopes=scopes)
     assert caught.value.status == status
+
+
+def test_any_count_and_any_zone_are_taken_as_in_a_search(service: Service) -> None:
+    whole = own(everything(service, ""))
+    assert own(everything(service, f"_count={2**31 - 1}")) == whole
+    assert own(everything(service, "start=2024-05&end=2024-05")) == own(
+        everything(service, "start=2024-05-01&end=2024-05-31")
+    )
+    # A plus sign that nobody escaped is a blank when it comes here.
+    blank = everything(service, "_since=2020-01-01T00:00:00 01:00")
+    assert own(blank) == own(everything(service, "_since=2020-01-01T00:00:00+01:00"))
 
 
 def test_another_members_everything_is_not_found(service: Service) -> None:
