@@ -6,6 +6,7 @@ import json
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from etl.publish.history import rollback
@@ -15,7 +16,10 @@ from etl.publish.release import commit
 from etl.storage.port import Store
 from tests.unit.publish.samples import logical_id, patient, stage
 
-MEMBERS: Final = tuple(f"member-{number}" for number in range(40))
+MEMBERS: Final = tuple(f"member{number}" for number in range(40))
+"""Member ids, which are their user names at the authorization server's demo directory too."""
+
+PASSWORD: Final = "of the soak"  # noqa: S105 - made up
 KEPT: Final = 4
 FIRST: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -43,6 +47,11 @@ class Payer:
     rolled_back: int = 0
     _releases: dict[str, Release] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def enroll(self, file: Path) -> None:
+        """Write who may sign in, as a `member.csv`."""
+        rows = [f"{name},{name}" for name in MEMBERS]
+        file.write_text("\n".join(["member_id,given_name", *rows, ""]))
 
     def night(self) -> None:
         """Publish another release; every fourth time take the last one back instead."""

@@ -1,4 +1,4 @@
-"""Every page of the portal, and how to get there: for looking at all of them."""
+"""Every page of the portal and of members, and how to get there: for looking at all of them."""
 
 from __future__ import annotations
 
@@ -67,3 +67,11 @@ def every_page(page: Page) -> Iterator[str]:
     page.get_by_role("button", name="Share", exact=True).click()
     page.locator("main table").wait_for()
     yield "tried"
+    page.goto("/member")
+    page.locator("input[name=username]").fill(username)
+    page.locator("input[type=password]").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Stop sharing").first.wait_for()
+    yield "member"
+    page.goto("/oauth/authorize?client_id=nobody")
+    yield "problem"
