@@ -43,6 +43,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.filters["day"] = _day
+        self._environment.filters["clock"] = _clock
         self._environment.filters["moment"] = _moment
 
     def page(
@@ -93,5 +94,9 @@ def _day(when: datetime) -> str:
     return f"{when.day} {when:%B %Y}"
 
 
+def _clock(when: datetime) -> str:
+    return f"{when:%H:%M} UTC"
+
+
 def _moment(when: datetime) -> str:
-    return f"{when.day} {when:%B %Y, %H:%M} UTC"
+    return f"{_day(when)}, {_clock(when)}"

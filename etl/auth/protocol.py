@@ -22,7 +22,6 @@ from authlib.oauth2.rfc6749 import (
     InvalidClientError,
     InvalidRequestError,
     OAuth2Payload,
-    UnsupportedResponseTypeError,
 )
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
@@ -222,14 +221,19 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         """Return the grant for an authorization request: `code` is the only response type.
 
         Raises:
-            UnsupportedResponseTypeError: told to the app where its redirect URI is registered.
+            OAuth2Error: `unsupported_response_type`; told to the app where its redirect URI is
+                registered.
         """
         if request.payload.response_type == "code":
             return super().get_authorization_grant(request)
         client = self.query_client(request.payload.client_id or "")
         uri = request.payload.redirect_uri
         is_known = client is not None and bool(uri) and client.check_redirect_uri(uri)
-        raise UnsupportedResponseTypeError("that", redirect_uri=uri if is_known else None)
+        raise OAuth2Error(
+            error="unsupported_response_type",
+            description="'response_type' has to be code.",
+            redirect_uri=uri if is_known else None,
+        )
 
     def save_token(self, token: dict[str, Any], request: _Request) -> None:
         """Add SMART's launch context to the token response; the grants keep the token."""

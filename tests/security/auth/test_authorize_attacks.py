@@ -161,6 +161,19 @@ def test_there_is_no_implicit_or_hybrid_flow(standing: Standing, response_type: 
     assert "access_token" not in location
 
 
+def test_a_request_without_response_type_is_told_what_is_missing(standing: Standing) -> None:
+    issued = standing.register()
+    with standing.client() as browser:
+        asking = acting.asking(issued.app.client_id, response_type=None)
+        back = acting.returned(browser.get("/oauth/authorize", params=asking))
+        asking = acting.asking("nobody", response_type=None)
+        page = browser.get("/oauth/authorize", params=asking)
+    assert back["error"] == "unsupported_response_type"
+    assert back["error_description"] == "'response_type' has to be code."
+    assert (page.status_code, "location" in page.headers) == (400, False)
+    assert "unsupported_response_type: &#39;response_type&#39; has to be code." in page.text
+
+
 @pytest.mark.parametrize(
     "scope",
     [

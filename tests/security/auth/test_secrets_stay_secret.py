@@ -124,9 +124,10 @@ def test_the_members_page_shows_what_was_read(standing: Standing) -> None:
         )
         page = browser.get(signed_in.headers["location"])
     assert "Your claims" in page.text
-    assert "2026-03-01" in page.text
+    assert "1 March 2026" in page.text
     (day,) = standing.services.consents.history(acting.ANA.patient)
     assert (day.what, day.count, day.app_name) == ("ExplanationOfBenefit", 3, "Claims Compass")
+    assert f"{day.last:%H:%M} UTC" in page.text
     assert standing.services.consents.usage(2026).once == 1
 
 
