@@ -49,11 +49,12 @@ def of_access(access: Access) -> Json:
     if "/" in access.what:
         entity["what"] = {"reference": access.what}
     else:
+        # The type stands in the query: an entity has a name or a query, not both (sev-1).
+        query = f"{access.what}?{access.query}" if access.query else access.what
         entity = {
             "type": _coding(_KINDS, "2"),
             "role": _coding(_ROLES, "24"),
-            "name": access.what,
-            "query": base64.b64encode(access.query.encode()).decode(),
+            "query": base64.b64encode(query.encode()).decode(),
         }
     entities.append(entity)
     entities.append(_named("request", access.request))

@@ -131,9 +131,28 @@ def opened(settings: Settings, base_url: str, *, database: Database | None = Non
     )
 
 
+def expect_server(settings: Settings) -> None:
+    """Refuse to look after an authorization server that the settings know nothing of.
+
+    Raises:
+        MappingError: `config-value`: it is off. Its database would be made, and be nobody's.
+    """
+    if settings.auth.mode == "off":
+        raise _wrong(
+            "mode",
+            "it is off, so there is no authorization server to look after",
+            hint="use the server's own settings: its cpcds.toml, or CPCDS_AUTH__MODE and the rest",
+        )
+
+
 @contextmanager
 def services(settings: Settings) -> Iterator[Services]:
-    """Give the authorization server's services to a command, and close them behind it."""
+    """Give the authorization server's services to a command, and close them behind it.
+
+    Raises:
+        MappingError: as `expect_server` and `prepared`.
+    """
+    expect_server(settings)
     settings = prepared(settings)
     found = opened(settings, settings.serve.base_url or "http://127.0.0.1")
     try:

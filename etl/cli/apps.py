@@ -166,7 +166,9 @@ def auth_group() -> None:
 @click.pass_context
 def migrate_command(context: click.Context) -> None:
     """Bring the tables of `auth.database` to this program's version."""
-    database = open_database(context.obj.settings().auth.database)
+    settings: Settings = context.obj.settings()
+    authorizing.expect_server(settings)
+    database = open_database(settings.auth.database)
     try:
         migrate(database)
         click.echo(f"the tables are of version {present_version(database)}")
@@ -198,6 +200,9 @@ def verify_command(context: click.Context, archives: tuple[Path, ...], as_json: 
     ARCHIVES are folders that files were moved to.
     """
     settings: Settings = context.obj.settings()
+    authorizing.expect_server(settings)
+    if not settings.auth.audit.is_dir():
+        raise UsageError(f"{settings.auth.audit} is no folder; the setting auth.audit names it")
     database = open_database(settings.auth.database)
     try:
         migrate(database)

@@ -66,6 +66,24 @@ def test_in_production_an_app_is_approved(tmp_path: Path, monkeypatch: pytest.Mo
     assert "active" in cpcds("apps", "approve", "compass").output
 
 
+def test_where_no_server_is_configured_none_is_made_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CPCDS_AUTH__MODE")
+    for words in (
+        *(("apps", "list"), ("auth", "rotate-keys"), ("developers", "list")),
+        *(("auth", "migrate"), ("audit", "verify")),
+    ):
+        assert "CPCDS_AUTH__MODE" in cpcds(*words, code=3).output
+    assert list(tmp_path.glob("**/cpcds-*")) == []
+
+
+def test_an_audit_trail_that_is_not_there_is_not_said_to_be_right(tmp_path: Path) -> None:
+    assert "auth.audit" in cpcds("audit", "verify", code=2).output
+    registered(tmp_path)
+    assert "as they were written" in cpcds("audit", "verify").output
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"client_name": 7}', "{}"])
 def test_metadata_that_cannot_be_taken_are_said_in_a_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / "app.json").write_text(content)

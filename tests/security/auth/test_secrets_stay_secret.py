@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -217,9 +220,20 @@ def test_events_are_fhir(standing: Standing) -> None:
     issued = standing.register()
     with standing.client() as browser:
         acting.tokens(browser, issued)
-    asyncio.run(standing.services.trail.record(acting.access(1, "consent", "client")))
+    search = acting.access(1, "consent", "client")
+    for access in (search, replace(search, query="")):
+        asyncio.run(standing.services.trail.record(access))
     (file,) = (standing.folder / "audit").iterdir()
     lines = file.read_bytes().splitlines()
     assert len(lines) > 4
     for line in lines:
-        audit.AuditEvent.model_validate_json(line)
+        event = audit.AuditEvent.model_validate_json(line)
+        for entity in event.entity or ():
+            assert not (entity.name and entity.query), "invariant sev-1"
+        assert b'""' not in line, "no value of FHIR is empty"
+    searched = [one for one in map(json.loads, lines) if one["type"]["code"] == "rest"]
+    queries = [one["query"] for each in searched for one in each["entity"] if "query" in one]
+    assert [base64.b64decode(one) for one in queries] == [
+        b"ExplanationOfBenefit?patient=x&service-date=ge2025",
+        b"ExplanationOfBenefit",
+    ]
