@@ -103,7 +103,7 @@ def settle(
     parts: list[int] = []
     for unit, outcome in outcomes(task, tools, count, workers):
         totals.add(unit, outcome)
-        parts += outcome.parts
+        parts.append(unit.start)
         if outcome.memory is not None:
             ledgers.append(Remembered(unit.start, unit.stop, outcome.memory))
         members = outcome.checked.counts["member"].published

@@ -111,12 +111,13 @@ def outcomes(task: Task, tools: Tools, count: int, workers: int) -> Iterator[tup
     if processes <= 1:
         worker = _Worker(task, tools)
         for unit in units:
-            yield unit, worker.do(unit)
+            yield from worker.do(unit)
         return
     context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
     with ProcessPoolExecutor(processes, context, _begin, (task,)) as pool:
         try:
-            yield from zip(units, pool.map(_do, units), strict=True)
+            for found in pool.map(_do, units):
+                yield from found
         except BrokenProcessPool:
             raise StoreError(
                 "a worker process was killed, most likely for want of memory; "
@@ -131,7 +132,8 @@ def _units(task: Task, count: int, processes: int) -> list[range]:
     """Return which partitions are worked on together.
 
     A partition of which one member in a hundred changed is hardly worth its start, which costs what
-    a hundred members do. Suites want rows of each by itself.
+    a hundred members do. Where more of them changed, each is worked on by itself all the same.
+    Suites want rows of each by itself.
     """
     size = 1
     if task.remember is not None and task.remember.memory is not None and not task.sample_rows:
@@ -163,15 +165,31 @@ class _Worker:
             self.task.sample_rows,
         )
 
-    def do(self, unit: range) -> Outcome:
+    def do(self, unit: range) -> Iterator[tuple[range, Outcome]]:
+        """Yield the outcome of some partitions, or of each where together they are too much."""
+        outcome = self.settled(unit)
+        if outcome is not None:
+            yield unit, outcome
+            return
+        for index in unit:
+            yield from self.do(range(index, index + 1))
+
+    def settled(self, unit: range) -> Outcome | None:
+        """Return the outcome of partitions, worked on unless an earlier attempt finished them.
+
+        Returns:
+            None where that would be more than one partition's work, which is all that a run that is
+            killed may lose.
+        """
         folder = self.task.folder / OUTCOMES
         done = folder / f"{unit.start}-{unit.stop}.pickle"
         if done.is_file():
             with done.open("rb") as file:
                 known: Outcome = pickle.load(file)  # noqa: S301 - this run's own work folder
             return known
-        _forget(folder, unit)
         outcome = self.plain(unit) if self.task.remember is None else self.remembering(unit)
+        if outcome is None:
+            return None
         folder.mkdir(exist_ok=True)
         staged = done.with_suffix(".part")
         with staged.open("wb") as file:
@@ -181,6 +199,7 @@ class _Worker:
 
     def plain(self, unit: range) -> Outcome:
         (index,) = unit
+        _forget(self.task.folder / OUTCOMES, unit)
         sink = self.task.open_sink(index) if self.task.open_sink is not None else None
         outcome = work(
             self.partitions.load(index),
@@ -195,7 +214,7 @@ class _Worker:
             sink.finish()
         return outcome
 
-    def remembering(self, unit: range) -> Outcome:
+    def remembering(self, unit: range) -> Outcome | None:
         remember = self.task.remember
         open_sink = self.task.open_sink
         if remember is None or open_sink is None:
@@ -205,14 +224,17 @@ class _Worker:
             ledger = remember.memory.ledger(store, unit, self.partitions.count)
             before = Before(ledger, remember.memory.as_of, remember.changed)
 
-        def hand_on(part: int, made: Sequence[Made], kept: Sequence[str]) -> None:
-            sink = open_sink(part)
+        def hand_on(made: Sequence[Made], kept: Sequence[str]) -> None:
+            _forget(self.task.folder / OUTCOMES, unit)
+            sink = open_sink(unit.start)
             for plan, runs, partition in made:
                 sink.take(plan, runs, partition)
             sink.keep(kept)
             sink.finish()
 
         worked = work_remembering(self.setting, unit, before, hand_on)
+        if worked is None:
+            return None
         memory = keep_ledger(store, worked.ledger)
         store.sync()
         return replace(worked.outcome, memory=memory)
@@ -226,7 +248,7 @@ def _forget(folder: Path, unit: range) -> None:
             path.unlink()
 
 
-_worker: Callable[[range], Outcome] | None = None
+_worker: Callable[[range], Iterator[tuple[range, Outcome]]] | None = None
 
 
 def _begin(task: Task) -> None:
@@ -247,10 +269,10 @@ def _end_with_the_run() -> None:
     os._exit(1)
 
 
-def _do(unit: range) -> Outcome:
+def _do(unit: range) -> list[tuple[range, Outcome]]:
     if _worker is None:
         raise AssertionError("the process was not begun")
-    return _worker(unit)
+    return list(_worker(unit))
 
 
 def save_providers(folder: Path, providers: Providers) -> None:

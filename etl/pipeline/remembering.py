@@ -86,12 +86,10 @@ class Before:
 class HandOn(Protocol):
     """Takes what was made of some members, whole or not at all."""
 
-    def __call__(self, part: int, made: Sequence[Made], kept: Sequence[str], /) -> None:
+    def __call__(self, made: Sequence[Made], kept: Sequence[str], /) -> None:
         """Take it.
 
         Args:
-            part: a number that these members have to themselves; what was handed on under it
-                before is forgotten.
             made: their resources: plan, its runs and the rows that they were made of.
             kept: ids of patients whose blocks stay as they are.
         """
@@ -112,20 +110,28 @@ class Worked:
 
 def work_remembering(
     setting: Setting, indexes: range, before: Before | None, hand_on: HandOn
-) -> Worked:
+) -> Worked | None:
     """Check and map some partitions, but for members of whom the outcome is known.
 
     Args:
         setting: what is the same for all.
-        indexes: the partitions. Of several together, about as many rows are worked on at a time as
-            one of them has.
+        indexes: the partitions.
         before: what is remembered; None for nothing.
-        hand_on: takes the resources, under numbers from `indexes`.
+        hand_on: takes the resources.
+
+    Returns:
+        None where there are several partitions, and more rows to work on than one of them has: then
+        nothing was done, and each is to be worked on by itself.
     """
     places = Places.of(setting.partitions, indexes)
     kept = NO_HASHES if before is None else unchanged(setting, places, before)
+    stays = np.count_nonzero(np.isin(places.owner, kept))
+    if len(indexes) > 1 and (len(places.owner) - stays) * len(indexes) > len(places.owner):
+        return None
     worked = _work(setting, indexes, places, before, kept, hand_on)
     if worked is None:  # somebody who stayed shares a patient with somebody who did not
+        if len(indexes) > 1:
+            return None
         worked = _work(setting, indexes, places, before, NO_HASHES, hand_on)
     if worked is None:
         raise AssertionError("nobody is kept, and yet with somebody else")
@@ -196,38 +202,22 @@ def _work(
         resources=resources_of(old),
         missing=missing_of(old),
         remembered=len(kept),
-        parts=(indexes.start,),
     )
-    ledgers = [old]
+    ledgers, made = [old], list[Made]()
     fresh = np.setdiff1d(places.marks.column("owner").to_numpy(), kept)
-    batches = _batches(places, fresh, len(indexes))
-    for part, owners in enumerate(batches, start=indexes.start):
-        whole = len(batches) == 1 and not len(kept)
-        found, ledger, made = _fresh(setting, indexes, places, owners, samples=whole)
+    if len(fresh):
+        found, ledger, made = _fresh(setting, indexes, places, fresh, samples=not len(kept))
         for _, runs, _ in made:
             for run in runs:
                 if pc.any(pc.is_in(run.compartments, value_set=patients)).as_py():
                     return None
-        hand_on(part, made, stay if part == indexes.start else ())
         ledgers += [] if ledger is None else [ledger]
-        outcome += replace(found, parts=(part,) if part > indexes.start else ())
-    if not batches:
-        hand_on(indexes.start, (), stay)
-    if setting.sample_rows and (len(kept) or len(batches) > 1):
+        outcome += found
+    hand_on(made, stay)
+    if setting.sample_rows and len(kept):
         samples = _samples(setting, indexes)
         outcome = replace(outcome, checked=replace(outcome.checked, samples=samples))
     return Worked(outcome, joined(ledgers))
-
-
-def _batches(places: Places, owners: Hashes, count: int) -> list[Hashes]:
-    """Return some members in at most `count` groups, none with many more rows than the average."""
-    if not len(owners):
-        return []
-    every = places.marks.column("owner").to_numpy()
-    rows = np.bincount(np.searchsorted(every, places.owner), minlength=len(every))
-    upto = np.cumsum(rows[np.searchsorted(every, owners)])
-    number = (upto - 1) // -(-len(places.owner) // count)
-    return np.split(owners, np.flatnonzero(np.diff(number)) + 1)
 
 
 def _as_now(ledger: Ledger, places: Places, kept: Hashes) -> Ledger:

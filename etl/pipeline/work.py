@@ -47,7 +47,6 @@ class Outcome:
         missing: directory resources that resources refer to and the directory does not hold.
         remembered: members whose part in it is from the release before.
         memory: the object in the tree that remembers it; None where nothing was kept.
-        parts: numbers under which its sinks were opened.
     """
 
     checked: Checked
@@ -56,7 +55,6 @@ class Outcome:
     missing: frozenset[Mention] = field(default=frozenset())
     remembered: int = 0
     memory: Named | None = None
-    parts: tuple[int, ...] = ()
 
     def __add__(self, other: Outcome) -> Outcome:
         """Return the outcome of two parts of a partition; samples are those of the other."""
@@ -81,7 +79,6 @@ class Outcome:
             resources=Counter(self.resources) + Counter(other.resources),
             missing=self.missing | other.missing,
             remembered=self.remembered + other.remembered,
-            parts=self.parts + other.parts,
         )
 
 

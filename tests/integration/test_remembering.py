@@ -6,7 +6,9 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,13 +16,14 @@ from typing import Any
 import pytest
 
 from etl.bootstrap import jobs
-from etl.pipeline import job
+from etl.pipeline import job, publishing
 from etl.pipeline.events import Event, PartitionDone
 from etl.pipeline.ledger import SCHEMAS
 from etl.pipeline.work import Outcome
 from etl.publish.verify import verify
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
+from tests.fault.faulty import Killed
 from tests.integration.mutated import (
     CHANGES,
     Change,
@@ -30,7 +33,7 @@ from tests.integration.mutated import (
     read_tables,
     write_tables,
 )
-from tests.integration.nights import Payer, delta, full
+from tests.integration.nights import MEMBERS, Payer, delta, full
 
 
 @pytest.fixture(scope="session")
@@ -202,9 +205,42 @@ def test_a_night_with_one_member_changed_writes_what_is_his_and_what_all_share(
     }
 
 
+def test_a_night_that_changes_everybody_loses_one_partition_when_it_dies(
+    payer: Payer, extracts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payer.changed = {"run": {"workers": 1, "partition_rows": 1500}}
+    first = full(extracts / "full0", 0)
+    tables = read_tables(first)
+    payer.run(first)
+    for row in tables["member"]:
+        row["family_name"] = "Other"
+    second = write_tables(tables, tmp_path / "second", first, "2026-01-01")
+    finish = publishing.BlockSink.finish
+
+    def finished(most: int) -> list[int]:
+        """Run until so many partitions were finished; return which."""
+        done: list[int] = []
+
+        def noting(sink: publishing.BlockSink) -> None:
+            if len(done) == most:
+                raise Killed
+            finish(sink)
+            done.append(sink.index)
+
+        with monkeypatch.context() as patch, suppress(Killed):
+            patch.setattr(publishing.BlockSink, "finish", noting)
+            payer.run(second)
+        return done
+
+    assert finished(2) == [0, 1]
+    payer.at -= timedelta(days=1)
+    assert finished(99)[0] == 2
+    assert payer.release.manifest.counts["changes"]["patients"]["changed"] == MEMBERS
+
+
 def test_whatever_is_known_of_a_partition_is_remembered_of_its_members() -> None:
     told = {"checked", "unmapped", "resources", "missing"}
-    about_the_work = {"remembered", "memory", "parts"}
+    about_the_work = {"remembered", "memory"}
     assert {one.name for one in fields(Outcome)} == told | about_the_work
     assert all(schema.names[0] == "owner" for schema in SCHEMAS.values())
 
