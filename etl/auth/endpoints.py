@@ -48,10 +48,12 @@ def endpoints_of(configuration: Configuration) -> AuthEndpoints:
         registration=url("/oauth/register") if configuration.registration != "off" else "",
         scopes=(
             *PLAIN,
-            *(f"patient/{name}.rs" for name in ("*", *RESOURCE_TYPES)),
-            *(f"patient/{name}.read" for name in ("*", *RESOURCE_TYPES)),
-            "user/*.rs",
-            "user/*.read",
+            *(
+                f"{level}/{name}.{access}"
+                for level in ("patient", "user")
+                for access in ("rs", "read")
+                for name in ("*", *RESOURCE_TYPES)
+            ),
         ),
         capabilities=(*CAPABILITIES, "client-confidential-asymmetric"),
         client_authentication=tuple(METHODS),

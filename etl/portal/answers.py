@@ -41,6 +41,11 @@ FHIR: Final = (
         "Search again rather than keeping ids from elsewhere.",
     ),
     Row(
+        "405",
+        "This address does not take the method. Nothing can be written here.",
+        "Use GET, or POST to _search; allow names what is taken.",
+    ),
+    Row(
         "406",
         "accept asks for something other than JSON.",
         "Send accept: application/json or application/fhir+json.",
@@ -50,7 +55,14 @@ FHIR: Final = (
         "The resource was retracted; or a page link is too old.",
         "Delete your copy; or run the search again.",
     ),
+    Row("414", "The URL is too long.", "Post the search to {Type}/_search instead."),
+    Row(
+        "415",
+        "A search was posted as something other than a form.",
+        "Send it as content-type: application/x-www-form-urlencoded.",
+    ),
     Row("429", "Too many requests.", "Wait for retry-after seconds."),
+    Row("500", "A fault of ours.", "Write to us, with the answer's x-request-id."),
     Row(
         "503",
         "The server cannot answer just now. Nothing was lost.",
@@ -81,6 +93,7 @@ OAUTH: Final = (
         "The app is not registered for this way of asking, or not approved yet.",
         "Look at its state under App Registration.",
     ),
+    Row("unsupported_response_type", "response_type is not code.", "Send response_type=code."),
     Row(
         "unsupported_grant_type",
         "grant_type is neither authorization_code nor refresh_token.",

@@ -46,20 +46,23 @@ def fhir(sandbox: Standing, told: dict[str, Any]) -> Iterator[Client]:
 
 
 STATUSES = {
-    "400": ("ExplanationOfBenefit?color=blue", {}),
-    "401": ("Patient", {"authorization": "Bearer nonsense"}),
-    "403": ("Coverage", {}),
-    "404": ("ExplanationOfBenefit/none-of-ours", {}),
-    "406": ("Patient", {"accept": "text/html"}),
+    "400": ("GET", "ExplanationOfBenefit?color=blue", {}),
+    "401": ("GET", "Patient", {"authorization": "Bearer nonsense"}),
+    "403": ("GET", "Coverage", {}),
+    "404": ("GET", "ExplanationOfBenefit/none-of-ours", {}),
+    "405": ("PUT", "Patient", {}),
+    "406": ("GET", "Patient", {"accept": "text/html"}),
+    "414": ("GET", f"ExplanationOfBenefit?identifier={'x' * 9000}", {}),
+    "415": ("POST", "ExplanationOfBenefit/_search", {"content-type": "application/json"}),
 }
 
 
 @pytest.mark.parametrize(("status", "asked"), STATUSES.items())
 def test_the_table_of_errors_is_true(
-    fhir: Client, status: str, asked: tuple[str, dict[str, str]]
+    fhir: Client, status: str, asked: tuple[str, str, dict[str, str]]
 ) -> None:
-    path, headers = asked
-    answer = fhir.get(path, headers=headers)
+    method, path, headers = asked
+    answer = fhir.request(method, path, headers=headers)
     assert str(answer.status_code) == status
     assert answer.json()["resourceType"] == "OperationOutcome"
     assert answer.json()["issue"][0]["diagnostics"]
@@ -128,6 +131,7 @@ def test_the_table_of_oauth_errors_is_true_of_the_token_endpoint(
 WRONG = {
     "no PKCE": ({"code_challenge": ""}, "invalid_request"),
     "another aud": ({"aud": "https://elsewhere.example/fhir"}, "invalid_request"),
+    "an implicit grant": ({"response_type": "token"}, "unsupported_response_type"),
     "scopes that write": ({"scope": "patient/*.write"}, "invalid_scope"),
 }
 

@@ -217,3 +217,15 @@ def test_discovery_names_the_same_endpoints_everywhere(standing: Standing) -> No
     assert "private_key_jwt" in document["token_endpoint_auth_methods_supported"]
     assert document["authorization_response_iss_parameter_supported"] is True
     assert answer.headers["access-control-allow-origin"] == "*"
+    asked_by_carin = {
+        *("openid", "fhirUser", "launch/patient"),
+        *(
+            f"{level}/{name}.read"
+            for level in ("patient", "user")
+            for name in (
+                *("ExplanationOfBenefit", "Coverage", "Patient"),
+                *("Organization", "Practitioner"),
+            )
+        ),
+    }
+    assert asked_by_carin <= set(document["scopes_supported"])
