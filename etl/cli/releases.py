@@ -155,7 +155,8 @@ def verify_command(
     if not found.ok:
         raise StoreError(
             f"{target}: {found.count:,} problems in release {found.release}; "
-            "publish the extract again, or roll back to a release that is whole"
+            "restore the objects from a copy, roll back to a release that is whole, or publish to "
+            "a new target"
         )
     if not as_json:
         click.echo("nothing is broken")

@@ -210,11 +210,18 @@ def _about(
 
 
 def _store_reports(store: Store, reported: Reported, name: str) -> list[Named]:
-    """Put the files of a report into the store, and return what the manifest says of them."""
+    """Put the files of a report into the store, and return what the manifest says of them.
+
+    An attempt that died before its commit may have left others under the same keys, if it ran
+    other suites, and S3 leaves what is there.
+    """
     named = []
     for key, path in _files(reported.folder, name):
         data = path.read_bytes()
-        store.put(key, data)
+        if not store.put(key, data):
+            there = store.read(key)
+            if there.data != data:
+                store.swap(key, data, there.tag)
         named.append(Named(key, hashlib.sha256(data).hexdigest(), len(data)))
     return named
 

@@ -85,6 +85,8 @@ def find_release(store: Store, name: str) -> Release:
     exact = [release for release in found if release.id == name] or found
     if len(exact) == 1:
         return exact[0]
+    if name == "current":
+        raise UsageError(f"{store.name}: nothing was published yet, or current.json is lost")
     what = "there is no release" if not exact else "several releases begin with"
     raise UsageError(f"{store.name}: {what} {name}; `cpcds releases` lists them")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Final, Literal
 
 from etl.errors import StoreError
 from etl.publish import keys
@@ -13,6 +14,8 @@ from etl.publish.canonical import JSON, dumps, instant, loads, sha256
 from etl.publish.catalog import Unit
 
 Kind = Literal["full", "delta", "rollback"]
+
+_RELEASE: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +225,14 @@ class Pointer:
         """
         value = loads(data, what)
         try:
-            return cls(value["release"], value["manifest"], value["sha256"])
+            pointer = cls(value["release"], value["manifest"], value["sha256"])
+            if _RELEASE.fullmatch(pointer.release) and pointer.manifest == keys.manifest(
+                pointer.release
+            ):
+                return pointer
         except (KeyError, TypeError):
-            raise StoreError(f"{what} is no pointer to a release") from None
+            pass
+        raise StoreError(f"{what} is no pointer to a release: the object is damaged")
 
 
 def _plain(value: Named | Shard | Pointer) -> dict[str, JSON]:

@@ -18,11 +18,13 @@ from etl.bootstrap.settings import read_settings
 from etl.bootstrap.targets import store_options
 from etl.cli.main import main
 from etl.errors import StoreError
+from etl.pipeline import nightly
 from etl.publish.reader import open_current
 from etl.storage.opening import StoreOptions, open_store
 from tests.contract.store.seaweed import SECRETS, Seaweed, find_weed, start_weed
 from tests.e2e.commands import same_tools
-from tests.integration.nights import Payer, blocks, full
+from tests.fault.faulty import Killed
+from tests.integration.nights import FIRST, Payer, blocks, full
 
 TARGET = "s3://fhir/payer"
 
@@ -82,6 +84,28 @@ def test_a_bucket_holds_the_same_blocks_as_a_folder_and_is_looked_after(
     monkeypatch.setattr(jobs, "now", lambda: datetime.now(UTC) + timedelta(days=2))
     assert said("prune", TARGET, "--keep", "1")["kept"] == [back["release"]]
     assert [one["release"] for one in said("releases", TARGET)] == [back["release"]]
+
+
+def test_reports_of_an_attempt_that_died_are_replaced(
+    payer: Payer, extracts: Path, bucket: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "now", lambda: FIRST)
+    run = ["run", full(extracts / "full0", 0), "--to", TARGET]
+
+    def dying(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nightly, "keep_remembered", dying)
+        with pytest.raises(Killed):
+            cpcds(*run)
+    store = open_store(TARGET, StoreOptions())
+    keys = [entry.key for entry in store.list("reports/")]
+    assert keys
+    for key in keys:
+        store.swap(key, b"of other suites", store.read(key).tag)
+    assert cpcds(*run).exit_code == 0
+    assert cpcds("verify", TARGET).output.endswith("nothing is broken\n")
 
 
 def test_verify_names_what_is_broken_and_exits_with_5(payer: Payer, extracts: Path) -> None:

@@ -174,6 +174,19 @@ def test_a_rollback_that_is_done_again_is_one() -> None:
     assert objects(store) == before
 
 
+def test_a_pointer_that_is_lost_or_damaged_is_named() -> None:
+    store = MemoryStore()
+    publish(store, [patient("anna", 1)])
+    data = store.get("current.json")
+    for at in range(len(data) - 1):
+        store.put("current.json", data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(StoreError, match=r"current\.json|releases/.*manifest\.json"):
+            find_release(store, "current")
+    store.delete(["current.json"])
+    with pytest.raises(UsageError, match=r"current\.json is lost"):
+        find_release(store, "current")
+
+
 def test_rolling_back_to_the_present_release_is_refused() -> None:
     store = MemoryStore()
     first = publish(store, [patient("anna", 3)])
