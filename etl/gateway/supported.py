@@ -310,7 +310,11 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                 "Organization",
                 ("C4BB-Organization",),
                 (
-                    _token("identifier", f"{_R4}Organization-identifier", "NPI or tax id."),
+                    _token(
+                        "identifier",
+                        f"{_R4}Organization-identifier",
+                        "NPI, tax id, NAIC, CLIA, or the payer's own.",
+                    ),
                     _string("name", f"{_R4}Organization-name", "Start of the name."),
                 ),
                 (),
@@ -321,8 +325,12 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                 "Practitioner",
                 ("C4BB-Practitioner",),
                 (
-                    _token("identifier", f"{_R4}Practitioner-identifier", "NPI or tax id."),
-                    _string("name", f"{_R4}Practitioner-name", "Start of any part of the name."),
+                    _token(
+                        "identifier",
+                        f"{_R4}Practitioner-identifier",
+                        "NPI, tax id, or the payer's own.",
+                    ),
+                    _string("name", f"{_R4}Practitioner-name", "Start of a family or given name."),
                 ),
                 (),
                 f"A person who gives care. {_DIRECTORY}",

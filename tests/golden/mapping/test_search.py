@@ -67,3 +67,38 @@ def test_a_claim_is_found_by_what_it_refers_to() -> None:
     assert found["identifier"] == ["https://payer.example.com/claim|1", "|1"]
     assert found["type"] == ["http://terminology.hl7.org/CodeSystem/claim-type|professional"]
     assert "provider" not in found or found["provider"] == []
+
+
+def test_the_directory_is_found_by_every_identifier_and_name_that_is_published() -> None:
+    rows = {
+        **PEOPLE,
+        "organization": [
+            {"organization_id": "PAYER", "kind": "payer", "name": "Plan", "naic": "12345"},
+            {"organization_id": "LAB", "kind": "provider", "name": "Lab", "clia": "00D0000006"},
+        ],
+        "practitioner": [
+            {"practitioner_id": "DOC", "family_name": "Okafor", "given_name": "Ada",
+             "middle_name": "Quill"},
+        ],
+    }  # fmt: skip
+    checked = 0
+    for text, search in rendered(rows):
+        resource, found = exact(text), json.loads(search)
+        if resource["resourceType"] not in ("Organization", "Practitioner"):
+            continue
+        published = {
+            f"{one.get('system', '')}|{one['value']}"
+            for one in resource["identifier"]
+            if "value" in one
+        }
+        assert published
+        assert published <= set(found["identifier"])
+        assert {one.rpartition("|")[2] for one in found["identifier"]} == {
+            one.rpartition("|")[2] for one in published
+        }
+        names = resource["name"]
+        if isinstance(names, list):
+            names = [names[0]["family"], *names[0]["given"]]
+        assert set(names if isinstance(names, list) else [names]) <= set(found["name"])
+        checked += 1
+    assert checked == 3

@@ -7,6 +7,7 @@ SearchParameters; dates are pairs of datetimes; prefixes are the sentences of R4
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -122,6 +123,34 @@ def token_matches(value: tuple[str | None, str], asked: str) -> bool:
     return value == (system or None, code)
 
 
+def strings(resource: Resource) -> list[str]:
+    """Return what the parameter `name` finds: an organization's name, a person's and its parts.
+
+    The server says which parts (R4, Practitioner-name): not titles and degrees.
+    """
+    name = resource.get("name", [])
+    if isinstance(name, str):
+        return [name, *resource.get("alias", [])]
+    found: list[str] = []
+    for one in name:
+        for part in ("text", "family", "given"):
+            found += _listed(one.get(part))
+    return found
+
+
+def string_matches(value: str, asked: str, modifier: str) -> bool:
+    if modifier == "exact":
+        return value == asked
+    text, part = plain_letters(value), plain_letters(asked)
+    return part in text if modifier == "contains" else text.startswith(part)
+
+
+def plain_letters(text: str) -> str:
+    """Return text without case and accents."""
+    letters = unicodedata.normalize("NFD", text.casefold())
+    return "".join(one for one in letters if unicodedata.category(one) != "Mn")
+
+
 PATHS = {
     "patient": ("patient.reference", "beneficiary.reference"),
     "beneficiary": ("beneficiary.reference",),
@@ -166,6 +195,8 @@ def matches(resource: Resource, name: str, value: str, *, base: str, now: dateti
         found: list[Any] = dates(resource, parameter)
     elif parameter in TOKENS:
         found = tokens(resource, parameter)
+    elif parameter == "name":
+        found = strings(resource)
     else:
         found = references(resource, parameter)
     if modifier == "missing":
@@ -176,9 +207,13 @@ def matches(resource: Resource, name: str, value: str, *, base: str, now: dateti
             return date_matches(stored, asked, now)
         if parameter in TOKENS:
             return token_matches(stored, asked)
+        if parameter == "name":
+            return string_matches(stored, asked, modifier)
         return reference_matches(stored, asked, base)
 
-    met = any(one(stored, asked) for asked in value.split(",") for stored in found)
+    alternatives = re.split(r"(?<!\\),", value)
+    alternatives = [re.sub(r"\\([,|$\\])", r"\1", one) for one in alternatives]
+    met = any(one(stored, asked) for asked in alternatives for stored in found)
     return not met if modifier == "not" else met
 
 

@@ -135,6 +135,79 @@ def test_a_search_finds_what_the_specification_finds_in_its_order_on_pages_of_an
     assert [one for page in found for one in ids(page)] == wanted[: 4 * size]
 
 
+OTHERS = {
+    "Coverage": ("patient", "beneficiary", "payor"),
+    "Patient": ("identifier",),
+    "RelatedPerson": ("patient",),
+    "Organization": ("identifier", "name"),
+    "Practitioner": ("identifier", "name"),
+}
+
+
+@st.composite
+def other_parameter(
+    draw: st.DrawFn, kind: str, resources: list[oracle.Resource]
+) -> tuple[str, str]:
+    """One search parameter of another type than a claim, about values that some have."""
+    name = draw(st.sampled_from(["_id", "_lastUpdated", *OTHERS[kind]]))
+    some = draw(st.lists(st.sampled_from(resources), min_size=1, max_size=2))
+    if name == "_id":
+        return name, ",".join([one["id"] for one in some] + draw(st.sampled_from([[], ["no"]])))
+    if name == "_lastUpdated":
+        return name, draw(around([one["meta"]["lastUpdated"] for one in some]))
+    if draw(st.integers(0, 4)) == 0:
+        return f"{name}:missing", draw(st.sampled_from(["true", "false"]))
+    if name == "identifier":
+        tokens = [value for one in some for value in oracle.tokens(one, name)] or [("urn:x", "y")]
+        system, code = draw(st.sampled_from(tokens))
+        forms = [code, f"{system or ''}|{code}", f"|{code}", f"{system or 'urn:x'}|"]
+        return name + draw(st.sampled_from(["", ":not"])), draw(st.sampled_from(forms))
+    if name == "name":
+        words = [word for one in some for word in oracle.strings(one)] or ["x"]
+        word = draw(st.sampled_from(words))
+        at = draw(st.integers(0, len(word) - 1))
+        part = draw(st.sampled_from([word, word[: at + 1], word[at:], word[: at + 1].upper()]))
+        escaped = part.replace("\\", "\\\\").replace(",", "\\,")
+        return name + draw(st.sampled_from(["", ":exact", ":contains"])), escaped
+    values = [value for one in some for value in oracle.references(one, name)] or ["Patient/no"]
+    value = draw(st.sampled_from(values))
+    return name, draw(
+        st.sampled_from([value, value.partition("/")[2], f"{BASE}/{value}", f"{value},no"])
+    )
+
+
+def within_reach(patient: str, kind: str) -> list[oracle.Resource]:
+    """Return the resources of a type that a search without `_id` looks through."""
+    own = members()[patient]
+    text = repr(own)
+    shared = [one for name, one in directory().items() if f"'{name}'" in text]
+    return [one for one in (*own, *shared) if one["resourceType"] == kind]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_other_types_are_searched_as_the_specification_says_among_what_is_within_reach(
+    service: Service, data: st.DataObject
+) -> None:
+    patient = data.draw(st.sampled_from(sorted(members())))
+    kind = data.draw(st.sampled_from(sorted(OTHERS)))
+    resources = within_reach(patient, kind)
+    parameters = (
+        data.draw(st.lists(other_parameter(kind, resources), max_size=3)) if resources else []
+    )
+    now = datetime.fromisoformat(service_created(service))
+    expected = {
+        f"{kind}/{one['id']}"
+        for one in resources
+        if all(oracle.matches(one, *pair, base=BASE, now=now) for pair in parameters)
+    }
+    shaping = [*parameters, ("_count", "100")]
+    answer = run(service.search(grant(patient), kind, shaping, base=BASE, strict=True))
+    found = bundle(answer)
+    assert found["total"] == len(expected)
+    assert set(ids(found)) == expected
+
+
 INCLUDES = [*(f"ExplanationOfBenefit:{one}" for one in REFERENCES), "ExplanationOfBenefit:*", "*"]
 
 
