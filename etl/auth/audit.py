@@ -2,8 +2,10 @@
 
 Each process writes files of its own, a new one each day, so that no two ever wait for each other.
 One thread writes what has come together since the last write, in one go; who asked for it goes on
-when it stands in the file. The database keeps how far each file has got, so that a missing file or
-a missing end is noticed, and what members are shown of it: counts by day.
+when it stands in the file. Nobody else touches the files, so that a disk that hangs holds up that
+thread alone: who waits for it is refused after some seconds, and so is at once whoever comes after
+them, until the disk answers again. The database keeps how far each file has got, so that a missing
+file or a missing end is noticed, and what members are shown of it: counts by day.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from sqlalchemy import Table, func
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -39,6 +41,9 @@ _LOG = logging.getLogger(__name__)
 SETTLE_SECONDS: Final = 1.0
 """How often files are forced to the disk and the database is told how far they have got."""
 
+STALL_SECONDS: Final = 5.0
+"""How long an event may take to be written, before whoever asked for it is refused."""
+
 _WAIT_SECONDS: Final = 30.0
 
 _Outcomes = list[Exception | None]
@@ -55,8 +60,7 @@ class _Open:
     head: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(NamedTuple):
     consent: str
     day: str
     what: str
@@ -64,20 +68,32 @@ class _Read:
     patient: str
 
 
-@dataclass(slots=True)
+class AuditStalled(OSError):
+    """The trail has not been written for some seconds: a disk or a network file system hangs."""
+
+    def __init__(self) -> None:
+        super().__init__("the audit trail cannot be written: its file system does not answer")
+
+
+@dataclass(slots=True, eq=False)
 class _Gathered:
     """Accesses of one turn of an event loop, and who waits for each."""
 
     loop: asyncio.AbstractEventLoop
     accesses: list[Access] = field(default_factory=list)
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    timer: asyncio.TimerHandle | None = None
+    is_given_up: bool = False
 
     def answer(self, outcomes: _Outcomes) -> None:
         """Tell all who wait, from another thread."""
         with contextlib.suppress(RuntimeError):  # the loop is gone, and so are they
-            self.loop.call_soon_threadsafe(self._answered, outcomes)
+            self.loop.call_soon_threadsafe(self.tell, outcomes)
 
-    def _answered(self, outcomes: _Outcomes) -> None:
+    def tell(self, outcomes: _Outcomes) -> None:
+        """Tell all who wait."""
+        if self.timer is not None:
+            self.timer.cancel()
         for done, error in zip(self.waiting, outcomes, strict=True):
             if done.done():  # given up meanwhile
                 continue
@@ -88,20 +104,36 @@ class _Gathered:
 
 
 class AuditTrail:
-    """Writes the audit trail; `etl.smart.grants.Recorder`, and `Note` for what is no access."""
+    """Writes the audit trail; `etl.smart.grants.Recorder`, and `Note` for what is no access.
+
+    Args:
+        folder: where the files are; made where it is missing.
+        database: keeps how far each file has got.
+        clock: says when, and on which day.
+        randomness: tells files of one second apart.
+        patience: seconds that an event may take to be written.
+    """
 
     def __init__(
-        self, folder: Path, database: Database, *, clock: Clock, randomness: Randomness
+        self,
+        folder: Path,
+        database: Database,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        patience: float = STALL_SECONDS,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder = folder
         self._database = database
         self._clock = clock
         self._randomness = randomness
+        self._patience = patience
         self._waiting: queue.SimpleQueue[
             _Gathered | tuple[Happening, Future[None]] | Future[None] | None
         ] = queue.SimpleQueue()
         self._gathered: _Gathered | None = None
+        self._writing_since: float | None = None
         self._file: _Open | None = None
         self._unsettled: dict[_Read, tuple[int, int]] = {}
         self._is_settled = True
@@ -109,29 +141,18 @@ class AuditTrail:
         self._settler: ThreadPoolExecutor | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
-        self._lock = threading.RLock()
-        """Held by whoever writes; what is above changes only under it."""
 
     async def record(self, access: Access) -> None:
         """Keep one access.
 
-        It is written here and now where nothing stands in the way: waking a thread, and being woken
-        by it, costs ten times as much. Where the thread is at work, or a new day's file has to be
-        begun, it is handed over, together with all others of the same turn of the event loop.
+        It is handed to the thread together with all others of the same turn of the event loop: to
+        wake it, and to be woken by it, costs some ten microseconds, however many they are.
 
         Raises:
-            OSError: it could not be written.
+            OSError: it could not be written; `AuditStalled` where that took too long. It may stand
+                in the file all the same, once the disk answers again.
         """
-        if self._lock.acquire(blocking=False):
-            try:
-                file = self._file
-                if file is not None and file.day == self._day():
-                    (error,) = self._write((access,))
-                    if error is not None:
-                        raise error
-                    return
-            finally:
-                self._lock.release()
+        self._refuse_while_stalled()
         loop = asyncio.get_running_loop()
         gathered = self._gathered
         if gathered is None or gathered.loop is not loop:
@@ -149,10 +170,15 @@ class AuditTrail:
         Raises:
             OSError: it could not be written.
         """
+        self._refuse_while_stalled()
         done: Future[None] = Future()
         self._start()
         self._waiting.put((happening, done))
-        done.result(_WAIT_SECONDS)
+        try:
+            done.result(self._patience)
+        except TimeoutError:
+            done.cancel()
+            raise AuditStalled from None
 
     def settle(self) -> None:
         """Wait until all that was written is on the disk and counted in the database."""
@@ -165,7 +191,7 @@ class AuditTrail:
         """Write what is left and stop."""
         if self._thread is not None:
             self._waiting.put(None)
-            self._thread.join()
+            self._thread.join(_WAIT_SECONDS)
             self._thread = None
         if self._settler is not None:
             self._settler.shutdown()
@@ -174,7 +200,17 @@ class AuditTrail:
     def _hand_over(self, gathered: _Gathered) -> None:
         if self._gathered is gathered:
             self._gathered = None
+        gathered.timer = gathered.loop.call_later(self._patience, self._give_up, gathered)
         self._waiting.put(gathered)
+
+    def _refuse_while_stalled(self) -> None:
+        since = self._writing_since
+        if since is not None and time.monotonic() - since > self._patience:
+            raise AuditStalled
+
+    def _give_up(self, gathered: _Gathered) -> None:
+        gathered.is_given_up = True
+        gathered.tell([AuditStalled() for _ in gathered.waiting])
 
     def _start(self) -> None:
         # Not before it is needed: worker processes are forked after the server is set up.
@@ -188,41 +224,45 @@ class AuditTrail:
         last = time.monotonic()
         goes_on = True
         while goes_on:
-            settled: Future[None] | None = None
+            self._writing_since = None
             try:
                 one = self._waiting.get(timeout=SETTLE_SECONDS)
             except queue.Empty:
-                pass
+                one = None
+                is_over = False
             else:
-                match one:
-                    case None:
-                        goes_on = False
-                    case Future():
-                        settled = one
-                    case _Gathered():
-                        with self._lock:
-                            outcomes = self._write(one.accesses)
-                        one.answer(outcomes)
-                    case (happening, done):
-                        with self._lock:
-                            (error,) = self._write((happening,))
-                        done.set_result(None) if error is None else done.set_exception(error)
-            if settled is not None or not goes_on:
-                with self._lock:
-                    self._settle(wait=True)
+                is_over = one is None
+            self._writing_since = time.monotonic()
+            if one is not None:
+                self._do(one)
+            if is_over:
+                self._settle(wait=True)
+                goes_on = False
             elif time.monotonic() - last >= SETTLE_SECONDS:
-                with self._lock:
-                    self._settle(wait=False)
+                self._settle(wait=False)
                 last = time.monotonic()
-            if settled is not None:
-                settled.set_result(None)
-        with self._lock:
-            if self._file is not None:
-                os.close(self._file.descriptor)
-                self._file = None
+        if self._file is not None:
+            os.close(self._file.descriptor)
+            self._file = None
 
-    def _day(self) -> str:
-        return self._clock().astimezone(UTC).date().isoformat()
+    def _do(self, one: _Gathered | tuple[Happening, Future[None]] | Future[None]) -> None:
+        match one:
+            case Future():
+                self._settle(wait=True)
+                one.set_result(None)
+            case _Gathered():
+                if one.is_given_up:
+                    return
+                outcomes = self._write(one.accesses)
+                one.answer(outcomes)
+                for access, error in zip(one.accesses, outcomes, strict=True):
+                    if error is None and access.grant and access.outcome < 300:
+                        self._count(access)
+            case (happening, done):
+                if not done.set_running_or_notify_cancel():
+                    return
+                (error,) = self._write((happening,))
+                done.set_result(None) if error is None else done.set_exception(error)
 
     def _write(self, batch: Sequence[Access | Happening]) -> _Outcomes:
         """Write some events; return of each what kept it from being written, None for nothing."""
@@ -232,12 +272,12 @@ class AuditTrail:
             head, lines = file.head, []
             for what in batch:
                 try:
-                    event = (
+                    body = (
                         events.of_access(what)
                         if isinstance(what, Access)
-                        else events.of_happening(what)
+                        else events.canonical(events.of_happening(what))
                     )
-                    head, line = events.chained(head, event)
+                    head, line = events.chained(head, body)
                 except Exception as error:  # this one alone is refused; the thread must go on
                     outcomes.append(error)
                 else:
@@ -251,9 +291,6 @@ class AuditTrail:
         file.head = head
         file.events += len(lines)
         self._is_settled = False
-        for what, failed in zip(batch, outcomes, strict=True):
-            if failed is None and isinstance(what, Access) and what.grant and what.outcome < 300:
-                self._count(what)
         return outcomes
 
     def _count(self, access: Access) -> None:
@@ -457,7 +494,7 @@ def _chain(name: str, path: Path) -> tuple[list[str], str]:
                 given = event.pop("id")
             except (ValueError, KeyError, AttributeError):
                 return heads, f"{name}: line {number} is no event"
-            previous, _ = events.chained(previous, event)
+            previous, _ = events.chained(previous, events.canonical(event))
             if previous != given:
                 return heads, f"{name}: line {number} was changed, or one before it is missing"
             heads.append(previous)

@@ -30,8 +30,11 @@ _TOGETHER: Final = 1024 * 1024
 """Parts of a block that span no more than this are fetched with one request."""
 
 _UNIT_COST: Final = 1_000
+_BLOCK_COST: Final = 8_000
+"""Bytes that the head of an index takes once it is parsed."""
+
 _PARSED: Final = 5
-"""How many times larger an index is once it is parsed."""
+"""How many times larger a section of an index is once it is parsed."""
 
 
 class Block:
@@ -40,15 +43,16 @@ class Block:
     Args:
         index: its search index.
         key: key of the index.
-        whole: whether all of the index is there; `Tree.need` fetches what is not.
+        held: bytes of the index that are there, parsed or not; `Tree.need` fetches the others.
     """
 
-    __slots__ = ("_columns", "index", "key", "whole")
+    __slots__ = ("_columns", "cost", "index", "key")
 
-    def __init__(self, index: Index, key: str, *, whole: bool) -> None:
+    def __init__(self, index: Index, key: str, held: int) -> None:
         self.index = index
         self.key = key
-        self.whole = whole
+        self.cost = held + _BLOCK_COST
+        """About how many bytes it takes; more with each section that was parsed."""
         self._columns: dict[str, Column] = {}
 
     def rows(self, resource_type: str) -> range:
@@ -135,9 +139,7 @@ class Tree:
         return [await self._block(unit) for unit in self.manifest.directory if unit is not None]
 
     async def need(self, block: Block, names: Sequence[str]) -> None:
-        """Fetch sections of a large index, with one request, where they are not there yet."""
-        if block.whole:
-            return
+        """Parse sections of an index that were not yet; what is not there, with one request."""
         index = block.index
         missing = index.missing(*names)
         if not missing:
@@ -145,7 +147,7 @@ class Tree:
         start, length = index.span(missing)
 
         async def supplied() -> None:
-            if start + length <= HEAD:
+            if index.holds(start, length):
                 index.load(*missing)
             else:
                 index.supply(
@@ -153,6 +155,8 @@ class Tree:
                 )
 
         await self._twice(supplied)
+        block.cost += sum(index.size(name) for name in missing) * _PARSED
+        self._cache.put(block.key, block, block.cost)
 
     async def lines(self, block: Block, rows: Iterable[int]) -> list[Line]:
         """Return the JSON lines of some rows, in the order of the rows, without line breaks.
@@ -248,18 +252,20 @@ class Tree:
         return await self._twice(fetched)
 
     async def _block(self, unit: Unit) -> Block:
-        return await self._cache.get(
-            unit.index, lambda: self._opened(unit), lambda _: unit.index_bytes * _PARSED
-        )
+        block: Block | None = self._cache.peek(unit.index)
+        if block is not None:
+            return block
+        return await self._cache.get(unit.index, lambda: self._opened(unit), lambda one: one.cost)
 
     async def _opened(self, unit: Unit) -> Block:
         what = f"{self._objects.name}: {unit.index}"
         if unit.index_bytes <= WHOLE:
-            return Block(Index.of(await self._checked(unit.index), what), unit.index, whole=True)
+            data = await self._checked(unit.index)
+            return Block(Index.of(data, what), unit.index, len(data))
 
         async def headed() -> Block:
             head = await self._objects.get_range(unit.index, 0, HEAD)
-            return Block(Index(what, head, _never), unit.index, whole=False)
+            return Block(Index(what, head, _never), unit.index, len(head))
 
         return await self._twice(headed)
 

@@ -204,6 +204,14 @@ class Index:
             at += self._base - start
             self._loaded[name] = self._parsed(name, data[at : at + size], check)
 
+    def holds(self, start: int, length: int) -> bool:
+        """Return whether bytes of the object, as `span` names them, are at hand."""
+        return start + length <= len(self._bytes)
+
+    def size(self, name: str) -> int:
+        """Return how many bytes of the object a section takes."""
+        return self._place(name)[1]
+
     def has(self, name: str) -> bool:
         """Return whether there is such a section."""
         return name in self.head["sections"]
@@ -315,7 +323,7 @@ class Index:
         return self._loaded[name]
 
     def _read(self, start: int, length: int) -> bytes:
-        if start + length <= len(self._bytes):
+        if self.holds(start, length):
             return self._bytes[start : start + length]
         return self._fetch(start, length)
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,11 +16,12 @@ from typing import Any
 import pytest
 
 from etl.auth import audit
-from etl.auth.audit import AuditTrail, verify_trail
+from etl.auth.audit import AuditStalled, AuditTrail, verify_trail
 from etl.auth.database import Database, migrate, open_database
 from etl.auth.tables import AccessRow
 from etl.auth.values import Happening
 from etl.smart.grants import Access
+from tests.unit.gateway import calls
 
 READ = Access(
     when=datetime(2026, 2, 1, tzinfo=UTC),
@@ -227,19 +229,122 @@ def test_accesses_and_happenings_of_many_threads_make_one_chain(
     assert sum(counted.values()) == 400
 
 
-def test_an_access_waits_for_nobody_where_nothing_stands_in_the_way(
+@contextlib.contextmanager
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Have each write of the trail hang in the kernel, as a dead network file system has it.
+
+    A pipe that is full and that nobody reads holds it; leaving the block, the pipe is read, and the
+    write goes on to the file. The event that is given says when the first one hangs.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    hangs = threading.Event()
+    append = audit._append
+
+    def hung(file: Any, data: bytes) -> None:
+        hangs.set()
+        os.write(writing, b"x")
+        append(file, data)
+
+    monkeypatch.setattr(audit, "_append", hung)
+    try:
+        yield hangs
+    finally:
+        while os.read(reading, 4096) == bytes(4096):
+            pass
+        monkeypatch.setattr(audit, "_append", append)
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_disk_that_hangs_refuses_accesses_in_bounded_time_and_health_checks_go_on(
+    database: Database, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trail = AuditTrail(
+        tmp_path / "audit", database, clock=clock, randomness=os.urandom, patience=0.3
+    )
+    server = calls.served(recorder=trail)
+    search = b"/fhir/ExplanationOfBenefit"
+
+    async def asked(path: bytes) -> calls.Got:
+        headers = [calls.bearer()] if path == search else []
+        return await calls.called(server.app, "GET", path, headers, b"", "192.0.2.1")
+
+    async def hung() -> None:
+        waiting = [asyncio.create_task(asked(search)) for _ in range(8)]
+        while not hangs.is_set():
+            await asyncio.sleep(0.001)
+        for _ in range(20):
+            began = time.perf_counter()
+            assert (await asked(b"/healthz")).status == 200
+            assert time.perf_counter() - began < 0.2
+        assert not any(one.done() for one in waiting)
+        async with asyncio.timeout(5):
+            refused = await asyncio.gather(*waiting)
+        assert {(one.status, one.code) for one in refused} == {(503, "audit-unavailable")}
+        assert all("retry-after" in one.headers for one in refused)
+        began = time.perf_counter()
+        late = await asked(search)
+        assert (late.status, late.code) == (503, "audit-unavailable")
+        assert time.perf_counter() - began < 0.2  # at once: it is known to hang
+        with pytest.raises(AuditStalled):
+            trail.note(SIGNED_IN)
+
+    recorded(trail)
+    with hanging(monkeypatch) as hangs:
+        asyncio.run(hung())
+    trail.settle()
+    assert server.call(search).status == 200
+    trail.close()
+    # The first, the eight that hung in one write, and the one of when it was over.
+    assert events(tmp_path, database) == 1 + 8 + 1
+
+
+def test_what_was_given_up_while_it_stood_in_the_queue_is_not_written_later(
+    database: Database, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trail = AuditTrail(
+        tmp_path / "audit", database, clock=clock, randomness=os.urandom, patience=0.3
+    )
+
+    async def hung() -> None:
+        first = asyncio.create_task(trail.record(READ))
+        while not hangs.is_set():
+            await asyncio.sleep(0.001)
+        second = asyncio.create_task(trail.record(READ))
+        noted = asyncio.create_task(asyncio.to_thread(trail.note, SIGNED_IN))
+        async with asyncio.timeout(5):
+            found = await asyncio.gather(first, second, noted, return_exceptions=True)
+        assert [type(one) for one in found] == [AuditStalled] * 3
+
+    recorded(trail)
+    with hanging(monkeypatch) as hangs:
+        asyncio.run(hung())
+    trail.settle()
+    trail.close()
+    assert events(tmp_path, database) == 1 + 1
+
+
+def test_accesses_of_one_turn_of_the_loop_are_one_write(
     trail: AuditTrail, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded(trail)
-    threads: list[int] = []
+    written: list[int] = []
     append = audit._append
 
     def noticed(file: Any, data: bytes) -> None:
-        threads.append(threading.get_ident())
+        written.append(data.count(b"\n"))
         append(file, data)
 
+    async def together() -> None:
+        await asyncio.gather(*(trail.record(READ) for _ in range(64)))
+
     monkeypatch.setattr(audit, "_append", noticed)
-    recorded(trail)
-    assert threads == [threading.get_ident()]
+    asyncio.run(together())
+    assert written == [64]
     trail.settle()
-    assert events(tmp_path, database) == 2
+    assert events(tmp_path, database) == 65
