@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -28,6 +28,7 @@ from etl.gateway.asking import (
     headers_of,
     media_type,
     parameters_of,
+    path_of,
     segments_of,
     values_of,
 )
@@ -36,6 +37,7 @@ from etl.gateway.metrics import Metrics
 from etl.gateway.outcomes import Rejection, rejection_of, reply_of
 from etl.gateway.patience import Deadline
 from etl.gateway.releases import Releases
+from etl.gateway.remembering import remembered
 from etl.gateway.routes import Route, route_of
 from etl.gateway.service import Answer, Found, Refusal, Service
 from etl.gateway.wire import Header, Receive, Reply, Scope, Send, deliver
@@ -133,9 +135,9 @@ class Gateway:
         self._service = service
         self._releases = releases
         self._admission = admission
-        self._types = types
         self._documents = documents
-        self._paths = frozenset(documents)
+        paths = frozenset(documents)
+        self._route = remembered(lambda raw: route_of(segments_of(raw, manner.path), types, paths))
         self._origins = origins
         self._manner = manner
         self._log = log
@@ -153,8 +155,7 @@ class Gateway:
         self._under_way += 1
         try:
             headers = headers_of(scope)
-            segments = segments_of(scope, self._manner.path, self._manner.bounds)
-            route = route_of(segments, self._types, self._paths)
+            route = self._route(path_of(scope, self._manner.path, self._manner.bounds))
             account.route = self._manner.path + route.template
             reply = await self._deadline.keep(self._routed(route, scope, receive, headers, account))
         except Exception as error:  # one place makes every failure an OperationOutcome
@@ -219,15 +220,14 @@ class Gateway:
         asked = _Asked(scope["query_string"])
         grant: Grant | None = None
         try:
-            query = parameters_of(asked.raw)
-            refuse_tokens(query)
+            query = _query(asked.raw)
             grant = await self._admission.grant_of(headers, address, account)
             if scope["method"] == "POST":
                 body = await body_of(receive, headers, self._manner.bounds)
                 posted = _posted(route, body, headers)
                 refuse_tokens(posted)
                 asked.raw = b"&".join(one for one in (asked.raw, body) if one)
-                query += posted
+                query = (*query, *posted)
             media = wants.media_of(headers, values_of(query, "_format"))
             reply = await self._data(route, grant, query, headers, account, scope["method"])
             reply.media = media
@@ -258,7 +258,7 @@ class Gateway:
         self,
         route: Route,
         grant: Grant,
-        query: list[tuple[str, str]],
+        query: tuple[tuple[str, str], ...],
         headers: Mapping[bytes, bytes],
         account: Account,
         method: str,
@@ -272,7 +272,6 @@ class Gateway:
                 handling = wants.handling(prefer) if prefer is not None else None
                 if handling is not None:
                     extra.append((b"preference-applied", f"handling={handling}".encode()))
-                query = [one for one in query if one[0] not in _HTTP]
                 found = await service.search(
                     grant, route.type, query, base=base, strict=handling != "lenient"
                 )
@@ -283,8 +282,8 @@ class Gateway:
                 _only_http(query)
                 found = await service.vread(grant, route.type, route.id, route.version)
             case "everything":
-                query = [one for one in query if one[0] not in _HTTP]
-                found = await service.everything(grant, route.id, query, base=base)
+                asked = [one for one in query if one[0] not in _HTTP]
+                found = await service.everything(grant, route.id, asked, base=base)
             case _:
                 _only_http(query)
                 try:
@@ -398,7 +397,15 @@ _OF_ONE: Final = frozenset({"read", "vread", "everything"})
 _HTTP: Final = frozenset({"_format", "_pretty"})
 
 
-def _only_http(query: list[tuple[str, str]]) -> None:
+@remembered
+def _query(raw: bytes) -> tuple[tuple[str, str], ...]:
+    """Return the parameters of a query string, among which there is no token."""
+    found = parameters_of(raw)
+    refuse_tokens(found)
+    return tuple(found)
+
+
+def _only_http(query: Sequence[tuple[str, str]]) -> None:
     """Refuse search parameters where nothing is searched: the client thinks that they filter."""
     for name, _ in query:
         if name not in _HTTP:

@@ -63,21 +63,32 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
     return found
 
 
-def segments_of(scope: Scope, prefix: str, bounds: Bounds) -> tuple[str, ...]:
-    """Return the parts of the path behind a prefix, each decoded once; none for the prefix itself.
+def path_of(scope: Scope, prefix: str, bounds: Bounds) -> bytes:
+    """Return the path of a URL that is not too long, as it came.
 
     Raises:
-        Rejection: `url-malformed`, `url-too-long`.
+        Rejection: `url-too-long`.
     """
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     longest = bounds.url_bytes
-    if raw.startswith(f"{prefix}/_page/".encode()):
-        longest += LONGEST_LINK  # ours, and it holds a search that may have come by POST
-    if len(raw) + len(scope["query_string"]) > longest:
-        raise Rejection(
-            "url-too-long",
-            f"The URL is longer than {longest} bytes; search by POST to _search.",
-        )
+    length = len(raw) + len(scope["query_string"])
+    if length > longest:
+        if raw.startswith(f"{prefix}/_page/".encode()):
+            longest += LONGEST_LINK  # ours, and it holds a search that may have come by POST
+        if length > longest:
+            raise Rejection(
+                "url-too-long",
+                f"The URL is longer than {longest} bytes; search by POST to _search.",
+            )
+    return raw
+
+
+def segments_of(raw: bytes, prefix: str) -> tuple[str, ...]:
+    """Return the parts of the path behind a prefix, each decoded once; none for the prefix itself.
+
+    Raises:
+        Rejection: `url-malformed`, `address-unknown`.
+    """
     start = prefix.encode()
     if not raw.startswith(start) or raw[len(start) : len(start) + 1] not in (b"", b"/"):
         # Its first part was written with escapes, which nobody but an attacker does.

@@ -24,6 +24,7 @@ _HEAD: Final = re.compile(
 _MODES: Final[Mapping[Mode, bytes]] = MappingProxyType(
     {"match": b',"search":{"mode":"match"}}', "include": b',"search":{"mode":"include"}}'}
 )
+_BETWEEN: Final = MappingProxyType({mode: end + b"," for mode, end in _MODES.items()})
 _RESOURCE: Final = b'","resource":'
 _HEAD_SIZE: Final = 200
 """Bytes in which type and id of a line are."""
@@ -46,17 +47,17 @@ class Head:
     last_updated: str
 
 
-class Entry(NamedTuple):
-    """One entry.
+class Entries(NamedTuple):
+    """Entries of one kind, one behind the other.
 
     Attributes:
         type: FHIR resource type.
-        line: the resource's JSON.
-        mode: why it is there.
+        lines: the resources' JSON.
+        mode: why they are there.
     """
 
     type: str
-    line: Line
+    lines: Sequence[Line]
     mode: Mode
 
 
@@ -78,7 +79,7 @@ def searchset(
     created: str,
     total: int | None,
     links: Sequence[tuple[str, str]],
-    entries: Iterable[Entry],
+    entries: Iterable[Entries],
     notes: Sequence[str] = (),
 ) -> bytes:
     """Return a Bundle.
@@ -98,16 +99,22 @@ def searchset(
         f'{{"relation":"{relation}","url":{orjson.dumps(url).decode()}}}' for relation, url in links
     )
     pieces: list[Line] = [f'{head},"link":[{told}]'.encode()]
-    between = b',"entry":['
-    for entry in entries:
-        line_head, url = _openings(base, entry.type)
-        start = bytes(entry.line[:_HEAD_SIZE])
+    before = b',"entry":['
+    for resource_type, lines, mode in entries:
+        if not lines:
+            continue
+        line_head, url = _openings(base, resource_type)
         begin = len(line_head)
-        end = start.find(b'"', begin)
-        if not start.startswith(line_head) or end < 0:
-            raise StoreError(f"a block holds a line that is no {entry.type}; run verify")
-        pieces += (between, url, start[begin:end], _RESOURCE, entry.line, _MODES[entry.mode])
-        between = b","
+        before, between = before + url, _BETWEEN[mode] + url
+        for line in lines:
+            start = bytes(line[:_HEAD_SIZE])
+            end = start.find(b'"', begin)
+            if end < 0 or not start.startswith(line_head):
+                raise StoreError(f"a block holds a line that is no {resource_type}; run verify")
+            pieces += (before, start[begin:end], _RESOURCE, line)
+            before = between
+        pieces.append(_MODES[mode])
+        before = b","
     if notes:
         first = len(pieces) == 1
         pieces += (b',"entry":[' if first else b",", _outcome(notes))

@@ -1,4 +1,4 @@
-"""What headers mean, remembered: the same few come again and again."""
+"""What headers, paths and queries mean, remembered: the same few come again and again."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final, TypeVar
 Read = TypeVar("Read")
 
 LONGEST: Final = 256
-"""Bytes of a header that is worth remembering; longer ones may be meant to fill memory."""
+"""Bytes of what is worth remembering; longer ones may be meant to fill memory."""
 
 _MOST: Final = 512
 
 
 def remembered(read: Callable[[bytes], Read]) -> Callable[[bytes], Read]:
-    """Return a function that reads each short header once."""
+    """Return a function that reads each short text once; what it refuses it reads each time."""
     known = lru_cache(maxsize=_MOST)(read)
 
     def reading(header: bytes) -> Read:

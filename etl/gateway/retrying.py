@@ -73,19 +73,22 @@ class Retrying:
 
     async def get(self, key: str) -> bytes:
         """Return the whole object."""
-        return await self._tried(key, lambda: self._objects.get(key))
+        return await self._tried(key, 0, None)
 
     async def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return exactly `length` bytes from `start` on."""
-        return await self._tried(key, lambda: self._objects.get_range(key, start, length))
+        return await self._tried(key, start, length)
 
-    async def _tried(self, key: str, read: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def _tried(self, key: str, start: int, length: int | None) -> bytes:
         patience = self._patience
         end = self._clock() + patience.deadline_seconds
         attempt = 1
         while True:
             try:
-                data = await self._once(key, read, end)
+                if self._objects.near:
+                    data = await self._read(key, start, length)
+                else:
+                    data = await self._timed(key, start, length, end)
             except NotFound:
                 raise
             except Transient:
@@ -104,11 +107,14 @@ class Retrying:
             attempt += 1
             self.counts.retries += 1
 
-    async def _once(self, key: str, read: Callable[[], Awaitable[bytes]], end: float) -> bytes:
-        if self._objects.near:
-            return await read()
+    async def _timed(self, key: str, start: int, length: int | None, end: float) -> bytes:
         try:
             async with asyncio.timeout(min(self._patience.read_seconds, end - self._clock())):
-                return await read()
+                return await self._read(key, start, length)
         except TimeoutError:
             raise Transient(f"{self.name}: cannot read {key}: no answer in time") from None
+
+    def _read(self, key: str, start: int, length: int | None) -> Awaitable[bytes]:
+        if length is None:
+            return self._objects.get(key)
+        return self._objects.get_range(key, start, length)

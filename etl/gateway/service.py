@@ -6,17 +6,19 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
 from etl.errors import NotFound
 from etl.gateway import compartment
 from etl.gateway.access import may, require, supported
-from etl.gateway.bundle import Entry, head_of, searchset
+from etl.gateway.bundle import Entries, head_of, searchset
 from etl.gateway.following import Following, Hit
 from etl.gateway.paging import Position, Sealer
 from etl.gateway.refusals import Refusal
 from etl.gateway.releases import Releases
+from etl.gateway.remembering import LONGEST
 from etl.gateway.search.matching import matching, ordered, sections
 from etl.gateway.search.parsing import parse
 from etl.gateway.search.query import Query
@@ -25,6 +27,9 @@ from etl.gateway.supported import TYPES, ResourceType
 from etl.gateway.tree import Block, Tree, column_name
 from etl.publish.catalog import ID
 from etl.smart.grants import Grant
+
+_REMEMBERED: Final = 512
+"""Searches whose meaning is remembered."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/,*-]*")
 
@@ -103,6 +108,7 @@ class Service:
         self._releases = releases
         self._sealer = sealer
         self._pages = pages or Pages()
+        self._remembered = lru_cache(maxsize=_REMEMBERED)(self._understood)
 
     async def read(self, grant: Grant, resource_type: str, resource_id: str) -> Found:
         """Return one resource.
@@ -167,9 +173,12 @@ class Service:
         tree = self._releases.current()
         kind = self._kind(resource_type)
         require(grant, kind, "s")
-        query = parse(kind, parameters, base=base, strict=strict, now=tree.now)
+        asked = tuple(parameters)
+        short = sum(len(value) for pair in asked for value in pair) <= LONGEST
+        understood = self._remembered if short else self._understood
+        query, columns = understood(kind.name, asked, base, strict, tree.now)
         position = Position("search", kind.name, query.used, 0, tree.id, tree.digest)
-        return await self._searched(tree, grant, query, position, base, None)
+        return await self._searched(tree, grant, query, columns, position, base, None)
 
     async def page(self, grant: Grant, cursor: str, *, base: str) -> Answer:
         """Return the page that a link of an earlier answer leads to, from the same release.
@@ -211,6 +220,18 @@ class Service:
     def _kind(self, resource_type: str) -> ResourceType:
         return supported(resource_type)
 
+    def _understood(
+        self,
+        resource_type: str,
+        parameters: tuple[tuple[str, str], ...],
+        base: str,
+        strict: bool,
+        now: int,
+    ) -> tuple[Query, Sequence[str]]:
+        """Return what parameters ask, and the sections of an index that it reads."""
+        query = parse(self._kind(resource_type), parameters, base=base, strict=strict, now=now)
+        return query, sections(query)
+
     async def _continued(
         self, tree: Tree, grant: Grant, position: Position, base: str, cursor: str
     ) -> Answer:
@@ -220,14 +241,15 @@ class Service:
             asked = compartment.parse(position.parameters)
             return await self._everything(tree, grant, asked, position, base, cursor)
         require(grant, kind, "s")
-        query = parse(kind, position.parameters, base=base, strict=True, now=tree.now)
-        return await self._searched(tree, grant, query, position, base, cursor)
+        query, columns = self._understood(kind.name, position.parameters, base, True, tree.now)
+        return await self._searched(tree, grant, query, columns, position, base, cursor)
 
     async def _searched(
         self,
         tree: Tree,
         grant: Grant,
         query: Query,
+        columns: Sequence[str],
         position: Position,
         base: str,
         cursor: str | None,
@@ -239,7 +261,7 @@ class Service:
         if kind.shared:
             hits = await self._shared(tree, grant, own, query)
         elif own is not None:
-            await tree.need(own, sections(query))
+            await tree.need(own, columns)
             rows = matching(own, kind.name, query.conditions)
             if query.sorts:
                 hits = ordered([(own, row) for row in rows], kind.name, query.sorts)
@@ -259,10 +281,10 @@ class Service:
             lines = [line for _, line in await following.read(_named(matches, kind.name))]
         if query.summary not in ("false", "count") or query.elements:
             lines = [subset(one, kind.name, query.summary, query.elements) for one in lines]
-        entries = [Entry(kind.name, line, "match") for line in lines]
+        entries = [Entries(kind.name, lines, "match")]
         if query.includes and matches:
             found = await following.included(query, matches)
-            entries += [Entry(name, line, "include") for name, line in found]
+            entries += [Entries(name, (line,), "include") for name, line in found]
         notes = [f"{name} is not supported and was ignored" for name in query.ignored]
         notes += [
             f"{name} was left out of what is included: the token needs patient/{name}.r"
@@ -333,14 +355,15 @@ class Service:
         page = rows[position.offset : position.offset + size]
         lines = await tree.lines(own, page)
         typed = list(zip(_types_of(own, page), lines, strict=True))
-        entries = [Entry(name, line, "match") for name, line in typed if name in emitted]
+        entries = [Entries(name, (line,), "match") for name, line in typed if name in emitted]
         if shared:
             found = following.allowed(
                 one for one in compartment.references(lines) if asked.wants(one.partition("/")[0])
             )
             hits = await following.hits(found, ("lastUpdated",))
             late = {one: hit for one, hit in hits.items() if compartment.is_late(hit, asked)}
-            entries += [Entry(name, line, "include") for name, line in await following.read(late)]
+            read = await following.read(late)
+            entries += [Entries(name, (line,), "include") for name, line in read]
         notes = [
             f"{name} was left out: the token needs patient/{name}.r"
             for name in sorted(following.withheld | set(compartment.OWN) - set(own_types))

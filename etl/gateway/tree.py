@@ -243,19 +243,28 @@ class Tree:
 
     async def _near(self, block: Block, part: Part) -> list[Line]:
         """Return the lines of one part that is cheaper to read than to keep."""
+        try:
+            return await self._part(block, part)
+        except (NotFound, Transient):
+            raise
+        except StoreError:  # as `_twice` does it, at half its cost
+            return await self._part(block, part)
+
+    async def _part(self, block: Block, part: Part) -> list[Line]:
         key = block.index.block or ""
-
-        async def fetched() -> list[Line]:
-            data = await self._objects.get_range(key, part.offset, part.length)
-            return views(data, part, f"{self._objects.name}: {key}")
-
-        return await self._twice(fetched)
+        data = await self._objects.get_range(key, part.offset, part.length)
+        return views(data, part, f"{self._objects.name}: {key}")
 
     async def _block(self, unit: Unit) -> Block:
         block: Block | None = self._cache.peek(unit.index)
-        if block is not None:
-            return block
-        return await self._cache.get(unit.index, lambda: self._opened(unit), lambda one: one.cost)
+        if block is None:
+            block = await self._cache.once(unit.index, lambda: self._kept(unit))
+        return block
+
+    async def _kept(self, unit: Unit) -> Block:
+        block = await self._opened(unit)
+        self._cache.put(unit.index, block, block.cost)
+        return block
 
     async def _opened(self, unit: Unit) -> Block:
         what = f"{self._objects.name}: {unit.index}"

@@ -15,7 +15,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from etl.errors import StoreError
 
-_SEGMENT: Final = re.compile(r"[A-Za-z0-9$_][A-Za-z0-9$_.@+=-]*")
+_KEY: Final = re.compile(r"[A-Za-z0-9$_][A-Za-z0-9$_.@+=-]*(?:/[A-Za-z0-9$_][A-Za-z0-9$_.@+=-]*)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,6 @@ def checked_key(key: str) -> str:
     Raises:
         StoreError: it is empty, absolute, has `..`, a hidden or empty segment, or odd characters.
     """
-    if all(_SEGMENT.fullmatch(segment) for segment in key.split("/")):
+    if _KEY.fullmatch(key):
         return key
     raise StoreError(f"{key!r} is no key of a published tree: use letters, digits and - _ . in it")
