@@ -84,10 +84,11 @@ class LocalVerifier:
             async with self._reading:
                 if self._is_old():
                     await run_in_threadpool(self._read)
-        found = self._checked.get(hash_of(token))
+        key = hash_of(token)
+        found = self._checked.get(key)
         if found is None:
             found = await run_in_threadpool(self.decode, token)
-            self._checked[hash_of(token)] = found
+            self._checked[key] = found
             while len(self._checked) > CACHED_TOKENS:
                 self._checked.popitem(last=False)
         self._refuse_what_is_over(found)
@@ -128,8 +129,9 @@ class LocalVerifier:
         grant = token.grant
         if grant.expires <= self._clock():
             raise TokenRefused("the access token is over")
+        revoked = self._revoked
         names = (("consent", grant.grant), ("app", grant.client), ("token", token.id))
-        if any(name in self._revoked for name in names):
+        if revoked and not revoked.isdisjoint(names):
             raise TokenRefused("the access token was revoked")
 
     def _changed(self) -> None:

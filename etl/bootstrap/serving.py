@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -36,9 +35,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from etl.bootstrap.front import Front
 from etl.bootstrap.settings import Serve, Settings
 from etl.bootstrap.targets import store_options
-from etl.bootstrap.under import Under
 from etl.errors import MappingError, StoreError
 from etl.gateway.accounting import Accounting, JsonLines, RequestLog
 from etl.gateway.admission import Admission, MemberAdmission, PublicAdmission
@@ -56,6 +55,7 @@ from etl.gateway.development import (
 )
 from etl.gateway.health import health_routes, renew
 from etl.gateway.limits import RateLimits, rate_of
+from etl.gateway.lines import LineWriter
 from etl.gateway.metrics import Metrics
 from etl.gateway.openapi import openapi
 from etl.gateway.opening import Opened, ServiceOptions, open_service
@@ -290,9 +290,10 @@ def application(
         write: takes a line of the log; standard error where not given.
     """
     serve = settings.serve
+    standard_error = LineWriter(2)
     service = service or opened(settings)
     authorized = authorized or authorization(settings)
-    lines = None if serve.log == "off" else write or _standard_error
+    lines = None if serve.log == "off" else write or standard_error
     request_log = RequestLog(lines, serve.log_key.get_secret_value().encode())
     metrics = Metrics()
     limits = RateLimits(serve.rate_limit, serve.refused_limit)
@@ -305,7 +306,7 @@ def application(
         admission: Admission,
         types: frozenset[str],
         documents: dict[str, Document],
-    ) -> BaseRoute:
+    ) -> tuple[str, Accounting]:
         manner = Manner(
             base=f"{serve.base_url}{path}",
             path=path,
@@ -315,30 +316,28 @@ def application(
             gzip=serve.gzip,
             standing=_standing(serve),
         )
-        return Under(
-            path,
-            Gateway(
-                answers,
-                service.releases,
-                admission,
-                types,
-                documents,
-                origins,
-                manner,
-                request_log,
-                metrics,
-            ),
+        gateway = Gateway(
+            answers,
+            service.releases,
+            admission,
+            types,
+            documents,
+            origins,
+            manner,
+            request_log,
+            metrics,
         )
+        return path, Accounting(gateway, request_log, metrics)
 
     member = MemberAdmission(authorized.verifier, authorized.recorder, limits)
     told_here = _documents(settings, told)
-    routes: list[BaseRoute] = [base(FHIR, service.service, member, frozenset(TYPES), told_here)]
+    bases = [base(FHIR, service.service, member, frozenset(TYPES), told_here)]
     if told.directory is not None:
         shared = frozenset(DIRECTORY_TYPES)
         everybody = PublicAdmission(sorted(shared), limits)
         documents = _directory_documents(settings, told.directory)
-        routes.append(base(DIRECTORY, service.directory, everybody, shared, documents))
-    routes += health_routes(service, metrics, with_metrics=serve.metrics)
+        bases.append(base(DIRECTORY, service.directory, everybody, shared, documents))
+    routes = health_routes(service, metrics, with_metrics=serve.metrics)
     if told.smart is not None:
         routes.append(_well_known(told.smart))
     others = (authorized.room, *rooms(settings, told, authorized, service))
@@ -348,12 +347,14 @@ def application(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            stack.callback(standard_error.flush)
             await stack.enter_async_context(_watching(service, metrics, serve.poll_seconds))
             for one in lifespans:
                 await stack.enter_async_context(one())
             yield
 
-    app = Starlette(
+    app = Front(
+        bases,
         routes=routes,
         lifespan=lifespan,
         middleware=[Middleware(_accounting, log=request_log, metrics=metrics)],
@@ -485,10 +486,6 @@ async def _watching(service: Opened, metrics: Metrics, seconds: float) -> AsyncI
 
 def _accounting(app: App, log: RequestLog, metrics: Metrics) -> Accounting:
     return Accounting(app, log, metrics)
-
-
-def _standard_error(line: bytes) -> None:
-    os.write(2, line)
 
 
 def _version() -> str:

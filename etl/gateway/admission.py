@@ -6,7 +6,7 @@ histories. Source: RFC 6750.
 
 from __future__ import annotations
 
-import re
+import string
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -21,7 +21,9 @@ from etl.smart.grants import Access, Grant, Recorder, TokenRefused, Verifier
 
 LONGEST_TOKEN: Final = 8192
 
-_BEARER: Final = re.compile(rb"(?i:bearer) +([A-Za-z0-9._~+/-]+=*)")
+_OF_TOKENS: Final = (string.ascii_letters + string.digits + "._~+/-").encode()
+"""Characters of bearer tokens; `=` may stand at their end."""
+
 _TOKEN_NAMES: Final = frozenset({"access_token", "token", "id_token", "refresh_token"})
 
 
@@ -163,14 +165,21 @@ def _token(headers: Mapping[bytes, bytes]) -> str:
             "Send an access token: Authorization: Bearer, then the token.",
             (_challenge(""),),
         )
-    match = _BEARER.fullmatch(header.strip(b" ")) if len(header) <= LONGEST_TOKEN + 16 else None
-    if match is None:
+    scheme, _, rest = header.strip(b" ").partition(b" ")
+    token = rest.lstrip(b" ")
+    bare = token.rstrip(b"=")
+    if (
+        len(header) > LONGEST_TOKEN + 16
+        or scheme.lower() != b"bearer"
+        or not bare
+        or bare.translate(None, _OF_TOKENS)
+    ):
         raise Rejection(
             "token-invalid",
             "The Authorization header holds no bearer token.",
             (_challenge("invalid_token"),),
         )
-    return match[1].decode()
+    return token.decode()
 
 
 @lru_cache

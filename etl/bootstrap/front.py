@@ -1,0 +1,38 @@
+"""The served application: Starlette, and in front of it what is asked for most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeAlias
+
+from starlette.applications import Starlette
+
+from etl.gateway.wire import Receive, Scope, Send
+
+Base: TypeAlias = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
+
+
+class Front(Starlette):
+    """Hands all paths under some bases to applications of their own, and the rest to Starlette.
+
+    To those applications come paths with whatever in them, and the base itself without a slash,
+    which Starlette's `Mount` leaves out. Nor do they pay for its routes and middleware, a tenth of
+    what a search costs.
+
+    Args:
+        bases: the first part of a path, without a slash at its end, and who answers below it.
+        more: what Starlette takes.
+    """
+
+    def __init__(self, bases: Sequence[tuple[str, Base]], **more: Any) -> None:
+        super().__init__(**more)
+        self._bases = tuple(bases)
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+        """Answer one request."""
+        if scope["type"] == "http":
+            path: str = scope["path"]
+            for base, app in self._bases:
+                if path.startswith(base) and path[len(base) : len(base) + 1] in ("", "/"):
+                    return app(scope, receive, send)
+        return super().__call__(scope, receive, send)

@@ -1,0 +1,108 @@
+"""Log lines on their way to a file, a pipe or a terminal, which may be slow or not be read at all.
+
+A line costs a request no system call: a thread writes what has come together in some milliseconds.
+Where nobody reads them, lines are dropped and counted, and requests go on.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
+from typing import Final
+
+import orjson
+
+SECONDS: Final = 0.05
+"""How long lines are gathered; a process that is killed may lose those of so long."""
+
+MOST: Final = 20_000
+"""Lines that wait at most: some 8 MB."""
+
+_FLUSH_SECONDS: Final = 2.0
+
+
+class LineWriter:
+    """Writes whole lines to a descriptor.
+
+    Args:
+        descriptor: open for writing.
+        most: lines that wait at most; further ones are dropped.
+        now: the clock, for the line that tells how many were.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        most: int = MOST,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._descriptor = descriptor
+        self._most = most
+        self._now = now
+        self._waiting: SimpleQueue[bytes | threading.Event] = SimpleQueue()
+        self._dropped = 0
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def __call__(self, line: bytes) -> None:
+        """Take one line with its line break."""
+        if self._waiting.qsize() >= self._most:
+            self._dropped += 1
+            return
+        if self._thread is None:
+            self._start()
+        self._waiting.put(line)
+
+    def flush(self) -> None:
+        """Wait until what was taken is written, for two seconds at most."""
+        if self._thread is not None:
+            written = threading.Event()
+            self._waiting.put(written)
+            written.wait(_FLUSH_SECONDS)
+
+    def _start(self) -> None:
+        # Not before it is needed: a process may be forked after its writer was made.
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            found = [self._waiting.get()]
+            if isinstance(found[0], bytes):
+                time.sleep(SECONDS)
+            try:
+                while True:
+                    found.append(self._waiting.get_nowait())
+            except Empty:
+                pass
+            self._write(b"".join(one for one in found if isinstance(one, bytes)))
+            dropped, self._dropped = self._dropped, 0
+            if dropped:
+                self._write(self._told(dropped))
+            for one in found:
+                if isinstance(one, threading.Event):
+                    one.set()
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except OSError:  # there is no place to say it
+                return
+
+    def _told(self, dropped: int) -> bytes:
+        line = {
+            "time": self._now(),
+            "level": "warning",
+            "event": "log",
+            "logger": __name__,
+            "message": f"{dropped} lines were dropped, for nobody read them",
+        }
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
