@@ -25,8 +25,6 @@ from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 from sqlalchemy import Table, func
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from etl.auth import events
@@ -392,10 +390,9 @@ def _append(file: _Open, data: bytes) -> None:
 
 
 def _tell(database: Database, file: _Open, counts: dict[_Read, tuple[int, int]]) -> None:
-    insert = sqlite_insert if database.is_sqlite else postgresql_insert
     greatest = func.max if database.is_sqlite else func.greatest
     with database.write() as session:
-        trail = insert(TrailRow).values(
+        trail = database.insert(TrailRow).values(
             file=file.name, opened=file.opened, events=file.events, head=file.head
         )
         session.execute(
@@ -420,7 +417,7 @@ def _tell(database: Database, file: _Open, counts: dict[_Read, tuple[int, int]])
             for read in sorted(counts, key=lambda one: (one.consent, one.day, one.what))
         ]
         table = cast("Table", AccessRow.__table__)
-        access, present = insert(table), table.c
+        access, present = database.insert(table), table.c
         session.connection().execute(
             access.on_conflict_do_update(
                 index_elements=["consent_id", "day", "what"],

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     CursorResult,
@@ -22,14 +22,17 @@ from sqlalchemy import (
     inspect,
     literal_column,
 )
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from etl.auth.tables import Base
 from etl.errors import MappingError, StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+    from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
+    from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 
 BUSY_SECONDS: Final = 10
 _WRITES: Final = "cpcds_writes"
@@ -63,10 +66,20 @@ class Database:
         Returns:
             Whether it was added.
         """
-        insert = sqlite_insert if self.is_sqlite else postgresql_insert
         # RETURNING, because psycopg does not tell the number of rows of such a statement.
-        added = insert(table).values(**values).on_conflict_do_nothing()
+        added = self.insert(table).values(**values).on_conflict_do_nothing()
         return session.execute(added.returning(literal_column("1"))).first() is not None
+
+    def insert(self, table: type[Base] | Table) -> SqliteInsert | PostgresqlInsert:
+        """Return an INSERT that can say what to do where a row is there already."""
+        # Not above: each is needed with its own database alone, and takes a while to load.
+        if self.is_sqlite:
+            from sqlalchemy.dialects import sqlite
+
+            return sqlite.insert(table)
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
 
     def close(self) -> None:
         """Give back all connections."""

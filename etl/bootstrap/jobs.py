@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from filelock import FileLock, Timeout
 
 from etl.bootstrap.settings import Settings
-from etl.bootstrap.targets import bulk_options, store_options, target_store
+from etl.bootstrap.targets import store_options, target_store
 from etl.bootstrap.wiring import make_tools
 from etl.errors import StoreError, UsageError
 from etl.mapping.view import FINANCIAL
@@ -31,6 +31,7 @@ from etl.pipeline.nightly import Ran, run
 from etl.pipeline.planning import Planned, plan
 from etl.pipeline.publishing import Target, as_instant
 from etl.pipeline.reading import open_with, read
+from etl.publish.bulk import BulkOptions
 from etl.publish.bulk_pages import write_pages
 from etl.publish.history import find_release, rollback
 from etl.publish.lease import run_lease
@@ -135,7 +136,7 @@ def run_extract(settings: Settings, extract: Path, emit: Emit) -> Ran:
             gx_rows=settings.report.gx_rows,
             emit=Keeping(emit, lease, now),
             lease=lease,
-            bulk=bulk_options(settings),
+            bulk=_bulk_options(settings),
             retracted_members=_share(settings),
             keep_rows=settings.publish.deltas,
         )
@@ -250,7 +251,7 @@ def roll_back(settings: Settings, release: str) -> tuple[Manifest, str]:
         StoreError: a prune is under way, another run published first, or storage failed.
     """
     store = target_store(settings)
-    bulk = bulk_options(settings)
+    bulk = _bulk_options(settings)
     with run_lease(store, now):
         to = find_release(store, release)
         manifest = rollback(store, to, as_instant(now()), bulk)
@@ -290,3 +291,16 @@ def _alone(settings: Settings) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _bulk_options(settings: Settings) -> BulkOptions | None:
+    """Return how bulk files are made; None where none are wanted."""
+    wanted = settings.publish
+    if not wanted.bulk:
+        return None
+    return BulkOptions(
+        base_url=wanted.base_url,
+        cadence=wanted.cadence,
+        requires_access_token=wanted.requires_access_token,
+        snapshot_every=wanted.snapshot_every,
+    )

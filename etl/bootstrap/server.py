@@ -16,6 +16,7 @@ from pathlib import Path
 from uvicorn import Config, Server
 from uvicorn.supervisors import Multiprocess
 
+from etl.bootstrap.process import collecting_nothing
 from etl.bootstrap.serving import opened, prepared, served_by_worker
 from etl.bootstrap.settings import Settings
 from etl.errors import StoreError, UsageError
@@ -53,7 +54,8 @@ def bind(settings: Settings) -> Bound:
     target = settings.target
     if "://" not in target and not Path(target).is_dir():
         raise UsageError(f"{target}: there is no such folder; publish to it with cpcds run --to")
-    settings = prepared(settings)  # before the address is taken: what is wrong is said first
+    with collecting_nothing():
+        settings = prepared(settings)  # before the address is taken: what is wrong is said first
     named = bool(settings.serve.port)
     listening = _listen(settings.serve.host, settings.serve.port)
     if not named:

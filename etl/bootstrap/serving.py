@@ -15,11 +15,13 @@ together in a module of its own beside this one, and named in `rooms_of`.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+)
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -36,10 +38,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from etl.bootstrap.front import Front
+from etl.bootstrap.process import collect_rarely, collecting_nothing, configure_logging
 from etl.bootstrap.settings import Serve, Settings
 from etl.bootstrap.targets import store_options
 from etl.errors import MappingError, StoreError
-from etl.gateway.accounting import Accounting, JsonLines, RequestLog
+from etl.gateway.accounting import Accounting, RequestLog
 from etl.gateway.admission import Admission, MemberAdmission, PublicAdmission
 from etl.gateway.app import Document, Gateway, Manner
 from etl.gateway.asking import Bounds
@@ -386,24 +389,6 @@ def tell(settings: Settings, authorized: Authorization) -> Told:
     )
 
 
-def configure_logging() -> None:
-    """Let what modules log go to standard error as JSON lines, without members' data."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi"):
-        logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-
-
-def _collect_rarely() -> None:
-    """Have Python look for cycles less often: a look at a full cache takes a tenth of a second."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-
-
 def served_by_worker(settings: Settings) -> Starlette:
     """Return a worker's application; the function that each worker calls."""
     configure_logging()
@@ -412,8 +397,9 @@ def served_by_worker(settings: Settings) -> Starlette:
             "DEVELOPMENT MODE: access tokens of the configuration are accepted; "
             "never serve real members' data like this"
         )
-    app = application(settings)
-    _collect_rarely()
+    with collecting_nothing():
+        app = application(settings)
+    collect_rarely()
     return app
 
 

@@ -167,9 +167,13 @@ def test_authorization_server_and_portal_leave_it_thin_and_quick(tmp_path: Path)
     }
     with running(sample_tree(), tmp_path, **settings):
         pass  # the first start makes tables and signing keys
+    starts = []
+    while len(starts) < 4 and (not starts or starts[-1] >= 1.0):
+        # Of several: a core that others share at that moment counts their time as well.
+        with running(sample_tree(), tmp_path, **settings) as server:
+            starts.append(processor(server.process.pid))
+    assert min(starts) < 1.0
     with running(sample_tree(), tmp_path, **settings) as server:
-        # Twice what docs/performance.md measures: a core that others share counts double.
-        assert processor(server.process.pid) < 2.0
         for path in ("/", "/oauth/jwks", "/fhir/metadata"):
             assert server.get(path, None)[0] == 200, path
         assert loaded(server.process.pid) == []
