@@ -90,12 +90,14 @@ def main() -> None:
     parser.add_argument("--tree", type=Path, help="a tree of such members that is there already")
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=("start", "folder", "s3", "rivals"), action="append")
+    parser.add_argument(
+        "--only", choices=("start", "parts", "folder", "s3", "rivals"), action="append"
+    )
     given = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed, so nothing was measured: apt-get install wrk")
     asked = Asked(given.members, given.seconds, given.rounds)
-    only = given.only or ["start", "folder", "rivals", "s3"]
+    only = given.only or ["start", "parts", "folder", "rivals", "s3"]
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
         folder = Path(name)
         tree = given.tree or _published(folder, asked.members)
@@ -103,6 +105,8 @@ def main() -> None:
         _say(f"{len(patients)} patients of {CLAIMS} claims or more; {_yardstick()}")
         if "start" in only:
             _started(tree, folder)
+        if "parts" in only:
+            _parts(tree, folder)
         if "folder" in only or "rivals" in only:
             _folder(tree, folder, patients, asked, only)
         if "s3" in only:
@@ -148,6 +152,15 @@ def _started(tree: Path, folder: Path) -> None:
         _say(f"| {name} | {wall:.2f} s | {processor:.2f} s | {memory:.0f} MB |")
 
 
+def _parts(tree: Path, folder: Path) -> None:
+    # In a process of its own: what is loaded and collected here would be in the figures.
+    listed = folder / "patients"
+    listed.write_text("\n".join(_patients(tree)))
+    command = [sys.executable, "-m", "benchmarks.gateway_parts", str(tree), str(listed)]
+    _say("")
+    _say(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())  # noqa: S603
+
+
 def _folder(
     tree: Path, folder: Path, patients: Sequence[str], asked: Asked, only: Sequence[str]
 ) -> None:
@@ -176,6 +189,8 @@ def _gateway(
         with served(target, folder, workers, {**environment(folder), **variables}) as server:
             given = tokens(server, folder, patients)
             what = f"{name}, {workers} worker{'s' * (workers > 1)}"
+            if workers == 1:
+                _first(server, what, patients, given)
             searches = folder / "searches"
             searches.write_text("".join(f"{_search()} {given[one]}\n" for one in patients))
             _load(server, searches, 8, 2)  # fills caches; what follows is warm
@@ -187,6 +202,23 @@ def _gateway(
                 links.write_text("".join(_links(server, patients, given)))
                 measured = _rounds(server, links, 8, asked)
                 _row(f"{what}, page links", 8, measured, server.memory())
+
+
+def _first(server: Server, what: str, patients: Sequence[str], given: dict[str, str]) -> None:
+    """Ask once for each patient: nothing of theirs was asked for before."""
+    took = []
+    before = server.processor()
+    for one in patients:
+        began = time.perf_counter()
+        _fetch(server, one, given[one])
+        took.append((time.perf_counter() - began) * 1000)
+    took.sort()
+    processor = (server.processor() - before) / len(took) * 1000
+    rate = 1000 * len(took) / sum(took)
+    found = Measured(rate, median(took), took[len(took) * 99 // 100], processor, 0)
+    _row(
+        f"{what}, each member for the first time, a new connection each", 1, found, server.memory()
+    )
 
 
 def _rivals(bundles: Path, number: int, folder: Path, asked: Asked) -> None:

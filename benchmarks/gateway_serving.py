@@ -143,13 +143,14 @@ def tokens(server: Server, folder: Path, patients: Sequence[str]) -> dict[str, s
     )
     services = authorizing.opened(authorizing.prepared(settings), server.base)
     try:
-        return {one: _token(services, one) for one in patients}
+        return {one: token_of(services, one) for one in patients}
     finally:
         services.trail.close()
         services.database.close()
 
 
-def _token(services: Services, patient: str) -> str:
+def token_of(services: Services, patient: str) -> str:
+    """Return an access token for a patient, as `tokens` does."""
     now = datetime.now(UTC)
     app = next(iter(services.apps.all()), None) or services.apps.register(_APP).app
     consent = services.consents.give(
