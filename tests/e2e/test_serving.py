@@ -167,7 +167,7 @@ def test_authorization_server_and_portal_leave_it_thin_and_quick(tmp_path: Path)
     }
     with running(sample_tree(), tmp_path, **settings):
         pass  # the first start makes tables and signing keys
-    starts = []
+    starts: list[float] = []
     while len(starts) < 4 and (not starts or starts[-1] >= 1.0):
         # Of several: a core that others share at that moment counts their time as well.
         with running(sample_tree(), tmp_path, **settings) as server:
