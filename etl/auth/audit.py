@@ -144,7 +144,7 @@ class AuditTrail:
         """Keep one access.
 
         It is handed to the thread together with all others of the same turn of the event loop: to
-        wake it, and to be woken by it, costs some ten microseconds, however many they are.
+        wake it, and to be woken by it, costs some forty microseconds, however many they are.
 
         Raises:
             OSError: it could not be written; `AuditStalled` where that took too long. It may stand
@@ -192,7 +192,7 @@ class AuditTrail:
             self._thread.join(_WAIT_SECONDS)
             self._thread = None
         if self._settler is not None:
-            self._settler.shutdown()
+            self._settler.shutdown(wait=False)  # a disk that hangs would hold it up for ever
             self._settler = None
 
     def _hand_over(self, gathered: _Gathered) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from joserfc.errors import JoseError
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
@@ -132,19 +133,20 @@ class ProviderSignIn:
         state = request.query_params.get("state", "")
         issuer = request.query_params.get("iss")
         if not isinstance(session, dict) or not state:
-            raise self._refused(address)
+            raise await self._refused(address)
         if issuer is not None and issuer != self._provider.issuer:
-            raise self._refused(address)  # RFC 9207: an answer of another provider
+            raise await self._refused(address)  # RFC 9207: an answer of another provider
         request.scope["session"] = session
         try:
             token = await self._client.authorize_access_token(request)
         except _of_provider(JoseError, ValueError, KeyError, TypeError, AttributeError):
             # AttributeError, TypeError: Authlib's, for a state of another browser.
-            raise self._refused(address) from None
+            raise await self._refused(address) from None
         patient = self._patient(token)
         if patient is None:
-            raise self._refused(address)
-        self._note(_signed_in(self._clock, patient, address))
+            raise await self._refused(address)
+        # Not here: a disk that hangs would hold up the event loop.
+        await run_in_threadpool(self._note, _signed_in(self._clock, patient, address))
         return Member(patient, "", self._clock()), str(brought.get("purpose"))
 
     def _patient(self, token: dict[str, Any]) -> str | None:
@@ -156,8 +158,9 @@ class ProviderSignIn:
             return None
         return self._patient_of(member_id)
 
-    def _refused(self, address: str) -> SignInRefused:
-        self._note(_signed_in(self._clock, "", address, succeeded=False))
+    async def _refused(self, address: str) -> SignInRefused:
+        happening = _signed_in(self._clock, "", address, succeeded=False)
+        await run_in_threadpool(self._note, happening)
         return SignInRefused("The sign-in did not work. Please start again from the app.")
 
 

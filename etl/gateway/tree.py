@@ -46,14 +46,23 @@ class Block:
         held: bytes of the index that are there, parsed or not; `Tree.need` fetches the others.
     """
 
-    __slots__ = ("_columns", "cost", "index", "key")
+    __slots__ = ("_columns", "_held", "_parsed", "index", "key")
 
     def __init__(self, index: Index, key: str, held: int) -> None:
         self.index = index
         self.key = key
-        self.cost = held + _BLOCK_COST
-        """About how many bytes it takes; more with each section that was parsed."""
+        self._held = held + _BLOCK_COST
+        self._parsed: set[str] = set()
         self._columns: dict[str, Column] = {}
+
+    @property
+    def cost(self) -> int:
+        """About how many bytes it takes: more with each section that was parsed."""
+        return self._held + _PARSED * sum(map(self.index.size, self._parsed))
+
+    def parsed(self, names: Iterable[str]) -> None:
+        """Take down which sections were parsed."""
+        self._parsed.update(names)
 
     def rows(self, resource_type: str) -> range:
         """Return the rows of a type."""
@@ -155,7 +164,7 @@ class Tree:
                 )
 
         await self._twice(supplied)
-        block.cost += sum(index.size(name) for name in missing) * _PARSED
+        block.parsed(missing)
         self._cache.put(block.key, block, block.cost)
 
     async def lines(self, block: Block, rows: Iterable[int]) -> list[Line]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx2
 import pytest
 
+from etl.auth.audit import AuditTrail
 from etl.auth.configuration import IdentityProvider
+from etl.auth.values import Happening
 from tests.integration.auth import standing as acting
 from tests.integration.auth.databases import free_port
 from tests.integration.auth.provider import MEMBER, provider
@@ -66,6 +69,36 @@ def test_the_page_of_grants_asks_the_provider_too(idp: str, tmp_path: Path) -> N
         back = browser.get(answer_of(idp, away.headers["location"]))
         assert back.headers["location"] == "/member"
         assert "No app has access" in browser.get("/member").text
+
+
+@pytest.mark.parametrize("way", ["honest", "wrong-nonce"])
+def test_no_happening_is_written_on_the_event_loop_where_a_disk_could_hold_up_all(
+    idp: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    on_loop: list[bool] = []
+    note = AuditTrail.note
+
+    def noticed(trail: AuditTrail, happening: Happening) -> None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            on_loop.append(False)
+        else:
+            on_loop.append(True)
+        note(trail, happening)
+
+    monkeypatch.setattr(AuditTrail, "note", noticed)
+    with beside(tmp_path, f"{idp}/{way}") as standing, standing.client() as browser:
+        issued = standing.register()
+        on_loop.clear()  # what stands here registers where it stands
+        away = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        back = browser.get(answer_of(idp, away.headers["location"]))
+        if way == "honest":
+            consent = browser.get(back.headers["location"])
+            code = acting.returned(acting.decide(browser, consent))["code"]
+            acting.redeem(browser, issued, code)
+    assert on_loop
+    assert not any(on_loop)
 
 
 @pytest.mark.parametrize(

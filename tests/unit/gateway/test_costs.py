@@ -117,6 +117,20 @@ def test_memory_is_bounded_whatever_is_read(store: MemoryStore) -> None:
         assert made.counts().cached_bytes <= 100_000
 
 
+def test_an_index_costs_its_bytes_and_what_was_parsed_of_it(store: MemoryStore) -> None:
+    made, objects = cold(store)
+    search(made, SMALL)
+    read = sum(len(store.get(key)) for key, _, length in objects.reads if length is None)
+    parts = sum(length for _, _, length in objects.reads if length is not None)
+    plain = made.counts().cached_bytes
+    assert read + parts <= plain <= read + parts + 20_000
+    search(made, SMALL, ("service-date", "ge2021"))
+    parsed = made.counts().cached_bytes
+    assert parsed > plain
+    search(made, SMALL, ("service-date", "ge2022"))
+    assert made.counts().cached_bytes == parsed
+
+
 def test_counters_tell_what_was_done(store: MemoryStore) -> None:
     made, objects = cold(store)
     before = made.counts()
