@@ -31,6 +31,7 @@ from etl.pipeline.reading import open_with, read
 from etl.pipeline.tools import Tools
 from etl.pipeline.work import KeysOf
 from etl.quality import check
+from etl.quality.sample import NO_ROW
 from etl.synth import Spec, write_extract
 
 GATES = {"of orjson.dumps of ready dicts": 0.6, "times fhir.resources": 100.0}
@@ -103,7 +104,7 @@ def accepted(extract: Path, folder: Path, tools: Tools) -> tuple[dict[str, pa.Ta
     opened = open_with(extract, tools, None, ignore)
     rows = read(opened, folder / "work", tools, partition_rows=1 << 30, emit=ignore)
     directory = checked_directory(
-        rows.partitions.directory(), tools, as_of=rows.as_of, sample_rows=0
+        rows.partitions.directory(), tools, as_of=rows.as_of, sampled=NO_ROW
     )
     providers = providers_of(directory.tables, tools)
     loaded = rows.partitions.load(0)

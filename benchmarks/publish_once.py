@@ -19,7 +19,6 @@ def main(extract: str, target: str, workers: str) -> None:
     settings = read_settings(
         None,
         target=target,
-        report={"gx_rows": 0},
         run={
             "workers": int(workers),
             "work": None if "://" not in target else Path(extract).parent,

@@ -128,9 +128,12 @@ class Report(_Part):
     """What the validation report holds."""
 
     gx_rows: int = Field(
-        200_000,
+        2_000,
         ge=0,
-        description="Most rows a table that Great Expectations looks at; 0 to leave it out.",
+        description=(
+            "About how many rows of the largest file Great Expectations looks at; "
+            "0 to leave it out."
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from etl.pipeline.events import Emit
 from etl.pipeline.job import Settled, settle
 from etl.pipeline.reading import Read
 from etl.pipeline.reporting import QUARANTINE, REPORT, About, Reported, write_reports
+from etl.pipeline.suites import share_of
 from etl.pipeline.tools import MakeTools, Tools
 from etl.quality.suite_rows import SuiteRows
 
@@ -52,10 +53,11 @@ def validate(
         make_tools: makes the same tools in other processes.
         when: when the run began.
         workers: processes; 0 for one a processor.
-        gx_rows: most rows a table that the suites look at; 0 to run none.
+        gx_rows: about how many rows of the largest file the suites look at; 0 to run none.
         emit: takes events.
     """
-    with SuiteRows(read.work / "suites", tools.book, gx_rows) as suite_rows:
+    share = share_of(read.partitions, gx_rows)
+    with SuiteRows(read.work / "suites", tools.book, share) as suite_rows:
         taken = suite_rows if gx_rows else None
         settled = settle(
             read, tools, make_tools, None, workers=workers, suite_rows=taken, emit=emit

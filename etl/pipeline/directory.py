@@ -20,6 +20,7 @@ from etl.mapping.environment import Environment, Provider, ProviderType
 from etl.model.codes import is_npi
 from etl.pipeline.tools import Tools
 from etl.quality import Checked, Directory, check_directory, read_directory
+from etl.quality.sample import Sampled
 from etl.rows import table_schema
 from etl.sources import Loaded
 
@@ -55,7 +56,7 @@ class Providers:
 
 
 def checked_directory(
-    loaded: Loaded, tools: Tools, *, as_of: int | None, sample_rows: int
+    loaded: Loaded, tools: Tools, *, as_of: int | None, sampled: Sampled
 ) -> Checked:
     """Return the directory's tables, checked."""
     known = read_directory(loaded.tables["organization"], loaded.tables["practitioner"])
@@ -65,7 +66,7 @@ def checked_directory(
         tools.book,
         known,
         as_of=as_of,
-        sample_rows=sample_rows,
+        sampled=sampled,
     )
 
 

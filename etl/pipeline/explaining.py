@@ -24,6 +24,7 @@ from etl.pipeline.tools import Tools
 from etl.pipeline.work import KeysOf
 from etl.publish.reader import Release
 from etl.quality import check
+from etl.quality.sample import NO_ROW
 from etl.sources import Extract
 
 
@@ -126,7 +127,7 @@ def explain(
         types = sorted({plan.resource for plan in tools.mappings.plans})
         raise UsageError(f"no mapping makes a {resource_type}; they make {', '.join(types)}")
     directory = checked_directory(
-        read.partitions.directory(), tools, as_of=read.as_of, sample_rows=0
+        read.partitions.directory(), tools, as_of=read.as_of, sampled=NO_ROW
     )
     providers = providers_of(directory.tables, tools)
     if plans[0].compartment is None:

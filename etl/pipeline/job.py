@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,16 +12,18 @@ from etl.engine.noticed import Mention
 from etl.pipeline.asking import Questions, changed_names, directory_digests
 from etl.pipeline.directory import Providers, providers_of
 from etl.pipeline.events import Emit, PartitionDone, StageBegan
-from etl.pipeline.memory import Remembered, keep_memory, made_by, recall
+from etl.pipeline.memory import Memory, Remembered, keep_memory, made_by, recall
 from etl.pipeline.pool import OpenSink, Remember, Task, outcomes, save_providers
 from etl.pipeline.reading import Read
 from etl.pipeline.settling import settled_directory
+from etl.pipeline.suites import of_directory
 from etl.pipeline.tools import MakeTools, Tools
 from etl.pipeline.totals import Totals
 from etl.pipeline.work import Outcome
 from etl.publish.manifest import Named
 from etl.publish.reader import Current
 from etl.quality import Checked, Verdict, reconcile, verdicts
+from etl.quality.expectations import SuiteResult
 from etl.quality.suite_rows import SuiteRows
 from etl.sources.keys import NO_HASHES, Hashes
 from etl.storage.port import Store
@@ -40,6 +42,7 @@ class Settled:
         parts: numbers under which sinks of members were opened.
         ledgers: what is to be remembered of each partition; empty where nothing is.
         names: what the directory holds (`directory_digests`).
+        memory: what the release before remembers; None where that is of no use.
     """
 
     read: Read
@@ -50,6 +53,7 @@ class Settled:
     parts: tuple[int, ...]
     ledgers: tuple[Remembered, ...] = ()
     names: tuple[Hashes, Hashes] = (NO_HASHES, NO_HASHES)
+    memory: Memory | None = None
 
     @property
     def missing(self) -> frozenset[Mention]:
@@ -88,9 +92,10 @@ def settle(
     totals.add_unreadable(read.partitions.findings)
     emit(StageBegan("directory"))
     count = read.partitions.count
-    sample_rows = 0 if suite_rows is None else 1 + suite_rows.max_rows // count
+    share = None if suite_rows is None else suite_rows.share
+    directory = read.partitions.directory()
     checked = settled_directory(
-        read.partitions.directory(), tools, as_of=read.as_of, sample_rows=sample_rows
+        directory, tools, as_of=read.as_of, sampled=of_directory(share, directory)
     )
     providers = providers_of(checked.tables, tools)
     save_providers(read.work, providers)
@@ -98,7 +103,7 @@ def settle(
     emit(StageBegan("partitions", count))
     names = directory_digests(providers, Questions.of(tools))
     remember = None if tree is None else _remember(tree, read, tools, names)
-    task = Task(read.work, make_tools, open_sink, read.as_of, sample_rows, remember)
+    task = Task(read.work, make_tools, open_sink, read.as_of, share, remember)
     ledgers: list[Remembered] = []
     parts: list[int] = []
     for unit, outcome in outcomes(task, tools, count, workers):
@@ -112,7 +117,17 @@ def settle(
     tally = totals.tally
     reconcile(tally.counts)
     judged = verdicts(tools.book.limits, tally.counts, tally.findings_of)
-    return Settled(read, totals, providers, checked, judged, tuple(parts), tuple(ledgers), names)
+    return Settled(
+        read,
+        totals,
+        providers,
+        checked,
+        judged,
+        tuple(parts),
+        tuple(ledgers),
+        names,
+        None if remember is None else remember.memory,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +149,15 @@ def _remember(tree: Tree, read: Read, tools: Tools, names: tuple[Hashes, Hashes]
     return Remember(tree.open_store, memory, changed)
 
 
-def keep_remembered(store: Store, settled: Settled, tools: Tools) -> list[Named]:
+def keep_remembered(
+    store: Store, settled: Settled, tools: Tools, suites: Sequence[SuiteResult]
+) -> list[Named]:
     """Write what the next run is to remember of this one; return what the manifest is to name."""
     made = made_by(settled.read, tools)
     count = settled.read.partitions.count
-    return keep_memory(store, settled.ledgers, count, made, settled.read.as_of, settled.names)
+    return keep_memory(
+        store, settled.ledgers, count, made, settled.read.as_of, settled.names, suites
+    )
 
 
 def stamp(when: str) -> str:

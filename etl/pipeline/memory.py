@@ -1,4 +1,6 @@
-"""What a release remembers of the run that made it, in the tree: ledgers, and the directory asked.
+"""What a release remembers of the run that made it, in the tree.
+
+Ledgers, what the directory was asked for, and what came of the suites.
 
 `memory/<sha256>.json` lists the objects; the manifest names the list and all of them among its
 reports. Another mapping, rule, setting, layout or program makes another `made_by`, and then
@@ -12,17 +14,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 from typing import Any, Final
 
 import numpy as np
 
 from etl.errors import StoreError
-from etl.pipeline.ledger import Ledger, from_bytes, joined, to_bytes
+from etl.pipeline.ledger import Ledger, joined
+from etl.pipeline.ledger import from_bytes as ledger_from
+from etl.pipeline.ledger import to_bytes as ledger_to
 from etl.pipeline.reading import Read
+from etl.pipeline.suites import from_bytes, to_bytes
 from etl.pipeline.tools import Tools
 from etl.publish.manifest import Named
 from etl.publish.reader import Current, checked
+from etl.quality.expectations import SuiteResult
 from etl.sources.keys import Hashes
 from etl.storage.port import Store
 
@@ -56,12 +63,14 @@ class Memory:
         count: how many partitions there were.
         as_of: day of the extract, in days since 1970; None where nobody said.
         names: names under which the directory held something, ascending, and what it held.
+        suites: the object that holds what came of the suites; None where none were run.
     """
 
     ledgers: Sequence[Remembered]
     count: int
     as_of: int | None
     names: tuple[Hashes, Hashes]
+    suites: Named | None
 
     def ledger(self, store: Store, indexes: range, count: int) -> Ledger:
         """Return what is remembered of the members who are in some of `count` partitions now.
@@ -77,18 +86,29 @@ class Memory:
         ]
         return joined(found for named in touching if (found := _ledger(store, named)) is not None)
 
+    def suite_results(self, store: Store) -> Mapping[str, SuiteResult]:
+        """Return what the suite of each table came to; nothing where that is lost."""
+        if self.suites is None:
+            return {}
+        try:
+            data = checked(store, self.suites.key, self.suites.sha256)
+            return from_bytes(data, f"{store.name}: {self.suites.key}")
+        except StoreError:
+            return {}
+
 
 def _ledger(store: Store, named: Named) -> Ledger | None:
     try:
         data = checked(store, named.key, named.sha256)
-        return from_bytes(data, f"{store.name}: {named.key}")
+        return ledger_from(data, f"{store.name}: {named.key}")
     except StoreError:
         return None
 
 
 def made_by(read: Read, tools: Tools) -> str:
     """Return a hash of all that outcomes hang on beside rows, directory and day."""
-    facts = [tools.fingerprint, read.extract.layout.name, _code()]
+    library = version("great_expectations")  # it makes pages that are remembered
+    facts = [tools.fingerprint, read.extract.layout.name, _code(), library]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -132,6 +152,7 @@ def _recalled(store: Store, base: Current, made: str) -> Memory | None:
             if value.get("format") != _FORMAT or value.get("madeBy") != made:
                 return None
             names = Named(**value["names"])
+            suites = value["suites"]
             return Memory(
                 [
                     Remembered(one.pop("first"), one.pop("end"), Named(**one))
@@ -140,13 +161,14 @@ def _recalled(store: Store, base: Current, made: str) -> Memory | None:
                 value["partitions"],
                 value["asOf"],
                 _names_from(checked(store, names.key, names.sha256), names.key),
+                None if suites is None else Named(**suites),
             )
     return None
 
 
 def keep_ledger(store: Store, ledger: Ledger) -> Named:
     """Write the ledger of some partitions."""
-    return _put(store, to_bytes(ledger), "ledger")
+    return _put(store, ledger_to(ledger), "ledger")
 
 
 def keep_memory(
@@ -156,6 +178,7 @@ def keep_memory(
     made: str,
     as_of: int | None,
     names: tuple[Hashes, Hashes],
+    suites: Sequence[SuiteResult],
 ) -> list[Named]:
     """Write the list of ledgers, and return all that the manifest is to name.
 
@@ -166,18 +189,22 @@ def keep_memory(
         made: what `made_by` returned.
         as_of: day of the extract, in days since 1970; None where nobody said.
         names: what the directory holds (`directory_digests`).
+        suites: what came of the suites.
     """
+    came_to = _put(store, to_bytes(suites), "suites") if suites else None
     directory = _put(store, _names_to(names), "names")
     body = {
         "format": _FORMAT,
         "madeBy": made,
         "asOf": as_of,
         "names": _plain(directory),
+        "suites": None if came_to is None else _plain(came_to),
         "partitions": count,
         "ledgers": [{"first": one.first, "end": one.end, **_plain(one.named)} for one in ledgers],
     }
     data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
-    objects = {one.key: one for one in (directory, *(each.named for each in ledgers))}
+    others = [directory, *(() if came_to is None else (came_to,))]
+    objects = {one.key: one for one in (*others, *(each.named for each in ledgers))}
     return [_put(store, data, "json"), *(objects[key] for key in sorted(objects))]
 
 

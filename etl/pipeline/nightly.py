@@ -26,6 +26,7 @@ from etl.pipeline.publishing import (
     stage,
 )
 from etl.pipeline.reporting import QUARANTINE, REPORT, About, Reported, write_reports
+from etl.pipeline.suites import share_of
 from etl.pipeline.tools import MakeTools, Tools
 from etl.publish.bulk import BulkOptions, with_bulk
 from etl.publish.bulk_pages import write_pages
@@ -87,7 +88,7 @@ def run(
             taken.
         partition_rows: about how many rows to a partition.
         workers: processes; 0 for one a processor.
-        gx_rows: most rows a table that the suites look at; 0 to run none.
+        gx_rows: about how many rows of the largest file the suites look at; 0 to run none.
         emit: takes events.
         lease: the run's lease on the target; None where nothing prunes it.
         bulk: how bulk files are made; None to make none.
@@ -116,7 +117,8 @@ def run(
     )
     rows, when = taken_in.rows, taken_in.when
     target = replace(target, now=as_instant(when))
-    with SuiteRows(rows.work / "suites", tools.book, gx_rows) as suite_rows:
+    share = share_of(rows.partitions, gx_rows)
+    with SuiteRows(rows.work / "suites", tools.book, share) as suite_rows:
         taken = suite_rows if gx_rows else None
         sink = open_block_sink(rows.work, target)
         settled = settle(
@@ -149,9 +151,10 @@ def run(
             staged = replace(staged, manifest=manifest)
         release = staged.manifest.release
         about = _about(settled, when, release, release, base, staged.resources)
-        reported = write_reports(settled, tools, taken, about, rows.work, emit)
+        known = settled.memory.suite_results(store) if taken and settled.memory else {}
+        reported = write_reports(settled, tools, taken, about, rows.work, emit, known)
     named = _store_reports(store, reported, release)
-    named += keep_remembered(store, settled, tools)
+    named += keep_remembered(store, settled, tools, reported.suites)
     if taken_in.layers:
         named += keep_layers(store, taken_in.layers)
     published = publish(staged, named, store, base, lease)

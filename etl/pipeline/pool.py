@@ -25,8 +25,10 @@ from etl.pipeline.asking import Questions
 from etl.pipeline.directory import Providers, providers_of
 from etl.pipeline.memory import Memory, keep_ledger
 from etl.pipeline.remembering import Before, Made, Setting, work_remembering
+from etl.pipeline.suites import of_partition
 from etl.pipeline.tools import MakeTools, Tools
 from etl.pipeline.work import Outcome, work
+from etl.quality.sample import Share
 from etl.rows import table_schema
 from etl.sources import Partitions
 from etl.sources.keys import Hashes
@@ -79,7 +81,7 @@ class Task:
         make_tools: makes rules and mappings.
         open_sink: opens the sink of a partition; None to make no resources.
         as_of: day of the extract; None where nobody said.
-        sample_rows: how many rows of each table to keep for the suites, a partition.
+        share: of which members rows are kept for the suites; None where no suites are run.
         remember: None where nothing is remembered.
     """
 
@@ -87,7 +89,7 @@ class Task:
     make_tools: MakeTools
     open_sink: OpenSink | None
     as_of: int | None
-    sample_rows: int
+    share: Share | None
     remember: Remember | None = None
 
 
@@ -133,10 +135,9 @@ def _units(task: Task, count: int, processes: int) -> list[range]:
 
     A partition of which one member in a hundred changed is hardly worth its start, which costs what
     a hundred members do. Where more of them changed, each is worked on by itself all the same.
-    Suites want rows of each by itself.
     """
     size = 1
-    if task.remember is not None and task.remember.memory is not None and not task.sample_rows:
+    if task.remember is not None and task.remember.memory is not None:
         size = max(1, min(_TOGETHER, count // processes))
     return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
@@ -162,7 +163,7 @@ class _Worker:
             self.tools,
             Questions.of(self.tools),
             self.task.as_of,
-            self.task.sample_rows,
+            self.task.share,
         )
 
     def do(self, unit: range) -> Iterator[tuple[range, Outcome]]:
@@ -208,7 +209,7 @@ class _Worker:
             self.tools,
             None if sink is None else sink.take,
             as_of=self.task.as_of,
-            sample_rows=self.task.sample_rows,
+            sampled=of_partition(self.task.share, self.partitions, index),
         )
         if sink is not None:
             sink.finish()

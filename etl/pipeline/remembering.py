@@ -7,7 +7,7 @@ he names, the day of the extract, and (`memory.made_by`) rules, mappings, settin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
@@ -32,9 +32,10 @@ from etl.pipeline.ledger import (
     resources_of,
     unmapped_of,
 )
+from etl.pipeline.suites import of_members
 from etl.pipeline.tools import Tools
 from etl.pipeline.work import Outcome, work_through
-from etl.quality.sample import Sample
+from etl.quality.sample import Share
 from etl.sources import GlobalKeys, Partitions
 from etl.sources.keys import NO_HASHES, Hashes
 
@@ -52,7 +53,7 @@ class Setting:
         tools: rules and mappings.
         questions: what outcomes hang on beside rows.
         as_of: day of the extract, in days since 1970; None where nobody said.
-        sample_rows: how many rows of each table to keep for the suites, a partition.
+        share: of which members rows are kept for the suites; None where no suites are run.
     """
 
     partitions: Partitions
@@ -60,7 +61,7 @@ class Setting:
     tools: Tools
     questions: Questions
     as_of: int | None
-    sample_rows: int
+    share: Share | None
 
     @property
     def keys(self) -> GlobalKeys:
@@ -125,6 +126,8 @@ def work_remembering(
     """
     places = Places.of(setting.partitions, indexes)
     kept = NO_HASHES if before is None else unchanged(setting, places, before)
+    if setting.share is not None:
+        kept = kept[~setting.share.holds(kept)]  # suites want rows, which nobody remembers
     stays = np.count_nonzero(np.isin(places.owner, kept))
     if len(indexes) > 1 and (len(places.owner) - stays) * len(indexes) > len(places.owner):
         return None
@@ -206,7 +209,7 @@ def _work(
     ledgers, made = [old], list[Made]()
     fresh = np.setdiff1d(places.marks.column("owner").to_numpy(), kept)
     if len(fresh):
-        found, ledger, made = _fresh(setting, indexes, places, fresh, samples=not len(kept))
+        found, ledger, made = _fresh(setting, indexes, places, fresh)
         for _, runs, _ in made:
             for run in runs:
                 if pc.any(pc.is_in(run.compartments, value_set=patients)).as_py():
@@ -214,9 +217,6 @@ def _work(
         ledgers += [] if ledger is None else [ledger]
         outcome += found
     hand_on(made, stay)
-    if setting.sample_rows and len(kept):
-        samples = _samples(setting, indexes)
-        outcome = replace(outcome, checked=replace(outcome.checked, samples=samples))
     return Worked(outcome, joined(ledgers))
 
 
@@ -229,7 +229,7 @@ def _as_now(ledger: Ledger, places: Places, kept: Hashes) -> Ledger:
 
 
 def _fresh(
-    setting: Setting, indexes: range, places: Places, owners: Hashes, *, samples: bool
+    setting: Setting, indexes: range, places: Places, owners: Hashes
 ) -> tuple[Outcome, Ledger | None, list[Made]]:
     """Check and map some members' rows."""
     loaded = setting.partitions.load_members(indexes, owners)
@@ -245,7 +245,7 @@ def _fresh(
         setting.tools,
         take,
         as_of=setting.as_of,
-        sample_rows=setting.sample_rows if samples else 0,
+        sampled=of_members(setting.share, places.keys, places.owner),
         owners=owners_of(places, owners),
     )
     missing = by.missing()
@@ -261,19 +261,3 @@ def _fresh(
     if not all(setting.questions.covers(partition) for _, _, partition in made):
         ledger = None  # what else was read of the directory might change unseen
     return outcome, ledger, made
-
-
-def _samples(setting: Setting, indexes: range) -> Mapping[str, Sample]:
-    """Return the rows that suites look at, which nobody remembers."""
-    (index,) = indexes  # where there are suites, every partition is worked on by itself
-    loaded = setting.partitions.load(index)
-    checked, _, _ = work_through(
-        loaded,
-        setting.keys,
-        setting.providers,
-        setting.tools,
-        None,
-        as_of=setting.as_of,
-        sample_rows=setting.sample_rows,
-    )
-    return checked.samples

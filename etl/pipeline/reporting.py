@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.job import Settled
 from etl.pipeline.tools import Tools
+from etl.quality.expectations import SuiteResult, run_suites
 from etl.quality.quarantine import quarantine_csv, reasons
 from etl.quality.suite_rows import SuiteRows
 from etl.reports import (
@@ -62,10 +64,12 @@ class Reported:
     Attributes:
         report: what it says.
         folder: where it is: `report/` and `quarantine/` below.
+        suites: what came of the suites.
     """
 
     report: Report
     folder: Path
+    suites: tuple[SuiteResult, ...]
 
     @property
     def page(self) -> Path:
@@ -130,13 +134,27 @@ def write_reports(
     about: About,
     folder: Path,
     emit: Emit,
+    known: Mapping[str, SuiteResult] = MappingProxyType({}),
 ) -> Reported:
     """Write the report, its Data Docs and the quarantine into a folder.
+
+    Args:
+        settled: the extract, worked through.
+        tools: rules and mappings.
+        suite_rows: the rows for the suites; None to run none.
+        about: what the report says of the run.
+        folder: where it goes: `report/` and `quarantine/` below.
+        emit: takes events.
+        known: table -> what its suite came to in the run before, with the same rules and program.
 
     Raises:
         CountsDoNotAddUp: rows or cents got lost (a bug); there is no report then.
     """
-    suites = _run_suites(suite_rows, tools, about, folder, emit)
+    suites: tuple[SuiteResult, ...] = ()
+    if suite_rows is not None:
+        emit(StageBegan("suites"))
+        docs = folder / REPORT / _DOCS
+        suites = run_suites(suite_rows, docs, run_name=about.run, run_time=about.when, known=known)
     emit(StageBegan("report"))
     quarantined = write_quarantine(settled, folder / QUARANTINE)
     tally = settled.totals.tally
@@ -161,7 +179,7 @@ def write_reports(
         resources={name: count for name, count in about.resources.items() if count},
         filled=tally.filled,
         unmapped=settled.totals.unmapped(),
-        suites=suites,
+        suites=tuple(_suite_lines(suites, suite_rows.of if suite_rows is not None else {})),
         quarantine=tuple(
             QuarantineFile(source, rows, f"{about.quarantine}/{name}")
             for source, rows, name in quarantined
@@ -169,35 +187,19 @@ def write_reports(
         data_docs=f"{_DOCS}/index.html" if suites else "",
     )
     write_report(report, folder / REPORT)
-    return Reported(report, folder)
+    return Reported(report, folder, suites)
 
 
-def _run_suites(
-    suite_rows: SuiteRows | None, tools: Tools, about: About, folder: Path, emit: Emit
-) -> tuple[SuiteLine, ...]:
-    if suite_rows is None:
-        return ()
-    emit(StageBegan("suites"))
-    from etl.quality.expectations import run_suites  # it takes seconds to load
-
-    results = run_suites(
-        suite_rows,
-        tools.book,
-        folder / REPORT / _DOCS,
-        run_name=about.run,
-        run_time=about.when,
-    )
-    return tuple(
-        SuiteLine(
+def _suite_lines(suites: Iterable[SuiteResult], of: Mapping[str, int]) -> Iterator[SuiteLine]:
+    for each in suites:
+        yield SuiteLine(
             each.table,
             each.covered,
-            each.of,
+            of[each.table],
             each.expectations,
             each.passed,
             f"{_DOCS}/{each.table}.html",
         )
-        for each in results
-    )
 
 
 def _extract_facts(extract: Extract, rows: Mapping[str, int]) -> ExtractFacts:

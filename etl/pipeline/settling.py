@@ -20,6 +20,7 @@ from etl.pipeline.directory import Providers, checked_directory, providers_of, w
 from etl.pipeline.tools import Tools
 from etl.pipeline.work import Mapped, Sink, mapped
 from etl.quality import Checked
+from etl.quality.sample import Sampled
 from etl.sources import Loaded
 
 _TABLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
@@ -40,7 +41,7 @@ _STUBS: Final = (
 
 
 def settled_directory(
-    loaded: Loaded, tools: Tools, *, as_of: int | None, sample_rows: int
+    loaded: Loaded, tools: Tools, *, as_of: int | None, sampled: Sampled
 ) -> Checked:
     """Return the directory's tables, checked; what is accepted makes resources that conform.
 
@@ -53,7 +54,7 @@ def settled_directory(
     findings = loaded.findings
     while True:
         asked = replace(loaded, findings=findings)
-        checked = checked_directory(asked, tools, as_of=as_of, sample_rows=sample_rows)
+        checked = checked_directory(asked, tools, as_of=as_of, sampled=sampled)
         broken = _broken(checked, tools)
         if not broken.num_rows:
             return checked

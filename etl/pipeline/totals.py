@@ -60,7 +60,7 @@ class Totals:
             ordered = both.sort_by([("file", "ascending"), ("row", "ascending")])
             self._where[crosswalk] = ordered.slice(0, _EXAMPLES)
         if self.suite_rows is not None:
-            self.suite_rows.add(outcome.checked.samples)
+            self.suite_rows.add(outcome.checked.samples, outcome.checked.counts)
 
     def add_unreadable(self, found: pa.Table) -> None:
         """Count findings about files, and rows that could not be cut into cells.

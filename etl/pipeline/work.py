@@ -27,6 +27,7 @@ from etl.pipeline.references import REFERENCE
 from etl.pipeline.tools import Tools
 from etl.publish.manifest import Named
 from etl.quality import Checked, add_counts, add_money, check
+from etl.quality.sample import Sampled, joined_samples
 from etl.quality.shares import NOBODY, Owners
 from etl.sources import GlobalKeys, Loaded
 
@@ -57,7 +58,7 @@ class Outcome:
     memory: Named | None = None
 
     def __add__(self, other: Outcome) -> Outcome:
-        """Return the outcome of two parts of a partition; samples are those of the other."""
+        """Return the outcome of two parts of a partition."""
         mine, theirs = self.checked, other.checked
         filled = {name: Counter(columns) for name, columns in mine.filled.items()}
         for name, columns in theirs.filled.items():
@@ -70,7 +71,7 @@ class Outcome:
                 counts=add_counts([mine.counts, theirs.counts]),
                 money=add_money([mine.money, theirs.money]),
                 filled=filled,
-                samples=theirs.samples,
+                samples=joined_samples(mine.samples, theirs.samples),
             ),
             unmapped={
                 name: once_each(one.unmapped[name] for one in (self, other) if name in one.unmapped)
@@ -121,7 +122,7 @@ def work(
     sink: Sink | None,
     *,
     as_of: int | None,
-    sample_rows: int,
+    sampled: Sampled,
 ) -> Outcome:
     """Check a partition and map what was accepted.
 
@@ -132,10 +133,10 @@ def work(
         tools: rules and mappings.
         sink: takes the resources, plan by plan; None to make none.
         as_of: day of the extract, in days since 1970; None where nobody said.
-        sample_rows: how many rows of each table to keep for the suites.
+        sampled: which rows to keep for the suites.
     """
     checked, made, _ = work_through(
-        loaded, keys, providers, tools, sink, as_of=as_of, sample_rows=sample_rows
+        loaded, keys, providers, tools, sink, as_of=as_of, sampled=sampled
     )
     missing = frozenset(one for one in made.mentioned if not providers.holds(one))
     return Outcome(
@@ -154,7 +155,7 @@ def work_through(
     sink: Sink | None,
     *,
     as_of: int | None,
-    sample_rows: int,
+    sampled: Sampled,
     owners: Owners | None = None,
 ) -> tuple[Checked, Mapped, MadeBy]:
     """Check a partition and map what was accepted, until all that is made keeps its profile.
@@ -168,7 +169,7 @@ def work_through(
         known=KeysOf(keys),
         directory=providers.known,
         as_of=as_of,
-        sample_rows=sample_rows,
+        sampled=sampled,
         owners=owners,
         settling=claims,
     )

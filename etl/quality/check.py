@@ -26,7 +26,7 @@ from etl.quality.money_totals import MoneyKey, MoneyTotals, money_totals, with_n
 from etl.quality.relation_checks import check_relations
 from etl.quality.row_checks import check_rows
 from etl.quality.rules import RuleBook
-from etl.quality.sample import Sample, sample_of
+from etl.quality.sample import NO_ROW, Sample, Sampled, sample_of
 from etl.quality.settling import Settling, find, leave_out
 from etl.quality.shares import Owners, Shares, shares
 from etl.rows import FINDINGS_SCHEMA, empty_table
@@ -80,7 +80,7 @@ def check(
     *,
     published: PublishedKeys | None = None,
     as_of: int | None = None,
-    sample_rows: int = 0,
+    sampled: Sampled = NO_ROW,
     owners: Owners | None = None,
     settling: Settling | None = None,
 ) -> Checked:
@@ -94,7 +94,7 @@ def check(
         directory: ids of organizations and practitioners.
         published: answers about the published tree; only a delta has it beside itself.
         as_of: day of the extract, in days since 1970 (`dates.day_number`); None: not known.
-        sample_rows: how many rows of each table to keep for the suites.
+        sampled: which rows to keep for the suites.
         owners: whose the rows are, where each member's shares are wanted.
         settling: works out what becomes of chains of claims, and which codes are not published;
             None for neither: every accepted claim counts.
@@ -112,7 +112,7 @@ def check(
         standing = settling.standing(accepted)
         leave_out(work, rejected, accepted, standing.left_out)
         counted = standing.counted[~standing.left_out]
-    return _checked(work, rejected, findings_from_sources, places, sample_rows, owners, counted)
+    return _checked(work, rejected, findings_from_sources, places, sampled, owners, counted)
 
 
 def _accepted(work: Work, rejected: Mapping[str, Rejections]) -> dict[str, pa.Table]:
@@ -129,7 +129,7 @@ def check_directory(
     directory: Directory,
     *,
     as_of: int | None = None,
-    sample_rows: int = 0,
+    sampled: Sampled = NO_ROW,
 ) -> Checked:
     """Check `organization` and `practitioner`, which belong to no member."""
     only = {name: tables[name] for name in DIRECTORY_TABLES}
@@ -140,7 +140,7 @@ def check_directory(
         KeysInMemory(),
         directory,
         as_of=as_of,
-        sample_rows=sample_rows,
+        sampled=sampled,
     )
 
 
@@ -204,7 +204,7 @@ def _checked(
     rejected: Mapping[str, Rejections],
     from_sources: pa.Table,
     outside: Mapping[str, Any],
-    sample_rows: int,
+    sampled: Sampled,
     owners: Owners | None,
     counted: Any,
 ) -> Checked:
@@ -236,9 +236,9 @@ def _checked(
         money=with_net(money_totals(work, rejected, accepted), accepted, counted),
         filled=filled,
         samples={
-            name: sample_of(work, frame, sample_rows)
+            name: sample_of(work, frame, sampled)
             for name, frame in work.frames.items()
-            if sample_rows and frame.count
+            if sampled and frame.count
         },
         shares=shares(work, rejected, rejected_table, accepted, owners, counted)
         if owners is not None

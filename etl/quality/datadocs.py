@@ -39,10 +39,23 @@ _ID: Final = re.compile(r"section-\d+(-content-block-\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The stock pages of one table."""
+    """What the pages of one table show, without anything that could load, run or track.
 
-    validation: Path
-    suite: Path
+    Attributes:
+        results: how the expectations did.
+        rules: what they are.
+    """
+
+    results: str
+    rules: str
+
+    @classmethod
+    def of(cls, validation: Path, suite: Path) -> Page:
+        """Return what is kept of two stock pages."""
+        return cls(
+            harmless(validation.read_text(encoding="utf-8")),
+            harmless(suite.read_text(encoding="utf-8")),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +85,11 @@ def write(
             f'<p class="way"><a href="index.html">All tables</a> · '
             f'<a href="{table}.html">Results</a> · <a href="{table}-suite.html">Rules</a></p>'
         )
-        for source, name, title in (
-            (page.validation, f"{table}.html", f"{table}: results"),
-            (page.suite, f"{table}-suite.html", f"{table}: rules"),
+        for shown, name, title in (
+            (page.results, f"{table}.html", f"{table}: results"),
+            (page.rules, f"{table}-suite.html", f"{table}: rules"),
         ):
-            body = f"{back}<h1>{escape(title)}</h1>{_coverage(by_table[table])}"
-            body += harmless(source.read_text(encoding="utf-8"))
+            body = f"{back}<h1>{escape(title)}</h1>{_coverage(by_table[table])}{shown}"
             (out / name).write_text(_page(title, body), encoding="utf-8")
     index = _index(lines, run_name, run_time)
     (out / "index.html").write_text(_page("Data Docs", index), encoding="utf-8")
@@ -144,7 +156,10 @@ def _fine(name: str, value: str) -> bool:
 
 def _coverage(line: Line) -> str:
     if line.covered < line.of:
-        text = f"The first {line.covered:,} of {line.of:,} rows were looked at by this suite."
+        text = (
+            f"{line.covered:,} of {line.of:,} rows were looked at by this suite: those of some "
+            "members, whom a hash of their ids chooses, the same in every run."
+        )
     else:
         text = f"All {line.of:,} rows were looked at by this suite."
     return (

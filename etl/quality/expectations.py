@@ -16,11 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 from etl.model.tables import TABLES
 from etl.quality import datadocs
-from etl.quality.rules import RuleBook
+from etl.quality.datadocs import Page
 from etl.quality.suite_rows import SuiteRows
 from etl.quality.suites import Suite, Wanted
 
@@ -34,64 +35,80 @@ class SuiteResult:
 
     Attributes:
         table: the table.
-        covered: rows that the suite looked at.
-        of: rows that there are.
+        digest: of the rows that the suite looked at (`SuiteRows.digest`).
+        covered: how many they are.
         expectations: how many there are.
         passed: how many hold for every row looked at.
         unexpected: (rule id, columns joined by `, `) -> rows that fail, where some do.
     """
 
     table: str
+    digest: str
     covered: int
-    of: int
     expectations: int
     passed: int
     unexpected: Mapping[tuple[str, str], int]
+    page: Page
 
 
 def run_suites(
-    rows: SuiteRows, book: RuleBook, out: Path, *, run_name: str, run_time: datetime
+    rows: SuiteRows,
+    out: Path,
+    *,
+    run_name: str,
+    run_time: datetime,
+    known: Mapping[str, SuiteResult] = MappingProxyType({}),
 ) -> tuple[SuiteResult, ...]:
     """Run the suite of every table that has rows, and build the Data Docs.
 
+    Where a suite was run over the same rows before, with the same rules, program and library, it
+    came to the same, and is not run again.
+
     Args:
         rows: what `check` kept of every partition.
-        book: the rules the rows were checked with.
         out: folder for the pages; `index.html` is the way in. Made if it is not there.
         run_name: what the pages call the run.
         run_time: when the run began, with its zone; nothing asks the clock.
+        known: table -> what its suite came to before.
 
     Returns:
         One result a table, in the order of the canonical tables.
     """
+    digests = {table: rows.digest(table) for table in TABLES if rows.covered.get(table)}
+    results = {
+        table: known[table]
+        for table, digest in digests.items()
+        if table in known and known[table].digest == digest
+    }
+    wanted = {table: digest for table, digest in digests.items() if table not in results}
+    if wanted:
+        results |= _run_all(rows, wanted, run_name, run_time)
+    found = tuple(results[table] for table in digests)
+    lines = [
+        datadocs.Line(each.table, each.covered, rows.of[each.table], each.expectations, each.passed)
+        for each in found
+    ]
+    pages = {each.table: each.page for each in found}
+    datadocs.write(out, pages, lines, run_name=run_name, run_time=run_time)
+    return found
+
+
+def _run_all(
+    rows: SuiteRows, wanted: Mapping[str, str], run_name: str, run_time: datetime
+) -> dict[str, SuiteResult]:
+    """Return what the suites of some tables (table -> digest of its rows) come to."""
     with tempfile.TemporaryDirectory(prefix="cpcds-data-docs-") as work, _quiet():
         site = Path(work) / "site"
         context = _context(site)
-        results = tuple(
-            _run(context, rows, table, run_name, run_time)
-            for table in TABLES
-            if rows.covered.get(table)
-        )
-        pages = {
-            result.table: datadocs.Page(
-                validation=_found(site / "validations" / result.table),
-                suite=_found(site / "expectations", f"{result.table}.html"),
-            )
-            for result in results
+        return {
+            table: _run(context, site, rows, table, digest, run_name, run_time)
+            for table, digest in wanted.items()
         }
-        lines = [
-            datadocs.Line(each.table, each.covered, each.of, each.expectations, each.passed)
-            for each in results
-        ]
-        datadocs.write(out, pages, lines, run_name=run_name, run_time=run_time)
-    return results
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the library's warnings, log lines and settings of other homes to itself."""
-    analytics = os.environ.get("GX_ANALYTICS_ENABLED")
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
     analytics = os.environ.get("GX_ANALYTICS_ENABLED")
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     before = logging.root.manager.disable
@@ -134,7 +151,13 @@ def _context(site: Path) -> Any:
 
 
 def _run(
-    context: Any, rows: SuiteRows, table: str, run_name: str, run_time: datetime
+    context: Any,
+    site: Path,
+    rows: SuiteRows,
+    table: str,
+    digest: str,
+    run_name: str,
+    run_time: datetime,
 ) -> SuiteResult:
     import great_expectations as gx
     from great_expectations.checkpoint.actions import UpdateDataDocsAction
@@ -171,11 +194,14 @@ def _run(
             unexpected[key] = int(each.result["unexpected_count"])
     return SuiteResult(
         table=table,
+        digest=digest,
         covered=rows.covered[table],
-        of=rows.of[table],
         expectations=len(suite.wanted),
         passed=len(suite.wanted) - len(unexpected),
         unexpected=unexpected,
+        page=Page.of(
+            _found(site / "validations" / table), _found(site / "expectations", f"{table}.html")
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,16 @@ from etl.sources.delimited import Batch
 from etl.sources.digests import row_digests, seed_of
 from etl.sources.events import Emit, Partitioned, Reading, ignore
 from etl.sources.extract import Extract, SourceFile, spill_names
-from etl.sources.keys import Directory, GlobalKeys, Hashes, HashSet, Owners, filled, hash_ids
+from etl.sources.keys import (
+    NO_HASHES,
+    Directory,
+    GlobalKeys,
+    Hashes,
+    HashSet,
+    Owners,
+    filled,
+    hash_ids,
+)
 from etl.sources.layout import Layout, RawTable
 from etl.sources.spill import SpillWriter, clear_spilled, disk_error, read_spilled, with_places
 from etl.sources.state import file_from, layout_from, layout_state
@@ -150,10 +159,26 @@ class Partitions:
         found = {}
         for name in sorted({spec.source for spec in self.layout.tables}):
             parts = [read_spilled(self.work, name, index, MARKS) for index in indexes]
-            marks = [part.select(MARKS) for part in parts if OWNER_COLUMN in part.column_names]
+            marks = [part.select(MARKS) for part in parts if LOW_COLUMN in part.column_names]
             if marks:
                 found[name] = pa.concat_tables(marks).combine_chunks()
         return found
+
+    def owners(self, index: int) -> tuple[Any, Any, Hashes]:
+        """Return file, row and owner of each row of a partition; rows that are nobody's left out.
+
+        All three are numpy arrays of shape (n,), in the order of raw tables.
+        """
+        whose = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN)
+        parts = [
+            read_spilled(self.work, name, index, whose)
+            for name in sorted({spec.source for spec in self.layout.tables})
+        ]
+        owned = [part.select(whose) for part in parts if OWNER_COLUMN in part.column_names]
+        if not owned:
+            return NO_HASHES, NO_HASHES, NO_HASHES
+        file, row, owner = pa.concat_tables(owned).columns
+        return file.to_numpy(), row.to_numpy(), owner.to_numpy()
 
     def directory(self) -> Loaded:
         """Return the tables that belong to no member: organization, practitioner."""
@@ -305,10 +330,12 @@ class _Cutter:
             rows += batch.rows.num_rows + len(batch.ragged)
             if batch.rows.num_rows:
                 cut, owner = self._cut(raw, batch.rows)
-                more = {}
-                if self._digests and owner is not None:
-                    low, high = row_digests(batch.rows.columns[:-1], seed)
-                    more = {OWNER_COLUMN: owner, LOW_COLUMN: low, HIGH_COLUMN: high}
+                more: dict[str, Hashes] = {}
+                if owner is not None:
+                    more[OWNER_COLUMN] = owner
+                    if self._digests:
+                        digests = row_digests(batch.rows.columns[:-1], seed)
+                        more |= {LOW_COLUMN: digests.low, HIGH_COLUMN: digests.high}
                 writer.write(with_places(batch.rows, file.index, names, more), cut)
             self._emit(Reading(file.name, batch.done, file.bytes, rows))
         self.rows_read[file.name] = rows

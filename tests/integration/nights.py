@@ -104,8 +104,11 @@ class Payer:
         return read_settings(
             None,
             target=str(self.target),
-            report={"gx_rows": 0},
-            **{"run": {"workers": 1, "partition_rows": 4000}, **self.changed},
+            **{
+                "run": {"workers": 1, "partition_rows": 4000},
+                "report": {"gx_rows": 0},
+                **self.changed,
+            },
         )
 
     def run(self, extract: Path, budget: Budget | None = None) -> Ran:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from etl.bootstrap import jobs
@@ -21,6 +24,9 @@ from etl.pipeline.events import Event, PartitionDone
 from etl.pipeline.ledger import SCHEMAS
 from etl.pipeline.work import Outcome
 from etl.publish.verify import verify
+from etl.quality import expectations
+from etl.quality.sample import Share
+from etl.sources.keys import Hashes, hash_ids
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
 from tests.fault.faulty import Killed
@@ -97,6 +103,92 @@ def test_a_night_that_remembers_publishes_and_reports_what_one_that_does_not_wou
         assert said(mine) == said(other)
         assert outcome_of(mine) == outcome_of(other)
         assert verify(mine.release).ok
+
+
+GX_ROWS: Final = 400
+"""Rows of the largest file of `dirty` that suites look at: those of one member in eight."""
+SUITES: Final = {"report": {"gx_rows": GX_ROWS}}
+
+
+@dataclass
+class Library:
+    """Notes which suites the library is asked to run.
+
+    Attributes:
+        ran: tables, in order.
+    """
+
+    ran: list[str] = field(default_factory=list)
+
+    def watch(self, patch: pytest.MonkeyPatch) -> None:
+        """Note from here on."""
+        plainly = expectations._run
+
+        def run(*given: Any) -> expectations.SuiteResult:
+            result = plainly(*given)
+            self.ran.append(result.table)
+            return result
+
+        patch.setattr(expectations, "_run", run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [1500, 100_000])
+def test_suites_are_run_again_over_other_rows_alone_and_come_to_what_they_would(
+    payer: Payer, dirty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    payer.changed = {"run": {"workers": 1, "partition_rows": rows}, **SUITES}
+    library = Library()
+    library.watch(monkeypatch)
+    tables = read_tables(dirty)
+    first = write_tables(tables, tmp_path / "first", dirty, "2026-01-01")
+    payer.run(first)
+    assert len(library.ran) > 5
+    share = Share.of(max(map(len, tables.values())), GX_ROWS)
+    sampled = np.flatnonzero(share.holds(hashes(tables["member"])))
+    assert 1 < len(sampled) < 12
+    for at in (0, int(sampled[0])):
+        tables["member"][at]["birth_date"] = ""
+    after = write_tables(tables, tmp_path / "after", dirty, "2026-01-01")
+    library.ran.clear()
+    mine, other = both(payer, first, after, tmp_path, monkeypatch)
+    assert said(mine) == said(other)
+    assert outcome_of(mine) == outcome_of(other)
+    assert verify(mine.release).ok
+    mine_ran, others_ran = Counter(library.ran)["member"], Counter(library.ran)["practitioner"]
+    assert (mine_ran, others_ran) == (2, 1), "each ran what it had not seen: one of them saw it"
+
+
+@pytest.mark.slow
+def test_a_night_in_which_nobody_of_the_sample_changed_does_not_ask_the_library(
+    payer: Payer, dirty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payer.changed = {"run": {"workers": 1}, **SUITES}
+    tables = read_tables(dirty)
+    payer.run(write_tables(tables, tmp_path / "first", dirty, "2026-01-01"))
+    library = Library()
+    library.watch(monkeypatch)
+    share, ids = Share.of(max(map(len, tables.values())), GX_ROWS), list(tables["member"])
+    others = [one for one, out in zip(ids, share.holds(hashes(ids)), strict=True) if not out]
+    others[-1]["family_name"] = "Other"
+    after = write_tables(tables, tmp_path / "after", dirty, "2026-01-01")
+    _, known = worked_on(payer, after, monkeypatch)
+    assert known > 3
+    assert payer.release.manifest.counts["changes"]["patients"]["changed"] == 1
+    assert not library.ran
+    docs = {name for name in payer.files() if name.endswith("data-docs/claim.html")}
+    assert len(docs) == 2
+    for path in (payer.target / "memory").glob("*.suites"):
+        path.chmod(0o600)
+        path.write_bytes(b"{}")
+    others[-1]["family_name"] = "Another"
+    payer.run(write_tables(tables, tmp_path / "later", dirty, "2026-01-01"))
+    assert len(library.ran) > 5, "what is lost is no memory"
+
+
+def hashes(members: Sequence[Mapping[str, str]]) -> Hashes:
+    """Return the hash of each member."""
+    return hash_ids(pa.array([each["member_id"] for each in members]))
 
 
 def worked_on(payer: Payer, extract: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:

@@ -19,7 +19,7 @@ def killed() -> Tools:
 
 
 def test_a_process_that_is_killed_ends_the_run_in_a_sentence(tmp_path: Path) -> None:
-    task = Task(tmp_path, killed, None, None, 0)
+    task = Task(tmp_path, killed, None, None, None)
     with pytest.raises(StoreError, match="a worker process was killed"):
         list(outcomes(task, killed, 2, 2))  # type: ignore[arg-type] # not used by this process
 

@@ -6,19 +6,24 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from etl.model.tables import TABLES
 from etl.quality import Checked, kinds
 from etl.quality.datadocs import harmless
+from etl.quality.expectations import SuiteResult
+from etl.quality.frames import Frame
+from etl.quality.sample import EVERY_ROW, Sample, Sampled, Share, joined_samples
+from etl.quality.shares import place_keys
 from etl.quality.suite_rows import SuiteRows
 from etl.quality.suites import plan_suite
-from tests.unit.quality.world import World, run, standard_book, world
+from tests.unit.quality.world import World, run, standard_book, tables, world
 
 WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 MARK = "ZZSECRETZZ"
@@ -65,23 +70,82 @@ def test_what_the_library_can_say_itself_it_says_itself() -> None:
     assert forms["cpt-shape"] == "rule"
 
 
-def test_rows_beyond_the_limit_are_counted_and_not_kept(tmp_path: Path) -> None:
-    checked = run(spoiled(), sample_rows=4)
-    with SuiteRows(tmp_path / "rows", standard_book(), max_rows=5) as rows:
-        rows.add(checked.samples)
-        rows.add(checked.samples)
-        assert rows.covered["claim"] == 5
+def some(of: World, wanted: int) -> Sampled:
+    """Return the first rows of every table of a world: file and row are those of `world.tables`."""
+    frames = [Frame(name, table) for name, table in tables(of).items()]
+    first = [place_keys(frame.files, frame.rows)[:wanted] for frame in frames]
+    return Sampled(np.unique(np.concatenate(first)))
+
+
+def test_rows_that_are_not_in_the_sample_are_counted_and_not_kept(tmp_path: Path) -> None:
+    of = spoiled()
+    checked = run(of, sampled=some(of, 4))
+    with SuiteRows(tmp_path / "rows", standard_book(), Share(1)) as rows:
+        rows.add(checked.samples, checked.counts)
+        rows.add(run(of).samples, checked.counts)
+        assert rows.covered["claim"] == 4
         assert rows.of["claim"] == 14
-        assert rows.rows("claim").num_rows == 5
+        assert rows.rows("claim").num_rows == 4
         assert not rows.passed("claim", "date-order")[3]
-        assert rows.passed("claim", "date-order")[4]
+        assert rows.passed("claim", "date-order")[2]
     assert not (tmp_path / "rows").exists()
+
+
+def test_a_share_is_the_largest_part_that_has_no_more_rows_than_wanted() -> None:
+    assert Share.of(2000, 2000) == Share(0)
+    assert Share.of(2001, 2000) == Share(1)
+    assert Share.of(300_000, 2000) == Share(8)
+    hashes = np.random.default_rng(1).integers(0, 2**64, 20_000, dtype=np.uint64)
+    assert Share(0).holds(hashes).all()
+    assert 2300 < np.count_nonzero(Share(3).holds(hashes)) < 2700
+    assert (Share(2).holds(hashes) | ~Share(3).holds(hashes)).all(), "a smaller share is a part"
+
+
+def test_a_partition_is_passed_over_only_where_none_of_its_members_can_be_in_the_share() -> None:
+    hashes = np.random.default_rng(2).integers(0, 2**64, 20_000, dtype=np.uint64)
+    for count in (1, 3, 8, 100):
+        cut = (hashes >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)
+        for share in map(Share, range(9)):
+            reached = {index for index in range(count) if share.reaches(index, count)}
+            assert set(cut[share.holds(hashes)].tolist()) <= reached
+    assert not Share(3).reaches(13, 100)
+
+
+def test_rows_have_one_digest_however_they_come(tmp_path: Path) -> None:
+    of = spoiled()
+    whole, first = run(of, sampled=EVERY_ROW).samples, run(of, sampled=some(of, 4)).samples
+    counts = run(of).counts
+
+    def digests(name: str, *samples: Mapping[str, Sample]) -> dict[str, str]:
+        with SuiteRows(tmp_path / name, standard_book(), Share(0)) as rows:
+            for one in samples:
+                rows.add(one, counts)
+            return {table: rows.digest(table) for table in rows.covered}
+
+    assert digests("a", whole, first) == digests("b", first, whole)
+    assert digests("a", joined_samples(whole, first)) == digests("b", first, whole)
+    assert digests("a", whole)["claim"] != digests("b", first)["claim"]
+
+
+@pytest.mark.parametrize("change", [{"patient_account_number": "7"}, {"type_of_bill": "zz"}])
+def test_a_cell_that_a_suite_looks_at_or_a_rule_that_fails_makes_another_digest(
+    change: dict[str, str], tmp_path: Path
+) -> None:
+    found: list[str] = []
+    for of in (world(), world()):
+        of["claim"][2] |= change if found else {}
+        checked = run(of, sampled=EVERY_ROW)
+        with SuiteRows(tmp_path / "rows", standard_book(), Share(0)) as rows:
+            rows.add(checked.samples, checked.counts)
+            found.append(rows.digest("claim"))
+    assert (found[0] != found[1]) == ("type_of_bill" in change)
 
 
 @dataclass(frozen=True)
 class Docs:
     folder: Path
     checked: Checked
+    results: tuple[SuiteResult, ...]
     unexpected: dict[tuple[str, str, str], int]
     progress: str
 
@@ -90,7 +154,7 @@ class Docs:
 def docs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docs]:
     """Run the suites once, as the pipeline does."""
     folder = tmp_path_factory.mktemp("docs")
-    checked = run(spoiled(), sample_rows=100)
+    checked = run(spoiled(), sampled=EVERY_ROW)
     yield _run_here(folder, checked)
     shutil.rmtree(folder)
 
@@ -103,18 +167,16 @@ def _run_here(folder: Path, checked: Checked) -> Docs:
 
     said = StringIO()
     with (
-        SuiteRows(folder / "rows", standard_book()) as rows,
+        SuiteRows(folder / "rows", standard_book(), Share(0)) as rows,
         redirect_stderr(said),
         redirect_stdout(said),
     ):
-        rows.add(checked.samples)
-        results = run_suites(
-            rows, standard_book(), folder / "pages", run_name="run-1", run_time=WHEN
-        )
+        rows.add(checked.samples, checked.counts)
+        results = run_suites(rows, folder / "pages", run_name="run-1", run_time=WHEN)
     unexpected = {
         (each.table, *key): count for each in results for key, count in each.unexpected.items()
     }
-    return Docs(folder, checked, unexpected, said.getvalue())
+    return Docs(folder, checked, results, unexpected, said.getvalue())
 
 
 def test_suites_and_findings_count_the_same_failures(docs: Docs) -> None:
@@ -167,12 +229,40 @@ def test_the_same_rows_give_the_same_pages(docs: Docs, tmp_path: Path) -> None:
     from etl.quality.expectations import run_suites
 
     def pages(folder: Path) -> dict[str, bytes]:
-        with SuiteRows(folder / "rows", standard_book()) as rows:
-            rows.add(few)
-            run_suites(rows, standard_book(), folder / "pages", run_name="r", run_time=WHEN)
+        with SuiteRows(folder / "rows", standard_book(), Share(0)) as rows:
+            rows.add(few, docs.checked.counts)
+            run_suites(rows, folder / "pages", run_name="r", run_time=WHEN)
         return {path.name: path.read_bytes() for path in (folder / "pages").iterdir()}
 
     assert pages(tmp_path / "one") == pages(tmp_path / "two")
+
+
+def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(
+    docs: Docs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from etl.quality import expectations
+
+    def pages(name: str, known: Mapping[str, expectations.SuiteResult]) -> dict[str, bytes]:
+        with SuiteRows(tmp_path / "rows", standard_book(), Share(0)) as rows:
+            rows.add(docs.checked.samples, docs.checked.counts)
+            out = tmp_path / name
+            again = expectations.run_suites(rows, out, run_name="run-1", run_time=WHEN, known=known)
+        assert again == docs.results
+        return {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def ran(*_: object) -> expectations.SuiteResult:
+        asked.append(True)
+        return known["claim"]
+
+    asked: list[bool] = []
+    known = {each.table: each for each in docs.results}
+    monkeypatch.setattr(expectations, "_run", ran)
+    first = {path.name: path.read_bytes() for path in (docs.folder / "pages").iterdir()}
+    assert pages("same", known) == first
+    assert not asked
+    other = {**known, "claim": replace(known["claim"], digest="of other rows")}
+    assert pages("other", other) == first
+    assert asked == [True]
 
 
 def test_checking_does_not_import_great_expectations() -> None:

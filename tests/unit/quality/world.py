@@ -26,6 +26,7 @@ from etl.quality import (
     load_rules,
     reconcile,
 )
+from etl.quality.sample import NO_ROW, Sampled
 from etl.rows import no_findings, table_schema
 
 MAPPINGS = Path(__file__).parents[3] / "mappings"
@@ -165,7 +166,7 @@ def run(
     published: PublishedKeys | None = None,
     findings: pa.Table | None = None,
     as_of: int | None = None,
-    sample_rows: int = 0,
+    sampled: Sampled = NO_ROW,
 ) -> Checked:
     """Check a world; its counts must add up, whatever is wrong with it."""
     checked = check(
@@ -176,7 +177,7 @@ def run(
         LISTED,
         published=published,
         as_of=as_of,
-        sample_rows=sample_rows,
+        sampled=sampled,
     )
     reconcile(checked.counts)
     assert all(totals.adds_up for totals in checked.money.values())
