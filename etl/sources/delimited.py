@@ -229,12 +229,6 @@ def _goes_on(listed: Listed) -> bool:
     return any(b"\n" in chunk or b"\r" in chunk for chunk in text_chunks(listed))
 
 
-def count_rows(listed: Listed, headers: tuple[str, ...], delimiter: str, *, quoting: bool) -> int:
-    """Return how many rows a delimited file has, ragged ones counted, blank ones not."""
-    batches = read_batches(listed, headers, delimiter, quoting=quoting)
-    return sum(batch.rows.num_rows + len(batch.ragged) for batch in batches)
-
-
 def _explained(
     error: Exception, stream: _Unpacked, listed: Listed, delimiter: str, block_bytes: int
 ) -> Exception:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from etl.errors import ExtractError
 from etl.rows import FINDINGS_SCHEMA
 from etl.sources.canonical import CANONICAL
 from etl.sources.columnar import parquet_headers, parquet_rows
-from etl.sources.delimited import count_rows
 from etl.sources.detect import Fit, choose
 from etl.sources.events import Emit, Hashed, ignore
 from etl.sources.folder import (
@@ -47,6 +46,8 @@ class SourceFile:
         delimiter: what stands between cells; "" for Parquet.
         quoting: whether cells may be quoted.
         gzipped: whether it is compressed.
+        rows: how many rows the manifest says it has; None where it says nothing, and for Parquet,
+            whose own word was compared.
     """
 
     index: int
@@ -59,6 +60,7 @@ class SourceFile:
     delimiter: str = ""
     quoting: bool = True
     gzipped: bool = False
+    rows: int | None = None
 
     def listed(self, folder: Path) -> Listed:
         """Return the file as one of a folder."""
@@ -126,8 +128,8 @@ def open_extract(
         _check_hash(listed, found, manifest)
         table = raw.get(listed.name)
         columns = headers.of(listed, fit.layout) if table else ()
-        sources.append(_source(index, listed, found, table, columns, fit.layout))
-    _check_rows(files, sources, manifest)
+        source = _source(index, listed, found, table, columns, fit.layout)
+        sources.append(replace(source, rows=_rows_to_read(listed, source, manifest)))
     return Extract(
         folder=folder,
         layout=fit.layout,
@@ -189,26 +191,28 @@ def _check_hash(listed: Listed, found: Traits, manifest: Manifest) -> None:
         )
 
 
-def _check_rows(files: tuple[Listed, ...], sources: list[SourceFile], manifest: Manifest) -> None:
-    for listed, source in zip(files, sources, strict=True):
-        claim = manifest.files.get(listed.name)
-        if claim is None or claim.rows is None or not source.table:
-            continue
-        rows = (
-            parquet_rows(listed)
-            if listed.is_parquet
-            else count_rows(
-                listed,
-                spill_names(source),
-                source.delimiter,
-                quoting=source.quoting,
-            )
+def _rows_to_read(listed: Listed, source: SourceFile, manifest: Manifest) -> int | None:
+    """Return how many rows are to be found when a file is read; of Parquet it is known before."""
+    claim = manifest.files.get(listed.name)
+    if claim is None or claim.rows is None or not source.table:
+        return None
+    if not listed.is_parquet:
+        return claim.rows
+    check_rows(replace(source, rows=claim.rows), parquet_rows(listed))
+    return None
+
+
+def check_rows(source: SourceFile, rows: int) -> None:
+    """Check that a file has the rows that the manifest says it has.
+
+    Raises:
+        ExtractError: it has others.
+    """
+    if source.rows is not None and rows != source.rows:
+        raise ExtractError(
+            f"{source.name} has {rows} rows, but {MANIFEST_NAME} says {source.rows}; "
+            "copy the extract again"
         )
-        if rows != claim.rows:
-            raise ExtractError(
-                f"{listed.name} has {rows} rows, but {MANIFEST_NAME} says {claim.rows}; "
-                "copy the extract again"
-            )
 
 
 def _refuse_doubles(listed: Listed, headers: tuple[str, ...], raw: RawTable) -> None:

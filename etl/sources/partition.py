@@ -30,7 +30,7 @@ from etl.sources.convert import convert
 from etl.sources.delimited import Batch
 from etl.sources.digests import row_digests, seed_of
 from etl.sources.events import Emit, Partitioned, Reading, ignore
-from etl.sources.extract import Extract, SourceFile, spill_names
+from etl.sources.extract import Extract, SourceFile, check_rows, spill_names
 from etl.sources.keys import (
     NO_HASHES,
     Directory,
@@ -262,7 +262,8 @@ def partition(
 
     Raises:
         UsageError: the number of partitions makes no sense.
-        ExtractError: a file cannot be read to its end; `work` holds nothing that can be opened.
+        ExtractError: a file cannot be read to its end, or has not the rows that the manifest says
+            it has; `work` holds nothing that can be opened.
         StoreError: `work` cannot be written, or its disk is full.
     """
     if not 1 <= partitions <= MAX_PARTITIONS:
@@ -338,6 +339,7 @@ class _Cutter:
                         more |= {LOW_COLUMN: digests.low, HIGH_COLUMN: digests.high}
                 writer.write(with_places(batch.rows, file.index, names, more), cut)
             self._emit(Reading(file.name, batch.done, file.bytes, rows))
+        check_rows(file, rows)
         self.rows_read[file.name] = rows
 
     def _batches(self, file: SourceFile, names: tuple[str, ...]) -> Iterator[Batch]:
