@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Final, NoReturn
 
 import jinja2
@@ -91,13 +92,22 @@ def parse_condition(text: str, scope: Scope, where: str) -> Condition:
 
 def _pieces(text: str, where: str) -> Iterable[nodes.Expr]:
     try:
-        template = _ENVIRONMENT.parse(text)
+        parts = _parsed(text)
     except jinja2.TemplateSyntaxError as error:
         _fail(where, "map-syntax", f"cannot read {text!r}: {error.message}")
-    for part in template.body:
+    for part in parts:
         if not isinstance(part, nodes.Output):
             _fail(where, "map-syntax", "only expressions are allowed, no statements")
         yield from part.nodes
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> tuple[nodes.Node, ...]:
+    """Return what Jinja's parser makes of a text, for readers alone to look at.
+
+    Profiles share their fragments, so that of five texts four were met before.
+    """
+    return tuple(_ENVIRONMENT.parse(text).body)
 
 
 def _with_constants(text: str, scope: Scope, where: str) -> str:
