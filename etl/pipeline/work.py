@@ -27,7 +27,7 @@ from etl.pipeline.references import REFERENCE
 from etl.pipeline.tools import Tools
 from etl.publish.manifest import Named
 from etl.quality import Checked, add_counts, add_money, check
-from etl.quality.sample import Sampled, joined_samples
+from etl.quality.sample import Sampled
 from etl.quality.shares import NOBODY, Owners
 from etl.sources import GlobalKeys, Loaded
 
@@ -58,7 +58,7 @@ class Outcome:
     memory: Named | None = None
 
     def __add__(self, other: Outcome) -> Outcome:
-        """Return the outcome of two parts of a partition."""
+        """Return the outcome of two parts of a partition; samples are those of the other."""
         mine, theirs = self.checked, other.checked
         filled = {name: Counter(columns) for name, columns in mine.filled.items()}
         for name, columns in theirs.filled.items():
@@ -71,7 +71,7 @@ class Outcome:
                 counts=add_counts([mine.counts, theirs.counts]),
                 money=add_money([mine.money, theirs.money]),
                 filled=filled,
-                samples=joined_samples(mine.samples, theirs.samples),
+                samples=theirs.samples,
             ),
             unmapped={
                 name: once_each(one.unmapped[name] for one in (self, other) if name in one.unmapped)

@@ -107,31 +107,6 @@ class Sample:
             self.seen[column] if seen and column in self.seen else self.rows.column(column)
         )
 
-    def __add__(self, other: Sample) -> Sample:
-        """Return the rows of both, the other's after these."""
-        failures = dict(self.failures)
-        for key, places in other.failures.items():
-            moved = places + self.rows.num_rows
-            failures[key] = np.append(failures[key], moved) if key in failures else moved
-        return Sample(
-            rows=pa.concat_tables([self.rows, other.rows]),
-            seen={
-                column: pa.concat_arrays(
-                    [self.text(column, seen=True), other.text(column, seen=True)]
-                )
-                for column in self.seen.keys() | other.seen.keys()
-            },
-            failures=failures,
-        )
-
-
-def joined_samples(one: Mapping[str, Sample], other: Mapping[str, Sample]) -> Mapping[str, Sample]:
-    """Return the rows of two parts of an extract, by table."""
-    found = dict(one)
-    for table, sample in other.items():
-        found[table] = found[table] + sample if table in found else sample
-    return found
-
 
 def sample_of(work: Work, frame: Frame, sampled: Sampled) -> Sample:
     """Return those rows of a table that are to be kept, without deletions and superseded rows."""

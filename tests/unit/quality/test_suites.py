@@ -19,7 +19,7 @@ from etl.quality import Checked, kinds
 from etl.quality.datadocs import harmless
 from etl.quality.expectations import SuiteResult
 from etl.quality.frames import Frame
-from etl.quality.sample import EVERY_ROW, Sample, Sampled, Share, joined_samples
+from etl.quality.sample import EVERY_ROW, Sample, Sampled, Share
 from etl.quality.shares import place_keys
 from etl.quality.suite_rows import SuiteRows
 from etl.quality.suites import plan_suite
@@ -123,7 +123,6 @@ def test_rows_have_one_digest_however_they_come(tmp_path: Path) -> None:
             return {table: rows.digest(table) for table in rows.covered}
 
     assert digests("a", whole, first) == digests("b", first, whole)
-    assert digests("a", joined_samples(whole, first)) == digests("b", first, whole)
     assert digests("a", whole)["claim"] != digests("b", first)["claim"]
 
 
