@@ -2,7 +2,7 @@
 
     python -m benchmarks.publish --members 25000 --members 200000
     python -m benchmarks.publish --members 200000 --seaweed
-    python -m benchmarks.publish --members 5000 --since 2016-01-01 --night 3
+    python -m benchmarks.publish --members 5000 --since 2016-01-01 --nights 3
 
 Members are those of the generator, with claims since a day that is chosen so that most have a few:
 what is measured is what many members cost. Every run is a process of its own; it reads and commits,
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.publish", description=__doc__)
     parser.add_argument("--members", type=int, action="append", required=True)
     parser.add_argument("--since", type=date.fromisoformat, default=date(2024, 12, 1))
-    parser.add_argument("--night", type=int, default=0, help="rounds of full run and night")
+    parser.add_argument("--nights", type=int, default=0, help="how many follow the full run")
     parser.add_argument("--seaweed", action="store_true", help="publish to SeaweedFS")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where there is room")
@@ -70,25 +70,22 @@ def main() -> None:
 
 
 def _measure(members: int, asked: argparse.Namespace, folder: Path) -> None:
-    days = []
-    for day in (0, 1)[: 1 + bool(asked.night)]:
-        days.append(folder / f"day{day}")
-        spec = Spec(members, seed=1, since=asked.since, day=day, change_rate=RATE)
-        write_extract(days[-1], spec)
-    size = sum(path.stat().st_size for path in days[0].iterdir())
-    print(f"\n{members:,} members, extract of {size / 1e6:,.0f} MB", flush=True)
+    full: Measured | None = None
     ratios = []
     with _target(asked.seaweed, folder) as (target, variables):
-        for round_ in range(max(1, asked.night)):
-            tree = f"{target}{round_}"
-            first = _run(days[0], tree, asked.workers, variables)
-            _show("full", members, first)
-            if asked.night:
-                night = _run(days[1], tree, asked.workers, variables)
-                _show("night", members, night)
-                ratios.append(night.processor / first.processor)
-            if "://" not in tree:
-                shutil.rmtree(tree)
+        for day in range(1 + asked.nights):
+            extract = folder / f"day{day}"
+            spec = Spec(members, seed=1, since=asked.since, day=day, change_rate=RATE)
+            write_extract(extract, spec)
+            size = sum(path.stat().st_size for path in extract.iterdir())
+            print(f"\n{members:,} members, extract of {size / 1e6:,.0f} MB", flush=True)
+            run = _run(extract, target, asked.workers, variables)
+            _show("night" if full else "full", members, run)
+            if full is None:
+                full = run
+            else:
+                ratios.append(run.processor / full.processor)
+            shutil.rmtree(extract)
     if ratios:
         print(f"a night of a full run, processor time: {', '.join(f'{r:.1%}' for r in ratios)}")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -23,10 +24,12 @@ from etl.pipeline import job, publishing
 from etl.pipeline.events import Event, PartitionDone
 from etl.pipeline.ledger import SCHEMAS
 from etl.pipeline.work import Outcome
+from etl.publish.reader import open_current
 from etl.publish.verify import verify
 from etl.quality import expectations
 from etl.quality.sample import Share
 from etl.sources.keys import Hashes, hash_ids
+from etl.storage.local import LocalStore
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
 from tests.fault.faulty import Killed
@@ -337,19 +340,30 @@ def test_whatever_is_known_of_a_partition_is_remembered_of_its_members() -> None
     assert all(schema.names[0] == "owner" for schema in SCHEMAS.values())
 
 
-@pytest.mark.long
-def test_a_night_with_one_percent_changed_costs_less_than_a_third_of_a_full_run(
-    payer: Payer, tmp_path: Path
+@pytest.mark.slow
+def test_a_night_on_which_no_suite_runs_again_costs_less_than_a_fifth_of_a_full_run(
+    tmp_path: Path,
 ) -> None:
-    payer.changed = {"run": {"workers": 1}}
-    spec = Spec(2000, change_rate=0.01)
+    """As a scheduler runs it: default settings, starting, compiling and suites included.
+
+    The goal is 15 % with 1 % changed. Here 31 members of 5,000 change, 5 of them new, and none in
+    the share that suites look at: a cheap night. docs/performance.md has the dear ones.
+    """
     times = []
-    for day in (0, 1):
+    for day in (2, 3):  # between which nobody in the share that the suites look at changes
         extract = tmp_path / f"day{day}"
-        write_extract(extract, replace(spec, day=day))
-        began = time.process_time()
-        payer.run(extract)
-        times.append(time.process_time() - began)
+        spec = Spec(5000, seed=1, since=date(2016, 1, 1), day=day, change_rate=0.01)
+        write_extract(extract, spec)
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.publish_once", extract, tmp_path / "tree", "1"],
+            check=True,
+            capture_output=True,
+        )
+        times.append(json.loads(done.stdout)["processor"])
+        shutil.rmtree(extract)
     full_run, night = times
-    assert payer.release.manifest.counts["changes"]["patients"]["changed"] > 5
-    assert night < 0.3 * full_run
+    release = open_current(LocalStore(tmp_path / "tree")).release
+    assert release is not None
+    assert release.manifest.counts["changes"]["patients"]["changed"] > 20
+    assert len(list((tmp_path / "tree" / "memory").glob("*.suites"))) == 1
+    assert night < 0.2 * full_run
