@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 from starlette.applications import Starlette
 
-from etl.gateway.wire import Receive, Scope, Send
-
-Base: TypeAlias = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
+from etl.gateway.wire import App, Receive, Scope, Send
 
 
 class Front(Starlette):
@@ -24,15 +22,16 @@ class Front(Starlette):
         more: what Starlette takes.
     """
 
-    def __init__(self, bases: Sequence[tuple[str, Base]], **more: Any) -> None:
+    def __init__(self, bases: Sequence[tuple[str, App]], **more: Any) -> None:
         super().__init__(**more)
         self._bases = tuple(bases)
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http":
             path: str = scope["path"]
             for base, app in self._bases:
                 if path.startswith(base) and path[len(base) : len(base) + 1] in ("", "/"):
-                    return app(scope, receive, send)
-        return super().__call__(scope, receive, send)
+                    await app(scope, receive, send)
+                    return
+        await super().__call__(scope, receive, send)

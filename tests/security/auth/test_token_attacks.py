@@ -455,6 +455,7 @@ def test_an_app_with_keys_does_not_get_by_with_its_id(standing: Standing, signin
         json.dumps({"keys": [KEY.as_dict(private=True)]}),
         json.dumps({"keys": [OctKey.generate_key(256).as_dict(private=True)]}),
     ],
+    ids=["no JSON", "no set", "empty", "private", "shared secret"],
 )  # fmt: skip
 def test_keys_that_are_none_or_private_cannot_be_registered(standing: Standing, jwks: str) -> None:
     with pytest.raises(InvalidForm):
