@@ -88,7 +88,12 @@ def outcome_of(payer: Payer) -> tuple[str, Mapping[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 40))]
+    "seed",
+    [
+        0,
+        *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5)),
+        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(5, 40)),
+    ],
 )
 def test_a_night_that_remembers_publishes_and_reports_what_one_that_does_not_would(
     payer: Payer, dirty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
@@ -212,7 +217,7 @@ def worked_on(payer: Payer, extract: Path, monkeypatch: pytest.MonkeyPatch) -> t
 
 @pytest.mark.parametrize(
     ("change", "most"),
-    [(order, 3), (directory, 12), pytest.param(members, 1, marks=pytest.mark.long)],
+    [(order, 3), (directory, 12), pytest.param(members, 1, marks=pytest.mark.slow)],
 )
 def test_only_those_whom_a_change_concerns_are_worked_on(
     payer: Payer,
@@ -244,7 +249,7 @@ def test_another_rule_mapping_or_setting_forgets_everything(
 
 @pytest.mark.parametrize(
     "ending",
-    [".ledger", *(pytest.param(one, marks=pytest.mark.long) for one in (".json", ".names"))],
+    [".ledger", *(pytest.param(one, marks=pytest.mark.slow) for one in (".json", ".names"))],
 )
 def test_a_memory_that_is_lost_or_damaged_is_no_memory(
     payer: Payer, extracts: Path, monkeypatch: pytest.MonkeyPatch, ending: str
