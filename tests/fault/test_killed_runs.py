@@ -184,7 +184,7 @@ def test_nights_killed_at_random_moments_leave_one_whole_release_or_the_next(
     nights: Callable[..., Nights],
 ) -> None:
     killed, whole = nights("killed"), nights("whole")
-    kill_nights(killed, whole, 5, seed=1)
+    kill_nights(killed, whole, 3, seed=1)
     left = {path.name for path in (killed.here / "tree").iterdir() if path.name.startswith(".")}
     assert left <= {".lock", ".staging", ".cpcds-work.lock"}
     assert not list((killed.here / "tree" / ".staging").iterdir())
@@ -227,7 +227,9 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc tells who began whom")
-@pytest.mark.parametrize("wait", [0.0, 1.5, 3.0])
+@pytest.mark.parametrize(
+    "wait", [1.5, *(pytest.param(wait, marks=pytest.mark.slow) for wait in (0.0, 3.0))]
+)
 def test_workers_of_a_run_that_is_killed_end_with_it(
     nights: Callable[..., Nights], wait: float
 ) -> None:
@@ -242,6 +244,7 @@ def test_workers_of_a_run_that_is_killed_end_with_it(
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc tells who began whom")
 def test_a_run_whose_worker_is_killed_says_so_and_is_finished_by_the_next(
     nights: Callable[..., Nights],
