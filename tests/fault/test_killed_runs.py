@@ -44,12 +44,14 @@ class Nights:
         extracts: folder of the extracts.
         here: folder in which its processes work.
         variables: of their environment.
+        spec: of the extracts.
     """
 
     settings: Settings
     extracts: Path
     here: Path
     variables: Mapping[str, str] = field(default_factory=dict)
+    spec: Spec = SPEC
 
     def _at(self, night: int, hours: float = 0, **what: Any) -> Job:
         at = FIRST + timedelta(days=night, hours=hours)
@@ -59,7 +61,7 @@ class Nights:
         """Return what publishes the extract of a night."""
         extract = self.extracts / f"full{night}"
         if not extract.exists():
-            write_extract(extract, replace(SPEC, day=night))
+            write_extract(extract, replace(self.spec, day=night))
         return self._at(night, extract=extract)
 
     def prune(self, night: int, attempt: int = 1) -> Job:
@@ -269,7 +271,8 @@ def test_a_run_whose_worker_is_killed_says_so_and_is_finished_by_the_next(
 def test_whatever_is_killed_before_any_of_its_writes_is_finished_by_the_next(
     nights: Callable[..., Nights], what: str
 ) -> None:
-    begun = nights("begun", publish={"deltas": True})
+    begun = nights("begun", publish={"deltas": what == "first night"})
+    begun.spec = replace(SPEC, members=2, change_rate=1.0)
     for night in range({"first night": 0, "night": 1, "prune": 4, "rollback": 2}[what]):
         begun.finish(begun.run(night))
     old, job = begun.release(), begun.job(what)

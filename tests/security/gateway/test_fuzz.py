@@ -105,7 +105,7 @@ def test_no_request_that_can_be_made_of_the_description_does_harm() -> None:
     assert fuzz(SECONDS) > 20
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_no_request_that_can_be_made_of_the_description_does_harm_for_long() -> None:
     assert fuzz(SECONDS_SLOW) > 1000
 
@@ -164,7 +164,7 @@ def test_no_words_of_this_server_put_together_reach_another_member(
     assert_harmless(path, asked, post)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @settings(max_examples=20_000, deadline=None)
 @given(paths, parameters, st.booleans())
 def test_no_words_of_this_server_put_together_reach_another_member_for_long(
