@@ -285,7 +285,7 @@ def test_whatever_is_killed_before_any_of_its_writes_is_finished_by_the_next(
         begun.settle()
     expected = begun.objects()
     writes = int(undisturbed.last.removeprefix(ENDED))
-    assert writes > 10
+    assert writes >= 10
     for at in range(1, writes + 1):
         shutil.rmtree(tree)
         shutil.copytree(kept, tree)
