@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 EXTRACT ?= cpcds_samples
 TARGET ?= output
 LOG ?= cpcds-nightly.log
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-slow test-long check lint types imports format bench bench-gateway \
@@ -28,8 +29,8 @@ install: $(VENV)/installed ## Set up .venv/ with the cpcds command in it.
 run: install ## Run the main job on cpcds_samples/: validate, map, publish to output/, report.
 	$(BIN)/cpcds run $(EXTRACT) --to $(TARGET)
 
-test: install ## Run the tests that take seconds.
-	$(BIN)/pytest
+test: install ## Run the tests that take seconds, on two processors (JOBS=8 make test: on eight).
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 test-slow: install ## Run the tests that take minutes.
 	$(BIN)/pytest -m slow
