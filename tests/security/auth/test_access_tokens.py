@@ -287,7 +287,7 @@ def test_a_slow_look_at_the_list_does_not_bring_back_what_was_revoked_meanwhile(
         return found
 
     revocations.present = slow  # type: ignore[method-assign]
-    first = threading.Thread(target=lambda: verifier.active(token))
+    first = threading.Thread(target=verifier._read)
     first.start()
     assert began.wait(5)
     standing.services.consents.revoke(grant.grant, by="member")
