@@ -8,7 +8,7 @@ from typing import TypeAlias
 from etl.mapping.expressions import Expr
 from etl.mapping.formulas import Formula, all_of, presence
 from etl.mapping.plan import Entry, Loop
-from etl.mapping.static import is_strong
+from etl.mapping.static import keeps_alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class At:
     def inside(self, node: Entry, guard: Formula, loops: tuple[Loop, ...] = ()) -> At:
         """Return where something stands that is made under one more guard, and is there.
 
-        What has an expression inside keeps all around it alive, so that only guards can take it
-        away; what has none is there where all around it is.
+        What keeps all around it alive can be taken away by guards only; anything else is there
+        where all around it is.
         """
         guards = all_of(self.guards, guard)
-        around = guards if is_strong(node) else all_of(self.given, guards)
+        around = guards if keeps_alive(node) else all_of(self.given, guards)
         return At((*self.loops, *loops), guards, all_of(around, presence(node)))
 
     def when(self, more: Formula) -> At:

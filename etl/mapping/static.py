@@ -129,6 +129,18 @@ def is_strong(node: Entry) -> bool:
             return any(is_strong(entry) for entry in node.entries)
 
 
+def keeps_alive(node: Entry) -> bool:
+    """Tell whether a node, wherever it is there, keeps the element around it there as well.
+
+    An entry of constants alone can make a list be there, and yet has no say in what is around it.
+    """
+    match node:
+        case ListNode(entries=entries) | Spliced(entries=entries):
+            return all(keeps_alive(entry) for entry in entries)
+        case _:
+            return is_strong(node)
+
+
 def is_sure(node: Entry, facts: Facts) -> bool:
     """Tell whether a node is there in every row."""
     match node:

@@ -21,9 +21,9 @@ from etl.mapping.expressions import (
 )
 from etl.mapping.formulas import Formula, When, all_of, any_of, no, says, there
 from etl.mapping.obligations import Obligation, obligations
-from etl.mapping.plan import Fixed, ListNode, ObjectNode, Place, Plan
+from etl.mapping.plan import Fixed, Leaf, ListNode, ObjectNode, Place, Plan
 from etl.mapping.proof import never
-from etl.mapping.row_tests import Rows
+from etl.mapping.row_tests import At, Rows
 from tests.golden.mapping.rendering import mapping_set
 
 A = ColumnOf(0, (), "a", Kind.TEXT, nullable=True)
@@ -75,6 +75,18 @@ def test_what_some_row_can_do_is_not_proved(formula: Formula) -> None:
 
 def test_what_the_whole_mapping_says_of_its_rows_counts() -> None:
     assert never(no(says(A, "x", "y")), OneOf(A, ("x",)))
+
+
+def test_a_list_with_an_entry_of_constants_does_not_keep_alone_what_is_around_it() -> None:
+    """The entry of constants is there where the one with an expression keeps both alive."""
+    of_constants = ObjectNode((("url", Fixed('"unknown"', HERE)),), HERE)
+    of_a_column = ObjectNode((("valueString", Leaf(A, weak=False, place=HERE)),), HERE)
+    entries = ListNode((of_constants, of_a_column), HERE)
+    around = ObjectNode((("url", Fixed('"race"', HERE)), ("extension", entries)), HERE)
+    listed = At().inside(around, True).inside(entries, True)
+    assert listed.given == there(A)
+    assert listed.inside(of_constants, True).given == there(A)
+    assert listed.inside(of_a_column, True).given == there(A)
 
 
 def plan_of(name: str) -> Plan:
