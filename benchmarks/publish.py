@@ -133,15 +133,27 @@ def _target(seaweed: bool, folder: Path) -> Iterator[tuple[str, Mapping[str, str
         )
 
 
-def measured(began: float, objects: int, size: int) -> str:
-    """Return what this process took since it began, as JSON."""
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Time that something took: by the clock, and of the processor; seconds."""
+
+    seconds: float
+    processor: float
+
+
+def measured(began: float, beside: Cost, objects: int, size: int) -> str:
+    """Return what this process took since it began, as JSON, without what it did beside the run."""
     own = resource.getrusage(resource.RUSAGE_SELF)
     workers = resource.getrusage(resource.RUSAGE_CHILDREN)
     return json.dumps(
         asdict(
             Measured(
-                time.monotonic() - began,
-                own.ru_utime + own.ru_stime + workers.ru_utime + workers.ru_stime,
+                time.monotonic() - began - beside.seconds,
+                own.ru_utime
+                + own.ru_stime
+                + workers.ru_utime
+                + workers.ru_stime
+                - beside.processor,
                 own.ru_maxrss / 1024,
                 workers.ru_maxrss / 1024,
                 objects,

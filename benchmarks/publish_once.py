@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.publish import measured
-from etl.bootstrap.jobs import run_extract
-from etl.bootstrap.settings import read_settings
-from etl.bootstrap.targets import target_store
-from etl.pipeline.events import ignore
+from benchmarks.publish import Cost, measured
+from etl.bootstrap.collecting import collecting_nothing
 from etl.storage.port import Store
+
+with collecting_nothing():  # as the command line loads them
+    from etl.bootstrap.jobs import run_extract
+    from etl.bootstrap.settings import read_settings
+    from etl.bootstrap.targets import target_store
+    from etl.pipeline.events import ignore
 
 
 def main(extract: str, target: str, workers: str) -> None:
@@ -26,21 +30,39 @@ def main(extract: str, target: str, workers: str) -> None:
         },
     )
     store = target_store(settings)
-    objects, size = _held(store)
+    before = _held(store)
     run_extract(settings, Path(extract), ignore)
-    taken = time.monotonic()
-    more, larger = _held(store)
-    listed = time.monotonic() - taken
-    print(measured(began + listed, more - objects, larger - size))
+    after = _held(store)
+    listing = Cost(
+        before.cost.seconds + after.cost.seconds, before.cost.processor + after.cost.processor
+    )
+    print(measured(began, listing, after.objects - before.objects, after.bytes - before.bytes))
 
 
-def _held(store: Store) -> tuple[int, int]:
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a store holds, and what it cost to look.
+
+    Attributes:
+        objects: how many.
+        bytes: their size together.
+        cost: of listing them, which is no part of the run.
+    """
+
+    objects: int
+    bytes: int
+    cost: Cost
+
+
+def _held(store: Store) -> Held:
     """Return how many objects there are, and their bytes; a list would be memory of its own."""
+    began, used = time.monotonic(), time.process_time()
     count = size = 0
     for entry in store.list():
         count += 1
         size += entry.size
-    return count, size
+    cost = Cost(time.monotonic() - began, time.process_time() - used)
+    return Held(count, size, cost)
 
 
 if __name__ == "__main__":

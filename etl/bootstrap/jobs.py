@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
 
+from etl.bootstrap.collecting import collecting_nothing, passing_over
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import store_options, target_store
 from etl.bootstrap.wiring import make_tools
@@ -31,6 +32,7 @@ from etl.pipeline.nightly import Ran, run
 from etl.pipeline.planning import Planned, plan
 from etl.pipeline.publishing import Target, as_instant
 from etl.pipeline.reading import open_with, read
+from etl.pipeline.tools import Tools
 from etl.publish.bulk import BulkOptions
 from etl.publish.bulk_pages import write_pages
 from etl.publish.history import find_release, rollback
@@ -61,43 +63,53 @@ def work_folder(settings: Settings, beside: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def tools_of(settings: Settings) -> Iterator[Tools]:
+    """Give the tools of a job, all of which stay: nothing among them is garbage while it lasts."""
+    with ExitStack() as until_the_end:
+        with collecting_nothing():
+            tools = make_tools(settings)
+            until_the_end.enter_context(passing_over())
+        yield tools
+
+
 def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) -> Converted:
     """Write an extract as plain bulk NDJSON into a folder."""
-    tools = make_tools(settings)
-    opened = open_with(extract, tools, settings.layout, emit)
-    when = opened.as_of.isoformat() if opened.as_of is not None else as_instant(now())
-    with work_folder(settings, out) as work:
-        rows = read(opened, work, tools, partition_rows=settings.run.partition_rows, emit=emit)
-        return convert(
-            rows,
-            out,
-            tools,
-            partial(make_tools, settings),
-            now=stamp(when),
-            workers=settings.run.workers,
-            emit=emit,
-        )
+    with tools_of(settings) as tools:
+        opened = open_with(extract, tools, settings.layout, emit)
+        when = opened.as_of.isoformat() if opened.as_of is not None else as_instant(now())
+        with work_folder(settings, out) as work:
+            rows = read(opened, work, tools, partition_rows=settings.run.partition_rows, emit=emit)
+            return convert(
+                rows,
+                out,
+                tools,
+                partial(make_tools, settings),
+                now=stamp(when),
+                workers=settings.run.workers,
+                emit=emit,
+            )
 
 
 def validate_extract(settings: Settings, extract: Path, report: Path, emit: Emit) -> Validated:
     """Check an extract and write the report into a folder."""
-    tools = make_tools(settings)
-    moment = now()
-    opened = open_with(extract, tools, settings.layout, emit)
-    check_report_folder(report)
-    report.mkdir(parents=True, exist_ok=True)
-    with work_folder(settings, report) as work:
-        rows = read(opened, work, tools, partition_rows=settings.run.partition_rows, emit=emit)
-        return validate(
-            rows,
-            report,
-            tools,
-            partial(make_tools, settings),
-            when=moment,
-            workers=settings.run.workers,
-            gx_rows=settings.report.gx_rows,
-            emit=emit,
-        )
+    with tools_of(settings) as tools:
+        moment = now()
+        opened = open_with(extract, tools, settings.layout, emit)
+        check_report_folder(report)
+        report.mkdir(parents=True, exist_ok=True)
+        with work_folder(settings, report) as work:
+            rows = read(opened, work, tools, partition_rows=settings.run.partition_rows, emit=emit)
+            return validate(
+                rows,
+                report,
+                tools,
+                partial(make_tools, settings),
+                when=moment,
+                workers=settings.run.workers,
+                gx_rows=settings.report.gx_rows,
+                emit=emit,
+            )
 
 
 def run_extract(settings: Settings, extract: Path, emit: Emit) -> Ran:
@@ -110,36 +122,36 @@ def run_extract(settings: Settings, extract: Path, emit: Emit) -> Ran:
         DataRejected: a limit does not hold; readers see what they saw.
         StoreError: another run is at work on the target, or storage failed.
     """
-    tools = make_tools(settings)
-    opened = open_with(extract, tools, settings.layout, emit)
-    store = target_store(settings)
-    moment = now()
-    _check_view(settings, open_current(store))
-    with (
-        _alone(settings),
-        run_lease(store, now) as lease,
-        work_folder(settings, _beside(settings)) as work,
-    ):
-        base = open_current(store)
-        _check_view(settings, base)  # again: another run may have been first
-        return run(
-            opened,
-            work,
-            _target(settings, base, moment),
-            store,
-            base,
-            tools,
-            partial(make_tools, settings),
-            when=moment,
-            partition_rows=settings.run.partition_rows,
-            workers=settings.run.workers,
-            gx_rows=settings.report.gx_rows,
-            emit=Keeping(emit, lease, now),
-            lease=lease,
-            bulk=_bulk_options(settings),
-            retracted_members=_share(settings),
-            keep_rows=settings.publish.deltas,
-        )
+    with tools_of(settings) as tools:
+        opened = open_with(extract, tools, settings.layout, emit)
+        store = target_store(settings)
+        moment = now()
+        _check_view(settings, open_current(store))
+        with (
+            _alone(settings),
+            run_lease(store, now) as lease,
+            work_folder(settings, _beside(settings)) as work,
+        ):
+            base = open_current(store)
+            _check_view(settings, base)  # again: another run may have been first
+            return run(
+                opened,
+                work,
+                _target(settings, base, moment),
+                store,
+                base,
+                tools,
+                partial(make_tools, settings),
+                when=moment,
+                partition_rows=settings.run.partition_rows,
+                workers=settings.run.workers,
+                gx_rows=settings.report.gx_rows,
+                emit=Keeping(emit, lease, now),
+                lease=lease,
+                bulk=_bulk_options(settings),
+                retracted_members=_share(settings),
+                keep_rows=settings.publish.deltas,
+            )
 
 
 def explain_resource(
@@ -186,25 +198,25 @@ def plan_extract(settings: Settings, extract: Path, emit: Emit) -> Planned:
         UsageError: the target holds another view of claims.
         StoreError: the target cannot be read.
     """
-    tools = make_tools(settings)
-    opened = open_with(extract, tools, settings.layout, emit)
-    base = open_current(target_store(settings))
-    _check_view(settings, base)
-    if settings.run.work is not None:
-        own_folder(settings.run.work)
-    with TemporaryDirectory(prefix="cpcds-plan-", dir=settings.run.work) as work:
-        return plan(
-            opened,
-            Path(work),
-            replace(_target(settings, base, now()), dry=True),
-            base,
-            tools,
-            partial(make_tools, settings),
-            partition_rows=settings.run.partition_rows,
-            workers=settings.run.workers,
-            retracted_members=_share(settings),
-            emit=emit,
-        )
+    with tools_of(settings) as tools:
+        opened = open_with(extract, tools, settings.layout, emit)
+        base = open_current(target_store(settings))
+        _check_view(settings, base)
+        if settings.run.work is not None:
+            own_folder(settings.run.work)
+        with TemporaryDirectory(prefix="cpcds-plan-", dir=settings.run.work) as work:
+            return plan(
+                opened,
+                Path(work),
+                replace(_target(settings, base, now()), dry=True),
+                base,
+                tools,
+                partial(make_tools, settings),
+                partition_rows=settings.run.partition_rows,
+                workers=settings.run.workers,
+                retracted_members=_share(settings),
+                emit=emit,
+            )
 
 
 def _check_view(settings: Settings, base: Current) -> None:

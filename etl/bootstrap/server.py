@@ -16,7 +16,7 @@ from pathlib import Path
 from uvicorn import Config, Server
 from uvicorn.supervisors import Multiprocess
 
-from etl.bootstrap.process import collecting_nothing
+from etl.bootstrap.collecting import collecting_nothing
 from etl.bootstrap.serving import opened, prepared, served_by_worker
 from etl.bootstrap.settings import Settings
 from etl.errors import StoreError, UsageError

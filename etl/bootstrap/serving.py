@@ -37,8 +37,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from etl.bootstrap.collecting import collect_rarely, collecting_nothing
 from etl.bootstrap.front import Front
-from etl.bootstrap.process import collect_rarely, collecting_nothing, configure_logging
+from etl.bootstrap.process import configure_logging
 from etl.bootstrap.settings import Serve, Settings
 from etl.bootstrap.targets import store_options
 from etl.errors import MappingError, StoreError

@@ -10,6 +10,7 @@ from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 
+from etl.bootstrap.collecting import collecting_nothing
 from etl.bootstrap.mappings import SET, Files, read_crosswalks, read_folder, shipped
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
@@ -32,6 +33,7 @@ def mapping_roots(settings: Settings) -> tuple[Path, ...]:
     return (shipped(), *settings.mappings)
 
 
+@collecting_nothing()
 def make_tools(settings: Settings) -> Tools:
     """Return rules, layouts and mappings as the settings want them.
 

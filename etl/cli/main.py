@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import click
 
+from etl.bootstrap.collecting import collecting_nothing
 from etl.bootstrap.settings import Settings, read_settings
 from etl.cli.refused import sentence_of
 from etl.errors import EtlError, StoreError
@@ -70,7 +71,8 @@ class Main(click.Group):
         if place is None:
             return None
         module, _, name = place.partition(":")
-        command: click.Command = getattr(import_module(module), name)
+        with collecting_nothing():
+            command: click.Command = getattr(import_module(module), name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

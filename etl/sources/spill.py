@@ -99,7 +99,8 @@ class SpillWriter:
         if (cut == first).all():
             self._append(first, table)
             return
-        order = np.argsort(cut, kind="stable")
+        # 16 bits hold every partition (`MAX_PARTITIONS`), and are ordered in one go.
+        order = np.argsort(cut.astype(np.uint16), kind="stable")
         table, cut = table.take(pa.array(order)), cut[order]
         starts = np.flatnonzero(np.concatenate([[True], cut[1:] != cut[:-1]]))
         for start, end in zip(starts, [*starts[1:], len(cut)], strict=True):

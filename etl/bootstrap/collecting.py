@@ -1,0 +1,39 @@
+"""When Python looks for cycles of garbage: not while modules load and mappings are compiled."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def collecting_nothing() -> Iterator[None]:
+    """Have Python look for no cycles for a while.
+
+    What a starting process loads stays; to look through it again and again is a tenth of its start.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def passing_over() -> Iterator[None]:
+    """Have Python look for no cycles in what is there now, until this is over."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def collect_rarely() -> None:
+    """Have Python look for cycles less often: a look at a full cache takes a tenth of a second."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
