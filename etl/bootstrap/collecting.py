@@ -24,12 +24,14 @@ def collecting_nothing() -> Iterator[None]:
 
 
 @contextmanager
-def passing_over() -> Iterator[None]:
-    """Have Python look for no cycles in what is there now, until this is over."""
-    gc.freeze()
+def collecting_rarely() -> Iterator[None]:
+    """Have Python look for cycles seldom, and not in what is there now, until this is over."""
+    thresholds = gc.get_threshold()
+    collect_rarely()
     try:
         yield
     finally:
+        gc.set_threshold(*thresholds)
         gc.unfreeze()
 
 

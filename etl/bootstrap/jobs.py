@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
 
-from etl.bootstrap.collecting import collecting_nothing, passing_over
+from etl.bootstrap.collecting import collecting_nothing, collecting_rarely
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import store_options, target_store
 from etl.bootstrap.wiring import make_tools
@@ -69,7 +69,7 @@ def tools_of(settings: Settings) -> Iterator[Tools]:
     with ExitStack() as until_the_end:
         with collecting_nothing():
             tools = make_tools(settings)
-            until_the_end.enter_context(passing_over())
+            until_the_end.enter_context(collecting_rarely())
         yield tools
 
 
