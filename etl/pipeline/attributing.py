@@ -24,14 +24,14 @@ from etl.pipeline.references import REFERENCE
 from etl.quality import Checked, CountsDoNotAddUp
 from etl.quality.shares import Owners, summed_counts, summed_money
 from etl.sources import GlobalKeys, Loaded
-from etl.sources.keys import Hashes
+from etl.sources.keys import Hashes, among
 
 
 def owners_of(places: Places, wanted: Hashes | None = None) -> Owners:
-    """Return whose the rows of a partition are, or of some of its members."""
+    """Return whose the rows of a partition are, or of some members, whose hashes are ascending."""
     keys, owner = places.keys, places.owner
     if wanted is not None:
-        here = np.isin(owner, wanted)
+        here = among(owner, wanted)
         keys, owner = keys[here], owner[here]
     ids, codes = np.unique(owner, return_inverse=True)
     return Owners(ids, keys, codes.astype(np.int64))
@@ -186,7 +186,9 @@ def ledger_of(
     ):
         raise CountsDoNotAddUp("what members have is not what their partition has (a bug)")
     tables = (loaded.tables, checked.tables)
-    marks = places.marks.filter(pa.array(np.isin(places.marks.column("owner"), owners.ids)))
+    marks = places.marks.filter(
+        pa.array(among(places.marks.column("owner").to_numpy(), owners.ids))
+    )
     latest = pa.array(latest_days(questions, loaded.tables, owners), pa.int32())
     ledger = {
         "owners": marks.append_column("latest", latest),

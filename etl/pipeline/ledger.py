@@ -32,7 +32,7 @@ from etl.quality.shares import (
 )
 from etl.rows import FINDINGS_SCHEMA
 from etl.sources import Partitions
-from etl.sources.keys import Hashes
+from etl.sources.keys import Hashes, among
 
 _WORD: Final = pa.dictionary(pa.int32(), pa.string())
 _OWNER: Final = pa.field("owner", pa.uint64())
@@ -84,12 +84,12 @@ def no_ledger() -> Ledger:
 
 
 def only(ledger: Ledger, owners: Hashes) -> Ledger:
-    """Return the entries of some members."""
+    """Return the entries of some members, whose hashes are ascending."""
     return {name: table.filter(_among(table, owners)) for name, table in ledger.items()}
 
 
 def _among(table: pa.Table, owners: Hashes) -> pa.BooleanArray:
-    return pa.array(np.isin(table.column("owner").to_numpy(), owners))
+    return pa.array(among(table.column("owner").to_numpy(), owners))
 
 
 def joined(ledgers: Iterable[Ledger]) -> Ledger:

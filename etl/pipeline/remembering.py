@@ -37,7 +37,7 @@ from etl.pipeline.tools import Tools
 from etl.pipeline.work import Outcome, work_through
 from etl.quality.sample import Share
 from etl.sources import GlobalKeys, Partitions
-from etl.sources.keys import NO_HASHES, Hashes
+from etl.sources.keys import NO_HASHES, Hashes, among
 
 Made: TypeAlias = tuple[Plan, list[Rendered], Partition]
 """A plan, its runs, and the rows that they were made of."""
@@ -128,7 +128,7 @@ def work_remembering(
     kept = NO_HASHES if before is None else unchanged(setting, places, before)
     if setting.share is not None:
         kept = kept[~setting.share.holds(kept)]  # suites want rows, which nobody remembers
-    stays = np.count_nonzero(np.isin(places.owner, kept))
+    stays = np.count_nonzero(among(places.owner, kept))
     if len(indexes) > 1 and (len(places.owner) - stays) * len(indexes) > len(places.owner):
         return None
     worked = _work(setting, indexes, places, before, kept, hand_on)
@@ -222,7 +222,7 @@ def _work(
 
 def _as_now(ledger: Ledger, places: Places, kept: Hashes) -> Ledger:
     """Return the ledger of members who are kept, with their rows in today's order."""
-    here = np.isin(places.marks.column("owner").to_numpy(), kept)
+    here = among(places.marks.column("owner").to_numpy(), kept)
     marks = places.marks.filter(pa.array(here))
     latest = ledger["owners"].column("latest")  # both are ordered by member
     return {**ledger, "owners": marks.append_column("latest", latest)}

@@ -182,13 +182,27 @@ class Directory:
         return spread
 
 
+def among(hashes: Hashes, some: Hashes) -> npt.NDArray[np.bool_]:
+    """Return which hashes are in a set, shape (n,). Quickest where equal ones stand together.
+
+    Args:
+        hashes: in any order.
+        some: the set, ascending.
+    """
+    if not len(hashes) or not len(some):
+        return np.zeros(len(hashes), dtype=bool)
+    changed = _changes(hashes)
+    once = hashes[changed]
+    at = np.minimum(np.searchsorted(some, once), len(some) - 1)
+    found: npt.NDArray[np.bool_] = (some[at] == once)[np.cumsum(changed) - 1]
+    return found
+
+
 def is_among(ids: pa.Array, hashes: Hashes) -> pa.BooleanArray:
     """Return which ids are in a set, shape (n,); an absent id is in none, and nothing is null."""
     if not len(ids) or not len(hashes):
         return pa.array(np.zeros(len(ids), dtype=bool))
-    wanted = hash_ids(ids)
-    at = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
-    return pa.array((hashes[at] == wanted) & filled(ids))
+    return pa.array(among(hash_ids(ids), hashes) & filled(ids))
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from etl.sources.keys import (
     Hashes,
     HashSet,
     Owners,
+    among,
     filled,
     hash_ids,
 )
@@ -141,7 +142,7 @@ class Partitions:
 
         Args:
             indexes: the partitions.
-            owners: hashes of the members, as `marks` gives them.
+            owners: hashes of the members, as `marks` gives them, ascending.
 
         Raises:
             UsageError: the extract was read without digests.
@@ -228,7 +229,7 @@ class Partitions:
 def _of(rows: pa.Table, owners: Hashes | None) -> pa.Table:
     if owners is None or OWNER_COLUMN not in rows.column_names:
         return rows
-    found = np.isin(rows.column(OWNER_COLUMN).to_numpy(), owners)
+    found = among(rows.column(OWNER_COLUMN).to_numpy(), owners)
     return rows if found.all() else rows.take(pa.array(np.flatnonzero(found)))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from etl.sources.keys import HashSet, Owners, hash_ids, is_among
+from etl.sources.keys import HashSet, Owners, among, hash_ids, is_among
 
 
 def test_the_hash_of_an_id_never_changes() -> None:
@@ -85,3 +85,11 @@ def test_an_absent_id_is_in_no_set_even_if_the_empty_one_is() -> None:
         False,
         False,
     ]
+
+
+def test_hashes_are_told_from_those_of_a_set_in_any_order() -> None:
+    some = np.array([2, 5, 1 << 63], dtype=np.uint64)
+    hashes = np.array([5, 5, 1, 2, 1 << 63, 5, 6], dtype=np.uint64)
+    assert among(hashes, some).tolist() == np.isin(hashes, some).tolist()
+    assert not among(hashes, some[:0]).any()
+    assert among(hashes[:0], some).tolist() == []
