@@ -38,7 +38,7 @@ def require(grant: Grant, kind: ResourceType, interaction: smart_scopes.Interact
     Raises:
         Refusal: 403.
     """
-    if not may(grant, kind.name, interaction):
+    if not _may(grant.scopes, kind.name, interaction):
         wanted = f"patient/{kind.name}.{interaction}"
         raise Refusal(403, "forbidden", f"the token has no scope for this: it needs {wanted}")
 

@@ -13,8 +13,7 @@ import binascii
 import hashlib
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import orjson
 from cryptography.exceptions import InvalidTag
@@ -36,9 +35,8 @@ _STEP: Final = 3600
 """Seconds to which the end of a link is rounded up, so that one question keeps one link."""
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where an answer goes on.
+class Position(NamedTuple):
+    """Where an answer goes on; a link holds the fields in this order.
 
     Attributes:
         what: a search, or `$everything`.
@@ -89,18 +87,7 @@ class Sealer:
         Raises:
             Refusal: 400, the search is too long to be held by a link.
         """
-        expires = self.expires()
-        text = orjson.dumps(
-            [
-                expires,
-                position.what,
-                position.type,
-                position.parameters,
-                position.offset,
-                position.release,
-                position.digest,
-            ]
-        )
+        text = orjson.dumps([self.expires(), *position])
         if len(text) > _SHORT:
             text = zlib.compress(text)
         sealed = _text(self._ciphers[0].encrypt(text, _bound(grant)))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from etl.errors import NotFound
@@ -70,6 +70,20 @@ class Answer:
     last_updated: str | None
     release: str
     etag: str
+
+
+class _Question(NamedTuple):
+    """What a search asks.
+
+    Attributes:
+        query: its meaning.
+        columns: the sections of an index that it reads.
+        url: of its first page.
+    """
+
+    query: Query
+    columns: Sequence[str]
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +190,9 @@ class Service:
         asked = tuple(parameters)
         short = sum(len(value) for pair in asked for value in pair) <= LONGEST
         understood = self._remembered if short else self._understood
-        query, columns = understood(kind.name, asked, base, strict, tree.now)
-        position = Position("search", kind.name, query.used, 0, tree.id, tree.digest)
-        return await self._searched(tree, grant, query, columns, position, base, None)
+        question = understood(kind.name, asked, base, strict, tree.now)
+        position = Position("search", kind.name, question.query.used, 0, tree.id, tree.digest)
+        return await self._searched(tree, grant, question, position, base, question.url)
 
     async def page(self, grant: Grant, cursor: str, *, base: str) -> Answer:
         """Return the page that a link of an earlier answer leads to, from the same release.
@@ -215,7 +229,8 @@ class Service:
             raise _missing(kind)
         asked = compartment.parse(parameters)
         position = Position("everything", kind.name, asked.used, 0, tree.id, tree.digest)
-        return await self._everything(tree, grant, asked, position, base, None)
+        url = _url(base, f"Patient/{patient_id}/$everything", asked.used)
+        return await self._everything(tree, grant, asked, position, base, url)
 
     def _kind(self, resource_type: str) -> ResourceType:
         return supported(resource_type)
@@ -227,41 +242,41 @@ class Service:
         base: str,
         strict: bool,
         now: int,
-    ) -> tuple[Query, Sequence[str]]:
-        """Return what parameters ask, and the sections of an index that it reads."""
+    ) -> _Question:
+        """Return what parameters ask."""
         query = parse(self._kind(resource_type), parameters, base=base, strict=strict, now=now)
-        return query, sections(query)
+        return _Question(query, sections(query), _url(base, resource_type, query.used))
 
     async def _continued(
         self, tree: Tree, grant: Grant, position: Position, base: str, cursor: str
     ) -> Answer:
         kind = self._kind(position.type)
+        url = f"{base}/_page/{cursor}"
         if position.what == "everything":
             require(grant, kind, "r")
             asked = compartment.parse(position.parameters)
-            return await self._everything(tree, grant, asked, position, base, cursor)
+            return await self._everything(tree, grant, asked, position, base, url)
         require(grant, kind, "s")
-        query, columns = self._understood(kind.name, position.parameters, base, True, tree.now)
-        return await self._searched(tree, grant, query, columns, position, base, cursor)
+        question = self._understood(kind.name, position.parameters, base, True, tree.now)
+        return await self._searched(tree, grant, question, position, base, url)
 
     async def _searched(
         self,
         tree: Tree,
         grant: Grant,
-        query: Query,
-        columns: Sequence[str],
+        question: _Question,
         position: Position,
         base: str,
-        cursor: str | None,
+        url: str,
     ) -> Answer:
-        kind = query.kind
+        query, kind = question.query, question.query.kind
         own = await tree.patient(grant.patient)
         rows: Sequence[int] | None = None
         hits: Sequence[Hit] = ()
         if kind.shared:
             hits = await self._shared(tree, grant, own, query)
         elif own is not None:
-            await tree.need(own, columns)
+            await tree.need(own, question.columns)
             rows = matching(own, kind.name, query.conditions)
             if query.sorts:
                 hits = ordered([(own, row) for row in rows], kind.name, query.sorts)
@@ -290,7 +305,7 @@ class Service:
             f"{name} was left out of what is included: the token needs patient/{name}.r"
             for name in sorted(following.withheld)
         ]
-        links = self._links(grant, position, base, cursor, size, total, kind.name)
+        links = self._links(grant, position, base, url, size, total)
         body = searchset(
             base=base,
             created=tree.created,
@@ -299,8 +314,7 @@ class Service:
             entries=entries,
             notes=notes,
         )
-        etag = self._etag(grant, position, links, query.ignored)
-        return Answer(body, tree.created, tree.id, etag)
+        return Answer(body, tree.created, tree.id, _etag(grant, tree.id, links, query.ignored))
 
     async def _shared(
         self, tree: Tree, grant: Grant, own: Block | None, query: Query
@@ -337,7 +351,7 @@ class Service:
         asked: compartment.Asked,
         position: Position,
         base: str,
-        cursor: str | None,
+        url: str,
     ) -> Answer:
         own = await tree.patient(grant.patient)
         if own is None or not own.rows("Patient"):
@@ -368,8 +382,7 @@ class Service:
             f"{name} was left out: the token needs patient/{name}.r"
             for name in sorted(following.withheld | set(compartment.OWN) - set(own_types))
         ]
-        path = f"Patient/{grant.patient}/$everything"
-        links = self._links(grant, position, base, cursor, size, len(rows), path)
+        links = self._links(grant, position, base, url, size, len(rows))
         body = searchset(
             base=base,
             created=tree.created,
@@ -378,68 +391,64 @@ class Service:
             entries=entries,
             notes=notes,
         )
-        return Answer(body, tree.created, tree.id, self._etag(grant, position, links, ()))
-
-    def _etag(
-        self,
-        grant: Grant,
-        position: Position,
-        links: Sequence[tuple[str, str]],
-        ignored: Sequence[str],
-    ) -> str:
-        """Return the tag of an answer: of all that it depends on, the end of its links included."""
-        parts = (
-            position.release,
-            position.what,
-            position.type,
-            str(position.offset),
-            repr(links),
-            grant.patient,
-            grant.client,
-            repr(grant.scopes),
-            repr(ignored),
-        )
-        told = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
-        return f'W/"{told}"'
+        return Answer(body, tree.created, tree.id, _etag(grant, tree.id, links, ()))
 
     def _size(self, count: int | None, otherwise: int) -> int:
         return min(otherwise if count is None else count, self._pages.limit)
 
     def _links(
-        self,
-        grant: Grant,
-        position: Position,
-        base: str,
-        cursor: str | None,
-        size: int,
-        total: int,
-        path: str,
+        self, grant: Grant, position: Position, base: str, url: str, size: int, total: int
     ) -> list[tuple[str, str]]:
-        """Return the links of a page; its size and the number of matches say which there are."""
+        """Return the links of a page; its size and the number of matches say which there are.
 
-        def at(offset: int) -> str:
-            moved = Position(
-                position.what,
-                position.type,
-                position.parameters,
-                offset,
-                position.release,
-                position.digest,
-            )
+        Args:
+            grant: who may follow them.
+            position: of the page itself.
+            base: the FHIR base URL.
+            url: of the page itself.
+            size: most matches a page.
+            total: matches on all pages.
+        """
+        what, kind, used, offset, release, digest = position
+
+        def at(start: int) -> str:
+            moved = Position(what, kind, used, start, release, digest)
             return f"{base}/_page/{self._sealer.seal(moved, grant)}"
 
-        if cursor is None:
-            query = "&".join(
-                f"{_quoted(name)}={_quoted(value)}" for name, value in position.parameters
-            )
-            links = [("self", f"{base}/{path}{'?' if query else ''}{query}")]
-        else:
-            links = [("self", f"{base}/_page/{cursor}"), ("first", at(0))]
-        if size and position.offset > 0:
-            links.append(("previous", at(max(0, position.offset - size))))
-        if size and position.offset + size < total:
-            links.append(("next", at(position.offset + size)))
+        links = [("self", url)]
+        if url.startswith(f"{base}/_page/"):
+            links.append(("first", at(0)))
+        if size and offset > 0:
+            links.append(("previous", at(max(0, offset - size))))
+        if size and offset + size < total:
+            links.append(("next", at(offset + size)))
         return links
+
+
+def _etag(
+    grant: Grant, release: str, links: Sequence[tuple[str, str]], ignored: Sequence[str]
+) -> str:
+    """Return the tag of an answer, from all that it depends on and not from its bytes.
+
+    The links say what was asked, where the page begins, and when the links themselves end.
+    """
+    parts = (
+        release,
+        grant.patient,
+        grant.client,
+        " ".join(grant.scopes),
+        str(len(links)),
+        *(url for _, url in links),
+        *ignored,
+    )
+    told = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+    return f'W/"{told}"'
+
+
+def _url(base: str, path: str, parameters: Sequence[tuple[str, str]]) -> str:
+    """Return the URL of a search, of the parameters that were understood."""
+    query = "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in parameters)
+    return f"{base}/{path}?{query}" if query else f"{base}/{path}"
 
 
 async def _referred(tree: Tree, own: Block | None, target: str) -> set[str]:

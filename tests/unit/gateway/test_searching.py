@@ -368,6 +368,30 @@ def test_the_etag_changes_with_the_question_and_the_grant_alone(service: Service
     assert len(others | {one}) == 4
 
 
+def test_one_tag_stands_for_one_answer_and_another_question_has_another(service: Service) -> None:
+    """Tags are made from the question: none may be that of two answers, of whatever members."""
+    queries = ("", "_count=3", "_total=none", "_summary=count", f"_include={EOB}:insurer")
+    lenient = ("colour=red", "colour=red&taste=sweet")
+    some = (ALL, ("patient/ExplanationOfBenefit.rs",))
+    answers: dict[str, set[bytes]] = {}
+    questions = set()
+    for member in (busiest(), next(one for one in members() if one != busiest())):
+        for scopes in some:
+            who = grant(member, scopes)
+            for query in (*queries, *lenient):
+                page = asked(service, query, patient=member, scopes=scopes, strict=False)
+                questions.add((member, scopes, query))
+                answers.setdefault(page.etag, set()).add(page.body)
+                links = {one["relation"]: one["url"] for one in bundle(page)["link"]}
+                if "next" in links:
+                    cursor = links["next"].rpartition("/")[2]
+                    page = run(service.page(who, cursor, base=BASE))
+                    questions.add((member, scopes, cursor))
+                    answers.setdefault(page.etag, set()).add(page.body)
+    assert all(len(bodies) == 1 for bodies in answers.values())
+    assert len(answers) == len(questions)
+
+
 def test_an_include_may_name_the_type_that_it_wants(service: Service) -> None:
     payees = {
         one["payee"]["party"]["reference"].partition("/")[0]: member
