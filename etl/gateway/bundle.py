@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -26,8 +26,6 @@ _MODES: Final[Mapping[Mode, bytes]] = MappingProxyType(
 )
 _BETWEEN: Final = MappingProxyType({mode: end + b"," for mode, end in _MODES.items()})
 _RESOURCE: Final = b'","resource":'
-_HEAD_SIZE: Final = 200
-"""Bytes in which type and id of a line are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +101,13 @@ def searchset(
     for resource_type, lines, mode in entries:
         if not lines:
             continue
-        line_head, url = _openings(base, resource_type)
-        begin = len(line_head)
+        opening, url = _openings(base, resource_type)
         before, between = before + url, _BETWEEN[mode] + url
         for line in lines:
-            start = bytes(line[:_HEAD_SIZE])
-            end = start.find(b'"', begin)
-            if end < 0 or not start.startswith(line_head):
+            found = opening(line)
+            if found is None:
                 raise StoreError(f"a block holds a line that is no {resource_type}; run verify")
-            pieces += (before, start[begin:end], _RESOURCE, line)
+            pieces += (before, found[1], _RESOURCE, line)
             before = between
         pieces.append(_MODES[mode])
         before = b","
@@ -125,12 +121,12 @@ def searchset(
 
 
 @lru_cache(maxsize=64)
-def _openings(base: str, resource_type: str) -> tuple[bytes, bytes]:
-    """Return how a line of a type begins, and its entry, both up to the logical id."""
-    return (
-        f'{{"resourceType":"{resource_type}","id":"'.encode(),
-        f'{{"fullUrl":"{base}/{resource_type}/'.encode(),
-    )
+def _openings(
+    base: str, resource_type: str
+) -> tuple[Callable[[Line], re.Match[bytes] | None], bytes]:
+    """Return what finds the logical id of a line of a type, and its entry up to that id."""
+    line = re.compile(rb'\{"resourceType":"%b","id":"([A-Za-z0-9.-]+)"' % resource_type.encode())
+    return line.match, f'{{"fullUrl":"{base}/{resource_type}/'.encode()
 
 
 def _outcome(notes: Sequence[str]) -> bytes:

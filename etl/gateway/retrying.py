@@ -55,6 +55,7 @@ class Retrying:
         fraction: Callable[[], float] = random.random,
     ) -> None:
         self._objects = objects
+        self._is_near = objects.near
         self._patience = patience or Patience()
         self._sleep = sleep
         self._clock = clock
@@ -69,7 +70,7 @@ class Retrying:
     @property
     def near(self) -> bool:
         """As beneath."""
-        return self._objects.near
+        return self._is_near
 
     async def get(self, key: str) -> bytes:
         """Return the whole object."""
@@ -85,7 +86,7 @@ class Retrying:
         attempt = 1
         while True:
             try:
-                if self._objects.near:
+                if self._is_near:
                     data = await self._read(key, start, length)
                 else:
                     data = await self._timed(key, start, length, end)

@@ -91,28 +91,25 @@ class Tree:
         cache: what was read of it.
         manifest: what the release is made of.
         digest: SHA-256 of the manifest's bytes.
+
+    Attributes:
+        id: the release's id.
+        created: FHIR instant of the run that made it.
     """
 
     def __init__(self, objects: Objects, cache: Cache, manifest: Manifest, digest: str) -> None:
         self._objects = objects
+        self._is_near = objects.near
         self._cache = cache
         self.manifest = manifest
+        self.id = manifest.release
+        self.created = manifest.created
         self.digest = digest
-
-    @property
-    def id(self) -> str:
-        """The release's id."""
-        return self.manifest.release
 
     @cached_property
     def now(self) -> int:
-        """The same in nanoseconds: what searches take as the present, so that pages agree."""
+        """`created` in nanoseconds: what searches take as the present, so that pages agree."""
         return stored_span(self.manifest.created)[0]
-
-    @property
-    def created(self) -> str:
-        """FHIR instant of the run that made it."""
-        return self.manifest.created
 
     async def patient(self, patient_id: str) -> Block | None:
         """Return a patient's block; None where there never was such a patient.
@@ -132,7 +129,9 @@ class Tree:
             if unit is None:
                 return None
             self._cache.put(key, unit, _UNIT_COST)
-        block = await self._block(unit)
+        block: Block | None = self._cache.peek(unit.index)
+        if block is None:
+            block = await self._once(unit)
         if block.index.head.get("patient") != patient_id:
             raise StoreError(f"{self._objects.name}: {unit.index} is another patient's; run verify")
         return block
@@ -179,9 +178,10 @@ class Tree:
         first, last = min(wanted), max(wanted)
         if last - first + 1 == len(wanted):
             parts = block.index.parts_of(range(first, last + 1))
-            if len(parts) == 1 and self._objects.near:  # a default page
-                page = await self._near(block, parts[0])
-                return [page[row - parts[0].first] for row in wanted]
+            if len(parts) == 1 and self._is_near:  # a default page
+                part = parts[0]
+                page = await self._near(block.index.block or "", part)
+                return [page[row - part.first] for row in wanted]
         else:
             by_offset = {
                 part.offset: part
@@ -207,7 +207,7 @@ class Tree:
         key = block.index.block or ""
         held: dict[int, bytes | None] = {}
         missing = parts
-        if not self._objects.near:
+        if not self._is_near:
             held = {part.offset: self._cache.peek((key, part.offset)) for part in parts}
             missing = [part for part in parts if held[part.offset] is None]
         fresh: dict[int, list[Line]] = {}
@@ -234,7 +234,6 @@ class Tree:
         start = run[0].offset
         length = run[-1].offset + run[-1].length - start
         what = f"{self._objects.name}: {key}"
-        near = self._objects.near
 
         async def fetched() -> dict[int, list[Line]]:
             data = memoryview(await self._objects.get_range(key, start, length))
@@ -242,33 +241,30 @@ class Tree:
             for part in run:
                 piece = data[part.offset - start : part.offset - start + part.length]
                 found[part.offset] = views(piece, part, what)
-                if not near:
+                if not self._is_near:
                     self._cache.put((key, part.offset), bytes(piece), part.length)
             return found
 
-        if near:
+        if self._is_near:
             return await self._twice(fetched)
         return await self._cache.once((key, start, length), lambda: self._twice(fetched))
 
-    async def _near(self, block: Block, part: Part) -> list[Line]:
+    async def _near(self, key: str, part: Part) -> list[Line]:
         """Return the lines of one part that is cheaper to read than to keep."""
+        what = f"{self._objects.name}: {key}"
         try:
-            return await self._part(block, part)
+            return views(await self._objects.get_range(key, part.offset, part.length), part, what)
         except (NotFound, Transient):
             raise
         except StoreError:  # as `_twice` does it, at half its cost
-            return await self._part(block, part)
-
-    async def _part(self, block: Block, part: Part) -> list[Line]:
-        key = block.index.block or ""
-        data = await self._objects.get_range(key, part.offset, part.length)
-        return views(data, part, f"{self._objects.name}: {key}")
+            return views(await self._objects.get_range(key, part.offset, part.length), part, what)
 
     async def _block(self, unit: Unit) -> Block:
         block: Block | None = self._cache.peek(unit.index)
-        if block is None:
-            block = await self._cache.once(unit.index, lambda: self._kept(unit))
-        return block
+        return block if block is not None else await self._once(unit)
+
+    async def _once(self, unit: Unit) -> Block:
+        return await self._cache.once(unit.index, lambda: self._kept(unit))
 
     async def _kept(self, unit: Unit) -> Block:
         block = await self._opened(unit)
