@@ -20,7 +20,8 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC
+from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
@@ -43,6 +44,7 @@ STALL_SECONDS: Final = 5.0
 """How long an event may take to be written, before whoever asked for it is refused."""
 
 _WAIT_SECONDS: Final = 30.0
+_DAY: Final = 86_400
 
 _Outcomes = list[Exception | None]
 
@@ -292,16 +294,11 @@ class AuditTrail:
         return outcomes
 
     def _count(self, access: Access) -> None:
-        at = access.when.astimezone(UTC)
-        read = _Read(
-            access.grant,
-            at.date().isoformat(),
-            access.what.partition("/")[0],
-            access.client,
-            access.patient,
-        )
+        at = int(access.when.timestamp())
+        what = access.what.partition("/")[0]
+        read = _Read(access.grant, _day(at // _DAY), what, access.client, access.patient)
         count, last = self._unsettled.get(read, (0, 0))
-        self._unsettled[read] = count + 1, max(last, int(at.timestamp()))
+        self._unsettled[read] = count + 1, max(last, at)
 
     def _opened(self) -> _Open:
         now = self._clock().astimezone(UTC)
@@ -366,6 +363,12 @@ class AuditTrail:
         for read, (count, last) in failed.items():
             more, later = self._unsettled.get(read, (0, 0))
             self._unsettled[read] = count + more, max(last, later)
+
+
+@lru_cache(maxsize=4)
+def _day(number: int) -> str:
+    """Return a day in UTC, by its number since 1970."""
+    return datetime.fromtimestamp(number * _DAY, UTC).date().isoformat()
 
 
 def _settled(

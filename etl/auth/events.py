@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
@@ -57,7 +58,7 @@ def of_access(access: Access) -> bytes:
     else:
         # The type stands in the query: an entity has a name or a query, not both (sev-1).
         query = f"{access.what}?{access.query}" if access.query else access.what
-        entities.append(_SEARCH % _text(base64.b64encode(query.encode()).decode()))
+        entities.append(_SEARCH % (b'"%b"' % base64.b64encode(query.encode())))
     entities.append(_NAMED % (b'"request"', _text(access.request)))
     if access.grant:
         entities.append(_NAMED % (b'"consent"', _text(access.grant)))
@@ -68,9 +69,8 @@ def of_access(access: Access) -> bytes:
         _NETWORK % _text(access.address) if access.address else b"",
         _WHO % _text(access.client) if access.client else b"",
         b",".join(entities),
-        _text(_outcome(access.outcome)),
-        _text(f"HTTP {access.outcome}"),
-        _text(_instant(access.when)),
+        *_outcome_texts(access.outcome),
+        b'"%b"' % _instant(access.when).encode(),
         _text(_INTERACTION_CODES[access.interaction]),
     )
 
@@ -137,6 +137,11 @@ def _outcome(status: int) -> str:
     if status < 400:
         return "0"
     return "4" if status < 500 else "8"
+
+
+@lru_cache(maxsize=64)
+def _outcome_texts(status: int) -> tuple[bytes, bytes]:
+    return _text(_outcome(status)), _text(f"HTTP {status}")
 
 
 def _instant(when: datetime) -> str:

@@ -80,10 +80,12 @@ class LocalVerifier:
         Raises:
             TokenRefused: it is malformed, forged, over, revoked, or for another audience.
         """
-        if self._is_old():
+        now = self._clock()
+        if self._is_old(now):
             async with self._reading:
-                if self._is_old():
+                if self._is_old(self._clock()):
                     await run_in_threadpool(self._read)
+            now = self._clock()
         key = hash_of(token)
         found = self._checked.get(key)
         if found is None:
@@ -91,7 +93,8 @@ class LocalVerifier:
             self._checked[key] = found
             while len(self._checked) > CACHED_TOKENS:
                 self._checked.popitem(last=False)
-        self._refuse_what_is_over(found)
+            now = self._clock()
+        self._refuse_what_is_over(found, now)
         return found.grant
 
     def active(self, token: str) -> AccessToken:
@@ -102,7 +105,7 @@ class LocalVerifier:
         """
         self._read()
         found = self.decode(token)
-        self._refuse_what_is_over(found)
+        self._refuse_what_is_over(found, self._clock())
         return found
 
     def decode(self, token: str) -> AccessToken:
@@ -125,9 +128,9 @@ class LocalVerifier:
             raise TokenRefused(_REFUSED)
         return _token(decoded.claims)
 
-    def _refuse_what_is_over(self, token: AccessToken) -> None:
+    def _refuse_what_is_over(self, token: AccessToken, now: datetime) -> None:
         grant = token.grant
-        if grant.expires <= self._clock():
+        if grant.expires <= now:
             raise TokenRefused("the access token is over")
         revoked = self._revoked
         names = (("consent", grant.grant), ("app", grant.client), ("token", token.id))
@@ -137,10 +140,10 @@ class LocalVerifier:
     def _changed(self) -> None:
         self._change = object()
 
-    def _is_old(self) -> bool:
+    def _is_old(self, now: datetime) -> bool:
         if self._known is not self._change or self._read_at is None:
             return True
-        age = self._clock().timestamp() - self._read_at
+        age = now.timestamp() - self._read_at
         return not 0 <= age < self._configuration.revocation_seconds
 
     def _read(self) -> None:

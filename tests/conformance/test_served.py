@@ -50,10 +50,10 @@ def taken_down(folder: Path) -> list[bytes]:
         search = acting.access(1, "consent", issued.app.client_id)
         for access in (
             search,
-            replace(search, query=""),
-            replace(search, interaction="read", what="Coverage/c1"),
-            replace(search, interaction="everything", what=f"Patient/{busiest()}"),
-            replace(search, client="", grant="", patient="", query="", outcome=401),
+            search._replace(query=""),
+            search._replace(interaction="read", what="Coverage/c1"),
+            search._replace(interaction="everything", what=f"Patient/{busiest()}"),
+            search._replace(client="", grant="", patient="", query="", outcome=401),
         ):
             asyncio.run(standing.services.trail.record(access))
     return [

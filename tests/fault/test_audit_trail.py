@@ -8,8 +8,8 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ def test_an_event_that_cannot_be_written_is_refused_alone(
     trail: AuditTrail, database: Database, tmp_path: Path
 ) -> None:
     with pytest.raises((TypeError, ValueError), match="surrogates"):
-        recorded(trail, replace(READ, client="\ud800"))
+        recorded(trail, READ._replace(client="\ud800"))
     recorded(trail)
     trail.settle()
     assert events(tmp_path, database) == 1
@@ -229,6 +229,23 @@ def test_accesses_and_happenings_of_many_threads_make_one_chain(
     with database.read() as session:
         counted = {row.day: row.count for row in session.query(AccessRow)}
     assert sum(counted.values()) == 400
+
+
+def test_an_access_is_counted_on_its_day_in_utc_whatever_zone_it_is_told_in(
+    trail: AuditTrail, database: Database
+) -> None:
+    east, west = (timezone(timedelta(hours=hours)) for hours in (9, -9))
+    for when in (
+        datetime(2026, 2, 1, tzinfo=UTC),
+        datetime(2026, 2, 1, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(2026, 2, 2, 8, 59, 59, tzinfo=east),
+        datetime(2026, 2, 1, 15, 0, tzinfo=west),
+    ):
+        recorded(trail, READ._replace(when=when))
+    trail.settle()
+    with database.read() as session:
+        counted = {row.day: row.count for row in session.query(AccessRow)}
+    assert counted == {"2026-02-01": 3, "2026-02-02": 1}
 
 
 @dataclass(slots=True)

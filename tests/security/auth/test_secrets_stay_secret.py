@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -221,7 +220,7 @@ def test_events_are_fhir(standing: Standing) -> None:
     with standing.client() as browser:
         acting.tokens(browser, issued)
     search = acting.access(1, "consent", "client")
-    for access in (search, replace(search, query="")):
+    for access in (search, search._replace(query="")):
         asyncio.run(standing.services.trail.record(access))
     (file,) = (standing.folder / "audit").iterdir()
     lines = file.read_bytes().splitlines()

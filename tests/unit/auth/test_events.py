@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -96,8 +95,7 @@ def test_an_access_is_canonical_json_that_holds_each_text_as_it_was(
 ) -> None:
     request, client, grant, patient, query, address = texts
     what = "Coverage/c1" if interaction in ("read", "vread") else f"{query[:3].replace('/', '')}T"
-    access = replace(
-        READ,
+    access = READ._replace(
         request=request,
         client=client,
         grant=grant,
