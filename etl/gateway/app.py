@@ -40,7 +40,7 @@ from etl.gateway.releases import Releases
 from etl.gateway.remembering import remembered
 from etl.gateway.routes import Route, route_of
 from etl.gateway.service import Answer, Found, Refusal, Service
-from etl.gateway.wire import Header, Receive, Reply, Scope, Send, deliver
+from etl.gateway.wire import Header, Receive, Reply, Scope, Send
 from etl.smart.grants import Access, Grant
 
 log = logging.getLogger(__name__)
@@ -307,7 +307,7 @@ class Gateway:
         modified = wants.http_date(found.last_updated) if found.last_updated else None
         if modified is not None:
             told.append((b"last-modified", modified))
-        if method != "POST":
+        if method != "POST" and not _CONDITIONS.isdisjoint(headers):
             since = wants.moment_of(changed) if changed else None
             wants.check_preconditions(headers, etag, since)
             if wants.has_it(headers, etag, since):
@@ -363,6 +363,7 @@ class Gateway:
         reply: Reply,
         crossing: tuple[Header, ...],
     ) -> None:
+        """Send an answer whole; of one to HEAD only the headers."""
         body = reply.body
         sent: list[Header] = [*self._manner.standing, *crossing, *reply.headers]
         if reply.media and reply.status != 304:
@@ -377,7 +378,10 @@ class Gateway:
             big = len(body) >= _THREADED_FROM
             body = await asyncio.to_thread(_gzipped, body) if big else _gzipped(body)
             sent.append(_GZIP)
-        await deliver(send, reply.status, sent, body, head)
+        if reply.status not in (204, 304):
+            sent.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": reply.status, "headers": sent})
+        await send({"type": "http.response.body", "body": b"" if head else body})
 
 
 @dataclass(slots=True)
@@ -393,6 +397,9 @@ _INTERACTIONS: Final[Mapping[str, _Interaction]] = {
     "page": "search",
     "everything": "everything",
 }
+_CONDITIONS: Final = frozenset(
+    {b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"}
+)
 _OF_ONE: Final = frozenset({"read", "vread", "everything"})
 _HTTP: Final = frozenset({"_format", "_pretty"})
 

@@ -81,20 +81,16 @@ class Metrics:
         self._last = ReadCounts(0, 0, 0, 0, 0, 0, 0)
 
         @lru_cache(maxsize=1024)
-        def requests(route: str, method: str, status: int) -> Counter:
-            return self._requests.labels(route, method, str(status))
+        def children(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+            return self._requests.labels(route, method, str(status)), self._seconds.labels(route)
 
-        @lru_cache(maxsize=256)
-        def latency(route: str) -> Histogram:
-            return self._seconds.labels(route)
-
-        self._of_requests = requests
-        self._of_latency = latency
+        self._children = children
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one request."""
-        self._of_requests(route, method if method in _METHODS else "other", status).inc()
-        self._of_latency(route).observe(seconds)
+        requests, latency = self._children(route, method if method in _METHODS else "other", status)
+        requests.inc()
+        latency.observe(seconds)
 
     def refused(self, code: str) -> None:
         """Count one refusal."""

@@ -29,19 +29,3 @@ class Reply:
     body: bytes = b""
     media: bytes = b"application/fhir+json"
     headers: list[Header] = field(default_factory=list)
-
-
-async def deliver(send: Send, status: int, headers: list[Header], body: bytes, head: bool) -> None:
-    """Send an answer whole; of one to HEAD only the headers.
-
-    Args:
-        send: ASGI's.
-        status: HTTP status.
-        headers: all but the length.
-        body: the body, or what it would be.
-        head: whether the request was HEAD.
-    """
-    if status not in (204, 304):
-        headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if head else body})
