@@ -223,6 +223,7 @@ def _rivals(bundles: Path, number: int, folder: Path, asked: Asked) -> None:
     requests = folder / "numbers"
     requests.write_text("".join(f"/Bundle/{one} -\n" for one in range(number)))
     ways = {
+        "bare": "the HTTP alone, ready bytes, without Starlette",
         "bytes": "the HTTP alone, ready bytes",
         "json": "json, parse and dump",
         "models": "fhir.resources, the same",

@@ -26,7 +26,7 @@ import uvloop
 
 from benchmarks.gateway_serving import environment, token_of
 from etl.bootstrap import serving
-from etl.bootstrap.process import collect_rarely
+from etl.bootstrap.collecting import collect_rarely
 from etl.bootstrap.settings import read_settings
 from etl.gateway.bundle import Entries, searchset
 from etl.gateway.folder import FolderObjects

@@ -1,11 +1,12 @@
 """What the gateway is measured against: servers that parse a Bundle and serialise it again.
 
-    python -m benchmarks.gateway_rivals bytes|json|models FILE
+    python -m benchmarks.gateway_rivals bare|bytes|json|models FILE
 
 Starlette and uvicorn set up as `cpcds serve` is. FILE holds the very Bundles that the gateway gave,
 one a line; they lie in memory, so neither storage nor search nor a token costs anything here: what
 is measured is parsing and serialising, and the HTTP that all share. The way `bytes` hands out what
-lies there: it is the HTTP alone.
+lies there: it is the HTTP alone. The way `bare` does without Starlette, as the gateway's own path
+does: what uvicorn and the kernel take, and no server in Python on uvicorn less.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+
+from etl.gateway.wire import App, Receive, Scope, Send
 
 
 def by_json(stored: bytes) -> bytes:
@@ -59,13 +62,32 @@ def application(way: Callable[[bytes], bytes], bundles: list[bytes]) -> Starlett
     return Starlette(routes=[Route("/Bundle/{number}", answer), Route("/ready", ready)])
 
 
+def bare(bundles: list[bytes]) -> App:
+    """Return the same by hand: `/Bundle/[number]`, and the first one for every other path."""
+    headers = [
+        [(b"content-type", b"application/fhir+json"), (b"content-length", b"%d" % len(one))]
+        for one in bundles
+    ]
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError("there is no lifespan here")
+        del receive
+        path: str = scope["path"]
+        number = int(path.removeprefix("/Bundle/")) if path.startswith("/Bundle/") else 0
+        await send({"type": "http.response.start", "status": 200, "headers": headers[number]})
+        await send({"type": "http.response.body", "body": bundles[number]})
+
+    return answer
+
+
 def main(name: str, file: str) -> None:
     """Serve on a free port of loopback, and print where."""
     bundles = Path(file).read_bytes().splitlines()
     listening = socket.create_server(("127.0.0.1", 0))
     print(f"http://127.0.0.1:{listening.getsockname()[1]}/", flush=True)
     config = uvicorn.Config(
-        application(WAYS[name], bundles),
+        bare(bundles) if name == "bare" else application(WAYS[name], bundles),
         loop="uvloop",
         http="httptools",
         ws="none",
