@@ -238,6 +238,7 @@ def test_an_access_is_counted_on_its_day_in_utc_whatever_zone_it_is_told_in(
     for when in (
         datetime(2026, 2, 1, tzinfo=UTC),
         datetime(2026, 2, 1, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(2026, 2, 2, 0, 30, tzinfo=east),
         datetime(2026, 2, 2, 8, 59, 59, tzinfo=east),
         datetime(2026, 2, 1, 15, 0, tzinfo=west),
     ):
@@ -245,7 +246,7 @@ def test_an_access_is_counted_on_its_day_in_utc_whatever_zone_it_is_told_in(
     trail.settle()
     with database.read() as session:
         counted = {row.day: row.count for row in session.query(AccessRow)}
-    assert counted == {"2026-02-01": 3, "2026-02-02": 1}
+    assert counted == {"2026-02-01": 4, "2026-02-02": 1}
 
 
 @dataclass(slots=True)
