@@ -33,7 +33,7 @@ from etl.pipeline.planning import Planned, plan
 from etl.pipeline.publishing import Target, as_instant
 from etl.pipeline.reading import open_with, read
 from etl.pipeline.tools import Tools
-from etl.publish.bulk import BulkOptions
+from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
 from etl.publish.history import find_release, rollback
 from etl.publish.lease import run_lease
@@ -264,6 +264,8 @@ def roll_back(settings: Settings, release: str) -> tuple[Manifest, str]:
     """
     store = target_store(settings)
     bulk = _bulk_options(settings)
+    if settings.run.work is not None:
+        own_folder(settings.run.work)
     with run_lease(store, now):
         to = find_release(store, release)
         manifest = rollback(store, to, as_instant(now()), bulk)
@@ -315,4 +317,5 @@ def _bulk_options(settings: Settings) -> BulkOptions | None:
         cadence=wanted.cadence,
         requires_access_token=wanted.requires_access_token,
         snapshot_every=wanted.snapshot_every,
+        work=settings.run.work,
     )

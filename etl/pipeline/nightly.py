@@ -28,7 +28,8 @@ from etl.pipeline.publishing import (
 from etl.pipeline.reporting import QUARANTINE, REPORT, About, Reported, write_reports
 from etl.pipeline.suites import share_of
 from etl.pipeline.tools import MakeTools, Tools
-from etl.publish.bulk import BulkOptions, with_bulk
+from etl.publish.bulk import with_bulk
+from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
 from etl.publish.lease import Lease
 from etl.publish.manifest import Facts, Named
@@ -147,7 +148,7 @@ def run(
         settled = judged(settled, staged, base, retracted_members)
         stop_at_limits(settled)
         if bulk is not None:
-            manifest = with_bulk(store, base, staged.manifest, bulk)
+            manifest = with_bulk(store, base, staged.manifest, replace(bulk, work=rows.work))
             staged = replace(staged, manifest=manifest)
         release = staged.manifest.release
         about = _about(settled, when, release, release, base, staged.resources)

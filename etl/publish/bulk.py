@@ -12,12 +12,11 @@ The files are named by the release's manifest; `bulk_pages` makes the pages that
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-import deflate
-
-from etl.publish.canonical import JSON, dumps, sha256
+from etl.publish.bulk_files import BulkFiles, BulkOptions
+from etl.publish.canonical import JSON, dumps
 from etl.publish.catalog import Unit
 from etl.publish.difference import Name, UnitChange, changed_directory, changed_patients
 from etl.publish.index import Index, Part
@@ -28,34 +27,8 @@ from etl.storage.mapped import mapped
 from etl.storage.port import Store
 from etl.storage.writer import Writer
 
-FOLDER: Final = "bulk/"
-_LEVEL: Final = 1
-_LINES: Final = 1024 * 1024
-"""Bytes of loose lines that are compressed together."""
 _DELETES: Final = 100
 """Deleted resources of one Bundle, which is one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class BulkOptions:
-    """How bulk files are made and announced.
-
-    Attributes:
-        base_url: URL that the tree is served under; empty makes links relative to the page that
-            they are on, which any consumer that resolves URLs can follow.
-        cadence: ISO 8601 duration between releases (`updateCadence`).
-        requires_access_token: whether the files are behind OAuth (`requiresAccessToken`).
-        snapshot_every: releases after which there is a new snapshot, at the latest.
-        snapshot_share: part of the last snapshot's size to which increments may grow first.
-        file_bytes: size that a file has, compressed, before the next one begins.
-    """
-
-    base_url: str = ""
-    cadence: str = "P1D"
-    requires_access_token: bool = True
-    snapshot_every: int = 30
-    snapshot_share: float = 0.5
-    file_bytes: int = 32 * 1024 * 1024
 
 
 def with_bulk(
@@ -118,13 +91,13 @@ def _size(files: Sequence[Mapping[str, JSON]]) -> int:
 
 
 def _snapshot(writer: Writer, release: Release, options: BulkOptions) -> list[JSON]:
-    files = _Files(writer, options.file_bytes)
     directory = (unit for unit in release.manifest.directory if unit is not None)
-    for units in (release.all_units(), directory):
-        for copied in mapped(release.store, lambda unit: _copied(release.store, unit), units):
-            for name, data, count in copied:
-                files.add(name, data, count)
-    return files.close()
+    with BulkFiles(writer, options) as files:
+        for units in (release.all_units(), directory):
+            for copied in mapped(release.store, lambda unit: _copied(release.store, unit), units):
+                for name, data, count in copied:
+                    files.add(name, data, count)
+        return files.finish()
 
 
 def _copied(store: Store, unit: Unit) -> list[tuple[str, bytes, int]]:
@@ -142,28 +115,29 @@ def _copied(store: Store, unit: Unit) -> list[tuple[str, bytes, int]]:
 
 
 def _increment(writer: Writer, before: Release, after: Release, options: BulkOptions) -> JSON:
-    files = _Files(writer, options.file_bytes)
     present: set[Name] = set()
     retracted: list[Name] = []
 
     def read(change: UnitChange) -> tuple[UnitChange, list[tuple[str, bytes, int, bool]]]:
         return change, list(_changed(after.store, change))
 
-    for source in (changed_patients(before, after), changed_directory(before, after)):
-        for change, pieces in mapped(after.store, read, source):
-            present.update(change.added)
-            retracted += change.retracted
-            for name, data, count, packed in pieces:
-                if packed:
-                    files.add(name, data, count)
-                else:
-                    files.add_lines(name, data, count)
+    with BulkFiles(writer, options) as files:
+        for source in (changed_patients(before, after), changed_directory(before, after)):
+            for change, pieces in mapped(after.store, read, source):
+                present.update(change.added)
+                retracted += change.retracted
+                for name, data, count, packed in pieces:
+                    if packed:
+                        files.add(name, data, count)
+                    else:
+                        files.add_lines(name, data, count)
+        output = files.finish()
     # Consumers delete after they have inserted, so what moved to another member is no deletion.
     gone = sorted(set(retracted) - present, key=lambda name: (rank(name[0]), name[1]))
     return {
         "time": after.manifest.created,
-        "output": files.close(),
-        "deleted": _deleted(writer, gone, options.file_bytes),
+        "output": output,
+        "deleted": _deleted(writer, gone, options),
     }
 
 
@@ -195,71 +169,11 @@ def _rows(index: Index, names: set[Name]) -> set[int]:
     }
 
 
-def _deleted(writer: Writer, gone: Sequence[Name], limit: int) -> list[JSON]:
-    files = _Files(writer, limit)
-    for at in range(0, len(gone), _DELETES):
-        names = gone[at : at + _DELETES]
-        entry = [{"request": {"method": "DELETE", "url": "/".join(name)}} for name in names]
-        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entry}
-        files.add_lines("", dumps(bundle) + b"\n", len(names))
-    return [{name: one[name] for name in one if name != "type"} for one in files.close()]
-
-
-class _Files:
-    """Files of one kind each, begun anew when they are large enough."""
-
-    def __init__(self, writer: Writer, limit: int) -> None:
-        self._writer = writer
-        self._limit = limit
-        self._packed: dict[str, list[bytes]] = {}
-        self._loose: dict[str, list[bytes]] = {}
-        self._sizes: dict[str, list[int]] = {}
-        self._done: list[JSON] = []
-
-    def add(self, kind: str, data: bytes, count: int) -> None:
-        """Add compressed NDJSON."""
-        self._pack(kind)
-        self._packed.setdefault(kind, []).append(data)
-        self._grow(kind, len(data), 0, count)
-
-    def add_lines(self, kind: str, text: bytes, count: int) -> None:
-        """Add plain NDJSON."""
-        self._loose.setdefault(kind, []).append(text)
-        self._grow(kind, 0, len(text), count)
-
-    def close(self) -> list[JSON]:
-        """Write what is left, and return the files, ordered by type."""
-        for kind in list(self._sizes):
-            self._write(kind)
-        order = sorted(range(len(self._done)), key=lambda at: (rank(self._done[at]["type"]), at))
-        return [self._done[at] for at in order]
-
-    def _grow(self, kind: str, packed: int, loose: int, count: int) -> None:
-        sizes = self._sizes.setdefault(kind, [0, 0, 0])
-        sizes[0] += packed
-        sizes[1] += loose
-        sizes[2] += count
-        if sizes[1] >= _LINES:
-            self._pack(kind)
-        if sizes[0] >= self._limit:
-            self._write(kind)
-
-    def _pack(self, kind: str) -> None:
-        text = b"".join(self._loose.pop(kind, ()))
-        if text:
-            data = bytes(deflate.gzip_compress(text, _LEVEL))
-            self._packed.setdefault(kind, []).append(data)
-            sizes = self._sizes[kind]
-            sizes[0] += len(data)
-            sizes[1] = 0
-
-    def _write(self, kind: str) -> None:
-        self._pack(kind)
-        data = b"".join(self._packed.pop(kind, ()))
-        _, _, count = self._sizes.pop(kind)
-        digest = sha256(data)
-        key = f"{FOLDER}{digest}.ndjson.gz"
-        self._writer.put(key, data)
-        self._done.append(
-            {"type": kind, "key": key, "sha256": digest, "bytes": len(data), "count": count}
-        )
+def _deleted(writer: Writer, gone: Sequence[Name], options: BulkOptions) -> list[JSON]:
+    with BulkFiles(writer, options) as files:
+        for at in range(0, len(gone), _DELETES):
+            names = gone[at : at + _DELETES]
+            entry = [{"request": {"method": "DELETE", "url": "/".join(name)}} for name in names]
+            bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entry}
+            files.add_lines("", dumps(bundle) + b"\n", len(names))
+        return [{name: one[name] for name in one if name != "type"} for one in files.finish()]

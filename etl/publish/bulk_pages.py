@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from etl.errors import CommitConflict, NotFound
-from etl.publish.bulk import BulkOptions
+from etl.publish.bulk_files import BulkOptions
 from etl.publish.canonical import JSON, dumps, loads
 from etl.publish.history import lineage
 from etl.publish.reader import Current, Release, open_current, read_pointer

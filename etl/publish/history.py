@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from etl.errors import NotFound, UsageError
-from etl.publish.bulk import BulkOptions, with_bulk
+from etl.publish.bulk import with_bulk
+from etl.publish.bulk_files import BulkOptions
 from etl.publish.canonical import JSON
 from etl.publish.difference import compare
 from etl.publish.manifest import Manifest

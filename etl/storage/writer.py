@@ -11,6 +11,8 @@ from etl.storage.port import Store
 
 _IN_FLIGHT: Final = 4
 """Puts that may wait for each worker: enough to keep it busy, few enough to bound memory."""
+_BYTES_IN_FLIGHT: Final = 64 * 1024 * 1024
+"""Bytes that may wait together; a larger object waits alone."""
 
 
 class Writer:
@@ -32,7 +34,8 @@ class Writer:
             if store.concurrency > 1
             else None
         )
-        self._waiting: set[Future[None]] = set()
+        self._waiting: dict[Future[None], int] = {}
+        self._held = 0
         self.objects = 0
         self.bytes = 0
 
@@ -41,9 +44,13 @@ class Writer:
         if self._pool is None:
             self._put(key, data)
             return
-        while len(self._waiting) >= self._store.concurrency * _IN_FLIGHT:
+        while self._waiting and (
+            len(self._waiting) >= self._store.concurrency * _IN_FLIGHT
+            or self._held + len(data) > _BYTES_IN_FLIGHT
+        ):
             self._collect(wait(self._waiting, return_when=FIRST_COMPLETED).done)
-        self._waiting.add(self._pool.submit(self._put, key, data))
+        self._waiting[self._pool.submit(self._put, key, data)] = len(data)
+        self._held += len(data)
 
     def wait(self) -> None:
         """Return when everything handed in so far is written."""
@@ -75,6 +82,7 @@ class Writer:
                 self.bytes += len(data)
 
     def _collect(self, done: set[Future[None]]) -> None:
-        self._waiting -= done
+        for future in done:
+            self._held -= self._waiting.pop(future)
         for future in done:
             future.result()

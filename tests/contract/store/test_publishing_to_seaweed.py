@@ -11,7 +11,8 @@ import pytest
 from botocore.config import Config
 
 from etl.errors import CommitConflict, StoreError
-from etl.publish.bulk import BulkOptions, with_bulk
+from etl.publish.bulk import with_bulk
+from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
 from etl.publish.prune import prune
 from etl.publish.reader import Release, open_current

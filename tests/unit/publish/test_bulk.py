@@ -21,7 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from etl.publish.bulk import BulkOptions, with_bulk
+from etl.publish.bulk import with_bulk
+from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import ROOT, page_key, write_pages
 from etl.publish.history import rollback
 from etl.publish.prune import prune

@@ -79,6 +79,21 @@ def test_a_writer_puts_as_many_at_once_as_the_store_is_worth() -> None:
     assert 1 < store.most <= 4
 
 
+def test_no_more_bytes_wait_than_a_writer_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etl.storage.writer._BYTES_IN_FLIGHT", 100)
+    store = Waiting(4)
+    handed, most = 0, 0
+    with Writer(store) as writer:
+        for number in range(60):
+            size = 150 if number % 20 == 19 else 30  # more than may wait goes alone
+            writer.put(f"k{number}", bytes(size))
+            handed += size
+            most = max(most, handed - sum(entry.size for entry in store.list()))
+    assert writer.bytes == handed
+    assert 30 < most <= 150
+    assert 1 < store.most <= 3
+
+
 def test_a_put_that_fails_fails_the_writer() -> None:
     def write(concurrency: int) -> None:
         with Writer(Waiting(concurrency)) as writer:
