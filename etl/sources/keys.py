@@ -5,11 +5,13 @@ machine. Among ten million ids the chance that any two share one is about three 
 that happens the claims concerned are rejected as duplicates, never mixed up.
 
 The directory of claims costs 16 bytes a claim (its hash and its member's), the sets of ids 8 bytes
-an id. They are numpy arrays in the work folder, which worker processes map instead of copying.
+an id: on disk. They are sorted there, and are files of the work folder that every process maps
+instead of holding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,14 +21,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.sources.runs import SortedRows, open_numbers, save_numbers
+
 Hashes = npt.NDArray[np.uint64]
 NO_HASHES: Final[Hashes] = np.empty(0, dtype=np.uint64)
 # The constants of SplitMix64 (Steele, Lea and Flood 2014; variant 13 of Stafford).
 _GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
 _FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND: Final = np.uint64(0x94D049BB133111EB)
-_PENDING: Final = 1 << 20
-"""Hashes gathered before they are made a set."""
+_ROWS_ENDING: Final = ".sorting"
+_OWNERS_ENDING: Final = ".owners"
 
 
 def hash_ids(ids: Any) -> Hashes:
@@ -81,62 +85,83 @@ def filled(ids: Any) -> npt.NDArray[np.bool_]:
 
 
 class HashSet:
-    """A growing set of hashes."""
+    """A growing set of hashes.
 
-    def __init__(self) -> None:
-        self._parts: list[Hashes] = []
-        self._pending = 0
+    Args:
+        folder: where it is kept.
+        name: its name there.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._path = _path(folder, name)
+        self._rows = SortedRows(folder / f"{name}{_ROWS_ENDING}", 1)
 
     def add(self, hashes: Hashes) -> None:
         """Put hashes in, in any order and as often as they come."""
-        # Rows that name the same id mostly stand together; the rest is left to the merge.
-        self._parts.append(hashes[_changes(hashes)])
-        self._pending += len(self._parts[-1])
-        if self._pending > _PENDING and self._pending > len(self._parts[0]):
-            self.sorted()
+        # Rows that name the same id mostly stand together; the rest is left to the sorting.
+        self._rows.add(hashes[_changes(hashes)].reshape(-1, 1))
 
     def sorted(self) -> Hashes:
-        """Return what is in it, ascending."""
-        merged = np.unique(np.concatenate(self._parts)) if self._parts else NO_HASHES
-        self._parts, self._pending = [merged], 0
-        return merged
+        """Return what is in it, ascending: mapped, from the file that `GlobalKeys` opens."""
+        save_numbers(self._path, self._rows.ranges())
+        return open_numbers(self._path)
+
+    def remove(self) -> None:
+        """Take away what was only there to make it."""
+        self._rows.remove()
 
 
 class Owners:
-    """Which member each id was seen with."""
+    """Which member each id was seen with.
 
-    def __init__(self) -> None:
-        self._parts: list[npt.NDArray[np.uint64]] = []
-        self._pending = 0
+    Args:
+        folder: where that is kept.
+        name: its name there.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._ids, self._owners = _path(folder, name), folder / f"{name}{_OWNERS_ENDING}"
+        self._rows = SortedRows(folder / f"{name}{_ROWS_ENDING}", 2)
+        self._known: Directory | None = None
 
     def add(self, ids: Hashes, owners: Hashes) -> None:
         """Put pairs in; both have shape (n,)."""
         once = _changes(ids) | _changes(owners)
-        self._parts.append(np.stack([ids[once], owners[once]], axis=1))
-        self._pending += len(self._parts[-1])
-        if self._pending > _PENDING and self._pending > len(self._parts[0]):
-            self._merge()
-
-    def _merge(self) -> npt.NDArray[np.uint64]:
-        if not self._parts:
-            return np.empty((0, 2), dtype=np.uint64)
-        merged = _distinct_pairs(np.concatenate(self._parts))
-        self._parts, self._pending = [merged], 0
-        return merged
+        self._rows.add(np.stack([ids[once], owners[once]], axis=1))
+        self._known = None
 
     def directory(self) -> Directory:
-        """Return one owner an id, the least where there are several, and which have several."""
-        pairs = self._merge()
-        first = np.ones(len(pairs), dtype=bool)
-        first[1:] = pairs[1:, 0] != pairs[:-1, 0]
-        shared = np.unique(pairs[~first, 0])
-        sharers = np.unique(pairs[np.isin(pairs[:, 0], shared), 1])
-        return Directory(
-            np.ascontiguousarray(pairs[first, 0]),
-            np.ascontiguousarray(pairs[first, 1]),
-            shared,
-            sharers,
-        )
+        """Return one owner an id, the least where there are several, and which have several.
+
+        The ids are in the file that `GlobalKeys` opens.
+        """
+        if self._known is None:
+            shared, sharers = [NO_HASHES], [NO_HASHES]
+
+            def owners() -> Iterator[Hashes]:
+                for pairs in self._rows.ranges():
+                    first = _changes(pairs[:, 0])
+                    several = np.unique(pairs[~first, 0])
+                    shared.append(several)
+                    sharers.append(pairs[np.isin(pairs[:, 0], several), 1])
+                    yield pairs[first, 1]
+
+            save_numbers(self._owners, owners())
+            save_numbers(
+                self._ids, (pairs[_changes(pairs[:, 0]), 0] for pairs in self._rows.ranges())
+            )
+            self._known = Directory(
+                open_numbers(self._ids),
+                open_numbers(self._owners),
+                np.concatenate(shared),
+                np.unique(np.concatenate(sharers)),
+            )
+        return self._known
+
+    def remove(self) -> None:
+        """Take away what was only there to make it; a directory that was returned stays."""
+        self._rows.remove()
+        self._owners.unlink(missing_ok=True)
 
 
 def _changes(hashes: Hashes) -> npt.NDArray[np.bool_]:
@@ -144,14 +169,6 @@ def _changes(hashes: Hashes) -> npt.NDArray[np.bool_]:
     changed = np.ones(len(hashes), dtype=bool)
     np.not_equal(hashes[1:], hashes[:-1], out=changed[1:])
     return changed
-
-
-def _distinct_pairs(pairs: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-    pairs = pairs[order]
-    keep = np.ones(len(pairs), dtype=bool)
-    keep[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
-    return pairs[keep]
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,17 +265,25 @@ class GlobalKeys:
         """Return which ids are coverages of more than one member."""
         return is_among(ids, self.shared_coverages)
 
-    def save(self, work: Path) -> None:
-        """Write the sets into the work folder."""
-        for name in self.__slots__:
-            np.save(work / f"{name}.npy", getattr(self, name))
+    @classmethod
+    def save(cls, work: Path, members: HashSet, claims: Owners, coverages: Owners) -> None:
+        """Write the sets into the work folder in which they were gathered."""
+        members.sorted()
+        of_claims, of_coverages = claims.directory(), coverages.directory()
+        for name, found in (
+            ("shared_claims", of_claims.shared),
+            ("shared_coverages", of_coverages.shared),
+            ("sharers", np.union1d(of_claims.sharers, of_coverages.sharers)),
+        ):
+            save_numbers(_path(work, name), [found])
+        for each in (members, claims, coverages):
+            each.remove()
 
     @classmethod
     def open(cls, work: Path) -> GlobalKeys:
         """Return the sets of a work folder, mapped and not copied."""
-        loaded = {}
-        for name in cls.__slots__:
-            # An empty file cannot be mapped.
-            array = np.load(work / f"{name}.npy", mmap_mode="r")
-            loaded[name] = array if array.size else NO_HASHES
-        return cls(**loaded)
+        return cls(**{name: open_numbers(_path(work, name)) for name in cls.__slots__})
+
+
+def _path(work: Path, name: str) -> Path:
+    return work / f"{name}.hashes"

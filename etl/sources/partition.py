@@ -295,8 +295,9 @@ class _Cutter:
         self._extract, self._work, self._count, self._emit = extract, work, count, emit
         self._digests = digests
         self._layout = extract.layout
-        self._members, self._claims, self._coverages = HashSet(), HashSet(), HashSet()
-        self._claim_owners, self._coverage_owners = Owners(), Owners()
+        # Names of sets of `GlobalKeys`.
+        self._members = HashSet(work, "members")
+        self._claims, self._coverages = Owners(work, "claims"), Owners(work, "coverages")
         self._directory: Directory | None = None
         self._ragged: Counter[tuple[int, int]] = Counter()
         self._findings: list[pa.Table] = [extract.findings]
@@ -305,9 +306,13 @@ class _Cutter:
 
     def read(self) -> None:
         ordered = sorted(self._extract.files, key=lambda file: (self._turn(file), file.index))
+        last = {file.table: file for file in ordered if file.table}
         for file in ordered:
             if file.table:
                 self._read_file(file)
+            if last.get(file.table) is file:  # nothing of it waits while others are read
+                self._writers[file.table].close()
+                del self._writers[file.table]
         for writer in self._writers.values():
             writer.close()
         self._save()
@@ -375,13 +380,9 @@ class _Cutter:
         if raw.name in self._layout.feeding("member"):
             self._members.add(hashes["member"][there["member"]])
         if raw.name in self._layout.feeding("claim"):
-            self._claims.add(hashes["claim"][there["claim"]])
-            self._claim_owners.add(hashes["claim"][there["claim"]], owner[there["claim"]])
+            self._claims.add(hashes["claim"][there["claim"]], owner[there["claim"]])
         if raw.name in self._layout.feeding("coverage"):
-            self._coverages.add(hashes["coverage"][there["coverage"]])
-            self._coverage_owners.add(
-                hashes["coverage"][there["coverage"]], owner[there["coverage"]]
-            )
+            self._coverages.add(hashes["coverage"][there["coverage"]], owner[there["coverage"]])
         # Ranges of hashes, not remainders: partitions one after the other are in the order of the
         # members' hashes, however many there are.
         cut = (owner >> np.uint64(32)) * np.uint64(self._count) >> np.uint64(32)
@@ -402,7 +403,7 @@ class _Cutter:
         if raw.claim is None or raw.name in self._layout.feeding("claim"):
             return next(iter(hashes.values()))
         if self._directory is None:
-            self._directory = self._claim_owners.directory()
+            self._directory = self._claims.directory()
         return self._directory.owner_of(hashes["claim"])
 
     def _keep_ragged(self, file: SourceFile, raw: RawTable, batch: Batch) -> None:
@@ -432,15 +433,6 @@ class _Cutter:
         )
 
     def _save(self) -> None:
-        claims, coverages = self._claim_owners.directory(), self._coverage_owners.directory()
-        keys = GlobalKeys(
-            members=self._members.sorted(),
-            claims=self._claims.sorted(),
-            coverages=self._coverages.sorted(),
-            shared_claims=claims.shared,
-            shared_coverages=coverages.shared,
-            sharers=np.union1d(claims.sharers, coverages.sharers),
-        )
         findings = pa.concat_tables(self._findings)
         state = {
             "count": self._count,
@@ -449,7 +441,7 @@ class _Cutter:
             "rows_read": self.rows_read,
             "digests": self._digests,
         }
-        keys.save(self._work)
+        GlobalKeys.save(self._work, self._members, self._claims, self._coverages)
         with pa.ipc.new_file(self._work / _FINDINGS, findings.schema) as writer:
             writer.write_table(findings)
         # Last, so that a folder that was left half-way cannot be opened.

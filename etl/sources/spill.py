@@ -95,6 +95,12 @@ class SpillWriter:
         table = pa.concat_tables(self._batches, promote_options="default").combine_chunks()
         cut = np.concatenate(self._cuts)
         self._batches, self._cuts, self._bytes = [], [], 0
+        self._append_all(table, cut)
+        del table
+        # Arrow's allocator keeps what threads of its parser let go, several times what is in use.
+        pa.default_memory_pool().release_unused()
+
+    def _append_all(self, table: pa.Table, cut: npt.NDArray[np.int32]) -> None:
         first = int(cut[0])
         if (cut == first).all():
             self._append(first, table)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -48,8 +50,8 @@ def test_where_a_slice_begins_does_not_show() -> None:
     assert hash_ids(pa.array([], pa.string())).tolist() == []
 
 
-def test_a_set_gives_back_what_was_put_in_once() -> None:
-    some = HashSet()
+def test_a_set_gives_back_what_was_put_in_once(tmp_path: Path) -> None:
+    some = HashSet(tmp_path, "some")
     assert some.sorted().tolist() == []
     some.add(np.array([5, 5, 3], dtype=np.uint64))
     some.add(np.array([3, 9], dtype=np.uint64))
@@ -58,23 +60,36 @@ def test_a_set_gives_back_what_was_put_in_once() -> None:
     assert some.sorted().tolist() == [1, 3, 5, 9]
 
 
-@pytest.mark.parametrize("pending", [1, 1 << 20])
+@pytest.mark.parametrize("gathered", [1, 1 << 20])
 def test_an_owner_is_the_least_of_those_that_were_seen(
-    pending: int, monkeypatch: pytest.MonkeyPatch
+    gathered: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etl.sources.keys._PENDING", pending)
-    owners = Owners()
+    monkeypatch.setattr("etl.sources.runs._GATHERED", gathered)
+    owners = Owners(tmp_path, "some")
     for ids, whose in (([1, 2, 2], [7, 9, 9]), ([3, 2], [4, 5]), ([1], [7])):
         owners.add(np.array(ids, dtype=np.uint64), np.array(whose, dtype=np.uint64))
     directory = owners.directory()
     asked = np.array([1, 1, 2, 3, 8], dtype=np.uint64)
     assert directory.owner_of(asked).tolist() == [7, 7, 5, 4, 8]
     assert directory.shared.tolist() == [2]
+    assert directory.sharers.tolist() == [5, 9]
 
 
-def test_nobody_owns_anything_in_an_empty_directory() -> None:
+def test_a_directory_stays_as_it_is_when_more_is_put_in(tmp_path: Path) -> None:
+    owners = Owners(tmp_path, "some")
+    ids = np.arange(1, 5000, dtype=np.uint64)
+    owners.add(ids, ids + np.uint64(1))
+    before = owners.directory()
+    owners.add(np.array([7], dtype=np.uint64), np.array([2], dtype=np.uint64))
+    assert owners.directory().owner_of(ids[6:7]).tolist() == [2]
+    assert before.owner_of(ids[6:7]).tolist() == [8]
+    owners.remove()
+    assert before.owner_of(ids).tolist() == (ids + np.uint64(1)).tolist()
+
+
+def test_nobody_owns_anything_in_an_empty_directory(tmp_path: Path) -> None:
     asked = np.array([4, 2], dtype=np.uint64)
-    assert Owners().directory().owner_of(asked).tolist() == [4, 2]
+    assert Owners(tmp_path, "none").directory().owner_of(asked).tolist() == [4, 2]
 
 
 def test_an_absent_id_is_in_no_set_even_if_the_empty_one_is() -> None:
