@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
@@ -220,8 +222,27 @@ def _directory(
         made.extend(runs)
 
     directory = mapped_directory(settled.providers, settled.missing, tools, take)
-    resources = [_resource(run, at) for run in made for at in range(len(run.ids))]
-    return write_directory(store, base.release, resources, now), directory.resources
+    return write_directory(store, base.release, _Made(made), now), directory.resources
+
+
+class _Made:
+    """The resources of some runs, each made when it is asked for (`publish.resources.Resources`).
+
+    Args:
+        runs: all of them.
+    """
+
+    def __init__(self, runs: Sequence[Rendered]) -> None:
+        self._runs = runs
+        self._ends = list(accumulate(len(run.ids) for run in runs))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, at: int) -> Resource:
+        number = bisect_right(self._ends, at)
+        run = self._runs[number]
+        return _resource(run, at - self._ends[number] + len(run.ids))
 
 
 def as_instant(moment: datetime) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from etl.publish.block import Line
 from etl.publish.catalog import DIRECTORY_TARGET, Unit, choose_bits, shard_number
 from etl.publish.changes import Changes, total
 from etl.publish.index import Gone
 from etl.publish.reader import Release
-from etl.publish.resources import Resource
+from etl.publish.resources import Resources
 from etl.publish.units import Before, Owner, before_of, to_line, write_unit
 from etl.storage.port import Store
 from etl.storage.writer import Writer
@@ -36,27 +35,25 @@ class DirectoryResult:
 
 
 def write_directory(
-    store: Store, previous: Release | None, resources: Iterable[Resource], now: str
+    store: Store, previous: Release | None, resources: Resources, now: str
 ) -> DirectoryResult:
     """Publish the directory: what is not handed in is retracted.
-
-    The resources are held in memory together.
 
     Args:
         store: the target.
         previous: the release that the run started from.
-        resources: all of them, in any order.
+        resources: all of them, in any order. Those of one shard are held together.
         now: FHIR instant of the run.
 
     Raises:
         StoreError: storage failed. Nothing that a reader sees was changed.
     """
-    held = [to_line(one) for one in resources]
     before = previous.manifest if previous is not None else None
-    bits = choose_bits(len(held), before.directory_bits if before else None, DIRECTORY_TARGET)
-    cut: dict[int, list[Line]] = {}
-    for line in held:
-        cut.setdefault(_shard(line.row.type, line.row.id, bits), []).append(line)
+    bits = choose_bits(len(resources), before.directory_bits if before else None, DIRECTORY_TARGET)
+    cut: dict[int, list[int]] = {}
+    for at in range(len(resources)):
+        one = resources[at]
+        cut.setdefault(_shard(one.type, one.id, bits), []).append(at)
     moved: Mapping[int, Before] | None = None
     old: Sequence[Unit | None] = [None] * (1 << bits)
     if before is not None and before.directory_bits == bits:
@@ -67,7 +64,7 @@ def write_directory(
     changes: list[Changes] = []
     with Writer(store) as writer:
         for number, unit in enumerate(old):
-            here = cut.get(number, ())
+            here = [to_line(resources[at]) for at in cut.get(number, ())]
             was = moved.get(number) if moved is not None else None
             if here or unit is not None or was is not None:
                 unit, change = write_unit(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Protocol
 
 PATIENT_TYPES: Final = ("Patient", "Coverage", "RelatedPerson", "ExplanationOfBenefit")
 """What a patient's block holds, in the order in which it holds it. Other types come after."""
@@ -55,3 +55,11 @@ class PatientResources:
 
     patient_id: str
     resources: Sequence[Resource]
+
+
+class Resources(Protocol):
+    """Resources by number: a list of them, or what makes each when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, at: int, /) -> Resource: ...

@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -48,7 +48,7 @@ def publish(
     day: int,
     options: BulkOptions = OPEN,
     *,
-    directory: Iterable[Resource] | None = None,
+    directory: Sequence[Resource] | None = None,
 ) -> Release:
     base = open_current(store)
     manifest = stage(store, people, base, now=DAYS[day], directory=directory)

@@ -408,7 +408,7 @@ def test_the_directory_follows_what_is_handed_in() -> None:
     unit = release.directory_unit("Practitioner", logical_id("d0"))
     assert unit is not None
     assert release.index(unit).gone == [Gone("Practitioner", logical_id("d0"), LATER)]
-    again = publish(store, [anna], directory=reversed(changed), now="2026-11-26T00:00:00Z")
+    again = publish(store, [anna], directory=changed[::-1], now="2026-11-26T00:00:00Z")
     assert again.manifest.directory == release.manifest.directory
     empty = write_directory(store, again, [], "2026-11-27T00:00:00Z")
     assert empty.changes.resources["Organization"] == Tally(retracted=1)

@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from etl.errors import StoreError
+from etl.publish.bulk import with_bulk
+from etl.publish.bulk_files import BulkOptions
 from etl.publish.directory import write_directory
 from etl.publish.manifest import Facts
 from etl.publish.partition import write_partition
@@ -153,6 +156,55 @@ def test_memory_does_not_grow_with_the_number_of_members(tmp_path: Path) -> None
 
     small, large = peak(1_000), peak(10_000)
     assert large - small < 9_000 * 2, "more than 2 KB for each further patient"
+
+
+class OnDisk(MemoryStore):
+    """Keeps objects in files without pathlib, whose interned names would show as memory."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = str(folder)
+        folder.mkdir(parents=True)
+
+    def put(self, key: str, data: bytes) -> bool:
+        with open(self._path(key), "wb") as file:  # noqa: PTH123 - as said above
+            file.write(data)
+        return True
+
+    def get(self, key: str) -> bytes:
+        try:
+            with open(self._path(key), "rb") as file:  # noqa: PTH123 - as said above
+                return file.read()
+        except FileNotFoundError:
+            return super().get(key)
+
+    def _path(self, key: str) -> str:
+        return f"{self._folder}/{key.replace('/', '-')}"
+
+
+@pytest.mark.slow
+def test_memory_of_committing_does_not_grow_with_the_number_of_members(tmp_path: Path) -> None:
+    def peak(patients: int) -> int:
+        """Return the most that Python held while catalog and bulk files were made, in bytes."""
+        folder = tmp_path / str(patients)
+        store = OnDisk(folder / "tree")
+        base = open_current(store)
+        saved = []
+        for first in range(0, patients, 512):
+            people = (patient(f"p{n}", 1) for n in range(first, min(first + 512, patients)))
+            saved.append(write_partition(store, {}, people, NOW).save(folder / f"{first}.part"))
+        options = BulkOptions(file_bytes=64 << 10, work=folder)
+        shared = write_directory(store, base.release, [payer()], NOW)
+        tracemalloc.start()
+        manifest = assemble(store, base, saved, shared, Facts("full"), NOW)
+        commit(store, with_bulk(store, base, manifest, options), base)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(8)  # what is loaded once
+    few, many = peak(2048), peak(8192)  # 1,024 members to a shard
+    assert many - few < 200 * (8192 - 2048), "more than 200 bytes for each further member"
 
 
 @pytest.mark.slow

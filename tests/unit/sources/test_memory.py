@@ -1,0 +1,75 @@
+"""What reading holds in memory does not follow the number of members."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pytest
+
+from etl.sources import Event, delimited, open_extract, partition
+from tests.unit.sources import extracts
+from tests.unit.sources.extracts import CLAIM, LINE, MEMBER, Row, headers_of
+
+FEW: Final = 40_000
+MANY: Final = 160_000
+
+
+def write(folder: Path, members: int) -> Path:
+    """Write an extract of members with two claims of one line each, and a coverage each."""
+    ids = [f"M{number:07}" for number in range(members)]
+    claims = [f"CL{number:08}" for number in range(2 * members)]
+    rows: dict[str, Iterator[Row]] = {
+        "member": ({**MEMBER, "member_id": one} for one in ids),
+        "coverage": ({"coverage_id": f"C{one}", "member_id": one} for one in ids),
+        "claim": (
+            {**CLAIM, "claim_id": one, "member_id": ids[at // 2]} for at, one in enumerate(claims)
+        ),
+        "claim_line": ({**LINE, "claim_id": one} for one in claims),
+    }
+    folder.mkdir()
+    for table, of_table in rows.items():
+        all_rows = list(of_table)
+        (folder / f"{table}.csv").write_text(
+            extracts.delimited(all_rows, headers_of(all_rows[:1], table)), encoding="utf-8"
+        )
+    return folder
+
+
+@pytest.mark.slow
+def test_memory_of_reading_does_not_grow_with_the_number_of_members(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Buffers so small that even the few fill them: Arrow's parser reads 32 blocks ahead.
+    small = partial(delimited.read_batches, block_bytes=1 << 15)
+    monkeypatch.setattr("etl.sources.delimited.read_batches", small)
+    monkeypatch.setattr("etl.sources.runs._GATHERED", 1 << 14)
+    monkeypatch.setattr("etl.sources.spill.BUFFER_BYTES", 1 << 18)
+
+    def peak(members: int) -> tuple[int, int]:
+        """Return the most that Python and numpy held, and the most that Arrow did, in bytes."""
+        extract = open_extract(write(tmp_path / f"in{members}", members), ())
+        arrow = 0
+
+        def look(_: Event) -> None:
+            nonlocal arrow
+            arrow = max(arrow, pa.total_allocated_bytes())
+
+        tracemalloc.start()
+        parts = partition(
+            extract, tmp_path / f"work{members}", partitions=4, digests=True, emit=look
+        )
+        traced = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert len(parts.keys.members) == members
+        assert len(parts.keys.claims) == 2 * members
+        return traced, arrow
+
+    peak(100)  # what is loaded once
+    few, many = peak(FEW), peak(MANY)
+    assert many[0] - few[0] < 10 * (MANY - FEW), "more than 10 bytes for each further member"
+    assert many[1] - few[1] < 1 << 20, "rows wait while rows of other tables are read"
