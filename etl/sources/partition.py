@@ -107,6 +107,7 @@ class Partitions:
         """
         try:
             state = json.loads((work / _STATE).read_text(encoding="utf-8"))
+            keys = GlobalKeys.open(work)  # other versions of the program kept them otherwise
         except (OSError, ValueError):
             raise StoreError(f"{work} holds no partitions; read the extract again") from None
         with pa.ipc.open_file(work / _FINDINGS) as reader:
@@ -116,7 +117,7 @@ class Partitions:
             count=state["count"],
             layout=layout_from(state["layout"]),
             files=tuple(file_from(file) for file in state["files"]),
-            keys=GlobalKeys.open(work),
+            keys=keys,
             rows_read=MappingProxyType(state["rows_read"]),
             findings=findings,
             has_digests=state["digests"],

@@ -8,6 +8,7 @@ Where the pieces are is kept beside them, so that no file has to be open for eac
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +30,8 @@ _ROWS_ENDING: Final = ".rows"
 _INDEX_ENDING: Final = ".index.npy"
 _OPTIONS: Final = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 _INDEX: Final = np.dtype([("partition", "<i4"), ("offset", "<i8"), ("length", "<i8")])
+_ENTRY: Final = struct.Struct("<iqq")
+"""One of it."""
 
 
 class SpillWriter:
@@ -42,7 +45,7 @@ class SpillWriter:
         self._cuts: list[npt.NDArray[np.int32]] = []
         self._bytes = 0
         self._offset = 0
-        self._index: list[tuple[int, int, int]] = []
+        self._index = bytearray()
         try:
             self._file = self._path.open("wb")
         except OSError as error:
@@ -76,7 +79,7 @@ class SpillWriter:
         self._flush()
         try:
             self._file.close()
-            np.save(self._index_path, np.array(self._index, dtype=_INDEX))
+            np.save(self._index_path, np.frombuffer(self._index, dtype=_INDEX))
         except OSError as error:
             raise disk_error(error) from None
 
@@ -121,7 +124,7 @@ class SpillWriter:
             self._file.write(memoryview(piece))
         except OSError as error:
             raise disk_error(error) from None
-        self._index.append((partition, self._offset, piece.size))
+        self._index += _ENTRY.pack(partition, self._offset, piece.size)
         self._offset += piece.size
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from etl.errors import StoreError
 from etl.model.tables import TABLES
 from etl.rows import FINDINGS_SCHEMA, table_schema
 from etl.sources import Event, Partitioned, Partitions, Reading, open_extract, partition
@@ -425,3 +426,14 @@ def test_tables_without_rows_are_fine_but_for_members(tmp_path: Path) -> None:
     parts = read(write_extract(tmp_path / "in", tables), tmp_path / "work", 2)
     assert rows_of(parts, "claim") == []
     assert rows_of(parts, "member") == list(SMALL["member"])
+
+
+@pytest.mark.parametrize("lost", ["partitions.json", "members.hashes", "claims.hashes"])
+def test_a_work_folder_without_one_of_its_parts_is_to_be_read_again(
+    tmp_path: Path, lost: str
+) -> None:
+    read(write_extract(tmp_path / "in"), tmp_path / "work")
+    Partitions.open(tmp_path / "work")
+    (tmp_path / "work" / lost).unlink()
+    with pytest.raises(StoreError, match="holds no partitions; read the extract again"):
+        Partitions.open(tmp_path / "work")
