@@ -1,0 +1,74 @@
+"""What the process that reads and commits holds does not follow the number of members."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from etl.synth import Spec, write_extract
+
+FEW: Final = 600
+MANY: Final = 2_400
+
+_RUN: Final = """
+import json, sys, tracemalloc
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+import pyarrow as pa
+from etl.bootstrap import jobs
+from etl.bootstrap.settings import read_settings
+from etl.sources import delimited, runs, spill
+
+# Buffers and files so small that even the few fill them: then all that differs is members.
+delimited.read_batches = partial(delimited.read_batches, block_bytes=1 << 15)
+runs._GATHERED, spill.BUFFER_BYTES, spill.BYTES_PER_PARTITION = 1 << 10, 1 << 18, 1 << 10
+options = jobs._bulk_options
+jobs._bulk_options = lambda settings: replace(options(settings), file_bytes=1 << 18)
+settings = read_settings(
+    None,
+    target=sys.argv[2],
+    report={"gx_rows": 0},
+    run={"workers": 2, "partition_rows": 5_000},
+)
+began = []
+
+def look(event):
+    if not began:  # rules and mappings are there by now: they took more than all that follows
+        began.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.reset_peak()
+
+tracemalloc.start()
+jobs.run_extract(settings, Path(sys.argv[1]), look)
+traced = tracemalloc.get_traced_memory()[1] - began[0]
+print(json.dumps([traced, pa.default_memory_pool().max_memory()]))
+"""
+
+
+@pytest.mark.slow
+def test_memory_of_the_committing_process_does_not_grow_with_the_number_of_members(
+    tmp_path: Path,
+) -> None:
+    def peak(members: int) -> tuple[int, int]:
+        """Return the most that Python and numpy held, and the most that Arrow did, in bytes."""
+        extract = tmp_path / f"in{members}"
+        write_extract(extract, Spec(members, seed=1, since=date(2024, 12, 1)))
+        done = subprocess.run(
+            [sys.executable, "-c", _RUN, str(extract), str(tmp_path / f"tree{members}")],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        traced, arrow = json.loads(done.stdout)
+        return traced, arrow
+
+    few, many = peak(FEW), peak(MANY)
+    further = MANY - FEW
+    assert many[0] - few[0] < 500 * further, "more than 500 bytes for each further member"
+    assert many[1] - few[1] < 500 * further, "more than 500 bytes for each further member"
