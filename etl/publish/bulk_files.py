@@ -136,8 +136,9 @@ class BulkFiles:
         filling.size += len(data)
 
     def _write(self, kind: str) -> None:
-        filling = self._filling.pop(kind)
+        filling = self._filling[kind]
         self._pack(filling)
+        del self._filling[kind]
         with _explained(), filling.packed as file:
             file.seek(0)
             data = file.read()
