@@ -70,5 +70,5 @@ def test_memory_of_the_committing_process_does_not_grow_with_the_number_of_membe
 
     few, many = peak(FEW), peak(MANY)
     further = MANY - FEW
-    assert many[0] - few[0] < 500 * further, "more than 500 bytes for each further member"
-    assert many[1] - few[1] < 500 * further, "more than 500 bytes for each further member"
+    assert many[0] - few[0] < 400 * further, "more than 400 bytes for each further member"
+    assert many[1] - few[1] < 400 * further, "more than 400 bytes for each further member"
