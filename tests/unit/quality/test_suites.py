@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -234,6 +235,22 @@ def test_the_same_rows_give_the_same_pages(docs: Docs, tmp_path: Path) -> None:
         return {path.name: path.read_bytes() for path in (folder / "pages").iterdir()}
 
     assert pages(tmp_path / "one") == pages(tmp_path / "two")
+
+
+@pytest.mark.parametrize("before", [None, "true"])
+def test_the_environment_is_what_it_was(
+    before: str | None, docs: Docs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from etl.quality.expectations import run_suites
+
+    if before is None:
+        monkeypatch.delenv("GX_ANALYTICS_ENABLED", raising=False)
+    else:
+        monkeypatch.setenv("GX_ANALYTICS_ENABLED", before)
+    with SuiteRows(tmp_path / "rows", standard_book(), Share(0)) as rows:
+        rows.add({"claim_note": docs.checked.samples["claim_note"]}, docs.checked.counts)
+        run_suites(rows, tmp_path / "pages", run_name="r", run_time=WHEN)
+    assert os.environ.get("GX_ANALYTICS_ENABLED") == before
 
 
 def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(
