@@ -135,7 +135,7 @@ def rollback_command(
 def verify_command(
     context: click.Context, target: str, endpoint_url: str | None, as_json: bool, release: str
 ) -> None:
-    """Check every hash, count, catalog row and reference of a release of TARGET.
+    """Check every hash, count, catalog row, reference and bulk page of a release of TARGET.
 
     Exit code 5 says that something is broken; it is named.
     """

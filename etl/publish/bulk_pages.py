@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal
 
-from etl.errors import CommitConflict, NotFound
+from etl.errors import CommitConflict, NotFound, StoreError
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.canonical import JSON, dumps, loads
 from etl.publish.history import lineage
@@ -96,6 +96,57 @@ def close_pages(store: Store, kept: Sequence[Release], before: datetime) -> int:
             store.swap(entry.key, dumps(page) + b"\n", there.tag)
         count += 1
     return count
+
+
+def untrue_pages(release: Release) -> list[str]:
+    """Return the keys of a release's pages that are there and say what no manifest says.
+
+    These are the page of its increment, that of the updates on its snapshot, and the root. A page
+    that is behind, or not there, is none of them: a run that died after its commit leaves such, and
+    the next brings them up.
+
+    Raises:
+        StoreError: the manifests cannot be read.
+    """
+    bulk = release.manifest.bulk
+    if not bulk:
+        return []
+    said: dict[str, list[JSON]] = {}
+    for one in lineage(release.store):
+        contents = _contents(one)
+        for key, content in contents.items():
+            said.setdefault(key, []).append(_told(_page(BulkOptions(), key, content, PENDING)))
+    untrue = []
+    for key in (page_key(release.id), updates_key(bulk["snapshot"]), ROOT):
+        there = _present(release.store, key)
+        if key in said and there is not None and _told(there.data) not in said[key]:
+            untrue.append(key)
+    return untrue
+
+
+def _contents(release: Release) -> dict[str, JSON]:
+    """Return what pages say because of one release, by key."""
+    bulk = release.manifest.bulk
+    if not bulk:
+        return {}
+    snapshot, increment = bulk["snapshot"], bulk["increment"]
+    pages = {ROOT: snapshot, updates_key(snapshot): {"time": snapshot["time"]}}
+    return pages if increment is None else {**pages, page_key(release.id): increment}
+
+
+def _told(page: bytes) -> JSON:
+    """Return what a page says whatever its settings and its link are; None of what is no page."""
+    try:
+        body = loads(page, "the page")
+        return body["transactionTime"], *(
+            [
+                (one.get("type"), posixpath.basename(one["url"]), one["count"], one["fileSize"])
+                for one in body.get(name, ())
+            ]
+            for name in ("output", "deleted")
+        )
+    except (StoreError, AttributeError, KeyError, TypeError):
+        return None
 
 
 def _settle_all(store: Store, base: Current, options: BulkOptions) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Final, Literal
 from etl.errors import NotFound, StoreError
 from etl.publish import keys
 from etl.publish.block import Line, hashed_head, header_line, line_head, unpack
+from etl.publish.bulk_pages import untrue_pages
 from etl.publish.canonical import instant, short_hash
 from etl.publish.catalog import Unit, parse_shard, shard_number
 from etl.publish.index import Index, Row, rows_of
@@ -93,7 +94,8 @@ def verify(release: Release, progress: Callable[[int], None] = lambda _: None) -
 
     Every object is read and hashed; every part of every block is decompressed; versions, content
     hashes, counts and times are computed anew and compared; every relative reference must lead to
-    a resource of the same block or of the directory.
+    a resource of the same block or of the directory. What Bulk Publish pages say must be what the
+    manifests say.
 
     Args:
         release: what to check.
@@ -133,6 +135,10 @@ def verify(release: Release, progress: Callable[[int], None] = lambda _: None) -
         result.add(_check_named(release, named))
         result.objects += 1
         result.bytes += named.bytes
+    result.add(
+        Problem("damaged", key, "it does not say what the manifests say; a run writes it anew")
+        for key in untrue_pages(release)
+    )
     return result
 
 

@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -276,6 +277,43 @@ def test_pages_that_were_not_written_are_written_by_the_next_call() -> None:
             follower.update()
             assert follower.resources == everything(release)
             assert objects(store) == objects(undisturbed)
+
+
+@pytest.mark.parametrize("base_url", ["", "https://api.example/bulk"])
+def test_verify_names_a_page_that_says_what_no_manifest_says(base_url: str) -> None:
+    store = MemoryStore()
+    options = replace(OPEN, base_url=base_url)
+    publish(store, [patient("anna", 1)], 0, options)
+    release = publish(store, [patient("anna", 2)], 1, options)
+    pages = {key for key in objects(store) if key == ROOT or key.startswith("publish/")}
+    assert len(pages) == 3
+    assert verify(release).ok
+    for key in pages:
+        there = store.read(key)
+        page = json.loads(there.data)
+        spoilt = [
+            b"",
+            b"[]",
+            json.dumps(page | {"transactionTime": "2020-01-01T00:00:00Z"}).encode(),
+        ]
+        if "output" in page:
+            spoilt.append(json.dumps(page | {"output": page["output"][1:]}).encode())
+        for data in spoilt:
+            store.swap(key, data, store.read(key).tag)
+            assert [(one.kind, one.key) for one in verify(release).problems] == [("damaged", key)]
+        assert write_pages(store, options) == [key]
+        assert verify(release).ok
+        assert store.get(key) == there.data
+
+
+def test_a_page_that_a_run_that_died_left_behind_is_not_damaged() -> None:
+    store = MemoryStore()
+    publish(store, [patient("anna", 1)], 0, BulkOptions(snapshot_every=1))
+    base = open_current(store)
+    manifest = stage(store, [patient("anna", 2)], base, now=DAYS[1])
+    manifest = with_bulk(store, base, manifest, BulkOptions(snapshot_every=1))
+    commit(store, manifest, base)
+    assert verify(Release(store, manifest)).ok
 
 
 def test_a_tree_without_a_release_has_no_pages() -> None:
