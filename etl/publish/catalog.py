@@ -141,6 +141,18 @@ def parse_shard(data: bytes, what: str) -> list[Unit]:
     )
 
 
+def row_lines(data: bytes) -> frozenset[bytes]:
+    """Return the rows of a shard as they are written, each of them the text of a JSON member."""
+    lines = data.split(b"\n")[1:-2]  # the first and the last are not rows
+    return frozenset(line.removesuffix(b",") for line in lines if line)
+
+
+def parse_rows(lines: Iterable[bytes], what: str) -> list[Unit]:
+    """Return rows of `row_lines`, in no order."""
+    rows: dict[str, JSON] = loads(b"{%b}" % b",".join(lines), what)
+    return [Unit.from_json(patient, value) for patient, value in rows.items()]
+
+
 def find_row(data: bytes, patient_id: str, what: str) -> Unit | None:
     """Return one patient's row of a shard, or None; only that line is parsed."""
     if not ID.fullmatch(patient_id):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from etl.publish.catalog import Unit, parse_shard, place
+from etl.publish.catalog import Unit, parse_rows, place, row_lines
 from etl.publish.changes import Changes, Tally, total
 from etl.publish.index import Index
 from etl.publish.manifest import Manifest, Shard
@@ -114,8 +114,10 @@ def _changed_rows(
         new_shards = _slice(after, coarse, number)
         if old_shards == new_shards:
             continue
-        old = _rows(before, old_shards)
-        new = _rows(after, new_shards)
+        old_lines, new_lines = _lines(before, old_shards), _lines(after, new_shards)
+        # Most rows are as they were; to parse them would be most of the work.
+        old = _parsed(before, old_lines - new_lines)
+        new = _parsed(after, new_lines - old_lines)
         for unit_id in sorted(old.keys() | new.keys(), key=place):
             pair = (old.get(unit_id), new.get(unit_id))
             if pair[0] != pair[1]:
@@ -130,14 +132,17 @@ def _slice(release: Release | None, coarse: int, number: int) -> list[Shard]:
     return [shard for shard in shards if shard is not None]
 
 
-def _rows(release: Release | None, shards: Iterable[Shard]) -> dict[str, Unit]:
+def _lines(release: Release | None, shards: Iterable[Shard]) -> frozenset[bytes]:
+    if release is None:
+        return frozenset()
+    return frozenset().union(*(row_lines(release.shard_bytes(shard)) for shard in shards))
+
+
+def _parsed(release: Release | None, lines: Iterable[bytes]) -> dict[str, Unit]:
     if release is None:
         return {}
-    return {
-        unit.id: unit
-        for shard in shards
-        for unit in parse_shard(release.shard_bytes(shard), shard.key)
-    }
+    what = f"{release.store.name}: the catalog of {release.id}"
+    return {unit.id: unit for unit in parse_rows(lines, what)}
 
 
 def _compared(

@@ -88,7 +88,7 @@ def assemble(
             gone, retracted = _retract(store, writer, going, now)
             changes.append(retracted)
             rows = [*new, *(unit for unit in left if unit.id in stay), *gone]
-            counts.replace(old, rows)
+            counts.replace((unit for unit in old if unit.id not in stay), [*new, *gone])
             shards.append(_write_shard(writer, bits, number, rows, before.shard(number)))
     everything = total([*changes, directory.changes])
     manifest = Manifest(
@@ -218,6 +218,8 @@ class _PreviousRows:
         more = self._bits - self._release.manifest.catalog_bits
         if more >= 0:
             rows = self._parsed(number >> more)
+            if not more:
+                return rows
             return [unit for unit in rows if shard_number(unit.id, self._bits) == number]
         return [
             unit

@@ -1,0 +1,43 @@
+"""The catalog's shards: rows as they are written, and as they are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from etl.publish.catalog import (
+    Unit,
+    find_row,
+    parse_rows,
+    parse_shard,
+    render_shard,
+    row_lines,
+)
+
+THERE = Unit("a-1", "blocks/1", 7, "index/1", 9, "c", {"Patient": 1}, "2026-01-01T00:00:00Z")
+OTHER = Unit("b.2", "blocks/2", 8, "index/2", 9, "d", {"Patient": 1}, "2026-01-02T00:00:00Z")
+GONE = Unit("c", None, 0, "index/3", 5, "", {}, "2026-01-03T00:00:00Z", "2026-01-03T00:00:00Z")
+
+
+@pytest.mark.parametrize("units", [[THERE], [GONE, THERE], [OTHER, GONE, THERE]])
+def test_rows_are_the_same_line_by_line_and_all_together(units: list[Unit]) -> None:
+    data = render_shard(0, 0, units)
+    lines = row_lines(data)
+    assert len(lines) == len(units)
+    whole = sorted(parse_shard(data, "shard"), key=lambda unit: unit.id)
+    assert sorted(parse_rows(lines, "shard"), key=lambda unit: unit.id) == whole
+    assert whole == sorted(units, key=lambda unit: unit.id)
+    for unit in units:
+        assert find_row(data, unit.id, "shard") == unit
+
+
+def test_a_row_is_one_line_wherever_it_stands() -> None:
+    """The last row of a shard has no comma behind it, and is the same row all the same."""
+    alone, first = (
+        row_lines(render_shard(0, 0, [THERE])),
+        row_lines(render_shard(0, 0, [THERE, OTHER])),
+    )
+    assert alone < first
+
+
+def test_no_lines_are_no_rows() -> None:
+    assert parse_rows([], "shard") == []
