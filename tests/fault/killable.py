@@ -35,6 +35,8 @@ _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["__main__", __name__, "tests.fault.compiled"])
 
 BEFORE: Final = ("reading", "partitions", "publishing")
+SWAPPING: Final = "swapping"
+"""The swap itself, in which readers have the one or the other: a slow disk makes it long."""
 AFTER: Final = "after the swap"
 PRUNING: Final = "pruning"
 PHASES: Final = (*BEFORE, AFTER, PRUNING)
@@ -96,9 +98,11 @@ class _Telling(FaultyStore):
         return self._store.concurrency
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        if key != "current.json":
+            return super().swap(key, data, expected)
+        self._tell(SWAPPING)
         tag = super().swap(key, data, expected)
-        if key == "current.json":
-            self._tell(AFTER)
+        self._tell(AFTER)
         return tag
 
 
