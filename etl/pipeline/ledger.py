@@ -74,6 +74,9 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
 
 Ledger: TypeAlias = Mapping[str, pa.Table]
 
+_MOST_PIECES: Final = 4096
+"""Pieces of a table from which it is quicker to copy it."""
+
 RULES: Final = ""
 """Crosswalk of a finding that a rule made."""
 
@@ -85,11 +88,15 @@ def no_ledger() -> Ledger:
 
 def only(ledger: Ledger, owners: Hashes) -> Ledger:
     """Return the entries of some members, whose hashes are ascending."""
-    return {name: table.filter(_among(table, owners)) for name, table in ledger.items()}
+    return {name: _kept(table, owners) for name, table in ledger.items()}
 
 
-def _among(table: pa.Table, owners: Hashes) -> pa.BooleanArray:
-    return pa.array(among(table.column("owner").to_numpy(), owners))
+def _kept(table: pa.Table, owners: Hashes) -> pa.Table:
+    here = among(table.column("owner").to_numpy(), owners)
+    edges = np.flatnonzero(np.diff(here, prepend=False, append=False)).tolist()
+    if len(edges) > 2 * _MOST_PIECES:
+        return table.filter(pa.array(here))
+    return _pieced(table, zip(edges[::2], edges[1::2], strict=True))
 
 
 def joined(ledgers: Iterable[Ledger]) -> Ledger:
@@ -100,10 +107,42 @@ def joined(ledgers: Iterable[Ledger]) -> Ledger:
 
 def _ordered(table: pa.Table) -> pa.Table:
     owner = table.column("owner").to_numpy()
-    if not np.any(owner[1:] < owner[:-1]):  # of partitions one after the other
+    falls = np.flatnonzero(owner[1:] < owner[:-1])
+    if not len(falls):  # of partitions one after the other
         return table
+    if len(falls) == 1:
+        pieces = _merging(owner, int(falls[0]) + 1)
+        if len(pieces) <= _MOST_PIECES:
+            return _pieced(table, pieces)
     # To take rows out of many pieces costs several times what it does out of one.
     return table.combine_chunks().take(pa.array(np.argsort(owner, kind="stable")))
+
+
+def _merging(owner: Hashes, second: int) -> list[tuple[int, int]]:
+    """Return the pieces that two ascending runs of owners are one of: where each begins and ends.
+
+    Args:
+        owner: both runs.
+        second: where the second begins; of equal owners, those of the first come first.
+    """
+    at = np.searchsorted(owner[:second], owner[second:], side="right")
+    begins = np.flatnonzero(np.diff(at, prepend=-1))
+    first = [0, *at[begins].tolist(), second]
+    other = [*(begins + second).tolist(), len(owner)]
+    pieces = [(first[0], first[1])]
+    for place in range(len(begins)):
+        pieces.append((other[place], other[place + 1]))
+        pieces.append((first[place + 1], first[place + 2]))
+    return pieces
+
+
+def _pieced(table: pa.Table, pieces: Iterable[tuple[int, int]]) -> pa.Table:
+    """Return some pieces of a table one after the other, without copying them.
+
+    Nearly all members are kept from one night to the next, so that there are long pieces and few.
+    """
+    found = [table.slice(start, end - start) for start, end in pieces]
+    return pa.concat_tables([table.slice(0, 0), *found])
 
 
 def to_bytes(ledger: Ledger) -> bytes:
@@ -126,10 +165,18 @@ def _plain(table: pa.Table, schema: pa.Schema) -> pa.Table:
     columns = []
     for field in schema:
         column = table.column(field.name)
-        if pa.types.is_dictionary(field.type):
-            column = pc.dictionary_encode(column.cast(pa.string()).combine_chunks())
-        columns.append(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
+        if isinstance(column, pa.ChunkedArray):
+            column = column.unify_dictionaries().combine_chunks()
+        columns.append(_in_order(column) if pa.types.is_dictionary(field.type) else column)
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _in_order(words: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Return words numbered in the order in which they come, without those that do not."""
+    numbers = words.indices.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(
+        numbers.indices, words.dictionary.take(numbers.dictionary)
+    )
 
 
 def from_bytes(data: bytes, what: str) -> Ledger:

@@ -159,8 +159,9 @@ def summed_money(table: pa.Table) -> dict[MoneyKey, MoneyTotals]:
     names = list(_SUMS)
     exact = table
     for name in names:  # 64 bits are enough for a member, and may be too few for all of them
-        at = exact.schema.get_field_index(name)
-        exact = exact.set_column(at, name, exact.column(name).cast(pa.decimal128(38, 0)))
+        if _may_overflow(exact.column(name)):
+            at = exact.schema.get_field_index(name)
+            exact = exact.set_column(at, name, exact.column(name).cast(pa.decimal128(38, 0)))
     found = _by_name(exact, ["level", "claim_type", "category"], [(name, "sum") for name in names])
     return {
         MoneyKey(one["level"], one["claim_type"], one["category"]): MoneyTotals(
@@ -168,6 +169,12 @@ def summed_money(table: pa.Table) -> dict[MoneyKey, MoneyTotals]:
         )
         for one in found
     }
+
+
+def _may_overflow(column: pa.ChunkedArray) -> bool:
+    """Return whether a sum of numbers might not fit in 64 bits."""
+    ends = pc.min_max(column).as_py().values()
+    return len(column) * max((abs(end) for end in ends if end is not None), default=0) >= _LARGEST
 
 
 def summed_filled(table: pa.Table) -> dict[str, dict[str, int]]:

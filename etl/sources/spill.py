@@ -1,7 +1,8 @@
 """Rows on disk, cut by partition: one file a raw table, of Arrow IPC pieces one after another.
 
-Each piece is a whole IPC stream, LZ4-compressed, with the rows of one partition. It has only the
-columns in which something is filled: wide layouts are mostly empty, and moving nothing is quickest.
+Each piece is a whole IPC stream with the rows of one partition. It has only the columns in which
+something is filled: wide layouts are mostly empty, and moving nothing is quickest. It is not
+compressed, so that it is read where it lies, and of a night only the rows of members who changed.
 Where the pieces are is kept beside them, so that no file has to be open for each partition.
 """
 
@@ -28,7 +29,6 @@ BYTES_PER_PARTITION: Final = 128 << 10
 """…or this for each partition, if that is more: so pieces stay large enough to be read quickly."""
 _ROWS_ENDING: Final = ".rows"
 _INDEX_ENDING: Final = ".index.npy"
-_OPTIONS: Final = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 _INDEX: Final = np.dtype([("partition", "<i4"), ("offset", "<i8"), ("length", "<i8")])
 _ENTRY: Final = struct.Struct("<iqq")
 """One of it."""
@@ -117,7 +117,7 @@ class SpillWriter:
 
     def _append(self, partition: int, table: pa.Table) -> None:
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema, options=_OPTIONS) as writer:
+        with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
         piece = sink.getvalue()
         try:
@@ -157,7 +157,7 @@ def read_spilled(
     """Return the rows of a raw table in one partition (all partitions where None).
 
     It has `_file` and `_row`, and every column in which something is filled; a cell is null or ""
-    where it is empty.
+    where it is empty. The file is mapped: of what nobody looks at, nothing is read.
 
     Args:
         work: the folder.
@@ -177,19 +177,12 @@ def read_spilled(
     with pa.memory_map(str(work / f"{name}{_ROWS_ENDING}")) as file:
         for _, offset, length in index.tolist():
             file.seek(offset)
-            piece = file.read_buffer(length)
-            with pa.ipc.open_stream(piece, options=_reading(piece, columns)) as reader:
-                parts.append(reader.read_all())
+            with pa.ipc.open_stream(file.read_buffer(length)) as reader:
+                rows = reader.read_all()
+            if columns is not None:
+                rows = rows.select([name for name in rows.column_names if name in columns])
+            parts.append(rows)
     return pa.concat_tables(parts, promote_options="default")
-
-
-def _reading(piece: pa.Buffer, columns: Sequence[str] | None) -> pa.ipc.IpcReadOptions | None:
-    if columns is None:
-        return None
-    with pa.ipc.open_stream(piece) as reader:
-        names = reader.schema.names
-    wanted = [at for at, name in enumerate(names) if name in columns]
-    return pa.ipc.IpcReadOptions(included_fields=wanted)
 
 
 def disk_error(error: OSError) -> StoreError:

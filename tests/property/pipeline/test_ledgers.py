@@ -1,0 +1,111 @@
+"""Ledgers taken apart and put together, against rows in lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.pipeline import ledger as ledgers
+from etl.pipeline.ledger import SCHEMAS, Ledger, from_bytes, joined, no_ledger, only, to_bytes
+
+OWNERS = st.integers(0, 12)
+WORDS = st.sampled_from(["claim", "claim_line", "member", ""])
+NAMES = ("findings", "resources")
+"""A table with words that may be absent, and one with a number."""
+
+Rows = list[dict[str, Any]]
+
+
+def of_rows(rows: Rows, name: str) -> pa.Table:
+    return pa.Table.from_pylist(sorted(rows, key=owner_of), schema=SCHEMAS[name])
+
+
+def owner_of(row: dict[str, Any]) -> int:
+    return int(row["owner"])
+
+
+findings = st.lists(
+    st.fixed_dictionaries(
+        {
+            "owner": OWNERS,
+            "crosswalk": WORDS,
+            "source": WORDS,
+            "at": st.integers(0, 3),
+            "rule": WORDS,
+            "table": WORDS,
+            "column": st.none() | WORDS,
+        }
+    ),
+    max_size=30,
+)
+resources = st.lists(
+    st.fixed_dictionaries({"owner": OWNERS, "type": WORDS, "count": st.integers(0, 9)}),
+    max_size=30,
+)
+
+
+@st.composite
+def some_ledgers(draw: st.DrawFn) -> list[Ledger]:
+    made: list[Ledger] = []
+    for _ in range(draw(st.integers(0, 3))):
+        tables = {name: of_rows(draw(strategies), name) for name, strategies in STRATEGIES.items()}
+        made.append({**no_ledger(), **tables})
+    return made
+
+
+STRATEGIES = dict(zip(NAMES, (findings, resources), strict=True))
+
+
+@pytest.fixture(params=[1, 4096], autouse=True, ids=["copied", "in pieces"])
+def most_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledgers, "_MOST_PIECES", request.param)
+
+
+def rows_of(some: Sequence[Ledger], name: str) -> Rows:
+    return [row for one in some for row in one[name].to_pylist()]
+
+
+@given(some_ledgers())
+def test_ledgers_put_together_are_ordered_by_member_and_within_one_as_they_came(
+    some: list[Ledger],
+) -> None:
+    whole = joined(some)
+    for name in NAMES:
+        assert whole[name].to_pylist() == sorted(rows_of(some, name), key=owner_of)
+
+
+@given(some_ledgers(), st.sets(OWNERS))
+def test_of_a_ledger_only_some_members_are_kept(some: list[Ledger], owners: set[int]) -> None:
+    whole = joined(some)
+    kept = only(whole, np.array(sorted(owners), dtype=np.uint64))
+    for name in NAMES:
+        assert kept[name].to_pylist() == [
+            row for row in whole[name].to_pylist() if row["owner"] in owners
+        ]
+
+
+@given(some_ledgers(), st.sets(OWNERS))
+def test_a_ledger_taken_apart_and_put_together_has_the_same_bytes(
+    some: list[Ledger], owners: set[int]
+) -> None:
+    whole = joined(some)
+    apart = [
+        only(whole, np.array(sorted(part), dtype=np.uint64))
+        for part in (owners, set(range(13)) - owners)
+    ]
+    assert to_bytes(joined(apart)) == to_bytes(whole)
+
+
+@given(some_ledgers())
+def test_a_ledger_comes_back_from_its_bytes(some: list[Ledger]) -> None:
+    whole = joined(some)
+    back = from_bytes(to_bytes(whole), "a ledger")
+    for name, schema in SCHEMAS.items():
+        assert back[name].schema == schema
+        assert back[name].to_pylist() == whole[name].to_pylist()

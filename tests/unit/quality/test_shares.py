@@ -1,0 +1,49 @@
+"""What members have adds up to what their partition has, however much that is."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from etl.quality.money_totals import MoneyKey
+from etl.quality.shares import MONEY_SCHEMA, summed_money
+
+KEY = MoneyKey("claim", "professional", "paid")
+
+
+def money(*cents: int) -> pa.Table:
+    rows = [
+        {
+            "owner": number,
+            "level": KEY.level,
+            "claim_type": KEY.claim_type,
+            "category": KEY.category,
+            "source": each,
+            "published": each,
+            "quarantined": 0,
+            "superseded": 0,
+            "net": -each,
+        }
+        for number, each in enumerate(cents)
+    ]
+    return pa.Table.from_pylist(rows, schema=MONEY_SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "cents",
+    [
+        (),
+        (1, 2, -4),
+        (2**62, 2**62),
+        (2**63 - 1, 2**63 - 1, 1),
+        (-(2**63) + 1, -(2**63) + 1),
+    ],
+)
+def test_money_of_members_adds_up_exactly_even_beyond_64_bits(cents: tuple[int, ...]) -> None:
+    found = summed_money(money(*cents))
+    if not cents:
+        assert found == {}
+        return
+    total = found[KEY]
+    assert (total.source, total.published, total.net) == (sum(cents), sum(cents), -sum(cents))
+    assert (total.quarantined, total.superseded) == (0, 0)
