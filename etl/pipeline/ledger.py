@@ -102,18 +102,25 @@ def _kept(table: pa.Table, owners: Hashes) -> pa.Table:
 def joined(ledgers: Iterable[Ledger]) -> Ledger:
     """Return the entries of several ledgers, ordered by member."""
     parts = [no_ledger(), *ledgers]
-    return {name: _ordered(pa.concat_tables(part[name] for part in parts)) for name in SCHEMAS}
+    return {name: _merged([_ordered(part[name]) for part in parts]) for name in SCHEMAS}
+
+
+def _merged(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return the rows of tables that are each ordered by member, ordered by member."""
+    table = pa.concat_tables(tables)
+    owner = table.column("owner").to_numpy()
+    falls = np.flatnonzero(owner[1:] < owner[:-1])
+    if len(falls) == 1:  # those who are kept, and those who were worked on
+        pieces = _merging(owner, int(falls[0]) + 1)
+        if len(pieces) <= _MOST_PIECES:
+            return _pieced(table, pieces)
+    return _ordered(table) if len(falls) else table  # of partitions one after the other
 
 
 def _ordered(table: pa.Table) -> pa.Table:
     owner = table.column("owner").to_numpy()
-    falls = np.flatnonzero(owner[1:] < owner[:-1])
-    if not len(falls):  # of partitions one after the other
+    if not np.any(owner[1:] < owner[:-1]):
         return table
-    if len(falls) == 1:
-        pieces = _merging(owner, int(falls[0]) + 1)
-        if len(pieces) <= _MOST_PIECES:
-            return _pieced(table, pieces)
     # To take rows out of many pieces costs several times what it does out of one.
     return table.combine_chunks().take(pa.array(np.argsort(owner, kind="stable")))
 

@@ -23,7 +23,7 @@ Rows = list[dict[str, Any]]
 
 
 def of_rows(rows: Rows, name: str) -> pa.Table:
-    return pa.Table.from_pylist(sorted(rows, key=owner_of), schema=SCHEMAS[name])
+    return pa.Table.from_pylist(rows, schema=SCHEMAS[name])
 
 
 def owner_of(row: dict[str, Any]) -> int:
