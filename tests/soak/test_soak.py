@@ -170,6 +170,17 @@ def wait_until_ready(base: str) -> None:
     raise AssertionError("it never became ready")
 
 
+def wait_until_seen(base: str, created: str) -> None:
+    """Wait until a release is served: slow answers of storage make its pointer late."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with urllib.request.urlopen(f"{base}/readyz", timeout=5) as got:  # noqa: S310
+            if json.load(got)["created"] == created:
+                return
+        time.sleep(0.05)
+    raise AssertionError("the last release was never seen")
+
+
 def registered(base: str) -> App:
     with httpx2.Client() as http:
         return Stranger(f"{base}/fhir", http).register("client_secret_basic")
@@ -226,7 +237,7 @@ def ending(server: Served, payer: Payer, clients: Sequence[Client], tokens: dict
     threads = [
         threading.Thread(target=asked, args=pair) for pair in zip(clients, tokens, strict=True)
     ]
-    time.sleep(1.5)  # the last release has been seen
+    wait_until_seen(server.base, payer.present())
     for one in threads:
         one.start()
     time.sleep(0.35)
