@@ -62,9 +62,9 @@ def some_ledgers(draw: st.DrawFn) -> list[Ledger]:
 STRATEGIES = dict(zip(NAMES, (findings, resources), strict=True))
 
 
-@pytest.fixture(params=[1, 4096], autouse=True, ids=["copied", "in pieces"])
-def most_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledgers, "_MOST_PIECES", request.param)
+@pytest.fixture(params=[0, 1000], autouse=True, ids=["in pieces", "copied"])
+def shortest(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledgers, "_SHORTEST", request.param)
 
 
 def rows_of(some: Sequence[Ledger], name: str) -> Rows:
