@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -102,25 +103,21 @@ def _kept(table: pa.Table, owners: Hashes) -> pa.Table:
 def joined(ledgers: Iterable[Ledger]) -> Ledger:
     """Return the entries of several ledgers, ordered by member."""
     parts = [no_ledger(), *ledgers]
-    return {name: _merged([_ordered(part[name]) for part in parts]) for name in SCHEMAS}
-
-
-def _merged(tables: Sequence[pa.Table]) -> pa.Table:
-    """Return the rows of tables that are each ordered by member, ordered by member."""
-    table = pa.concat_tables(tables)
-    owner = table.column("owner").to_numpy()
-    falls = np.flatnonzero(owner[1:] < owner[:-1])
-    if len(falls) == 1:  # those who are kept, and those who were worked on
-        pieces = _merging(owner, int(falls[0]) + 1)
-        if len(pieces) * _SHORTEST <= len(owner):
-            return _pieced(table, pieces)
-    return _ordered(table) if len(falls) else table  # of partitions one after the other
+    # Each by itself first: then only what is new is sorted, and put between what stays.
+    return {
+        name: _ordered(pa.concat_tables(_ordered(part[name]) for part in parts)) for name in SCHEMAS
+    }
 
 
 def _ordered(table: pa.Table) -> pa.Table:
     owner = table.column("owner").to_numpy()
-    if not np.any(owner[1:] < owner[:-1]):
+    falls = np.flatnonzero(owner[1:] < owner[:-1])
+    if not len(falls):  # of partitions one after the other
         return table
+    if len(falls) == 1:  # those who are kept, and those who were worked on
+        pieces = _merging(owner, int(falls[0]) + 1)
+        if len(pieces) * _SHORTEST <= len(owner):
+            return _pieced(table, pieces)
     # To take rows out of many pieces costs several times what it does out of one.
     return table.combine_chunks().take(pa.array(np.argsort(owner, kind="stable")))
 
@@ -134,13 +131,9 @@ def _merging(owner: Hashes, second: int) -> list[tuple[int, int]]:
     """
     at = np.searchsorted(owner[:second], owner[second:], side="right")
     begins = np.flatnonzero(np.diff(at, prepend=-1))
-    first = [0, *at[begins].tolist(), second]
-    other = [*(begins + second).tolist(), len(owner)]
-    pieces = [(first[0], first[1])]
-    for place in range(len(begins)):
-        pieces.append((other[place], other[place + 1]))
-        pieces.append((first[place + 1], first[place + 2]))
-    return pieces
+    first = list(pairwise([0, *at[begins].tolist(), second]))
+    other = pairwise([*(begins + second).tolist(), len(owner)])
+    return [*chain.from_iterable(zip(first[:-1], other, strict=True)), first[-1]]
 
 
 def _pieced(table: pa.Table, pieces: Iterable[tuple[int, int]]) -> pa.Table:

@@ -16,8 +16,6 @@ from etl.pipeline.ledger import SCHEMAS, Ledger, from_bytes, joined, no_ledger, 
 
 OWNERS = st.integers(0, 12)
 WORDS = st.sampled_from(["claim", "claim_line", "member", ""])
-NAMES = ("findings", "resources")
-"""A table with words that may be absent, and one with a number."""
 
 Rows = list[dict[str, Any]]
 
@@ -50,6 +48,11 @@ resources = st.lists(
 )
 
 
+STRATEGIES = {"findings": findings, "resources": resources}
+"""A table with words that may be absent, and one with a number."""
+NAMES = tuple(STRATEGIES)
+
+
 @st.composite
 def some_ledgers(draw: st.DrawFn) -> list[Ledger]:
     made: list[Ledger] = []
@@ -57,9 +60,6 @@ def some_ledgers(draw: st.DrawFn) -> list[Ledger]:
         tables = {name: of_rows(draw(strategies), name) for name, strategies in STRATEGIES.items()}
         made.append({**no_ledger(), **tables})
     return made
-
-
-STRATEGIES = dict(zip(NAMES, (findings, resources), strict=True))
 
 
 @pytest.fixture(params=[0, 1000], autouse=True, ids=["in pieces", "copied"])
