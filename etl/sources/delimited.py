@@ -12,7 +12,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,7 +27,32 @@ from etl.sources.folder import Listed, broken_gzip, refuse_nul, text_chunks
 
 BLOCK_BYTES: Final = 1 << 20
 """Bytes parsed at a time, the size that is quickest; a row longer than this is refused."""
-_QUOTE: Final = b'"'
+_END: Final = "\0"
+"""First cell of the row that is put after the last one: no file has a NUL in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Part of a file, from the beginning of a row to the end of one.
+
+    Attributes:
+        start: where it begins, in bytes.
+        row: number of the row that it begins with; where `start` is 0 that is the header's.
+        end: where it ends; None for the end of the file.
+        next_row: number of the row that follows it; None where nobody said.
+    """
+
+    start: int = 0
+    row: int = 1
+    end: int | None = None
+    next_row: int | None = None
+
+
+WHOLE: Final = Span()
+
+
+class SpanAstray(Exception):
+    """A span does not end with a row, or not with the row that it was said to end with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +84,28 @@ class Batch:
 
 
 class _Unpacked(io.RawIOBase):
-    """A file's bytes, unpacked, counted and held to be text."""
+    """The bytes of a span, unpacked, held to be text, and followed by a row of our own.
 
-    def __init__(self, listed: Listed) -> None:
+    Args:
+        listed: the file.
+        span: what to read of it; bytes are those of the file as it is stored.
+        end: the row that follows.
+    """
+
+    def __init__(self, listed: Listed, span: Span, end: bytes) -> None:
         super().__init__()
         self._name = listed.name
         self._raw = listed.path.open("rb")
         self._stream: Any = gzip.GzipFile(fileobj=self._raw) if listed.gzipped else self._raw
+        if span.start:
+            self._stream.seek(span.start)
+        self._start = span.start
+        self._left = None if span.end is None else span.end - span.start
+        self._end = end
+        self._last = b""
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._before = 0
+        self._before = span.start
         self._line = 1
-        self.quotes = 0
         self.error: ExtractError | None = None
 
     def readable(self) -> bool:
@@ -77,13 +113,13 @@ class _Unpacked(io.RawIOBase):
 
     @property
     def done(self) -> int:
-        """Bytes read from the file as it is stored."""
-        return self._raw.tell()
+        """Bytes read of the span as it is stored."""
+        return self._raw.tell() - self._start
 
     def read(self, size: int = -1) -> bytes:
         # Arrow reports an exception of ours as its own, so the right one is kept beside.
         try:
-            chunk: bytes = self._stream.read(size)
+            chunk: bytes = self._stream.read(size if self._left is None else min(size, self._left))
             refuse_nul(chunk, self._before, self._name)
             self._refuse_other_encodings(chunk)
         except ExtractError as error:
@@ -95,9 +131,14 @@ class _Unpacked(io.RawIOBase):
         except OSError as error:
             self.error = ExtractError(f"{self._name} cannot be read: {error.strerror}")
             raise
+        if not chunk:
+            end, self._end = self._end, b""
+            return end if self._last in (b"\n", b"\r") or not end else b"\n" + end
         self._before += len(chunk)
         self._line += chunk.count(b"\n")
-        self.quotes += chunk.count(_QUOTE)
+        self._last = chunk[-1:]
+        if self._left is not None:
+            self._left -= len(chunk)
         return chunk
 
     def _refuse_other_encodings(self, chunk: bytes) -> None:
@@ -128,8 +169,9 @@ def read_batches(
     *,
     quoting: bool = True,
     block_bytes: int = BLOCK_BYTES,
+    span: Span = WHOLE,
 ) -> Iterator[Batch]:
-    """Yield the rows of a delimited file in order.
+    """Yield the rows of a delimited file, or of a span of it, in order.
 
     Args:
         listed: the file.
@@ -137,62 +179,71 @@ def read_batches(
         delimiter: what stands between cells.
         quoting: whether cells may be quoted.
         block_bytes: how much is parsed at a time.
+        span: what to read; all of a compressed file.
 
     Raises:
         ExtractError: the file is not UTF-8, has NUL bytes, broken compression, a quoted cell that
-            is never closed, or a row longer than a block.
+            is never closed, or a row longer than a block. Of a span it may be named wrongly.
+        SpanAstray: the span does not end where a row does, or has another number of rows.
     """
-    stream = _Unpacked(listed)
+    end = (_END + delimiter * (len(headers) - 1) + "\n").encode()
+    stream = _Unpacked(listed, span, end)
     try:
-        yield from _batches(stream, listed, headers, delimiter, quoting, block_bytes)
-        if quoting and stream.quotes % 2:
-            _refuse_open_quote(listed, delimiter)
+        last = yield from _batches(stream, headers, delimiter, quoting, block_bytes, span)
     except (pa.ArrowInvalid, OSError) as error:
         raise _explained(error, stream, listed, delimiter, block_bytes) from None
     finally:
         stream.close()
+    if span.end is None:
+        if last is None:
+            _refuse_open_quote(listed, delimiter)
+            raise _unreadable(listed)
+    elif last is None or last != span.next_row:
+        raise SpanAstray
 
 
 def _batches(
     stream: _Unpacked,
-    listed: Listed,
     headers: tuple[str, ...],
     delimiter: str,
     quoting: bool,
     block_bytes: int,
-) -> Iterator[Batch]:
+    span: Span,
+) -> Generator[Batch, None, int | None]:
+    """Yield the rows; return the number of the one that was put after them.
+
+    Returns:
+        None where it is no row: a quoted cell that is open at the end has swallowed it.
+    """
     ragged: list[Ragged] = []
     skipped: list[int] = []
 
     def keep(row: Any) -> str:
-        skipped.append(row.number)
+        number = row.number + span.row - 1
+        skipped.append(number)
         # A line of blanks alone holds no more than an empty one.
         if row.text.strip():
-            ragged.append(Ragged(row.number, row.text))
+            ragged.append(Ragged(number, row.text))
         return "skip"
 
-    try:
-        reader = arrow_csv.open_csv(
-            pa.PythonFile(stream, mode="r"),
-            read_options=arrow_csv.ReadOptions(
-                use_threads=False, block_size=block_bytes, column_names=list(headers), skip_rows=1
-            ),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=delimiter,
-                quote_char='"' if quoting else False,
-                newlines_in_values=quoting,
-                ignore_empty_lines=False,
-                invalid_row_handler=keep,
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                check_utf8=False, column_types=dict.fromkeys(headers, pa.string())
-            ),
-        )
-    except pa.ArrowInvalid:
-        if stream.error is None and not _goes_on(listed):
-            return
-        raise
-    number = 2
+    first = 1 if span.start == 0 else 0
+    reader = arrow_csv.open_csv(
+        pa.PythonFile(stream, mode="r"),
+        read_options=arrow_csv.ReadOptions(
+            use_threads=False, block_size=block_bytes, column_names=list(headers), skip_rows=first
+        ),
+        parse_options=arrow_csv.ParseOptions(
+            delimiter=delimiter,
+            quote_char='"' if quoting else False,
+            newlines_in_values=quoting,
+            ignore_empty_lines=False,
+            invalid_row_handler=keep,
+        ),
+        convert_options=arrow_csv.ConvertOptions(
+            check_utf8=False, column_types=dict.fromkeys(headers, pa.string())
+        ),
+    )
+    number, last = span.row + first, None
     for batch in reader:
         # Rows of this batch are the numbers from here on that were not skipped.
         numbers = np.arange(number, number + batch.num_rows + len(skipped), dtype=np.int64)
@@ -203,14 +254,14 @@ def _batches(
         if len(numbers):
             number = int(numbers[-1]) + 1
             skipped[:] = [row for row in skipped if row >= number]
-        rows = _filled(batch.append_column(ROW_COLUMN, pa.array(numbers)))
+        rows = batch.append_column(ROW_COLUMN, pa.array(numbers))
+        if batch.num_rows and batch.column(0)[-1].as_py() == _END:
+            last, rows = number - 1, rows.slice(0, batch.num_rows - 1)
         # The parser may be a block ahead, so only what was taken is struck off.
         taken = tuple(ragged)
         del ragged[: len(taken)]
-        yield Batch(rows, taken, stream.done)
-    if ragged:
-        empty = pa.schema([*((name, pa.string()) for name in headers), (ROW_COLUMN, pa.int64())])
-        yield Batch(pa.RecordBatch.from_pylist([], schema=empty), tuple(ragged), stream.done)
+        yield Batch(_filled(rows), taken, stream.done)
+    return last
 
 
 def _filled(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -222,11 +273,6 @@ def _filled(batch: pa.RecordBatch) -> pa.RecordBatch:
         if not pc.any(blank).as_py():
             return batch
     return batch.filter(pc.invert(blank))
-
-
-def _goes_on(listed: Listed) -> bool:
-    """Return whether there is a line end, and so something after the headers."""
-    return any(b"\n" in chunk or b"\r" in chunk for chunk in text_chunks(listed))
 
 
 def _explained(
@@ -245,6 +291,10 @@ def _explained(
     if isinstance(error, OSError):
         return ExtractError(f"{listed.name} cannot be read: {error.strerror or 'input error'}")
     # Arrow's own sentence may quote a cell, so it is not passed on.
+    return _unreadable(listed)
+
+
+def _unreadable(listed: Listed) -> ExtractError:
     return ExtractError(f"{listed.name} cannot be parsed as a delimited file")
 
 
@@ -268,9 +318,8 @@ class _EndMark:
 def _refuse_open_quote(listed: Listed, delimiter: str) -> None:
     """Refuse a file whose last cell is opened by a quote that nothing closes.
 
-    Everything after such a quote would silently be one cell. An odd number of quotes is only a
-    suspicion (a stray inch mark), so the file is read again, plainly, with a line after its end: a
-    row that swallows this line was open.
+    Everything after such a quote is one cell to a parser. So that the row can be named, the file is
+    read again, plainly, with a line after its end: the row that swallows this line was open.
 
     Raises:
         ExtractError: naming the row that is never closed.

@@ -127,6 +127,10 @@ CASES: dict[str, tuple[Spoil, str]] = {
         write("member.csv", HEADER + ROW + b'M2,Ng,1970-01-01,"F\n' + ROW * 3),
         "member.csv: row 3 opens a quoted cell that is never closed",
     ),
+    "open-quote-after-an-inch-mark": (  # the file has an even number of quotes
+        write("member.csv", HEADER + b'M2,5" Ng,1970-01-01,F\nM3,Ng,1970-01-01,"F\n' + ROW * 3),
+        "member.csv: row 3 opens a quoted cell that is never closed",
+    ),
     "open-quote-in-a-large-file": (
         write("member.csv", HEADER + ROW + b'M2,"Ng,1970-01-01,F\n' + ROW * 60_000),
         "member.csv: row 3 opens a quoted cell that is never closed",
