@@ -13,6 +13,7 @@ from etl.errors import ExtractError
 from etl.rows import FINDINGS_SCHEMA
 from etl.sources.canonical import CANONICAL
 from etl.sources.columnar import parquet_headers, parquet_rows
+from etl.sources.cuts import Cut
 from etl.sources.detect import Fit, choose
 from etl.sources.events import Emit, Hashed, ignore
 from etl.sources.folder import (
@@ -48,6 +49,7 @@ class SourceFile:
         gzipped: whether it is compressed.
         rows: how many rows the manifest says it has; None where it says nothing, and for Parquet,
             whose own word was compared.
+        cuts: where it may be cut into spans of rows.
     """
 
     index: int
@@ -61,6 +63,7 @@ class SourceFile:
     quoting: bool = True
     gzipped: bool = False
     rows: int | None = None
+    cuts: tuple[Cut, ...] = ()
 
     def listed(self, folder: Path) -> Listed:
         """Return the file as one of a folder."""
@@ -257,6 +260,7 @@ def _source(
         delimiter=_delimiter(listed, layout) if listed.is_data else "",
         quoting=layout.quoting,
         gzipped=listed.gzipped,
+        cuts=found.cuts,
     )
 
 

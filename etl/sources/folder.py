@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from etl.errors import ExtractError
+from etl.sources import cuts
+from etl.sources.cuts import Cut, CutFinder
 
 MANIFEST_NAME: Final = "manifest.json"
 ENDINGS: Final = {
@@ -64,10 +66,12 @@ class Traits:
     Attributes:
         bytes: its size.
         sha256: its hash, in hex.
+        cuts: where it may be cut into spans of rows; none where it is no plain text.
     """
 
     bytes: int
     sha256: str
+    cuts: tuple[Cut, ...] = ()
 
 
 def list_files(folder: Path) -> tuple[Listed, ...]:
@@ -134,12 +138,12 @@ def _refuse_twice(found: list[Listed]) -> None:
 
 
 def traits(listed: Listed) -> Traits:
-    """Read a file once and return its size and its hash.
+    """Read a file once and return its size, its hash, and where it may be cut.
 
     Raises:
         ExtractError: it cannot be read, or holds NUL bytes.
     """
-    digest, size = hashlib.sha256(), 0
+    digest, size, found = hashlib.sha256(), 0, CutFinder(cuts.CUT_BYTES)
     text = listed.is_data and not listed.is_parquet and not listed.gzipped
     try:
         with listed.path.open("rb") as stream:
@@ -148,9 +152,10 @@ def traits(listed: Listed) -> Traits:
                 size += len(chunk)
                 if text:
                     refuse_nul(chunk, size - len(chunk), listed.name)
+                    found.see(chunk)
     except OSError as error:
         raise ExtractError(f"{listed.name} cannot be read: {error.strerror}") from None
-    return Traits(size, digest.hexdigest())
+    return Traits(size, digest.hexdigest(), tuple(found.found))
 
 
 def refuse_nul(chunk: bytes | bytearray, before: int, name: str) -> None:

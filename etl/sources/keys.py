@@ -11,7 +11,7 @@ instead of holding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.sources.runs import SortedRows, open_numbers, save_numbers
+from etl.sources.runs import Run, SortedRows, open_numbers, save_numbers
 
 Hashes = npt.NDArray[np.uint64]
 NO_HASHES: Final[Hashes] = np.empty(0, dtype=np.uint64)
@@ -101,6 +101,14 @@ class HashSet:
         # Rows that name the same id mostly stand together; the rest is left to the sorting.
         self._rows.add(hashes[_changes(hashes)].reshape(-1, 1))
 
+    def runs(self) -> tuple[Run, ...]:
+        """Return what was put in, as another process may `join` it to a set of its own."""
+        return self._rows.runs()
+
+    def join(self, runs: Sequence[Run]) -> None:
+        """Put in what another set was given; its files are this one's from now on."""
+        self._rows.join(runs)
+
     def sorted(self) -> Hashes:
         """Return what is in it, ascending: mapped, from the file that `GlobalKeys` opens."""
         save_numbers(self._path, self._rows.ranges())
@@ -120,9 +128,9 @@ class Owners:
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._ids, self._owners = _path(folder, name), folder / f"{name}{_OWNERS_ENDING}"
+        self._folder, self._name = folder, name
         self._rows = SortedRows(folder / f"{name}{_ROWS_ENDING}", 2)
-        self._known: Directory | None = None
+        self._known: tuple[Directory, Shared] | None = None
 
     def add(self, ids: Hashes, owners: Hashes) -> None:
         """Put pairs in; both have shape (n,)."""
@@ -130,11 +138,28 @@ class Owners:
         self._rows.add(np.stack([ids[once], owners[once]], axis=1))
         self._known = None
 
-    def directory(self) -> Directory:
-        """Return one owner an id, the least where there are several, and which have several.
+    def runs(self) -> tuple[Run, ...]:
+        """Return what was put in, as another process may `join` it to owners of its own."""
+        return self._rows.runs()
 
-        The ids are in the file that `GlobalKeys` opens.
+    def join(self, runs: Sequence[Run]) -> None:
+        """Put in what others were given; their files are of these from now on."""
+        if runs:
+            self._rows.join(runs)
+            self._known = None
+
+    def directory(self) -> Directory:
+        """Return one owner an id, the least where there are several.
+
+        It is in files that `Directory.open` opens; the ids are in the one that `GlobalKeys` opens.
         """
+        return self._sorted()[0]
+
+    def shared(self) -> Shared:
+        """Return which ids were seen with several members."""
+        return self._sorted()[1]
+
+    def _sorted(self) -> tuple[Directory, Shared]:
         if self._known is None:
             shared, sharers = [NO_HASHES], [NO_HASHES]
 
@@ -146,22 +171,21 @@ class Owners:
                     sharers.append(pairs[np.isin(pairs[:, 0], several), 1])
                     yield pairs[first, 1]
 
-            save_numbers(self._owners, owners())
+            save_numbers(_owners_path(self._folder, self._name), owners())
             save_numbers(
-                self._ids, (pairs[_changes(pairs[:, 0]), 0] for pairs in self._rows.ranges())
+                _path(self._folder, self._name),
+                (pairs[_changes(pairs[:, 0]), 0] for pairs in self._rows.ranges()),
             )
-            self._known = Directory(
-                open_numbers(self._ids),
-                open_numbers(self._owners),
-                np.concatenate(shared),
-                np.unique(np.concatenate(sharers)),
+            self._known = (
+                Directory.open(self._folder, self._name),
+                Shared(np.concatenate(shared), np.unique(np.concatenate(sharers))),
             )
         return self._known
 
     def remove(self) -> None:
         """Take away what was only there to make it; a directory that was returned stays."""
         self._rows.remove()
-        self._owners.unlink(missing_ok=True)
+        _owners_path(self._folder, self._name).unlink(missing_ok=True)
 
 
 def _changes(hashes: Hashes) -> npt.NDArray[np.bool_]:
@@ -172,20 +196,38 @@ def _changes(hashes: Hashes) -> npt.NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """Ids that were seen with more than one member.
+
+    Attributes:
+        ids: hashes, ascending.
+        sharers: the members that they were seen with, ascending.
+    """
+
+    ids: Hashes
+    sharers: Hashes
+
+
+@dataclass(frozen=True, slots=True)
 class Directory:
     """Ids and whose they are.
 
     Attributes:
         ids: hashes, ascending.
         owners: the member's hash for each.
-        shared: ids seen with more than one member, ascending.
-        sharers: the members that they were seen with, ascending.
     """
 
     ids: Hashes
     owners: Hashes
-    shared: Hashes
-    sharers: Hashes
+
+    @classmethod
+    def open(cls, folder: Path, name: str) -> Directory:
+        """Return what `Owners.directory` left in a folder: mapped, not copied.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return cls(open_numbers(_path(folder, name)), open_numbers(_owners_path(folder, name)))
 
     def owner_of(self, ids: Hashes) -> Hashes:
         """Return the owner of each id; an id that nobody owns is its own."""
@@ -269,10 +311,10 @@ class GlobalKeys:
     def save(cls, work: Path, members: HashSet, claims: Owners, coverages: Owners) -> None:
         """Write the sets into the work folder in which they were gathered."""
         members.sorted()
-        of_claims, of_coverages = claims.directory(), coverages.directory()
+        of_claims, of_coverages = claims.shared(), coverages.shared()
         for name, found in (
-            ("shared_claims", of_claims.shared),
-            ("shared_coverages", of_coverages.shared),
+            ("shared_claims", of_claims.ids),
+            ("shared_coverages", of_coverages.ids),
             ("sharers", np.union1d(of_claims.sharers, of_coverages.sharers)),
         ):
             save_numbers(_path(work, name), [found])
@@ -285,5 +327,16 @@ class GlobalKeys:
         return cls(**{name: open_numbers(_path(work, name)) for name in cls.__slots__})
 
 
+def clear_gathered(work: Path) -> None:
+    """Take away what a reading gathered that did not get to its end."""
+    for ending in (_ROWS_ENDING, _OWNERS_ENDING):
+        for path in work.glob(f"*{ending}"):
+            path.unlink()
+
+
 def _path(work: Path, name: str) -> Path:
     return work / f"{name}.hashes"
+
+
+def _owners_path(work: Path, name: str) -> Path:
+    return work / f"{name}{_OWNERS_ENDING}"

@@ -10,6 +10,7 @@ that orphans that belong together meet in one partition, whatever their order.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,41 +20,51 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from etl.errors import StoreError, UsageError
 from etl.model.tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
-from etl.rows import FINDINGS_SCHEMA, PLACE_FIELDS
-from etl.sources import columnar, delimited
+from etl.rows import PLACE_FIELDS
 from etl.sources.convert import convert
-from etl.sources.delimited import Batch
-from etl.sources.digests import row_digests, seed_of
+from etl.sources.cutting import (
+    CLAIMS,
+    HIGH_COLUMN,
+    LOW_COLUMN,
+    OWNER_COLUMN,
+    RAGGED,
+    Cut,
+    CutJob,
+    Part,
+    Refused,
+    Whose,
+    cut,
+    cut_up,
+    drop,
+)
 from etl.sources.events import Emit, Partitioned, Reading, ignore
 from etl.sources.extract import Extract, SourceFile, check_rows, spill_names
 from etl.sources.keys import (
     NO_HASHES,
-    Directory,
     GlobalKeys,
     Hashes,
     HashSet,
     Owners,
     among,
-    filled,
-    hash_ids,
+    clear_gathered,
 )
-from etl.sources.layout import Layout, RawTable
-from etl.sources.spill import SpillWriter, clear_spilled, disk_error, read_spilled, with_places
+from etl.sources.layout import Layout
+from etl.sources.spill import (
+    Index,
+    clear_spilled,
+    disk_error,
+    read_spilled,
+    save_index,
+)
+from etl.sources.spreading import ALONE, Spread
 from etl.sources.state import file_from, layout_from, layout_state
 
-OWNER_COLUMN: Final = "_owner"
-"""Hash of the member, or of what stands for one: all rows of a member have the same."""
-LOW_COLUMN: Final = "_low"
-HIGH_COLUMN: Final = "_high"
-"""The halves of a row's digest."""
 MARKS: Final = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN, LOW_COLUMN, HIGH_COLUMN)
 _STATE: Final = "partitions.json"
-_RAGGED: Final = "_ragged"
 _FINDINGS: Final = "findings.arrow"
 MAX_PARTITIONS: Final = 1 << 14
 
@@ -224,7 +235,7 @@ class Partitions:
 
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells: `text` as it was, `_file`, `_row`."""
-        return read_spilled(self.work, _RAGGED, None)
+        return read_spilled(self.work, RAGGED, None)
 
 
 def _of(rows: pa.Table, owners: Hashes | None) -> pa.Table:
@@ -251,16 +262,20 @@ def partition(
     *,
     partitions: int,
     digests: bool = False,
+    spread: Spread = ALONE,
     emit: Emit = ignore,
 ) -> Partitions:
     """Read every row of an extract once and cut the rows by member.
+
+    What is read is the same, wherever it is read.
 
     Args:
         extract: what to read.
         work: a folder of this run alone; made where it is missing. What it held is overwritten.
         partitions: how many pieces; a partition's rows are held in memory when it is loaded.
         digests: whether to keep a digest of every row as well.
-        emit: called after every block of a file.
+        spread: where files are read, and spans of large ones where there are several processes.
+        emit: called after every block of a file, or after each span that other processes read.
 
     Raises:
         UsageError: the number of partitions makes no sense.
@@ -274,174 +289,158 @@ def partition(
         work.mkdir(parents=True, exist_ok=True)
         (work / _STATE).unlink(missing_ok=True)
         clear_spilled(work)
+        clear_gathered(work)
     except OSError as error:
         raise disk_error(error) from None
-    cutter = _Cutter(extract, work, partitions, emit, digests=digests)
+    reading = _Reading(extract, work, partitions, spread, emit, digests=digests)
     try:
-        cutter.read()
+        reading.read()
     except OSError as error:
         raise disk_error(error) from None
-    finally:
-        cutter.abandon()
-    emit(Partitioned(sum(cutter.rows_read.values()), partitions))
+    emit(Partitioned(sum(reading.rows_read.values()), partitions))
     return Partitions.open(work)
 
 
-class _Cutter:
+class _Reading:
     """One reading of an extract."""
 
     def __init__(
-        self, extract: Extract, work: Path, count: int, emit: Emit, *, digests: bool
+        self,
+        extract: Extract,
+        work: Path,
+        count: int,
+        spread: Spread,
+        emit: Emit,
+        *,
+        digests: bool,
     ) -> None:
-        self._extract, self._work, self._count, self._emit = extract, work, count, emit
-        self._digests = digests
-        self._layout = extract.layout
+        self._extract, self._work, self._count = extract, work, count
+        self._spread, self._emit, self._digests = spread, emit, digests
+        self._numbers = itertools.count()
         # Names of sets of `GlobalKeys`.
         self._members = HashSet(work, "members")
-        self._claims, self._coverages = Owners(work, "claims"), Owners(work, "coverages")
-        self._directory: Directory | None = None
-        self._ragged: Counter[tuple[int, int]] = Counter()
+        self._claims, self._coverages = Owners(work, CLAIMS), Owners(work, "coverages")
         self._findings: list[pa.Table] = [extract.findings]
-        self._writers: dict[str, SpillWriter] = {}
-        self.rows_read: dict[str, int] = {}
+        self._index: dict[str, list[Index]] = {}
+        self._bytes_done: Counter[str] = Counter()
+        self._rows_done: Counter[str] = Counter()
+        self.rows_read: Counter[str] = Counter()
 
     def read(self) -> None:
-        ordered = sorted(self._extract.files, key=lambda file: (self._turn(file), file.index))
-        last = {file.table: file for file in ordered if file.table}
-        for file in ordered:
-            if file.table:
-                self._read_file(file)
-            if last.get(file.table) is file:  # nothing of it waits while others are read
-                self._writers[file.table].close()
-                del self._writers[file.table]
-        for writer in self._writers.values():
-            writer.close()
+        raw = self._extract.layout.raw
+        read = [file for file in self._extract.files if file.table]
+        whose = {file.table: Whose.of(raw[file.table], self._extract.layout) for file in read}
+        first, then = list[SourceFile](), list[SourceFile]()
+        for file in read:
+            (then if whose[file.table].follow_claims(file) else first).append(file)
+        self._read_tables(first, whose)
+        if then:
+            self._claims.directory()  # where those who follow it find it
+            self._read_tables(then, whose)
         self._save()
 
-    def abandon(self) -> None:
-        for writer in self._writers.values():
-            writer.abandon()
-
-    def _turn(self, file: SourceFile) -> int:
-        """Files that name members come first: the children follow their claims."""
-        raw = self._layout.raw.get(file.table)
-        return 1 if raw is not None and raw.member is None and raw.claim is not None else 0
-
-    def _read_file(self, file: SourceFile) -> None:
-        raw = self._layout.raw[file.table]
-        names = spill_names(file)
-        seed = seed_of(file.table, names)
-        writer = self._writer(file.table)
-        rows = 0
-        for batch in self._batches(file, names):
-            self._keep_ragged(file, raw, batch)
-            rows += batch.rows.num_rows + len(batch.ragged)
-            if batch.rows.num_rows:
-                cut, owner = self._cut(raw, batch.rows)
-                more: dict[str, Hashes] = {}
-                if owner is not None:
-                    more[OWNER_COLUMN] = owner
-                    if self._digests:
-                        digests = row_digests(batch.rows.columns[:-1], seed)
-                        more |= {LOW_COLUMN: digests.low, HIGH_COLUMN: digests.high}
-                writer.write(with_places(batch.rows, file.index, names, more), cut)
-            self._emit(Reading(file.name, batch.done, file.bytes, rows))
-        check_rows(file, rows)
-        self.rows_read[file.name] = rows
-
-    def _batches(self, file: SourceFile, names: tuple[str, ...]) -> Iterator[Batch]:
-        listed = file.listed(self._extract.folder)
-        if listed.is_parquet:
-            return columnar.read_batches(listed, names, file.bytes)
-        return delimited.read_batches(listed, names, file.delimiter, quoting=file.quoting)
-
-    def _writer(self, name: str) -> SpillWriter:
-        if name not in self._writers:
-            self._writers[name] = SpillWriter(self._work, name, self._count)
-        return self._writers[name]
-
-    def _cut(
-        self, raw: RawTable, batch: pa.RecordBatch
-    ) -> tuple[npt.NDArray[np.int32], Hashes | None]:
-        """Return each row's partition and owner (None: nobody's); note the ids that rows name."""
-        ids = {
-            role: batch.column(header)
-            for role, header in (
-                ("member", raw.member),
-                ("claim", raw.claim),
-                ("coverage", raw.coverage),
-            )
-            if header is not None and header in batch.schema.names
+    def _read_tables(self, files: Sequence[SourceFile], whose: Mapping[str, Whose]) -> None:
+        """Read files, those of one raw table together."""
+        tables: dict[str, list[SourceFile]] = {}
+        for file in files:
+            tables.setdefault(file.table, []).append(file)
+        jobs = {
+            name: [self._job(whose[name], parts) for parts in self._parts(of_table)]
+            for name, of_table in tables.items()
         }
-        if not ids:
-            return np.full(batch.num_rows, self._count, dtype=np.int32), None
-        hashes = {role: hash_ids(column) for role, column in ids.items()}
-        there = {role: filled(column) for role, column in ids.items()}
-        owner = self._owner(raw, hashes, there)
-        if raw.name in self._layout.feeding("member"):
-            self._members.add(hashes["member"][there["member"]])
-        if raw.name in self._layout.feeding("claim"):
-            self._claims.add(hashes["claim"][there["claim"]], owner[there["claim"]])
-        if raw.name in self._layout.feeding("coverage"):
-            self._coverages.add(hashes["coverage"][there["coverage"]], owner[there["coverage"]])
-        # Ranges of hashes, not remainders: partitions one after the other are in the order of the
-        # members' hashes, however many there are.
-        cut = (owner >> np.uint64(32)) * np.uint64(self._count) >> np.uint64(32)
-        return cut.astype(np.int32), owner
+        every = [job for of_table in jobs.values() for job in of_table]
+        coming = self._spread.each(cut, every, self._emit)
+        for name, of_table in tables.items():
+            self._take_table(of_table, jobs[name], coming)
 
-    def _owner(
+    def _parts(self, files: Sequence[SourceFile]) -> list[tuple[Part, ...]]:
+        if self._spread.processes == 1:
+            return [tuple(Part(file) for file in files)]
+        return list(cut_up(files, self._count))
+
+    def _job(self, whose: Whose, parts: tuple[Part, ...]) -> CutJob:
+        number = next(self._numbers)
+        folder = self._extract.folder
+        return CutJob(number, folder, self._work, self._count, self._digests, whose, parts)
+
+    def _take_table(
         self,
-        raw: RawTable,
-        hashes: dict[str, Hashes],
-        there: dict[str, npt.NDArray[np.bool_]],
-    ) -> Hashes:
-        if "member" in hashes:
-            other = hashes.get("claim", hashes.get("coverage"))
-            if other is None:
-                return hashes["member"]
-            found: Hashes = np.where(there["member"], hashes["member"], other)
-            return found
-        if raw.claim is None or raw.name in self._layout.feeding("claim"):
-            return next(iter(hashes.values()))
-        if self._directory is None:
-            self._directory = self._claims.directory()
-        return self._directory.owner_of(hashes["claim"])
+        files: Sequence[SourceFile],
+        jobs: Sequence[CutJob],
+        coming: Iterator[Cut | Refused],
+    ) -> None:
+        """Take what came of the jobs of a raw table.
 
-    def _keep_ragged(self, file: SourceFile, raw: RawTable, batch: Batch) -> None:
-        if not batch.ragged:
+        Raises:
+            ExtractError: one of its files cannot be read, or has not the rows that it should.
+        """
+        done, refused = list[tuple[CutJob, Cut]](), False
+        for job, one in zip(jobs, coming, strict=False):  # those of other tables come after them
+            if isinstance(one, Cut):
+                self._tell(job, one)
+                done.append((job, one))
+            elif not job.has_spans and one.error is not None:
+                raise one.error
+            else:
+                refused = True
+        if refused:
+            for job, one in done:
+                drop(job, one)
+            done = [self._read_whole(jobs[0].whose, files)]
+        for job, one in done:
+            self._take(job, one)
+        for file in files:
+            check_rows(file, self.rows_read[file.name])
+
+    def _read_whole(self, whose: Whose, files: Sequence[SourceFile]) -> tuple[CutJob, Cut]:
+        """Read the files of a raw table from end to end, for some span of them is none.
+
+        Raises:
+            ExtractError: one of them cannot be read.
+        """
+        job = self._job(whose, tuple(Part(file) for file in files))
+        one = cut(job, self._emit)
+        if isinstance(one, Refused):
+            raise one.error or AssertionError("what was read was no span")
+        return job, one
+
+    def _tell(self, job: CutJob, one: Cut) -> None:
+        """Tell how far each file was read: what happens in other processes is not heard here."""
+        if self._spread.processes == 1:
             return
-        numbers = [ragged.row for ragged in batch.ragged]
-        rows = pa.RecordBatch.from_arrays(
-            [
-                pa.array([ragged.text for ragged in batch.ragged], pa.string()),
-                pa.array(np.full(len(numbers), file.index, dtype=np.int32)),
-                pa.array(numbers, pa.int64()),
-            ],
-            ["text", FILE_COLUMN, ROW_COLUMN],
-        )
-        self._writer(_RAGGED).write(rows, np.zeros(len(numbers), dtype=np.int32))
-        self._findings.append(
-            pa.Table.from_arrays(
-                [
-                    pa.array(["ragged-row"] * len(numbers), pa.string()),
-                    pa.array([raw.main] * len(numbers), pa.string()),
-                    rows.column(FILE_COLUMN),
-                    rows.column(ROW_COLUMN),
-                    pa.nulls(len(numbers), pa.string()),
-                ],
-                schema=FINDINGS_SCHEMA,
-            )
-        )
+        for part, rows in zip(job.parts, one.rows, strict=True):
+            file = part.file
+            self._bytes_done[file.name] += part.bytes
+            self._rows_done[file.name] += rows
+            done, so_far = self._bytes_done[file.name], self._rows_done[file.name]
+            self._emit(Reading(file.name, done, file.bytes, so_far))
+
+    def _take(self, job: CutJob, one: Cut) -> None:
+        for part, rows in zip(job.parts, one.rows, strict=True):
+            self.rows_read[part.file.name] += rows
+        for name, index in one.index.items():
+            self._index.setdefault(name, []).append(index)
+        self._findings.append(one.findings)
+        told: Mapping[str, HashSet | Owners] = {
+            "member": self._members,
+            "claim": self._claims,
+            "coverage": self._coverages,
+        }
+        for role, runs in one.ids.items():
+            told[role].join(runs)
 
     def _save(self) -> None:
+        extract = self._extract
         findings = pa.concat_tables(self._findings)
         state = {
             "count": self._count,
-            "layout": layout_state(self._layout),
-            "files": [asdict(file) for file in self._extract.files],
+            "layout": layout_state(extract.layout),
+            "files": [asdict(file) for file in extract.files],
             "rows_read": self.rows_read,
             "digests": self._digests,
         }
+        for name, parts in self._index.items():
+            save_index(self._work, name, parts)
         GlobalKeys.save(self._work, self._members, self._claims, self._coverages)
         with pa.ipc.new_file(self._work / _FINDINGS, findings.schema) as writer:
             writer.write_table(findings)

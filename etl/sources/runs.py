@@ -7,7 +7,9 @@ first numbers are hashes, so that ranges are of about one size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +25,19 @@ _RANGES: Final = 256
 _BOUNDS: Final = np.arange(1, _RANGES, dtype=np.uint64) << np.uint64(56)
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Sorted rows in a file.
+
+    Attributes:
+        path: the file.
+        bounds: where each range of first numbers begins in it, and where the last ends; in rows.
+    """
+
+    path: Path
+    bounds: npt.NDArray[np.int64]
+
+
 class SortedRows:
     """Rows, each kept once however often it comes.
 
@@ -36,8 +51,21 @@ class SortedRows:
         self._width = width
         self._parts: list[Rows] = []
         self._gathered = 0
-        self._runs: list[npt.NDArray[np.int64]] = []
+        self._runs: list[Run] = []
         self._end = 0
+
+    def runs(self) -> tuple[Run, ...]:
+        """Write what was put in, and return where it is: another process may `join` it.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self._write()
+        return tuple(self._runs)
+
+    def join(self, runs: Sequence[Run]) -> None:
+        """Put in what another object wrote; its files are this one's from now on."""
+        self._runs += runs
 
     def add(self, rows: Rows) -> None:
         """Put rows in.
@@ -59,19 +87,22 @@ class SortedRows:
         self._write()
         if not self._runs:
             return
-        with self._path.open("rb") as file:
+        with ExitStack() as opened:
+            paths = {run.path for run in self._runs}
+            files = {path: opened.enter_context(path.open("rb")) for path in sorted(paths)}
             for number in range(_RANGES):
                 pieces = []
-                for bounds in self._runs:
-                    start, end = bounds[number], bounds[number + 1]
+                for run in self._runs:
+                    file, start, end = files[run.path], *run.bounds[number : number + 2]
                     file.seek(int(start) * 8 * self._width)
                     data = file.read(int(end - start) * 8 * self._width)
                     pieces.append(np.frombuffer(data, np.uint64).reshape(-1, self._width))
                 yield _distinct(np.concatenate(pieces))
 
     def remove(self) -> None:
-        """Take the file away."""
-        self._path.unlink(missing_ok=True)
+        """Take the files away."""
+        for path in {self._path, *(run.path for run in self._runs)}:
+            path.unlink(missing_ok=True)
 
     def _write(self) -> None:
         if not self._gathered:
@@ -79,7 +110,8 @@ class SortedRows:
         rows = _distinct(np.concatenate(self._parts))
         self._parts, self._gathered = [], 0
         inner = np.searchsorted(np.ascontiguousarray(rows[:, 0]), _BOUNDS)
-        self._runs.append(self._end + np.concatenate([[0], inner, [len(rows)]]))
+        bounds = self._end + np.concatenate([[0], inner, [len(rows)]])
+        self._runs.append(Run(self._path, bounds))
         with self._path.open("ab" if self._end else "wb") as file:
             file.write(rows.data)
         self._end += len(rows)

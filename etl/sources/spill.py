@@ -1,4 +1,6 @@
-"""Rows on disk, cut by partition: one file a raw table, of Arrow IPC pieces one after another.
+"""Rows on disk, cut by partition: files of a raw table, of Arrow IPC pieces one after another.
+
+Who reads a part of the table writes a file of its own, so that several processes can.
 
 Each piece is a whole IPC stream with the rows of one partition. It has only the columns in which
 something is filled: wide layouts are mostly empty, and moving nothing is quickest. It is not
@@ -29,18 +31,34 @@ BYTES_PER_PARTITION: Final = 128 << 10
 """…or this for each partition, if that is more: so pieces stay large enough to be read quickly."""
 _ROWS_ENDING: Final = ".rows"
 _INDEX_ENDING: Final = ".index.npy"
-_INDEX: Final = np.dtype([("partition", "<i4"), ("offset", "<i8"), ("length", "<i8")])
-_ENTRY: Final = struct.Struct("<iqq")
+_INDEX: Final = np.dtype(
+    [("part", "<i4"), ("partition", "<i4"), ("offset", "<i8"), ("length", "<i8")]
+)
+_ENTRY: Final = struct.Struct("<iiqq")
 """One of it."""
+Index = npt.NDArray[np.void]
+"""Where the pieces of a raw table are; of dtype `_INDEX`, shape (n,)."""
+
+
+def gathered_bytes(partitions: int) -> int:
+    """Return how many bytes are gathered for a raw table before they are cut up."""
+    return max(BUFFER_BYTES, partitions * BYTES_PER_PARTITION)
 
 
 class SpillWriter:
-    """Writes the rows of one raw table into the work folder."""
+    """Writes a part of the rows of one raw table into the work folder.
 
-    def __init__(self, work: Path, name: str, partitions: int) -> None:
-        self._path = work / f"{name}{_ROWS_ENDING}"
-        self._index_path = work / f"{name}{_INDEX_ENDING}"
-        self._limit = max(BUFFER_BYTES, partitions * BYTES_PER_PARTITION)
+    Args:
+        work: the folder.
+        name: the raw table.
+        part: number of the part; no other of the table has it.
+        partitions: how many there are.
+    """
+
+    def __init__(self, work: Path, name: str, part: int, partitions: int) -> None:
+        self._path = rows_path(work, name, part)
+        self._part = part
+        self._limit = gathered_bytes(partitions)
         self._batches: list[pa.Table] = []
         self._cuts: list[npt.NDArray[np.int32]] = []
         self._bytes = 0
@@ -70,8 +88,8 @@ class SpillWriter:
         if self._bytes >= self._limit:
             self._flush()
 
-    def close(self) -> None:
-        """Write what is left, and where everything is.
+    def close(self) -> Index:
+        """Write what is left, and return where everything is.
 
         Raises:
             StoreError: the disk is full, or cannot be written.
@@ -79,15 +97,16 @@ class SpillWriter:
         self._flush()
         try:
             self._file.close()
-            np.save(self._index_path, np.frombuffer(self._index, dtype=_INDEX))
         except OSError as error:
             raise disk_error(error) from None
+        return np.frombuffer(self._index, dtype=_INDEX)
 
     def abandon(self) -> None:
-        """Close the file after a failure; what is in it is not to be read."""
+        """Close the file after a failure, and take it away."""
         self._batches.clear()
         try:
             self._file.close()
+            self._path.unlink(missing_ok=True)
         except OSError:
             # The failure that led here is the one to tell.
             return
@@ -124,7 +143,7 @@ class SpillWriter:
             self._file.write(memoryview(piece))
         except OSError as error:
             raise disk_error(error) from None
-        self._index += _ENTRY.pack(partition, self._offset, piece.size)
+        self._index += _ENTRY.pack(self._part, partition, self._offset, piece.size)
         self._offset += piece.size
 
 
@@ -151,13 +170,27 @@ def clear_spilled(work: Path) -> None:
             path.unlink()
 
 
+def save_index(work: Path, name: str, parts: Sequence[Index]) -> None:
+    """Write where the pieces of a raw table are; without it, no row of the table is there.
+
+    Args:
+        work: the folder.
+        name: the raw table.
+        parts: what `SpillWriter.close` returned, in the order in which they are to be read.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    np.save(_index_path(work, name), np.concatenate(parts))
+
+
 def read_spilled(
     work: Path, name: str, partition: int | None, columns: Sequence[str] | None = None
 ) -> pa.Table:
     """Return the rows of a raw table in one partition (all partitions where None).
 
     It has `_file` and `_row`, and every column in which something is filled; a cell is null or ""
-    where it is empty. The file is mapped: of what nobody looks at, nothing is read.
+    where it is empty. Files are mapped: of what nobody looks at, nothing is read.
 
     Args:
         work: the folder.
@@ -165,7 +198,7 @@ def read_spilled(
         partition: the partition.
         columns: which columns to read, where they are there; None for all.
     """
-    index_path = work / f"{name}{_INDEX_ENDING}"
+    index_path = _index_path(work, name)
     if not index_path.exists():
         return pa.schema(PLACE_FIELDS).empty_table()
     index = np.load(index_path)
@@ -174,15 +207,25 @@ def read_spilled(
     if not len(index):
         return pa.schema(PLACE_FIELDS).empty_table()
     parts = []
-    with pa.memory_map(str(work / f"{name}{_ROWS_ENDING}")) as file:
-        for _, offset, length in index.tolist():
-            file.seek(offset)
-            with pa.ipc.open_stream(file.read_buffer(length)) as reader:
-                rows = reader.read_all()
-            if columns is not None:
-                rows = rows.select([name for name in rows.column_names if name in columns])
-            parts.append(rows)
+    for part in dict.fromkeys(index["part"].tolist()):
+        with pa.memory_map(str(rows_path(work, name, part))) as file:
+            for _, _, offset, length in index[index["part"] == part].tolist():
+                file.seek(offset)
+                with pa.ipc.open_stream(file.read_buffer(length)) as reader:
+                    rows = reader.read_all()
+                if columns is not None:
+                    rows = rows.select([name for name in rows.column_names if name in columns])
+                parts.append(rows)
     return pa.concat_tables(parts, promote_options="default")
+
+
+def rows_path(work: Path, name: str, part: int) -> Path:
+    """Return the file of a part of a raw table's rows."""
+    return work / f"{name}.{part:05d}{_ROWS_ENDING}"
+
+
+def _index_path(work: Path, name: str) -> Path:
+    return work / f"{name}{_INDEX_ENDING}"
 
 
 def disk_error(error: OSError) -> StoreError:

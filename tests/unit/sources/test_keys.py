@@ -71,8 +71,8 @@ def test_an_owner_is_the_least_of_those_that_were_seen(
     directory = owners.directory()
     asked = np.array([1, 1, 2, 3, 8], dtype=np.uint64)
     assert directory.owner_of(asked).tolist() == [7, 7, 5, 4, 8]
-    assert directory.shared.tolist() == [2]
-    assert directory.sharers.tolist() == [5, 9]
+    assert owners.shared().ids.tolist() == [2]
+    assert owners.shared().sharers.tolist() == [5, 9]
 
 
 def test_a_directory_stays_as_it_is_when_more_is_put_in(tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+"""An extract that several processes read, in spans of files, is the one that one process reads."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.errors import ExtractError
+from etl.sources import open_extract, partition
+from etl.sources.cutting import CutJob, Refused
+from etl.sources.events import Emit, Reading, ignore
+from etl.sources.spreading import ALONE, Found, Job, Spread
+from tests.unit.sources.extracts import CLAIM, MEMBER
+
+COUNT = 3
+TEXTS = [
+    "plain",
+    "Ng",
+    "",
+    '"a, b"',
+    '"two\nlines"',
+    '"two\r\nlines"',
+    '""',
+    '"say ""hi"""',
+    "one\rtwo",
+    'a 5" pipe',
+    "too,many",
+]
+OPEN = '"never closed'
+
+
+class Apart:
+    """Does what other processes do: what goes there and comes back is pickled."""
+
+    processes = 2
+
+    def __init__(self) -> None:
+        self.jobs: list[Any] = []
+        self.refused = 0
+
+    def each(
+        self, call: Callable[[Job, Emit], Found], jobs: Sequence[Job], emit: Emit
+    ) -> Iterator[Found]:
+        """Yield what comes of each job."""
+        del emit
+        for job in jobs:
+            self.jobs.append(job)
+            there = call(pickle.loads(pickle.dumps(job)), ignore)  # noqa: S301 - our own
+            self.refused += isinstance(there, Refused)
+            yield pickle.loads(pickle.dumps(there))  # noqa: S301 - our own
+
+
+def everything(folder: Path, work: Path, spread: Spread) -> Any:
+    """All that can be known of an extract that was read, or why it was not."""
+    try:
+        parts = partition(
+            open_extract(folder, ()), work, partitions=COUNT, digests=True, spread=spread
+        )
+    except ExtractError as error:
+        return str(error)
+    keys = {name: getattr(parts.keys, name).tolist() for name in type(parts.keys).__slots__}
+    loaded = [*(parts.load(index) for index in range(COUNT)), parts.directory()]
+    return (
+        parts.rows_read,
+        keys,
+        parts.findings.to_pylist(),
+        parts.ragged_rows().to_pylist(),
+        [(one.tables, one.findings) for one in loaded],
+        [written(parts.raw_rows(index)) for index in range(COUNT + 1)],
+        {name: marks.to_pylist() for name, marks in parts.marks(range(COUNT)).items()},
+        sorted(path.suffix for path in work.iterdir() if path.suffix != ".rows"),
+    )
+
+
+def written(rows: dict[str, pa.Table]) -> Any:
+    """Rows as a file has them: what is not there is empty."""
+    return {
+        name: [{header: cell or "" for header, cell in row.items()} for row in table.to_pylist()]
+        for name, table in rows.items()
+    }
+
+
+def lines(form: str, header: str, ids: int) -> st.SearchStrategy[str]:
+    """Text of a file, with rows that are fine, ragged, blank, or end in the middle of a cell."""
+    row = st.builds(
+        lambda one, other, text, end: form.format(one, other, text) + end,
+        st.integers(0, ids),
+        st.integers(0, 3),
+        st.sampled_from(TEXTS),
+        st.sampled_from(["\n", "\n", "\r\n"]),
+    ) | st.sampled_from(["\n", "  \n"])
+    last = st.sampled_from(["", "", form.format(0, 0, "end"), form.format(0, 0, OPEN)])
+    return st.builds(
+        lambda rows, end: header + "\n" + "".join(rows) + end,
+        st.lists(row, min_size=1, max_size=20),
+        last,
+    )
+
+
+members = lines("M{0},{2},1970-01-0{1},F", ",".join(MEMBER), 4)
+claims = lines(
+    "CL{0},professional,M{1},C1,P1,2024-01-05,2024-01-09,{2}",
+    ",".join([*CLAIM, "patient_account_number"]),
+    9,
+)
+claim_lines = lines(
+    "CL{0},{1},2024-01-05,{2}", "claim_id,line_number,service_from_date,place_of_service", 9
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(members, claims, claim_lines, st.integers(20, 300), st.booleans())
+def test_what_is_read_in_spans_is_what_is_read_as_a_whole(
+    member: str, claim: str, line: str, every: int, in_parts: bool
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as base:
+        patch.setattr("etl.sources.cuts.CUT_BYTES", every)
+        patch.setattr("etl.sources.spill.BUFFER_BYTES", every)
+        patch.setattr("etl.sources.spill.BYTES_PER_PARTITION", 0)
+        folder = Path(base) / "in"
+        folder.mkdir()
+        (folder / "member.csv").write_bytes(("\ufeff" + member + "M0,Ng,1970-01-01,F\n").encode())
+        (folder / "coverage.csv").write_text("coverage_id,member_id,relationship,payer_id\n")
+        (folder / "claim.csv").write_bytes(claim.encode())
+        for name in ["claim_line-1", "claim_line-2"] if in_parts else ["claim_line"]:
+            (folder / f"{name}.csv").write_bytes(line.encode())
+        alone = everything(folder, Path(base) / "alone", ALONE)
+        assert everything(folder, Path(base) / "apart", Apart()) == alone
