@@ -30,6 +30,7 @@ from etl.pipeline.events import ignore
 from etl.pipeline.reading import open_with, read
 from etl.pipeline.tools import Tools
 from etl.pipeline.work import KeysOf
+from etl.pipeline.workers import Workers
 from etl.quality import check
 from etl.quality.sample import NO_ROW
 from etl.synth import Spec, write_extract
@@ -102,7 +103,8 @@ def _rate(rounds: int, count: int, once: Callable[[], object]) -> float:
 def accepted(extract: Path, folder: Path, tools: Tools) -> tuple[dict[str, pa.Table], Providers]:
     """Return the accepted rows of an extract in one partition, and its directory."""
     opened = open_with(extract, tools, None, ignore)
-    rows = read(opened, folder / "work", tools, partition_rows=1 << 30, emit=ignore)
+    alone = Workers(1, lambda: tools)
+    rows = read(opened, folder / "work", tools, alone, partition_rows=1 << 30, emit=ignore)
     directory = checked_directory(
         rows.partitions.directory(), tools, as_of=rows.as_of, sampled=NO_ROW
     )

@@ -31,8 +31,9 @@ from etl.pipeline.layers import layers_of
 from etl.pipeline.nightly import Ran, run
 from etl.pipeline.planning import Planned, plan
 from etl.pipeline.publishing import Target, as_instant
-from etl.pipeline.reading import open_with, read
+from etl.pipeline.reading import expected_partitions, open_with, read
 from etl.pipeline.tools import Tools
+from etl.pipeline.workers import Workers
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
 from etl.publish.history import find_release, rollback
@@ -64,49 +65,66 @@ def work_folder(settings: Settings, beside: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def tools_of(settings: Settings) -> Iterator[Tools]:
-    """Give the tools of a job, all of which stay: nothing among them is garbage while it lasts."""
-    with ExitStack() as until_the_end:
-        with collecting_nothing():
-            tools = make_tools(settings)
-            until_the_end.enter_context(collecting_rarely())
-        yield tools
+def prepared(settings: Settings, extract: Path) -> Iterator[tuple[Tools, Workers]]:
+    """Give the tools of a job and its processes, which make theirs at the same time.
+
+    All of the tools stay: nothing among them is garbage while the job lasts.
+    """
+    with Workers(settings.run.workers, partial(make_tools, settings)) as workers:
+        workers.begin(expected_partitions(extract, settings.run.partition_rows))
+        with ExitStack() as until_the_end:
+            with collecting_nothing():
+                tools = make_tools(settings)
+                until_the_end.enter_context(collecting_rarely())
+            yield tools, workers
 
 
 def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) -> Converted:
     """Write an extract as plain bulk NDJSON into a folder."""
-    with tools_of(settings) as tools:
+    with prepared(settings, extract) as (tools, workers):
         opened = open_with(extract, tools, settings.layout, emit)
         when = opened.as_of.isoformat() if opened.as_of is not None else as_instant(now())
         with work_folder(settings, out) as work:
-            rows = read(opened, work, tools, partition_rows=settings.run.partition_rows, emit=emit)
+            rows = read(
+                opened,
+                work,
+                tools,
+                workers,
+                partition_rows=settings.run.partition_rows,
+                emit=emit,
+            )
             return convert(
                 rows,
                 out,
                 tools,
-                partial(make_tools, settings),
+                workers,
                 now=stamp(when),
-                workers=settings.run.workers,
                 emit=emit,
             )
 
 
 def validate_extract(settings: Settings, extract: Path, report: Path, emit: Emit) -> Validated:
     """Check an extract and write the report into a folder."""
-    with tools_of(settings) as tools:
+    with prepared(settings, extract) as (tools, workers):
         moment = now()
         opened = open_with(extract, tools, settings.layout, emit)
         check_report_folder(report)
         report.mkdir(parents=True, exist_ok=True)
         with work_folder(settings, report) as work:
-            rows = read(opened, work, tools, partition_rows=settings.run.partition_rows, emit=emit)
+            rows = read(
+                opened,
+                work,
+                tools,
+                workers,
+                partition_rows=settings.run.partition_rows,
+                emit=emit,
+            )
             return validate(
                 rows,
                 report,
                 tools,
-                partial(make_tools, settings),
+                workers,
                 when=moment,
-                workers=settings.run.workers,
                 gx_rows=settings.report.gx_rows,
                 emit=emit,
             )
@@ -122,7 +140,7 @@ def run_extract(settings: Settings, extract: Path, emit: Emit) -> Ran:
         DataRejected: a limit does not hold; readers see what they saw.
         StoreError: another run is at work on the target, or storage failed.
     """
-    with tools_of(settings) as tools:
+    with prepared(settings, extract) as (tools, workers):
         opened = open_with(extract, tools, settings.layout, emit)
         store = target_store(settings)
         moment = now()
@@ -141,10 +159,9 @@ def run_extract(settings: Settings, extract: Path, emit: Emit) -> Ran:
                 store,
                 base,
                 tools,
-                partial(make_tools, settings),
+                workers,
                 when=moment,
                 partition_rows=settings.run.partition_rows,
-                workers=settings.run.workers,
                 gx_rows=settings.report.gx_rows,
                 emit=Keeping(emit, lease, now),
                 lease=lease,
@@ -171,6 +188,7 @@ def explain_resource(
             resource is made of no row.
         StoreError: the target cannot be read.
     """
+    alone = Workers(1, partial(make_tools, settings))
     tools = make_tools(settings)
     store = target_store(settings)
     base = open_current(store)
@@ -186,7 +204,7 @@ def explain_resource(
         if extract is not None:
             require_same(opened, base.release, str(extract))
         rows = read(
-            opened, Path(work), tools, partition_rows=settings.run.partition_rows, emit=emit
+            opened, Path(work), tools, alone, partition_rows=settings.run.partition_rows, emit=emit
         )
         return explain(rows, tools, resource_type, logical_id, base.release)
 
@@ -198,7 +216,7 @@ def plan_extract(settings: Settings, extract: Path, emit: Emit) -> Planned:
         UsageError: the target holds another view of claims.
         StoreError: the target cannot be read.
     """
-    with tools_of(settings) as tools:
+    with prepared(settings, extract) as (tools, workers):
         opened = open_with(extract, tools, settings.layout, emit)
         base = open_current(target_store(settings))
         _check_view(settings, base)
@@ -211,9 +229,8 @@ def plan_extract(settings: Settings, extract: Path, emit: Emit) -> Planned:
                 replace(_target(settings, base, now()), dry=True),
                 base,
                 tools,
-                partial(make_tools, settings),
+                workers,
                 partition_rows=settings.run.partition_rows,
-                workers=settings.run.workers,
                 retracted_members=_share(settings),
                 emit=emit,
             )

@@ -14,7 +14,8 @@ from etl.pipeline.job import Settled, settle
 from etl.pipeline.reading import Read
 from etl.pipeline.reporting import QUARANTINE, REPORT, About, Reported, write_reports
 from etl.pipeline.suites import share_of
-from etl.pipeline.tools import MakeTools, Tools
+from etl.pipeline.tools import Tools
+from etl.pipeline.workers import Workers
 from etl.quality.suite_rows import SuiteRows
 
 _KINDS: Final = (QUARANTINE, REPORT)
@@ -37,10 +38,9 @@ def validate(
     read: Read,
     folder: Path,
     tools: Tools,
-    make_tools: MakeTools,
+    workers: Workers,
     *,
     when: datetime,
-    workers: int,
     gx_rows: int,
     emit: Emit,
 ) -> Validated:
@@ -50,18 +50,15 @@ def validate(
         read: the extract, cut by member.
         folder: where the report goes, below `report/` and `quarantine/`, when it is whole.
         tools: rules and mappings.
-        make_tools: makes the same tools in other processes.
+        workers: where the work is done.
         when: when the run began.
-        workers: processes; 0 for one a processor.
         gx_rows: about how many rows of the largest file the suites look at; 0 to run none.
         emit: takes events.
     """
     share = share_of(read.partitions, gx_rows)
     with SuiteRows(read.work / "suites", tools.book, share) as suite_rows:
         taken = suite_rows if gx_rows else None
-        settled = settle(
-            read, tools, make_tools, None, workers=workers, suite_rows=taken, emit=emit
-        )
+        settled = settle(read, tools, workers, None, suite_rows=taken, emit=emit)
         about = About(
             run=run_id(when, read),
             when=when,

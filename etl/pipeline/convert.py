@@ -20,8 +20,9 @@ from etl.pipeline.events import Emit
 from etl.pipeline.job import Settled, instants, own_folder, settle
 from etl.pipeline.reading import Read
 from etl.pipeline.settling import mapped_directory
-from etl.pipeline.tools import MakeTools, Tools
+from etl.pipeline.tools import Tools
 from etl.pipeline.work import Mapped
+from etl.pipeline.workers import Workers
 from etl.quality import enforce
 from etl.sources.keys import hash_ids
 
@@ -49,10 +50,9 @@ def convert(
     read: Read,
     out: Path,
     tools: Tools,
-    make_tools: MakeTools,
+    workers: Workers,
     *,
     now: str,
-    workers: int,
     emit: Emit,
 ) -> Converted:
     """Write an extract as `<ResourceType>.ndjson`.
@@ -64,9 +64,8 @@ def convert(
         read: the extract, cut by member.
         out: folder for the files; made where it is missing.
         tools: rules and mappings.
-        make_tools: makes the same tools in other processes.
+        workers: where the work is done.
         now: FHIR instant for resources of which the source states no time.
-        workers: processes; 0 for one a processor.
         emit: takes events.
 
     Raises:
@@ -76,9 +75,8 @@ def convert(
     settled = settle(
         read,
         tools,
-        make_tools,
+        workers,
         partial(NdjsonSink, folder, now),
-        workers=workers,
         suite_rows=None,
         emit=emit,
     )

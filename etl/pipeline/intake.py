@@ -16,6 +16,7 @@ from etl.pipeline.pool import OUTCOMES
 from etl.pipeline.publishing import PARTS, as_instant
 from etl.pipeline.reading import Read, read
 from etl.pipeline.tools import Tools
+from etl.pipeline.workers import Workers
 from etl.publish.reader import Current
 from etl.sources import Extract, open_extract
 from etl.storage.port import Store
@@ -42,6 +43,7 @@ def take_in(
     store: Store,
     base: Current,
     tools: Tools,
+    workers: Workers,
     *,
     when: datetime,
     keep_rows: bool,
@@ -56,6 +58,7 @@ def take_in(
         store: the target.
         base: what readers see now.
         tools: rules and mappings.
+        workers: where the work is done.
         when: the time now.
         keep_rows: whether deltas are to follow a full extract.
         partition_rows: about how many rows to a partition.
@@ -69,7 +72,9 @@ def take_in(
     release = base.release.id if base.release is not None else None
     delta = extract.kind == "delta"
     below = layers_of(store, base) if delta else ()
-    rows = read(extract, work, tools, partition_rows=partition_rows, emit=emit, digests=not delta)
+    rows = read(
+        extract, work, tools, workers, partition_rows=partition_rows, emit=emit, digests=not delta
+    )
     when = go_on(rows.work, store.name, release, when, (OUTCOMES, PARTS))
     if not delta and not keep_rows:
         return Taken(rows, (), when)
@@ -82,6 +87,8 @@ def take_in(
         return Taken(rows, layers, when)
     folder = merged_extract(store, layers, rows.work / "merged", day, extract.payer)
     whole = open_extract(folder, tools.layouts, layout="cpcds", emit=emit)
-    merged = read(whole, work, tools, partition_rows=partition_rows, emit=emit, digests=True)
+    merged = read(
+        whole, work, tools, workers, partition_rows=partition_rows, emit=emit, digests=True
+    )
     go_on(merged.work, store.name, release, when, (OUTCOMES, PARTS))
     return Taken(merged, layers, when)

@@ -17,9 +17,10 @@ from etl.pipeline.pool import OpenSink, Remember, Task, outcomes, save_providers
 from etl.pipeline.reading import Read
 from etl.pipeline.settling import settled_directory
 from etl.pipeline.suites import of_directory
-from etl.pipeline.tools import MakeTools, Tools
+from etl.pipeline.tools import Tools
 from etl.pipeline.totals import Totals
 from etl.pipeline.work import Outcome
+from etl.pipeline.workers import Workers
 from etl.publish.manifest import Named
 from etl.publish.reader import Current
 from etl.quality import Checked, Verdict, reconcile, verdicts
@@ -64,10 +65,9 @@ class Settled:
 def settle(
     read: Read,
     tools: Tools,
-    make_tools: MakeTools,
+    workers: Workers,
     open_sink: OpenSink | None,
     *,
-    workers: int,
     suite_rows: SuiteRows | None,
     emit: Emit,
     tree: Tree | None = None,
@@ -77,9 +77,8 @@ def settle(
     Args:
         read: the extract, cut by member.
         tools: rules and mappings.
-        make_tools: makes the same tools in other processes.
+        workers: where the work is done; nothing is after it.
         open_sink: opens what takes a partition's resources; None to make none.
-        workers: processes; 0 for one a processor.
         suite_rows: takes rows for the suites; None to keep none.
         emit: takes events.
         tree: where what is remembered is kept; None where nothing is published.
@@ -103,7 +102,7 @@ def settle(
     emit(StageBegan("partitions", count))
     names = directory_digests(providers, Questions.of(tools))
     remember = None if tree is None else _remember(tree, read, tools, names)
-    task = Task(read.work, make_tools, open_sink, read.as_of, share, remember)
+    task = Task(read.work, open_sink, read.as_of, share, remember)
     ledgers: list[Remembered] = []
     parts: list[int] = []
     for unit, outcome in outcomes(task, tools, count, workers):
@@ -114,6 +113,7 @@ def settle(
         members = outcome.checked.counts["member"].published
         resources = sum(outcome.resources.values())
         emit(PartitionDone(unit.start, len(unit), members, resources, outcome.remembered))
+    workers.dismiss()
     tally = totals.tally
     reconcile(tally.counts)
     judged = verdicts(tools.book.limits, tally.counts, tally.findings_of)

@@ -27,7 +27,8 @@ from etl.pipeline.publishing import (
 )
 from etl.pipeline.reporting import QUARANTINE, REPORT, About, Reported, write_reports
 from etl.pipeline.suites import share_of
-from etl.pipeline.tools import MakeTools, Tools
+from etl.pipeline.tools import Tools
+from etl.pipeline.workers import Workers
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
@@ -63,11 +64,10 @@ def run(
     store: Store,
     base: Current,
     tools: Tools,
-    make_tools: MakeTools,
+    workers: Workers,
     *,
     when: datetime,
     partition_rows: int,
-    workers: int,
     gx_rows: int,
     emit: Emit,
     lease: Lease | None = None,
@@ -84,11 +84,10 @@ def run(
         store: the store, open.
         base: what readers see now.
         tools: rules and mappings.
-        make_tools: makes the same tools in other processes.
+        workers: where the work is done.
         when: when the run began; an attempt that is gone on from began earlier, and its time is
             taken.
         partition_rows: about how many rows to a partition.
-        workers: processes; 0 for one a processor.
         gx_rows: about how many rows of the largest file the suites look at; 0 to run none.
         emit: takes events.
         lease: the run's lease on the target; None where nothing prunes it.
@@ -111,6 +110,7 @@ def run(
         store,
         base,
         tools,
+        workers,
         when=when,
         keep_rows=keep_rows,
         partition_rows=partition_rows,
@@ -125,9 +125,8 @@ def run(
         settled = settle(
             rows,
             tools,
-            make_tools,
+            workers,
             sink,
-            workers=workers,
             suite_rows=taken,
             emit=emit,
             tree=Tree(target.store, base),

@@ -12,7 +12,8 @@ from etl.pipeline.job import Settled, Tree, settle
 from etl.pipeline.money import Totals, money_difference
 from etl.pipeline.nightly import facts_of, judged
 from etl.pipeline.publishing import Target, open_block_sink, stage
-from etl.pipeline.tools import MakeTools, Tools
+from etl.pipeline.tools import Tools
+from etl.pipeline.workers import Workers
 from etl.publish.canonical import instant
 from etl.publish.changes import Changes
 from etl.publish.manifest import Manifest
@@ -47,10 +48,9 @@ def plan(
     target: Target,
     base: Current,
     tools: Tools,
-    make_tools: MakeTools,
+    workers: Workers,
     *,
     partition_rows: int,
-    workers: int,
     retracted_members: Decimal,
     emit: Emit,
 ) -> Planned:
@@ -63,9 +63,8 @@ def plan(
         target: the store, as every process opens it; dry.
         base: what readers see now.
         tools: rules and mappings.
-        make_tools: makes the same tools in other processes.
+        workers: where the work is done.
         partition_rows: about how many rows to a partition.
-        workers: processes; 0 for one a processor.
         retracted_members: most share of published members that may be retracted.
         emit: takes events.
 
@@ -85,6 +84,7 @@ def plan(
         store,
         base,
         tools,
+        workers,
         when=instant(target.now),
         keep_rows=False,
         partition_rows=partition_rows,
@@ -94,9 +94,8 @@ def plan(
     settled = settle(
         rows,
         tools,
-        make_tools,
+        workers,
         sink,
-        workers=workers,
         suite_rows=None,
         emit=emit,
         tree=Tree(target.store, base),

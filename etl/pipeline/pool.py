@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import math
 import pickle
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from functools import cached_property
-from multiprocessing.connection import wait
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -19,18 +14,20 @@ import pyarrow as pa
 
 from etl.engine.partition import Partition
 from etl.engine.render import Rendered
-from etl.errors import StoreError
 from etl.mapping.plan import Plan
 from etl.pipeline.asking import Questions
 from etl.pipeline.directory import Providers, providers_of
+from etl.pipeline.events import ignore
 from etl.pipeline.memory import Memory, keep_ledger
 from etl.pipeline.remembering import Before, Made, Setting, work_remembering
 from etl.pipeline.suites import of_partition
-from etl.pipeline.tools import MakeTools, Tools
+from etl.pipeline.tools import Tools
 from etl.pipeline.work import Outcome, work
+from etl.pipeline.workers import Workers, tools_here
 from etl.quality.sample import Share
 from etl.rows import table_schema
 from etl.sources import Partitions
+from etl.sources.events import Emit
 from etl.sources.keys import Hashes
 from etl.storage.port import Store
 
@@ -74,11 +71,10 @@ class Remember:
 
 @dataclass(frozen=True)
 class Task:
-    """What every process is told once.
+    """What every process is told.
 
     Attributes:
         folder: work folder of the run, with partitions and the directory's accepted rows in it.
-        make_tools: makes rules and mappings.
         open_sink: opens the sink of a partition; None to make no resources.
         as_of: day of the extract; None where nobody said.
         share: of which members rows are kept for the suites; None where no suites are run.
@@ -86,18 +82,20 @@ class Task:
     """
 
     folder: Path
-    make_tools: MakeTools
     open_sink: OpenSink | None
     as_of: int | None
     share: Share | None
     remember: Remember | None = None
 
 
+_TASK: Final = "task.pickle"
 _TOGETHER: Final = 8
 """Most partitions that are worked on together where most of their members are remembered."""
 
 
-def outcomes(task: Task, tools: Tools, count: int, workers: int) -> Iterator[tuple[range, Outcome]]:
+def outcomes(
+    task: Task, tools: Tools, count: int, workers: Workers
+) -> Iterator[tuple[range, Outcome]]:
     """Yield the outcome of every partition, in order; of some together where little is to be done.
 
     A partition that an earlier run of the same finished is not worked on again.
@@ -106,39 +104,31 @@ def outcomes(task: Task, tools: Tools, count: int, workers: int) -> Iterator[tup
         task: what to do.
         tools: the tools of this process.
         count: how many partitions there are.
-        workers: processes; 0 for one a processor.
+        workers: where it is done.
     """
-    processes = min(count, workers or os.cpu_count() or 1)
-    units = _units(task, count, processes)
-    if processes <= 1:
+    units = _units(task, count, workers.processes)
+    if workers.processes == 1:
         worker = _Worker(task, tools)
         for unit in units:
             yield from worker.do(unit)
         return
-    context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
-    with ProcessPoolExecutor(processes, context, _begin, (task,)) as pool:
-        try:
-            for found in pool.map(_do, units):
-                yield from found
-        except BrokenProcessPool:
-            raise StoreError(
-                "a worker process was killed, most likely for want of memory; "
-                "run again with fewer --workers or a smaller run.partition_rows"
-            ) from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    path = task.folder / _TASK
+    with path.open("wb") as file:
+        pickle.dump(task, file)
+    for found in workers.each(_do, [(path, unit) for unit in units], ignore):
+        yield from found
 
 
 def _units(task: Task, count: int, processes: int) -> list[range]:
     """Return which partitions are worked on together.
 
     A partition of which one member in a hundred changed is hardly worth its start, which costs what
-    a hundred members do. Where more of them changed, each is worked on by itself all the same.
+    a hundred members do. Where more of them changed, each is worked on by itself all the same. All
+    processes have as many.
     """
     size = 1
     if task.remember is not None and task.remember.memory is not None:
-        size = max(1, min(_TOGETHER, count // processes))
+        size = math.ceil(count / (processes * math.ceil(count / (processes * _TOGETHER))))
     return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
@@ -249,31 +239,16 @@ def _forget(folder: Path, unit: range) -> None:
             path.unlink()
 
 
-_worker: Callable[[range], Iterator[tuple[range, Outcome]]] | None = None
+@lru_cache(maxsize=1)
+def _worker(path: Path) -> _Worker:
+    with path.open("rb") as file:
+        return _Worker(pickle.load(file), tools_here())  # noqa: S301 - this run's own work folder
 
 
-def _begin(task: Task) -> None:
-    threading.Thread(target=_end_with_the_run, daemon=True).start()
-    global _worker
-    _worker = _Worker(task, task.make_tools()).do
-
-
-def _end_with_the_run() -> None:
-    """End this process once the run that began it was killed: another may be at work by then.
-
-    It would go on with its partition in the same work folder, and then wait forever.
-    """
-    run = multiprocessing.parent_process()
-    if run is None:
-        raise AssertionError("the process was not begun by a run")
-    wait([run.sentinel])
-    os._exit(1)
-
-
-def _do(unit: range) -> list[tuple[range, Outcome]]:
-    if _worker is None:
-        raise AssertionError("the process was not begun")
-    return list(_worker(unit))
+def _do(job: tuple[Path, range], emit: Emit) -> list[tuple[range, Outcome]]:
+    del emit
+    path, unit = job
+    return list(_worker(path).do(unit))
 
 
 def save_providers(folder: Path, providers: Providers) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 from etl.errors import StoreError
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.tools import Tools
+from etl.pipeline.workers import Workers
 from etl.quality.dates import day_number
 from etl.sources import Extract, Partitions, open_extract, partition
 from etl.sources.partition import MAX_PARTITIONS
@@ -48,6 +49,7 @@ def read(
     extract: Extract,
     work: Path,
     tools: Tools,
+    workers: Workers,
     *,
     partition_rows: int,
     emit: Emit,
@@ -59,18 +61,23 @@ def read(
         extract: what to read.
         work: folder for what is in progress; this run's own folder is made inside it.
         tools: rules and mappings; other ones make another run.
+        workers: where it is read, and worked on after that.
         partition_rows: about how many rows to a partition.
         emit: takes events.
         digests: whether to keep a digest of every row as well.
     """
-    count = _partition_count(extract, partition_rows)
+    size = sum(file.bytes * (_PACKED if file.gzipped else 1) for file in extract.files)
+    count = _partition_count(size, partition_rows)
+    workers.begin(count)
     own = work / fingerprint(extract, tools, count)[:16]
     try:
         partitions = Partitions.open(own)
         if digests and not partitions.has_digests:
             raise StoreError(f"{own} was read without digests")
     except StoreError:
-        partitions = partition(extract, own, partitions=count, digests=digests, emit=emit)
+        partitions = partition(
+            extract, own, partitions=count, digests=digests, spread=workers, emit=emit
+        )
     as_of = extract.as_of
     return Read(extract, partitions, own, None if as_of is None else day_number(as_of.isoformat()))
 
@@ -88,6 +95,15 @@ def fingerprint(extract: Extract, tools: Tools, partitions: int) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _partition_count(extract: Extract, partition_rows: int) -> int:
-    size = sum(file.bytes * (_PACKED if file.gzipped else 1) for file in extract.files)
+def expected_partitions(folder: Path, partition_rows: int) -> int:
+    """Return about how many partitions an extract will make, before anything of it is read."""
+    try:
+        files = [path for path in folder.iterdir() if path.is_file()]
+        sizes = (path.stat().st_size * (_PACKED if path.suffix == ".gz" else 1) for path in files)
+        return _partition_count(sum(sizes), partition_rows)
+    except OSError:
+        return 1
+
+
+def _partition_count(size: int, partition_rows: int) -> int:
     return min(MAX_PARTITIONS, 1 + size // (_ROW_BYTES * partition_rows))

@@ -212,7 +212,7 @@ def test_two_hundred_killed_nights(nights: Callable[..., Nights]) -> None:
 
 
 def is_worker(path: Path, of: int) -> bool:
-    """Return whether a folder of /proc is of a living process that a run began for partitions."""
+    """Return whether a folder of /proc is of a living process that a run began for its work."""
     try:
         state, parent = (path / "stat").read_text().rpartition(")")[2].split()[:2]
         command = (path / "cmdline").read_bytes()
@@ -221,9 +221,9 @@ def is_worker(path: Path, of: int) -> bool:
     return state != "Z" and int(parent) == of and b"spawn_main" in command
 
 
-def workers(running: Running) -> list[int]:
-    """Wait until both processes that work on partitions were begun, and return them."""
-    assert running.reaches("partitions")
+def workers(running: Running, phase: str) -> list[int]:
+    """Wait until a run is so far and both its processes were begun, and return them."""
+    assert running.reaches(phase)
     deadline = time.monotonic() + 60
     while True:
         there = Path("/proc").glob("[0-9]*")
@@ -243,14 +243,21 @@ def is_alive(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc tells who began whom")
 @pytest.mark.parametrize(
-    "wait", [1.5, *(pytest.param(wait, marks=pytest.mark.slow) for wait in (0.0, 3.0))]
+    ("phase", "wait"),
+    [
+        ("partitions", 1.5),
+        pytest.param("reading", 0.0, marks=pytest.mark.slow),
+        pytest.param("reading", 1.5, marks=pytest.mark.slow),
+        pytest.param("partitions", 0.0, marks=pytest.mark.slow),
+        pytest.param("partitions", 3.0, marks=pytest.mark.slow),
+    ],
 )
 def test_workers_of_a_run_that_is_killed_end_with_it(
-    nights: Callable[..., Nights], wait: float
+    nights: Callable[..., Nights], phase: str, wait: float
 ) -> None:
     killed = nights("killed", workers=2)
     running = Running(killed.run(0), killed.here)
-    alone = workers(running)
+    alone = workers(running, phase)
     time.sleep(wait)
     running.kill()
     deadline = time.monotonic() + 20
@@ -265,17 +272,18 @@ def test_a_run_whose_worker_is_killed_says_so_and_is_finished_by_the_next(
     nights: Callable[..., Nights],
 ) -> None:
     killed, whole = nights("killed", workers=2), nights("whole", workers=2)
-    waits, night = [0.5, 2.5], 0
+    waits, night = [("reading", 0.0), ("reading", 1.0), ("partitions", 0.5), ("partitions", 2.5)], 0
     while waits:
         old = killed.release()
         running = Running(killed.run(night), killed.here)
-        one, _ = workers(running)
-        time.sleep(waits[0])
+        phase, wait = waits[0]
+        one, _ = workers(running, phase)
+        time.sleep(wait)
         with suppress(ProcessLookupError):
             os.kill(one, signal.SIGKILL)
         code = running.end()
         if code == 0:  # on a fast machine it had nothing left to do
-            waits[0] /= 2
+            waits[0] = (phase, wait / 2)
         else:
             assert code == StoreError.exit_code
             assert killed.release() == old

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from etl.errors import ExtractError
 from etl.sources import open_extract, partition
-from etl.sources.cutting import CutJob, Refused
-from etl.sources.events import Emit, Reading, ignore
+from etl.sources.cutting import Refused
+from etl.sources.events import Emit, ignore
 from etl.sources.spreading import ALONE, Found, Job, Spread
 from tests.unit.sources.extracts import CLAIM, MEMBER
 

@@ -11,6 +11,7 @@ import pytest
 from etl.errors import DataRejected, EtlError, ExtractError, StoreError
 from etl.pipeline.pool import Task, outcomes
 from etl.pipeline.tools import Tools
+from etl.pipeline.workers import Workers
 
 
 def killed() -> Tools:
@@ -19,9 +20,11 @@ def killed() -> Tools:
 
 
 def test_a_process_that_is_killed_ends_the_run_in_a_sentence(tmp_path: Path) -> None:
-    task = Task(tmp_path, killed, None, None, None)
-    with pytest.raises(StoreError, match="a worker process was killed"):
-        list(outcomes(task, killed, 2, 2))  # type: ignore[arg-type] # not used by this process
+    task = Task(tmp_path, None, None, None)
+    with Workers(2, killed) as workers:
+        workers.begin(2)
+        with pytest.raises(StoreError, match="a worker process was killed"):
+            list(outcomes(task, killed, 2, workers))  # type: ignore[arg-type] # not used here
 
 
 @pytest.mark.parametrize("error", [DataRejected("no"), StoreError("no"), ExtractError("no")])

@@ -1,0 +1,141 @@
+"""The processes of a run: one that asks, and others where there is enough to do for them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from itertools import repeat
+from multiprocessing.connection import wait
+from types import TracebackType
+
+from etl.errors import StoreError
+from etl.pipeline.events import ignore
+from etl.pipeline.tools import MakeTools, Tools
+from etl.sources.events import Emit
+from etl.sources.spreading import ALONE, Found, Job
+
+
+class Workers:
+    """Where a run's jobs are done (`etl.sources.spreading.Spread`).
+
+    Args:
+        most: processes; 0 for one a processor.
+        make_tools: makes the tools of the run; can be sent to another process.
+    """
+
+    def __init__(self, most: int, make_tools: MakeTools) -> None:
+        self._most = most or os.cpu_count() or 1
+        self._make_tools = make_tools
+        self._pool: ProcessPoolExecutor | None = None
+        self._leaving: list[threading.Thread] = []
+        self.processes = 1
+
+    def __enter__(self) -> Workers:
+        """Return these; leaving ends them."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Wait until the processes have ended; jobs that nobody asks for any more are not begun."""
+        self.dismiss()
+        for leaving in self._leaving:
+            leaving.join()
+
+    def begin(self, partitions: int) -> None:
+        """Begin the processes that an extract is worth; they load what they need at once.
+
+        Args:
+            partitions: how many the extract has: no more processes than that.
+
+        Raises:
+            StoreError: a process was killed.
+        """
+        wanted = min(self._most, partitions)
+        if wanted <= self.processes:
+            return
+        self.dismiss()
+        context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
+        self._pool = ProcessPoolExecutor(wanted, context, _begin, (self._make_tools,))
+        self.processes = wanted
+        with _killed_in_a_sentence():
+            for _ in range(wanted):  # a process is begun for each job that finds none waiting
+                self._pool.submit(_nothing)
+
+    def dismiss(self) -> None:
+        """Let the processes end while this one goes on: to give back their memory takes a while."""
+        if self._pool is not None:
+            ending = partial(self._pool.shutdown, cancel_futures=True)
+            self._leaving.append(threading.Thread(target=ending))
+            self._leaving[-1].start()
+        self._pool, self.processes = None, 1
+
+    def each(
+        self, call: Callable[[Job, Emit], Found], jobs: Sequence[Job], emit: Emit
+    ) -> Iterator[Found]:
+        """Yield what comes of each job, in their order.
+
+        Raises:
+            StoreError: a process was killed.
+        """
+        if self._pool is None:
+            yield from ALONE.each(call, jobs, emit)
+            return
+        with _killed_in_a_sentence():
+            yield from self._pool.map(_do, repeat(call), jobs)
+
+
+@contextmanager
+def _killed_in_a_sentence() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool:
+        raise StoreError(
+            "a worker process was killed, most likely for want of memory; "
+            "run again with fewer --workers or a smaller run.partition_rows"
+        ) from None
+
+
+_tools: Tools | None = None
+
+
+def tools_here() -> Tools:
+    """Return the tools of this process, which a run began."""
+    if _tools is None:
+        raise AssertionError("the process was not begun by a run")
+    return _tools
+
+
+def _begin(make_tools: MakeTools) -> None:
+    threading.Thread(target=_end_with_the_run, daemon=True).start()
+    global _tools
+    _tools = make_tools()
+
+
+def _end_with_the_run() -> None:
+    """End this process once the run that began it was killed: another may be at work by then.
+
+    It would go on with its job in the same work folder, and then wait forever.
+    """
+    run = multiprocessing.parent_process()
+    if run is None:
+        raise AssertionError("the process was not begun by a run")
+    wait([run.sentinel])
+    os._exit(1)
+
+
+def _nothing() -> None:
+    """Do nothing, but in a process that was begun for it."""
+
+
+def _do(call: Callable[[Job, Emit], Found], job: Job) -> Found:
+    return call(job, ignore)
