@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,8 @@ from hypothesis import strategies as st
 
 from etl.errors import ExtractError
 from etl.sources import open_extract, partition
-from etl.sources.cutting import Refused
-from etl.sources.events import Emit, ignore
-from etl.sources.spreading import ALONE, Found, Job, Spread
+from etl.sources.spreading import ALONE, Spread
+from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import CLAIM, MEMBER
 
 COUNT = 3
@@ -35,27 +32,6 @@ TEXTS = [
     "too,many",
 ]
 OPEN = '"never closed'
-
-
-class Apart:
-    """Does what other processes do: what goes there and comes back is pickled."""
-
-    processes = 2
-
-    def __init__(self) -> None:
-        self.jobs: list[Any] = []
-        self.refused = 0
-
-    def each(
-        self, call: Callable[[Job, Emit], Found], jobs: Sequence[Job], emit: Emit
-    ) -> Iterator[Found]:
-        """Yield what comes of each job."""
-        del emit
-        for job in jobs:
-            self.jobs.append(job)
-            there = call(pickle.loads(pickle.dumps(job)), ignore)  # noqa: S301 - our own
-            self.refused += isinstance(there, Refused)
-            yield pickle.loads(pickle.dumps(there))  # noqa: S301 - our own
 
 
 def everything(folder: Path, work: Path, spread: Spread) -> Any:

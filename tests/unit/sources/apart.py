@@ -1,0 +1,37 @@
+"""Processes that are none, for tests of what is read by several."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from etl.sources.cutting import Refused
+from etl.sources.events import Emit, ignore
+from etl.sources.spreading import Found, Job
+
+
+class Apart:
+    """Does what other processes do: what goes there and comes back is pickled.
+
+    Attributes:
+        jobs: what was asked for.
+        refused: what came of jobs that could not be done.
+    """
+
+    processes = 2
+
+    def __init__(self) -> None:
+        self.jobs: list[Any] = []
+        self.refused: list[Refused] = []
+
+    def each(
+        self, call: Callable[[Job, Emit], Found], jobs: Sequence[Job], emit: Emit
+    ) -> Iterator[Found]:
+        """Yield what comes of each job."""
+        del emit
+        for job in jobs:
+            self.jobs.append(job)
+            there = call(pickle.loads(pickle.dumps(job)), ignore)  # noqa: S301 - our own
+            self.refused += [there] if isinstance(there, Refused) else []
+            yield pickle.loads(pickle.dumps(there))  # noqa: S301 - our own

@@ -1,0 +1,137 @@
+"""Files that several processes read: where they are cut, and what happens where that was wrong."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.errors import ExtractError, StoreError
+from etl.sources import Event, Partitions, open_extract, partition
+from etl.sources.cutting import cut_up
+from etl.sources.delimited import Span
+from etl.sources.events import Reading
+from tests.unit.sources.apart import Apart
+from tests.unit.sources.extracts import MEMBER, rows_of, write_extract
+
+HEADER = ",".join(MEMBER) + "\n"
+
+
+@pytest.fixture(autouse=True)
+def _small_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etl.sources.cuts.CUT_BYTES", 200)
+    monkeypatch.setattr("etl.sources.spill.BUFFER_BYTES", 100)
+    monkeypatch.setattr("etl.sources.spill.BYTES_PER_PARTITION", 0)
+
+
+def members(rows: int) -> str:
+    """Some rows that are alike."""
+    return "".join(f"M{number:03d},Ng,1970-01-01,F\n" for number in range(rows))
+
+
+def read(base: Path, text: str, events: list[Event] | None = None) -> tuple[Partitions, Apart]:
+    """Read an extract with a member file as several processes would."""
+    folder = write_extract(base / "in")
+    (folder / "member.csv").write_text(HEADER + text)
+    apart = Apart()
+    emit: Any = (lambda event: None) if events is None else events.append
+    parts = partition(
+        open_extract(folder, ()), base / "work", partitions=2, spread=apart, emit=emit
+    )
+    return parts, apart
+
+
+def spans_of(apart: Apart, name: str) -> list[Span]:
+    """What was to be read of a file."""
+    return [part.span for job in apart.jobs for part in job.parts if part.file.name == name]
+
+
+def test_a_large_file_is_read_in_spans_of_rows(tmp_path: Path) -> None:
+    text = members(30)
+    parts, apart = read(tmp_path, text)
+    spans = spans_of(apart, "member.csv")
+    assert len(spans) == 4
+    assert (spans[0].start, spans[0].row, spans[-1].end) == (0, 1, None)
+    for one, other in pairwise(spans):
+        assert (one.end, one.next_row) == (other.start, other.row)
+        assert (HEADER + text).splitlines(keepends=True)[other.row - 1 :] == (HEADER + text)[
+            other.start :
+        ].splitlines(keepends=True)
+    assert not apart.refused
+    assert sorted(row["member_id"] for row in rows_of(parts, "member")) == [
+        f"M{number:03d}" for number in range(30)
+    ]
+    places = {
+        row["member_id"]: row["_row"]
+        for index in range(2)
+        for row in parts.load(index).tables["member"].to_pylist()
+    }
+    assert places == {f"M{number:03d}": number + 2 for number in range(30)}
+
+
+def test_line_ends_in_quoted_cells_are_no_ends_of_rows(tmp_path: Path) -> None:
+    text = "".join(f'M{number:03d},"Ng\nNg\nNg",1970-01-01,F\n' for number in range(30))
+    parts, apart = read(tmp_path, text)
+    assert len(spans_of(apart, "member.csv")) >= 4
+    assert not apart.refused
+    assert [row["family_name"] for row in rows_of(parts, "member")] == ["Ng\nNg\nNg"] * 30
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (  # after an inch mark, what is inside of cells looks like what is outside of them
+            'M900,5" Ng,1970-01-01,F\n'
+            + members(6)
+            + "".join(f'M{number:03d},"a\nb",1970-01-01,F\n' for number in range(6, 30)),
+            {'5" Ng', "Ng", "a\nb"},
+        ),
+        # what is no line end to who looks for cuts is the end of a row
+        (members(30).replace("\n", "\r", 1), {"Ng"}),
+    ],
+    ids=["inch-mark", "carriage-return"],
+)
+def test_a_file_that_was_cut_in_the_wrong_places_is_read_as_a_whole(
+    text: str, names: set[str], tmp_path: Path
+) -> None:
+    events: list[Event] = []
+    parts, apart = read(tmp_path, text, events)
+    assert [refused.error for refused in apart.refused].count(None) >= 1
+    rows = rows_of(parts, "member")
+    assert len({row["member_id"] for row in rows}) == len(rows) == text.count("M")
+    assert {row["family_name"] for row in rows} == names
+    left = list((tmp_path / "work").glob("member.*.rows"))
+    assert len(left) == 1  # nothing of the spans
+    last = {event.file: event for event in events if isinstance(event, Reading)}["member.csv"]
+    assert (last.done, last.rows) == (last.bytes, len(rows))
+
+
+def test_what_is_wrong_with_a_file_is_told_as_one_process_would(tmp_path: Path) -> None:
+    with pytest.raises(ExtractError, match=re.escape("member.csv: row 22 opens a quoted cell")):
+        read(tmp_path, members(20) + 'M900,"Ng,1970-01-01,F\n' + members(30))
+    with pytest.raises(StoreError, match="read the extract again"):
+        Partitions.open(tmp_path / "work")
+
+
+def test_how_far_a_file_was_read_is_told_span_by_span(tmp_path: Path) -> None:
+    events: list[Event] = []
+    text = members(30)
+    read(tmp_path, text, events)
+    told = [(e.done, e.rows) for e in events if isinstance(e, Reading) and e.file == "member.csv"]
+    assert told == sorted(told)
+    assert len(told) == 4
+    assert told[-1] == (len(HEADER + text), 30)
+
+
+def test_small_files_of_a_table_are_read_together(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in")
+    (folder / "member.csv").unlink()
+    for number in range(9):
+        (folder / f"member-{number}.csv").write_text(HEADER + members(2))
+    files = [file for file in open_extract(folder, ()).files if file.table == "member"]
+    jobs = [[part.file.name for part in parts] for parts in cut_up(files, 1)]
+    assert [name for job in jobs for name in job] == [file.name for file in files]
+    assert [len(job) for job in jobs] == [3, 3, 3]
