@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from itertools import repeat
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from types import TracebackType
 
 from etl.errors import StoreError
@@ -33,6 +34,7 @@ class Workers:
         self._most = most or os.cpu_count() or 1
         self._make_tools = make_tools
         self._pool: ProcessPoolExecutor | None = None
+        self._stops: list[tuple[Connection, Connection]] = []
         self._leaving: list[threading.Thread] = []
         self.processes = 1
 
@@ -46,7 +48,13 @@ class Workers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Wait until the processes have ended; jobs that nobody asks for any more are not begun."""
+        """Wait until the processes have ended; at once where the run came to nothing.
+
+        What they are at is lost then, as it is where they are killed.
+        """
+        if error is not None:
+            for _, stop in self._stops:
+                stop.close()
         self.dismiss()
         for leaving in self._leaving:
             leaving.join()
@@ -65,9 +73,11 @@ class Workers:
             return
         self.dismiss()
         context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
-        self._pool = ProcessPoolExecutor(wanted, context, _begin, (self._make_tools,))
+        self._stops.append(context.Pipe(duplex=False))
+        told = (self._make_tools, self._stops[-1][0])
+        self._pool = ProcessPoolExecutor(wanted, context, _begin, told)
         self.processes = wanted
-        with _killed_in_a_sentence():
+        with _killed_in_a_sentence(), _left_alone_by_the_terminal():
             for _ in range(wanted):  # a process is begun for each job that finds none waiting
                 self._pool.submit(_nothing)
 
@@ -95,6 +105,16 @@ class Workers:
 
 
 @contextmanager
+def _left_alone_by_the_terminal() -> Iterator[None]:
+    """Begin processes that do not hear of Ctrl-C: the run does, and ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _killed_in_a_sentence() -> Iterator[None]:
     try:
         yield
@@ -115,21 +135,21 @@ def tools_here() -> Tools:
     return _tools
 
 
-def _begin(make_tools: MakeTools) -> None:
-    threading.Thread(target=_end_with_the_run, daemon=True).start()
+def _begin(make_tools: MakeTools, stop: Connection) -> None:
+    threading.Thread(target=_end_with_the_run, args=(stop,), daemon=True).start()
     global _tools
     _tools = make_tools()
 
 
-def _end_with_the_run() -> None:
-    """End this process once the run that began it was killed: another may be at work by then.
+def _end_with_the_run(stop: Connection) -> None:
+    """End this process once the run that began it failed or was killed.
 
-    It would go on with its job in the same work folder, and then wait forever.
+    It would go on with its job in the work folder, where another run may be at work by then.
     """
     run = multiprocessing.parent_process()
     if run is None:
         raise AssertionError("the process was not begun by a run")
-    wait([run.sentinel])
+    wait([run.sentinel, stop])
     os._exit(1)
 
 
