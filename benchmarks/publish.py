@@ -70,8 +70,7 @@ def main() -> None:
 
 
 def _measure(members: int, asked: argparse.Namespace, folder: Path) -> None:
-    full: Measured | None = None
-    ratios = []
+    runs: list[Measured] = []
     with _target(asked.seaweed, folder) as (target, variables):
         for day in range(1 + asked.nights):
             extract = folder / f"day{day}"
@@ -80,14 +79,14 @@ def _measure(members: int, asked: argparse.Namespace, folder: Path) -> None:
             size = sum(path.stat().st_size for path in extract.iterdir())
             print(f"\n{members:,} members, extract of {size / 1e6:,.0f} MB", flush=True)
             run = _run(extract, target, asked.workers, variables)
-            _show("night" if full else "full", members, run)
-            if full is None:
-                full = run
-            else:
-                ratios.append(run.processor / full.processor)
+            _show("night" if runs else "full", members, run)
+            runs.append(run)
             shutil.rmtree(extract)
-    if ratios:
-        print(f"a night of a full run, processor time: {', '.join(f'{r:.1%}' for r in ratios)}")
+    full, *nights = runs
+    if nights:
+        clock = ", ".join(f"{night.seconds / full.seconds:.1%}" for night in nights)
+        processor = ", ".join(f"{night.processor / full.processor:.1%}" for night in nights)
+        print(f"a night of a full run: {clock} by the clock, {processor} of processor time")
 
 
 def _show(name: str, members: int, run: Measured) -> None:
