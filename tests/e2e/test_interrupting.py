@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -18,6 +19,14 @@ from etl.synth import Spec, write_extract
 
 COMMAND = (sys.executable, "-c", "from etl.cli import main; main()")
 ID_KEY = "5" * 64
+
+
+@pytest.fixture(autouse=True)
+def _heard() -> Iterator[None]:
+    """Have processes hear of Ctrl-C, even where what began the tests does not (`nohup … &`)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def begin(extract: Path, tree: Path) -> subprocess.Popen[str]:
