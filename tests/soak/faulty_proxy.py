@@ -131,16 +131,21 @@ def proxied(upstream: tuple[str, int], hang_seconds: float) -> Iterator[Proxy]:
         started.set()
         with contextlib.suppress(asyncio.CancelledError):
             await server.serve_forever()
+        # A connection that was just accepted has its task a turn or two of the loop later.
+        quiet = 0
+        while quiet < 10:
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for one in left:
+                one.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            quiet = 0 if left else quiet + 1
+            await asyncio.sleep(0)
 
     def run() -> None:
         asyncio.set_event_loop(loop)
         task = loop.create_task(serving())
         stop.append(lambda: loop.call_soon_threadsafe(task.cancel))
         loop.run_until_complete(task)
-        left = asyncio.all_tasks(loop)
-        for one in left:
-            one.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.close()
 
     stop: list[object] = []
