@@ -31,7 +31,7 @@ from etl.pipeline.layers import layers_of
 from etl.pipeline.nightly import Ran, run
 from etl.pipeline.planning import Planned, plan
 from etl.pipeline.publishing import Target, as_instant
-from etl.pipeline.reading import expected_partitions, open_with, read
+from etl.pipeline.reading import Read, expected_partitions, open_with, read
 from etl.pipeline.tools import Tools
 from etl.pipeline.workers import Workers
 from etl.publish.bulk_files import BulkOptions
@@ -41,6 +41,7 @@ from etl.publish.lease import run_lease
 from etl.publish.manifest import Manifest
 from etl.publish.prune import Pruned, prune
 from etl.publish.reader import Current, open_current
+from etl.sources import Extract
 
 WORK = ".cpcds-work"
 
@@ -79,20 +80,20 @@ def prepared(settings: Settings, extract: Path) -> Iterator[tuple[Tools, Workers
             yield tools, workers
 
 
+def _rows(
+    settings: Settings, extract: Extract, work: Path, tools: Tools, workers: Workers, emit: Emit
+) -> Read:
+    rows = settings.run.partition_rows
+    return read(extract, work, tools, workers, partition_rows=rows, emit=emit)
+
+
 def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) -> Converted:
     """Write an extract as plain bulk NDJSON into a folder."""
     with prepared(settings, extract) as (tools, workers):
         opened = open_with(extract, tools, settings.layout, emit)
         when = opened.as_of.isoformat() if opened.as_of is not None else as_instant(now())
         with work_folder(settings, out) as work:
-            rows = read(
-                opened,
-                work,
-                tools,
-                workers,
-                partition_rows=settings.run.partition_rows,
-                emit=emit,
-            )
+            rows = _rows(settings, opened, work, tools, workers, emit)
             return convert(
                 rows,
                 out,
@@ -111,14 +112,7 @@ def validate_extract(settings: Settings, extract: Path, report: Path, emit: Emit
         check_report_folder(report)
         report.mkdir(parents=True, exist_ok=True)
         with work_folder(settings, report) as work:
-            rows = read(
-                opened,
-                work,
-                tools,
-                workers,
-                partition_rows=settings.run.partition_rows,
-                emit=emit,
-            )
+            rows = _rows(settings, opened, work, tools, workers, emit)
             return validate(
                 rows,
                 report,
@@ -203,9 +197,7 @@ def explain_resource(
         opened = open_with(folder, tools, settings.layout if extract else None, emit)
         if extract is not None:
             require_same(opened, base.release, str(extract))
-        rows = read(
-            opened, Path(work), tools, alone, partition_rows=settings.run.partition_rows, emit=emit
-        )
+        rows = _rows(settings, opened, Path(work), tools, alone, emit)
         return explain(rows, tools, resource_type, logical_id, base.release)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -66,8 +67,7 @@ def read(
         emit: takes events.
         digests: whether to keep a digest of every row as well.
     """
-    size = sum(file.bytes * (_PACKED if file.gzipped else 1) for file in extract.files)
-    count = _partition_count(size, partition_rows)
+    count = _partition_count(((file.bytes, file.gzipped) for file in extract.files), partition_rows)
     workers.begin(count)
     own = work / fingerprint(extract, tools, count)[:16]
     try:
@@ -99,11 +99,13 @@ def expected_partitions(folder: Path, partition_rows: int) -> int:
     """Return about how many partitions an extract will make, before anything of it is read."""
     try:
         files = [path for path in folder.iterdir() if path.is_file()]
-        sizes = (path.stat().st_size * (_PACKED if path.suffix == ".gz" else 1) for path in files)
-        return _partition_count(sum(sizes), partition_rows)
+        sizes = ((path.stat().st_size, path.suffix == ".gz") for path in files)
+        return _partition_count(sizes, partition_rows)
     except OSError:
         return 1
 
 
-def _partition_count(size: int, partition_rows: int) -> int:
+def _partition_count(files: Iterable[tuple[int, bool]], partition_rows: int) -> int:
+    """Return how many partitions files make; of each its size and whether it is gzipped."""
+    size = sum(stored * (_PACKED if gzipped else 1) for stored, gzipped in files)
     return min(MAX_PARTITIONS, 1 + size // (_ROW_BYTES * partition_rows))

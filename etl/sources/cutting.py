@@ -217,6 +217,11 @@ class _Cutter:
         self._members = HashSet(job.work, f"member{own}")
         self._claims = Owners(job.work, f"claim{own}")
         self._coverages = Owners(job.work, f"coverage{own}")
+        self._told: Mapping[str, HashSet | Owners] = {
+            "member": self._members,
+            "claim": self._claims,
+            "coverage": self._coverages,
+        }
         self._directory: Directory | None = None
         self._writers: dict[str, SpillWriter] = {}
         self._findings: list[pa.Table] = [FINDINGS_SCHEMA.empty_table()]
@@ -224,22 +229,17 @@ class _Cutter:
     def read(self) -> Cut:
         self._writer(self._whose.table)
         rows = tuple(self._read_part(part) for part in self._job.parts)
-        ids: Mapping[str, HashSet | Owners] = {
-            "member": self._members,
-            "claim": self._claims,
-            "coverage": self._coverages,
-        }
         return Cut(
             rows,
             {name: writer.close() for name, writer in self._writers.items()},
             pa.concat_tables(self._findings),
-            {role: ids[role].runs() for role in sorted(self._whose.tells)},
+            {role: self._told[role].runs() for role in sorted(self._whose.tells)},
         )
 
     def abandon(self) -> None:
         for writer in self._writers.values():
             writer.abandon()
-        for told in (self._members, self._claims, self._coverages):
+        for told in self._told.values():
             told.remove()
 
     def _read_part(self, part: Part) -> int:

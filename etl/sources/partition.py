@@ -320,6 +320,11 @@ class _Reading:
         # Names of sets of `GlobalKeys`.
         self._members = HashSet(work, "members")
         self._claims, self._coverages = Owners(work, CLAIMS), Owners(work, "coverages")
+        self._told: Mapping[str, HashSet | Owners] = {
+            "member": self._members,
+            "claim": self._claims,
+            "coverage": self._coverages,
+        }
         self._findings: list[pa.Table] = [extract.findings]
         self._index: dict[str, list[Index]] = {}
         self._bytes_done: Counter[str] = Counter()
@@ -421,13 +426,8 @@ class _Reading:
         for name, index in one.index.items():
             self._index.setdefault(name, []).append(index)
         self._findings.append(one.findings)
-        told: Mapping[str, HashSet | Owners] = {
-            "member": self._members,
-            "claim": self._claims,
-            "coverage": self._coverages,
-        }
         for role, runs in one.ids.items():
-            told[role].join(runs)
+            self._told[role].join(runs)
 
     def _save(self) -> None:
         extract = self._extract

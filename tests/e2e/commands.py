@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,6 +23,8 @@ from etl.pipeline.tools import Tools
 
 ROOT: Final = Path(__file__).parents[2]
 SAMPLES: Final = ROOT / "cpcds_samples"
+COMMAND: Final = (sys.executable, "-c", "from etl.cli import main; main()")
+"""`cpcds` in a process of its own."""
 NO_SUITES: Final = {"CPCDS_REPORT__GX_ROWS": "0"}
 """Great Expectations takes seconds to load; most tests are about something else."""
 

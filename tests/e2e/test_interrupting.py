@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import date
@@ -16,8 +15,8 @@ import pytest
 from etl.publish.reader import open_current
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
+from tests.e2e.commands import COMMAND
 
-COMMAND = (sys.executable, "-c", "from etl.cli import main; main()")
 ID_KEY = "5" * 64
 
 

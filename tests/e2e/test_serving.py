@@ -23,10 +23,10 @@ from click.testing import CliRunner
 
 from etl.cli import main
 from etl.storage.local import LocalStore
+from tests.e2e.commands import COMMAND
 from tests.unit.gateway.trees import busiest, members, sample_tree
 from tests.unit.publish.samples import LATER, logical_id, patient, publish
 
-COMMAND = (sys.executable, "-c", "from etl.cli import main; main()")
 HEAVY = ("pyarrow", "pandas", "numpy", "great_expectations")
 TOKEN = "try-me"  # noqa: S105 - of a test
 ANYWHERE = "0.0.0.0"  # noqa: S104 - refused, which is what is tested

@@ -33,6 +33,7 @@ import orjson
 import pytest
 
 from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
+from tests.e2e.commands import COMMAND
 from tests.e2e.independent import App, Stranger
 from tests.soak.apps import TOKEN_SECONDS, Client, Leaver, Member, Seen, World, together
 from tests.soak.faulty_proxy import KINDS, Proxy, proxied
@@ -129,7 +130,7 @@ def settings(proxy: Proxy, payer: Payer, folder: Path) -> dict[str, str]:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from etl.cli import main; main()", *arguments]
+    return [*COMMAND, *arguments]
 
 
 @contextmanager
