@@ -18,6 +18,7 @@ from etl.conform.codes import DATA_ABSENT_REASON
 from etl.conform.elements import Json, coded, entries, there
 from etl.conform.narrative import is_narrative
 from etl.conform.visit import Holds
+from etl.model.codes import NPI_DIGITS, SHAPES, is_npi
 
 _ID_TYPES: Final = "http://terminology.hl7.org/CodeSystem/v2-0203"
 _PRACTITIONER_IDS: Final = ("http://hl7.org/fhir/sid/us-npi", "urn:oid:2.16.840.1.113883.4.4")
@@ -217,35 +218,31 @@ def coverage_names_member(value: Any, root: Json) -> bool:
     )
 
 
-_NPI: Final = re.compile(r"[0-9]{10}")
-_CLIA: Final = re.compile(r"[0-9]{2}D[0-9]{7}")
-_NAIC: Final = re.compile(r"[0-9]{5}")
+_NPI: Final = re.compile(NPI_DIGITS)
 
 
-def _value_matches(shape: re.Pattern[str]) -> Holds:
+def _value_is(shape: Callable[[str], object]) -> Holds:
     def test(value: Any, root: Json) -> bool:
         del root
         text = value.get("value") if type(value) is dict else None
-        return type(text) is not str or shape.fullmatch(text) is not None
+        return type(text) is not str or bool(shape(text))
 
     return test
 
 
-npi_has_ten_digits = stands_for("us-core-16", "7a12bb37")(_value_matches(_NPI))
-clia_has_its_shape = stands_for("us-core-18", "ad2561b6")(_value_matches(_CLIA))
-naic_has_five_digits = stands_for("us-core-19", "abd61292")(_value_matches(_NAIC))
+npi_has_ten_digits = stands_for("us-core-16", "7a12bb37")(_value_is(_NPI.fullmatch))
+clia_has_its_shape = stands_for("us-core-18", "ad2561b6")(_value_is(SHAPES["clia"]))
+naic_has_five_digits = stands_for("us-core-19", "abd61292")(_value_is(SHAPES["naic"]))
 
 
 @stands_for("us-core-17", "fa5c317d")
 def npi_has_its_check_digit(value: Any, root: Json) -> bool:
-    """US Core 17: an NPI passes the Luhn check, the 80840 before it counted as 24."""
+    """US Core 17: the tenth digit of an NPI is the check digit of those before it."""
     del root
     text = value.get("value") if type(value) is dict else None
     if type(text) is not str or _NPI.match(text) is None:
         return True
-    digits = [int(digit) for digit in text[:10]]
-    doubled = sum(2 * d if d < 5 else 2 * d - 9 for d in digits[::2])
-    return (doubled + sum(digits[1::2]) + 24) % 10 == 0
+    return is_npi(text[:10])
 
 
 @stands_for("org-1", "6505f06e")

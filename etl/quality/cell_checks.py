@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.model.codes import NPI_DIGITS, NPI_FIRST_DIGITS
 from etl.model.tables import FieldType
 from etl.quality import codes, dates, kinds, numbers
 from etl.quality.frames import Cells, Frame, Work
@@ -186,9 +187,11 @@ def word_fails(rule: Rule, words: Any, as_of: int | None) -> Any:
     match rule.kind:
         case kinds.Forbidden(pattern=pattern):
             return matches(words, pattern)
-        case kinds.Npi(only_ten_digits=only):
+        case kinds.Npi(only_ten_digits=only, unassigned=False):
             bad = ~codes.npi_holds(words)
-            return bad & matches(words, r"^[0-9]{10}$") if only else bad
+            return bad & matches(words, f"^{NPI_DIGITS}$") if only else bad
+        case kinds.Npi():
+            return codes.npi_holds(words) & ~matches(words, f"^[{''.join(NPI_FIRST_DIGITS)}]")
         case kinds.Sentinel(days=days):
             return true_where(pc.is_in(words, value_set=pa.array(days, pa.string())))
         case kinds.NotBefore(day=day):

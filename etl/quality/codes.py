@@ -1,9 +1,7 @@
 """Flags, lists, plain codes, and the code systems whose shape can be told without their content.
 
 Licensed code systems are not here: shape is all that is looked at. Sources: ICD-10-CM/PCS and
-ICD-9-CM coding conventions (CDC, CMS); NDC 21 CFR 207.33 and the 11-digit HIPAA billing form; NPI
-check digit, CMS "Requirements for National Provider Identifier (NPI) and NPI Check Digit" (Luhn
-over the number with the prefix 80840).
+ICD-9-CM coding conventions (CDC, CMS); NDC 21 CFR 207.33 and the 11-digit HIPAA billing form.
 """
 
 from __future__ import annotations
@@ -13,11 +11,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.quality.parsed import Parsed, as_array, blanked, byte_rows, matches, replaced
+from etl.model.codes import NPI_DIGITS, is_npi
+from etl.quality.parsed import Parsed, as_array, blanked, matches, replaced
 
 FLAG_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {"y": "Y", "yes": "Y", "true": "Y", "t": "Y", "1": "Y"}
@@ -178,22 +176,15 @@ def read_ndc(column: Any) -> Ndc:
 
 
 def npi_holds(column: Any) -> Any:
-    """Return where text is a National Provider Identifier: 10 digits, a right check digit.
+    """Return where text is a National Provider Identifier, by the one definition of the model.
 
     Args:
-        column: `string`, shape (n,); null where absent.
+        column: `string`, shape (n,), best without repetitions; null where absent.
 
     Returns:
-        numpy `bool`, shape (n,); false where absent. An NPI starts with 1 or 2.
+        numpy `bool`, shape (n,); false where absent.
     """
-    holds = matches(column, r"^[12][0-9]{9}$")
-    if not holds.any():
-        return holds
-    digits = byte_rows(as_array(column.filter(pa.array(holds))), 10).astype(np.int32) - ord("0")
-    # Luhn doubles every second digit from the right, the check digit being the first.
-    doubled = digits.copy()
-    doubled[:, 0::2] *= 2
-    doubled -= 9 * (doubled > 9)
-    # 24 is what the prefix 80840 adds to the sum.
-    holds[holds] = (doubled.sum(axis=1) + 24) % 10 == 0
+    holds = matches(column, f"^{NPI_DIGITS}$")
+    if holds.any():
+        holds[holds] = [is_npi(text) for text in column.filter(pa.array(holds)).to_pylist()]
     return holds

@@ -130,15 +130,17 @@ class IcdShape:
 
 @dataclass(frozen=True, slots=True)
 class Npi:
-    """A cell is no National Provider Identifier: not 10 digits, or a wrong check digit.
+    """A cell is no National Provider Identifier: not 10 digits, or an invalid check digit.
 
     Attributes:
         columns: which cells.
         only_ten_digits: look only at cells of 10 digits: other ids stand there too.
+        unassigned: fail the NPIs instead that begin with a digit that none given out begins with.
     """
 
     columns: tuple[str, ...]
     only_ten_digits: bool = False
+    unassigned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,24 +9,17 @@ from __future__ import annotations
 
 from typing import Final
 
+from etl.model.codes import npi_check_digit
+
 _PRIME: Final = 999_999_937
 """The largest prime of nine digits: multiplying by anything shuffles 0 to itself, without twins."""
 _FACTOR: Final = 618_033_989
 
 
-def luhn_digit(digits: str) -> str:
-    """Return the digit that, put behind `digits`, makes the Luhn sum a multiple of ten."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        value = int(digit) * (2 if place % 2 == 0 else 1)
-        total += value - 9 if value > 9 else value
-    return str(-total % 10)
-
-
 def npi(serial: int) -> str:
-    """Return the NPI of a serial number of eight digits (45 CFR 162.406; prefix 80840)."""
+    """Return the NPI of a serial number of eight digits (45 CFR 162.406)."""
     body = f"2{serial % 100_000_000:08d}"
-    return body + luhn_digit("80840" + body)
+    return body + npi_check_digit(body)
 
 
 def shuffled(index: int, salt: int) -> int:

@@ -173,6 +173,26 @@ def test_the_directory_is_checked_alone() -> None:
     assert checked.counts["organization"] == RowCounts(2, 2, 0, 0)
 
 
+def test_an_npi_of_an_unassigned_range_is_warned_of_and_stays() -> None:
+    cells = ["1234567893", "2234567891", "3234567899", "3234567893", "9234567896"]
+    both = tables(
+        {
+            "organization": [
+                {"organization_id": f"O{n}", "name": "Clinic", "npi": npi}
+                for n, npi in enumerate(cells)
+            ]
+        }
+    )
+    directory = read_directory(both["organization"], both["practitioner"])
+    checked = check_directory(both, no_findings(), standard_book(), directory)
+    assert found(checked) == {
+        ("npi-unassigned", "organization", 4, "npi"),
+        ("npi", "organization", 5, "npi"),
+        ("npi-unassigned", "organization", 6, "npi"),
+    }
+    assert accepted(checked, "organization", "npi") == [*cells[:3], None, cells[4]]
+
+
 def test_the_directory_knows_ids_and_npis() -> None:
     assert LISTED.holds(pa.array(["P1", "X", None]), ["organization"]).tolist() == [
         True,

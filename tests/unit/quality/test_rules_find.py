@@ -235,6 +235,9 @@ CASES = [
     cell("npi-of-claim", "claim.service_facility_id", 0, "1234567890", "1234567890"),
     cell("npi-of-line", "claim_line.rendering_provider_id", 0, "1234567890"),
     cell("npi-of-care-team", "claim_care_team.provider_id", 0, "1234567890"),
+    cell("npi-unassigned-of-claim", "claim.service_facility_id", 0, "3234567899", "3234567899"),
+    cell("npi-unassigned-of-line", "claim_line.rendering_provider_id", 0, "3234567899"),
+    cell("npi-unassigned-of-care-team", "claim_care_team.provider_id", 0, "3234567899"),
     # keys
     cell("required", "member.birth_date", 1, ""),
     cell("required", "claim.adjudication_date", 0, "1970-01-01"),
@@ -255,6 +258,7 @@ ELSEWHERE = {
     "claim-without-amount",
     "service-after-death",
     "npi",
+    "npi-unassigned",
     "practitioner-organization-unknown",
     "practitioner-without-name",
     "duplicate-identical",

@@ -1,0 +1,42 @@
+"""The NPI: one definition, which rules, mappings, `conform` and generated data share."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from etl.conform.natives import npi_has_its_check_digit, npi_has_ten_digits
+from etl.model.codes import SHAPES, is_npi, npi_check_digit
+from etl.quality.codes import npi_holds
+from etl.synth.identifiers import npi
+
+
+def test_the_check_digit_is_that_of_the_standards_own_example() -> None:
+    # CMS, "NPI Check Digit Calculation": 1234567893.
+    assert npi_check_digit("123456789") == "3"
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("1234567893", True),
+        ("2234567891", True),
+        ("3234567899", True),  # us-core-16 and us-core-17 ask for no first digit
+        ("9234567896", True),
+        ("1234567890", False),
+        ("123456789", False),
+        ("12345678933", False),
+        ("1234567893 ", False),
+        ("\u0661234567893", False),  # an Arabic-Indic digit
+        ("123456789X", False),
+        ("", False),
+        (npi(7), True),
+    ],
+)
+def test_every_user_of_the_definition_has_the_same_answer(text: str, holds: bool) -> None:
+    value = {"value": text}
+
+    assert is_npi(text) is holds
+    assert SHAPES["npi"](text) is holds
+    assert npi_holds(pa.array([text])).tolist() == [holds]
+    assert (npi_has_ten_digits(value, {}) and npi_has_its_check_digit(value, {})) is holds
