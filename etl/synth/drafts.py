@@ -374,8 +374,6 @@ class Draft:
             del header["paid_date"], header["payment_amount"]
             if rejection:
                 header["denial_reason"] = rejection
-        else:
-            header["outcome"] = "partial"
         if header["claim_type"] in {"inpatient", "outpatient"}:
             header["denial_reason"] = _reasons(refused[0])
         note = {"text": self.dice.pick(_NOTES)}
