@@ -16,6 +16,8 @@ Bad *data* is a finding, counted and published; it is an error only past a limit
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -84,3 +86,17 @@ class CommitConflict(StoreError):
 
 class CommitUnknown(StoreError):
     """The answer to the swap was lost. It may have landed: delete nothing."""
+
+
+@contextmanager
+def if_interrupted(sentence: str) -> Iterator[None]:
+    """Add a note to an interruption (Ctrl-C, SIGTERM): what state it leaves, and what to do next.
+
+    The innermost note is the one that counts.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if not getattr(error, "__notes__", ()):
+            error.add_note(sentence)
+        raise

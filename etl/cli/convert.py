@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -11,6 +12,9 @@ from etl.bootstrap.jobs import convert_extract
 from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
 from etl.cli.progress import progress
 from etl.cli.tables import counts_json, show_counts
+from etl.errors import if_interrupted
+
+NOT_WHOLE: Final = "the files were not written; running the same again goes on from here"
 
 
 @click.command("convert")
@@ -40,7 +44,7 @@ def convert_command(
     Nothing is configured, published or kept: one file a resource type, for the tools you like.
     """
     settings = context.obj.settings(layout=layout, publish=viewing(view)).with_workers(workers)
-    with progress(quiet=as_json) as emit:
+    with if_interrupted(NOT_WHOLE), progress(quiet=as_json) as emit:
         converted = convert_extract(settings, extract, out, emit)
     counts = converted.settled.totals.tally.counts
     if as_json:

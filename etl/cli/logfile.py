@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from etl.cli.interruption import exit_code, what_now
 from etl.cli.refused import sentence_of
 from etl.errors import EtlError, StoreError, UsageError
 from etl.pipeline.events import Emit, Event, StageBegan
@@ -53,6 +54,9 @@ def _ending() -> Iterator[None]:
         raise
     except OSError as error:
         _log.error("stopped, exit %d: %s", StoreError.exit_code, sentence_of(error) or "a bug")
+        raise
+    except KeyboardInterrupt as error:
+        _log.error("stopped, exit %d: interrupted: %s", exit_code(error), what_now(error))
         raise
     except BaseException as error:
         _log.error("stopped: %s", type(error).__name__)

@@ -14,6 +14,7 @@ import click
 
 from etl.bootstrap.collecting import collecting_nothing
 from etl.bootstrap.settings import Settings, read_settings
+from etl.cli.interruption import exit_code, interruption_of, terminable, what_now
 from etl.cli.refused import sentence_of
 from etl.errors import EtlError, StoreError
 
@@ -78,7 +79,14 @@ class Main(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with terminable():
+                return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort) as error:
+            interruption = interruption_of(error)
+            if interruption is None:
+                raise
+            click.echo(f"interrupted: {what_now(interruption)}", err=True)
+            ctx.exit(exit_code(interruption))
         except EtlError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)

@@ -14,7 +14,7 @@ from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
 from etl.cli.changes import changes_json, show_changes
 from etl.cli.options import endpoint, json_option
-from etl.errors import StoreError
+from etl.errors import StoreError, if_interrupted
 from etl.publish.changes import Changes
 from etl.publish.difference import compare
 from etl.publish.history import find_release, releases
@@ -117,7 +117,9 @@ def rollback_command(
 ) -> None:
     """Let readers of TARGET see what RELEASE held, as a new release on top of the present one."""
     settings = _settings(context, target, endpoint_url)
-    manifest, model = roll_back(settings, release)
+    uncertain = f"`cpcds releases {target}` tells what readers see; the same again finishes it"
+    with if_interrupted(uncertain):
+        manifest, model = roll_back(settings, release)
     changes = Changes.from_json(manifest.counts["changes"])
     if as_json:
         body = {"release": manifest.release, "parent": manifest.parent, "rollback_to": model}
@@ -205,7 +207,8 @@ def prune_command(
     The present release always stays, and so do objects younger than a day.
     """
     settings = _settings(context, target, endpoint_url)
-    done = prune_target(settings, keep, timedelta(days=days), dry_run=dry_run)
+    with if_interrupted("some objects may be deleted already; the same again deletes the rest"):
+        done = prune_target(settings, keep, timedelta(days=days), dry_run=dry_run)
     if as_json:
         body = {
             "dry_run": dry_run,

@@ -21,12 +21,16 @@ from etl.cli.options import (
 )
 from etl.cli.progress import progress
 from etl.cli.tables import show_summary, summary_json
+from etl.errors import if_interrupted
 from etl.pipeline.nightly import Ran
 
 DEMO_KEY_WARNING: Final = (
     "warning: logical ids are made with the public key of the demonstration, so that anyone can "
     "work them out from member ids; set CPCDS_ID_KEY before real data is published"
 )
+
+NOTHING_PUBLISHED: Final = "nothing was published; running the same again goes on from here"
+NOTHING_WRITTEN: Final = "nothing was written; run it again"
 
 
 @click.command("run")
@@ -75,7 +79,7 @@ def run_command(
             publish=viewing(view),
         ).with_workers(workers)
         if dry_run:
-            with progress(quiet=as_json) as emit:
+            with if_interrupted(NOTHING_WRITTEN), progress(quiet=as_json) as emit:
                 planned = plan_extract(settings, extract, noting(emit))
             show_plan(planned, settings.target, as_json=as_json)
             return
@@ -83,7 +87,7 @@ def run_command(
             lines.warning("logical ids are made with the public key of the demonstration")
             click.echo(DEMO_KEY_WARNING, err=True)
         lines.info("run of %s to %s", extract, settings.target)
-        with progress(quiet=as_json) as emit:
+        with if_interrupted(NOTHING_PUBLISHED), progress(quiet=as_json) as emit:
             ran = run_extract(settings, extract, noting(emit))
         done = "nothing to do, readers see" if ran.reported is None else "published"
         lines.info("%s release %s", done, ran.release)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -11,7 +12,10 @@ from etl.bootstrap.jobs import validate_extract
 from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
 from etl.cli.progress import progress
 from etl.cli.tables import show_summary, summary_json
+from etl.errors import if_interrupted
 from etl.quality import enforce
+
+NO_REPORT: Final = "no report was written; running the same again goes on from here"
 
 
 @click.command("validate")
@@ -42,7 +46,7 @@ def validate_command(
     Nothing is published. Exit code 4 says that more was rejected than the limits allow.
     """
     settings = context.obj.settings(layout=layout, publish=viewing(view)).with_workers(workers)
-    with progress(quiet=as_json) as emit:
+    with if_interrupted(NO_REPORT), progress(quiet=as_json) as emit:
         validated = validate_extract(settings, extract, report, emit)
     page = validated.reported.page
     if as_json:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from etl.errors import if_interrupted
 from etl.pipeline.checking import run_id
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.intake import take_in
@@ -157,9 +158,14 @@ def run(
     named += keep_remembered(store, settled, tools, reported.suites)
     if taken_in.layers:
         named += keep_layers(store, taken_in.layers)
-    published = publish(staged, named, store, base, lease)
-    if bulk is not None:
-        write_pages(store, bulk)
+    uncertain = (
+        f"release {release} was being published: `cpcds releases {store.name}` tells whether "
+        "readers see it, and running the same again finishes it"
+    )
+    with if_interrupted(uncertain):
+        published = publish(staged, named, store, base, lease)
+        if bulk is not None:
+            write_pages(store, bulk)
     return Ran(release, published, reported)
 
 

@@ -1,21 +1,27 @@
-"""Ctrl-C: a run with several processes ends at once, says so, and is finished by the next."""
+"""Ctrl-C and SIGTERM: a command ends at once, says so, and a run is finished by the next."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from etl.cli import main
+from etl.cli.main import Main
+from etl.pipeline import nightly
 from etl.publish.reader import open_current
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
-from tests.e2e.commands import COMMAND
+from tests.e2e.commands import COMMAND, ROOT, cpcds
 
 ID_KEY = "5" * 64
 
@@ -59,9 +65,16 @@ def group(of: int) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc tells who is in a group")
-@pytest.mark.parametrize("stage", ["reading …", "checking and mapping …"])
+@pytest.mark.parametrize(
+    ("stage", "number", "code"),
+    [
+        ("reading …", signal.SIGINT, 130),
+        ("checking and mapping …", signal.SIGINT, 130),
+        ("checking and mapping …", signal.SIGTERM, 143),
+    ],
+)
 def test_a_run_that_is_interrupted_ends_at_once_without_a_word_too_many(
-    stage: str, tmp_path: Path
+    stage: str, number: int, code: int, tmp_path: Path
 ) -> None:
     extract, tree = tmp_path / "in", tmp_path / "tree"
     write_extract(extract, Spec(120, seed=1, since=date(2022, 1, 1)))
@@ -69,11 +82,13 @@ def test_a_run_that_is_interrupted_ends_at_once_without_a_word_too_many(
     assert run.stderr is not None
     assert any(line.strip() == stage for line in run.stderr)
     began = time.monotonic()
-    os.killpg(run.pid, signal.SIGINT)
+    os.killpg(run.pid, number)
     out, err = run.communicate(timeout=60)
     assert time.monotonic() - began < 10
-    assert (run.returncode, out) == (1, "")
-    assert err.split("\n")[-3:] == ["", "Aborted!", ""]
+    assert (run.returncode, out) == (code, "")
+    sentence = "interrupted: nothing was published; running the same again goes on from here"
+    assert [line for line in err.split("\n") if not line.endswith("…")][-2:] == [sentence, ""]
+    assert err.count("interrupted") == 1
     assert "Traceback" not in err
     while group(run.pid):  # multiprocessing's own helper goes a moment later
         assert time.monotonic() - began < 10
@@ -83,3 +98,61 @@ def test_a_run_that_is_interrupted_ends_at_once_without_a_word_too_many(
     assert again.communicate(timeout=120)[0]
     assert again.returncode == 0
     assert open_current(LocalStore(tree)).release is not None
+
+
+def test_an_interrupted_make_target_ends_by_its_signal_after_the_sentence(tmp_path: Path) -> None:
+    extract, tree = tmp_path / "in", tmp_path / "tree"
+    write_extract(extract, Spec(120, seed=1, since=date(2022, 1, 1)))
+    places = (f"EXTRACT={extract}", f"TARGET={tree}", f"LOG={tmp_path / 'log'}")
+    command = ("make", "-s", "-o", "install", "nightly", f"BIN={Path(sys.executable).parent}")
+    make = subprocess.Popen(
+        [*command, *places],
+        cwd=ROOT,
+        env=os.environ | {"CPCDS_ID_KEY": ID_KEY, "CPCDS_REPORT__GX_ROWS": "0"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert make.stderr is not None
+    assert any(line.strip() == "checking and mapping …" for line in make.stderr)
+    make.terminate()  # what a scheduler does: make alone gets the signal, and hands it on
+    _, err = make.communicate(timeout=60)
+    assert make.returncode == -signal.SIGTERM
+    assert "interrupted: nothing was published; " in err
+    assert "Traceback" not in err
+    last = (tmp_path / "log").read_text().splitlines()[-1]
+    assert "stopped, exit 143: interrupted: nothing was published; " in last
+    assert open_current(LocalStore(tree)).release is None
+
+
+def test_an_interruption_while_a_release_is_made_the_present_one_claims_nothing(
+    tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nightly, "publish", interrupted)
+    called = cpcds("run", small, "--to", tmp_path / "tree", "--workers", "1")
+    assert called.code == 130
+    assert "nothing was published" not in called.err
+    assert f"`cpcds releases {tmp_path / 'tree'}` tells whether readers see it" in called.err
+
+
+def test_ctrl_c_at_a_question_is_an_interruption_and_no_is_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ctrl_c(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    @click.command("ask")
+    @click.option("--pressed", is_flag=True)
+    def ask(pressed: bool) -> None:
+        if pressed:
+            monkeypatch.setattr("click.termui.visible_prompt_func", ctrl_c)
+        click.confirm("sure?", abort=True)
+
+    monkeypatch.setattr(Main, "get_command", lambda *_: ask)
+    assert CliRunner().invoke(main, ["ask"], input="n\n").exit_code == 1
+    called = CliRunner().invoke(main, ["ask", "--pressed"])
+    assert called.exit_code == 130
+    assert "interrupted: " in called.stderr
