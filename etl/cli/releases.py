@@ -204,7 +204,8 @@ def prune_command(
 ) -> None:
     """Delete old releases of TARGET, and every object that only they named, or nobody.
 
-    The present release always stays, and so do objects younger than a day.
+    The present release always stays, and so do releases and objects written within a day. Reports
+    and quarantine of a dropped release go with it.
     """
     settings = _settings(context, target, endpoint_url)
     with if_interrupted("some objects may be deleted already; the same again deletes the rest"):
@@ -213,6 +214,7 @@ def prune_command(
         body = {
             "dry_run": dry_run,
             "kept": list(done.kept),
+            "kept_for_their_age": list(done.young),
             "dropped": list(done.dropped),
             "objects": done.objects,
             "bytes": done.bytes,
@@ -221,7 +223,8 @@ def prune_command(
         return
     for release in done.dropped:
         click.echo(f"{'would drop' if dry_run else 'dropped'} {release}")
+    young = f", {len(done.young):,} of them because they are younger than a day" * bool(done.young)
     click.echo(
-        f"{len(done.kept):,} releases stay; {done.objects:,} objects of {done.bytes:,} bytes "
-        f"{'would be' if dry_run else 'were'} deleted"
+        f"{len(done.kept):,} releases stay{young}; {done.objects:,} objects of {done.bytes:,} "
+        f"bytes {'would be' if dry_run else 'were'} deleted"
     )

@@ -39,12 +39,14 @@ class Pruned:
 
     Attributes:
         kept: ids of the releases that stay, newest first.
+        young: ids among them that stay only because they were written so recently.
         dropped: ids of those that went.
         objects: how many objects were deleted.
         bytes: their size together.
     """
 
     kept: Sequence[str]
+    young: Sequence[str]
     dropped: Sequence[str]
     objects: int
     bytes: int
@@ -70,7 +72,7 @@ def prune(
         clock: the time now.
         keep: how many releases stay, the present one included.
         older_than: younger releases stay as well.
-        grace: objects written more recently stay.
+        grace: objects written more recently stay, and so do releases, with all that they name.
         dry_run: count, and delete nothing.
 
     Raises:
@@ -82,7 +84,8 @@ def prune(
         raise UsageError("the present release cannot be pruned: keep at least 1")
     with prune_lease(store, clock) as lease:
         now = clock()
-        kept, dropped = _chosen(store, keep, now - older_than)
+        chosen = _chosen(store, keep, now - older_than, now - grace)
+        kept = chosen.kept
         with tempfile.TemporaryDirectory() as folder, _InUse(Path(folder)) as used:
             _mark(store, kept, used)
             lease.renew()
@@ -96,7 +99,7 @@ def prune(
         if not dry_run:
             close_pages(store, kept, now - grace)
             store.clean(now - grace)
-    return Pruned([one.id for one in kept], dropped, objects, size)
+    return Pruned([one.id for one in kept], chosen.young, chosen.dropped, objects, size)
 
 
 class _InUse:
@@ -136,16 +139,33 @@ class _InUse:
         return {data[at : at + _DIGEST] for at in range(0, len(data), _DIGEST)}
 
 
-def _chosen(store: Store, keep: int, before: datetime) -> tuple[list[Release], list[str]]:
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    kept: Sequence[Release]
+    young: Sequence[str]
+    dropped: Sequence[str]
+
+
+def _chosen(store: Store, keep: int, before: datetime, grace: datetime) -> _Chosen:
+    """Return which releases stay. What stays is a beginning of the lineage, newest first.
+
+    A manifest that is too young to be deleted stays a release that can be rolled back to, so what
+    it names has to stay as well.
+    """
+    written = {entry.key: entry.modified for entry in store.list("releases/")}
     kept: list[Release] = []
+    young: list[str] = []
     dropped: list[str] = []
     for number, release in enumerate(lineage(store)):
-        young = instant(release.manifest.created) > before
-        if number < keep or (young and not dropped):
-            kept.append(release)
-        else:
+        asked = number < keep or instant(release.manifest.created) > before
+        fresh = written.get(release.manifest.key, grace) >= grace
+        if dropped or not (asked or fresh):
             dropped.append(release.id)
-    return kept, dropped
+            continue
+        kept.append(release)
+        if not asked:
+            young.append(release.id)
+    return _Chosen(kept, young, dropped)
 
 
 def _mark(store: Store, kept: Sequence[Release], used: _InUse) -> None:

@@ -197,18 +197,25 @@ class LocalStore:
                             yield Entry(key, stat.st_size, when)
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete objects, and the folders that become empty."""
+        """Delete objects, and the folders that become empty, but for those of the first level."""
         count = 0
         for key in keys:
             path = self.path(key)
             with self._explained("delete", key):
                 path.unlink(missing_ok=True)
-                with suppress(OSError):
-                    path.parent.rmdir()
-            with self._guard:
-                self._made.discard(path.parent)
+                self._remove_empty(path.parent)
             count += 1
         return count
+
+    def _remove_empty(self, folder: Path) -> None:
+        while folder.parent != self._root and folder != self._root:
+            with self._guard:
+                self._made.discard(folder)
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+            folder = folder.parent
 
     def sync(self) -> None:
         """Return when everything that this process has put would survive a power cut."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,7 @@ from etl.publish.reader import open_current, read_all
 from etl.publish.release import commit
 from etl.publish.resources import PatientResources
 from etl.publish.verify import verify
+from etl.storage.local import LocalStore
 from etl.storage.memory import MemoryStore
 from tests.unit.publish.samples import (
     LATER,
@@ -322,6 +324,45 @@ def test_prune_keeps_what_kept_releases_name_and_deletes_the_rest() -> None:
     nothing = prune(store, clock_at(DAYS[20]), keep=2)
     assert (nothing.objects, nothing.bytes) == (0, 0)
     assert objects(store) == left
+
+
+def test_prune_says_of_each_release_what_is_listed_afterwards_and_what_it_keeps_is_whole() -> None:
+    """A manifest too young to be deleted stays a release, so that nothing that it names may go."""
+    day = 0
+    store = MemoryStore(lambda: datetime(2026, 12, 1 + day, 2, tzinfo=UTC))
+    published = []
+    for number in range(6):
+        day = number // 3  # three releases a day
+        now = f"2026-12-0{1 + day}T02:0{number}:00Z"
+        published.append(publish(store, [patient("anna", number + 1)], now=now))
+    noon = clock_at("2026-12-02T12:00:00Z")
+    rehearsed = prune(store, noon, keep=1, dry_run=True)
+    done = prune(store, noon, keep=1)
+    assert done == rehearsed
+    assert list(done.kept) == [one.id for one in published[:2:-1]]
+    assert list(done.young) == [one.id for one in published[4:2:-1]]
+    assert list(done.dropped) == [one.id for one in published[2::-1]]
+    assert [one.release for one in releases(store)] == list(done.kept)
+    for name in done.kept:
+        assert verify(find_release(store, name)).ok
+
+
+def test_reports_and_quarantine_of_a_dropped_release_leave_no_folder_behind(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    for number in range(2):
+        named = [
+            Named(f"{place}/r{number}/{file}", sha256(b"x"), 1)
+            for place in ("quarantine", "reports")
+            for file in ("a.csv", "in/it/b.csv", "z.csv")
+        ]
+        for one in named:
+            store.put(one.key, b"x")
+        facts = Facts("full", reports=named)
+        publish(store, [patient("anna", number + 1)], now=DAYS[number], facts=facts)
+    prune(store, lambda: datetime(2100, 1, 1, tzinfo=UTC), keep=1)
+    assert [path.name for path in (tmp_path / "quarantine").iterdir()] == ["r1"]
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["r1"]
+    assert len(list((tmp_path / "quarantine").rglob("*.csv"))) == 3
 
 
 def test_prune_keeps_releases_that_are_younger_than_asked_for() -> None:
