@@ -86,20 +86,52 @@ def _total(category: str) -> Callable[[Partition], pa.StringArray]:
 
     def total(partition: Partition) -> pa.StringArray:
         stated = partition.column("claim", amount)
+        paid_before = category == "priorpayerpaid"
+        if paid_before:
+            stated = pc.coalesce(stated, _paid_before(partition, of_claim=True))
         if stated.null_count == 0:
             return stated
-        answers = [stated, _sum(partition, "lines", "claim_line", amount)]
-        if category == "priorpayerpaid":
-            answers.append(_sum(partition, "other_payers", "claim_other_payer", amount))
-        return pc.coalesce(*answers)
+        summed = _sum(partition, "lines", "claim_line", amount)
+        if paid_before:
+            summed = pc.coalesce(summed, _paid_before(partition, of_claim=False))
+        return pc.coalesce(stated, pc.if_else(pa.array(_states_total(partition)), None, summed))
 
     return total
 
 
-def _sum(partition: Partition, relation: str, table: str, amount: str) -> pa.StringArray:
-    """Return the exact sum over the related rows of each claim that state the amount."""
+def _states_total(partition: Partition) -> Bools:
+    """Return which claims state a total: in their own row, or in another payer's about them."""
+    header: Bools = np.asarray(pc.equal(partition.column("claim", "has_amounts"), "Y"))
+    stated: Bools = header | np.asarray(_paid_before(partition, of_claim=True).is_valid())
+    return stated
+
+
+def _paid_before(partition: Partition, *, of_claim: bool) -> pa.StringArray:
+    """Return what other payers paid for the claim as a whole, or else for its lines."""
+    amounts = partition.column("claim_other_payer", "amount_priorpayerpaid")
+    whole = partition.column("claim_other_payer", "line_number").is_null()
+    return _sum(
+        partition,
+        "other_payers",
+        "claim_other_payer",
+        pc.if_else(whole if of_claim else pc.invert(whole), amounts, None),
+    )
+
+
+def _sum(
+    partition: Partition, relation: str, table: str, amount: str | pa.StringArray
+) -> pa.StringArray:
+    """Return the exact sum over the related rows of each claim that state the amount.
+
+    Args:
+        partition: the rows.
+        relation: of the claim.
+        table: of those rows.
+        amount: a column of theirs, by name or as its values.
+    """
     children = _related(partition, "claim", relation)
-    amounts = partition.column(table, amount).take(pa.array(children.rows))
+    cells = partition.column(table, amount) if isinstance(amount, str) else amount
+    amounts = cells.take(pa.array(children.rows))
     size = partition.size("claim")
     sums = total_of_groups(cents_of_money(amounts), children.parents, size)
     has = np.bincount(children.parents[np.asarray(amounts.is_valid())], minlength=size) > 0

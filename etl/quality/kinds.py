@@ -337,7 +337,13 @@ class SumOfLines:
 
 @dataclass(frozen=True, slots=True)
 class NoAmount:
-    """Neither the claim nor any of its lines carries an amount."""
+    """Neither the claim nor any of its lines carries an amount.
+
+    Attributes:
+        summed: lines do, and only the claim itself states none: its totals are their sums.
+    """
+
+    summed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
             _outside(work, frame, rule, outside)
         case kinds.SumOfLines():
             _sum_of_lines(work, frame, rule)
-        case kinds.NoAmount():
-            _no_amount(work, frame, rule)
+        case kinds.NoAmount(summed):
+            _no_amount(work, frame, rule, summed=summed)
         case kinds.NamesNoLine(column):
             _names_no_line(work, frame, rule, column)
         case kinds.NotInDirectory(columns, of):
@@ -177,19 +177,30 @@ def _sum_of_lines(work: Work, frame: Frame, rule: Rule) -> None:
             work.fail(rule, frame, where & looked_at & ~frame.superseded, column)
 
 
-def _no_amount(work: Work, frame: Frame, rule: Rule) -> None:
-    some = np.zeros(frame.count, dtype=bool)
+def _no_amount(work: Work, frame: Frame, rule: Rule, *, summed: bool) -> None:
+    lines, others = work.frames["claim_line"], work.frames["claim_other_payer"]
+    header = np.zeros(frame.count, dtype=bool)
     for column in AMOUNT_COLUMNS:
         if not frame.cells(column).empty:
-            some |= frame.filled(column)
-    if not some.all():
-        lines = work.frames["claim_line"]
-        up = np.where(lines.live, work.above(lines, "claim"), -1)
-        for column in AMOUNT_COLUMNS:
-            if not lines.cells(column).empty:
-                claims = up[lines.filled(column)]
-                some[claims[claims >= 0]] = True
-        work.fail(rule, frame, ~some & work.holds(rule, frame) & ~frame.superseded)
+            header |= frame.filled(column)
+    if header.all():
+        return
+    of_lines = np.zeros(frame.count, dtype=bool)
+    for column in AMOUNT_COLUMNS:
+        _mark_claims(work, of_lines, lines, lines.filled(column))
+    if summed:
+        paid, of_line = others.filled("amount_priorpayerpaid"), others.filled("line_number")
+        _mark_claims(work, header, others, paid & ~of_line)
+        _mark_claims(work, of_lines, others, paid & of_line)
+    where = ~header & (of_lines if summed else ~of_lines)
+    work.fail(rule, frame, where & work.holds(rule, frame) & ~frame.superseded)
+
+
+def _mark_claims(work: Work, claims: Any, children: Frame, where: Any) -> None:
+    """Set a flag of the claims to which some rows that are still there belong."""
+    if where.any():
+        above = work.above(children, "claim")[where & children.live]
+        claims[above[above >= 0]] = True
 
 
 def _names_no_line(work: Work, frame: Frame, rule: Rule, column: str) -> None:

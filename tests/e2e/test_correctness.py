@@ -180,16 +180,20 @@ def by_claim(table: str) -> dict[str, list[dict[str, str]]]:
 def expected_totals(
     claim: Mapping[str, str], lines: list[dict[str, str]], others: list[dict[str, str]]
 ) -> dict[str, str]:
-    """Return a claim's totals: what its row states, else the exact sum of the lines that do."""
+    """Return a claim's totals: what is stated for it as a whole, else the sums of its lines."""
+    own = [row for row in others if not row["line_number"]]
+    whole = sums_of(own) | {key: Decimal(cell) for key, cell in amounts_of(claim).items()}
+    of_lines = sums_of([row for row in others if row["line_number"]]) | sums_of(lines)
+    return {key: f"{value:.2f}" for key, value in (whole or of_lines).items()}
+
+
+def sums_of(rows: list[dict[str, str]]) -> dict[str, Decimal]:
+    """Return the exact sum of the rows that state an amount, by category."""
     sums: dict[str, Decimal] = {}
-    for row in lines:
+    for row in rows:
         for category, cell in amounts_of(row).items():
             sums[category] = sums.get(category, Decimal(0)) + Decimal(cell)
-    paid = [Decimal(row["amount_priorpayerpaid"]) for row in others if row["amount_priorpayerpaid"]]
-    if paid and "priorpayerpaid" not in sums:
-        sums["priorpayerpaid"] = sum(paid, Decimal(0))
-    texts = {category: f"{value:.2f}" for category, value in sums.items()}
-    return texts | {category: cents(cell) for category, cell in amounts_of(claim).items()}
+    return sums
 
 
 def test_every_claim_of_the_samples_is_one_eob(eobs: dict[str, Resource]) -> None:

@@ -26,9 +26,17 @@ def test_a_stated_total_stands_whatever_the_lines_say() -> None:
     assert column("claim", "total_copay", claim=claim, claim_line=lines) == ["5.00"]
 
 
-def test_a_total_that_is_not_stated_is_the_sum_of_the_lines_that_state_one() -> None:
+def test_totals_are_the_sums_of_the_lines_where_the_claim_states_none() -> None:
     lines = [line("1", amount_copay="0.10"), line("2"), line("3", amount_copay="0.20")]
     assert column("claim", "total_copay", claim=[PROFESSIONAL], claim_line=lines) == ["0.30"]
+
+
+def test_no_total_is_summed_beside_a_stated_one() -> None:
+    claims = [{**PROFESSIONAL, "amount_paidtoprovider": "620.00"}]
+    lines = [line("1", amount_benefit="20.00", amount_paidtoprovider="20.00")]
+    rows = {"claim": claims, "claim_line": lines}
+    assert column("claim", "total_paidtoprovider", **rows) == ["620.00"]
+    assert column("claim", "total_benefit", **rows) == [None]
 
 
 def test_a_total_that_nobody_states_is_absent_and_zero_is_not_absent() -> None:
@@ -38,14 +46,34 @@ def test_a_total_that_nobody_states_is_absent_and_zero_is_not_absent() -> None:
     assert column("claim", "total_benefit", claim=claims, claim_line=lines) == [None]
 
 
-def test_what_a_prior_payer_paid_is_taken_from_its_own_row_last() -> None:
-    paid = [
-        {"claim_id": "C1", "sequence": "1", "amount_priorpayerpaid": "7.00"},
-        {"claim_id": "C1", "sequence": "2", "amount_priorpayerpaid": "0.50"},
+def other_payer(sequence: str, amount: str, **cells: str) -> Row:
+    return {"claim_id": "C1", "sequence": sequence, "amount_priorpayerpaid": amount, **cells}
+
+
+def test_what_other_payers_paid_for_the_claim_is_stated_and_keeps_lines_from_being_summed() -> None:
+    paid = [other_payer("1", "7.00"), other_payer("2", "0.50")]
+    lines = [line("1", amount_priorpayerpaid="1.00", amount_copay="2.00")]
+    rows = {"claim": [PROFESSIONAL], "claim_line": lines, "claim_other_payer": paid}
+    assert column("claim", "total_priorpayerpaid", **rows) == ["7.50"]
+    assert column("claim", "total_copay", **rows) == [None]
+
+
+def test_what_other_payers_paid_stands_beside_other_stated_totals_unless_stated_itself() -> None:
+    claims = [
+        {**PROFESSIONAL, "amount_copay": "2.00"},
+        {**PROFESSIONAL, "claim_id": "C2", "amount_priorpayerpaid": "9.00"},
     ]
+    paid = [other_payer("1", "7.00"), {**other_payer("1", "8.00"), "claim_id": "C2"}]
+    rows = {"claim": claims, "claim_other_payer": paid}
+    assert column("claim", "total_priorpayerpaid", **rows) == ["7.00", "9.00"]
+
+
+def test_what_other_payers_paid_for_lines_is_summed_last() -> None:
+    paid = [other_payer("1", "7.00", line_number="1"), other_payer("2", "0.50", line_number="2")]
     name = "total_priorpayerpaid"
-    lines = [line("1", amount_priorpayerpaid="1.00")]
-    only = column("claim", name, claim=[PROFESSIONAL], claim_other_payer=paid)
+    bare = [line("1"), line("2")]
+    lines = [line("1", amount_priorpayerpaid="1.00"), line("2")]
+    only = column("claim", name, claim=[PROFESSIONAL], claim_line=bare, claim_other_payer=paid)
     both = column("claim", name, claim=[PROFESSIONAL], claim_line=lines, claim_other_payer=paid)
     assert (only, both) == (["7.50"], ["1.00"])
 

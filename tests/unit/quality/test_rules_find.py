@@ -259,6 +259,7 @@ CASES = [
 
 ELSEWHERE = {
     "claim-without-amount",
+    "totals-summed",
     "service-after-death",
     "npi",
     "npi-unassigned",
@@ -325,6 +326,21 @@ def test_a_claim_without_any_amount_is_told() -> None:
     assert ("claim-without-amount", "claim", 4, None) in found(run(of))
     of["claim_line"][2]["amount_copay"] = "0.00"
     assert not {rule for rule, *_ in found(run(of))} & {"claim-without-amount"}
+
+
+def test_a_claim_whose_totals_are_the_sums_of_its_lines_is_told() -> None:
+    of = world()
+    for name in [name for name in of["claim"][2] if name.startswith("amount_")]:
+        del of["claim"][2][name]
+    assert ("totals-summed", "claim", 4, None) in found(run(of))
+    paid = {"claim_id": of["claim"][2]["claim_id"], "sequence": "1", "payer_name": "Other"}
+    of["claim_other_payer"] = [paid | {"amount_priorpayerpaid": "0.00", "line_number": "1"}]
+    assert ("totals-summed", "claim", 4, None) in found(run(of))
+    of["claim_other_payer"] = [paid | {"amount_priorpayerpaid": "0.00"}]
+    assert "totals-summed" not in {rule for rule, *_ in found(run(of))}
+    del of["claim_other_payer"]
+    of["claim"][2]["amount_copay"] = "0.00"
+    assert "totals-summed" not in {rule for rule, *_ in found(run(of))}
 
 
 def test_a_service_after_death_is_told() -> None:
