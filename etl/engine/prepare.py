@@ -12,22 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.chains import signs, voids
-from etl.engine.kernels import Bools, Indices, cents_of_money, column_of, money_of_cents
+from etl.engine.kernels import Bools, Indices, column_of
 from etl.engine.masking import Masks, masked
 from etl.model.tables import AMOUNT_COLUMNS, FILE_COLUMN, ROW_COLUMN
 from etl.rows import table_schema
 
 _LINE_AMOUNT_TYPES: Final = pa.array(["pharmacy", "professional", "vision", "oral"])
 """Claim types whose profiles want an amount on every item (adjudicationamounttype 1..*)."""
-
-_AMOUNTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "claim": (*AMOUNT_COLUMNS, "payment_amount"),
-    "claim_line": AMOUNT_COLUMNS,
-    "claim_other_payer": ("amount_priorpayerpaid",),
-    "claim_adjustment": ("amount",),
-}
-"""Every column of money of a claim."""
 
 _RENDERING: Final = pa.array(["rendering", "performing"])
 
@@ -36,7 +27,6 @@ def prepare(tables: Mapping[str, pa.Table], masks: Masks | None = None) -> dict[
     """Return the tables of a partition as mappings want them.
 
     * Sensitive codes are taken out (`etl.engine.masking`).
-    * A claim that voids another bears amounts below nought or none, as a reversal does.
     * A provider named as rendering on a line, and not in the claim's care team as such, joins it.
     * A claim of one line with amounts on its header only carries them on that line, where its
       profile wants amounts on items.
@@ -47,44 +37,11 @@ def prepare(tables: Mapping[str, pa.Table], masks: Masks | None = None) -> dict[
     """
     if masks is not None:
         tables = masked(tables, masks)
-    tables = _voided(tables)
     return {
         **tables,
         "claim_care_team": _with_rendering(tables["claim_care_team"], tables["claim_line"]),
         "claim_line": _with_header_amounts(tables["claim_line"], tables["claim"]),
     }
-
-
-def _voided(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
-    """Return the tables, the amounts of voids that repeat those of the claim they void negated.
-
-    Payers send a void either with nought, or with the amounts taken back, or with those of the
-    claim once more, because the form wants the void to be its copy (NUBC, bill frequency 8).
-    """
-    claims, lines = tables["claim"], tables["claim_line"]
-    where = voids(claims)
-    if not where.any():
-        return dict(tables)
-    below, _ = signs(claims.filter(pa.array(where)), lines)
-    where[np.flatnonzero(where)[below]] = False
-    ids = column_of(claims, "claim_id").filter(pa.array(where))
-    found = dict(tables)
-    for name, columns in _AMOUNTS.items():
-        table = tables[name]
-        here = pc.fill_null(pc.is_in(column_of(table, "claim_id"), value_set=ids), False)
-        if not pc.any(here).as_py():
-            continue
-        for column in columns:
-            amounts = column_of(table, column)
-            if amounts.null_count < len(amounts):
-                cells = pc.if_else(here, _negated(amounts), amounts)
-                table = table.set_column(table.schema.get_field_index(column), column, cells)
-        found[name] = table
-    return found
-
-
-def _negated(amounts: pa.StringArray) -> pa.StringArray:
-    return money_of_cents(-cents_of_money(amounts), np.asarray(amounts.is_valid()))
 
 
 def _pairs(table: pa.Table, second: str) -> pa.Array:

@@ -180,7 +180,7 @@ MONEY = st.integers(-500, 500).map(lambda cents: f"{cents / 100:.2f}".replace("-
 
 
 @given(st.lists(st.tuples(st.booleans(), MONEY, MONEY, MONEY), max_size=5))
-def test_a_void_takes_back_what_it_repeats_and_nothing_else_changes(
+def test_money_is_published_as_stated_whether_or_not_the_claim_is_a_void(
     drawn: list[tuple[bool, str, str, str]],
 ) -> None:
     ids = [f"C{at}" for at in range(len(drawn))]
@@ -210,14 +210,9 @@ def test_a_void_takes_back_what_it_repeats_and_nothing_else_changes(
         "claim_care_team": to_table("claim_care_team", []),
     }
     made = prepare(tables)
-    for at, (void, one, two, three) in enumerate(drawn):
-        turned = void and not (one.startswith("-") or two.startswith("-"))
-        for table, column, text in (
-            ("claim", "amount_benefit", one),
-            ("claim_line", "amount_copay", two),
-            ("claim_adjustment", "amount", three),
-        ):
-            cents = round(float(text) * 100) * (-1 if turned else 1)
-            got = made[table].column(column)[at].as_py()
-            assert round(float(got) * 100) == cents
-            assert got != "-0.00"
+    for table, column in (
+        ("claim", "amount_benefit"),
+        ("claim_line", "amount_copay"),
+        ("claim_adjustment", "amount"),
+    ):
+        assert made[table].column(column).equals(tables[table].column(column))
