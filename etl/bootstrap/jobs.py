@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -69,15 +70,29 @@ def work_folder(settings: Settings, beside: Path) -> Iterator[Path]:
 def prepared(settings: Settings, extract: Path) -> Iterator[tuple[Tools, Workers]]:
     """Give the tools of a job and its processes, which make theirs at the same time.
 
-    All of the tools stay: nothing among them is garbage while the job lasts.
+    All of the tools stay: nothing among them is garbage while the job lasts. Files get the mode
+    of the settings, in the processes too.
     """
-    with Workers(settings.run.workers, partial(make_tools, settings)) as workers:
+    with (
+        _masked(settings.publish.folder_mode),
+        Workers(settings.run.workers, partial(make_tools, settings)) as workers,
+    ):
         workers.begin(expected_partitions(extract, settings.run.partition_rows))
         with ExitStack() as until_the_end:
             with collecting_nothing():
                 tools = make_tools(settings)
                 until_the_end.enter_context(collecting_rarely())
             yield tools, workers
+
+
+@contextmanager
+def _masked(mode: int) -> Iterator[None]:
+    """Let files and folders be made with that mode at most, whatever the umask was."""
+    before = os.umask(0o777 & ~mode)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _rows(

@@ -17,14 +17,12 @@ from uvicorn import Config, Server
 from uvicorn.supervisors import Multiprocess
 
 from etl.bootstrap.collecting import collecting_nothing
+from etl.bootstrap.connections import ConnectionBounds
 from etl.bootstrap.serving import opened, prepared, served_by_worker
 from etl.bootstrap.settings import Settings
 from etl.errors import StoreError, UsageError
 from etl.gateway.metrics import FOLDER
 from etl.gateway.releases import Served
-
-_KEEP_ALIVE_SECONDS = 75
-"""Longer than load balancers keep a connection, so that none is closed under a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +76,19 @@ def bind(settings: Settings) -> Bound:
 def run(bound: Bound) -> None:
     """Serve until SIGINT or SIGTERM; what is under way is finished first."""
     serve = bound.settings.serve
+    bounds = ConnectionBounds(
+        head_bytes=serve.header_bytes,
+        headers=serve.header_count,
+        head_seconds=serve.header_seconds,
+        body_seconds=serve.request_seconds + serve.header_seconds,  # the application's is first
+        idle_seconds=serve.idle_seconds,
+    )
     config = Config(
         partial(served_by_worker, bound.settings),
         factory=True,
         workers=serve.workers,
         loop="uvloop",
-        http="httptools",
+        http=bounds.protocol(),
         ws="none",
         lifespan="on",
         interface="asgi3",
@@ -92,7 +97,7 @@ def run(bound: Bound) -> None:
         server_header=False,
         proxy_headers=bool(serve.trusted_proxies),
         forwarded_allow_ips=list(serve.trusted_proxies),
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=serve.idle_seconds,
         timeout_graceful_shutdown=serve.shutdown_seconds,
     )
     with _quietly_stopped():

@@ -187,6 +187,18 @@ class Publishing(_Part):
     snapshot_every: int = Field(
         30, ge=1, description="Releases after which there is a new snapshot, at the latest."
     )
+    mode: Literal["0700", "0750", "0755"] = Field(
+        "0700",
+        description=(
+            "Mode of folders that are written, whatever the umask; files have the same without "
+            "the right to execute."
+        ),
+    )
+
+    @property
+    def folder_mode(self) -> int:
+        """The mode as a number."""
+        return int(self.mode, 8)
 
 
 class DevelopmentToken(_Part):
@@ -242,6 +254,18 @@ class Serve(_Part):
     )
     url_bytes: int = Field(8192, ge=256, description="Longest URL.")
     body_bytes: int = Field(65536, ge=1024, description="Largest body of a request.")
+    header_bytes: int = Field(
+        32768, ge=1024, description="Largest URL and headers of a request together."
+    )
+    header_count: int = Field(100, ge=1, description="Most headers of a request.")
+    header_seconds: float = Field(
+        10.0, gt=0, description="How long URL and headers of a request may take to come."
+    )
+    idle_seconds: int = Field(
+        75,  # longer than load balancers keep a connection: none is closed under a request
+        ge=1,
+        description="How long a connection is kept between two requests.",
+    )
     cache_bytes: int = Field(
         64 * 1024 * 1024, ge=0, description="Memory for what was read, a worker."
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from etl.bootstrap.settings import Settings
+from etl.publish.keys import CLOSED
 from etl.storage.opening import StoreOptions, open_store
 from etl.storage.port import Store
 
 
 def store_options(settings: Settings) -> StoreOptions:
-    """Return what the settings say about object storage."""
-    return StoreOptions(**settings.store.model_dump())
+    """Return what the settings say about the target's storage."""
+    mode = settings.publish.folder_mode
+    return StoreOptions(**settings.store.model_dump(), mode=mode, closed=CLOSED)
 
 
 def target_store(settings: Settings) -> Store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -91,6 +92,7 @@ def _put_in_place(staged: Path, folder: Path) -> None:
     try:
         for kind, part in parts:
             shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(stat.S_IMODE((staged / kind).stat().st_mode))
             _copied(staged / kind, part)
     except BaseException:
         for _, part in parts:
@@ -103,12 +105,15 @@ def _put_in_place(staged: Path, folder: Path) -> None:
 
 
 def _copied(source: Path, target: Path) -> None:
-    """Copy a folder; the first file that cannot be written ends it, and says why (OSError)."""
+    """Copy what is in a folder, files with their modes.
+
+    The first file that cannot be written ends it, and says why (OSError).
+    """
     for path in sorted(source.rglob("*")):
         into = target / path.relative_to(source)
         if path.is_file():
             into.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, into)
+            shutil.copy(path, into)
 
 
 def run_id(when: datetime, read: Read) -> str:

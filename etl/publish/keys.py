@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 CURRENT: Final = "current.json"
+CLOSED: Final = ("quarantine", "rows", "memory", "leases")
+"""Folders of the tree that no reader needs: they stay the owner's, however the rest is opened."""
 FORMAT: Final = 1
 """Version of the tree's layout: goes into every content hash, so that a change rewrites it all."""
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_IMODE
 from typing import Any, Final
 
 from filelock import FileLock, Timeout
@@ -27,6 +28,9 @@ _LOCK: Final = ".lock"
 _LOCK_SECONDS: Final = 30.0
 _FEW: Final = 100
 """Files that are synced one by one, at 0.4 ms each; more are synced with the whole file system."""
+
+OWNER: Final = 0o700
+"""Mode of a folder for its owner alone."""
 
 _WHY: Final = {
     errno.ENOSPC: "no space is left on the device; free some and run again",
@@ -78,21 +82,40 @@ class LocalStore:
     renamed but not yet synced may come out of a power cut damaged: `put` compares before it
     believes that an object is there already.
 
+    Folders and files get the mode that is asked for, whatever the umask. A folder of the tree that
+    has another one is given it; the root is left as it is where it was there already.
+
     Args:
         folder: made on the first write.
         lock_seconds: how long a swap waits for another process that is swapping.
+        mode: mode of folders; files have the same without the right to execute.
+        closed: first folders of keys (`quarantine`) that stay their owner's, whatever the mode.
     """
 
-    def __init__(self, folder: str | Path, *, lock_seconds: float = _LOCK_SECONDS) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        lock_seconds: float = _LOCK_SECONDS,
+        mode: int = OWNER,
+        closed: Iterable[str] = (),
+    ) -> None:
         self._root = Path(folder)
         self._lock_seconds = lock_seconds
+        self._mode = mode
+        self._closed = frozenset({STAGING, *closed})
         self._made: set[Path] = set()
         self._pending: set[Path] = set()
         self._guard = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave behind what belongs to this process: its lock, and what it has yet to sync."""
-        return {"folder": self._root, "lock_seconds": self._lock_seconds}
+        return {
+            "folder": self._root,
+            "lock_seconds": self._lock_seconds,
+            "mode": self._mode,
+            "closed": self._closed,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Start afresh on the same folder."""
@@ -252,11 +275,11 @@ class LocalStore:
 
     def _write(self, path: Path, data: bytes, *, durable: bool = False) -> None:
         self._make(self._root / STAGING)
-        # Not tempfile: its files are for their owner alone, ours follow the umask.
         staged = self._root / STAGING / secrets.token_hex(16)
-        descriptor = os.open(staged, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        descriptor = os.open(staged, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER & 0o666)
         try:
             try:
+                os.fchmod(descriptor, self._mode_of(path) & 0o666)
                 view = memoryview(data)
                 while view:
                     view = view[os.write(descriptor, view) :]
@@ -286,15 +309,26 @@ class LocalStore:
             staged.replace(path)
 
     def _make(self, folder: Path) -> None:
-        if folder not in self._made:
-            folder.mkdir(parents=True, exist_ok=True)
-            with self._guard:
-                self._made.add(folder)
+        if folder in self._made:
+            return
+        below = folder != self._root and folder.is_relative_to(self._root)
+        if below:
+            self._make(folder.parent)
+        else:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        if _make_folder(folder) or below:
+            _set_mode(folder, self._mode_of(folder))
+        with self._guard:
+            self._made.add(folder)
+
+    def _mode_of(self, path: Path) -> int:
+        first = path.relative_to(self._root).parts[:1]
+        return OWNER if first and first[0] in self._closed else self._mode
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self._make(self._root)
-        lock = FileLock(self._root / _LOCK, timeout=self._lock_seconds)
+        lock = FileLock(self._root / _LOCK, self._lock_seconds, mode=OWNER & 0o666)
         try:
             with lock:
                 yield
@@ -313,6 +347,25 @@ class LocalStore:
         except OSError as error:
             why = _WHY.get(error.errno or 0) or error.strerror or str(error)
             raise StoreError(f"{self.name}: cannot {verb} {key}: {why}") from error
+
+
+def _make_folder(folder: Path) -> bool:
+    """Make a folder for its owner alone; return whether it was not there."""
+    try:
+        folder.mkdir(OWNER)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        return False
+    return True
+
+
+def _set_mode(folder: Path, mode: int) -> None:
+    """Give a folder a mode, where it is ours to give; what else it has (setgid) stays."""
+    has = S_IMODE(folder.stat().st_mode)
+    if has & 0o777 != mode:
+        with suppress(PermissionError):
+            folder.chmod(has & ~0o777 | mode)
 
 
 def _read_range(descriptor: int, start: int, length: int) -> bytes:

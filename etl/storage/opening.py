@@ -8,13 +8,13 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from etl.errors import UsageError
-from etl.storage.local import LocalStore
+from etl.storage.local import OWNER, LocalStore
 from etl.storage.port import Store
 
 
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
-    """Settings of a store. A folder needs none of them.
+    """Settings of a store. All but the last two are about object storage.
 
     Attributes:
         endpoint_url: an S3-compatible server other than AWS.
@@ -28,6 +28,8 @@ class StoreOptions:
         connect_seconds: how long to wait for a connection.
         read_seconds: how long to wait for an answer.
         part_bytes: objects larger than this are sent in parts of this size.
+        mode: mode of a folder's folders; files have the same without the right to execute.
+        closed: first folders of keys that stay their owner's, whatever the mode.
     """
 
     endpoint_url: str | None = None
@@ -41,6 +43,8 @@ class StoreOptions:
     connect_seconds: float = 5.0
     read_seconds: float = 60.0
     part_bytes: int = 64 * 1024 * 1024
+    mode: int = OWNER
+    closed: tuple[str, ...] = ()
 
 
 def open_store(target: str, options: StoreOptions | None = None) -> Store:
@@ -55,7 +59,8 @@ def open_store(target: str, options: StoreOptions | None = None) -> Store:
     if not split:
         if not target:
             raise UsageError("the target is empty: name a folder or s3://bucket/prefix")
-        return LocalStore(Path(target))
+        options = options or StoreOptions()
+        return LocalStore(Path(target), mode=options.mode, closed=options.closed)
     if scheme != "s3":
         raise UsageError(f"{target}: a target is a folder or s3://bucket/prefix, not {scheme}://")
     parts = urlsplit(target)

@@ -3,7 +3,8 @@
 `cpcds serve` with its authorization server on SeaweedFS, with a proxy between that breaks answers:
 time-outs, errors, slow and cut bodies, objects that are not there, spoiled bytes. Now and then no
 file of the server may grow, so that the audit trail cannot be written. Meanwhile releases come, go
-and are pruned; members launch, page, refresh and leave. Every answer is compared with what the tree
+and are pruned; members launch, page, refresh and leave, and a crowd of slow and
+endless requests comes. Every answer is compared with what the tree
 says, and what may be refused is refused as documented.
 
 CPCDS_SOAK_SECONDS takes more or less than ten minutes.
@@ -36,6 +37,7 @@ from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
 from tests.e2e.commands import COMMAND
 from tests.e2e.independent import App, Stranger
 from tests.soak.apps import TOKEN_SECONDS, Client, Leaver, Member, Seen, World, together
+from tests.soak.crowd import HEADER_SECONDS, Crowd
 from tests.soak.faulty_proxy import KINDS, Proxy, proxied
 from tests.soak.payer import MEMBERS, PASSWORD, Payer
 from tests.unit.publish.samples import ID_KEY, PAYER, logical_id
@@ -126,6 +128,7 @@ def settings(proxy: Proxy, payer: Payer, folder: Path) -> dict[str, str]:
         "CPCDS_SERVE__DEADLINE_SECONDS": str(DEADLINE_SECONDS),
         "CPCDS_SERVE__REQUEST_SECONDS": str(REQUEST_SECONDS),
         "CPCDS_SERVE__CACHE_BYTES": str(CACHE_BYTES),
+        "CPCDS_SERVE__HEADER_SECONDS": str(HEADER_SECONDS),
     }
 
 
@@ -262,6 +265,7 @@ def test_ten_minutes_of_faults_and_releases_give_no_wrong_answer(
                 seen, figures = soaked(server, proxy, payer, SECONDS)
     with capsys.disabled():
         sys.stdout.write(f"\n{report(seen, server, proxy, payer, SECONDS)}\n")
+        sys.stdout.write(f"slow and endless requests that were cut off: {figures[2]:,}\n")
     assert set(proxy.injected) == set(KINDS)
     assert min(*figures, payer.rolled_back, len(payer.pruned)) > 0
     assert min(seen.walks, seen.reads, seen.across, seen.revoked) > 0
@@ -275,8 +279,11 @@ def test_ten_minutes_of_faults_and_releases_give_no_wrong_answer(
 
 def soaked(
     server: Served, proxy: Proxy, payer: Payer, seconds: float
-) -> tuple[Seen, tuple[float, float]]:
-    """Let it all happen; return what clients saw, and how often reads were repeated or failed."""
+) -> tuple[Seen, tuple[float, float, int]]:
+    """Let it all happen; return what clients saw.
+
+    And how often reads were repeated, how often they failed, and how many requests were cut off.
+    """
     world = World(server.base, registered(server.base), payer, REQUEST_SECONDS, PHASES[0][0])
     leaving, staying = MEMBERS[0], MEMBERS[1:]
     with ExitStack() as stack:
@@ -289,6 +296,8 @@ def soaked(
         acting: tuple[Member | Leaver, ...] = (*members, leaver)
         threads = [threading.Thread(target=one.live) for one in acting]
         threads.append(threading.Thread(target=nights, args=(world,)))
+        crowd = Crowd(world)
+        threads.append(threading.Thread(target=crowd.come))
         for thread in threads:
             thread.start()
         try:
@@ -305,7 +314,7 @@ def soaked(
             name: one.launch(name)["access_token"] for one in members for name in one.names[:1]
         }
         ending(server, payer, last, tokens)
-    return together(one.seen for one in (*acting, *last)), (retries, failures)
+    return together(one.seen for one in (*acting, *last)), (retries, failures, crowd.closed)
 
 
 def check_bounds(seen: Seen, server: Served) -> None:

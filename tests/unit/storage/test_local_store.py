@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from stat import S_IMODE
 
 import pytest
 
@@ -35,15 +38,60 @@ def test_objects_are_plain_files(store: LocalStore) -> None:
     assert (Path(store.name) / "patients/0f/0f3a.ndjson.gz").read_bytes() == b"block"
 
 
-def test_files_follow_the_umask(store: LocalStore) -> None:
-    before = os.umask(0o027)
-    try:
-        store.put("a", b"x")
-        store.swap("b", b"x", None)
-    finally:
-        os.umask(before)
-    for key in ("a", "b"):
-        assert store.path(key).stat().st_mode & 0o777 == 0o640
+def modes(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): oct(S_IMODE(path.stat().st_mode))
+        for path in sorted((folder, *folder.rglob("*")))
+    }
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077, 0o777])
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_folders_and_files_are_their_owners_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    store = LocalStore(tmp_path / "tree")
+    store.put("patients/0f/a", b"x")
+    store.swap("current.json", b"x", None)
+    assert modes(tmp_path / "tree") == {
+        ".": "0o700",
+        ".lock": "0o600",
+        ".staging": "0o700",
+        "current.json": "0o600",
+        "patients": "0o700",
+        "patients/0f": "0o700",
+        "patients/0f/a": "0o600",
+    }
+
+
+def test_a_mode_opens_the_tree_but_for_what_is_closed(tmp_path: Path, umask: int) -> None:
+    store = LocalStore(tmp_path / "tree", mode=0o750, closed=("rows",))
+    store = pickle.loads(pickle.dumps(store))  # noqa: S301 - as another process gets it
+    store.put("patients/0f/a", b"x")
+    store.put("rows/b", b"x")
+    found = modes(tmp_path / "tree")
+    assert found.pop(".staging") == "0o700"
+    assert found == {
+        ".": "0o750",
+        "patients": "0o750",
+        "patients/0f": "0o750",
+        "patients/0f/a": "0o640",
+        "rows": "0o700",
+        "rows/b": "0o600",
+    }
+
+
+def test_folders_of_an_open_tree_are_closed_and_the_root_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "tree/patients/0f"
+    folder.mkdir(parents=True)
+    for path in (folder, folder.parent, folder.parent.parent):
+        path.chmod(0o2755)
+    LocalStore(tmp_path / "tree").put("patients/0f/a", b"x")
+    found = modes(tmp_path / "tree")
+    assert (found["."], found["patients"], found["patients/0f"]) == ("0o2755", "0o2700", "0o2700")
 
 
 def test_a_damaged_object_is_replaced_when_it_is_put_again(store: LocalStore) -> None:

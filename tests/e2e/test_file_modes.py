@@ -1,0 +1,79 @@
+"""Whom the files of the commands are for: their owner alone, unless the settings open them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from stat import S_IMODE, S_ISDIR
+
+import pytest
+
+from tests.e2e.commands import SAMPLES, cpcds, done
+
+FAULTY = SAMPLES / "faulty"
+OPEN_TO_GROUP = {"CPCDS_PUBLISH__MODE": "0750"}
+CLOSED = ("quarantine", "rows", "memory", "leases")
+OUTPUTS = {
+    "run": ("--to", {"CPCDS_PUBLISH__DELTAS": "true"}),
+    "convert": ("--out", {}),
+    "validate": ("--report", {}),
+}
+
+
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    assert os.umask(before) == 0
+
+
+def modes(folder: Path) -> dict[str, tuple[bool, int]]:
+    """Return, of a folder and all below it, whether it is a folder and its mode."""
+    found = {}
+    for path in (folder, *folder.rglob("*")):
+        mode = path.stat().st_mode
+        found[path.relative_to(folder).as_posix()] = (S_ISDIR(mode), S_IMODE(mode))
+    return found
+
+
+def written(command: str, out: Path, **environment: str) -> dict[str, tuple[bool, int]]:
+    flag, more = OUTPUTS[command]
+    arguments = (command, FAULTY, flag, out, "--workers", "2")
+    done(cpcds(*arguments, **more, **environment, CPCDS_RUN__PARTITION_ROWS="1000"))
+    return modes(out)
+
+
+@pytest.mark.usefixtures("no_umask")
+@pytest.mark.parametrize("command", OUTPUTS)
+def test_what_is_written_is_for_its_owner_alone_whatever_the_umask(
+    command: str, tmp_path: Path
+) -> None:
+    found = written(command, tmp_path / "new" / "out")
+    assert S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+    assert len(found) > 5
+    for name, (is_folder, mode) in found.items():
+        assert mode == (0o700 if is_folder else 0o600), name
+    if command == "run":
+        assert {name.split("/")[0] for name in found} >= {*CLOSED[:3], "patients", "reports"}
+
+
+@pytest.mark.parametrize("command", OUTPUTS)
+def test_a_mode_opens_what_readers_need_and_never_the_rows(command: str, tmp_path: Path) -> None:
+    found = written(command, tmp_path / "out", **OPEN_TO_GROUP)
+    opened = 0
+    for name, (is_folder, mode) in found.items():
+        if name.split("/")[0] in CLOSED:
+            assert mode == (0o700 if is_folder else 0o600), name
+        elif not name.startswith("."):
+            opened += 1
+            assert mode == (0o750 if is_folder else 0o640), name
+    assert opened > 2
+    if command != "convert":
+        assert any(name.startswith("quarantine/") for name in found)
+
+
+def test_another_mode_is_refused(tmp_path: Path) -> None:
+    called = cpcds("run", FAULTY, "--to", tmp_path, CPCDS_PUBLISH__MODE="0777")
+    assert called.code == 3
+    assert "publish.mode" in called.sentence
