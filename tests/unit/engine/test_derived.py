@@ -34,7 +34,7 @@ def test_totals_are_the_sums_of_the_lines_where_the_claim_states_none() -> None:
 def test_no_total_is_summed_beside_a_stated_one() -> None:
     claims = [{**PROFESSIONAL, "amount_paidtoprovider": "620.00"}]
     lines = [line("1", amount_benefit="20.00", amount_paidtoprovider="20.00")]
-    rows = {"claim": claims, "claim_line": lines}
+    rows: dict[str, Sequence[Row]] = {"claim": claims, "claim_line": lines}
     assert column("claim", "total_paidtoprovider", **rows) == ["620.00"]
     assert column("claim", "total_benefit", **rows) == [None]
 
@@ -53,7 +53,11 @@ def other_payer(sequence: str, amount: str, **cells: str) -> Row:
 def test_what_other_payers_paid_for_the_claim_is_stated_and_keeps_lines_from_being_summed() -> None:
     paid = [other_payer("1", "7.00"), other_payer("2", "0.50")]
     lines = [line("1", amount_priorpayerpaid="1.00", amount_copay="2.00")]
-    rows = {"claim": [PROFESSIONAL], "claim_line": lines, "claim_other_payer": paid}
+    rows: dict[str, Sequence[Row]] = {
+        "claim": [PROFESSIONAL],
+        "claim_line": lines,
+        "claim_other_payer": paid,
+    }
     assert column("claim", "total_priorpayerpaid", **rows) == ["7.50"]
     assert column("claim", "total_copay", **rows) == [None]
 
@@ -64,7 +68,7 @@ def test_what_other_payers_paid_stands_beside_other_stated_totals_unless_stated_
         {**PROFESSIONAL, "claim_id": "C2", "amount_priorpayerpaid": "9.00"},
     ]
     paid = [other_payer("1", "7.00"), {**other_payer("1", "8.00"), "claim_id": "C2"}]
-    rows = {"claim": claims, "claim_other_payer": paid}
+    rows: dict[str, Sequence[Row]] = {"claim": claims, "claim_other_payer": paid}
     assert column("claim", "total_priorpayerpaid", **rows) == ["7.00", "9.00"]
 
 
