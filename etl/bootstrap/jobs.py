@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -19,7 +19,7 @@ from etl.bootstrap.collecting import collecting_nothing, collecting_rarely
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import store_options, target_store
 from etl.bootstrap.wiring import make_tools
-from etl.errors import StoreError, UsageError
+from etl.errors import EtlError, MappingError, StoreError, UsageError
 from etl.mapping.view import FINANCIAL
 from etl.pipeline.checking import Validated, check_report_folder, validate
 from etl.pipeline.convert import Converted, convert
@@ -37,12 +37,14 @@ from etl.pipeline.tools import Tools
 from etl.pipeline.workers import Workers
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
-from etl.publish.history import find_release, rollback
+from etl.publish.history import find_release, holds, resume, rollback
+from etl.publish.identity import changed_ids, id_facts
 from etl.publish.lease import run_lease
 from etl.publish.manifest import Manifest
 from etl.publish.prune import Pruned, prune
 from etl.publish.reader import Current, open_current
 from etl.sources import Extract
+from etl.storage.port import Store
 
 WORK = ".cpcds-work"
 
@@ -139,13 +141,28 @@ def validate_extract(settings: Settings, extract: Path, report: Path, emit: Emit
             )
 
 
-def run_extract(settings: Settings, extract: Path, emit: Emit) -> Ran:
+def run_extract(
+    settings: Settings,
+    extract: Path,
+    emit: Emit,
+    *,
+    rekey: bool = False,
+    after_rollback: bool = False,
+) -> Ran:
     """Publish an extract to the target.
 
     Two runs on one machine never work on one folder at the same time.
 
+    Args:
+        settings: say which target, and how.
+        extract: folder of the extract.
+        emit: takes events.
+        rekey: whether ids may be made with another key or payer id than those of the target.
+        after_rollback: whether a rollback that holds may be published over.
+
     Raises:
         UsageError: the target holds another view of claims.
+        MappingError: the target's ids were made with another key or payer id.
         DataRejected: a limit does not hold; readers see what they saw.
         StoreError: another run is at work on the target, or storage failed.
     """
@@ -153,14 +170,15 @@ def run_extract(settings: Settings, extract: Path, emit: Emit) -> Ran:
         opened = open_with(extract, tools, settings.layout, emit)
         store = target_store(settings)
         moment = now()
-        _check_view(settings, open_current(store))
+        consents = Consents(rekey, after_rollback)
+        _check_base(settings, store, open_current(store), tools, consents)
         with (
             _alone(settings),
             run_lease(store, now) as lease,
             work_folder(settings, _beside(settings)) as work,
         ):
             base = open_current(store)
-            _check_view(settings, base)  # again: another run may have been first
+            _check_base(settings, store, base, tools, consents)  # another run may have been first
             return run(
                 opened,
                 work,
@@ -216,8 +234,17 @@ def explain_resource(
         return explain(rows, tools, resource_type, logical_id, base.release)
 
 
-def plan_extract(settings: Settings, extract: Path, emit: Emit) -> Planned:
+def plan_extract(
+    settings: Settings,
+    extract: Path,
+    emit: Emit,
+    *,
+    rekey: bool = False,
+    after_rollback: bool = False,
+) -> Planned:
     """Tell what publishing an extract to the target would do. Nothing is written to the target.
+
+    Args: as for `run_extract`.
 
     Raises:
         UsageError: the target holds another view of claims.
@@ -225,12 +252,14 @@ def plan_extract(settings: Settings, extract: Path, emit: Emit) -> Planned:
     """
     with prepared(settings, extract) as (tools, workers):
         opened = open_with(extract, tools, settings.layout, emit)
-        base = open_current(target_store(settings))
+        store = target_store(settings)
+        base = open_current(store)
         _check_view(settings, base)
+        refusal = _refusal(settings, store, base, tools, Consents(rekey, after_rollback))
         if settings.run.work is not None:
             own_folder(settings.run.work)
         with TemporaryDirectory(prefix="cpcds-plan-", dir=settings.run.work) as work:
-            return plan(
+            planned = plan(
                 opened,
                 Path(work),
                 replace(_target(settings, base, now()), dry=True),
@@ -241,6 +270,64 @@ def plan_extract(settings: Settings, extract: Path, emit: Emit) -> Planned:
                 retracted_members=_share(settings),
                 emit=emit,
             )
+            return replace(planned, refusal=refusal)
+
+
+@dataclass(frozen=True, slots=True)
+class Consents:
+    """What whoever calls a run says yes to.
+
+    Attributes:
+        rekey: that ids are made with another key or payer id than those of the target.
+        after_rollback: that a rollback that holds is published over.
+    """
+
+    rekey: bool = False
+    after_rollback: bool = False
+
+
+def _check_base(
+    settings: Settings, store: Store, base: Current, tools: Tools, consents: Consents
+) -> None:
+    """Refuse to publish on top of what readers see, where that needs a decision first.
+
+    Raises:
+        UsageError: the target holds another view.
+        MappingError: its ids were made with another key or payer id.
+        StoreError: a rollback holds.
+    """
+    _check_view(settings, base)
+    refusal = _refusal(settings, store, base, tools, consents)
+    if refusal is not None:
+        raise refusal
+
+
+def _refusal(
+    settings: Settings, store: Store, base: Current, tools: Tools, consents: Consents
+) -> EtlError | None:
+    """Return why a run may not publish on top of what readers see; None where it may."""
+    if base.release is None:
+        return None
+    facts = base.release.manifest.facts
+    changed = changed_ids(facts.ids, id_facts(tools.payer, tools.id_key))
+    if changed and not consents.rekey:
+        where = {"key": "CPCDS_ID_KEY", "payer": "payer.id"}
+        what = {"key": "another id key", "payer": f"payer id {facts.ids.get('payer')!r}"}
+        return MappingError(
+            ", ".join(where[name] for name in changed),
+            "config-rekey",
+            f"{settings.target} was published with {' and '.join(what[name] for name in changed)}, "
+            "so that every resource would be retracted and added again under a new id",
+            hint="set what it was published with, or pass --rekey where that is meant",
+        )
+    if holds(store, base.release) and not consents.after_rollback:
+        reason = facts.run.get("reason")
+        return StoreError(
+            f"{settings.target} was rolled back to {facts.run['rollbackTo']}"
+            f"{f' ({reason})' if reason else ''}, and the rollback holds: `cpcds resume "
+            f"{settings.target}` lets runs publish again, --after-rollback this one"
+        )
+    return None
 
 
 def _check_view(settings: Settings, base: Current) -> None:
@@ -275,12 +362,13 @@ def _share(settings: Settings) -> Decimal:
     return Decimal(str(settings.limits.retracted_members))
 
 
-def roll_back(settings: Settings, release: str) -> tuple[Manifest, str]:
+def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manifest, str]:
     """Make an earlier release of the target the present one again; return it, and its model's id.
 
     Args:
         settings: say which target.
         release: id of the release to go back to, or a unique beginning of it.
+        reason: why; kept in the new release.
 
     Raises:
         UsageError: there is no such release, or it is the present one.
@@ -292,10 +380,21 @@ def roll_back(settings: Settings, release: str) -> tuple[Manifest, str]:
         own_folder(settings.run.work)
     with run_lease(store, now):
         to = find_release(store, release)
-        manifest = rollback(store, to, as_instant(now()), bulk)
+        manifest = rollback(store, to, as_instant(now()), bulk, reason)
         if manifest.bulk:
             write_pages(store, bulk)
     return manifest, to.id
+
+
+def resume_target(settings: Settings) -> str | None:
+    """Let runs publish over a rollback of the target again; return its id, None where none holds.
+
+    Raises:
+        StoreError: a prune is under way, or storage failed.
+    """
+    store = target_store(settings)
+    with run_lease(store, now):
+        return resume(store, as_instant(now()))
 
 
 def prune_target(settings: Settings, keep: int, older_than: timedelta, *, dry_run: bool) -> Pruned:

@@ -59,6 +59,8 @@ def show_plan(planned: Planned, target: str, *, as_json: bool) -> None:
 
     Raises:
         DataRejected: a limit does not hold: the run would stop.
+        MappingError: ids are made with another key or payer id: the run would stop.
+        StoreError: a rollback holds: the run would stop.
     """
     settled = planned.settled
     if as_json:
@@ -67,6 +69,7 @@ def show_plan(planned: Planned, target: str, *, as_json: bool) -> None:
             "dry_run": True,
             "parent": planned.parent,
             "nothing_to_do": settled is None,
+            "refusal": None if planned.refusal is None else str(planned.refusal),
             **changes_json(planned.changes, planned.money),
         }
         if settled is not None:
@@ -84,6 +87,8 @@ def show_plan(planned: Planned, target: str, *, as_json: bool) -> None:
         for verdict in settled.verdicts:
             click.echo(f"limit {'holds' if verdict.holds else 'broken'}: {verdict.sentence}")
         click.echo(f"dry run: nothing was written to {target}")
+    if planned.refusal is not None:
+        raise planned.refusal
     if settled is not None:
         enforce(settled.verdicts)
 

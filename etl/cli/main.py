@@ -47,6 +47,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "mapping": "etl.cli.mapping:mapping_group",
         "prune": "etl.cli.releases:prune_command",
         "releases": "etl.cli.releases:releases_command",
+        "resume": "etl.cli.releases:resume_command",
         "rollback": "etl.cli.releases:rollback_command",
         "run": "etl.cli.run:run_command",
         "serve": "etl.cli.serve:serve_command",

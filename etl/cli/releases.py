@@ -1,4 +1,4 @@
-"""Looking after a published tree: `releases`, `diff`, `rollback`, `verify`, `prune`."""
+"""Looking after a published tree: `releases`, `diff`, `rollback`, `resume`, `verify`, `prune`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from etl.bootstrap.jobs import prune_target, roll_back
+from etl.bootstrap.jobs import prune_target, resume_target, roll_back
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
 from etl.cli.changes import changes_json, show_changes
@@ -17,7 +17,7 @@ from etl.cli.options import endpoint, json_option
 from etl.errors import StoreError, if_interrupted
 from etl.publish.changes import Changes
 from etl.publish.difference import compare
-from etl.publish.history import find_release, releases
+from etl.publish.history import ReleaseInfo, find_release, releases
 from etl.publish.verify import Verified, verify
 
 _SHOWN: Final = 20
@@ -57,6 +57,9 @@ def releases_command(
                 "current": one.current,
                 "counts": one.counts,
                 "inputs": list(one.inputs),
+                "rollback_to": one.rolled_back_to,
+                "reason": one.reason or None,
+                "holds": one.holds,
             }
             for one in found
         ]
@@ -69,7 +72,16 @@ def releases_command(
             click.echo(
                 f"{one.release}  {one.kind}, {one.counts['patients']:,} members: {added} added, "
                 f"{changed} changed, {retracted} retracted{'; readers see it' * one.current}"
+                f"{_of_rollback(one)}"
             )
+
+
+def _of_rollback(one: ReleaseInfo) -> str:
+    if one.rolled_back_to is None:
+        return ""
+    why = f" ({one.reason})" if one.reason else ""
+    held = "; it holds until cpcds resume" if one.holds else ""
+    return f"; back to {one.rolled_back_to}{why}{held}"
 
 
 def _touched(changes: Changes) -> tuple[str, str, str]:
@@ -109,17 +121,26 @@ def diff_command(
 @click.command("rollback")
 @click.argument("target")
 @click.argument("release")
+@click.option("--reason", default="", help="Why: kept in the new release. No member's data.")
 @click.option("--endpoint-url", help="S3-compatible server other than AWS.")
 @json_option
 @click.pass_context
 def rollback_command(
-    context: click.Context, target: str, release: str, endpoint_url: str | None, as_json: bool
+    context: click.Context,
+    target: str,
+    release: str,
+    reason: str,
+    endpoint_url: str | None,
+    as_json: bool,
 ) -> None:
-    """Let readers of TARGET see what RELEASE held, as a new release on top of the present one."""
+    """Let readers of TARGET see what RELEASE held, as a new release on top of the present one.
+
+    It holds: runs stop with exit code 5 until `cpcds resume TARGET`, or with --after-rollback.
+    """
     settings = _settings(context, target, endpoint_url)
     uncertain = f"`cpcds releases {target}` tells what readers see; the same again finishes it"
     with if_interrupted(uncertain):
-        manifest, model = roll_back(settings, release)
+        manifest, model = roll_back(settings, release, reason.strip())
     changes = Changes.from_json(manifest.counts["changes"])
     if as_json:
         body = {"release": manifest.release, "parent": manifest.parent, "rollback_to": model}
@@ -128,6 +149,23 @@ def rollback_command(
         added, changed, retracted = _touched(changes)
         click.echo(f"release {manifest.release} is published to {target}: what {model} held")
         click.echo(f"members: {added} added, {changed} changed, {retracted} retracted")
+        click.echo(f"it holds: runs stop until `cpcds resume {target}`")
+
+
+@click.command("resume")
+@on_target
+@click.pass_context
+def resume_command(
+    context: click.Context, target: str, endpoint_url: str | None, as_json: bool
+) -> None:
+    """Let runs publish to TARGET again after a rollback."""
+    resumed = resume_target(_settings(context, target, endpoint_url))
+    if as_json:
+        click.echo(json.dumps({"target": target, "resumed": resumed}, indent=2))
+    elif resumed is None:
+        click.echo(f"nothing to do: no rollback holds in {target}")
+    else:
+        click.echo(f"runs may publish over rollback {resumed} again")
 
 
 @click.command("verify")

@@ -41,6 +41,8 @@ NOTHING_WRITTEN: Final = "nothing was written; run it again"
     help="Where to publish: a folder, or s3://bucket/prefix; output/ where not given.",
 )
 @click.option("--endpoint-url", help="S3-compatible server other than AWS.")
+@click.option("--rekey", is_flag=True, help="Publish under new ids: id key or payer id changed.")
+@click.option("--after-rollback", is_flag=True, help="Publish over a rollback that holds.")
 @click.option("--dry-run", is_flag=True, help="Say what would be published; write nothing there.")
 @view_option
 @layout_option
@@ -57,6 +59,8 @@ def run_command(
     extract: Path,
     target: str | None,
     endpoint_url: str | None,
+    rekey: bool,
+    after_rollback: bool,
     dry_run: bool,
     view: str | None,
     layout: str | None,
@@ -68,9 +72,10 @@ def run_command(
 
     Readers see the new release when all of it is written, and what they saw before until then.
     Running it again finishes what an interrupted run began, or finds nothing to do. Exit code 4
-    says that a limit does not hold, 5 that storage failed or another run was first: nothing that
-    readers see was changed then.
+    says that a limit does not hold, 5 that storage failed, another run was first or a rollback
+    holds, 3 that the id key is another one: nothing that readers see was changed then.
     """
+    consents = {"rekey": rekey, "after_rollback": after_rollback}
     with log_file(log) as lines:
         settings = context.obj.settings(
             layout=layout,
@@ -80,7 +85,7 @@ def run_command(
         ).with_workers(workers)
         if dry_run:
             with if_interrupted(NOTHING_WRITTEN), progress(quiet=as_json) as emit:
-                planned = plan_extract(settings, extract, noting(emit))
+                planned = plan_extract(settings, extract, noting(emit), **consents)
             show_plan(planned, settings.target, as_json=as_json)
             return
         if settings.is_demo_key:
@@ -88,7 +93,7 @@ def run_command(
             click.echo(DEMO_KEY_WARNING, err=True)
         lines.info("run of %s to %s", extract, settings.target)
         with if_interrupted(NOTHING_PUBLISHED), progress(quiet=as_json) as emit:
-            ran = run_extract(settings, extract, noting(emit))
+            ran = run_extract(settings, extract, noting(emit), **consents)
         done = "nothing to do, readers see" if ran.reported is None else "published"
         lines.info("%s release %s", done, ran.release)
     if as_json:

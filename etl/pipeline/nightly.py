@@ -33,6 +33,7 @@ from etl.pipeline.workers import Workers
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
+from etl.publish.identity import id_facts
 from etl.publish.lease import Lease
 from etl.publish.manifest import Facts, Named
 from etl.publish.reader import Current
@@ -272,4 +273,5 @@ def facts_of(extract: Extract, tools: Tools, settled: Settled | None = None) -> 
             if each.rows_in
         },
         totals=published_money(settled.totals.tally.money) if settled and is_summed else {},
+        ids=id_facts(tools.payer, tools.id_key),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+from etl.errors import EtlError
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.intake import take_in
 from etl.pipeline.job import Settled, Tree, settle
@@ -33,6 +34,7 @@ class Planned:
         manifest: what would be published; its bulk files and reports are not in it.
         changes: patients and resources that would be added, changed and retracted.
         money: claim type -> name of the total -> what would be added to it.
+        refusal: why the run would stop all the same; None where it would not.
     """
 
     parent: str | None
@@ -40,6 +42,7 @@ class Planned:
     manifest: Manifest | None
     changes: Changes
     money: Totals
+    refusal: EtlError | None = None
 
 
 def plan(

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from etl.errors import NotFound, UsageError
+from etl.publish import keys
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
-from etl.publish.canonical import JSON
+from etl.publish.canonical import JSON, dumps
 from etl.publish.difference import compare
 from etl.publish.manifest import Manifest
 from etl.publish.reader import Release, open_current, open_release
@@ -28,6 +29,9 @@ class ReleaseInfo:
         current: whether readers see it now.
         counts: as its manifest states them.
         inputs: names of the files that it was made from.
+        rolled_back_to: id of the release whose content it has; None where it is no rollback.
+        reason: why it was rolled back; empty where nobody said.
+        holds: whether it is a rollback that no run may publish over.
     """
 
     release: str
@@ -37,6 +41,9 @@ class ReleaseInfo:
     current: bool
     counts: Mapping[str, JSON]
     inputs: tuple[str, ...]
+    rolled_back_to: str | None = None
+    reason: str = ""
+    holds: bool = False
 
 
 def lineage(store: Store) -> Iterator[Release]:
@@ -58,18 +65,55 @@ def lineage(store: Store) -> Iterator[Release]:
 
 def releases(store: Store) -> list[ReleaseInfo]:
     """Return the releases that were kept, newest first."""
-    return [
-        ReleaseInfo(
-            release.id,
-            release.manifest.parent,
-            release.manifest.created,
-            release.manifest.facts.kind,
-            number == 0,
-            release.manifest.counts,
-            tuple(str(one.get("name", "")) for one in release.manifest.facts.inputs),
-        )
-        for number, release in enumerate(lineage(store))
-    ]
+    return [_info(store, release, number == 0) for number, release in enumerate(lineage(store))]
+
+
+def _info(store: Store, release: Release, current: bool) -> ReleaseInfo:
+    facts = release.manifest.facts
+    rollback = facts.run if facts.kind == "rollback" else {}
+    return ReleaseInfo(
+        release.id,
+        release.manifest.parent,
+        release.manifest.created,
+        facts.kind,
+        current,
+        release.manifest.counts,
+        tuple(str(one.get("name", "")) for one in facts.inputs),
+        rollback.get("rollbackTo"),
+        rollback.get("reason", ""),
+        current and holds(store, release),
+    )
+
+
+def holds(store: Store, present: Release | None) -> bool:
+    """Return whether the present release is a rollback that nobody resumed from.
+
+    Args:
+        store: the target.
+        present: what readers see; None before the first release.
+    """
+    if present is None or present.manifest.facts.kind != "rollback":
+        return False
+    try:
+        store.get(keys.resumed(present.id))
+    except NotFound:
+        return True
+    return False
+
+
+def resume(store: Store, now: str) -> str | None:
+    """Let runs publish over a rollback again; return its id, or None where none holds.
+
+    Args:
+        store: the target.
+        now: FHIR instant.
+    """
+    present = open_current(store).release
+    if present is None or not holds(store, present):
+        return None
+    store.put(keys.resumed(present.id), dumps({"format": keys.FORMAT, "resumed": now}) + b"\n")
+    store.sync()
+    return present.id
 
 
 def find_release(store: Store, name: str) -> Release:
@@ -92,13 +136,20 @@ def find_release(store: Store, name: str) -> Release:
     raise UsageError(f"{store.name}: {what} {name}; `cpcds releases` lists them")
 
 
-def rollback(store: Store, to: Release, now: str, bulk: BulkOptions | None = None) -> Manifest:
+def rollback(
+    store: Store,
+    to: Release,
+    now: str,
+    bulk: BulkOptions | None = None,
+    reason: str = "",
+) -> Manifest:
     """Make the content of an earlier release the present one again, as a new release.
 
     Nothing is copied: the new release names the same objects. Its parent is the present release,
     and its changes are counted against that, so that whoever follows the chain of releases is told
     of everything that was taken back. Where the present release is that very rollback, it stays: an
-    attempt that died after its commit is gone on from.
+    attempt that died after its commit is gone on from. It holds until `resume`: no run is to
+    publish over it without a word.
 
     Args:
         store: the target.
@@ -106,6 +157,7 @@ def rollback(store: Store, to: Release, now: str, bulk: BulkOptions | None = Non
         now: FHIR instant of the rollback.
         bulk: how its bulk increment is made, where the tree has bulk files; `write_pages` is the
             caller's next call then.
+        reason: why, for those who read the list of releases.
 
     Raises:
         UsageError: it is the present release.
@@ -117,23 +169,25 @@ def rollback(store: Store, to: Release, now: str, bulk: BulkOptions | None = Non
         raise UsageError(f"{store.name}: {to.id} is the present release already")
     there = base.release.manifest
     if there.facts.kind == "rollback" and there.facts.run["rollbackTo"] == to.id:
+        store.delete([keys.resumed(base.release.id)])
         return there
-    manifest = rolled_back(base.release, to, now)
+    manifest = rolled_back(base.release, to, now, reason)
     if base.release.manifest.bulk:
         manifest = with_bulk(store, base, manifest, bulk)
     commit(store, manifest, base)
     return manifest
 
 
-def rolled_back(present: Release, to: Release, now: str) -> Manifest:
+def rolled_back(present: Release, to: Release, now: str, reason: str = "") -> Manifest:
     """Return the manifest that `rollback` would commit."""
     changes = compare(present, to).changes
+    run = {"rollbackTo": to.id, **({"reason": reason} if reason else {})}
     manifest = replace(
         to.manifest,
         release="",
         parent=present.id,
         created=now,
-        facts=replace(to.manifest.facts, kind="rollback", run={"rollbackTo": to.id}),
+        facts=replace(to.manifest.facts, kind="rollback", run=run),
         bulk={},
         counts={**to.manifest.counts, "changes": changes.to_json()},
     )

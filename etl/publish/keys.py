@@ -41,6 +41,11 @@ def manifest(release: str) -> str:
     return f"releases/{release}/manifest.json"
 
 
+def resumed(release: str) -> str:
+    """Return the key of what says that runs may follow a rollback."""
+    return f"releases/{release}/resumed.json"
+
+
 def digest_of(key: str) -> str:
     """Return the SHA-256 that a content-addressed key holds."""
     return key.rpartition("/")[2].partition(".")[0]

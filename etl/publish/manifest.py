@@ -63,6 +63,7 @@ class Facts:
         run: counts of rows in, quarantined, superseded, and the like.
         totals: money: claim type -> name -> decimal text.
         reports: reports and quarantine files, already in the store.
+        ids: what logical ids are made with (`identity.id_facts`); empty in older releases.
     """
 
     kind: Kind
@@ -71,6 +72,7 @@ class Facts:
     run: Mapping[str, JSON] = field(default_factory=dict)
     totals: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     reports: Sequence[Named] = ()
+    ids: Mapping[str, JSON] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class Manifest:
                 "shards": [None if one is None else one.to_json() for one in self.directory],
             },
             "bulk": dict(self.bulk),
+            **({"ids": dict(facts.ids)} if facts.ids else {}),
         }
 
     def named(self, parent: Manifest | None) -> Manifest:
@@ -176,6 +179,7 @@ class Manifest:
                 value["run"],
                 value["totals"],
                 [Named(**one) for one in value["reports"]],
+                value.get("ids", {}),
             )
             catalog = [None if one is None else Shard(**one) for one in value["catalog"]["shards"]]
             directory = [

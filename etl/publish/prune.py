@@ -198,6 +198,8 @@ def named_keys(manifest: Manifest) -> set[str]:
     found |= {shard.key for shard in manifest.catalog if shard is not None}
     found |= {one.key for one in manifest.facts.reports}
     found |= set(_keys_in(dict(manifest.bulk)))
+    if manifest.facts.kind == "rollback":
+        found.add(keys.resumed(manifest.release))
     return found
 
 

@@ -33,6 +33,7 @@ def test_who_follows_full_nights_deltas_and_a_rollback_has_what_readers_see(
         follower.update()
         assert follower.resources == everything(payer.release)
     jobs.roll_back(payer.settings, first)
+    jobs.resume_target(payer.settings)
     follower.update()
     assert follower.resources == everything(payer.release)
     payer.run(delta(extracts / "delta1", 1))

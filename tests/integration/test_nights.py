@@ -117,6 +117,7 @@ def test_of_two_runs_one_wins_and_the_other_changes_nothing(payer: Payer, extrac
         )
     assert payer.release.manifest.facts.run == {"rollbackTo": first}
     assert verify(payer.release).ok
+    jobs.resume_target(settings)
     payer.run(full(extracts / "full2", 2))
     assert verify(payer.release).ok
 

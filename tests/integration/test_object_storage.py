@@ -78,11 +78,15 @@ def test_a_bucket_holds_the_same_blocks_as_a_folder_and_is_looked_after(
     assert again is not None
     assert blocks(again) == blocks(there)
     pruned = said("prune", TARGET, "--keep", "1", "--dry-run")
-    assert pruned["dropped"] == [second["release"], first["release"]]
+    assert pruned["dropped"] == []
+    assert pruned["kept_for_their_age"] == [second["release"], first["release"]]
     assert len(said("releases", TARGET)) == 3
     assert len(said("prune", TARGET, "--keep", "2", "--older-than", "7")["kept"]) == 3
     monkeypatch.setattr(jobs, "now", lambda: datetime.now(UTC) + timedelta(days=2))
-    assert said("prune", TARGET, "--keep", "1")["kept"] == [back["release"]]
+    assert said("resume", TARGET)["resumed"] == back["release"]
+    done = said("prune", TARGET, "--keep", "1")
+    assert done["kept"] == [back["release"]]
+    assert done["dropped"] == [second["release"], first["release"]]
     assert [one["release"] for one in said("releases", TARGET)] == [back["release"]]
 
 

@@ -209,7 +209,9 @@ def worked_on(payer: Payer, extract: Path, monkeypatch: pytest.MonkeyPatch) -> t
 
     with monkeypatch.context() as patch:
         run = jobs.run_extract
-        patch.setattr(jobs, "run_extract", lambda settings, one, _: run(settings, one, note))
+        patch.setattr(
+            jobs, "run_extract", lambda settings, one, _: run(settings, one, note, rekey=True)
+        )
         payer.run(extract)
     known = sum(event.remembered for event in seen)
     return sum(event.members for event in seen) - known, known
@@ -273,6 +275,7 @@ def test_deltas_and_rollbacks_remember_as_well(
     _, known = worked_on(payer, delta(extracts / "delta2", 2), monkeypatch)
     assert known > 3
     jobs.roll_back(payer.settings, first)
+    jobs.resume_target(payer.settings)
     mine, other = both(
         payer,
         first=tmp_path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Callable
@@ -15,9 +16,10 @@ from etl.errors import StoreError, UsageError
 from etl.publish.canonical import sha256
 from etl.publish.changes import Changes, Tally
 from etl.publish.difference import compare
-from etl.publish.history import find_release, releases, rollback
+from etl.publish.history import find_release, holds, releases, resume, rollback
+from etl.publish.identity import changed_ids, id_facts
 from etl.publish.lease import LEASE_TIME, prune_lease, run_lease
-from etl.publish.manifest import Facts, Named
+from etl.publish.manifest import Facts, Manifest, Named
 from etl.publish.prune import prune
 from etl.publish.reader import open_current, read_all
 from etl.publish.release import commit
@@ -174,6 +176,50 @@ def test_a_rollback_that_is_done_again_is_one() -> None:
     before = objects(store)
     assert rollback(store, first, DAYS[1]).release == manifest.release
     assert objects(store) == before
+
+
+def test_a_rollback_holds_until_it_is_resumed_from_and_holds_again_when_done_again() -> None:
+    store = old_store()
+    first = publish(store, [patient("anna", 3)])
+    assert not holds(store, first)
+    publish(store, [patient("anna", 1)], now=LATER)
+    manifest = rollback(store, first, DAYS[0], reason="wrong amounts")
+    assert manifest.facts.run == {"rollbackTo": first.id, "reason": "wrong amounts"}
+    assert holds(store, open_current(store).release)
+    assert resume(store, DAYS[1]) == manifest.release
+    assert resume(store, DAYS[1]) is None
+    prune(store, clock_at(DAYS[20]), keep=1)
+    assert not holds(store, open_current(store).release)
+    rollback(store, first, DAYS[2])
+    (newest,) = releases(store)
+    assert (newest.rolled_back_to, newest.reason, newest.holds) == (first.id, "wrong amounts", True)
+
+
+def test_a_manifest_states_payer_and_a_fingerprint_of_the_key_from_which_there_is_no_way_back() -> (
+    None
+):
+    key = b"correct horse battery staple"
+    facts = id_facts("acme", key)
+    assert facts == id_facts("acme", bytes(key))
+    assert facts["key"] != id_facts("acme", key + b"!")["key"]
+    plain = {sha256(key)[:32], hashlib.blake2b(key, digest_size=16).hexdigest()}
+    assert facts["key"] not in plain
+    assert changed_ids(facts, facts) == ()
+    assert changed_ids(facts, id_facts("other", b"key")) == ("payer", "key")
+
+
+def test_a_release_of_before_there_were_fingerprints_is_read_and_written_as_it_was() -> None:
+    store = MemoryStore()
+    release = publish(store, [patient("anna", 1)])
+    data = store.get(release.manifest.key)
+    assert b'"ids"' not in data
+    assert Manifest.from_bytes(data, "manifest").to_bytes() == data
+    assert changed_ids(release.manifest.facts.ids, id_facts("acme", b"key")) == ()
+    named = publish(
+        store, [patient("anna", 2)], facts=Facts("full", ids={"payer": "a", "key": "b"})
+    )
+    again = Manifest.from_bytes(store.get(named.manifest.key), "manifest")
+    assert again.facts.ids == {"payer": "a", "key": "b"}
 
 
 def test_a_pointer_that_is_lost_or_damaged_is_named() -> None:

@@ -1,0 +1,123 @@
+"""What needs a decision before a run publishes on top of what readers see."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import Called, contents, cpcds, done
+
+ID_KEY = "7" * 64
+OTHER_KEY = "8" * 64
+
+
+def run(extract: Path, target: Path, *options: str, **environment: str) -> Called:
+    keyed = {"CPCDS_ID_KEY": ID_KEY, **environment}
+    return cpcds("run", extract, "--to", target, "--workers", "1", *options, **keyed)
+
+
+def manifest(target: Path) -> dict[str, object]:
+    release = json.loads((target / "current.json").read_text())["release"]
+    found: dict[str, object] = json.loads(
+        (target / "releases" / release / "manifest.json").read_text()
+    )
+    return found
+
+
+@pytest.fixture(scope="module")
+def published(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a target that was published to once; tests leave it as it is."""
+    target = tmp_path_factory.mktemp("published")
+    done(run(small, target))
+    before = contents(target)
+    yield target
+    assert contents(target) == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"CPCDS_ID_KEY": OTHER_KEY}, "CPCDS_ID_KEY: "),
+        ({"CPCDS_PAYER__ID": "other"}, "payer.id: "),
+        ({"CPCDS_ID_KEY": OTHER_KEY, "CPCDS_PAYER__ID": "other"}, "payer.id, CPCDS_ID_KEY: "),
+    ],
+)
+def test_another_id_key_or_payer_id_stops_a_run_before_it_does_anything(
+    changed: dict[str, str], named: str, small: Path, published: Path
+) -> None:
+    called = run(small, published, **changed)
+    assert called.code == 3
+    assert called.sentence.startswith(named)
+    assert "every resource would be retracted and added again under a new id" in called.sentence
+    assert "--rekey" in called.sentence
+    assert OTHER_KEY not in called.err
+    assert "checking and mapping" not in called.err
+
+
+def test_a_dry_run_with_another_key_tells_what_a_run_would_do_and_ends_as_it_would(
+    small: Path, published: Path
+) -> None:
+    called = run(small, published, "--dry-run", "--json", CPCDS_ID_KEY=OTHER_KEY)
+    assert called.code == 3
+    body = json.loads(called.out)
+    assert "--rekey" in body["refusal"]
+    assert body["patients"]["added"] == body["patients"]["retracted"] > 0
+    allowed = done(run(small, published, "--dry-run", "--rekey", CPCDS_ID_KEY=OTHER_KEY))
+    assert "retracted" in allowed.out
+
+
+def test_rekey_publishes_under_new_ids_and_the_new_key_is_then_the_trees(
+    small: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    done(run(small, target))
+    before = manifest(target)["ids"]
+    done(run(small, target, "--rekey", CPCDS_ID_KEY=OTHER_KEY))
+    after = manifest(target)["ids"]
+    assert isinstance(before, dict)
+    assert isinstance(after, dict)
+    assert before["key"] != after["key"]
+    assert run(small, target).code == 3
+    assert "nothing to do" in done(run(small, target, CPCDS_ID_KEY=OTHER_KEY)).out
+
+
+def test_a_rollback_holds_until_it_is_resumed_from(small: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    done(run(small, target))
+    first = json.loads((target / "current.json").read_text())["release"]
+    done(run(small, target, CPCDS_PAYER__NAME="Another Name"))
+    why = "amounts of July are doubled"
+    back = done(cpcds("rollback", target, first, "--reason", why))
+    assert f"`cpcds resume {target}`" in back.out
+    held = contents(target)
+
+    stopped = run(small, target, CPCDS_PAYER__NAME="Another Name")
+    assert stopped.code == 5
+    assert first in stopped.sentence
+    assert why in stopped.sentence
+    assert "--after-rollback" in stopped.sentence
+    planned = run(small, target, "--dry-run", "--json", CPCDS_PAYER__NAME="Another Name")
+    assert planned.code == 5
+    assert json.loads(planned.out)["refusal"] == stopped.sentence
+    assert contents(target) == held
+    newest, *_ = json.loads(done(cpcds("releases", target, "--json")).out)
+    told = {name: newest[name] for name in ("kind", "rollback_to", "reason", "holds")}
+    assert told == {"kind": "rollback", "rollback_to": first, "reason": why, "holds": True}
+
+    assert "may publish over" in done(cpcds("resume", target)).out
+    assert "nothing to do" in done(cpcds("resume", target)).out
+    assert why in done(cpcds("releases", target)).out
+    done(run(small, target, CPCDS_PAYER__NAME="Another Name"))
+
+
+def test_one_run_may_be_told_to_publish_over_a_rollback(small: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    done(run(small, target))
+    first = json.loads((target / "current.json").read_text())["release"]
+    done(run(small, target, CPCDS_PAYER__NAME="Another Name"))
+    done(cpcds("rollback", target, first))
+    done(run(small, target, "--after-rollback", CPCDS_PAYER__NAME="Another Name"))
+    assert manifest(target)["kind"] == "full"
