@@ -10,61 +10,70 @@ LOG ?= cpcds-nightly.log
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-slow test-long check lint types imports format bench bench-gateway \
-	soak validate nightly conformance s3-demo samples sandbox screenshots clean
+.PHONY: help install develop run test test-slow test-long check lint types imports format bench bench-gateway \
+	soak validate nightly conformance s3-demo samples sandbox screenshots lock audit sbom clean
 
 help: ## List the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/installed: pyproject.toml constraints.txt
+LOCKED := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
+$(VENV)/installed: pyproject.toml requirements/batch.txt requirements/serve.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "error: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
+	$(LOCKED) --requirement requirements/batch.txt --requirement requirements/serve.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[dev]'
+		--no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/developed: $(VENV)/installed requirements/dev.txt
+	$(LOCKED) --requirement requirements/dev.txt
 	@touch $@
 
 install: $(VENV)/installed ## Set up .venv/ with the cpcds command in it.
 
+develop: $(VENV)/developed ## Set up what tests and checks need as well.
+
 run: install ## Run the main job on cpcds_samples/: validate, map, publish to output/, report.
 	$(BIN)/cpcds run $(EXTRACT) --to $(TARGET)
 
-test: install ## Run the tests that take seconds, on two processors (JOBS=8 make test: on eight).
+test: develop ## Run the tests that take seconds, on two processors (JOBS=8 make test: on eight).
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
-test-slow: install ## Run the tests that take minutes.
+test-slow: develop ## Run the tests that take minutes.
 	$(BIN)/pytest -m slow
 
-test-long: install ## Run the tests that take many minutes each; CI does not.
+test-long: develop ## Run the tests that take many minutes each; CI does not.
 	$(BIN)/pytest -m long
 
-lint: install ## Check style.
+lint: develop ## Check style.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: install ## Check types.
+types: develop ## Check types.
 	$(BIN)/mypy
 
-imports: install ## Check which room imports which.
+imports: develop ## Check which room imports which.
 	$(BIN)/lint-imports
 
 check: lint types imports ## What CI runs beside the tests.
 	$(BIN)/cpcds mapping check
 
-format: install ## Put the style right.
+format: develop ## Put the style right.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install ## Print how fast it is on this machine.
+bench: develop ## Print how fast it is on this machine.
 	$(BIN)/python -m benchmarks
 
-bench-gateway: install ## Load the served process, from a folder and from S3 (needs wrk; takes minutes).
+bench-gateway: develop ## Load the served process, from a folder and from S3 (needs wrk; takes minutes).
 	$(BIN)/python -m benchmarks.gateway
 
-soak: install ## Ten minutes of the served process under load while everything around it breaks.
+soak: develop ## Ten minutes of the served process under load while everything around it breaks.
 	$(BIN)/pytest -m slow tests/soak
 
-conformance: install ## Have HL7's own Java engine judge what the samples become (skips aloud).
+conformance: develop ## Have HL7's own Java engine judge what the samples become (skips aloud).
 	$(BIN)/cpcds convert cpcds_samples --out .conformance/financial
 	$(BIN)/cpcds convert cpcds_samples --out .conformance/basis --view basis
 	$(BIN)/python -m conformance.run --self-test
@@ -79,7 +88,7 @@ validate: install ## Check an extract without publishing: make validate EXTRACT=
 nightly: install ## The nightly run: make nightly EXTRACT=folder TARGET=folder (exit codes in README)
 	$(BIN)/cpcds run $(EXTRACT) --to $(TARGET) --log $(LOG)
 
-s3-demo: install ## The whole job against a real S3 server (SeaweedFS) on this machine.
+s3-demo: develop ## The whole job against a real S3 server (SeaweedFS) on this machine.
 	$(BIN)/python -m tests.integration.s3_demo $(EXTRACT)
 
 sandbox: install ## Serve the samples with the developer portal at http://127.0.0.1:8000/ for trying out.
@@ -89,8 +98,22 @@ sandbox: install ## Serve the samples with the developer portal at http://127.0.
 		CPCDS_AUTH__DATABASE=sqlite:///.sandbox/auth.sqlite3 CPCDS_AUTH__AUDIT=.sandbox/audit \
 		$(BIN)/cpcds serve .sandbox/published
 
-screenshots: install ## Picture every page of the portal into .screenshots/ (needs Chromium).
+screenshots: develop ## Picture every page of the portal into .screenshots/ (needs Chromium).
 	$(BIN)/python -m scripts.screenshots
 
+COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet pyproject.toml \
+	--group build --universal --generate-hashes --no-annotate
+
+lock: develop ## Pin what pyproject.toml asks for, with hashes: requirements/ (UPGRADE=--upgrade: newer versions).
+	$(COMPILE) $(UPGRADE) --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra batch --constraint requirements/dev.txt --output-file requirements/batch.txt
+	$(COMPILE) --extra serve --constraint requirements/dev.txt --output-file requirements/serve.txt
+
+audit: develop ## Look the locked versions up in a database of known vulnerabilities.
+	$(BIN)/python -m scripts.audit
+
+sbom: develop ## Write .sbom/*.cdx.json (CycloneDX) and requirements/licences.md.
+	$(BIN)/python -m scripts.sbom
+
 clean: ## Remove what can be made again.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .conformance .screenshots .sandbox
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .conformance .screenshots .sandbox .sbom

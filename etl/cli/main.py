@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from etl.bootstrap.collecting import collecting_nothing
-from etl.bootstrap.settings import Settings, read_settings
+from etl.cli.commands import COMMANDS, CommandPlace
 from etl.cli.interruption import exit_code, interruption_of, terminable, what_now
 from etl.cli.refused import sentence_of
-from etl.errors import EtlError, StoreError
+from etl.errors import EtlError, StoreError, UsageError
 
+if TYPE_CHECKING:
+    from etl.bootstrap.settings import Settings
+
+CALLED: Final = "etl.cli.command"  # the key of the called command's name in `Context.meta`
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -30,34 +32,9 @@ class Configuration:
 
     def settings(self, **flags: Any) -> Settings:
         """Return the settings with a command's flags on top."""
+        from etl.bootstrap.settings import read_settings  # pydantic, which --help does without
+
         return read_settings(self.file, mappings=self.mappings or None, **flags)
-
-
-COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "apps": "etl.cli.apps:apps_group",
-        "audit": "etl.cli.apps:audit_group",
-        "auth": "etl.cli.apps:auth_group",
-        "conform": "etl.cli.conform:conform_command",
-        "convert": "etl.cli.convert:convert_command",
-        "developers": "etl.cli.developers:developers_group",
-        "diff": "etl.cli.releases:diff_command",
-        "explain": "etl.cli.explain:explain_command",
-        "layouts": "etl.cli.layouts:layouts_command",
-        "mapping": "etl.cli.mapping:mapping_group",
-        "prune": "etl.cli.releases:prune_command",
-        "releases": "etl.cli.releases:releases_command",
-        "resume": "etl.cli.releases:resume_command",
-        "rollback": "etl.cli.releases:rollback_command",
-        "run": "etl.cli.run:run_command",
-        "serve": "etl.cli.serve:serve_command",
-        "synth": "etl.cli.synth:synth_command",
-        "validate": "etl.cli.validate:validate_command",
-        "verify": "etl.cli.releases:verify_command",
-    }
-)
-"""Name of a command → where it is. Only the one that is called is loaded: `serve` must not bring in
-Arrow and pandas, which stay in memory as long as it runs."""
 
 
 class Main(click.Group):
@@ -72,10 +49,24 @@ class Main(click.Group):
         place = COMMANDS.get(cmd_name)
         if place is None:
             return None
-        module, _, name = place.partition(":")
+        ctx.meta[CALLED] = cmd_name
         with collecting_nothing():
-            command: click.Command = getattr(import_module(module), name)
-        return command
+            return place.load()
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands of `--help`."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, place.summary) for name, place in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return completions of a command's name; the group's options come after them."""
+        names = [
+            CompletionItem(name, help=place.summary)
+            for name, place in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        # The group itself would load each command to ask for its summary.
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -91,12 +82,29 @@ class Main(click.Group):
         except EtlError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except ModuleNotFoundError as error:
+            missing = _not_installed(error, COMMANDS.get(ctx.meta.get(CALLED, "")))
+            if missing is None:
+                raise
+            click.echo(f"error: {missing}", err=True)
+            ctx.exit(UsageError.exit_code)
         except OSError as error:
             sentence = sentence_of(error)
             if sentence is None:
                 raise
             click.echo(f"error: {sentence}", err=True)
             ctx.exit(StoreError.exit_code)
+
+
+def _not_installed(error: ModuleNotFoundError, place: CommandPlace | None) -> str | None:
+    """Return what to say of a package that a command needs; None for a module of ours: a bug."""
+    package = (error.name or "").partition(".")[0]
+    if place is None or package in ("", "etl"):
+        return None
+    return (
+        f"this command needs the package {package}, which is not installed: "
+        f"pip install 'cpcds-bluebutton[{place.extra}]'"
+    )
 
 
 @click.group(cls=Main, context_settings=CONTEXT_SETTINGS)

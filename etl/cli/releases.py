@@ -133,7 +133,7 @@ def rollback_command(
     endpoint_url: str | None,
     as_json: bool,
 ) -> None:
-    """Let readers of TARGET see what RELEASE held, as a new release on top of the present one.
+    """Publish what RELEASE of TARGET held once more, as a new release on top.
 
     It holds: runs stop with exit code 5 until `cpcds resume TARGET`, or with --after-rollback.
     """

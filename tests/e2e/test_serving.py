@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,11 +66,17 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(tree: Path, folder: Path, *options: str, **environment: str) -> Iterator[Running]:
+def running(
+    tree: Path,
+    folder: Path,
+    *options: str,
+    command: Sequence[str] = COMMAND,
+    **environment: str,
+) -> Iterator[Running]:
     log = folder / "log"
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [*COMMAND, "serve", str(tree), "--port", "0", *options],
+            [*command, "serve", str(tree), "--port", "0", *options],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

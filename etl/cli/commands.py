@@ -1,0 +1,128 @@
+"""The table of commands: what `--help` and completion print without loading any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import Final
+
+import click
+
+BATCH: Final = "batch"
+SERVE: Final = "serve"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandPlace:
+    """Where a command is, and what is said of it before it is loaded.
+
+    Attributes:
+        at: its module in this package and its name there, as `run:run_command`.
+        extra: the extra of the distribution that installs what the module imports.
+        summary: the first sentence of its help.
+    """
+
+    at: str
+    extra: str
+    summary: str
+
+    def load(self) -> click.Command:
+        """Return the command; its module is imported.
+
+        Raises:
+            ModuleNotFoundError: a package of the extra is not installed.
+        """
+        module, _, name = self.at.partition(":")
+        command: click.Command = getattr(import_module(f"etl.cli.{module}"), name)
+        return command
+
+
+COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
+    {
+        "apps": CommandPlace("apps:apps_group", SERVE, "Look after the apps that are registered."),
+        "audit": CommandPlace("apps:audit_group", SERVE, "Look after the audit trail."),
+        "auth": CommandPlace(
+            "apps:auth_group", SERVE, "Look after the authorization server itself."
+        ),
+        "conform": CommandPlace(
+            "conform:conform_command",
+            BATCH,
+            "Check FHIR against CARIN Blue Button: every resource, offline.",
+        ),
+        "convert": CommandPlace(
+            "convert:convert_command",
+            BATCH,
+            "Convert the CPCDS extract in folder EXTRACT into plain bulk NDJSON.",
+        ),
+        "developers": CommandPlace(
+            "developers:developers_group",
+            SERVE,
+            "Look after the accounts of developers on the portal.",
+        ),
+        "diff": CommandPlace(
+            "releases:diff_command",
+            BATCH,
+            "Say what became of release BEFORE of TARGET in release AFTER.",
+        ),
+        "explain": CommandPlace(
+            "explain:explain_command",
+            BATCH,
+            "Tell where each element of the resource TYPE/ID in TARGET came from.",
+        ),
+        "layouts": CommandPlace(
+            "layouts:layouts_command",
+            BATCH,
+            "List the layouts of extracts that are known, the canonical one first.",
+        ),
+        "mapping": CommandPlace(
+            "mapping:mapping_group", BATCH, "Check the mappings, and print what they say."
+        ),
+        "prune": CommandPlace(
+            "releases:prune_command",
+            BATCH,
+            "Delete old releases of TARGET, and every object that only they named, or nobody.",
+        ),
+        "releases": CommandPlace(
+            "releases:releases_command",
+            BATCH,
+            "List the releases of TARGET that were kept, newest first.",
+        ),
+        "resume": CommandPlace(
+            "releases:resume_command",
+            BATCH,
+            "Let runs publish to TARGET again after a rollback.",
+        ),
+        "rollback": CommandPlace(
+            "releases:rollback_command",
+            BATCH,
+            "Publish what RELEASE of TARGET held once more, as a new release on top.",
+        ),
+        "run": CommandPlace(
+            "run:run_command",
+            BATCH,
+            "Load, check, map and publish the CPCDS extract in folder EXTRACT, and report.",
+        ),
+        "serve": CommandPlace(
+            "serve:serve_command", SERVE, "Serve what is published in TARGET as a FHIR API."
+        ),
+        "synth": CommandPlace(
+            "synth:synth_command",
+            BATCH,
+            "Write a synthetic extract in the canonical layout: the same for the same seed.",
+        ),
+        "validate": CommandPlace(
+            "validate:validate_command",
+            BATCH,
+            "Check the CPCDS extract in folder EXTRACT and write the auditor's report.",
+        ),
+        "verify": CommandPlace(
+            "releases:verify_command",
+            BATCH,
+            "Check every hash, count, catalog row, reference and bulk page of a release of TARGET.",
+        ),
+    }
+)
+"""Name → place. Only the command that is called is loaded: `serve` must not bring in Arrow and
+pandas, which stay in memory as long as it runs, and `--help` needs none of them."""

@@ -1,0 +1,82 @@
+"""The program installed from its locks, by hash, with one extra and nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import ROOT, SAMPLES, cpcds, done
+from tests.e2e.test_serving import development, running
+from tests.unit.gateway.trees import sample_tree
+
+pytestmark = pytest.mark.slow
+
+PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the command as it is in an environment that holds one extra."""
+    there: dict[str, Path] = {}
+
+    def install(extra: str) -> Path:
+        if extra in there:
+            return there[extra]
+        folder = tmp_path_factory.mktemp(extra)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+        pip = (*PIP, "--python", str(folder / "bin" / "python"), "install")
+        lock = ROOT / "requirements" / f"{extra}.txt"
+        locked = subprocess.run(
+            [*pip, "--require-hashes", "--requirement", lock], capture_output=True, text=True
+        )
+        if "Could not find a version" in locked.stderr or "Connection" in locked.stderr:
+            pytest.skip("no package index can be reached from here")
+        assert locked.returncode == 0, locked.stderr
+        subprocess.run(
+            [*pip, "--no-index", "--no-deps", "--no-build-isolation", str(ROOT)], check=True
+        )
+        there[extra] = folder / "bin" / "cpcds"
+        return there[extra]
+
+    return install
+
+
+def test_a_host_that_only_publishes_needs_no_web_server(
+    installed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    command = installed("batch")
+    ran = subprocess.run(
+        [command, "run", SAMPLES, "--to", tmp_path / "tree"], capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert done(cpcds("verify", tmp_path / "tree")).code == 0
+    refused = subprocess.run(
+        [command, "serve", tmp_path / "tree"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("pip install 'cpcds-bluebutton[serve]'\n")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_host_that_only_serves_needs_no_arrow(
+    installed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    command = installed("serve")
+    sandbox = {
+        "CPCDS_AUTH__MODE": "sandbox",
+        "CPCDS_AUTH__DEMO_MEMBERS": str(SAMPLES / "member.csv"),
+        "CPCDS_AUTH__DATABASE": f"sqlite:///{tmp_path / 'auth.sqlite3'}",
+        "CPCDS_AUTH__AUDIT": str(tmp_path / "audit"),
+    }
+    with running(sample_tree(), tmp_path, *development(), command=[str(command)]) as server:
+        assert server.json("/fhir/ExplanationOfBenefit")["total"] > 0
+    with running(sample_tree(), tmp_path, command=[str(command)], **sandbox) as server:
+        assert server.get("/", None)[0] == 200
+        assert server.get("/oauth/jwks", None)[0] == 200
+    refused = subprocess.run([command, "validate", SAMPLES], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("pip install 'cpcds-bluebutton[batch]'\n")

@@ -1,0 +1,85 @@
+"""The table of commands: what `--help` prints and what it does not load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+from click.shell_completion import ShellComplete
+from click.testing import CliRunner
+
+from etl.cli.commands import COMMANDS, CommandPlace
+from etl.cli.main import main
+
+HEAVY = {"pandas", "pyarrow", "numpy", "great_expectations", "boto3", "pydantic", "starlette"}
+
+
+def modules_after(*arguments: str, complete: bool = False) -> set[str]:
+    """Return the top-level modules that a fresh interpreter has loaded after `cpcds ARGUMENTS`."""
+    program = (
+        "import json, sys\n"
+        "from etl.cli import main\n"
+        "try:\n"
+        f"    main({list(arguments)!r}, prog_name='cpcds')\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "print('\\n' + json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))\n"
+    )
+    environment = (
+        {"_CPCDS_COMPLETE": "bash_complete", "COMP_WORDS": "cpcds r", "COMP_CWORD": "1"}
+        if complete
+        else {}
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    )
+    assert "run" in done.stdout
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_help_loads_no_command() -> None:
+    assert not HEAVY & modules_after("--help")
+
+
+def test_completion_of_a_command_loads_no_command() -> None:
+    assert not HEAVY & modules_after(complete=True)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_help_says_of_a_command_is_the_first_sentence_of_its_own_help(name: str) -> None:
+    assert COMMANDS[name].load().get_short_help_str(limit=200) == COMMANDS[name].summary
+
+
+def test_a_command_completes_from_its_first_letters_and_options_come_after() -> None:
+    complete = ShellComplete(main, {}, "cpcds", "_CPCDS_COMPLETE")
+    assert [item.value for item in complete.get_completions([], "va")] == ["validate"]
+    assert "--config" in [item.value for item in complete.get_completions([], "--c")]
+    assert "--to" in [item.value for item in complete.get_completions(["run", "folder"], "--t")]
+
+
+def test_a_package_that_is_not_installed_is_named_with_the_extra_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(place: CommandPlace) -> click.Command:
+        raise ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow.compute")
+
+    monkeypatch.setattr(CommandPlace, "load", missing)
+    ended = CliRunner().invoke(main, ["validate", "folder"])
+    assert ended.exit_code == 2
+    assert ended.stderr == (
+        "error: this command needs the package pyarrow, which is not installed: "
+        "pip install 'cpcds-bluebutton[batch]'\n"
+    )
+
+
+def test_a_module_of_the_program_itself_that_is_missing_is_a_bug(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(place: CommandPlace) -> click.Command:
+        raise ModuleNotFoundError("No module named 'etl.gone'", name="etl.gone")
+
+    monkeypatch.setattr(CommandPlace, "load", missing)
+    assert CliRunner().invoke(main, ["validate", "folder"]).exit_code == 1
