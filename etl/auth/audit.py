@@ -295,7 +295,8 @@ class AuditTrail:
 
     def _count(self, access: Access) -> None:
         at = int(access.when.timestamp())
-        what = access.what.partition("/")[0]
+        parts = access.what.split("/")
+        what = parts[-1] if access.interaction == "search" else parts[0]
         read = _Read(access.grant, _day(at // _DAY), what, access.client, access.patient)
         count, last = self._unsettled.get(read, (0, 0))
         self._unsettled[read] = count + 1, max(last, at)

@@ -53,7 +53,7 @@ def of_access(access: Access) -> bytes:
     entities: list[bytes] = []
     if access.patient:
         entities.append(_PATIENT % _text(f"Patient/{access.patient}"))
-    if "/" in access.what:
+    if "/" in access.what and not is_search:
         entities.append(_ONE % _text(access.what))
     else:
         # The type stands in the query: an entity has a name or a query, not both (sev-1).

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -39,6 +39,7 @@ from etl.gateway.patience import Deadline
 from etl.gateway.releases import Releases
 from etl.gateway.remembering import remembered
 from etl.gateway.routes import Route, route_of
+from etl.gateway.search.parsing import HTTP
 from etl.gateway.service import Answer, Found, Refusal, Service
 from etl.gateway.wire import Header, Receive, Reply, Scope, Send
 from etl.smart.grants import Access, Grant
@@ -246,7 +247,7 @@ class Gateway:
                 grant.grant if grant else "",
                 account.patient,
                 _INTERACTIONS[route.kind],
-                f"{route.type}/{route.id}" if route.kind in _OF_ONE else route.type or "_page",
+                _target(route),
                 route.id if route.kind == "page" else asked.raw.decode("latin-1"),
                 reply.status,
                 address,
@@ -266,30 +267,30 @@ class Gateway:
         service, base = self._service, self._manner.base
         found: Found | Answer
         extra: list[Header] = []
+        prefer = headers.get(b"prefer")
+        handling = wants.handling(prefer) if prefer is not None else None
+        if handling is not None:
+            extra.append((b"preference-applied", f"handling={handling}".encode()))
+        strict = handling == "strict"
         match route.kind:
             case "search":
-                prefer = headers.get(b"prefer")
-                handling = wants.handling(prefer) if prefer is not None else None
-                if handling is not None:
-                    extra.append((b"preference-applied", f"handling={handling}".encode()))
                 found = await service.search(
-                    grant, route.type, query, base=base, strict=handling != "lenient"
+                    grant, route.type, query, base=base, strict=strict, within=route.id or None
                 )
             case "read":
-                _only_http(query)
-                found = await service.read(grant, route.type, route.id)
+                found = await service.read(grant, route.type, route.id, query, strict=strict)
             case "vread":
-                _only_http(query)
-                found = await service.vread(grant, route.type, route.id, route.version)
+                found = await service.vread(
+                    grant, route.type, route.id, route.version, query, strict=strict
+                )
             case "everything":
-                asked = [one for one in query if one[0] not in _HTTP]
-                found = await service.everything(grant, route.id, asked, base=base)
+                found = await service.everything(grant, route.id, query, base=base, strict=strict)
             case _:
-                _only_http(query)
+                asked = [one for one in query if one[0] not in HTTP]
                 try:
-                    found = await service.page(grant, route.id, base=base)
+                    found = await service.page(grant, route.id, asked, base=base, strict=strict)
                 except Refusal as refusal:
-                    if refusal.status != 400:
+                    if refusal.status != 400 or refusal.code == "not-supported":
                         raise
                     raise Rejection("link-invalid", refusal.diagnostics) from None
         if isinstance(found, Answer):
@@ -401,7 +402,6 @@ _CONDITIONS: Final = frozenset(
     {b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"}
 )
 _OF_ONE: Final = frozenset({"read", "vread", "everything"})
-_HTTP: Final = frozenset({"_format", "_pretty"})
 
 
 @remembered
@@ -410,15 +410,6 @@ def _query(raw: bytes) -> tuple[tuple[str, str], ...]:
     found = parameters_of(raw)
     refuse_tokens(found)
     return tuple(found)
-
-
-def _only_http(query: Sequence[tuple[str, str]]) -> None:
-    """Refuse search parameters where nothing is searched: the client thinks that they filter."""
-    for name, _ in query:
-        if name not in _HTTP:
-            raise Rejection(
-                "parameter-unsupported", "This address takes no parameters but _format."
-            )
 
 
 def _posted(route: Route, body: bytes, headers: Mapping[bytes, bytes]) -> list[tuple[str, str]]:
@@ -455,6 +446,15 @@ def _parameters(body: bytes) -> list[tuple[str, str]]:
             raise wrong
         found.append((one["name"], str(values[0])))
     return found
+
+
+def _target(route: Route) -> str:
+    """Return what was asked for, as the audit trail has it."""
+    if route.kind in _OF_ONE:
+        return f"{route.type}/{route.id}"
+    if route.kind == "search" and route.id:
+        return f"Patient/{route.id}/{route.type}"
+    return route.type or "_page"
 
 
 def _address(scope: Scope) -> str:

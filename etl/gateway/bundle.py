@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
@@ -45,6 +45,22 @@ class Head:
     last_updated: str
 
 
+class Note(NamedTuple):
+    """What the app's developer is told beside the matches: one issue of an OperationOutcome.
+
+    Attributes:
+        code: FHIR IssueType.
+        text: one sentence.
+        severity: FHIR IssueSeverity.
+        details: `issue.details`; None for none.
+    """
+
+    code: str
+    text: str
+    severity: Literal["information", "warning"] = "warning"
+    details: Mapping[str, Any] | None = None
+
+
 class Entries(NamedTuple):
     """Entries of one kind, one behind the other.
 
@@ -78,7 +94,7 @@ def searchset(
     total: int | None,
     links: Sequence[tuple[str, str]],
     entries: Iterable[Entries],
-    notes: Sequence[str] = (),
+    notes: Sequence[Note] = (),
 ) -> bytes:
     """Return a Bundle.
 
@@ -88,7 +104,7 @@ def searchset(
         total: number of matches; None leaves it out.
         links: relation and URL.
         entries: matches, then what was included.
-        notes: what the app's developer is told in an OperationOutcome, one issue each.
+        notes: the issues of an OperationOutcome behind them; none makes none.
     """
     head = f'{{"resourceType":"Bundle","meta":{{"lastUpdated":"{created}"}},"type":"searchset"'
     if total is not None:
@@ -129,11 +145,13 @@ def _openings(
     return line.match, f'{{"fullUrl":"{base}/{resource_type}/'.encode()
 
 
-def _outcome(notes: Sequence[str]) -> bytes:
+def _outcome(notes: Sequence[Note]) -> bytes:
     issues = [
-        {"severity": "warning", "code": "informational", "diagnostics": note} for note in notes
+        {"severity": one.severity, "code": one.code, "diagnostics": one.text}
+        | ({"details": one.details} if one.details else {})
+        for one in notes
     ]
     outcome = {"resourceType": "OperationOutcome", "issue": issues}
     # It has no URL of its own, and every entry needs one: one that its text decides.
-    url = uuid.uuid5(uuid.NAMESPACE_URL, "\n".join(notes)).urn
+    url = uuid.uuid5(uuid.NAMESPACE_URL, "\n".join(one.text for one in notes)).urn
     return orjson.dumps({"fullUrl": url, "resource": outcome, "search": {"mode": "outcome"}})

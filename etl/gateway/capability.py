@@ -23,6 +23,7 @@ from etl.smart.discovery import AuthEndpoints, oauth_uris
 
 OAUTH_URIS: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 _SERVICE: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
+_PATIENT_COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition/patient"
 _GUIDE: Final = "http://hl7.org/fhir/us/carin-bb/ImplementationGuide/hl7.fhir.us.carin-bb|2.2.0"
 
 
@@ -61,8 +62,7 @@ def capability_statement(about: About) -> dict[str, Any]:
             ),
             "security": _security(about),
             "resource": [_resource(kind, OPERATIONS) for kind in TYPES.values()],
-            "interaction": [],
-            "searchParam": [],
+            "compartment": [_PATIENT_COMPARTMENT],
         }
     ]
     cleaned: dict[str, Any] = _without_empty(statement)

@@ -15,6 +15,7 @@ from typing import Final
 from etl.gateway.objects import Line
 from etl.gateway.refusals import wrong
 from etl.gateway.search.dates import BEGINNING, END, Span, asked_span, stored_span
+from etl.gateway.search.parsing import EMPTY, HTTP, LeavingOut
 from etl.gateway.search.values import count
 from etl.gateway.supported import EVERYTHING, TYPES
 from etl.gateway.tree import Block, column_name
@@ -38,6 +39,7 @@ class Asked:
         types: types that are wanted; None for all.
         count: resources of the member a page; None leaves it to the server.
         used: the parameters, as they were asked.
+        ignored: what was left out and why, one sentence each.
     """
 
     care: Span
@@ -45,25 +47,35 @@ class Asked:
     types: frozenset[str] | None
     count: int | None
     used: tuple[tuple[str, str], ...]
+    ignored: tuple[str, ...]
 
     def wants(self, resource_type: str) -> bool:
         """Return whether a type is wanted."""
         return self.types is None or resource_type in self.types
 
 
-def parse(parameters: Iterable[tuple[str, str]]) -> Asked:
+def parse(parameters: Iterable[tuple[str, str]], *, strict: bool) -> Asked:
     """Return what some parameters ask.
+
+    Args:
+        parameters: names and values, decoded.
+        strict: whether a parameter that is not supported or empty is refused.
 
     Raises:
         Refusal: 400.
     """
     found: dict[str, str] = {}
+    leaving = LeavingOut(strict)
     for name, value in parameters:
-        if name in ("_format", "_pretty"):
+        if name in HTTP:
             continue
         if name not in EVERYTHING.parameters:
             known = ", ".join(EVERYTHING.parameters)
-            raise wrong(name, "not-supported", f"is no parameter of $everything: {known}")
+            leaving.leave_out(name, "not-supported", f"is no parameter of $everything: {known}")
+            continue
+        if not value:
+            leaving.leave_out(name, "invalid", EMPTY)
+            continue
         if name == "_type" and name in found:
             value = f"{found[name]},{value}"
         elif name in found:
@@ -79,6 +91,7 @@ def parse(parameters: Iterable[tuple[str, str]]) -> Asked:
         _types(found),
         count(found["_count"], 1) if "_count" in found else None,
         tuple(found.items()),
+        tuple(leaving.ignored),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from etl.gateway.outcomes import KINDS
 from etl.gateway.public import DIRECTORY_TYPES
+from etl.gateway.routes import COMPARTMENT
 from etl.gateway.supported import (
     EVERYTHING,
     RESULT_PARAMETERS,
@@ -81,6 +82,16 @@ def _paths(kind: ResourceType) -> dict[str, Any]:
     name = kind.name
     asked = [_parameter(one) for one in kind.parameters.values()]
     asked += [_in_query(one.name, one.documentation) for one in RESULT_PARAMETERS]
+    compartment = {}
+    if name in COMPARTMENT:
+        searched = _operation(
+            f"searchPatient{name}",
+            kind.documentation,
+            [_in_path("id"), *asked, _format()],
+            "Bundle",
+            _SEARCH,
+        )
+        compartment[f"/Patient/{{id}}/{name}"] = {"get": searched}
     form = {
         "type": "object",
         "properties": {one["name"]: one["schema"] for one in asked},
@@ -88,7 +99,7 @@ def _paths(kind: ResourceType) -> dict[str, Any]:
     }
     post = _operation(f"search{name}ByPost", kind.documentation, [], "Bundle", _SEARCH | {413, 415})
     post["requestBody"] = {"content": {_FORM: {"schema": form}}}
-    return {
+    return compartment | {
         f"/{name}": {
             "get": _operation(
                 f"search{name}", kind.documentation, [*asked, _format()], "Bundle", _SEARCH

@@ -11,9 +11,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal, NamedTuple
+from urllib.parse import quote
 
 import orjson
 from cryptography.exceptions import InvalidTag
@@ -29,6 +31,7 @@ LONGEST_LINK: Final = 16_384
 """Most characters of a link's last part; a search by POST of 500 ids takes some 14,000."""
 
 _LARGEST: Final = 262_144
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/,*-]*")
 _SHORT: Final = 1_000
 """Bytes up to which a link is not worth compressing."""
 _STEP: Final = 3600
@@ -110,6 +113,33 @@ class Sealer:
         pairs = tuple((name, value) for name, value in parameters)
         return Position(what, resource_type, pairs, offset, release, digest)
 
+    def links(
+        self, grant: Grant, position: Position, base: str, url: str, size: int, total: int
+    ) -> list[tuple[str, str]]:
+        """Return the links of a page; its size and the number of matches say which there are.
+
+        Args:
+            grant: who may follow them.
+            position: of the page itself.
+            base: the FHIR base URL.
+            url: of the page itself.
+            size: most matches a page.
+            total: matches on all pages.
+        """
+        offset = position.offset
+
+        def at(start: int) -> str:
+            return f"{base}/_page/{self.seal(position._replace(offset=start), grant)}"
+
+        links = [("self", url)]
+        if url.startswith(f"{base}/_page/"):
+            links.append(("first", at(0)))
+        if size and offset > 0:
+            links.append(("previous", at(max(0, offset - size))))
+        if size and offset + size < total:
+            links.append(("next", at(offset + size)))
+        return links
+
     def _opened(self, cursor: str, grant: Grant) -> bytes:
         if len(cursor) <= LONGEST_LINK and cursor.isascii():
             try:
@@ -133,6 +163,49 @@ class Sealer:
             "invalid",
             "this is no page link that this server made for this app and member; search again",
         )
+
+
+def etag_of(
+    grant: Grant, release: str, links: Sequence[tuple[str, str]], notes: Sequence[str]
+) -> str:
+    """Return the tag of an answer, from all that it depends on and not from its bytes.
+
+    The links say what was asked, where the page begins, and when the links themselves end.
+    """
+    parts = (
+        release,
+        grant.patient,
+        grant.client,
+        " ".join(grant.scopes),
+        str(len(links)),
+        *(url for _, url in links),
+        *notes,
+    )
+    told = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+    return f'W/"{told}"'
+
+
+def url_of(base: str, path: str, parameters: Iterable[tuple[str, str]], most: int) -> str:
+    """Return the URL of a first page, of the parameters that were understood.
+
+    Args:
+        base: the FHIR base URL.
+        path: behind it.
+        parameters: as they were asked.
+        most: largest page: what `_count` says where more was asked for.
+    """
+    query = "&".join(
+        f"{_quoted(name)}={_quoted(value)}"
+        for name, value in (
+            (name, str(min(int(value), most)) if name == "_count" else value)
+            for name, value in parameters
+        )
+    )
+    return f"{base}/{path}?{query}" if query else f"{base}/{path}"
+
+
+def _quoted(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else quote(text, safe=":/,*")
 
 
 def _text(sealed: bytes) -> str:

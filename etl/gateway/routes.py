@@ -1,4 +1,4 @@
-"""Which address is what. Routed by hand: five shapes, and nothing else is an address."""
+"""Which address is what. Routed by hand: these shapes, and nothing else is an address."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from etl.gateway.outcomes import Rejection
-from etl.gateway.supported import EVERYTHING
+from etl.gateway.supported import EVERYTHING, TYPES
 
 Kind = Literal["document", "search", "read", "vread", "everything", "page"]
 
 READING: Final = ("GET", "HEAD", "OPTIONS")
-POSTING: Final = ("POST", "OPTIONS")
+EITHER: Final = (*READING, "POST")
 
 _EVERYTHING: Final = f"${EVERYTHING.name}"
+COMPARTMENT: Final = frozenset(
+    name for name, kind in TYPES.items() if not kind.shared and name != "Patient"
+)
+"""Types that are searched below `Patient/[id]/` as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Route:
         template: for logs and metrics; holds nothing of the request but names of ours.
         methods: what may be done, OPTIONS included.
         type: resource type; for a document its path.
-        id: logical id, or the cursor of a page.
+        id: logical id, the cursor of a page, or of a search the Patient whose compartment it is.
         version: version id.
     """
 
@@ -52,13 +56,17 @@ def route_of(segments: tuple[str, ...], types: frozenset[str], documents: frozen
         case (kind,) if kind in types:
             return Route("search", f"/{kind}", READING, kind)
         case (kind, "_search") if kind in types:
-            return Route("search", f"/{kind}/_search", POSTING, kind)
+            return Route("search", f"/{kind}/_search", EITHER, kind)
         case ("_page", cursor):
             return Route("page", "/_page/[cursor]", READING, id=cursor)
         case ("Patient", one, operation) if operation == _EVERYTHING and "Patient" in types:
             template = f"/Patient/[id]/{_EVERYTHING}"
-            return Route("everything", template, (*READING, "POST"), "Patient", one)
-        case (kind, one) if kind in types and not one.startswith(("_", "$")):
+            return Route("everything", template, EITHER, "Patient", one)
+        case ("Patient", one, kind) if kind in COMPARTMENT & types and _is_id(one):
+            return Route("search", f"/Patient/[id]/{kind}", READING, kind, one)
+        case ("Patient", one, kind, "_search") if kind in COMPARTMENT & types and _is_id(one):
+            return Route("search", f"/Patient/[id]/{kind}/_search", EITHER, kind, one)
+        case (kind, one) if kind in types and _is_id(one):
             return Route("read", f"/{kind}/[id]", READING, kind, one)
         case (kind, one, "_history", version) if kind in types:
             template = f"/{kind}/[id]/_history/[version]"
@@ -69,3 +77,8 @@ def route_of(segments: tuple[str, ...], types: frozenset[str], documents: frozen
     if segments and segments[0][:1].isupper() and segments[0] not in types:
         raise Rejection("type-unknown", f"Resource types served here: {', '.join(sorted(types))}.")
     raise Rejection("address-unknown", "There is nothing at this address; /metadata tells what is.")
+
+
+def _is_id(text: str) -> bool:
+    """Return whether a part of a path stands where a logical id does; it need not be one."""
+    return not text.startswith(("_", "$"))

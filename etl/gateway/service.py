@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, NamedTuple
-from urllib.parse import quote
 
 from etl.errors import NotFound
 from etl.gateway import compartment
 from etl.gateway.access import may, require, supported
-from etl.gateway.bundle import Entries, head_of, searchset
+from etl.gateway.bundle import Entries, Note, head_of, searchset
 from etl.gateway.following import Following, Hit
-from etl.gateway.paging import Position, Sealer
+from etl.gateway.paging import Position, Sealer, etag_of, url_of
 from etl.gateway.refusals import Refusal
 from etl.gateway.releases import Releases
 from etl.gateway.remembering import LONGEST
 from etl.gateway.search.matching import matching, ordered, sections
-from etl.gateway.search.parsing import parse
+from etl.gateway.search.parsing import LeavingOut, parse, parse_shape
 from etl.gateway.search.query import Query
 from etl.gateway.subset import subset
 from etl.gateway.supported import TYPES, ResourceType
@@ -31,10 +28,11 @@ from etl.smart.grants import Grant
 _REMEMBERED: Final = 512
 """Searches whose meaning is remembered."""
 
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/,*-]*")
-
 _FACILITY: Final = ("ExplanationOfBenefit", "facility")
 """A column of references that no parameter searches: where a claim's services were given."""
+
+Parameters = Sequence[tuple[str, str]]
+"""Names and values, decoded, in order."""
 
 __all__ = ["Answer", "Found", "Refusal", "Service"]
 
@@ -107,10 +105,9 @@ class Service:
     which the HTTP shell answers with 503 and Retry-After.
 
     HTTP's part: `_format` and `_pretty` are not handed in (they are ignored if they are); a
-    `POST _search` hands in the parameters of body and URL together, in order; `strict` is the
-    value of `Prefer: handling=…`, and True where the client prefers nothing (C4BB: 400 for an
-    invalid parameter). `base` is the FHIR base URL without a slash at its end. Page links are
-    `{base}/_page/{cursor}`, answered by `page`.
+    `POST _search` hands in the parameters of body and URL together, in order; `strict` says
+    whether the client sent `Prefer: handling=strict`. `base` is the FHIR base URL without a slash
+    at its end. Page links are `{base}/_page/{cursor}`, answered by `page`.
 
     Args:
         releases: what is served.
@@ -124,16 +121,25 @@ class Service:
         self._pages = pages or Pages()
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._understood)
 
-    async def read(self, grant: Grant, resource_type: str, resource_id: str) -> Found:
-        """Return one resource.
+    async def read(
+        self,
+        grant: Grant,
+        resource_type: str,
+        resource_id: str,
+        parameters: Parameters = (),
+        *,
+        strict: bool = False,
+    ) -> Found:
+        """Return one resource, or the elements of it that `_elements` and `_summary` ask for.
 
         Raises:
             Refusal: 404 not there, or another member's (which is the same to see), or no type of
-                ours; 403 outside the scopes; 410 it was retracted.
+                ours; 403 outside the scopes; 410 it was retracted; 400 a parameter is invalid.
         """
         tree = self._releases.current()
         kind = self._kind(resource_type)
         require(grant, kind, "r")
+        summary, elements = parse_shape(kind, parameters, strict=strict)
         block = None
         if ID.fullmatch(resource_id):
             block = await (
@@ -154,17 +160,26 @@ class Service:
         head = head_of(line)
         if (head.type, head.id) != (resource_type, resource_id):
             raise tree.damaged(block)
+        if summary != "false" or elements:
+            line = subset(line, kind.name, summary, elements)
         return Found(bytes(line), head.version, head.last_updated)
 
     async def vread(
-        self, grant: Grant, resource_type: str, resource_id: str, version: str
+        self,
+        grant: Grant,
+        resource_type: str,
+        resource_id: str,
+        version: str,
+        parameters: Parameters = (),
+        *,
+        strict: bool = False,
     ) -> Found:
         """Return one resource, if that is its version now.
 
         Raises:
             Refusal: as `read`; 404 for another version, for no others are kept.
         """
-        found = await self.read(grant, resource_type, resource_id)
+        found = await self.read(grant, resource_type, resource_id, parameters, strict=strict)
         if found.version != version:
             raise Refusal(404, "not-found", "no such version; the present one alone is kept")
         return found
@@ -173,39 +188,64 @@ class Service:
         self,
         grant: Grant,
         resource_type: str,
-        parameters: Sequence[tuple[str, str]],
+        parameters: Parameters,
         *,
         base: str,
         strict: bool,
+        within: str | None = None,
     ) -> Answer:
         """Return the first page of a search.
 
+        Args:
+            grant: who asks.
+            resource_type: what is searched.
+            parameters: names and values.
+            base: the FHIR base URL.
+            strict: whether what is not supported is refused.
+            within: id of the Patient whose compartment is searched; None where none was named.
+
         Raises:
-            Refusal: 400 a parameter is not supported or its value is wrong; 403 outside the
-                scopes; 404 no type of ours.
+            Refusal: 400 a value is invalid, or (`strict`) a parameter not supported; 403 outside
+                the scopes; 404 no type of ours, or no such Patient.
         """
         tree = self._releases.current()
         kind = self._kind(resource_type)
         require(grant, kind, "s")
+        if within not in (None, grant.patient):
+            raise _missing(TYPES["Patient"])
         asked = tuple(parameters)
         short = sum(len(value) for pair in asked for value in pair) <= LONGEST
         understood = self._remembered if short else self._understood
-        question = understood(kind.name, asked, base, strict, tree.now)
+        path = kind.name if within is None else f"Patient/{within}/{kind.name}"
+        question = understood(kind.name, asked, base, strict, tree.now, path)
         position = Position("search", kind.name, question.query.used, 0, tree.id, tree.digest)
         return await self._searched(tree, grant, question, position, base, question.url)
 
-    async def page(self, grant: Grant, cursor: str, *, base: str) -> Answer:
+    async def page(
+        self,
+        grant: Grant,
+        cursor: str,
+        parameters: Parameters = (),
+        *,
+        base: str,
+        strict: bool = False,
+    ) -> Answer:
         """Return the page that a link of an earlier answer leads to, from the same release.
 
         Raises:
-            Refusal: 400 the link was tampered with, or is another client's or member's; 410 it is
-                too old, or its release was pruned; 403 the scopes are not enough any more.
+            Refusal: 400 the link was tampered with, or is another client's or member's, or
+                (`strict`) it came with parameters; 410 it is too old, or its release was pruned;
+                403 the scopes are not enough any more.
         """
+        leaving = LeavingOut(strict)
+        for name, _ in parameters:
+            leaving.leave_out(name, "not-supported", "cannot be added to a page link")
         position = self._sealer.open(cursor, grant)
         current = self._releases.current()
         try:
             tree = await self._releases.open(position.release, position.digest)
-            return await self._continued(tree, grant, position, base, cursor)
+            url = f"{base}/_page/{cursor}"
+            return await self._continued(tree, grant, position, base, url, tuple(leaving.ignored))
         except NotFound:
             if position.release == current.id:
                 raise
@@ -215,7 +255,13 @@ class Service:
             ) from None
 
     async def everything(
-        self, grant: Grant, patient_id: str, parameters: Sequence[tuple[str, str]], *, base: str
+        self,
+        grant: Grant,
+        patient_id: str,
+        parameters: Parameters,
+        *,
+        base: str,
+        strict: bool = False,
     ) -> Answer:
         """Return the first page of `Patient/[id]/$everything`.
 
@@ -227,9 +273,9 @@ class Service:
         require(grant, kind, "r")
         if patient_id != grant.patient:
             raise _missing(kind)
-        asked = compartment.parse(parameters)
+        asked = compartment.parse(parameters, strict=strict)
         position = Position("everything", kind.name, asked.used, 0, tree.id, tree.digest)
-        url = _url(base, f"Patient/{patient_id}/$everything", asked.used)
+        url = url_of(base, f"Patient/{patient_id}/$everything", asked.used, self._pages.limit)
         return await self._everything(tree, grant, asked, position, base, url)
 
     def _kind(self, resource_type: str) -> ResourceType:
@@ -242,22 +288,30 @@ class Service:
         base: str,
         strict: bool,
         now: int,
+        path: str,
     ) -> _Question:
         """Return what parameters ask."""
         query = parse(self._kind(resource_type), parameters, base=base, strict=strict, now=now)
-        return _Question(query, sections(query), _url(base, resource_type, query.used))
+        url = url_of(base, path, query.used, self._pages.limit)
+        return _Question(query, sections(query), url)
 
     async def _continued(
-        self, tree: Tree, grant: Grant, position: Position, base: str, cursor: str
+        self,
+        tree: Tree,
+        grant: Grant,
+        position: Position,
+        base: str,
+        url: str,
+        ignored: tuple[str, ...],
     ) -> Answer:
         kind = self._kind(position.type)
-        url = f"{base}/_page/{cursor}"
         if position.what == "everything":
             require(grant, kind, "r")
-            asked = compartment.parse(position.parameters)
+            asked = replace(compartment.parse(position.parameters, strict=True), ignored=ignored)
             return await self._everything(tree, grant, asked, position, base, url)
         require(grant, kind, "s")
-        question = self._understood(kind.name, position.parameters, base, True, tree.now)
+        question = self._understood(kind.name, position.parameters, base, True, tree.now, kind.name)
+        question = question._replace(query=replace(question.query, ignored=ignored))
         return await self._searched(tree, grant, question, position, base, url)
 
     async def _searched(
@@ -300,12 +354,12 @@ class Service:
         if query.includes and matches:
             found = await following.included(query, matches)
             entries += [Entries(name, (line,), "include") for name, line in found]
-        notes = [f"{name} is not supported and was ignored" for name in query.ignored]
+        notes = [Note("not-supported", text) for text in query.ignored]
         notes += [
-            f"{name} was left out of what is included: the token needs patient/{name}.r"
+            Note("forbidden", f"{name} was left out of what is included: {_needs(name)}")
             for name in sorted(following.withheld)
         ]
-        links = self._links(grant, position, base, url, size, total)
+        links = self._sealer.links(grant, position, base, url, size, total)
         body = searchset(
             base=base,
             created=tree.created,
@@ -314,7 +368,7 @@ class Service:
             entries=entries,
             notes=notes,
         )
-        return Answer(body, tree.created, tree.id, _etag(grant, tree.id, links, query.ignored))
+        return Answer(body, tree.created, tree.id, etag_of(grant, tree.id, links, query.ignored))
 
     async def _shared(
         self, tree: Tree, grant: Grant, own: Block | None, query: Query
@@ -378,11 +432,12 @@ class Service:
             late = {one: hit for one, hit in hits.items() if compartment.is_late(hit, asked)}
             read = await following.read(late)
             entries += [Entries(name, (line,), "include") for name, line in read]
-        notes = [
-            f"{name} was left out: the token needs patient/{name}.r"
+        notes = [Note("not-supported", text) for text in asked.ignored]
+        notes += [
+            Note("forbidden", f"{name} was left out: {_needs(name)}")
             for name in sorted(following.withheld | set(compartment.OWN) - set(own_types))
         ]
-        links = self._links(grant, position, base, url, size, len(rows))
+        links = self._sealer.links(grant, position, base, url, size, len(rows))
         body = searchset(
             base=base,
             created=tree.created,
@@ -391,64 +446,10 @@ class Service:
             entries=entries,
             notes=notes,
         )
-        return Answer(body, tree.created, tree.id, _etag(grant, tree.id, links, ()))
+        return Answer(body, tree.created, tree.id, etag_of(grant, tree.id, links, asked.ignored))
 
     def _size(self, count: int | None, otherwise: int) -> int:
         return min(otherwise if count is None else count, self._pages.limit)
-
-    def _links(
-        self, grant: Grant, position: Position, base: str, url: str, size: int, total: int
-    ) -> list[tuple[str, str]]:
-        """Return the links of a page; its size and the number of matches say which there are.
-
-        Args:
-            grant: who may follow them.
-            position: of the page itself.
-            base: the FHIR base URL.
-            url: of the page itself.
-            size: most matches a page.
-            total: matches on all pages.
-        """
-        what, kind, used, offset, release, digest = position
-
-        def at(start: int) -> str:
-            moved = Position(what, kind, used, start, release, digest)
-            return f"{base}/_page/{self._sealer.seal(moved, grant)}"
-
-        links = [("self", url)]
-        if url.startswith(f"{base}/_page/"):
-            links.append(("first", at(0)))
-        if size and offset > 0:
-            links.append(("previous", at(max(0, offset - size))))
-        if size and offset + size < total:
-            links.append(("next", at(offset + size)))
-        return links
-
-
-def _etag(
-    grant: Grant, release: str, links: Sequence[tuple[str, str]], ignored: Sequence[str]
-) -> str:
-    """Return the tag of an answer, from all that it depends on and not from its bytes.
-
-    The links say what was asked, where the page begins, and when the links themselves end.
-    """
-    parts = (
-        release,
-        grant.patient,
-        grant.client,
-        " ".join(grant.scopes),
-        str(len(links)),
-        *(url for _, url in links),
-        *ignored,
-    )
-    told = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
-    return f'W/"{told}"'
-
-
-def _url(base: str, path: str, parameters: Sequence[tuple[str, str]]) -> str:
-    """Return the URL of a search, of the parameters that were understood."""
-    query = "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in parameters)
-    return f"{base}/{path}?{query}" if query else f"{base}/{path}"
 
 
 async def _referred(tree: Tree, own: Block | None, target: str) -> set[str]:
@@ -480,8 +481,8 @@ def _named(hits: Sequence[Hit], resource_type: str) -> dict[str, Hit]:
     return {f"{resource_type}/{block.index.ids[row]}": (block, row) for block, row in hits}
 
 
-def _quoted(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) else quote(text, safe=":/,*")
+def _needs(name: str) -> str:
+    return f"the token needs patient/{name}.r"
 
 
 def _missing(kind: ResourceType) -> Refusal:

@@ -21,9 +21,9 @@ class Row:
 FHIR: Final = (
     Row(
         "400",
-        "A parameter is unknown, or its value cannot be read; or a page link was altered.",
-        "Mend what the diagnostics name. Send prefer: handling=lenient to have unknown "
-        "parameters passed over.",
+        "A parameter's value cannot be read; or a page link was altered.",
+        "Fix what the diagnostics name. Parameters that are not supported are ignored, and named "
+        "at the end of the Bundle; with prefer: handling=strict they are 400 as well.",
     ),
     Row(
         "401",

@@ -65,7 +65,8 @@ class Access(NamedTuple):
         grant: id of the consent; empty likewise.
         patient: logical id of the Patient; empty likewise.
         interaction: `read`, `vread`, `search`, `everything`.
-        what: resource type, or `Type/id` where one resource was read.
+        what: resource type, `Type/id` where one resource was read, `Patient/id/Type` where the
+            type was searched in that Patient's compartment.
         query: the search as it was asked, for the audit trail only; never for a log.
         outcome: HTTP status of the answer.
         address: where the request came from, as far as proxies tell.

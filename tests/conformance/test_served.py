@@ -30,11 +30,11 @@ def told() -> list[bytes]:
     """Statements, errors, and Bundles without resources of members."""
     server = served()
     answers = [server.call(f"/{base}/metadata", token=None) for base in ("fhir", "directory")]
-    answers += [server.call(path) for path in ("/fhir/Claim", f"{EOB}?x=1", f"{EOB}/unknown")]
+    answers += [server.call(path) for path in ("/fhir/Claim", f"{EOB}?type=|", f"{EOB}/unknown")]
     answers += [
         server.call(EOB, token=None),
         server.call(f"{EOB}?_count=0"),
-        server.call(f"{EOB}?type=none&x=1", (b"prefer", b"handling=lenient")),
+        server.call(f"{EOB}?type=none&x=1"),
     ]
     return [json.dumps(one.json).encode() for one in answers]
 

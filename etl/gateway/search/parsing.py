@@ -1,15 +1,16 @@
 """Parameters of a URL → a query, or a refusal that says what to do.
 
-What is unknown is refused, or ignored where the client prefers `handling=lenient` (FHIR R4, search
-3.1.1.2). A modifier that is not supported, a chain and `_revinclude` are always refused: to ignore
-them would give an answer to another question.
+FHIR R4, search 3.1.1.2 and 3.1.1.3: a parameter that is not supported or has no value is ignored,
+and named in the answer; with `Prefer: handling=strict` it is refused. Refused either way is an
+invalid value of a supported parameter, and a modifier that it does not take (3.1.1.4.4: SHALL).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final, get_args
 
 from etl.gateway.refusals import shown, wrong
@@ -25,8 +26,11 @@ MOST_COMPARED: Final = 100
 
 MOST_ELEMENTS: Final = 100
 MOST_SORTS: Final = 10
-_HTTP: Final = ("_format", "_pretty")
+EMPTY: Final = "has no value"
+HTTP: Final = ("_format", "_pretty")
 _ELEMENT: Final = re.compile(r"[a-z][A-Za-z]{0,63}")
+_INCLUDED: Final = re.compile(r"[A-Z][A-Za-z]*:([A-Za-z_-]+|\*)(:[A-Z][A-Za-z]*)?")
+_SORTED: Final = re.compile(r"-?[A-Za-z_][A-Za-z_-]*")
 _INCLUDES: Final = ("_include", "_include:iterate")
 _ONCE: Final = ("_count", "_sort", "_summary", "_elements", "_total")
 _SUMMARIES: Final[tuple[Summary, ...]] = get_args(Summary)
@@ -46,7 +50,7 @@ def parse(
         kind: type that is searched.
         parameters: names and values, decoded, in order.
         base: the FHIR base URL.
-        strict: whether an unknown parameter is refused.
+        strict: whether a parameter that is not supported or empty is refused.
         now: nanoseconds, for the prefix `ap`.
 
     Raises:
@@ -54,10 +58,10 @@ def parse(
     """
     if len(parameters) > MOST_PARAMETERS:
         raise wrong("", "too-costly", f"list of more than {MOST_PARAMETERS} is too long")
-    taken = _Taken()
+    taken = _Taken(strict)
     for name, value in parameters:
-        if name not in _HTTP:
-            _take(taken, kind, name, value, base=base, strict=strict, now=now)
+        if name not in HTTP:
+            _take(taken, kind, name, value, base=base, now=now)
     if taken.compared > MOST_COMPARED:
         raise wrong(
             "", "too-costly", f"list of more than {MOST_COMPARED} dates or texts is too long"
@@ -73,7 +77,7 @@ def parse(
         tuple(conditions),
         tuple(dict.fromkeys(includes)),
         matches,
-        _sorts(kind, result),
+        _sorts(result),
         summary,
         _elements(result),
         total != "none" or summary == "count" or matches == 0,
@@ -82,41 +86,98 @@ def parse(
     )
 
 
+def parse_shape(
+    kind: ResourceType, parameters: Sequence[tuple[str, str]], *, strict: bool
+) -> tuple[Summary, tuple[str, ...]]:
+    """Return which elements of one resource are wanted: what `_summary` and `_elements` ask.
+
+    Raises:
+        Refusal: 400.
+    """
+    taken = _Taken(strict)
+    for name, value in parameters:
+        if name in HTTP:
+            continue
+        if not value:
+            taken.leave_out(name, "invalid", EMPTY)
+        elif name not in ("_summary", "_elements"):
+            taken.leave_out(
+                name, "not-supported", "is no parameter here: _summary, _elements, _format"
+            )
+        elif name in taken.result:
+            raise wrong(name, "invalid", "may be given once")
+        else:
+            taken.result[name] = value
+    summary = _summary(taken.result, [])
+    if summary == "count":
+        raise wrong("_summary", "invalid", f"takes no count where one {kind.name} is read")
+    return summary, _elements(taken.result)
+
+
 @dataclass(slots=True)
-class _Taken:
+class LeavingOut:
+    """Parameters that cannot be answered.
+
+    Attributes:
+        strict: whether they are refused.
+        ignored: what was left out and why, one sentence each.
+    """
+
+    strict: bool
+    ignored: list[str] = field(default_factory=list)
+
+    def leave_out(self, name: str, code: str, text: str) -> None:
+        """Leave out a parameter that cannot be answered, or refuse it where that was asked for.
+
+        Args:
+            name: the parameter.
+            code: FHIR IssueType.
+            text: why; goes on after the name.
+        """
+        if self.strict:
+            raise wrong(name, code, text)
+        self.ignored.append(f"{shown(name) or 'a parameter'} was ignored: it {text}")
+
+
+@dataclass(slots=True)
+class _Taken(LeavingOut):
     """What was read of the parameters so far."""
 
     conditions: list[Condition] = field(default_factory=list)
     includes: list[Followed] = field(default_factory=list)
     result: dict[str, str] = field(default_factory=dict)
     used: list[tuple[str, str]] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
     compared: int = 0
 
 
-def _take(
-    taken: _Taken, kind: ResourceType, name: str, value: str, *, base: str, strict: bool, now: int
-) -> None:
+def _take(taken: _Taken, kind: ResourceType, name: str, value: str, *, base: str, now: int) -> None:
     """Take in one parameter."""
+    if not value:
+        taken.leave_out(name, "invalid", EMPTY)
+        return
     if name in _INCLUDES:
-        taken.includes += _followed(kind, name, value)
+        followed = _followed(kind, name, value)
+        if not followed:
+            taken.leave_out(name, "not-supported", _includes())
+            return
+        taken.includes += followed
     elif name in _ONCE:
         if name in taken.result:
             raise wrong(name, "invalid", "may be given once")
+        if name == "_sort":
+            value = _sortable(taken, kind, value)
+            if not value:
+                return
         taken.result[name] = value
     elif name.partition(":")[0] in _ONCE:
         raise wrong(name, "not-supported", "takes no modifier")
-    elif name.startswith(("_revinclude", "_include:")):
+    elif name.startswith("_include:"):
         raise wrong(name, "not-supported", "is not supported; use _include or _include:iterate")
     else:
         condition = _condition(kind, name, value, base, now)
         if condition is None:
-            if strict:
-                known = ", ".join(kind.parameters)
-                raise wrong(
-                    name, "not-supported", f"is no search parameter of {kind.name}: {known}"
-                )
-            taken.ignored.append(shown(name) or "a parameter")
+            known = ", ".join(kind.parameters)
+            taken.leave_out(name, "not-supported", _unknown(kind, name, known))
             return
         taken.conditions.append(condition)
         if condition.parameter.type in ("date", "string"):
@@ -130,10 +191,8 @@ def _take(
 def _condition(kind: ResourceType, asked: str, value: str, base: str, now: int) -> Condition | None:
     """Return the condition of a parameter; None where the type has no such parameter."""
     name, _, modifier = asked.partition(":")
-    if "." in asked or asked.startswith("_has"):
-        raise wrong(asked, "not-supported", "is a chain, which is not supported")
     parameter = kind.parameters.get(name)
-    if parameter is None:
+    if parameter is None or "." in asked:
         return None
     target = modifier if modifier in parameter.targets else None
     if (modifier or ":" in asked) and target is None and modifier not in parameter.modifiers:
@@ -145,7 +204,7 @@ def _condition(kind: ResourceType, asked: str, value: str, base: str, now: int) 
         return Condition(parameter, bool, missing=value == "true")
     values = split(value, ",")
     if not all(values):
-        raise wrong(name, "invalid", "has an empty value")
+        raise wrong(name, "invalid", "has an empty value among others")
     if len(values) > MOST_VALUES:
         raise wrong(name, "too-costly", f"takes no more than {MOST_VALUES} values")
     if name == "_id":
@@ -170,7 +229,17 @@ def _test(
             return comparing.string(values, modifier)
 
 
-def _followed(kind: ResourceType, name: str, value: str) -> Iterable[Followed]:
+def _unknown(kind: ResourceType, name: str, known: str) -> str:
+    """Return why a parameter cannot be answered; goes on after its name."""
+    if "." in name or name.startswith("_has"):
+        return "is a chain, which is not supported"
+    if name.startswith("_revinclude"):
+        return "is not supported; use _include or _include:iterate"
+    return f"is no search parameter of {kind.name}: {known}"
+
+
+def _followed(kind: ResourceType, name: str, value: str) -> list[Followed]:
+    """Return what an include follows; nothing where no such reference is followed here."""
     iterate = name != "_include"
     if value == "*":
         types = TYPES.values() if iterate else (kind,)
@@ -179,26 +248,43 @@ def _followed(kind: ResourceType, name: str, value: str) -> Iterable[Followed]:
             for one in types
             for inc in one.includes
         ]
+    if not _INCLUDED.fullmatch(value):
+        raise wrong(name, "invalid", _includes())
     source, _, rest = value.partition(":")
     code, _, target = rest.partition(":")
     of = TYPES.get(source)
     found = [] if of is None else [inc for inc in of.includes if code in (inc.parameter, "*")]
-    if not found or (target and not any(target in inc.targets for inc in found)):
-        known = ", ".join(inc.code for one in TYPES.values() for inc in one.includes)
-        raise wrong(name, "not-supported", f"takes {known}, Type:* or *")
+    if target and not any(target in inc.targets for inc in found):
+        return []
     return [Followed(source, inc.parameter, target or None, iterate) for inc in found]
 
 
-def _sorts(kind: ResourceType, result: dict[str, str]) -> tuple[Sorting, ...]:
+@cache
+def _includes() -> str:
+    """Return what `_include` takes; goes on after its name."""
+    known = ", ".join(inc.code for one in TYPES.values() for inc in one.includes)
+    return f"takes {known}, Type:* or *"
+
+
+def _sortable(taken: _Taken, kind: ResourceType, text: str) -> str:
+    """Return those keys of `_sort` that a type is sorted by."""
+    if text.count(",") >= MOST_SORTS:
+        raise wrong("_sort", "too-costly", f"takes no more than {MOST_SORTS} parameters")
+    asked = text.split(",")
+    says = f"takes {', '.join(kind.sorts)}"
+    if not all(map(_SORTED.fullmatch, asked)):
+        raise wrong("_sort", "invalid", says)
+    good = [one for one in asked if one.removeprefix("-") in kind.sorts]
+    if len(good) < len(asked):
+        taken.leave_out("_sort", "not-supported", says)
+    return ",".join(good)
+
+
+def _sorts(result: dict[str, str]) -> tuple[Sorting, ...]:
     text = result.get("_sort")
     if text is None:
         return ()
-    if text.count(",") >= MOST_SORTS:
-        raise wrong("_sort", "too-costly", f"takes no more than {MOST_SORTS} parameters")
-    sorts = [Sorting(one.removeprefix("-"), one.startswith("-")) for one in text.split(",")]
-    if not all(one.parameter in kind.sorts for one in sorts):
-        raise wrong("_sort", "not-supported", f"takes {', '.join(kind.sorts)}")
-    return tuple(sorts)
+    return tuple(Sorting(one.removeprefix("-"), one.startswith("-")) for one in text.split(","))
 
 
 def _summary(result: dict[str, str], includes: list[Followed]) -> Summary:

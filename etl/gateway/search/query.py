@@ -69,7 +69,7 @@ class Query:
         elements: top-level elements that are wanted; empty for all.
         total: whether the number of matches is told.
         used: parameters that were understood, as they were asked.
-        ignored: names of those that were not.
+        ignored: what was left out and why, one sentence each.
     """
 
     kind: ResourceType

@@ -46,7 +46,7 @@ def fhir(sandbox: Standing, told: dict[str, Any]) -> Iterator[Client]:
 
 
 STATUSES = {
-    "400": ("GET", "ExplanationOfBenefit?color=blue", {}),
+    "400": ("GET", "ExplanationOfBenefit?service-date=blue", {}),
     "401": ("GET", "Patient", {"authorization": "Bearer nonsense"}),
     "403": ("GET", "Coverage", {}),
     "404": ("GET", "ExplanationOfBenefit/none-of-ours", {}),
@@ -71,9 +71,14 @@ def test_the_table_of_errors_is_true(
         assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-def test_an_unknown_parameter_is_passed_over_where_the_client_prefers_that(fhir: Client) -> None:
-    answer = fhir.get("ExplanationOfBenefit?color=blue", headers={"prefer": "handling=lenient"})
+def test_an_unknown_parameter_is_passed_over_unless_the_client_prefers_otherwise(
+    fhir: Client,
+) -> None:
+    answer = fhir.get("ExplanationOfBenefit?color=blue")
     assert answer.status_code == 200
+    assert "color was ignored" in answer.text
+    strict = fhir.get("ExplanationOfBenefit?color=blue", headers={"prefer": "handling=strict"})
+    assert strict.status_code == 400
 
 
 def test_a_resource_that_did_not_change_is_answered_304(fhir: Client, told: dict[str, Any]) -> None:

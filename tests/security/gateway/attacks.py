@@ -21,7 +21,9 @@ Outcome = Literal["refused", "empty", "own", "refused or empty", "refused or own
 
 EOB_SEARCH: Final = "/fhir/ExplanationOfBenefit/_search"
 FORM: Final = ("content-type", "application/x-www-form-urlencoded")
+COMPARTMENT: Final = "/fhir/Patient/{them}/ExplanationOfBenefit/_search"
 LENIENT: Final = ("prefer", "handling=lenient")
+STRICT: Final = ("prefer", "handling=strict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,7 @@ SEARCHES: Final = [
         /fhir/ExplanationOfBenefit?patient={them}&_total=accurate&_count=0
         /fhir/ExplanationOfBenefit?patient={them}&_elements=patient
         /fhir/ExplanationOfBenefit?patient={them}&_sort=-_lastUpdated
+        /fhir/ExplanationOfBenefit?patient={them}&callback=alert
         /fhir/Organization?_id={them}
         /fhir/Practitioner?_id={claim}
         /fhir/Location?_id={cover}
@@ -215,51 +218,16 @@ SEARCHES: Final = [
         /fhir/Patient/{me}/$everything?start=1900-01-01&end=2999-12-31
         """,
     ),
+    # What is not supported or empty is ignored, and reaches no further than a search without it.
     *_lines(
-        "refused or empty",
-        """
-        /fhir/ExplanationOfBenefit?patient=https://evil.example/fhir/Patient/{them}
-        /fhir/ExplanationOfBenefit?patient=Patient/{them}/_history/1
-        /fhir/ExplanationOfBenefit?patient=//Patient/{them}
-        /fhir/ExplanationOfBenefit?patient=Patient/../Patient/{them}
-        /fhir/ExplanationOfBenefit?patient=*
-        /fhir/ExplanationOfBenefit?patient=%25
-        /fhir/ExplanationOfBenefit?patient=%2A
-        /fhir/ExplanationOfBenefit?patient=
-        /fhir/ExplanationOfBenefit?patient
-        /fhir/ExplanationOfBenefit?patient=,
-        /fhir/ExplanationOfBenefit?patient=%5C,{them}
-        /fhir/ExplanationOfBenefit?patient={them}%20OR%201=1
-        /fhir/ExplanationOfBenefit?patient='%20or%20'1'='1
-        /fhir/ExplanationOfBenefit?patient={{"$ne":null}}
-        /fhir/ExplanationOfBenefit?patient=%2527
-        /fhir/ExplanationOfBenefit?_id=*
-        /fhir/ExplanationOfBenefit?_id=
-        /fhir/ExplanationOfBenefit?_id=../{claim}
-        /fhir/ExplanationOfBenefit?_id=ExplanationOfBenefit/{claim}
-        /fhir/ExplanationOfBenefit?_id=%25
-        /fhir/ExplanationOfBenefit?identifier=%7C{number}
-        /fhir/ExplanationOfBenefit?identifier={number}|
-        /fhir/ExplanationOfBenefit?identifier=urn:cpcds:demo:claim-id|{number}
-        /fhir/ExplanationOfBenefit?identifier=|
-        /fhir/Coverage?patient=Practitioner/{them}
-        """,
-    ),
-    *_lines(
-        "refused",
+        "own",
         """
         /fhir/ExplanationOfBenefit?patient.name=Roe
         /fhir/ExplanationOfBenefit?patient.identifier={number}
         /fhir/ExplanationOfBenefit?patient:Patient.birthdate=1970-01-01
         /fhir/ExplanationOfBenefit?coverage.beneficiary={them}
-        /fhir/ExplanationOfBenefit?patient:not={me}
-        /fhir/ExplanationOfBenefit?patient:above={me}
-        /fhir/ExplanationOfBenefit?patient:identifier={number}
-        /fhir/ExplanationOfBenefit?patient:Organization={them}
-        /fhir/ExplanationOfBenefit?patient:missing=maybe
         /fhir/ExplanationOfBenefit?Patient={them}
         /fhir/ExplanationOfBenefit?PATIENT={them}
-        /fhir/ExplanationOfBenefit?patient%00={them}
         /fhir/ExplanationOfBenefit?patient[]={them}
         /fhir/ExplanationOfBenefit?patient%5B0%5D={them}
         /fhir/ExplanationOfBenefit?%20patient={them}
@@ -280,11 +248,6 @@ SEARCHES: Final = [
         /fhir/Patient?_has:ExplanationOfBenefit:patient:_id={claim}
         /fhir/ExplanationOfBenefit?_include=Patient:link
         /fhir/ExplanationOfBenefit?_include=ExplanationOfBenefit:patient:Group
-        /fhir/ExplanationOfBenefit?_include:recurse=*
-        /fhir/ExplanationOfBenefit?_include=../{them}
-        /fhir/ExplanationOfBenefit?_elements=*
-        /fhir/ExplanationOfBenefit?_count=-1
-        /fhir/ExplanationOfBenefit?_count=1&_count=1000
         /fhir/ExplanationOfBenefit?_offset=0&_getpages=1
         /fhir/ExplanationOfBenefit?page=2
         /fhir/ExplanationOfBenefit?cursor={page}
@@ -293,16 +256,113 @@ SEARCHES: Final = [
         /fhir/ExplanationOfBenefit?_sort=patient
         /fhir/ExplanationOfBenefit?_security=N
         /fhir/ExplanationOfBenefit?_since=1900-01-01
-        /fhir/ExplanationOfBenefit?patient={them}&callback=alert
         /fhir/Patient/{me}/$everything?patient={them}
-        /fhir/Patient/{me}/$everything?_type=Claim
         /fhir/Patient/{me}/$everything?_id={them}
         /fhir/Patient/{me}?_id={them}
+        /fhir/ExplanationOfBenefit?patient=
+        /fhir/ExplanationOfBenefit?patient
+        /fhir/ExplanationOfBenefit?_id=
+        """,
+    ),
+    # The compartment of one member is not another's.
+    *_lines(
+        "refused",
+        """
+        /fhir/Patient/{them}/Coverage
+        /fhir/Patient/{them}/RelatedPerson?_include=*
+        /fhir/Patient/{them}/ExplanationOfBenefit?patient={me}
+        /fhir/Patient/{them}/ExplanationOfBenefit?_id={claim}
+        /fhir/Patient/{them}/ExplanationOfBenefit/_search
+        /fhir/Patient/{them}/ExplanationOfBenefit/_search?_id={claim}
+        /fhir/Patient/{them}/Patient
+        /fhir/Patient/{them}/Organization
+        /fhir/Patient/{me}/Patient
+        /fhir/Patient/{me}/*
+        /fhir/Patient/{me}/Organization
+        /fhir/Patient/{me}/ExplanationOfBenefit/{claim}
+        /fhir/Patient/{me},{them}/ExplanationOfBenefit
+        /fhir/Patient/*/ExplanationOfBenefit
+        /fhir/Patient/_search/ExplanationOfBenefit
+        /fhir/Coverage/{cover}/ExplanationOfBenefit
+        /fhir/Practitioner/{claim}/ExplanationOfBenefit
+        /directory/Patient/{them}/ExplanationOfBenefit
+        """,
+    ),
+    *_lines(
+        "empty",
+        """
+        /fhir/Patient/{me}/ExplanationOfBenefit?patient={them}
+        /fhir/Patient/{me}/ExplanationOfBenefit?_id={claim}
+        /fhir/Patient/{me}/ExplanationOfBenefit/_search?_id={claim}
+        /fhir/Patient/{me}/Coverage?beneficiary={them}
+        """,
+    ),
+    *_lines(
+        "own",
+        """
+        /fhir/Patient/{me}/ExplanationOfBenefit?_include=*&_include:iterate=*
+        /fhir/Patient/{me}/ExplanationOfBenefit?patient={me},{them}
+        /fhir/Patient/{me}/Coverage
+        /fhir/Patient/{me}/RelatedPerson
+        /fhir/ExplanationOfBenefit/_search?patient={me}
+        """,
+    ),
+    *_lines(
+        "refused or empty",
+        """
+        /fhir/ExplanationOfBenefit?patient=https://evil.example/fhir/Patient/{them}
+        /fhir/ExplanationOfBenefit?patient=Patient/{them}/_history/1
+        /fhir/ExplanationOfBenefit?patient=//Patient/{them}
+        /fhir/ExplanationOfBenefit?patient=Patient/../Patient/{them}
+        /fhir/ExplanationOfBenefit?patient=*
+        /fhir/ExplanationOfBenefit?patient=%25
+        /fhir/ExplanationOfBenefit?patient=%2A
+        /fhir/ExplanationOfBenefit?patient=,
+        /fhir/ExplanationOfBenefit?patient=%5C,{them}
+        /fhir/ExplanationOfBenefit?patient={them}%20OR%201=1
+        /fhir/ExplanationOfBenefit?patient='%20or%20'1'='1
+        /fhir/ExplanationOfBenefit?patient={{"$ne":null}}
+        /fhir/ExplanationOfBenefit?patient=%2527
+        /fhir/ExplanationOfBenefit?_id=*
+        /fhir/ExplanationOfBenefit?_id=../{claim}
+        /fhir/ExplanationOfBenefit?_id=ExplanationOfBenefit/{claim}
+        /fhir/ExplanationOfBenefit?_id=%25
+        /fhir/ExplanationOfBenefit?identifier=%7C{number}
+        /fhir/ExplanationOfBenefit?identifier={number}|
+        /fhir/ExplanationOfBenefit?identifier=urn:cpcds:demo:claim-id|{number}
+        /fhir/ExplanationOfBenefit?identifier=|
+        /fhir/Coverage?patient=Practitioner/{them}
+        """,
+    ),
+    *_lines(
+        "refused",
+        """
+        /fhir/ExplanationOfBenefit?patient:not={me}
+        /fhir/ExplanationOfBenefit?patient:above={me}
+        /fhir/ExplanationOfBenefit?patient:identifier={number}
+        /fhir/ExplanationOfBenefit?patient:Organization={them}
+        /fhir/ExplanationOfBenefit?patient:missing=maybe
+        /fhir/ExplanationOfBenefit?patient%00={them}
+        /fhir/ExplanationOfBenefit?_include:recurse=*
+        /fhir/ExplanationOfBenefit?_include=../{them}
+        /fhir/ExplanationOfBenefit?_elements=*
+        /fhir/ExplanationOfBenefit?_count=-1
+        /fhir/ExplanationOfBenefit?_count=1&_count=1000
+        /fhir/Patient/{me}/$everything?_type=Claim
         /fhir?_type=Patient
         /fhir/?_type=ExplanationOfBenefit&patient={them}
         """,
     ),
 ]
+
+PASSED_OVER: Final = _lines(
+    "own",
+    """
+    /fhir/Patient/{me}?_format[]=json
+    /fhir/_page/{mypage}?_count=1000
+    /fhir/_page/{mypage}?patient={them}
+    """,
+)
 
 FORMATS: Final = _lines(
     "refused",
@@ -313,7 +373,6 @@ FORMATS: Final = _lines(
     /fhir/Patient/{me}?_format=json&_format=html
     /fhir/Patient/{me}?_format=application/javascript
     /fhir/Patient/{me}?_format=../json
-    /fhir/Patient/{me}?_format[]=json
     /fhir/Patient/{me}?_format=json%00
     """,
 )
@@ -328,8 +387,6 @@ LINKS: Final = _lines(
     /fhir/_page/{mypage}{mypage}
     /fhir/_page/{mypage}/
     /fhir/_page/{mypage}%00
-    /fhir/_page/{mypage}?_count=1000
-    /fhir/_page/{mypage}?patient={them}
     /fhir/_page/
     /fhir/_page
     /fhir/_page/e30
@@ -382,12 +439,8 @@ HEADERS: Final = [
         for one in ("handling=lenient", "handling=lenient; wait=1", 'handling="lenient"')
     ),
     # What a lenient client gives up is a parameter that searches, never whose data it is.
-    Attack(
-        "/fhir/ExplanationOfBenefit?patient.name=x",
-        "refused",
-        headers=(LENIENT,),
-    ),
-    Attack("/fhir/Patient?_revinclude=*", "refused", headers=(LENIENT,)),
+    Attack("/fhir/ExplanationOfBenefit?patient.name=x", "own", headers=(LENIENT,)),
+    Attack("/fhir/Patient?_revinclude=*", "own", headers=(LENIENT,)),
     Attack("/fhir/ExplanationOfBenefit?member={them}", "own", headers=(LENIENT,)),
 ]
 
@@ -418,7 +471,12 @@ METHODS: Final = [
         (FORM,),
         "patient={them}",
     ),
-    Attack(EOB_SEARCH, "refused", "POST", (FORM,), "patient.name=Roe"),
+    Attack(EOB_SEARCH, "own", "POST", (FORM,), "patient.name=Roe"),
+    Attack(EOB_SEARCH, "refused", "POST", (FORM, STRICT), "patient.name=Roe"),
+    Attack(COMPARTMENT, "refused", "POST", (FORM,), "_count=1"),
+    Attack(COMPARTMENT, "refused", "POST", (FORM,), "patient={me}"),
+    Attack(COMPARTMENT.replace("{them}", "{me}"), "empty", "POST", (FORM,), "_id={claim}"),
+    Attack(COMPARTMENT.replace("{them}", "{me}"), "own", "POST", (FORM,), "_count=1"),
     Attack(EOB_SEARCH, "refused", "POST", (FORM,), "access_token={token}"),
     Attack(
         EOB_SEARCH,
@@ -428,10 +486,11 @@ METHODS: Final = [
         '{{"patient":"{them}"}}',
     ),
     Attack("/fhir/Patient/{them}/$everything", "refused", "POST", (FORM,), ""),
-    Attack("/fhir/Patient/{me}/$everything", "refused", "POST", (FORM,), "patient={them}"),
+    Attack("/fhir/Patient/{me}/$everything", "own", "POST", (FORM,), "patient={them}"),
+    Attack("/fhir/Patient/{me}/$everything", "refused", "POST", (FORM, STRICT), "patient={them}"),
     Attack(
         "/fhir/Patient/{me}/$everything",
-        "refused",
+        "own",
         "POST",
         (("content-type", "application/fhir+json"),),
         '{{"resourceType":"Parameters","parameter":[{{"name":"patient","valueString":"{them}"}}]}}',
@@ -440,4 +499,4 @@ METHODS: Final = [
     Attack("/fhir/Patient/{them}/_history/1", "refused", "DELETE"),
 ]
 
-ATTACKS: Final = [*IDS, *PATHS, *SEARCHES, *FORMATS, *LINKS, *HEADERS, *METHODS]
+ATTACKS: Final = [*IDS, *PATHS, *SEARCHES, *FORMATS, *LINKS, *PASSED_OVER, *HEADERS, *METHODS]

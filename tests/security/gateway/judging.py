@@ -70,6 +70,8 @@ def refused(got: Got) -> bool:
 
 def entries(got: Got) -> list[dict[str, object]]:
     """Return what was found; what the server says of the search itself is looked through later."""
+    if got.json["resourceType"] != "Bundle":
+        return [got.json]
     found = got.json.get("entry", [])
     return [one["resource"] for one in found if one["search"]["mode"] != "outcome"]
 

@@ -84,6 +84,15 @@ def test_a_read_is_an_event_of_app_patient_resource_request_and_consent() -> Non
     }
 
 
+def test_a_search_in_a_compartment_is_an_event_with_its_whole_address() -> None:
+    what = "Patient/someone/ExplanationOfBenefit"
+    access = READ._replace(interaction="search", what=what, query="type=oral")
+    (query,) = [
+        one["query"] for one in json.loads(events.of_access(access))["entity"] if "query" in one
+    ]
+    assert base64.b64decode(query).decode() == f"{what}?type=oral"
+
+
 @given(
     texts=st.lists(TEXT, min_size=6, max_size=6),
     interaction=INTERACTION,

@@ -296,9 +296,28 @@ def test_nothing_can_be_written(server: Server, method: str, path: str) -> None:
     assert got.headers["allow"] == "GET, HEAD, OPTIONS"
 
 
-def test_search_by_post_is_post_alone(server: Server) -> None:
-    got = server.call(f"{EOB}/_search")
-    assert (got.status, got.headers["allow"]) == (405, "POST, OPTIONS")
+def test_a_search_may_be_asked_for_at_its_address_of_posting(server: Server) -> None:
+    plain = server.call(f"{EOB}?_count=2")
+    got = server.call(f"{EOB}/_search?_count=2")
+    assert (got.status, got.json) == (200, plain.json)
+    refused = server.call(f"{EOB}/_search", method="PUT")
+    assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
+
+
+def test_a_compartment_is_searched_by_its_address(server: Server) -> None:
+    path = f"/fhir/Patient/{busiest()}/ExplanationOfBenefit"
+    plain = server.call(f"{EOB}?_count=2&_include=*")
+    for got in (
+        server.call(f"{path}?_count=2&_include=*"),
+        server.call(f"{path}/_search?_count=2&_include=*"),
+        server.call(f"{path}/_search", FORM, method="POST", body=b"_count=2&_include=*"),
+    ):
+        assert got.status == 200
+        assert got.json["entry"] == plain.json["entry"]
+        assert got.json["link"][0]["url"] == f"{BASE}{path}?_count=2&_include=*"
+    assert server.trail.kept[-2].what == f"Patient/{busiest()}/ExplanationOfBenefit"
+    other = server.call(f"/fhir/Patient/{another()}/ExplanationOfBenefit")
+    assert (other.status, other.code) == (404, "not-found")
 
 
 # Posted searches
@@ -431,7 +450,7 @@ def test_a_scope_that_is_missing_is_403_and_says_which(server: Server) -> None:
         ("/fhir/patient", 404, "address-unknown"),
         ("/fhir/Patient/_history", 404, "address-unknown"),
         ("/fhir/Patient/[id]/_history", 404, "address-unknown"),
-        ("/fhir/Patient/[id]/Coverage", 404, "address-unknown"),
+        ("/fhir/Patient/[id]/Organization", 404, "address-unknown"),
         ("/fhir/Patient/[id]/$validate", 404, "address-unknown"),
         ("/fhir/Patient/unknown", 404, "not-found"),
         ("/fhir/Patient/%ff", 400, "url-malformed"),
@@ -446,8 +465,10 @@ def test_a_scope_that_is_missing_is_403_and_says_which(server: Server) -> None:
         ("/fhir/Patient?" + "&".join(["_id=1"] * 101), 400, "parameters-too-many"),
         ("/fhir/Patient?_id=" + "1" * 9000, 414, "url-too-long"),
         ("/fhir/" + "a" * 9000, 414, "url-too-long"),
-        ("/fhir/Patient/[id]?name=x", 400, "parameter-unsupported"),
-        ("/fhir/ExplanationOfBenefit?unknown=1", 400, "parameter-unsupported"),
+        ("/fhir/Patient/[id]?_summary=all", 400, "parameter-invalid"),
+        ("/fhir/Patient/[id]?_summary=count", 400, "parameter-invalid"),
+        ("/fhir/Patient/[id]?_elements=a.b", 400, "parameter-invalid"),
+        ("/fhir/ExplanationOfBenefit?type:in=x", 400, "parameter-unsupported"),
         ("/fhir/ExplanationOfBenefit?service-date=yesterday", 400, "parameter-invalid"),
         ("/fhir/ExplanationOfBenefit?_count=many", 400, "parameter-invalid"),
         ("/fhir/_page/made-up", 400, "link-invalid"),
@@ -485,18 +506,57 @@ def test_pages_lead_to_every_claim_once(server: Server) -> None:
 # Preferences
 
 
-def test_a_lenient_client_gets_what_can_be_answered(server: Server) -> None:
-    got = server.call(f"{EOB}?unknown=1", (b"prefer", b"handling=lenient"))
-    assert (got.status, got.headers["preference-applied"]) == (200, "handling=lenient")
-    strict = server.call(f"{EOB}?unknown=1", (b"prefer", b"return=minimal; handling=strict"))
-    assert strict.status == 400
+STRICT = (b"prefer", b"return=minimal; handling=strict")
+
+
+def test_what_is_not_supported_is_ignored_unless_the_client_wants_it_refused(
+    server: Server,
+) -> None:
+    page = server.call(f"{EOB}?_count=1").json["link"][-1]["url"].removeprefix(BASE)
+    for path in (
+        f"{EOB}?unknown=1",
+        f"{EOB}?patient.name=x",
+        f"{EOB}?_revinclude=Provenance:target",
+        f"/fhir/Patient/{busiest()}/$everything?unknown=1",
+        f"/fhir/Patient/{busiest()}/$everything?_type=",
+        f"{page}?_count=7",
+    ):
+        got = server.call(path)
+        assert got.status == 200
+        assert "preference-applied" not in got.headers
+        assert " was ignored: it " in repr(got.json["entry"][-1])
+        assert b"unknown=1" not in got.body
+        lenient = server.call(path, (b"prefer", b"handling=lenient"))
+        assert (lenient.status, lenient.json) == (200, got.json)
+        assert lenient.headers["preference-applied"] == "handling=lenient"
+        refused = server.call(path, STRICT)
+        assert (refused.status, refused.code) in (
+            (400, "parameter-unsupported"),
+            (400, "parameter-invalid"),
+        )
+
+
+def test_a_read_takes_what_shapes_it_and_passes_over_the_rest(server: Server) -> None:
+    path = f"/fhir/Patient/{busiest()}"
+    whole = server.call(path).json
+    for query in ("_total=none", "_pretty=true", "name=x", "_include=*", "_elements="):
+        got = server.call(f"{path}?{query}")
+        assert (got.status, got.json) == (200, whole)
+        strict = server.call(f"{path}?{query}", STRICT)
+        assert (strict.status, query) == (200 if query == "_pretty=true" else 400, query)
+    some = server.call(f"{path}?_elements=birthDate,gender").json
+    assert set(some) == {"resourceType", "id", "meta", "birthDate", "gender"}
+    assert some["meta"]["tag"][0]["code"] == "SUBSETTED"
+    summary = server.call(f"{path}/_history/{whole['meta']['versionId']}?_summary=true").json
+    assert summary["meta"]["tag"][0]["code"] == "SUBSETTED"
+    assert summary["name"] == whole["name"]
 
 
 # Errors
 
 
 def test_every_error_is_an_outcome_with_a_code_of_the_table(server: Server) -> None:
-    for path in (f"{EOB}?x=1", "/fhir/Claim", "/fhir/Patient/unknown"):
+    for path in (f"{EOB}?service-date=x", "/fhir/Claim", "/fhir/Patient/unknown"):
         got = server.call(path)
         (issue,) = got.json["issue"]
         kind = KINDS[got.code]
@@ -510,7 +570,7 @@ def test_every_error_is_an_outcome_with_a_code_of_the_table(server: Server) -> N
 def test_a_retracted_resource_is_410(monkeypatch: pytest.MonkeyPatch, fresh: Server) -> None:
     from etl.gateway.service import Refusal
 
-    async def gone(self: Service, grant: Grant, kind: str, one: str) -> Any:
+    async def gone(self: Service, grant: Grant, kind: str, one: str, *more: Any, **_: Any) -> Any:
         raise Refusal(410, "deleted", "this claim was retracted")
 
     monkeypatch.setattr(Service, "read", gone)

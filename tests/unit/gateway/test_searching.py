@@ -131,6 +131,8 @@ REFUSED = [
     ("_include=Claim:patient", "not-supported", "ExplanationOfBenefit:patient"),
     ("_include=ExplanationOfBenefit:claim", "not-supported", "_include takes"),
     ("_include=ExplanationOfBenefit:patient:Group", "not-supported", "_include takes"),
+    ("_include=../x", "invalid", "_include takes"),
+    ("_include=Coverage", "invalid", "_include takes"),
     ("patient.name=x", "not-supported", "chain"),
     ("patient:Patient.name=x", "not-supported", "chain"),
     ("_has:Coverage:payor:x=y", "not-supported", "chain"),
@@ -148,10 +150,13 @@ REFUSED = [
     ("service-date=2024-01-01T10:00:00+15:00", "invalid", "takes a date"),
     ("service-date=xx2024", "invalid", "prefixes"),
     ("service-date=ge", "invalid", "takes a date"),
-    ("service-date=", "invalid", "empty"),
+    ("service-date=", "invalid", "has no value"),
+    ("_count=", "invalid", "has no value"),
+    ("_include=", "invalid", "has no value"),
     ("service-date=2024,,2025", "invalid", "empty"),
     ("service-date=٢٠٢٤", "invalid", "takes a date"),
-    ("patient=", "invalid", "empty"),
+    ("patient=", "invalid", "has no value"),
+    ("patient=,", "invalid", "empty"),
     ("patient=Group/x", "invalid", "takes an id"),
     ("patient=Organization/x", "invalid", "refers to Patient alone"),
     ("patient=a/b/c", "invalid", "takes an id"),
@@ -165,7 +170,7 @@ REFUSED = [
     ("_count=1&_count=1", "invalid", "once"),
     ("_count=" + "9" * 5000, "invalid", "whole number"),
     ("_sort=patient", "not-supported", "_sort takes"),
-    ("_sort=--service-date", "not-supported", "_sort takes"),
+    ("_sort=--service-date", "invalid", "_sort takes"),
     ("_summary=all", "invalid", "_summary takes"),
     ("_summary=true&_elements=total", "invalid", "together"),
     ("_summary=text&_include=*", "invalid", "together"),
@@ -209,20 +214,90 @@ def test_no_refusal_repeats_a_value(service: Service) -> None:
         assert marked not in said.diagnostics + repr(said.expression)
 
 
-def test_lenient_ignores_what_is_unknown_and_says_so_but_never_a_modifier(
-    service: Service,
+IGNORED = [
+    *("nonsense=1", "nonsense:exact=1", "_text=a", "_content=a", "_filter=a", "_list=a", "_type=a"),
+    *("_has:Coverage:payor:x=y", "patient.name=x", "patient:Patient.name=x", "_contained=true"),
+    *("_revinclude=Provenance:target", "_revinclude=*", "_revinclude:iterate=Coverage:payor"),
+    *("_include=Claim:patient", "_include=ExplanationOfBenefit:facility", "_sort=patient"),
+    *("_include=ExplanationOfBenefit:patient:Group", "_include:iterate=List:item"),
+    *("patient=", "service-date=", "service-date:missing=", "type", "_id=", "_count=", "_sort="),
+    *("_include=", "_elements=", "_summary=", "_total=", "name=x", "birthdate=1970-01-01"),
+]
+
+
+@pytest.mark.parametrize("query", IGNORED)
+def test_what_is_not_supported_or_empty_is_ignored_named_and_left_out_of_the_self_link(
+    service: Service, query: str
 ) -> None:
-    found = bundle(asked(service, "nonsense=1", strict=False))
-    assert found["total"] == bundle(asked(service, ""))["total"]
-    last = found["entry"][-1]
+    found = bundle(asked(service, f"_count=2&{query}", strict=False))
+    without = bundle(asked(service, "_count=2", strict=False))
+    last = found["entry"].pop()
+    assert found == without
     assert last["search"] == {"mode": "outcome"}
     assert last["fullUrl"].startswith("urn:uuid:")
-    assert "nonsense" in last["resource"]["issue"][0]["diagnostics"]
-    for query in (
-        *("type:in=x", "patient.name=x", "_revinclude=*", "service-date=never"),
-        *("_sort:desc=_id", "_count:exact=1", "_total:=none", "_elements:exclude=item"),
-    ):
-        assert refused(service, query, strict=False).status == 400
+    (issue,) = last["resource"]["issue"]
+    assert (issue["severity"], issue["code"]) == ("warning", "not-supported")
+    assert issue["diagnostics"].startswith(f"{query.partition('=')[0]} was ignored: it ")
+    assert refused(service, f"_count=2&{query}", strict=True).status == 400
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        one
+        for one, code, _ in REFUSED
+        if code != "not-supported" and not one.endswith("=") and one.count("=a") < 100
+    ]
+    + ["type:in=x", "_sort:desc=_id", "_count:exact=1", "_total:=none", "_elements:exclude=item"]
+    + ["type:=x", "_id:not=x", "_include:recurse=Coverage:payor"],
+)
+def test_an_invalid_value_and_a_modifier_are_refused_however_the_client_wants_it_handled(
+    service: Service, query: str
+) -> None:
+    assert refused(service, query, strict=False).status == 400
+
+
+def test_of_several_sort_keys_those_that_are_supported_decide(service: Service) -> None:
+    found = bundle(asked(service, "_sort=-_id,patient", strict=False))
+    told = found["entry"].pop()
+    assert "_sort was ignored: it takes" in repr(told)
+    assert found["link"][0]["url"] == f"{BASE}/{EOB}?_sort=-_id"
+    assert ids(found) == ids(bundle(asked(service, "_sort=-_id")))
+
+
+def test_no_note_repeats_a_value(service: Service) -> None:
+    marked = "Zxmarked"
+    for query in (f"nonsense={marked}", f"bad {marked}=1", f"_include={marked}:x"):
+        found = bundle(asked(service, query, strict=False))
+        assert marked not in repr(found["entry"][-1])
+
+
+def test_the_self_link_repeats_the_count_that_was_used(service: Service) -> None:
+    for query, used in (("_count=999999", 100), ("_count=3", 3), ("_count=0", 0)):
+        url = bundle(asked(service, query))["link"][0]["url"]
+        assert url == f"{BASE}/{EOB}?_count={used}"
+
+
+def test_a_compartment_is_searched_as_its_type_is(service: Service) -> None:
+    for kind in (EOB, "Coverage", "RelatedPerson"):
+        pairs = [("_count", "3"), ("_include", "*")]
+        there = grant(busiest())
+        found = bundle(
+            run(service.search(there, kind, pairs, base=BASE, strict=False, within=busiest()))
+        )
+        plain = bundle(asked(service, "_count=3&_include=*", kind=kind))
+        assert found["link"][0]["url"] == (f"{BASE}/Patient/{busiest()}/{kind}?_count=3&_include=*")
+        assert found["link"][1:] == plain["link"][1:]
+        assert found.get("entry") == plain.get("entry")
+        assert found["total"] == plain["total"]
+
+
+def test_another_members_compartment_is_not_found(service: Service) -> None:
+    other = next(one for one in members() if one != busiest())
+    for name in (other, "nobody", ""):
+        with pytest.raises(Refusal) as caught:
+            run(service.search(grant(busiest()), EOB, [], base=BASE, strict=False, within=name))
+        assert caught.value.status == 404
 
 
 def test_count_shapes_pages_and_never_exceeds_the_limit(service: Service) -> None:
