@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from authlib.oauth2.rfc6749 import ClientMixin, InvalidClientError
+from authlib.oauth2.rfc6749 import ClientMixin, InvalidClientError, InvalidScopeError
 from authlib.oauth2.rfc7523 import JWTBearerClientAssertion
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -55,18 +55,21 @@ class Client(ClientMixin):  # type: ignore[misc]
         """Return none: every request has to name its redirect URI."""
         return
 
-    def get_allowed_scope(self, scope: str | None) -> str | None:
-        """Return what it may be given of what it asks for; None where that is nothing.
+    def get_allowed_scope(self, scope: str | None) -> str:
+        """Return what it may be given of what it asks for.
 
         An app with the plain authorize URL asks for nothing and gets what it is registered for.
+
+        Raises:
+            InvalidScopeError: that is nothing; it says of each scope why.
         """
         asked = (scope or "").split()
         if not asked and self.app.is_plain:
             asked = list(self.app.draft.scopes)
         try:
             return " ".join(granted(asked, self.app.draft.scopes))
-        except ScopeRefused:
-            return None
+        except ScopeRefused as refused:
+            raise InvalidScopeError(str(refused)) from None
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         """Return whether the redirect URI is one of those registered."""

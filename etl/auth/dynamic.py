@@ -24,6 +24,7 @@ from etl.auth.http import (
     read_body,
 )
 from etl.auth.protocol import Outgoing
+from etl.auth.scopes import problem
 from etl.auth.secrets import new_token
 from etl.auth.services import Services
 from etl.auth.values import (
@@ -203,9 +204,14 @@ def draft_of(metadata: Mapping[str, Any]) -> AppDraft:
         website=_text(metadata, "client_uri"),
         logo_uri=_text(metadata, "logo_uri"),
         terms_uri=_text(metadata, "tos_uri"),
-        scopes=tuple(_text(metadata, "scope").split()) or DEFAULT_SCOPES,
+        scopes=_scopes(_text(metadata, "scope").split()),
         jwks=json.dumps(jwks) if jwks is not None else "",
     )
+
+
+def _scopes(asked: list[str]) -> tuple[str, ...]:
+    """Return the scopes to register: what no app is granted is left out (RFC 7591, section 2)."""
+    return tuple(one for one in asked if not problem(one)) or tuple(asked) or DEFAULT_SCOPES
 
 
 def _text(metadata: Mapping[str, Any], name: str) -> str:

@@ -22,7 +22,7 @@ from etl.auth.clients import METHODS, Client
 from etl.auth.configuration import Clock, Configuration
 from etl.auth.consents import Consents
 from etl.auth.database import Database, changed
-from etl.auth.scopes import covers
+from etl.auth.scopes import beyond
 from etl.auth.secrets import hash_of
 from etl.auth.tables import CodeRow, ConsentRow, RefreshRow
 from etl.auth.tokens import AlreadyUsed, Holder, RefreshTokens
@@ -277,8 +277,9 @@ class RotatingRefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
 
     def _validate_token_scope(self, token: _Refresh) -> None:
         asked = (self.request.payload.scope or "").split()
-        if not covers(token.row.scope.split(), asked):
-            raise InvalidScopeError("The scope is wider than what was granted.")
+        wider = beyond(token.row.scope.split(), asked)
+        if wider:
+            raise InvalidScopeError(f"The scope is wider than what was granted: {wider}.")
 
     def authenticate_user(self, refresh_token: _Refresh) -> Holder:
         """Return the member behind a refresh token."""

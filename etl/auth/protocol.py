@@ -211,8 +211,14 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         Raises:
             InvalidClientError: it did not prove it, or names another one beside.
         """
-        client: Client = super().authenticate_client(request, methods, endpoint)
         named = request.payload.client_id
+        is_told = named or "client_assertion" in request.form or "authorization" in request.headers
+        if not is_told:
+            raise InvalidClientError(
+                status_code=401,
+                description="'client_id' is missing; a public app sends it with every request.",
+            )
+        client: Client = super().authenticate_client(request, methods, endpoint)
         if named and named != client.get_client_id():
             raise InvalidClientError(description="The client_id is not the authenticated one.")
         return client

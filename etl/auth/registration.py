@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
+from etl.auth import scopes as scope_rules
 from etl.auth.values import ATTESTATIONS, AppDraft, InvalidForm
 from etl.smart import scopes as smart_scopes
 
@@ -175,7 +176,7 @@ def _client_type(draft: AppDraft) -> str:
 def _scopes(draft: AppDraft) -> str:
     unknown = [one for one in draft.scopes if one not in smart_scopes.known(draft.scopes)]
     if unknown:
-        return "Not every scope is known here; scopes that write are never granted."
+        return f"{scope_rules.problem(unknown[0])}."
     if not any(smart_scopes.parse(one) for one in draft.scopes):
         return "At least one scope has to open a kind of resource, as patient/*.rs does."
     return ""

@@ -1,13 +1,13 @@
 """Which scopes an app is given: what it asks for, within what it is registered for.
 
-SMART App Launch 2.2.0, "Scopes and Launch Context". A scope that would write, reach beyond one
-patient, or hold a filter is refused, not dropped, so that its developer learns of it. Scopes of
-identity that this server has no data for, and types of resources it does not hold, are left out;
-the answer's `scope` says what was granted (RFC 6749 section 3.3).
+SMART App Launch 2.2.0, "Scopes and Launch Context"; RFC 6749 section 3.3: what cannot be granted is
+left out, and the answer's `scope` says what was granted. Where nothing is left that opens data,
+the error names each scope and why it was left out.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -19,43 +19,68 @@ _LEFT_OUT: Final = ("profile", "email", "phone", "address")
 """OpenID Connect Core 5.4; claims that the ID token does not hold here."""
 
 _LONG_LIVED: Final = ("offline_access", "online_access")
+_MOST_NAMED: Final = 5
+_SHOWN: Final = re.compile(r"[A-Za-z0-9_.:/*?=&|-]{1,80}")
+_V1: Final = re.compile(r"(patient|user)/([A-Za-z]+|\*)\.(write|\*)")
+_V2: Final = re.compile(r"(patient|user)/([A-Za-z]+|\*)\.(?=.)c?r?u?d?s?")
 
 
 class ScopeRefused(Exception):
     """The scopes asked for cannot be granted; the message is for the app's developer."""
 
 
+def problem(text: str) -> str:
+    """Return why a scope is granted to no app, and which it is; empty where it can be."""
+    scope = smart_scopes.parse(text)
+    if text in smart_scopes.PLAIN or (scope and scope.type in (EVERY, *RESOURCE_TYPES)):
+        return ""
+    named = text if _SHOWN.fullmatch(text) else "a scope"
+    if scope is not None:
+        why = f"opens a type that is not served ({', '.join(RESOURCE_TYPES)})"
+    elif text == "launch":
+        why = "is for a launch from within a health record (ask for launch/patient)"
+    elif text in _LEFT_OUT:
+        why = "stands for data that this server does not have"
+    elif "?" in text:
+        why = "holds a filter, and filters are not supported"
+    elif text.startswith("system/"):
+        why = "reaches beyond one member"
+    elif _V1.fullmatch(text) or _V2.fullmatch(text):
+        why = "would write (.read and .rs do not)"
+    else:
+        why = "is unknown"
+    return f"{named} {why}"
+
+
 def granted(asked: Iterable[str], registered: Iterable[str]) -> tuple[str, ...]:
     """Return the scopes that a member is asked to grant, in the order asked for.
 
     Raises:
-        ScopeRefused: a scope is unknown or would write, or none of them opens a resource.
+        ScopeRefused: none of them opens a resource.
     """
-    registered = tuple(registered)
+    asked, registered = tuple(dict.fromkeys(asked)), tuple(registered)
     scopes: list[str] = []
-    for text in dict.fromkeys(asked):
-        if text in _LEFT_OUT:
-            continue
-        if text in smart_scopes.PLAIN:
-            scopes.extend((text,) if text in registered else ())
-            continue
+    for text in asked:
         scope = smart_scopes.parse(text)
-        if scope is None:
-            raise ScopeRefused("a scope is unknown, would write, or holds a filter")
-        scopes.extend(_within(scope, registered))
+        if scope is not None:
+            scopes.extend(_within(scope, registered))
+        elif text in smart_scopes.PLAIN and text in registered:
+            scopes.append(text)
     if not any(smart_scopes.parse(text) for text in scopes):
-        raise ScopeRefused("none of the scopes opens data that the app is registered for")
+        raise ScopeRefused(_nothing(asked))
     return tuple(dict.fromkeys(scopes))
 
 
-def covers(granted_scopes: Iterable[str], asked: Iterable[str]) -> bool:
-    """Return whether scopes asked for at a refresh lie within those granted."""
+def beyond(granted_scopes: Iterable[str], asked: Iterable[str]) -> str:
+    """Return which scopes asked for at a refresh reach beyond those granted; empty for none."""
     granted_scopes = tuple(granted_scopes)
-    return all(
-        text in granted_scopes
-        or ((scope := smart_scopes.parse(text)) is not None and _is_covered(scope, granted_scopes))
+    found = [
+        problem(text) or f"{text} was not granted"
         for text in asked
-    )
+        if text not in granted_scopes
+        and ((scope := smart_scopes.parse(text)) is None or not _is_covered(scope, granted_scopes))
+    ]
+    return "; ".join(found[:_MOST_NAMED])
 
 
 def types_of(scopes: Iterable[str]) -> tuple[str, ...]:
@@ -104,6 +129,15 @@ def is_long_lived(scopes: Iterable[str]) -> bool:
 def names_patient(scopes: Iterable[str]) -> bool:
     """Return whether the token response tells the patient: for `launch/patient` and `patient/`."""
     return any(text == "launch/patient" or text.startswith("patient/") for text in scopes)
+
+
+def _nothing(asked: tuple[str, ...]) -> str:
+    """Return why none of some scopes opens data, one by one."""
+    opening = [one for one in asked if one not in smart_scopes.PLAIN]
+    if not opening:
+        return "No scope opens data: ask for patient/*.rs or some types of it."
+    why = [problem(one) or f"{one} is not among those that the app registered" for one in opening]
+    return f"No scope is left that opens data: {'; '.join(why[:_MOST_NAMED])}."
 
 
 def _within(scope: ResourceScope, registered: tuple[str, ...]) -> list[str]:

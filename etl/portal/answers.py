@@ -101,8 +101,9 @@ OAUTH: Final = (
     ),
     Row(
         "invalid_scope",
-        "None of the scopes is known, or more is asked for than was granted.",
-        "Use the scopes listed above; a refresh can narrow them, never widen.",
+        "No scope is left that opens data, or a refresh asks for more than was granted.",
+        "error_description names each scope and why. A scope that is unknown or would write is "
+        "left out and the rest granted: compare with scope in the token answer.",
     ),
     Row("access_denied", "The member said no.", "Respect it. Offer to try again later."),
     Row("server_error", "Something is wrong on our side.", "Write to us if it stays."),

@@ -121,16 +121,17 @@ def _folded(text: str) -> str:
 def _dated(parameter: Parameter, raw: str) -> tuple[str, Span]:
     value = plain(raw)
     prefix = value[:_PREFIX] if value[:1].isalpha() else "eq"
-    if prefix not in parameter.prefixes:
-        raise wrong(
-            parameter.name, "invalid", f"takes the prefixes {', '.join(parameter.prefixes)}"
-        )
     text = value[_PREFIX:] if value[:1].isalpha() else value
     try:
-        return prefix, asked_span(text)
+        span = asked_span(text)
     except ValueError:
         raise wrong(
             parameter.name,
             "invalid",
             "takes a date such as 2024, 2024-05, 2024-05-31 or 2024-05-31T10:00:00Z",
         ) from None
+    if prefix not in parameter.prefixes:
+        raise wrong(
+            parameter.name, "invalid", f"takes the prefixes {', '.join(parameter.prefixes)}"
+        )
+    return prefix, span

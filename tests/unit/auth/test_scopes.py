@@ -73,7 +73,7 @@ def test_a_member_can_only_narrow(
 def test_a_refresh_is_covered_only_by_what_was_granted(
     granted: list[str], asked: list[str]
 ) -> None:
-    if scopes.covers(granted, asked):
+    if not scopes.beyond(granted, asked):
         assert opened(tuple(asked)) <= opened(tuple(granted))
         assert set(asked) & set(smart.PLAIN) <= set(granted)
 
@@ -103,7 +103,41 @@ def test_identity_scopes_without_data_here_are_left_out_not_refused(text: str) -
     assert scopes.granted((text, "patient/*.rs"), ("patient/*.rs",)) == ("patient/*.rs",)
 
 
-@pytest.mark.parametrize("text", ["patient/*.write", "system/*.rs", "fhirContext", "patient/*.*"])
-def test_what_can_never_be_granted_is_refused(text: str) -> None:
-    with pytest.raises(scopes.ScopeRefused):
-        scopes.granted((text, "patient/*.rs"), ("patient/*.rs",))
+NEVER = [
+    ("patient/*.write", "would write"),
+    ("patient/*.*", "would write"),
+    ("patient/Coverage.cruds", "would write"),
+    ("system/*.rs", "reaches beyond one member"),
+    ("patient/Coverage.rs?type=x", "holds a filter"),
+    ("patient/Observation.rs", "opens a type that is not served"),
+    ("launch", "is for a launch from within"),
+    ("fhirContext", "is unknown"),
+]
+
+
+@pytest.mark.parametrize(("text", "why"), NEVER)
+def test_what_can_never_be_granted_is_left_out_and_the_rest_granted(text: str, why: str) -> None:
+    assert scopes.granted((text, "patient/*.rs"), ("patient/*.rs",)) == ("patient/*.rs",)
+    with pytest.raises(scopes.ScopeRefused) as caught:
+        scopes.granted((text, "openid"), ("patient/*.rs", "openid"))
+    assert f"{text} {why}" in str(caught.value)
+
+
+def test_an_error_says_of_each_scope_why_it_was_left_out() -> None:
+    with pytest.raises(scopes.ScopeRefused) as caught:
+        scopes.granted(("patient/Patient.rs", "nonsense"), ("patient/Coverage.rs",))
+    assert str(caught.value) == (
+        "No scope is left that opens data: patient/Patient.rs is not among those that the app "
+        "registered; nonsense is unknown."
+    )
+    with pytest.raises(scopes.ScopeRefused, match="No scope opens data: ask for"):
+        scopes.granted(("openid",), ("patient/Coverage.rs",))
+
+
+@given(st.text(max_size=100))
+def test_an_error_holds_what_an_error_description_may_hold_and_no_more(text: str) -> None:
+    for said in (scopes.problem(text), scopes.beyond(("patient/*.rs",), (text,))):
+        assert said.isascii()
+        assert '"' not in said
+        assert "\\" not in said
+        assert len(said) < 250

@@ -149,6 +149,7 @@ REFUSED = [
     ("service-date=2024-01-01T25:00", "invalid", "takes a date"),
     ("service-date=2024-01-01T10:00:00+15:00", "invalid", "takes a date"),
     ("service-date=xx2024", "invalid", "prefixes"),
+    ("service-date=notadate", "invalid", "takes a date"),
     ("service-date=ge", "invalid", "takes a date"),
     ("service-date=", "invalid", "has no value"),
     ("_count=", "invalid", "has no value"),
