@@ -1,8 +1,8 @@
 """A member's compartment for `$everything`: what is asked, and which rows of the block that is.
 
 FHIR R4, Patient operation `everything`. `start` and `end` are dates of care and choose among
-claims; `_since` chooses by `meta.lastUpdated`. Directory resources come with the page that refers
-to them.
+claims. `_since` names a release, and what changed after it is told (`etl.gateway.syncing`). Without
+it, directory resources come with the page that refers to them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from etl.gateway.access import may
+from etl.gateway.bundle import Entries
+from etl.gateway.following import Following
 from etl.gateway.objects import Line
 from etl.gateway.refusals import wrong
 from etl.gateway.search.dates import BEGINNING, END, Span, asked_span, stored_span
 from etl.gateway.search.parsing import EMPTY, HTTP, LeavingOut
 from etl.gateway.search.values import count
 from etl.gateway.supported import EVERYTHING, TYPES
-from etl.gateway.tree import Block, column_name
+from etl.gateway.tree import Block, Tree, column_name
+from etl.publish.manifest import RELEASE
+from etl.smart.grants import Grant
 
 OWN: Final = tuple(name for name, kind in TYPES.items() if not kind.shared)
 _SHARED: Final = tuple(name for name, kind in TYPES.items() if kind.shared)
@@ -26,7 +31,39 @@ _REFERENCE: Final = re.compile(
     rb'"reference":"((?:%b)/[A-Za-z0-9.-]{1,64})[/"]' % "|".join(_SHARED).encode()
 )
 _CLAIM: Final = "ExplanationOfBenefit"
-SECTIONS: Final = ("ids", "parts", "lastUpdated", column_name(_CLAIM, "service-date"))
+_BITS: Final = (*OWN, *_SHARED)
+"""Types by their bit in a token. Tokens are kept for weeks: a new type goes to the end."""
+
+_HEX: Final = re.compile(r"[0-9a-f]{2}")
+SECTIONS: Final = ("ids", "parts", column_name(_CLAIM, "service-date"))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What an app has seen: a release, as far as its scopes reached.
+
+    Attributes:
+        release: id of the release.
+        types: resource types that it could read.
+    """
+
+    release: str
+    types: frozenset[str]
+
+    @property
+    def token(self) -> str:
+        """What `_since` says of it: the release, `.`, and a bit for each type, as hex digits."""
+        bits = sum(1 << at for at, name in enumerate(_BITS) if name in self.types)
+        return f"{self.release}.{bits:02x}"
+
+    @classmethod
+    def of(cls, token: str) -> Seen | None:
+        """Return what a token says; None for a text that is none."""
+        release, _, bits = token.partition(".")
+        if not RELEASE.fullmatch(release) or not _HEX.fullmatch(bits):
+            return None
+        types = (name for at, name in enumerate(_BITS) if int(bits, 16) >> at & 1)
+        return cls(release, frozenset(types))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +72,7 @@ class Asked:
 
     Attributes:
         care: the dates of care.
-        since: nanoseconds; None for all times.
+        since: what the app has seen, or an instant in nanoseconds; None for all there is.
         types: types that are wanted; None for all.
         count: resources of the member a page; None leaves it to the server.
         used: the parameters, as they were asked.
@@ -43,7 +80,7 @@ class Asked:
     """
 
     care: Span
-    since: int | None
+    since: Seen | int | None
     types: frozenset[str] | None
     count: int | None
     used: tuple[tuple[str, str], ...]
@@ -81,13 +118,13 @@ def parse(parameters: Iterable[tuple[str, str]], *, strict: bool) -> Asked:
         elif name in found:
             raise wrong(name, "invalid", "may be given once")
         found[name] = value
-    start, end, since = (_date(found, name) for name in ("start", "end", "_since"))
+    start, end = _date(found, "start"), _date(found, "end")
     care = (start[0] if start else BEGINNING, end[1] if end else END)
     if care[0] >= care[1]:
         raise wrong("start", "invalid", "is after the end")
     return Asked(
         care,
-        since[0] if since else None,
+        _since(found),
         _types(found),
         count(found["_count"], 1) if "_count" in found else None,
         tuple(found.items()),
@@ -108,20 +145,35 @@ def rows_of(block: Block, asked: Asked, types: Sequence[str]) -> list[int]:
             ]
         else:
             rows += of_type
-    if asked.since is not None:
-        since = asked.since
-        stamps = block.index.last_updated
-        late = [stored_span(value)[0] >= since for value in stamps.values]
-        rows = [row for row in rows if any(late[one] for one in stamps.rows[row])]
     return rows
 
 
-def is_late(hit: tuple[Block, int], asked: Asked) -> bool:
-    """Return whether a resource changed since the instant asked for."""
-    if asked.since is None:
-        return True
-    block, row = hit
-    return any(stored_span(one)[0] >= asked.since for one in block.index.last_updated.of(row))
+async def whole(
+    tree: Tree,
+    grant: Grant,
+    own: Block,
+    asked: Asked,
+    following: Following,
+    here: slice,
+) -> tuple[list[Entries], int]:
+    """Return a page of all that is asked for, and how many resources there are on all pages."""
+    await tree.need(own, SECTIONS)
+    own_types = [name for name in OWN if may(grant, name, "r")]
+    emitted = [name for name in own_types if asked.wants(name)]
+    shared = asked.types is None or any(TYPES[one].shared for one in asked.types)
+    # Where directory types are asked for, whatever refers to them has to be looked at.
+    rows = rows_of(own, asked, own_types if shared else emitted)
+    page = rows[here]
+    lines = await tree.lines(own, page)
+    typed = list(zip(_types_of(own, page), lines, strict=True))
+    entries = [Entries(name, (line,), "match") for name, line in typed if name in emitted]
+    if shared:
+        found = following.allowed(
+            one for one in references(lines) if asked.wants(one.partition("/")[0])
+        )
+        read = await following.read(await following.hits(found))
+        entries += [Entries(name, (line,), "include") for name, line in read]
+    return entries, len(rows)
 
 
 def references(lines: Iterable[Line]) -> list[str]:
@@ -144,6 +196,21 @@ def _date(found: dict[str, str], name: str) -> Span | None:
         raise wrong(name, "invalid", "takes a date such as 2024-05-31 or an instant") from None
 
 
+def _since(found: dict[str, str]) -> Seen | int | None:
+    text = found.get("_since")
+    if text is None:
+        return None
+    seen = Seen.of(text)
+    if seen is not None:
+        return seen
+    try:
+        return asked_span(text)[0]
+    except ValueError:
+        raise wrong(
+            "_since", "invalid", "takes what the link `monitor` of an earlier answer has, or a date"
+        ) from None
+
+
 def _types(found: dict[str, str]) -> frozenset[str] | None:
     text = found.get("_type")
     if text is None:
@@ -152,3 +219,7 @@ def _types(found: dict[str, str]) -> frozenset[str] | None:
     if not types <= TYPES.keys():
         raise wrong("_type", "invalid", f"takes {', '.join(TYPES)}")
     return types
+
+
+def _types_of(block: Block, rows: Sequence[int]) -> list[str]:
+    return [name for row in rows for name, of_type in block.index.types.items() if row in of_type]

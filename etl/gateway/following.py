@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
 from etl.gateway.access import may
 from etl.gateway.objects import Line
@@ -14,6 +15,47 @@ from etl.smart.grants import Grant
 
 Hit = tuple[Block, int]
 """A block and a row in it."""
+
+
+_FACILITY: Final = ("ExplanationOfBenefit", "facility")
+"""A column of references that no parameter searches: where a claim's services were given."""
+
+
+async def referred(
+    tree: Tree, own: Block | None, target: str, rows: Collection[int] | None = None
+) -> set[str]:
+    """Return the resources of a directory type that a member's block refers to.
+
+    Args:
+        tree: the release.
+        own: the member's block.
+        target: the directory type.
+        rows: what is looked at; None for all.
+    """
+    if own is None:
+        return set()
+    columns = [
+        (kind.name, one.parameter)
+        for kind in TYPES.values()
+        if not kind.shared
+        for one in kind.includes
+        if target in one.targets
+    ]
+    columns.append(_FACILITY)
+    await tree.need(own, [column_name(*one) for one in columns])
+    found: set[str] = set()
+    for name, parameter in columns:
+        column = own.values(name, parameter)
+        values: Iterable[str] = column.values
+        if rows is not None:
+            of_type = own.rows(name)
+            values = (
+                one for row in rows if row in of_type for one in column.of(row - of_type.start)
+            )
+        found.update(
+            value.partition("/_history/")[0] for value in values if value.startswith(f"{target}/")
+        )
+    return found
 
 
 class Following:

@@ -12,12 +12,18 @@ from dataclasses import dataclass
 from etl.errors import NotFound, StoreError
 from etl.gateway.cache import Cache
 from etl.gateway.objects import Objects
+from etl.gateway.search.dates import DAY
 from etl.gateway.tree import Tree, checked
 from etl.publish import keys
 from etl.publish.canonical import sha256
-from etl.publish.manifest import Manifest, Pointer
+from etl.publish.manifest import Manifest, Pointer, is_named
 
 log = logging.getLogger(__name__)
+
+
+def _cost(tree: Tree) -> int:
+    """Return about how many bytes a release takes beside its objects."""
+    return 20_000 + 1_000 * (len(tree.manifest.catalog) + len(tree.manifest.directory))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,46 @@ class Releases:
             tree = await self._cache.once(("release", release), lambda: self._read(release, digest))
         self._remember(tree)
         return tree
+
+    async def earlier(self, release: str) -> Tree:
+        """Return a release that an app names, by its id alone.
+
+        Raises:
+            NotFound: it was pruned, or there never was one.
+            StoreError: its manifest is damaged or cannot be read.
+        """
+        if self._current is not None and self._current.id == release:
+            return self._current
+        key = keys.manifest(release)
+
+        async def read() -> Tree:
+            data = await self._objects.get(key)
+            what = f"{self._objects.name}: {key}"
+            if not is_named(data, release, what):
+                raise StoreError(f"{what} is damaged: its bytes are not those it is named after")
+            return Tree(self._objects, self._cache, Manifest.from_bytes(data, what), sha256(data))
+
+        return await self._cache.get(("earlier", release), read, _cost)
+
+    async def before(self, tree: Tree, instant: int) -> Tree | None:
+        """Return a release that was surely published by an instant; None where none is kept.
+
+        A run is stamped when it begins and published when it ends. So of the releases behind a
+        given one the newest is taken that was stamped a day before the instant, and then the one
+        that it was made from.
+
+        Args:
+            tree: where to begin.
+            instant: nanoseconds.
+        """
+        at = tree
+        try:
+            while at.now > instant - DAY and at.manifest.parent is not None:
+                at = await self.earlier(at.manifest.parent)
+            parent = at.manifest.parent
+            return None if parent is None else await self.earlier(parent)
+        except NotFound:
+            return None
 
     def forget(self, release: str) -> None:
         """Let go of a release of which objects were found missing."""

@@ -11,7 +11,7 @@ from etl.errors import NotFound
 from etl.gateway import compartment
 from etl.gateway.access import may, require, supported
 from etl.gateway.bundle import Entries, Note, head_of, searchset
-from etl.gateway.following import Following, Hit
+from etl.gateway.following import Following, Hit, referred
 from etl.gateway.paging import Position, Sealer, etag_of, url_of
 from etl.gateway.refusals import Refusal
 from etl.gateway.releases import Releases
@@ -21,15 +21,13 @@ from etl.gateway.search.parsing import LeavingOut, parse, parse_shape
 from etl.gateway.search.query import Query
 from etl.gateway.subset import subset
 from etl.gateway.supported import TYPES, ResourceType
-from etl.gateway.tree import Block, Tree, column_name
+from etl.gateway.syncing import difference, seen
+from etl.gateway.tree import Block, Tree
 from etl.publish.catalog import ID
 from etl.smart.grants import Grant
 
 _REMEMBERED: Final = 512
 """Searches whose meaning is remembered."""
-
-_FACILITY: Final = ("ExplanationOfBenefit", "facility")
-"""A column of references that no parameter searches: where a claim's services were given."""
 
 Parameters = Sequence[tuple[str, str]]
 """Names and values, decoded, in order."""
@@ -383,7 +381,7 @@ class Service:
         if named:
             references = {f"{kind.name}/{one}" for one in named[0] if ID.fullmatch(one)}
         else:
-            references = await _referred(tree, own, kind.name)
+            references = await referred(tree, own, kind.name)
         following = Following(tree, grant, own)
         found = await following.hits(sorted(references), sections(query))
         candidates: dict[Block, set[int]] = {}
@@ -409,35 +407,34 @@ class Service:
     ) -> Answer:
         own = await tree.patient(grant.patient)
         if own is None or not own.rows("Patient"):
-            raise _missing(TYPES["Patient"])
-        await tree.need(own, compartment.SECTIONS)
-        following = Following(tree, grant, own)
-        own_types = [name for name in compartment.OWN if may(grant, name, "r")]
-        emitted = [name for name in own_types if asked.wants(name)]
-        shared = asked.types is None or any(TYPES[one].shared for one in asked.types)
+            raise await _without(tree, own, grant.patient)
         for name in asked.types or ():
             require(grant, TYPES[name], "r")
-        # Where directory types are asked for, whatever refers to them has to be looked at.
-        rows = compartment.rows_of(own, asked, own_types if shared else emitted)
-        size = self._size(asked.count, self._pages.limit)
-        page = rows[position.offset : position.offset + size]
-        lines = await tree.lines(own, page)
-        typed = list(zip(_types_of(own, page), lines, strict=True))
-        entries = [Entries(name, (line,), "match") for name, line in typed if name in emitted]
-        if shared:
-            found = following.allowed(
-                one for one in compartment.references(lines) if asked.wants(one.partition("/")[0])
-            )
-            hits = await following.hits(found, ("lastUpdated",))
-            late = {one: hit for one, hit in hits.items() if compartment.is_late(hit, asked)}
-            read = await following.read(late)
-            entries += [Entries(name, (line,), "include") for name, line in read]
+        following = Following(tree, grant, own)
         notes = [Note("not-supported", text) for text in asked.ignored]
+        size = self._size(asked.count, self._pages.limit)
+        here = slice(position.offset, position.offset + size)
+        if asked.since is None:
+            entries, total = await compartment.whole(tree, grant, own, asked, following, here)
+        else:
+            change = await difference(self._releases, tree, grant, asked)
+            page = dict(list(change.hits.items())[here])
+            total = len(change.hits)
+            entries = [
+                Entries(name, (line,), "include" if TYPES[name].shared else "match")
+                for name, line in await following.read(page)
+            ]
+            notes += change.notes() if position.offset == 0 else []
+        barred = [name for name in compartment.OWN if not may(grant, name, "r")]
         notes += [
             Note("forbidden", f"{name} was left out: {_needs(name)}")
-            for name in sorted(following.withheld | set(compartment.OWN) - set(own_types))
+            for name in sorted(following.withheld.union(barred))
         ]
-        links = self._sealer.links(grant, position, base, url, size, len(rows))
+        links = self._sealer.links(grant, position, base, url, size, total)
+        later = [pair for pair in asked.used if pair[0] != "_since"]
+        later.append(("_since", seen(tree, grant).token))
+        path = f"Patient/{grant.patient}/$everything"
+        links.append(("monitor", url_of(base, path, later, self._pages.limit)))
         body = searchset(
             base=base,
             created=tree.created,
@@ -452,29 +449,13 @@ class Service:
         return min(otherwise if count is None else count, self._pages.limit)
 
 
-async def _referred(tree: Tree, own: Block | None, target: str) -> set[str]:
-    """Return the resources of a directory type that a member's block refers to."""
-    if own is None:
-        return set()
-    columns = [
-        (kind.name, one.parameter)
-        for kind in TYPES.values()
-        if not kind.shared
-        for one in kind.includes
-        if target in one.targets
-    ]
-    columns.append(_FACILITY)
-    await tree.need(own, [column_name(*one) for one in columns])
-    return {
-        value.partition("/_history/")[0]
-        for one in columns
-        for value in own.values(*one).values
-        if value.startswith(f"{target}/")
-    }
-
-
-def _types_of(block: Block, rows: Sequence[int]) -> list[str]:
-    return [name for row in rows for name, of_type in block.index.types.items() if row in of_type]
+async def _without(tree: Tree, own: Block | None, patient_id: str) -> Refusal:
+    """Return why there is nothing of a member: they were retracted, or never were there."""
+    if own is not None:
+        await tree.need(own, ("gone",))
+        if any((one.type, one.id) == ("Patient", patient_id) for one in own.index.gone):
+            return Refusal(410, "deleted", "this Patient was retracted")
+    return _missing(TYPES["Patient"])
 
 
 def _named(hits: Sequence[Hit], resource_type: str) -> dict[str, Hit]:

@@ -396,7 +396,7 @@ EVERYTHING: Final = Operation(
     "http://hl7.org/fhir/OperationDefinition/Patient-everything",
     ("start", "end", "_since", "_type", "_count"),
     "The member's Patient, coverages, related persons and claims, and what they refer to in the "
-    "directory.",
+    "directory. The link `monitor` of an answer leads to what is new and what is gone since.",
 )
 
 OPERATIONS: Final = (EVERYTHING,)

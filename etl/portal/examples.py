@@ -101,6 +101,7 @@ def page_examples(
             ),
         ],
         "paging": _PAGING.format(fhir=served.fhir),
+        "syncing": _SYNCING.format(fhir=served.fhir),
     }
 
 
@@ -290,4 +291,16 @@ while [ -n "$URL" ]; do
   echo "$PAGE" | jq -c '.entry[]?.resource | [.type.coding[0].code, .id]'
   URL=$(echo "$PAGE" | jq -r '.link[] | select(.relation == "next").url')
 done
+"""
+
+_SYNCING: Final = """\
+URL=$(cat monitor.url 2>/dev/null || echo "{fhir}/Patient/$PATIENT/\\$everything")
+while [ -n "$URL" ]; do
+  PAGE=$(curl -sS "$URL" -H "authorization: Bearer $ACCESS_TOKEN")
+  echo "$PAGE" | jq -r '.entry[]?.resource | select(.id) | "keep \\(.resourceType)/\\(.id)"'
+  echo "$PAGE" | jq -r '.entry[]?.resource.issue[]? | select(.code == "deleted")
+    | "drop \\(.details.text)"'
+  URL=$(echo "$PAGE" | jq -r '.link[] | select(.relation == "next").url')
+done
+echo "$PAGE" | jq -r '.link[] | select(.relation == "monitor").url' > monitor.url
 """

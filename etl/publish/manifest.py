@@ -15,7 +15,7 @@ from etl.publish.catalog import Unit
 
 Kind = Literal["full", "delta", "rollback"]
 
-_RELEASE: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
+RELEASE: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +149,7 @@ class Manifest:
         stamp = instant(self.created).astimezone(UTC).replace(microsecond=0)
         if parent is not None:
             stamp = max(stamp, _stamp_of(parent.release) + timedelta(seconds=1))
-        value = self._to_json()
-        del value["release"], value["reports"]
-        release = f"{stamp:%Y%m%dT%H%M%SZ}-{sha256(dumps(value))[:12]}"
+        release = f"{stamp:%Y%m%dT%H%M%SZ}-{_mark_of(self._to_json())}"
         return Manifest(release, *[getattr(self, one.name) for one in fields(self)[1:]])
 
     def with_reports(self, reports: Sequence[Named]) -> Manifest:
@@ -230,7 +228,7 @@ class Pointer:
         value = loads(data, what)
         try:
             pointer = cls(value["release"], value["manifest"], value["sha256"])
-            if _RELEASE.fullmatch(pointer.release) and pointer.manifest == keys.manifest(
+            if RELEASE.fullmatch(pointer.release) and pointer.manifest == keys.manifest(
                 pointer.release
             ):
                 return pointer
@@ -241,6 +239,23 @@ class Pointer:
 
 def _plain(value: Named | Shard | Pointer) -> dict[str, JSON]:
     return {one.name: getattr(value, one.name) for one in fields(value)}
+
+
+def is_named(data: bytes, release: str, what: str) -> bool:
+    """Return whether a manifest's bytes are those that a release is named after.
+
+    Raises:
+        StoreError: they are no JSON.
+    """
+    value = loads(data, what)
+    is_one = isinstance(value, dict) and {"release", "reports"} <= value.keys()
+    return is_one and value["release"] == release and release.endswith(f"-{_mark_of(value)}")
+
+
+def _mark_of(value: dict[str, JSON]) -> str:
+    """Return what a release's id ends with: a hash of its manifest but for id and reports."""
+    told = {name: one for name, one in value.items() if name not in ("release", "reports")}
+    return sha256(dumps(told))[:12]
 
 
 def _stamp_of(release: str) -> datetime:

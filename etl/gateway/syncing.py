@@ -1,0 +1,155 @@
+"""What changed for a member since a release that an app has seen: `$everything?_since=…`.
+
+Two releases are compared by what they hold, and no date is believed: a claim that the payer stamped
+last year and published today is new, and what a rollback took back is named as retracted. See
+docs/decisions/0020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from etl.errors import NotFound
+from etl.gateway import compartment
+from etl.gateway.access import may
+from etl.gateway.bundle import Note
+from etl.gateway.following import Following, Hit, referred
+from etl.gateway.outcomes import KINDS, SYSTEM
+from etl.gateway.refusals import Refusal
+from etl.gateway.releases import Releases
+from etl.gateway.supported import TYPES
+from etl.gateway.tree import Tree
+from etl.smart.grants import Grant
+
+_SECTIONS: Final = ("ids", "parts", "versions", "lastUpdated")
+_GONE: Final = "resource-deleted"
+_ANEW: Final = "begin anew: drop your copy and call $everything without _since"
+
+
+Mark = tuple[str, str]
+"""Version and time of a resource: an app's copy is right while both are what they were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What an app has to do to what it has.
+
+    Attributes:
+        hits: what it has to take in, by `Type/id`: the member's own first.
+        gone: `Type/id` of what it has to drop.
+        is_whole: whether this is everything there is, because the release is not kept any more.
+    """
+
+    hits: dict[str, Hit]
+    gone: Sequence[str]
+    is_whole: bool
+
+    def notes(self) -> list[Note]:
+        """Return what is told of it: one note for each resource that is gone."""
+        found = [
+            Note(
+                "deleted",
+                f"{name} is gone: drop it",
+                "information",
+                {
+                    "coding": [{"system": SYSTEM, "code": _GONE, "display": KINDS[_GONE].display}],
+                    "text": name,
+                },
+            )
+            for name in self.gone
+        ]
+        if self.is_whole:
+            found.append(
+                Note(
+                    "incomplete",
+                    "_since lies before the oldest release that is kept: this is everything there "
+                    "is; drop what is not in it",
+                )
+            )
+        return found
+
+
+async def difference(
+    releases: Releases, tree: Tree, grant: Grant, asked: compartment.Asked
+) -> Difference:
+    """Return what changed from the release that `_since` names to the one given.
+
+    Raises:
+        Refusal: 410, the release that was named is not kept any more.
+    """
+    readable = seen(tree, grant).types
+    base: Tree | None = None
+    old: dict[str, tuple[Hit, Mark]] = {}
+    try:
+        if isinstance(asked.since, compartment.Seen):
+            base = await releases.earlier(asked.since.release)
+            # What the app could not read then is new to it.
+            old = await _reached(base, grant, asked, readable & asked.since.types)
+        elif asked.since is not None:
+            base = await releases.before(tree, asked.since)
+            old = await _reached(base, grant, asked, readable) if base is not None else {}
+    except NotFound:
+        if isinstance(asked.since, compartment.Seen):
+            raise Refusal(
+                410, "expired", f"the release of _since is not kept any more; {_ANEW}"
+            ) from None
+        base = None
+    new = await _reached(tree, grant, asked, readable)
+    hits = {name: hit for name, (hit, mark) in new.items() if _mark(old, name) != mark}
+    if base is None:
+        own = await tree.patient(grant.patient)
+        if own is not None:
+            await tree.need(own, ("gone",))
+        gone = [
+            f"{one.type}/{one.id}"
+            for one in (own.index.gone if own is not None else ())
+            if one.type in readable and asked.wants(one.type)
+        ]
+        return Difference(hits, gone, True)
+    missing = [name for name in old if name not in new]
+    # What is left of the directory but not referred to any more is no business of the app's.
+    left = await Following(tree, grant, None).hits(
+        one for one in missing if TYPES[one.partition("/")[0]].shared
+    )
+    return Difference(hits, [one for one in missing if one not in left], False)
+
+
+def _mark(known: dict[str, tuple[Hit, Mark]], name: str) -> Mark | None:
+    found = known.get(name)
+    return None if found is None else found[1]
+
+
+def seen(tree: Tree, grant: Grant) -> compartment.Seen:
+    """Return what an app sees that is answered from a release."""
+    return compartment.Seen(tree.id, frozenset(name for name in TYPES if may(grant, name, "r")))
+
+
+async def _reached(
+    tree: Tree, grant: Grant, asked: compartment.Asked, readable: frozenset[str]
+) -> dict[str, tuple[Hit, Mark]]:
+    """Return all that `$everything` gives in a release without `_since`, each with its mark."""
+    own = await tree.patient(grant.patient)
+    found: dict[str, Hit] = {}
+    if own is None:
+        return {}
+    await tree.need(own, (*compartment.SECTIONS, *_SECTIONS))
+    own_types = [name for name in compartment.OWN if name in readable]
+    rows = compartment.rows_of(own, asked, own_types)
+    for name in own_types:
+        if asked.wants(name):
+            of_type = own.rows(name)
+            found |= {f"{name}/{own.index.ids[row]}": (own, row) for row in rows if row in of_type}
+    chosen = frozenset(rows)
+    for name, kind in TYPES.items():
+        if kind.shared and asked.wants(name) and name in readable:
+            references = sorted(await referred(tree, own, name, chosen))
+            found |= await Following(tree, grant, None).hits(references, _SECTIONS)
+    return {name: (hit, _mark_of(hit)) for name, hit in found.items()}
+
+
+def _mark_of(hit: Hit) -> Mark:
+    block, row = hit
+    (stamp,) = block.index.last_updated.of(row)
+    return block.index.versions[row], stamp
