@@ -23,10 +23,11 @@ from etl.errors import EtlError, MappingError, StoreError, UsageError
 from etl.mapping.view import FINANCIAL
 from etl.pipeline.checking import Validated, check_report_folder, validate
 from etl.pipeline.convert import Converted, convert
+from etl.pipeline.default_stamp import default_stamp
 from etl.pipeline.deltas import merged_extract
 from etl.pipeline.events import Emit
 from etl.pipeline.explaining import Explanation, explain, require_same
-from etl.pipeline.job import own_folder, stamp
+from etl.pipeline.job import own_folder
 from etl.pipeline.keeping import Keeping
 from etl.pipeline.layers import layers_of
 from etl.pipeline.nightly import Ran, run
@@ -108,7 +109,7 @@ def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) ->
     """Write an extract as plain bulk NDJSON into a folder."""
     with prepared(settings, extract) as (tools, workers):
         opened = open_with(extract, tools, settings.layout, emit)
-        when = opened.as_of.isoformat() if opened.as_of is not None else as_instant(now())
+        moment = now()
         with work_folder(settings, out) as work:
             rows = _rows(settings, opened, work, tools, workers, emit)
             return convert(
@@ -116,7 +117,7 @@ def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) ->
                 out,
                 tools,
                 workers,
-                now=stamp(when),
+                now=default_stamp(rows, moment).instant,
                 emit=emit,
             )
 

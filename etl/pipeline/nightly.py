@@ -12,6 +12,7 @@ from typing import Any
 
 from etl.errors import if_interrupted
 from etl.pipeline.checking import run_id
+from etl.pipeline.default_stamp import default_stamp
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.intake import take_in
 from etl.pipeline.job import Settled, Tree, keep_remembered, settle
@@ -40,6 +41,7 @@ from etl.publish.reader import Current
 from etl.publish.release import is_published
 from etl.quality import Verdict, enforce
 from etl.quality.suite_rows import SuiteRows
+from etl.reports import DefaultStamp
 from etl.sources import Extract
 from etl.storage.port import Store
 
@@ -119,7 +121,8 @@ def run(
         emit=emit,
     )
     rows, when = taken_in.rows, taken_in.when
-    target = replace(target, now=as_instant(when))
+    unstated = default_stamp(rows, when)
+    target = replace(target, now=as_instant(when), stamp=unstated.instant)
     share = share_of(rows.partitions, gx_rows)
     with SuiteRows(rows.work / "suites", tools.book, share) as suite_rows:
         taken = suite_rows if gx_rows else None
@@ -137,7 +140,7 @@ def run(
         def stop_at_limits(looked_at: Settled) -> None:
             if all(verdict.holds for verdict in looked_at.verdicts):
                 return
-            about = _about(looked_at, when, run_id(when, rows), None, base, {})
+            about = _about(looked_at, unstated, when, run_id(when, rows), None, base, {})
             reported = write_reports(looked_at, tools, taken, about, rows.work, emit)
             _store_reports(store, reported, about.run)
             enforce(looked_at.verdicts)
@@ -145,14 +148,14 @@ def run(
         stop_at_limits(settled)
         emit(StageBegan("publish"))
         facts = facts_of(extract, tools, settled)
-        staged = stage(settled, tools, store, base, facts, target.now)
+        staged = stage(settled, tools, store, base, facts, target)
         settled = judged(settled, staged, base, retracted_members)
         stop_at_limits(settled)
         if bulk is not None:
             manifest = with_bulk(store, base, staged.manifest, replace(bulk, work=rows.work))
             staged = replace(staged, manifest=manifest)
         release = staged.manifest.release
-        about = _about(settled, when, release, release, base, staged.resources)
+        about = _about(settled, unstated, when, release, release, base, staged.resources)
         known = settled.memory.suite_results(store) if taken and settled.memory else {}
         reported = write_reports(settled, tools, taken, about, rows.work, emit, known)
     named = _store_reports(store, reported, release)
@@ -203,6 +206,7 @@ def _percent(share: Decimal) -> str:
 
 def _about(
     settled: Settled,
+    unstated: DefaultStamp,
     when: datetime,
     run: str,
     release: str | None,
@@ -216,6 +220,7 @@ def _about(
         parent=base.release.id if base.release is not None else None,
         resources={**settled.totals.resources, **directory},
         quarantine=f"../../{QUARANTINE}/{run}",
+        default_stamp=unstated,
     )
 
 

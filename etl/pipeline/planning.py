@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
 from etl.errors import EtlError
+from etl.pipeline.default_stamp import default_stamp
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.intake import take_in
 from etl.pipeline.job import Settled, Tree, settle
@@ -93,6 +94,7 @@ def plan(
         partition_rows=partition_rows,
         emit=emit,
     ).rows
+    target = replace(target, stamp=default_stamp(rows, instant(target.now)).instant)
     sink = open_block_sink(rows.work, target)
     settled = settle(
         rows,
@@ -105,7 +107,7 @@ def plan(
     )
     emit(StageBegan("publish"))
     facts = facts_of(extract, tools, settled)
-    staged = stage(settled, tools, store, base, facts, target.now)
+    staged = stage(settled, tools, store, base, facts, target)
     settled = judged(settled, staged, base, retracted_members)
     return Planned(
         name,

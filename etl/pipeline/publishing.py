@@ -44,6 +44,7 @@ class Target:
         options: settings of the store.
         release: id of the release that the run started from; None before the first.
         now: FHIR instant of the run.
+        stamp: FHIR instant for resources that state none; `now` where empty.
         dry: whether nothing is to be written.
     """
 
@@ -51,6 +52,7 @@ class Target:
     options: StoreOptions
     release: str | None
     now: str
+    stamp: str = ""
     dry: bool = False
 
     def store(self) -> Store:
@@ -96,7 +98,7 @@ class BlockSink:
             PatientResources(patient, list(_resources(places, self._made)))
             for patient, places in patients.items()
         )
-        result = write_partition(store, previous, made, self.target.now)
+        result = write_partition(store, previous, made, self.target.now, stamp=self.target.stamp)
         result.keeping(self._kept).save(_saved(self.folder, self.index))
         self._made.clear()
         self._kept.clear()
@@ -177,10 +179,11 @@ class Published:
 
 
 def stage(
-    settled: Settled, tools: Tools, store: Store, base: Current, facts: Facts, now: str
+    settled: Settled, tools: Tools, store: Store, base: Current, facts: Facts, target: Target
 ) -> Staged:
     """Write the shared directory and the catalog of a release, without bulk files."""
-    directory, made = _directory(settled, tools, store, base, now)
+    now = target.now
+    directory, made = _directory(settled, tools, store, base, target)
     folder = settled.read.work / PARTS
     partitions = [SavedPartition(_saved(folder, number)) for number in settled.parts]
     manifest = assemble(store, base, partitions, directory, facts, now)
@@ -213,7 +216,7 @@ def publish(
 
 
 def _directory(
-    settled: Settled, tools: Tools, store: Store, base: Current, now: str
+    settled: Settled, tools: Tools, store: Store, base: Current, target: Target
 ) -> tuple[DirectoryResult, Mapping[str, int]]:
     made: list[Rendered] = []
 
@@ -222,7 +225,9 @@ def _directory(
         made.extend(runs)
 
     directory = mapped_directory(settled.providers, settled.missing, tools, take)
-    return write_directory(store, base.release, _Made(made), now), directory.resources
+    resources = _Made(made)
+    written = write_directory(store, base.release, resources, target.now, stamp=target.stamp)
+    return written, directory.resources
 
 
 class _Made:

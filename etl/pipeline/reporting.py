@@ -22,6 +22,7 @@ from etl.quality.expectations import SuiteResult, run_suites
 from etl.quality.quarantine import quarantine_csv, reasons
 from etl.quality.suite_rows import SuiteRows
 from etl.reports import (
+    DefaultStamp,
     ExtractFacts,
     ExtractFile,
     MappingFacts,
@@ -48,6 +49,7 @@ class About:
         parent: id of the release before it.
         resources: FHIR type -> how many were made.
         quarantine: path of the quarantine's folder, as the report links to it.
+        default_stamp: of resources that state none; None where nothing is published.
     """
 
     run: str
@@ -56,6 +58,7 @@ class About:
     parent: str | None
     resources: Mapping[str, int]
     quarantine: str
+    default_stamp: DefaultStamp | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,7 @@ def write_reports(
             for source, rows, name in quarantined
         ),
         data_docs=f"{_DOCS}/index.html" if suites else "",
+        default_stamp=about.default_stamp,
     )
     write_report(report, folder / REPORT)
     return Reported(report, folder, suites)

@@ -35,7 +35,7 @@ class DirectoryResult:
 
 
 def write_directory(
-    store: Store, previous: Release | None, resources: Resources, now: str
+    store: Store, previous: Release | None, resources: Resources, now: str, *, stamp: str = ""
 ) -> DirectoryResult:
     """Publish the directory: what is not handed in is retracted.
 
@@ -44,6 +44,7 @@ def write_directory(
         previous: the release that the run started from.
         resources: all of them, in any order. Those of one shard are held together.
         now: FHIR instant of the run.
+        stamp: FHIR instant for resources that state none; `now` where empty.
 
     Raises:
         StoreError: storage failed. Nothing that a reader sees was changed.
@@ -68,7 +69,7 @@ def write_directory(
             was = moved.get(number) if moved is not None else None
             if here or unit is not None or was is not None:
                 unit, change = write_unit(
-                    store, writer, Owner.shard(number), here, unit, now, before=was
+                    store, writer, Owner.shard(number), here, unit, now, before=was, stamp=stamp
                 )
                 changes.append(change)
             shards.append(unit)

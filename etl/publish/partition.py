@@ -162,6 +162,8 @@ def write_partition(
     previous: Mapping[str, Unit],
     patients: Iterable[PatientResources],
     now: str,
+    *,
+    stamp: str = "",
 ) -> PartitionResult:
     """Publish the patients of one partition.
 
@@ -173,6 +175,7 @@ def write_partition(
             (`Release.units`); empty before the first release.
         patients: everything there is of each patient.
         now: FHIR instant of the run.
+        stamp: FHIR instant for resources that state none; `now` where empty.
 
     Returns:
         The rows of all these patients. Their objects are in the store and would survive a crash;
@@ -195,7 +198,7 @@ def write_partition(
                 lines = []
             if lines or before is not None:
                 owner = Owner.patient(patient.patient_id)
-                unit, change = write_unit(store, writer, owner, lines, before, now)
+                unit, change = write_unit(store, writer, owner, lines, before, now, stamp=stamp)
                 units[owner.id] = unit
                 changes.append(change)
             if len(changes) > _FOLD:

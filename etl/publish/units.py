@@ -126,6 +126,7 @@ def write_unit(
     now: str,
     *,
     before: Before | None = None,
+    stamp: str = "",
 ) -> tuple[Unit, Changes]:
     """Write the block and index of a unit, unless it is what it was.
 
@@ -138,8 +139,10 @@ def write_unit(
         owner: whose unit it is.
         lines: everything that is in it now.
         previous: its row in the release that the run started from.
-        now: instant for what has no stated time and did not have this content before.
+        now: instant of the run: the time of what is retracted.
         before: what was there, if that is not in the previous index.
+        stamp: instant for what has no stated time and did not have this content before, but never
+            earlier than the one of its content before; `now` where empty.
 
     Returns:
         The unit's new row, and what changed.
@@ -155,7 +158,7 @@ def write_unit(
     if before is None:
         before = before_of(store, previous)
     resources = _compared(ordered, before)
-    ordered = [_timed(line, before, now) for line in ordered]
+    ordered = [_timed(line, before, stamp or now) for line in ordered]
     rows = [line.row for line in ordered]
     block = render_block(ordered, owner.patient_id) if ordered else Block(b"", ())
     block_key = owner.block_key(sha256(block.data)) if ordered else None
@@ -192,12 +195,14 @@ def body_of(row: Row, text: bytes) -> bytes:
     return text[len(line_head(row)) :]
 
 
-def _timed(line: Line, before: Before, now: str) -> Line:
+def _timed(line: Line, before: Before, stamp: str) -> Line:
     row = line.row
     if row.stated:
         return line
-    version, stamp, _ = before.known.get((row.type, row.id), ("", "", False))
-    return Line(replace(row, last_updated=stamp if version == row.version else now), line.body)
+    version, earlier, _ = before.known.get((row.type, row.id), ("", "", False))
+    if version == row.version or (earlier and instant(earlier) > instant(stamp)):
+        stamp = earlier
+    return Line(replace(row, last_updated=stamp), line.body)
 
 
 def _compared(lines: Iterable[Line], before: Before) -> Mapping[str, Tally]:

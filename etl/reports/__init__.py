@@ -6,6 +6,7 @@ rows that the command line prints. No value of a member reaches any of them: pla
 """
 
 from etl.reports.facts import (
+    DefaultStamp,
     Example,
     ExtractFacts,
     ExtractFile,
@@ -22,6 +23,7 @@ from etl.reports.writing import FORMAT_VERSION, report_json, report_page, write_
 
 __all__ = [
     "FORMAT_VERSION",
+    "DefaultStamp",
     "Example",
     "ExtractFacts",
     "ExtractFile",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import Literal
 
 from etl.model.findings import Severity
 from etl.quality import MoneyKey, MoneyTotals, RowCounts, Verdict
@@ -42,6 +43,20 @@ class ExtractFacts:
     as_of: date | None
     payer: str
     files: tuple[ExtractFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultStamp:
+    """The `meta.lastUpdated` of resources of which the source states none.
+
+    Attributes:
+        instant: FHIR instant.
+        source: `as_of`: the day of the extract; `newest_stamp`: the newest `last_updated` in it;
+            `clock`: when the run began.
+    """
+
+    instant: str
+    source: Literal["as_of", "newest_stamp", "clock"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +200,8 @@ class Report:
         quarantine: files of rejected rows.
         data_docs: path of the Data Docs, relative to the report; empty where there are none.
         notes: further sentences for the reader.
+        default_stamp: `meta.lastUpdated` where the source states none; None where nothing was
+            published.
     """
 
     run: str
@@ -206,6 +223,7 @@ class Report:
     quarantine: tuple[QuarantineFile, ...] = ()
     data_docs: str = ""
     notes: tuple[str, ...] = ()
+    default_stamp: DefaultStamp | None = None
 
     @property
     def stopped(self) -> bool:

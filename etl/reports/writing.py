@@ -78,6 +78,8 @@ def _plain(report: Report) -> dict[str, Any]:
             "kind": report.extract.kind,
             "as_of": report.extract.as_of.isoformat() if report.extract.as_of else None,
             "payer": report.extract.payer or None,
+            "default_stamp": report.default_stamp
+            and {"instant": report.default_stamp.instant, "source": report.default_stamp.source},
             "files": [
                 {"name": each.name, "rows": each.rows, "sha256": each.sha256}
                 for each in report.extract.files

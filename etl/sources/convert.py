@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final, assert_never
@@ -94,6 +94,22 @@ def convert(
     )
 
 
+def column_values(
+    specs: Iterable[TableSpec], raw: Mapping[str, pa.Table], column: str
+) -> Iterator[Any]:
+    """Yield one canonical column of each table that is fed: `string` arrays, null where absent.
+
+    Args:
+        specs: feeds that make the column.
+        raw: the rows of each raw file in one partition, as they were spilled.
+        column: its name.
+    """
+    rows = {name: RawRows(table) for name, table in raw.items()}
+    for spec in specs:
+        if spec.source in rows and rows[spec.source].count:
+            yield _Feed(spec, rows).values(column)
+
+
 def _short_forms(tables: dict[str, pa.Table], claims: RawRows) -> None:
     for name, words in SHORT_FORMS.items():
         stem = name.removeprefix("claim_")
@@ -173,6 +189,10 @@ class _Feed:
                 findings.extend(self._findings(name, column, kept))
             tables.append(self._table(made, kept))
         return pa.concat_tables(tables), findings
+
+    def values(self, column: str) -> Any:
+        """Return one column of `columns`, a cell a group of rows."""
+        return self._make(self._spec.columns[column]).values
 
     def _table(self, made: Mapping[str, _Made], kept: Mask) -> pa.Table:
         schema = table_schema(self._spec.table)

@@ -25,7 +25,7 @@ import pyarrow as pa
 from etl.errors import StoreError, UsageError
 from etl.model.tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
 from etl.rows import PLACE_FIELDS
-from etl.sources.convert import convert
+from etl.sources.convert import column_values, convert
 from etl.sources.cutting import (
     CLAIMS,
     HIGH_COLUMN,
@@ -212,6 +212,20 @@ class Partitions:
             raw[name] = rows
         tables, findings = convert(self.layout, raw, directory=directory)
         return Loaded(tables, findings, self.names)
+
+    def values(self, column: str) -> Iterator[Any]:
+        """Yield the cells of one canonical column in every table that has it, piece by piece.
+
+        `string` arrays, trimmed, null where absent. Of files that do not feed the column nothing
+        is read.
+        """
+        feeds = [spec for spec in self.layout.tables if column in spec.columns]
+        for index in range(self.count + 1 if feeds else 0):
+            directory = index == self.count
+            here = [spec for spec in feeds if (spec.table in DIRECTORY_TABLES) == directory]
+            names = {spec.source for spec in (self.layout.tables if here else ())}
+            raw = {name: read_spilled(self.work, name, index) for name in sorted(names)}
+            yield from column_values(here, raw, column)
 
     def raw_rows(self, index: int) -> dict[str, pa.Table]:
         """Return the source rows of a partition as they were, by file name.

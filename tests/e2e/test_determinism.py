@@ -120,6 +120,65 @@ def test_the_same_run_twice_gives_the_same_tree_to_the_last_byte(
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
+def runs_at_two_clocks(
+    extract: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[dict[str, str]], list[object]]:
+    """Return what two first runs of an extract published, and what their reports say of stamps."""
+    made, told = [], []
+    for number, moment in enumerate((NIGHT, NIGHT.replace(year=2027, month=7))):
+        monkeypatch.setattr(jobs, "now", lambda moment=moment: moment)
+        target = folder / str(number)
+        made.append(run(extract, target, "100000"))
+        (report,) = (target / "reports").glob("*/report.json")
+        told.append(json.loads(report.read_text())["extract"]["default_stamp"])
+    return made, told
+
+
+def unstamped(extract: Path, to: Path, *, but: str = "") -> Path:
+    """Return a copy of an extract without stamps, but for those of one table."""
+    copied(extract, to)
+    for path in to.glob("*.csv"):
+        if path.stem != but and "last_updated" in (columns := columns_of(path)):
+            rows = [{**row, "last_updated": ""} for row in rows_of(path)]
+            write_rows(path, columns, rows)
+    return to
+
+
+def test_first_runs_at_any_time_give_the_same_bytes_where_the_extract_has_a_day(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract = unstamped(small, tmp_path / "in")
+    dated = {"layout": "cpcds", "kind": "full", "as_of": "2025-12-31"}
+    (extract / "manifest.json").write_text(json.dumps(dated))
+    (one, two), told = runs_at_two_clocks(extract, tmp_path, monkeypatch)
+    assert one == two
+    assert told == [{"instant": "2025-12-31T00:00:00Z", "source": "as_of"}] * 2
+
+
+def test_first_runs_at_any_time_give_the_same_bytes_where_the_extract_has_a_stamp(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract = unstamped(small, tmp_path / "in", but="claim")
+    (one, two), told = runs_at_two_clocks(extract, tmp_path, monkeypatch)
+    assert one == two
+    written = {row["last_updated"] for row in rows_of(extract / "claim.csv")}
+    stamps = {text if "T" in text else f"{text}T00:00:00Z" for text in written}
+    newest_one = max(stamps, key=datetime.fromisoformat)
+    assert told == [{"instant": newest_one, "source": "newest_stamp"}] * 2
+
+
+def test_a_run_takes_its_clock_where_the_extract_says_nothing_of_time(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract = unstamped(small, tmp_path / "in")
+    (one, two), told = runs_at_two_clocks(extract, tmp_path, monkeypatch)
+    assert one != two
+    assert told == [
+        {"instant": "2026-01-02T03:04:05Z", "source": "clock"},
+        {"instant": "2027-07-02T03:04:05Z", "source": "clock"},
+    ]
+
+
 def test_another_night_changes_no_object_of_a_patient(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

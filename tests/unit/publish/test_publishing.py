@@ -16,6 +16,7 @@ from etl.errors import CommitConflict, NotFound, StoreError
 from etl.publish import keys
 from etl.publish.block import PART_ROWS, PART_SIZE
 from etl.publish.canonical import sha256, short_hash
+from etl.publish.catalog import Unit
 from etl.publish.directory import write_directory
 from etl.publish.index import Index
 from etl.publish.manifest import Facts, Manifest
@@ -72,6 +73,21 @@ def test_a_block_decompresses_to_one_resource_block_of_plain_ndjson() -> None:
         "lastUpdated": NOW,
         "profile": ["http://hl7.org/fhir/us/carin-bb/StructureDefinition/C4BB-Patient|2.2.0"],
     }
+
+
+def test_what_states_no_time_has_the_stamp_given_and_keeps_it_and_never_goes_back() -> None:
+    store = MemoryStore()
+    early, day, late = (f"2026-0{month}-01T00:00:00Z" for month in (2, 3, 4))
+    units: dict[str, Unit] = {}
+    seen = []
+    for content, stamp in (("same", day), ("same", late), ("other", early), ("third", late)):
+        anna = PatientResources(ANNA, [resource("Patient", "anna", note=content)])
+        (unit,) = write_partition(store, units, [anna], NOW, stamp=stamp).rows
+        units = {unit.id: unit}
+        seen.append(unit.last_updated)
+    assert seen == [day, day, day, late]
+    (gone,) = write_partition(store, units, [PatientResources(ANNA, [])], NOW, stamp=late).rows
+    assert gone.retracted == NOW
 
 
 def test_claims_stand_in_the_default_search_order_newest_first_then_by_id() -> None:
