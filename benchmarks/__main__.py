@@ -118,7 +118,7 @@ def accepted(extract: Path, folder: Path, tools: Tools) -> tuple[dict[str, pa.Ta
         providers.known,
         as_of=rows.as_of,
     )
-    return prepare({**checked.tables, **providers.tables}), providers
+    return prepare({**checked.tables, **providers.tables}, providers.environment), providers
 
 
 def _rendered(

@@ -21,6 +21,7 @@ from etl.engine.kernels import (
     over_distinct,
     total_of_groups,
 )
+from etl.engine.reasons import all_reasons
 from etl.mapping.rows import RELATIONS, Many
 from etl.model.codes import SERVICE_SYSTEMS
 from etl.model.tables import AMOUNT_CATEGORIES, AMOUNT_COLUMNS
@@ -310,6 +311,7 @@ _DERIVED: Final[Mapping[tuple[str, str], Callable[[Partition], pa.StringArray]]]
         ("claim", "has_line_amounts"): _any_line_amount,
         ("claim", "line_benefit_payment_status"): _line_status,
         ("claim", "names_principal"): _names_principal,
+        ("claim", "all_reasons"): all_reasons,
         **{("claim", f"total_{category}"): _total(category) for category in AMOUNT_CATEGORIES},
         ("claim", "chain_role"): lambda partition: partition.chains.role,
         ("claim", "other_priors"): lambda partition: partition.chains.priors,

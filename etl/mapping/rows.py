@@ -125,6 +125,7 @@ _DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
             Column("has_line_amounts", FieldType.FLAG, required=True),
             Column("line_benefit_payment_status", FieldType.CODE, (142,)),
             Column("names_principal", FieldType.FLAG, required=True),
+            Column("all_reasons", FieldType.LIST, (92,)),
             Column("chain_role", FieldType.CODE, required=True),
             Column("other_priors", FieldType.LIST, (111,)),
             Column("other_successors", FieldType.LIST, (112,)),

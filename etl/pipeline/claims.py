@@ -15,6 +15,7 @@ from etl.engine.kernels import Bools, over_distinct
 from etl.engine.masking import Masker
 from etl.engine.partition import Partition
 from etl.engine.prepare import prepare
+from etl.mapping.environment import Environment
 from etl.model.chains import Role
 from etl.model.crosswalks import Crosswalk
 from etl.pipeline.tools import Tools
@@ -87,16 +88,22 @@ class Claims:
         )
         return np.asarray(pc.equal(pc.coalesce(told, _ACTIVE), _ACTIVE))
 
-    def partition(self, tables: Mapping[str, pa.Table], keep: Bools | None = None) -> Partition:
+    def partition(
+        self,
+        tables: Mapping[str, pa.Table],
+        environment: Environment,
+        keep: Bools | None = None,
+    ) -> Partition:
         """Return accepted rows as mappings run over them.
 
         Args:
             tables: those that `standing` was asked about, without what is left out, and the
                 directory's.
+            environment: the directory and the crosswalks, as mappings look at them.
             keep: which of these claims `tables` holds; None for all of them.
         """
         chains = self._chains if self._chains is None or keep is None else self._chains.only(keep)
-        return Partition(prepare(tables, self.masker.masks(tables)), chains)
+        return Partition(prepare(tables, environment, self.masker.masks(tables)), chains)
 
 
 def _size(tables: Mapping[str, pa.Table]) -> tuple[int, int]:

@@ -178,7 +178,7 @@ def _pieces(
         own = _of_members(checked.tables, members)
         ids = own["claim"].column("claim_id").combine_chunks()
         keep = np.asarray(pc.is_in(checked.tables["claim"].column("claim_id"), value_set=ids))
-        yield claims.partition({**own, **providers.tables}, keep)
+        yield claims.partition({**own, **providers.tables}, providers.environment, keep)
 
 
 def _members(

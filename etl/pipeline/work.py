@@ -223,7 +223,7 @@ def mapped(
     note: Note | None = None,
 ) -> Mapped:
     """Run plans over accepted rows and hand on what they make, if all of it keeps its profile."""
-    partition = Partition(tables) if claims is None else claims.partition(tables)
+    partition = Partition(tables) if claims is None else claims.partition(tables, environment)
     counts: Counter[str] = Counter()
     unmapped: dict[str, list[pa.Table]] = {}
     mentioned: set[Mention] = set()

@@ -109,8 +109,8 @@ def rendered(
 ) -> list[tuple[str, str]]:
     """Return the JSON of each resource that the mappings make, and of its search values."""
     mappings = mapping_set(tuple({**PAYER, **(payer or {})}.items()), view)
-    partition = Partition(prepare(tables_of(rows)))
     environment = Environment("golden", ID_KEY, mappings.crosswalks, providers_of(rows))
+    partition = Partition(prepare(tables_of(rows), environment))
     result = []
     for plan in mappings.plans:
         for part in render(plan, partition, environment):

@@ -63,7 +63,7 @@ def world(rows: AllRows) -> tuple[Partition, Environment]:
     }
     crosswalks = mapping_set().crosswalks
     environment = Environment("golden", ID_KEY, crosswalks, providers_of(rows))
-    return Partition(prepare(numbered)), environment
+    return Partition(prepare(numbered, environment)), environment
 
 
 def verdicts(plan: Plan, partition: Partition, environment: Environment) -> Iterator[Verdict]:

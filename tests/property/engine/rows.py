@@ -10,6 +10,7 @@ import pyarrow as pa
 from etl.engine.masking import Masker
 from etl.engine.partition import Partition
 from etl.engine.prepare import prepare
+from etl.mapping.environment import Environment
 from etl.model.sensitive import CodeSystem, SensitiveCodes
 from etl.model.tables import TABLES, Column, FieldType
 from etl.rows import table_schema
@@ -127,6 +128,6 @@ def to_table(name: str, rows: list[dict[str, str | None]]) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def to_partition(drawn: dict[str, pa.Table]) -> Partition:
+def to_partition(drawn: dict[str, pa.Table], environment: Environment) -> Partition:
     """Return tables as the engine takes them."""
-    return Partition(prepare(drawn, MASKER.masks(drawn)))
+    return Partition(prepare(drawn, environment, MASKER.masks(drawn)))

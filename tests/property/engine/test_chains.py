@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from etl.engine.chains import chains_of
 from etl.engine.prepare import prepare
+from etl.mapping.environment import Environment
 from etl.model.chains import Linked, Place, Role, moment, places
 from tests.property.engine.rows import to_table
+
+ENVIRONMENT = Environment("p", b"k", {}, {})
 
 NUMBERS = ["A", "B", "C", "D", "E", "F"]
 
@@ -209,7 +212,7 @@ def test_money_is_published_as_stated_whether_or_not_the_claim_is_a_void(
         "claim_other_payer": to_table("claim_other_payer", []),
         "claim_care_team": to_table("claim_care_team", []),
     }
-    made = prepare(tables)
+    made = prepare(tables, ENVIRONMENT)
     for table, column in (
         ("claim", "amount_benefit"),
         ("claim_line", "amount_copay"),

@@ -193,7 +193,7 @@ def plans(draw: st.DrawFn) -> Plan:
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(plan=plans(), seed=st.integers(0, 10_000))
 def test_engine_and_interpreter_write_the_same_bytes(chunk: int, plan: Plan, seed: int) -> None:
-    partition = to_partition(tables(seed))
+    partition = to_partition(tables(seed), ENVIRONMENT)
     first = min(chunk, 256)
     with patch.multiple(render_module, CHUNK_BYTES=chunk, _FIRST_CHUNK=first):
         got = [
@@ -239,7 +239,7 @@ def _put(into: Any, path: tuple[str | int, ...], value: object) -> Any:
 def test_the_elements_that_are_explained_are_just_those_of_the_resource(
     plan: Plan, seed: int
 ) -> None:
-    records = records_of(to_partition(tables(seed)))
+    records = records_of(to_partition(tables(seed), ENVIRONMENT))
     for made in interpret(plan, records, ENVIRONMENT):
         found = explained(plan, records, ENVIRONMENT, made.id)
         assert found is not None

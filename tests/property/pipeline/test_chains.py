@@ -81,8 +81,8 @@ def made(of: dict[str, pa.Table], *, leave_out: bool) -> Made:
         Masker(SensitiveCodes()), tools().crosswalks.get("claim_status"), leave_out=leave_out
     )
     checked = check(of, no_findings(), tools().book, KeysInMemory(), LISTED, settling=claims)
-    partition = claims.partition(checked.tables)
     environment = Environment("p", b"key", tools().crosswalks, {})
+    partition = claims.partition(checked.tables, environment)
     bodies: dict[str, str] = {}
     for plan in tools().patient_plans:
         if plan.name == "eob-professional":

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.engine.partition import Partition
 from etl.engine.prepare import prepare
+from etl.mapping.environment import Environment, Provider
 from etl.model.tables import TABLES
 from etl.rows import table_schema
 
@@ -30,9 +32,12 @@ def tables(**rows: Sequence[Row]) -> dict[str, pa.Table]:
     return found
 
 
-def prepared(**rows: Sequence[Row]) -> dict[str, pa.Table]:
-    """Return the tables as mappings get them."""
-    return prepare(tables(**rows))
+def prepared(
+    providers: Mapping[str, tuple[Provider, ...]] | None = None, **rows: Sequence[Row]
+) -> dict[str, pa.Table]:
+    """Return the tables as mappings get them, with what a directory holds under each name."""
+    crosswalks = read_crosswalks([shipped()])
+    return prepare(tables(**rows), Environment("p", b"k", crosswalks, providers or {}))
 
 
 def column(table: str, name: str, **rows: Sequence[Row]) -> list[str | None]:

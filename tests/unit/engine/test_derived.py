@@ -197,14 +197,19 @@ def test_who_renders_a_line_joins_the_care_team_once_for_all_its_lines() -> None
     made = prepared(claim=[PROFESSIONAL], claim_line=lines, claim_care_team=team)
     found = made["claim_care_team"].select(["sequence", "role", "provider_id", "line_numbers"])
     assert [tuple(row.values()) for row in found.to_pylist()] == [
-        ("4", "Performing", "B", None),
+        ("4", "Performing", "B", "2"),
         ("5", "rendering", "A", "1;3"),
     ]
 
 
 def test_the_care_team_stays_in_the_order_of_its_numbers() -> None:
     team = [
-        {"claim_id": "C1", "sequence": str(number), "role": "attending", "provider_id": "B"}
+        {
+            "claim_id": "C1",
+            "sequence": str(number),
+            "role": "attending",
+            "provider_id": f"B{number}",
+        }
         for number in range(1, 12)
     ]
     lines = [line("1", rendering_provider_id="A")]
