@@ -11,26 +11,36 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.values import Values
+from etl.engine.kernels import Bools, Indices, valid
+from etl.engine.values import Values, both, either, opposite
 from etl.mapping.expressions import (
+    Absent,
     Cased,
     Cast,
+    Chosen,
     ColumnOf,
+    Condition,
+    Constant,
     Expr,
     FirstOf,
+    Joined,
     Kind,
     LogicalId,
+    LoopIndex,
     ProviderReference,
     Shaped,
     Translated,
 )
-from etl.mapping.rows import LIST_ITEM, One, relations_of
+from etl.mapping.plan import Feed
+from etl.mapping.rows import LIST_ITEM, PASSED_ON, One, relations_of
 from etl.model.codes import SHAPES
 from etl.model.tables import TABLES
 from etl.rows import FINDINGS_SCHEMA, no_findings
 
 UNMAPPED: Final = "unmapped-word"
 """Rule of a cell for which a crosswalk has no line."""
+WITHOUT_CODE: Final = "word-without-code"
+"""Rule of a cell whose word a crosswalk knows without a code that an element needs."""
 MISSHAPEN: Final = "misshapen-identifier"
 """Rule of a cell that is left out, because it has not the shape its system demands."""
 
@@ -80,7 +90,8 @@ def findings(values: Values) -> dict[str, pa.Table]:
         Name of the crosswalk or shape -> its findings (`etl.rows.FINDINGS_SCHEMA`), one a cell
         however often the plan looked; only those that found something. Behind the name of a
         crosswalk stand `#` and a keyed hash of the word, so that words can be told apart without
-        being known; without it where a column has too many of them.
+        being known; without it where a column has too many of them. Words that are known and have
+        no code are all under the name of their rule, `WITHOUT_CODE`.
     """
     found: dict[str, list[pa.Table]] = {}
     for expr, level in list(values.asked()):
@@ -109,7 +120,68 @@ def findings(values: Values) -> dict[str, pa.Table]:
                 ]
             for group, rows in groups:
                 found.setdefault(group, []).append(_places(values, column, level, rows, rule))
-    return {name: once_each(tables) for name, tables in found.items()}
+    for feed in values.plan.feeds:
+        found.setdefault(WITHOUT_CODE, []).extend(_without_code(values, feed))
+    return {name: once_each(tables) for name, tables in found.items() if tables}
+
+
+def _without_code(values: Values, feed: Feed) -> Iterator[pa.Table]:
+    """Yield the cells whose word lacks the code that a feed is for, where that shows."""
+    answer, crosswalk = feed.answer, values.environment.crosswalks[feed.answer.crosswalk]
+    level = max(values.home(part) for part in (answer, feed.use, *feed.needs))
+    if level not in values.levels or not values.levels[level].size:
+        return
+    texts = values.text(answer.of, level)
+    words = [
+        word
+        for word in pc.unique(texts.drop_null()).to_pylist()
+        if crosswalk.knows(word) and crosswalk.answer(word, answer.column) is None
+    ]
+    if not words:
+        return
+    shows = both(_shows(values, feed, level), *(values.holds(one, level) for one in feed.needs))
+    for column in _columns(answer.of):
+        without = pc.is_in(values.text(column, level), value_set=pa.array(words, pa.string()))
+        where = both(shows, np.asarray(without))
+        rows = np.flatnonzero(np.broadcast_to(np.asarray(where), values.levels[level].size))
+        at = rows if column.level == level else values.up(level, column.level)[rows]
+        yield _places(values, column, column.level, np.unique(at), WITHOUT_CODE)
+
+
+def _shows(values: Values, feed: Feed, level: int) -> Bools | bool:
+    """Return the rows in which a word without a code would be missed."""
+    if isinstance(feed.use, Condition):
+        return opposite(values.holds(feed.use, level))
+    there = valid(values.text(feed.use, level))
+    asked = _asked(values, feed.use, feed.answer, level)
+    return asked if feed.vital else both(asked, there)
+
+
+def _asked(values: Values, expr: Expr, answer: Translated, level: int) -> Bools | bool:
+    """Return the rows in which an expression comes to ask a crosswalk."""
+    match expr:
+        case Translated():
+            return expr == answer
+        case FirstOf(parts=parts):
+            found: Bools | bool = False
+            before: Bools | bool = False
+            for part in parts:
+                mine = _asked(values, part, answer, level)
+                found = either(found, both(mine, opposite(before)))
+                before = either(before, valid(values.text(part, level)))
+            return found
+        case Joined(parts=parts):
+            return either(*(_asked(values, part, answer, level) for part in parts))
+        case Chosen(condition=condition, then=then, otherwise=otherwise):
+            holds = values.holds(condition, level)
+            return either(
+                both(holds, _asked(values, then, answer, level)),
+                both(opposite(holds), _asked(values, otherwise, answer, level)),
+            )
+        case Constant() | Absent() | ColumnOf() | LoopIndex():
+            return False
+        case _:
+            return _asked(values, expr.of, answer, level)
 
 
 def _token(word: str, key: bytes) -> str:
@@ -139,7 +211,7 @@ def _columns(expr: Expr) -> Iterator[ColumnOf]:
             return
 
 
-def _places(values: Values, column: ColumnOf, at: int, rows: np.ndarray, rule: str) -> pa.Table:
+def _places(values: Values, column: ColumnOf, at: int, rows: Indices, rule: str) -> pa.Table:
     """Return findings about the cells of a column in some rows of a level."""
     level = values.levels[at]
     if level.table == LIST_ITEM:
@@ -151,9 +223,15 @@ def _places(values: Values, column: ColumnOf, at: int, rows: np.ndarray, rule: s
             raise AssertionError(step)
         positions = values.partition.named(table, relation)[positions]
         positions, table = positions[positions >= 0], relation.table
-    if TABLES[table].column(column.column) is None:
-        return no_findings()  # derived: no cell of a file
-    return values.partition.findings(table, positions, rule, column.column)
+    if TABLES[table].column(column.column) is not None:
+        return values.partition.findings(table, positions, rule, column.column)
+    found = [no_findings()]  # derived: no cell of a file, unless it passes one on
+    for name in PASSED_ON.get((table, column.column), ()):
+        cells = values.partition.column(table, name).take(pa.array(positions))
+        filled = np.asarray(cells.is_valid())
+        found.append(values.partition.findings(table, positions[filled], rule, name))
+        positions = positions[~filled]
+    return pa.concat_tables(found)
 
 
 def mentioned_by(

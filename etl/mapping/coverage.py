@@ -176,7 +176,7 @@ def made(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> Made:
     profile = find_canonical(plan.profile)
     if profile is None:
         return {}
-    writer = _Writer(profile, crosswalks, sources_of(plan))
+    writer = _Writer(profile, SliceMatcher(profile, crosswalks), sources_of(plan))
     root = profile.root.id
     for name in (*_ENGINE_MADE, f"meta.{_STAMP}"):
         writer.found[f"{root}.{name}"] = set()
@@ -195,7 +195,7 @@ class _Writer:
     """Walks a plan beside its profile and notes which elements it writes."""
 
     profile: Profile
-    crosswalks: Mapping[str, Crosswalk]
+    slices: SliceMatcher
     sources: Mapping[int, tuple[str, str]]
     found: dict[str, set[str]] = field(default_factory=dict)
 
@@ -208,8 +208,11 @@ class _Writer:
 
     def member(self, name: str, node: Entry, element: Element) -> None:
         slices = self.profile.slices(element.id)
-        for entry in _flat(node):
-            for at in (element, *(one for one in slices if self.may_be(entry, name, element, one))):
+        for entry in values_of(node):
+            for at in (
+                element,
+                *(one for one in slices if self.slices.may_be(entry, name, element, one)),
+            ):
                 self.found.setdefault(at.id, set()).update(self.columns_in(entry))
                 if isinstance(entry, ObjectNode):
                     self.object(entry, at)
@@ -228,7 +231,18 @@ class _Writer:
             if isinstance(part, ColumnOf)
         }
 
-    # -- slices ------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True)
+class SliceMatcher:
+    """Tells which slices of an element a mapping's entry may belong to.
+
+    Attributes:
+        profile: whose slices they are.
+        crosswalks: those that the mapping translates with.
+    """
+
+    profile: Profile
+    crosswalks: Mapping[str, Crosswalk]
 
     def may_be(self, entry: Entry, name: str, whole: Element, part: Element) -> bool:
         """Tell whether an entry can belong to a slice, whatever its row holds."""
@@ -239,6 +253,7 @@ class _Writer:
         return all(self.may_fit(entry, part, path) for _, path in whole.slicing.by)
 
     def may_fit(self, entry: Entry, part: Element, path: str) -> bool:
+        """Tell whether an entry can have a slice's value at the path that tells slices apart."""
         below = "" if path == "$this" else f".{path}"
         target = self.profile.by_id.get(f"{part.id}{below}")
         nodes = [entry] if not below else list(_at(entry, path.split(".")))
@@ -262,7 +277,7 @@ class _Writer:
                 for key, part in wanted.items()
             )
         if isinstance(wanted, list):
-            entries = list(_flat(node))
+            entries = list(values_of(node))
             return all(any(self.may_equal(one, part) for one in entries) for part in wanted)
         said = self.answers(node)
         return said is None or str(wanted) in said
@@ -294,14 +309,14 @@ class _Writer:
                 return frozenset()
 
 
-def _flat(node: Entry) -> Iterator[Fixed | Leaf | ObjectNode]:
+def values_of(node: Entry) -> Iterator[Fixed | Leaf | ObjectNode]:
     """Yield the values that stand under one name; lists, guards and loops are opened."""
     match node:
         case ListNode(entries=entries) | Spliced(entries=entries):
             for entry in entries:
-                yield from _flat(entry)
+                yield from values_of(entry)
         case Guarded(node=inner) | Loop(node=inner):
-            yield from _flat(inner)
+            yield from values_of(inner)
         case _:
             yield node
 
@@ -313,7 +328,7 @@ def _opened(node: Entry) -> Entry:
 
 def _at(node: Entry, path: list[str]) -> Iterator[Fixed | Leaf | ObjectNode]:
     """Yield the values at a path below a node."""
-    for value in _flat(node):
+    for value in values_of(node):
         if not path:
             yield value
         elif isinstance(value, ObjectNode):

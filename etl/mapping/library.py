@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from etl.documents import Map, Seq, read_yaml
 from etl.errors import MappingError
 from etl.mapping.compile import compile_mapping, merged
+from etl.mapping.feeds import feeds_of
 from etl.mapping.plan import Plan
 from etl.mapping.scope import Library, StaticRow
 from etl.mapping.view import FINANCIAL, View, read_view, viewed
@@ -98,7 +99,8 @@ def compile_set(
         )
         for name in _file_names(document, "mappings")
     )
-    plans = tuple(viewed(plan, wanted, canonical) for plan in compiled)
+    made = (viewed(plan, wanted, canonical) for plan in compiled)
+    plans = tuple(replace(plan, feeds=feeds_of(plan, crosswalks)) for plan in made)
     return MappingSet(str(document["set"]), version, plans, crosswalks, wanted, tuple(views))
 
 

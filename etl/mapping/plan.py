@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from etl.mapping.expressions import Condition, Expr
+from etl.mapping.expressions import Condition, Expr, Translated
 from etl.mapping.rows import Many
 
 
@@ -111,6 +111,25 @@ Entry: TypeAlias = Node | Loop
 
 
 @dataclass(frozen=True, slots=True)
+class Feed:
+    """One place where an answer of a crosswalk goes, and the word may be without one.
+
+    Attributes:
+        answer: what is asked of the crosswalk.
+        use: the expression that is written, with the answer in it; or the condition on which
+            something is written.
+        needs: further conditions on which it is.
+        vital: without the answer an element is missing that the profile requires or marks as
+            must-support, or another is written for it. Else only what stands in for it counts.
+    """
+
+    answer: Translated
+    use: Expr | Condition
+    needs: tuple[Condition, ...]
+    vital: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """One compiled mapping.
 
@@ -130,6 +149,7 @@ class Plan:
         unfed: path of an element that the profile marks as must-support, slices included and
             without the resource -> why no row can fill it.
         assured: path -> why an element that looks as if it could be absent never is.
+        feeds: where answers of crosswalks go that a known word may be without.
     """
 
     name: str
@@ -146,6 +166,7 @@ class Plan:
     skipped: Mapping[int, str] = field(default_factory=dict)
     unfed: Mapping[str, str] = field(default_factory=dict)
     assured: Mapping[str, str] = field(default_factory=dict)
+    feeds: tuple[Feed, ...] = ()
 
 
 def nodes_of(node: Entry) -> Iterator[tuple[str, Entry]]:

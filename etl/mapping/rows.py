@@ -152,6 +152,11 @@ _DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
 )
 
 
+PASSED_ON: Final[Mapping[tuple[str, str], tuple[str, ...]]] = MappingProxyType(
+    {("claim_line", "service_system"): ("service_code_system", "service_code")}
+)
+"""Derived columns that say what a cell says: (table, column) -> columns, the first filled one."""
+
 TELLS_OF_AMOUNTS: Final = frozenset({"has_amounts", "has_line_amounts"})
 """Derived columns that hold no amount but tell whether there is one."""
 

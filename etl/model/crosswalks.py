@@ -41,6 +41,11 @@ class Crosswalk:
         """Tell whether a source word is in the crosswalk, with or without a code."""
         return source.strip().lower() in self.rows
 
+    def lacks_codes(self, column: str | None = None) -> bool:
+        """Tell whether one of its words has no answer in a column."""
+        at = self.columns.index(column) if column else 0
+        return not all(row[at] for row in self.rows.values())
+
     def answers(self, column: str | None = None) -> frozenset[str]:
         """Return every answer that the crosswalk can give in one column."""
         at = self.columns.index(column) if column else 0

@@ -7,15 +7,21 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.engine.checks import broken_rows
 from etl.engine.kernels import join
-from etl.engine.noticed import once_each
+from etl.engine.noticed import MISSHAPEN, UNMAPPED, WITHOUT_CODE, once_each
+from etl.engine.omitted import OMITTED
 from etl.engine.values import Values
 from etl.mapping.obligations import Obligation
+from etl.quality import RuleBook
 
 Duties: TypeAlias = Mapping[str, tuple[Obligation, ...]]
 """Mapping -> obligations of its profile that rows could break."""
+
+NOTICED: Final = (UNMAPPED, MISSHAPEN, WITHOUT_CODE, OMITTED)
+"""Rules of what the engine notices while it maps."""
 
 _STUBBED: Final = frozenset({"Organization", "Practitioner"})
 """Types of which a resource is made for whatever refers to one that has no row."""
@@ -51,9 +57,28 @@ class Judge:
         duties = self.duties.get(values.plan.name, ())
         self._found.append(broken_rows(values, duties, made=self._made, types=self._types))
 
-    def broken(self) -> pa.Table:
-        """Return the rows that break something (`etl.rows.FINDINGS_SCHEMA`), each once a rule."""
-        return once_each(self._found)
+    def broken(
+        self, noticed: Iterable[pa.Table] = (), rejecting: frozenset[str] = frozenset()
+    ) -> pa.Table:
+        """Return the rows that are kept from being published, each once a rule.
+
+        Args:
+            noticed: findings of the engine about cells and rows.
+            rejecting: those rules of theirs that reject.
+
+        Returns:
+            `etl.rows.FINDINGS_SCHEMA`: what breaks a profile, and what these rules reject.
+        """
+        if not rejecting:
+            return once_each(self._found)
+        rules = pa.array(sorted(rejecting), pa.string())
+        rejected = (one.filter(pc.is_in(one.column("rule"), value_set=rules)) for one in noticed)
+        return once_each([*self._found, *rejected])
+
+
+def rejecting_words(book: RuleBook) -> frozenset[str]:
+    """Return the rules of what the engine notices that a payer's policy has reject."""
+    return frozenset(rule for rule in NOTICED if book[rule].severity.rejects)
 
 
 def with_broken(findings: pa.Table, broken: pa.Table) -> pa.Table:

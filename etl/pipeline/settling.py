@@ -10,12 +10,12 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.noticed import Mention
+from etl.engine.noticed import Mention, findings
 from etl.engine.partition import Partition
 from etl.engine.render import Rendered, render
 from etl.errors import MappingError
 from etl.mapping.plan import Plan
-from etl.pipeline.conforming import Judge, with_broken
+from etl.pipeline.conforming import Judge, rejecting_words, with_broken
 from etl.pipeline.directory import Providers, checked_directory, providers_of, with_stubs
 from etl.pipeline.tools import Tools
 from etl.pipeline.work import Mapped, Sink, mapped
@@ -67,9 +67,12 @@ def _broken(checked: Checked, tools: Tools) -> pa.Table:
     judge = Judge(tools.duties)
     every = [render(plan, partition, environment).values for plan in tools.directory_plans]
     judge.expect(every)
+    rejecting, noticed = rejecting_words(tools.book), list[pa.Table]()
     for values in every:
         judge.look(values)
-    return _of_files(judge.broken())
+        if rejecting:
+            noticed += findings(values).values()
+    return _of_files(judge.broken(noticed, rejecting))
 
 
 def _of_files(broken: pa.Table) -> pa.Table:

@@ -10,7 +10,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.noticed import Mention, once_each
+from etl.engine.noticed import WITHOUT_CODE, Mention, once_each
 from etl.engine.omitted import OMITTED
 from etl.model.tables import TABLES
 from etl.pipeline.work import Outcome
@@ -52,8 +52,8 @@ class Totals:
         if outcome.checked.rejected.num_rows:
             self.rejected[tuple(indexes)] = outcome.checked.rejected
         for crosswalk, found in outcome.unmapped.items():
-            if crosswalk == OMITTED:
-                continue  # rows, no words
+            if crosswalk in (OMITTED, WITHOUT_CODE):
+                continue  # rows, and words that crosswalks do know
             self._unmapped[crosswalk] += found.num_rows
             before = self._where.get(crosswalk, no_findings())
             both = pa.concat_tables([before, found])

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
@@ -21,7 +22,7 @@ from etl.mapping.environment import Environment
 from etl.mapping.plan import Plan
 from etl.pipeline.attributing import MadeBy
 from etl.pipeline.claims import Claims
-from etl.pipeline.conforming import Duties, Judge, with_broken
+from etl.pipeline.conforming import Duties, Judge, rejecting_words, with_broken
 from etl.pipeline.directory import Providers
 from etl.pipeline.references import REFERENCE
 from etl.pipeline.tools import Tools
@@ -186,6 +187,7 @@ def work_through(
             tools.duties,
             claims,
             by.take if owners is not None else None,
+            rejecting_words(tools.book),
         )
         if not made.broken.num_rows:
             return checked, made, by
@@ -202,8 +204,9 @@ class Mapped:
         mentioned: directory resources that were named, used or not.
         references: `Type/id` of directory resources that are referred to; only looked for where
             something is mentioned that may be missing.
-        broken: rows that would make a resource which breaks its profile
-            (`etl.rows.FINDINGS_SCHEMA`). Where there are any, nothing was handed on.
+        broken: rows that would make a resource which breaks its profile, or that a payer's rules
+            reject for what was noticed while mapping (`etl.rows.FINDINGS_SCHEMA`). Where there are
+            any, nothing was handed on.
     """
 
     resources: Mapping[str, int]
@@ -221,8 +224,12 @@ def mapped(
     duties: Duties,
     claims: Claims | None = None,
     note: Note | None = None,
+    rejecting: frozenset[str] = frozenset(),
 ) -> Mapped:
-    """Run plans over accepted rows and hand on what they make, if all of it keeps its profile."""
+    """Run plans over accepted rows and hand on what they make, if all of it keeps its profile.
+
+    `rejecting`: rules of cells and rows noticed while mapping that keep a row from being published.
+    """
     partition = Partition(tables) if claims is None else claims.partition(tables, environment)
     counts: Counter[str] = Counter()
     unmapped: dict[str, list[pa.Table]] = {}
@@ -245,7 +252,7 @@ def mapped(
         judge.look(rendering.values)
         if note is not None:
             note(plan, rendering.values, runs, partition)
-    broken = judge.broken()
+    broken = judge.broken(chain.from_iterable(unmapped.values()), rejecting)
     if sink is not None and not broken.num_rows:
         for plan, runs in made:
             sink(plan, runs, partition)

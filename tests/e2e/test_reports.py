@@ -155,6 +155,32 @@ def test_each_word_that_a_crosswalk_does_not_know_is_listed_with_its_cells_and_p
     assert "qzx" not in json.dumps(report).lower()
 
 
+def test_a_word_without_a_code_is_told_where_another_status_is_published_and_may_reject(
+    tmp_path: Path,
+) -> None:
+    extract = copied(SAMPLES, tmp_path / "in")
+    path = extract / "claim.csv"
+    rows = rows_of(path)
+    oral = [at for at, row in enumerate(rows) if row["claim_type"] == "oral"]
+    for at in oral[:2]:
+        rows[at] |= {"rendering_network_status": "other", "billing_network_status": "innetwork"}
+    write_rows(path, columns_of(path), rows)
+    run = run_of(extract, tmp_path)
+    (told,) = (one for one in run.report["rules"] if one["rule"] == "word-without-code")
+    assert [place["row"] for place in told["examples"]] == [at + 2 for at in oral[:2]]
+    assert {place["column"] for place in told["examples"]} == {"rendering_network_status"}
+    assert run.report["unmapped"] == []
+    assert run.quarantine == {}
+    strict = '{"word-without-code": "reject-claim"}'
+    (tmp_path / "strict").mkdir()
+    again = run_of(extract, tmp_path / "strict", CPCDS_RULES__SEVERITIES=strict)
+    (told,) = (one for one in again.report["rules"] if one["rule"] == "word-without-code")
+    assert (told["findings"], told["severity"]) == (2, "reject-claim")
+    assert told["rejected_rows"] == sum(map(len, again.quarantine.values())) > 2
+    claims = {row["claim_id"] for row in again.quarantine["claim.csv"]}
+    assert claims == {rows[at]["claim_id"] for at in oral[:2]}
+
+
 # -- secrets and the network -------------------------------------------------------------------
 
 _MARKED = {

@@ -1,0 +1,235 @@
+"""Where the answers of crosswalks go in a plan: what a word without a code leaves out or replaces.
+
+A crosswalk may know a word and have no code for it. That matters where the answer feeds an element
+that the profile requires or marks as must-support, and where something else is written in its
+place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from etl.mapping.coverage import SliceMatcher, values_of
+from etl.mapping.expressions import (
+    Absent,
+    AllOf,
+    Chosen,
+    ColumnOf,
+    Condition,
+    Constant,
+    Expr,
+    FirstOf,
+    IsPresent,
+    Joined,
+    LoopIndex,
+    Not,
+    OneOf,
+    Translated,
+    walk,
+)
+from etl.mapping.plan import (
+    Entry,
+    Feed,
+    Guarded,
+    Leaf,
+    ListNode,
+    Loop,
+    ObjectNode,
+    Plan,
+    Spliced,
+    nodes_of,
+)
+from etl.mapping.static import is_strong
+from etl.model.crosswalks import Crosswalk
+from etl.model.profiles import Element, choice_names, find_canonical
+
+_OF_A_CODE: Final = frozenset({"system", "version"})
+"""What stands beside a code and says nothing without it."""
+
+_Elements: TypeAlias = tuple[Element, ...]
+
+
+def feeds_of(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Feed, ...]:
+    """Return where answers go that a crosswalk may not have for a word that it knows."""
+    profile = find_canonical(plan.profile)
+    asked = {part for part in _expressions(plan.body) if _may_lack(part, crosswalks)}
+    if profile is None or not asked:
+        return ()
+    slices = SliceMatcher(profile, crosswalks)
+    walker = _Walker(slices, frozenset(asked), _replaced(plan.body))
+    walker.object(plan.body, (profile.root,), lost=False, needs=())
+    coded = _coded(plan.body)
+    return tuple(
+        dict.fromkeys(
+            feed
+            for name, feed in walker.found
+            if name not in _OF_A_CODE or feed.answer.crosswalk not in coded
+        )
+    )
+
+
+def _may_lack(part: Expr | Condition, crosswalks: Mapping[str, Crosswalk]) -> bool:
+    return isinstance(part, Translated) and crosswalks[part.crosswalk].lacks_codes(part.column)
+
+
+def _expressions(body: Entry) -> Iterator[Expr | Condition]:
+    for _, node in nodes_of(body):
+        match node:
+            case Leaf(expr=expr):
+                yield from walk(expr)
+            case Guarded(condition=condition) | Loop(condition=condition) if condition is not None:
+                yield from walk(condition)
+            case _:
+                continue
+
+
+def _coded(body: Entry) -> frozenset[str]:
+    """Return the crosswalks of which a plan writes more than the system of a code."""
+    return frozenset(
+        answer.crosswalk
+        for path, node in nodes_of(body)
+        if isinstance(node, Leaf) and path.rpartition(".")[2] not in _OF_A_CODE
+        for answer, _ in _answers_in(node.expr)
+    )
+
+
+def _replaced(body: Entry) -> frozenset[Expr]:
+    """Return the answers in whose absence something else is written."""
+    return frozenset(
+        there.of
+        for part in _expressions(body)
+        if isinstance(part, Not)
+        for there in walk(part)
+        if isinstance(there, IsPresent)
+    )
+
+
+def _conjuncts(condition: Condition | None) -> tuple[Condition, ...]:
+    if condition is None:
+        return ()
+    return condition.parts if isinstance(condition, AllOf) else (condition,)
+
+
+def _wanted_by(condition: Condition) -> Iterator[Translated]:
+    """Yield the answers without which a condition may not hold."""
+    match condition:
+        case Not():
+            return
+        case IsPresent(of=of) | OneOf(of=of, negated=False):
+            yield from (part for part in walk(of) if isinstance(part, Translated))
+        case _:
+            for part in getattr(condition, "parts", ()):
+                yield from _wanted_by(part)
+
+
+def _answers_in(expr: Expr, *, in_place: bool = False) -> Iterator[tuple[Translated, bool]]:
+    """Yield the answers that an expression may be made of, and whether another may be instead."""
+    match expr:
+        case Translated():
+            yield expr, in_place
+        case FirstOf(parts=parts):
+            for part in parts:
+                yield from _answers_in(part, in_place=True)
+        case Joined(parts=parts):
+            for part in parts:
+                yield from _answers_in(part, in_place=in_place)
+        case Chosen(then=then, otherwise=otherwise):
+            yield from _answers_in(then, in_place=in_place)
+            yield from _answers_in(otherwise, in_place=in_place)
+        case Constant() | Absent() | ColumnOf() | LoopIndex():
+            return
+        case _:
+            yield from _answers_in(expr.of, in_place=in_place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Walker:
+    """Walks a plan beside its profile; `lost`: with the node goes an element that matters."""
+
+    slices: SliceMatcher
+    asked: frozenset[Expr | Condition]
+    replaced: frozenset[Expr]
+    found: list[tuple[str, Feed]] = field(default_factory=list)
+
+    def object(
+        self, node: ObjectNode, at: _Elements, *, lost: bool, needs: tuple[Condition, ...]
+    ) -> None:
+        strong = sum(is_strong(member) for _, member in node.members)
+        for name, member in node.members:
+            alone = strong == 1 and is_strong(member)
+            self.value(name, member, self.below(at, name), lost and alone, needs)
+
+    def below(self, at: _Elements, name: str) -> _Elements:
+        return tuple(
+            child
+            for element in at
+            for child in self.slices.profile.children(element.id)
+            if name == child.name or name in choice_names(child)
+        )
+
+    def fitting(self, name: str, node: Entry, elements: _Elements) -> _Elements:
+        """Return the elements that a value is of, the slices that it may be among them."""
+        slices = (
+            part
+            for whole in elements
+            for part in self.slices.profile.slices(whole.id)
+            if any(self.slices.may_be(each, name, whole, part) for each in values_of(node))
+        )
+        return (*elements, *slices)
+
+    def value(
+        self,
+        name: str,
+        node: Entry,
+        elements: _Elements,
+        lost: bool,
+        needs: tuple[Condition, ...],
+    ) -> None:
+        if self.asked.isdisjoint(_expressions(node)):
+            return
+        match node:
+            case ListNode(entries=entries) | Spliced(entries=entries):
+                alone = sum(is_strong(entry) for entry in entries) == 1
+                for entry in entries:
+                    self.value(name, entry, elements, lost and alone, needs)
+            case Guarded(condition=condition) | Loop(condition=condition):
+                lost = lost and isinstance(node, Guarded)
+                fitting = self.fitting(name, node, elements)
+                parts = _conjuncts(condition)
+                self.tested(name, parts, lost or _matters(fitting), needs)
+                self.value(name, node.node, elements, lost, (*needs, *parts))
+            case ObjectNode():
+                at = self.fitting(name, node, elements)
+                self.object(node, at, lost=lost or _matters(at), needs=needs)
+            case Leaf(expr=expr):
+                vital = lost or _matters(self.fitting(name, node, elements))
+                self.written(name, expr, vital, needs)
+            case _:
+                return
+
+    def written(self, name: str, expr: Expr, vital: bool, needs: tuple[Condition, ...]) -> None:
+        for answer, in_place in _answers_in(expr):
+            counts = vital or answer in self.replaced
+            if answer in self.asked and (counts or in_place):
+                others = tuple(one for one in needs if answer not in walk(one))
+                self.found.append((name, Feed(answer, expr, others, counts)))
+
+    def tested(
+        self,
+        name: str,
+        parts: tuple[Condition, ...],
+        lost: bool,
+        needs: tuple[Condition, ...],
+    ) -> None:
+        for part in parts:
+            for answer in _wanted_by(part):
+                if answer in self.asked and (lost or answer in self.replaced):
+                    others = (*needs, *(one for one in parts if one is not part))
+                    kept = tuple(one for one in others if answer not in walk(one))
+                    self.found.append((name, Feed(answer, part, kept, vital=True)))
+
+
+def _matters(elements: _Elements) -> bool:
+    return any(one.must_support or one.min > 0 for one in elements)
