@@ -22,6 +22,7 @@ from etl.auth.secrets import hash_of
 from etl.auth.services import Services
 from etl.auth.sessions import Session
 from etl.auth.values import Happening, SignInRefused
+from etl.errors import StoreError
 
 _KEPT: Final = (
     "response_type", "client_id", "redirect_uri", "scope", "state", "aud", "code_challenge",
@@ -33,6 +34,11 @@ LONGEST_REQUEST: Final = 2500
 """Most characters of an authorization request: it has to fit into a cookie."""
 
 _STALE: Final = "This page is too old, or belongs to another browser."
+_UNREADABLE: Final = "Your data cannot be reached at the moment. Please try again in a minute."
+_NOTHING: Final = (
+    "You are signed in, but there are no claims or coverage of yours here that could be shared. "
+    "Please ask {payer}."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +247,15 @@ class AuthorizePages:
         return response
 
     async def _on_to_consent(self, patient: str, sealed: str) -> Response:
-        """Sign a member in for one request and no other."""
+        """Sign a member in for one request and no other; refuse one without any data here."""
+        services = self._services
+        try:
+            is_published = await services.is_published(patient)
+        except StoreError:
+            return services.pages.problem(_UNREADABLE, status=503)
+        if not is_published:
+            payer = services.configuration.payer
+            return services.pages.problem(_NOTHING.format(payer=payer), status=404)
         subject = f"{patient} {hash_of(sealed)}"
         token = await run_in_threadpool(self._services.sessions.start, "authorize", subject)
         response = redirect(self._services, "/oauth/consent")

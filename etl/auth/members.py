@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from joserfc.errors import JoseError
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 PatientOf = Callable[[str], str]
 """Member id → logical id of the Patient."""
 
+IsPublished = Callable[[str], Awaitable[bool]]
+"""Logical id of a Patient → whether the release that is served has it. Raises StoreError."""
+
 LONGEST_MEMBER_ID: Final = 200
+
+_SILENT: Final = "The sign-in service does not answer at the moment."
 
 
 class DemoSignIn:
@@ -80,22 +85,7 @@ class ProviderSignIn:
         self._callback = configuration.url("/oauth/callback")
         self._clock = clock
         self._note = note
-        # Not above: it takes a quarter of a second, and a sandbox needs none of it.
-        from authlib.integrations.starlette_client import OAuth
-
-        registry = OAuth()
-        registry.register(
-            "payer",
-            client_id=provider.client_id,
-            client_secret=provider.client_secret,
-            server_metadata_url=f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration",
-            client_kwargs={
-                "scope": provider.scope,
-                "code_challenge_method": "S256",
-                "timeout": 10,
-            },
-        )
-        self._client: StarletteOAuth2App = registry.create_client("payer")
+        self._client = _client_of(provider)
 
     async def begin(
         self, request: Request, purpose: str
@@ -107,13 +97,18 @@ class ProviderSignIn:
             purpose: `authorize` or `member`: what the sign-in is for.
 
         Raises:
-            SignInRefused: the provider does not answer.
+            SignInRefused: the provider does not answer, or describes another issuer.
         """
         request.scope["session"] = {}
         try:
+            described = await self._client.load_server_metadata()
+            if described.get("issuer") != self._provider.issuer:
+                # A client keeps what it read first; a new one reads it again the next time.
+                self._client = _client_of(self._provider)
+                raise SignInRefused(_SILENT)  # OpenID Connect Discovery 1.0 section 4.3
             answer = await self._client.authorize_redirect(request, self._callback, prompt="login")
         except _of_provider(ValueError, KeyError):
-            raise SignInRefused("The sign-in service does not answer at the moment.") from None
+            raise SignInRefused(_SILENT) from None
         return answer, {"purpose": purpose, "session": dict(request.scope["session"])}
 
     async def complete(
@@ -162,6 +157,23 @@ class ProviderSignIn:
         happening = _signed_in(self._clock, "", address, succeeded=False)
         await run_in_threadpool(self._note, happening)
         return SignInRefused("The sign-in did not work. Please start again from the app.")
+
+
+def _client_of(provider: IdentityProvider) -> StarletteOAuth2App:
+    """Return a client of the provider that has read nothing of it yet."""
+    # Not above: it takes a quarter of a second, and a sandbox needs none of it.
+    from authlib.integrations.starlette_client import OAuth
+
+    registry = OAuth()
+    registry.register(
+        "payer",
+        client_id=provider.client_id,
+        client_secret=provider.client_secret,
+        server_metadata_url=f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration",
+        client_kwargs={"scope": provider.scope, "code_challenge_method": "S256", "timeout": 10},
+    )
+    client: StarletteOAuth2App = registry.create_client("payer")
+    return client
 
 
 def _signed_in(clock: Clock, patient: str, address: str, *, succeeded: bool = True) -> Happening:

@@ -80,7 +80,7 @@ def redirect_uri_problem(uri: str) -> str:
     problem = ""
     try:
         parts = urlsplit(uri)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
         return "It is no URI."
     if parts.netloc and not _HOST.fullmatch(parts.netloc):
@@ -89,6 +89,8 @@ def redirect_uri_problem(uri: str) -> str:
         problem = "It may only hold the characters of a URI; write others percent-encoded."
     elif len(uri) > LONGEST_URI:
         problem = f"At most {LONGEST_URI} characters, please."
+    elif port == 0:
+        problem = "Port 0 is no address; leave the port out, or give the real one."
     elif "#" in uri:
         problem = "It may hold no fragment (#)."
     elif "*" in uri:
@@ -114,10 +116,10 @@ def is_registered(uri: str, registered: tuple[str, ...]) -> bool:
 def _same_but_port(uri: str, registered: str) -> bool:
     try:
         given, known = urlsplit(uri), urlsplit(registered)
-        _ = given.port
+        is_free_port = given.port == 0
     except ValueError:
         return False
-    if known.scheme != "http" or known.hostname not in ("127.0.0.1", "::1"):
+    if is_free_port or known.scheme != "http" or known.hostname not in ("127.0.0.1", "::1"):
         return False
     host = f"[{known.hostname}]" if ":" in known.hostname else known.hostname
     with_port = re.fullmatch(re.escape(f"http://{host}") + r":[0-9]{1,5}(?![0-9])(.*)", uri)

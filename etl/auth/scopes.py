@@ -72,14 +72,20 @@ def granted(asked: Iterable[str], registered: Iterable[str]) -> tuple[str, ...]:
 
 
 def beyond(granted_scopes: Iterable[str], asked: Iterable[str]) -> str:
-    """Return which scopes asked for at a refresh reach beyond those granted; empty for none."""
+    """Return which scopes asked for at a refresh reach beyond those granted; empty for none.
+
+    A refresh keeps the level: `patient/` never becomes `user/` (RFC 6749 section 6).
+    """
     granted_scopes = tuple(granted_scopes)
-    found = [
-        problem(text) or f"{text} was not granted"
-        for text in asked
-        if text not in granted_scopes
-        and ((scope := smart_scopes.parse(text)) is None or not _is_covered(scope, granted_scopes))
-    ]
+
+    def is_within(text: str) -> bool:
+        scope = smart_scopes.parse(text)
+        if scope is None:
+            return text in granted_scopes
+        level = f"{scope.level}/"
+        return _is_covered(scope, tuple(one for one in granted_scopes if one.startswith(level)))
+
+    found = [problem(text) or f"{text} was not granted" for text in asked if not is_within(text)]
     return "; ".join(found[:_MOST_NAMED])
 
 

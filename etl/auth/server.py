@@ -23,7 +23,7 @@ from etl.auth.keys import Keys
 from etl.auth.limits import Endpoint, Limits
 from etl.auth.lockout import Lockout
 from etl.auth.member_pages import MemberPages
-from etl.auth.members import DemoSignIn, PatientOf, ProviderSignIn
+from etl.auth.members import DemoSignIn, IsPublished, PatientOf, ProviderSignIn
 from etl.auth.pages import Pages
 from etl.auth.protocol import Protocol
 from etl.auth.revocations import Revocations
@@ -42,6 +42,7 @@ def open_authorization(
     randomness: Randomness,
     patient_of: PatientOf,
     rates: dict[Endpoint, str] | None = None,
+    is_published: IsPublished | None = None,
 ) -> Services:
     """Return the authorization server on a database that is migrated. Nothing runs yet.
 
@@ -53,6 +54,8 @@ def open_authorization(
         randomness: gives unpredictable bytes.
         patient_of: member id → logical id of the Patient.
         rates: other limits than `etl.auth.limits.RATES`.
+        is_published: whether the release that is served has a Patient; where not given, nobody is
+            turned away for having no data.
     """
     trail = AuditTrail(audit, database, clock=clock, randomness=randomness)
     revocations = Revocations(database, clock)
@@ -100,7 +103,13 @@ def open_authorization(
         pages=Pages(configuration),
         demo=demo,
         provider=provider,
+        is_published=is_published or _anyone,
     )
+
+
+async def _anyone(patient: str) -> bool:
+    del patient
+    return True
 
 
 def _sign_ins(

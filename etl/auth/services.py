@@ -14,7 +14,7 @@ from etl.auth.developers import Developers
 from etl.auth.keys import Keys
 from etl.auth.limits import Limits
 from etl.auth.lockout import Lockout
-from etl.auth.members import DemoSignIn, ProviderSignIn
+from etl.auth.members import DemoSignIn, IsPublished, ProviderSignIn
 from etl.auth.pages import Pages
 from etl.auth.protocol import Protocol
 from etl.auth.revocations import Revocations
@@ -45,3 +45,4 @@ class Services:
     pages: Pages
     demo: DemoSignIn | None
     provider: ProviderSignIn | None
+    is_published: IsPublished

@@ -29,11 +29,13 @@ from etl.auth.database import (
     open_database,
     present_version,
 )
+from etl.auth.members import IsPublished
 from etl.auth.server import open_authorization, quiet_logs, tidy
 from etl.auth.services import Services
 from etl.auth.values import DemoMember
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
+from etl.gateway.releases import Releases
 from etl.model.ids import logical_id
 
 log = logging.getLogger(__name__)
@@ -112,13 +114,20 @@ def prepared(settings: Settings) -> Settings:
     return settings.model_copy(update={"auth": auth})
 
 
-def opened(settings: Settings, base_url: str, *, database: Database | None = None) -> Services:
+def opened(
+    settings: Settings,
+    base_url: str,
+    *,
+    database: Database | None = None,
+    releases: Releases | None = None,
+) -> Services:
     """Return the authorization server of the settings.
 
     Args:
         settings: as `prepared` returns them.
         base_url: where it is reached; its issuer.
         database: the database; that of the settings where not given.
+        releases: what is served, for members of whom nothing is published; None for commands.
     """
     quiet_logs()
     return open_authorization(
@@ -128,7 +137,17 @@ def opened(settings: Settings, base_url: str, *, database: Database | None = Non
         clock=lambda: datetime.now(UTC),
         randomness=secrets.token_bytes,
         patient_of=lambda member_id: patient_of(settings, member_id),
+        is_published=None if releases is None else published_in(releases),
     )
+
+
+def published_in(releases: Releases) -> IsPublished:
+    """Return what says whether the release that is served has a Patient."""
+
+    async def is_published(patient: str) -> bool:
+        return await releases.current().patient(patient) is not None
+
+    return is_published
 
 
 def expect_server(settings: Settings) -> None:

@@ -64,6 +64,7 @@ from etl.gateway.metrics import Metrics
 from etl.gateway.openapi import openapi
 from etl.gateway.opening import Opened, ServiceOptions, open_service
 from etl.gateway.public import DIRECTORY_TYPES
+from etl.gateway.releases import Releases
 from etl.gateway.service import Service
 from etl.gateway.supported import TYPES
 from etl.gateway.wire import App, Header
@@ -224,10 +225,14 @@ def opened(settings: Settings) -> Opened:
     return open_service(settings.target, (key,), options, store_options(settings))
 
 
-def authorization(settings: Settings) -> Authorization:
+def authorization(settings: Settings, releases: Releases | None = None) -> Authorization:
     """Return who may read: whom the authorization server lets in, where there is one.
 
     Without one: tokens of the configuration in development mode, else nobody.
+
+    Args:
+        settings: as `prepared` returns them.
+        releases: what is served; a member who is not in it is not asked for consent.
     """
     tokens = settings.serve.development_tokens
     if settings.auth.mode != "off":
@@ -242,7 +247,7 @@ def authorization(settings: Settings) -> Authorization:
         from etl.auth.server import routes_of
         from etl.bootstrap import authorizing
 
-        services = authorizing.opened(settings, settings.serve.base_url)
+        services = authorizing.opened(settings, settings.serve.base_url, releases=releases)
         return Authorization(
             services.verifier,
             services.trail,
@@ -296,7 +301,7 @@ def application(
     serve = settings.serve
     standard_error = LineWriter(2)
     service = service or opened(settings)
-    authorized = authorized or authorization(settings)
+    authorized = authorized or authorization(settings, service.releases)
     lines = None if serve.log == "off" else write or standard_error
     request_log = RequestLog(lines, serve.log_key.get_secret_value().encode())
     metrics = Metrics()

@@ -35,6 +35,7 @@ class Provider:
     def __init__(self, base: str) -> None:
         self.base = base
         self.asked: dict[str, dict[str, str]] = {}
+        self.described: list[str] = []
 
     def routes(self) -> list[Route]:
         return [
@@ -45,10 +46,14 @@ class Provider:
         ]
 
     async def configuration(self, request: Request) -> Response:
-        issuer = f"{self.base}/{request.path_params['fault']}"
+        fault = request.path_params["fault"]
+        issuer = f"{self.base}/{fault}"
+        # `another-at-first` describes another issuer the first time, as during a change of set-up.
+        is_another = fault == "another-at-first" and fault not in self.described
+        self.described.append(fault)
         return JSONResponse(
             {
-                "issuer": issuer,
+                "issuer": "https://another.example" if is_another else issuer,
                 "authorization_endpoint": f"{issuer}/authorize",
                 "token_endpoint": f"{issuer}/token",
                 "jwks_uri": f"{issuer}/jwks",

@@ -22,6 +22,7 @@ from starlette.testclient import TestClient
 
 from etl.auth.configuration import Configuration, DemoDirectory
 from etl.auth.database import migrate, open_database
+from etl.auth.members import IsPublished
 from etl.auth.server import open_authorization, routes_of
 from etl.auth.services import Services
 from etl.auth.values import ATTESTATIONS, AppDraft, DemoMember, Issued
@@ -98,6 +99,7 @@ def stand_up(
     url: str | None = None,
     clock: Clock | Callable[[], datetime] | None = None,
     rates: Any = None,
+    is_published: IsPublished | None = None,
     **changes: Any,
 ) -> Iterator[Standing]:
     """Give a server on a database in a folder, or on one that is there already."""
@@ -112,6 +114,7 @@ def stand_up(
         randomness=secrets.token_bytes,
         patient_of=lambda member_id: f"patient-of-{member_id}",
         rates=rates,
+        is_published=is_published,
     )
     try:
         yield Standing(services, clock, folder, Starlette(routes=routes_of(services)))

@@ -15,7 +15,9 @@ import pytest
 
 from etl.auth.audit import AuditTrail
 from etl.auth.configuration import IdentityProvider
+from etl.auth.members import IsPublished
 from etl.auth.values import Happening
+from etl.errors import StoreError
 from tests.integration.auth import standing as acting
 from tests.integration.auth.databases import free_port
 from tests.integration.auth.provider import MEMBER, provider
@@ -30,10 +32,15 @@ def idp() -> Iterator[str]:
         yield base
 
 
-def beside(folder: Path, issuer: str, **changes: str) -> AbstractContextManager[Standing]:
+def beside(
+    folder: Path, issuer: str, *, is_published: IsPublished | None = None, **changes: str
+) -> AbstractContextManager[Standing]:
     settings = {"client_id": "gateway", "client_secret": "of tests only", **changes}
     return stand_up(
-        folder, demo=None, identity_provider=IdentityProvider(issuer=issuer, **settings)
+        folder,
+        is_published=is_published,
+        demo=None,
+        identity_provider=IdentityProvider(issuer=issuer, **settings),
     )
 
 
@@ -150,6 +157,54 @@ def test_a_provider_that_does_not_answer_is_said_so(tmp_path: Path) -> None:
         page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
     assert page.status_code == 503
     assert "sign-in service" in page.text
+
+
+def test_a_provider_that_describes_another_issuer_is_asked_again(idp: str, tmp_path: Path) -> None:
+    with beside(tmp_path, f"{idp}/another-at-first") as standing, standing.client() as browser:
+        asking = acting.asking(standing.register().app.client_id)
+        refused = browser.get("/oauth/authorize", params=asking)
+        assert refused.status_code == 503
+        assert "sign-in service" in refused.text
+        away = browser.get("/oauth/authorize", params=asking)
+        back = browser.get(answer_of(idp, away.headers["location"]))
+        assert back.status_code == 303
+        assert browser.get(back.headers["location"]).status_code == 200
+
+
+def test_someone_of_whom_nothing_is_published_reads_so_and_is_not_asked_for_consent(
+    idp: str, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    async def nobody(patient: str) -> bool:
+        asked.append(patient)
+        return False
+
+    with beside(tmp_path, f"{idp}/honest", is_published=nobody) as standing:
+        client_id = standing.register().app.client_id
+        with standing.client() as browser:
+            away = browser.get("/oauth/authorize", params=acting.asking(client_id))
+            page = browser.get(answer_of(idp, away.headers["location"]))
+            assert browser.get("/oauth/consent").status_code == 403
+    assert asked == [PATIENT]
+    assert page.status_code == 404
+    assert "no claims or coverage of yours" in page.text
+    assert "Alder Health Plan" in page.text
+
+
+def test_where_the_published_tree_cannot_be_read_a_sign_in_can_be_tried_again(
+    idp: str, tmp_path: Path
+) -> None:
+    async def unreadable(patient: str) -> bool:
+        raise StoreError("s3://bucket/prefix", "does not answer")
+
+    with beside(tmp_path, f"{idp}/honest", is_published=unreadable) as standing:
+        client_id = standing.register().app.client_id
+        with standing.client() as browser:
+            away = browser.get("/oauth/authorize", params=acting.asking(client_id))
+            page = browser.get(answer_of(idp, away.headers["location"]))
+    assert page.status_code == 503
+    assert "try again" in page.text
 
 
 def test_with_a_provider_nobody_signs_in_with_a_password_here(idp: str, tmp_path: Path) -> None:

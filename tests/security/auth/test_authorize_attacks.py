@@ -59,6 +59,8 @@ def test_the_port_of_a_loopback_address_may_differ_and_nothing_else(standing: St
         "http://127.0.0.2:9999/done": 400,
         "http://127.0.0.1:9999@evil.example/done": 400,
         "http://127.0.0.1:99991/done": 400,
+        "http://127.0.0.1:0/done": 400,
+        "http://127.0.0.1:00000/done": 400,
     }
     with standing.client() as browser:
         for uri, status in cases.items():
@@ -74,6 +76,7 @@ def test_the_port_of_a_loopback_address_may_differ_and_nothing_else(standing: St
         "data:text/html,x", "myapp://done", "https://app.example/callback#fragment",
         "https://user@app.example/callback", "https://app.example/a b", "https:///callback",
         "https://a;script-src.example/x", "file:///etc/passwd", "",
+        "http://127.0.0.1:0/done", "http://localhost:0/done", "https://app.example:0/callback",
     ],
 )  # fmt: skip
 def test_redirect_uris_that_leak_codes_cannot_be_registered(standing: Standing, uri: str) -> None:

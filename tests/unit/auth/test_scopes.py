@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,6 +78,17 @@ def test_a_refresh_is_covered_only_by_what_was_granted(
     if not scopes.beyond(granted, asked):
         assert opened(tuple(asked)) <= opened(tuple(granted))
         assert set(asked) & set(smart.PLAIN) <= set(granted)
+        assert levels(asked) <= levels(granted)
+
+
+def levels(texts: Iterable[str]) -> set[str]:
+    return {scope.level for scope in map(smart.parse, texts) if scope is not None}
+
+
+@pytest.mark.parametrize(("granted", "asked"), [("patient", "user"), ("user", "patient")])
+def test_a_refresh_keeps_the_level_that_was_granted(granted: str, asked: str) -> None:
+    assert scopes.beyond((f"{granted}/*.rs",), (f"{asked}/Coverage.r",))
+    assert not scopes.beyond((f"{granted}/*.rs",), (f"{granted}/Coverage.r",))
 
 
 def test_with_every_type_ticked_the_scope_stays_as_it_was_asked_for() -> None:

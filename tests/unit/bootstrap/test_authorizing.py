@@ -10,6 +10,7 @@ import pytest
 from etl.bootstrap import authorizing
 from etl.bootstrap.settings import Settings, read_settings
 from etl.errors import MappingError
+from tests.unit.gateway import trees
 
 ROOT = Path(__file__).parents[3]
 SAMPLES = ROOT / "cpcds_samples" / "member.csv"
@@ -48,6 +49,16 @@ def test_sample_members_get_names_to_sign_in_with_and_the_ids_they_are_published
     assert {"ana", "jurgen", "lukasz", "soren"} <= set(names)
     assert len({member.patient for member in members}) == len(members)
     assert all(len(member.patient) == 32 for member in members)
+
+
+def test_a_member_is_published_whose_patient_the_served_release_has() -> None:
+    is_published = authorizing.published_in(trees.opened(trees.sample_tree()).releases)
+
+    async def ask(patient: str) -> bool:
+        return await is_published(patient)
+
+    assert trees.run(ask(trees.busiest()))
+    assert not trees.run(ask("a" * 32))
 
 
 def test_the_id_is_the_one_that_a_run_publishes(tmp_path: Path) -> None:
