@@ -8,9 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Annotated, ClassVar, Final, TypeAlias
+
+
+class Meaning(Enum):
+    """What the text of a parameter is; `etl.quality.parameters` holds each to it."""
+
+    COLUMN = auto()
+    DATE = auto()
+    AMOUNT = auto()
+    NUMBER = auto()
+    MEMBER_COLUMN = auto()
+    PARENT = auto()
+    CHILD = auto()
+    DIRECTORY = auto()
+    PAIR = auto()
+    PATTERN = auto()
+    DAY = auto()
+    TYPE = auto()
+    OBLIGATION = auto()
+
+
+Columns: TypeAlias = Annotated[tuple[str, ...], Meaning.COLUMN]
+Dates: TypeAlias = Annotated[tuple[str, ...], Meaning.DATE]
+Amounts: TypeAlias = Annotated[tuple[str, ...], Meaning.AMOUNT]
+Pattern: TypeAlias = Annotated[str, Meaning.PATTERN]
+Days: TypeAlias = Annotated[tuple[str, ...], Meaning.DAY]
+Parent: TypeAlias = Annotated[str, Meaning.PARENT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +76,7 @@ class Unmet:
             are reported under this rule instead of their own.
     """
 
-    obligations: tuple[str, ...]
+    obligations: Annotated[tuple[str, ...], Meaning.OBLIGATION]
 
     def names(self, rule_id: str) -> bool:
         """Tell whether an obligation is one of these."""
@@ -66,7 +93,7 @@ class Unreadable:
             rule without it covers the other ones.
     """
 
-    type: str
+    type: Annotated[str, Meaning.TYPE]
     beyond_cents: bool = False
 
 
@@ -80,8 +107,8 @@ class Rewrite:
         becomes: replacement; `\1` is the first group.
     """
 
-    columns: tuple[str, ...]
-    pattern: str
+    columns: Columns
+    pattern: Pattern
     becomes: str
 
 
@@ -89,8 +116,8 @@ class Rewrite:
 class Forbidden:
     """A cell fails where it matches `pattern` (RE2)."""
 
-    columns: tuple[str, ...]
-    pattern: str
+    columns: Columns
+    pattern: Pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +132,9 @@ class Allowed:
         each: a list's values are looked at one by one.
     """
 
-    columns: tuple[str, ...]
+    columns: Columns
     values: tuple[str, ...] = ()
-    pattern: str = ""
+    pattern: Pattern = ""
     crosswalk: str = ""
     each: bool = False
 
@@ -115,6 +142,8 @@ class Allowed:
 @dataclass(frozen=True, slots=True)
 class IcdPoint:
     """An ICD code has its point in the wrong place; it is put right."""
+
+    reads: ClassVar = ("code", "icd_version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +155,7 @@ class IcdShape:
     """
 
     impossible: bool = False
+    reads: ClassVar = ("code", "icd_version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +168,7 @@ class Npi:
         unassigned: fail the NPIs instead that begin with a digit that none given out begins with.
     """
 
-    columns: tuple[str, ...]
+    columns: Columns
     only_ten_digits: bool = False
     unassigned: bool = False
 
@@ -152,30 +182,30 @@ class Sentinel:
         columns: which cells; every date where empty.
     """
 
-    days: tuple[str, ...]
-    columns: tuple[str, ...] = ()
+    days: Days
+    columns: Dates = ()
 
 
 @dataclass(frozen=True, slots=True)
 class NotBefore:
     """A date is earlier than can be."""
 
-    columns: tuple[str, ...]
-    day: str
+    columns: Dates
+    day: Annotated[str, Meaning.DAY]
 
 
 @dataclass(frozen=True, slots=True)
 class NotAfterExtract:
     """A date is later than the day of the extract (its `as_of`; not looked at without one)."""
 
-    columns: tuple[str, ...]
+    columns: Dates
 
 
 @dataclass(frozen=True, slots=True)
 class AtLeast:
     """A number is smaller than `least`."""
 
-    columns: tuple[str, ...]
+    columns: Annotated[tuple[str, ...], Meaning.NUMBER]
     least: int
 
 
@@ -192,7 +222,7 @@ class Order:
         pairs: `earlier_column <= later_column`, one or more.
     """
 
-    pairs: tuple[str, ...]
+    pairs: Annotated[tuple[str, ...], Meaning.PAIR]
 
     def columns(self) -> tuple[tuple[str, str], ...]:
         """Return the pairs, taken apart."""
@@ -211,31 +241,31 @@ class Equation:
         needs: rows without all of these pass too.
     """
 
-    total: str
-    plus: tuple[str, ...]
-    minus: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
+    total: Annotated[str, Meaning.AMOUNT]
+    plus: Amounts
+    minus: Amounts = ()
+    needs: Columns = ()
 
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
     """None of the columns is filled."""
 
-    columns: tuple[str, ...]
+    columns: Columns
 
 
 @dataclass(frozen=True, slots=True)
 class Together:
     """More than one of the columns is filled."""
 
-    columns: tuple[str, ...]
+    columns: Columns
 
 
 @dataclass(frozen=True, slots=True)
 class Unexpected:
     """One of the columns is filled, though (the rule's `when`) it should not be."""
 
-    columns: tuple[str, ...]
+    columns: Columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +289,8 @@ class Duplicate:
 class KeyOfTwoMembers:
     """Rows of two members have the same key: nobody can tell whose it is."""
 
+    reads: ClassVar = ("member_id",)
+
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
@@ -270,9 +302,10 @@ class Repeated:
         also: columns of the row's own member that are compared with the first of `columns`.
     """
 
-    columns: tuple[str, ...]
-    within: str
-    also: tuple[str, ...] = ()
+    columns: Columns
+    within: Annotated[str, Meaning.COLUMN]
+    also: Annotated[tuple[str, ...], Meaning.MEMBER_COLUMN] = ()
+    reads: ClassVar = ("sequence",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,15 +317,15 @@ class Orphan:
         by: the column that names it; for `claim_line` also `line_number`.
     """
 
-    parent: str
-    by: str
+    parent: Parent
+    by: Annotated[str, Meaning.COLUMN]
 
 
 @dataclass(frozen=True, slots=True)
 class Childless:
     """No row of another table belongs to this one."""
 
-    child: str
+    child: Annotated[str, Meaning.CHILD]
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,13 +337,15 @@ class Disagrees:
         column: column of both, compared.
     """
 
-    parent: str
-    column: str
+    parent: Parent
+    column: Annotated[str, Meaning.COLUMN]
 
 
 @dataclass(frozen=True, slots=True)
 class OfAnother:
     """The coverage that the claim names belongs to another member."""
+
+    reads: ClassVar = ("coverage_id", "member_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,8 +359,8 @@ class Outside:
         end: its last day; not looked at where empty.
     """
 
-    column: str
-    above: tuple[str, ...]
+    column: Annotated[str, Meaning.DATE]
+    above: Annotated[tuple[str, ...], Meaning.PARENT]
     start: str = ""
     end: str = ""
 
@@ -333,6 +368,8 @@ class Outside:
 @dataclass(frozen=True, slots=True)
 class SumOfLines:
     """An amount of the header is not the sum of its lines, category by category."""
+
+    only: ClassVar = ("claim",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,13 +381,15 @@ class NoAmount:
     """
 
     summed: bool = False
+    only: ClassVar = ("claim",)
 
 
 @dataclass(frozen=True, slots=True)
 class NamesNoLine:
     """`column` names a line that the claim does not have."""
 
-    column: str
+    column: Annotated[str, Meaning.COLUMN]
+    reads: ClassVar = ("claim_id",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,13 +401,15 @@ class NotInDirectory:
         of: `organization`, `practitioner`, or both.
     """
 
-    columns: tuple[str, ...]
-    of: tuple[str, ...]
+    columns: Columns
+    of: Annotated[tuple[str, ...], Meaning.DIRECTORY]
 
 
 @dataclass(frozen=True, slots=True)
 class CardOfAnother:
     """`card_member_id` is the member id of somebody else."""
+
+    reads: ClassVar = ("card_member_id", "member_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,8 +422,9 @@ class UnknownClaim:
             it is in the extract, and another member's.
     """
 
-    columns: tuple[str, ...]
+    columns: Columns
     fault: str = "absent"
+    reads: ClassVar = ("claim_id", "member_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,6 +435,8 @@ class HangsOnRejected:
 @dataclass(frozen=True, slots=True)
 class LineRejected:
     """A line of the claim was rejected, so that its money would not add up."""
+
+    only: ClassVar = ("claim",)
 
 
 Kind: TypeAlias = (

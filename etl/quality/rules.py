@@ -18,35 +18,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from decimal import Decimal
-from difflib import get_close_matches
-from typing import Any, Final, get_type_hints
+from typing import Annotated, Any, Final, get_origin, get_type_hints
 
 from etl.documents import Map, Seq, read_yaml
 from etl.errors import MappingError
 from etl.model.crosswalks import Crosswalk
 from etl.model.findings import Severity
-from etl.model.tables import CLAIM_TABLES, DIRECTORY_TABLES, TABLES, FieldType
-from etl.quality.dates import day_number
-from etl.quality.kinds import (
-    KINDS,
-    SINGLE,
-    Allowed,
-    Clause,
-    Condition,
-    Kind,
-    NotBefore,
-    Sentinel,
-    UnknownClaim,
-    Unmet,
-    Unreadable,
-)
+from etl.model.tables import CLAIM_TABLES, TABLES
+from etl.quality.kinds import KINDS, SINGLE, Allowed, Clause, Condition, Kind, Unmet
+from etl.quality.parameters import Mistake, column_mistake, kind_mistake, near, text_mistake
 
 _ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _KEYS: Final = frozenset(
     {"id", "table", "check", "severity", "spoils", "says", "when", "unless", "blanks", "firm"}
-)
-_COLUMN_KEYS: Final = frozenset(
-    {"columns", "column", "total", "plus", "minus", "needs", "by", "within"}
 )
 
 
@@ -217,13 +201,8 @@ def _known(policy: Policy, rules: Mapping[str, Rule]) -> None:
     for rule_id in (*policy.severities, *policy.limits.findings):
         if rule_id not in rules:
             raise MappingError(
-                policy.where, "rule-unknown", f"no rule {rule_id!r}", hint=_near(rule_id, rules)
+                policy.where, "rule-unknown", f"no rule {rule_id!r}", hint=near(rule_id, rules)
             )
-
-
-def _near(word: str, words: Any) -> str:
-    near = get_close_matches(word, list(words), n=1)
-    return f"did you mean {near[0]!r}?" if near else ""
 
 
 class _Reader:
@@ -249,7 +228,7 @@ class _Reader:
             raise self.error("rule-value", f"rule id {rule_id!r} is not in kebab-case", "id")
         check = self.text("check")
         if check not in KINDS:
-            raise self.error("rule-check", f"no check {check!r}", "check", _near(check, KINDS))
+            raise self.error("rule-check", f"no check {check!r}", "check", near(check, KINDS))
         tables = self.tables()
         kind = self.kind(KINDS[check], tables)
         severity = self.severity()
@@ -259,7 +238,7 @@ class _Reader:
         words: frozenset[str] = frozenset()
         if isinstance(kind, Allowed) and kind.crosswalk:
             if kind.crosswalk not in self.crosswalks:
-                hint = _near(kind.crosswalk, self.crosswalks)
+                hint = near(kind.crosswalk, self.crosswalks)
                 what = f"no crosswalk {kind.crosswalk!r}"
                 raise self.error("rule-crosswalk", what, "crosswalk", hint)
             words = frozenset(self.crosswalks[kind.crosswalk].rows)
@@ -304,7 +283,7 @@ class _Reader:
         except ValueError:
             known = [severity.value for severity in Severity]
             what = f"severity {word!r} is none of {', '.join(known)}"
-            raise self.error("rule-value", what, "severity", _near(word, known)) from None
+            raise self.error("rule-value", what, "severity", near(word, known)) from None
 
     def tables(self) -> tuple[str, ...]:
         names = self.words("table", self.entry.get("table"))
@@ -312,15 +291,15 @@ class _Reader:
             return tuple(TABLES)
         for name in names:
             if name not in TABLES:
-                raise self.error("rule-column", f"no table {name!r}", "table", _near(name, TABLES))
+                raise self.error("rule-column", f"no table {name!r}", "table", near(name, TABLES))
         return names
 
     def kind(self, made: type[Kind], tables: tuple[str, ...]) -> Kind:
-        hints = get_type_hints(made)
+        hints = get_type_hints(made, include_extras=True)
         named = {spec.name.replace("_", "-"): spec for spec in fields(made)}
         for key in self.entry:
             if key not in _KEYS and key not in named:
-                hint = _near(key, [*named, *_KEYS])
+                hint = near(key, [*named, *_KEYS])
                 raise self.error("rule-key", f"this check takes no {key!r}", key, hint)
         values: dict[str, Any] = {}
         for key, spec in named.items():
@@ -330,81 +309,31 @@ class _Reader:
                 continue
             values[spec.name] = self.parameter(key, hints[spec.name], tables)
         kind = made(**values)
-        self.sensible(kind)
+        self.refuse(kind_mistake(kind, tables))
         return kind
 
     def parameter(self, key: str, hint: Any, tables: tuple[str, ...]) -> Any:
         value = self.entry[key]
-        if hint is bool:
+        of, *meanings = (
+            (hint.__origin__, *hint.__metadata__) if get_origin(hint) is Annotated else (hint,)
+        )
+        if of is bool:
             return self.flag(key)
-        if hint is int:
+        if of is int:
             if not isinstance(value, int) or isinstance(value, bool):
                 raise self.error("rule-value", f"{key!r} is a whole number", key)
             return value
+        if of is str and not isinstance(value, str):
+            raise self.error("rule-value", f"{key!r} is one text", key)
         words = self.words(key, value)
-        if key in (
-            "columns",
-            "column",
-            "earlier",
-            "later",
-            "total",
-            "plus",
-            "minus",
-            "needs",
-            "by",
-        ):
-            for word in words:
-                self.column(word, tables, key)
-        if key in ("parent", "child", "above") and any(word not in TABLES for word in words):
-            raise self.error("rule-column", f"{key!r} names no table", key)
-        if key == "of" and not set(words) <= {*DIRECTORY_TABLES, "identical", "older", "conflict"}:
-            raise self.error("rule-value", f"{key!r} is not understood", key)
-        if hint is str:
-            return words[0]
-        return words
+        for word in words:
+            self.refuse(text_mistake(meanings[0] if meanings else None, word, tables, key))
+        return words[0] if of is str else words
 
-    def pair(self, text: str, tables: Sequence[str]) -> None:
-        parts = text.split(" <= ")
-        if len(parts) != 2:
-            raise self.error("rule-value", "a pair is written: earlier <= later", "pairs")
-        for part in parts:
-            self.column(part, tables, "pairs")
-
-    def column(self, name: str, tables: Sequence[str], key: str) -> None:
-        for table in tables:
-            if TABLES[table].column(name) is None:
-                hint = _near(name, TABLES[table].names)
-                what = f"table {table!r} has no column {name!r}"
-                raise self.error("rule-column", what, key, hint)
-
-    def sensible(self, kind: Kind) -> None:
-        match kind:
-            case Unreadable(type=word):
-                if word not in {each.value for each in FieldType}:
-                    raise self.error("rule-value", f"no type {word!r}", "type")
-            case Sentinel(days=days):
-                for day in days:
-                    self.day(day, "days")
-            case NotBefore(day=day):
-                self.day(day, "day")
-            case UnknownClaim(fault=fault) if fault not in ("absent", "itself", "another"):
-                raise self.error("rule-value", f"no fault {fault!r}", "fault")
-            case Allowed(values=(), pattern="", crosswalk=""):
-                raise self.error("rule-key", "this check needs values, pattern or crosswalk")
-            case _:
-                pass
-        for key in ("pattern",):
-            if key in self.entry:
-                try:
-                    re.compile(self.entry[key])
-                except re.error as error:
-                    raise self.error("rule-value", f"no pattern: {error.msg}", key) from None
-
-    def day(self, text: str, key: str) -> None:
-        try:
-            day_number(text)
-        except ValueError:
-            raise self.error("rule-value", f"{text!r} is no YYYY-MM-DD day", key) from None
+    def refuse(self, mistake: Mistake | None) -> None:
+        if mistake is not None:
+            key = mistake.key.replace("_", "-")
+            raise self.error(mistake.error_id, mistake.what, key, mistake.hint)
 
     def condition(self, key: str, tables: Sequence[str]) -> Condition:
         value = self.entry.get(key)
@@ -418,7 +347,7 @@ class _Reader:
             column = name.removeprefix("claim.")
             if of_claim and not all(table in ("claim", *CLAIM_TABLES) for table in tables):
                 raise self.error("rule-column", f"{name!r}: the table belongs to no claim", key)
-            self.column(column, ["claim"] if of_claim else tables, key)
+            self.refuse(column_mistake(column, ["claim"] if of_claim else tables, key))
             if words in ("filled", "empty"):
                 clauses.append(Clause(of_claim, column, frozenset(), words == "filled"))
             elif isinstance(words, Map):
@@ -434,12 +363,12 @@ class _Reader:
             raise self.error("rule-key", f"{key!r} takes words, or crosswalk and answers", key)
         name = spec["crosswalk"]
         if name not in self.crosswalks:
-            hint = _near(str(name), self.crosswalks)
+            hint = near(str(name), self.crosswalks)
             raise self.error("rule-crosswalk", f"no crosswalk {name!r}", key, hint)
         wanted = self.words("answers", spec["answers"])
         crosswalk = self.crosswalks[name]
         for answer in wanted:
             if answer not in crosswalk.answers():
                 what = f"crosswalk {name!r} never answers {answer!r}"
-                raise self.error("rule-crosswalk", what, key, _near(answer, crosswalk.answers()))
+                raise self.error("rule-crosswalk", what, key, near(answer, crosswalk.answers()))
         return frozenset(word for word in crosswalk.rows if crosswalk.answer(word) in wanted)

@@ -1,0 +1,174 @@
+"""Parameters of rules: each is held to its meaning, and a mistake is named by its line."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, get_origin, get_type_hints
+
+import pytest
+
+from etl.errors import MappingError
+from etl.quality import Policy, load_rules
+from etl.quality.kinds import KINDS
+from tests.unit.quality.test_rule_files import CASCADE
+from tests.unit.quality.world import crosswalks
+
+CASES = {
+    # pairs of dates
+    "a misspelt column of a pair": (
+        "table: member, check: order, pairs: [birth_date <= deth_date]",
+        "did you mean 'death_date'?",
+    ),
+    "a pair with another sign": (
+        "table: member, check: order, pairs: [birth_date < death_date]",
+        "a pair is written: earlier <= later",
+    ),
+    "a pair of what are no dates": (
+        "table: member, check: order, pairs: [birth_date <= gender]",
+        "column 'gender' of 'member' is code, and 'pairs' takes date",
+    ),
+    # columns
+    "a misspelt total": (
+        "table: claim, check: equation, total: amount_eligble, plus: amount_copay",
+        "did you mean 'amount_eligible'?",
+    ),
+    "a sum of what is no money": (
+        "table: claim, check: equation, total: amount_eligible, plus: status",
+        "'plus' takes money",
+    ),
+    "a number that is a word": (
+        "table: claim, check: at-least, columns: status, least: 0",
+        "takes decimal or integer or money",
+    ),
+    "a day of what is no date": (
+        "table: claim, check: not-before, columns: status, day: '2000-01-01'",
+        "takes date",
+    ),
+    "a day that there is not": (
+        "table: claim, check: not-before, columns: paid_date, day: '2000-02-30'",
+        "no YYYY-MM-DD day",
+    ),
+    "a misspelt column of the owner": (
+        "table: member_telecom, check: repeated, columns: value, within: member",
+        "did you mean 'member_id'?",
+    ),
+    "a misspelt column of the member": (
+        "table: member_telecom, check: repeated, columns: value, within: member_id, also: phon",
+        "did you mean 'phone'?",
+    ),
+    "rows without a member above": (
+        "table: claim_note, check: repeated, columns: text, within: claim_id, also: phone",
+        "no row of 'claim_note' belongs to 'member'",
+    ),
+    # rows of other tables
+    "a misspelt parent": (
+        "table: claim, check: orphan, parent: membr, by: member_id",
+        "did you mean 'member'?",
+    ),
+    "a parent that nothing belongs to": (
+        "table: claim, check: orphan, parent: claim_note, by: claim_id",
+        "no table that rows belong to 'claim_note'",
+    ),
+    "a parent by another column": (
+        "table: claim, check: orphan, parent: member, by: coverage_id",
+        "'member' is named by member_id",
+    ),
+    "rows that belong to no such parent": (
+        "table: claim_note, check: disagrees, parent: coverage, column: claim_id",
+        "no row of 'claim_note' belongs to 'coverage'",
+    ),
+    "a column that the parent has not": (
+        "table: claim, check: disagrees, parent: coverage, column: outcome",
+        "table 'coverage' has no column 'outcome'",
+    ),
+    "children that belong to others": (
+        "table: member, check: childless, child: claim_line",
+        "no row of 'claim_line' belongs to 'member'",
+    ),
+    "children of what has none": (
+        "table: claim_note, check: childless, child: claim_line",
+        "no rows of others belong to 'claim_note'",
+    ),
+    "a misspelt start of a period": (
+        "table: claim_line, check: outside, column: service_from_date, above: claim, start: from",
+        "table 'claim' has no column 'from'",
+    ),
+    "a period that is none": (
+        "table: claim_line, check: outside, column: service_from_date, above: claim, end: status",
+        "'end' takes date",
+    ),
+    "no period at all": (
+        "table: claim_line, check: outside, column: service_from_date, above: claim",
+        "needs 'start' or 'end'",
+    ),
+    "a way up that is none": (
+        "table: claim_line, check: outside, column: service_to_date, above: coverage, end: x",
+        "no row of 'claim_line' belongs to 'coverage'",
+    ),
+    # words
+    "a word that a kind does not know": (
+        "table: claim, check: duplicate, of: identicl",
+        "did you mean 'identical'?",
+    ),
+    "a fault that there is not": (
+        "table: claim, check: unknown-claim, columns: adjusted_to_claim_id, fault: gone",
+        "'fault' is one of absent, itself, another",
+    ),
+    "a table that is none of the directory's": (
+        "table: claim, check: not-in-directory, columns: payer_id, of: member",
+        "no table of the directory 'member'",
+    ),
+    "a type that there is not": ("table: claim, check: unreadable, type: mony", "'money'?"),
+    "cents of what is no money": (
+        "table: claim, check: unreadable, type: date, beyond-cents: true",
+        "'beyond-cents' is for type money",
+    ),
+    "an obligation that is a sentence": (
+        "table: claim, check: unmet, obligations: no good, firm: true",
+        "no id of an obligation",
+    ),
+    # patterns are RE2's
+    "a pattern that Python has and RE2 has not": (
+        "table: claim, check: forbidden, columns: status, pattern: '^(?!x)'",
+        "no pattern: invalid perl operator",
+    ),
+    "a replacement by a group that there is not": (
+        "table: claim, check: rewrite, columns: status, pattern: 'a(b)', becomes: '\\2'",
+        "no replacement: Rewrite schema requests 2 matches",
+    ),
+    "two texts where one belongs": (
+        "table: claim, check: forbidden, columns: status, pattern: [a, b]",
+        "'pattern' is one text",
+    ),
+    # tables that a kind cannot be for
+    "codes where there are none": ("table: claim, check: icd-shape", "has no column 'code'"),
+    "a sum of lines of what has none": (
+        "table: coverage, check: sum-of-lines",
+        "this check is for table 'claim', not for 'coverage'",
+    ),
+    "cards where there are none": ("table: claim, check: card-of-another", "'card_member_id'"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_mistake_in_a_parameter_is_named_by_its_line(case: str) -> None:
+    rule, told = CASES[case]
+    text = f"# mine\n- {{id: mine, {rule}, severity: reject-claim, says: It is., spoils: Much.}}\n"
+    with pytest.raises(MappingError) as caught:
+        load_rules({"cascade.yaml": CASCADE, "mine.yaml": text}, Policy(), crosswalks())
+    assert caught.value.where == "mine.yaml:2"
+    assert caught.value.error_id in ("rule-value", "rule-column", "rule-key")
+    assert told in str(caught.value)
+
+
+FREE = {"values", "crosswalk", "becomes", "fault", "start", "end"}
+"""Texts that are held to something else than a meaning of their own, or may be any."""
+
+
+def test_every_parameter_of_every_kind_has_a_meaning() -> None:
+    for name, kind in KINDS.items():
+        hints = get_type_hints(kind, include_extras=True)
+        for parameter in dataclasses.fields(kind):
+            hint = hints[parameter.name]
+            known = get_origin(hint) is Annotated or hint in (bool, int)
+            assert known or parameter.name in FREE or (name, parameter.name) == ("duplicate", "of")
