@@ -9,7 +9,7 @@ from typing import Final
 from etl.gateway.access import may
 from etl.gateway.objects import Line
 from etl.gateway.search.query import Followed, Query
-from etl.gateway.supported import TYPES
+from etl.gateway.supported import TYPES, ResourceType
 from etl.gateway.tree import Block, Tree, column_name
 from etl.smart.grants import Grant
 
@@ -160,3 +160,21 @@ class Following:
         opened = await asyncio.gather(*opening) if len(opening) > 1 else [await x for x in opening]
         found = dict(zip(shared, opened, strict=True))
         return [found.get(one, self._own) if TYPES[one[0]].shared else self._own for one in asked]
+
+
+async def concerned(tree: Tree, grant: Grant, own: Block | None, kind: ResourceType) -> set[str]:
+    """Return the resources of a directory type that a member is concerned with.
+
+    Those are what the member's block refers to; of roles and places, which it does not refer to,
+    those of the practitioners and organizations among them.
+    """
+    if kind.through is None:
+        return await referred(tree, own, kind.name)
+    source, name = kind.through
+    references = await referred(tree, own, source)
+    hits = await Following(tree, grant, own).hits(references, [column_name(source, name)])
+    return {
+        value
+        for block, row in hits.values()
+        for value in block.values(source, name).of(row - block.rows(source).start)
+    }

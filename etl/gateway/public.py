@@ -16,71 +16,13 @@ from etl.gateway.refusals import Refusal
 from etl.gateway.search.matching import matching, ordered, sections
 from etl.gateway.search.query import Query
 from etl.gateway.service import Service
-from etl.gateway.supported import TYPES, Parameter, ResourceType
+from etl.gateway.supported import TYPES, ResourceType
 from etl.gateway.tree import Block, Tree
 from etl.smart.grants import Grant
 
-_R4: Final = "http://hl7.org/fhir/SearchParameter/"
-_MORE: Final[Mapping[str, tuple[Parameter, ...]]] = MappingProxyType(
-    {
-        "PractitionerRole": (
-            Parameter(
-                "practitioner",
-                "reference",
-                f"{_R4}PractitionerRole-practitioner",
-                "The person: an id, `Type/id`, or a URL under this server's base.",
-                ("missing",),
-                (),
-                ("Practitioner",),
-            ),
-            Parameter(
-                "organization",
-                "reference",
-                f"{_R4}PractitionerRole-organization",
-                "The organization: an id, `Type/id`, or a URL under this server's base.",
-                ("missing",),
-                (),
-                ("Organization",),
-            ),
-            Parameter(
-                "specialty",
-                "token",
-                f"{_R4}PractitionerRole-specialty",
-                "NUCC taxonomy code.",
-                ("missing", "not"),
-            ),
-        ),
-        "Location": (
-            Parameter(
-                "name",
-                "string",
-                f"{_R4}Location-name",
-                "Start of the name.",
-                ("missing", "exact", "contains"),
-            ),
-            Parameter(
-                "organization",
-                "reference",
-                f"{_R4}Location-organization",
-                "Who runs it: an id, `Type/id`, or a URL under this server's base.",
-                ("missing",),
-                (),
-                ("Organization",),
-            ),
-        ),
-    }
-)
-"""What these can be searched by where the whole directory is; a member's token needs their ids."""
-
 
 def _public(kind: ResourceType) -> ResourceType:
-    more = {one.name: one for one in _MORE.get(kind.name, ())}
-    return replace(
-        kind,
-        parameters=MappingProxyType({**kind.parameters, **more}),
-        needs_id=False,
-        documentation=f"{kind.documentation.split('.')[0]}.",
-    )
+    return replace(kind, documentation=f"{kind.documentation.split('.')[0]}.")
 
 
 DIRECTORY_TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(

@@ -11,7 +11,7 @@ from etl.errors import NotFound
 from etl.gateway import compartment
 from etl.gateway.access import may, require, supported
 from etl.gateway.bundle import Entries, Note, head_of, searchset
-from etl.gateway.following import Following, Hit, referred
+from etl.gateway.following import Following, Hit, concerned
 from etl.gateway.paging import Position, Sealer, etag_of, url_of
 from etl.gateway.refusals import Refusal
 from etl.gateway.releases import Releases
@@ -374,14 +374,15 @@ class Service:
         """Return the matches among directory resources.
 
         By `_id` all are within reach, as they are for a read. Without, those are that the member's
-        own claims and coverages refer to: a member's token is no key to the whole directory.
+        own claims and coverages refer to, and roles and places of those: a member's token is no
+        key to the whole directory.
         """
         kind = query.kind
         named = [one.ids for one in query.conditions if one.ids]
         if named:
             references = {f"{kind.name}/{one}" for one in named[0] if ID.fullmatch(one)}
         else:
-            references = await referred(tree, own, kind.name)
+            references = await concerned(tree, grant, own, kind)
         following = Following(tree, grant, own)
         found = await following.hits(sorted(references), sections(query))
         candidates: dict[Block, set[int]] = {}

@@ -24,6 +24,7 @@ PREFIXES: Final = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
 _CARIN: Final = "http://hl7.org/fhir/us/carin-bb/SearchParameter/"
 _R4: Final = "http://hl7.org/fhir/SearchParameter/"
 _PROFILE: Final = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
+_US_CORE: Final = "http://hl7.org/fhir/us/core/StructureDefinition/"
 
 INSTANTIATES: Final = "http://hl7.org/fhir/us/carin-bb/CapabilityStatement/c4bb"
 """Canonical of the guide's requirements, without version: its testers look for exactly this."""
@@ -80,7 +81,8 @@ class ResourceType:
         includes: what `_include` takes, beside `Type:*` (all of them) and `*`.
         sorts: parameters that `_sort` takes.
         shared: whether it is one of the payer's directory, and not of one member.
-        needs_id: whether a search has to name ids.
+        through: type, and column of its index, whose values are what of this type a member is
+            concerned with; None where the member's own resources refer to this type.
         documentation: a sentence or two for developers.
     """
 
@@ -91,7 +93,7 @@ class ResourceType:
     includes: tuple[Include, ...]
     sorts: tuple[str, ...]
     shared: bool
-    needs_id: bool
+    through: tuple[str, str] | None
     documentation: str
 
 
@@ -169,20 +171,19 @@ def _type(
     documentation: str,
     *,
     shared: bool = False,
-    needs_id: bool = False,
+    through: tuple[str, str] | None = None,
 ) -> ResourceType:
-    searched = () if needs_id else parameters
-    known = {one.name: one for one in (_ID, _LAST_UPDATED, *searched)}
+    known = {one.name: one for one in (_ID, _LAST_UPDATED, *parameters)}
     targets = {one.name: one.targets for one in parameters}
     return ResourceType(
         name,
-        tuple(f"{_PROFILE}{one}" for one in profiles),
+        tuple(one if "://" in one else f"{_PROFILE}{one}" for one in profiles),
         _ALL,
         MappingProxyType(known),
         tuple(Include(f"{name}:{one}", one, targets[one]) for one in includes),
         ("_id", *(one.name for one in known.values() if one.type == "date")),
         shared,
-        needs_id,
+        through,
         documentation,
     )
 
@@ -191,7 +192,6 @@ _DIRECTORY: Final = (
     "Shared by all members. Any can be read by its id, and be searched for by `_id`; other "
     "searches look through those that the member's own claims and coverages refer to."
 )
-_BY_ID: Final = "Shared by all members; read and searched for by its id."
 
 TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
     {
@@ -338,7 +338,7 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
             ),
             _type(
                 "PractitionerRole",
-                (),
+                (f"{_US_CORE}us-core-practitionerrole",),
                 (
                     _reference(
                         "practitioner",
@@ -352,16 +352,23 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                         "The organization",
                         *_ORGANIZATIONS,
                     ),
+                    _reference(
+                        "location", f"{_R4}PractitionerRole-location", "The place", "Location"
+                    ),
+                    _token("specialty", f"{_R4}PractitionerRole-specialty", "NUCC taxonomy code."),
                 ),
-                ("practitioner", "organization"),
-                f"What a practitioner does for an organization. {_BY_ID}",
+                ("practitioner", "organization", "location"),
+                "What a practitioner does for an organization. Shared by all members. Any can be "
+                "read by its id, and be searched for by `_id`; other searches look through those "
+                "of the practitioners that the member's own claims refer to.",
                 shared=True,
-                needs_id=True,
+                through=("Practitioner", "role"),
             ),
             _type(
                 "Location",
-                (),
+                (f"{_US_CORE}us-core-location",),
                 (
+                    _string("name", f"{_R4}Location-name", "Start of the name."),
                     _reference(
                         "organization",
                         f"{_R4}Location-organization",
@@ -370,9 +377,11 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                     ),
                 ),
                 ("organization",),
-                f"Where care is given. {_BY_ID}",
+                "Where care is given. Shared by all members. Any can be read by its id, and be "
+                "searched for by `_id`; other searches look through those of the organizations "
+                "that the member's own claims and coverages refer to.",
                 shared=True,
-                needs_id=True,
+                through=("Organization", "location"),
             ),
         )
     }

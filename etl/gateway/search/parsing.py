@@ -67,8 +67,6 @@ def parse(
             "", "too-costly", f"list of more than {MOST_COMPARED} dates or texts is too long"
         )
     conditions, includes, result = taken.conditions, taken.includes, taken.result
-    if kind.needs_id and not any(one.ids for one in conditions):
-        raise wrong("_id", "required", f"is needed to search for {kind.name}")
     summary = _summary(result, includes)
     matches = count(result["_count"], 0) if "_count" in result else None
     total = _one_of(result, "_total", ("accurate", "estimate", "none"), "accurate")

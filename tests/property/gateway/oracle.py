@@ -106,6 +106,9 @@ def tokens(resource: Resource, parameter: str) -> list[tuple[str | None, str]]:
     """Return system and code of what a token parameter's expression finds."""
     if parameter == "_id":
         return [(None, resource["id"])]
+    if parameter == "specialty":
+        codings = [one for of in resource.get("specialty", []) for one in of.get("coding", [])]
+        return [(one.get("system"), one["code"]) for one in codings]
     if parameter == "type":
         codings = resource.get("type", {}).get("coding", [])
         return [(one.get("system"), one["code"]) for one in codings]
@@ -162,7 +165,17 @@ PATHS = {
     "payee": ("payee.party.reference",),
     "practitioner": ("practitioner.reference",),
     "organization": ("organization.reference", "managingOrganization.reference"),
+    "location": ("location.reference",),
 }
+
+
+def belongs_to(resource: Resource) -> str:
+    """Return which provider a role or place belongs to; nothing for other types."""
+    if resource["resourceType"] == "PractitionerRole":
+        return str(resource["practitioner"]["reference"])
+    if resource["resourceType"] == "Location":
+        return str(resource["managingOrganization"]["reference"])
+    return "nobody"
 
 
 def references(resource: Resource, parameter: str) -> list[str]:
@@ -185,7 +198,7 @@ def reference_matches(value: str, asked: str, base: str) -> bool:
 
 
 DATES = ("_lastUpdated", "service-date", "service-start-date", "billable-period-start")
-TOKENS = ("_id", "type", "identifier")
+TOKENS = ("_id", "type", "identifier", "specialty")
 
 
 def matches(resource: Resource, name: str, value: str, *, base: str, now: datetime) -> bool:

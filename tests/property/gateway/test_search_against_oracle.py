@@ -141,6 +141,8 @@ OTHERS = {
     "RelatedPerson": ("patient",),
     "Organization": ("identifier", "name"),
     "Practitioner": ("identifier", "name"),
+    "PractitionerRole": ("practitioner", "organization", "location", "specialty"),
+    "Location": ("name", "organization"),
 }
 
 
@@ -157,7 +159,7 @@ def other_parameter(
         return name, draw(around([one["meta"]["lastUpdated"] for one in some]))
     if draw(st.integers(0, 4)) == 0:
         return f"{name}:missing", draw(st.sampled_from(["true", "false"]))
-    if name == "identifier":
+    if name in ("identifier", "specialty"):
         tokens = [value for one in some for value in oracle.tokens(one, name)] or [("urn:x", "y")]
         system, code = draw(st.sampled_from(tokens))
         forms = [code, f"{system or ''}|{code}", f"|{code}", f"{system or 'urn:x'}|"]
@@ -180,7 +182,11 @@ def within_reach(patient: str, kind: str) -> list[oracle.Resource]:
     """Return the resources of a type that a search without `_id` looks through."""
     own = members()[patient]
     text = repr(own)
-    shared = [one for name, one in directory().items() if f"'{name}'" in text]
+    shared = [
+        one
+        for name, one in directory().items()
+        if f"'{name}'" in text or f"'{oracle.belongs_to(one)}'" in text
+    ]
     return [one for one in (*own, *shared) if one["resourceType"] == kind]
 
 

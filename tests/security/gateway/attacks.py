@@ -7,7 +7,8 @@ Each line is one request that tries to reach what is another's, and what may com
 * `own`: an answer, with the token's own member's data and nothing else.
 
 Words in braces stand for the other member's: `{them}` their Patient's id, `{claim}` and `{cover}`
-ids of a claim and a coverage, `{version}` the claim's version, `{number}` their claim number,
+ids of a claim and a coverage, `{strange}` and `{npi}` a practitioner of theirs whom the token's
+member has nothing to do with, `{version}` the claim's version, `{number}` their claim number,
 `{page}` a page link of theirs; `{me}`, `{mine}` and `{mypage}` are the token's member's own, and
 `{token}` is the other's token.
 """
@@ -291,6 +292,11 @@ SEARCHES: Final = [
     *_lines(
         "empty",
         """
+        /fhir/PractitionerRole?practitioner={strange}
+        /fhir/PractitionerRole?practitioner=Practitioner/{strange}&_include=*
+        /fhir/Practitioner?identifier={npi}
+        /fhir/PractitionerRole?practitioner={them}
+        /fhir/Location?organization={claim}
         /fhir/Patient/{me}/ExplanationOfBenefit?patient={them}
         /fhir/Patient/{me}/ExplanationOfBenefit?_id={claim}
         /fhir/Patient/{me}/ExplanationOfBenefit/_search?_id={claim}
@@ -304,6 +310,9 @@ SEARCHES: Final = [
         /fhir/Patient/{me}/ExplanationOfBenefit?patient={me},{them}
         /fhir/Patient/{me}/Coverage
         /fhir/Patient/{me}/RelatedPerson
+        /fhir/PractitionerRole
+        /fhir/PractitionerRole?practitioner:missing=false&_include=*
+        /fhir/Location?name:contains=a&_include:iterate=*
         /fhir/ExplanationOfBenefit/_search?patient={me}
         """,
     ),

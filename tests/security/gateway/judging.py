@@ -44,7 +44,22 @@ def words() -> dict[str, str]:
         "page": cursor(OTHER_TOKEN),
         "mypage": cursor(None),
         "token": OTHER_TOKEN,
+        **stranger(),
     }
+
+
+def stranger() -> dict[str, str]:
+    """Return id and NPI of a practitioner with a role, of the other's claims alone."""
+    mine, theirs = json.dumps(members()[busiest()]), json.dumps(members()[another()])
+    one = next(
+        directory()[role["practitioner"]["reference"]]
+        for name, role in directory().items()
+        if name.startswith("PractitionerRole/")
+        and role["practitioner"]["reference"] in theirs
+        and role["practitioner"]["reference"] not in mine
+    )
+    npi = next(x["value"] for x in one["identifier"] if x["system"].endswith("us-npi"))
+    return {"strange": one["id"], "npi": npi}
 
 
 @cache

@@ -75,12 +75,11 @@ def test_every_interaction_works(base: str, kind: str) -> None:
 def test_every_search_parameter_and_include_works_and_no_other_does(base: str, kind: str) -> None:
     told = resources(statement() if base == "/fhir" else public())[kind]
     names = {one["name"]: one["type"] for one in told["searchParam"]}
-    by_id = "_id=1&" if base == "/fhir" and TYPES[kind].needs_id else ""
     for name, of in names.items():
-        got = server().call(f"{base}/{kind}?{by_id}{name}={VALUES[of]}")
+        got = server().call(f"{base}/{kind}?{name}={VALUES[of]}")
         assert (name, got.status) == (name, 200)
     for include in told.get("searchInclude", []):
-        got = server().call(f"{base}/{kind}?{by_id}_include={include}")
+        got = server().call(f"{base}/{kind}?_include={include}")
         assert (include, got.status) == (include, 200)
     every = {
         one["name"]
@@ -89,9 +88,18 @@ def test_every_search_parameter_and_include_works_and_no_other_does(base: str, k
         for one in resource["searchParam"]
     }
     for name in every - set(names):
-        assert server().call(f"{base}/{kind}?{by_id}{name}=1", STRICT).status == 400, name
-    nothing = f"{base}/{kind}?{by_id}_include={kind}:nothing"
+        assert server().call(f"{base}/{kind}?{name}=1", STRICT).status == 400, name
+    nothing = f"{base}/{kind}?_include={kind}:nothing"
     assert server().call(nothing, STRICT).status == 400
+
+
+def test_every_resource_has_a_profile_that_it_is_told_to_have() -> None:
+    for told in (statement(), public()):
+        for kind, of in resources(told).items():
+            profiles = set(of["supportedProfile"])
+            for one in held(kind)[:20]:
+                (profile,) = one["meta"]["profile"]
+                assert profile.partition("|")[0] in profiles
 
 
 def test_every_operation_works() -> None:

@@ -404,18 +404,51 @@ def test_names_are_found_by_their_start_whatever_case(service: Service) -> None:
     assert here not in ids(bundle(asked(service, f"name:exact={name}x", kind="Organization")))
 
 
-def test_roles_and_locations_are_searched_by_id_alone(service: Service) -> None:
-    for kind in ("PractitionerRole", "Location"):
-        assert refused(service, "", kind=kind).code == "required"
-        name = next(one for one in directory() if one.startswith(f"{kind}/"))
-        found = bundle(asked(service, f"_id={name.partition('/')[2]}&_include=*", kind=kind))
-        assert ids(found) == [name]
-        assert ids(found, "include")
+def test_roles_and_locations_are_those_of_the_providers_in_the_members_claims(
+    service: Service,
+) -> None:
+    of = {"PractitionerRole": "practitioner", "Location": "managingOrganization"}
+    for member in list(members())[:5]:
+        text = repr(members()[member])
+        for kind, refers in of.items():
+            every = [one for name, one in directory().items() if name.startswith(f"{kind}/")]
+            mine = {
+                f"{kind}/{one['id']}"
+                for one in every
+                if "reference" in one[refers] and f"'{one[refers]['reference']}'" in text
+            }
+            found = bundle(asked(service, "_count=100", kind=kind, patient=member))
+            assert set(ids(found)) == mine
+            others = [one for one in every if f"{kind}/{one['id']}" not in mine]
+            assert others
+            name = "practitioner" if kind == "PractitionerRole" else "organization"
+            other = others[0][refers]["reference"]
+            there = bundle(asked(service, f"{name}={other}", kind=kind, patient=member))
+            assert there["total"] == 0
+            by_id = bundle(asked(service, f"_id={others[0]['id']}", kind=kind, patient=member))
+            assert ids(by_id) == [f"{kind}/{others[0]['id']}"]
+
+
+def test_roles_and_locations_bring_along_what_they_refer_to(service: Service) -> None:
+    roles = bundle(asked(service, "_include=*&_count=100", kind="PractitionerRole"))
+    assert {one.partition("/")[0] for one in ids(roles, "include")} == {
+        *("Practitioner", "Organization", "Location"),
+    }
+    places = bundle(asked(service, "_include=Location:organization", kind="Location"))
+    assert ids(places)
+    assert {one.partition("/")[0] for one in ids(places, "include")} == {"Organization"}
+
+
+def test_roles_are_within_reach_of_their_scope_alone(service: Service) -> None:
+    scopes = ("patient/PractitionerRole.s",)
+    found = bundle(asked(service, "_include=*", kind="PractitionerRole", scopes=scopes))
+    assert ids(found)
+    assert ids(found, "include") == []
+    assert refused(service, "", kind="Location", scopes=scopes).status == 403
 
 
 def test_every_parameter_that_is_told_works(service: Service) -> None:
     for kind in TYPES.values():
-        required = "_id=x&" if kind.needs_id else ""
         for one in kind.parameters.values():
             value = {"date": "2024", "reference": "x", "token": "x", "string": "x"}[one.type]
             queries = [f"{one.name}={value}", *(f"{one.name}={p}{value}" for p in one.prefixes)]
@@ -424,12 +457,12 @@ def test_every_parameter_that_is_told_works(service: Service) -> None:
             ]
             queries += [f"{one.name}:{target}=x" for target in one.targets]
             for query in queries:
-                assert bundle(asked(service, required + query, kind=kind.name))["total"] >= 0
+                assert bundle(asked(service, query, kind=kind.name))["total"] >= 0
         for include in kind.includes:
             for code in (include.code, *(f"{include.code}:{one}" for one in include.targets)):
-                asked(service, f"{required}_include={code}&_include:iterate={code}", kind=kind.name)
+                asked(service, f"_include={code}&_include:iterate={code}", kind=kind.name)
         for sort in kind.sorts:
-            asked(service, f"{required}_sort={sort},-{sort}", kind=kind.name)
+            asked(service, f"_sort={sort},-{sort}", kind=kind.name)
 
 
 def test_the_etag_changes_with_the_question_and_the_grant_alone(service: Service) -> None:
