@@ -25,6 +25,10 @@ RETRY_AFTER: Final = "2"
 """Seconds after which to try again what failed for want of the database or the audit trail."""
 
 _ORIGINS_SECONDS: Final = 30
+"""Age at which the list of apps is read again, so that a disabled one is kept out."""
+
+_UNKNOWN_SECONDS: Final = 1
+"""The same for an origin that is not in it: it may be that of an app just registered."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -200,7 +204,8 @@ class CrossOrigin:
 
     async def _is_known(self, origin: str) -> bool:
         now = self._clock().timestamp()
-        if not 0 <= now - self._read_at < _ORIGINS_SECONDS:
+        longest = _ORIGINS_SECONDS if origin in self._known else _UNKNOWN_SECONDS
+        if not 0 <= now - self._read_at < longest:
             apps = await run_in_threadpool(self._services.apps.all)
             self._known = frozenset(
                 origin_of(uri) for app in apps if app.is_active for uri in app.draft.redirect_uris

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from limits import RateLimitItem, parse
@@ -32,7 +33,30 @@ RATES: Final[dict[Endpoint, str]] = {
     "sign-up": "20/hour",
     "member": "120/minute",
 }
-"""Endpoint → most calls: of an address, or of an app from an address."""
+"""Endpoint → most calls: of an address, or of an app from an address; empty for any number."""
+
+
+def rates_of(changed: Mapping[str, str]) -> dict[Endpoint, str]:
+    """Return the rates of all endpoints.
+
+    Args:
+        changed: endpoint → another rate than that of `RATES`.
+
+    Raises:
+        ValueError: there is no such endpoint, or a text is no rate.
+    """
+    for endpoint, rate in changed.items():
+        if endpoint not in RATES:
+            raise ValueError(f"{endpoint!r} is no endpoint; there are {', '.join(RATES)}")
+        try:
+            _parsed(rate)
+        except ValueError:
+            raise ValueError(f"{endpoint}: {rate!r} is no rate; write one like 30/minute") from None
+    return {endpoint: changed.get(endpoint, rate) for endpoint, rate in RATES.items()}
+
+
+def _parsed(rate: str) -> RateLimitItem | None:
+    return parse(rate) if rate else None
 
 
 class TooMany(Exception):
@@ -48,13 +72,19 @@ class TooMany(Exception):
 
 
 class Limits:
-    """Counts calls in this process's memory."""
+    """Counts calls in this process's memory.
 
-    def __init__(self, rates: dict[Endpoint, str] | None = None) -> None:
+    Args:
+        rates: other limits than `RATES`.
+
+    Attributes:
+        rates: endpoint → most calls; empty for any number.
+    """
+
+    def __init__(self, rates: Mapping[str, str] | None = None) -> None:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._rates: dict[Endpoint, RateLimitItem] = {
-            endpoint: parse(rate) for endpoint, rate in {**RATES, **(rates or {})}.items()
-        }
+        self.rates = rates_of(rates or {})
+        self._items = {endpoint: _parsed(rate) for endpoint, rate in self.rates.items()}
 
     def hit(self, endpoint: Endpoint, *who: str) -> None:
         """Count a call.
@@ -66,9 +96,10 @@ class Limits:
         Raises:
             TooMany: it was one too many.
         """
+        item = self._items[endpoint]
         who = tuple(map(caller_of, who))
-        if not self._limiter.hit(self._rates[endpoint], endpoint, *who):
-            raise self._too_many(endpoint, who)
+        if item is not None and not self._limiter.hit(item, endpoint, *who):
+            raise self._too_many(item, endpoint, who)
 
     def check(self, endpoint: Endpoint, *who: str) -> None:
         """Refuse a call where too many were counted, without counting it.
@@ -76,10 +107,11 @@ class Limits:
         Raises:
             TooMany: there were too many.
         """
+        item = self._items[endpoint]
         who = tuple(map(caller_of, who))
-        if not self._limiter.test(self._rates[endpoint], endpoint, *who):
-            raise self._too_many(endpoint, who)
+        if item is not None and not self._limiter.test(item, endpoint, *who):
+            raise self._too_many(item, endpoint, who)
 
-    def _too_many(self, endpoint: Endpoint, who: tuple[str, ...]) -> TooMany:
-        window = self._limiter.get_window_stats(self._rates[endpoint], endpoint, *who)
+    def _too_many(self, item: RateLimitItem, endpoint: Endpoint, who: tuple[str, ...]) -> TooMany:
+        window = self._limiter.get_window_stats(item, endpoint, *who)
         return TooMany(max(1, math.ceil(window.reset_time - time.time())))

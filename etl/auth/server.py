@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from starlette.routing import Route
@@ -20,7 +21,7 @@ from etl.auth.dynamic import DynamicRegistration
 from etl.auth.endpoints import ProgramEndpoints
 from etl.auth.grants import Tools
 from etl.auth.keys import Keys
-from etl.auth.limits import Endpoint, Limits
+from etl.auth.limits import Limits
 from etl.auth.lockout import Lockout
 from etl.auth.member_pages import MemberPages
 from etl.auth.members import DemoSignIn, IsPublished, PatientOf, ProviderSignIn
@@ -41,8 +42,8 @@ def open_authorization(
     clock: Clock,
     randomness: Randomness,
     patient_of: PatientOf,
-    rates: dict[Endpoint, str] | None = None,
     is_published: IsPublished | None = None,
+    rates: Mapping[str, str] | None = None,
 ) -> Services:
     """Return the authorization server on a database that is migrated. Nothing runs yet.
 

@@ -29,6 +29,7 @@ from etl.auth.database import (
     open_database,
     present_version,
 )
+from etl.auth.limits import rates_of
 from etl.auth.members import IsPublished
 from etl.auth.server import open_authorization, quiet_logs, tidy
 from etl.auth.services import Services
@@ -82,6 +83,10 @@ def checked(settings: Settings) -> None:
         )
     if auth.registration == "token" and len(auth.registration_token.get_secret_value()) < 16:
         raise _wrong("registration_token", "it needs at least 16 characters")
+    try:
+        rates_of(auth.limits)
+    except ValueError as error:
+        raise _wrong("limits", str(error)) from None
     if any(days < 1 for days in auth.consent_days):
         raise _wrong("consent_days", "a consent lasts a day at least")
 
@@ -138,6 +143,7 @@ def opened(
         randomness=secrets.token_bytes,
         patient_of=lambda member_id: patient_of(settings, member_id),
         is_published=None if releases is None else published_in(releases),
+        rates=settings.auth.limits,
     )
 
 

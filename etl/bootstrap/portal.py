@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.routing import Mount
 
 from etl.auth.apps import Apps
+from etl.auth.limits import Endpoint
 from etl.auth.services import Services
 from etl.auth.values import ATTESTATIONS, AppDraft, NoSuchApp
 from etl.bootstrap.serving import DIRECTORY, FHIR, Room, Told
@@ -101,12 +103,26 @@ def site_of(settings: Settings, *, sandbox: bool) -> Site:
     )
 
 
+_LIMITED: Final[Mapping[Endpoint, str]] = MappingProxyType(
+    {
+        "authorize": "Launches",
+        "sign-in": "Sign-ins of members",
+        "token": "Calls of the token endpoint by one app",
+        "register": "Dynamic registrations",
+    }
+)
+"""What of the authorization server's limits developers are told."""
+
+
 def served_of(settings: Settings, told: Told, services: Services) -> Served:
     """Return what the pages tell of the running server."""
     serve, auth = settings.serve, services.configuration
     limits = {}
     if serve.rate_limit:
         limits["Requests"] = f"{serve.rate_limit.replace('/', ' a ')}, of one app for one member"
+    for endpoint, what in _LIMITED.items():
+        if rate := services.limits.rates[endpoint]:
+            limits[what] = f"{rate.replace('/', ' a ')}, of one address"
     return Served(
         base_url=serve.base_url,
         fhir=f"{serve.base_url}{FHIR}",

@@ -365,6 +365,10 @@ class Auth(_Part):
     revocation_seconds: int = Field(
         10, ge=1, le=30, description="Age at which the list of what was revoked is read again."
     )
+    limits: dict[str, str] = Field(
+        default_factory=dict,
+        description="Endpoint → most calls of an address or app, a worker; none where empty.",
+    )
     plain_apps: tuple[str, ...] = Field(
         (),
         description="Ids of apps that may do without scope, `state`, `aud` and PKCE; none else.",

@@ -72,7 +72,10 @@ def show_command(context: click.Context, client_id: str, as_json: bool) -> None:
 def register_command(
     context: click.Context, file: Path, client_id: str | None, plain: bool, as_json: bool
 ) -> None:
-    """Register an app from FILE, client metadata as in RFC 7591, and print its secret once."""
+    """Register an app from FILE, client metadata as in RFC 7591, and print its secret once.
+
+    Servers that run know it at once; its site may call the token endpoint within a second.
+    """
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:

@@ -481,6 +481,23 @@ def test_only_sites_of_registered_apps_may_call_the_token_endpoint_from_a_browse
     assert "Origin" in answer.headers["vary"]
 
 
+def test_the_site_of_a_new_app_may_call_within_a_second_and_of_a_disabled_one_for_thirty(
+    standing: Standing,
+) -> None:
+    def is_let_in(browser: Any, origin: str) -> bool:
+        answer = browser.options("/oauth/token", headers={"origin": origin})
+        return "access-control-allow-origin" in answer.headers
+
+    with standing.client() as browser:
+        assert not is_let_in(browser, "https://app.example")
+        issued = standing.register(PUBLIC)
+        standing.clock.move(seconds=1)
+        assert is_let_in(browser, "https://app.example")
+        standing.services.apps.disable(issued.app.client_id)
+        standing.clock.move(seconds=30)
+        assert not is_let_in(browser, "https://app.example")
+
+
 def test_guessing_secrets_is_slowed_down_without_keeping_the_owner_out(tmp_path: Any) -> None:
     rates = {"client-failure": "3/minute"}
     with acting.stand_up(tmp_path, rates=rates) as standing:

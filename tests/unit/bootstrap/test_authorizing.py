@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from etl.auth.limits import RATES, TooMany
 from etl.bootstrap import authorizing
 from etl.bootstrap.settings import Settings, read_settings
 from etl.errors import MappingError
@@ -141,3 +143,46 @@ def test_plain_http_is_for_loopback_only(tmp_path: Path) -> None:
         else:
             with pytest.raises(MappingError, match="https"):
                 authorizing.checked(one)
+
+
+def test_limits_of_endpoints_are_settings(tmp_path: Path) -> None:
+    prepared = authorizing.prepared(
+        settings(tmp_path, limits={"sign-in": "3/minute", "token": "", "register": "2/hour"})
+    )
+    services = authorizing.opened(prepared, "https://api.example")
+    try:
+        limits = services.limits
+        assert limits.rates == {
+            **RATES, "sign-in": "3/minute", "token": "", "register": "2/hour",
+        }  # fmt: skip
+        for _ in range(3):
+            limits.hit("sign-in", "192.0.2.1")
+        with pytest.raises(TooMany):
+            limits.hit("sign-in", "192.0.2.1")
+        limits.hit("sign-in", "192.0.2.2")
+        for _ in range(1_000):
+            limits.hit("token", "app", "192.0.2.1")
+    finally:
+        services.trail.close()
+        services.database.close()
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({"sign-on": "3/minute"}, "'sign-on' is no endpoint; there are authorize, sign-in"),
+        ({"token": "many"}, "token: 'many' is no rate; write one like 30/minute"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused_at_the_start(
+    tmp_path: Path, limits: dict[str, str], says: str
+) -> None:
+    with pytest.raises(MappingError, match=says):
+        authorizing.prepared(settings(tmp_path, limits=limits))
+
+
+def test_the_page_of_settings_lists_the_limits_that_hold() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if line.startswith("| `auth.limits`")]
+    for endpoint, rate in RATES.items():
+        assert re.search(rf"`{endpoint}`( \([^)]*\))? {rate}[,.]", row), endpoint
