@@ -53,7 +53,7 @@ def mappings() -> MappingSet:
 
 def found(rule: str = WITHOUT_CODE, **rows: Sequence[Row]) -> set[tuple[str, str]]:
     """Return table and column of what a rule finds in rows."""
-    partition = Partition(prepared(**rows))
+    partition = Partition(prepared(None, **rows))
     environment = Environment("golden", ID_KEY, crosswalks(), {})
     places: set[tuple[str, str]] = set()
     for plan in mappings().plans:
