@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 from etl.conform.compiler import Compiler, is_resource
 from etl.conform.findings import Issue, Rule, Severity, fixed_rule
 from etl.conform.visit import Check, Visit
 from etl.errors import UsageError
+from etl.model.fact_files import check_version
 from etl.model.profiles import (
     VERSIONS,
     Profile,
@@ -17,6 +20,7 @@ from etl.model.profiles import (
     is_type,
     load_type,
     profile_names,
+    unknown_version,
 )
 
 NOT_FOR_THE_GUIDE = frozenset({"Parameters"})
@@ -66,7 +70,7 @@ class Checker:
         """Return what is wrong with one resource, as parsed from JSON."""
         kind = resource.get("resourceType") if type(resource) is dict else None
         if type(kind) is not str:
-            return Judged("", issues=(("", Issue(fixed_rule("resource"))),))
+            return Judged("", issues=(("", Issue(_no_resource(resource))),))
         if kind in NOT_FOR_THE_GUIDE:
             return Judged(kind, skipped="header")
         if not is_type(kind) or not is_resource(load_type(kind)):
@@ -106,25 +110,79 @@ class Checker:
         named = meta.get("profile") if type(meta) is dict else None
         profiles: list[Profile] = []
         issues: list[tuple[str, Issue]] = []
+        versions: list[tuple[str, str]] = []
         for index, canonical in enumerate(named if type(named) is list else ()):
             if type(canonical) is not str:
                 continue
             place = f"meta.profile[{index}]"
             profile = find_canonical(canonical)
             if profile is None:
-                issues.append(("", Issue(fixed_rule("profile-unknown"), place)))
+                version = unknown_version(canonical)
+                if version is not None:
+                    versions.append((version, place))
+                else:
+                    issues.append(("", Issue(fixed_rule("profile-unknown"), place)))
             elif profile.type != kind:
                 issues.append(("", Issue(fixed_rule("profile-type"), place)))
             else:
                 profiles.append(profile)
                 if "|" not in canonical and not _asks_for_version(profile):
                     issues.append(("", Issue(fixed_rule("profile-version"), place)))
-        if not profiles:
+        for version, place in versions:
+            issues.append(("", Issue(_guide_version(version, checked=bool(profiles)), place)))
+        if not profiles and not versions:
             issues.append(("", Issue(fixed_rule("profile-missing"), "meta.profile")))
         return profiles, issues
 
 
 _TOO_DEEP = Rule("depth", Severity.ERROR, "The resource is nested too deeply to be checked.")
+_VERSION: Final = re.compile(r"\d{1,3}(\.\d{1,3}){0,2}(-[a-z]{1,12}\d{0,2})?")
+"""Versions that a message repeats; a value that was put where a version belongs is none."""
+
+
+@cache
+def _told_version(version: str, severity: Severity, then: str) -> Rule:
+    known = " and ".join(VERSIONS)
+    return Rule("guide-version", severity, f"{version} is not known here; known are {known}.{then}")
+
+
+def _guide_version(version: str, *, checked: bool) -> Rule:
+    """Return the rule of a profile of another version of the guide.
+
+    Args:
+        version: as the canonical has it.
+        checked: the resource names a profile that is known as well.
+    """
+    name = f"C4BB {version}" if _VERSION.fullmatch(version) else "That version of C4BB"
+    if checked:
+        return _told_version(name, Severity.WARNING, "")
+    return _told_version(name, Severity.ERROR, " The resource was checked as plain FHIR R4.")
+
+
+def _no_resource(value: Any) -> Rule:
+    """Return the rule that says what JSON is that is no resource."""
+    match value:
+        case list():
+            return _ARRAY
+        case {"transactionTime": _, "output": list()}:
+            return _MANIFEST
+        case dict():
+            return fixed_rule("resource")
+        case _:
+            return _VALUE
+
+
+_ARRAY: Final = Rule(
+    "resource",
+    Severity.ERROR,
+    "The JSON is an array; write one resource a line, or make it a Bundle.",
+)
+_MANIFEST: Final = Rule(
+    "resource",
+    Severity.ERROR,
+    "The JSON is a manifest of Bulk Data and no resource; check the files that it names.",
+)
+_VALUE: Final = Rule("resource", Severity.ERROR, "The JSON is a single value and no FHIR resource.")
 
 
 def _asks_for_version(profile: Profile) -> bool:
@@ -143,6 +201,8 @@ def profile_named(name: str) -> Profile:
         name = f"http://hl7.org/fhir/us/carin-bb/StructureDefinition/{bare}"
         name = f"{name}|{version}" if version else name
     profile = find_canonical(name)
+    if (other := unknown_version(name)) is not None:
+        check_version(other)
     if profile is None or not is_resource(profile):
         known = ", ".join(profile_names())
         raise UsageError(f"no profile {name!r} is known; the C4BB profiles are {known}")

@@ -34,7 +34,7 @@ from etl.conform.members import (
 from etl.conform.objects import Choice, Required, object_check
 from etl.conform.patterns import matcher, told
 from etl.conform.primitives import TESTS, json_kind
-from etl.conform.references import allowed_types, is_local, resolved_type
+from etl.conform.references import allowed_types, is_local, resolved_type, stated_type
 from etl.conform.slices import classifier
 from etl.conform.visit import Check, Holds, Member, Visit
 from etl.model.profiles import (
@@ -290,14 +290,24 @@ class Compiler:
 _ELEMENT: Final = TypeChoice("Element")
 
 
+_OTHER_TYPE: Final = error(
+    "reference-type", "Reference.type names another type than the one that is pointed to."
+)
+
+
 def _reference(check: Check) -> Check:
     """Return the check of a Reference that also takes down what it points to."""
 
     def reference(value: Any, visit: Visit) -> None:
         check(value, visit)
-        text = value.get("reference") if type(value) is dict else None
+        if type(value) is not dict:
+            return
+        text = value.get("reference")
         if type(text) is str and not is_local(text):
             visit.references.append(text)
+        kind = resolved_type(value, visit.root) if "type" in value else None
+        if kind is not None and stated_type(value) not in (None, kind):
+            visit.issues.append(Issue(_OTHER_TYPE, "type"))
 
     return reference
 

@@ -130,7 +130,6 @@ def element_path(path: str) -> str:
 
 
 FIXED_RULES: Final = {
-    "json": (Severity.ERROR, "The line is no JSON; write one resource a line, in UTF-8."),
     "resource": (Severity.ERROR, "The JSON is no FHIR resource: it has no resourceType."),
     "type-unknown": (
         Severity.WARNING,

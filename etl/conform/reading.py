@@ -11,10 +11,34 @@ from typing import IO, Any, Final, Protocol
 
 import orjson
 
+from etl.conform.findings import Rule, Severity
 from etl.errors import UsageError
 
 NDJSON: Final = (".ndjson", ".ndjson.gz")
 DOCUMENT: Final = (".json", ".json.gz")
+
+
+UNREAD: Final = object()
+"""Stands for the resource of a text that cannot be read."""
+
+
+def _fault(rule_id: str, text: str) -> Rule:
+    return Rule(rule_id, Severity.ERROR, text)
+
+
+BYTE_ORDER_MARK: Final = _fault(
+    "byte-order-mark",
+    "The file begins with a byte order mark, which JSON must not have (RFC 8259, 8.1); remove it.",
+)
+_WIDE: Final = _fault("encoding", "The file is UTF-16 or UTF-32; JSON of FHIR is UTF-8.")
+_NOT_UTF_8: Final = _fault("encoding", "The text is not UTF-8, as JSON of FHIR has to be.")
+_LINE: Final = _fault("json", "The line is no JSON; write one resource a line.")
+_FILE: Final = _fault("json", "The file is no JSON; it holds one resource or Bundle.")
+_EMPTY: Final = _fault("json", "The file is empty; it holds one resource or Bundle.")
+_LINES: Final = _fault(
+    "json", "The file holds several lines of JSON; give it a name that ends in .ndjson."
+)
+_MARK: Final = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +48,16 @@ class Record:
     Attributes:
         line: line of the file, from 1; None in a document.
         above: FHIRPath of the Bundle entry that holds it, or empty.
-        resource: as parsed; None where the text is no JSON.
+        resource: as parsed; `UNREAD` where the text is no JSON.
         url: the entry's fullUrl, or empty.
+        fault: what is wrong with the text itself; None for nothing.
     """
 
     line: int | None
     above: str
     resource: Any
     url: str = ""
+    fault: Rule | None = None
 
 
 class Source(Protocol):
@@ -96,20 +122,60 @@ class File:
 def line_records(lines: Iterable[bytes]) -> Iterator[Record]:
     """Yield the resource of every line that is not blank, Bundles unpacked."""
     for number, line in enumerate(lines, 1):
-        if line.strip():
-            yield from _unpacked(_parsed(line), number)
+        text = line
+        if number == 1:
+            if _is_wide(line):
+                yield Record(None, "", UNREAD, fault=_WIDE)
+                return
+            if line.startswith(_MARK):
+                yield Record(None, "", UNREAD, fault=BYTE_ORDER_MARK)
+                text = line.removeprefix(_MARK)
+        if text.strip():
+            yield from _records(text, number, _LINE)
 
 
 def document_records(text: bytes) -> Iterator[Record]:
     """Yield the resource that a text is, or those of a Bundle."""
-    yield from _unpacked(_parsed(text), None)
+    if _is_wide(text):
+        yield Record(None, "", UNREAD, fault=_WIDE)
+        return
+    if text.startswith(_MARK):
+        yield Record(None, "", UNREAD, fault=BYTE_ORDER_MARK)
+        text = text.removeprefix(_MARK)
+    if not text.strip():
+        yield Record(None, "", UNREAD, fault=_EMPTY)
+        return
+    yield from _records(text, None, _LINES if _holds_lines(text) else _FILE)
+
+
+def _is_wide(text: bytes) -> bool:
+    """Tell whether a text is UTF-16 or UTF-32, by its mark or the zeros in its first characters."""
+    return text.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in text[:4]
+
+
+def _holds_lines(text: bytes) -> bool:
+    """Tell whether each of the first two lines of a text is JSON by itself."""
+    lines = [line for line in text.split(b"\n", 3)[:2] if line.strip()]
+    return len(lines) == 2 and all(_parsed(line) is not UNREAD for line in lines)
+
+
+def _records(text: bytes, line: int | None, fault: Rule) -> Iterator[Record]:
+    resource = _parsed(text)
+    if resource is not UNREAD:
+        yield from _unpacked(resource, line)
+        return
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        fault = _NOT_UTF_8
+    yield Record(line, "", UNREAD, fault=fault)
 
 
 def _parsed(text: bytes) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        return None
+        return UNREAD
 
 
 def _unpacked(resource: Any, line: int | None) -> Iterator[Record]:

@@ -15,6 +15,9 @@ _LITERAL: Final = re.compile(
 )
 """A relative or absolute RESTful reference (FHIR R4, References): [base/]Type/id[/_history/v]."""
 
+_CONDITIONAL: Final = re.compile(r"(?:https?://\S+/)?(?P<type>[A-Z][A-Za-z]+)\?\S+")
+"""A search instead of an id (FHIR R4, transactions): [base/]Type?parameters."""
+
 ANY: Final[frozenset[str]] = frozenset()
 """No restriction."""
 
@@ -67,7 +70,8 @@ def allowed_types(choice: TypeChoice) -> frozenset[str]:
 def resolved_type(reference: Any, root: dict[str, Any]) -> str | None:
     """Return the type of resource that a Reference points to, or None if it cannot be told.
 
-    Told by the reference's own text, by the contained resource it names, or by `Reference.type`.
+    Told by the reference's own text, by the contained resource it names, or by `Reference.type`,
+    which a logical reference has beside its identifier.
     """
     if type(reference) is not dict:
         return None
@@ -78,6 +82,14 @@ def resolved_type(reference: Any, root: dict[str, Any]) -> str | None:
         target = target_of(text)
         if target is not None:
             return target[0]
+        search = _CONDITIONAL.fullmatch(text)
+        if search is not None:
+            return search["type"]
+    return stated_type(reference)
+
+
+def stated_type(reference: dict[str, Any]) -> str | None:
+    """Return the type of resource that `Reference.type` states, as a name or a canonical."""
     stated = reference.get("type")
     return stated.rpartition("/")[2] if type(stated) is str else None
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from etl.conform.checker import Checker, Judged
-from etl.conform.findings import ConformFinding, Issue, Report, fixed_rule
+from etl.conform.findings import ConformFinding, Issue, Report
 from etl.conform.population import Place, Population
+from etl.conform.reading import BYTE_ORDER_MARK, UNREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -56,9 +57,11 @@ def _findings(
     checker: Checker, population: Population, report: Report, file: str, record: Record
 ) -> Iterator[ConformFinding]:
     """Check one record; count it, and yield what is wrong with it."""
-    if record.resource is None:
-        report.skipped["json"] += 1
-        yield _finding(file, record, "", Issue(fixed_rule("json")))
+    if record.fault is not None:
+        yield _finding(file, record, "", Issue(record.fault))
+        if record.fault is not BYTE_ORDER_MARK:  # what follows it is read
+            report.skipped[record.fault.id] += 1
+    if record.resource is UNREAD:
         return
     judged = checker.check(record.resource)
     for profile, issue in judged.issues:

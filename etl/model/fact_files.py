@@ -20,7 +20,7 @@ def check_version(version: str) -> None:
         UsageError: no such version.
     """
     if version not in VERSIONS:
-        raise UsageError(f"C4BB {version!r} is not among {', '.join(VERSIONS)}")
+        raise UsageError(f"C4BB {version} is not known here; known are {' and '.join(VERSIONS)}")
 
 
 @cache

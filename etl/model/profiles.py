@@ -339,6 +339,15 @@ def find_canonical(canonical: str) -> Profile | None:
     return None
 
 
+def unknown_version(canonical: str) -> str | None:
+    """Return the version of C4BB that a canonical names and that is not among the facts, if any."""
+    url, _, version = canonical.partition("|")
+    if not url.startswith(CANONICAL) or not version:
+        return None
+    known = any(one == version or one.startswith(f"{version}.") for one in VERSIONS)
+    return None if known else version
+
+
 def is_type(name: str) -> bool:
     """Whether the facts have a complex type or resource of that name."""
     return name != "primitives" and f"{name}.json" in listing("r4")

@@ -10,6 +10,7 @@ import pytest
 from etl.conform.checker import Checker, profile_named
 from etl.conform.findings import Severity
 from etl.errors import UsageError
+from etl.model.profiles import R4
 from tests.unit.conform import samples
 from tests.unit.conform.samples import C4BB, THO, changed, concept, reference, without
 
@@ -401,13 +402,72 @@ def test_a_profile_can_be_chosen_whatever_the_resource_says() -> None:
 def test_what_meta_profile_names_is_judged_itself() -> None:
     other = changed(PATIENT, "meta", "profile", to=[f"{samples.CANONICAL}C4BB-Coverage|2.2.0"])
     assert ("Patient.meta.profile[0]", "profile-type") in found(other)
-    unknown = changed(PATIENT, "meta", "profile", 0, to=f"{samples.CANONICAL}C4BB-Patient|9.9")
+    unknown = changed(PATIENT, "meta", "profile", 0, to=f"{samples.CANONICAL}C4BB-Nobody|2.2.0")
     assert ("Patient.meta.profile[0]", "profile-unknown") in warned(unknown)
     assert ("Patient.meta.profile", "profile-missing") in found(unknown)
     bare = changed(COVERAGE, "meta", "profile", 0, to=f"{samples.CANONICAL}C4BB-Coverage")
     assert warned(bare) == [("Coverage.meta.profile[0]", "profile-version")]
     asking = changed(PATIENT, "meta", "profile", 0, to=f"{samples.CANONICAL}C4BB-Patient")
     assert warned(asking) == [("Patient", "patient-meta-profile-version")]
+
+
+@pytest.mark.parametrize(
+    ("version", "named"),
+    [
+        ("2.0.0", "C4BB 2.0.0"),
+        ("1.1.0", "C4BB 1.1.0"),
+        ("2.2.0-ballot", "C4BB 2.2.0-ballot"),
+        ("JaneDoe", "That version of C4BB"),
+    ],
+)
+def test_another_version_of_the_guide_is_named_as_such(version: str, named: str) -> None:
+    profile = f"{samples.CANONICAL}C4BB-Patient|{version}"
+    other = changed(PATIENT, "meta", "profile", to=[profile])
+    assert found(other) == [("Patient.meta.profile[0]", "guide-version")]
+    (issue,) = (one for _, one in CHECKER.check(other).issues if one.rule.id == "guide-version")
+    assert issue.rule.text == (
+        f"{named} is not known here; known are 2.2.0 and 2.1.0."
+        " The resource was checked as plain FHIR R4."
+    )
+
+
+def test_another_version_beside_one_that_is_known_is_a_warning() -> None:
+    names = [f"{samples.CANONICAL}C4BB-Patient|{version}" for version in ("2.0.0", "2.2.0")]
+    both = changed(PATIENT, "meta", "profile", to=names)
+    assert found(both) == []
+    assert warned(both) == [("Patient.meta.profile[0]", "guide-version")]
+
+
+def test_a_chosen_profile_of_another_version_is_refused_with_those_that_are_known() -> None:
+    for name in ("C4BB-Patient|2.0.0", f"{samples.CANONICAL}C4BB-Patient|2.0.0"):
+        with pytest.raises(UsageError, match=r"C4BB 2\.0\.0 .* known are 2\.2\.0 and 2\.1\.0"):
+            profile_named(name)
+
+
+@pytest.mark.parametrize("stated", ["Patient", f"{R4}Patient", "Nonsense"])
+def test_a_logical_reference_is_held_to_the_type_that_it_states(stated: str) -> None:
+    identifier = {"system": "http://hl7.org/fhir/sid/us-npi", "value": "1234567893"}
+    other = changed(INPATIENT, "provider", to={"type": stated, "identifier": identifier})
+    assert found(other) == [("ExplanationOfBenefit.provider", "reference-type")]
+    for right in ("Organization", f"{R4}Practitioner"):
+        told = changed(INPATIENT, "provider", to={"type": right, "identifier": identifier})
+        assert found(told) == []
+
+
+def test_a_reference_by_a_search_is_held_to_the_type_that_it_searches() -> None:
+    other = changed(INPATIENT, "provider", to={"reference": "Patient?identifier=urn:x|1"})
+    assert found(other) == [("ExplanationOfBenefit.provider", "reference-type")]
+    right = changed(INPATIENT, "provider", to={"reference": "Organization?identifier=urn:x|1"})
+    assert found(right) == []
+
+
+def test_the_type_of_a_reference_is_that_of_what_it_points_to() -> None:
+    other = changed(
+        INPATIENT, "provider", to={"reference": "Organization/o1", "type": "Practitioner"}
+    )
+    assert found(other) == [("ExplanationOfBenefit.provider.type", "reference-type")]
+    missing = changed(INPATIENT, "provider", to={"reference": "#none", "type": "Organization"})
+    assert "reference-type" not in {rule for _, rule in found(missing)}
 
 
 def test_a_profile_is_named_by_its_name_or_canonical() -> None:
@@ -422,6 +482,20 @@ def test_a_profile_is_named_by_its_name_or_canonical() -> None:
 @pytest.mark.parametrize("value", [None, [], "x", 1, {}, {"resourceType": 1}])
 def test_json_that_is_no_resource_is_one_finding(value: Any) -> None:
     assert found(value) == [("", "resource")]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ({"name": "x"}, "no resourceType"),
+        ([{"resourceType": "Patient"}], "an array"),
+        (None, "a single value"),
+        ({"transactionTime": "2024-01-01T00:00:00Z", "output": []}, "a manifest of Bulk Data"),
+    ],
+)
+def test_json_that_is_no_resource_is_named_as_what_it_is(value: Any, says: str) -> None:
+    ((_, issue),) = CHECKER.check(value).issues
+    assert says in issue.rule.text
 
 
 def test_a_type_that_the_guide_does_not_know_is_not_checked_and_said_so() -> None:

@@ -117,9 +117,9 @@ def test_a_bundle_is_unpacked_and_its_full_urls_are_known() -> None:
 
 def test_a_line_that_is_no_json_is_a_finding_and_the_rest_is_checked() -> None:
     report = check(b'{"resourceType": "Patient"', b"", b"  ", b"\xff", samples.patient())
-    assert told(report) == [(1, "", "json"), (4, "", "json")]
+    assert told(report) == [(1, "", "json"), (4, "", "encoding")]
     assert report.resources == {"Patient": 1}
-    assert report.skipped == {"json": 2}
+    assert report.skipped == {"json": 1, "encoding": 1}
 
 
 def test_files_are_ndjson_json_or_gzip_alone_or_in_folders(tmp_path: Path) -> None:
@@ -138,6 +138,43 @@ def test_files_are_ndjson_json_or_gzip_alone_or_in_folders(tmp_path: Path) -> No
     plain.write_bytes(text)
     names = [source.name for source in file_sources([tmp_path / "deep"])]
     assert names == ["all.ndjson.gz", "x.ndjson"]
+
+
+MARK = b"\xef\xbb\xbf"
+PATIENT = json.dumps(ALL[0]).encode()
+FILES = [
+    ("a.ndjson", MARK + PATIENT + b"\n" + PATIENT, None, "byte-order-mark", "byte order mark"),
+    ("a.json", MARK + PATIENT, None, "byte-order-mark", "byte order mark"),
+    ("b.json", PATIENT.decode().encode("utf-16"), None, "encoding", "UTF-16"),
+    ("b.ndjson", PATIENT.decode().encode("utf-16-le"), None, "encoding", "UTF-16"),
+    ("c.json", b'{"resourceType": "\xe9"}', None, "encoding", "not UTF-8"),
+    ("c.ndjson", PATIENT + b'\n"\xe9"', 2, "encoding", "not UTF-8"),
+    ("d.json", PATIENT + b"\n" + PATIENT, None, "json", "ends in .ndjson"),
+    ("e.json", b"hello", None, "json", "The file is no JSON"),
+    ("e.ndjson", PATIENT + b"\nhello", 2, "json", "The line is no JSON"),
+    ("f.json", b" \n", None, "json", "The file is empty"),
+    ("g.json", b"null", None, "resource", "a single value"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line", "rule", "says"), FILES, ids=[f"{one[0]}-{one[3]}" for one in FILES]
+)
+def test_a_file_that_is_not_what_it_should_be_is_named_as_what_it_is(
+    name: str, text: bytes, line: int | None, rule: str, says: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(text)
+    report = conform(file_sources([tmp_path / name]))
+    told_first = next(one for one in report.findings if one.rule == rule)
+    assert (told_first.line, told_first.severity) == (line, Severity.ERROR)
+    assert says in told_first.message
+
+
+def test_what_follows_a_byte_order_mark_is_checked() -> None:
+    report = check(MARK + PATIENT, *ALL[1:])
+    assert told(report) == [(None, "", "byte-order-mark")]
+    assert report.resources.total() == len(ALL)
+    assert not report.skipped
 
 
 def test_a_folder_of_single_resources_is_read_when_there_is_no_ndjson(tmp_path: Path) -> None:
