@@ -4,6 +4,7 @@
   + UsageError         the command was called wrongly; its caller fixes it         exit 2
     - ExtractError     what was named is no extract that can be read; nothing done  exit 2
   + MappingError       a mapping, layout, rule or setting is wrong                  exit 3
+    - MappingErrors    several of those, reported at once                           exit 3
   + DataRejected       the data is wrong, past the agreed limit                     exit 4
   + StoreError         storage said no, or said nothing                             exit 5
     - NotFound         no object under that key
@@ -16,7 +17,7 @@ Bad *data* is a finding, counted and published; it is an error only past a limit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -55,6 +56,11 @@ class MappingError(EtlError):
         self._what = what
         super().__init__(f"{where}: {what}{f'; {hint}' if hint else ''} [{error_id}]")
 
+    @property
+    def every(self) -> tuple[MappingError, ...]:
+        """The mistake itself, alone; all of them where it stands for several."""
+        return (self,)
+
     def __reduce__(self) -> tuple[object, ...]:
         """Tell how to make it again: a worker's error travels to the process that waits for it."""
         return _mapping_error, (self.where, self.error_id, self._what, self.hint)
@@ -62,6 +68,59 @@ class MappingError(EtlError):
 
 def _mapping_error(where: str, error_id: str, what: str, hint: str) -> MappingError:
     return MappingError(where, error_id, what, hint=hint)
+
+
+class MappingErrors(MappingError):
+    """Several mistakes, each a `MappingError`; place and id are those of the first."""
+
+    def __init__(self, every: Sequence[MappingError]) -> None:
+        self._all = tuple(every)
+        first = self._all[0]
+        EtlError.__init__(self, "\n".join(str(one) for one in every))
+        self.where, self.error_id, self.hint = first.where, first.error_id, first.hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Tell how to make it again, as `MappingError` does."""
+        return MappingErrors, (self._all,)
+
+    @property
+    def every(self) -> tuple[MappingError, ...]:
+        """All of them."""
+        return self._all
+
+
+class Mistakes:
+    """Mistakes of files and settings, collected so that all of them are reported at once."""
+
+    def __init__(self) -> None:
+        self._every: dict[str, MappingError] = {}
+
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self._every)
+
+    def add(self, error: MappingError) -> None:
+        """Take a mistake, or several; one that was taken before is not taken again."""
+        for one in error.every:
+            self._every.setdefault(str(one), one)
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Take the mistake that ends a block, and go on after it."""
+        try:
+            yield
+        except MappingError as error:
+            self.add(error)
+
+    def report(self) -> None:
+        """Raise what was collected.
+
+        Raises:
+            MappingError: there were mistakes; `MappingErrors` where there were several.
+        """
+        every = tuple(self._every.values())
+        if every:
+            raise every[0] if len(every) == 1 else MappingErrors(every)
 
 
 class DataRejected(EtlError):

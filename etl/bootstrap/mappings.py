@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import etl
-from etl.errors import MappingError
+from etl.errors import MappingError, Mistakes
 from etl.model.crosswalks import Crosswalk, read_crosswalk
 
 SET: str = "c4bb"
@@ -68,16 +68,23 @@ def read_crosswalks(roots: Iterable[Path]) -> Mapping[str, Crosswalk]:
     """Return all crosswalks by name, a payer's rows on top of the shipped ones."""
     files = read_folder(roots, "crosswalks", "**/*.csv")
     crosswalks: dict[str, Crosswalk] = {}
+    mistakes = Mistakes()
     for name, texts in files.layers.items():
-        stem = name.removesuffix(".csv")
-        for text in texts:
-            crosswalk = read_crosswalk(text, stem, file=f"crosswalks/{name}")
-            known = crosswalks.get(stem)
-            if known is not None and known.columns != crosswalk.columns:
-                raise MappingError(
-                    f"crosswalks/{name}",
-                    "crosswalk-header",
-                    f"an overlay needs the columns source,{','.join(known.columns)}",
-                )
-            crosswalks[stem] = crosswalk if known is None else known.overlaid(crosswalk)
+        with mistakes.collected():
+            crosswalks[name.removesuffix(".csv")] = _crosswalk(name, texts)
+    mistakes.report()
     return MappingProxyType(crosswalks)
+
+
+def _crosswalk(name: str, texts: Iterable[str]) -> Crosswalk:
+    """Return the crosswalk of some layers of a file; there is at least one."""
+    found: Crosswalk | None = None
+    for text in texts:
+        layer = read_crosswalk(text, name.removesuffix(".csv"), file=f"crosswalks/{name}")
+        if found is not None and found.columns != layer.columns:
+            what = f"an overlay needs the columns source,{','.join(found.columns)}"
+            raise MappingError(f"crosswalks/{name}", "crosswalk-header", what)
+        found = layer if found is None else found.overlaid(layer)
+    if found is None:
+        raise AssertionError(f"no text of {name}")
+    return found

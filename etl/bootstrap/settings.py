@@ -8,11 +8,12 @@ written here. An environment variable is named after the setting: `CPCDS_PAYER__
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,7 +21,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from etl.errors import MappingError
+from etl.bootstrap.origins import PREFIX, origin_of, syntax_error, variable_of
+from etl.errors import MappingError, Mistakes
 
 FILE: Final = "cpcds.toml"
 DEMO_ID_KEY: Final = "the public key of the demonstration"
@@ -419,6 +421,20 @@ class Settings(BaseSettings):
     serve: Serve = Field(default_factory=Serve, description="How the published tree is served.")
     portal: Portal = Field(default_factory=Portal, description="The developer portal.")
 
+    _file: Path = PrivateAttr(default=Path(FILE))
+
+    @classmethod
+    def of(cls, validated: Settings, file: Path) -> Settings:
+        """Return validated settings of a file, of this class: other processes can find it."""
+        made = cls.model_construct(**{name: getattr(validated, name) for name in cls.model_fields})
+        made._file = file  # noqa: SLF001 - its own class
+        return made
+
+    def origin(self, *name: str) -> str:
+        """Return where a setting was given: variable, or file and line; else its dotted name."""
+        origin = origin_of(name, self._file, {})
+        return ".".join(name) if origin == str(self._file) else origin
+
     def id_key_bytes(self) -> bytes:
         """Return the key of the hash behind logical ids.
 
@@ -467,7 +483,8 @@ def read_settings(file: Path | None, **flags: Any) -> Settings:
         flags: settings that a command's flags give; None where the flag was not given.
 
     Raises:
-        MappingError: `config-file`, `config-unknown-setting`, `config-value`.
+        MappingError: `config-file`, `config-unknown-setting`, `config-value`; all mistakes
+            at once.
     """
     path = file if file is not None else Path(FILE)
     if file is not None and not file.is_file():
@@ -476,30 +493,55 @@ def read_settings(file: Path | None, **flags: Any) -> Settings:
     class _FromFile(Settings):
         model_config = SettingsConfigDict(toml_file=path)
 
+    given = {name: value for name, value in flags.items() if value is not None}
+    mistakes = Mistakes()
+    for variable in _unknown_variables():
+        mistakes.add(_unknown(variable, variable, map(variable_of, _names())))
     try:
-        found = _FromFile(**{name: value for name, value in flags.items() if value is not None})
+        found = _FromFile(**given)
+        settings = Settings.of(found, path)
+        with mistakes.collected():
+            settings.id_key_bytes()
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        where = _where(path, first["loc"])
-        if first["type"] == "extra_forbidden":
-            close = get_close_matches(name, list(setting_names()), n=1)
-            hint = f"did you mean {close[0]!r}?" if close else "see docs/configuration.md"
-            raise MappingError(
-                where, "config-unknown-setting", f"there is no setting {name!r}", hint=hint
-            ) from None
-        raise MappingError(where, "config-value", f"setting {name}: {first['msg']}") from None
+        for one in error.errors():
+            where = origin_of(one["loc"], path, given)
+            name = ".".join(str(part) for part in one["loc"])
+            if one["type"] == "extra_forbidden":
+                mistakes.add(_unknown(where, name, setting_names()))
+            else:
+                mistakes.add(MappingError(where, "config-value", f"setting {name}: {one['msg']}"))
     except ValueError as error:  # tomllib's own
-        raise MappingError(str(path), "config-file", f"not TOML: {error}") from None
-    # Of a class that other processes can find; it was validated above.
-    return Settings.model_construct(
-        **{name: getattr(found, name) for name in Settings.model_fields}
-    )
+        where, what = syntax_error(error, path)
+        mistakes.add(MappingError(where, "config-file", f"not TOML: {what}"))
+    mistakes.report()
+    return settings
 
 
-def _where(path: Path, loc: tuple[int | str, ...]) -> str:
-    variable = "CPCDS_" + "__".join(str(part) for part in loc).upper()
-    return variable if variable in os.environ else str(path)
+def _unknown(where: str, name: str, known: Iterable[str]) -> MappingError:
+    close = get_close_matches(name, list(known), n=1)
+    hint = f"did you mean {close[0]!r}?" if close else "see docs/configuration.md"
+    return MappingError(where, "config-unknown-setting", f"there is no setting {name!r}", hint=hint)
+
+
+def _names() -> Iterator[Sequence[str]]:
+    return (name.split(".") for name in setting_names())
+
+
+def _unknown_variables() -> list[str]:
+    """Return the variables whose first part is no setting; those below a part are validated."""
+    found = []
+    for variable in sorted(os.environ):
+        if variable.startswith(PREFIX):
+            first, *below = variable.removeprefix(PREFIX).lower().split("__")
+            field = Settings.model_fields.get(first)
+            if field is None or (below and not is_part(field.annotation)):
+                found.append(variable)
+    return found
+
+
+def is_part(kind: Any) -> TypeGuard[type[BaseModel]]:
+    """Return whether settings of a type have settings of their own below them."""
+    return isinstance(kind, type) and issubclass(kind, _Part)
 
 
 def setting_names(model: type[BaseModel] = Settings, before: str = "") -> dict[str, str]:
@@ -507,7 +549,7 @@ def setting_names(model: type[BaseModel] = Settings, before: str = "") -> dict[s
     names: dict[str, str] = {}
     for name, field in model.model_fields.items():
         kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, _Part):
+        if is_part(kind):
             names |= setting_names(kind, f"{before}{name}.")
         else:
             names[f"{before}{name}"] = field.description or ""

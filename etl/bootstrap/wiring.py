@@ -13,7 +13,7 @@ from pathlib import Path
 from etl.bootstrap.collecting import collecting_nothing
 from etl.bootstrap.mappings import SET, Files, read_crosswalks, read_folder, shipped
 from etl.bootstrap.settings import Settings
-from etl.errors import MappingError
+from etl.errors import MappingError, Mistakes
 from etl.mapping.coverage import misplaced_skips
 from etl.mapping.fhir import problems
 from etl.mapping.library import compile_set
@@ -22,7 +22,7 @@ from etl.model.crosswalks import Crosswalk
 from etl.model.findings import Severity
 from etl.model.sensitive import read_sensitive
 from etl.pipeline.tools import Tools
-from etl.quality import Limits, Policy, load_rules, named, rules_of
+from etl.quality import Limits, Policy, load_rules, named, read_rules, rules_of
 from etl.sources import Layout, read_layout
 
 _OF_LAYOUTS = "layouts/"
@@ -43,18 +43,27 @@ def make_tools(settings: Settings) -> Tools:
     roots = mapping_roots(settings)
     crosswalks = read_crosswalks(roots)
     files = {folder: read_folder(roots, folder, "*.yaml") for folder in (SET, "rules", "layouts")}
-    mappings = compile_set(
-        files[SET].texts,
-        crosswalks,
-        payer_facts(settings),
-        layers=files[SET].layers,
-        view=settings.publish.view,
-    )
+    mistakes = Mistakes()
+    layouts: tuple[Layout, ...] = ()
+    with mistakes.collected():
+        layouts = _layouts(files["layouts"], crosswalks)
+    with mistakes.collected():
+        mappings = compile_set(
+            files[SET].texts,
+            crosswalks,
+            payer_facts(settings),
+            layers=files[SET].layers,
+            view=settings.publish.view,
+        )
+    if mistakes:
+        with mistakes.collected():  # which rules profiles add is not known without the mappings
+            read_rules(files["rules"].texts, crosswalks)
+    mistakes.report()
     duties = {plan.name: of_data(obligations(plan, crosswalks)) for plan in mappings.plans}
     obliged = (rule for plan in mappings.plans for rule in rules_of(duties[plan.name], plan.table))
     book = load_rules(files["rules"].texts, policy(settings), crosswalks, obliged)
     return Tools(
-        layouts=_layouts(files["layouts"], crosswalks),
+        layouts=layouts,
         crosswalks=crosswalks,
         book=book,
         mappings=mappings,
@@ -94,7 +103,9 @@ def payer_facts(settings: Settings) -> Mapping[str, str]:
 def policy(settings: Settings) -> Policy:
     """Return what the settings say about rules."""
     limits = settings.limits
+    parts = {"severities": "rules", "findings": "limits"}
     return Policy(
+        origin=lambda key, rule_id: settings.origin(parts[key], key, rule_id),
         severities={
             rule: Severity(severity) for rule, severity in settings.rules.severities.items()
         },

@@ -80,7 +80,8 @@ class Main(click.Group):
             click.echo(f"interrupted: {what_now(interruption)}", err=True)
             ctx.exit(exit_code(interruption))
         except EtlError as error:
-            click.echo(f"error: {error}", err=True)
+            for line in str(error).split("\n"):
+                click.echo(f"error: {line}", err=True)
             ctx.exit(error.exit_code)
         except ModuleNotFoundError as error:
             missing = _not_installed(error, COMMANDS.get(ctx.meta.get(CALLED, "")))

@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from etl.bootstrap.coverage import extract_coverage, mapping_coverage
-from etl.bootstrap.wiring import check_mappings, make_tools
+from etl.bootstrap.wiring import CheckedMappings, check_mappings, make_tools
 from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
 from etl.cli.progress import progress
 from etl.cli.tables import print_table
+from etl.errors import MappingError
 from etl.mapping.coverage import STATUSES, ProfileCoverage, labelled
 from etl.mapping.coverage import as_markdown as coverage_markdown
 from etl.mapping.dictionary import as_csv, as_html, as_markdown, dictionary
@@ -29,7 +30,12 @@ def mapping_group() -> None:
 @click.pass_context
 def check(context: click.Context, as_json: bool) -> None:
     """Compile every mapping and hold it against its FHIR profile; nothing is read."""
-    checked = check_mappings(context.obj.settings())
+    try:
+        checked = check_mappings(context.obj.settings())
+    except MappingError as error:
+        if not as_json:
+            raise
+        checked = CheckedMappings((), (), error.every)
     found: list[dict[str, Any]] = [
         {"where": one.where, "id": one.error_id, "message": str(one)} for one in checked.problems
     ]

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
 from etl.documents import Map, Mark, Seq
-from etl.errors import MappingError
+from etl.errors import MappingError, Mistakes
 from etl.mapping.combining import conjunction
 from etl.mapping.expressions import Absent, Condition, Constant, Expr, Truth, walk
 from etl.mapping.expressions import LoopIndex as LoopIndexOf
@@ -66,7 +66,7 @@ def compile_mapping(document: Any, name: str, library: Library, canonical: str) 
         canonical: what a profile's bare name is put into, with `{}` for the name.
 
     Raises:
-        MappingError: the first mistake, with file, line and path.
+        MappingError: every mistake, with file, line and path.
     """
     return _Compiler(library).mapping(document, name, canonical)
 
@@ -112,13 +112,17 @@ class _Compiler:
 
     library: Library
     levels: list[str] = field(default_factory=list)
+    mistakes: Mistakes = field(default_factory=Mistakes)
 
     def mapping(self, document: Any, name: str, canonical: str) -> Plan:
         if not isinstance(document, Map):
             raise MappingError(name, "map-shape", "a mapping is a map of keys, see docs/mapping.md")
         for key, mark in document.marks.items():
             if key not in _KEYS and key != "extends":
-                _fail(mark, "map-unknown-key", f"no key {key!r} in a mapping", (key, _KEYS))
+                with self.mistakes.collected():
+                    _fail(mark, "map-unknown-key", f"no key {key!r} in a mapping", (key, _KEYS))
+        if any(key not in document for key in ("resource", "from", "profile")):
+            self.mistakes.report()  # a misspelt key is named once
         resource, table = self.text(document, "resource"), self.text(document, "from")
         profile = self.text(document, "profile")
         if table not in TABLES:
@@ -129,11 +133,23 @@ class _Compiler:
         body = document.get("emit")
         if not isinstance(body, Map) or next(iter(body), None) != "id":
             _fail(document.mark, "map-no-id", "emit is an object whose first member is id")
-        condition = self.condition(document, scope)
-        search = self.search(document, scope)
-        map_ids, elements = skipped(document)
+        search: Mapping[str, ListNode] = {}
+        with self.mistakes.collected():
+            search = self.search(document, scope)
         place = _place(document.marks["emit"])
         members = self.members(body, scope, place, resource)
+        for read in (
+            lambda: self.condition(document, scope),
+            lambda: skipped(document),
+            lambda: self.optional(document, "compartment", scope),
+            lambda: self.optional(document, "last_updated", scope),
+            lambda: self.assured(document),
+        ):
+            with self.mistakes.collected():
+                read()
+        self.mistakes.report()
+        condition = self.condition(document, scope)
+        map_ids, elements = skipped(document)
         (first, id_node), *rest = members
         if not isinstance(id_node, Leaf) or id_node.expr.nullable or first != "id":
             _fail(body.marks["id"], "map-no-id", "id can be absent; make it of compulsory columns")
@@ -252,15 +268,17 @@ class _Compiler:
             if key in _DIRECTIVES:
                 continue
             here = _place(value.marks[key], place)
-            node = self.node(member, scope, here, f"{path}.{key}")
-            if not _is_nothing(node):
-                result[key] = node
+            with self.mistakes.collected():
+                node = self.node(member, scope, here, f"{path}.{key}")
+                if not _is_nothing(node):
+                    result[key] = node
         return list(result.items())
 
     def listing(self, value: Seq, scope: Scope, place: Place, path: str) -> ListNode:
         entries: list[Entry] = []
         for entry, mark in zip(value, value.marks, strict=True):
-            entries.extend(self.entries(entry, scope, _place(mark, place), path))
+            with self.mistakes.collected():
+                entries.extend(self.entries(entry, scope, _place(mark, place), path))
         return ListNode(tuple(entry for entry in entries if not _is_nothing(entry)), place)
 
     def entries(self, value: Any, scope: Scope, place: Place, path: str) -> list[Entry]:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from etl.documents import Map, Seq, read_yaml
-from etl.errors import MappingError
+from etl.errors import MappingError, Mistakes
 from etl.mapping.compile import compile_mapping, merged
 from etl.mapping.feeds import feeds_of
 from etl.mapping.plan import Plan
@@ -60,7 +60,7 @@ def compile_set(
         view: which view of the set; one that no file of its `views` describes is refused.
 
     Raises:
-        MappingError: the first mistake found.
+        MappingError: every mistake of the mappings; of the set's own file, the first.
     """
     document = _document(texts, file, file)
     if not isinstance(document, Map):
@@ -90,18 +90,16 @@ def compile_set(
     )
     version = str(document["version"])
     canonical = f"{document['canonical']}{{}}|{version}"
-    compiled = (
-        compile_mapping(
-            _extended(sources, name, str(document.marks["mappings"])),
-            PurePosixPath(name).stem,
-            library,
-            canonical,
-        )
-        for name in _file_names(document, "mappings")
-    )
-    made = (viewed(plan, wanted, canonical) for plan in compiled)
-    plans = tuple(replace(plan, feeds=feeds_of(plan, crosswalks)) for plan in made)
-    return MappingSet(str(document["set"]), version, plans, crosswalks, wanted, tuple(views))
+    mistakes = Mistakes()
+    plans: list[Plan] = []
+    for name in _file_names(document, "mappings"):
+        with mistakes.collected():
+            extended = _extended(sources, name, str(document.marks["mappings"]))
+            plan = compile_mapping(extended, PurePosixPath(name).stem, library, canonical)
+            made = viewed(plan, wanted, canonical)
+            plans.append(replace(made, feeds=feeds_of(made, crosswalks)))
+    mistakes.report()
+    return MappingSet(str(document["set"]), version, tuple(plans), crosswalks, wanted, tuple(views))
 
 
 def _views(document: Map, sources: _Sources) -> Iterator[View]:

@@ -10,7 +10,7 @@ from etl.quality.known import Directory, KeysInMemory, KnownKeys, PublishedKeys,
 from etl.quality.limits import Verdict, enforce, verdicts
 from etl.quality.money_totals import MoneyKey, MoneyTotals, add_money
 from etl.quality.obliged import named, rules_of
-from etl.quality.rules import Limits, Policy, Rule, RuleBook, load_rules
+from etl.quality.rules import Limits, Policy, Rule, RuleBook, load_rules, read_rules
 
 __all__ = [
     "REJECTED_SCHEMA",
@@ -36,6 +36,7 @@ __all__ = [
     "load_rules",
     "named",
     "read_directory",
+    "read_rules",
     "reconcile",
     "rules_of",
     "verdicts",

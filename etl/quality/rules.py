@@ -15,13 +15,13 @@ A rule book is a plain value that pickles, so that it travels to worker processe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from decimal import Decimal
 from typing import Annotated, Any, Final, get_origin, get_type_hints
 
 from etl.documents import Map, Seq, read_yaml
-from etl.errors import MappingError
+from etl.errors import MappingError, Mistakes
 from etl.model.crosswalks import Crosswalk
 from etl.model.findings import Severity
 from etl.model.tables import CLAIM_TABLES, TABLES
@@ -56,12 +56,13 @@ class Policy:
     Attributes:
         severities: rule id -> severity in place of the rule's own.
         limits: when a run stops.
-        where: what messages call the configuration.
+        origin: tells where severity or limit of a rule is configured, for messages; takes
+            `severities` or `findings` and the rule's id.
     """
 
     severities: Mapping[str, Severity] = field(default_factory=dict)
     limits: Limits = Limits()
-    where: str = "cpcds.toml"
+    origin: Callable[[str, str], str] = lambda _, rule_id: rule_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,20 +152,7 @@ def load_rules(
             `rule-crosswalk`, `rule-missing` for the files; `rule-unknown`, `rule-firm` for the
             policy.
     """
-    rules: dict[str, Rule] = {}
-    for name in sorted(texts):
-        document = read_yaml(texts[name], name)
-        if not isinstance(document, Seq):
-            raise MappingError(name, "rule-value", "a rule file is a list of rules")
-        for entry, line in zip(document, document.lines, strict=True):
-            rule = _Reader(name, line, entry, crosswalks).rule()
-            if rule.id in rules:
-                raise MappingError(
-                    rule.where,
-                    "rule-duplicate",
-                    f"rule {rule.id!r} stands in {rules[rule.id].where}",
-                )
-            rules[rule.id] = rule
+    rules = read_rules(texts, crosswalks)
     by_name = [rule.kind for rule in rules.values() if isinstance(rule.kind, Unmet)]
     for rule in obliged:
         if any(kind.names(rule.id) for kind in by_name):
@@ -180,29 +168,60 @@ def load_rules(
                 "rule-missing",
                 f"exactly one rule must have check: {kind}, {len(found)} have",
             )
+    _check_policy(policy, rules)
     told = tuple(_under(policy, rule) for rule in rules.values())
-    _known(policy, rules)
     numbers = {rule.id: at for at, rule in enumerate(told)}
     return RuleBook(told, policy.limits, numbers)
 
 
+def read_rules(texts: Mapping[str, str], crosswalks: Mapping[str, Crosswalk]) -> dict[str, Rule]:
+    """Return the rules of some files by id.
+
+    Raises:
+        MappingError: every mistake of all files.
+    """
+    rules: dict[str, Rule] = {}
+    mistakes = Mistakes()
+    for name in sorted(texts):
+        with mistakes.collected():
+            document = read_yaml(texts[name], name)
+            if not isinstance(document, Seq):
+                raise MappingError(name, "rule-value", "a rule file is a list of rules")
+            for entry, line in zip(document, document.lines, strict=True):
+                with mistakes.collected():
+                    rule = _Reader(name, line, entry, crosswalks).rule()
+                    if rule.id in rules:
+                        what = f"rule {rule.id!r} stands in {rules[rule.id].where}"
+                        raise MappingError(rule.where, "rule-duplicate", what)
+                    rules[rule.id] = rule
+    mistakes.report()
+    return rules
+
+
 def _under(policy: Policy, rule: Rule) -> Rule:
-    severity = policy.severities.get(rule.id, rule.default)
-    if rule.firm and rule.default.rejects and not severity.rejects:
-        raise MappingError(
-            policy.where,
-            "rule-firm",
-            f"rule {rule.id!r} cannot be softened to {severity.value!r}: {rule.spoils}",
-        )
-    return replace(rule, severity=severity)
+    return replace(rule, severity=policy.severities.get(rule.id, rule.default))
 
 
-def _known(policy: Policy, rules: Mapping[str, Rule]) -> None:
-    for rule_id in (*policy.severities, *policy.limits.findings):
-        if rule_id not in rules:
-            raise MappingError(
-                policy.where, "rule-unknown", f"no rule {rule_id!r}", hint=near(rule_id, rules)
-            )
+def _check_policy(policy: Policy, rules: Mapping[str, Rule]) -> None:
+    """Check that a policy names rules that there are, and softens none that is firm.
+
+    Raises:
+        MappingError: every mistake of the policy.
+    """
+    mistakes = Mistakes()
+    for key, ids in (("severities", policy.severities), ("findings", policy.limits.findings)):
+        for rule_id in ids:
+            if rule_id not in rules:
+                what, hint = f"no rule {rule_id!r}", near(rule_id, rules)
+                where = policy.origin(key, rule_id)
+                mistakes.add(MappingError(where, "rule-unknown", what, hint=hint))
+    for rule_id, severity in policy.severities.items():
+        rule = rules.get(rule_id)
+        if rule and rule.firm and rule.default.rejects and not severity.rejects:
+            what = f"rule {rule_id!r} cannot be softened to {severity.value!r}: {rule.spoils}"
+            where = policy.origin("severities", rule_id)
+            mistakes.add(MappingError(where, "rule-firm", what))
+    mistakes.report()
 
 
 class _Reader:
@@ -223,14 +242,30 @@ class _Reader:
         return MappingError(f"{self.file}:{line}", error_id, what, hint=hint)
 
     def rule(self) -> Rule:
+        mistakes = Mistakes()
+        for read in (
+            self.check,
+            self.tables,
+            self.severity,
+            lambda: self.flag("blanks"),
+            lambda: self.flag("firm"),
+            lambda: self.text("says"),
+            lambda: self.text("spoils"),
+            lambda: self.condition("when", self.tables()),
+            lambda: self.condition("unless", self.tables()),
+            self._checked,
+        ):
+            with mistakes.collected():
+                read()
+        mistakes.report()
+        return self._checked()
+
+    def _checked(self) -> Rule:
         rule_id = self.text("id")
         if not _ID.fullmatch(rule_id):
             raise self.error("rule-value", f"rule id {rule_id!r} is not in kebab-case", "id")
-        check = self.text("check")
-        if check not in KINDS:
-            raise self.error("rule-check", f"no check {check!r}", "check", near(check, KINDS))
         tables = self.tables()
-        kind = self.kind(KINDS[check], tables)
+        kind = self.kind(self.check(), tables)
         severity = self.severity()
         if isinstance(kind, Unmet) and not (severity.rejects and self.flag("firm")):
             what = "what breaks a profile is rejected, and the rule is firm"
@@ -257,6 +292,12 @@ class _Reader:
             where=f"{self.file}:{self.line}",
             known_words=words,
         )
+
+    def check(self) -> type[Kind]:
+        check = self.text("check")
+        if check not in KINDS:
+            raise self.error("rule-check", f"no check {check!r}", "check", near(check, KINDS))
+        return KINDS[check]
 
     def text(self, key: str) -> str:
         value = self.entry.get(key)
@@ -297,17 +338,19 @@ class _Reader:
     def kind(self, made: type[Kind], tables: tuple[str, ...]) -> Kind:
         hints = get_type_hints(made, include_extras=True)
         named = {spec.name.replace("_", "-"): spec for spec in fields(made)}
+        mistakes = Mistakes()
         for key in self.entry:
             if key not in _KEYS and key not in named:
                 hint = near(key, [*named, *_KEYS])
-                raise self.error("rule-key", f"this check takes no {key!r}", key, hint)
+                mistakes.add(self.error("rule-key", f"this check takes no {key!r}", key, hint))
         values: dict[str, Any] = {}
         for key, spec in named.items():
-            if key not in self.entry:
-                if spec.default is MISSING:
+            with mistakes.collected():
+                if key in self.entry:
+                    values[spec.name] = self.parameter(key, hints[spec.name], tables)
+                elif spec.default is MISSING and not mistakes:  # a misspelt key is named once
                     raise self.error("rule-key", f"this check needs {key!r}")
-                continue
-            values[spec.name] = self.parameter(key, hints[spec.name], tables)
+        mistakes.report()
         kind = made(**values)
         self.refuse(kind_mistake(kind, tables))
         return kind

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from etl.errors import MappingError
+from etl.errors import MappingError, Mistakes
 from etl.model.tables import CLAIM_TABLES, TABLES
 from etl.sources.layout import ColumnSpec, FromColumn, Layout, RawTable, TableSpec
 
@@ -32,45 +32,50 @@ def check_layout(layout: Layout, raw_at: Where, table_at: Where) -> None:
     Raises:
         MappingError: `layout-required`, `layout-keys`, `layout-unaccounted`.
     """
+    mistakes = Mistakes()
     fed = {spec.table for spec in layout.tables}
     for table in TABLES.values():
         if table.compulsory and table.name not in fed:
-            raise MappingError(
-                layout.file, "layout-required", f"nothing feeds the compulsory table {table.name}"
-            )
+            what = f"nothing feeds the compulsory table {table.name}"
+            mistakes.add(MappingError(layout.file, "layout-required", what))
     for spec in layout.tables:
-        _check_required(spec, table_at(spec.table))
-        _check_keys(spec, layout.raw[spec.source], table_at(spec.table))
+        for error in (
+            *_missing_columns(spec, table_at(spec.table)),
+            *_wrong_keys(spec, layout.raw[spec.source], table_at(spec.table)),
+        ):
+            mistakes.add(error)
     for raw in layout.raw.values():
-        _check_accounted(layout, raw, raw_at(raw.name))
+        for error in _unaccounted(layout, raw, raw_at(raw.name)):
+            mistakes.add(error)
+    mistakes.report()
 
 
-def _check_required(spec: TableSpec, where: str) -> None:
+def _missing_columns(spec: TableSpec, where: str) -> Iterator[MappingError]:
     for entry in spec.rows or ({},):
         for name in TABLES[spec.table].required:
             if name not in spec.columns and name not in entry:
-                raise MappingError(
+                yield MappingError(
                     where, "layout-required", f"{spec.table} is not given its column {name}"
                 )
 
 
-def _check_keys(spec: TableSpec, raw: RawTable, where: str) -> None:
+def _wrong_keys(spec: TableSpec, raw: RawTable, where: str) -> Iterator[MappingError]:
     """A row is cut by its raw cells, so the canonical key must be those cells as they are."""
     for role, column in _KEYS.get(spec.table, {}).items():
         header = {"member": raw.member, "claim": raw.claim, "coverage": raw.coverage}[role]
         if header is None:
-            raise MappingError(
+            yield MappingError(
                 where, "layout-keys", f"{raw.name} feeds {spec.table}, so it must declare {role}"
             )
-        if spec.columns.get(column) != ColumnSpec(FromColumn(header)):
-            raise MappingError(
+        elif spec.columns.get(column) != ColumnSpec(FromColumn(header)):
+            yield MappingError(
                 where,
                 "layout-keys",
                 f"{column} must be {header!r}, the {role} of {raw.name}, without any conversion",
             )
 
 
-def _check_accounted(layout: Layout, raw: RawTable, where: str) -> None:
+def _unaccounted(layout: Layout, raw: RawTable, where: str) -> Iterator[MappingError]:
     used = {header for header in (raw.member, raw.claim, raw.coverage) if header is not None}
     for spec in layout.tables:
         if spec.source == raw.name:
@@ -80,11 +85,11 @@ def _check_accounted(layout: Layout, raw: RawTable, where: str) -> None:
                 used |= {header for table, header in column.foreign() if table == raw.name}
     for header in raw.columns:
         if header in used and header in raw.unused:
-            raise MappingError(
+            yield MappingError(
                 where, "layout-unaccounted", f"{header!r} of {raw.name} is used and called unused"
             )
         if header not in used and header not in raw.unused:
-            raise MappingError(
+            yield MappingError(
                 where,
                 "layout-unaccounted",
                 f"{header!r} of {raw.name} is neither used nor under unused with a reason",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from etl.documents import Map, Seq, read_yaml
-from etl.errors import MappingError
+from etl.errors import MappingError, Mistakes
 from etl.model.crosswalks import Crosswalk, read_crosswalk
 from etl.model.tables import TABLES
 from etl.sources import rules
@@ -82,7 +82,7 @@ def read_layout(text: str, file: str, crosswalks: Mapping[str, Crosswalk]) -> La
     Raises:
         MappingError: `layout-key`, `layout-value`, `layout-table`, `layout-column`,
             `layout-header`, `layout-crosswalk`, `layout-rule`, `layout-keys`, `layout-required`,
-            `layout-unaccounted`, or one of `read_yaml`.
+            `layout-unaccounted`, or one of `read_yaml`; every mistake of the file at once.
     """
     return _Reader(text, file, crosswalks).layout()
 
@@ -124,19 +124,22 @@ class _Reader:
         self._used: dict[str, Crosswalk] = {}
         self._raw: dict[str, RawTable] = {}
         self._feeds: dict[str, str] = {}
+        self._mistakes = Mistakes()
+        self._declared: frozenset[str] = frozenset()
 
     def layout(self) -> Layout:
         top = self._map(read_yaml(self._text, self._file), self._file, _LAYOUT_KEYS)
         for key in ("layout", "title", "description", "raw", "tables"):
-            if key not in top:
-                raise MappingError(f"{self._file}:{top.line}", "layout-key", f"{key} is missing")
-        raws = self._map(top["raw"], self._at(top, "raw"))
-        tables = self._map(top["tables"], self._at(top, "tables"))
+            if key not in top and not self._mistakes:  # a misspelt key is told once
+                where = f"{self._file}:{top.line}"
+                self._mistakes.add(MappingError(where, "layout-key", f"{key} is missing"))
+        raws = self._map(top.get("raw", Map()), self._at(top, "raw"))
+        tables = self._map(top.get("tables", Map()), self._at(top, "tables"))
         for table, value in tables.items():
             if table not in TABLES:
-                hint = _near(table, TABLES)
-                raise MappingError(
-                    self._at(tables, table), "layout-table", f"no table {table!r}", hint=hint
+                where, hint = self._at(tables, table), _near(table, TABLES)
+                self._mistakes.add(
+                    MappingError(where, "layout-table", f"no table {table!r}", hint=hint)
                 )
             for entry in value if isinstance(value, Seq) else [value]:
                 if isinstance(entry, Map) and isinstance(entry.get("from"), str):
@@ -144,12 +147,13 @@ class _Reader:
                     if "grain" not in entry:
                         # Whole rows are counted under the table that has a row for each of them.
                         self._feeds[entry["from"]] = table
-        self._raw = {name: self._raw_table(raws, name) for name in raws}
-        specs = tuple(
-            self._table(entry, table, self._at(tables, table))
-            for table, value in tables.items()
-            for entry in (value if isinstance(value, Seq) else [value])
-        )
+        self._declared = frozenset(raws)
+        for name in raws:
+            with self._mistakes.collected():
+                self._raw[name] = self._raw_table(raws, name)
+        specs = tuple(self._tables(tables))
+        self._look_at_words(top)
+        self._mistakes.report()
         layout = Layout(
             name=self._word(top, "layout"),
             title=self._word(top, "title"),
@@ -229,15 +233,34 @@ class _Reader:
 
     # --- canonical tables
 
+    def _look_at_words(self, top: Map) -> None:
+        for key in ("layout", "title", "description", "delimiter", "quoting"):
+            with self._mistakes.collected():
+                if key == "quoting":
+                    self._flag(top, key, default=True)
+                elif key == "delimiter":
+                    self._delimiter(top)
+                elif key in top:
+                    self._word(top, key)
+
+    def _tables(self, tables: Map) -> Iterator[TableSpec]:
+        for table, value in tables.items():
+            if table in TABLES:
+                for entry in value if isinstance(value, Seq) else [value]:
+                    with self._mistakes.collected():
+                        yield self._table(entry, table, self._at(tables, table))
+
     def _table(self, value: Any, table: str, where: str) -> TableSpec:
         entry = self._map(value, where, _TABLE_KEYS)
         raw = self._raw_named(self._word(entry, "from"), self._at(entry, "from"))
         for key in ("grain", "order"):
-            for header in self._words(entry, key):
-                self._known(header, raw.columns, self._at(entry, key), raw.name)
+            with self._mistakes.collected():
+                for header in self._words(entry, key):
+                    self._known(header, raw.columns, self._at(entry, key), raw.name)
         for key in ("needs", "needs_any"):
-            for name in self._words(entry, key):
-                self._canonical(name, table, self._at(entry, key))
+            with self._mistakes.collected():
+                for name in self._words(entry, key):
+                    self._canonical(name, table, self._at(entry, key))
         return TableSpec(
             table=table,
             source=raw.name,
@@ -258,8 +281,9 @@ class _Reader:
         columns = self._map(value, where)
         made = {}
         for name in columns:
-            self._canonical(name, table, self._at(columns, name))
-            made[name] = self._column(columns[name], table, raw, self._at(columns, name))
+            with self._mistakes.collected():
+                self._canonical(name, table, self._at(columns, name))
+                made[name] = self._column(columns[name], table, raw, self._at(columns, name))
         return MappingProxyType(made)
 
     def _column(self, value: Any, table: str, raw: RawTable, where: str) -> ColumnSpec:
@@ -383,11 +407,13 @@ class _Reader:
             raise MappingError(where, "layout-value", "key: value pairs must stand here")
         for key in value:
             if keys is not None and key not in keys:
-                raise MappingError(
-                    self._at(value, key),
-                    "layout-key",
-                    f"there is no key {key!r} here",
-                    hint=_near(key, keys),
+                self._mistakes.add(
+                    MappingError(
+                        self._at(value, key),
+                        "layout-key",
+                        f"there is no key {key!r} here",
+                        hint=_near(key, keys),
+                    )
                 )
         return value
 
@@ -453,21 +479,25 @@ class _Reader:
 
     def _raw_named(self, name: str, where: str) -> RawTable:
         if name not in self._raw:
-            hint = _near(name, self._raw)
+            if name in self._declared:
+                self._mistakes.report()  # what is wrong with it has been told
+            hint = _near(name, self._declared)
             raise MappingError(where, "layout-table", f"no raw file {name!r}", hint=hint)
         return self._raw[name]
 
     def _known(self, header: str, columns: Sequence[str], where: str, name: str) -> None:
         if header not in columns:
             hint = _near(header, columns)
-            raise MappingError(
-                where, "layout-header", f"{name} has no column {header!r}", hint=hint
+            self._mistakes.add(
+                MappingError(where, "layout-header", f"{name} has no column {header!r}", hint=hint)
             )
 
     def _canonical(self, name: str, table: str, where: str) -> None:
         if TABLES[table].column(name) is None:
             hint = _near(name, TABLES[table].names)
-            raise MappingError(where, "layout-column", f"{table} has no column {name!r}", hint=hint)
+            self._mistakes.add(
+                MappingError(where, "layout-column", f"{table} has no column {name!r}", hint=hint)
+            )
 
 
 def _near(word: str, words: Iterable[str]) -> str:

@@ -163,8 +163,8 @@ def test_two_layouts_that_fit_are_refused_with_both_names(small: Path, tmp_path:
         ("[run]\npartition_rows = 'many'", ["run.partition_rows", "cpcds.toml"]),
         ("[limits]\nrejected_claims = 7", ["limits.rejected_claims"]),
         ("[rules.severities]\nnpi = 'mild'", ["rules.severities.npi"]),
-        ("[rules.severities]\nnpj = 'warn'", ["npj", "did you mean 'npi'"]),
-        ("[limits.findings]\nnpj = 1", ["npj", "did you mean 'npi'"]),
+        ("[rules.severities]\nnpj = 'warn'", ["cpcds.toml:2: ", "npj", "did you mean 'npi'"]),
+        ("[limits.findings]\nnpj = 1", ["cpcds.toml:2: ", "npj", "did you mean 'npi'"]),
         ("target = ", ["cpcds.toml", "TOML"]),
         ("id_key = ''", ["id_key"]),
         ("mappings = ['nowhere']", ["nowhere"]),
@@ -336,3 +336,21 @@ def test_a_log_file_that_cannot_be_written_is_refused(small: Path, tmp_path: Pat
     assert called.code == 2
     assert "log" in called.sentence
     assert left(tmp_path / "out") == []
+
+
+def test_mistakes_in_several_files_are_told_at_once_a_line_each(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    (own / "layouts").mkdir(parents=True)
+    (own / "rules").mkdir()
+    (own / "layouts" / "mine.yaml").write_text("layout: mine\ntitel: Mine\n")
+    (own / "rules" / "mine.yaml").write_text("- {id: Mine, check: alowed}\n")
+    for command in (("mapping", "check"), ("layouts",)):
+        called = cpcds("--mappings", own, *command)
+        assert called.code == 3
+        lines = [line for line in called.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == len(called.err.splitlines()) > 4
+        assert any("layouts/mine.yaml:2: " in line and "'titel'" in line for line in lines)
+        assert any("mine.yaml:1: " in line and "rule id 'Mine'" in line for line in lines)
+    told = cpcds("--mappings", own, "mapping", "check", "--json")
+    assert told.code == 3
+    assert len(json.loads(told.out)["problems"]) == len(lines)

@@ -7,7 +7,7 @@ and are pruned; members launch, page, refresh and leave, and a crowd of slow and
 endless requests comes. Every answer is compared with what the tree
 says, and what may be refused is refused as documented.
 
-CPCDS_SOAK_SECONDS takes more or less than ten minutes.
+SOAK_SECONDS takes more or less than ten minutes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from tests.soak.faulty_proxy import KINDS, Proxy, proxied
 from tests.soak.payer import MEMBERS, PASSWORD, Payer
 from tests.unit.publish.samples import ID_KEY, PAYER, logical_id
 
-SECONDS: Final = float(os.environ.get("CPCDS_SOAK_SECONDS", "600"))
+SECONDS: Final = float(os.environ.get("SOAK_SECONDS", "600"))
 CLIENTS: Final = 8
 READ_SECONDS: Final = 1.0
 DEADLINE_SECONDS: Final = 3.0

@@ -95,3 +95,70 @@ def test_a_wrong_secret_is_not_printed_either(monkeypatch: pytest.MonkeyPatch) -
 def test_the_public_key_is_known_as_such() -> None:
     assert read_settings(None).is_demo_key
     assert "public" in DEMO_ID_KEY
+
+
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_that_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CPCDS_TARGTE", "x")
+    with pytest.raises(MappingError, match="did you mean 'CPCDS_TARGET'") as told:
+        read_settings(None)
+    assert (told.value.where, told.value.error_id) == ("CPCDS_TARGTE", "config-unknown-setting")
+    monkeypatch.delenv("CPCDS_TARGTE")
+    monkeypatch.setenv("CPCDS_PAYER_ID", "x")
+    with pytest.raises(MappingError, match="did you mean 'CPCDS_PAYER__ID'"):
+        read_settings(None)
+    monkeypatch.delenv("CPCDS_PAYER_ID")
+    monkeypatch.setenv("CPCDS_LAYOUT__NAME", "x")
+    with pytest.raises(MappingError, match="no setting 'CPCDS_LAYOUT__NAME'"):
+        read_settings(None)
+
+
+def test_parts_and_tables_may_be_given_by_variables_as_json(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CPCDS_PAYER", '{"id": "acme"}')
+    monkeypatch.setenv("CPCDS_LIMITS__FINDINGS", '{"npi": 3}')
+    found = read_settings(None)
+    assert (found.payer.id, found.limits.findings) == ("acme", {"npi": 3})
+
+
+def test_every_mistake_of_a_configuration_is_told_at_once_with_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("cpcds.toml").write_text(
+        "# ours\n"
+        "targte = 'x'\n"
+        "\n"
+        "[limits]\n"
+        "# a share\n"
+        "rejected_claims = 2\n"
+        "\n"
+        "[[serve.development_tokens]]\n"
+        "token = 'a'\n"
+        "patient = 'p'\n"
+        "[[serve.development_tokens]]\n"
+        "token = 'b'\n"
+    )
+    monkeypatch.setenv("CPCDS_RUN__WORKERS", "-1")
+    monkeypatch.setenv("CPCDS_PAYR__ID", "x")
+    with pytest.raises(MappingError) as told:
+        read_settings(None, store={"concurrency": 0})
+    assert sorted((one.where, one.error_id) for one in told.value.every) == [
+        ("CPCDS_PAYR__ID", "config-unknown-setting"),
+        ("CPCDS_RUN__WORKERS", "config-value"),
+        ("cpcds.toml:11", "config-value"),
+        ("cpcds.toml:2", "config-unknown-setting"),
+        ("cpcds.toml:6", "config-value"),
+        ("the command line", "config-value"),
+    ]
+
+
+def test_what_is_no_toml_is_told_with_its_line_and_beside_what_else_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("cpcds.toml").write_text("target = 'x'\n[payer]\nid = \n")
+    monkeypatch.setenv("CPCDS_TARGTE", "x")
+    with pytest.raises(MappingError) as told:
+        read_settings(None)
+    assert [one.where for one in told.value.every] == ["CPCDS_TARGTE", "cpcds.toml:3"]

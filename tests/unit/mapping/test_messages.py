@@ -128,6 +128,28 @@ def test_a_mistake_is_named_with_its_line_and_kind(case: str) -> None:
     assert words in str(found)
 
 
+def test_all_mistakes_of_the_mappings_are_named_at_once_each_once() -> None:
+    wrong = PATIENT + (
+        "  gender: null\n"
+        "  birthDate: '{{ member.birthdate }}'\n"
+        "  name: [ { family: '', given: [ $NO, '{{ membr }}' ] }, { include: plian } ]\n"
+        "serach: {}\n"
+    )
+    names = {**SET, "mappings": ["m.yaml", "n.yaml"]}
+    found = error(wrong, {"set.yaml": json.dumps(names), "n.yaml": "- a"})
+    assert sorted((one.where, one.error_id) for one in found.every) == [
+        ("m.yaml:6", "map-null"),
+        ("m.yaml:7", "map-unknown-column"),
+        ("m.yaml:8", "map-empty"),
+        ("m.yaml:8", "map-fragment"),
+        ("m.yaml:8", "map-unknown-constant"),
+        ("m.yaml:8", "map-unknown-name"),
+        ("m.yaml:9", "map-unknown-key"),
+        ("n", "map-shape"),
+    ]
+    assert str(found).count("\n") == 7
+
+
 @pytest.mark.parametrize("case", WHOLE)
 def test_a_mapping_that_is_none_is_named(case: str) -> None:
     text, where, kind, words = WHOLE[case]

@@ -93,8 +93,8 @@ def test_the_cascade_needs_its_two_rules() -> None:
 
 def test_a_policy_that_names_no_rule_is_refused() -> None:
     with pytest.raises(MappingError, match=r"did you mean 'my-rule'\?") as caught:
-        load(GOOD, Policy(severities={"my-rul": Severity.WARN}, where="payer.toml"))
-    assert caught.value.where == "payer.toml"
+        load(GOOD, Policy(severities={"my-rul": Severity.WARN}, origin=lambda *of: "/".join(of)))
+    assert caught.value.where == "severities/my-rul"
     with pytest.raises(MappingError, match=r"no rule 'nothing-like-it'"):
         load(GOOD, Policy(limits=Limits(findings={"nothing-like-it": 1})))
 
@@ -169,3 +169,17 @@ def test_a_lost_row_is_a_bug() -> None:
     reconcile({"claim": RowCounts(3, 1, 1, 1)})
     with pytest.raises(CountsDoNotAddUp, match="table claim: 4 rows in"):
         reconcile({"claim": RowCounts(4, 1, 1, 1)})
+
+
+def test_all_mistakes_of_rule_files_are_told_at_once() -> None:
+    two = GOOD.replace("severity: warn", "severity: warm").replace(
+        "values: [oral]", "valus: [oral]"
+    )
+    three = GOOD.replace("my-rule", "third").replace("columns: claim_type", "columns: claim_typ")
+    with pytest.raises(MappingError) as caught:
+        load(two + three)
+    assert sorted((one.where, one.error_id) for one in caught.value.every) == [
+        ("mine.yaml:14", "rule-column"),
+        ("mine.yaml:6", "rule-key"),
+        ("mine.yaml:7", "rule-value"),
+    ]

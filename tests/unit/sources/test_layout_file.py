@@ -63,6 +63,32 @@ def test_a_mistake_is_told_with_its_line(
     assert caught.value.exit_code == 3
 
 
+def test_all_mistakes_of_a_layout_are_told_at_once_and_none_that_only_follows_from_another() -> (
+    None
+):
+    wrong = LAYOUT
+    for old, new in (
+        ("title: Tiny", "title: Tiny\ndelimiter: x"),
+        ("old: { Day", "old: { Dy"),
+        ("full_name: Name", "full_name: Nmae"),
+        ("crosswalk: sexes", "crosswalk: sex"),
+        ("finding: dialect-stand-in-value", "finding: x"),
+        ("needs: [code]", "needs: [cod]"),
+    ):
+        assert old in wrong
+        wrong = wrong.replace(old, new, 1)
+    with pytest.raises(MappingError) as caught:
+        layout(wrong)
+    assert sorted((one.where, one.error_id) for one in caught.value.every) == [
+        ("tiny.yaml:19", "layout-header"),
+        ("tiny.yaml:27", "layout-header"),
+        ("tiny.yaml:29", "layout-crosswalk"),
+        ("tiny.yaml:3", "layout-value"),
+        ("tiny.yaml:48", "layout-rule"),
+        ("tiny.yaml:74", "layout-column"),
+    ]
+
+
 @pytest.mark.parametrize("text", ["", "- a", "x"])
 def test_what_is_no_layout_at_all_is_refused(text: str) -> None:
     with pytest.raises(MappingError, match="pairs must stand here"):

@@ -48,10 +48,10 @@ def as_text(parts: Partitions) -> str:
 def test_invented_files_give_the_rows_that_were_written_down(
     tmp_path: Path, layouts: tuple[Layout, ...]
 ) -> None:
-    """The case's README says what is in it. CPCDS_WRITE_GOLDEN=1 writes the rows anew."""
+    """The case's README says what is in it. WRITE_GOLDEN=1 writes the rows anew."""
     got = as_text(read(GOLDEN / "input", tmp_path / "work", 1, layouts=layouts))
     expected = GOLDEN / "expected.ndjson"
-    if os.environ.get("CPCDS_WRITE_GOLDEN") == "1":
+    if os.environ.get("WRITE_GOLDEN") == "1":
         expected.write_text(got, encoding="utf-8")
     assert got.splitlines() == expected.read_text(encoding="utf-8").splitlines()
 

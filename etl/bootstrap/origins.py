@@ -1,0 +1,82 @@
+"""Origins of settings: the variable, or the file and line, that a mistake in one is reported at."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+PREFIX: Final = "CPCDS_"
+_SYNTAX: Final = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column \d+\)", re.DOTALL)
+Location = tuple[int | str, ...]
+"""Name of a setting, part by part, as pydantic states it."""
+
+
+def variable_of(location: Sequence[int | str]) -> str:
+    """Return the name of the environment variable of a setting."""
+    return PREFIX + "__".join(str(part) for part in location).upper()
+
+
+def origin_of(location: Location, file: Path, flags: Mapping[str, Any]) -> str:
+    """Return where a setting was given: a flag, a variable, or a file with its line.
+
+    Args:
+        location: its name, part by part.
+        file: the configuration file, which may be missing.
+        flags: settings that flags give.
+    """
+    for end in range(len(location), 0, -1):
+        if variable_of(location[:end]) in os.environ:
+            return variable_of(location[:end])
+    if _holds(dict(flags), location):
+        return "the command line"
+    try:
+        line = line_of(file.read_text(encoding="utf-8"), location)
+    except (OSError, UnicodeDecodeError):
+        line = None
+    return str(file) if line is None else f"{file}:{line}"
+
+
+def line_of(text: str, location: Location) -> int | None:
+    """Return the line of a TOML text on which a value is given; None where it is not.
+
+    The parser tells no lines, but a beginning of a document is one as well where it ends with a
+    whole statement: the shortest beginning that holds the value ends with its statement.
+    """
+    lines = text.splitlines(keepends=True)
+    for end in range(len(location), 0, -1):
+        before = 0
+        for number in range(1, len(lines) + 1):
+            try:
+                document = tomllib.loads("".join(lines[:number]))
+            except tomllib.TOMLDecodeError:
+                continue
+            if _holds(document, location[:end]):
+                statement = lines[before:number]
+                return 1 + before + next(at for at, one in enumerate(statement) if _is_code(one))
+            before = number
+    return None
+
+
+def syntax_error(error: ValueError, file: Path) -> tuple[str, str]:
+    """Return the place of a TOML error, and what the error is."""
+    found = _SYNTAX.fullmatch(str(error))
+    return (str(file), str(error)) if not found else (f"{file}:{found['line']}", found["what"])
+
+
+def _is_code(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _holds(value: Any, location: Location) -> bool:
+    for part in location:
+        if isinstance(part, int) and isinstance(value, list):
+            if part >= len(value):
+                return False
+        elif not isinstance(value, dict) or part not in value:
+            return False
+        value = value[part]
+    return True
