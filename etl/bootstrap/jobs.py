@@ -21,13 +21,13 @@ from etl.bootstrap.targets import store_options, target_store
 from etl.bootstrap.wiring import make_tools
 from etl.errors import EtlError, MappingError, StoreError, UsageError
 from etl.mapping.view import FINANCIAL
+from etl.pipeline.attempt import own_folder
 from etl.pipeline.checking import Validated, check_report_folder, validate
 from etl.pipeline.convert import Converted, convert
 from etl.pipeline.default_stamp import default_stamp
 from etl.pipeline.deltas import merged_extract
 from etl.pipeline.events import Emit
 from etl.pipeline.explaining import Explanation, explain, require_same
-from etl.pipeline.job import own_folder
 from etl.pipeline.keeping import Keeping
 from etl.pipeline.layers import layers_of
 from etl.pipeline.nightly import Ran, run
@@ -61,6 +61,9 @@ def work_folder(settings: Settings, beside: Path) -> Iterator[Path]:
 
     After a failure it stays, so that the next run of the same goes on from there. Deleting it is
     always safe.
+
+    Raises:
+        StoreError: it is there, and is not the caller's alone.
     """
     # Never the folder that was named itself: it may hold what is not ours.
     folder = (settings.run.work if settings.run.work is not None else beside) / WORK
@@ -258,7 +261,7 @@ def plan_extract(
         _check_view(settings, base)
         refusal = _refusal(settings, store, base, tools, Consents(rekey, after_rollback))
         if settings.run.work is not None:
-            own_folder(settings.run.work)
+            settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
         with TemporaryDirectory(prefix="cpcds-plan-", dir=settings.run.work) as work:
             planned = plan(
                 opened,
@@ -378,7 +381,7 @@ def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manif
     store = target_store(settings)
     bulk = _bulk_options(settings)
     if settings.run.work is not None:
-        own_folder(settings.run.work)
+        settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
     with run_lease(store, now):
         to = find_release(store, release)
         manifest = rollback(store, to, as_instant(now()), bulk, reason)

@@ -89,6 +89,8 @@ class Main(click.Group):
                 raise
             click.echo(f"error: {missing}", err=True)
             ctx.exit(UsageError.exit_code)
+        except EOFError as error:  # click would take it for Ctrl-C, and say "Aborted!"
+            raise RuntimeError("what was read ended before its end") from error
         except OSError as error:
             sentence = sentence_of(error)
             if sentence is None:

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
+import stat
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-_FILE: Final = "begun.json"
+from etl.errors import StoreError
+from etl.sources.inventory import Inventory
+
+_STEP: Final = "begun"
 _LASTS: Final = timedelta(hours=12)
 """Younger than what a prune leaves alone (`prune.GRACE`): objects of a dead attempt still exist."""
+
+
+def own_folder(work: Path) -> Path:
+    """Return a folder for what is in progress, made for its owner alone.
+
+    Raises:
+        StoreError: it is there, and others own it or may look or write into it: a run would go on
+            from what they put there.
+    """
+    work.mkdir(parents=True, exist_ok=True, mode=0o700)
+    there = work.lstat()
+    if (
+        not stat.S_ISDIR(there.st_mode)
+        or there.st_uid != os.geteuid()
+        or stat.S_IMODE(there.st_mode) & 0o077
+    ):
+        raise StoreError(
+            f"{work} must be a folder of your own that is closed to everybody else (mode 0700), "
+            "because runs go on from what is in it: delete it, or let run.work name another place"
+        )
+    return work
 
 
 def go_on(
@@ -31,18 +56,14 @@ def go_on(
         when: the time now.
         kept: folders of `work` with what finished partitions left.
     """
-    path = work / _FILE
+    inventory = Inventory(work)
     facts = {"target": target, "release": release}
-    try:
-        there = json.loads(path.read_bytes())
-        began = datetime.fromisoformat(there.pop("began"))
-        if there == facts and timedelta(0) <= when - began < _LASTS:
+    there = inventory.step(_STEP)
+    if there is not None and facts.items() <= there.facts.items():
+        began = datetime.fromisoformat(there.facts["began"])
+        if timedelta(0) <= when - began < _LASTS:
             return began
-    except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError):
-        pass  # nothing to go on from
     for name in kept:
         shutil.rmtree(work / name, ignore_errors=True)
-    staged = path.with_suffix(".part")
-    staged.write_text(json.dumps({**facts, "began": when.isoformat()}))
-    staged.replace(path)
+    inventory.add(_STEP, facts={**facts, "began": when.isoformat()})
     return when

@@ -16,8 +16,9 @@ from etl.engine.kernels import join, text_bytes
 from etl.engine.partition import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
+from etl.pipeline.attempt import own_folder
 from etl.pipeline.events import Emit
-from etl.pipeline.job import Settled, instants, own_folder, settle
+from etl.pipeline.job import Settled, instants, settle
 from etl.pipeline.reading import Read
 from etl.pipeline.settling import mapped_directory
 from etl.pipeline.tools import Tools
@@ -122,16 +123,20 @@ class NdjsonSink:
         """Refuse: a conversion has no release before it."""
         raise AssertionError("a conversion writes everything")
 
-    def finish(self) -> None:
-        """Write the files, resources in the order of their members' hashes."""
+    def finish(self) -> tuple[Path, ...]:
+        """Write the files, resources in the order of their members' hashes, and return them."""
         own = self.folder / f"{self.index:05d}"
-        own.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(own, ignore_errors=True)  # what an attempt left that was not whole
+        own.mkdir(parents=True)
+        written = []
         for resource, made in self._made.items():
             lines = pa.concat_arrays([one.lines for one in made])
             order = np.argsort(np.concatenate([one.order for one in made]), kind="stable")
-            with (own / f"{resource}.ndjson").open("wb") as file:
+            written.append(own / f"{resource}.ndjson")
+            with written[-1].open("wb") as file:
                 file.write(text_bytes(lines.take(pa.array(order))).data)
         self._made.clear()
+        return tuple(written)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -85,6 +85,7 @@ def settle(
 
     Raises:
         CountsDoNotAddUp: a row got lost (a bug).
+        StoreError: the work folder has not the rows that were read.
     """
     totals = Totals(suite_rows)
     totals.add_unreadable(read.extract.findings)
@@ -105,8 +106,10 @@ def settle(
     task = Task(read.work, open_sink, read.as_of, share, remember)
     ledgers: list[Remembered] = []
     parts: list[int] = []
+    rows = Counter(directory.rows)
     for unit, outcome in outcomes(task, tools, count, workers):
         totals.add(unit, outcome)
+        rows.update(outcome.rows)
         parts.append(unit.start)
         if outcome.memory is not None:
             ledgers.append(Remembered(unit.start, unit.stop, outcome.memory))
@@ -114,6 +117,7 @@ def settle(
         resources = sum(outcome.resources.values())
         emit(PartitionDone(unit.start, len(unit), members, resources, outcome.remembered))
     workers.dismiss()
+    read.partitions.check_all_there(rows)
     tally = totals.tally
     reconcile(tally.counts)
     judged = verdicts(tools.book.limits, tally.counts, tally.findings_of)
@@ -168,9 +172,3 @@ def stamp(when: str) -> str:
 def instants(column: pa.StringArray, otherwise: str) -> pa.StringArray:
     """Return the stamps of resources, `otherwise` where the source states none."""
     return column.fill_null(otherwise)
-
-
-def own_folder(work: Path) -> Path:
-    """Return the folder for what is in progress, made for its owner alone."""
-    work.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return work

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -30,7 +30,7 @@ from etl.pipeline.tools import Tools
 from etl.publish.manifest import Named
 from etl.publish.reader import Current, checked
 from etl.quality.expectations import SuiteResult
-from etl.sources.keys import Hashes
+from etl.sources.keys import NO_HASHES, Hashes
 from etl.storage.port import Store
 
 FOLDER: Final = "memory/"
@@ -78,13 +78,18 @@ class Memory:
         Entries of members in partitions beside them may be among them. What is lost or damaged is
         not remembered.
         """
+        found = (_ledger(store, one.named) for one in self.of(indexes, count).ledgers)
+        return joined(ledger for ledger in found if ledger is not None)
+
+    def of(self, indexes: range, count: int) -> Memory:
+        """Return what ledgers there are of the members in some of `count` partitions now."""
         touching = [
-            one.named
+            one
             for one in self.ledgers
             if one.first * count < indexes.stop * self.count
             and indexes.start * self.count < one.end * count
         ]
-        return joined(found for named in touching if (found := _ledger(store, named)) is not None)
+        return replace(self, ledgers=touching, names=(NO_HASHES, NO_HASHES))
 
     def suite_results(self, store: Store) -> Mapping[str, SuiteResult]:
         """Return what the suite of each table came to; nothing where that is lost."""

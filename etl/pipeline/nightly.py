@@ -107,6 +107,7 @@ def run(
     if base.release is not None and is_published(base, facts_of(extract, tools)):
         if bulk is not None:
             write_pages(store, bulk)  # an attempt that died after its commit did not get there
+        store.sync()  # nor may it have got its pointer to the disk
         return Ran(base.release.id, None, None)
     taken_in = take_in(
         extract,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -19,6 +18,7 @@ from etl.pipeline.asking import Questions
 from etl.pipeline.directory import Providers, providers_of
 from etl.pipeline.events import ignore
 from etl.pipeline.memory import Memory, keep_ledger
+from etl.pipeline.outcomes import outcome_from, outcome_to
 from etl.pipeline.remembering import Before, Made, Setting, work_remembering
 from etl.pipeline.suites import of_partition
 from etl.pipeline.tools import Tools
@@ -28,6 +28,7 @@ from etl.quality.sample import Share
 from etl.rows import table_schema
 from etl.sources import Partitions
 from etl.sources.events import Emit
+from etl.sources.inventory import Inventory
 from etl.sources.keys import Hashes
 from etl.storage.port import Store
 
@@ -43,8 +44,8 @@ class PartitionSink(Protocol):
     def keep(self, patients: Sequence[str]) -> None:
         """Take note of patients whose blocks stay as they are."""
 
-    def finish(self) -> None:
-        """Write what was taken, whole or not at all."""
+    def finish(self) -> tuple[Path, ...]:
+        """Write what was taken, and return the files of the work folder that this took."""
 
 
 class OpenSink(Protocol):
@@ -71,7 +72,7 @@ class Remember:
 
 @dataclass(frozen=True)
 class Task:
-    """What every process is told.
+    """What every process is told, with each of its jobs.
 
     Attributes:
         folder: work folder of the run, with partitions and the directory's accepted rows in it.
@@ -88,7 +89,7 @@ class Task:
     remember: Remember | None = None
 
 
-_TASK: Final = "task.pickle"
+_ENDING: Final = ".outcome"
 _TOGETHER: Final = 8
 """Most partitions that are worked on together where most of their members are remembered."""
 
@@ -108,15 +109,22 @@ def outcomes(
     """
     units = _units(task, count, workers.processes)
     if workers.processes == 1:
-        worker = _Worker(task, tools)
+        worker = _Worker(task.folder, tools)
         for unit in units:
-            yield from worker.do(unit)
+            yield from worker.do(task, unit)
         return
-    path = task.folder / _TASK
-    with path.open("wb") as file:
-        pickle.dump(task, file)
-    for found in workers.each(_do, [(path, unit) for unit in units], ignore):
+    jobs = [(_of_unit(task, unit, count), unit) for unit in units]
+    for found in workers.each(_do, jobs, ignore):
         yield from found
+
+
+def _of_unit(task: Task, unit: range, count: int) -> Task:
+    """Return as much of a task as some partitions need: it is sent to another process."""
+    remember = task.remember
+    if remember is None or remember.memory is None:
+        return task
+    memory = remember.memory.of(unit, count)
+    return replace(task, remember=replace(remember, memory=memory))
 
 
 def _units(task: Task, count: int, processes: int) -> list[range]:
@@ -134,121 +142,120 @@ def _units(task: Task, count: int, processes: int) -> list[range]:
 
 @dataclass
 class _Worker:
-    task: Task
+    """What a process knows of the work folder of a run, whatever it is to do there."""
+
+    folder: Path
     tools: Tools
 
     @cached_property
     def partitions(self) -> Partitions:
-        return Partitions.open(self.task.folder)
+        return Partitions.open(self.folder)
 
     @cached_property
     def providers(self) -> Providers:
-        return read_providers(self.task.folder, self.tools)
+        return read_providers(self.folder, self.tools)
 
     @cached_property
-    def setting(self) -> Setting:
-        return Setting(
-            self.partitions,
-            self.providers,
-            self.tools,
-            Questions.of(self.tools),
-            self.task.as_of,
-            self.task.share,
-        )
+    def questions(self) -> Questions:
+        return Questions.of(self.tools)
 
-    def do(self, unit: range) -> Iterator[tuple[range, Outcome]]:
+    @cached_property
+    def inventory(self) -> Inventory:
+        return Inventory(self.folder)
+
+    def do(self, task: Task, unit: range) -> Iterator[tuple[range, Outcome]]:
         """Yield the outcome of some partitions, or of each where together they are too much."""
-        outcome = self.settled(unit)
+        outcome = self.settled(task, unit)
         if outcome is not None:
             yield unit, outcome
             return
         for index in unit:
-            yield from self.do(range(index, index + 1))
+            yield from self.do(task, range(index, index + 1))
 
-    def settled(self, unit: range) -> Outcome | None:
+    def settled(self, task: Task, unit: range) -> Outcome | None:
         """Return the outcome of partitions, worked on unless an earlier attempt finished them.
 
         Returns:
             None where that would be more than one partition's work, which is all that a run that is
             killed may lose.
         """
-        folder = self.task.folder / OUTCOMES
-        done = folder / f"{unit.start}-{unit.stop}.pickle"
-        if done.is_file():
-            with done.open("rb") as file:
-                known: Outcome = pickle.load(file)  # noqa: S301 - this run's own work folder
-            return known
-        outcome = self.plain(unit) if self.task.remember is None else self.remembering(unit)
-        if outcome is None:
+        done = self.folder / OUTCOMES / f"{unit.start}-{unit.stop}{_ENDING}"
+        step = f"{OUTCOMES} {done.stem}"
+        if self.inventory.step(step) is not None:
+            return outcome_from(done.read_bytes())
+        remember = task.remember
+        found = self.plain(task, unit) if remember is None else self.again(task, remember, unit)
+        if found is None:
             return None
-        folder.mkdir(exist_ok=True)
-        staged = done.with_suffix(".part")
-        with staged.open("wb") as file:
-            pickle.dump(outcome, file)
-        staged.replace(done)
+        outcome, written = found
+        done.parent.mkdir(exist_ok=True)
+        done.write_bytes(outcome_to(outcome))
+        self.inventory.add_files(step, (*written, done))
         return outcome
 
-    def plain(self, unit: range) -> Outcome:
+    def plain(self, task: Task, unit: range) -> tuple[Outcome, tuple[Path, ...]]:
         (index,) = unit
-        _forget(self.task.folder / OUTCOMES, unit)
-        sink = self.task.open_sink(index) if self.task.open_sink is not None else None
+        _forget(self.folder / OUTCOMES, unit)
+        sink = task.open_sink(index) if task.open_sink is not None else None
         outcome = work(
             self.partitions.load(index),
             self.partitions.keys,
             self.providers,
             self.tools,
             None if sink is None else sink.take,
-            as_of=self.task.as_of,
-            sampled=of_partition(self.task.share, self.partitions, index),
+            as_of=task.as_of,
+            sampled=of_partition(task.share, self.partitions, index),
         )
-        if sink is not None:
-            sink.finish()
-        return outcome
+        return outcome, () if sink is None else sink.finish()
 
-    def remembering(self, unit: range) -> Outcome | None:
-        remember = self.task.remember
-        open_sink = self.task.open_sink
-        if remember is None or open_sink is None:
+    def again(
+        self, task: Task, remember: Remember, unit: range
+    ) -> tuple[Outcome, tuple[Path, ...]] | None:
+        open_sink = task.open_sink
+        if open_sink is None:
             raise AssertionError("nothing is remembered of what is not published")
+        written: list[Path] = []
         store, before = remember.open_store(), None
         if remember.memory is not None:
             ledger = remember.memory.ledger(store, unit, self.partitions.count)
             before = Before(ledger, remember.memory.as_of, remember.changed)
 
         def hand_on(made: Sequence[Made], kept: Sequence[str]) -> None:
-            _forget(self.task.folder / OUTCOMES, unit)
+            _forget(self.folder / OUTCOMES, unit)
             sink = open_sink(unit.start)
             for plan, runs, partition in made:
                 sink.take(plan, runs, partition)
             sink.keep(kept)
-            sink.finish()
+            written.extend(sink.finish())
 
-        worked = work_remembering(self.setting, unit, before, hand_on)
+        setting = Setting(
+            self.partitions, self.providers, self.tools, self.questions, task.as_of, task.share
+        )
+        worked = work_remembering(setting, unit, before, hand_on)
         if worked is None:
             return None
         memory = keep_ledger(store, worked.ledger)
         store.sync()
-        return replace(worked.outcome, memory=memory)
+        return replace(worked.outcome, memory=memory), tuple(written)
 
 
 def _forget(folder: Path, unit: range) -> None:
     """Take away outcomes of partitions that another attempt cut into other units."""
-    for path in folder.glob("*.pickle"):
+    for path in folder.glob(f"*{_ENDING}"):
         first, _, end = path.stem.partition("-")
         if int(first) < unit.stop and unit.start < int(end):
             path.unlink()
 
 
 @lru_cache(maxsize=1)
-def _worker(path: Path) -> _Worker:
-    with path.open("rb") as file:
-        return _Worker(pickle.load(file), tools_here())  # noqa: S301 - this run's own work folder
+def _worker(folder: Path) -> _Worker:
+    return _Worker(folder, tools_here())
 
 
-def _do(job: tuple[Path, range], emit: Emit) -> list[tuple[range, Outcome]]:
+def _do(job: tuple[Task, range], emit: Emit) -> list[tuple[range, Outcome]]:
     del emit
-    path, unit = job
-    return list(_worker(path).do(unit))
+    task, unit = job
+    return list(_worker(task.folder).do(task, unit))
 
 
 def save_providers(folder: Path, providers: Providers) -> None:

@@ -17,8 +17,9 @@ import pyarrow as pa
 from etl.engine.partition import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
+from etl.pipeline.attempt import own_folder
 from etl.pipeline.dry import DryStore
-from etl.pipeline.job import Settled, own_folder
+from etl.pipeline.job import Settled
 from etl.pipeline.pool import OpenSink
 from etl.pipeline.settling import mapped_directory
 from etl.pipeline.tools import Tools
@@ -86,8 +87,8 @@ class BlockSink:
         """Take note of patients whose blocks stay as they are."""
         self._kept += patients
 
-    def finish(self) -> None:
-        """Write the blocks, and keep the result."""
+    def finish(self) -> tuple[Path, ...]:
+        """Write the blocks, and keep the result in a file, which is returned."""
         store = self.target.store()
         patients = _by_patient(self._made)
         previous: Mapping[str, Any] = {}
@@ -99,9 +100,10 @@ class BlockSink:
             for patient, places in patients.items()
         )
         result = write_partition(store, previous, made, self.target.now, stamp=self.target.stamp)
-        result.keeping(self._kept).save(_saved(self.folder, self.index))
+        saved = result.keeping(self._kept).save(_saved(self.folder, self.index))
         self._made.clear()
         self._kept.clear()
+        return (saved.path,)
 
 
 def _saved(folder: Path, number: int) -> Path:

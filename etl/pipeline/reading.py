@@ -71,7 +71,7 @@ def read(
     workers.begin(count)
     own = work / fingerprint(extract, tools, count)[:16]
     try:
-        partitions = Partitions.open(own)
+        partitions = Partitions.resume(own)
         if digests and not partitions.has_digests:
             raise StoreError(f"{own} was read without digests")
     except StoreError:

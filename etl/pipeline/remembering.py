@@ -205,6 +205,7 @@ def _work(
         resources=resources_of(old),
         missing=missing_of(old),
         remembered=len(kept),
+        rows={name: len(owners) for name, (owners, _) in places.owned.items()},
     )
     ledgers, made = [old], list[Made]()
     fresh = np.setdiff1d(places.marks.column("owner").to_numpy(), kept)

@@ -49,6 +49,7 @@ class Outcome:
         missing: directory resources that resources refer to and the directory does not hold.
         remembered: members whose part in it is from the release before.
         memory: the object in the tree that remembers it; None where nothing was kept.
+        rows: raw table -> how many of the extract's rows it is of.
     """
 
     checked: Checked
@@ -57,6 +58,7 @@ class Outcome:
     missing: frozenset[Mention] = field(default=frozenset())
     remembered: int = 0
     memory: Named | None = None
+    rows: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: Outcome) -> Outcome:
         """Return the outcome of two parts of a partition; samples are those of the other."""
@@ -81,6 +83,7 @@ class Outcome:
             resources=Counter(self.resources) + Counter(other.resources),
             missing=self.missing | other.missing,
             remembered=self.remembered + other.remembered,
+            rows=Counter(self.rows) + Counter(other.rows),
         )
 
 
@@ -145,6 +148,7 @@ def work(
         unmapped=made.unmapped,
         resources=made.resources,
         missing=_referred(missing, made, providers.environment),
+        rows=loaded.rows,
     )
 
 

@@ -1,8 +1,9 @@
-"""Where a delimited file can be cut, found while it is read for its hash.
+"""Where a delimited file can be cut and how many rows it has, found while it is read for its hash.
 
 A line end with an even number of quotes before it ends a row, unless a quote stands inside a cell
 that is not quoted (an inch mark). So these are good guesses, and whoever reads a span of a file
-sees whether it ended as it should (`delimited.SpanAstray`).
+sees whether it ended as it should (`delimited.SpanAstray`). The number of rows is as good a guess:
+no parser had a part in it, so that it tells where a parser lost some.
 """
 
 from __future__ import annotations
@@ -27,22 +28,32 @@ class CutFinder:
 
     Args:
         cut_bytes: about how far one cut is from the next.
+        quoting: whether cells may be quoted.
     """
 
-    def __init__(self, cut_bytes: int) -> None:
+    def __init__(self, cut_bytes: int, *, quoting: bool = True) -> None:
         self._every = cut_bytes
+        self._quoting = quoting
+        self._last = _LINE_END
         self._next = cut_bytes
         self._at = 0
         self._rows = 0
         self._quotes = 0
         self.found: list[Cut] = []
 
+    @property
+    def rows(self) -> int:
+        """Rows of what was seen: the header and blank ones are counted."""
+        return self._rows + (self._last != _LINE_END)
+
     def see(self, chunk: bytes) -> None:
         """Take the bytes that follow those that were seen."""
         wanted = self._at + len(chunk) > self._next
-        quoted = _QUOTE in chunk
+        quoted = self._quoting and _QUOTE in chunk
+        self._last = chunk[-1:] or self._last
         if wanted or quoted:
-            quotes, ends = _places(chunk, _QUOTE), _places(chunk, _LINE_END)
+            ends = _places(chunk, _LINE_END)
+            quotes = _places(chunk, _QUOTE) if quoted else ends[:0]
             before = self._quotes + np.searchsorted(quotes, ends)
             ends = ends[before % 2 == 0]
             if wanted:

@@ -22,10 +22,11 @@ from etl.errors import ExtractError
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN
 from etl.rows import FINDINGS_SCHEMA
 from etl.sources import columnar, cuts, delimited
-from etl.sources.delimited import WHOLE, Batch, Span, SpanAstray
+from etl.sources.delimited import Batch, Span, SpanAstray
 from etl.sources.digests import row_digests, seed_of
 from etl.sources.events import Emit, Reading
 from etl.sources.extract import SourceFile, spill_names
+from etl.sources.inventory import Checksum
 from etl.sources.keys import Directory, Hashes, HashSet, Owners, filled, hash_ids
 from etl.sources.layout import Layout, RawTable
 from etl.sources.runs import Run
@@ -38,6 +39,8 @@ HIGH_COLUMN: Final = "_high"
 """The halves of a row's digest."""
 RAGGED: Final = "_ragged"
 """What rows with too few or too many cells are spilled as."""
+RAGGED_ROW: Final = "ragged-row"
+"""Rule of the findings about them."""
 CLAIMS: Final = "claims"
 """Where `Owners` keeps whose each claim is."""
 _JOBS: Final = 64
@@ -84,7 +87,12 @@ class Part:
     """
 
     file: SourceFile
-    span: Span = WHOLE
+    span: Span
+
+    @classmethod
+    def whole(cls, file: SourceFile) -> Part:
+        """Return a whole file, which has as many rows as were counted in its bytes."""
+        return cls(file, Span(next_row=_after(file)))
 
     @property
     def bytes(self) -> int:
@@ -118,7 +126,7 @@ class CutJob:
     @property
     def has_spans(self) -> bool:
         """Whether some file is not to be read as a whole."""
-        return any(part.span != WHOLE for part in self.parts)
+        return not all(part.span.is_whole for part in self.parts)
 
 
 def cut_up(files: Sequence[SourceFile], partitions: int) -> Iterator[tuple[Part, ...]]:
@@ -147,7 +155,11 @@ def _spans(file: SourceFile, least: int) -> Iterator[Part]:
         if end[0] - begin[0] >= least:
             yield Part(file, Span(*begin, *end))
             begin = end
-    yield Part(file, Span(*begin))
+    yield Part(file, Span(*begin, next_row=_after(file)))
+
+
+def _after(file: SourceFile) -> int | None:
+    return None if file.lines is None else file.lines + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +169,14 @@ class Cut:
     Attributes:
         rows: of each part, how many rows it has: ragged ones counted, blank ones not.
         index: name of what was spilled -> where its pieces are.
+        files: name of each file of rows -> its checksum.
         findings: rows with too few or too many cells; schema `etl.rows.FINDINGS_SCHEMA`.
         ids: `member`, `claim`, `coverage` -> where the ids are that the rows told.
     """
 
     rows: tuple[int, ...]
     index: Mapping[str, Index]
+    files: Mapping[str, Checksum]
     findings: pa.Table
     ids: Mapping[str, tuple[Run, ...]]
 
@@ -232,6 +246,10 @@ class _Cutter:
         return Cut(
             rows,
             {name: writer.close() for name, writer in self._writers.items()},
+            {
+                rows_path(self._job.work, name, self._job.number).name: writer.checksum()
+                for name, writer in self._writers.items()
+            },
             pa.concat_tables(self._findings),
             {role: self._told[role].runs() for role in sorted(self._whose.tells)},
         )
@@ -333,7 +351,7 @@ class _Cutter:
         self._findings.append(
             pa.Table.from_arrays(
                 [
-                    pa.array(["ragged-row"] * len(numbers), pa.string()),
+                    pa.array([RAGGED_ROW] * len(numbers), pa.string()),
                     pa.array([self._whose.main] * len(numbers), pa.string()),
                     rows.column(FILE_COLUMN),
                     rows.column(ROW_COLUMN),

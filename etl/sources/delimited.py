@@ -47,6 +47,11 @@ class Span:
     end: int | None = None
     next_row: int | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the whole file."""
+        return self.start == 0 and self.end is None
+
 
 WHOLE: Final = Span()
 
@@ -184,6 +189,7 @@ def read_batches(
     Raises:
         ExtractError: the file is not UTF-8, has NUL bytes, broken compression, a quoted cell that
             is never closed, or a row longer than a block. Of a span it may be named wrongly.
+            Of a whole file: it has another number of rows, however they are counted.
         SpanAstray: the span does not end where a row does, or has another number of rows.
     """
     end = (_END + delimiter * (len(headers) - 1) + "\n").encode()
@@ -194,12 +200,13 @@ def read_batches(
         raise _explained(error, stream, listed, delimiter, block_bytes) from None
     finally:
         stream.close()
-    if span.end is None:
-        if last is None:
-            _refuse_open_quote(listed, delimiter)
-            raise _unreadable(listed)
-    elif last is None or last != span.next_row:
-        raise SpanAstray
+    if span.end is None and last is None:
+        _refuse_open_quote(listed, delimiter)
+        raise _unreadable(listed)
+    if last is None or span.next_row not in (None, last):
+        if not span.is_whole:
+            raise SpanAstray
+        _recount(listed, delimiter, quoting=quoting, last=last or 0)
 
 
 def _batches(
@@ -296,6 +303,35 @@ def _explained(
 
 def _unreadable(listed: Listed) -> ExtractError:
     return ExtractError(f"{listed.name} cannot be parsed as a delimited file")
+
+
+def _recount(listed: Listed, delimiter: str, *, quoting: bool, last: int) -> None:
+    """Check how many rows were read where a count of line ends came to another number.
+
+    A quote inside an unquoted cell turns that count round, and it does not see a lone carriage
+    return. So the file is counted again by another parser than the one that read it.
+
+    Raises:
+        ExtractError: it has another number of rows.
+    """
+    limit = csv.field_size_limit(BLOCK_BYTES)
+    try:
+        with io.TextIOWrapper(listed.path.open("rb"), "utf-8-sig", "replace", newline="") as text:
+            reader = (
+                csv.reader(text, delimiter=delimiter)
+                if quoting
+                else csv.reader(text, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+            )
+            rows = sum(1 for _ in reader)
+    except csv.Error:
+        rows = -1
+    finally:
+        csv.field_size_limit(limit)
+    if rows != last - 1:
+        raise ExtractError(
+            f"{listed.name}: {last - 1} rows were read, and a second count found another number; "
+            "it was changed while it was read, or holds stray carriage returns or quotes"
+        )
 
 
 class _EndMark:

@@ -50,6 +50,8 @@ class SourceFile:
         rows: how many rows the manifest says it has; None where it says nothing, and for Parquet,
             whose own word was compared.
         cuts: where it may be cut into spans of rows.
+        lines: how many rows were counted in its bytes, the header and blank ones too; None where
+            they were not, because it is compressed or Parquet.
     """
 
     index: int
@@ -64,6 +66,7 @@ class SourceFile:
     gzipped: bool = False
     rows: int | None = None
     cuts: tuple[Cut, ...] = ()
+    lines: int | None = None
 
     def listed(self, folder: Path) -> Listed:
         """Return the file as one of a folder."""
@@ -126,7 +129,7 @@ def open_extract(
         _refuse_no_members(files, fit)
     sources = []
     for index, listed in enumerate(files):
-        found = traits(listed)
+        found = traits(listed, quoting=fit.layout.quoting)
         emit(Hashed(listed.name, found.bytes))
         _check_hash(listed, found, manifest)
         table = raw.get(listed.name)
@@ -261,6 +264,7 @@ def _source(
         quoting=layout.quoting,
         gzipped=listed.gzipped,
         cuts=found.cuts,
+        lines=found.lines,
     )
 
 

@@ -67,11 +67,14 @@ class Traits:
         bytes: its size.
         sha256: its hash, in hex.
         cuts: where it may be cut into spans of rows; none where it is no plain text.
+        lines: how many rows it seems to have, the header and blank ones counted; None where it is
+            no plain text.
     """
 
     bytes: int
     sha256: str
     cuts: tuple[Cut, ...] = ()
+    lines: int | None = None
 
 
 def list_files(folder: Path) -> tuple[Listed, ...]:
@@ -137,13 +140,17 @@ def _refuse_twice(found: list[Listed]) -> None:
             )
 
 
-def traits(listed: Listed) -> Traits:
-    """Read a file once and return its size, its hash, and where it may be cut.
+def traits(listed: Listed, *, quoting: bool = True) -> Traits:
+    """Read a file once and return its size, its hash, and what rows it seems to have.
+
+    Args:
+        listed: the file.
+        quoting: whether cells of a delimited file may be quoted.
 
     Raises:
         ExtractError: it cannot be read, or holds NUL bytes.
     """
-    digest, size, found = hashlib.sha256(), 0, CutFinder(cuts.CUT_BYTES)
+    digest, size, found = hashlib.sha256(), 0, CutFinder(cuts.CUT_BYTES, quoting=quoting)
     text = listed.is_data and not listed.is_parquet and not listed.gzipped
     try:
         with listed.path.open("rb") as stream:
@@ -155,7 +162,8 @@ def traits(listed: Listed) -> Traits:
                     found.see(chunk)
     except OSError as error:
         raise ExtractError(f"{listed.name} cannot be read: {error.strerror}") from None
-    return Traits(size, digest.hexdigest(), tuple(found.found))
+    lines = found.rows if text else None
+    return Traits(size, digest.hexdigest(), tuple(found.found), lines)
 
 
 def refuse_nul(chunk: bytes | bytearray, before: int, name: str) -> None:

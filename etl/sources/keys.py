@@ -308,8 +308,10 @@ class GlobalKeys:
         return is_among(ids, self.shared_coverages)
 
     @classmethod
-    def save(cls, work: Path, members: HashSet, claims: Owners, coverages: Owners) -> None:
-        """Write the sets into the work folder in which they were gathered."""
+    def save(
+        cls, work: Path, members: HashSet, claims: Owners, coverages: Owners
+    ) -> tuple[Path, ...]:
+        """Write the sets into the work folder in which they were gathered; return their files."""
         members.sorted()
         of_claims, of_coverages = claims.shared(), coverages.shared()
         for name, found in (
@@ -320,6 +322,7 @@ class GlobalKeys:
             save_numbers(_path(work, name), [found])
         for each in (members, claims, coverages):
             each.remove()
+        return tuple(_path(work, name) for name in cls.__slots__)
 
     @classmethod
     def open(cls, work: Path) -> GlobalKeys:

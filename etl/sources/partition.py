@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.errors import StoreError, UsageError
 from etl.model.tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
@@ -32,6 +33,7 @@ from etl.sources.cutting import (
     LOW_COLUMN,
     OWNER_COLUMN,
     RAGGED,
+    RAGGED_ROW,
     Cut,
     CutJob,
     Part,
@@ -43,6 +45,7 @@ from etl.sources.cutting import (
 )
 from etl.sources.events import Emit, Partitioned, Reading, ignore
 from etl.sources.extract import Extract, SourceFile, check_rows, spill_names
+from etl.sources.inventory import Checksum, Inventory, checksum_of
 from etl.sources.keys import (
     NO_HASHES,
     GlobalKeys,
@@ -66,6 +69,8 @@ from etl.sources.state import file_from, layout_from, layout_state
 MARKS: Final = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN, LOW_COLUMN, HIGH_COLUMN)
 _STATE: Final = "partitions.json"
 _FINDINGS: Final = "findings.arrow"
+_STEP: Final = "read"
+"""The step of the work folder's list that names what reading wrote."""
 MAX_PARTITIONS: Final = 1 << 14
 
 
@@ -78,11 +83,13 @@ class Loaded:
             `etl.rows.table_schema`, ordered by key (numbers as numbers), then by place.
         findings: what the layout noticed while it made them; `etl.rows.FINDINGS_SCHEMA`.
         files: names of the extract's files; `_file` is an index into them.
+        rows: raw table -> how many of its rows these were made of.
     """
 
     tables: dict[str, pa.Table]
     findings: pa.Table
     files: tuple[str, ...]
+    rows: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +140,17 @@ class Partitions:
             findings=findings,
             has_digests=state["digests"],
         )
+
+    @classmethod
+    def resume(cls, work: Path) -> Partitions:
+        """Return what an earlier attempt left in a work folder, once all of it was looked at.
+
+        Raises:
+            StoreError: the extract was not read to its end, or a file is no longer what it was.
+        """
+        if Inventory(work).step(_STEP) is None:
+            raise StoreError(f"{work} holds no partitions that are whole; read the extract again")
+        return cls.open(work)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -211,7 +229,8 @@ class Partitions:
                 rows = rows.sort_by([(FILE_COLUMN, "ascending"), (ROW_COLUMN, "ascending")])
             raw[name] = rows
         tables, findings = convert(self.layout, raw, directory=directory)
-        return Loaded(tables, findings, self.names)
+        read = {name: rows.num_rows for name, rows in raw.items()}
+        return Loaded(tables, findings, self.names, read)
 
     def values(self, column: str) -> Iterator[Any]:
         """Yield the cells of one canonical column in every table that has it, piece by piece.
@@ -250,6 +269,29 @@ class Partitions:
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells: `text` as it was, `_file`, `_row`."""
         return read_spilled(self.work, RAGGED, None)
+
+    def check_all_there(self, loaded: Mapping[str, int]) -> None:
+        """Check that partitions and directory together had every row that was read.
+
+        Args:
+            loaded: raw table -> rows that there were in all of them.
+
+        Raises:
+            StoreError: there were others.
+        """
+        expected: Counter[str] = Counter()
+        for file in self.files:
+            if file.table:
+                expected[file.table] += self.rows_read[file.name]
+        ragged = self.findings.filter(pc.equal(self.findings.column("rule"), RAGGED_ROW))
+        for number in ragged.column("file").to_pylist():
+            expected[self.files[number].table] -= 1
+        for name, rows in expected.items():
+            if loaded.get(name, 0) != rows:
+                raise StoreError(
+                    f"of {name} {rows} rows were read, and {loaded.get(name, 0)} were there to "
+                    f"work on: the work folder was changed; delete {self.work} and run again"
+                )
 
 
 def _of(rows: pa.Table, owners: Hashes | None) -> pa.Table:
@@ -301,6 +343,7 @@ def partition(
         raise UsageError(f"partitions must be a number from 1 to {MAX_PARTITIONS}")
     try:
         work.mkdir(parents=True, exist_ok=True)
+        Inventory(work).clear()
         (work / _STATE).unlink(missing_ok=True)
         clear_spilled(work)
         clear_gathered(work)
@@ -341,6 +384,7 @@ class _Reading:
         }
         self._findings: list[pa.Table] = [extract.findings]
         self._index: dict[str, list[Index]] = {}
+        self._files: dict[str, Checksum] = {}
         self._bytes_done: Counter[str] = Counter()
         self._rows_done: Counter[str] = Counter()
         self.rows_read: Counter[str] = Counter()
@@ -374,7 +418,7 @@ class _Reading:
 
     def _parts(self, files: Sequence[SourceFile]) -> list[tuple[Part, ...]]:
         if self._spread.processes == 1:
-            return [tuple(Part(file) for file in files)]
+            return [tuple(map(Part.whole, files))]
         return list(cut_up(files, self._count))
 
     def _job(self, whose: Whose, parts: tuple[Part, ...]) -> CutJob:
@@ -417,7 +461,7 @@ class _Reading:
         Raises:
             ExtractError: one of them cannot be read.
         """
-        job = self._job(whose, tuple(Part(file) for file in files))
+        job = self._job(whose, tuple(map(Part.whole, files)))
         one = cut(job, self._emit)
         if isinstance(one, Refused):
             raise one.error or AssertionError("what was read was no span")
@@ -439,6 +483,7 @@ class _Reading:
             self.rows_read[part.file.name] += rows
         for name, index in one.index.items():
             self._index.setdefault(name, []).append(index)
+        self._files |= one.files
         self._findings.append(one.findings)
         for role, runs in one.ids.items():
             self._told[role].join(runs)
@@ -453,10 +498,12 @@ class _Reading:
             "rows_read": self.rows_read,
             "digests": self._digests,
         }
-        for name, parts in self._index.items():
-            save_index(self._work, name, parts)
-        GlobalKeys.save(self._work, self._members, self._claims, self._coverages)
+        written = [save_index(self._work, name, parts) for name, parts in self._index.items()]
+        written += GlobalKeys.save(self._work, self._members, self._claims, self._coverages)
+        written += (self._work / _FINDINGS, self._work / _STATE)
         with pa.ipc.new_file(self._work / _FINDINGS, findings.schema) as writer:
             writer.write_table(findings)
-        # Last, so that a folder that was left half-way cannot be opened.
         (self._work / _STATE).write_text(json.dumps(state), encoding="utf-8")
+        # Last, so that nothing of a folder that was left half-way counts.
+        files = self._files | {path.name: checksum_of(path) for path in written}
+        Inventory(self._work).add(_STEP, files)

@@ -24,6 +24,7 @@ import pyarrow as pa
 from etl.errors import StoreError
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN
 from etl.rows import PLACE_FIELDS
+from etl.sources.inventory import Checksum, Summing
 
 BUFFER_BYTES: Final = 8 << 20
 """Bytes gathered for a raw table before they are cut up…"""
@@ -64,6 +65,7 @@ class SpillWriter:
         self._bytes = 0
         self._offset = 0
         self._index = bytearray()
+        self._summing = Summing()
         try:
             self._file = self._path.open("wb")
         except OSError as error:
@@ -100,6 +102,10 @@ class SpillWriter:
         except OSError as error:
             raise disk_error(error) from None
         return np.frombuffer(self._index, dtype=_INDEX)
+
+    def checksum(self) -> Checksum:
+        """Return the checksum of what was written: of what was meant, not of what is on disk."""
+        return self._summing.checksum()
 
     def abandon(self) -> None:
         """Close the file after a failure, and take it away."""
@@ -143,6 +149,7 @@ class SpillWriter:
             self._file.write(memoryview(piece))
         except OSError as error:
             raise disk_error(error) from None
+        self._summing.add(memoryview(piece))
         self._index += _ENTRY.pack(self._part, partition, self._offset, piece.size)
         self._offset += piece.size
 
@@ -170,8 +177,10 @@ def clear_spilled(work: Path) -> None:
             path.unlink()
 
 
-def save_index(work: Path, name: str, parts: Sequence[Index]) -> None:
-    """Write where the pieces of a raw table are; without it, no row of the table is there.
+def save_index(work: Path, name: str, parts: Sequence[Index]) -> Path:
+    """Write where the pieces of a raw table are, and return the file.
+
+    Without it, no row of the table is there.
 
     Args:
         work: the folder.
@@ -181,7 +190,9 @@ def save_index(work: Path, name: str, parts: Sequence[Index]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    np.save(_index_path(work, name), np.concatenate(parts))
+    path = _index_path(work, name)
+    np.save(path, np.concatenate(parts))
+    return path
 
 
 def read_spilled(

@@ -78,9 +78,10 @@ class LocalStore:
 
     A file is written under a temporary name and renamed, so that readers see all of it or nothing
     whenever the process dies. `sync` makes what was written survive a power cut, and `swap` calls
-    it first, so that a pointer never reaches the disk before what it points to. A file that was
-    renamed but not yet synced may come out of a power cut damaged: `put` compares before it
-    believes that an object is there already.
+    it first, so that a pointer never reaches the disk before what it points to. What was found
+    there is synced as well: who wrote it may have died before it was. A file that was renamed but
+    not yet synced may come out of a power cut damaged: `put` compares before it believes that an
+    object is there already.
 
     Folders and files get the mode that is asked for, whatever the umask. A folder of the tree that
     has another one is given it; the root is left as it is where it was there already.
@@ -162,6 +163,7 @@ class LocalStore:
     def read(self, key: str) -> Tagged:
         """Return the whole object and its tag, the SHA-256 of its bytes."""
         data = self.get(key)
+        self._note(self.path(key))  # a pointer whose writer died may not be on the disk yet
         return Tagged(data, _tag(data))
 
     def put(self, key: str, data: bytes) -> bool:
@@ -178,6 +180,8 @@ class LocalStore:
                 return True
             if there != len(data) or path.read_bytes() != data:
                 self._write(path, data)
+            else:
+                self._note(path)
             return False
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
@@ -241,7 +245,7 @@ class LocalStore:
             folder = folder.parent
 
     def sync(self) -> None:
-        """Return when everything that this process has put would survive a power cut."""
+        """Return when everything that this process has put or read would survive a power cut."""
         with self._guard:
             pending, self._pending = self._pending, set()
         if not pending:
@@ -251,9 +255,17 @@ class LocalStore:
                 return
             for path in pending:
                 _fsync(path)
-            for parent in {parent for path in pending for parent in path.parents}:
-                if parent.is_relative_to(self._root):
-                    _fsync(parent)
+            for parent in {parent for path in pending for parent in self._above(path)}:
+                _fsync(parent)
+
+    def _note(self, path: Path) -> None:
+        with self._guard:
+            self._pending.add(path)
+
+    def _above(self, path: Path) -> Iterator[Path]:
+        """Yield the folders whose entries lead to a file: the tree's, and the one that it is in."""
+        yield from (one for one in path.parents if one.is_relative_to(self._root))
+        yield self._root.parent
 
     def _sync_all(self) -> bool:
         """Sync the whole file system, if the platform can; others' files have to wait as well."""
@@ -293,10 +305,10 @@ class LocalStore:
                 staged.unlink()
             raise
         if durable:
-            _fsync(path.parent)
+            for parent in self._above(path):
+                _fsync(parent)
         else:
-            with self._guard:
-                self._pending.add(path)
+            self._note(path)
 
     def _rename(self, staged: Path, path: Path) -> None:
         self._make(path.parent)
@@ -380,7 +392,7 @@ def _read_range(descriptor: int, start: int, length: int) -> bytes:
 
 
 def _fsync(path: Path) -> None:
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, PermissionError):  # of the folder that the tree is in
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -113,7 +113,10 @@ class Store(Protocol):
         """Delete objects; keys that are not there are skipped. Return how many keys were given."""
 
     def sync(self) -> None:
-        """Return when everything that this process has `put` would survive a power cut."""
+        """Return when everything that this process has `put` would survive a power cut.
+
+        So would what it found there when it put or `read` it, whoever wrote that.
+        """
 
     def clean(self, older_than: datetime) -> int:
         """Delete what writers left that died before an object was whole; return how many.

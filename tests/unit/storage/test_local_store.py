@@ -217,13 +217,14 @@ def test_a_swap_makes_durable_what_was_put_before_it(
     monkeypatch.setattr(os, "fsync", noted_fsync)
     store.put("block", b"x")
     store.swap("current.json", b"x", None)
-    assert calls == ["block", "fsync", "fsync", "fsync", "current.json", "fsync"]
+    before, after = ["fsync"] * 3, ["fsync"] * 2  # the block, its folder, and the one above
+    assert calls == ["block", *before, "fsync", "current.json", *after]
     calls.clear()
     for number in range(150):
         store.put(f"patients/{number}", b"x")
     store.swap("current.json", b"y", hashlib.sha256(b"x").hexdigest())
-    assert calls[-4:] == ["sync", "fsync", "current.json", "fsync"]
-    assert len(calls) == 150 + 4
+    assert calls[-5:] == ["sync", "fsync", "current.json", *after]
+    assert len(calls) == 150 + 5
 
 
 def test_where_one_call_cannot_sync_it_all_each_file_and_folder_is_synced(
@@ -242,7 +243,21 @@ def test_where_one_call_cannot_sync_it_all_each_file_and_folder_is_synced(
         root / "patients/0f",
         root / "patients",
         root,
+        root.parent,
     }
     synced.clear()
     store.sync()
     assert synced == []
+
+
+def test_what_is_there_already_is_synced_too_for_its_writer_may_have_died_before(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LocalStore(store.name).put("patients/0f/a", b"x")
+    LocalStore(store.name).swap("current.json", b"x", None)
+    synced: list[Path] = []
+    monkeypatch.setattr(local, "_fsync", synced.append)
+    assert not store.put("patients/0f/a", b"x")
+    store.read("current.json")
+    store.sync()
+    assert {store.path("patients/0f/a"), store.path("current.json")} <= set(synced)

@@ -1,0 +1,108 @@
+"""Outcomes of partitions as bytes: JSON and Arrow tables, which nothing can hide a program in.
+
+A line of JSON with every value in it, then the tables one after the other as Arrow IPC streams.
+Only values of the classes below are made of it. Whether the bytes are those that were written is
+the work folder's list to say (`etl.sources.inventory`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from etl.engine.noticed import Mention
+from etl.pipeline.work import Outcome
+from etl.publish.manifest import Named
+from etl.quality import Checked, RowCounts
+from etl.quality.money_totals import MoneyKey, MoneyTotals
+from etl.quality.sample import Sample
+
+_CLASSES: Final[Mapping[str, Callable[..., Any]]] = {
+    each.__name__: each
+    for each in (Outcome, Checked, RowCounts, MoneyKey, MoneyTotals, Sample, Mention, Named)
+}
+_ONE: Final = "_"
+"""Column of a table that holds an array alone."""
+
+
+def outcome_to(outcome: Outcome) -> bytes:
+    """Return an outcome as bytes.
+
+    Raises:
+        TypeError: a value in it is of a class that is not known here (a bug).
+    """
+    streams: list[bytes] = []
+    body = _plain(outcome, streams)
+    head = {"sizes": [len(stream) for stream in streams], "body": body}
+    return json.dumps(head, separators=(",", ":")).encode() + b"\n" + b"".join(streams)
+
+
+def outcome_from(data: bytes) -> Outcome:
+    """Return the outcome of some bytes that `outcome_to` made."""
+    end = data.index(b"\n") + 1
+    head = json.loads(data[:end])
+    view, tables = pa.py_buffer(data), []
+    for size in head["sizes"]:
+        with pa.ipc.open_stream(view.slice(end, size)) as reader:
+            tables.append(reader.read_all())
+        end += size
+    outcome: Outcome = _value(head["body"], tables)
+    return outcome
+
+
+def _plain(value: Any, streams: list[bytes]) -> Any:
+    """Return a value as JSON: a list of what it is and what is in it, but for plain ones."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, Mapping):
+        pairs = [[_plain(key, streams), _plain(each, streams)] for key, each in value.items()]
+        return ["mapping", pairs]
+    if isinstance(value, tuple):
+        return ["tuple", [_plain(each, streams) for each in value]]
+    if isinstance(value, frozenset):
+        return ["set", sorted((_plain(each, streams) for each in value), key=json.dumps)]
+    if isinstance(value, pa.Table):
+        return ["table", _streamed(value, streams)]
+    if isinstance(value, pa.Array | pa.ChunkedArray):
+        return ["array", _streamed(pa.table({_ONE: value}), streams)]
+    if isinstance(value, np.ndarray):
+        return ["numbers", _streamed(pa.table({_ONE: pa.array(value)}), streams)]
+    name = type(value).__name__
+    if type(value) not in _CLASSES.values():
+        raise TypeError(f"{name} has no place in an outcome that is kept")
+    inside = {each.name: _plain(getattr(value, each.name), streams) for each in fields(value)}
+    return [name, inside]
+
+
+def _streamed(table: pa.Table, streams: list[bytes]) -> int:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    streams.append(sink.getvalue().to_pybytes())
+    return len(streams) - 1
+
+
+def _value(plain: Any, tables: list[pa.Table]) -> Any:
+    if not isinstance(plain, list):
+        return plain
+    kind, inside = plain
+    match kind:
+        case "mapping":
+            return {_value(key, tables): _value(each, tables) for key, each in inside}
+        case "tuple":
+            return tuple(_value(each, tables) for each in inside)
+        case "set":
+            return frozenset(_value(each, tables) for each in inside)
+        case "table":
+            return tables[inside]
+        case "array":
+            return tables[inside].column(_ONE).combine_chunks()
+        case "numbers":
+            return tables[inside].column(_ONE).to_numpy()
+        case _:
+            return _CLASSES[kind](**{name: _value(each, tables) for name, each in inside.items()})

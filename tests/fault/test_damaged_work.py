@@ -1,0 +1,212 @@
+"""A work folder that was damaged between two attempts changes nothing of what is published."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path, PurePath
+from typing import Any
+
+import pytest
+
+from etl.bootstrap import jobs
+from etl.errors import EtlError, StoreError
+from etl.pipeline import reading
+from etl.pipeline.events import Event, PartitionDone
+from etl.sources.inventory import LIST
+from etl.synth.extract import write_extract
+from etl.synth.spec import Spec
+from tests.integration.nights import Payer
+
+ATTEMPT = 2
+"""Partitions that the attempt finished which the next one goes on from."""
+
+
+class Cut(Exception):
+    """The power failed."""
+
+
+@dataclass
+class Attempt:
+    """A target with the work folder of an attempt that died, to be copied and damaged.
+
+    Attributes:
+        payer: publishes to it.
+        extract: what it publishes.
+        kept: a copy of the target as the attempt left it.
+        expected: what an undisturbed run publishes.
+    """
+
+    payer: Payer
+    extract: Path
+    kept: Path
+    expected: dict[str, bytes]
+
+    @property
+    def files(self) -> list[str]:
+        """Every file that the attempt left in its work folder."""
+        work = self.kept / jobs.WORK
+        return sorted(str(path.relative_to(work)) for path in work.rglob("*") if path.is_file())
+
+    def finished_after(self, damage: Callable[[Path], object], name: str) -> None:
+        """Damage a file, and see that the next attempt publishes what it should."""
+        target = self.payer.target
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(self.kept, target)
+        damage(target / jobs.WORK / name)
+        payer = replace(self.payer)
+        payer.run(self.extract)
+        found = payer.files()
+        assert found.keys() == self.expected.keys(), name
+        assert found == self.expected, name
+
+
+@pytest.fixture(scope="module")
+def attempt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attempt]:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("damaged")
+        extract = folder / "extract"
+        write_extract(extract, Spec(5, since=date(2024, 6, 1)))
+        payer = Payer(folder / "tree", patch, {"run": {"workers": 1, "partition_rows": 250}})
+        undisturbed = replace(payer, target=folder / "whole")
+        undisturbed.run(extract)
+        done = 0
+
+        def fail(event: Event) -> None:
+            nonlocal done
+            done += isinstance(event, PartitionDone)
+            if done > ATTEMPT:
+                raise Cut
+
+        with patch.context() as failing:
+            failing.setattr("tests.integration.nights.ignore", fail)
+            with pytest.raises(Cut):
+                replace(payer).run(extract)
+        kept = folder / "kept"
+        shutil.copytree(payer.target, kept)
+        yield Attempt(payer, extract, kept, undisturbed.files())
+
+
+def deleted(path: Path) -> None:
+    path.unlink()
+
+
+def emptied(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def halved(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+
+
+ALL = (deleted, emptied, halved, flipped)
+
+
+def test_an_attempt_leaves_every_kind_of_file(attempt: Attempt) -> None:
+    kinds = {name.rpartition("/")[2].partition(".")[2] for name in attempt.files}
+    assert {"index.npy", "00000.rows", "hashes", "outcome", "ndjson", "arrow", "list"} <= kinds
+
+
+def test_what_was_not_damaged_is_gone_on_from(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("it was read already")
+
+    monkeypatch.setattr("etl.pipeline.reading.partition", refuse)
+    attempt.finished_after(lambda _: None, "")
+
+
+@pytest.mark.parametrize(
+    ("which", "damage"),
+    [
+        ("claim_adjustment.index.npy", deleted),
+        ("claim_line.*.rows", flipped),
+        ("members.hashes", halved),
+        ("outcomes/0-1.outcome", emptied),
+        ("published/00000.ndjson", flipped),
+        (LIST, deleted),
+    ],
+)
+def test_a_run_makes_again_what_was_damaged(
+    attempt: Attempt, damage: Callable[[Path], object], which: str
+) -> None:
+    (name,) = [each for each in attempt.files if PurePath(each).match(which)]
+    attempt.finished_after(damage, name)
+
+
+def test_the_list_names_every_file_that_the_next_attempt_believes(attempt: Attempt) -> None:
+    (work,) = (attempt.kept / jobs.WORK).iterdir()
+    lines = (work / LIST).read_text().split("\n")
+    steps = [json.loads(line.partition(" ")[2]) for line in lines if line]
+    named = {f"{work.name}/{name}" for step in steps for name in step["files"]}
+    made_anew = {"organization.arrow", "practitioner.arrow", LIST}
+    assert {each for each in attempt.files if each not in named} == {
+        f"{work.name}/{name}" for name in made_anew
+    }
+
+
+@pytest.mark.slow
+def test_whichever_file_is_damaged_a_run_publishes_what_an_undisturbed_one_does(
+    attempt: Attempt,
+) -> None:
+    for number, name in enumerate(attempt.files):
+        attempt.finished_after(ALL[number % len(ALL)], name)
+
+
+def test_rows_that_vanish_while_a_run_is_at_work_stop_it(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = attempt.payer.target
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(attempt.kept, target)
+    opened = reading.read
+
+    def vanishing(*given: Any, **named: Any) -> reading.Read:
+        rows = opened(*given, **named)
+        (index,) = rows.work.glob("claim_line.index.npy")
+        index.unlink()
+        return rows
+
+    monkeypatch.setattr("etl.pipeline.intake.read", vanishing)
+    with pytest.raises(StoreError, match=r"of claim_line \d+ rows were read, and \d+ were there"):
+        replace(attempt.payer).run(attempt.extract)
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
+def test_a_work_folder_that_others_may_enter_is_refused(attempt: Attempt, mode: int) -> None:
+    target = attempt.payer.target
+    shutil.rmtree(target, ignore_errors=True)
+    (target / jobs.WORK).mkdir(parents=True)
+    (target / jobs.WORK).chmod(mode)
+    with pytest.raises(StoreError, match="closed to everybody else"):
+        replace(attempt.payer).run(attempt.extract)
+
+
+def test_a_work_folder_that_is_a_link_is_refused(attempt: Attempt, tmp_path: Path) -> None:
+    target = attempt.payer.target
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    (target / jobs.WORK).symlink_to(tmp_path)
+    with pytest.raises(EtlError, match="closed to everybody else"):
+        replace(attempt.payer).run(attempt.extract)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_work_folder_of_somebody_else_is_refused(attempt: Attempt) -> None:
+    target = attempt.payer.target
+    shutil.rmtree(target, ignore_errors=True)
+    (target / jobs.WORK).mkdir(parents=True, mode=0o700)
+    os.chown(target / jobs.WORK, 12345, 12345)
+    with pytest.raises(StoreError, match="closed to everybody else"):
+        replace(attempt.payer).run(attempt.extract)

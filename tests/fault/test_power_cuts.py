@@ -1,0 +1,174 @@
+"""Power cuts: a file system's image, copied while a publisher is at work, holds a whole release.
+
+The tree is on an ext4 image that is mounted through a loop device. At a random moment the publisher
+is stopped and the image is copied at once: what the kernel still held in memory is lost, as it is
+when the power fails. A copy during which something was written to the device is made again, so that
+every copy is of one moment; between two system calls of the publisher, because it is stopped there.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import pytest
+
+from etl.publish.reader import open_current
+from etl.publish.verify import verify
+from etl.storage.local import LocalStore
+from tests.fault.publish_forever import run
+
+CUTS: Final = 60
+SECONDS: Final = 100.0
+"""After which no further cut is made, once there were as many as `LEAST`."""
+LEAST: Final = 50
+BYTES: Final = 24 << 20
+TREE: Final = "tree"
+
+_CONTEXT: Final = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["__main__", __name__])
+
+
+def why_not() -> str:
+    """Return why nothing can be mounted here; empty where it can."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return "only root can mount a file system"
+    missing = [name for name in ("mkfs.ext4", "mount", "umount") if shutil.which(name) is None]
+    if missing or not Path("/dev/loop-control").exists():
+        return f"there are no loop devices, or no {', '.join(missing) or 'mount'}"
+    return ""
+
+
+def _publish(folder: str, number: int, told: Connection) -> None:
+    while True:
+        run(LocalStore(folder), number)
+        told.send(number)
+        number += 1
+
+
+@dataclass
+class Publisher:
+    """A process that publishes extract after extract, and tells each that it has published."""
+
+    process: multiprocessing.process.BaseProcess
+    told: Connection
+    last: int = -1
+
+    @classmethod
+    def start(cls, folder: Path, first: int = 0) -> Publisher:
+        told, other = _CONTEXT.Pipe(duplex=False)
+        process = _CONTEXT.Process(target=_publish, args=(str(folder), first, other), daemon=True)
+        process.start()
+        other.close()
+        return cls(process, told, first - 1)
+
+    def hear(self, seconds: float) -> None:
+        """Listen for a while to what it publishes."""
+        until = time.monotonic() + seconds
+        while self.told.poll(max(0.0, until - time.monotonic())):
+            self.last = self.told.recv()
+
+    def publishes(self) -> None:
+        """Wait until it has published once more."""
+        self.last = self.told.recv()
+
+    def stop(self) -> None:
+        """Stop it between two system calls, and hear what it told until then."""
+        pid = self.process.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        stat = Path(f"/proc/{pid}/stat")
+        while stat.read_text().rpartition(")")[2].split()[0] != "T":
+            pass
+        self.hear(0)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.told.close()
+
+
+def _found(command: str) -> str:
+    return shutil.which(command) or command
+
+
+@contextmanager
+def mounted(image: Path, at: Path) -> Iterator[str]:
+    """Mount an image, and give the name of its loop device."""
+    at.mkdir(exist_ok=True)
+    subprocess.run([_found("mount"), "-o", "loop", str(image), str(at)], check=True)
+    try:
+        device = at.stat().st_dev
+        yield Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
+    finally:
+        subprocess.run([_found("umount"), str(at)], check=True)
+
+
+def copied_at_once(image: Path, device: str, to: Path) -> None:
+    """Copy an image as it is at one moment."""
+    writes = Path(f"/sys/block/{device}/stat")
+
+    def written() -> list[str]:
+        return writes.read_text().split()[4:7]  # finished writes, and sectors of them
+
+    while True:
+        before = written()
+        shutil.copyfile(image, to)
+        if written() == before:
+            return
+
+
+def cut(folder: Path, random: Random, *, killed_before: bool) -> tuple[int, int]:
+    """Cut the power once; return what was told to be published, and what is found to be."""
+    image, copy = folder / "image", folder / "copy"
+    with image.open("wb") as file:
+        file.truncate(BYTES)
+    subprocess.run([_found("mkfs.ext4"), "-q", "-F", "-m", "0", str(image)], check=True)
+    with mounted(image, folder / "at") as device:
+        publisher = Publisher.start(folder / "at" / TREE)
+        try:
+            for _ in range(random.randint(0, 1)):
+                publisher.publishes()
+            publisher.hear(random.random() * 0.03)
+            if killed_before:
+                publisher.kill()
+                publisher = Publisher.start(folder / "at" / TREE, publisher.last + 1)
+                publisher.publishes()
+            if random.random() < 0.5:
+                publisher.hear(random.random() * 0.06)
+            publisher.stop()
+            copied_at_once(image, device, copy)
+        finally:
+            publisher.kill()
+    with mounted(copy, folder / "at"):
+        release = open_current(LocalStore(folder / "at" / TREE)).release
+        if release is None:
+            return publisher.last, -1
+        found = verify(release)
+        assert found.problems == []
+        return publisher.last, int(release.manifest.facts.inputs[0]["name"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(why_not()), reason=f"power is not cut here: {why_not()}")
+@pytest.mark.parametrize("killed_before", [False, True], ids=["undisturbed", "after a kill"])
+def test_a_power_cut_leaves_all_that_the_pointer_names_and_the_last_release_that_was_told(
+    tmp_path: Path, killed_before: bool
+) -> None:
+    random, until = Random(killed_before), time.monotonic() + SECONDS / 2
+    cuts = 0
+    while cuts < LEAST // 2 or (cuts < CUTS // 2 and time.monotonic() < until):
+        told, found = cut(tmp_path, random, killed_before=killed_before)
+        assert found >= told
+        cuts += 1

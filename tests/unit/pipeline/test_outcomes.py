@@ -1,0 +1,82 @@
+"""Outcomes that are kept: what comes back is what was kept, and nothing is run."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from etl.engine.noticed import Mention
+from etl.pipeline.outcomes import outcome_from, outcome_to
+from etl.pipeline.work import Outcome
+from etl.publish.manifest import Named
+from etl.quality import REJECTED_SCHEMA, Checked, RowCounts
+from etl.quality.money_totals import MoneyKey, MoneyTotals
+from etl.quality.sample import Sample
+from etl.rows import FINDINGS_SCHEMA
+
+ROOT = Path(__file__).parents[3]
+FINDINGS = pa.Table.from_pylist(
+    [{"rule": "r", "table": "claim", "file": 1, "row": 2, "column": None}], FINDINGS_SCHEMA
+)
+OUTCOME = Outcome(
+    checked=Checked(
+        tables={},
+        findings=FINDINGS,
+        rejected=REJECTED_SCHEMA.empty_table(),
+        counts={"claim": RowCounts(3, 2, 1)},
+        money={MoneyKey("claim", "oral", "paid"): MoneyTotals(10**30, 1, 2, 3, -4)},
+        filled={"claim": {"claim_id": 3}},
+        samples={
+            "claim": Sample(
+                rows=pa.table({"claim_id": ["a", None]}),
+                seen={"claim_id": pa.array(["x", None])},
+                failures={("rule", ""): np.array([0, 1])},
+            )
+        },
+    ),
+    unmapped={"words": FINDINGS},
+    resources={"Patient": 1},
+    missing=frozenset(
+        {Mention("Organization", "o", payer=True), Mention("Organization", "p", payer=False)}
+    ),
+    remembered=4,
+    memory=Named("memory/x", "ab", 3),
+    rows={"claim": 3},
+)
+
+
+def plain(value: Any) -> Any:
+    """What can be compared of a value."""
+    if is_dataclass(value):
+        return type(value), [plain(getattr(value, each.name)) for each in fields(value)]
+    if isinstance(value, dict):
+        return [(plain(key), plain(each)) for key, each in value.items()]
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def test_an_outcome_comes_back_as_it_was_kept() -> None:
+    assert plain(outcome_from(outcome_to(OUTCOME))) == plain(OUTCOME)
+
+
+def test_the_same_outcome_is_kept_as_the_same_bytes() -> None:
+    assert outcome_to(OUTCOME) == outcome_to(outcome_from(outcome_to(OUTCOME)))
+
+
+def test_what_is_no_part_of_outcomes_is_neither_kept_nor_made() -> None:
+    with pytest.raises(TypeError, match="Path has no place"):
+        outcome_to(Outcome(OUTCOME.checked, {}, {Path("x"): 1}))  # type: ignore[dict-item]
+    with pytest.raises(KeyError):
+        outcome_from(b'{"sizes":[],"body":["Popen",{}]}\n')
+    with pytest.raises((ValueError, KeyError)):
+        outcome_from(pickle.dumps(OUTCOME.resources) + b"\n")
+
+
+def test_nothing_in_the_program_unpickles_files() -> None:
+    for path in (ROOT / "etl").rglob("*.py"):
+        assert "pickle.load" not in path.read_text(), path
