@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -22,6 +23,8 @@ from etl.storage.port import Store
 from etl.storage.writer import Writer
 
 _STAYS: Final = b'{"stays":'
+_PIECE: Final = 16 * 1024
+"""Bytes of a saved partition that are read at a time, and held while partitions are merged."""
 _FOLD: Final = 1000
 """Counts that are held before they are summed up."""
 
@@ -140,21 +143,34 @@ class SavedPartition:
 
     def units(self) -> Iterator[Unit]:
         """Yield the rows of its patients, ordered by place."""
-        with self.path.open("rb") as file:
-            file.readline()
-            for line in file:
-                value = loads(line, str(self.path))
-                if "stays" in value:
-                    return
-                yield Unit.from_json(value.pop("id"), value)
+        for line in islice(self._lines(), 1, None):
+            value = loads(line, str(self.path))
+            if "stays" in value:
+                return
+            yield Unit.from_json(value.pop("id"), value)
 
     def kept(self) -> Iterator[str]:
         """Yield the ids of patients whose rows stay as they are, ordered by place."""
-        with self.path.open("rb") as file:
-            file.readline()
-            for line in file:
-                if line.startswith(_STAYS):
-                    yield loads(line, str(self.path))["stays"]
+        for line in islice(self._lines(), 1, None):
+            if line.startswith(_STAYS):
+                yield loads(line, str(self.path))["stays"]
+
+    def _lines(self) -> Iterator[bytes]:
+        """Yield the lines, without line ends.
+
+        The file is open only while a piece of it is read: of all partitions of a run, which are
+        merged, there may be more than a process can have files open.
+        """
+        at, rest = 0, b""
+        while True:
+            with self.path.open("rb") as file:
+                file.seek(at)
+                piece = file.read(_PIECE)
+            if not piece:
+                return
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from lines
+            at += len(piece)
 
 
 def write_partition(

@@ -8,8 +8,8 @@ first numbers are hashes, so that ranges are of about one size.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -87,17 +87,18 @@ class SortedRows:
         self._write()
         if not self._runs:
             return
-        with ExitStack() as opened:
-            paths = {run.path for run in self._runs}
-            files = {path: opened.enter_context(path.open("rb")) for path in sorted(paths)}
-            for number in range(_RANGES):
-                pieces = []
-                for run in self._runs:
-                    file, start, end = files[run.path], *run.bounds[number : number + 2]
+        for number in range(_RANGES):
+            yield _distinct(np.concatenate(list(self._pieces(number))))
+
+    def _pieces(self, number: int) -> Iterator[Rows]:
+        """Yield the rows of one range in each run; no more than one file is open at a time."""
+        for path, runs in groupby(self._runs, key=lambda run: run.path):
+            with path.open("rb") as file:
+                for run in runs:
+                    start, end = run.bounds[number : number + 2]
                     file.seek(int(start) * 8 * self._width)
                     data = file.read(int(end - start) * 8 * self._width)
-                    pieces.append(np.frombuffer(data, np.uint64).reshape(-1, self._width))
-                yield _distinct(np.concatenate(pieces))
+                    yield np.frombuffer(data, np.uint64).reshape(-1, self._width)
 
     def remove(self) -> None:
         """Take the files away."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+import resource as resource_limits
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -406,6 +408,55 @@ def test_a_saved_partition_is_the_partition(tmp_path: Path) -> None:
     assert list(saved.units()) == list(result.units())
     assert pickle.loads(pickle.dumps(result)) == result  # noqa: S301
     assert [path.name for path in tmp_path.iterdir()] == ["partition-0"]
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """Let this process have no more than 64 files open."""
+    before = resource_limits.getrlimit(resource_limits.RLIMIT_NOFILE)
+    resource_limits.setrlimit(resource_limits.RLIMIT_NOFILE, (64, before[1]))
+    yield
+    resource_limits.setrlimit(resource_limits.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("few_files")
+def test_more_partitions_than_a_process_may_open_files_make_the_release_of_one(
+    tmp_path: Path,
+) -> None:
+    people = [patient(f"p{number}", number % 2) for number in range(150)]
+    whole, cut = MemoryStore(), MemoryStore()
+    publish(whole, people)
+    parts = [
+        write_partition(cut, {}, [one], NOW).save(tmp_path / f"{number:05d}.ndjson")
+        for number, one in enumerate(people)
+    ]
+    base = Current(None, None)
+    shared = write_directory(cut, None, [payer()], NOW)
+    commit(cut, assemble(cut, base, parts, shared, Facts("full"), NOW), base)
+    assert objects(cut) == objects(whole)
+    stay = [
+        write_partition(cut, {}, [], LATER)
+        .keeping([one.patient_id])
+        .save(tmp_path / f"stays-{number:05d}.ndjson")
+        for number, one in enumerate(people)
+    ]
+    base = open_current(cut)
+    shared = write_directory(cut, base.release, [payer()], LATER)
+    assert base.release is not None
+    later = assemble(cut, base, stay, shared, Facts("full"), LATER)
+    assert later.catalog == base.release.manifest.catalog
+
+
+def test_a_partition_whose_lines_are_longer_than_a_piece_is_saved_whole(tmp_path: Path) -> None:
+    lost = [
+        PatientResources(logical_id(f"n{number}"), [claim(f"n{number}", 1, "2020-01-01")])
+        for number in range(500)
+    ]
+    result = write_partition(MemoryStore(), {}, [patient("anna", 2), *lost], NOW)
+    saved = result.keeping([logical_id("bert")]).save(tmp_path / "partition-0")
+    assert len(saved.written.orphans) == 500
+    assert [unit.id for unit in saved.units()] == [ANNA]
+    assert list(saved.kept()) == [logical_id("bert")]
 
 
 def test_a_partition_of_those_who_stay_leaves_them_as_they_are(tmp_path: Path) -> None:
