@@ -41,9 +41,11 @@ from etl.publish.bulk_pages import write_pages
 from etl.publish.history import find_release, holds, resume, rollback
 from etl.publish.identity import changed_ids, id_facts
 from etl.publish.lease import run_lease
+from etl.publish.losing import with_lost
 from etl.publish.manifest import Manifest
 from etl.publish.prune import Pruned, prune
 from etl.publish.reader import Current, open_current
+from etl.publish.verify import require_whole
 from etl.sources import Extract
 from etl.storage.port import Store
 
@@ -152,10 +154,12 @@ def run_extract(
     *,
     rekey: bool = False,
     after_rollback: bool = False,
+    repair: bool = False,
 ) -> Ran:
     """Publish an extract to the target.
 
-    Two runs on one machine never work on one folder at the same time.
+    Two runs on one machine never work on one folder at the same time. What readers see and the
+    store has lost is made again, where a glance finds that something is.
 
     Args:
         settings: say which target, and how.
@@ -163,6 +167,7 @@ def run_extract(
         emit: takes events.
         rekey: whether ids may be made with another key or payer id than those of the target.
         after_rollback: whether a rollback that holds may be published over.
+        repair: whether to read all that readers see, and make again what is damaged as well.
 
     Raises:
         UsageError: the target holds another view of claims.
@@ -183,6 +188,7 @@ def run_extract(
         ):
             base = open_current(store)
             _check_base(settings, store, base, tools, consents)  # another run may have been first
+            base = with_lost(base, repair=repair)
             return run(
                 opened,
                 work,
@@ -359,6 +365,7 @@ def _target(settings: Settings, base: Current, moment: datetime) -> Target:
         store_options(settings),
         base.release.id if base.release is not None else None,
         as_instant(moment),
+        lost=base.lost.patients,
     )
 
 
@@ -376,7 +383,8 @@ def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manif
 
     Raises:
         UsageError: there is no such release, or it is the present one.
-        StoreError: a prune is under way, another run published first, or storage failed.
+        StoreError: a prune is under way, another run published first, storage failed, or the
+            release is not whole any more: readers see what they saw.
     """
     store = target_store(settings)
     bulk = _bulk_options(settings)
@@ -384,6 +392,7 @@ def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manif
         settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
     with run_lease(store, now):
         to = find_release(store, release)
+        require_whole(to)
         manifest = rollback(store, to, as_instant(now()), bulk, reason)
         if manifest.bulk:
             write_pages(store, bulk)

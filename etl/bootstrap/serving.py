@@ -39,7 +39,7 @@ from starlette.routing import BaseRoute, Route
 
 from etl.bootstrap.collecting import collect_rarely, collecting_nothing
 from etl.bootstrap.front import Front
-from etl.bootstrap.process import configure_logging
+from etl.bootstrap.process import configure_logging, end_with_parent
 from etl.bootstrap.settings import Serve, Settings
 from etl.bootstrap.targets import store_options
 from etl.errors import MappingError, StoreError
@@ -398,6 +398,7 @@ def tell(settings: Settings, authorized: Authorization) -> Told:
 def served_by_worker(settings: Settings) -> Starlette:
     """Return a worker's application; the function that each worker calls."""
     configure_logging()
+    end_with_parent()
     if settings.serve.development_tokens:
         log.warning(
             "DEVELOPMENT MODE: access tokens of the configuration are accepted; "

@@ -44,6 +44,11 @@ NOTHING_WRITTEN: Final = "nothing was written; run it again"
 @click.option("--rekey", is_flag=True, help="Publish under new ids: id key or payer id changed.")
 @click.option("--after-rollback", is_flag=True, help="Publish over a rollback that holds.")
 @click.option("--dry-run", is_flag=True, help="Say what would be published; write nothing there.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Read all that is published, and make again what is missing or damaged.",
+)
 @view_option
 @layout_option
 @workers_option
@@ -62,6 +67,7 @@ def run_command(
     rekey: bool,
     after_rollback: bool,
     dry_run: bool,
+    repair: bool,
     view: str | None,
     layout: str | None,
     workers: int | None,
@@ -93,7 +99,7 @@ def run_command(
             click.echo(DEMO_KEY_WARNING, err=True)
         lines.info("run of %s to %s", extract, settings.target)
         with if_interrupted(NOTHING_PUBLISHED), progress(quiet=as_json) as emit:
-            ran = run_extract(settings, extract, noting(emit), **consents)
+            ran = run_extract(settings, extract, noting(emit), **consents, repair=repair)
         done = "nothing to do, readers see" if ran.reported is None else "published"
         lines.info("%s release %s", done, ran.release)
     if as_json:

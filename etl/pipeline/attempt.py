@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import stat
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from etl.errors import StoreError
+from etl.publish.reader import Current
 from etl.sources.inventory import Inventory
 
 _STEP: Final = "begun"
@@ -39,9 +42,7 @@ def own_folder(work: Path) -> Path:
     return work
 
 
-def go_on(
-    work: Path, target: str, release: str | None, when: datetime, kept: Iterable[str]
-) -> datetime:
+def go_on(work: Path, target: str, base: Current, when: datetime, kept: Iterable[str]) -> datetime:
     """Return when the run began: now, or when an attempt did that can be gone on from.
 
     Finished partitions hold rows of the catalog that were made for one target, on top of one
@@ -52,12 +53,17 @@ def go_on(
     Args:
         work: the run's own folder.
         target: name of the store.
-        release: what readers see now; None before the first release.
+        base: what readers see now, and what of it is to be made again.
         when: the time now.
         kept: folders of `work` with what finished partitions left.
     """
     inventory = Inventory(work)
-    facts = {"target": target, "release": release}
+    lost = [sorted(base.lost.patients), sorted(base.lost.shards), base.lost.bulk]
+    facts = {
+        "target": target,
+        "release": None if base.release is None else base.release.id,
+        "lost": hashlib.sha256(json.dumps(lost).encode()).hexdigest() if base.lost else "",
+    }
     there = inventory.step(_STEP)
     if there is not None and facts.items() <= there.facts.items():
         began = datetime.fromisoformat(there.facts["began"])

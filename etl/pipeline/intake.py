@@ -69,13 +69,12 @@ def take_in(
         DataRejected: a delta of which some rows cannot be read.
         StoreError: storage failed.
     """
-    release = base.release.id if base.release is not None else None
     delta = extract.kind == "delta"
     below = layers_of(store, base) if delta else ()
     rows = read(
         extract, work, tools, workers, partition_rows=partition_rows, emit=emit, digests=not delta
     )
-    when = go_on(rows.work, store.name, release, when, (OUTCOMES, PARTS))
+    when = go_on(rows.work, store.name, base, when, (OUTCOMES, PARTS))
     if not delta and not keep_rows:
         return Taken(rows, (), when)
     day = extract.as_of.isoformat() if extract.as_of is not None else None
@@ -90,5 +89,5 @@ def take_in(
     merged = read(
         whole, work, tools, workers, partition_rows=partition_rows, emit=emit, digests=True
     )
-    go_on(merged.work, store.name, release, when, (OUTCOMES, PARTS))
+    go_on(merged.work, store.name, base, when, (OUTCOMES, PARTS))
     return Taken(merged, layers, when)

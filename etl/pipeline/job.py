@@ -150,7 +150,7 @@ class Tree:
 def _remember(tree: Tree, read: Read, tools: Tools, names: tuple[Hashes, Hashes]) -> Remember:
     memory = recall(tree.open_store(), tree.base, made_by(read, tools))
     changed = NO_HASHES if memory is None else changed_names(memory.names, names)
-    return Remember(tree.open_store, memory, changed)
+    return Remember(tree.open_store, memory, changed, tree.base.lost.patients)
 
 
 def keep_remembered(

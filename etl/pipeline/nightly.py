@@ -86,7 +86,7 @@ def run(
         work: folder for what is in progress.
         target: the store, as every process opens it.
         store: the store, open.
-        base: what readers see now.
+        base: what readers see now, and what of it is to be made again.
         tools: rules and mappings.
         workers: where the work is done.
         when: when the run began; an attempt that is gone on from began earlier, and its time is
@@ -104,7 +104,7 @@ def run(
         DataRejected: a limit does not hold; the report tells why, readers see what they saw.
         StoreError: storage failed; readers see what they saw.
     """
-    if base.release is not None and is_published(base, facts_of(extract, tools)):
+    if base.release is not None and not base.lost and is_published(base, facts_of(extract, tools)):
         if bulk is not None:
             write_pages(store, bulk)  # an attempt that died after its commit did not get there
         store.sync()  # nor may it have got its pointer to the disk

@@ -63,11 +63,13 @@ class Remember:
         open_store: opens the target.
         memory: what the release before remembers; None where that is of no use.
         changed: names under which the directory holds something else now.
+        lost: patients whose block or index is not in the store any more.
     """
 
     open_store: Callable[[], Store]
     memory: Memory | None
     changed: Hashes
+    lost: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ class _Worker:
         store, before = remember.open_store(), None
         if remember.memory is not None:
             ledger = remember.memory.ledger(store, unit, self.partitions.count)
-            before = Before(ledger, remember.memory.as_of, remember.changed)
+            before = Before(ledger, remember.memory.as_of, remember.changed, remember.lost)
 
         def hand_on(made: Sequence[Made], kept: Sequence[str]) -> None:
             _forget(self.folder / OUTCOMES, unit)

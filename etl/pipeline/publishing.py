@@ -47,6 +47,7 @@ class Target:
         now: FHIR instant of the run.
         stamp: FHIR instant for resources that state none; `now` where empty.
         dry: whether nothing is to be written.
+        lost: ids of patients whose block or index is not in the store any more.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Target:
     now: str
     stamp: str = ""
     dry: bool = False
+    lost: frozenset[str] = frozenset()
 
     def store(self) -> Store:
         """Return the store."""
@@ -99,7 +101,10 @@ class BlockSink:
             PatientResources(patient, list(_resources(places, self._made)))
             for patient, places in patients.items()
         )
-        result = write_partition(store, previous, made, self.target.now, stamp=self.target.stamp)
+        target = self.target
+        result = write_partition(
+            store, previous, made, target.now, stamp=target.stamp, lost=target.lost
+        )
         saved = result.keeping(self._kept).save(_saved(self.folder, self.index))
         self._made.clear()
         self._kept.clear()
@@ -227,8 +232,10 @@ def _directory(
         made.extend(runs)
 
     directory = mapped_directory(settled.providers, settled.missing, tools, take)
-    resources = _Made(made)
-    written = write_directory(store, base.release, resources, target.now, stamp=target.stamp)
+    resources, lost = _Made(made), base.lost.shards
+    written = write_directory(
+        store, base.release, resources, target.now, stamp=target.stamp, lost=lost
+    )
     return written, directory.resources
 
 

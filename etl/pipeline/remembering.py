@@ -77,11 +77,13 @@ class Before:
         ledger: their entries, and perhaps those of others.
         as_of: the day of the extract then.
         changed: names under which the directory held something else then.
+        lost: patients whose block or index is not in the store any more.
     """
 
     ledger: Ledger
     as_of: int | None
     changed: Hashes
+    lost: frozenset[str] = frozenset()
 
 
 class HandOn(Protocol):
@@ -165,6 +167,10 @@ def unchanged(setting: Setting, places: Places, before: Before) -> Hashes:
     if before.as_of != setting.as_of:
         days = [day for day in (before.as_of, setting.as_of) if day is not None]
         stays &= owners.column("latest").to_numpy() <= min(days)
+    if before.lost:
+        patients, lost = ledger["patients"], pa.array(sorted(before.lost), pa.string())
+        theirs = patients.filter(pc.is_in(patients.column("patient"), value_set=lost))
+        stays &= ~np.isin(ids, theirs.column("owner").to_numpy())
     kept: Hashes = ids[stays & ~np.isin(ids, _answered_otherwise(setting, before))]
     return kept
 

@@ -38,7 +38,8 @@ def with_bulk(
 
     Args:
         store: the target.
-        base: what `open_current` returned when the run began.
+        base: what `open_current` returned when the run began; where something of it is lost, there
+            is a new snapshot, and nothing leads to it from what was there.
         manifest: what `assemble` (or `rolled_back`) returned.
         options: limits and sizes.
 
@@ -51,6 +52,8 @@ def with_bulk(
     options = options or BulkOptions()
     release = Release(store, manifest)
     before = base.release.manifest.bulk if base.release is not None else {}
+    if base.lost:  # what was there cannot be compared: those who follow begin anew
+        before = {}
     increment: JSON = None
     chain: list[JSON] = []
     snapshot: JSON = before.get("snapshot")

@@ -12,7 +12,7 @@ Pages follow from the releases' manifests. So a run that died after its commit h
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal
 
@@ -49,7 +49,8 @@ def write_pages(store: Store, options: BulkOptions | None = None) -> list[str]:
     leads to a page that is not there.
 
     Raises:
-        StoreError: storage failed. The pages are at an earlier state, whole; call again.
+        StoreError: storage failed. The pages are at an earlier state, whole; call again. Readers
+            see the release all the same, and the sentence says so.
     """
     for _ in range(_ATTEMPTS):
         base = open_current(store)
@@ -59,6 +60,11 @@ def write_pages(store: Store, options: BulkOptions | None = None) -> list[str]:
             return _settle_all(store, base, options or BulkOptions())
         except CommitConflict:  # another run has published, and its pages are newer
             continue
+        except StoreError as error:
+            raise StoreError(
+                f"release {base.release.id} is published, and readers see it, but its Bulk Publish "
+                f"pages could not be written: {error}; the same command again writes them"
+            ) from error
     raise CommitConflict(f"{store.name}: {ROOT} is being changed by someone else all the time")
 
 
@@ -98,30 +104,33 @@ def close_pages(store: Store, kept: Sequence[Release], before: datetime) -> int:
     return count
 
 
-def untrue_pages(release: Release) -> list[str]:
-    """Return the keys of a release's pages that are there and say what no manifest says.
+def untrue_pages(release: Release) -> Iterator[tuple[str, bool]]:
+    """Yield the keys of a release's pages that are not there, or say what no manifest says.
 
-    These are the page of its increment, that of the updates on its snapshot, and the root. A page
-    that is behind, or not there, is none of them: a run that died after its commit leaves such, and
-    the next brings them up.
+    These are the page of its increment, those of the increments and of the updates on its snapshot,
+    and the root. A page that is behind is none of them: a run that died after its commit leaves
+    such, and the next brings them up.
+
+    Yields:
+        The key, and whether the page is there.
 
     Raises:
         StoreError: the manifests cannot be read.
     """
     bulk = release.manifest.bulk
     if not bulk:
-        return []
+        return
     said: dict[str, list[JSON]] = {}
     for one in lineage(release.store):
         contents = _contents(one)
         for key, content in contents.items():
             said.setdefault(key, []).append(_told(_page(BulkOptions(), key, content, PENDING)))
-    untrue = []
-    for key in (page_key(release.id), updates_key(bulk["snapshot"]), ROOT):
+    chain = [page_key(one["release"]) for one in bulk["increments"] if "release" in one]
+    own = [page_key(release.id)] if bulk["increment"] is not None else []
+    for key in (*own, *chain, updates_key(bulk["snapshot"]), ROOT):
         there = _present(release.store, key)
-        if key in said and there is not None and _told(there.data) not in said[key]:
-            untrue.append(key)
-    return untrue
+        if there is None or (key in said and _told(there.data) not in said[key]):
+            yield key, there is not None
 
 
 def _contents(release: Release) -> dict[str, JSON]:

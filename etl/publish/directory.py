@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from etl.publish.catalog import DIRECTORY_TARGET, Unit, choose_bits, shard_number
@@ -10,7 +11,14 @@ from etl.publish.changes import Changes, total
 from etl.publish.index import Gone
 from etl.publish.reader import Release
 from etl.publish.resources import Resources
-from etl.publish.units import Before, Owner, before_of, to_line, write_unit
+from etl.publish.units import (
+    Before,
+    Owner,
+    before_of,
+    before_of_damaged,
+    to_line,
+    write_unit,
+)
 from etl.storage.port import Store
 from etl.storage.writer import Writer
 
@@ -35,7 +43,13 @@ class DirectoryResult:
 
 
 def write_directory(
-    store: Store, previous: Release | None, resources: Resources, now: str, *, stamp: str = ""
+    store: Store,
+    previous: Release | None,
+    resources: Resources,
+    now: str,
+    *,
+    stamp: str = "",
+    lost: AbstractSet[int] = frozenset(),
 ) -> DirectoryResult:
     """Publish the directory: what is not handed in is retracted.
 
@@ -45,6 +59,7 @@ def write_directory(
         resources: all of them, in any order. Those of one shard are held together.
         now: FHIR instant of the run.
         stamp: FHIR instant for resources that state none; `now` where empty.
+        lost: numbers of shards whose block or index is not in the store any more.
 
     Raises:
         StoreError: storage failed. Nothing that a reader sees was changed.
@@ -60,7 +75,7 @@ def write_directory(
     if before is not None and before.directory_bits == bits:
         old = before.directory
     elif before is not None:
-        moved = _moved(store, before.directory, bits)
+        moved = _moved(store, before.directory, bits, lost)
     shards: list[Unit | None] = []
     changes: list[Changes] = []
     with Writer(store) as writer:
@@ -69,7 +84,15 @@ def write_directory(
             was = moved.get(number) if moved is not None else None
             if here or unit is not None or was is not None:
                 unit, change = write_unit(
-                    store, writer, Owner.shard(number), here, unit, now, before=was, stamp=stamp
+                    store,
+                    writer,
+                    Owner.shard(number),
+                    here,
+                    unit,
+                    now,
+                    before=was,
+                    lost=moved is None and number in lost,
+                    stamp=stamp,
                 )
                 changes.append(change)
             shards.append(unit)
@@ -82,12 +105,14 @@ def _shard(resource_type: str, resource_id: str, bits: int) -> int:
     return shard_number(f"{resource_type}/{resource_id}", bits)
 
 
-def _moved(store: Store, shards: Iterable[Unit | None], bits: int) -> Mapping[int, Before]:
+def _moved(
+    store: Store, shards: Iterable[Unit | None], bits: int, lost: AbstractSet[int]
+) -> Mapping[int, Before]:
     """Return what the directory held, by the shards of another number of bits."""
     known: dict[int, dict[tuple[str, str], tuple[str, str, bool]]] = {}
     gone: dict[int, list[Gone]] = {}
-    for unit in shards:
-        before = before_of(store, unit)
+    for at, unit in enumerate(shards):
+        before = before_of_damaged(store, unit) if at in lost else before_of(store, unit)
         for (name, resource_id), state in before.known.items():
             known.setdefault(_shard(name, resource_id, bits), {})[name, resource_id] = state
         for one in before.gone:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from etl.errors import NotFound, UsageError
+from etl.errors import NotFound, StoreError, UsageError
 from etl.publish import keys
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.canonical import JSON, dumps
 from etl.publish.difference import compare
-from etl.publish.manifest import Manifest
-from etl.publish.reader import Release, open_current, open_release
+from etl.publish.manifest import Manifest, is_named
+from etl.publish.reader import Release, open_current
 from etl.publish.release import commit
 from etl.storage.port import Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +49,63 @@ class ReleaseInfo:
     holds: bool = False
 
 
-def lineage(store: Store) -> Iterator[Release]:
+@dataclass(frozen=True, slots=True)
+class LostRelease:
+    """An ancestor whose manifest is there and cannot be read: nobody knows what is before it.
+
+    Attributes:
+        release: its id.
+        why: what is wrong with its manifest, and the way out, as one sentence.
+    """
+
+    release: str
+    why: str
+
+
+def _warn(lost: LostRelease) -> None:
+    log.warning(lost.why)
+
+
+def lineage(store: Store, lose: Callable[[LostRelease], None] = _warn) -> Iterator[Release]:
     """Yield the present release and its ancestors, newest first, as far as they were kept.
 
-    Manifests that never were committed are none of them.
+    Manifests that never were committed are none of them. One that is damaged ends it.
+
+    Args:
+        store: the target.
+        lose: called where it ends with a damaged manifest; a warning is logged unless it is given.
     """
     release = open_current(store).release
+    count = 0
     while release is not None:
+        count += 1
         yield release
         parent = release.manifest.parent
         if parent is None:
             return
+        key = keys.manifest(parent)
         try:
-            release = open_release(store, parent)
+            data = store.get(key)
         except NotFound:  # pruned
             return
+        try:
+            release = _intact(store, parent, data)
+        except StoreError as error:
+            way = f"restore it from a copy, or drop it with `cpcds prune --keep {count}`"
+            lose(LostRelease(parent, f"{error}; releases from there back are out of reach: {way}"))
+            return
+
+
+def _intact(store: Store, release: str, data: bytes) -> Release:
+    """Return the release of a manifest's bytes, which nobody vouches for but its id.
+
+    Raises:
+        StoreError: they are not those that the release is named after.
+    """
+    what = f"{store.name}: {keys.manifest(release)}"
+    if not is_named(data, release, what):
+        raise StoreError(f"{what} is damaged: it is not what {release} is named after")
+    return Release(store, Manifest.from_bytes(data, what))
 
 
 def releases(store: Store) -> list[ReleaseInfo]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -57,8 +57,9 @@ class Lease:
             ) from None
 
     def release(self) -> None:
-        """Give the lease back."""
-        self._store.delete([self.key])
+        """Give the lease back. One that storage keeps runs out: it is no reason to have failed."""
+        with suppress(StoreError):
+            self._store.delete([self.key])
 
     def _text(self) -> bytes:
         now = self._clock()
@@ -81,7 +82,7 @@ def run_lease(store: Store, clock: Clock) -> Iterator[Lease]:
     lease = Lease(store, "run", clock)
     try:
         for key, there in _leases(store, "prune-"):
-            if _is_alive(there, clock()):
+            if _is_alive(there, clock(), f"{store.name}: {key}"):
                 raise StoreError(
                     f"{store.name}: a prune is under way ({key}); run again when it is done"
                 )
@@ -111,7 +112,7 @@ def prune_lease(store: Store, clock: Clock) -> Iterator[Lease]:
 
 def _broken(store: Store, key: str, there: Tagged, now: datetime) -> bool:
     """Break a lease that has run out; return whether it is out of the way."""
-    if _is_alive(there, now):
+    if _is_alive(there, now, f"{store.name}: {key}"):
         return False
     try:
         store.swap(key, b'{"broken":true}', there.tag)
@@ -129,6 +130,12 @@ def _leases(store: Store, kind: str) -> Iterator[tuple[str, Tagged]]:
             continue
 
 
-def _is_alive(there: Tagged, now: datetime) -> bool:
-    value = loads(there.data, "a lease")
-    return "expires" in value and instant(value["expires"]) > now
+def _is_alive(there: Tagged, now: datetime, what: str) -> bool:
+    try:
+        value = loads(there.data, what)
+        return "expires" in value and instant(value["expires"]) > now
+    except (StoreError, TypeError, ValueError, AttributeError):
+        raise StoreError(
+            f"{what} is no lease: the object is damaged, and whether anything is under way cannot "
+            "be told; make sure that no run and no prune is, then delete it"
+        ) from None

@@ -148,7 +148,7 @@ class Manifest:
         """
         stamp = instant(self.created).astimezone(UTC).replace(microsecond=0)
         if parent is not None:
-            stamp = max(stamp, _stamp_of(parent.release) + timedelta(seconds=1))
+            stamp = max(stamp, stamp_of(parent.release) + timedelta(seconds=1))
         release = f"{stamp:%Y%m%dT%H%M%SZ}-{_mark_of(self._to_json())}"
         return Manifest(release, *[getattr(self, one.name) for one in fields(self)[1:]])
 
@@ -258,5 +258,6 @@ def _mark_of(value: dict[str, JSON]) -> str:
     return sha256(dumps(told))[:12]
 
 
-def _stamp_of(release: str) -> datetime:
+def stamp_of(release: str) -> datetime:
+    """Return the time in a release's id."""
     return datetime.strptime(release.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import astuple, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -180,6 +181,7 @@ def write_partition(
     now: str,
     *,
     stamp: str = "",
+    lost: AbstractSet[str] = frozenset(),
 ) -> PartitionResult:
     """Publish the patients of one partition.
 
@@ -192,6 +194,7 @@ def write_partition(
         patients: everything there is of each patient.
         now: FHIR instant of the run.
         stamp: FHIR instant for resources that state none; `now` where empty.
+        lost: ids of patients whose block or index is not in the store any more.
 
     Returns:
         The rows of all these patients. Their objects are in the store and would survive a crash;
@@ -214,7 +217,10 @@ def write_partition(
                 lines = []
             if lines or before is not None:
                 owner = Owner.patient(patient.patient_id)
-                unit, change = write_unit(store, writer, owner, lines, before, now, stamp=stamp)
+                gone = patient.patient_id in lost
+                unit, change = write_unit(
+                    store, writer, owner, lines, before, now, stamp=stamp, lost=gone
+                )
                 units[owner.id] = unit
                 changes.append(change)
             if len(changes) > _FOLD:

@@ -9,14 +9,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from etl.errors import UsageError
+from etl.errors import StoreError, UsageError
 from etl.publish import keys
 from etl.publish.bulk_pages import close_pages
 from etl.publish.canonical import instant
 from etl.publish.catalog import Unit, parse_shard
-from etl.publish.history import lineage
+from etl.publish.history import LostRelease, lineage
 from etl.publish.lease import Clock, prune_lease
-from etl.publish.manifest import Manifest, Shard
+from etl.publish.manifest import Manifest, Shard, stamp_of
 from etl.publish.reader import Release, checked
 from etl.storage.mapped import mapped
 from etl.storage.port import Entry, Store
@@ -156,7 +156,15 @@ def _chosen(store: Store, keep: int, before: datetime, grace: datetime) -> _Chos
     kept: list[Release] = []
     young: list[str] = []
     dropped: list[str] = []
-    for number, release in enumerate(lineage(store)):
+
+    def lose(lost: LostRelease) -> None:
+        there = written.get(keys.manifest(lost.release), grace)
+        stays = len(kept) < keep or stamp_of(lost.release) > before or there >= grace
+        if stays and not dropped:
+            raise StoreError(f"{lost.why}; nothing was deleted")
+        dropped.append(lost.release)
+
+    for number, release in enumerate(lineage(store, lose)):
         asked = number < keep or instant(release.manifest.created) > before
         fresh = written.get(release.manifest.key, grace) >= grace
         if dropped or not (asked or fresh):

@@ -24,16 +24,40 @@ _FAR: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """What of a release is not in the store any more, and is to be made again.
+
+    Attributes:
+        patients: ids of those whose block or index it is.
+        shards: numbers of the directory's shards.
+        bulk: whether bulk files are among it.
+    """
+
+    patients: frozenset[str] = frozenset()
+    shards: frozenset[int] = frozenset()
+    bulk: bool = False
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.patients or self.shards or self.bulk)
+
+
+NOTHING_LOST: Final = Lost()
+
+
+@dataclass(frozen=True, slots=True)
 class Current:
     """The release that readers see, and the tag that its pointer had.
 
     Attributes:
         release: None before the first release.
         tag: what `Store.swap` expects; None before the first release.
+        lost: what of it is to be made again, as far as anybody has looked.
     """
 
     release: Release | None
     tag: str | None
+    lost: Lost = NOTHING_LOST
 
 
 class Release:
@@ -80,11 +104,15 @@ class Release:
                         found[patient_id] = unit
         return found
 
+    def units_of(self, number: int) -> list[Unit]:
+        """Return the rows of one shard of the catalog."""
+        shard = self.manifest.catalog[number]
+        return [] if shard is None else parse_shard(self.shard_bytes(shard), shard.key)
+
     def all_units(self) -> Iterator[Unit]:
         """Yield every row of the catalog, ordered by place; one shard is held at a time."""
-        for shard in self.manifest.catalog:
-            if shard is not None:
-                yield from parse_shard(self.shard_bytes(shard), shard.key)
+        for number in range(len(self.manifest.catalog)):
+            yield from self.units_of(number)
 
     def shard_bytes(self, shard: Shard) -> bytes:
         """Return a catalog shard's object.

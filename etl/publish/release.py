@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from itertools import groupby
 
@@ -85,7 +86,7 @@ def assemble(
             left = _left_out(old, new)
             _check_there(store, stay, left)
             going = [unit for unit in left if unit.id not in stay]
-            gone, retracted = _retract(store, writer, going, now)
+            gone, retracted = _retract(store, writer, going, now, base.lost.patients)
             changes.append(retracted)
             rows = [*new, *(unit for unit in left if unit.id in stay), *gone]
             counts.replace((unit for unit in old if unit.id not in stay), [*new, *gone])
@@ -276,9 +277,12 @@ def _left_out(old: Sequence[Unit], new: Sequence[Unit]) -> list[Unit]:
 
 
 def _retract(
-    store: Store, writer: Writer, units: Iterable[Unit], now: str
+    store: Store, writer: Writer, units: Iterable[Unit], now: str, lost: AbstractSet[str]
 ) -> tuple[list[Unit], Changes]:
-    done = [write_unit(store, writer, Owner.patient(one.id), (), one, now) for one in units]
+    done = [
+        write_unit(store, writer, Owner.patient(one.id), (), one, now, lost=one.id in lost)
+        for one in units
+    ]
     return [unit for unit, _ in done], total(change for _, change in done)
 
 

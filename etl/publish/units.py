@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from etl.errors import StoreError
 from etl.publish import keys
 from etl.publish.block import Block, Line, hashed_head, in_block_order, line_head, render_block
 from etl.publish.canonical import dumps, instant, loads, sha256, short_hash
 from etl.publish.catalog import ID, Unit
 from etl.publish.changes import Changes, Tally
 from etl.publish.index import Gone, Row, render_index
-from etl.publish.reader import open_index
+from etl.publish.reader import checked, open_index
 from etl.publish.resources import Resource, rank
 from etl.storage.port import Store
 from etl.storage.writer import Writer
 
 _TYPE: Final = re.compile(r"[A-Z][A-Za-z]{1,63}")
+_HEAD: Final = re.compile(
+    rb'^\{"resourceType":"([A-Za-z]+)","id":"([A-Za-z0-9.-]+)","meta":'
+    rb'\{"versionId":"([0-9a-f]+)","lastUpdated":"([^"]+)"',
+    re.MULTILINE,
+)
+"""The start of a line of a block (`block.line_head`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,28 @@ def before_of(store: Store, unit: Unit | None) -> Before:
     return Before(known, index.gone)
 
 
+def before_of_damaged(store: Store, unit: Unit | None) -> Before:
+    """Return what a unit held, read from whatever is left of it: from its block without an index.
+
+    Of one that lost both, nothing is known: its resources are new, and what was retracted before is
+    forgotten.
+    """
+    try:
+        return before_of(store, unit)
+    except StoreError:
+        if unit is None or unit.block is None:
+            return Before({}, ())
+    try:
+        text = gzip.decompress(checked(store, unit.block))
+    except (StoreError, OSError, EOFError, zlib.error):
+        return Before({}, ())
+    known = {
+        (kind.decode(), name.decode()): (version.decode(), stamp.decode(), False)
+        for kind, name, version, stamp in _HEAD.findall(text)
+    }
+    return Before(known, ())
+
+
 def write_unit(
     store: Store,
     writer: Writer,
@@ -127,6 +158,7 @@ def write_unit(
     *,
     before: Before | None = None,
     stamp: str = "",
+    lost: bool = False,
 ) -> tuple[Unit, Changes]:
     """Write the block and index of a unit, unless it is what it was.
 
@@ -143,6 +175,7 @@ def write_unit(
         before: what was there, if that is not in the previous index.
         stamp: instant for what has no stated time and did not have this content before, but never
             earlier than the one of its content before; `now` where empty.
+        lost: whether the previous block or index is not in the store any more.
 
     Returns:
         The unit's new row, and what changed.
@@ -153,16 +186,16 @@ def write_unit(
     ordered = in_block_order(lines)
     _check_unique(ordered)
     content = content_hash(ordered) if ordered else ""
-    if previous is not None and previous.content == content:
+    if previous is not None and previous.content == content and not lost:
         return previous, Changes(Tally(same=1) if ordered else Tally())
     if before is None:
-        before = before_of(store, previous)
+        before = before_of_damaged(store, previous) if lost else before_of(store, previous)
     resources = _compared(ordered, before)
     ordered = [_timed(line, before, stamp or now) for line in ordered]
     rows = [line.row for line in ordered]
     block = render_block(ordered, owner.patient_id) if ordered else Block(b"", ())
     block_key = owner.block_key(sha256(block.data)) if ordered else None
-    if block_key is not None and (previous is None or previous.block != block_key):
+    if block_key is not None and (lost or previous is None or previous.block != block_key):
         writer.put(block_key, block.data)
     head = {**owner.head, "block": block_key, "bytes": len(block.data)}
     index = render_index(head, block.parts, rows, _gone(before, rows, now))
@@ -179,6 +212,8 @@ def write_unit(
         max({row.last_updated for row in rows}, key=instant) if rows else now,
         None if rows else now,
     )
+    if unit == previous:  # it was lost, and is what it was
+        return unit, Changes(Tally(same=1) if ordered else Tally())
     return unit, Changes(_fate(previous, unit), resources)
 
 

@@ -89,17 +89,20 @@ class _Checked:
     dangling: list[tuple[str, str]]
 
 
-def verify(release: Release, progress: Callable[[int], None] = lambda _: None) -> Verified:
+def verify(
+    release: Release, progress: Callable[[int], None] = lambda _: None, *, pages: bool = True
+) -> Verified:
     """Check everything that a release names.
 
     Every object is read and hashed; every part of every block is decompressed; versions, content
     hashes, counts and times are computed anew and compared; every relative reference must lead to
-    a resource of the same block or of the directory. What Bulk Publish pages say must be what the
-    manifests say.
+    a resource of the same block or of the directory. Bulk Publish pages must be there and say what
+    the manifests say.
 
     Args:
         release: what to check.
         progress: called with the number of patients checked so far, shard by shard.
+        pages: whether to look at Bulk Publish pages, which are no part of a release.
     """
     result = Verified(release.id)
     manifest = release.manifest
@@ -135,9 +138,13 @@ def verify(release: Release, progress: Callable[[int], None] = lambda _: None) -
         result.add(_check_named(release, named))
         result.objects += 1
         result.bytes += named.bytes
+    if not pages:
+        return result
     result.add(
         Problem("damaged", key, "it does not say what the manifests say; a run writes it anew")
-        for key in untrue_pages(release)
+        if there
+        else Problem("missing", key, "the page is not there; a run writes it anew")
+        for key, there in untrue_pages(release)
     )
     return result
 
@@ -309,3 +316,21 @@ def _check_named(release: Release, named: Named) -> Iterator[Problem]:
 
 def _broken(key: str, error: StoreError) -> Problem:
     return Problem("missing" if isinstance(error, NotFound) else "damaged", key, str(error))
+
+
+def require_whole(release: Release) -> None:
+    """Check that all of a release is there, before readers are led back to it.
+
+    Its Bulk Publish pages do not count: they are written anew.
+
+    Raises:
+        StoreError: something is missing or damaged.
+    """
+    found = verify(release, pages=False)
+    if not found.ok:
+        first = found.problems[0]
+        raise StoreError(
+            f"{release.store.name}: {release.id} is not whole, so nothing was rolled back: "
+            f"{found.count:,} problems, the first in {first.key}: {first.what}; "
+            "`cpcds verify --release` lists them"
+        )

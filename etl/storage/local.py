@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from etl.errors import CommitConflict, NotFound, StoreError
+from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
 from etl.storage.port import Entry, Tagged, checked_key
 
 STAGING: Final = ".staging"
@@ -305,8 +305,14 @@ class LocalStore:
                 staged.unlink()
             raise
         if durable:
-            for parent in self._above(path):
-                _fsync(parent)
+            try:
+                for parent in self._above(path):
+                    _fsync(parent)
+            except OSError as error:
+                why = error.strerror or str(error)
+                raise CommitUnknown(
+                    f"{self.name}: {path.name} was replaced, and may not survive a power cut: {why}"
+                ) from error
         else:
             self._note(path)
 

@@ -76,11 +76,11 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
     worked: list[int] = []
     finish = publishing.BlockSink.finish
 
-    def failing(sink: publishing.BlockSink) -> None:
+    def failing(sink: publishing.BlockSink) -> tuple[Path, ...]:
         if sink.index == number:
             raise Power
         worked.append(sink.index)
-        finish(sink)
+        return finish(sink)
 
     monkeypatch.setattr(publishing.BlockSink, "finish", failing)
     return worked

@@ -217,6 +217,22 @@ def test_workers_count_together_are_thin_and_end_together(tmp_path: Path) -> Non
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
+def test_workers_of_a_server_that_is_killed_end_with_it(tmp_path: Path) -> None:
+    with running(sample_tree(), tmp_path, "--workers", "2", *development()) as server:
+        until(lambda: len(server.processes()) >= 3)
+        workers = server.processes()[1:]
+        assert server.get("/fhir/ExplanationOfBenefit")[0] == 200
+        server.process.kill()
+        until(lambda: not any(is_alive(pid) for pid in workers))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_a_new_release_is_served_without_a_restart(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "tree")
     publish(store, [patient("ann", 3)])

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from etl.errors import StoreError
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import ROOT, page_key, write_pages
@@ -306,6 +307,32 @@ def test_verify_names_a_page_that_says_what_no_manifest_says(base_url: str) -> N
         assert store.get(key) == there.data
 
 
+def test_verify_names_a_page_that_is_not_there() -> None:
+    store = MemoryStore()
+    for night in range(3):
+        release = publish(store, [patient("anna", night + 1)], night)
+    pages = {key for key in objects(store) if key == ROOT or key.startswith("publish/")}
+    assert len(pages) == 4
+    for key in pages:
+        store.delete([key])
+        assert [(one.kind, one.key) for one in verify(release).problems] == [("missing", key)]
+        write_pages(store, OPEN)
+        assert verify(release).ok
+
+
+def test_a_disk_that_is_full_after_the_commit_does_not_hide_what_was_published() -> None:
+    store = MemoryStore()
+    base = open_current(store)
+    manifest = with_bulk(store, base, stage(store, [patient("anna", 2)], base, now=DAYS[1]), OPEN)
+    commit(store, manifest, base)
+    full = FaultyStore(store, at=1, fault=lambda: StoreError("no space is left on the device"))
+    says = f"{manifest.release} is published, and readers see it, but .* no space is left"
+    with pytest.raises(StoreError, match=says):
+        write_pages(full, OPEN)
+    write_pages(store, OPEN)
+    assert verify(Release(store, manifest)).ok
+
+
 def test_a_page_that_a_run_that_died_left_behind_is_not_damaged() -> None:
     store = MemoryStore()
     publish(store, [patient("anna", 1)], 0, BulkOptions(snapshot_every=1))
@@ -313,7 +340,9 @@ def test_a_page_that_a_run_that_died_left_behind_is_not_damaged() -> None:
     manifest = stage(store, [patient("anna", 2)], base, now=DAYS[1])
     manifest = with_bulk(store, base, manifest, BulkOptions(snapshot_every=1))
     commit(store, manifest, base)
-    assert verify(Release(store, manifest)).ok
+    left = verify(Release(store, manifest)).problems
+    assert {one.kind for one in left} == {"missing"}
+    assert all("a run writes it anew" in one.what for one in left)
 
 
 def test_a_tree_without_a_release_has_no_pages() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -510,3 +510,69 @@ def test_a_lease_that_is_renewed_lasts() -> None:
     unit = release.unit(ANNA)
     assert unit is not None
     assert len(read_all(store, release.index(unit))) == 4
+
+
+def flipped(data: bytes) -> bytes:
+    at = data.index(b"retractedPatients") + 3
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def three_releases(damage: Callable[[bytes], bytes]) -> tuple[MemoryStore, list[str]]:
+    """Return a store with three releases, newest first, the second of which is damaged."""
+    store = old_store()
+    found = [
+        publish(store, [patient("anna", number + 1)], now=day)
+        for number, day in enumerate(DAYS[:3])
+    ]
+    key = found[1].manifest.key
+    store.put(key, damage(store.get(key)))
+    return store, [one.id for one in reversed(found)]
+
+
+@pytest.mark.parametrize("damage", [flipped, lambda _: b"", lambda data: data[: len(data) // 2]])
+def test_old_history_that_cannot_be_read_is_a_warning_with_the_way_out(
+    damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    store, (newest, damaged, _) = three_releases(damage)
+    assert [one.release for one in releases(store)] == [newest]
+    assert f"releases/{damaged}/manifest.json" in caplog.text
+    assert "`cpcds prune --keep 1`" in caplog.text
+    later = publish(store, [patient("anna", 9)], now=LATER.replace("2026", "2027"))
+    assert [one.release for one in releases(store)] == [later.id, newest]
+
+
+def test_a_prune_that_would_keep_what_cannot_be_read_deletes_nothing() -> None:
+    store, (newest, damaged, _) = three_releases(flipped)
+    before = objects(store)
+    with pytest.raises(StoreError, match=rf"{damaged}.*`cpcds prune --keep 1`; nothing was del"):
+        prune(store, clock_at("2030-01-01T00:00:00Z"), keep=2)
+    assert objects(store) == before
+    done = prune(store, clock_at("2030-01-01T00:00:00Z"), keep=1)
+    assert (list(done.kept), list(done.dropped)) == ([newest], [damaged])
+    left = open_current(store).release
+    assert left is not None
+    assert verify(left).ok
+    assert len(list(store.list("releases/"))) == 1
+
+
+@pytest.mark.parametrize("garbage", [b"", b"{", b"[1]", b'{"expires":5}', b'{"expires":"soon"}'])
+def test_a_lease_that_is_none_is_named(garbage: bytes) -> None:
+    store = old_store()
+    publish(store, [patient("anna", 1)])
+    store.put("leases/prune-1.json", garbage)
+    clock = clock_at("2030-01-01T00:00:00Z")
+    for held in (run_lease, prune_lease):
+        with (
+            pytest.raises(StoreError, match=r"leases/prune-1\.json is no lease.*delete it"),
+            held(store, clock),
+        ):
+            pass
+
+
+def test_a_lease_that_cannot_be_given_back_does_not_make_a_run_fail() -> None:
+    class Stubborn(MemoryStore):
+        def delete(self, keys: Iterable[str]) -> int:
+            raise StoreError("no space is left on the device")
+
+    with run_lease(Stubborn(), clock_at("2030-01-01T00:00:00Z")):
+        pass

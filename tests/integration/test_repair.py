@@ -1,0 +1,140 @@
+"""Objects that a release names and the store has lost are made again by the next run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from etl.bootstrap import jobs
+from etl.errors import StoreError
+from etl.pipeline.events import ignore
+from etl.publish.verify import verify
+from tests.integration.nights import Payer, full
+
+
+@pytest.fixture
+def payer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Payer:
+    return Payer(tmp_path / "tree", monkeypatch)
+
+
+def remade(payer: Payer, extract: Path, *, repair: bool = False) -> None:
+    """Publish an extract; all that readers see then is whole."""
+    payer.patch.setattr(jobs, "now", lambda: payer.at)
+    jobs.run_extract(payer.settings, extract, ignore, repair=repair)
+    assert verify(payer.release).problems == []
+
+
+def blocks(payer: Payer, prefix: str = "patients/", ending: str = ".ndjson.gz") -> list[Path]:
+    return sorted((payer.target / prefix).rglob(f"*{ending}"))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "ending"),
+    [
+        ("patients", ".ndjson.gz"),
+        ("patients", ".index.json"),
+        ("directory", ".ndjson.gz"),
+        ("directory", ".index.json"),
+    ],
+)
+def test_an_object_that_is_gone_is_made_again_by_the_next_night(
+    payer: Payer, tmp_path: Path, prefix: str, ending: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    extract = full(tmp_path / "night", 0)
+    payer.run(extract)
+    before = payer.files()
+    lost = blocks(payer, prefix, ending)[0]
+    lost.unlink()
+    assert not verify(payer.release).ok
+    remade(payer, extract)
+    after = payer.files()
+    key = lost.relative_to(payer.target).as_posix()
+    assert after[key] == before[key]
+    assert "they are made again" in caplog.text
+    first, second = payer.release.manifest.parent, payer.release.id
+    assert first is not None
+    remade(payer, extract)
+    assert payer.release.id == second
+
+
+def test_members_who_are_not_lost_stay_remembered(payer: Payer, tmp_path: Path) -> None:
+    payer.run(full(tmp_path / "night0", 0))
+    before = payer.files()
+    for lost in blocks(payer)[:3]:
+        lost.unlink()
+    payer.run(full(tmp_path / "night1", 1))
+    assert verify(payer.release).problems == []
+    whole = Payer(tmp_path / "whole", payer.patch)
+    whole.run(full(tmp_path / "night0", 0))
+    whole.run(full(tmp_path / "night1", 1))
+    ours = {key for key in payer.files() if key.startswith(("patients/", "directory/"))}
+    assert ours - {key for key in before if key.startswith("patients/")} <= whole.files().keys()
+    assert payer.release.manifest.catalog == whole.release.manifest.catalog
+
+
+def test_a_patient_who_lost_block_and_index_is_published_anew(payer: Payer, tmp_path: Path) -> None:
+    extract = full(tmp_path / "night", 0)
+    payer.run(extract)
+    unit = next(iter(payer.release.all_units()))
+    for key in (unit.block, unit.index):
+        assert key is not None
+        (payer.target / key).unlink()
+    remade(payer, extract)
+    assert payer.release.unit(unit.id) is not None
+
+
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [flipped, Path.unlink])
+@pytest.mark.parametrize("prefix", ["patients", "directory", "bulk"])
+def test_repair_makes_again_what_is_damaged_as_well(
+    payer: Payer, tmp_path: Path, prefix: str, damage: Callable[[Path], None]
+) -> None:
+    extract = full(tmp_path / "night", 0)
+    payer.run(extract)
+    damage(blocks(payer, prefix)[0])
+    remade(payer, extract, repair=True)
+
+
+def test_a_catalog_that_is_gone_is_told_before_any_work_is_done(
+    payer: Payer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract = full(tmp_path / "night", 0)
+    payer.run(extract)
+    blocks(payer, "catalog", ".json")[0].unlink()
+    monkeypatch.setattr("etl.pipeline.nightly.take_in", None)
+    with pytest.raises(StoreError, match=r"objects of the catalog .* restore them from a copy"):
+        remade(payer, full(tmp_path / "other", 1))
+
+
+def test_a_rollback_to_what_is_not_whole_is_refused(payer: Payer, tmp_path: Path) -> None:
+    payer.run(full(tmp_path / "night0", 0))
+    first = payer.release
+    payer.run(full(tmp_path / "night1", 1))
+    gone = {unit.block for unit in first.all_units()} - {
+        unit.block for unit in payer.release.all_units()
+    }
+    (payer.target / str(min(filter(None, gone)))).unlink()
+    before = payer.files()
+    with pytest.raises(StoreError, match=f"{first.id} is not whole, so nothing was rolled back"):
+        jobs.roll_back(payer.settings, first.id)
+    assert payer.files() == before
+
+
+def test_an_old_manifest_that_is_damaged_does_not_end_a_run(
+    payer: Payer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    payer.run(full(tmp_path / "night0", 0))
+    first = payer.release
+    payer.run(full(tmp_path / "night1", 1))
+    flipped(payer.target / first.manifest.key)
+    payer.run(full(tmp_path / "night2", 2))
+    assert verify(payer.release).problems == []
+    assert f"{first.id}/manifest.json" in caplog.text
+    assert "`cpcds prune --keep 2`" in caplog.text
