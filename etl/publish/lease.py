@@ -133,7 +133,8 @@ def _leases(store: Store, kind: str) -> Iterator[tuple[str, Tagged]]:
 def _is_alive(there: Tagged, now: datetime, what: str) -> bool:
     try:
         value = loads(there.data, what)
-        return "expires" in value and instant(value["expires"]) > now
+        expires = value.get("expires")  # one that was broken has none
+        return expires is not None and instant(expires) > now
     except (StoreError, TypeError, ValueError, AttributeError):
         raise StoreError(
             f"{what} is no lease: the object is damaged, and whether anything is under way cannot "
