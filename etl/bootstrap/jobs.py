@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,11 +17,12 @@ from filelock import FileLock, Timeout
 from etl.bootstrap.collecting import collecting_nothing, collecting_rarely
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import store_options, target_store
-from etl.bootstrap.wiring import make_tools
+from etl.bootstrap.wiring import make_tools, release_limits
 from etl.errors import EtlError, MappingError, StoreError, UsageError
 from etl.mapping.view import FINANCIAL
 from etl.pipeline.attempt import own_folder
 from etl.pipeline.checking import Validated, check_report_folder, validate
+from etl.pipeline.comparison import ReleaseLimits
 from etl.pipeline.convert import Converted, convert
 from etl.pipeline.default_stamp import default_stamp
 from etl.pipeline.deltas import merged_extract
@@ -175,6 +175,7 @@ def run_extract(
         DataRejected: a limit does not hold; readers see what they saw.
         StoreError: another run is at work on the target, or storage failed.
     """
+    settings = settings.of_a_run()
     with prepared(settings, extract) as (tools, workers):
         opened = open_with(extract, tools, settings.layout, emit)
         store = target_store(settings)
@@ -203,7 +204,7 @@ def run_extract(
                 emit=Keeping(emit, lease, now),
                 lease=lease,
                 bulk=_bulk_options(settings),
-                retracted_members=_share(settings),
+                limits=_limits(settings, base, tools),
                 keep_rows=settings.publish.deltas,
             )
 
@@ -260,6 +261,7 @@ def plan_extract(
         UsageError: the target holds another view of claims.
         StoreError: the target cannot be read.
     """
+    settings = settings.of_a_run()
     with prepared(settings, extract) as (tools, workers):
         opened = open_with(extract, tools, settings.layout, emit)
         store = target_store(settings)
@@ -277,7 +279,7 @@ def plan_extract(
                 tools,
                 workers,
                 partition_rows=settings.run.partition_rows,
-                retracted_members=_share(settings),
+                limits=_limits(settings, base, tools),
                 emit=emit,
             )
             return replace(planned, refusal=refusal)
@@ -340,6 +342,17 @@ def _refusal(
     return None
 
 
+def _limits(settings: Settings, base: Current, tools: Tools) -> ReleaseLimits:
+    """Return the limits against what readers see; other ids retract all of it, which was meant."""
+    limits = release_limits(settings)
+    before = base.release.manifest.facts.ids if base.release is not None else {}
+    return (
+        limits.of_other_ids()
+        if changed_ids(before, id_facts(tools.payer, tools.id_key))
+        else limits
+    )
+
+
 def _check_view(settings: Settings, base: Current) -> None:
     """Refuse to publish one view of claims over another: readers of the one may not see the other.
 
@@ -367,10 +380,6 @@ def _target(settings: Settings, base: Current, moment: datetime) -> Target:
         as_instant(moment),
         lost=base.lost.patients,
     )
-
-
-def _share(settings: Settings) -> Decimal:
-    return Decimal(str(settings.limits.retracted_members))
 
 
 def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manifest, str]:

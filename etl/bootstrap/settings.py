@@ -8,9 +8,10 @@ written here. An environment variable is named after the setting: `CPCDS_PAYER__
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
@@ -94,10 +95,16 @@ class Claims(_Part):
 
 
 class Limits(_Part):
-    """When so much is wrong that nothing is published (exit 4). Shares are between 0 and 1."""
+    """When so much is invalid, missing or moved that nothing is published (exit 4). Shares."""
 
-    rejected_claims: float = Field(
-        1.0, ge=0, le=1, description="Most share of claims that may be rejected."
+    rejected_claims: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description=(
+            "Most share of claims that may be rejected; where not set 0.5 for `run`, and no limit "
+            "for `convert` and `validate`."
+        ),
     )
     rejected_members: float = Field(
         1.0, ge=0, le=1, description="Most share of members that may be rejected."
@@ -105,9 +112,35 @@ class Limits(_Part):
     findings: dict[str, int] = Field(
         default_factory=dict, description="Rule id → most findings of it."
     )
-    retracted_members: float = Field(
-        1.0, ge=0, le=1, description="Most share of published members that a run may retract."
+    fewer_rows: float = Field(
+        0.5, ge=0, le=1, description="Most share of a table's rows that may be missing."
     )
+    fewer_claims: float = Field(
+        0.25, ge=0, le=1, description="Most share of accepted claims that may be missing."
+    )
+    money_change: float = Field(
+        0.5, ge=0, description="Most share by which a net sum of a claim type may change."
+    )
+    retracted_members: float = Field(
+        0.25, ge=0, le=1, description="Most share of published members that a run may retract."
+    )
+    retracted_claims: float = Field(
+        0.25, ge=0, le=1, description="Most share of published claims that a run may retract."
+    )
+    retracted_resources: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Most share of the published resources of a type that a run may retract.",
+    )
+
+    def of_a_run(self) -> Limits:
+        """Return these limits, with those that are on by default for a run alone."""
+        missing = {name: most for name, most in _OF_A_RUN.items() if getattr(self, name) is None}
+        return self.model_copy(update=missing)
+
+
+_OF_A_RUN: Final[Mapping[str, float]] = MappingProxyType({"rejected_claims": 0.5})
 
 
 class Run(_Part):
@@ -454,6 +487,10 @@ class Settings(BaseSettings):
     def is_demo_key(self) -> bool:
         """Whether logical ids are made with the public key."""
         return self.id_key.get_secret_value() == DEMO_ID_KEY
+
+    def of_a_run(self) -> Settings:
+        """Return these settings with the limits that are on by default for a run alone."""
+        return self.model_copy(update={"limits": self.limits.of_a_run()})
 
     def with_workers(self, workers: int | None) -> Settings:
         """Return these settings with a number of processes, where one is given."""

@@ -21,6 +21,7 @@ from etl.mapping.obligations import obligations, of_data
 from etl.model.crosswalks import Crosswalk
 from etl.model.findings import Severity
 from etl.model.sensitive import read_sensitive
+from etl.pipeline.comparison import ReleaseLimits
 from etl.pipeline.tools import Tools
 from etl.quality import Limits, Policy, load_rules, named, read_rules, rules_of
 from etl.sources import Layout, read_layout
@@ -110,11 +111,20 @@ def policy(settings: Settings) -> Policy:
             rule: Severity(severity) for rule, severity in settings.rules.severities.items()
         },
         limits=Limits(
-            rejected_claims=Decimal(str(limits.rejected_claims)),
+            rejected_claims=None
+            if limits.rejected_claims is None
+            else Decimal(str(limits.rejected_claims)),
             rejected_members=Decimal(str(limits.rejected_members)),
             findings=dict(limits.findings),
         ),
     )
+
+
+def release_limits(settings: Settings) -> ReleaseLimits:
+    """Return what one run may lose or move of the release before."""
+    names = set(ReleaseLimits.__annotations__)
+    named = settings.limits.model_dump(include=names)
+    return ReleaseLimits(**{name: Decimal(str(most)) for name, most in named.items()})
 
 
 def _layouts(files: Files, crosswalks: Mapping[str, Crosswalk]) -> tuple[Layout, ...]:

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from etl.cli.tables import counts_json, print_table, show_counts
+from etl.cli.tables import counts_json, print_table, rejected_json, show_counts, show_rejected
 from etl.pipeline.planning import Planned
 from etl.publish.changes import Changes
 from etl.quality import enforce
@@ -42,6 +42,16 @@ def show_changes(changes: Changes, money: Mapping[str, Mapping[str, str]] | None
         click.echo("--json tells the other amounts, and those of lines")
     else:
         click.echo("money: no sum differs")
+
+
+def changes_text(changes: Changes) -> str:
+    """Return what became of members and resources, on one line."""
+    rows = [("members", changes.patients), *sorted(changes.resources.items())]
+    return "; ".join(
+        f"{name} {one.added} added, {one.changed} changed, {one.retracted} retracted"
+        for name, one in rows
+        if one.touched or name == "members"
+    )
 
 
 def changes_json(
@@ -78,6 +88,7 @@ def show_plan(planned: Planned, target: str, *, as_json: bool) -> None:
                 {"limit": one.limit, "allowed": one.allowed, "found": one.found, "holds": one.holds}
                 for one in settled.verdicts
             ]
+            body["rejected"] = rejected_json(planned.rejected)
         click.echo(json.dumps(body, indent=2))
     elif settled is None:
         click.echo(f"nothing to do: release {planned.parent} was made of the same files")
@@ -86,6 +97,7 @@ def show_plan(planned: Planned, target: str, *, as_json: bool) -> None:
         show_changes(planned.changes, planned.money)
         for verdict in settled.verdicts:
             click.echo(f"limit {'holds' if verdict.holds else 'broken'}: {verdict.sentence}")
+        show_rejected(planned.rejected)
         click.echo(f"dry run: nothing was written to {target}")
     if planned.refusal is not None:
         raise planned.refusal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,8 +12,11 @@ import click
 from etl.bootstrap.jobs import convert_extract
 from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
 from etl.cli.progress import progress
-from etl.cli.tables import counts_json, show_counts
+from etl.cli.tables import counts_json, rejected_json, show_counts, show_rejected
 from etl.errors import if_interrupted
+from etl.pipeline.job import Settled
+from etl.pipeline.reporting import LimitBroken
+from etl.reports import Rejected
 
 NOT_WHOLE: Final = "the files were not written; running the same again goes on from here"
 
@@ -44,19 +48,35 @@ def convert_command(
     Nothing is configured, published or kept: one file a resource type, for the tools you like.
     """
     settings = context.obj.settings(layout=layout, publish=viewing(view)).with_workers(workers)
-    with if_interrupted(NOT_WHOLE), progress(quiet=as_json) as emit:
-        converted = convert_extract(settings, extract, out, emit)
-    counts = converted.settled.totals.tally.counts
+    try:
+        with if_interrupted(NOT_WHOLE), progress(quiet=as_json) as emit:
+            converted = convert_extract(settings, extract, out, emit)
+    except LimitBroken as stopped:
+        _show(stopped.settled, stopped.rejected, {}, as_json=as_json)
+        raise
+    files = {name: (count, converted.files[name]) for name, count in converted.resources.items()}
+    _show(converted.settled, converted.rejected, files, as_json=as_json)
+
+
+def _show(
+    settled: Settled,
+    rejected: Rejected,
+    files: Mapping[str, tuple[int, Path]],
+    *,
+    as_json: bool,
+) -> None:
+    counts = settled.totals.tally.counts
     if as_json:
-        files = {name: str(path) for name, path in converted.files.items()}
         body = {
-            "layout": converted.settled.read.extract.layout.name,
+            "layout": settled.read.extract.layout.name,
             "tables": counts_json(counts),
-            "resources": dict(converted.resources),
-            "files": files,
+            "resources": {name: count for name, (count, _) in files.items()},
+            "files": {name: str(path) for name, (_, path) in files.items()},
+            "rejected": rejected_json(rejected),
         }
         click.echo(json.dumps(body, indent=2))
         return
     show_counts(counts)
-    for name, count in converted.resources.items():
-        click.echo(f"{count:>9,} {name:<21} {converted.files[name]}")
+    show_rejected(rejected)
+    for name, (count, path) in files.items():
+        click.echo(f"{count:>9,} {name:<21} {path}")

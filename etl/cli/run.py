@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from etl.bootstrap.jobs import plan_extract, run_extract
-from etl.cli.changes import show_plan
+from etl.cli.changes import changes_json, changes_text, show_changes, show_plan
 from etl.cli.logfile import log_file, noting
 from etl.cli.options import (
     endpoint,
@@ -23,6 +23,7 @@ from etl.cli.progress import progress
 from etl.cli.tables import show_summary, summary_json
 from etl.errors import if_interrupted
 from etl.pipeline.nightly import Ran
+from etl.pipeline.reporting import LimitBroken, page_of
 
 DEMO_KEY_WARNING: Final = (
     "warning: logical ids are made with the public key of the demonstration, so that anyone can "
@@ -98,9 +99,15 @@ def run_command(
             lines.warning("logical ids are made with the public key of the demonstration")
             click.echo(DEMO_KEY_WARNING, err=True)
         lines.info("run of %s to %s", extract, settings.target)
-        with if_interrupted(NOTHING_PUBLISHED), progress(quiet=as_json) as emit:
-            ran = run_extract(settings, extract, noting(emit), **consents, repair=repair)
+        try:
+            with if_interrupted(NOTHING_PUBLISHED), progress(quiet=as_json) as emit:
+                ran = run_extract(settings, extract, noting(emit), **consents, repair=repair)
+        except LimitBroken as stopped:
+            _show_stopped(stopped, settings.target, as_json=as_json)
+            raise
         done = "nothing to do, readers see" if ran.reported is None else "published"
+        if ran.reported is not None:
+            lines.info("changes: %s", changes_text(ran.changes))
         lines.info("%s release %s", done, ran.release)
     if as_json:
         click.echo(json.dumps(_as_json(ran, settings.target), indent=2))
@@ -108,13 +115,22 @@ def run_command(
         click.echo(f"nothing to do: release {ran.release} was made of the same files")
     else:
         show_summary(ran.reported.report)
+        show_changes(ran.changes, ran.money)
         click.echo(f"release {ran.release} is published to {settings.target}")
-        click.echo(f"report: {report_of(settings.target, ran.release)}")
+        click.echo(f"report: {page_of(settings.target, ran.release)}")
 
 
-def report_of(target: str, run: str) -> str:
-    """Return where the page of a run's report is."""
-    return f"{target.rstrip('/')}/reports/{run}/index.html"
+def _show_stopped(stopped: LimitBroken, target: str, *, as_json: bool) -> None:
+    """Print why a run stopped: the error itself is the caller's to tell."""
+    if stopped.report is None:
+        return
+    if as_json:
+        body: dict[str, object] = {"target": target, "release": None, "published": False}
+        body |= {"stopped": True, **summary_json(stopped.report), "report": stopped.page}
+        click.echo(json.dumps(body, indent=2))
+    else:
+        show_summary(stopped.report)
+        click.echo(f"report: {stopped.page}")
 
 
 def _as_json(ran: Ran, target: str) -> dict[str, object]:
@@ -125,5 +141,6 @@ def _as_json(ran: Ran, target: str) -> dict[str, object]:
     }
     if ran.reported is not None:
         body |= summary_json(ran.reported.report)
-        body["report"] = report_of(target, ran.release)
+        body["changes"] = changes_json(ran.changes, ran.money)
+        body["report"] = page_of(target, ran.release)
     return body

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from etl.model.tables import TABLES
+from etl.pipeline.reporting import MOST_CAUSES
 from etl.quality import RowCounts
-from etl.reports import Report, Summary, summary
+from etl.reports import Rejected, Report, Summary, summary
 
 
 def show_summary(report: Report) -> None:
@@ -20,10 +21,27 @@ def show_summary(report: Report) -> None:
         [(name, *(f"{number:,}" for number in numbers)) for name, *numbers in found.tables],
     )
     print_table(("resources", "count"), [(name, f"{count:,}") for name, count in found.resources])
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print(f"{found.rejections:,} findings reject rows, {found.warnings:,} are warnings")
+    show_rejected(found.rejected)
     for sentence in found.broken_limits:
         console.print(f"limit broken: {sentence}")
+
+
+def show_rejected(rejected: Rejected) -> None:
+    """Print the rules that cost most, claims by first cause, and what to do about them."""
+    if not rejected.causes:
+        return
+    first, rest = rejected.causes[:MOST_CAUSES], rejected.causes[MOST_CAUSES:]
+    rows = [(each.rule, f"{each.claims:,}", f"{each.rows:,}") for each in first]
+    if rest:
+        claims, lost = (sum(each) for each in zip(*((c.claims, c.rows) for c in rest), strict=True))
+        rows.append((f"{len(rest)} other rules", f"{claims:,}", f"{lost:,}"))
+    print_table(("rejected by (first cause)", "claims", "rows"), rows)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{rejected.claims:,} of {rejected.of:,} claims are in quarantine", markup=False)
+    for sentence in rejected.advice:
+        console.print(sentence, markup=False)
 
 
 def show_counts(counts: Mapping[str, RowCounts]) -> None:
@@ -52,6 +70,20 @@ def summary_json(report: Report) -> dict[str, object]:
         "resources": dict(found.resources),
         "findings": {"reject": found.rejections, "warn": found.warnings},
         "broken_limits": list(found.broken_limits),
+        "rejected": rejected_json(found.rejected),
+    }
+
+
+def rejected_json(rejected: Rejected) -> dict[str, object]:
+    """Return what was rejected, by first cause; claims of all causes sum to `claims`."""
+    return {
+        "claims": rejected.claims,
+        "of": rejected.of,
+        "causes": [
+            {"rule": one.rule, "says": one.says, "claims": one.claims, "rows": one.rows}
+            for one in rejected.causes
+        ],
+        "advice": list(rejected.advice),
     }
 
 

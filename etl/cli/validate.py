@@ -13,7 +13,6 @@ from etl.cli.options import json_option, layout_option, view_option, viewing, wo
 from etl.cli.progress import progress
 from etl.cli.tables import show_summary, summary_json
 from etl.errors import if_interrupted
-from etl.quality import enforce
 
 NO_REPORT: Final = "no report was written; running the same again goes on from here"
 
@@ -55,4 +54,4 @@ def validate_command(
     else:
         show_summary(validated.reported.report)
         click.echo(f"report: {page}")
-    enforce(validated.settled.verdicts)
+    validated.enforce()

@@ -13,11 +13,19 @@ from etl.errors import UsageError
 from etl.pipeline.events import Emit
 from etl.pipeline.job import Settled, settle
 from etl.pipeline.reading import Read
-from etl.pipeline.reporting import QUARANTINE, REPORT, About, Reported, write_reports
+from etl.pipeline.reporting import (
+    QUARANTINE,
+    REPORT,
+    About,
+    LimitBroken,
+    Reported,
+    write_reports,
+)
 from etl.pipeline.suites import share_of
 from etl.pipeline.tools import Tools
 from etl.pipeline.workers import Workers
 from etl.quality.suite_rows import SuiteRows
+from etl.reports import summary
 
 _KINDS: Final = (QUARANTINE, REPORT)
 
@@ -33,6 +41,16 @@ class Validated:
 
     settled: Settled
     reported: Reported
+
+    def enforce(self) -> None:
+        """Stop where a limit does not hold; the report is there.
+
+        Raises:
+            LimitBroken: one does not.
+        """
+        if self.reported.report.stopped:
+            rejected = summary(self.reported.report).rejected
+            raise LimitBroken(self.settled, rejected, self.reported.report, str(self.reported.page))
 
 
 def validate(

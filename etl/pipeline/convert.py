@@ -20,11 +20,13 @@ from etl.pipeline.attempt import own_folder
 from etl.pipeline.events import Emit
 from etl.pipeline.job import Settled, instants, settle
 from etl.pipeline.reading import Read
+from etl.pipeline.reporting import LimitBroken
 from etl.pipeline.settling import mapped_directory
 from etl.pipeline.tools import Tools
 from etl.pipeline.work import Mapped
 from etl.pipeline.workers import Workers
-from etl.quality import enforce
+from etl.quality.limits import refusal
+from etl.reports import Rejected
 from etl.sources.keys import hash_ids
 
 _PARTS = "ndjson"
@@ -39,12 +41,14 @@ class Converted:
         directory: what became of the shared directory.
         files: FHIR type -> the file that holds its resources.
         resources: FHIR type -> how many.
+        rejected: what was rejected, by first cause.
     """
 
     settled: Settled
     directory: Mapped
     files: Mapping[str, Path]
     resources: Mapping[str, int]
+    rejected: Rejected
 
 
 def convert(
@@ -70,7 +74,7 @@ def convert(
         emit: takes events.
 
     Raises:
-        DataRejected: a limit does not hold; nothing was written to `out`.
+        LimitBroken: a limit does not hold; nothing was written to `out`.
     """
     folder = own_folder(read.work / _PARTS)
     settled = settle(
@@ -81,7 +85,9 @@ def convert(
         suite_rows=None,
         emit=emit,
     )
-    enforce(settled.verdicts)
+    rejected = settled.rejected(tools)
+    if refusal(settled.verdicts):
+        raise LimitBroken(settled, rejected)
     sink = NdjsonSink(folder, now, read.partitions.count)
     directory = mapped_directory(settled.providers, settled.missing, tools, sink.take)
     sink.finish()
@@ -90,7 +96,8 @@ def convert(
         if plan.resource not in files:  # what an earlier extract had and this one has not
             (out / f"{plan.resource}.ndjson").unlink(missing_ok=True)
     resources = {**settled.totals.resources, **directory.resources}
-    return Converted(settled, directory, files, {name: resources[name] for name in files})
+    made = {name: resources[name] for name in files}
+    return Converted(settled, directory, files, made, rejected)
 
 
 @dataclass

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from etl.engine.noticed import Mention
+from etl.pipeline.advice import advice
 from etl.pipeline.asking import Questions, changed_names, directory_digests
 from etl.pipeline.directory import Providers, providers_of
 from etl.pipeline.events import Emit, PartitionDone, StageBegan
@@ -26,6 +27,7 @@ from etl.publish.reader import Current
 from etl.quality import Checked, Verdict, reconcile, verdicts
 from etl.quality.expectations import SuiteResult
 from etl.quality.suite_rows import SuiteRows
+from etl.reports import Rejected, rejected
 from etl.sources.keys import NO_HASHES, Hashes
 from etl.storage.port import Store
 
@@ -60,6 +62,15 @@ class Settled:
     def missing(self) -> frozenset[Mention]:
         """Directory resources that are referred to and have no row."""
         return frozenset(self.totals.missing)
+
+    def rejected(self, tools: Tools) -> Rejected:
+        """Return what was rejected, by first cause, and what to do about it."""
+        tally, extract = self.totals.tally, self.read.extract
+        return rejected(tally.rules(tools.book), tally.counts, advice(tally, tools.book, extract))
+
+    def judged(self, more: Sequence[Verdict]) -> Settled:
+        """Return this with the verdicts of further limits."""
+        return replace(self, verdicts=(*self.verdicts, *more))
 
 
 def settle(

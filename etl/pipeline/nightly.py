@@ -4,42 +4,49 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from etl.errors import if_interrupted
 from etl.pipeline.checking import run_id
+from etl.pipeline.comparison import ReleaseLimits, input_verdicts, retraction_verdicts
 from etl.pipeline.default_stamp import default_stamp
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.intake import take_in
 from etl.pipeline.job import Settled, Tree, keep_remembered, settle
 from etl.pipeline.layers import keep_layers
-from etl.pipeline.money import published_money
+from etl.pipeline.money import Totals, money_difference, published_money
 from etl.pipeline.publishing import (
     Published,
-    Staged,
     Target,
     as_instant,
     open_block_sink,
     publish,
     stage,
 )
-from etl.pipeline.reporting import QUARANTINE, REPORT, About, Reported, write_reports
+from etl.pipeline.reporting import (
+    QUARANTINE,
+    REPORT,
+    About,
+    LimitBroken,
+    Reported,
+    page_of,
+    write_reports,
+)
 from etl.pipeline.suites import share_of
 from etl.pipeline.tools import Tools
 from etl.pipeline.workers import Workers
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
+from etl.publish.changes import Changes
 from etl.publish.identity import id_facts
 from etl.publish.lease import Lease
 from etl.publish.manifest import Facts, Named
 from etl.publish.reader import Current
 from etl.publish.release import is_published
-from etl.quality import Verdict, enforce
 from etl.quality.suite_rows import SuiteRows
 from etl.reports import DefaultStamp
 from etl.sources import Extract
@@ -54,11 +61,15 @@ class Ran:
         release: id of the release that readers see.
         published: the release; None where the same was published before.
         reported: the report; None where the same was published before.
+        changes: members and resources that it added, changed and retracted.
+        money: claim type -> name of the total -> what was added to it.
     """
 
     release: str
     published: Published | None
     reported: Reported | None
+    changes: Changes = field(default_factory=Changes)
+    money: Totals = field(default_factory=dict)
 
 
 def run(
@@ -76,7 +87,7 @@ def run(
     emit: Emit,
     lease: Lease | None = None,
     bulk: BulkOptions | None = None,
-    retracted_members: Decimal = Decimal(1),
+    limits: ReleaseLimits,
     keep_rows: bool = False,
 ) -> Ran:
     """Publish an extract.
@@ -96,12 +107,12 @@ def run(
         emit: takes events.
         lease: the run's lease on the target; None where nothing prunes it.
         bulk: how bulk files are made; None to make none.
-        retracted_members: most share of published members that may be retracted.
+        limits: what may be missing or moved against the release before.
         keep_rows: whether deltas are to follow a full extract; after a delta they always may.
 
     Raises:
         UsageError: a delta, and the release that it changes did not keep its rows.
-        DataRejected: a limit does not hold; the report tells why, readers see what they saw.
+        LimitBroken: a limit does not hold; the report tells why, readers see what they saw.
         StoreError: storage failed; readers see what they saw.
     """
     if base.release is not None and not base.lost and is_published(base, facts_of(extract, tools)):
@@ -137,6 +148,9 @@ def run(
             emit=emit,
             tree=Tree(target.store, base),
         )
+        parent = base.release.manifest if base.release is not None else None
+        facts = facts_of(extract, tools, settled)
+        settled = settled.judged(input_verdicts(limits, parent, facts))
 
         def stop_at_limits(looked_at: Settled) -> None:
             if all(verdict.holds for verdict in looked_at.verdicts):
@@ -144,13 +158,13 @@ def run(
             about = _about(looked_at, unstated, when, run_id(when, rows), None, base, {})
             reported = write_reports(looked_at, tools, taken, about, rows.work, emit)
             _store_reports(store, reported, about.run)
-            enforce(looked_at.verdicts)
+            page = page_of(target.name, about.run)
+            raise LimitBroken(looked_at, looked_at.rejected(tools), reported.report, page)
 
         stop_at_limits(settled)
         emit(StageBegan("publish"))
-        facts = facts_of(extract, tools, settled)
         staged = stage(settled, tools, store, base, facts, target)
-        settled = judged(settled, staged, base, retracted_members)
+        settled = settled.judged(retraction_verdicts(limits, parent, staged.manifest.counts))
         stop_at_limits(settled)
         if bulk is not None:
             manifest = with_bulk(store, base, staged.manifest, replace(bulk, work=rows.work))
@@ -171,38 +185,13 @@ def run(
         published = publish(staged, named, store, base, lease)
         if bulk is not None:
             write_pages(store, bulk)
-    return Ran(release, published, reported)
-
-
-def judged(settled: Settled, staged: Staged, base: Current, most: Decimal) -> Settled:
-    """Return what was settled, with the limit on retracted members looked at as well.
-
-    Args:
-        settled: the extract, worked through.
-        staged: the release that it would make.
-        base: what readers see now.
-        most: most share of its members that may be retracted.
-    """
-    if base.release is None:
-        return settled
-    there: int = base.release.manifest.counts["patients"]
-    gone: int = staged.manifest.counts["changes"]["patients"]["retracted"]
-    share = Decimal(gone) / there if there else Decimal(0)
-    verdict = Verdict(
-        limit="retracted_members",
-        allowed=_percent(most),
-        found=_percent(share),
-        holds=gone <= most * there,  # multiplied, not divided: exact
-        sentence=(
-            f"{gone} of {there} published members ({_percent(share)}) would be retracted; "
-            f"at most {_percent(most)} are allowed"
-        ),
+    return Ran(
+        release,
+        published,
+        reported,
+        Changes.from_json(staged.manifest.counts["changes"]),
+        money_difference(parent.facts.totals if parent is not None else {}, facts.totals),
     )
-    return replace(settled, verdicts=(*settled.verdicts, verdict))
-
-
-def _percent(share: Decimal) -> str:
-    return f"{share * 100:.4f}".rstrip("0").rstrip(".") + " %"
 
 
 def _about(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from pathlib import Path
 
 from etl.errors import EtlError
+from etl.pipeline.comparison import ReleaseLimits, input_verdicts, retraction_verdicts
 from etl.pipeline.default_stamp import default_stamp
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.intake import take_in
 from etl.pipeline.job import Settled, Tree, settle
 from etl.pipeline.money import Totals, money_difference
-from etl.pipeline.nightly import facts_of, judged
+from etl.pipeline.nightly import facts_of
 from etl.pipeline.publishing import Target, open_block_sink, stage
 from etl.pipeline.tools import Tools
 from etl.pipeline.workers import Workers
@@ -21,6 +21,7 @@ from etl.publish.changes import Changes
 from etl.publish.manifest import Manifest
 from etl.publish.reader import Current
 from etl.publish.release import is_published
+from etl.reports import Rejected
 from etl.sources import Extract
 
 
@@ -35,6 +36,7 @@ class Planned:
         manifest: what would be published; its bulk files and reports are not in it.
         changes: patients and resources that would be added, changed and retracted.
         money: claim type -> name of the total -> what would be added to it.
+        rejected: what would be rejected, by first cause.
         refusal: why the run would stop all the same; None where it would not.
     """
 
@@ -43,6 +45,7 @@ class Planned:
     manifest: Manifest | None
     changes: Changes
     money: Totals
+    rejected: Rejected
     refusal: EtlError | None = None
 
 
@@ -55,7 +58,7 @@ def plan(
     workers: Workers,
     *,
     partition_rows: int,
-    retracted_members: Decimal,
+    limits: ReleaseLimits,
     emit: Emit,
 ) -> Planned:
     """Work an extract through as a run would, writing nothing to the target.
@@ -69,7 +72,7 @@ def plan(
         tools: rules and mappings.
         workers: where the work is done.
         partition_rows: about how many rows to a partition.
-        retracted_members: most share of published members that may be retracted.
+        limits: what may be missing or moved against the release before.
         emit: takes events.
 
     Raises:
@@ -80,7 +83,7 @@ def plan(
     parent = base.release.manifest if base.release is not None else None
     name = parent.release if parent is not None else None
     if is_published(base, facts_of(extract, tools)):
-        return Planned(name, None, None, Changes(), {})
+        return Planned(name, None, None, Changes(), {}, Rejected(0, 0, ()))
     store = target.store()
     rows = take_in(
         extract,
@@ -108,11 +111,17 @@ def plan(
     emit(StageBegan("publish"))
     facts = facts_of(extract, tools, settled)
     staged = stage(settled, tools, store, base, facts, target)
-    settled = judged(settled, staged, base, retracted_members)
+    settled = settled.judged(
+        (
+            *input_verdicts(limits, parent, facts),
+            *retraction_verdicts(limits, parent, staged.manifest.counts),
+        )
+    )
     return Planned(
         name,
         settled,
         staged.manifest,
         Changes.from_json(staged.manifest.counts["changes"]),
         money_difference(parent.facts.totals if parent is not None else {}, facts.totals),
+        settled.rejected(tools),
     )

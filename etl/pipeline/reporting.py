@@ -15,10 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.errors import DataRejected
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.job import Settled
 from etl.pipeline.tools import Tools
 from etl.quality.expectations import SuiteResult, run_suites
+from etl.quality.limits import refusal
 from etl.quality.quarantine import quarantine_csv, reasons
 from etl.quality.suite_rows import SuiteRows
 from etl.reports import (
@@ -27,6 +29,7 @@ from etl.reports import (
     ExtractFile,
     MappingFacts,
     QuarantineFile,
+    Rejected,
     Report,
     SuiteLine,
     write_report,
@@ -36,6 +39,8 @@ from etl.sources import Extract, Partitions
 REPORT: Final = "report"
 QUARANTINE: Final = "quarantine"
 _DOCS: Final = "data-docs"
+MOST_CAUSES: Final = 5
+"""How many first causes a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,25 @@ class About:
     default_stamp: DefaultStamp | None = None
 
 
+class LimitBroken(DataRejected):
+    """A limit does not hold, and nothing was published.
+
+    Attributes:
+        rejected: what was rejected, by first cause.
+        settled: the extract, worked through.
+        report: what the report says; None where none was written.
+        page: where the report's page is; empty where none was written.
+    """
+
+    def __init__(
+        self, settled: Settled, rejected: Rejected, report: Report | None = None, page: str = ""
+    ) -> None:
+        self.rejected, self.settled, self.report, self.page = rejected, settled, report, page
+        says = [refusal(settled.verdicts), rejected.sentence(MOST_CAUSES)]
+        says.append(f"The report: {page}" if page else "`cpcds validate` writes the report.")
+        super().__init__(" ".join(part for part in says if part))
+
+
 @dataclass(frozen=True, slots=True)
 class Reported:
     """Files of a report.
@@ -79,6 +103,11 @@ class Reported:
     def page(self) -> Path:
         """The page for people."""
         return self.folder / REPORT / "index.html"
+
+
+def page_of(target: str, run: str) -> str:
+    """Return where in a target the page of a run's report is."""
+    return f"{target.rstrip('/')}/reports/{run}/index.html"
 
 
 def write_quarantine(settled: Settled, folder: Path) -> tuple[tuple[str, int, str], ...]:
@@ -191,6 +220,7 @@ def write_reports(
         ),
         data_docs=f"{_DOCS}/index.html" if suites else "",
         default_stamp=about.default_stamp,
+        advice=settled.rejected(tools).advice,
     )
     write_report(report, folder / REPORT)
     return Reported(report, folder, suites)

@@ -74,6 +74,7 @@ class Totals:
             if count:
                 lost = RowCounts(rows_in=count, quarantined=count)
                 self.tally.counts[table] = self.tally.counts[table] + lost
+                self.tally.causes[_RAGGED, table] += count
 
     def unmapped(self) -> tuple[Unmapped, ...]:
         """Return the words that crosswalks do not know: of each crosswalk the commonest first."""

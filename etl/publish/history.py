@@ -226,7 +226,8 @@ def rollback(
 def rolled_back(present: Release, to: Release, now: str, reason: str = "") -> Manifest:
     """Return the manifest that `rollback` would commit."""
     changes = compare(present, to).changes
-    run = {"rollbackTo": to.id, **({"reason": reason} if reason else {})}
+    counts = {name: each for name, each in to.manifest.facts.run.items() if name != "reason"}
+    run = {**counts, "rollbackTo": to.id, **({"reason": reason} if reason else {})}
     manifest = replace(
         to.manifest,
         release="",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from math import ceil
 
 from etl.errors import DataRejected
 from etl.quality.counts import RowCounts
@@ -66,18 +67,19 @@ def verdicts(
 def _share(name: str, share: Decimal, counts: RowCounts, table: str) -> Verdict:
     # Multiplied, not divided: exact, and no rows are no reason to stop.
     holds = counts.quarantined <= share * counts.rows_in
-    percent = _percent(Decimal(counts.quarantined) / counts.rows_in) if counts.rows_in else "0 %"
+    found = percent(Decimal(counts.quarantined) / counts.rows_in) if counts.rows_in else "0 %"
     return Verdict(
         name,
-        _percent(share),
-        percent,
+        percent(share),
+        found,
         holds,
-        f"{counts.quarantined} of {counts.rows_in} {table} rows ({percent}) are in quarantine; "
-        f"at most {_percent(share)} are allowed",
+        f"{counts.quarantined} of {counts.rows_in} {table} rows ({found}) are in quarantine; "
+        f"at most {percent(share)} are allowed",
     )
 
 
-def _percent(share: Decimal) -> str:
+def percent(share: Decimal) -> str:
+    """Return a share as people write it, with at most four decimals."""
     text = f"{(share * 100):.4f}".rstrip("0").rstrip(".")
     return f"{text} %"
 
@@ -88,9 +90,29 @@ def enforce(looked_at: Iterable[Verdict]) -> None:
     Raises:
         DataRejected: with one sentence for every limit that does not hold. Exit code 4.
     """
-    broken = [verdict.sentence for verdict in looked_at if not verdict.holds]
-    if broken:
-        raise DataRejected(
-            f"nothing was published: {'; '.join(broken)}. "
-            "The report tells what was rejected; mend the extract, or change the limit"
-        )
+    sentence = refusal(looked_at)
+    if sentence:
+        raise DataRejected(sentence)
+
+
+def refusal(looked_at: Iterable[Verdict]) -> str:
+    """Return why nothing is published and what to do; empty where every limit holds."""
+    broken = [verdict for verdict in looked_at if not verdict.holds]
+    if not broken:
+        return ""
+    variables = " ".join(_way_through(verdict) for verdict in broken)
+    return (
+        f"nothing was published: {'; '.join(verdict.sentence for verdict in broken)}. "
+        f"Fix the extract; where this is meant, allow it for one run: {variables}."
+    )
+
+
+def _way_through(verdict: Verdict) -> str:
+    """Return the setting that lets just this through, as an environment variable."""
+    name, _, rule = verdict.limit.partition(".")
+    share = verdict.found.removesuffix(" %")
+    is_share = share != verdict.found
+    value = str(max(1, ceil(Decimal(share) / 100))) if is_share else verdict.found
+    if rule:
+        value = f"'{{\"{rule}\": {value}}}'"
+    return f"CPCDS_LIMITS__{name.upper()}={value}"

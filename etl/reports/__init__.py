@@ -17,24 +17,27 @@ from etl.reports.facts import (
     SuiteLine,
     Unmapped,
 )
-from etl.reports.summary import Summary, summary
+from etl.reports.summary import Cause, Rejected, Summary, rejected, summary
 from etl.reports.tally import Tally
 from etl.reports.writing import FORMAT_VERSION, report_json, report_page, write_report
 
 __all__ = [
     "FORMAT_VERSION",
+    "Cause",
     "DefaultStamp",
     "Example",
     "ExtractFacts",
     "ExtractFile",
     "MappingFacts",
     "QuarantineFile",
+    "Rejected",
     "Report",
     "RuleTotals",
     "SuiteLine",
     "Summary",
     "Tally",
     "Unmapped",
+    "rejected",
     "report_json",
     "report_page",
     "summary",

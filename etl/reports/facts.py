@@ -103,6 +103,7 @@ class RuleTotals:
         findings: how many, over all tables.
         tables: table -> how many.
         rejected_rows: rows in quarantine for which this rule began the chain.
+        rejected_claims: claims among them; over all rules they sum to the claims in quarantine.
         examples: the first places, in the order of the files.
     """
 
@@ -115,6 +116,7 @@ class RuleTotals:
     tables: Mapping[str, int]
     rejected_rows: int
     examples: tuple[Example, ...]
+    rejected_claims: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,7 @@ class Report:
         notes: further sentences for the reader.
         default_stamp: `meta.lastUpdated` where the source states none; None where nothing was
             published.
+        advice: what to do where a whole table, or over half of the claims, was rejected.
     """
 
     run: str
@@ -224,6 +227,7 @@ class Report:
     data_docs: str = ""
     notes: tuple[str, ...] = ()
     default_stamp: DefaultStamp | None = None
+    advice: tuple[str, ...] = ()
 
     @property
     def stopped(self) -> bool:

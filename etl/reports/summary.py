@@ -2,10 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from etl.model.tables import TABLES
-from etl.reports.facts import Report
+from etl.quality import RowCounts
+from etl.reports.facts import Report, RuleTotals
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A rule that began the rejection of rows.
+
+    Attributes:
+        rule: its id.
+        says: its sentence.
+        claims: claims in quarantine whose first cause it is.
+        rows: rows of all tables.
+    """
+
+    rule: str
+    says: str
+    claims: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """What was rejected, by first cause.
+
+    Attributes:
+        claims: claims in quarantine: the sum over all causes.
+        of: claims that came in.
+        causes: every rule that began a rejection, the one that cost most claims first.
+        advice: what to do, where a whole table or over half of the claims was rejected.
+    """
+
+    claims: int
+    of: int
+    causes: tuple[Cause, ...]
+    advice: tuple[str, ...] = ()
+
+    def sentence(self, most: int) -> str:
+        """Return the rules that rejected most in a sentence; empty where none rejected."""
+        if not self.causes:
+            return ""
+        told = [
+            f"{one.rule} ({one.claims:,} claims, {one.rows:,} rows)" for one in self.causes[:most]
+        ]
+        return f"First causes: {', '.join(told)}."
+
+
+def rejected(
+    rules: Iterable[RuleTotals], counts: Mapping[str, RowCounts], advice: tuple[str, ...]
+) -> Rejected:
+    """Return what was rejected, by first cause."""
+    causes = [
+        Cause(rule.rule, rule.says, rule.rejected_claims, rule.rejected_rows)
+        for rule in rules
+        if rule.rejected_rows
+    ]
+    causes.sort(key=lambda cause: (-cause.claims, -cause.rows, cause.rule))
+    claims = counts.get("claim", RowCounts())
+    return Rejected(claims.quarantined, claims.rows_in, tuple(causes), advice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +77,7 @@ class Summary:
         warnings: findings that reject nothing.
         rejections: findings that reject a row or a claim.
         broken_limits: one sentence each.
+        rejected: what was rejected, by first cause.
     """
 
     tables: tuple[tuple[str, int, int, int, int], ...]
@@ -25,6 +85,7 @@ class Summary:
     warnings: int
     rejections: int
     broken_limits: tuple[str, ...]
+    rejected: Rejected
 
 
 def summary(report: Report) -> Summary:
@@ -40,4 +101,5 @@ def summary(report: Report) -> Summary:
         warnings=sum(rule.findings for rule in report.rules) - rejecting,
         rejections=rejecting,
         broken_limits=tuple(each.sentence for each in report.verdicts if not each.holds),
+        rejected=rejected(report.rules, report.counts, report.advice),
     )

@@ -37,16 +37,16 @@ class Tally:
         counts: table -> what became of its rows.
         money: sums by level, claim type and category.
         filled: table -> column -> accepted rows in which it is filled.
-        findings: (rule id, table) -> how many.
-        causes: rule id -> rows in quarantine for which it began the chain.
+        cells: (rule id, table, column) -> how many findings; column is empty for whole rows.
+        causes: (rule id, table) -> rows in quarantine for which the rule began the chain.
     """
 
     def __init__(self, examples: int = EXAMPLES) -> None:
         self.counts: dict[str, RowCounts] = {name: RowCounts() for name in TABLES}
         self.money: dict[MoneyKey, MoneyTotals] = {}
         self.filled: dict[str, Counter[str]] = {}
-        self.findings: Counter[tuple[str, str]] = Counter()
-        self.causes: Counter[str] = Counter()
+        self.cells: Counter[tuple[str, str, str]] = Counter()
+        self.causes: Counter[tuple[str, str]] = Counter()
         self._examples: dict[str, list[Example]] = {}
         self._keep = examples
 
@@ -56,9 +56,9 @@ class Tally:
         self.money = add_money([self.money, checked.money])
         for table, columns in checked.filled.items():
             self.filled.setdefault(table, Counter()).update(columns)
-        causes = pc.value_counts(checked.rejected.column("cause"))
+        causes = checked.rejected.group_by(["cause", "table"]).aggregate([([], "count_all")])
         for each in causes.to_pylist():
-            self.causes[each["values"]] += each["counts"]
+            self.causes[each["cause"], each["table"]] += each["count_all"]
         self.add_findings(checked.findings)
 
     def add_findings(self, findings: pa.Table) -> None:
@@ -67,9 +67,9 @@ class Tally:
         Args:
             findings: `etl.rows.FINDINGS_SCHEMA`.
         """
-        grouped = findings.group_by(["rule", "table"]).aggregate([([], "count_all")])
+        grouped = findings.group_by(["rule", "table", "column"]).aggregate([([], "count_all")])
         for each in grouped.to_pylist():
-            self.findings[each["rule"], each["table"]] += each["count_all"]
+            self.cells[each["rule"], each["table"], each["column"] or ""] += each["count_all"]
         for rule in pc.unique(findings.column("rule")).to_pylist():
             mine = findings.filter(pc.equal(findings.column("rule"), rule))
             first = mine.take(
@@ -82,16 +82,27 @@ class Tally:
             self._examples[rule] = heapq.nsmallest(self._keep, kept, key=_place)
 
     @property
+    def findings(self) -> Mapping[tuple[str, str], int]:
+        """(rule id, table) -> how many findings."""
+        totals: Counter[tuple[str, str]] = Counter()
+        for (rule, table, _), count in self.cells.items():
+            totals[rule, table] += count
+        return totals
+
+    @property
     def findings_of(self) -> Mapping[str, int]:
         """Rule id -> how many findings, over all tables."""
         totals: Counter[str] = Counter()
-        for (rule, _), count in self.findings.items():
+        for (rule, _, _), count in self.cells.items():
             totals[rule] += count
         return totals
 
     def rules(self, book: RuleBook) -> tuple[RuleTotals, ...]:
         """Return what each rule found: rejecting rules first, by the rows that they cost."""
-        totals = self.findings_of
+        totals, by_table = self.findings_of, self.findings
+        lost: Counter[str] = Counter()
+        for (rule_id, _), count in self.causes.items():
+            lost[rule_id] += count
         limited = set(book.limits.findings)
         found = [
             RuleTotals(
@@ -102,15 +113,16 @@ class Tally:
                 spoils=rule.spoils,
                 findings=totals.get(rule.id, 0),
                 tables={
-                    table: self.findings[rule.id, table]
+                    table: by_table[rule.id, table]
                     for table in TABLES
-                    if self.findings.get((rule.id, table))
+                    if by_table.get((rule.id, table))
                 },
-                rejected_rows=self.causes.get(rule.id, 0),
+                rejected_rows=lost[rule.id],
+                rejected_claims=self.causes.get((rule.id, "claim"), 0),
                 examples=tuple(self._examples.get(rule.id, ())),
             )
             for rule in book.rules
-            if totals.get(rule.id) or rule.id in limited
+            if totals.get(rule.id) or lost[rule.id] or rule.id in limited
         ]
         found.sort(key=_weight)
         return tuple(found)

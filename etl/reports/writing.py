@@ -16,7 +16,7 @@ from typing import Any, Final
 import jinja2
 
 from etl.model.tables import AMOUNT_CATEGORIES, CLAIM_TYPES, TABLES
-from etl.quality import CountsDoNotAddUp, MoneyKey, MoneyTotals, reconcile
+from etl.quality import CountsDoNotAddUp, MoneyKey, MoneyTotals, RowCounts, reconcile
 from etl.quality.money_totals import UNKNOWN_TYPE
 from etl.quality.numbers import cents_text
 from etl.reports.facts import Example, Report
@@ -45,9 +45,16 @@ def check_report(report: Report) -> None:
     """Hold a report to itself.
 
     Raises:
-        CountsDoNotAddUp: naming the table, or the level, claim type and category.
+        CountsDoNotAddUp: naming the table, or the level, claim type and category; or claims in
+            quarantine have no first cause.
     """
     reconcile(report.counts)
+    claims = report.counts.get("claim", RowCounts()).quarantined
+    by_cause = sum(rule.rejected_claims for rule in report.rules)
+    if by_cause != claims:
+        raise CountsDoNotAddUp(
+            f"{claims} claims are in quarantine, but {by_cause} have a rule that rejected them"
+        )
     for key, totals in report.money.items():
         if not totals.adds_up:
             raise CountsDoNotAddUp(
@@ -123,6 +130,7 @@ def _plain(report: Report) -> dict[str, Any]:
                 "findings": each.findings,
                 "tables": dict(each.tables),
                 "rejected_rows": each.rejected_rows,
+                "rejected_claims": each.rejected_claims,
                 "examples": [_example(report, place) for place in each.examples],
             }
             for each in report.rules
@@ -168,6 +176,7 @@ def _plain(report: Report) -> dict[str, Any]:
         ],
         "data_docs": report.data_docs or None,
         "notes": list(report.notes),
+        "advice": list(report.advice),
     }
 
 

@@ -28,6 +28,15 @@ COMMAND: Final = (sys.executable, "-c", "from etl.cli import main; main()")
 NO_SUITES: Final = {"CPCDS_REPORT__GX_ROWS": "0"}
 """Great Expectations takes seconds to load; most tests are about something else."""
 
+ANY_CHANGE: Final = {
+    "CPCDS_LIMITS__FEWER_ROWS": "1",
+    "CPCDS_LIMITS__FEWER_CLAIMS": "1",
+    "CPCDS_LIMITS__MONEY_CHANGE": "1000000",
+    "CPCDS_LIMITS__RETRACTED_MEMBERS": "1",
+    "CPCDS_LIMITS__RETRACTED_CLAIMS": "1",
+    "CPCDS_LIMITS__RETRACTED_RESOURCES": "1",
+}
+"""Another extract may follow on the same target."""
 
 _made: dict[str, Tools] = {}
 

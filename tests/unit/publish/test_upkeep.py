@@ -155,7 +155,7 @@ def test_a_rollback_is_a_new_release_of_the_old_content() -> None:
     assert now.id == manifest.release > second.id
     assert manifest.parent == second.id
     assert manifest.facts.kind == "rollback"
-    assert manifest.facts.run == {"rollbackTo": first.id}
+    assert manifest.facts.run == {**first.manifest.facts.run, "rollbackTo": first.id}
     assert manifest.catalog == first.manifest.catalog
     assert manifest.counts["resources"] == first.manifest.counts["resources"]
     assert manifest.counts["changes"]["resources"][EOB] == {

@@ -1,0 +1,105 @@
+"""What to do where a whole table, or over half of the claims, was rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from etl.quality import RowCounts, Rule, RuleBook
+from etl.quality.kinds import Allowed, Childless
+from etl.reports import RuleTotals, Tally
+from etl.sources import Extract, Layout
+
+_FEW: Final = 10
+"""A table with fewer rows is lost with a claim or two; members and claims count at any number."""
+
+_MAIN: Final = ("claim", "member")
+_OF_LAYOUTS: Final = "layouts/"
+
+
+def advice(tally: Tally, book: RuleBook, extract: Extract) -> tuple[str, ...]:
+    """Return a sentence or two for each cause that cost a whole table or most claims.
+
+    They hold counts, names and places only. Which table a cause cost first decides the order:
+    claims, members, then the others.
+    """
+    totals = {each.rule: each for each in tally.rules(book)}
+    said: dict[str, str] = {}
+    for table, counts in _lost(tally.counts):
+        causes = [(rows, rule) for (rule, of), rows in tally.causes.items() if of == table]
+        rows, rule = min((-rows, rule) for rows, rule in causes)
+        if rule not in said:
+            lost = f"{counts.quarantined:,} of {counts.rows_in:,} {table} rows were rejected"
+            first = f"{-rows:,} of them first by {rule}"
+            remedy = _remedy(book[rule], totals[rule], tally, extract)
+            said[rule] = f"{lost}, {first}: {totals[rule].says} {remedy}"
+    return tuple(said.values())
+
+
+def _lost(counts: Mapping[str, RowCounts]) -> Iterator[tuple[str, RowCounts]]:
+    for table in dict.fromkeys([*_MAIN, *counts]):
+        each = counts.get(table, RowCounts())
+        is_whole = each.quarantined == each.rows_in and (each.rows_in >= _FEW or table in _MAIN)
+        if each.quarantined and (
+            is_whole or (table == "claim" and 2 * each.quarantined > each.rows_in)
+        ):
+            yield table, each
+
+
+def _remedy(rule: Rule, found: RuleTotals, tally: Tally, extract: Extract) -> str:
+    crosswalk = _crosswalk(rule, found, tally, extract.layout)
+    if crosswalk is not None:
+        cells, column, name = crosswalk
+        return (
+            f"The crosswalk {name} has no code for {cells:,} cells of {column}: fill "
+            f"mappings/crosswalks/{name}.csv, or a file of that name in a folder of your own "
+            "(--mappings)."
+        )
+    look = f"Look at {_place(found, extract)}, and correct the extract or its layout"
+    if rule.firm:
+        return f"{look}."
+    return f"{look}; where the rule is too strict for this data, rules.severities softens it."
+
+
+def _crosswalk(
+    rule: Rule, found: RuleTotals, tally: Tally, layout: Layout
+) -> tuple[int, str, str] | None:
+    """Return the words without a code behind a cause: cells, their column, the crosswalk's name."""
+    columns = {(t, c) for (r, t, c) in tally.cells if r == rule.id and c}
+    if isinstance(rule.kind, Allowed) and rule.kind.crosswalk:
+        column = ".".join(min(columns)) if columns else rule.tables[0]
+        return found.findings, column, rule.kind.crosswalk
+    child = rule.kind.child if isinstance(rule.kind, Childless) else None
+    cells = [
+        (-count, f"{table}.{column}", name)
+        for (each, table, column), count in tally.cells.items()
+        if (table == child or (table, column) in columns)
+        and (name := _crosswalks(layout).get((each, table, column)))
+    ]
+    if not cells:
+        return None
+    count, column, name = min(cells)
+    return -count, column, name
+
+
+def _crosswalks(layout: Layout) -> dict[tuple[str, str, str], str]:
+    """Return (rule, table, column) -> the crosswalk that words of the column go through."""
+    return {
+        (
+            spec.rule,
+            table.table,
+            column,
+        ): f"{_OF_LAYOUTS}{spec.crosswalk.name.removeprefix(_OF_LAYOUTS)}"
+        for table in layout.tables
+        for columns in (table.columns, *table.rows)
+        for column, spec in columns.items()
+        if spec.crosswalk is not None
+    }
+
+
+def _place(found: RuleTotals, extract: Extract) -> str:
+    if not found.examples or not 0 <= found.examples[0].file < len(extract.files):
+        return "the report"
+    first = found.examples[0]
+    row = "" if first.row is None else f" row {first.row}"
+    return f"{extract.files[first.file].name}{row}{first.column and f', column {first.column}'}"

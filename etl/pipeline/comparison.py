@@ -1,0 +1,194 @@
+"""Limits against the release before: how much of it one run may lose or move.
+
+A delivery that lost its claims has no invalid row. It is detected because the release before had
+them: rows a table, claims, money by claim type, and what would be retracted are held against its
+manifest. A fact that an older manifest does not state is not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, Final
+
+from etl.model.tables import TABLES
+from etl.publish.changes import Changes
+from etl.publish.manifest import Facts, Manifest
+from etl.quality import Verdict
+from etl.quality.limits import percent
+
+_FEW: Final = 10
+"""Tables and resource types that had fewer are not compared: one of them would be a large share."""
+
+_SMALL: Final = Decimal("0.01")
+"""Share of an amount's sum over all claim types below which a change is not looked at."""
+
+_CLAIMS: Final = "ExplanationOfBenefit"
+_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseLimits:
+    """Largest shares of the release before, as decimals: 0 is nothing, 1 is all of it.
+
+    Attributes:
+        fewer_rows: rows of a table that may be missing.
+        fewer_claims: published claims that may be missing.
+        money_change: share by which a net sum of a claim type may change, in either direction.
+        retracted_members: published members that may be retracted.
+        retracted_claims: published claims that may be retracted.
+        retracted_resources: published resources of a type that may be retracted.
+    """
+
+    fewer_rows: Decimal
+    fewer_claims: Decimal
+    money_change: Decimal
+    retracted_members: Decimal
+    retracted_claims: Decimal
+    retracted_resources: Decimal
+
+    def of_other_ids(self) -> ReleaseLimits:
+        """Return the limits of a run that gives everything another id: all of it is retracted."""
+        every = Decimal(1)
+        return replace(
+            self, retracted_members=every, retracted_claims=every, retracted_resources=every
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """A part of the release before that would go, or move; `says` holds counts and shares only."""
+
+    lost: Decimal
+    of: Decimal
+    says: str
+
+    @property
+    def share(self) -> Decimal:
+        return _share(self.lost, self.of)
+
+    def within(self, most: Decimal) -> bool:
+        # Multiplied, not divided: exact. Of nothing, nothing can be lost.
+        return self.lost <= most * self.of
+
+
+def input_verdicts(limits: ReleaseLimits, before: Manifest | None, now: Facts) -> list[Verdict]:
+    """Compare rows, claims and money: all that is known before a release is staged.
+
+    Args:
+        limits: the payer's.
+        before: manifest of the release that readers see; None where there is none.
+        now: rows and money of this run.
+    """
+    if before is None:
+        return []
+    found = [
+        _verdict("fewer_rows", limits.fewer_rows, _rows(before.facts, now), " fewer"),
+        _verdict("fewer_claims", limits.fewer_claims, _claims(before.facts, now), " fewer"),
+        _verdict("money_change", limits.money_change, _sums(before.facts.totals, now.totals)),
+    ]
+    return [each for each in found if each is not None]
+
+
+def retraction_verdicts(
+    limits: ReleaseLimits, before: Manifest | None, counts: Mapping[str, Any]
+) -> list[Verdict]:
+    """Compare what would be retracted with what is published.
+
+    Args:
+        limits: the payer's.
+        before: manifest of the release that readers see; None where there is none.
+        counts: those of the staged manifest.
+    """
+    if before is None:
+        return []
+    changes = Changes.from_json(counts["changes"])
+    there: Mapping[str, int] = before.counts["resources"]
+    types = {name: tally.retracted for name, tally in changes.resources.items()}
+    members = _gone("member", changes.patients.retracted, before.counts["patients"])
+    claims = _gone("claim", types.get(_CLAIMS, 0), there.get(_CLAIMS, 0))
+    resources = [
+        _gone(f"{name} resource", types.get(name, 0), of)
+        for name, of in sorted(there.items())
+        if of >= _FEW
+    ]
+    found = [
+        _verdict("retracted_members", limits.retracted_members, [members]),
+        _verdict("retracted_claims", limits.retracted_claims, [claims]),
+        _verdict("retracted_resources", limits.retracted_resources, resources),
+    ]
+    return [each for each in found if each is not None]
+
+
+def _gone(what: str, lost: int, of: int) -> _Loss:
+    share = percent(_share(Decimal(lost), Decimal(of)))
+    says = f"{lost} of {of} published {what}s ({share}) would be retracted"
+    return _Loss(Decimal(lost), Decimal(of), says)
+
+
+def _rows(before: Facts, now: Facts) -> list[_Loss]:
+    return [
+        _fewer(f"{table} rows", were, now.run.get(table, {"in": 0})["in"])
+        for table in TABLES
+        if (were := before.run.get(table, {"in": 0})["in"]) >= _FEW
+    ]
+
+
+def _claims(before: Facts, now: Facts) -> list[_Loss]:
+    if "claim" not in before.run:
+        return []
+    are = now.run.get("claim", {"published": 0})["published"]
+    return [_fewer("accepted claims", before.run["claim"]["published"], are)]
+
+
+def _fewer(what: str, were: int, are: int) -> _Loss:
+    lost, of = Decimal(max(were - are, 0)), Decimal(were)
+    share = f" ({percent(_share(lost, of))} fewer)" if lost else ""
+    return _Loss(lost, of, f"{are} {what} come after {were} of the release before{share}")
+
+
+def _sums(
+    before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]
+) -> list[_Loss]:
+    """Return by how much each sum would move; of a sum that was nothing there is no share."""
+    found = []
+    for claim_type, amounts in sorted(before.items()):
+        for name, text in sorted(amounts.items()):
+            was, new = Decimal(text), Decimal(now.get(claim_type, {}).get(name, "0"))
+            moved = abs(new - was)
+            small = _SMALL * max(_whole(before, name), _whole(now, name))
+            if was and moved > small:
+                share = percent((new - was) / abs(was))
+                says = f"the net sum {name} of {claim_type} claims would change by {share}"
+                found.append(_Loss(moved, abs(was), says))
+    if before and not found:
+        nothing = "no net sum of a claim type would change by 1 % of that sum over all claims"
+        found.append(_Loss(Decimal(0), Decimal(1), nothing))
+    return found
+
+
+def _whole(totals: Mapping[str, Mapping[str, str]], name: str) -> Decimal:
+    return abs(sum((Decimal(each.get(name, "0")) for each in totals.values()), Decimal(0)))
+
+
+def _verdict(name: str, most: Decimal, losses: Sequence[_Loss], way: str = "") -> Verdict | None:
+    """Return one limit over several losses, each of which may break it; None of none."""
+    if not losses:
+        return None
+    ordered = sorted(losses, key=lambda loss: -loss.lost)
+    broken = [loss for loss in ordered if not loss.within(most)]
+    shown = broken[:_SHOWN] or ordered[:1]
+    more = f", and {len(broken) - _SHOWN} more like that" if len(broken) > _SHOWN else ""
+    says = ", ".join(loss.says for loss in shown)
+    return Verdict(
+        limit=name,
+        allowed=percent(most),
+        found=percent(max(loss.share for loss in losses)),
+        holds=not broken,
+        sentence=f"{says}{more}; at most {percent(most)}{way} are allowed",
+    )
+
+
+def _share(lost: Decimal, of: Decimal) -> Decimal:
+    return lost / of if of else Decimal(0)

@@ -1,0 +1,198 @@
+"""A delivery that lost its claims, or most of them, is not published over the release before."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from etl.synth import Spec, write_extract
+from tests.e2e.commands import ANY_CHANGE, Called, contents, copied, cpcds, done, rows_of
+
+
+@pytest.fixture(scope="module")
+def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clean extract, big enough that a claim type is more than a claim."""
+    folder = tmp_path_factory.mktemp("delivery") / "extract"
+    write_extract(folder, Spec(members=12, seed=3))
+    (folder / "manifest.json").unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def published(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A target that holds it."""
+    target = tmp_path_factory.mktemp("published") / "target"
+    done(run(extract, target))
+    return target
+
+
+@pytest.fixture
+def target(published: Path, tmp_path: Path) -> Path:
+    """The same target, for one test."""
+    shutil.copytree(published, tmp_path / "target")
+    return tmp_path / "target"
+
+
+def run(extract: Path, target: Path, *more: str | Path, **environment: str) -> Called:
+    return cpcds("run", extract, "--to", target, "--workers", "1", *more, **environment)
+
+
+def header_only(extract: Path, folder: Path) -> Path:
+    """Return a copy whose claim files hold nothing but their headers."""
+    copy = copied(extract, folder)
+    for path in copy.glob("claim*.csv"):
+        path.write_text(path.read_text().splitlines()[0] + "\n")
+    return copy
+
+
+def seen(target: Path) -> str:
+    found: dict[str, str] = json.loads((target / "current.json").read_text())
+    return found["release"]
+
+
+def test_a_claim_file_cut_to_a_third_stops_the_run(
+    extract: Path, target: Path, tmp_path: Path
+) -> None:
+    cut = copied(extract, tmp_path / "cut")
+    lines = (cut / "claim.csv").read_text().splitlines(keepends=True)
+    (cut / "claim.csv").write_text("".join(lines[: len(lines) // 3]))
+    before, log = seen(target), tmp_path / "night.log"
+    called = run(cut, target, "--log", log)
+    assert called.code == 4
+    assert seen(target) == before
+    assert f"claim rows come after {len(lines) - 1} of the release before" in called.sentence
+    assert "CPCDS_LIMITS__FEWER_CLAIMS=1" in called.sentence
+    (page,) = (one for one in target.glob("reports/*/index.html") if before not in str(one))
+    assert f"report: {page}" in called.out
+    assert "orphan-claim" in called.out
+    last = log.read_text().splitlines()[-1]
+    for text in (called.sentence, last):
+        assert str(page) in text
+        assert "First causes: orphan-claim (0 claims," in text
+
+
+def test_claim_files_of_headers_alone_stop_the_run_and_its_plan(
+    extract: Path, target: Path, tmp_path: Path
+) -> None:
+    empty, before = header_only(extract, tmp_path / "empty"), contents(target)
+    planned = run(empty, target, "--dry-run", "--json")
+    assert planned.code == 4
+    assert contents(target) == before
+    limits = {one["limit"]: one for one in json.loads(planned.out)["limits"]}
+    assert {name for name, one in limits.items() if not one["holds"]} == {
+        "fewer_rows", "fewer_claims", "money_change", "retracted_claims", "retracted_resources",
+    }  # fmt: skip
+    assert limits["retracted_claims"]["found"] == "100 %"
+    release = seen(target)
+    stopped = run(empty, target, "--json")
+    assert stopped.code == 4
+    assert seen(target) == release
+    said = json.loads(stopped.out)
+    assert said["published"] is False
+    assert Path(said["report"]).is_file()
+    assert len(said["broken_limits"]) == 3
+
+
+def test_a_change_that_is_meant_gets_through_by_the_settings_that_the_refusal_names(
+    extract: Path, target: Path, tmp_path: Path
+) -> None:
+    claims = len(rows_of(extract / "claim.csv"))
+    called = done(run(header_only(extract, tmp_path / "empty"), target, **ANY_CHANGE))
+    row = next(line for line in called.out.splitlines() if line.startswith("ExplanationOfBenefit "))
+    assert row.split()[1:] == ["0", "0", str(claims)]
+
+
+def test_an_optional_table_that_is_gone_stops_the_run(
+    extract: Path, target: Path, tmp_path: Path
+) -> None:
+    copy = copied(extract, tmp_path / "copy")
+    lost = len(rows_of(copy / "claim_care_team.csv"))
+    (copy / "claim_care_team.csv").unlink()
+    called = run(copy, target)
+    assert called.code == 4
+    assert f"0 claim_care_team rows come after {lost} of the release before" in called.sentence
+
+
+def test_after_a_rollback_a_delivery_is_compared_with_what_was_gone_back_to(
+    extract: Path, target: Path, tmp_path: Path
+) -> None:
+    copy = copied(extract, tmp_path / "copy")
+    (copy / "claim_care_team.csv").unlink()
+    before = seen(target)
+    done(run(copy, target, **ANY_CHANGE))
+    done(cpcds("rollback", target, before))
+    called = run(copy, target, "--after-rollback")
+    assert called.code == 4
+    assert "0 claim_care_team rows come after" in called.sentence
+
+
+def test_the_end_of_a_run_tells_what_was_added_changed_and_retracted(
+    extract: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "night.log"
+    text = done(run(extract, tmp_path / "t", "--log", log)).out
+    claims = str(len(rows_of(extract / "claim.csv")))
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line}
+    assert rows["members"] == ["12", "0", "0"]
+    assert "changes: members 12 added, 0 changed, 0 retracted; " in log.read_text()
+    said = json.loads(done(run(extract, tmp_path / "json", "--json")).out)
+    changes = said["changes"]["resources"]["ExplanationOfBenefit"]
+    assert changes == {"added": int(claims), "changed": 0, "retracted": 0}
+    assert said["changes"]["money"]
+
+
+# -- nearly everything is rejected --------------------------------------------------------------
+
+
+@pytest.fixture
+def unknown_types(extract: Path, tmp_path: Path) -> tuple[Path, int]:
+    """An extract most of whose claims are of an unknown type, and how many these are."""
+    copy = copied(extract, tmp_path / "unknown")
+    header, *rows = (copy / "claim.csv").read_text().splitlines()
+    at = header.split(",").index("claim_type")
+    most = len(rows) * 3 // 5
+    for number in range(most):
+        cells = rows[number].split(",")
+        rows[number] = ",".join([*cells[:at], "sorcery", *cells[at + 1 :]])
+    (copy / "claim.csv").write_text("\n".join([header, *rows]) + "\n")
+    return copy, most
+
+
+def test_a_run_that_would_reject_more_than_half_of_the_claims_stops_by_default(
+    unknown_types: tuple[Path, int], tmp_path: Path
+) -> None:
+    copy, most = unknown_types
+    called = run(copy, tmp_path / "t")
+    assert called.code == 4
+    assert f"{most} of " in called.sentence
+    assert f"First causes: claim-type-unknown ({most} claims, " in called.sentence
+    done(run(copy, tmp_path / "t", CPCDS_LIMITS__REJECTED_CLAIMS="1"))
+
+
+def test_validate_and_convert_have_no_limit_by_default_and_name_the_causes(
+    unknown_types: tuple[Path, int], tmp_path: Path
+) -> None:
+    copy, most = unknown_types
+    for more in (("validate", "--report"), ("convert", "--out")):
+        command = (more[0], copy, "--workers", "1", more[1])
+        text = done(cpcds(*command, tmp_path / more[0])).out
+        assert f"{most} of {len(rows_of(copy / 'claim.csv'))} claims are in quarantine" in text
+        assert f"{most} of them first by claim-type-unknown" in text
+        said = json.loads(done(cpcds(*command, tmp_path / "json", "--json")).out)["rejected"]
+        assert sum(one["claims"] for one in said["causes"]) == said["claims"] == most
+        assert said["advice"][0].startswith(f"{most} of ")
+
+
+def test_convert_past_a_limit_tells_the_causes_in_json_and_text(
+    unknown_types: tuple[Path, int], tmp_path: Path
+) -> None:
+    copy, most = unknown_types
+    limit = {"CPCDS_LIMITS__REJECTED_CLAIMS": "0.1"}
+    called = cpcds("convert", copy, "--out", tmp_path / "out", "--workers", "1", "--json", **limit)
+    assert called.code == 4
+    assert json.loads(called.out)["rejected"]["claims"] == most
+    assert json.loads(called.out)["files"] == {}
+    assert "`cpcds validate` writes the report" in called.sentence

@@ -1,0 +1,133 @@
+"""Limits against the release before, over plain manifests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from etl.pipeline.comparison import ReleaseLimits, input_verdicts, retraction_verdicts
+from etl.publish.manifest import Facts, Manifest
+from etl.quality import Verdict
+from etl.quality.limits import refusal
+
+LIMITS = ReleaseLimits(
+    fewer_rows=Decimal("0.5"),
+    fewer_claims=Decimal("0.25"),
+    money_change=Decimal("0.5"),
+    retracted_members=Decimal("0.25"),
+    retracted_claims=Decimal("0.25"),
+    retracted_resources=Decimal("0.5"),
+)
+
+
+def rows(**tables: int) -> dict[str, Any]:
+    return {name: {"in": count, "published": count} for name, count in tables.items()}
+
+
+def money(**types: str) -> dict[str, dict[str, str]]:
+    return {name: {"claim.submitted": amount} for name, amount in types.items()}
+
+
+def manifest(facts: Facts, **resources: int) -> Manifest:
+    counts = {"patients": resources.get("Patient", 0), "resources": resources}
+    return Manifest("r", None, "2026-01-01T00:00:00Z", facts, counts, 0, (), 0, ())
+
+
+def broken(found: list[Verdict]) -> list[str]:
+    return [each.limit for each in found if not each.holds]
+
+
+def retracted(patients: int, **types: int) -> dict[str, Any]:
+    nothing = {"added": 0, "changed": 0}
+    return {
+        "changes": {
+            "patients": {**nothing, "retracted": patients},
+            "resources": {name: {**nothing, "retracted": lost} for name, lost in types.items()},
+        }
+    }
+
+
+BEFORE = Facts(
+    "full",
+    run=rows(member=100, claim=900, claim_line=2000, claim_note=9),
+    totals=money(oral="100.00", pharmacy="300.00", vision="3.00"),
+)
+
+
+def test_the_first_release_is_compared_with_nothing() -> None:
+    assert input_verdicts(LIMITS, None, BEFORE) == []
+    assert retraction_verdicts(LIMITS, None, retracted(0)) == []
+
+
+def test_the_same_again_breaks_no_limit() -> None:
+    found = input_verdicts(LIMITS, manifest(BEFORE), BEFORE)
+    assert [each.limit for each in found] == ["fewer_rows", "fewer_claims", "money_change"]
+    assert broken(found) == []
+
+
+def test_a_claim_file_cut_to_a_third_breaks_the_limits_on_rows_and_claims() -> None:
+    now = replace(BEFORE, run=rows(member=100, claim=300, claim_line=2000, claim_note=9))
+    found = input_verdicts(LIMITS, manifest(BEFORE), now)
+    assert broken(found) == ["fewer_rows", "fewer_claims"]
+    assert "300 claim rows come after 900 of the release before (66.6667 % fewer)" in (
+        found[0].sentence
+    )
+
+
+def test_a_table_that_is_gone_breaks_the_limit_on_rows_unless_it_was_tiny() -> None:
+    gone = replace(BEFORE, run=rows(member=100, claim=900))
+    (verdict,) = (each for each in input_verdicts(LIMITS, manifest(BEFORE), gone) if not each.holds)
+    assert "0 claim_line rows come after 2000" in verdict.sentence
+    assert "claim_note" not in verdict.sentence
+    tiny = replace(BEFORE, run=rows(member=100, claim=900, claim_line=2000))
+    assert broken(input_verdicts(LIMITS, manifest(BEFORE), tiny)) == []
+
+
+def test_a_limit_holds_up_to_the_share_itself() -> None:
+    for claims, holds in ((675, True), (674, False)):
+        now = replace(BEFORE, run=rows(member=100, claim=claims, claim_line=2000))
+        found = input_verdicts(LIMITS, manifest(BEFORE), now)
+        assert (broken(found) == []) is holds
+
+
+def test_money_that_goes_or_multiplies_breaks_its_limit_by_claim_type() -> None:
+    for oral, share in (("40.00", "-60 %"), ("10000.00", "9900 %")):
+        now = replace(BEFORE, totals={**BEFORE.totals, **money(oral=oral)})
+        found = input_verdicts(LIMITS, manifest(BEFORE), now)
+        assert broken(found) == ["money_change"]
+        assert f"claim.submitted of oral claims would change by {share}" in found[2].sentence
+
+
+def test_a_claim_type_of_little_money_may_vary() -> None:
+    now = replace(BEFORE, totals={**BEFORE.totals, **money(vision="0.00")})
+    assert broken(input_verdicts(LIMITS, manifest(BEFORE), now)) == []
+
+
+def test_all_money_that_is_gone_breaks_its_limit() -> None:
+    now = replace(BEFORE, totals={})
+    assert broken(input_verdicts(LIMITS, manifest(BEFORE), now)) == ["money_change"]
+
+
+def test_a_release_that_states_no_rows_is_not_compared_by_rows() -> None:
+    old = replace(BEFORE, run={"rollbackTo": "r0"}, totals={})
+    assert input_verdicts(LIMITS, manifest(old), BEFORE) == []
+
+
+def test_what_is_retracted_is_a_share_of_what_is_published() -> None:
+    before = manifest(BEFORE, Patient=100, ExplanationOfBenefit=900, Location=9, Practitioner=20)
+    fine = retracted(25, Patient=25, ExplanationOfBenefit=225, Location=9, Practitioner=10)
+    assert broken(retraction_verdicts(LIMITS, before, fine)) == []
+    over = retracted(26, Patient=26, ExplanationOfBenefit=226, Practitioner=11)
+    found = retraction_verdicts(LIMITS, before, over)
+    assert broken(found) == ["retracted_members", "retracted_claims", "retracted_resources"]
+    assert "11 of 20 published Practitioner resources (55 %)" in found[2].sentence
+
+
+def test_a_refusal_names_the_setting_that_lets_a_meant_change_through() -> None:
+    now = replace(BEFORE, run=rows(member=100), totals=money(oral="10000.00", pharmacy="300.00"))
+    text = refusal(input_verdicts(LIMITS, manifest(BEFORE), now))
+    assert "CPCDS_LIMITS__FEWER_ROWS=1 CPCDS_LIMITS__FEWER_CLAIMS=1" in text
+    assert "CPCDS_LIMITS__MONEY_CHANGE=99" in text
+    findings = Verdict("findings.npi", "0", "7", False, "7 findings of npi")
+    assert """CPCDS_LIMITS__FINDINGS='{"npi": 7}'""" in refusal([findings])
