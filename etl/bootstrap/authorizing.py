@@ -35,7 +35,7 @@ from etl.auth.server import open_authorization, quiet_logs, tidy
 from etl.auth.services import Services
 from etl.auth.values import DemoMember
 from etl.bootstrap.settings import Settings
-from etl.errors import MappingError
+from etl.errors import MappingError, Mistakes
 from etl.gateway.releases import Releases
 from etl.model.ids import logical_id
 
@@ -52,43 +52,41 @@ _LETTERS: Final = str.maketrans(
 """Letters that have no accent to take off."""
 
 
-def checked(settings: Settings) -> None:
-    """Check what the settings say of the authorization server.
-
-    Raises:
-        MappingError: `config-value`.
-    """
+def mistakes_of(settings: Settings) -> Iterator[MappingError]:
+    """Yield what is wrong with the settings of the authorization server."""
     auth = settings.auth
     parts = urlsplit(settings.serve.base_url)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise MappingError(
-            "serve.base_url",
+        yield MappingError(
+            settings.origin("serve", "base_url"),
             "config-base-url",
             "an authorization server is reached by https, but for tests on loopback",
             hint="put TLS in front, and give its https:// address",
         )
     if auth.mode == "production" and auth.demo_members is not None:
-        raise _wrong("demo_members", "made-up members are for the sandbox; anyone can be them")
+        what = "made-up members are for the sandbox; anyone can be them"
+        yield _wrong(settings, "demo_members", what)
     if auth.oidc_issuer and auth.demo_members is not None:
-        raise _wrong("demo_members", "members sign in either here or at the identity provider")
+        what = "members sign in either here or at the identity provider"
+        yield _wrong(settings, "demo_members", what)
     if auth.oidc_issuer and not (auth.oidc_client_id and auth.oidc_client_secret):
-        raise _wrong("oidc_issuer", "oidc_client_id and oidc_client_secret belong to it")
+        yield _wrong(settings, "oidc_issuer", "oidc_client_id and oidc_client_secret belong to it")
     if auth.mode == "production" and auth.oidc_issuer.startswith("http://"):
-        raise _wrong("oidc_issuer", "an identity provider is asked by https only")
+        yield _wrong(settings, "oidc_issuer", "an identity provider is asked by https only")
     if auth.mode == "production" and settings.is_demo_key:
-        raise MappingError(
+        yield MappingError(
             "CPCDS_ID_KEY",
             "config-value",
             "setting id_key: with the public key anyone can work out a Patient's id",
         )
     if auth.registration == "token" and len(auth.registration_token.get_secret_value()) < 16:
-        raise _wrong("registration_token", "it needs at least 16 characters")
+        yield _wrong(settings, "registration_token", "it needs at least 16 characters")
     try:
         rates_of(auth.limits)
     except ValueError as error:
-        raise _wrong("limits", str(error)) from None
+        yield _wrong(settings, "limits", str(error))
     if any(days < 1 for days in auth.consent_days):
-        raise _wrong("consent_days", "a consent lasts a day at least")
+        yield _wrong(settings, "consent_days", "a consent lasts a day at least")
 
 
 def prepared(settings: Settings) -> Settings:
@@ -101,7 +99,10 @@ def prepared(settings: Settings) -> Settings:
         MappingError: a setting is wrong, or the tables are of another version of this program.
         StoreError: the database does not answer.
     """
-    checked(settings)
+    mistakes = Mistakes()
+    for error in mistakes_of(settings):
+        mistakes.add(error)
+    mistakes.report()
     secret = SecretStr(_secret(settings).decode())
     database = open_database(settings.auth.database)
     try:
@@ -109,6 +110,7 @@ def prepared(settings: Settings) -> Settings:
             migrate(database)
         elif present_version(database) != latest_version():
             raise _wrong(
+                settings,
                 "database",
                 "its tables are not those of this version",
                 hint="cpcds auth migrate brings them up to date",
@@ -164,6 +166,7 @@ def expect_server(settings: Settings) -> None:
     """
     if settings.auth.mode == "off":
         raise _wrong(
+            settings,
             "mode",
             "it is off, so there is no authorization server to look after",
             hint="use the server's own settings: its cpcds.toml, or CPCDS_AUTH__MODE and the rest",
@@ -243,7 +246,7 @@ def demo_members(settings: Settings, file: Path) -> tuple[DemoMember, ...]:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             rows = [row for row in csv.DictReader(lines) if row.get("member_id")]
     except (OSError, UnicodeDecodeError, csv.Error):
-        raise _wrong("demo_members", f"{file} cannot be read as a member.csv") from None
+        raise _wrong(settings, "demo_members", f"{file} cannot be read as a member.csv") from None
     members: dict[str, DemoMember] = {}
     taken: dict[str, int] = {}
     for row in rows:
@@ -260,7 +263,7 @@ def demo_members(settings: Settings, file: Path) -> tuple[DemoMember, ...]:
         username = slug if taken[slug] == 1 else f"{slug}{taken[slug]}"
         members[member_id] = DemoMember(username, name, patient_of(settings, member_id))
     if not members:
-        raise _wrong("demo_members", f"{file} has no row with a member_id")
+        raise _wrong(settings, "demo_members", f"{file} has no row with a member_id")
     return tuple(members.values())
 
 
@@ -289,11 +292,12 @@ def _secret(settings: Settings) -> bytes:
     given = settings.auth.secret.get_secret_value()
     if given:
         if len(given) < SHORTEST_SECRET:
-            raise _wrong("secret", f"it needs at least {SHORTEST_SECRET} characters")
+            raise _wrong(settings, "secret", f"it needs at least {SHORTEST_SECRET} characters")
         return given.encode()
     url = open_database(settings.auth.database).engine.url
     if url.get_backend_name() != "sqlite" or not url.database:
         raise _wrong(
+            settings,
             "secret",
             "with a database that several machines share, it has to be given",
             hint="CPCDS_AUTH__SECRET, the same on all of them",
@@ -313,7 +317,8 @@ def _kept_secret(file: Path) -> bytes:
         fresh.unlink()
     kept = file.read_bytes()
     if len(kept) < SHORTEST_SECRET:
-        raise _wrong("secret", f"{file} does not hold one")
+        what = f"setting auth.secret: {file} does not hold one"
+        raise MappingError("auth.secret", "config-value", what)
     return kept
 
 
@@ -323,7 +328,6 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", letters)
 
 
-def _wrong(setting: str, what: str, *, hint: str = "") -> MappingError:
-    return MappingError(
-        f"auth.{setting}", "config-value", f"setting auth.{setting}: {what}", hint=hint
-    )
+def _wrong(settings: Settings, setting: str, what: str, *, hint: str = "") -> MappingError:
+    where = settings.origin("auth", setting)
+    return MappingError(where, "config-value", f"setting auth.{setting}: {what}", hint=hint)

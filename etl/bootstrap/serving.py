@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -42,7 +42,7 @@ from etl.bootstrap.front import Front
 from etl.bootstrap.process import configure_logging, end_with_parent
 from etl.bootstrap.settings import Serve, Settings
 from etl.bootstrap.targets import store_options
-from etl.errors import MappingError, StoreError
+from etl.errors import MappingError, Mistakes, StoreError
 from etl.gateway.accounting import Accounting, RequestLog
 from etl.gateway.admission import Admission, MemberAdmission, PublicAdmission
 from etl.gateway.app import Document, Gateway, Manner
@@ -143,20 +143,19 @@ def prepared(settings: Settings) -> Settings:
             `config-paging`.
     """
     serve = settings.serve
-    _check(serve)
+    mistakes = Mistakes()
+    for error in _mistakes(settings):
+        mistakes.add(error)
     if settings.auth.mode != "off":
         from etl.bootstrap import authorizing  # as in `authorization`
 
+        for error in authorizing.mistakes_of(settings):
+            mistakes.add(error)
+        mistakes.report()
         settings = authorizing.prepared(settings)
+    mistakes.report()
     base = serve.base_url.rstrip("/")
     if not base:
-        if not is_loopback(serve.host):
-            raise MappingError(
-                "serve.base_url",
-                "config-base-url",
-                f"it must be given where the server listens on {serve.host}",
-                hint="for instance https://fhir.example.org",
-            )
         host = f"[{serve.host}]" if ":" in serve.host else serve.host
         base = f"http://{host}:{serve.port}"
     keys = {
@@ -169,7 +168,8 @@ def prepared(settings: Settings) -> Settings:
     return settings.model_copy(update={"serve": changed})
 
 
-def _check(serve: Serve) -> None:
+def _mistakes(settings: Settings) -> Iterator[MappingError]:
+    serve = settings.serve
     parts = urlsplit(serve.base_url)
     if serve.base_url and (
         parts.scheme not in ("http", "https")
@@ -179,28 +179,36 @@ def _check(serve: Serve) -> None:
         or parts.fragment
         or "@" in parts.netloc
     ):
-        raise MappingError(
+        yield MappingError(
+            settings.origin("serve", "base_url"),
+            "config-base-url",
+            "serve.base_url is no URL of scheme, host and port alone",
+            hint="for instance https://fhir.example.org",
+        )
+    if not serve.base_url.rstrip("/") and not is_loopback(serve.host):
+        yield MappingError(
             "serve.base_url",
             "config-base-url",
-            "it is no URL of scheme, host and port alone",
+            f"it must be given where the server listens on {serve.host}",
             hint="for instance https://fhir.example.org",
         )
     for name in ("cursor_key", "log_key"):
         key = getattr(serve, name).get_secret_value()
         if key and len(key) < _KEY_CHARACTERS:
-            raise MappingError(
-                f"serve.{name}", "config-key", f"it is shorter than {_KEY_CHARACTERS} characters"
-            )
+            what = f"serve.{name} is shorter than {_KEY_CHARACTERS} characters"
+            yield MappingError(settings.origin("serve", name), "config-key", what)
     for name in ("rate_limit", "refused_limit"):
         try:
             rate_of(getattr(serve, name))
         except ValueError as error:
-            raise MappingError(f"serve.{name}", "config-rate", str(error)) from None
+            what = f"serve.{name}: {error}"
+            yield MappingError(settings.origin("serve", name), "config-rate", what)
     if serve.page_size > serve.page_limit:
-        raise MappingError("serve.page_size", "config-paging", "it is larger than serve.page_limit")
+        what = "serve.page_size is larger than serve.page_limit"
+        yield MappingError(settings.origin("serve", "page_size"), "config-paging", what)
     if serve.development_tokens and not (serve.development_anywhere or is_loopback(serve.host)):
-        raise MappingError(
-            "serve.development_tokens",
+        yield MappingError(
+            settings.origin("serve", "development_tokens"),
             "config-development",
             f"development mode does not listen on {serve.host}: whoever knows a token reads data",
             hint="listen on 127.0.0.1, or set serve.development_anywhere for made-up data",

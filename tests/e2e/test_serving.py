@@ -337,6 +337,24 @@ def test_what_cannot_be_served_is_said_in_one_sentence(
     assert done.output.count("\n") == 1
 
 
+def test_all_that_keeps_a_server_from_starting_is_said_at_once_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cpcds.toml").write_text(
+        "[serve]\npage_size = 500\n[auth]\nmode = 'production'\ndemo_members = 'member.csv'\n"
+    )
+    environment = {"CPCDS_SERVE__CURSOR_KEY": "short"}
+    done = CliRunner().invoke(main, ["serve", str(tmp_path)], env=environment)
+    assert done.exit_code == 3
+    assert [line.split(": ")[1] for line in done.output.splitlines()] == [
+        "CPCDS_SERVE__CURSOR_KEY",
+        "cpcds.toml:2",
+        "cpcds.toml:5",
+        "CPCDS_ID_KEY",
+    ]
+
+
 def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
