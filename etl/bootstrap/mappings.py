@@ -8,10 +8,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 import etl
+from etl.documents import MOST_CHARACTERS
 from etl.errors import MappingError, Mistakes
 from etl.model.crosswalks import Crosswalk, read_crosswalk
 
 SET: str = "c4bb"
+_MOST_BYTES = 4 * MOST_CHARACTERS
 
 
 def shipped() -> Path:
@@ -43,7 +45,8 @@ def read_folder(roots: Iterable[Path], folder: str, pattern: str) -> Files:
         pattern: which files, as `Path.glob` takes it.
 
     Raises:
-        MappingError: `map-missing-file` (a root is no folder), `map-encoding`.
+        MappingError: `map-missing-file` (a root is no folder, a file no file), `map-encoding`,
+            `yaml-size`.
     """
     layers: dict[str, tuple[str, ...]] = {}
     for root in roots:
@@ -51,6 +54,10 @@ def read_folder(roots: Iterable[Path], folder: str, pattern: str) -> Files:
             raise MappingError(str(root), "map-missing-file", "there is no such mappings folder")
         for path in sorted((root / folder).glob(pattern)):
             name = path.relative_to(root / folder).as_posix()
+            if not path.is_file():
+                raise MappingError(str(path), "map-missing-file", "it is no regular file")
+            if path.suffix == ".yaml" and path.stat().st_size > _MOST_BYTES:
+                raise MappingError(str(path), "yaml-size", f"larger than {_MOST_BYTES:,} bytes")
             try:
                 text = path.read_text(encoding="utf-8")
             except UnicodeDecodeError as error:

@@ -197,7 +197,8 @@ def file_sources(paths: Iterable[Path]) -> list[File]:
     Of a folder these are all NDJSON files below it, or, if there are none, its JSON files.
 
     Raises:
-        UsageError: a path names nothing, or a folder has no such file.
+        UsageError: a path names nothing, something that is no file (a pipe, a device), or a folder
+            that has no such file.
     """
     found: list[File] = []
     for path in paths:
@@ -206,12 +207,15 @@ def file_sources(paths: Iterable[Path]) -> list[File]:
             if not inside:
                 raise UsageError(f"{path}: no .ndjson, .ndjson.gz or .json file in this folder")
             found += [File(file, str(file.relative_to(path))) for file in inside]
-        elif path.exists():
-            found.append(File(path, str(path)))
-        else:
+        elif not path.exists():
             raise UsageError(f"{path}: no such file or folder")
+        else:
+            found.append(File(path, str(path)))
+    for file in found:
+        if not file.path.is_file():  # it would be waited for, or never end
+            raise UsageError(f"{file.path}: is no regular file; write it to one first")
     return found
 
 
 def _below(folder: Path, endings: tuple[str, ...]) -> list[Path]:
-    return sorted(f for f in folder.rglob("*") if f.name.endswith(endings) and f.is_file())
+    return sorted(f for f in folder.rglob("*") if f.name.endswith(endings) and not f.is_dir())

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from etl.gateway.following import Hit
+from etl.gateway.listing import PublicTree, asking_publicly, public_rows
 from etl.gateway.refusals import Refusal
 from etl.gateway.search.matching import matching, ordered, sections
 from etl.gateway.search.query import Query
@@ -32,7 +33,10 @@ DIRECTORY_TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
 
 
 class Directory(Service):
-    """Reads and searches the directory alone; its grants name no member."""
+    """Reads and searches what is public of the directory alone; its grants name no member."""
+
+    def _seen(self, tree: Tree) -> Tree:
+        return tree.seen_as(PublicTree)
 
     def _kind(self, resource_type: str) -> ResourceType:
         kind = DIRECTORY_TYPES.get(resource_type)
@@ -43,13 +47,17 @@ class Directory(Service):
     async def _shared(
         self, tree: Tree, grant: Grant, own: Block | None, query: Query
     ) -> Sequence[Hit]:
-        """Return the matches among all directory resources, ordered by id."""
+        """Return the matches among all public directory resources, ordered by id."""
+        asked = tuple(map(asking_publicly, query.conditions))
+        query = replace(query, conditions=asked)
         if any(one.ids for one in query.conditions):
             return await super()._shared(tree, grant, own, query)
         hits: list[Hit] = []
         names = ("ids", "parts", *sections(query))
         for block in await tree.shards():
             await tree.need(block, names)
-            hits += [(block, row) for row in matching(block, query.kind.name, query.conditions)]
+            rows = matching(block, query.kind.name, query.conditions)
+            public = await public_rows(tree, block, query.kind.name, rows)
+            hits += [(block, row) for row in public]
         hits.sort(key=lambda hit: hit[0].index.ids[hit[1]])
         return ordered(hits, query.kind.name, query.sorts)

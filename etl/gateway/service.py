@@ -12,6 +12,7 @@ from etl.gateway import compartment
 from etl.gateway.access import may, require, supported
 from etl.gateway.bundle import Entries, Note, head_of, searchset
 from etl.gateway.following import Following, Hit, concerned
+from etl.gateway.listing import reaches
 from etl.gateway.paging import Position, Sealer, etag_of, url_of
 from etl.gateway.refusals import Refusal
 from etl.gateway.releases import Releases
@@ -134,7 +135,7 @@ class Service:
             Refusal: 404 not there, or another member's (which is the same to see), or no type of
                 ours; 403 outside the scopes; 410 it was retracted; 400 a parameter is invalid.
         """
-        tree = self._releases.current()
+        tree = self._seen(self._releases.current())
         kind = self._kind(resource_type)
         require(grant, kind, "r")
         summary, elements = parse_shape(kind, parameters, strict=strict)
@@ -149,6 +150,8 @@ class Service:
             raise _missing(kind)
         await tree.need(block, ("parts", "ids"))
         row = block.index.row_of(resource_type, resource_id)
+        if row is not None and not await reaches(tree, grant, (block, row), kind):
+            raise _missing(kind)
         if row is None:
             await tree.need(block, ("gone",))
             if any((one.type, one.id) == (resource_type, resource_id) for one in block.index.gone):
@@ -206,7 +209,7 @@ class Service:
             Refusal: 400 a value is invalid, or (`strict`) a parameter not supported; 403 outside
                 the scopes; 404 no type of ours, or no such Patient.
         """
-        tree = self._releases.current()
+        tree = self._seen(self._releases.current())
         kind = self._kind(resource_type)
         require(grant, kind, "s")
         if within not in (None, grant.patient):
@@ -241,7 +244,7 @@ class Service:
         position = self._sealer.open(cursor, grant)
         current = self._releases.current()
         try:
-            tree = await self._releases.open(position.release, position.digest)
+            tree = self._seen(await self._releases.open(position.release, position.digest))
             url = f"{base}/_page/{cursor}"
             return await self._continued(tree, grant, position, base, url, tuple(leaving.ignored))
         except NotFound:
@@ -266,7 +269,7 @@ class Service:
         Raises:
             Refusal: as `search`; 404 not the grant's patient.
         """
-        tree = self._releases.current()
+        tree = self._seen(self._releases.current())
         kind = TYPES["Patient"]
         require(grant, kind, "r")
         if patient_id != grant.patient:
@@ -275,6 +278,10 @@ class Service:
         position = Position("everything", kind.name, asked.used, 0, tree.id, tree.digest)
         url = url_of(base, f"Patient/{patient_id}/$everything", asked.used, self._pages.limit)
         return await self._everything(tree, grant, asked, position, base, url)
+
+    def _seen(self, tree: Tree) -> Tree:
+        """Return a release as those who ask here may see it."""
+        return tree
 
     def _kind(self, resource_type: str) -> ResourceType:
         return supported(resource_type)
@@ -373,7 +380,7 @@ class Service:
     ) -> Sequence[Hit]:
         """Return the matches among directory resources.
 
-        By `_id` all are within reach, as they are for a read. Without, those are that the member's
+        By `_id` those are within reach that are for a read. Without, those are that the member's
         own claims and coverages refer to, and roles and places of those: a member's token is no
         key to the whole directory.
         """
@@ -385,6 +392,8 @@ class Service:
             references = await concerned(tree, grant, own, kind)
         following = Following(tree, grant, own)
         found = await following.hits(sorted(references), sections(query))
+        if named:
+            found = {x: hit for x, hit in found.items() if await reaches(tree, grant, hit, kind)}
         candidates: dict[Block, set[int]] = {}
         for block, row in found.values():
             candidates.setdefault(block, set()).add(row)

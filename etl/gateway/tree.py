@@ -25,6 +25,7 @@ from etl.publish.manifest import Manifest
 from etl.publish.reader import runs, views
 
 Result = TypeVar("Result")
+Seen = TypeVar("Seen", bound="Tree")
 
 _TOGETHER: Final = 1024 * 1024
 """Parts of a block that span no more than this are fetched with one request."""
@@ -105,6 +106,10 @@ class Tree:
         self.id = manifest.release
         self.created = manifest.created
         self.digest = digest
+
+    def seen_as(self, kind: type[Seen]) -> Seen:
+        """Return the same release as another kind of tree."""
+        return kind(self._objects, self._cache, self.manifest, self.digest)
 
     @cached_property
     def now(self) -> int:

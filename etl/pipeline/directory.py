@@ -7,18 +7,24 @@ say: the id, and the NPI where the id is one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.engine.noticed import Mention
+from etl.engine.partition import Partition
+from etl.engine.render import Rendered
 from etl.mapping.environment import Environment, Provider, ProviderType
+from etl.mapping.plan import Plan
 from etl.model.codes import is_npi
+from etl.model.tables import ROW_COLUMN
 from etl.pipeline.tools import Tools
+from etl.publish.resources import LISTED, NAMED, ROW
 from etl.quality import Checked, Directory, check_directory, read_directory
 from etl.quality.sample import Sampled
 from etl.rows import table_schema
@@ -33,6 +39,9 @@ _KEYS: Final[Mapping[str, tuple[str, ProviderType]]] = MappingProxyType(
 _TABLE_OF: Final[Mapping[str, str]] = MappingProxyType(
     {resource: table for table, (_, resource) in _KEYS.items()}
 )
+
+_NPI: Final = '"http://hl7.org/fhir/sid/us-npi|'
+"""How search values with an NPI begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +128,36 @@ def with_stubs(
         order = np.argsort(np.asarray(whole.column(_KEYS[table][0]).to_pylist(), dtype=object))
         result[table] = whole.take(pa.array(order))
     return result
+
+
+def with_listing(
+    plan: Plan, run: Rendered, partition: Partition, claimed: Set[tuple[str, str]]
+) -> Rendered:
+    """Return directory resources with what their index is to say of who may see them.
+
+    Nothing is said of those with an NPI, which everybody may see, and of those whom nothing but
+    claims name, which their members may see alone.
+
+    Args:
+        plan: what made them.
+        run: resources of that plan.
+        partition: the directory's tables.
+        claimed: (type, business key) of those that claims name and that have no row.
+    """
+    key = next((key for key, resource in _KEYS.values() if resource == plan.resource), None)
+    if key is None:
+        return run
+    rows = pa.array(run.rows)
+    of_file = partition.tables[plan.table].column(ROW_COLUMN).take(rows).is_valid().to_pylist()
+    keys = partition.column(plan.table, key).take(rows).to_pylist()
+    has_npi = pc.match_substring(run.searches, _NPI).to_pylist()
+    searches = []
+    for search, npi, own, name in zip(
+        run.searches.to_pylist(), has_npi, of_file, keys, strict=True
+    ):
+        mark = ROW if own else NAMED if (plan.resource, name) not in claimed else None
+        if not npi and mark is not None:
+            more = "" if search == "{}" else ","
+            search = f'{{"{LISTED}":["{mark}"]{more}{search[1:]}'
+        searches.append(search)
+    return replace(run, searches=pa.array(searches, pa.string()))

@@ -18,6 +18,7 @@ from etl.engine.partition import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
 from etl.pipeline.attempt import own_folder
+from etl.pipeline.directory import with_listing
 from etl.pipeline.dry import DryStore
 from etl.pipeline.job import Settled
 from etl.pipeline.pool import OpenSink
@@ -226,10 +227,10 @@ def _directory(
     settled: Settled, tools: Tools, store: Store, base: Current, target: Target
 ) -> tuple[DirectoryResult, Mapping[str, int]]:
     made: list[Rendered] = []
+    claimed = frozenset((one.resource, one.key) for one in settled.missing)
 
     def take(plan: Plan, runs: list[Rendered], partition: Partition) -> None:
-        del plan, partition
-        made.extend(runs)
+        made.extend(with_listing(plan, run, partition, claimed) for run in runs)
 
     directory = mapped_directory(settled.providers, settled.missing, tools, take)
     resources, lost = _Made(made), base.lost.shards

@@ -13,6 +13,16 @@ PATIENT_TYPES: Final = ("Patient", "Coverage", "RelatedPerson", "ExplanationOfBe
 DIRECTORY_TYPES: Final = ("Organization", "Practitioner", "PractitionerRole", "Location")
 """What the shared directory holds, in that order."""
 
+LISTED: Final = "_listed"
+"""Search value of an Organization or Practitioner without an NPI: why others may see it. There is
+none where nothing but claims name it."""
+
+ROW: Final = "row"
+"""It has a row of the directory: everybody may."""
+
+NAMED: Final = "named"
+"""A row of the directory names it, and no claim does: every member may."""
+
 _RANKS: Final[Mapping[str, int]] = MappingProxyType(
     {name: rank for rank, name in enumerate((*PATIENT_TYPES, *DIRECTORY_TYPES))}
 )

@@ -19,6 +19,9 @@ AS_OF: Final = date(2025, 12, 31)
 """Day 0 of every generated world, unless told otherwise."""
 SINCE: Final = date(2016, 1, 1)
 """First day of coverage: the CMS rule asks for data from here on (42 CFR 422.119(h))."""
+FIRST_DAY: Final = date(1970, 1, 1)
+LAST_DAY: Final = date(2199, 12, 31)
+"""Members are born up to a century before, and things last for years after."""
 MOST_MEMBERS: Final = 900_000_000
 """More would not fit the nine digits of a subscriber number."""
 MOST_DAYS: Final = 3_660
@@ -93,7 +96,11 @@ class Spec:
                 "Parquet files compress themselves: leave gzip away",
             ),
             (
-                self.since + timedelta(days=365) <= self.as_of,
+                self.since >= FIRST_DAY and self.as_of <= LAST_DAY,
+                f"days must be {FIRST_DAY} to {LAST_DAY}",
+            ),
+            (
+                self.as_of - self.since >= timedelta(days=365),
                 "the first day of coverage must lie at least a year before the as-of date",
             ),
         ]

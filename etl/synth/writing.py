@@ -13,7 +13,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
@@ -305,7 +305,8 @@ class Folder:
         """Take away what was begun."""
         for file in self._files.values():
             file.abandoned = True
-            file.close()
+            with suppress(OSError):  # what is buffered may find no room
+                file.close()
             file.path.unlink(missing_ok=True)
         for opened in self._open.values():
             opened.abandon()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -266,3 +267,18 @@ def test_a_core_checks_500_claims_of_ten_kilobytes_a_second() -> None:
     report = conform([Lines("all", block)])
     assert report.errors == 0
     assert 1_000 / (time.perf_counter() - started) > 500
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_pipes_devices_and_dangling_links_are_refused_and_not_waited_for(
+    tmp_path: Path, within: bool
+) -> None:
+    os.mkfifo(tmp_path / "a.ndjson")
+    (tmp_path / "b.ndjson").symlink_to("/dev/zero")
+    for name in ("a.ndjson", "b.ndjson"):
+        with pytest.raises(UsageError, match="is no regular file"):
+            file_sources([tmp_path if within else tmp_path / name])
+        (tmp_path / name).unlink()
+    (tmp_path / "c.ndjson").symlink_to(tmp_path / "gone.ndjson")
+    with pytest.raises(UsageError, match=r"no regular file|no such file"):
+        file_sources([tmp_path if within else tmp_path / "c.ndjson"])

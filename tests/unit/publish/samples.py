@@ -11,7 +11,7 @@ from etl.publish.manifest import Facts, Kind, Manifest
 from etl.publish.partition import write_partition
 from etl.publish.reader import Current, Release, open_current
 from etl.publish.release import assemble, commit
-from etl.publish.resources import PatientResources, Resource
+from etl.publish.resources import LISTED, ROW, PatientResources, Resource
 from etl.storage.port import Store
 
 NOW = "2026-11-24T16:25:19Z"
@@ -35,7 +35,12 @@ def resource(
     search: Mapping[str, Sequence[str]] | None = None,
     **elements: object,
 ) -> Resource:
-    """Return one resource; `key` stands for its business key."""
+    """Return one resource; `key` stands for its business key.
+
+    One of the directory has a row of its own there, unless `search` says otherwise.
+    """
+    if search is None and resource_type in ("Organization", "Practitioner"):
+        search = {LISTED: [ROW]}
     body = f'"profile":["{PROFILE}C4BB-{resource_type}|2.2.0"]}}'
     if elements:
         body += "," + json.dumps(elements)[1:-1]

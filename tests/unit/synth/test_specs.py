@@ -25,6 +25,9 @@ from etl.synth import Spec
         ({"kind": "delta", "day": 1, "fault_rate": 0.1}, "full extracts only"),
         ({"format": "parquet", "gzip": True}, "Parquet files compress themselves"),
         ({"since": date(2025, 6, 1)}, "at least a year before"),
+        ({"as_of": date.max}, "days must be 1970-01-01 to 2199-12-31"),
+        ({"since": date.min}, "days must be 1970-01-01"),
+        ({"as_of": date.min}, "at least a year before"),
     ],
 )
 def test_a_choice_out_of_range_is_refused_before_anything_is_written(

@@ -1,0 +1,137 @@
+"""Which providers are for everybody, and what of them.
+
+The shared directory holds those whom the payer's own directory lists, and those whom nothing but a
+claim names, by an id that may be anything: with some payers a tax or social security number. The
+second are no part of a public directory, and no other member's either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import replace
+from typing import Any, Final
+
+import orjson
+
+from etl.gateway.following import Hit, referred
+from etl.gateway.objects import Line
+from etl.gateway.search.query import Condition
+from etl.gateway.supported import ResourceType
+from etl.gateway.tree import Block, Tree, column_name
+from etl.publish.resources import LISTED, NAMED, ROW
+from etl.smart.grants import Grant
+
+_IDENTIFIER: Final = "identifier"
+_NPI: Final = "http://hl7.org/fhir/sid/us-npi|"
+_KINDS: Final = frozenset({"Organization", "Practitioner"})
+"""Types that claims name by an id; the others are made of rows of the directory."""
+
+_SECRET_SYSTEMS: Final = frozenset(
+    {
+        "urn:oid:2.16.840.1.113883.4.4",
+        "urn:oid:2.16.840.1.113883.4.1",
+        "http://hl7.org/fhir/sid/us-ssn",
+    }
+)
+"""Tax numbers and social security numbers."""
+_SECRET: Final = re.compile(r"\d{3}[- ]?\d{2}[- ]?\d{4}|\d{2}[- ]?\d{7}")
+"""What may be one of them, in whatever system it stands."""
+_PERHAPS: Final = re.compile(
+    rb'"value": ?"[\d -]{9,11}"|' + b"|".join(re.escape(one.encode()) for one in _SECRET_SYSTEMS)
+)
+_MASKED: Final = {
+    "extension": [
+        {
+            "url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason",
+            "valueCode": "masked",
+        }
+    ]
+}
+
+
+async def public_rows(
+    tree: Tree, block: Block, resource_type: str, rows: Sequence[int]
+) -> Sequence[int]:
+    """Return those rows of a type that have an NPI, or a row of the payer's directory."""
+    return await _marked(tree, block, resource_type, rows, frozenset({ROW}))
+
+
+async def reaches(tree: Tree, grant: Grant, hit: Hit, kind: ResourceType) -> bool:
+    """Return whether a resource is open to a grant: a member's own, or the directory's.
+
+    A provider that nothing but claims name is open to those members whose block refers to it.
+    """
+    block, row = hit
+    open_to_members = frozenset({ROW, NAMED})
+    if not kind.shared or await _marked(tree, block, kind.name, (row,), open_to_members):
+        return True
+    own = await tree.patient(grant.patient)
+    return f"{kind.name}/{block.index.ids[row]}" in await referred(tree, own, kind.name)
+
+
+async def _marked(
+    tree: Tree, block: Block, resource_type: str, rows: Sequence[int], marks: Set[str]
+) -> Sequence[int]:
+    if resource_type not in _KINDS or not rows:
+        return rows
+    names = (_IDENTIFIER, LISTED)
+    await tree.need(block, [column_name(resource_type, one) for one in names])
+    first = block.rows(resource_type).start
+    identifiers, listed = (block.values(resource_type, one) for one in names)
+    return [
+        row
+        for row in rows
+        if any(one.startswith(_NPI) for one in identifiers.of(row - first))
+        or not marks.isdisjoint(listed.of(row - first))
+    ]
+
+
+class PublicTree(Tree):
+    """A release as everybody may see it: what is not public is not there, numbers are masked."""
+
+    async def shard_of(self, resource_type: str, resource_id: str) -> Block | None:
+        """Return the shard that would hold a resource; None too where that is not public."""
+        block = await super().shard_of(resource_type, resource_id)
+        if block is None:
+            return None
+        await self.need(block, ("ids", "parts"))
+        row = block.index.row_of(resource_type, resource_id)
+        if row is not None and not await public_rows(self, block, resource_type, (row,)):
+            return None
+        return block
+
+    async def lines(self, block: Block, rows: Iterable[int]) -> list[Line]:
+        """Return the JSON lines of some rows, without tax and social security numbers."""
+        return [masked(line) for line in await super().lines(block, rows)]
+
+
+def masked(line: Line) -> Line:
+    """Return a resource in which identifiers that may be such a number have no value."""
+    if _PERHAPS.search(line) is None:
+        return line
+    resource: dict[str, Any] = orjson.loads(line)
+    found = resource.get(_IDENTIFIER, [])
+    resource[_IDENTIFIER] = [
+        {**{name: each for name, each in one.items() if name != "value"}, "_value": _MASKED}
+        if _is_secret(one.get("system", ""), one.get("value", ""))
+        else one
+        for one in found
+    ]
+    return orjson.dumps(resource) if found else line
+
+
+def asking_publicly(condition: Condition) -> Condition:
+    """Return a condition that finds nobody by a number that is masked."""
+    if condition.parameter.name != _IDENTIFIER:
+        return condition
+
+    def test(value: str) -> bool:
+        system, _, code = value.rpartition("|")
+        return not _is_secret(system, code) and condition.test(value)
+
+    return replace(condition, test=test)
+
+
+def _is_secret(system: str, value: str) -> bool:
+    return bool(value) and (system in _SECRET_SYSTEMS or bool(_SECRET.fullmatch(value.strip())))

@@ -1,0 +1,80 @@
+"""YAML of anyone: bounded in time and memory, and each fault with its place."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from etl.bootstrap.mappings import read_folder
+from etl.documents import MOST_CHARACTERS, MOST_DEPTH, read_yaml
+from etl.errors import MappingError
+
+ALIAS_BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
+)
+DEEP = MOST_DEPTH + 1
+COSTLY = {
+    "alias-bomb": (ALIAS_BOMB, "yaml-size", "aliases counted each time"),
+    "recursive-list": ("a: &a [1, *a]", "yaml-size", "an alias within itself"),
+    "recursive-map": ("a: &a\n  b: *a\n", "yaml-size", "an alias within itself"),
+    "deep-list": ("[" * DEEP + "]" * DEEP, "yaml-size", "within each other"),
+    "very-deep": ("[" * 200_000, "yaml-syntax", "not YAML"),
+    "long": ("a" * (MOST_CHARACTERS + 1), "yaml-size", "characters"),
+    "long-number": ("1" * 1_000_000, "yaml-value", "put it into quotes"),
+    "number-to-base-sixty": ("1" + ":1" * 1_000_000, "yaml-value", "put it into quotes"),
+    "no-day": ("2025-13-45", "yaml-value", "put it into quotes"),
+    "control-character": ("a: \x00", "yaml-syntax", "not YAML"),
+}
+DEAR = {
+    "one-line": "[" + "a, " * 100_000 + "a] # note",
+    "blanks": "a: 1 #" + " " * 1_000_000 + "x",
+}
+
+
+@pytest.mark.parametrize(("text", "code", "says"), COSTLY.values(), ids=COSTLY)
+def test_a_document_past_a_bound_is_refused_at_once(text: str, code: str, says: str) -> None:
+    began = time.process_time()
+    with pytest.raises(MappingError) as caught:
+        read_yaml(text, "own.yaml")
+    assert time.process_time() - began < 10
+    assert code in str(caught.value)
+    assert says in str(caught.value)
+    assert str(caught.value).startswith("own.yaml")
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("text", DEAR.values(), ids=DEAR)
+def test_what_is_within_the_bounds_is_read_in_time_that_follows_its_length(text: str) -> None:
+    began = time.process_time()
+    read_yaml(text, "own.yaml")
+    assert time.process_time() - began < 20
+
+
+def test_aliases_within_the_bounds_stand_for_what_they_name() -> None:
+    assert read_yaml("a: &a [1, 2]\nb: [*a, *a]  # twice", "own.yaml") == {
+        "a": [1, 2],
+        "b": [[1, 2], [1, 2]],
+    }
+
+
+def test_a_note_is_the_comment_at_the_end_of_a_line() -> None:
+    found = read_yaml("a: 1  # 94, 95 \nb: '#1'\nc: 3 # x # y\n", "own.yaml")
+    assert [mark.note for mark in found.marks.values()] == ["94, 95", "", "x # y"]
+
+
+def test_a_pipe_among_the_mappings_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    os.mkfifo(tmp_path / "rules" / "own.yaml")
+    with pytest.raises(MappingError, match="no regular file"):
+        read_folder([tmp_path], "rules", "*.yaml")
+
+
+def test_a_large_file_among_the_mappings_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    with (tmp_path / "rules" / "own.yaml").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(MappingError, match="yaml-size"):
+        read_folder([tmp_path], "rules", "*.yaml")
