@@ -143,7 +143,7 @@ def open_extract(
         as_of=manifest.as_of,
         payer=manifest.payer,
         files=tuple(sources),
-        findings=_unknown(sources, raw),
+        findings=_unknown(sources, raw, fit.layout),
     )
 
 
@@ -280,17 +280,42 @@ def spill_names(source: SourceFile) -> tuple[str, ...]:
     )
 
 
-def _unknown(sources: list[SourceFile], raw: dict[str, RawTable]) -> pa.Table:
+def _unknown(sources: list[SourceFile], raw: dict[str, RawTable], layout: Layout) -> pa.Table:
     rows: list[tuple[str, str, int, None, str | None]] = []
+    words = _words(CANONICAL) | _words(layout)
     for source in sources:
         if not source.table:
             rows.append(("unknown-file", UNKNOWN_TABLE, source.index, None, None))
             continue
-        for header, known in zip(source.columns, source.known, strict=True):
+        pairs = zip(source.columns, source.known, strict=True)
+        for number, (header, known) in enumerate(pairs, start=1):
             if known is None:
-                main = raw[source.name].main
-                rows.append(("unknown-column", main, source.index, None, header or None))
+                main, shown = raw[source.name].main, _shown(header, number, words)
+                rows.append(("unknown-column", main, source.index, None, shown))
     names = FINDINGS_SCHEMA.names
     return pa.Table.from_pylist(
         [dict(zip(names, row, strict=True)) for row in rows], schema=FINDINGS_SCHEMA
     )
+
+
+def _words(layout: Layout) -> frozenset[str]:
+    """Return the words that the headers of a layout are made of."""
+    return frozenset(
+        word
+        for raw in layout.raw.values()
+        for name in raw.spellings
+        for word in name.split("_")
+        if len(word) > 1 and word.isalpha()
+    )
+
+
+def _shown(header: str, number: int, words: frozenset[str]) -> str:
+    """Return what a report may call a column that the layout does not know.
+
+    Where a file has no header, or its header ran into the first row, what stands there is a cell of
+    a member's. So a header is shown that is made of words of known headers and small numbers; any
+    other column by its number.
+    """
+    parts = spelling(header).split("_")
+    named = all(part in words or (part.isdigit() and len(part) <= 2) for part in parts)
+    return header if named and not words.isdisjoint(parts) else f"column {number}"

@@ -39,6 +39,10 @@ def resources(of: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {one["type"]: one for one in of["rest"][0]["resource"]}
 
 
+TAX = "urn:oid:2.16.840.1.113883.4.4"
+ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+
+
 def held(kind: str) -> list[dict[str, Any]]:
     everything = [*members()[busiest()], *directory().values()]
     return [one for one in everything if one["resourceType"] == kind]
@@ -50,6 +54,22 @@ CASES = [
 ]
 
 
+def shown(base: str, one: dict[str, Any]) -> dict[str, Any]:
+    """Return a resource as it is read: without tax numbers where everybody reads it."""
+    if base == "/fhir" or "identifier" not in one:
+        return one
+    masked = {"extension": [{"url": ABSENT, "valueCode": "masked"}]}
+    return {
+        **one,
+        "identifier": [
+            {**{name: x for name, x in each.items() if name != "value"}, "_value": masked}
+            if each.get("system") == TAX
+            else each
+            for each in one["identifier"]
+        ],
+    }
+
+
 @pytest.mark.parametrize(("base", "kind"), CASES)
 def test_every_interaction_works(base: str, kind: str) -> None:
     told = resources(statement() if base == "/fhir" else public())[kind]
@@ -58,15 +78,15 @@ def test_every_interaction_works(base: str, kind: str) -> None:
         match interaction["code"]:
             case "read":
                 for one in found[:2]:
-                    assert server().call(f"{base}/{kind}/{one['id']}").json == one
+                    assert server().call(f"{base}/{kind}/{one['id']}").json == shown(base, one)
             case "vread":
                 for one in found[:2]:
                     path = f"{base}/{kind}/{one['id']}/_history/{one['meta']['versionId']}"
-                    assert server().call(path).json == one
+                    assert server().call(path).json == shown(base, one)
             case "search-type":
                 for one in found[:2]:
                     got = server().call(f"{base}/{kind}?_id={one['id']}")
-                    assert [x["resource"] for x in got.json["entry"]] == [one]
+                    assert [x["resource"] for x in got.json["entry"]] == [shown(base, one)]
             case code:
                 pytest.fail(f"{code} is told, and nobody knows how to call it")
 

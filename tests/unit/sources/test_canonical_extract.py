@@ -150,7 +150,8 @@ def test_row_numbers_hold_over_many_blocks(tmp_path: Path) -> None:
 
 def test_unknown_columns_and_files_are_findings_and_harm_nothing(tmp_path: Path) -> None:
     folder = write_extract(tmp_path / "in")
-    write_table(folder, "member", [{**MEMBER, "shoe size": "43", "_row": "9"}])
+    more = {"shoe size": "43", "_row": "9", "Coverage Member-Code 2": "x"}
+    write_table(folder, "member", [{**MEMBER, **more}])
     (folder / "faults.csv").write_text("rule,row\nx,1\n")
     (folder / "letter.docx").write_bytes(b"\x00\x01")
     (folder / "README.md").write_text("about this extract")
@@ -159,12 +160,37 @@ def test_unknown_columns_and_files_are_findings_and_harm_nothing(tmp_path: Path)
     (folder / "archive" / "claim.csv").write_text("not part of the extract")
     parts = read(folder, tmp_path / "work")
     assert findings_of(parts) == [
-        ("unknown-column", "member", "member.csv", None, "_row"),
-        ("unknown-column", "member", "member.csv", None, "shoe size"),
+        ("unknown-column", "member", "member.csv", None, "Coverage Member-Code 2"),
+        ("unknown-column", "member", "member.csv", None, f"column {len(MEMBER) + 1}"),
+        ("unknown-column", "member", "member.csv", None, f"column {len(MEMBER) + 2}"),
         ("unknown-file", "*", "faults.csv", None, None),
         ("unknown-file", "*", "letter.docx", None, None),
     ]
     assert rows_of(parts, "member") == [MEMBER]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["M1", "Yáñez", "1950-02-03", "female", "617-555-0131", "12", "2"],
+        ["text1", "member", "SMITH", "code", "123-45-6789"],
+        ["", " ", "F", "MA", "02158"],
+    ],
+)
+def test_no_cell_of_a_file_whose_header_is_odd_becomes_the_name_of_a_column(
+    tmp_path: Path, cells: list[str]
+) -> None:
+    folder = write_extract(tmp_path / "in")
+    path = folder / "member.csv"
+    header, _, rows = path.read_text().partition("\n")
+    path.write_text(f"{header},{','.join(cells)}\n{rows}")  # a line end is missing
+    found = findings_of(read(folder, tmp_path / "work"))
+    named = {column for rule, *_, column in found if rule == "unknown-column"}
+    first = len(header.split(",")) + 1
+    words = {"member", "code"}  # of known headers, and so of nobody
+    assert named == {
+        cell if cell in words else f"column {number}" for number, cell in enumerate(cells, first)
+    }
 
 
 def test_links_that_lead_nowhere_are_no_part_of_an_extract(tmp_path: Path) -> None:
