@@ -15,7 +15,7 @@ from typing import Final
 
 import orjson
 
-from etl.gateway.service import Refusal
+from etl.gateway.refusals import Refusal
 from etl.gateway.wire import Header, Reply
 
 SYSTEM: Final = "urn:cpcds:gateway:error"
