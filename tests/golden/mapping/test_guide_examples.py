@@ -180,7 +180,7 @@ def converted(place: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for number, group in enumerate(groups()):
         rows = {table: list(shared) for table, shared in SHARED.items()}
-        claims = {}
+        claims: dict[str, str] = {}
         for folder in group:
             for table, mine in read_rows(folder).items():
                 rows.setdefault(table, []).extend(
