@@ -7,22 +7,24 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from etl.auth import registration
 from etl.auth.configuration import Clock, Configuration, Randomness
 from etl.auth.consents import end_consents
 from etl.auth.database import Database
+from etl.auth.names import imitates, is_taken
 from etl.auth.revocations import Revocations
 from etl.auth.secrets import hash_of, is_same, new_token
-from etl.auth.tables import AppRow
+from etl.auth.tables import AppRow, DeveloperRow
 from etl.auth.values import (
     Action,
     App,
     AppDraft,
     AppStatus,
     Happening,
+    InvalidForm,
     Issued,
     NoSuchApp,
     Note,
@@ -73,7 +75,8 @@ class Apps:
             address: where the request came from, for the audit trail.
 
         Raises:
-            InvalidForm: a field is wrong.
+            InvalidForm: a field is wrong, the account has as many apps as it may have, or, in
+                production, nobody has verified its address.
         """
         draft = registration.check(draft)
         at_once = self._configuration.sandbox or origin == "operator"
@@ -94,6 +97,8 @@ class Apps:
             registration_hash=hash_of(registration_token) if registration_token else "",
         )
         with self._database.write() as session:
+            self._check_account(session, row)
+            self._check_name(session, row)
             session.add(row)
         self._say("app-registered", row, by=_by(developer, origin), address=address)
         return Issued(self._app(row), secret)
@@ -137,9 +142,10 @@ class Apps:
     ) -> Issued:
         """Change what is said of an app. Its id stays.
 
-        In production an app whose redirect URIs, kind, scopes or keys change waits for approval
-        again: what was approved is not what it now is. A secret is made where the app has none
-        yet and now needs one, and taken away where it needs none any more.
+        In production an app of which anything changes that a member sees or that it may do (all
+        but who is written to) waits for approval again: what was approved is not what it now is.
+        A secret is made where the app has none yet and now needs one, and taken away where it
+        needs none any more.
 
         Raises:
             InvalidForm: a field is wrong.
@@ -151,6 +157,8 @@ class Apps:
             row = _row(session, client_id, developer)
             was = _unpacked(row)
             row.draft = _packed(draft)
+            if draft.name != was.name:
+                self._check_name(session, row)
             if draft.authentication != "secret":
                 row.secret_hash, row.secret_made = "", None
             elif not row.secret_hash:
@@ -190,9 +198,16 @@ class Apps:
 
         Raises:
             NoSuchApp: see `get`.
+            InvalidForm: its name is another app's by now, or its developer's address is not
+                verified.
         """
         with self._database.write() as session:
             row = _row(session, client_id, None)
+            if not self._is_verified(session, row):
+                raise InvalidForm(
+                    {"developer": "Nobody has verified the address: cpcds developers verify EMAIL"}
+                )
+            self._check_name(session, row)
             row.is_approved, row.disabled_by = True, ""
             row.is_plain = _unpacked(row).plain_launch
             row.status = AppStatus.ACTIVE.value
@@ -262,6 +277,41 @@ class Apps:
         """Return whether that token manages the app (RFC 7592), in constant time."""
         return self._has(client_id, token, "registration_hash")
 
+    def _check_account(self, session: Session, row: AppRow) -> None:
+        if not self._is_verified(session, row):
+            raise InvalidForm({"name": "Confirm your e-mail address first, on your profile."})
+        own = select(func.count()).where(
+            AppRow.developer == row.developer, AppRow.status != AppStatus.DELETED.value
+        )
+        most = self._configuration.most_apps
+        if row.developer and (session.scalar(own) or 0) >= most:
+            raise InvalidForm({"name": f"An account can have {most} apps; delete one first."})
+
+    def _is_verified(self, session: Session, row: AppRow) -> bool:
+        """Return whether the address behind an app is verified, where that is asked for."""
+        if self._configuration.sandbox or not row.developer:
+            return True
+        account = session.get(DeveloperRow, row.developer)
+        return account is not None and account.verified is not None
+
+    def _check_name(self, session: Session, row: AppRow) -> None:
+        """Refuse a name that looks like the payer's; in production, like another's app, too.
+
+        In a sandbox apps of one name are many, and no member meets them.
+        """
+        name = _unpacked(row).name
+        if row.origin != "operator" and imitates(name, self._configuration.payer):
+            raise InvalidForm({"name": "It looks like the payer's own name; choose another."})
+        if self._configuration.sandbox:
+            return
+        others = session.scalars(
+            select(AppRow).where(
+                AppRow.client_id != row.client_id, AppRow.status != AppStatus.DELETED.value
+            )
+        )
+        if is_taken(name, (_unpacked(one).name for one in others if not _is_own(row, one))):
+            raise InvalidForm({"name": "It looks like the name of another app; choose another."})
+
     def _has(self, client_id: str, token: str, column: str) -> bool:
         with self._database.read() as session:
             row = session.get(AppRow, client_id)
@@ -316,6 +366,10 @@ def _row(session: Session, client_id: str, developer: str | None) -> AppRow:
     return row
 
 
+def _is_own(row: AppRow, other: AppRow) -> bool:
+    return bool(row.developer) and row.developer == other.developer
+
+
 def _packed(draft: AppDraft) -> dict[str, object]:
     return {
         name: list(value) if isinstance(value, tuple) else value
@@ -334,8 +388,8 @@ def _unpacked(row: AppRow) -> AppDraft:
 def _is_weightier(was: AppDraft, now: AppDraft) -> bool:
     """Return whether something changed that an approval was about."""
     weighty = (
-        "name", "organization", "client_type", "authentication", "redirect_uris", "scopes",
-        "jwks", "plain_launch", "policy_uri",
+        "name", "organization", "description", "client_type", "authentication", "redirect_uris",
+        "scopes", "jwks", "plain_launch", "website", "logo_uri", "policy_uri", "terms_uri",
     )  # fmt: skip
     return any(getattr(was, name) != getattr(now, name) for name in weighty)
 

@@ -85,6 +85,7 @@ class Configuration:
         registration_token: the initial access token where registration needs one. Not printed.
         identity_provider: where members sign in; None where the demo directory serves.
         demo: the demo directory; None for none.
+        most_apps: how many apps an account may have.
     """
 
     base_url: str
@@ -105,6 +106,7 @@ class Configuration:
     registration_token: str = field(default="", repr=False)
     identity_provider: IdentityProvider | None = None
     demo: DemoDirectory | None = None
+    most_apps: int = 20
 
     def __post_init__(self) -> None:
         limits = (

@@ -9,12 +9,14 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from etl.auth.configuration import Clock, Randomness
+from etl.auth.addresses import Addresses
+from etl.auth.configuration import Clock, Configuration, Randomness
 from etl.auth.database import Database
 from etl.auth.lockout import REFUSED, Lockout
+from etl.auth.mail import Mail
 from etl.auth.registration import LONGEST_NAME, is_email, line_problem
-from etl.auth.secrets import is_password, new_token, password_hash
-from etl.auth.tables import DeveloperRow, SessionRow
+from etl.auth.secrets import is_guessable, is_password, new_token, password_hash
+from etl.auth.tables import AppRow, DeveloperRow, SessionRow
 from etl.auth.values import (
     Action,
     Developer,
@@ -38,6 +40,8 @@ class Developers:
         self,
         database: Database,
         lockout: Lockout,
+        addresses: Addresses,
+        configuration: Configuration,
         *,
         clock: Clock,
         randomness: Randomness,
@@ -45,6 +49,8 @@ class Developers:
     ) -> None:
         self._database = database
         self._lockout = lockout
+        self._addresses = addresses
+        self._configuration = configuration
         self._clock = clock
         self._randomness = randomness
         self._note = note
@@ -52,13 +58,17 @@ class Developers:
     def sign_up(
         self, *, email: str, name: str, password: str, organization: str = "", address: str = ""
     ) -> Developer:
-        """Open an account.
+        """Open an account. Its address is not verified yet: `ask_verification`.
+
+        In production an account without apps whose address nobody verified gives way to a new one:
+        an address belongs to whoever reads its mail, not to whoever named it first.
 
         Raises:
             InvalidForm: `email`, `name`, `organization` or `password` cannot be taken.
         """
         email = email.strip().lower()
-        problems = _problems(email, name.strip(), organization.strip()) | _weakness(password, email)
+        problems = _problems(email, name.strip(), organization.strip())
+        problems |= self._weakness(password, email, name, organization)
         if problems:
             raise InvalidForm(problems)
         row = DeveloperRow(
@@ -67,10 +77,13 @@ class Developers:
             name=name.strip(),
             organization=organization.strip(),
             password_hash=password_hash(password),
-            created=int(self._clock().timestamp()),
+            created=self._now(),
+            verified=None,
         )
         try:
             with self._database.write() as session:
+                if not self._configuration.sandbox:
+                    _delete_unverified(session, email)
                 session.add(row)
         except IntegrityError:
             raise InvalidForm({"email": "There is an account with this address."}) from None
@@ -108,7 +121,7 @@ class Developers:
     def edit(
         self, developer: str, *, email: str, name: str, organization: str = "", address: str = ""
     ) -> Developer:
-        """Change an account's profile.
+        """Change an account's profile; its address only when that is verified (`verify`).
 
         Raises:
             InvalidForm: a field cannot be taken.
@@ -118,14 +131,77 @@ class Developers:
         problems = _problems(email, name.strip(), organization.strip())
         if problems:
             raise InvalidForm(problems)
+        with self._database.write() as session:
+            row = _row(session, developer)
+            if email != row.email and not self.can_verify:
+                raise InvalidForm(
+                    {"email": "It can be changed by the payer only: no mail is sent."}
+                )
+            other = session.scalar(select(DeveloperRow).where(DeveloperRow.email == email))
+            if other is not None and other.id != developer:
+                raise InvalidForm({"email": "There is an account with this address."})
+            row.name, row.organization = name.strip(), organization.strip()
+        self._say("account-edited", developer, address)
+        return _developer(row)
+
+    @property
+    def can_verify(self) -> bool:
+        """Whether links reach a developer: by mail, or shown in a sandbox."""
+        return self._addresses.sends or self._configuration.sandbox
+
+    @property
+    def shows_mail(self) -> bool:
+        """Whether mail is shown and not sent: in a sandbox without mail server."""
+        return self._configuration.sandbox and not self._addresses.sends
+
+    def ask_verification(self, developer: str, *, email: str = "") -> Mail | None:
+        """Send the link that verifies an account's address.
+
+        Args:
+            developer: id of the account.
+            email: the address that it shall have; its present one where not given.
+
+        Returns:
+            The mail, where none is sent and it has to be shown: in a sandbox without mail server.
+
+        Raises:
+            MailNotSent: the mail server did not take it.
+            NoSuchAccount: there is none of that id.
+        """
+        to = email.strip().lower() or self.get(developer).email
+        if self._addresses.sends:
+            self._addresses.send(developer, to)
+            return None
+        return self._addresses.mail(developer, to) if self.shows_mail else None
+
+    def verify(self, developer: str, token: str, *, address: str = "") -> bool:
+        """Give an account the address that a link confirms; return whether the link was good.
+
+        Raises:
+            NoSuchAccount: there is none of that id.
+        """
+        email = self._addresses.confirmed(token, developer)
+        if email is None:
+            return False
         try:
             with self._database.write() as session:
                 row = _row(session, developer)
-                row.email, row.name = email, name.strip()
-                row.organization = organization.strip()
-        except IntegrityError:
-            raise InvalidForm({"email": "There is an account with this address."}) from None
-        self._say("account-edited", developer, address)
+                row.email, row.verified = email, self._now()
+        except IntegrityError:  # somebody else has verified it since
+            return False
+        self._say("account-verified", developer, address)
+        return True
+
+    def verify_by_operator(self, email: str) -> Developer:
+        """Take an address for verified: the operator has made sure by other means.
+
+        Raises:
+            NoSuchAccount: there is none with that address.
+        """
+        with self._database.write() as session:
+            row = _by_email(session, email)
+            row.verified = self._now()
+        self._note(Happening(self._clock(), "account-verified", developer=row.id, by="operator"))
         return _developer(row)
 
     def change_password(
@@ -151,7 +227,7 @@ class Developers:
         if not is_password(old[:LONGEST_PASSWORD], row.password_hash):
             self._lockout.failed(row.email, address)
             raise InvalidForm({"old": "That is not the present password."})
-        problems = _weakness(new, row.email)
+        problems = self._weakness(new, row.email, row.name, row.organization)
         if problems:
             raise InvalidForm({"new": problems["password"]})
         fresh = password_hash(new)
@@ -169,7 +245,7 @@ class Developers:
     def reset_password(self, email: str) -> str:
         """Give an account a new random password, and sign it out everywhere.
 
-        For the operator, who has made sure by other means who is asking: there is no mail.
+        For the operator, who has made sure by other means who is asking.
 
         Args:
             email: the account's address.
@@ -180,21 +256,27 @@ class Developers:
         Raises:
             NoSuchAccount: there is none with that address.
         """
-        email = email.strip().lower()
         password = new_token(self._randomness, 18)
         with self._database.write() as session:
-            row = session.scalar(select(DeveloperRow).where(DeveloperRow.email == email))
-            if row is None:
-                raise NoSuchAccount("there is no account with that address")
+            row = _by_email(session, email)
             row.password_hash = password_hash(password)
             session.execute(
                 delete(SessionRow).where(
                     SessionRow.kind == "developer", SessionRow.subject == row.id
                 )
             )
-        self._lockout.succeeded(email)
+        self._lockout.succeeded(row.email)
         self._note(Happening(self._clock(), "password-changed", developer=row.id, by="operator"))
         return password
+
+    def of_email(self, email: str) -> Developer:
+        """Return the account with an address.
+
+        Raises:
+            NoSuchAccount: there is none.
+        """
+        with self._database.read() as session:
+            return _developer(_by_email(session, email))
 
     def all(self) -> tuple[Developer, ...]:
         """Return all accounts, the newest first."""
@@ -219,6 +301,20 @@ class Developers:
             )
         self._say("account-deleted", developer, address)
 
+    def _now(self) -> int:
+        return int(self._clock().timestamp())
+
+    def _weakness(self, password: str, *known: str) -> dict[str, str]:
+        """Return what makes a password easy to guess, for one who knows the account's profile."""
+        problem = ""
+        if len(password) < SHORTEST_PASSWORD:
+            problem = f"At least {SHORTEST_PASSWORD} characters, please."
+        elif len(password) > LONGEST_PASSWORD:
+            problem = f"At most {LONGEST_PASSWORD} characters, please."
+        elif is_guessable(password, (*known, self._configuration.payer)):
+            problem = "That is too easy to guess."
+        return {"password": problem} if problem else {}
+
     def _say(self, action: Action, developer: str, address: str, *, succeeded: bool = True) -> None:
         self._note(
             Happening(
@@ -239,9 +335,31 @@ def _row(session: Session, developer: str) -> DeveloperRow:
     return row
 
 
+def _by_email(session: Session, email: str) -> DeveloperRow:
+    row = session.scalar(select(DeveloperRow).where(DeveloperRow.email == email.strip().lower()))
+    if row is None:
+        raise NoSuchAccount("there is no account with that address")
+    return row
+
+
+def _delete_unverified(session: Session, email: str) -> None:
+    """Delete the account with an address that nobody verified, where it has no apps."""
+    row = session.scalar(select(DeveloperRow).where(DeveloperRow.email == email))
+    if row is None or row.verified is not None:
+        return
+    if session.scalar(select(AppRow.client_id).where(AppRow.developer == row.id).limit(1)):
+        return
+    session.execute(
+        delete(SessionRow).where(SessionRow.kind == "developer", SessionRow.subject == row.id)
+    )
+    session.delete(row)
+    session.flush()
+
+
 def _developer(row: DeveloperRow) -> Developer:
     created = datetime.fromtimestamp(row.created, UTC)
-    return Developer(row.id, row.email, row.name, row.organization, created)
+    verified = None if row.verified is None else datetime.fromtimestamp(row.verified, UTC)
+    return Developer(row.id, row.email, row.name, row.organization, created, verified)
 
 
 def _problems(email: str, name: str, organization: str) -> dict[str, str]:
@@ -252,13 +370,3 @@ def _problems(email: str, name: str, organization: str) -> dict[str, str]:
         "organization": line_problem(organization, LONGEST_NAME, required=False),
     }
     return {field: text for field, text in found.items() if text}
-
-
-def _weakness(password: str, email: str) -> dict[str, str]:
-    if len(password) < SHORTEST_PASSWORD:
-        return {"password": f"At least {SHORTEST_PASSWORD} characters, please."}
-    if len(password) > LONGEST_PASSWORD:
-        return {"password": f"At most {LONGEST_PASSWORD} characters, please."}
-    if password.lower() == email or len(set(password)) < 5:
-        return {"password": "That is too easy to guess."}
-    return {}

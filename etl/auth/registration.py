@@ -12,6 +12,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from etl.auth import scopes as scope_rules
+from etl.auth.names import has_invisible
 from etl.auth.values import ATTESTATIONS, AppDraft, InvalidForm
 from etl.smart import scopes as smart_scopes
 
@@ -29,12 +30,6 @@ _HOST: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?")
 """It goes into a header of the consent page, where `;` and blanks would mean something."""
 
 _OWN_SCHEME: Final = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
-_UNSEEN: Final = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
-)
-"""Controls, and what turns the direction of writing: a name must be what it looks like. Halves of
-surrogate pairs, which JSON can hold and no page can show."""
-
 _LINES: Final = str.maketrans("", "", "\n\r\t")
 """What a text of several lines may hold beside."""
 
@@ -67,7 +62,7 @@ def line_problem(text: str, longest: int, *, required: bool = True) -> str:
         return "Please fill this in." if required else ""
     if len(text) > longest:
         return f"At most {longest} characters, please."
-    if _UNSEEN.search(text):
+    if has_invisible(text):
         return "It holds characters that cannot be seen; please type it again."
     return ""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hmac
+import re
+from collections.abc import Iterable
 from functools import cache
 from hashlib import blake2b, sha256
 from typing import Final
@@ -12,6 +14,12 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from etl.auth.configuration import Randomness
+
+LONGEST_RATED: Final = 72
+"""zxcvbn looks at no more characters; so many are either enough or a repetition."""
+
+UNGUESSABLE: Final = 3
+"""zxcvbn's score: 10^8 guesses or more."""
 
 TOKEN_BYTES: Final = 32
 """256 bits: cannot be guessed, so a plain SHA-256 is hash enough."""
@@ -51,6 +59,23 @@ def is_password(given: str, stored: str | None) -> bool:
     """Return whether a password fits; takes as long where there is no account to fit."""
     fits = _passwords().verify(given, stored if stored is not None else _nobody())
     return fits and stored is not None
+
+
+def is_guessable(password: str, known: Iterable[str]) -> bool:
+    """Return whether a password falls to fewer than 10^8 guesses.
+
+    Args:
+        password: the password.
+        known: what a guesser knows: address, names. A password that is one of them is guessable.
+    """
+    # Not above: its word lists take a while to load, and few requests choose a password.
+    from zxcvbn import zxcvbn
+
+    parts = [(text, *re.split(r"[^\w]+", text)) for text in known]
+    words = [word for part in parts for word in (*part, "".join(part[1:])) if word]
+    if password.strip().lower() in {word.lower() for word in words}:
+        return True
+    return bool(zxcvbn(password[:LONGEST_RATED], user_inputs=words)["score"] < UNGUESSABLE)
 
 
 @cache

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from starlette.routing import Route
 
+from etl.auth.addresses import Addresses
 from etl.auth.apps import Apps
 from etl.auth.audit import AuditTrail
 from etl.auth.authorize import AuthorizePages
@@ -23,6 +24,7 @@ from etl.auth.grants import Tools
 from etl.auth.keys import Keys
 from etl.auth.limits import Limits
 from etl.auth.lockout import Lockout
+from etl.auth.mail import Mailer
 from etl.auth.member_pages import MemberPages
 from etl.auth.members import DemoSignIn, IsPublished, PatientOf, ProviderSignIn
 from etl.auth.pages import Pages
@@ -44,6 +46,7 @@ def open_authorization(
     patient_of: PatientOf,
     is_published: IsPublished | None = None,
     rates: Mapping[str, str] | None = None,
+    mailer: Mailer | None = None,
 ) -> Services:
     """Return the authorization server on a database that is migrated. Nothing runs yet.
 
@@ -57,6 +60,7 @@ def open_authorization(
         rates: other limits than `etl.auth.limits.RATES`.
         is_published: whether the release that is served has a Patient; where not given, nobody is
             turned away for having no data.
+        mailer: sends mail to developers; None where no mail server is configured.
     """
     trail = AuditTrail(audit, database, clock=clock, randomness=randomness)
     revocations = Revocations(database, clock)
@@ -87,7 +91,13 @@ def open_authorization(
         verifier=verifier,
         apps=apps,
         developers=Developers(
-            database, lockout, clock=clock, randomness=randomness, note=trail.note
+            database,
+            lockout,
+            Addresses(configuration, mailer, clock),
+            configuration,
+            clock=clock,
+            randomness=randomness,
+            note=trail.note,
         ),
         consents=consents,
         sessions=Sessions(database, clock=clock, randomness=randomness),

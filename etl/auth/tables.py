@@ -30,6 +30,7 @@ class DeveloperRow(Base):
     organization: Mapped[str]
     password_hash: Mapped[str]
     created: Mapped[int]
+    verified: Mapped[int | None]
 
 
 class AppRow(Base):

@@ -162,6 +162,7 @@ class Developer:
         name: the person.
         organization: may be empty.
         created: when the account was opened.
+        verified: when its owner opened the link that was sent to the address; None before.
     """
 
     id: str
@@ -169,6 +170,7 @@ class Developer:
     name: str
     organization: str
     created: datetime
+    verified: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +302,8 @@ class SignInRefused(UsageError):
 
 Action = Literal[
     "app-registered", "app-edited", "app-approved", "app-disabled", "app-enabled", "app-deleted",
-    "secret-rotated", "account-opened", "account-edited", "account-deleted", "password-changed",
+    "secret-rotated", "account-opened", "account-edited", "account-verified", "account-deleted",
+    "password-changed",
     "developer-sign-in", "member-sign-in", "consent-given", "consent-refused", "consent-revoked",
     "code-issued", "code-replayed", "token-issued", "token-refreshed", "token-revoked",
     "refresh-replayed", "client-refused", "keys-rotated",

@@ -30,7 +30,9 @@ from etl.auth.database import (
     present_version,
 )
 from etl.auth.limits import rates_of
+from etl.auth.mail import Mailer, MailServer, smtp_mailer
 from etl.auth.members import IsPublished
+from etl.auth.registration import is_email
 from etl.auth.server import open_authorization, quiet_logs, tidy
 from etl.auth.services import Services
 from etl.auth.values import DemoMember
@@ -85,6 +87,11 @@ def mistakes_of(settings: Settings) -> Iterator[MappingError]:
         rates_of(auth.limits)
     except ValueError as error:
         yield _wrong(settings, "limits", str(error))
+    if auth.smtp_host and not is_email(auth.mail_from):
+        yield _wrong(settings, "mail_from", "mail needs an address that it comes from")
+    if auth.smtp_encryption == "none" and auth.smtp_host not in ("", *LOOPBACK):
+        what = "mail holds links; it goes in the clear to loopback only"
+        yield _wrong(settings, "smtp_encryption", what)
     if any(days < 1 for days in auth.consent_days):
         yield _wrong(settings, "consent_days", "a consent lasts a day at least")
 
@@ -146,7 +153,24 @@ def opened(
         patient_of=lambda member_id: patient_of(settings, member_id),
         is_published=None if releases is None else published_in(releases),
         rates=settings.auth.limits,
+        mailer=mailer_of(settings),
     )
+
+
+def mailer_of(settings: Settings) -> Mailer | None:
+    """Return what sends mail to developers; None where no mail server is configured."""
+    auth = settings.auth
+    if not auth.smtp_host:
+        return None
+    server = MailServer(
+        auth.smtp_host,
+        auth.smtp_port,
+        auth.smtp_encryption,
+        auth.smtp_user,
+        auth.smtp_password.get_secret_value(),
+        auth.mail_from,
+    )
+    return smtp_mailer(server, lambda: datetime.now(UTC))
 
 
 def published_in(releases: Releases) -> IsPublished:
@@ -226,6 +250,7 @@ def configuration(settings: Settings, base_url: str) -> Configuration:
         registration_token=auth.registration_token.get_secret_value(),
         identity_provider=provider,
         demo=demo,
+        most_apps=auth.most_apps,
     )
 
 

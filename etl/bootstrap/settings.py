@@ -417,6 +417,19 @@ class Auth(_Part):
     registration_token: SecretStr = Field(
         SecretStr(""), description="The initial access token that `token` asks for."
     )
+    most_apps: int = Field(20, ge=1, description="Apps that an account of a developer may have.")
+    smtp_host: str = Field(
+        "", description="Mail server for links that verify developers' addresses; empty for none."
+    )
+    smtp_port: int = Field(587, ge=1, le=65535, description="Its port.")
+    smtp_encryption: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How it is spoken to; `none` on a loopback address only."
+    )
+    smtp_user: str = Field("", description="Account there; empty for none.")
+    smtp_password: SecretStr = Field(
+        SecretStr(""), description="Its password. Set it by environment."
+    )
+    mail_from: str = Field("", description="Address that mail comes from.")
 
 
 class Settings(BaseSettings):

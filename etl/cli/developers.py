@@ -27,12 +27,19 @@ def list_command(context: click.Context, as_json: bool) -> None:
         ]
     if as_json:
         documents = [
-            {**asdict(one), "created": one.created.isoformat(), "apps": apps} for one, apps in found
+            {
+                **asdict(one),
+                "created": one.created.isoformat(),
+                "verified": one.verified.isoformat() if one.verified else None,
+                "apps": apps,
+            }
+            for one, apps in found
         ]
         click.echo(json.dumps(documents, indent=2))
         return
     for one, apps in found:
-        click.echo(f"{one.created:%Y-%m-%d}  {apps:>3} apps  {one.email}  {one.name}")
+        note = "" if one.verified else "  (address not verified)"
+        click.echo(f"{one.created:%Y-%m-%d}  {apps:>3} apps  {one.email}  {one.name}{note}")
     if not found:
         click.echo("no accounts")
 
@@ -43,9 +50,31 @@ def list_command(context: click.Context, as_json: bool) -> None:
 def reset_password_command(context: click.Context, email: str) -> None:
     """Give the account of EMAIL a new random password, and sign it out everywhere.
 
-    Make sure by other means who is asking: the portal sends no mail.
+    Make sure by other means who is asking. Apps that were registered before anybody verified the
+    address are disabled: whoever named it first may have registered them.
     """
+    disabled = 0
     with authorizing.services(context.obj.settings()) as services:
         password = services.developers.reset_password(email)
+        developer = services.developers.of_email(email)
+        if developer.verified is None:
+            for app in services.apps.of_developer(developer.id):
+                services.apps.disable(app.client_id)
+                disabled += 1
+    if disabled:
+        click.echo(f"{disabled} apps disabled: nobody had verified the address of their account")
     click.echo(f"new password: {password}")
     click.echo("It is shown this once. Its owner should change it under Settings.")
+
+
+@developers_group.command("verify")
+@click.argument("email")
+@click.pass_context
+def verify_command(context: click.Context, email: str) -> None:
+    """Take EMAIL, the address of an account, for verified.
+
+    For portals without a mail server: make sure by other means that its owner has the account.
+    """
+    with authorizing.services(context.obj.settings()) as services:
+        services.developers.verify_by_operator(email)
+    click.echo("the address is verified; its owner can register apps")

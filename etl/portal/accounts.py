@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from etl.auth.values import InvalidForm, SignInRefused
+from etl.auth.mail import MailNotSent
+from etl.auth.values import Developer, InvalidForm, SignInRefused
 from etl.portal.forms import Form
 from etl.portal.portal import Portal, local_path, to
 
@@ -20,6 +23,8 @@ def account_routes(portal: Portal) -> list[Route]:
         Route("/sign-in", pages.sign_in, methods=["GET", "POST"]),
         Route("/sign-out", pages.sign_out, methods=["POST"]),
         Route("/profile", pages.profile, methods=["GET", "POST"]),
+        Route("/profile/verify", pages.ask_verification, methods=["POST"]),
+        Route("/profile/verify/{token}", pages.verify, methods=["GET", "POST"]),
         Route("/settings", pages.settings),
         Route("/settings/password", pages.password, methods=["POST"]),
         Route("/settings/delete", pages.delete, methods=["GET", "POST"]),
@@ -52,6 +57,8 @@ class _Pages:
         except InvalidForm as error:
             wrong = form.with_errors(error.problems)
             return await self._form(request, "sign_up", wrong, way_on=way_on)
+        with suppress(MailNotSent):  # the profile offers it again
+            await run_in_threadpool(portal.developers.ask_verification, developer.id)
         response = to(way_on)
         await portal.entrance.admit(visit, response, developer)
         return response
@@ -102,7 +109,7 @@ class _Pages:
                     "organization": developer.organization,
                 }
             )
-            saved = request.query_params.get("saved") == "yes"
+            saved = request.query_params.get("saved", "")
             return await self._form(request, "profile", form, account=developer, saved=saved)
         form = await portal.form(request)
         try:
@@ -116,8 +123,43 @@ class _Pages:
             )
         except InvalidForm as error:
             wrong = form.with_errors(error.problems)
-            return await self._form(request, "profile", wrong, account=developer, saved=False)
+            return await self._form(request, "profile", wrong, account=developer, saved="")
+        if form.value("email").strip().lower() != developer.email:
+            return await self._ask(request, developer, form.value("email"))
         return to("/profile", saved="yes")
+
+    async def ask_verification(self, request: Request) -> Response:
+        _, developer = await self._portal.signed_in(request)
+        await self._portal.form(request, "verify")
+        return await self._ask(request, developer, developer.email)
+
+    async def verify(self, request: Request) -> Response:
+        portal = self._portal
+        visit, developer = await portal.signed_in(request)
+        token = request.path_params["token"]
+        if request.method != "POST":
+            return await self._form(request, "verify", Form(), token=token, failed=False)
+        await portal.form(request)
+        is_verified = await run_in_threadpool(
+            portal.developers.verify, developer.id, token, address=visit.address
+        )
+        if not is_verified:
+            return await self._form(request, "verify", Form(), 400, token=token, failed=True)
+        return to("/profile", saved="verified")
+
+    async def _ask(self, request: Request, developer: Developer, email: str) -> Response:
+        """Send the link that verifies an address, and say so; show it in a sandbox."""
+        mail, failed = None, False
+        try:
+            mail = await run_in_threadpool(
+                self._portal.developers.ask_verification, developer.id, email=email
+            )
+        except MailNotSent:
+            failed = True
+        status = 503 if failed else 200
+        return await self._form(
+            request, "mail", Form(), status, mail=mail, email=email, failed=failed
+        )
 
     async def settings(self, request: Request) -> Response:
         await self._portal.signed_in(request)
@@ -175,6 +217,9 @@ class _Pages:
         self, request: Request, template: str, form: Form, status: int = 0, **values: object
     ) -> Response:
         found = status or (422 if form.errors else 200)
+        if template == "profile":
+            developers = self._portal.developers
+            values |= {"can_verify": developers.can_verify, "shows_mail": developers.shows_mail}
         return await self._portal.show(
             request, template, status=found, fresh=True, form=form, **values
         )

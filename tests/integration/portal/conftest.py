@@ -11,6 +11,7 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+from etl.auth.mail import Mail
 from etl.auth.values import ATTESTATIONS
 from tests.integration.portal.served import BASE, Standing, in_production, stand_up
 
@@ -52,6 +53,12 @@ class Browser:
         assert answer.status_code == 303, answer.text
         return self
 
+    def confirm(self, standing: Standing, name: str = "dana") -> Browser:
+        """Open the link of the newest mail to an address."""
+        link = link_of([mail for mail in standing.sent if mail.to == f"{name}@lens.example"][-1])
+        assert self.send(link, {}).headers["location"] == "/profile?saved=verified"
+        return self
+
     def register(self, **changes: str) -> tuple[str, str]:
         """Register an app; return its client id and secret."""
         answer = self.send("/apps/new", {**FORM, **changes})
@@ -60,6 +67,13 @@ class Browser:
         secret = re.search(r'id="client-secret">([^<]+)<', answer.text)
         assert client is not None
         return client[1], secret[1] if secret else ""
+
+
+def link_of(mail: Mail) -> str:
+    """Return the path of the link in a mail."""
+    match = re.search(rf"{re.escape(BASE)}(/profile/verify/\S+)", mail.text)
+    assert match is not None
+    return match[1]
 
 
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of tests

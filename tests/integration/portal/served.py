@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 
+from etl.auth.addresses import Addresses
 from etl.auth.apps import Apps
 from etl.auth.browser import Browsers
 from etl.auth.configuration import Configuration
@@ -18,6 +19,7 @@ from etl.auth.database import Database, open_database
 from etl.auth.developers import Developers
 from etl.auth.limits import Limits
 from etl.auth.lockout import Lockout
+from etl.auth.mail import Mail, Mailer
 from etl.auth.revocations import Revocations
 from etl.auth.sessions import Sessions
 from etl.auth.tables import Base
@@ -103,12 +105,14 @@ class Standing:
         app: the application.
         happenings: what went into the audit trail.
         database: for those who look behind the curtain.
+        sent: mail that was sent, in production.
     """
 
     portal: Portal
     app: Starlette
     happenings: list[Happening]
     database: Database
+    sent: list[Mail] = field(default_factory=list)
 
 
 SITE = Site(
@@ -138,17 +142,28 @@ def stand_up(
     site: Site = SITE,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     base: str = BASE,
+    mailer: Mailer | None = None,
+    most_apps: int = 20,
 ) -> Standing:
-    """Return a portal whose registry is in a folder."""
+    """Return a portal whose registry is in a folder; in production it sends mail."""
+    sent: list[Mail] = []
+    if mailer is None and not site.sandbox:
+        mailer = sent.append
     database = open_database(f"sqlite:///{folder / 'auth.db'}")
     Base.metadata.create_all(database.engine)
     happenings: list[Happening] = []
     configuration = Configuration(
-        base_url=base, payer=site.payer, secret=b"of tests only", sandbox=site.sandbox
+        base_url=base,
+        payer=site.payer,
+        secret=b"of tests only",
+        sandbox=site.sandbox,
+        most_apps=most_apps,
     )
     developers = Developers(
         database,
         Lockout(database, clock),
+        Addresses(configuration, mailer, clock),
+        configuration,
         clock=clock,
         randomness=secrets.token_bytes,
         note=happenings.append,
@@ -185,7 +200,7 @@ def stand_up(
         password="alder",  # noqa: S106 - public
         try_client="portal-try-it" if site.sandbox else "",
     )
-    return Standing(portal, portal_app(portal), happenings, database)
+    return Standing(portal, portal_app(portal), happenings, database, sent)
 
 
 def in_production(site: Site = SITE) -> Site:

@@ -44,7 +44,7 @@ def test_a_public_app_has_no_secret(sandbox: Standing, developer: Browser) -> No
 
 
 def test_an_app_in_production_waits_for_approval(production: Standing) -> None:
-    developer = browser(production).sign_up()
+    developer = browser(production).sign_up().confirm(production)
     client_id, _ = developer.register()
     assert production.portal.apps.get(client_id).status is AppStatus.PENDING
     assert "Waiting for approval" in developer.get("/apps").text

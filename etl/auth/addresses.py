@@ -1,0 +1,85 @@
+"""E-mail addresses of developers: verified by a link that is sent to them.
+
+A link is good for the account that asked for it, signed in, and for a day. Whoever reads the mail
+without the account's password cannot open it, and whoever has the account without the mail cannot
+make it.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Final
+
+from itsdangerous import BadData, URLSafeSerializer
+
+from etl.auth.configuration import Clock, Configuration
+from etl.auth.mail import Mail, Mailer
+from etl.auth.secrets import derived_key
+
+LINK_SECONDS: Final = 24 * 3600
+VERIFY_PATH: Final = "/profile/verify"
+
+_TEXT: Final = """\
+Somebody, you we hope, has an account for developers at {payer} and gave this address.
+
+To confirm that it is yours, sign in there and open this link within a day:
+
+{link}
+
+If it was not you, do nothing: the account is of no use without your confirmation.
+"""
+
+
+class Addresses:
+    """Makes and checks the links that verify addresses.
+
+    Args:
+        configuration: the server's.
+        mailer: sends the mail; None where no mail server is configured.
+        clock: gives the present time.
+    """
+
+    def __init__(self, configuration: Configuration, mailer: Mailer | None, clock: Clock) -> None:
+        self._configuration = configuration
+        self._mailer = mailer
+        self._clock = clock
+        self._signer = URLSafeSerializer(
+            derived_key(configuration.secret, "addresses"), signer_kwargs={"digest_method": sha256}
+        )
+
+    @property
+    def sends(self) -> bool:
+        """Whether mail is sent; in a sandbox without a mail server it is shown instead."""
+        return self._mailer is not None
+
+    def mail(self, developer: str, email: str) -> Mail:
+        """Return the mail that asks the owner of an address to confirm it.
+
+        Args:
+            developer: id of the account.
+            email: the address that it shall have.
+        """
+        token = self._signer.dumps([developer, email, self._now() + LINK_SECONDS])
+        link = self._configuration.url(f"{VERIFY_PATH}/{token}")
+        payer = self._configuration.payer
+        return Mail(email, "Confirm your e-mail address", _TEXT.format(payer=payer, link=link))
+
+    def send(self, developer: str, email: str) -> None:
+        """Send that mail; nothing where no mail server is configured.
+
+        Raises:
+            MailNotSent: the server did not take it.
+        """
+        if self._mailer is not None:
+            self._mailer(self.mail(developer, email))
+
+    def confirmed(self, token: str, developer: str) -> str | None:
+        """Return the address that a link confirms for an account; None for no link of its own."""
+        try:
+            account, email, until = self._signer.loads(token)
+        except BadData:
+            return None
+        return str(email) if account == developer and self._now() < until else None
+
+    def _now(self) -> int:
+        return int(self._clock().timestamp())

@@ -1,0 +1,102 @@
+"""Mail to developers: one text, one address, through the payer's SMTP server."""
+
+from __future__ import annotations
+
+import logging
+import smtplib
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from email.utils import format_datetime, make_msgid
+from typing import Final, Literal
+
+from etl.auth.configuration import Clock
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS: Final = 10
+
+Encryption = Literal["starttls", "tls", "none"]
+"""`starttls`: RFC 3207, on port 587; `tls`: from the first byte, RFC 8314, on port 465."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail.
+
+    Attributes:
+        to: address of the one who gets it.
+        subject: one line.
+        text: plain text.
+    """
+
+    to: str
+    subject: str
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """The SMTP server that mail is handed to.
+
+    Attributes:
+        host: its name.
+        port: its port.
+        encryption: how the connection is made secret.
+        user: account there; empty for none.
+        password: its password. Not printed.
+        sender: address that mail comes from.
+    """
+
+    host: str
+    port: int
+    encryption: Encryption
+    user: str
+    password: str = field(repr=False)
+    sender: str
+
+
+class MailNotSent(Exception):
+    """The mail server does not answer, or does not take a mail; it may be tried again."""
+
+
+Mailer = Callable[[Mail], None]
+"""Hands a mail to a server. Waits for the network: call it in a thread. Raises MailNotSent."""
+
+
+def smtp_mailer(server: MailServer, clock: Clock) -> Mailer:
+    """Return what sends mail through a server."""
+
+    def send(mail: Mail) -> None:
+        message = EmailMessage()
+        message["From"], message["To"], message["Subject"] = server.sender, mail.to, mail.subject
+        message["Date"] = format_datetime(clock())
+        message["Message-ID"] = make_msgid(domain=server.sender.rpartition("@")[2])
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer of a machine, please
+        message.set_content(mail.text)
+        try:
+            with _connected(server) as connection:
+                if server.user:
+                    connection.login(server.user, server.password)
+                connection.send_message(message)
+        except (OSError, smtplib.SMTPException) as error:
+            # The server's own words may repeat the address.
+            log.warning("no mail was sent: %s", type(error).__name__)
+            raise MailNotSent from None
+
+    return send
+
+
+def _connected(server: MailServer) -> smtplib.SMTP:
+    context = ssl.create_default_context()
+    if server.encryption == "tls":
+        return smtplib.SMTP_SSL(server.host, server.port, timeout=TIMEOUT_SECONDS, context=context)
+    connection = smtplib.SMTP(server.host, server.port, timeout=TIMEOUT_SECONDS)
+    try:
+        if server.encryption == "starttls":
+            connection.starttls(context=context)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
