@@ -55,7 +55,9 @@ def portal_room(settings: Settings, told: Told, services: Services, releases: Re
         limits=services.limits,
         entrance=Entrance(services.browsers, services.sessions, services.developers),
         templates=open_templates(site.templates),
-        members=None if demo is None else SandboxMembers(releases, demo.members),
+        members=None
+        if demo is None
+        else SandboxMembers(releases, demo.members, settings.serve.page_size),
         password="" if demo is None else demo.password,
         try_client=TRY_CLIENT if site.sandbox else "",
     )

@@ -96,7 +96,12 @@ class _Pages:
         found = await members()
         kinds = [kind for kind in CLAIM_KINDS if any(one.claims.get(kind) for one in found)]
         return await self._portal.show(
-            request, "sandbox", members=found, kinds=kinds, password=self._portal.password
+            request,
+            "sandbox",
+            members=found,
+            kinds=kinds,
+            password=self._portal.password,
+            test_kit_members=[one.member.username for one in found if one.on_one_page],
         )
 
     async def code(self, request: Request) -> Response:

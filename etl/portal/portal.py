@@ -47,11 +47,14 @@ class SandboxMember:
         member: user name, name, Patient id.
         claims: kind of claim → how many; empty where there are none.
         coverages: how many.
+        on_one_page: claims of every profile's types, and all on one page of the default size: what
+            a test kit finds that looks at the first page of one member.
     """
 
     member: DemoMember
     claims: dict[str, int]
     coverages: int
+    on_one_page: bool = False
 
     @property
     def total(self) -> int:

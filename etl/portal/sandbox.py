@@ -15,6 +15,8 @@ from etl.gateway.tree import Tree, column_name
 from etl.portal.portal import SandboxMember
 
 _CLAIM = "ExplanationOfBenefit"
+_TYPES = frozenset({"institutional", "professional", "oral", "pharmacy"})
+"""Types of claims that have profiles of their own; vision shares the professional one."""
 
 
 class SandboxMembers:
@@ -23,11 +25,13 @@ class SandboxMembers:
     Args:
         releases: what is served.
         members: the demo directory.
+        page_size: matches a page of search results where a client asks for no number.
     """
 
-    def __init__(self, releases: Releases, members: Sequence[DemoMember]) -> None:
+    def __init__(self, releases: Releases, members: Sequence[DemoMember], page_size: int) -> None:
         self._releases = releases
         self._members = members
+        self._page_size = page_size
         self._release = ""
         self._counted: tuple[SandboxMember, ...] = ()
 
@@ -39,7 +43,9 @@ class SandboxMembers:
         try:
             tree = self._releases.current()
             if tree.id != self._release:
-                counted = [await _counted(tree, member) for member in self._members]
+                counted = [
+                    await _counted(tree, member, self._page_size) for member in self._members
+                ]
                 self._counted = tuple(one for one in counted if one is not None)
                 self._release = tree.id
         except StoreError:
@@ -47,7 +53,7 @@ class SandboxMembers:
         return self._counted
 
 
-async def _counted(tree: Tree, member: DemoMember) -> SandboxMember | None:
+async def _counted(tree: Tree, member: DemoMember, page_size: int) -> SandboxMember | None:
     block = await tree.patient(member.patient)
     if block is None or block.index.block is None:
         return None
@@ -57,4 +63,5 @@ async def _counted(tree: Tree, member: DemoMember) -> SandboxMember | None:
     for row in range(len(block.rows(_CLAIM))):
         # An index holds `system|code`; the code is what developers search by.
         kinds.update({value.rpartition("|")[2] for value in column.of(row)})
-    return SandboxMember(member, dict(kinds), len(block.rows("Coverage")))
+    on_one_page = kinds.keys() >= _TYPES and len(block.rows(_CLAIM)) <= page_size
+    return SandboxMember(member, dict(kinds), len(block.rows("Coverage")), on_one_page)

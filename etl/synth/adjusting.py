@@ -164,6 +164,24 @@ def replace_claim(life: Life, claim: Claim, day: int) -> Claim:
     return new
 
 
+def pay_after_all(life: Life, refused: Claim, paid: Claim, day: int) -> Claim:
+    """Return what replaces a refused claim from a day on: the same services, paid.
+
+    Args:
+        life: whose.
+        refused: the claim that was refused; it is marked as superseded.
+        paid: the claim as it would have been, had nothing been refused.
+        day: the day on which it was decided.
+    """
+    number = {"claim_id": refused.header["claim_id"]}
+    rows = {table: [row | number for row in rows] for table, rows in paid.rows.items()}
+    first = Claim(paid.header | number, rows)
+    new = _again(life, first, day, "7")
+    for column in ("adjusted_to_claim_id", "status", "last_updated"):
+        refused.header[column] = first.header[column]
+    return new
+
+
 def void_claim(life: Life, claim: Claim, day: int) -> Claim:
     """Return what takes a claim back, cancelled and of bill frequency 8.
 

@@ -19,6 +19,8 @@ class Twist(StrEnum):
     NONE = ""
     REFUSED = "refused"
     PARTLY_REFUSED = "partly-refused"
+    REFUSED_REPLACED = "refused-replaced"
+    PARTLY_REFUSED_REPLACED = "partly-refused-replaced"
     REPLACED = "replaced"
     REPLACED_TWICE = "replaced-twice"
     VOIDED = "voided"
@@ -44,6 +46,7 @@ class Part:
         name: family, given, middle, suffix, full; empty for one by chance.
         scenes: what happens to the member beside what chance brings.
         busy: whether chance brings anything; off where the scenes are enough.
+        whole: each claim has all that its profile can show, whatever chance leaves out.
         since: first day of coverage, for the household; None for one by chance.
         changes: the household changes its plan every New Year.
         other_payer: has a second payer as well.
@@ -60,6 +63,7 @@ class Part:
     name: tuple[str, str, str, str, str] | None = None
     scenes: tuple[Scene, ...] = ()
     busy: bool = True
+    whole: bool = False
     since: date | None = None
     changes: bool = False
     other_payer: bool = False
@@ -340,6 +344,31 @@ _SINGLES: Final = (
         "parent",
         name=("Begaye", "Winona", "", "", ""),
         scenes=_scenes("2023-10-02 home replaced"),
+    ),
+    # All that the profiles of claims can show, in as many claims as a page of search results has.
+    Part(
+        "single",
+        1,
+        "F",
+        _day("1958-04-23"),
+        name=("Sample", "Page", "One", "", ""),
+        prefix="Ms.",
+        language="en",
+        race="2106-3",
+        ethnicity="2186-5",
+        since=_day("2019-01-01"),
+        busy=False,
+        whole=True,
+        other_payer=True,
+        scenes=_scenes(
+            """
+            2021-03-02 knee-stay partly-refused-replaced
+            2021-06-08 injury partly-refused-replaced
+            2022-02-01 denture replaced
+            2022-09-06 ambulance replaced
+            2023-04-04 compound refused-replaced
+            """
+        ),
     ),
 )
 

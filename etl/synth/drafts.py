@@ -69,6 +69,11 @@ class Life:
     count: int = 0
     deductibles: dict[tuple[str, int], int] = field(default_factory=dict)
 
+    @property
+    def whole(self) -> bool:
+        """Whether each claim has all that its profile can show."""
+        return self.person.part is not None and self.person.part.whole
+
     def cover_on(self, day: int, *roles: str) -> Cover | None:
         """Return the first coverage in force on a day, by the roles in their order."""
         for role in roles:
@@ -232,6 +237,7 @@ class Draft:
         priced = [self._price(place, cents, free=free) for place, cents in enumerate(self._charges)]
         self._pay(at_counter, [amounts for amounts, _ in priced])
         self._totals([amounts for amounts, _ in priced])
+        on_lines = on_lines or self.life.whole
         if on_lines:
             self._line_amounts(priced, at_counter, rejection)
         self._outcome([refusal for _, refusal in priced], on_lines, rejection)

@@ -8,12 +8,13 @@ from functools import partial
 from typing import Final
 
 from etl.synth import codes, institutional, professional, retail
-from etl.synth.adjusting import later, replace_claim, void_claim
+from etl.synth.adjusting import later, pay_after_all, replace_claim, void_claim
 from etl.synth.cast import Twist
 from etl.synth.chance import Dice, Weighted, first_of_year, year_of
 from etl.synth.codes import Ailment, Drug
 from etl.synth.drafts import MOST_CLAIMS, Claim, Life, Visit
 from etl.synth.households import Household, Person
+from etl.synth.showcase import complete, on_header_alone
 
 Telling = Callable[[Visit], Claim | None]
 Happening = tuple[int, str, Telling, Twist]
@@ -99,6 +100,18 @@ _TWIST_OF: Final = {
     "twice": Twist.REPLACED_TWICE,
     "voided": Twist.VOIDED,
 }
+_REFUSED: Final = {
+    Twist.REFUSED: "all",
+    Twist.REFUSED_REPLACED: "all",
+    Twist.PARTLY_REFUSED: "last",
+    Twist.PARTLY_REFUSED_REPLACED: "last",
+}
+_SUCCESSORS: Final = {
+    Twist.REPLACED: 1,
+    Twist.REPLACED_TWICE: 2,
+    Twist.VOIDED: 1,
+    Twist.PARTLY_REFUSED_REPLACED: 1,
+}
 _SOME_TEETH: Final = {
     "filling": "filling",
     "front": "front-filling",
@@ -142,19 +155,35 @@ def tell(life: Life, what: Happening, adjudicated: int | None = None) -> list[Cl
     second = None
     if twist is Twist.OTHER_PAYER or life.dice.chance(500):
         second = life.cover_on(day, "other")
-    refused = {Twist.REFUSED: "all", Twist.PARTLY_REFUSED: "last"}.get(twist, "")
-    claim = telling(Visit(life, day, cover, refused, second, adjudicated))
+    visit = Visit(life, day, cover, _REFUSED.get(twist, ""), second, adjudicated)
+    claim = telling(visit)
     if claim is None:
         return []
+    if life.whole:
+        complete(claim)
     chain = [claim]
-    again = {Twist.REPLACED: 1, Twist.REPLACED_TWICE: 2, Twist.VOIDED: 1}.get(twist, 0)
-    for _ in range(again):
+    if twist is Twist.REFUSED_REPLACED:
+        return chain + _paid_after_all(claim, visit, telling)
+    for _ in range(_SUCCESSORS.get(twist, 0)):
         when = later(life.dice, chain[-1])
         if when > life.today:
             break
         successor = void_claim if twist is Twist.VOIDED else replace_claim
         chain.append(successor(life, chain[-1], when))
+        if life.whole:
+            on_header_alone(chain[-1])
     return chain
+
+
+def _paid_after_all(claim: Claim, visit: Visit, telling: Telling) -> list[Claim]:
+    """Return the claim that replaces a refused one, if it is decided within the days seen."""
+    life = visit.life
+    when, paid = later(life.dice, claim), telling(visit._replace(refused=""))
+    if when > life.today or paid is None:
+        return []
+    if life.whole:
+        complete(paid)
+    return [pay_after_all(life, claim, paid, when)]
 
 
 def live(life: Life, household: Household) -> list[Claim]:

@@ -6,6 +6,7 @@ Launch" 1.0.0 (STU1, STU2, STU2.2) and ONC's (g)(10). The server is a sandbox wi
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -512,6 +513,23 @@ def test_the_samples_have_what_must_be_supported(
     everyone: dict[str, list[Json]], profile: str
 ) -> None:
     assert missing(profile, everyone.get(profile, [])) == NOT_IN_CPCDS.get(profile, set())
+
+
+def test_the_first_page_of_the_member_that_the_portal_names_has_all_that_claims_can_have(
+    stranger: Stranger, confidential: App, sandbox: Standing
+) -> None:
+    page = stranger.http.get(f"{sandbox.base}/sandbox").text
+    (told,) = re.findall(r'<p id="one-page">.*?</p>', page, re.DOTALL)
+    (username,) = re.findall(r"<code>(.*?)</code>", told)
+    got = stranger.launched(confidential, username, PASSWORD, scope=SCOPE + MORE)
+    first = stranger.bundle(f"{EOB}?patient={got['patient']}", got["access_token"])
+    by_profile: dict[str, list[Json]] = {}
+    for claim in resources_of(first, "match"):
+        by_profile.setdefault(profile_of(claim), []).append(claim)
+    of_claims = [profile for profile in MUST_SUPPORT if EOB in profile]
+    assert {profile: missing(profile, by_profile.get(profile, [])) for profile in of_claims} == {
+        profile: set() for profile in of_claims
+    }
 
 
 def test_every_resource_names_its_profile_and_when_it_changed(

@@ -132,7 +132,7 @@ SITE = Site(
 async def _members() -> list[SandboxMember]:
     return [
         SandboxMember(DemoMember("ana", "Ana Muñoz Peña", "p1"), {"pharmacy": 12, "oral": 2}, 3),
-        SandboxMember(DemoMember("jurgen", "Jürgen Müller", "p2"), {"institutional": 1}, 1),
+        SandboxMember(DemoMember("jurgen", "Jürgen Müller", "p2"), {"institutional": 1}, 1, True),
     ]
 
 

@@ -168,6 +168,14 @@ def test_the_sandbox_shows_members_their_claims_and_the_password(reader: Browser
     assert "Vision" not in text  # nobody has such claims
 
 
+def test_the_sandbox_names_the_member_with_claims_of_every_profile_on_one_page(
+    reader: Browser,
+) -> None:
+    text = reader.get("/sandbox").text
+    (paragraph,) = re.findall(r'<p id="one-page">.*?</p>', text, re.DOTALL)
+    assert re.findall(r"<code>(.*?)</code>", paragraph) == ["jurgen"]
+
+
 def test_production_has_no_sandbox_pages(production: Standing) -> None:
     visitor = browser(production)
     assert visitor.get("/sandbox").status_code == 404

@@ -33,7 +33,7 @@ def tables(**rows: Sequence[Row]) -> dict[str, pa.Table]:
 
 
 def prepared(
-    providers: Mapping[str, tuple[Provider, ...]] | None = None, **rows: Sequence[Row]
+    providers: Mapping[str, tuple[Provider, ...]] | None = None, /, **rows: Sequence[Row]
 ) -> dict[str, pa.Table]:
     """Return the tables as mappings get them, with what a directory holds under each name."""
     crosswalks = read_crosswalks([shipped()])

@@ -1,0 +1,80 @@
+"""One page of one member: the sandbox has a member whose first page shows what can be shown."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from etl.bootstrap.settings import Serve
+from tests.e2e.commands import SAMPLES, columns_of, cpcds, done, rows_of, write_rows
+
+PAGE = Serve().page_size
+NEEDED = {
+    "inpatient": "Inpatient-Institutional",
+    "outpatient": "Outpatient-Institutional",
+    "professional": "Professional-NonClinician",
+    "oral": "Oral",
+    "pharmacy": "Pharmacy",
+}
+
+
+def members_of_one_page() -> list[str]:
+    """Return the members of the samples with claims of every profile on one page."""
+    types: dict[str, Counter[str]] = {}
+    for row in rows_of(SAMPLES / "claim.csv"):
+        types.setdefault(row["member_id"], Counter())[row["claim_type"]] += 1
+    return [
+        member
+        for member, counts in types.items()
+        if counts.keys() >= NEEDED.keys() and counts.total() <= PAGE
+    ]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The samples with that member's rows alone, and the directory."""
+    (member,) = members_of_one_page()
+    folder = tmp_path_factory.mktemp("alone")
+    claims = {
+        row["claim_id"] for row in rows_of(SAMPLES / "claim.csv") if row["member_id"] == member
+    }
+    for path in SAMPLES.glob("*.csv"):
+        rows = rows_of(path)
+        if "claim_id" in columns_of(path):
+            rows = [row for row in rows if row["claim_id"] in claims]
+        elif "member_id" in columns_of(path):
+            rows = [row for row in rows if row["member_id"] == member]
+        write_rows(folder / path.name, columns_of(path), rows)
+    return folder
+
+
+@pytest.mark.parametrize("view", ["financial", "basis"])
+def test_that_members_claims_have_every_must_support_element_that_can_be(
+    alone: Path, view: str
+) -> None:
+    told = done(cpcds("mapping", "coverage", alone, "--view", view, "--workers", "1", "--json")).out
+    of_claims = {
+        one["profile"]: one
+        for one in json.loads(told)
+        if one["profile"].startswith("C4BB-ExplanationOfBenefit-")
+    }
+    assert {name.removesuffix("-Basis") for name in of_claims} == {
+        f"C4BB-ExplanationOfBenefit-{name}" for name in NEEDED.values()
+    }
+    assert sum(one["resources"] for one in of_claims.values()) <= PAGE
+    lacking = [
+        (profile, each["element"])
+        for profile, one in of_claims.items()
+        for each in one["elements"]
+        if each["status"] == "could be"
+    ]
+    assert lacking == []
+
+
+def test_that_member_breaks_no_rule(alone: Path, tmp_path: Path) -> None:
+    done(cpcds("validate", alone, "--report", tmp_path / "report", "--workers", "1"))
+    report = json.loads(next(tmp_path.rglob("report.json")).read_text(encoding="utf-8"))
+    assert [rule["id"] for rule in report["rules"] if rule["findings"]] == []
