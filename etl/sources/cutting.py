@@ -287,7 +287,12 @@ class _Cutter:
         if listed.is_parquet:
             return columnar.read_batches(listed, names, file.bytes)
         return delimited.read_batches(
-            listed, names, file.delimiter, quoting=file.quoting, span=part.span
+            listed,
+            names,
+            file.delimiter,
+            quoting=file.quoting,
+            span=part.span,
+            sha256=file.sha256,
         )
 
     def _writer(self, name: str) -> SpillWriter:

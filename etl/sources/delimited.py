@@ -23,7 +23,7 @@ from pyarrow import csv as arrow_csv
 
 from etl.errors import ExtractError
 from etl.model.tables import ROW_COLUMN
-from etl.sources.folder import Listed, broken_gzip, refuse_nul, text_chunks
+from etl.sources.folder import Listed, broken_gzip, refuse_nul, text_chunks, traits
 
 BLOCK_BYTES: Final = 1 << 20
 """Bytes parsed at a time, the size that is quickest; a row longer than this is refused."""
@@ -175,6 +175,7 @@ def read_batches(
     quoting: bool = True,
     block_bytes: int = BLOCK_BYTES,
     span: Span = WHOLE,
+    sha256: str = "",
 ) -> Iterator[Batch]:
     """Yield the rows of a delimited file, or of a span of it, in order.
 
@@ -185,6 +186,7 @@ def read_batches(
         quoting: whether cells may be quoted.
         block_bytes: how much is parsed at a time.
         span: what to read; all of a compressed file.
+        sha256: hash that the file has if it is the one whose rows were counted; empty for any.
 
     Raises:
         ExtractError: the file is not UTF-8, has NUL bytes, broken compression, a quoted cell that
@@ -206,7 +208,7 @@ def read_batches(
     if last is None or span.next_row not in (None, last):
         if not span.is_whole:
             raise SpanAstray
-        _recount(listed, delimiter, quoting=quoting, last=last or 0)
+        _recount(listed, delimiter, sha256, quoting=quoting, last=last or 0)
 
 
 def _batches(
@@ -305,15 +307,17 @@ def _unreadable(listed: Listed) -> ExtractError:
     return ExtractError(f"{listed.name} cannot be parsed as a delimited file")
 
 
-def _recount(listed: Listed, delimiter: str, *, quoting: bool, last: int) -> None:
+def _recount(listed: Listed, delimiter: str, sha256: str, *, quoting: bool, last: int) -> None:
     """Check how many rows were read where a count of line ends came to another number.
 
     A quote inside an unquoted cell turns that count round, and it does not see a lone carriage
     return. So the file is counted again by another parser than the one that read it.
 
     Raises:
-        ExtractError: it has another number of rows.
+        ExtractError: it has another number of rows, or is another file by now.
     """
+    if sha256 and traits(listed, quoting=quoting).sha256 != sha256:
+        raise ExtractError(f"{listed.name} was changed after it was hashed; copy the extract again")
     limit = csv.field_size_limit(BLOCK_BYTES)
     try:
         with io.TextIOWrapper(listed.path.open("rb"), "utf-8-sig", "replace", newline="") as text:
@@ -329,8 +333,8 @@ def _recount(listed: Listed, delimiter: str, *, quoting: bool, last: int) -> Non
         csv.field_size_limit(limit)
     if rows != last - 1:
         raise ExtractError(
-            f"{listed.name}: {last - 1} rows were read, and a second count found another number; "
-            "it was changed while it was read, or holds stray carriage returns or quotes"
+            f"{listed.name}: with its header {last - 1} rows were read, and a second count found "
+            "another number; it was changed while it was read, or a quote in it is not doubled"
         )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from etl.bootstrap import jobs
-from tests.e2e.commands import Called, copied, cpcds, done, rows_of, write_rows
+from tests.e2e.commands import SAMPLES, Called, copied, cpcds, done, rows_of, write_rows
 
 Spoil = Callable[[Path], object]
 COMMANDS = ("convert", "run", "validate")
@@ -354,3 +354,14 @@ def test_mistakes_in_several_files_are_told_at_once_a_line_each(tmp_path: Path) 
     told = cpcds("--mappings", own, "mapping", "check", "--json")
     assert told.code == 3
     assert len(json.loads(told.out)["problems"]) == len(lines)
+
+
+def test_a_file_that_ends_too_early_is_not_taken_for_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*_: object, **__: object) -> None:
+        raise EOFError
+
+    monkeypatch.setattr("etl.cli.run.run_extract", ends)
+    with pytest.raises(RuntimeError, match="ended before its end"):
+        cpcds("run", SAMPLES, "--to", tmp_path / "target")

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from etl.errors import ExtractError, StoreError
-from etl.sources import Event, Partitions, open_extract, partition
+from etl.sources import Event, Partitions, delimited, open_extract, partition
 from etl.sources.cutting import cut_up
 from etl.sources.delimited import Span
 from etl.sources.events import Reading
+from etl.sources.spreading import ALONE
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import MEMBER, rows_of, write_extract
 
@@ -135,3 +136,42 @@ def test_small_files_of_a_table_are_read_together(tmp_path: Path) -> None:
     jobs = [[part.file.name for part in parts] for parts in cut_up(files, 1)]
     assert [name for job in jobs for name in job] == [file.name for file in files]
     assert [len(job) for job in jobs] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("left", [0, 1, 20])
+def test_rows_that_were_there_when_a_file_was_hashed_and_are_not_read_are_missed(
+    tmp_path: Path, left: int, apart: bool
+) -> None:
+    folder = write_extract(tmp_path / "in")
+    (folder / "member.csv").write_text(HEADER + members(40))
+    extract = open_extract(folder, ())
+    (folder / "member.csv").write_text(HEADER + members(left))
+    with pytest.raises(ExtractError, match=r"member\.csv was changed after it was hashed"):
+        partition(extract, tmp_path / "work", partitions=2, spread=Apart() if apart else ALONE)
+
+
+def test_a_parser_that_loses_rows_is_found_out_by_the_other_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_extract(tmp_path / "in")
+    (folder / "member.csv").write_text(HEADER + members(40))
+    extract = open_extract(folder, ())
+    batches = delimited._batches
+
+    def losing(*given: Any) -> Any:
+        last: int = yield from batches(*given)
+        return last - 1
+
+    monkeypatch.setattr(delimited, "_batches", losing)
+    with pytest.raises(ExtractError, match=r"rows were read, .* found another number"):
+        partition(extract, tmp_path / "work", partitions=2)
+
+
+@pytest.mark.parametrize("text", ['"a\nb",x,y,z\n', 'a 5" pipe,x,y,z\n', "a\rb,x,y,z\n", "\n\n"])
+@pytest.mark.parametrize("end", ["", "\n", "\r"])
+def test_rows_that_are_hard_to_count_are_no_error(tmp_path: Path, text: str, end: str) -> None:
+    folder = write_extract(tmp_path / "in")
+    (folder / "member.csv").write_text(HEADER + members(3) + text + "M9,Ng,1970-01-01,F" + end)
+    rows = partition(open_extract(folder, ()), tmp_path / "work", partitions=2).rows_read
+    assert rows["member.csv"] >= 4

@@ -15,7 +15,7 @@ from stat import S_IMODE
 
 import pytest
 
-from etl.errors import NotFound, StoreError
+from etl.errors import CommitUnknown, NotFound, StoreError
 from etl.storage import local
 from etl.storage.local import STAGING, LocalStore
 
@@ -261,3 +261,20 @@ def test_what_is_there_already_is_synced_too_for_its_writer_may_have_died_before
     store.read("current.json")
     store.sync()
     assert {store.path("patients/0f/a"), store.path("current.json")} <= set(synced)
+
+
+def test_a_pointer_that_was_replaced_and_may_not_be_on_the_disk_is_not_said_to_have_failed(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("a", b"x")
+    store.sync()
+    tag = store.swap("current.json", b"old", None)
+    store.sync()
+
+    def refuse(path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(local, "_fsync", refuse)
+    with pytest.raises(CommitUnknown, match=r"current\.json was replaced"):
+        store.swap("current.json", b"new", tag)
+    assert store.get("current.json") == b"new"
