@@ -117,6 +117,7 @@ def accepted(extract: Path, folder: Path, tools: Tools) -> tuple[dict[str, pa.Ta
         KeysOf(rows.partitions.keys),
         providers.known,
         as_of=rows.as_of,
+        unread=loaded.unread,
     )
     return prepare({**checked.tables, **providers.tables}, providers.environment), providers
 

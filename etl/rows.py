@@ -6,6 +6,8 @@ where a row came from, so that every finding can name file and row.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow as pa
@@ -24,6 +26,24 @@ FINDINGS_SCHEMA: Final = pa.schema(
     ]
 )
 """One finding a row. `row` is null for a whole file, `column` for a whole row. Never a value."""
+
+
+LOOSE_SCHEMA: Final = pa.schema([*PLACE_FIELDS, pa.field("cells", pa.list_(pa.string()))])
+"""One claim line a row that cannot be read and names no claim: its place and its cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What is known of rows that could not be read, or not be made.
+
+    Attributes:
+        bare: canonical table -> rows of which nothing but their ids is known; each has a finding.
+            Tables that have none are left out.
+        loose: claim lines of the whole extract that name no claim; `LOOSE_SCHEMA`.
+    """
+
+    bare: Mapping[str, pa.Table] = field(default_factory=dict)
+    loose: pa.Table = field(default_factory=LOOSE_SCHEMA.empty_table)
 
 
 def table_schema(name: str) -> pa.Schema:

@@ -133,6 +133,14 @@ class Limits(_Part):
         le=1,
         description="Most share of the published resources of a type that a run may retract.",
     )
+    unowned_rows: int | None = Field(
+        None,
+        ge=0,
+        description=(
+            "Most rows that cannot be read and of which nobody can say what they belong to; where "
+            "not set, 0 for `run`, and no limit for `convert` and `validate`."
+        ),
+    )
 
     def of_a_run(self) -> Limits:
         """Return these limits, with those that are on by default for a run alone."""
@@ -140,7 +148,9 @@ class Limits(_Part):
         return self.model_copy(update=missing)
 
 
-_OF_A_RUN: Final[Mapping[str, float]] = MappingProxyType({"rejected_claims": 0.5})
+_OF_A_RUN: Final[Mapping[str, float]] = MappingProxyType(
+    {"rejected_claims": 0.5, "unowned_rows": 0}
+)
 
 
 class Run(_Part):

@@ -116,6 +116,7 @@ def policy(settings: Settings) -> Policy:
             else Decimal(str(limits.rejected_claims)),
             rejected_members=Decimal(str(limits.rejected_members)),
             findings=dict(limits.findings),
+            unowned_rows=limits.unowned_rows,
         ),
     )
 

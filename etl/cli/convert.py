@@ -12,7 +12,7 @@ import click
 from etl.bootstrap.jobs import convert_extract
 from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
 from etl.cli.progress import progress
-from etl.cli.tables import counts_json, rejected_json, show_counts, show_rejected
+from etl.cli.tables import counts_json, rejected_json, show_counts, show_rejected, show_unowned
 from etl.errors import if_interrupted
 from etl.pipeline.job import Settled
 from etl.pipeline.reporting import LimitBroken
@@ -72,11 +72,13 @@ def _show(
             "tables": counts_json(counts),
             "resources": {name: count for name, (count, _) in files.items()},
             "files": {name: str(path) for name, (_, path) in files.items()},
+            "unowned_rows": dict(settled.unowned),
             "rejected": rejected_json(rejected),
         }
         click.echo(json.dumps(body, indent=2))
         return
     show_counts(counts)
     show_rejected(rejected)
+    show_unowned(settled.unowned)
     for name, (count, path) in files.items():
         click.echo(f"{count:>9,} {name:<21} {path}")

@@ -24,6 +24,7 @@ def show_summary(report: Report) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{found.rejections:,} findings reject rows, {found.warnings:,} are warnings")
     show_rejected(found.rejected)
+    show_unowned(found.unowned)
     for sentence in found.broken_limits:
         console.print(f"limit broken: {sentence}")
 
@@ -42,6 +43,14 @@ def show_rejected(rejected: Rejected) -> None:
     console.print(f"{rejected.claims:,} of {rejected.of:,} claims are in quarantine", markup=False)
     for sentence in rejected.advice:
         console.print(sentence, markup=False)
+
+
+def show_unowned(unowned: Mapping[str, int]) -> None:
+    """Print how many rows of which file belong to nothing that could be told."""
+    for file, rows in unowned.items():
+        Console(highlight=False, soft_wrap=True).print(
+            f"{file}: {rows:,} rows cannot be read, and what they belong to is unknown"
+        )
 
 
 def show_counts(counts: Mapping[str, RowCounts]) -> None:
@@ -69,6 +78,7 @@ def summary_json(report: Report) -> dict[str, object]:
         "tables": {name: _counts(numbers) for name, *numbers in found.tables},
         "resources": dict(found.resources),
         "findings": {"reject": found.rejections, "warn": found.warnings},
+        "unowned_rows": dict(found.unowned),
         "broken_limits": list(found.broken_limits),
         "rejected": rejected_json(found.rejected),
     }

@@ -76,6 +76,7 @@ def checked_directory(
         known,
         as_of=as_of,
         sampled=sampled,
+        unread=loaded.unread,
     )
 
 

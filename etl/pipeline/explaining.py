@@ -174,6 +174,7 @@ def _pieces(
             providers.known,
             as_of=read.as_of,
             settling=claims,
+            unread=loaded.unread,
         )
         own = _of_members(checked.tables, members)
         ids = own["claim"].column("claim_id").combine_chunks()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
 
 from etl.engine.noticed import Mention
@@ -26,8 +27,10 @@ from etl.publish.manifest import Named
 from etl.publish.reader import Current
 from etl.quality import Checked, Verdict, reconcile, verdicts
 from etl.quality.expectations import SuiteResult
+from etl.quality.shares import place_keys
 from etl.quality.suite_rows import SuiteRows
 from etl.reports import Rejected, rejected
+from etl.sources import Partitions
 from etl.sources.keys import NO_HASHES, Hashes
 from etl.storage.port import Store
 
@@ -42,6 +45,7 @@ class Settled:
         providers: the directory's accepted rows.
         directory: what became of the directory's rows.
         verdicts: limits, and whether they hold.
+        unowned: file -> rows that cannot be read and belong to nothing that could be told.
         parts: numbers under which sinks of members were opened.
         ledgers: what is to be remembered of each partition; empty where nothing is.
         names: what the directory holds (`directory_digests`).
@@ -53,6 +57,7 @@ class Settled:
     providers: Providers
     directory: Checked
     verdicts: tuple[Verdict, ...]
+    unowned: Mapping[str, int]
     parts: tuple[int, ...]
     ledgers: tuple[Remembered, ...] = ()
     names: tuple[Hashes, Hashes] = (NO_HASHES, NO_HASHES)
@@ -99,8 +104,7 @@ def settle(
         StoreError: the work folder has not the rows that were read.
     """
     totals = Totals(suite_rows)
-    totals.add_unreadable(read.extract.findings)
-    totals.add_unreadable(read.partitions.findings)
+    totals.tally.add_findings(read.partitions.findings)
     emit(StageBegan("directory"))
     count = read.partitions.count
     share = None if suite_rows is None else suite_rows.share
@@ -130,19 +134,31 @@ def settle(
     workers.dismiss()
     read.partitions.check_all_there(rows)
     tally = totals.tally
-    reconcile(tally.counts)
-    judged = verdicts(tools.book.limits, tally.counts, tally.findings_of)
+    reconcile(tally.counts, tally.causes.values())
+    unowned = _unowned(read.partitions, totals.owned)
+    judged = verdicts(tools.book.limits, tally.counts, tally.findings_of, unowned)
     return Settled(
         read,
         totals,
         providers,
         checked,
         judged,
+        unowned,
         tuple(parts),
         tuple(ledgers),
         names,
         None if remember is None else remember.memory,
     )
+
+
+def _unowned(partitions: Partitions, owned: Set[int]) -> dict[str, int]:
+    """Return how many rows of each file belong to nothing that could be told."""
+    left = {}
+    for file in partitions.files:
+        rows = np.array(partitions.unowned.get(file.name, ()), dtype=np.int64)
+        places = place_keys(np.full(len(rows), file.index), rows).tolist()
+        left[file.name] = sum(place not in owned for place in places)
+    return {file: count for file, count in left.items() if count}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +176,8 @@ class Tree:
 
 def _remember(tree: Tree, read: Read, tools: Tools, names: tuple[Hashes, Hashes]) -> Remember:
     memory = recall(tree.open_store(), tree.base, made_by(read, tools))
+    if read.partitions.unowned:
+        memory = None  # what everybody's outcome hangs on, and in no member's rows
     changed = NO_HASHES if memory is None else changed_names(memory.names, names)
     return Remember(tree.open_store, memory, changed, tree.base.lost.patients)
 

@@ -12,17 +12,23 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etl.errors import DataRejected, UsageError
-from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.findings import Severity
+from etl.model.tables import CLAIM_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.pipeline.tools import Tools
 from etl.publish.manifest import Named
 from etl.publish.reader import Current, checked
+from etl.quality.kinds import LineRejected
+from etl.quality.shares import place_keys
 from etl.sources import Loaded, Partitions
 from etl.storage.port import Store
 
@@ -97,15 +103,15 @@ def write_layer(
 ) -> Layer:
     """Write the rows of an extract as a layer; one table's file is held in memory at a time.
 
-    Rows that were not fit to be read are left out: they were reported, and stay in quarantine.
+    Rows that were not fit to be read are left out, and claims that are not whole without them: they
+    were reported, and stay in quarantine.
 
     Raises:
         DataRejected: some rows of a delta are not fit to be read. It is applied whole or not at
             all, because a row that is left out might be the one that deletes something.
     """
-    unfit = _rejecting(partitions.findings, tools)
-    if kind == "delta" and unfit.num_rows:
-        raise _unreadable(unfit.num_rows)
+    if kind == "delta" and _rejecting(partitions.findings, tools).num_rows:
+        raise _unreadable(_rejecting(partitions.findings, tools).num_rows)
     folder = work / "layer"
     folder.mkdir(parents=True, exist_ok=True)
     writers: dict[str, pq.ParquetWriter] = {}
@@ -114,8 +120,9 @@ def write_layer(
             unfit = _rejecting(loaded.findings, tools)
             if kind == "delta" and unfit.num_rows:
                 raise _unreadable(unfit.num_rows)
+            gone = _gone(loaded, unfit, tools)
             for name, table in loaded.tables.items():
-                fit = _without(table, unfit).select(TABLES[name].names)
+                fit = _without(table, unfit, gone.get(name, {})).select(TABLES[name].names)
                 if fit.num_rows:
                     if name not in writers:
                         path = folder / f"{name}.parquet"
@@ -141,16 +148,53 @@ def _rejecting(findings: pa.Table, tools: Tools) -> pa.Table:
     return findings.filter(pc.is_in(findings.column("rule"), value_set=rules))
 
 
-def _without(table: pa.Table, unfit: pa.Table) -> pa.Table:
-    if not unfit.num_rows:
-        return table
-    places = set(
-        zip(unfit.column("file").to_pylist(), unfit.column("row").to_pylist(), strict=True)
-    )
-    here = zip(
-        table.column(FILE_COLUMN).to_pylist(), table.column(ROW_COLUMN).to_pylist(), strict=True
-    )
-    return table.filter(pa.array([place not in places for place in here], pa.bool_()))
+def _without(
+    table: pa.Table, unfit: pa.Table, gone: Mapping[str, pa.Array] = MappingProxyType({})
+) -> pa.Table:
+    """Return the rows of a table that are fit, but for those with some ids."""
+    kept = table.filter(pa.array(~_is_at(table, unfit))) if unfit.num_rows else table
+    for column, ids in gone.items():
+        kept = kept.filter(pc.invert(pc.is_in(kept.column(column), value_set=ids)))
+    return kept
+
+
+def _at(table: pa.Table, found: pa.Table) -> pa.Table:
+    return table.filter(pa.array(_is_at(table, found)))
+
+
+def _is_at(table: pa.Table, found: pa.Table) -> npt.NDArray[np.bool_]:
+    own = (table.column(name).to_numpy(zero_copy_only=False) for name in (FILE_COLUMN, ROW_COLUMN))
+    named = found.filter(pc.is_valid(found.column("row")))
+    theirs = (named.column(name).to_numpy(zero_copy_only=False) for name in ("file", "row"))
+    at: npt.NDArray[np.bool_] = np.isin(place_keys(*own), place_keys(*theirs))
+    return at
+
+
+def _gone(loaded: Loaded, unfit: pa.Table, tools: Tools) -> dict[str, dict[str, pa.Array]]:
+    """Return what goes with rows that were not fit to be read: table -> its id -> which ids."""
+    book = tools.book
+    gone: dict[str, dict[str, pa.Array]] = {}
+    for name in ("member", "coverage"):
+        if name in loaded.unread.bare:
+            (key,) = TABLES[name].key
+            gone[name] = {key: loaded.unread.bare[name].column(key).combine_chunks()}
+    claims = [pa.array([], pa.string())]
+    for name in ("claim", *CLAIM_TABLES):
+        whole = name == "claim" or (
+            name == "claim_line" and book.the(LineRejected).severity.rejects
+        )
+        rules = [rule.id for rule in book.rules if whole or rule.severity is Severity.REJECT_CLAIM]
+        mine = unfit.filter(
+            pc.and_(
+                pc.equal(unfit.column("table"), name),
+                pc.is_in(unfit.column("rule"), value_set=pa.array(rules, pa.string())),
+            )
+        )
+        if mine.num_rows:
+            rows = [table[name] for table in (loaded.tables, loaded.unread.bare) if name in table]
+            claims += [_at(table, mine).column("claim_id").combine_chunks() for table in rows]
+    ids = pc.unique(pa.concat_arrays(claims)).drop_null()
+    return gone | {name: {"claim_id": ids} for name in ("claim", *CLAIM_TABLES) if len(ids)}
 
 
 def _unreadable(count: int) -> DataRejected:

@@ -113,7 +113,12 @@ def _ledger(store: Store, named: Named) -> Ledger | None:
 def made_by(read: Read, tools: Tools) -> str:
     """Return a hash of all that outcomes hang on beside rows, directory and day."""
     library = version("great_expectations")  # it makes pages that are remembered
-    facts = [tools.fingerprint, read.extract.layout.name, _code(), library]
+    loose = {
+        file.name: file.sha256
+        for file in read.partitions.files
+        if file.name in read.partitions.unowned
+    }
+    facts = [tools.fingerprint, read.extract.layout.name, _code(), library, loose]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.errors import DataRejected
+from etl.model.tables import FILE_COLUMN, ROW_COLUMN
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.job import Settled
 from etl.pipeline.tools import Tools
@@ -34,13 +35,15 @@ from etl.reports import (
     SuiteLine,
     write_report,
 )
-from etl.sources import Extract, Partitions
+from etl.sources import Partitions
+from etl.sources.rules import RAGGED_ROW
 
 REPORT: Final = "report"
 QUARANTINE: Final = "quarantine"
 _DOCS: Final = "data-docs"
 MOST_CAUSES: Final = 5
 """How many first causes a message names."""
+_PLACE: Final = (FILE_COLUMN, ROW_COLUMN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +117,19 @@ def write_quarantine(settled: Settled, folder: Path) -> tuple[tuple[str, int, st
     """Write rejected rows as they were, a file a source file; return (source, rows, file name)."""
     partitions = settled.read.partitions
     found = reasons(settled.totals.rejected.values())
+    ragged = partitions.ragged_rows()
+    unreadable = set(zip(*(ragged.column(name).to_pylist() for name in _PLACE), strict=True))
     written = []
-    for number, rows in found.items():
+    for number, rejected in found.items():
+        rows = {row: rules for row, rules in rejected.items() if (number, row) not in unreadable}
+        if not rows:
+            continue
         source = partitions.files[number]
         name = f"{_stem(source.name)}.csv"
         pieces = quarantine_csv(_rows_of(settled, number), source.columns, rows, number)
         _write(folder / name, pieces)
         written.append((source.name, len(rows), name))
-    return (*written, *_write_ragged(partitions, folder))
+    return (*written, *_write_ragged(partitions, found, folder))
 
 
 def _rows_of(settled: Settled, number: int) -> Iterator[pa.Table]:
@@ -136,14 +144,17 @@ def _rows_of(settled: Settled, number: int) -> Iterator[pa.Table]:
                     yield rows
 
 
-def _write_ragged(partitions: Partitions, folder: Path) -> Iterator[tuple[str, int, str]]:
+def _write_ragged(
+    partitions: Partitions, found: Mapping[int, Mapping[int, str]], folder: Path
+) -> Iterator[tuple[str, int, str]]:
     ragged = partitions.ragged_rows()
     files = np.asarray(ragged.column("_file").to_numpy())
     for number in np.unique(files).tolist():
         mine = ragged.filter(pa.array(files == number))
         source = partitions.files[number].name
         name = f"{_stem(source)}.ragged.csv"
-        rules = dict.fromkeys(mine.column("_row").to_pylist(), "ragged-row")
+        reasons_of = found.get(number, {})
+        rules = {row: reasons_of.get(row, RAGGED_ROW) for row in mine.column("_row").to_pylist()}
         _write(folder / name, quarantine_csv([mine], ["text"], rules, number))
         yield source, mine.num_rows, name
 
@@ -198,7 +209,7 @@ def write_reports(
         parent=about.parent,
         when=about.when,
         program=f"cpcds-bluebutton {version('cpcds-bluebutton')}",
-        extract=_extract_facts(settled.read.extract, settled.read.partitions.rows_read),
+        extract=_extract_facts(settled),
         mapping=MappingFacts(
             tools.mappings.name,
             tools.mappings.version,
@@ -238,13 +249,17 @@ def _suite_lines(suites: Iterable[SuiteResult], of: Mapping[str, int]) -> Iterat
         )
 
 
-def _extract_facts(extract: Extract, rows: Mapping[str, int]) -> ExtractFacts:
+def _extract_facts(settled: Settled) -> ExtractFacts:
+    extract, rows = settled.read.extract, settled.read.partitions.rows_read
     return ExtractFacts(
         layout=extract.layout.name,
         kind=extract.kind,
         as_of=extract.as_of,
         payer=extract.payer or "",
         files=tuple(
-            ExtractFile(file.name, rows.get(file.name, 0), file.sha256) for file in extract.files
+            ExtractFile(
+                file.name, rows.get(file.name, 0), file.sha256, settled.unowned.get(file.name, 0)
+            )
+            for file in extract.files
         ),
     )

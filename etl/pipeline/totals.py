@@ -8,19 +8,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from etl.engine.noticed import WITHOUT_CODE, Mention, once_each
 from etl.engine.omitted import OMITTED
-from etl.model.tables import TABLES
 from etl.pipeline.work import Outcome
-from etl.quality import RowCounts
 from etl.quality.suite_rows import SuiteRows
 from etl.reports import Example, Tally, Unmapped
 from etl.rows import no_findings
 
 _EXAMPLES: Final = 10
-_RAGGED: Final = "ragged-row"
 
 
 @dataclass
@@ -33,6 +29,7 @@ class Totals:
         resources: FHIR type -> how many were made.
         missing: directory resources that are referred to and have no row.
         rejected: rejected rows: tables of `REJECTED_SCHEMA` by partitions that have any.
+        owned: `place_keys` of rows that could not be read and that some rejected claim lacks.
     """
 
     suite_rows: SuiteRows | None = None
@@ -40,6 +37,7 @@ class Totals:
     resources: Counter[str] = field(default_factory=Counter)
     missing: set[Mention] = field(default_factory=set)
     rejected: dict[tuple[int, ...], pa.Table] = field(default_factory=dict)
+    owned: set[int] = field(default_factory=set)
     _unmapped: Counter[str] = field(default_factory=Counter)
     _where: dict[str, pa.Table] = field(default_factory=dict)
 
@@ -49,6 +47,7 @@ class Totals:
         self.tally.add_findings(once_each(outcome.unmapped.values()))
         self.resources.update(outcome.resources)
         self.missing |= outcome.missing
+        self.owned |= outcome.checked.owned
         if outcome.checked.rejected.num_rows:
             self.rejected[tuple(indexes)] = outcome.checked.rejected
         for crosswalk, found in outcome.unmapped.items():
@@ -61,20 +60,6 @@ class Totals:
             self._where[crosswalk] = ordered.slice(0, _EXAMPLES)
         if self.suite_rows is not None:
             self.suite_rows.add(outcome.checked.samples, outcome.checked.counts)
-
-    def add_unreadable(self, found: pa.Table) -> None:
-        """Count findings about files, and rows that could not be cut into cells.
-
-        Such rows are in no partition: they are counted here, as in and quarantined.
-        """
-        self.tally.add_findings(found)
-        ragged = found.filter(pc.equal(found.column("rule"), _RAGGED))
-        for table in TABLES:
-            count = pc.sum(pc.equal(ragged.column("table"), table)).as_py() or 0
-            if count:
-                lost = RowCounts(rows_in=count, quarantined=count)
-                self.tally.counts[table] = self.tally.counts[table] + lost
-                self.tally.causes[_RAGGED, table] += count
 
     def unmapped(self) -> tuple[Unmapped, ...]:
         """Return the words that crosswalks do not know: of each crosswalk the commonest first."""

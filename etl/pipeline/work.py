@@ -75,6 +75,7 @@ class Outcome:
                 money=add_money([mine.money, theirs.money]),
                 filled=filled,
                 samples=theirs.samples,
+                owned=mine.owned | theirs.owned,
             ),
             unmapped={
                 name: once_each(one.unmapped[name] for one in (self, other) if name in one.unmapped)
@@ -177,6 +178,7 @@ def work_through(
         sampled=sampled,
         owners=owners,
         settling=claims,
+        unread=loaded.unread,
     )
     found = loaded.findings
     while True:
@@ -310,4 +312,5 @@ def _without_tables(checked: Checked) -> Checked:
         money=checked.money,
         filled=checked.filled,
         samples=checked.samples,
+        owned=checked.owned,
     )

@@ -68,6 +68,8 @@ class Cascade:
             )
         for failure in list(self.work.failures):
             self._own(failure)
+        for name in KEYS:
+            self._doubles(name)
         self._hang("coverage", "member")
         self._hang("member_address", "member")
         self._hang("member_telecom", "member")
@@ -89,6 +91,17 @@ class Cascade:
         where = np.zeros(frame.count, dtype=bool)
         where[failure.at] = True
         self.of[failure.table].add(failure.rule, where & ~frame.superseded)
+
+    def _doubles(self, name: str) -> None:
+        """Reject rows with the key of one that could not be read: which one counts is unknown."""
+        frame = self.work.frames[name]
+        if not frame.bare.any():
+            return
+        key = frame.cells(KEYS[name]).text
+        bare = np.flatnonzero(frame.bare)
+        at = pc.index_in(key, value_set=key.take(pa.array(bare)), skip_nulls=True)
+        cause = np.append(self.of[name].cause[bare], NO_RULE)[pc.fill_null(at, len(bare))]
+        self._hanging(frame, (cause != NO_RULE) & ~frame.bare, cause)
 
     def _claims_of_children(self) -> None:
         """A failure may reject the whole claim of its row."""

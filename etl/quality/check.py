@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.model.tables import DIRECTORY_TABLES, TABLES
+from etl.model.tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.quality.cascade import Cascade, Rejections, rules_of_rows
 from etl.quality.cell_checks import check_cells, read_types
 from etl.quality.counts import RowCounts
@@ -28,8 +28,8 @@ from etl.quality.row_checks import check_rows
 from etl.quality.rules import RuleBook
 from etl.quality.sample import NO_ROW, Sample, Sampled, sample_of
 from etl.quality.settling import Settling, find, leave_out
-from etl.quality.shares import Owners, Shares, shares
-from etl.rows import FINDINGS_SCHEMA, empty_table
+from etl.quality.shares import Owners, Shares, place_keys, shares
+from etl.rows import FINDINGS_SCHEMA, Unread, empty_table
 
 REJECTED_SCHEMA: Final = pa.schema(
     [
@@ -59,6 +59,7 @@ class Checked:
         samples: table -> rows kept for the suites; empty unless asked for.
         shares: each member's part in counts, money and filled; None unless asked for, and where
             they cannot be told.
+        owned: `place_keys` of loose lines that some rejected claim lacks.
     """
 
     tables: Mapping[str, pa.Table]
@@ -69,6 +70,7 @@ class Checked:
     filled: Mapping[str, Mapping[str, int]]
     samples: Mapping[str, Sample] = field(default_factory=dict)
     shares: Shares | None = None
+    owned: frozenset[int] = frozenset()
 
 
 def check(
@@ -83,6 +85,7 @@ def check(
     sampled: Sampled = NO_ROW,
     owners: Owners | None = None,
     settling: Settling | None = None,
+    unread: Unread | None = None,
 ) -> Checked:
     """Check one member partition.
 
@@ -98,10 +101,18 @@ def check(
         owners: whose the rows are, where each member's shares are wanted.
         settling: works out what becomes of chains of claims, and which codes are not published;
             None for neither: every accepted claim counts.
+        unread: rows that could not be read; None for none. Of those of which ids are known, the
+            ones that a rejecting finding of `sources` is about are in quarantine, with what they
+            belong to.
     """
-    frames = {name: Frame(name, tables.get(name, empty_table(name))) for name in TABLES}
-    work = Work(frames, book, known, directory, as_of, published)
-    places = _from_sources(work, findings_from_sources)
+    unread = unread or Unread()
+    frames = {}
+    for name in TABLES:
+        whole = tables.get(name, empty_table(name))
+        lost = _lost(unread.bare.get(name, empty_table(name)), findings_from_sources, book, name)
+        frames[name] = Frame(name, pa.concat_tables([whole, lost]), lost.num_rows)
+    work = Work(frames, book, known, directory, as_of, published, unread.loose)
+    _from_sources(work, findings_from_sources)
     _look(work)
     if settling is not None:
         find(work, settling)
@@ -112,7 +123,7 @@ def check(
         standing = settling.standing(accepted)
         leave_out(work, rejected, accepted, standing.left_out)
         counted = standing.counted[~standing.left_out]
-    return _checked(work, rejected, findings_from_sources, places, sampled, owners, counted)
+    return _checked(work, rejected, findings_from_sources, sampled, owners, counted)
 
 
 def _accepted(work: Work, rejected: Mapping[str, Rejections]) -> dict[str, pa.Table]:
@@ -130,6 +141,7 @@ def check_directory(
     *,
     as_of: int | None = None,
     sampled: Sampled = NO_ROW,
+    unread: Unread | None = None,
 ) -> Checked:
     """Check `organization` and `practitioner`, which belong to no member."""
     only = {name: tables[name] for name in DIRECTORY_TABLES}
@@ -141,6 +153,7 @@ def check_directory(
         directory,
         as_of=as_of,
         sampled=sampled,
+        unread=unread,
     )
 
 
@@ -167,19 +180,36 @@ def _look(work: Work) -> None:
                 check_relations(work, work.frames[table], rule)
 
 
-def _from_sources(work: Work, findings: pa.Table) -> Mapping[str, Any]:
-    """Record rejecting findings of `sources` on their rows.
+def _lost(bare: pa.Table, findings: pa.Table, book: RuleBook, name: str) -> pa.Table:
+    """Return the rows of which nothing but ids is known that a finding rejects."""
+    if not bare.num_rows:
+        return bare
+    rules = pa.array([rule.id for rule in book.rules if rule.severity.rejects], pa.string())
+    mine = findings.filter(
+        pc.and_(
+            pc.equal(findings.column("table"), name),
+            pc.and_(
+                pc.is_in(findings.column("rule"), value_set=rules),
+                pc.is_valid(findings.column("row")),
+            ),
+        )
+    )
+    keys = place_keys(bare.column(FILE_COLUMN).to_numpy(), bare.column(ROW_COLUMN).to_numpy())
+    return bare.filter(pa.array(np.isin(keys, _places(mine))))
 
-    Returns:
-        table -> places (file, row) that such findings name but no table holds: rows that could
-        not even be read into columns.
-    """
-    outside: dict[str, Any] = {}
+
+def _places(findings: pa.Table) -> Any:
+    return place_keys(findings.column("file").to_numpy(), findings.column("row").to_numpy())
+
+
+def _from_sources(work: Work, findings: pa.Table) -> None:
+    """Record rejecting findings of `sources` on their rows."""
     for name in pc.unique(findings.column("table")).to_pylist():
         if name not in work.frames:
             continue
         frame = work.frames[name]
         mine = findings.filter(pc.equal(findings.column("table"), name))
+        own = place_keys(frame.files, frame.rows)
         for rule_id in pc.unique(mine.column("rule")).to_pylist():
             rule = work.book[rule_id]
             if not rule.severity.rejects:
@@ -187,33 +217,23 @@ def _from_sources(work: Work, findings: pa.Table) -> Mapping[str, Any]:
             here = mine.filter(
                 pc.and_(pc.equal(mine.column("rule"), rule_id), pc.is_valid(mine.column("row")))
             )
-            files = here.column("file").to_numpy().astype(np.int64)
-            rows = here.column("row").to_numpy()
-            keys = (files << 40) | rows
-            own = (frame.files.astype(np.int64) << 40) | frame.rows
-            work.reject_quietly(rule, frame, np.flatnonzero(np.isin(own, keys)))
-            lost = np.setdiff1d(keys, own)
-            if len(lost):
-                both = [*outside.get(name, []), *((key, rule_id) for key in lost.tolist())]
-                outside[name] = both
-    return outside
+            work.reject_quietly(rule, frame, np.flatnonzero(np.isin(own, _places(here))))
 
 
 def _checked(
     work: Work,
     rejected: Mapping[str, Rejections],
     from_sources: pa.Table,
-    outside: Mapping[str, Any],
     sampled: Sampled,
     owners: Owners | None,
     counted: Any,
 ) -> Checked:
     accepted = _accepted(work, rejected)
-    rejected_table = _rejected_table(work, rejected, outside)
+    rejected_table = _rejected_table(work, rejected)
     quarantined = _rows_by_table(rejected_table)
     counts = {
         name: RowCounts(
-            rows_in=frame.count + len({key for key, _ in outside.get(name, ())}),
+            rows_in=frame.count,
             published=accepted[name].num_rows,
             quarantined=quarantined.get(name, 0),
             superseded=int(np.count_nonzero(frame.superseded)),
@@ -243,6 +263,7 @@ def _checked(
         shares=shares(work, rejected, rejected_table, accepted, owners, counted)
         if owners is not None
         else None,
+        owned=frozenset(work.owned),
     )
 
 
@@ -285,9 +306,7 @@ def _findings_table(work: Work, from_sources: pa.Table) -> pa.Table:
     return whole.take(pc.sort_indices(keyed, sort_keys=by))
 
 
-def _rejected_table(
-    work: Work, rejected: Mapping[str, Rejections], outside: Mapping[str, Any]
-) -> pa.Table:
+def _rejected_table(work: Work, rejected: Mapping[str, Rejections]) -> pa.Table:
     ids = [rule.id for rule in work.book.rules]
     rows: list[tuple[str, int, int, str, str, str]] = []
     for name, frame in work.frames.items():
@@ -303,13 +322,6 @@ def _rejected_table(
             )
             for at, numbers in rules.items()
         ]
-        lost: dict[int, list[str]] = {}
-        for key, rule_id in outside.get(name, ()):
-            lost.setdefault(key, []).append(rule_id)
-        mine.extend(
-            (name, key >> 40, key & ((1 << 40) - 1), found[0], found[0], ";".join(found))
-            for key, found in lost.items()
-        )
         rows.extend(sorted(mine, key=lambda row: row[1:3]))
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(REJECTED_SCHEMA)
     arrays = [

@@ -49,11 +49,16 @@ def add_counts(parts: Iterable[Mapping[str, RowCounts]]) -> dict[str, RowCounts]
     return totals
 
 
-def reconcile(counts: Mapping[str, RowCounts]) -> None:
-    """Check that no row was lost.
+def reconcile(counts: Mapping[str, RowCounts], causes: Iterable[int] | None = None) -> None:
+    """Check that no row was lost, and that every row in quarantine has a rule that put it there.
+
+    Args:
+        counts: table -> what became of its rows.
+        causes: of each rule, rows in quarantine for which it began the chain; None to look at rows
+            alone.
 
     Raises:
-        CountsDoNotAddUp: naming the table and its four counts.
+        CountsDoNotAddUp: naming the table and its four counts, or both sums.
     """
     for table, each in counts.items():
         if not each.adds_up:
@@ -61,3 +66,7 @@ def reconcile(counts: Mapping[str, RowCounts]) -> None:
                 f"table {table}: {each.rows_in} rows in, but {each.published} published, "
                 f"{each.quarantined} quarantined and {each.superseded} superseded"
             )
+    quarantined = sum(each.quarantined for each in counts.values())
+    put = quarantined if causes is None else sum(causes)
+    if put != quarantined:
+        raise CountsDoNotAddUp(f"{quarantined} rows are in quarantine, but rules put {put} there")

@@ -28,7 +28,7 @@ _LARGEST: Final = 2**62
 def find_duplicates(work: Work, frame: Frame) -> None:
     """Mark superseded rows of one table and record the findings about keys."""
     groups = _same_key(frame)
-    frame.tell_ambiguous(bool(groups) or bool(frame.shared.any()))
+    frame.tell_ambiguous(bool(groups) or bool(frame.shared.any()) or bool(frame.bare.any()))
     if not groups:
         return
     found: dict[str, list[int]] = {"identical": [], "older": [], "conflict": []}
@@ -46,7 +46,7 @@ def find_duplicates(work: Work, frame: Frame) -> None:
 def _same_key(frame: Frame) -> list[Any]:
     """Return, key by key, the places of rows that share one. An incomplete key is none."""
     key = frame.spec.key
-    complete = np.ones(frame.count, dtype=bool)
+    complete = ~frame.bare
     if frame.name in ("claim", "coverage"):
         # A row of nobody lies in any partition, and is rejected for it: it is nobody's double.
         complete &= frame.filled("member_id") & ~frame.shared
@@ -83,12 +83,12 @@ def find_shared(work: Work, frame: Frame) -> None:
         )
         of_words = true_where(as_array(ask(cells.words)))
         keys, members = cells.codes, frame.cells("member_id").codes
-        alive = np.flatnonzero(~frame.deleted & (keys >= 0) & (members >= 0))
+        alive = np.flatnonzero(~(frame.deleted | frame.bare) & (keys >= 0) & (members >= 0))
         if len(cells.words) < len(alive):
             pairs = np.unique(np.stack([keys[alive], members[alive]]), axis=1)[0]
             of_words[pairs[1:][pairs[1:] == pairs[:-1]]] = True
         if of_words.any():
-            frame.shared = cells.spread(of_words, False) & ~frame.deleted
+            frame.shared = cells.spread(of_words, False) & ~(frame.deleted | frame.bare)
             work.record(rule, frame, np.flatnonzero(frame.shared), KEYS[frame.name])
 
 

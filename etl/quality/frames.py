@@ -14,12 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.model.findings import Severity
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.quality import dates, numbers
 from etl.quality.kinds import Clause, Condition
 from etl.quality.known import Directory, KnownKeys, PublishedKeys
 from etl.quality.parsed import as_array, blanked, true_where
 from etl.quality.rules import Rule, RuleBook
+from etl.rows import LOOSE_SCHEMA
 
 KEYS: Final = {"member": "member_id", "coverage": "coverage_id", "claim": "claim_id"}
 """Tables that other rows name by one column."""
@@ -82,10 +84,12 @@ class Frame:
         deleted: numpy `bool`: `record_action` D; such a row has a key and need not have more.
         superseded: numpy `bool`: another row with its key stands in its place.
         shared: numpy `bool`: rows of two members bear its key, so that it is nobody's.
+        bare: numpy `bool`: nothing but ids is known of the row, which is rejected: rules do not
+            look at it, but what it belongs to is rejected with it.
         seen: column -> text before rules blanked cells of it, for those columns only.
     """
 
-    def __init__(self, name: str, table: pa.Table) -> None:
+    def __init__(self, name: str, table: pa.Table, bare: int = 0) -> None:
         self.name = name
         self.spec = TABLES[name]
         self.count = table.num_rows
@@ -94,6 +98,7 @@ class Frame:
         self.deleted = np.zeros(self.count, dtype=bool)
         self.superseded = np.zeros(self.count, dtype=bool)
         self.shared = np.zeros(self.count, dtype=bool)
+        self.bare = np.arange(self.count) >= self.count - bare
         self.seen: dict[str, Any] = {}
         self._table = table
         self._cells: dict[str, Cells] = {}
@@ -167,6 +172,11 @@ class Frame:
         """Numpy `bool`: rows that stand for themselves and are not deletions."""
         return ~(self.deleted | self.superseded)
 
+    @property
+    def whole_rows(self) -> Any:
+        """Numpy `bool`: live rows whose cells could be read."""
+        return self.live & ~self.bare
+
     def table(self, keep: Any) -> pa.Table:
         """Return the canonical text of the rows at `keep`, with their places."""
         schema = self._table.schema
@@ -208,7 +218,9 @@ class Work:
         published: what the published tree holds, for a delta; None for a full extract.
         directory: ids of the directory's tables.
         as_of: day of the extract, in days since 1970; None where it does not say.
+        loose: claim lines that cannot be read and name no claim; `etl.rows.LOOSE_SCHEMA`.
         failures: what was found so far, in the order of finding.
+        owned: `place_keys` of loose lines that some claim was found to lack.
     """
 
     frames: Mapping[str, Frame]
@@ -217,7 +229,9 @@ class Work:
     directory: Directory
     as_of: int | None
     published: PublishedKeys | None = None
+    loose: pa.Table = field(default_factory=LOOSE_SCHEMA.empty_table)
     failures: list[Failure] = field(default_factory=list)
+    owned: set[int] = field(default_factory=set)
     _above: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     def fail(self, rule: Rule, frame: Frame, where: Any, column: str | None = None) -> None:
@@ -229,6 +243,8 @@ class Work:
             where: numpy `bool`, shape (n,).
             column: the failing column; None where the row as a whole fails.
         """
+        if frame.bare.any():
+            where = where & ~frame.bare
         self.record(rule, frame, np.flatnonzero(where), column)
         if rule.blanks and column is not None and where.any():
             frame.blank(column, where)
@@ -244,11 +260,12 @@ class Work:
             number = self.book.numbers[rule.id]
             self.failures.append(Failure(number, frame.name, at, None, quiet=True))
 
-    def rejected_so_far(self, frame: Frame) -> Any:
-        """Return numpy `bool`, shape (n,): rows that a rejecting rule has failed already."""
+    def rejected_so_far(self, frame: Frame, *severities: Severity) -> Any:
+        """Return numpy `bool`, shape (n,): rows that a rule of some severity has failed already."""
         rows = np.zeros(frame.count, dtype=bool)
         for failure in self.failures:
-            if failure.table == frame.name and self.book.rules[failure.rule].severity.rejects:
+            severity = self.book.rules[failure.rule].severity
+            if failure.table == frame.name and severity in severities:
                 rows[failure.at] = True
         return rows
 

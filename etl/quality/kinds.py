@@ -373,6 +373,11 @@ class SumOfLines:
 
 
 @dataclass(frozen=True, slots=True)
+class LacksLine:
+    """The claim lacks a line, and one that cannot be read and names no claim may be it."""
+
+
+@dataclass(frozen=True, slots=True)
 class NoAmount:
     """Neither the claim nor any of its lines carries an amount.
 
@@ -470,6 +475,7 @@ Kind: TypeAlias = (
     | Outside
     | SumOfLines
     | NoAmount
+    | LacksLine
     | NamesNoLine
     | NotInDirectory
     | CardOfAnother
@@ -510,6 +516,7 @@ KINDS: Final[Mapping[str, type[Kind]]] = MappingProxyType(
         "outside": Outside,
         "sum-of-lines": SumOfLines,
         "no-amount": NoAmount,
+        "lacks-line": LacksLine,
         "names-no-line": NamesNoLine,
         "not-in-directory": NotInDirectory,
         "card-of-another": CardOfAnother,
@@ -554,6 +561,7 @@ RELATION_KINDS: Final = (
     Outside,
     SumOfLines,
     NoAmount,
+    LacksLine,
     NamesNoLine,
     NotInDirectory,
     CardOfAnother,

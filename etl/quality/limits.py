@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from math import ceil
+from types import MappingProxyType
 
 from etl.errors import DataRejected
 from etl.quality.counts import RowCounts
@@ -32,7 +33,10 @@ class Verdict:
 
 
 def verdicts(
-    limits: Limits, counts: Mapping[str, RowCounts], findings: Mapping[str, int]
+    limits: Limits,
+    counts: Mapping[str, RowCounts],
+    findings: Mapping[str, int],
+    unowned: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[Verdict, ...]:
     """Look at every limit that is set.
 
@@ -40,6 +44,7 @@ def verdicts(
         limits: the payer's.
         counts: table -> totals of all partitions.
         findings: rule id -> number of findings of all partitions.
+        unowned: file -> rows that cannot be read and belong to nothing that could be told.
     """
     found = [
         _share(name, share, counts.get(table, RowCounts()), table)
@@ -61,7 +66,22 @@ def verdicts(
                 f"{number} findings of {rule}; at most {most} are allowed",
             )
         )
+    if limits.unowned_rows is not None:
+        found.append(_unowned(limits.unowned_rows, unowned))
     return tuple(found)
+
+
+def _unowned(most: int, unowned: Mapping[str, int]) -> Verdict:
+    number = sum(unowned.values())
+    where = ", ".join(f"{file}: {rows}" for file, rows in sorted(unowned.items()))
+    return Verdict(
+        "unowned_rows",
+        str(most),
+        str(number),
+        number <= most,
+        f"{number} rows cannot be read, and what they belong to is unknown"
+        f"{f' ({where})' if where else ''}; at most {most} are allowed",
+    )
 
 
 def _share(name: str, share: Decimal, counts: RowCounts, table: str) -> Verdict:

@@ -8,10 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.model.findings import Severity
 from etl.model.tables import AMOUNT_COLUMNS, FieldType
 from etl.quality import kinds
 from etl.quality.dates import NO_DAY
 from etl.quality.frames import KEYS, Frame, Work
+from etl.quality.lacking import find_lacking
 from etl.quality.parsed import as_array, true_where
 from etl.quality.rules import Rule
 
@@ -33,6 +35,8 @@ def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
             _sum_of_lines(work, frame, rule)
         case kinds.NoAmount(summed):
             _no_amount(work, frame, rule, summed=summed)
+        case kinds.LacksLine():
+            find_lacking(work, frame, rule)
         case kinds.NamesNoLine(column):
             _names_no_line(work, frame, rule, column)
         case kinds.NotInDirectory(columns, of):
@@ -120,7 +124,10 @@ def _childless(work: Work, frame: Frame, rule: Rule, child: str) -> None:
     # Lines that are rejected reject their claim by a rule of their own.
     counted = below.live
     if child != "claim_line":
-        counted = counted & ~work.rejected_so_far(below)
+        # So do rows that reject their claim because they could not be read.
+        gone = work.rejected_so_far(below, Severity.REJECT_ROW, Severity.REJECT_CLAIM)
+        unread = below.bare & work.rejected_so_far(below, Severity.REJECT_CLAIM)
+        counted = counted & (~gone | unread)
     up = work.above(below, frame.name)[counted]
     has = np.zeros(frame.count, dtype=bool)
     has[up[up >= 0]] = True

@@ -110,7 +110,7 @@ class Sample:
 
 def sample_of(work: Work, frame: Frame, sampled: Sampled) -> Sample:
     """Return those rows of a table that are to be kept, without deletions and superseded rows."""
-    kept = np.flatnonzero(frame.live & sampled.of(frame))
+    kept = np.flatnonzero(frame.whole_rows & sampled.of(frame))
     at = pa.array(kept)
     position = np.full(frame.count, -1, dtype=np.int64)
     position[kept] = np.arange(len(kept))

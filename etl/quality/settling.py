@@ -68,7 +68,7 @@ class Settling(Protocol):
 
 def find(work: Work, settling: Settling) -> None:
     """Record what is noticed in the rows that stand for themselves."""
-    keep = {name: frame.live & ~frame.shared for name, frame in work.frames.items()}
+    keep = {name: frame.whole_rows & ~frame.shared for name, frame in work.frames.items()}
     tables = {name: frame.table(keep[name]) for name, frame in work.frames.items()}
     for noticed in settling.notice(tables):
         rule, frame = work.book[noticed.rule], work.frames[noticed.table]

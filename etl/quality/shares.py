@@ -202,15 +202,12 @@ def _counts(
 ) -> pa.Table:
     size = len(owners.ids)
     parts = []
-    places = place_keys(rejected.column("file").to_numpy(), rejected.column("row").to_numpy())
     for name, frame in work.frames.items():
         here = np.asarray(pc.equal(rejected.column("table"), name))
-        if not frame.count and not here.any():
+        if not frame.count:
             continue
-        own = place_keys(frame.files, frame.rows)
-        lost = here & ~np.isin(places, own)  # rows that could not even be read into columns
         columns = [
-            np.bincount(codes[name], minlength=size) + np.bincount(gone[lost], minlength=size),
+            np.bincount(codes[name], minlength=size),
             np.bincount(_of_table(accepted[name], owners), minlength=size),
             np.bincount(gone[here], minlength=size),
             np.bincount(codes[name][frame.superseded], minlength=size),

@@ -19,11 +19,13 @@ class ExtractFile:
         name: path inside the extract.
         rows: rows below the header.
         sha256: of the file as it lies there.
+        unowned: rows of those that cannot be read and belong to nothing that could be told.
     """
 
     name: str
     rows: int
     sha256: str
+    unowned: int = 0
 
 
 @dataclass(frozen=True, slots=True)

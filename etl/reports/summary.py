@@ -78,6 +78,7 @@ class Summary:
         rejections: findings that reject a row or a claim.
         broken_limits: one sentence each.
         rejected: what was rejected, by first cause.
+        unowned: file -> rows that cannot be read and belong to nothing that could be told.
     """
 
     tables: tuple[tuple[str, int, int, int, int], ...]
@@ -86,6 +87,7 @@ class Summary:
     rejections: int
     broken_limits: tuple[str, ...]
     rejected: Rejected
+    unowned: Mapping[str, int]
 
 
 def summary(report: Report) -> Summary:
@@ -102,4 +104,5 @@ def summary(report: Report) -> Summary:
         rejections=rejecting,
         broken_limits=tuple(each.sentence for each in report.verdicts if not each.holds),
         rejected=rejected(report.rules, report.counts, report.advice),
+        unowned={each.name: each.unowned for each in report.extract.files if each.unowned},
     )

@@ -48,7 +48,7 @@ def check_report(report: Report) -> None:
         CountsDoNotAddUp: naming the table, or the level, claim type and category; or claims in
             quarantine have no first cause.
     """
-    reconcile(report.counts)
+    reconcile(report.counts, (each.rejected_rows for each in report.rules))
     claims = report.counts.get("claim", RowCounts()).quarantined
     by_cause = sum(rule.rejected_claims for rule in report.rules)
     if by_cause != claims:
@@ -88,7 +88,12 @@ def _plain(report: Report) -> dict[str, Any]:
             "default_stamp": report.default_stamp
             and {"instant": report.default_stamp.instant, "source": report.default_stamp.source},
             "files": [
-                {"name": each.name, "rows": each.rows, "sha256": each.sha256}
+                {
+                    "name": each.name,
+                    "rows": each.rows,
+                    "unowned_rows": each.unowned,
+                    "sha256": each.sha256,
+                }
                 for each in report.extract.files
             ],
         },

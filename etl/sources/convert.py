@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from etl.model.crosswalks import Crosswalk
 from etl.model.tables import (
+    AMOUNT_COLUMNS,
     DIRECTORY_TABLES,
     FILE_COLUMN,
     ROW_COLUMN,
@@ -23,6 +24,7 @@ from etl.model.tables import (
 from etl.rows import FINDINGS_SCHEMA, empty_table, no_findings, table_schema
 from etl.sources import rules
 from etl.sources.canonical import add_short_forms
+from etl.sources.fills import FILL, with_fills
 from etl.sources.groups import LIST_SEPARATOR, Groups, Mask, RawRows, holds, number_rank
 from etl.sources.layout import (
     Accept,
@@ -37,12 +39,31 @@ from etl.sources.layout import (
     Number,
     TableSpec,
 )
+from etl.sources.lookups import Matches
+from etl.sources.unread import found_unread, readable, unread
 
 _CENTS: Final = Decimal("0.01")
 _EXACT_AMOUNT: Final = r"^-?[0-9]+(\.[0-9]{1,2})?$"
 _ANY_AMOUNT: Final = r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$"
 _LARGEST_EXPONENT: Final = 15
 _BETWEEN: Final = "\x1f"
+_IDS: Final[tuple[str, ...]] = ("member_id", "coverage_id", "claim_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Canonical:
+    """What raw rows became.
+
+    Attributes:
+        tables: every canonical table by name.
+        bare: canonical table -> rows of which nothing but their ids is known: they could not be
+            read, or not be made. Each has a finding. Tables that have none are left out.
+        findings: `etl.rows.FINDINGS_SCHEMA`.
+    """
+
+    tables: dict[str, pa.Table]
+    bare: Mapping[str, pa.Table]
+    findings: pa.Table
 
 
 @dataclass(slots=True)
@@ -63,9 +84,7 @@ class _Made:
             self.notes.append((rule, mask))
 
 
-def convert(
-    layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool
-) -> tuple[dict[str, pa.Table], pa.Table]:
+def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> Canonical:
     """Return every canonical table, and the findings.
 
     Args:
@@ -74,23 +93,37 @@ def convert(
             files and rows.
         directory: whether to make the tables that belong to no member, or those that do.
     """
-    rows = {name: RawRows(table) for name, table in raw.items()}
+    rows = {
+        name: with_fills(layout, layout.raw[name], RawRows(readable(table), unread(table)))
+        for name, table in raw.items()
+    }
     tables, findings = {}, [no_findings()]
+    bare: dict[str, list[pa.Table]] = {}
     for name in TABLES:
         pieces = []
         if (name in DIRECTORY_TABLES) == directory:
             for spec in layout.tables:
                 if spec.table == name and spec.source in rows and rows[spec.source].count:
-                    made, noted = _Feed(spec, rows).run()
-                    pieces.append(made)
-                    findings.extend(noted)
+                    feed = _Feed(spec, rows)
+                    pieces.append(feed.run())
+                    findings.extend(feed.findings)
+                    if feed.bare:
+                        bare.setdefault(name, []).extend(feed.bare)
         tables[name] = pa.concat_tables([empty_table(name), *pieces])
     if layout.canonical and not directory:
         _short_forms(tables, rows["claim"])
     for spec in layout.tables:
         tables[spec.table] = _numbered(tables[spec.table], spec)
-    return {name: sort_rows(table, name) for name, table in tables.items()}, pa.concat_tables(
-        findings
+    for name, table in raw.items():
+        main, lost = layout.raw[name].main, unread(table)
+        if lost.num_rows and main in TABLES and (main in DIRECTORY_TABLES) == directory:
+            ids = {f"{role}_id": header for role, header in layout.raw[name].ids.items()}
+            bare.setdefault(main, []).append(_bare(main, ids, lost))
+            findings.append(found_unread(main, *RawRows(lost).places))
+    return Canonical(
+        {name: sort_rows(table, name) for name, table in tables.items()},
+        {name: pa.concat_tables(parts) for name, parts in bare.items()},
+        pa.concat_tables(findings),
     )
 
 
@@ -104,10 +137,25 @@ def column_values(
         raw: the rows of each raw file in one partition, as they were spilled.
         column: its name.
     """
-    rows = {name: RawRows(table) for name, table in raw.items()}
+    rows = {name: RawRows(readable(table)) for name, table in raw.items()}
     for spec in specs:
         if spec.source in rows and rows[spec.source].count:
             yield _Feed(spec, rows).values(column)
+
+
+def _bare(name: str, ids: Mapping[str, str], rows: pa.Table) -> pa.Table:
+    """Return canonical rows that have nothing but ids, given the header of each."""
+    read, schema = RawRows(rows), table_schema(name)
+    places = dict(zip((FILE_COLUMN, ROW_COLUMN), read.places, strict=True))
+    arrays = [
+        places[field.name]
+        if field.name in places
+        else read.column(ids[field.name])
+        if field.name in ids
+        else pa.nulls(read.count, field.type)
+        for field in schema
+    ]
+    return pa.table(arrays, schema=schema)
 
 
 def _short_forms(tables: dict[str, pa.Table], claims: RawRows) -> None:
@@ -164,7 +212,12 @@ def _numbered(table: pa.Table, spec: TableSpec) -> pa.Table:
 
 
 class _Feed:
-    """One raw file feeding one canonical table."""
+    """One raw file feeding one canonical table.
+
+    Attributes:
+        findings: what was noticed.
+        bare: rows that were not made, though something was noticed in them: their ids.
+    """
 
     def __init__(self, spec: TableSpec, rows: Mapping[str, RawRows]) -> None:
         self._spec, self._rows = spec, rows
@@ -172,23 +225,44 @@ class _Feed:
         files, numbers = rows[spec.source].places
         first = pa.array(self._groups.first)
         self._places = (files.take(first), numbers.take(first))
+        self.findings: list[pa.Table] = []
+        self.bare: list[pa.Table] = []
 
-    def run(self) -> tuple[pa.Table, list[pa.Table]]:
-        tables, findings = [], []
+    def run(self) -> pa.Table:
+        tables = []
         for entry in self._spec.rows or ({},):
             made = {
                 name: self._make(column) for name, column in {**self._spec.columns, **entry}.items()
             }
+            if self._spec.table == "claim":
+                self._of_fills(made)
             kept = np.ones(self._groups.count, dtype=bool)
             for name in self._spec.needs:
                 kept &= made[name].values.is_valid().to_numpy(zero_copy_only=False)
             if self._spec.needs_any:
                 some = [made[name].values for name in self._spec.needs_any if name in made]
                 kept &= pc.coalesce(*some).is_valid().to_numpy(zero_copy_only=False)
+            lost = np.zeros(self._groups.count, dtype=bool)
             for name, column in made.items():
-                findings.extend(self._findings(name, column, kept))
+                self.findings.extend(self._findings(name, column, kept))
+                if name in self._spec.needs or name in self._spec.needs_any:
+                    for _, mask in column.notes:
+                        lost |= mask & ~kept
+            if lost.any():
+                ids = {name: made[name] for name in _IDS if name in made}
+                self.bare.append(self._table(ids, lost))
             tables.append(self._table(made, kept))
-        return pa.concat_tables(tables), findings
+        return pa.concat_tables(tables)
+
+    def _of_fills(self, made: Mapping[str, _Made]) -> None:
+        """Leave out amounts of the whole claim where its fills are claims: lines have theirs."""
+        fills = self._cell(FILL).is_valid()
+        if not pc.any(fills).as_py():
+            return
+        made["claim_id"].note(rules.SPLIT_FILLS, fills)
+        for name, column in made.items():
+            if name in AMOUNT_COLUMNS:
+                column.values = pc.if_else(fills, None, column.values)
 
     def values(self, column: str) -> Any:
         """Return one column of `columns`, a cell a group of rows."""
@@ -248,25 +322,36 @@ class _Feed:
     def _cell(self, header: str) -> Any:
         return self._groups.pick(header)[0]
 
+    def _agreed(self, header: str, spec: ColumnSpec) -> _Made:
+        """Return the cells under a header; absent, with a finding, where rows contradict."""
+        among = None
+        if spec.among:
+            rows = self._groups.rows
+            among = holds(spec.among, rows.column, rows.count)
+        values, conflict = self._groups.pick(header, among)
+        made = _Made(values, [])
+        if conflict is not None and conflict.any():
+            made.note(spec.conflict, conflict)
+            made.values = pc.if_else(pa.array(conflict), None, values)
+        return made
+
     def _source(self, spec: ColumnSpec) -> _Made:
         count = self._groups.count
         match spec.source:
             case FromColumn(header):
-                values, conflict = self._groups.pick(header)
-                made = _Made(values, [])
-                if conflict is not None:
-                    made.note(rules.CONFLICT, conflict)
-                return made
+                return self._agreed(header, spec)
             case Constant(text):
                 return _Made(pa.repeat(pa.scalar(text, pa.string()), count), [])
             case FirstOf(options):
                 return self._first_of(options)
             case Joined(headers):
-                return _Made(_joined([self._cell(header) for header in headers]), [])
+                cells = [self._agreed(header, spec) for header in headers]
+                notes = [note for cell in cells for note in cell.notes]
+                return _Made(_joined([cell.values for cell in cells]), notes)
             case EachRow(header):
                 return _Made(self._groups.each(header), [])
             case Lookup():
-                return _Made(self._look_up(spec.source), [])
+                return self._look_up(spec.source, spec)
             case Number():
                 return _Made(pa.nulls(count, pa.string()), [])
             case _:
@@ -284,20 +369,16 @@ class _Feed:
             made.values = pc.coalesce(made.values, other.values)
         return made
 
-    def _look_up(self, source: Lookup) -> Any:
+    def _look_up(self, source: Lookup, spec: ColumnSpec) -> _Made:
         """Read another raw file in the row of the same member, so that partitions do not show."""
+        by = self._agreed(source.by, spec)
+        made = _Made(pa.nulls(self._groups.count, pa.string()), by.notes)
         other = self._rows.get(source.table)
-        if other is None or other.count == 0:
-            return pa.nulls(self._groups.count, pa.string())
-        theirs = pc.binary_join_element_wise(
-            other.column(source.other_member), other.column(source.key), _BETWEEN
-        )
-        ours = pc.binary_join_element_wise(
-            self._cell(source.member), self._cell(source.by), _BETWEEN
-        )
-        filled = pc.and_(theirs.is_valid(), other.column(source.value).is_valid())
-        theirs, values = theirs.filter(filled), other.column(source.value).filter(filled)
-        return values.take(pc.index_in(ours, value_set=theirs, skip_nulls=True))
+        if other is not None:
+            matches = Matches.of(other, source)
+            made.values, ambiguous = matches.answer(self._cell(source.member), by.values)
+            made.note(rules.AMBIGUOUS_LOOKUP, ambiguous)
+        return made
 
     def _translate(self, made: _Made, spec: ColumnSpec) -> None:
         accepted = self._accepted(made.values, spec.accept)

@@ -20,15 +20,16 @@ import pyarrow as pa
 
 from etl.errors import ExtractError
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN
-from etl.rows import FINDINGS_SCHEMA
 from etl.sources import columnar, cuts, delimited
 from etl.sources.delimited import Batch, Span, SpanAstray
 from etl.sources.digests import row_digests, seed_of
 from etl.sources.events import Emit, Reading
 from etl.sources.extract import SourceFile, spill_names
+from etl.sources.fills import fill_ids
+from etl.sources.groups import RawRows, holds
 from etl.sources.inventory import Checksum
 from etl.sources.keys import Directory, Hashes, HashSet, Owners, filled, hash_ids
-from etl.sources.layout import Layout, RawTable
+from etl.sources.layout import Condition, Fills, Layout, RawTable
 from etl.sources.runs import Run
 from etl.sources.spill import Index, SpillWriter, gathered_bytes, rows_path, with_places
 
@@ -53,28 +54,31 @@ class Whose:
 
     Attributes:
         table: name of the raw table.
-        main: canonical table under which findings about whole rows are counted.
         ids: `member`, `claim`, `coverage` -> the header of its id, where there is one.
-        tells: canonical tables among `member`, `claim`, `coverage` whose ids it tells.
+        tells: canonical tables among `member`, `claim`, `coverage` whose ids its rows tell -> when
+            a row is made a row of that table: one of these must hold.
+        fills: how several fills are written as one claim; None where they are not.
     """
 
     table: str
-    main: str
     ids: Mapping[str, str]
-    tells: frozenset[str]
+    tells: Mapping[str, tuple[tuple[Condition, ...], ...]]
+    fills: Fills | None
 
     @classmethod
     def of(cls, raw: RawTable, layout: Layout) -> Whose:
         """Return how the rows of a raw table of a layout tell it."""
-        headers = (("member", raw.member), ("claim", raw.claim), ("coverage", raw.coverage))
-        ids = {role: header for role, header in headers if header is not None}
-        tells = (role for role, _ in headers if raw.name in layout.feeding(role))
-        return cls(raw.name, raw.main, ids, frozenset(tells))
+        tells = {
+            role: layout.made_where(role, raw.name)
+            for role in raw.ids
+            if raw.name in layout.feeding(role)
+        }
+        return cls(raw.name, raw.ids, tells, raw.fills)
 
     def follow_claims(self, file: SourceFile) -> bool:
         """Return whether a file's rows are whose the claims are that they name."""
         roles = {role for role, header in self.ids.items() if header in spill_names(file)}
-        return "claim" in roles - self.tells and "member" not in roles
+        return "claim" in roles - self.tells.keys() and "member" not in roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +174,12 @@ class Cut:
         rows: of each part, how many rows it has: ragged ones counted, blank ones not.
         index: name of what was spilled -> where its pieces are.
         files: name of each file of rows -> its checksum.
-        findings: rows with too few or too many cells; schema `etl.rows.FINDINGS_SCHEMA`.
         ids: `member`, `claim`, `coverage` -> where the ids are that the rows told.
     """
 
     rows: tuple[int, ...]
     index: Mapping[str, Index]
     files: Mapping[str, Checksum]
-    findings: pa.Table
     ids: Mapping[str, tuple[Run, ...]]
 
 
@@ -238,7 +240,6 @@ class _Cutter:
         }
         self._directory: Directory | None = None
         self._writers: dict[str, SpillWriter] = {}
-        self._findings: list[pa.Table] = [FINDINGS_SCHEMA.empty_table()]
 
     def read(self) -> Cut:
         self._writer(self._whose.table)
@@ -250,7 +251,6 @@ class _Cutter:
                 rows_path(self._job.work, name, self._job.number).name: writer.checksum()
                 for name, writer in self._writers.items()
             },
-            pa.concat_tables(self._findings),
             {role: self._told[role].runs() for role in sorted(self._whose.tells)},
         )
 
@@ -303,7 +303,7 @@ class _Cutter:
 
     def _cut(self, batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int32], Hashes | None]:
         """Return each row's partition and owner (None: nobody's); note the ids that rows tell."""
-        count, tells = self._job.partitions, self._whose.tells
+        count = self._job.partitions
         ids = {
             role: batch.column(header)
             for role, header in self._whose.ids.items()
@@ -314,16 +314,28 @@ class _Cutter:
         hashes = {role: hash_ids(column) for role, column in ids.items()}
         there = {role: filled(column) for role, column in ids.items()}
         owner = self._owner(hashes, there)
-        if "member" in tells:
-            self._members.add(hashes["member"][there["member"]])
-        if "claim" in tells:
-            self._claims.add(hashes["claim"][there["claim"]], owner[there["claim"]])
-        if "coverage" in tells:
-            self._coverages.add(hashes["coverage"][there["coverage"]], owner[there["coverage"]])
-        # Ranges of hashes, not remainders: partitions one after the other are in the order of the
-        # members' hashes, however many there are.
-        where = (owner >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)
-        return where.astype(np.int32), owner
+        rows = RawRows(pa.Table.from_batches([batch]))
+        for role, made in self._whose.tells.items():
+            if role not in ids:
+                continue
+            told = there[role]
+            if all(made):
+                told = told & np.any([holds(one, rows.column, rows.count) for one in made], axis=0)
+            if role == "member":
+                self._members.add(hashes[role][told])
+            elif role == "claim":
+                self._claims.add(hashes[role][told], owner[told])
+                self._tell_fills(rows, owner)
+            else:
+                self._coverages.add(hashes[role][told], owner[told])
+        return partition_of(owner, count), owner
+
+    def _tell_fills(self, rows: RawRows, owner: Hashes) -> None:
+        """Note the ids that fills may get, so that no claim of another member can have one too."""
+        if self._whose.fills is not None:
+            ids = fill_ids(rows, self._whose.ids["claim"], self._whose.fills)
+            there = filled(ids)
+            self._claims.add(hash_ids(ids)[there], owner[there])
 
     def _owner(
         self, hashes: Mapping[str, Hashes], there: Mapping[str, npt.NDArray[np.bool_]]
@@ -353,15 +365,13 @@ class _Cutter:
             ["text", FILE_COLUMN, ROW_COLUMN],
         )
         self._writer(RAGGED).write(rows, np.zeros(len(numbers), dtype=np.int32))
-        self._findings.append(
-            pa.Table.from_arrays(
-                [
-                    pa.array([RAGGED_ROW] * len(numbers), pa.string()),
-                    pa.array([self._whose.main] * len(numbers), pa.string()),
-                    rows.column(FILE_COLUMN),
-                    rows.column(ROW_COLUMN),
-                    pa.nulls(len(numbers), pa.string()),
-                ],
-                schema=FINDINGS_SCHEMA,
-            )
-        )
+
+
+def partition_of(owners: Hashes, count: int) -> npt.NDArray[np.int32]:
+    """Return the partition of each owner, of `count`; shape (n,).
+
+    Ranges of hashes, not remainders: partitions one after the other are in the order of the
+    members' hashes, however many there are.
+    """
+    where = (owners >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)
+    return where.astype(np.int32)

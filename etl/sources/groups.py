@@ -20,10 +20,16 @@ _DIGITS: Final = r"^[0-9]{1,18}$"
 
 
 class RawRows:
-    """The rows of one raw file in a partition, in the order of files and rows."""
+    """The rows of one raw file in a partition, in the order of files and rows.
 
-    def __init__(self, table: pa.Table) -> None:
+    Args:
+        table: the rows.
+        unread: further ones, of which nothing but their ids could be read.
+    """
+
+    def __init__(self, table: pa.Table, unread: pa.Table | None = None) -> None:
         self.table = table
+        self.unread = unread
         self.count = table.num_rows
         self._columns: dict[str, Any] = {}
 
@@ -137,11 +143,21 @@ class Groups:
         """Index of each group's first row."""
         return self._at[self._starts]
 
-    def pick(self, header: str) -> tuple[Any, Mask | None]:
+    def numbered(self) -> tuple[Index, Index]:
+        """Return the group of each row that is in one, and which row that is."""
+        sizes = np.diff(np.append(self._starts, len(self._at)))
+        return np.repeat(np.arange(self.count), sizes), self._at
+
+    def pick(self, header: str, among: Mask | None = None) -> tuple[Any, Mask | None]:
         """Return each group's cell and where its rows contradict each other.
 
         The first filled cell in the order of the group is taken. The mask is None where no two
         rows were put together.
+
+        Args:
+            header: of the column.
+            among: which rows speak, shape (rows,); of them an empty cell contradicts a filled one.
+                None for those whose cell is filled.
         """
         column = self.rows.column(header)
         if not self._grouped:
@@ -150,13 +166,14 @@ class Groups:
             return pa.nulls(self.count, pa.string()), None
         encoded = column.dictionary_encode()
         codes = pc.fill_null(encoded.indices, -1).to_numpy().astype(np.int64)[self._at]
-        there = codes >= 0
+        speaks = codes >= 0 if among is None else among[self._at]
         last = len(codes)
-        position = np.where(there, np.arange(last), last)
+        position = np.where(speaks & (codes >= 0), np.arange(last), last)
         first = np.minimum.reduceat(position, self._starts) if self.count else position
         found = first < last
-        low = np.where(there, codes, np.iinfo(np.int64).max)
-        high = np.maximum.reduceat(codes, self._starts) if self.count else codes
+        low = np.where(speaks, codes, np.iinfo(np.int64).max)
+        high = np.where(speaks, codes, -2)
+        high = np.maximum.reduceat(high, self._starts) if self.count else high
         low = np.minimum.reduceat(low, self._starts) if self.count else low
         chosen = codes[np.where(found, first, 0)] if self.count else codes
         indices = pa.array(np.where(found, chosen, 0), mask=~found)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from etl.model.crosswalks import Crosswalk
+from etl.model.tables import DIRECTORY_TABLES
 
 CANONICAL_NAME: Final = "cpcds"
 """Name of the product's own layout, as `manifest.json` and `--layout` spell it."""
@@ -102,6 +103,19 @@ class EachRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """By which cells rows are put in order: numbers before texts, absent ones last.
+
+    Attributes:
+        column: header.
+        descending: whether the largest number, or the last text, comes first.
+    """
+
+    column: str
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Lookup:
     """A cell of another raw file, in the row of the same member whose key is this row's cell.
 
@@ -113,6 +127,8 @@ class Lookup:
         member: this file's header of the member; without it the answer would hang on which rows
             happen to share a partition.
         other_member: the other file's header of the member.
+        order: which of several rows counts: the first in this order. Where rows that come first
+            say different things, or none is declared, none counts.
     """
 
     table: str
@@ -121,6 +137,7 @@ class Lookup:
     value: str
     member: str
     other_member: str
+    order: tuple[Order, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +156,8 @@ class ColumnSpec:
 
     Attributes:
         source: where the text comes from.
+        among: of rows that become one, only those for which these hold speak, and an empty cell of
+            theirs contradicts a filled one. Empty: those whose cell is filled.
         when: the value is there only where these hold.
         sentinels: texts that stand for nothing; each cell that had one is a finding.
         accept: values that need no crosswalk; None where every value goes through it.
@@ -146,10 +165,13 @@ class ColumnSpec:
         answer: answer column of the crosswalk; None for its first.
         rule: finding for a value that is neither accepted nor known to the crosswalk.
         amount: binary-float text is rounded to cents, each cell with a finding.
+        conflict: finding where rows that become one contradict each other; the value is absent
+            then.
         finding: a finding for every value that is there; None for none.
     """
 
     source: Source
+    among: tuple[Condition, ...] = ()
     when: tuple[Condition, ...] = ()
     sentinels: frozenset[str] = frozenset()
     accept: Accept | None = None
@@ -157,6 +179,7 @@ class ColumnSpec:
     answer: str | None = None
     rule: str = "dialect-unmapped-word"
     amount: bool = False
+    conflict: str = "dialect-conflict"
     finding: str | None = None
 
     def headers(self) -> frozenset[str]:
@@ -174,7 +197,7 @@ class ColumnSpec:
                 found.update((by, member))
             case Constant() | Number():
                 pass
-        for condition in (*self.when, *(self.accept.where if self.accept else ())):
+        for condition in (*self.among, *self.when, *(self.accept.where if self.accept else ())):
             found.update(condition.columns)
         return frozenset(found)
 
@@ -182,7 +205,8 @@ class ColumnSpec:
         """Return the (raw file, header) pairs of other raw files that it reads."""
         match self.source:
             case Lookup(table=table):
-                used = (self.source.key, self.source.value, self.source.other_member)
+                order = (one.column for one in self.source.order)
+                used = (self.source.key, self.source.value, self.source.other_member, *order)
                 return frozenset((table, header) for header in used)
             case FirstOf(options):
                 return frozenset().union(*(option.foreign() for option in options))
@@ -229,6 +253,24 @@ class TableSpec:
                 found |= spec.headers()
         return frozenset(found)
 
+    def looked_up(self) -> frozenset[str]:
+        """Return the names of other raw files that it looks cells up in."""
+        columns = (spec for made in (self.columns, *self.rows) for spec in made.values())
+        return frozenset(name for spec in columns for name, _ in spec.foreign())
+
+
+@dataclass(frozen=True, slots=True)
+class Fills:
+    """How a file writes several fills of drugs as one claim.
+
+    Attributes:
+        where: what holds for a row that is a fill.
+        by: header that tells the fills of a claim apart.
+    """
+
+    where: tuple[Condition, ...]
+    by: str
+
 
 @dataclass(frozen=True, slots=True)
 class RawTable:
@@ -245,6 +287,7 @@ class RawTable:
         claim: header of the claim's id, or None.
         coverage: header of the coverage's id, or None.
         main: canonical table under which findings about whole rows and files are counted.
+        fills: how its pharmacy claims are split where their drugs differ; None where they are not.
     """
 
     name: str
@@ -257,6 +300,13 @@ class RawTable:
     claim: str | None = None
     coverage: str | None = None
     main: str = "*"
+    fills: Fills | None = None
+
+    @property
+    def ids(self) -> Mapping[str, str]:
+        """`member`, `claim`, `coverage` -> the header of its id, where there is one."""
+        named = {"member": self.member, "claim": self.claim, "coverage": self.coverage}
+        return {role: header for role, header in named.items() if header is not None}
 
     def column(self, header: str) -> str | None:
         """Return the layout's name for a header as a file spells it, or None."""
@@ -302,3 +352,33 @@ class Layout:
     def feeding(self, table: str) -> frozenset[str]:
         """Return the names of the raw files that feed a canonical table."""
         return frozenset(spec.source for spec in self.tables if spec.table == table)
+
+    def made_where(self, table: str, source: str) -> tuple[tuple[Condition, ...], ...]:
+        """Return when a row of a raw file is made a row of a table: one of these must hold.
+
+        Beside what a layout says of rows, cells that a row needs and that are taken as they are
+        must be filled.
+        """
+        found = []
+        for spec in self.tables:
+            if (spec.table, spec.source) == (table, source):
+                needed = (spec.columns[name] for name in spec.needs if name in spec.columns)
+                plain = [
+                    Condition(one.source.column, filled=True)
+                    for one in needed
+                    if isinstance(one.source, FromColumn) and one == ColumnSpec(one.source)
+                ]
+                found.append((*spec.where, *plain))
+        return tuple(found)
+
+    def sources(self, *, directory: bool) -> tuple[str, ...]:
+        """Return the names of the raw files that tables are made of, in order.
+
+        Args:
+            directory: those of the tables that belong to no member, or of those that do.
+        """
+        found: set[str] = set()
+        for spec in self.tables:
+            if (spec.table in DIRECTORY_TABLES) == directory:
+                found |= {spec.source, *spec.looked_up()}
+        return tuple(sorted(found))

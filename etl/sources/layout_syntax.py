@@ -21,12 +21,14 @@ from etl.sources.layout import (
     Condition,
     Constant,
     EachRow,
+    Fills,
     FirstOf,
     FromColumn,
     Joined,
     Layout,
     Lookup,
     Number,
+    Order,
     RawTable,
     Source,
     TableSpec,
@@ -42,6 +44,7 @@ _RAW_KEYS: Final = (
     "member",
     "claim",
     "coverage",
+    "fills",
     "unused",
     "aliases",
 )
@@ -56,6 +59,7 @@ _SOURCE_KEYS: Final = (
     "number_within",
 )
 _CONVERSION_KEYS: Final = (
+    "among",
     "when",
     "sentinels",
     "accept",
@@ -63,10 +67,14 @@ _CONVERSION_KEYS: Final = (
     "answer",
     "rule",
     "amount",
+    "conflict",
     "finding",
 )
+_CONFLICTS: Final = {"reject": rules.CONFLICT, "left-out": rules.LEFT_OUT_CONFLICT}
 _CONDITION_KEYS: Final = ("column", "any_of", "none_of", "filled", "differs_from")
-_LOOKUP_KEYS: Final = ("table", "key", "by", "value")
+_FILLS_KEYS: Final = ("where", "by")
+_LOOKUP_KEYS: Final = ("table", "key", "by", "value", "order")
+_ORDER_KEYS: Final = ("column", "descending")
 _RAW_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _DELIMITERS: Final = {",": ",", "|": "|", "tab": "\t", ";": ";"}
 
@@ -135,6 +143,7 @@ class _Reader:
                 self._mistakes.add(MappingError(where, "layout-key", f"{key} is missing"))
         raws = self._map(top.get("raw", Map()), self._at(top, "raw"))
         tables = self._map(top.get("tables", Map()), self._at(top, "tables"))
+        once: dict[str, str] = {}
         for table, value in tables.items():
             if table not in TABLES:
                 where, hint = self._at(tables, table), _near(table, TABLES)
@@ -143,10 +152,11 @@ class _Reader:
                 )
             for entry in value if isinstance(value, Seq) else [value]:
                 if isinstance(entry, Map) and isinstance(entry.get("from"), str):
+                    # Whole rows are counted under the table that has a row for each of them.
                     self._feeds.setdefault(entry["from"], table)
-                    if "grain" not in entry:
-                        # Whole rows are counted under the table that has a row for each of them.
-                        self._feeds[entry["from"]] = table
+                    if not {"grain", "where", "rows"} & entry.keys():
+                        once.setdefault(entry["from"], table)
+        self._feeds |= once
         self._declared = frozenset(raws)
         for name in raws:
             with self._mistakes.collected():
@@ -190,6 +200,7 @@ class _Reader:
             keys[role] = self._word(entry, role) if role in entry else None
             if keys[role] is not None:
                 self._known(keys[role] or "", columns, self._at(entry, role), name)
+        raw = RawTable(name=name, columns=columns, required=required, compulsory=False)
         return RawTable(
             name=name,
             columns=columns,
@@ -201,7 +212,19 @@ class _Reader:
             member=keys["member"],
             claim=keys["claim"],
             coverage=keys["coverage"],
+            fills=self._fills(entry, raw, keys["claim"]),
         )
+
+    def _fills(self, entry: Map, raw: RawTable, claim: str | None) -> Fills | None:
+        if "fills" not in entry:
+            return None
+        where = self._at(entry, "fills")
+        value = self._map(entry["fills"], where, _FILLS_KEYS)
+        if claim is None or "where" not in value:
+            raise MappingError(where, "layout-key", "fills need a claim, and where they are")
+        by = self._word(value, "by")
+        self._known(by, raw.columns, where, raw.name)
+        return Fills(self._conditions(value, "where", raw), by)
 
     def _unused(self, entry: Map, columns: Sequence[str], name: str) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -304,6 +327,7 @@ class _Reader:
         finding = self._rule(entry, "finding")
         return ColumnSpec(
             source=self._source(entry, table, raw, where),
+            among=self._conditions(entry, "among", raw),
             when=self._conditions(entry, "when", raw),
             sentinels=frozenset(self._words(entry, "sentinels")),
             accept=accept,
@@ -311,6 +335,7 @@ class _Reader:
             answer=answer,
             rule=self._rule(entry, "rule") or rules.UNMAPPED_WORD,
             amount=self._flag(entry, "amount", default=False),
+            conflict=self._conflict(entry),
             finding=finding,
         )
 
@@ -355,7 +380,26 @@ class _Reader:
             raise MappingError(
                 where, "layout-keys", f"{raw.name} and {other.name} must both name their member"
             )
-        return Lookup(other.name, key, by, wanted, raw.member, other.member)
+        order = self._order(value, other)
+        return Lookup(other.name, key, by, wanted, raw.member, other.member, order)
+
+    def _order(self, entry: Map, raw: RawTable) -> tuple[Order, ...]:
+        if not isinstance(entry.get("order"), Seq):
+            items = [(entry["order"], self._at(entry, "order"))] if "order" in entry else []
+        else:
+            items = list(self._entries(entry, "order"))
+        found = []
+        for item, where in items:
+            if isinstance(item, Map):
+                one = self._map(item, where, _ORDER_KEYS)
+                order = Order(
+                    self._word(one, "column"), self._flag(one, "descending", default=False)
+                )
+            else:
+                order = Order(self._plain(item, "order", where))
+            self._known(order.column, raw.columns, where, raw.name)
+            found.append(order)
+        return tuple(found)
 
     def _accept(self, entry: Map, raw: RawTable) -> Accept:
         where = self._at(entry, "accept")
@@ -469,6 +513,16 @@ class _Reader:
             known = ", ".join(rules.NAMED_IN_LAYOUTS)
             raise MappingError(self._at(entry, key), "layout-rule", f"{key} must be one of {known}")
         return rule
+
+    def _conflict(self, entry: Map) -> str:
+        if "conflict" not in entry:
+            return rules.CONFLICT
+        if self._word(entry, "conflict") not in _CONFLICTS:
+            known = ", ".join(_CONFLICTS)
+            raise MappingError(
+                self._at(entry, "conflict"), "layout-value", f"conflict must be one of {known}"
+            )
+        return _CONFLICTS[entry["conflict"]]
 
     def _crosswalk(self, name: str, where: str) -> Crosswalk:
         if name not in self._crosswalks:

@@ -15,17 +15,17 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from etl.errors import StoreError, UsageError
 from etl.model.tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
-from etl.rows import PLACE_FIELDS
+from etl.rows import LOOSE_SCHEMA, PLACE_FIELDS, Unread
 from etl.sources.convert import column_values, convert
 from etl.sources.cutting import (
     CLAIMS,
@@ -33,7 +33,6 @@ from etl.sources.cutting import (
     LOW_COLUMN,
     OWNER_COLUMN,
     RAGGED,
-    RAGGED_ROW,
     Cut,
     CutJob,
     Part,
@@ -44,7 +43,7 @@ from etl.sources.cutting import (
     drop,
 )
 from etl.sources.events import Emit, Partitioned, Reading, ignore
-from etl.sources.extract import Extract, SourceFile, check_rows, spill_names
+from etl.sources.extract import UNKNOWN_TABLE, Extract, SourceFile, check_rows, spill_names
 from etl.sources.inventory import Checksum, Inventory, checksum_of
 from etl.sources.keys import (
     NO_HASHES,
@@ -65,6 +64,7 @@ from etl.sources.spill import (
 )
 from etl.sources.spreading import ALONE, Spread
 from etl.sources.state import file_from, layout_from, layout_state
+from etl.sources.unread import Known, loose_lines, place_unread, readable
 
 MARKS: Final = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN, LOW_COLUMN, HIGH_COLUMN)
 _STATE: Final = "partitions.json"
@@ -72,6 +72,8 @@ _FINDINGS: Final = "findings.arrow"
 _STEP: Final = "read"
 """The step of the work folder's list that names what reading wrote."""
 MAX_PARTITIONS: Final = 1 << 14
+_MOST_LOOSE: Final = 1000
+"""Rows that each partition's claims are compared with, at most: past that a file is broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +83,20 @@ class Loaded:
     Attributes:
         tables: every canonical table by name, empty ones included; schema
             `etl.rows.table_schema`, ordered by key (numbers as numbers), then by place.
-        findings: what the layout noticed while it made them; `etl.rows.FINDINGS_SCHEMA`.
+        findings: what was noticed while they were made; `etl.rows.FINDINGS_SCHEMA`.
         files: names of the extract's files; `_file` is an index into them.
         rows: raw table -> how many of its rows these were made of.
+        unread: what is known of rows that could not be read, or not be made.
     """
 
     tables: dict[str, pa.Table]
     findings: pa.Table
     files: tuple[str, ...]
     rows: Mapping[str, int]
+    unread: Unread
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Partitions:
     """An extract that was read and cut.
 
@@ -103,7 +107,9 @@ class Partitions:
         files: the extract's files.
         keys: ids of all partitions.
         rows_read: file name -> rows read from it: ragged ones counted, blank ones not.
-        findings: those of no partition: unknown files and columns, ragged rows.
+        findings: those of no partition: unknown files and columns.
+        unowned: file name -> numbers of rows that cannot be read and name nothing that they could
+            belong to; files without such rows are left out.
         has_digests: whether rows were spilled with their digests.
     """
 
@@ -114,6 +120,7 @@ class Partitions:
     keys: GlobalKeys
     rows_read: Mapping[str, int]
     findings: pa.Table
+    unowned: Mapping[str, tuple[int, ...]]
     has_digests: bool = False
 
     @classmethod
@@ -138,6 +145,7 @@ class Partitions:
             keys=keys,
             rows_read=MappingProxyType(state["rows_read"]),
             findings=findings,
+            unowned=MappingProxyType({file: tuple(at) for file, at in state["unowned"].items()}),
             has_digests=state["digests"],
         )
 
@@ -188,7 +196,7 @@ class Partitions:
         are left out; of an extract read without digests, all are.
         """
         found = {}
-        for name in sorted({spec.source for spec in self.layout.tables}):
+        for name in self.layout.sources(directory=False):
             parts = [read_spilled(self.work, name, index, MARKS) for index in indexes]
             marks = [part.select(MARKS) for part in parts if LOW_COLUMN in part.column_names]
             if marks:
@@ -203,7 +211,7 @@ class Partitions:
         whose = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN)
         parts = [
             read_spilled(self.work, name, index, whose)
-            for name in sorted({spec.source for spec in self.layout.tables})
+            for name in self.layout.sources(directory=False)
         ]
         owned = [part.select(whose) for part in parts if OWNER_COLUMN in part.column_names]
         if not owned:
@@ -216,21 +224,24 @@ class Partitions:
         return self._load(self.count, directory=True)
 
     def _load(self, *indexes: int, directory: bool, owners: Hashes | None = None) -> Loaded:
-        wanted = {
-            spec.source
-            for spec in self.layout.tables
-            if (spec.table in DIRECTORY_TABLES) == directory
-        }
         raw = {}
-        for name in sorted(wanted):
+        for name in self.layout.sources(directory=directory):
             parts = [_of(read_spilled(self.work, name, index), owners) for index in indexes]
             rows = pa.concat_tables(parts, promote_options="default")
             if len(indexes) > 1:
                 rows = rows.sort_by([(FILE_COLUMN, "ascending"), (ROW_COLUMN, "ascending")])
             raw[name] = rows
-        tables, findings = convert(self.layout, raw, directory=directory)
+        made = convert(self.layout, raw, directory=directory)
+        loose = LOOSE_SCHEMA.empty_table() if directory else self._loose
         read = {name: rows.num_rows for name, rows in raw.items()}
-        return Loaded(tables, findings, self.names, read)
+        return Loaded(made.tables, made.findings, self.names, read, Unread(made.bare, loose))
+
+    @cached_property
+    def _loose(self) -> pa.Table:
+        """Claim lines that cannot be read and name no claim; none where there are very many."""
+        if not 0 < sum(len(rows) for rows in self.unowned.values()) <= _MOST_LOOSE:
+            return LOOSE_SCHEMA.empty_table()
+        return loose_lines(self.ragged_rows(), self.files, self.layout, self.unowned)
 
     def values(self, column: str) -> Iterator[Any]:
         """Yield the cells of one canonical column in every table that has it, piece by piece.
@@ -259,7 +270,7 @@ class Partitions:
             if not file.table:
                 continue
             if file.table not in spilled:
-                spilled[file.table] = read_spilled(self.work, file.table, index)
+                spilled[file.table] = readable(read_spilled(self.work, file.table, index))
             table = spilled[file.table]
             at = np.flatnonzero(table.column(FILE_COLUMN).to_numpy() == file.index)
             if len(at):
@@ -280,12 +291,10 @@ class Partitions:
             StoreError: there were others.
         """
         expected: Counter[str] = Counter()
+        used = {*self.layout.sources(directory=False), *self.layout.sources(directory=True)}
         for file in self.files:
-            if file.table:
+            if file.table in used:
                 expected[file.table] += self.rows_read[file.name]
-        ragged = self.findings.filter(pc.equal(self.findings.column("rule"), RAGGED_ROW))
-        for number in ragged.column("file").to_pylist():
-            expected[self.files[number].table] -= 1
         for name, rows in expected.items():
             if loaded.get(name, 0) != rows:
                 raise StoreError(
@@ -383,6 +392,7 @@ class _Reading:
             "coverage": self._coverages,
         }
         self._findings: list[pa.Table] = [extract.findings]
+        self._unowned: dict[str, tuple[int, ...]] = {}
         self._index: dict[str, list[Index]] = {}
         self._files: dict[str, Checksum] = {}
         self._bytes_done: Counter[str] = Counter()
@@ -484,18 +494,42 @@ class _Reading:
         for name, index in one.index.items():
             self._index.setdefault(name, []).append(index)
         self._files |= one.files
-        self._findings.append(one.findings)
         for role, runs in one.ids.items():
             self._told[role].join(runs)
 
+    def _place_unread(self) -> None:
+        """Put what can be told of rows that cannot be read beside the readable ones."""
+        if RAGGED not in self._index:
+            return
+        extract = self._extract
+        save_index(self._work, RAGGED, self._index[RAGGED])
+        placed = place_unread(
+            read_spilled(self._work, RAGGED, None),
+            extract.files,
+            extract.layout,
+            Known(self._members.sorted(), self._claims.directory()),
+            self._work,
+            parts=self._numbers,
+            partitions=self._count,
+            digests=self._digests,
+        )
+        for name, one in placed.items():
+            self._index[name].append(one.index)
+            self._files |= one.files
+            self._unowned |= one.unowned
+            if extract.layout.raw[name].main == UNKNOWN_TABLE:
+                self._findings.append(one.findings)
+
     def _save(self) -> None:
         extract = self._extract
+        self._place_unread()
         findings = pa.concat_tables(self._findings)
         state = {
             "count": self._count,
             "layout": layout_state(extract.layout),
             "files": [asdict(file) for file in extract.files],
             "rows_read": self.rows_read,
+            "unowned": self._unowned,
             "digests": self._digests,
         }
         written = [save_index(self._work, name, parts) for name, parts in self._index.items()]

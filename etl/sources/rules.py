@@ -8,6 +8,9 @@ UNKNOWN_FILE: Final = "unknown-file"
 UNKNOWN_COLUMN: Final = "unknown-column"
 RAGGED_ROW: Final = "ragged-row"
 CONFLICT: Final = "dialect-conflict"
+SPLIT_FILLS: Final = "dialect-fills-split"
+LEFT_OUT_CONFLICT: Final = "dialect-conflict-left-out"
+AMBIGUOUS_LOOKUP: Final = "dialect-ambiguous-lookup"
 SENTINEL_DATE: Final = "dialect-sentinel-date"
 ROUNDED_AMOUNT: Final = "dialect-rounded-amount"
 UNMAPPED_WORD: Final = "dialect-unmapped-word"
@@ -21,6 +24,9 @@ RULES: Final = (
     UNKNOWN_COLUMN,
     RAGGED_ROW,
     CONFLICT,
+    LEFT_OUT_CONFLICT,
+    SPLIT_FILLS,
+    AMBIGUOUS_LOOKUP,
     SENTINEL_DATE,
     ROUNDED_AMOUNT,
     UNMAPPED_WORD,

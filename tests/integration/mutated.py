@@ -14,6 +14,8 @@ Rows: TypeAlias = list[dict[str, str]]
 Tables: TypeAlias = dict[str, Rows]
 Change: TypeAlias = Callable[[Tables, Random], None]
 
+TORN: Final = " torn"
+"""Key of a row that is written with one cell too many."""
 _IDS: Final = frozenset({"member_id", "claim_id", "coverage_id", "line_number", "sequence"})
 
 
@@ -37,9 +39,10 @@ def write_tables(tables: Tables, folder: Path, model: Path, as_of: str) -> Path:
         with path.open(encoding="utf-8", newline="") as file:
             names = next(csv.reader(file))
         with (folder / path.name).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(tables[path.stem])
+            writer = csv.writer(file)
+            writer.writerow(names)
+            for row in tables[path.stem]:
+                writer.writerow([*(row[name] for name in names), *row.get(TORN, "")])
     (folder / "manifest.json").write_text(json.dumps({"layout": "cpcds", "as_of": as_of}))
     return folder
 
@@ -67,6 +70,16 @@ def rows_doubled(tables: Tables, random: Random) -> None:
             if random.random() < 0.5:
                 row[random.choice(list(row))] = "17"
             tables[name].insert(random.randrange(len(tables[name]) + 1), row)
+
+
+def torn(tables: Tables, random: Random) -> None:
+    """Tear rows, so that they cannot be read; of some, nobody can say what they belong to."""
+    for name in random.sample(sorted(tables), 3):
+        if tables[name]:
+            random.choice(tables[name])[TORN] = "x"
+    if random.random() < 0.3:
+        row = dict(random.choice(tables["claim_line"]))
+        tables["claim_line"].append(row | {"claim_id": "?", TORN: "x"})
 
 
 def order(tables: Tables, random: Random) -> None:
@@ -119,6 +132,7 @@ CHANGES: Final[Sequence[Change]] = (
     cells,
     rows_lost,
     rows_doubled,
+    torn,
     order,
     claims_moved,
     links,

@@ -35,6 +35,7 @@ from etl.synth.spec import Spec
 from tests.fault.faulty import Killed
 from tests.integration.mutated import (
     CHANGES,
+    TORN,
     Change,
     directory,
     members,
@@ -100,7 +101,10 @@ def test_a_night_that_remembers_publishes_and_reports_what_one_that_does_not_wou
 ) -> None:
     random = Random(seed)
     rows = random.choice([1500, 100_000])
-    payer.changed = {"run": {"workers": 1, "partition_rows": rows}}
+    payer.changed = {
+        "run": {"workers": 1, "partition_rows": rows},
+        "limits": {"unowned_rows": 1000},
+    }
     before, tables = dirty, read_tables(dirty)
     for night in range(2):
         for change in random.sample(CHANGES, random.randrange(len(CHANGES))):
@@ -111,6 +115,28 @@ def test_a_night_that_remembers_publishes_and_reports_what_one_that_does_not_wou
         assert said(mine) == said(other)
         assert outcome_of(mine) == outcome_of(other)
         assert verify(mine.release).ok
+
+
+def test_torn_rows_come_to_the_same_in_nights_that_remember(
+    payer: Payer, dirty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = Random(11)
+    payer.changed = {"limits": {"unowned_rows": 1000}}
+    tables = read_tables(dirty)
+    for name in ("claim", "claim_line", "claim_diagnosis", "coverage", "member"):
+        random.choice(tables[name])[TORN] = "x"
+    before = write_tables(tables, tmp_path / "before", dirty, "2026-01-01")
+    tables["claim_line"][0]["amount_submitted"] = "17.00"
+    after = write_tables(tables, tmp_path / "after", dirty, "2026-01-01")
+    mine, other = both(payer, before, after, tmp_path, monkeypatch)
+    assert said(mine) == said(other)
+    assert outcome_of(mine) == outcome_of(other)
+    # And where one of them names nothing, so that nobody may be remembered.
+    tables["claim_line"].append(tables["claim_line"][1] | {"claim_id": "?", TORN: "x"})
+    last = write_tables(tables, tmp_path / "last", dirty, "2026-01-01")
+    mine, other = both(payer, after, last, tmp_path, monkeypatch)
+    assert said(mine) == said(other)
+    assert outcome_of(mine) == outcome_of(other)
 
 
 GX_ROWS: Final = 400

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from etl.model.tables import TABLES
 from etl.quality import KeysInMemory, RowCounts
 from etl.quality.known import TreeInMemory
-from etl.rows import FINDINGS_SCHEMA
+from etl.rows import FINDINGS_SCHEMA, LOOSE_SCHEMA, Unread, table_schema
 from tests.unit.quality.world import accepted, book, found, rejected, run, world
 
 
@@ -172,21 +173,114 @@ def findings_of_sources(*rows: tuple[str, str, int, int]) -> pa.Table:
 
 
 def test_a_row_that_could_not_be_read_is_in_quarantine_with_what_hangs_on_it() -> None:
-    # claim is file 6: row 4 is in the table, row 99 was too ragged to be.
+    # claim is file 6: row 4 has a status that is unknown, of row 99 only the id could be read.
+    unread = Unread({"claim": bare("claim", 99, claim_id="K5")})
     findings = findings_of_sources(("ragged-row", "claim", 6, 4), ("ragged-row", "claim", 6, 99))
-    checked = run(world(), findings=findings)
+    of = world()
+    of["claim"] = [row for row in of["claim"] if row["claim_id"] != "K5"]
+    checked = run(of, findings=findings, unread=unread)
     told = causes(checked)
     assert told["claim", 4] == ("ragged-row", "ragged-row", "ragged-row")
     assert told["claim", 99] == ("ragged-row", "ragged-row", "ragged-row")
-    assert told["claim_line", 4][1] == "ragged-row"
-    assert checked.counts["claim"] == RowCounts(7, 5, 2, 0)
+    lines = [row["claim_id"] for row in of["claim_line"]]
+    for row in (2 + lines.index("K2"), 2 + lines.index("K5")):
+        assert told["claim_line", row][1] == "ragged-row"
+    assert checked.counts["claim"] == RowCounts(6, 4, 2, 0)
     assert [rule for rule, *_ in found(checked)].count("ragged-row") == 2
 
 
+def bare(table: str, row: int, **ids: str) -> pa.Table:
+    """A row of which only ids could be read; it lies in the file of its table."""
+    cells = {name: pa.array([ids.get(name)], pa.string()) for name in TABLES[table].names}
+    places = {"_file": pa.array([list(TABLES).index(table)]), "_row": pa.array([row])}
+    return pa.table({**cells, **places}, schema=table_schema(table))
+
+
+@pytest.mark.parametrize("table", ["claim_line", "claim_diagnosis", "claim_care_team"])
+def test_a_child_that_could_not_be_read_takes_its_claim_along(table: str) -> None:
+    file = list(TABLES).index(table)
+    unread = Unread({table: bare(table, 99, claim_id="K2")})
+    checked = run(
+        world(), findings=findings_of_sources(("ragged-row", table, file, 99)), unread=unread
+    )
+    told = causes(checked)
+    assert told["claim", 4][1] == "ragged-row"
+    assert told[table, 99] == ("ragged-row", "ragged-row", "ragged-row")
+    assert not accepted(checked, table, "claim_id").count("K2")
+
+
+@pytest.mark.parametrize(
+    ("table", "ids", "hangs"),
+    [
+        ("claim", {"claim_id": "K2"}, ("claim", 4)),
+        ("coverage", {"coverage_id": "C1", "member_id": "M1"}, ("coverage", 2)),
+        ("member", {"member_id": "M1"}, ("member", 2)),
+    ],
+)
+def test_a_row_with_the_key_of_one_that_could_not_be_read_is_rejected(
+    table: str, ids: dict[str, str], hangs: tuple[str, int]
+) -> None:
+    # Which of the two is the later one cannot be told.
+    findings = findings_of_sources(("ragged-row", table, list(TABLES).index(table), 99))
+    checked = run(world(), findings=findings, unread=Unread({table: bare(table, 99, **ids)}))
+    assert causes(checked)[hangs][1] == "ragged-row"
+    assert causes(checked)["claim", 4][1] == "ragged-row"
+
+
+def loose(*rows: tuple[int, list[str]]) -> pa.Table:
+    """Lines that could not be read and name no claim: row and cells."""
+    file = list(TABLES).index("claim_line")
+    columns = [[file] * len(rows), [row for row, _ in rows], [cells for _, cells in rows]]
+    return pa.table(columns, schema=LOOSE_SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("cells", "owned"),
+    [
+        (["?", "2", "40.00"], True),
+        (["?", "2", "40"], True),
+        (["?", "2", "39.99"], False),
+        (["TRAILER", "7"], False),
+    ],
+)
+def test_a_line_that_names_no_claim_may_be_the_one_that_a_claim_lacks(
+    cells: list[str], owned: bool
+) -> None:
+    of = world()
+    of["claim_line"][2]["amount_submitted"] = "60.00"  # of 100.00
+    checked = run(of, unread=Unread({}, loose((99, cells))))
+    assert (("claim", 4, "claim-lacks-line") in rejected(checked)) == owned
+    assert bool(checked.owned) == owned
+    assert [row for row in rejected(checked) if row[0] == "claim"][1:] == []
+
+
+@pytest.mark.parametrize(("numbers", "owned"), [(("1", "3"), True), (("1", "2"), False)])
+def test_where_no_amount_can_be_compared_a_missing_number_tells(
+    numbers: tuple[str, str], owned: bool
+) -> None:
+    of = world()
+    lines = [of["claim_line"][2] | {"line_number": number} for number in numbers]
+    of["claim_line"][2:3] = [{k: v for k, v in one.items() if "amount" not in k} for one in lines]
+    checked = run(of, unread=Unread({}, loose((99, ["?", "2", "x"]))))
+    assert (("claim", 4, "claim-lacks-line") in rejected(checked)) == owned
+    assert bool(checked.owned) == owned
+
+
+def test_a_row_that_is_not_made_with_a_warning_is_no_row() -> None:
+    unread = Unread({"claim_diagnosis": bare("claim_diagnosis", 99, claim_id="K2")})
+    file = list(TABLES).index("claim_diagnosis")
+    findings = findings_of_sources(("dialect-foreign-code-system", "claim_diagnosis", file, 99))
+    checked = run(world(), findings=findings, unread=unread)
+    assert checked.rejected.num_rows == 0
+    harder = book(dialect_foreign_code_system="reject-claim")
+    checked = run(world(), rules=harder, findings=findings, unread=unread)
+    assert causes(checked)["claim", 4][1] == "dialect-foreign-code-system"
+
+
 def test_warnings_of_sources_are_kept_as_they_came() -> None:
-    findings = findings_of_sources(("dialect-conflict", "claim", 6, 4))
+    findings = findings_of_sources(("dialect-sentinel-date", "claim", 6, 4))
     checked = run(world(), findings=findings)
-    assert found(checked) == {("dialect-conflict", "claim", 4, None)}
+    assert found(checked) == {("dialect-sentinel-date", "claim", 4, None)}
     assert checked.rejected.num_rows == 0
 
 

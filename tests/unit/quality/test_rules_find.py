@@ -258,6 +258,7 @@ CASES = [
 ]
 
 ELSEWHERE = {
+    "claim-lacks-line",
     "claim-without-amount",
     "totals-summed",
     "service-after-death",

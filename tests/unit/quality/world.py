@@ -27,7 +27,7 @@ from etl.quality import (
     reconcile,
 )
 from etl.quality.sample import NO_ROW, Sampled
-from etl.rows import no_findings, table_schema
+from etl.rows import Unread, no_findings, table_schema
 
 MAPPINGS = Path(__file__).parents[3] / "mappings"
 Row = dict[str, str]
@@ -167,6 +167,7 @@ def run(
     findings: pa.Table | None = None,
     as_of: int | None = None,
     sampled: Sampled = NO_ROW,
+    unread: Unread | None = None,
 ) -> Checked:
     """Check a world; its counts must add up, whatever is wrong with it."""
     checked = check(
@@ -178,8 +179,9 @@ def run(
         published=published,
         as_of=as_of,
         sampled=sampled,
+        unread=unread,
     )
-    reconcile(checked.counts)
+    reconcile(checked.counts, [checked.rejected.num_rows])
     assert all(totals.adds_up for totals in checked.money.values())
     return checked
 

@@ -8,9 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from etl.pipeline.work import KeysOf
+from etl.quality import Directory, check
 from etl.sources import Partitions
 from etl.sources.convert import to_cents
 from etl.sources.rules import RULES
+from tests.unit.quality.world import standard_book
 from tests.unit.sources.dialects import BILLS_HEADER, LAYOUT, PERSONS, layout, write
 from tests.unit.sources.extracts import findings_of, read, rows_of
 
@@ -63,19 +66,55 @@ def test_rows_of_one_claim_become_one(tmp_path: Path) -> None:
     ]
 
 
-def test_rows_that_contradict_each_other_are_told_and_the_first_line_speaks(tmp_path: Path) -> None:
+def test_where_rows_contradict_each_other_none_of_them_speaks(tmp_path: Path) -> None:
     parts = run(
         tmp_path,
         "B1,M1,10,vision,2024-01-06,2024-01-09,,,,,,,",
         "B1,M1,9,oral,2024-01-05,2024-01-09,,,,,,,",
+        "B1,M1,8,,2024-01-05,2024-01-09,,,,,,,",
     )
     (claim,) = rows_of(parts, "claim")
-    assert (claim["claim_type"], claim["statement_from_date"]) == ("oral", "2024-01-05")
+    assert "claim_type" not in claim
+    assert "statement_from_date" not in claim
+    assert claim["adjudication_date"] == "2024-01-09"
     conflicts = [note for note in notes(parts) if note[0] == "dialect-conflict"]
     assert conflicts == [
-        ("dialect-conflict", "claim", 3, "claim_type"),
-        ("dialect-conflict", "claim", 3, "statement_from_date"),
+        ("dialect-conflict", "claim", 4, "claim_type"),
+        ("dialect-conflict", "claim", 4, "statement_from_date"),
     ]
+
+
+def test_a_layout_may_leave_a_contradiction_out(tmp_path: Path) -> None:
+    text = LAYOUT.replace("claim_type: Kind", "claim_type: { column: Kind, conflict: left-out }")
+    parts = run(
+        tmp_path,
+        "B1,M1,1,vision,2024-01-05,2024-01-09,,,,,,,",
+        "B1,M1,2,oral,2024-01-05,2024-01-09,,,,,,,",
+        text=text,
+    )
+    assert "claim_type" not in rows_of(parts, "claim")[0]
+    assert ("dialect-conflict-left-out", "claim", 2, "claim_type") in notes(parts)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "found"),
+    [(("oral", "oral"), "oral"), (("oral", ""), None), (("", ""), None), (("", "oral"), None)],
+)
+def test_of_the_rows_that_speak_an_empty_cell_contradicts_a_filled_one(
+    tmp_path: Path, kinds: tuple[str, str], found: str | None
+) -> None:
+    text = LAYOUT.replace(
+        "claim_type: Kind", "claim_type: { column: Kind, among: { column: Note, filled: true } }"
+    )
+    parts = run(
+        tmp_path,
+        "B1,M1,1,vision,2024-01-05,2024-01-09,,,,,,,",
+        *(f"B1,M1,{n},{kind},2024-01-05,2024-01-09,,,,,,,x" for n, kind in enumerate(kinds, 2)),
+        text=text,
+    )
+    assert rows_of(parts, "claim")[0].get("claim_type") == found
+    told = ("dialect-conflict", "claim", 2, "claim_type") in notes(parts)
+    assert told == (len(set(kinds)) > 1)
 
 
 def test_rows_without_a_claim_id_are_not_put_together(tmp_path: Path) -> None:
@@ -235,9 +274,97 @@ def test_a_lookup_reads_rows_of_the_same_member_only(tmp_path: Path) -> None:
     assert found == {"B1": "P1", "B2": None, "B3": None, "B4": None}
 
 
+TWO_POLICIES = "Person,Policy,Born,Name,Sex,Payer,Since\n" + "".join(
+    f"M1,{policy},1970-01-01,Ng,f,{payer},{since}\n"
+    for policy, payer, since in (("C1", "P1", "2023-01-01"), ("C2", "P2", "2024-01-01"))
+)
+AMBIGUOUS = "dialect-ambiguous-lookup"
+
+
+def ordered(order: str) -> str:
+    """The layout with an order in its lookups."""
+    text = LAYOUT.replace("value: Policy }", f"value: Policy, order: {order} }}")
+    text = text.replace("value: Payer }", f"value: Payer, order: {order} }}")
+    more = ", Since" if "Since" in order else ""
+    return text.replace("columns: [Name, Sex, Payer]", f"columns: [Name, Sex, Payer{more}]")
+
+
+def turned(persons: str) -> str:
+    head, *rows = persons.splitlines(keepends=True)
+    return head + "".join(reversed(rows))
+
+
+@pytest.mark.parametrize("persons", [TWO_POLICIES, turned(TWO_POLICIES)])
+def test_a_lookup_that_finds_different_answers_takes_none(tmp_path: Path, persons: str) -> None:
+    text = ordered("[Name]")
+    parts = run(tmp_path, "B1,M1,1,oral,2024-01-05,2024-01-09,,,,,,,", persons=persons, text=text)
+    (claim,) = rows_of(parts, "claim")
+    assert "payer_id" not in claim
+    assert "coverage_id" not in claim
+    assert [note for note in notes(parts) if note[0] == AMBIGUOUS] == [
+        (AMBIGUOUS, "claim", 2, "coverage_id"),
+        (AMBIGUOUS, "claim", 2, "payer_id"),
+    ]
+
+
+@pytest.mark.parametrize("persons", [TWO_POLICIES, turned(TWO_POLICIES)])
+@pytest.mark.parametrize(
+    ("order", "found"),
+    [
+        ("Since", ("C1", "P1")),
+        ("[{ column: Since, descending: true }]", ("C2", "P2")),
+        ("[Name, { column: Policy, descending: true }]", ("C2", "P2")),
+    ],
+)
+def test_a_layout_may_say_which_row_of_a_lookup_counts(
+    tmp_path: Path, persons: str, order: str, found: tuple[str, str]
+) -> None:
+    bill = "B1,M1,1,oral,2024-01-05,2024-01-09,,,,,,,"
+    parts = run(tmp_path, bill, persons=persons, text=ordered(order))
+    (claim,) = rows_of(parts, "claim")
+    assert (claim["coverage_id"], claim["payer_id"]) == found
+    assert not [note for note in notes(parts) if note[0] == AMBIGUOUS]
+
+
+def test_rows_that_say_the_same_are_one_answer_and_an_empty_cell_is_another(
+    tmp_path: Path,
+) -> None:
+    bill = "B1,M1,1,oral,2024-01-05,2024-01-09,,,,,,,"
+    same = PERSONS + PERSONS.splitlines(keepends=True)[1]
+    (claim,) = rows_of(run(tmp_path / "same", bill, persons=same), "claim")
+    assert claim["payer_id"] == "P1"
+    other = run(tmp_path / "other", bill, persons=PERSONS + "M1,C1,1970-01-01,Ng,f,\n")
+    assert (AMBIGUOUS, "claim", 2, "payer_id") in notes(other)
+    assert (AMBIGUOUS, "claim", 2, "coverage_id") not in notes(other)
+
+
+def test_a_row_that_cannot_be_read_may_be_the_one_that_was_looked_for(tmp_path: Path) -> None:
+    bills = ["B1,M1,1,oral,2024-01-05,2024-01-09,,,,,,,", "B2,M2,1,oral,2024-01-05,,,,,,,,"]
+    persons = PERSONS + "M2,C2,1970-01-01,Ng,f,P2\nM1,C1,1970-01-01,Ng,f,P1,x\n"
+    parts = run(tmp_path, *bills, persons=persons)
+    assert {note[2] for note in notes(parts) if note[0] == AMBIGUOUS} == {2}
+
+
+def test_a_file_that_feeds_nothing_can_be_looked_up(tmp_path: Path) -> None:
+    text = LAYOUT.replace(
+        "  bills:\n    compulsory",
+        "  plans:\n    member: Owner\n    required: [Owner, Plan]\n    columns: [Insurer]\n"
+        "  bills:\n    compulsory",
+    )
+    text = text.replace("persons, key: Person, by: Person, value: Payer", PLANS)
+    folder = write(tmp_path / "in", BILLS_HEADER + "B1,M1,1,oral,2024-01-05,,,,,,,,\n")
+    (folder / "plans.csv").write_text("Owner,Plan,Insurer\nM1,oral,P9\nM2,oral,P8\n")
+    parts = read(folder, tmp_path / "work", 3, layouts=[layout(text)])
+    (claim,) = rows_of(parts, "claim")
+    assert claim["payer_id"] == "P9"
+
+
+PLANS = "plans, key: Plan, by: Kind, value: Insurer"
+
+
 def test_the_order_of_the_rows_of_a_file_does_not_show(tmp_path: Path) -> None:
     rows = [
-        f"B{claim},M1,{line},oral,2024-01-05,2024-01-09,{claim}.005,{line},D{line % 3},O{line},"
+        f"B{claim},M1,{line},oral,2024-01-05,2024-01-09,{claim}.005,{line},D{claim},O{claim},"
         f"I{line % 4}0,ICD,n{line}"
         for claim in range(4)
         for line in range(1, 13)
@@ -260,3 +387,53 @@ def test_only_rules_of_this_room_are_found(tmp_path: Path) -> None:
         "dialect-foreign-code-system",
     }
     assert found <= set(RULES)
+
+
+@pytest.mark.parametrize(
+    ("table", "clause", "rule"),
+    [
+        ("coverage", "    where: { column: Name, none_of: [out] }\n", "claim-unknown-coverage"),
+        ("member", "    where: { column: Name, none_of: [out] }\n", "claim-unknown-member"),
+        ("coverage", "    needs: [payer_id]\n", "claim-unknown-coverage"),
+    ],
+)
+def test_rows_that_a_layout_leaves_out_are_nowhere(
+    tmp_path: Path, table: str, clause: str, rule: str
+) -> None:
+    text = LAYOUT.replace(
+        f"  {table}:\n    from: persons\n", f"  {table}:\n    from: persons\n{clause}"
+    )
+    persons = PERSONS + "M2,C2,1970-01-01,out,f,\n"
+    bills = [f"B{n},M{n},1,oral,2024-01-05,2024-01-09,,,,,,," for n in (1, 2)]
+    parts = run(tmp_path, *bills, persons=persons, text=text)
+    exists = {"coverage": parts.keys.coverage_exists, "member": parts.keys.member_exists}[table]
+    letter = {"coverage": "C", "member": "M"}[table]
+    assert exists(pa.array([f"{letter}1", f"{letter}2"])).to_pylist() == [True, False]
+    nobody = Directory(pa.array([], pa.string()), pa.array([], pa.string()))
+    told = set()
+    for index in range(parts.count):
+        loaded = parts.load(index)
+        checked = check(loaded.tables, loaded.findings, standard_book(), KeysOf(parts.keys), nobody)
+        told |= {
+            (one["rule"], one["row"])
+            for one in checked.findings.to_pylist()
+            if one["table"] == "claim" and one["column"] in ("coverage_id", "member_id")
+        }
+    assert told == {(rule, 3)}
+
+
+def test_a_claim_that_a_layout_leaves_out_has_no_lines(tmp_path: Path) -> None:
+    text = LAYOUT.replace(
+        "    order: [Row]\n    columns:\n      claim_id: Bill\n      member_id", OUT
+    )
+    bills = [
+        f"B{n},M1,1,oral,2024-01-05,2024-01-09,,,,,,,{note}" for n, note in ((1, ""), (2, "out"))
+    ]
+    parts = run(tmp_path, *bills, text=text)
+    assert parts.keys.claim_exists(pa.array(["B1", "B2"])).to_pylist() == [True, False]
+
+
+OUT = (
+    "    order: [Row]\n    where: { column: Note, none_of: [out] }\n"
+    "    columns:\n      claim_id: Bill\n      member_id"
+)

@@ -101,6 +101,8 @@ def test_the_layouts_page_names_every_layout_key_rule_and_mistake() -> None:
         *syntax._CONVERSION_KEYS,
         *syntax._CONDITION_KEYS,
         *syntax._LOOKUP_KEYS,
+        *syntax._ORDER_KEYS,
+        *syntax._FILLS_KEYS,
     )
     for key in keys:
         assert re.search(rf"`[^`\n]*\b{key}\b[^`\n]*`", LAYOUTS_PAGE), key

@@ -289,10 +289,21 @@ def findings(folder: Path) -> set[Entry]:
         tables = [
             cut.findings,
             check_directory(
-                directory.tables, directory.findings, book, known, as_of=as_of
+                directory.tables,
+                directory.findings,
+                book,
+                known,
+                as_of=as_of,
+                unread=directory.unread,
             ).findings,
             check(
-                loaded.tables, loaded.findings, book, KeysInMemory(), known, as_of=as_of
+                loaded.tables,
+                loaded.findings,
+                book,
+                KeysInMemory(),
+                known,
+                as_of=as_of,
+                unread=loaded.unread,
             ).findings,
         ]
         return {

@@ -1,0 +1,207 @@
+"""Rows that cannot be read take along what they belong to, or stop the run."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.commands import cpcds, done
+from tests.unit.sources.extracts import CLAIM, COVERAGE, LINE, MEMBER, write_extract
+
+K1 = {**CLAIM, "claim_id": "K1", "amount_submitted": "1000.00", "billing_provider_id": "P1"}
+K2 = {**K1, "claim_id": "K2", "amount_submitted": "50.00"}
+LINES = [
+    {**LINE, "claim_id": "K1", "line_number": "1", "service_code": "99213"}
+    | {"amount_submitted": "100.00"},
+    {**LINE, "claim_id": "K1", "line_number": "2", "service_code": "80053"}
+    | {"amount_submitted": "900.00"},
+    {**LINE, "claim_id": "K2", "line_number": "1", "service_code": "99213"}
+    | {"amount_submitted": "50.00"},
+]
+DIAGNOSES = [
+    {"claim_id": claim, "sequence": "1", "code": "I10", "type": "principal"}
+    for claim in ("K1", "K2")
+]
+PROVIDER = {"organization_id": "P1", "name": "Clinic", "npi": "1234567893"}
+WHOLE: Mapping[str, Sequence[Mapping[str, str]]] = {
+    "member": [MEMBER],
+    "coverage": [COVERAGE],
+    "claim": [K1, K2],
+    "claim_line": LINES,
+    "claim_diagnosis": DIAGNOSES,
+    "organization": [PROVIDER],
+}
+
+
+def torn(folder: Path, table: str, row: int, how: str) -> Path:
+    """Spoil a row of a table: one cell too many, one too few, or a key that cannot be read."""
+    path = folder / f"{table}.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    cells = lines[row - 1].split(",")
+    lines[row - 1] = {
+        "more": ",".join([*cells[:2], "split", *cells[2:]]),
+        "less": ",".join(cells[:-1]),
+        "no-key": ",".join(["?", "?", *cells[1:]]),
+        "trailer": "TRAILER",
+    }[how]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def extract(tmp_path: Path) -> Path:
+    return write_extract(tmp_path / "extract", WHOLE)
+
+
+def validated(extract: Path, folder: Path, **environment: str) -> dict[str, Any]:
+    """Return the report on an extract."""
+    done(cpcds("validate", extract, "--report", folder, "--workers", "1", **environment))
+    report: dict[str, Any] = json.loads((folder / "report" / "report.json").read_bytes())
+    return report
+
+
+def quarantine(folder: Path) -> dict[str, str]:
+    """Return file:row -> rules of the quarantine."""
+    found = {}
+    for path in sorted((folder / "quarantine").glob("*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                found[f"{path.name}:{row['cpcds_row']}"] = row["cpcds_rules"]
+    return found
+
+
+def converted(extract: Path, out: Path) -> list[dict[str, Any]]:
+    """Return the EOBs of an extract."""
+    done(cpcds("convert", extract, "--out", out, "--workers", "1"))
+    path = out / "ExplanationOfBenefit.ndjson"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def numbers(eobs: list[dict[str, Any]]) -> list[str]:
+    return sorted(one["identifier"][0]["value"] for one in eobs)
+
+
+def test_the_whole_extract_is_published(extract: Path, tmp_path: Path) -> None:
+    assert numbers(converted(extract, tmp_path / "out")) == ["K1", "K2"]
+
+
+@pytest.mark.parametrize("how", ["more", "less"])
+@pytest.mark.parametrize(("table", "row"), [("claim_line", 3), ("claim_diagnosis", 2)])
+def test_a_claim_is_rejected_with_a_row_of_it_that_cannot_be_read(
+    extract: Path, tmp_path: Path, table: str, row: int, how: str
+) -> None:
+    torn(extract, table, row, how)
+    assert numbers(converted(extract, tmp_path / "out")) == ["K2"]
+    report = validated(extract, tmp_path)
+    rules = quarantine(tmp_path)
+    assert rules[f"{table}.ragged.csv:{row}"] == "ragged-row"
+    assert "ragged-row" in rules["claim.csv:2"].split(";")
+    assert "ragged-row" in rules["claim_line.csv:2"].split(";")
+    assert not any(name in rules for name in ("claim.csv:3", "claim_line.csv:4"))
+    (ragged,) = (one for one in report["rules"] if one["rule"] == "ragged-row")
+    assert ragged["rejected_rows"] == 4
+    assert sum(one["rejected_rows"] for one in report["rules"]) == sum(
+        one["quarantined"] for one in report["tables"].values()
+    )
+
+
+def test_a_claim_row_that_cannot_be_read_is_the_cause_of_its_lines_rejection(
+    extract: Path, tmp_path: Path
+) -> None:
+    torn(extract, "claim", 2, "more")
+    assert numbers(converted(extract, tmp_path / "out")) == ["K2"]
+    validated(extract, tmp_path)
+    rules = quarantine(tmp_path)
+    assert rules["claim_line.csv:2"] == "hangs-on-rejected;ragged-row"
+
+
+def test_money_of_the_claims_that_are_left_adds_up(extract: Path, tmp_path: Path) -> None:
+    torn(extract, "claim_line", 3, "more")
+    (eob,) = converted(extract, tmp_path / "out")
+    lines = sum(
+        Decimal(str(amount["amount"]["value"]))
+        for item in eob["item"]
+        for amount in item["adjudication"]
+        if amount.get("category", {}).get("coding", [{}])[0].get("code") == "submitted"
+    )
+    assert lines == Decimal("50.00")
+
+
+def published(extract: Path, target: Path, **environment: str) -> Any:
+    return cpcds("run", extract, "--to", target, "--workers", "1", **environment)
+
+
+def test_a_row_that_names_no_claim_stops_a_run_and_is_stated_elsewhere(
+    extract: Path, tmp_path: Path
+) -> None:
+    torn(extract, "claim_diagnosis", 2, "trailer")
+    called = published(extract, tmp_path / "tree")
+    assert called.code == 4
+    assert "1 rows cannot be read" in called.sentence
+    assert "claim_diagnosis.csv: 1" in called.sentence
+    assert not (tmp_path / "tree" / "current.json").exists()
+    stated = "claim_diagnosis.csv: 1 rows cannot be read, and what they belong to is unknown"
+    for command, option in (("convert", "--out"), ("validate", "--report")):
+        said = done(cpcds(command, extract, option, tmp_path / command, "--workers", "1"))
+        assert stated in said.out.replace("\n", " ")
+    report = json.loads((tmp_path / "validate" / "report" / "report.json").read_bytes())
+    unowned = {one["name"]: one["unowned_rows"] for one in report["extract"]["files"]}
+    assert unowned["claim_diagnosis.csv"] == 1
+    assert sum(unowned.values()) == 1
+
+
+def test_the_limit_on_rows_without_an_owner_is_the_payers(extract: Path, tmp_path: Path) -> None:
+    torn(extract, "claim_diagnosis", 2, "trailer")
+    limit = {"CPCDS_LIMITS__UNOWNED_ROWS": "1"}
+    done(published(extract, tmp_path / "tree", **limit))
+    refused = {"CPCDS_LIMITS__UNOWNED_ROWS": "0"}
+    out = tmp_path / "out"
+    assert cpcds("convert", extract, "--out", out, "--workers", "1", **refused).code == 4
+
+
+def test_a_line_that_names_no_claim_rejects_the_claim_that_lacks_its_amount(
+    extract: Path, tmp_path: Path
+) -> None:
+    torn(extract, "claim_line", 3, "no-key")
+    assert numbers(converted(extract, tmp_path / "out")) == ["K2"]
+    report = validated(extract, tmp_path)
+    assert sum(one["unowned_rows"] for one in report["extract"]["files"]) == 0
+    assert quarantine(tmp_path)["claim.csv:2"] == "claim-lacks-line"
+    done(published(extract, tmp_path / "tree"))
+
+
+def test_a_line_that_names_no_claim_rejects_the_claim_that_lacks_its_number(
+    tmp_path: Path,
+) -> None:
+    claims = [{k: v for k, v in one.items() if k != "amount_submitted"} for one in (K1, K2)]
+    lines = [LINES[0] | {"line_number": "1"}, *LINES[1:]]
+    third = {**LINES[1], "line_number": "3"}
+    extract = write_extract(
+        tmp_path / "extract", {**WHOLE, "claim": claims, "claim_line": [*lines, third]}
+    )
+    torn(extract, "claim_line", 3, "no-key")
+    assert numbers(converted(extract, tmp_path / "out")) == ["K2"]
+
+
+def test_severity_of_unread_rows_is_the_payers_but_never_a_warning(
+    extract: Path, tmp_path: Path
+) -> None:
+    extra = [*DIAGNOSES, {"claim_id": "K1", "sequence": "2", "code": "E119", "type": "secondary"}]
+    extract = write_extract(tmp_path / "two", {**WHOLE, "claim_diagnosis": extra})
+    torn(extract, "claim_diagnosis", 4, "more")
+    assert numbers(converted(extract, tmp_path / "out")) == ["K2"]
+    softer = {"CPCDS_RULES__SEVERITIES": '{"ragged-row": "reject-row"}'}
+    out = tmp_path / "softer"
+    done(cpcds("convert", extract, "--out", out, "--workers", "1", **softer))
+    kept = (out / "ExplanationOfBenefit.ndjson").read_text().splitlines()
+    assert numbers([json.loads(line) for line in kept]) == ["K1", "K2"]
+    off = {"CPCDS_RULES__SEVERITIES": '{"ragged-row": "warn"}'}
+    refused = cpcds("convert", extract, "--out", out, "--workers", "1", **off)
+    assert refused.code == 3
+    assert "ragged-row" in refused.sentence

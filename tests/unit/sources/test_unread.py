@@ -1,0 +1,128 @@
+"""Rows with too few or too many cells: what of them can be read, and whose they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from etl.sources import Partitions
+from tests.unit.sources.dialects import BILLS, layout, write
+from tests.unit.sources.extracts import CLAIM, MEMBER, all_loaded, read, write_extract
+
+HEADER = "claim_id,line_number,service_from_date,service_text\n"
+
+
+def bare(parts: Partitions, table: str) -> list[str | None]:
+    """Return the ids of rows that could not be read, of a table, by the table's first key."""
+    return [
+        row[f"{table if table in ('member', 'coverage') else 'claim'}_id"]
+        for loaded in all_loaded(parts)
+        if table in loaded.unread.bare
+        for row in loaded.unread.bare[table].to_pylist()
+    ]
+
+
+def lines(tmp_path: Path, *rows: str, header: str = HEADER) -> Partitions:
+    claims = [CLAIM, {**CLAIM, "claim_id": "CL2"}, {**CLAIM, "claim_id": "2"}]
+    folder = write_extract(tmp_path / "in", {"claim": claims})
+    (folder / "claim_line.csv").write_text(header + "".join(f"{row}\n" for row in rows))
+    return read(folder, tmp_path / "work", 3)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "CL2,1,2024-01-05,Blood panel, fasting",
+        "CL2,1,2024-01-05",
+        "CL2",
+        ' CL2 ,1,"2024-01-05, or so",a,b',
+        # 2 is a claim as well, but nothing stands before the first column.
+        "CL2,2,2024-01-05,Blood panel, fasting",
+    ],
+)
+def test_an_id_in_the_first_column_is_where_it_should_be(tmp_path: Path, row: str) -> None:
+    parts = lines(tmp_path, "CL1,1,2024-01-05,x", row)
+    assert [one and one.strip() for one in bare(parts, "claim_line")] == ["CL2"]
+    assert parts.unowned == {}
+
+
+@pytest.mark.parametrize(
+    ("row", "owner"),
+    [
+        ("x,2024-01-05,CL2,1,a", "CL2"),
+        ("x,y,2024-01-05,CL2,1", "CL2"),
+        ("2024-01-05,CL2,1", "CL2"),
+        # Moved or not: both cells name a claim, and nobody can say which is meant.
+        ("x,2024-01-05,CL2,CL1,1", None),
+        ("x,2024-01-05,CL9,1,a", None),
+    ],
+)
+def test_an_id_further_on_may_have_been_moved_and_must_be_known(
+    tmp_path: Path, row: str, owner: str | None
+) -> None:
+    header = "service_text,service_from_date,claim_id,line_number\n"
+    parts = lines(tmp_path, "x,2024-01-05,CL1,1", row, header=header)
+    assert bare(parts, "claim_line") == [owner]
+    assert parts.unowned == ({} if owner else {"claim_line.csv": (3,)})
+
+
+def test_a_row_lies_in_the_partition_of_what_it_belongs_to(tmp_path: Path) -> None:
+    parts = lines(tmp_path, "CL1,1,2024-01-05,x", "CL2,1,2024-01-05,a,b")
+    (of_claims,) = (n for n in range(3) if parts.load(n).tables["claim"].num_rows)
+    assert parts.load(of_claims).unread.bare["claim_line"].num_rows == 1
+    findings = parts.load(of_claims).findings.to_pylist()
+    assert [(one["rule"], one["table"], one["row"]) for one in findings] == [
+        ("ragged-row", "claim_line", 3)
+    ]
+
+
+def test_a_coverage_says_whose_it_is_and_is_told_only_with_its_member(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in")
+    (folder / "coverage.csv").write_text(
+        "coverage_id,member_id,relationship,payer_id\n"
+        "C1,M1,self,P1,x\nC2,x,M1,self,P1\nC3,M9,self,P1,x\n"
+    )
+    parts = read(folder, tmp_path / "work")
+    rows = parts.load(0).unread.bare["coverage"].to_pylist()
+    assert sorted((one["coverage_id"] or "", one["member_id"] or "") for one in rows) == [
+        ("", ""),
+        ("C1", "M1"),
+        ("C2", "M1"),
+    ]
+    assert parts.unowned == {"coverage.csv": (4,)}
+
+
+def test_rows_of_the_directory_belong_to_nobody(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in", {"organization": [{"organization_id": "O1"}]})
+    with (folder / "organization.csv").open("a") as file:
+        file.write("O2,x,y,z\n")
+    parts = read(folder, tmp_path / "work")
+    assert parts.directory().unread.bare["organization"].num_rows == 1
+    assert parts.unowned == {}
+
+
+def test_a_dialects_row_belongs_to_the_claim_that_it_is_put_together_with(tmp_path: Path) -> None:
+    bills = BILLS + "B1,M1,2,professional,2024-01-05,2024-01-09,10,10,D1,O1,I10,ICD,a,b\n"
+    bills += "B7,M1,1,professional,2024-01-05,2024-01-09,10,10,D1,O1,I10,ICD,a,b\n"
+    parts = read(write(tmp_path / "in", bills), tmp_path / "work", layouts=[layout()])
+    assert bare(parts, "claim_line") == ["B1", None]
+    assert parts.unowned == {"bills.csv": (4,)}
+    assert parts.load(0).tables["claim_line"].num_rows == 1
+
+
+def test_a_dialects_row_of_persons_is_a_member(tmp_path: Path) -> None:
+    persons = "Person,Policy,Born,Name,Sex,Payer\nM1,C1,1970-01-01,Ng,f,P1\nM2,C2,x,y,f,P1,z\n"
+    parts = read(write(tmp_path / "in", persons=persons), tmp_path / "work", layouts=[layout()])
+    assert bare(parts, "member") == ["M2"]
+    assert bare(parts, "coverage") == []
+
+
+def test_cells_are_cut_as_the_file_is_read(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in", {"member": [MEMBER, {**MEMBER, "member_id": "M2"}]})
+    (folder / "member_telecom.psv").write_text(
+        'value|member_id|sequence|system\n"a|b"|M2|1|phone|x\nM1|1|phone\n'
+    )
+    parts = read(folder, tmp_path / "work")
+    rows = parts.load(0).unread.bare["member_telecom"].to_pylist()
+    assert [one["member_id"] for one in rows] == ["M2", "M1"]
