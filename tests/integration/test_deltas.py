@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from etl.errors import DataRejected, UsageError
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
 from etl.storage.local import LocalStore
+from tests.e2e.commands import published
 from tests.integration.nights import Payer, blocks, delta, full
 
 
@@ -94,6 +96,37 @@ def test_a_delta_with_a_torn_row_is_not_applied_at_all(
     with pytest.raises(DataRejected, match="1 rows of the delta cannot be read"):
         payer.run(torn)
     assert payer.release.id == before
+
+
+def test_a_claim_that_was_not_whole_in_the_full_extract_is_not_published_by_a_delta(
+    payer: Payer, extracts: Path, tmp_path: Path
+) -> None:
+    torn = tmp_path / "torn"
+    shutil.copytree(full(extracts / "full0", 0), torn)
+    head, first, *rest = (torn / "claim_line.csv").read_text(encoding="utf-8").splitlines()
+    (torn / "claim_line.csv").write_text("\n".join([head, f"{first},x", *rest]) + "\n")
+    (torn / "manifest.json").write_text('{"layout": "cpcds", "as_of": "2026-01-01"}')
+    claim = first.split(",")[head.split(",").index("claim_id")]
+    payer.run(torn)
+    assert claim not in claims(payer)
+    header, member, *_ = (torn / "member.csv").read_text(encoding="utf-8").splitlines()
+    update = tmp_path / "update"
+    update.mkdir()
+    (update / "member.csv").write_text(f"{header}\n{member}\n")
+    (update / "manifest.json").write_text('{"kind": "delta", "as_of": "2026-02-01"}')
+    payer.run(update)
+    assert payer.release.manifest.facts.kind == "delta"
+    assert claim not in claims(payer)
+    assert claims(payer)
+
+
+def claims(payer: Payer) -> set[str]:
+    """Return the numbers of the claims that readers see."""
+    return {
+        one["identifier"][0]["value"]
+        for one in published(payer.target)
+        if one["resourceType"] == "ExplanationOfBenefit"
+    }
 
 
 def test_a_member_who_is_deleted_takes_everything_along(
