@@ -138,7 +138,9 @@ class Service:
         tree = self._seen(self._releases.current())
         kind = self._kind(resource_type)
         require(grant, kind, "r")
-        summary, elements = parse_shape(kind, parameters, strict=strict)
+        summary, elements = (
+            parse_shape(kind, parameters, strict=strict) if parameters else ("false", ())
+        )
         block = None
         if ID.fullmatch(resource_id):
             block = await (

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -116,6 +119,36 @@ def test_paging_is_as_the_page_says(fhir: Client, page: Page) -> None:
         seen += [entry["resource"]["id"] for entry in bundle["entry"]]
         url = next((one["url"] for one in bundle["link"] if one["relation"] == "next"), "")
     assert len(seen) == len(set(seen)) == first["total"]
+
+
+@pytest.mark.skipif(not (which("curl") and which("jq")), reason="curl or jq is not there")
+def test_the_example_of_fetching_what_is_new_runs_as_it_stands_and_the_second_visit_finds_nothing(
+    told: dict[str, Any], page: Page, tmp_path: Path
+) -> None:
+    page.goto("/patient-access")
+    example = page.locator("section[aria-labelledby=syncing] pre code").inner_text()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PATIENT": told["patient"],
+        "ACCESS_TOKEN": told["access_token"],
+    }
+
+    def visit() -> list[str]:
+        ran = subprocess.run(
+            ["/bin/sh", "-c", example],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return ran.stdout.splitlines()
+
+    first = visit()
+    assert f"keep Patient/{told['patient']}" in first
+    assert len([one for one in first if one.startswith("keep ExplanationOfBenefit/")]) > 10
+    assert visit() == []
 
 
 @pytest.mark.parametrize(
