@@ -21,7 +21,7 @@ from etl.gateway.search.matching import matching, ordered, sections
 from etl.gateway.search.parsing import LeavingOut, parse, parse_shape
 from etl.gateway.search.query import Query
 from etl.gateway.subset import subset
-from etl.gateway.supported import TYPES, ResourceType
+from etl.gateway.supported import TYPES, ResourceType, answerable
 from etl.gateway.syncing import difference, seen
 from etl.gateway.tree import Block, Tree
 from etl.publish.catalog import ID
@@ -220,7 +220,8 @@ class Service:
         short = sum(len(value) for pair in asked for value in pair) <= LONGEST
         understood = self._remembered if short else self._understood
         path = kind.name if within is None else f"Patient/{within}/{kind.name}"
-        question = understood(kind.name, asked, base, strict, tree.now, path)
+        columns = tree.columns(kind.name)
+        question = understood(kind.name, asked, base, strict, tree.now, path, columns)
         position = Position("search", kind.name, question.query.used, 0, tree.id, tree.digest)
         return await self._searched(tree, grant, question, position, base, question.url)
 
@@ -296,9 +297,11 @@ class Service:
         strict: bool,
         now: int,
         path: str,
+        columns: frozenset[str] | None,
     ) -> _Question:
-        """Return what parameters ask."""
-        query = parse(self._kind(resource_type), parameters, base=base, strict=strict, now=now)
+        """Return what parameters ask of a release whose indexes have some columns."""
+        kind = answerable(self._kind(resource_type), columns)
+        query = parse(kind, parameters, base=base, strict=strict, now=now)
         url = url_of(base, path, query.used, self._pages.limit)
         return _Question(query, sections(query), url)
 
@@ -317,7 +320,10 @@ class Service:
             asked = replace(compartment.parse(position.parameters, strict=True), ignored=ignored)
             return await self._everything(tree, grant, asked, position, base, url)
         require(grant, kind, "s")
-        question = self._understood(kind.name, position.parameters, base, True, tree.now, kind.name)
+        columns = tree.columns(kind.name)
+        question = self._understood(
+            kind.name, position.parameters, base, True, tree.now, kind.name, columns
+        )
         question = question._replace(query=replace(question.query, ignored=ignored))
         return await self._searched(tree, grant, question, position, base, url)
 

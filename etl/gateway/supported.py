@@ -11,7 +11,7 @@ because the guide asks for the include and defines no parameter.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -236,6 +236,16 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                         f"{_CARIN}explanationofbenefit-billable-period-start",
                         "Start of the billable period.",
                     ),
+                    _token(
+                        "status",
+                        f"{_R4}ExplanationOfBenefit-status",
+                        "Whether the claim counts: active, cancelled, draft, entered-in-error.",
+                    ),
+                    _date(
+                        "created",
+                        f"{_R4}ExplanationOfBenefit-created",
+                        "When the claim was adjudicated.",
+                    ),
                     _reference(
                         "coverage",
                         f"{_CARIN}explanationofbenefit-coverage",
@@ -288,14 +298,25 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                         "Patient",
                         "RelatedPerson",
                     ),
+                    _reference(
+                        "subscriber",
+                        f"{_R4}Coverage-subscriber",
+                        "The subscriber",
+                        "Patient",
+                        "RelatedPerson",
+                    ),
                 ),
-                ("payor", "patient", "beneficiary"),
+                ("payor", "patient", "beneficiary", "subscriber"),
                 "One coverage of the member, with the data in force while it held.",
             ),
             _type(
                 "Patient",
                 ("C4BB-Patient",),
-                (_token("identifier", f"{_R4}Patient-identifier", "A member id."),),
+                (
+                    _token("identifier", f"{_R4}Patient-identifier", "A member id."),
+                    _string("name", f"{_R4}Patient-name", "Start of a family or given name."),
+                    _date("birthdate", f"{_R4}individual-birthdate", "Date of birth."),
+                ),
                 (),
                 "The member whose data the token opens.",
             ),
@@ -386,6 +407,46 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
         )
     }
 )
+
+_ADDED: Final = frozenset(
+    {
+        ("ExplanationOfBenefit", "status"),
+        ("ExplanationOfBenefit", "created"),
+        ("Coverage", "subscriber"),
+        ("Patient", "name"),
+        ("Patient", "birthdate"),
+        ("PractitionerRole", "location"),
+        ("Practitioner", "role"),
+        ("Organization", "location"),
+    }
+)
+"""Columns that indexes lack in trees which do not say what columns they have."""
+
+
+def answerable(kind: ResourceType, columns: frozenset[str] | None) -> ResourceType:
+    """Return a type with the parameters that a release can be searched by.
+
+    Args:
+        kind: the type.
+        columns: what the release says that its indexes have; None where it says nothing.
+    """
+
+    def has(name: str) -> bool:
+        if name in _OF_EVERY_INDEX:
+            return True
+        return name in columns if columns is not None else (kind.name, name) not in _ADDED
+
+    if all(map(has, kind.parameters)):
+        return kind
+    return replace(
+        kind,
+        parameters=MappingProxyType({name: x for name, x in kind.parameters.items() if has(name)}),
+        includes=tuple(one for one in kind.includes if has(one.parameter)),
+        sorts=tuple(one for one in kind.sorts if has(one)),
+    )
+
+
+_OF_EVERY_INDEX: Final = ("_id", "_lastUpdated")
 
 RESULT_PARAMETERS: Final = (
     ResultParameter("_count", "Matches a page, from 0; more than the server's most is that most."),

@@ -116,6 +116,15 @@ class Tree:
         """`created` in nanoseconds: what searches take as the present, so that pages agree."""
         return stored_span(self.manifest.created)[0]
 
+    def columns(self, resource_type: str) -> frozenset[str] | None:
+        """Return which columns the indexes have for a type; None where the release says nothing."""
+        return self._columns.get(resource_type, frozenset()) if self._columns else None
+
+    @cached_property
+    def _columns(self) -> dict[str, frozenset[str]]:
+        found = self.manifest.facts.mapping.get("search", {})
+        return {name: frozenset(columns) for name, columns in found.items()}
+
     async def patient(self, patient_id: str) -> Block | None:
         """Return a patient's block; None where there never was such a patient.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from etl.errors import if_interrupted
+from etl.mapping.library import MappingSet
 from etl.pipeline.checking import run_id
 from etl.pipeline.comparison import ReleaseLimits, input_verdicts, retraction_verdicts
 from etl.pipeline.default_stamp import default_stamp
@@ -239,6 +240,14 @@ def _files(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
                 yield f"{prefix}/{name}/{path.relative_to(root).as_posix()}", path
 
 
+def _searched(mappings: MappingSet) -> dict[str, list[str]]:
+    """Return which columns the indexes have: resource type → names, for readers to know."""
+    found: dict[str, set[str]] = {}
+    for plan in mappings.plans:
+        found.setdefault(plan.resource, set()).update(plan.search)
+    return {name: sorted(columns) for name, columns in sorted(found.items())}
+
+
 def facts_of(extract: Extract, tools: Tools, settled: Settled | None = None) -> Facts:
     """Return what the manifest is to say of a run; of its rows and money once it is settled."""
     inputs: list[Mapping[str, Any]] = [
@@ -256,6 +265,7 @@ def facts_of(extract: Extract, tools: Tools, settled: Settled | None = None) -> 
             "view": tools.mappings.view.name,
             "fingerprint": tools.fingerprint,
             "layout": extract.layout.name,
+            "search": _searched(tools.mappings),
         },
         run={
             table: {

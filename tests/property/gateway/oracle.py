@@ -49,6 +49,9 @@ def dates(resource: Resource, parameter: str) -> list[Range]:
     """Return what a date parameter's expression finds in a resource."""
     if parameter == "_lastUpdated":
         return [date_range(resource["meta"]["lastUpdated"])]
+    if parameter in ("created", "birthdate"):
+        name = "birthDate" if parameter == "birthdate" else parameter
+        return [date_range(resource[name])] if name in resource else []
     period = resource.get("billablePeriod", {})
     found = []
     if parameter == "service-date":
@@ -106,6 +109,8 @@ def tokens(resource: Resource, parameter: str) -> list[tuple[str | None, str]]:
     """Return system and code of what a token parameter's expression finds."""
     if parameter == "_id":
         return [(None, resource["id"])]
+    if parameter == "status":
+        return [("http://hl7.org/fhir/explanationofbenefit-status", resource["status"])]
     if parameter == "specialty":
         codings = [one for of in resource.get("specialty", []) for one in of.get("coding", [])]
         return [(one.get("system"), one["code"]) for one in codings]
@@ -158,6 +163,7 @@ PATHS = {
     "patient": ("patient.reference", "beneficiary.reference"),
     "beneficiary": ("beneficiary.reference",),
     "payor": ("payor.reference",),
+    "subscriber": ("subscriber.reference",),
     "coverage": ("insurance.coverage.reference",),
     "insurer": ("insurer.reference",),
     "provider": ("provider.reference",),
@@ -197,8 +203,11 @@ def reference_matches(value: str, asked: str, base: str) -> bool:
     return value == asked or ("/" not in asked and value.partition("/")[2] == asked)
 
 
-DATES = ("_lastUpdated", "service-date", "service-start-date", "billable-period-start")
-TOKENS = ("_id", "type", "identifier", "specialty")
+DATES = (
+    *("_lastUpdated", "service-date", "service-start-date", "billable-period-start"),
+    *("created", "birthdate"),
+)
+TOKENS = ("_id", "type", "identifier", "specialty", "status")
 
 
 def matches(resource: Resource, name: str, value: str, *, base: str, now: datetime) -> bool:

@@ -24,7 +24,10 @@ from tests.unit.gateway.trees import (
 )
 
 PREFIXES = ("", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
-EOB_DATES = ("service-date", "service-start-date", "billable-period-start", "_lastUpdated")
+EOB_DATES = (
+    *("service-date", "service-start-date", "billable-period-start", "created"),
+    "_lastUpdated",
+)
 REFERENCES = ("patient", "provider", "care-team", "coverage", "insurer", "payee")
 
 
@@ -65,6 +68,7 @@ def parameter(draw: st.DrawFn, resources: list[oracle.Resource]) -> tuple[str, s
         texts = [one["meta"]["lastUpdated"] for one in some]
         if name != "_lastUpdated":
             texts = [one["billablePeriod"]["start"] for one in some]
+            texts += [one["created"] for one in some]
             texts += [
                 item[key]
                 for one in some
@@ -74,7 +78,7 @@ def parameter(draw: st.DrawFn, resources: list[oracle.Resource]) -> tuple[str, s
             ]
         return name, ",".join(draw(st.lists(around(texts), min_size=1, max_size=2)))
     if kind == "token":
-        name = draw(st.sampled_from(["type", "identifier"]))
+        name = draw(st.sampled_from(["type", "identifier", "status"]))
         values = [value for one in some for value in oracle.tokens(one, name)]
         forms = [
             form
@@ -136,8 +140,8 @@ def test_a_search_finds_what_the_specification_finds_in_its_order_on_pages_of_an
 
 
 OTHERS = {
-    "Coverage": ("patient", "beneficiary", "payor"),
-    "Patient": ("identifier",),
+    "Coverage": ("patient", "beneficiary", "payor", "subscriber"),
+    "Patient": ("identifier", "name", "birthdate"),
     "RelatedPerson": ("patient",),
     "Organization": ("identifier", "name"),
     "Practitioner": ("identifier", "name"),
@@ -157,6 +161,8 @@ def other_parameter(
         return name, ",".join([one["id"] for one in some] + draw(st.sampled_from([[], ["no"]])))
     if name == "_lastUpdated":
         return name, draw(around([one["meta"]["lastUpdated"] for one in some]))
+    if name == "birthdate":
+        return name, draw(around([one["birthDate"] for one in some]))
     if draw(st.integers(0, 4)) == 0:
         return f"{name}:missing", draw(st.sampled_from(["true", "false"]))
     if name in ("identifier", "specialty"):

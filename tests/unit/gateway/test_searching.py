@@ -9,6 +9,7 @@ import pytest
 from etl.gateway.refusals import Refusal
 from etl.gateway.service import Answer, Service
 from etl.gateway.supported import TYPES
+from etl.publish.manifest import Facts
 from etl.publish.resources import PatientResources
 from etl.storage.memory import MemoryStore
 from tests.unit.gateway.trees import (
@@ -24,7 +25,7 @@ from tests.unit.gateway.trees import (
     run,
     sample_tree,
 )
-from tests.unit.publish.samples import logical_id, publish, resource
+from tests.unit.publish.samples import LATER, logical_id, publish, resource
 
 EOB = "ExplanationOfBenefit"
 
@@ -572,3 +573,56 @@ def test_of_several_dates_the_earliest_counts_and_descending_the_latest() -> Non
     assert found_in(service, "_sort=-service-date") == [0, 2, 1, 3]
     periods = made_of({"service-date": ["2024-01-01/2024-12-31"]}, {"service-date": ["2024-06-01"]})
     assert found_in(periods, "_sort=-service-date") == [1, 0]
+
+
+def test_claims_are_found_and_sorted_by_status_and_date_of_adjudication(service: Service) -> None:
+    claims = [one for one in members()[busiest()] if one["resourceType"] == EOB]
+    system = "http://hl7.org/fhir/explanationofbenefit-status"
+    for query in ("status=active", f"status={system}|active"):
+        found = bundle(asked(service, query))
+        assert found["total"] == len([one for one in claims if one["status"] == "active"]) > 0
+    found = bundle(asked(service, "_sort=-created&_count=100"))
+    dates = [one["resource"]["created"] for one in found["entry"]]
+    assert dates == sorted(dates, reverse=True)
+    assert len(set(dates)) > 3
+
+
+def test_the_patient_is_found_by_name_and_date_of_birth_and_no_other(service: Service) -> None:
+    (patient,) = [one for one in members()[busiest()] if one["resourceType"] == "Patient"]
+    name, born = patient["name"][0]["family"], patient["birthDate"]
+    for query, total in (
+        (f"name={name[:3].lower()}&birthdate={born}", 1),
+        (f"birthdate={born[:4]}", 1),
+        ("birthdate=lt1850", 0),
+        (f"name=not-{name}", 0),
+    ):
+        assert bundle(asked(service, query, kind="Patient"))["total"] == total
+
+
+def test_the_subscriber_comes_along_with_a_coverage(service: Service) -> None:
+    found = [
+        bundle(asked(service, "_include=Coverage:subscriber", kind="Coverage", patient=member))
+        for member in list(members())[:10]
+    ]
+    included = {one.partition("/")[0] for page in found for one in ids(page, "include")}
+    assert included == {"Patient", "RelatedPerson"}
+
+
+def test_what_a_release_has_no_column_for_is_ignored_and_named() -> None:
+    """As in a tree of an earlier version, whose manifest does not say what it has."""
+    store = MemoryStore()
+    claims = [resource(EOB, "claim", search={"type": ["urn:x|oral"]})]
+    publish(store, [PatientResources(logical_id("ann"), [resource("Patient", "ann"), *claims])])
+    who, old = logical_id("ann"), opened(store).service
+    for query in ("status=active", "created=2024", "_sort=created"):
+        found = bundle(asked(old, query, patient=who, strict=False))
+        assert found["total"] == 1
+        assert f"{query.partition('=')[0]} was ignored" in repr(found["entry"][-1])
+        assert refused(old, query, patient=who).code == "not-supported"
+    assert bundle(asked(old, "type=oral", patient=who))["total"] == 1
+    facts = Facts("full", mapping={"search": {EOB: ["type"], "Patient": ["birthdate"]}})
+    publish(store, [PatientResources(who, [resource("Patient", "ann")])], facts=facts, now=LATER)
+    new = opened(store).service
+    assert bundle(asked(new, "birthdate=1970", kind="Patient", patient=who))["total"] == 0
+    assert refused(new, "provider=x", patient=who).code == "not-supported"
+    assert bundle(asked(new, "type=oral", patient=who))["total"] == 0
