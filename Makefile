@@ -41,8 +41,9 @@ run: install ## Run the main job on cpcds_samples/: validate, map, publish to ou
 test: develop ## Run the tests that take seconds, on two processors (JOBS=8 make test: on eight).
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
-test-slow: develop ## Run the tests that take minutes.
-	$(BIN)/pytest -m slow
+test-slow: develop ## Run the tests that take minutes, side by side; the soak by itself, for it measures.
+	$(BIN)/pytest -m slow -n $(JOBS) --dist loadfile --ignore tests/soak
+	$(BIN)/pytest -m slow tests/soak
 
 test-long: develop ## Run the tests that take many minutes each; CI does not.
 	$(BIN)/pytest -m long
