@@ -77,7 +77,7 @@ def validate(
     share = share_of(read.partitions, gx_rows)
     with SuiteRows(read.work / "suites", tools.book, share) as suite_rows:
         taken = suite_rows if gx_rows else None
-        settled = settle(read, tools, workers, None, suite_rows=taken, emit=emit)
+        settled = settle(read, tools, workers, None, suite_rows=taken, emit=emit, is_reported=True)
         about = About(
             run=run_id(when, read),
             when=when,

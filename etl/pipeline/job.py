@@ -29,7 +29,7 @@ from etl.quality import Checked, Verdict, reconcile, verdicts
 from etl.quality.expectations import SuiteResult
 from etl.quality.shares import place_keys
 from etl.quality.suite_rows import SuiteRows
-from etl.reports import Rejected, rejected
+from etl.reports import FindingPlaces, Rejected, rejected
 from etl.sources import Partitions
 from etl.sources.keys import NO_HASHES, Hashes
 from etl.storage.port import Store
@@ -87,6 +87,7 @@ def settle(
     suite_rows: SuiteRows | None,
     emit: Emit,
     tree: Tree | None = None,
+    is_reported: bool = False,
 ) -> Settled:
     """Check and map every row of an extract.
 
@@ -98,13 +99,14 @@ def settle(
         suite_rows: takes rows for the suites; None to keep none.
         emit: takes events.
         tree: where what is remembered is kept; None where nothing is published.
+        is_reported: whether a report is written, which wants every place of a finding.
 
     Raises:
         CountsDoNotAddUp: a row got lost (a bug).
         StoreError: the work folder has not the rows that were read.
     """
-    totals = Totals(suite_rows)
-    totals.tally.add_findings(read.partitions.findings)
+    totals = Totals(suite_rows, FindingPlaces(read.work / "findings") if is_reported else None)
+    totals.add_findings(read.partitions.findings)
     emit(StageBegan("directory"))
     count = read.partitions.count
     share = None if suite_rows is None else suite_rows.share

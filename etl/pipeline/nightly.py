@@ -148,6 +148,7 @@ def run(
             suite_rows=taken,
             emit=emit,
             tree=Tree(target.store, base),
+            is_reported=True,
         )
         parent = base.release.manifest if base.release is not None else None
         facts = facts_of(extract, tools, settled)

@@ -41,6 +41,7 @@ from etl.sources.rules import RAGGED_ROW
 REPORT: Final = "report"
 QUARANTINE: Final = "quarantine"
 _DOCS: Final = "data-docs"
+_FINDINGS: Final = "findings.csv.gz"
 MOST_CAUSES: Final = 5
 """How many first causes a message names."""
 _PLACE: Final = (FILE_COLUMN, ROW_COLUMN)
@@ -202,6 +203,8 @@ def write_reports(
         suites = run_suites(suite_rows, docs, run_name=about.run, run_time=about.when, known=known)
     emit(StageBegan("report"))
     quarantined = write_quarantine(settled, folder / QUARANTINE)
+    places, names = settled.totals.places, [file.name for file in settled.read.extract.files]
+    is_there = places is not None and places.write(folder / REPORT / _FINDINGS, names)
     tally = settled.totals.tally
     report = Report(
         run=about.run,
@@ -231,6 +234,7 @@ def write_reports(
         ),
         data_docs=f"{_DOCS}/index.html" if suites else "",
         default_stamp=about.default_stamp,
+        findings_file=_FINDINGS if is_there else "",
         advice=settled.rejected(tools).advice,
     )
     write_report(report, folder / REPORT)

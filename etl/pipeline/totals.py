@@ -13,7 +13,7 @@ from etl.engine.noticed import WITHOUT_CODE, Mention, once_each
 from etl.engine.omitted import OMITTED
 from etl.pipeline.work import Outcome
 from etl.quality.suite_rows import SuiteRows
-from etl.reports import Example, Tally, Unmapped
+from etl.reports import Example, FindingPlaces, Tally, Unmapped
 from etl.rows import no_findings
 
 _EXAMPLES: Final = 10
@@ -25,6 +25,7 @@ class Totals:
 
     Attributes:
         suite_rows: takes rows for the suites; None to run none.
+        places: takes places of findings; None where no report is written.
         tally: counts, money and findings.
         resources: FHIR type -> how many were made.
         missing: directory resources that are referred to and have no row.
@@ -33,6 +34,7 @@ class Totals:
     """
 
     suite_rows: SuiteRows | None = None
+    places: FindingPlaces | None = None
     tally: Tally = field(default_factory=Tally)
     resources: Counter[str] = field(default_factory=Counter)
     missing: set[Mention] = field(default_factory=set)
@@ -44,7 +46,9 @@ class Totals:
     def add(self, indexes: Iterable[int], outcome: Outcome) -> None:
         """Count one more partition, or several that were worked on together."""
         self.tally.add(outcome.checked)
-        self.tally.add_findings(once_each(outcome.unmapped.values()))
+        if self.places is not None:
+            self.places.add(outcome.checked.findings)
+        self.add_findings(once_each(outcome.unmapped.values()))
         self.resources.update(outcome.resources)
         self.missing |= outcome.missing
         self.owned |= outcome.checked.owned
@@ -60,6 +64,12 @@ class Totals:
             self._where[crosswalk] = ordered.slice(0, _EXAMPLES)
         if self.suite_rows is not None:
             self.suite_rows.add(outcome.checked.samples, outcome.checked.counts)
+
+    def add_findings(self, found: pa.Table) -> None:
+        """Count findings alone: those about whole files belong to no partition."""
+        self.tally.add_findings(found)
+        if self.places is not None:
+            self.places.add(found)
 
     def unmapped(self) -> tuple[Unmapped, ...]:
         """Return the words that crosswalks do not know: of each crosswalk the commonest first."""

@@ -17,6 +17,7 @@ from etl.reports.facts import (
     SuiteLine,
     Unmapped,
 )
+from etl.reports.places import FindingPlaces
 from etl.reports.summary import Cause, Rejected, Summary, rejected, summary
 from etl.reports.tally import Tally
 from etl.reports.writing import FORMAT_VERSION, report_json, report_page, write_report
@@ -28,6 +29,7 @@ __all__ = [
     "Example",
     "ExtractFacts",
     "ExtractFile",
+    "FindingPlaces",
     "MappingFacts",
     "QuarantineFile",
     "Rejected",

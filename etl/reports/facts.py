@@ -206,6 +206,8 @@ class Report:
         notes: further sentences for the reader.
         default_stamp: `meta.lastUpdated` where the source states none; None where nothing was
             published.
+        findings_file: path of the file with every place of every finding, relative to the report;
+            empty where there are none.
         advice: what to do where a whole table, or over half of the claims, was rejected.
     """
 
@@ -229,6 +231,7 @@ class Report:
     data_docs: str = ""
     notes: tuple[str, ...] = ()
     default_stamp: DefaultStamp | None = None
+    findings_file: str = ""
     advice: tuple[str, ...] = ()
 
     @property

@@ -181,6 +181,7 @@ def _plain(report: Report) -> dict[str, Any]:
         ],
         "data_docs": report.data_docs or None,
         "notes": list(report.notes),
+        "findings_file": report.findings_file or None,
         "advice": list(report.advice),
     }
 

@@ -173,8 +173,6 @@ def _manifest(folder: Path, files: tuple[Listed, ...]) -> Manifest:
     path = folder / MANIFEST_NAME
     if not path.exists():
         return Manifest()
-    if path.is_dir():
-        raise ExtractError(f"{MANIFEST_NAME} is a folder; it must be a file")
     manifest = read_manifest(path)
     present = {listed.name for listed in files}
     for name in manifest.files:

@@ -80,12 +80,12 @@ class Traits:
 def list_files(folder: Path) -> tuple[Listed, ...]:
     """Return the files of an extract in the order of their names.
 
-    Sub-folders, hidden files, `README*` and the manifest are no part of it, nor is a link that
-    leads nowhere or round in a circle.
+    Sub-folders, hidden files, `README*` and the manifest are no part of it.
 
     Raises:
-        ExtractError: there is no such folder, it cannot be listed, holds nothing, or a folder
-            stands where a file should be.
+        ExtractError: there is no such folder, it cannot be listed, holds nothing, or something
+            else than a file (a folder, a pipe, a link that leads nowhere) stands where one should
+            be.
     """
     if not folder.exists():
         raise ExtractError(f"{folder}: there is no such folder; name the folder of the extract")
@@ -99,19 +99,32 @@ def list_files(folder: Path) -> tuple[Listed, ...]:
     for path in entries:
         if path.name.startswith(".") or path.name.upper().startswith("README"):
             continue
-        if path.name.lower() == MANIFEST_NAME:
-            continue
-        listed = _listed(path)
-        if path.is_dir():
-            if listed.is_data:
-                raise ExtractError(f"{path.name} is a folder, but its name is that of a file")
-            continue
-        if path.is_file():
+        listed, is_manifest = _listed(path), path.name.lower() == MANIFEST_NAME
+        if listed.is_data or is_manifest:
+            refuse_no_file(path)
+        if path.is_file() and not is_manifest:
             found.append(listed)
     if not found:
         raise ExtractError(f"{folder} holds no files; name the folder of the extract")
     _refuse_twice(found)
     return tuple(found)
+
+
+def refuse_no_file(path: Path) -> None:
+    """Refuse what has the name of a file and is none: it may block, never end, or hide a loss.
+
+    Raises:
+        ExtractError: it is a folder, a link that leads nowhere, a pipe, a socket or a device.
+    """
+    if path.is_file():
+        return
+    if path.is_dir():
+        raise ExtractError(f"{path.name} is a folder, but its name is that of a file")
+    if not path.exists():
+        what = "a link that leads nowhere"
+    else:
+        what = "a pipe" if path.is_fifo() else "a socket" if path.is_socket() else "a device"
+    raise ExtractError(f"{path.name} is {what}; put the file itself into the extract")
 
 
 def _listed(path: Path) -> Listed:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -293,3 +295,18 @@ def test_links_of_the_report_lead_to_files_that_are_there(told: tuple[Run, set[s
     for page in pages:
         for link in re.findall(r'href="([^"#:]+)"', page.read_text(encoding="utf-8")):
             assert (page.parent / link).resolve().exists(), (page.name, link)
+
+
+def test_every_place_of_every_finding_stands_beside_the_report(faulty: Run) -> None:
+    folder = faulty.target / "reports" / faulty.release
+    path = folder / faulty.report["findings_file"]
+    assert path.stat().st_mode & 0o777 == 0o600
+    places = list(csv.DictReader(gzip.decompress(path.read_bytes()).decode().splitlines()))
+    found = Counter(place["rule"] for place in places)
+    assert found == {each["rule"]: each["findings"] for each in faulty.report["rules"]}
+    assert max(found.values()) > EXAMPLES
+    for each in faulty.report["rules"]:
+        here = [place for place in places if place["rule"] == each["rule"]]
+        for example in each["examples"]:
+            wanted = {name: str(example[name] or "") for name in ("file", "row", "column")}
+            assert any(wanted.items() <= place.items() for place in here)

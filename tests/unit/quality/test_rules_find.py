@@ -246,6 +246,7 @@ CASES = [
     cell("required", "claim.adjudication_date", 0, "1970-01-01"),
     cell("claim-unknown-member", "claim.member_id", 0, "M9"),
     cell("claim-unknown-coverage", "claim.coverage_id", 0, "C9"),
+    row("member-without-coverage", "member", 2, **(world()["member"][1] | {"member_id": "M3"})),
     cell("coverage-of-another", "claim.coverage_id", 0, "C2"),
     cell("payer-of-coverage", "claim.payer_id", 0, "P2", "P2"),
     cell("orphan-claim", "claim_note.claim_id", 0, "K99"),

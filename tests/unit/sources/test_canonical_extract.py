@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from etl.errors import StoreError
+from etl.errors import ExtractError, StoreError
 from etl.model.tables import TABLES
 from etl.rows import FINDINGS_SCHEMA, table_schema
 from etl.sources import Event, Partitioned, Partitions, Reading, open_extract, partition
@@ -194,11 +197,32 @@ def test_no_cell_of_a_file_whose_header_is_odd_becomes_the_name_of_a_column(
     }
 
 
-def test_links_that_lead_nowhere_are_no_part_of_an_extract(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["claim_note.csv", "claim_tooth.csv.gz", "manifest.json"])
+@pytest.mark.parametrize(
+    ("what", "make"),
+    [
+        ("a link that leads nowhere", lambda path: path.symlink_to(path)),
+        ("a link that leads nowhere", lambda path: path.symlink_to("gone.csv")),
+        ("a pipe", lambda path: os.mkfifo(path)),
+        ("a device", lambda path: path.symlink_to("/dev/zero")),
+        ("a folder", lambda path: path.mkdir()),
+    ],
+)
+def test_what_has_the_name_of_a_file_and_is_none_is_refused(
+    tmp_path: Path, name: str, what: str, make: Callable[[Path], object]
+) -> None:
     folder = write_extract(tmp_path / "in")
-    (folder / "claim_note.csv").symlink_to(folder / "claim_note.csv")
-    (folder / "claim_tooth.csv").symlink_to(folder / "gone.csv")
-    assert rows_of(read(folder, tmp_path / "work"), "claim_note") == []
+    (folder / name).unlink(missing_ok=True)
+    make(folder / name)
+    with pytest.raises(ExtractError, match=f"^{re.escape(name)} is {what}"):
+        read(folder, tmp_path / "work")
+
+
+def test_other_things_beside_the_files_are_no_part_of_an_extract(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in")
+    os.mkfifo(folder / "pipe")
+    (folder / "latest").symlink_to("gone")
+    assert rows_of(read(folder, tmp_path / "work"), "member")
 
 
 def test_source_rows_can_be_had_as_they_were(tmp_path: Path) -> None:
