@@ -350,11 +350,12 @@ def test_a_night_that_changes_everybody_loses_one_partition_when_it_dies(
         """Run until so many partitions were finished; return which."""
         done: list[int] = []
 
-        def noting(sink: publishing.BlockSink) -> None:
+        def noting(sink: publishing.BlockSink) -> tuple[Path, ...]:
             if len(done) == most:
                 raise Killed
-            finish(sink)
+            written = finish(sink)
             done.append(sink.index)
+            return written
 
         with monkeypatch.context() as patch, suppress(Killed):
             patch.setattr(publishing.BlockSink, "finish", noting)
