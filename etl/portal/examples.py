@@ -288,8 +288,8 @@ _PAGING: Final = """\
 URL="{fhir}/ExplanationOfBenefit?patient=$PATIENT"
 while [ -n "$URL" ]; do
   PAGE=$(curl -sS "$URL" -H "authorization: Bearer $ACCESS_TOKEN")
-  echo "$PAGE" | jq -c '.entry[]?.resource | [.type.coding[0].code, .id]'
-  URL=$(echo "$PAGE" | jq -r '.link[] | select(.relation == "next").url')
+  printf '%s\\n' "$PAGE" | jq -c '.entry[]?.resource | [.type.coding[0].code, .id]'
+  URL=$(printf '%s\\n' "$PAGE" | jq -r '.link[] | select(.relation == "next").url')
 done
 """
 
@@ -297,10 +297,11 @@ _SYNCING: Final = """\
 URL=$(cat monitor.url 2>/dev/null || echo "{fhir}/Patient/$PATIENT/\\$everything")
 while [ -n "$URL" ]; do
   PAGE=$(curl -sS "$URL" -H "authorization: Bearer $ACCESS_TOKEN")
-  echo "$PAGE" | jq -r '.entry[]?.resource | select(.id) | "keep \\(.resourceType)/\\(.id)"'
-  echo "$PAGE" | jq -r '.entry[]?.resource.issue[]? | select(.code == "deleted")
+  printf '%s\\n' "$PAGE" | jq -r '.entry[]?.resource | select(.id)
+    | "keep \\(.resourceType)/\\(.id)"'
+  printf '%s\\n' "$PAGE" | jq -r '.entry[]?.resource.issue[]? | select(.code == "deleted")
     | "drop \\(.details.text)"'
-  URL=$(echo "$PAGE" | jq -r '.link[] | select(.relation == "next").url')
+  URL=$(printf '%s\\n' "$PAGE" | jq -r '.link[] | select(.relation == "next").url')
 done
-echo "$PAGE" | jq -r '.link[] | select(.relation == "monitor").url' > monitor.url
+printf '%s\\n' "$PAGE" | jq -r '.link[] | select(.relation == "monitor").url' > monitor.url
 """
