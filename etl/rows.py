@@ -28,6 +28,9 @@ FINDINGS_SCHEMA: Final = pa.schema(
 """One finding a row. `row` is null for a whole file, `column` for a whole row. Never a value."""
 
 
+OF_LINE: Final = "_of_line"
+"""Column of the care team that mappings run over: whether the row was made of a claim line."""
+
 LOOSE_SCHEMA: Final = pa.schema([*PLACE_FIELDS, pa.field("cells", pa.list_(pa.string()))])
 """One claim line a row that cannot be read and names no claim: its place and its cells."""
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from etl.engine.kernels import Indices, column_of
 from etl.mapping.environment import Environment
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN
-from etl.rows import table_schema
+from etl.rows import OF_LINE, table_schema
 
 _ROLES: Final[Mapping[str, str]] = {
     "inpatient": "care_team_role_institutional",
@@ -35,7 +35,7 @@ def care_team(tables: Mapping[str, pa.Table], environment: Environment) -> pa.Ta
     Rows of one claim are one where they name one provider (by any of the names that the directory
     has for it) in one role (by the profile's code, not by the word) and no two taxonomy codes.
     The first of them stays, with the line numbers of all. A provider that a line alone names as
-    rendering is added behind the others.
+    rendering is added behind the others; the column `etl.rows.OF_LINE` marks such rows.
 
     Args:
         tables: canonical tables, each in the order of its key.
@@ -60,6 +60,7 @@ def care_team(tables: Mapping[str, pa.Table], environment: Environment) -> pa.Ta
     }
     for name, column in cells.items():
         result = result.set_column(schema.get_field_index(name), schema.field(name), column)
+    result = result.append_column(OF_LINE, pa.array(firsts[order] >= team.num_rows))
     return result.take(_by_claim_and_sequence(result))
 
 

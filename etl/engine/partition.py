@@ -19,7 +19,7 @@ from etl.engine.chains import Chains, chains_of
 from etl.engine.kernels import Indices, column_of
 from etl.mapping.rows import Many, One
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
-from etl.rows import FINDINGS_SCHEMA
+from etl.rows import FINDINGS_SCHEMA, OF_LINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,27 @@ class Partition:
     def findings(
         self, table: str, positions: Indices, rule: str, column: str | None = None
     ) -> pa.Table:
-        """Return findings of a rule about rows of a table; schema `etl.rows.FINDINGS_SCHEMA`."""
-        places, size = pa.array(positions), len(positions)
+        """Return findings of a rule about rows of a table; schema `etl.rows.FINDINGS_SCHEMA`.
+
+        A member of the care team that a line alone names is a cell of that line.
+        """
         source = self.tables[table]
+        if OF_LINE not in source.column_names:
+            return self._places(table, table, positions, rule, column)
+        of_line = np.asarray(source.column(OF_LINE))[positions]
+        line, named = "claim_line", "rendering_provider_id"
+        return pa.concat_tables(
+            [
+                self._places(table, table, positions[~of_line], rule, column),
+                self._places(table, line, positions[of_line], rule, named),
+            ]
+        )
+
+    def _places(
+        self, rows_of: str, table: str, positions: Indices, rule: str, column: str | None
+    ) -> pa.Table:
+        places, size = pa.array(positions), len(positions)
+        source = self.tables[rows_of]
         return pa.table(
             {
                 "rule": pa.repeat(rule, size).cast(pa.string()),

@@ -87,6 +87,26 @@ def test_a_rendering_provider_who_is_left_out_is_a_finding(tmp_path: Path) -> No
     assert judged.errors == {}
 
 
+@pytest.mark.parametrize(
+    ("severity", "quarantined"), [("warn", 0), ("reject-row", 1), ("reject-claim", 1)]
+)
+def test_a_provider_whom_a_line_alone_names_is_found_and_rejected_there(
+    severity: str, quarantined: int, tmp_path: Path
+) -> None:
+    rows = hostile(0, 1, changes=0)
+    rows["practitioner"].append({"practitioner_id": "BARE", "family_name": "Bare"})
+    line = next(row for row in rows["claim_line"] if row["claim_id"] == "outpatient-0")
+    line["rendering_provider_id"] = "BARE"
+    judged = published(
+        tmp_path / "line", rows, settings(rules={"severities": {"incomplete-row": severity}})
+    )
+    tally = judged.converted.settled.totals.tally
+    assert tally.findings["incomplete-row", "claim_line"] == 1
+    assert tally.counts["claim_line"].quarantined >= quarantined
+    assert (tally.counts["claim_line"].quarantined > 0) is (quarantined > 0)
+    assert judged.errors == {}
+
+
 def test_a_payer_cannot_let_through_what_breaks_a_profile(tmp_path: Path) -> None:
     told = {"oral-without-network-status": "warn"}
     with pytest.raises(Exception, match="rule-firm"):
