@@ -50,6 +50,7 @@ class MappingError(EtlError):
     exit_code = 3
 
     def __init__(self, where: str, error_id: str, what: str, *, hint: str = "") -> None:
+        where, what, hint = _one_line(where), _one_line(what), _one_line(hint)
         self.where = where
         self.error_id = error_id
         self.hint = hint
@@ -64,6 +65,15 @@ class MappingError(EtlError):
     def __reduce__(self) -> tuple[object, ...]:
         """Tell how to make it again: a worker's error travels to the process that waits for it."""
         return _mapping_error, (self.where, self.error_id, self._what, self.hint)
+
+
+def _one_line(text: str) -> str:
+    """Return a text with escapes for what would break its line, as names in a file may."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def _mapping_error(where: str, error_id: str, what: str, hint: str) -> MappingError:

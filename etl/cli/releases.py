@@ -202,6 +202,10 @@ def verify_command(
         click.echo("nothing is broken")
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def _verified_json(found: Verified) -> dict[str, Any]:
     return {
         "release": found.release,
@@ -261,8 +265,9 @@ def prune_command(
         return
     for release in done.dropped:
         click.echo(f"{'would drop' if dry_run else 'dropped'} {release}")
-    young = f", {len(done.young):,} of them because they are younger than a day" * bool(done.young)
+    young = f", {len(done.young):,} of them younger than a day" * bool(done.young)
     click.echo(
-        f"{len(done.kept):,} releases stay{young}; {done.objects:,} objects of {done.bytes:,} "
-        f"bytes {'would be' if dry_run else 'were'} deleted"
+        f"{_counted(len(done.kept), 'release')} kept{young}; "
+        f"{_counted(done.objects, 'object')} of {_counted(done.bytes, 'byte')} "
+        f"{'would be' if dry_run else 'were'} deleted"
     )

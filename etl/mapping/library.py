@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from types import MappingProxyType
@@ -60,29 +60,29 @@ def compile_set(
         view: which view of the set; one that no file of its `views` describes is refused.
 
     Raises:
-        MappingError: every mistake of the mappings; of the set's own file, the first.
+        MappingError: every mistake of the set's own file, its fragments and its views; where there
+            is none, every mistake of the mappings.
     """
     document = _document(texts, file, file)
     if not isinstance(document, Map):
         raise MappingError(file, "map-shape", "a set is a map of keys, see docs/mapping.md")
+    mistakes = Mistakes()
     for key in ("set", "version", "canonical", "mappings"):
         if key not in document:
-            raise MappingError(file, "map-missing-key", f"the set needs {key!r}")
-    fragments: dict[str, Any] = {}
-    for name in _file_names(document, "fragments"):
-        body = _document(texts, name, str(document.marks["fragments"]))
-        if not isinstance(body, Map):
-            raise MappingError(name, "map-shape", "fragments are a map: name -> body")
-        fragments.update(body)
+            mistakes.add(MappingError(file, "map-missing-key", f"the set needs {key!r}"))
+    names = _file_names(document, "mappings", mistakes)
+    fragments = _fragments(document, texts, mistakes)
+    constants, tables = _constants(document, mistakes), _static_tables(document, mistakes)
     sources = _Sources(texts, layers)
-    views = {one.name: one for one in _views(document, sources)}
+    views = {one.name: one for one in _views(document, sources, mistakes)}
+    mistakes.report()  # what mappings would say of them is no news
     if view not in views:
         where = str(document.marks.get("views", document.mark))
         raise MappingError(where, "map-view", f"no view {view!r}; there are {', '.join(views)}")
     wanted = views[view]
     library = Library(
-        constants=MappingProxyType(_constants(document)),
-        tables=_static_tables(document),
+        constants=MappingProxyType(constants),
+        tables=tables,
         fragments=MappingProxyType(fragments),
         crosswalks=crosswalks,
         payer=payer,
@@ -90,9 +90,8 @@ def compile_set(
     )
     version = str(document["version"])
     canonical = f"{document['canonical']}{{}}|{version}"
-    mistakes = Mistakes()
     plans: list[Plan] = []
-    for name in _file_names(document, "mappings"):
+    for name in names:
         with mistakes.collected():
             extended = _extended(sources, name, str(document.marks["mappings"]))
             plan = compile_mapping(extended, PurePosixPath(name).stem, library, canonical)
@@ -102,32 +101,50 @@ def compile_set(
     return MappingSet(str(document["set"]), version, tuple(plans), crosswalks, wanted, tuple(views))
 
 
-def _views(document: Map, sources: _Sources) -> Iterator[View]:
-    yield View()
-    for name in _file_names(document, "views"):
-        yield read_view(_extended(sources, name, str(document.marks["views"])), name)
+def _fragments(document: Map, texts: Mapping[str, str], mistakes: Mistakes) -> dict[str, Any]:
+    fragments: dict[str, Any] = {}
+    for name in _file_names(document, "fragments", mistakes):
+        with mistakes.collected():
+            body = _document(texts, name, str(document.marks["fragments"]))
+            if not isinstance(body, Map):
+                raise MappingError(name, "map-shape", "fragments are a map: name -> body")
+            fragments.update(body)
+    return fragments
 
 
-def _file_names(document: Map, key: str) -> list[str]:
+def _views(document: Map, sources: _Sources, mistakes: Mistakes) -> list[View]:
+    views = [View()]
+    for name in _file_names(document, "views", mistakes):
+        with mistakes.collected():
+            views.append(read_view(_extended(sources, name, str(document.marks["views"])), name))
+    return views
+
+
+def _file_names(document: Map, key: str, mistakes: Mistakes) -> list[str]:
     names = document.get(key, Seq())
-    if not isinstance(names, Seq) or not all(isinstance(name, str) for name in names):
-        raise MappingError(str(document.marks[key]), "map-shape", f"{key} is a list of file names")
-    return list(names)
+    if isinstance(names, Seq) and all(isinstance(name, str) for name in names):
+        return list(names)
+    mark = str(document.marks[key])
+    mistakes.add(MappingError(mark, "map-shape", f"{key} is a list of file names"))
+    return []
 
 
-def _map_under(document: Map, key: str) -> Map:
+def _map_under(document: Map, key: str, mistakes: Mistakes) -> Map:
     found = document.get(key, Map())
-    if not isinstance(found, Map):
-        raise MappingError(str(document.marks[key]), "map-shape", f"{key} is a map of names")
-    return found
+    if isinstance(found, Map):
+        return found
+    mark = str(document.marks[key])
+    mistakes.add(MappingError(mark, "map-shape", f"{key} is a map of names"))
+    return Map()
 
 
-def _constants(document: Map) -> dict[str, str]:
-    constants = _map_under(document, "constants")
+def _constants(document: Map, mistakes: Mistakes) -> dict[str, str]:
+    constants = _map_under(document, "constants", mistakes)
     for name, text in constants.items():
         if not isinstance(text, str):
             mark = str(constants.marks[name])
-            raise MappingError(mark, "map-shape", f"constant {name} is a text in quotes")
+            what = f"constant {name} is a text in quotes"
+            mistakes.add(MappingError(mark, "map-shape", what))
     return dict(constants)
 
 
@@ -167,14 +184,15 @@ def _extended(sources: _Sources, name: str, where: str, seen: tuple[str, ...] = 
     return merged(_extended(sources, base, str(mark), (*seen, name)), document)
 
 
-def _static_tables(document: Map) -> Mapping[str, tuple[StaticRow, ...]]:
+def _static_tables(document: Map, mistakes: Mistakes) -> Mapping[str, tuple[StaticRow, ...]]:
     tables: dict[str, tuple[StaticRow, ...]] = {}
-    found = _map_under(document, "tables")
+    found = _map_under(document, "tables", mistakes)
     for name, rows in found.items():
-        mark = found.marks[name]
-        if not isinstance(rows, Seq) or not all(isinstance(row, Map) for row in rows):
-            raise MappingError(str(mark), "map-shape", f"static table {name} is a list of rows")
-        tables[name] = tuple(StaticRow(MappingProxyType(_cells(row))) for row in rows)
+        if isinstance(rows, Seq) and all(isinstance(row, Map) for row in rows):
+            tables[name] = tuple(StaticRow(MappingProxyType(_cells(row))) for row in rows)
+        else:
+            mark, what = str(found.marks[name]), f"static table {name} is a list of rows"
+            mistakes.add(MappingError(mark, "map-shape", what))
     return MappingProxyType(tables)
 
 

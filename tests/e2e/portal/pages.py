@@ -54,6 +54,16 @@ def every_page(page: Page) -> Iterator[str]:
     }.items():
         page.goto(path)
         yield name
+    page.goto("/profile")
+    page.get_by_role("button", name="Show the mail").click()
+    yield "mail"
+    page.locator("pre a").click()
+    yield "verify"
+    page.get_by_role("button", name="Confirm").click()
+    page.get_by_text("is confirmed").wait_for()
+    yield "profile-verified"
+    page.goto("/profile/verify/nothing")
+    yield "verify-over"
     username, password = first_member(page)
     page.goto("/try")
     page.get_by_role("button", name="Launch").click()

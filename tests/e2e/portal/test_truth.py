@@ -216,7 +216,9 @@ def test_an_app_in_production_works_from_the_approval_on(
         chromium.new_context(base_url=standing.base) as context,
     ):
         page = context.new_page()
-        sign_up(page)
+        email = sign_up(page, then="Profile")
+        standing.services.developers.verify_by_operator(email)
+        page.goto("/apps/new")
         client_id, _ = register(page, redirect_uris="https://lens.example/done")
         expect(page.get_by_text("It is waiting for approval")).to_be_visible()
         link = f"/oauth/authorize?client_id={client_id}&response_type=code"

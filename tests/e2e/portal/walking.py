@@ -21,15 +21,21 @@ PASSWORD: Final = "correct horse battery staple"  # noqa: S105 - of tests
 _NUMBERS: Final = count(1)
 
 
-def sign_up(page: Page) -> str:
-    """Open an account; return its e-mail address."""
+def sign_up(page: Page, *, then: str = "Application Registration Form") -> str:
+    """Open an account; return its e-mail address.
+
+    Args:
+        page: of somebody who is not signed in.
+        then: heading of the page that follows: in production the profile, until the address is
+            confirmed.
+    """
     email = f"dana{next(_NUMBERS)}.{os.getpid()}@lens.example"
     page.goto("/sign-up?next=/apps/new")
     page.get_by_label("Your name").fill("Dana Developer")
     page.get_by_label("E-mail").fill(email)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("main").get_by_role("button", name="Sign up").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Application Registration Form")
+    expect(page.get_by_role("heading", level=1)).to_have_text(then)
     return email
 
 

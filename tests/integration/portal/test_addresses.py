@@ -24,7 +24,7 @@ from tests.integration.portal.served import Standing, in_production, stand_up
 def test_no_app_is_registered_before_the_address_is_confirmed(production: Standing) -> None:
     dana = browser(production).sign_up()
     assert dana.get("/apps/new").headers["location"] == "/profile"
-    assert "Nobody has confirmed yet" in dana.get("/profile").text
+    assert "is not confirmed yet" in dana.get("/profile").text
     answer = dana.send("/apps/new", FORM, page="/profile")
     assert answer.headers["location"] == "/profile"
     with pytest.raises(InvalidForm, match="Confirm your e-mail address"):

@@ -150,6 +150,47 @@ def test_all_mistakes_of_the_mappings_are_named_at_once_each_once() -> None:
     assert str(found).count("\n") == 7
 
 
+def test_all_mistakes_of_a_set_its_fragments_and_its_views_are_named_at_once() -> None:
+    names = {
+        "set": "s",
+        "constants": {"A": 1, "B": [], "C": "right"},
+        "tables": {"rows": {}, "more": "x"},
+        "fragments": ["fragments.yaml", "broken.yaml", "lost.yaml"],
+        "views": ["view.yaml"],
+        "mappings": "m.yaml",
+    }
+    more = {
+        "set.yaml": json.dumps(names, indent=0),
+        "fragments.yaml": "- a",
+        "broken.yaml": "a: [",
+        "view.yaml": "veiw: x",
+    }
+    found = error(PATIENT, more)
+    assert sorted((one.where, one.error_id) for one in found.every) == [
+        ("broken.yaml:2", "yaml-syntax"),
+        ("fragments.yaml", "map-shape"),
+        ("set.yaml", "map-missing-key"),
+        ("set.yaml", "map-missing-key"),
+        ("set.yaml:10", "map-shape"),
+        ("set.yaml:12", "map-missing-file"),
+        ("set.yaml:20", "map-shape"),
+        ("set.yaml:4", "map-shape"),
+        ("set.yaml:5", "map-shape"),
+        ("set.yaml:9", "map-shape"),
+        ("view.yaml:1", "map-unknown-key"),
+    ]
+
+
+@pytest.mark.parametrize("odd", ["a\nb", "a\x1b[2Jb", "a\u2028b"])
+def test_a_name_with_a_line_break_leaves_its_message_one_line(odd: str) -> None:
+    names = {**SET, "tables": {"rows": [{"column": odd}]}}
+    mapping = PATIENT + "  name: [ { each: r in rows, family: '{{ member[r.column] }}' } ]\n"
+    found = error(mapping, {"set.yaml": json.dumps(names)})
+    assert found.error_id == "map-unknown-column"
+    assert str(found).isprintable()
+    assert repr(odd)[1:-1] in str(found).replace("\\\\", "\\")
+
+
 @pytest.mark.parametrize("case", WHOLE)
 def test_a_mapping_that_is_none_is_named(case: str) -> None:
     text, where, kind, words = WHOLE[case]
