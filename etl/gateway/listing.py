@@ -19,6 +19,7 @@ from etl.gateway.objects import Line
 from etl.gateway.search.query import Condition
 from etl.gateway.supported import ResourceType
 from etl.gateway.tree import Block, Tree, column_name
+from etl.publish.canonical import short_hash
 from etl.publish.resources import LISTED, NAMED, ROW
 from etl.smart.grants import Grant
 
@@ -70,6 +71,14 @@ async def reaches(tree: Tree, grant: Grant, hit: Hit, kind: ResourceType) -> boo
     return f"{kind.name}/{block.index.ids[row]}" in await referred(tree, own, kind.name)
 
 
+def tells_of_what_is_gone(kind: ResourceType) -> bool:
+    """Return whether a type's retracted resources are told from those that never were.
+
+    Not where some of a type are hidden: which of them were is not known any more.
+    """
+    return kind.name not in _KINDS
+
+
 async def _marked(
     tree: Tree, block: Block, resource_type: str, rows: Sequence[int], marks: Set[str]
 ) -> Sequence[int]:
@@ -107,18 +116,26 @@ class PublicTree(Tree):
 
 
 def masked(line: Line) -> Line:
-    """Return a resource in which identifiers that may be such a number have no value."""
+    """Return a resource in which identifiers that may be such a number have no value.
+
+    Its version is the hash of what is left: the published one is a hash of the number too, and
+    numbers of nine digits are soon tried out.
+    """
     if _PERHAPS.search(line) is None:
         return line
     resource: dict[str, Any] = orjson.loads(line)
     found = resource.get(_IDENTIFIER, [])
+    if not any(_is_secret(one.get("system", ""), one.get("value", "")) for one in found):
+        return line
     resource[_IDENTIFIER] = [
         {**{name: each for name, each in one.items() if name != "value"}, "_value": _MASKED}
         if _is_secret(one.get("system", ""), one.get("value", ""))
         else one
         for one in found
     ]
-    return orjson.dumps(resource) if found else line
+    resource["meta"]["versionId"] = ""
+    resource["meta"]["versionId"] = short_hash(orjson.dumps(resource))
+    return orjson.dumps(resource)
 
 
 def asking_publicly(condition: Condition) -> Condition:

@@ -12,7 +12,7 @@ from etl.gateway import compartment
 from etl.gateway.access import may, require, supported
 from etl.gateway.bundle import Entries, Note, head_of, searchset
 from etl.gateway.following import Following, Hit, concerned
-from etl.gateway.listing import reaches
+from etl.gateway.listing import reaches, tells_of_what_is_gone
 from etl.gateway.paging import Position, Sealer, etag_of, url_of
 from etl.gateway.refusals import Refusal
 from etl.gateway.releases import Releases
@@ -156,7 +156,9 @@ class Service:
             raise _missing(kind)
         if row is None:
             await tree.need(block, ("gone",))
-            if any((one.type, one.id) == (resource_type, resource_id) for one in block.index.gone):
+            name = (resource_type, resource_id)
+            is_gone = any((one.type, one.id) == name for one in block.index.gone)
+            if is_gone and tells_of_what_is_gone(kind):
                 raise Refusal(410, "deleted", f"this {resource_type} was retracted")
             raise _missing(kind)
         (line,) = await tree.lines(block, (row,))

@@ -100,6 +100,25 @@ def test_nothing_tells_a_hidden_provider_from_one_that_is_not_there(tree: Opened
     assert said[0][0] == 404
 
 
+def test_nothing_tells_a_hidden_provider_that_was_retracted_from_one_that_never_was() -> None:
+    store = MemoryStore()
+    role = resource("PractitionerRole", "role")
+    publish(store, [patient("ben", 0)], directory=[*PROVIDERS, role])
+    publish(store, [patient("ben", 0)], directory=[provider("payer")], now="2026-11-25T00:00:00Z")
+    made = opened(store)
+    asked = ((made.directory, EVERYBODY), (made.service, grant(logical_id("ben"))))
+    for service, of in asked:
+        said = set()
+        for resource_id in (logical_id("of-nobody"), logical_id("with-npi"), logical_id("nobody")):
+            with pytest.raises(Refusal) as refused:
+                run(service.read(of, "Organization", resource_id))
+            said.add((refused.value.status, refused.value.code, refused.value.diagnostics))
+        assert len(said) == 1
+        with pytest.raises(Refusal) as refused:
+            run(service.read(of, "PractitionerRole", role.id))
+        assert refused.value.status == 410
+
+
 def test_everybody_sees_providers_with_an_npi_or_a_row_of_the_directory(tree: Opened) -> None:
     assert names(tree.directory, EVERYBODY) == (3, PUBLIC)
     assert readable(tree.directory, EVERYBODY) == PUBLIC
@@ -148,6 +167,28 @@ def test_tax_and_social_security_numbers_are_masked_for_everybody(
             assert all(one.get("_value", MASKED) == MASKED for one in each["identifier"])
     mine = json.loads(run(tree.service.read(grant("x"), "Organization", logical_id(key))).body)
     assert all("value" in one for one in mine["identifier"])
+
+
+def test_nothing_of_a_masked_number_is_left_to_be_guessed_from() -> None:
+    """A version that is a hash of the number would give it to whoever tries a billion."""
+    shown = []
+    for number in ("12-3456789", "98-7654321"):
+        store = MemoryStore()
+        publish(store, [], directory=[provider("one", (NPI, "1234567893"), (TAX, number))])
+        found = run(opened(store).directory.read(EVERYBODY, "Organization", logical_id("one")))
+        assert json.loads(found.body)["meta"]["versionId"] == found.version
+        shown.append((found.body, found.version))
+    assert shown[0] == shown[1]
+
+
+def test_the_version_of_a_masked_provider_tells_changes_of_what_is_shown() -> None:
+    versions = set()
+    for npi in ("1234567893", "1679576722"):
+        store = MemoryStore()
+        publish(store, [], directory=[provider("one", (NPI, npi), (TAX, "12-3456789"))])
+        found = run(opened(store).directory.read(EVERYBODY, "Organization", logical_id("one")))
+        versions.add(found.version)
+    assert len(versions) == 2
 
 
 @pytest.mark.parametrize("number", ["12-3456789", f"{TAX}|12-3456789", "987654321", "|987654321"])
