@@ -42,7 +42,7 @@ class Position(NamedTuple):
     """Where an answer goes on; a link holds the fields in this order.
 
     Attributes:
-        what: a search, or `$everything`.
+        what: a search, `$everything`, or `$everything` since an instant that nothing is kept of.
         type: resource type that is searched.
         parameters: as they were understood.
         offset: how many matches come before.
@@ -50,7 +50,7 @@ class Position(NamedTuple):
         digest: SHA-256 of its manifest.
     """
 
-    what: Literal["search", "everything"]
+    what: Literal["search", "everything", "whole"]
     type: str
     parameters: tuple[tuple[str, str], ...]
     offset: int

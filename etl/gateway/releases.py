@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from etl.errors import NotFound, StoreError
 from etl.gateway.cache import Cache
@@ -19,6 +20,9 @@ from etl.publish.canonical import sha256
 from etl.publish.manifest import Manifest, Pointer, is_named
 
 log = logging.getLogger(__name__)
+
+_MOST_COMPARED: Final = 100
+"""Releases that `since` goes back, at most."""
 
 
 def _cost(tree: Tree) -> int:
@@ -165,25 +169,32 @@ class Releases:
 
         return await self._cache.get(("earlier", release), read, _cost)
 
-    async def before(self, tree: Tree, instant: int) -> Tree | None:
-        """Return a release that was surely published by an instant; None where none is kept.
+    async def since(self, tree: Tree, instant: int) -> Sequence[Tree]:
+        """Return the releases behind a given one that an app may have seen at an instant, or after.
 
         A run is stamped when it begins and published when it ends. So of the releases behind a
-        given one the newest is taken that was stamped a day before the instant, and then the one
-        that it was made from.
+        given one the newest is taken that was stamped a day before the instant, then the one that
+        it was made from, which was surely published by the instant; and all that came later. None
+        are returned where that one is not kept, or more than `_MOST_COMPARED` releases back.
 
         Args:
             tree: where to begin.
             instant: nanoseconds.
         """
+        found: list[Tree] = []
         at = tree
+        is_before = False
         try:
-            while at.now > instant - DAY and at.manifest.parent is not None:
-                at = await self.earlier(at.manifest.parent)
-            parent = at.manifest.parent
-            return None if parent is None else await self.earlier(parent)
+            while not is_before:
+                is_before = at.now <= instant - DAY
+                parent = at.manifest.parent
+                if parent is None or len(found) == _MOST_COMPARED:
+                    return ()
+                at = await self.earlier(parent)
+                found.append(at)
         except NotFound:
-            return None
+            return ()
+        return found
 
     def forget(self, release: str) -> None:
         """Let go of a release of which objects were found missing."""

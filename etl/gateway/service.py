@@ -317,7 +317,7 @@ class Service:
         ignored: tuple[str, ...],
     ) -> Answer:
         kind = self._kind(position.type)
-        if position.what == "everything":
+        if position.what != "search":
             require(grant, kind, "r")
             asked = replace(compartment.parse(position.parameters, strict=True), ignored=ignored)
             return await self._everything(tree, grant, asked, position, base, url)
@@ -438,6 +438,9 @@ class Service:
             entries, total = await compartment.whole(tree, grant, own, asked, following, here)
         else:
             change = await difference(self._releases, tree, grant, asked)
+            if position.offset and change.is_whole != (position.what == "whole"):
+                raise Refusal(410, "expired", "releases since _since were taken down: begin anew")
+            position = position._replace(what="whole" if change.is_whole else "everything")
             page = dict(list(change.hits.items())[here])
             total = len(change.hits)
             entries = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from etl.errors import NotFound
@@ -39,7 +40,7 @@ class Difference:
     Attributes:
         hits: what it has to take in, by `Type/id`: the member's own first.
         gone: `Type/id` of what it has to drop.
-        is_whole: whether this is everything there is, because the release is not kept any more.
+        is_whole: whether this is everything there is, because there is nothing to compare with.
     """
 
     hits: dict[str, Hit]
@@ -64,8 +65,8 @@ class Difference:
             found.append(
                 Note(
                     "incomplete",
-                    "_since lies before the oldest release that is kept: this is everything there "
-                    "is; drop what is not in it",
+                    "_since lies before the oldest release that is kept, or compared: this is "
+                    "everything there is; drop what is not in it",
                 )
             )
         return found
@@ -74,31 +75,26 @@ class Difference:
 async def difference(
     releases: Releases, tree: Tree, grant: Grant, asked: compartment.Asked
 ) -> Difference:
-    """Return what changed from the release that `_since` names to the one given.
+    """Return what changed from the releases that `_since` names to the one given.
 
     Raises:
         Refusal: 410, the release that was named is not kept any more.
     """
     readable = seen(tree, grant).types
-    base: Tree | None = None
-    old: dict[str, tuple[Hit, Mark]] = {}
-    try:
-        if isinstance(asked.since, compartment.Seen):
+    olds: list[dict[str, tuple[Hit, Mark]]] = []
+    if isinstance(asked.since, compartment.Seen):
+        try:
             base = await releases.earlier(asked.since.release)
             # What the app could not read then is new to it.
-            old = await _reached(base, grant, asked, readable & asked.since.types)
-        elif asked.since is not None:
-            base = await releases.before(tree, asked.since)
-            old = await _reached(base, grant, asked, readable) if base is not None else {}
-    except NotFound:
-        if isinstance(asked.since, compartment.Seen):
+            olds = [await _reached(base, grant, asked, readable & asked.since.types)]
+        except NotFound:
             raise Refusal(
                 410, "expired", f"the release of _since is not kept any more; {_ANEW}"
             ) from None
-        base = None
+    elif asked.since is not None:
+        olds = await _reached_since(releases, tree, grant, asked, readable)
     new = await _reached(tree, grant, asked, readable)
-    hits = {name: hit for name, (hit, mark) in new.items() if _mark(old, name) != mark}
-    if base is None:
+    if not olds:
         own = await tree.patient(grant.patient)
         if own is not None:
             await tree.need(own, ("gone",))
@@ -107,13 +103,36 @@ async def difference(
             for one in (own.index.gone if own is not None else ())
             if one.type in readable and asked.wants(one.type)
         ]
-        return Difference(hits, gone, True)
-    missing = [name for name in old if name not in new]
+        return Difference({name: hit for name, (hit, _) in new.items()}, gone, True)
+    hits = {
+        name: hit
+        for name, (hit, mark) in new.items()
+        if any(_mark(old, name) != mark for old in olds)
+    }
+    missing = [name for name in dict.fromkeys(chain.from_iterable(olds)) if name not in new]
     # What is left of the directory but not referred to any more is no business of the app's.
     left = await Following(tree, grant, None).hits(
         one for one in missing if TYPES[one.partition("/")[0]].shared
     )
     return Difference(hits, [one for one in missing if one not in left], False)
+
+
+async def _reached_since(
+    releases: Releases, tree: Tree, grant: Grant, asked: compartment.Asked, readable: frozenset[str]
+) -> list[dict[str, tuple[Hit, Mark]]]:
+    """Return what an app may have seen at an instant, of each release that it may have seen it in.
+
+    Which of them that was, a date does not say, and what came and went or changed and changed back
+    in between is in neither end.
+    """
+    assert isinstance(asked.since, int)  # noqa: S101 - the caller looked
+    try:
+        return [
+            await _reached(one, grant, asked, readable)
+            for one in await releases.since(tree, asked.since)
+        ]
+    except NotFound:  # pruned meanwhile
+        return []
 
 
 def _mark(known: dict[str, tuple[Hit, Mark]], name: str) -> Mark | None:

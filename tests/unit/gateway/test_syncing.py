@@ -63,6 +63,7 @@ class App:
         self.later: list[tuple[str, str]] = []
         self.taken: list[str] = []
         self.dropped: list[str] = []
+        self.is_whole = False
 
     def visit(self) -> None:
         """Fetch what is new, page by page, and drop what is gone."""
@@ -70,7 +71,7 @@ class App:
         answer = service.everything(
             self.who, self.who.patient, [*self.later, ("_count", "2")], base=BASE
         )
-        self.taken, self.dropped = [], []
+        self.taken, self.dropped, self.is_whole = [], [], False
         page = bundle(run(answer))
         while True:
             for entry in page.get("entry", []):
@@ -79,6 +80,8 @@ class App:
             if "next" not in links:
                 break
             page = bundle(run(service.page(self.who, links["next"].rpartition("/")[2], base=BASE)))
+        if self.is_whole:
+            self.copy = {name: self.copy[name] for name in self.taken}
         query = links["monitor"].partition("?")[2]
         self.later = [
             (name, value)
@@ -97,6 +100,8 @@ class App:
                 if issue["code"] == "deleted":
                     self.copy.pop(issue["details"]["text"], None)
                     self.dropped.append(issue["details"]["text"])
+                if issue["code"] == "incomplete":
+                    self.is_whole = True
 
     def own(self) -> dict[str, dict[str, Any]]:
         return {name: one for name, one in self.copy.items() if not shared(name)}
@@ -273,6 +278,60 @@ def test_an_instant_misses_nothing_that_was_published_after_it_whatever_its_stam
         assert len(app.taken) < 5
 
 
+def test_an_instant_names_what_came_and_went_and_gives_what_changed_and_changed_back() -> None:
+    """What an app saw in between differs from both ends."""
+    store = MemoryStore()
+    nights = (
+        *((("kept", 1), ("turned", 1), ("back", 1)),) * 3,
+        (("kept", 1), ("turned", 2), ("passing", 1)),
+        (("kept", 1), ("turned", 1), ("back", 1)),
+    )
+    for night, claims in enumerate(nights):
+        if night == 4:
+            app = fresh(opened(store))
+        held = [claim(name, amount=amount) for name, amount in claims]
+        publish(store, [of("ann", held)], directory=organizations("clinic"), now=day(night))
+    app.made = opened(store)
+    for instant in ("2026-01-04T06:00:00Z", "2026-01-04"):
+        app.later = [("_since", instant)]
+        app.visit()
+        assert app.dropped == [f"{EOB}/{logical_id('passing')}"]
+        assert {f"{EOB}/{logical_id(one)}" for one in ("turned", "back")} == set(app.taken)
+    assert app.own() == fresh(app.made).own()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_app_that_knows_no_link_and_names_its_last_visit_has_all_that_one_that_begins_anew_has(
+    seed: int,
+) -> None:
+    chance = random.Random(seed)
+    store = MemoryStore()
+    held: dict[str, int] = {}
+    app: App | None = None
+    for night in range(10):
+        for name in map(str, range(5)):
+            if chance.random() < 0.4:
+                held[name] = chance.randrange(2)
+            elif chance.random() < 0.3:
+                held.pop(name, None)
+        claims = [claim(name, amount=amount) for name, amount in held.items()]
+        publish(store, [of("ann", claims)], directory=organizations("clinic"), now=day(night))
+        if chance.random() < 0.2 and (base := open_current(store).release) is not None:
+            parent = base.manifest.parent
+            if parent is not None:
+                rollback(store, open_release(store, parent), day(night)[:-9] + "03:00:00Z")
+        made = opened(store)
+        if app is None:
+            app = fresh(made)
+        elif chance.random() < 0.6:
+            app.made = made
+            app.visit()
+            assert app.own() == fresh(made).own()
+        else:
+            continue
+        app.later = [("_since", day(night)[:-9] + "06:00:00Z")]
+
+
 def test_an_instant_before_all_that_is_kept_gives_everything_and_says_so() -> None:
     store = MemoryStore()
     publish(store, [of("ann", [claim("one"), claim("two")])], now=day(0))
@@ -286,6 +345,29 @@ def test_an_instant_before_all_that_is_kept_gives_everything_and_says_so() -> No
     assert [one["code"] for one in issues] == ["deleted", "incomplete"]
     assert issues[0]["details"]["text"] == f"{EOB}/{logical_id('two')}"
     assert "oldest release that is kept" in issues[1]["diagnostics"]
+
+
+def test_a_page_after_a_prune_is_410_where_there_is_nothing_left_to_compare_with() -> None:
+    """Its offset would count in other answers than the first page's."""
+    store = MemoryStore()
+    for night in range(4):
+        claims = [claim(f"claim-{one}") for one in range(4 * night)]
+        publish(store, [of("ann", claims)], directory=organizations("clinic"), now=day(night))
+    for instant, status in ((day(3), 410), ("2001-01-01", 200)):
+        made = opened(store)
+        asked = [("_since", instant), ("_count", "2")]
+        first = bundle(run(made.service.everything(grant(ANN), ANN, asked, base=BASE)))
+        links = {one["relation"]: one["url"] for one in first["link"]}
+        prune(store, lambda: START + timedelta(days=400), keep=1)
+        following = opened(store).service.page(
+            grant(ANN), links["next"].rpartition("/")[2], base=BASE
+        )
+        if status == 200:
+            assert len(bundle(run(following))["entry"]) == 2
+        else:
+            with pytest.raises(Refusal) as caught:
+                run(following)
+            assert (caught.value.status, caught.value.code) == (status, "expired")
 
 
 def test_a_member_who_was_retracted_is_410_and_one_who_never_was_404() -> None:
