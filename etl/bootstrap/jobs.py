@@ -143,6 +143,7 @@ def validate_extract(settings: Settings, extract: Path, report: Path, emit: Emit
                 workers,
                 when=moment,
                 gx_rows=settings.report.gx_rows,
+                small_cells=settings.report.small_cells,
                 emit=emit,
             )
 
@@ -201,6 +202,7 @@ def run_extract(
                 when=moment,
                 partition_rows=settings.run.partition_rows,
                 gx_rows=settings.report.gx_rows,
+                small_cells=settings.report.small_cells,
                 emit=Keeping(emit, lease, now),
                 lease=lease,
                 bulk=_bulk_options(settings),

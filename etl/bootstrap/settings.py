@@ -180,6 +180,11 @@ class Report(_Part):
             "0 to leave it out."
         ),
     )
+    small_cells: int = Field(
+        10,
+        ge=0,
+        description="Most claims whose sum of money the report withholds; 0 to withhold none.",
+    )
 
 
 class Storage(_Part):

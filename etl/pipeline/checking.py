@@ -61,6 +61,7 @@ def validate(
     *,
     when: datetime,
     gx_rows: int,
+    small_cells: int,
     emit: Emit,
 ) -> Validated:
     """Check every row of an extract, map what is accepted to see that it can be, and report.
@@ -72,6 +73,7 @@ def validate(
         workers: where the work is done.
         when: when the run began.
         gx_rows: about how many rows of the largest file the suites look at; 0 to run none.
+        small_cells: most claims whose sum of money is withheld; 0 to withhold none.
         emit: takes events.
     """
     share = share_of(read.partitions, gx_rows)
@@ -85,6 +87,7 @@ def validate(
             parent=None,
             resources=settled.totals.resources,
             quarantine=f"../{QUARANTINE}",
+            small_cells=small_cells,
         )
         reported = write_reports(settled, tools, taken, about, read.work, emit)
     _put_in_place(read.work, folder)
@@ -123,14 +126,15 @@ def _put_in_place(staged: Path, folder: Path) -> None:
 
 
 def _copied(source: Path, target: Path) -> None:
-    """Copy what is in a folder, files with their modes.
+    """Copy what is in a folder, with modes.
 
     The first file that cannot be written ends it, and says why (OSError).
     """
     for path in sorted(source.rglob("*")):
         into = target / path.relative_to(source)
-        if path.is_file():
-            into.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            into.mkdir(stat.S_IMODE(path.stat().st_mode))
+        else:
             shutil.copy(path, into)
 
 

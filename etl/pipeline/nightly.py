@@ -85,6 +85,7 @@ def run(
     when: datetime,
     partition_rows: int,
     gx_rows: int,
+    small_cells: int,
     emit: Emit,
     lease: Lease | None = None,
     bulk: BulkOptions | None = None,
@@ -105,6 +106,7 @@ def run(
             taken.
         partition_rows: about how many rows to a partition.
         gx_rows: about how many rows of the largest file the suites look at; 0 to run none.
+        small_cells: most claims whose sum of money is withheld; 0 to withhold none.
         emit: takes events.
         lease: the run's lease on the target; None where nothing prunes it.
         bulk: how bulk files are made; None to make none.
@@ -157,7 +159,9 @@ def run(
         def stop_at_limits(looked_at: Settled) -> None:
             if all(verdict.holds for verdict in looked_at.verdicts):
                 return
-            about = _about(looked_at, unstated, when, run_id(when, rows), None, base, {})
+            about = _about(
+                looked_at, unstated, when, run_id(when, rows), None, base, {}, small_cells
+            )
             reported = write_reports(looked_at, tools, taken, about, rows.work, emit)
             _store_reports(store, reported, about.run)
             page = page_of(target.name, about.run)
@@ -172,7 +176,9 @@ def run(
             manifest = with_bulk(store, base, staged.manifest, replace(bulk, work=rows.work))
             staged = replace(staged, manifest=manifest)
         release = staged.manifest.release
-        about = _about(settled, unstated, when, release, release, base, staged.resources)
+        about = _about(
+            settled, unstated, when, release, release, base, staged.resources, small_cells
+        )
         known = settled.memory.suite_results(store) if taken and settled.memory else {}
         reported = write_reports(settled, tools, taken, about, rows.work, emit, known)
     named = _store_reports(store, reported, release)
@@ -204,6 +210,7 @@ def _about(
     release: str | None,
     base: Current,
     directory: Mapping[str, int],
+    small_cells: int,
 ) -> About:
     return About(
         run=run,
@@ -212,6 +219,7 @@ def _about(
         parent=base.release.id if base.release is not None else None,
         resources={**settled.totals.resources, **directory},
         quarantine=f"../../{QUARANTINE}/{run}",
+        small_cells=small_cells,
         default_stamp=unstated,
     )
 

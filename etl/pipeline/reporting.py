@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +35,7 @@ from etl.reports import (
     SuiteLine,
     write_report,
 )
+from etl.reports.small_cells import exact_csv, shown_money
 from etl.sources import Partitions
 from etl.sources.rules import RAGGED_ROW
 
@@ -42,6 +43,8 @@ REPORT: Final = "report"
 QUARANTINE: Final = "quarantine"
 _DOCS: Final = "data-docs"
 _FINDINGS: Final = "findings.csv.gz"
+_EXACT_MONEY: Final = "sums/money.csv"
+"""Below the quarantine; files of rejected rows are in no folder, so that none is called this."""
 MOST_CAUSES: Final = 5
 """How many first causes a message names."""
 _PLACE: Final = (FILE_COLUMN, ROW_COLUMN)
@@ -59,6 +62,7 @@ class About:
         resources: FHIR type -> how many were made.
         quarantine: path of the quarantine's folder, as the report links to it.
         default_stamp: of resources that state none; None where nothing is published.
+        small_cells: most claims whose sum of money is withheld; 0 to withhold none.
     """
 
     run: str
@@ -67,6 +71,7 @@ class About:
     parent: str | None
     resources: Mapping[str, int]
     quarantine: str
+    small_cells: int
     default_stamp: DefaultStamp | None = None
 
 
@@ -166,7 +171,8 @@ def _stem(name: str) -> str:
 
 
 def _write(path: Path, pieces: Iterator[bytes]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in reversed(path.parents):  # a mode given with `parents` is that of the last alone
+        folder.mkdir(exist_ok=True, mode=0o700)
     descriptor = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         for piece in pieces:
@@ -236,7 +242,11 @@ def write_reports(
         default_stamp=about.default_stamp,
         findings_file=_FINDINGS if is_there else "",
         advice=settled.rejected(tools).advice,
+        small_cells=about.small_cells,
     )
+    if shown_money(report.money, report.small_cells).withheld:
+        report = replace(report, exact_money=f"{about.quarantine}/{_EXACT_MONEY}")
+        _write(folder / QUARANTINE / _EXACT_MONEY, iter([exact_csv(report.money, tools.id_key)]))
     write_report(report, folder / REPORT)
     return Reported(report, folder, suites)
 

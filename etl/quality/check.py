@@ -22,7 +22,7 @@ from etl.quality.duplicates import find_duplicates, find_shared
 from etl.quality.frames import Frame, Work
 from etl.quality.kinds import CELL_KINDS, RELATION_KINDS, ROW_KINDS
 from etl.quality.known import Directory, KeysInMemory, KnownKeys, PublishedKeys
-from etl.quality.money_totals import MoneyKey, MoneyTotals, money_totals, with_net
+from etl.quality.money_totals import MoneyKey, MoneyTotals, money_totals
 from etl.quality.relation_checks import check_relations
 from etl.quality.row_checks import check_rows
 from etl.quality.rules import RuleBook
@@ -253,7 +253,7 @@ def _checked(
         findings=_findings_table(work, from_sources),
         rejected=rejected_table,
         counts=counts,
-        money=with_net(money_totals(work, rejected, accepted), accepted, counted),
+        money=money_totals(work, rejected, accepted, counted),
         filled=filled,
         samples={
             name: sample_of(work, frame, sampled)

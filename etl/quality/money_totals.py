@@ -8,7 +8,7 @@ something.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -53,6 +53,8 @@ class MoneyTotals:
         superseded: over superseded rows.
         net: over accepted rows of the claims that count: of a chain of adjustments one, or none
             where it ends in a void. It is a part of `published`, and in no sum with the others.
+        published_claims, quarantined_claims, superseded_claims, net_claims: how many claims have
+            an amount in that sum.
     """
 
     source: int = 0
@@ -60,6 +62,10 @@ class MoneyTotals:
     quarantined: int = 0
     superseded: int = 0
     net: int = 0
+    published_claims: int = 0
+    quarantined_claims: int = 0
+    superseded_claims: int = 0
+    net_claims: int = 0
 
     def __add__(self, other: MoneyTotals) -> MoneyTotals:
         return MoneyTotals(
@@ -68,6 +74,10 @@ class MoneyTotals:
             self.quarantined + other.quarantined,
             self.superseded + other.superseded,
             self.net + other.net,
+            self.published_claims + other.published_claims,
+            self.quarantined_claims + other.quarantined_claims,
+            self.superseded_claims + other.superseded_claims,
+            self.net_claims + other.net_claims,
         )
 
     @property
@@ -94,51 +104,113 @@ def _order(key: MoneyKey) -> tuple[int, int, int]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimsOfRows:
+    """Which claim each row of a level belongs to, and what becomes of the row.
+
+    Attributes:
+        claims: numpy `int64`, shape (rows,): number of the claim.
+        types: numpy `int64`, shape (claims,): place of its type, as `type_codes`.
+        fates: numpy `bool`, shape (rows,) each: published, quarantined, superseded, net.
+    """
+
+    claims: Any
+    types: Any
+    fates: tuple[Any, Any, Any, Any]
+
+    def among(self, rows: Any) -> tuple[Any, ...]:
+        """Return the numbers of the claims that some rows belong to, for each fate."""
+        found = []
+        for fate in self.fates:
+            there = np.zeros(len(self.types), dtype=bool)
+            there[self.claims[rows & fate]] = True
+            found.append(np.flatnonzero(there))
+        return tuple(found)
+
+
+def claims_of_rows(
+    work: Work, level: str, rejected: Mapping[str, Rejections], counted: Any
+) -> ClaimsOfRows:
+    """Return the claims behind the rows of a level.
+
+    Rows with one claim id are one claim, however often it was sent; of two members, they are two.
+    """
+    frame, types = work.frames[level], type_codes(work, level)
+    ids = frame.cells("claim_id")
+    numbers = ids.codes.astype(np.int64) + 1
+    size = len(ids.words) + 1
+    if level == "claim":
+        members = frame.cells("member_id").codes.astype(np.int64) + 1
+        keys = (members * size + numbers) * (len(CLAIM_TYPES) + 1) + types
+        _, first, numbers = np.unique(keys, return_index=True, return_inverse=True)
+        of_claims = types[first]
+    else:
+        of_claims = np.full(size, len(CLAIM_TYPES), dtype=np.int64)
+        of_claims[numbers] = types
+    gone, old = rejected[level].rows & ~frame.superseded, frame.superseded
+    kept = ~(rejected[level].rows | old)
+    net = kept if counted is None else kept & _counting(work, level, rejected, counted)
+    return ClaimsOfRows(numbers, of_claims, (kept, gone, old, net))
+
+
+def _counting(work: Work, level: str, rejected: Mapping[str, Rejections], counted: Any) -> Any:
+    """Return which rows are of accepted claims that count."""
+    claims = work.frames["claim"]
+    counting = np.zeros(claims.count, dtype=bool)
+    counting[~(rejected["claim"].rows | claims.superseded)] = counted
+    if level == "claim":
+        return counting
+    return np.append(counting, False)[work.above(work.frames[level], "claim")]
+
+
 def money_totals(
-    work: Work, rejected: Mapping[str, Rejections], accepted: Mapping[str, pa.Table]
+    work: Work,
+    rejected: Mapping[str, Rejections],
+    accepted: Mapping[str, pa.Table],
+    counted: Any = None,
 ) -> dict[MoneyKey, MoneyTotals]:
-    """Return the money of one partition; only cells in which some amount stands."""
+    """Return the money of one partition; only cells in which some amount stands.
+
+    Args:
+        work: the partition, checked.
+        rejected: rejected rows of every table.
+        accepted: accepted rows of every table.
+        counted: numpy `bool`, shape (accepted claims,): whose money is net; None for all.
+    """
     totals: dict[MoneyKey, MoneyTotals] = {}
     published = _published(accepted)
+    everything = counted is None or bool(counted.all())
+    net = published if everything else _published(of_counted(accepted, counted))
     types = np.array([*CLAIM_TYPES, UNKNOWN_TYPE])
     for level in LEVELS:
         frame = work.frames[level]
         codes = type_codes(work, level)
-        gone, old = rejected[level].rows & ~frame.superseded, frame.superseded
+        behind = claims_of_rows(work, level, rejected, counted)
+        _, gone, old, _ = behind.fates
         for category in AMOUNT_CATEGORIES:
             column = f"amount_{category}"
             if frame.cells(column).empty:
                 continue
             cents, filled = frame.cents(column), frame.filled(column)
             present = np.bincount(codes[filled], minlength=len(types))
+            claims = [
+                np.bincount(behind.types[each], minlength=len(types)).tolist()
+                for each in behind.among(filled)
+            ]
             for code in np.flatnonzero(present).tolist():
                 here = filled & (codes == code)
                 key = MoneyKey(level, str(types[code]), category)
                 totals[key] = MoneyTotals(
-                    source=exact_sum(cents[here]),
-                    published=published.get(key, 0),
-                    quarantined=exact_sum(cents[here & gone]),
-                    superseded=exact_sum(cents[here & old]),
+                    exact_sum(cents[here]),
+                    published.get(key, 0),
+                    exact_sum(cents[here & gone]),
+                    exact_sum(cents[here & old]),
+                    net.get(key, 0),
+                    *(each[code] for each in claims),
                 )
     for key in published.keys() - totals.keys():  # would be a bug; let it show as one
         totals[key] = MoneyTotals(published=published[key])
     return totals
-
-
-def with_net(
-    totals: Mapping[MoneyKey, MoneyTotals], accepted: Mapping[str, pa.Table], counted: Any
-) -> dict[MoneyKey, MoneyTotals]:
-    """Return totals with the sums over the claims that count.
-
-    Args:
-        totals: of one partition.
-        accepted: its accepted rows.
-        counted: numpy `bool`, shape (accepted claims,); None where every claim counts.
-    """
-    if counted is None or counted.all():
-        return {key: replace(each, net=each.published) for key, each in totals.items()}
-    net = _published(of_counted(accepted, counted))
-    return {key: replace(each, net=net.get(key, 0)) for key, each in totals.items()}
 
 
 def of_counted(accepted: Mapping[str, pa.Table], counted: Any) -> dict[str, pa.Table]:

@@ -23,6 +23,7 @@ from etl.quality.money_totals import (
     UNKNOWN_TYPE,
     MoneyKey,
     MoneyTotals,
+    claims_of_rows,
     of_counted,
     type_codes,
 )
@@ -32,6 +33,7 @@ _SHIFT: Final = 40
 _LARGEST: Final = 2**63
 _FATES: Final = ("published", "quarantined", "superseded")
 _SUMS: Final = ("source", *_FATES, "net")
+_CLAIMS: Final = tuple(f"{fate}_claims" for fate in (*_FATES, "net"))
 _WORDS: Final = pa.dictionary(pa.int32(), pa.string())
 
 COUNTS_SCHEMA: Final = pa.schema(
@@ -48,7 +50,7 @@ MONEY_SCHEMA: Final = pa.schema(
         pa.field("level", _WORDS),
         pa.field("claim_type", _WORDS),
         pa.field("category", _WORDS),
-        *(pa.field(sum_, pa.int64()) for sum_ in _SUMS),
+        *(pa.field(name, pa.int64()) for name in (*_SUMS, *_CLAIMS)),
     ]
 )
 FILLED_SCHEMA: Final = pa.schema(
@@ -99,7 +101,7 @@ class Shares:
 
     Attributes:
         counts: `COUNTS_SCHEMA`.
-        money: `MONEY_SCHEMA`, in cents.
+        money: `MONEY_SCHEMA`: cents, and how many claims have an amount in each sum.
         filled: `FILLED_SCHEMA`.
     """
 
@@ -156,7 +158,7 @@ def summed_counts(table: pa.Table) -> dict[str, RowCounts]:
 
 def summed_money(table: pa.Table) -> dict[MoneyKey, MoneyTotals]:
     """Return the money that shares add up to."""
-    names = list(_SUMS)
+    names = [*_SUMS, *_CLAIMS]
     exact = table
     for name in names:  # 64 bits are enough for a member, and may be too few for all of them
         if _may_overflow(exact.column(name)):
@@ -239,8 +241,12 @@ def _money(
     for level in LEVELS:
         frame = work.frames[level]
         keys = codes[level] * len(types) + type_codes(work, level)
-        gone = rejected[level].rows & ~frame.superseded
-        fates = (np.ones(frame.count, dtype=bool), gone, frame.superseded)
+        behind = claims_of_rows(work, level, rejected, counted)
+        owner_of = np.zeros(len(behind.types), dtype=np.int64)
+        owner_of[behind.claims] = codes[level]
+        keys_of_claims = owner_of * len(types) + behind.types
+        _, gone, old, _ = behind.fates
+        fates = (np.ones(frame.count, dtype=bool), gone, old)
         size = len(owners.ids) * len(types)
         out = [(each[level], _keys_of(each, level, owners)) for each in (accepted, net)]
         for category in AMOUNT_CATEGORIES:
@@ -256,7 +262,11 @@ def _money(
                 np.add.at(total, keys[here], cents[here])
             for total, (table, own) in zip((sums[1], sums[4]), out, strict=True):
                 np.add.at(total, *_published(table, column, own))
-            there = np.flatnonzero(np.bincount(keys[filled], minlength=size))
+            counts = [
+                np.bincount(keys_of_claims[each], minlength=size) for each in behind.among(filled)
+            ]
+            present = np.bincount(keys[filled], minlength=size)
+            there = np.flatnonzero(np.any([present, *counts], axis=0))
             for code, claim_type in enumerate(types):
                 mine = there[there % len(types) == code]
                 if len(mine):
@@ -266,7 +276,7 @@ def _money(
                             owners,
                             mine // len(types),
                             [level, claim_type, category],
-                            [each[mine] for each in sums],
+                            [each[mine] for each in (*sums, *counts)],
                         )
                     )
     return pa.concat_tables([MONEY_SCHEMA.empty_table(), *parts])

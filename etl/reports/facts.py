@@ -9,6 +9,7 @@ from typing import Literal
 
 from etl.model.findings import Severity
 from etl.quality import MoneyKey, MoneyTotals, RowCounts, Verdict
+from etl.reports.small_cells import SMALL_CELLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,8 @@ class Report:
         findings_file: path of the file with every place of every finding, relative to the report;
             empty where there are none.
         advice: what to do where a whole table, or over half of the claims, was rejected.
+        small_cells: most claims whose sum of money is withheld; 0 where none is.
+        exact_money: path of the exact sums, relative to the report; empty where none is withheld.
     """
 
     run: str
@@ -233,6 +236,8 @@ class Report:
     default_stamp: DefaultStamp | None = None
     findings_file: str = ""
     advice: tuple[str, ...] = ()
+    small_cells: int = SMALL_CELLS
+    exact_money: str = ""
 
     @property
     def stopped(self) -> bool:

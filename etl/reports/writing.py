@@ -15,16 +15,15 @@ from typing import Any, Final
 
 import jinja2
 
-from etl.model.tables import AMOUNT_CATEGORIES, CLAIM_TYPES, TABLES
-from etl.quality import CountsDoNotAddUp, MoneyKey, MoneyTotals, RowCounts, reconcile
+from etl.model.tables import CLAIM_TYPES, TABLES
+from etl.quality import CountsDoNotAddUp, RowCounts, reconcile
 from etl.quality.money_totals import UNKNOWN_TYPE
 from etl.quality.numbers import cents_text
 from etl.reports.facts import Example, Report
+from etl.reports.small_cells import LEVEL_NAMES, SUMS, MoneyTable, ShownMoney, shown_money
 
-FORMAT_VERSION: Final = "1"
+FORMAT_VERSION: Final = "2"
 """Goes up when a reader of `report.json` has to change; docs/reports.md tells how."""
-
-_LEVELS: Final = {"claim": "header", "claim_line": "lines"}
 
 
 def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
@@ -58,10 +57,8 @@ def check_report(report: Report) -> None:
     for key, totals in report.money.items():
         if not totals.adds_up:
             raise CountsDoNotAddUp(
-                f"money of {key.level}, {key.claim_type}, {key.category}: "
-                f"{cents_text(totals.source)} came in, but {cents_text(totals.published)} was "
-                f"published, {cents_text(totals.quarantined)} quarantined and "
-                f"{cents_text(totals.superseded)} superseded"
+                f"money of {key.level}, {key.claim_type}, {key.category}: what came in is not "
+                "what was published, quarantined and superseded"
             )
 
 
@@ -71,6 +68,7 @@ def report_json(report: Report) -> bytes:
 
 
 def _plain(report: Report) -> dict[str, Any]:
+    money = shown_money(report.money, report.small_cells)
     return {
         "format": FORMAT_VERSION,
         "run": report.run,
@@ -142,18 +140,21 @@ def _plain(report: Report) -> dict[str, Any]:
         ],
         "money": [
             {
-                "level": _LEVELS[key.level],
+                "level": LEVEL_NAMES[key.level],
                 "claim_type": key.claim_type,
                 "category": key.category,
-                "source": cents_text(each.source),
-                "published": cents_text(each.published),
-                "quarantined": cents_text(each.quarantined),
-                "superseded": cents_text(each.superseded),
-                "net": cents_text(each.net),
+                **{name: _sum_text(getattr(each, name)) for name in SUMS},
                 "adds_up": each.adds_up,
             }
-            for key, each in report.money.items()
+            for key, each in money.cells.items()
         ],
+        "money_check": {
+            "compared": len(report.money),
+            "adds_up": all(each.adds_up for each in report.money.values()),
+            "small_cells": report.small_cells,
+            "withheld": money.withheld,
+            "exact": report.exact_money or None,
+        },
         "resources": dict(sorted(report.resources.items())),
         "completeness": _completeness(report),
         "unmapped": [
@@ -184,6 +185,10 @@ def _plain(report: Report) -> dict[str, Any]:
         "findings_file": report.findings_file or None,
         "advice": list(report.advice),
     }
+
+
+def _sum_text(cents: int | None) -> str | None:
+    return None if cents is None else cents_text(cents)
 
 
 def _in_order(counts: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,20 +241,24 @@ def report_page(report: Report) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["number"] = lambda value: f"{value:,}"
-    environment.filters["money"] = _money_text
+    environment.filters["money"] = lambda cents: "withheld" if cents is None else _money_text(cents)
     environment.filters["day"] = _day
     environment.filters["minute"] = _minute
     environment.filters["share"] = _share
     source = files("etl.reports").joinpath("report.html.j2").read_text(encoding="utf-8")
+    money = shown_money(report.money, report.small_cells)
     return environment.from_string(source).render(
         report=report,
         counts=_in_order(report.counts),
-        money_all=_money_table(report, None),
-        money_by_type=[
-            (claim_type, table)
-            for claim_type in (*CLAIM_TYPES, UNKNOWN_TYPE)
-            if (table := _money_table(report, claim_type))
+        money_all=[
+            (LEVEL_NAMES[level], category, each) for (level, category), each in money.totals.items()
         ],
+        money_by_type=[
+            (claim_type, rows)
+            for claim_type in (*CLAIM_TYPES, UNKNOWN_TYPE)
+            if (rows := _rows_of_type(money, claim_type))
+        ],
+        withheld=money.withheld,
         completeness=_by_table(_completeness(report)),
         accepted="published" if report.release else "accepted",
         file_name=lambda number: _file_name(report, number),
@@ -259,21 +268,11 @@ def report_page(report: Report) -> str:
     )
 
 
-def _money_table(report: Report, claim_type: str | None) -> list[tuple[str, str, MoneyTotals]]:
-    """Return (level, category, totals) of one claim type, or of all."""
-    sums: dict[tuple[str, str], MoneyTotals] = {}
-    for key, totals in report.money.items():
-        if claim_type in (None, key.claim_type):
-            at = (key.level, key.category)
-            sums[at] = sums.get(at, MoneyTotals()) + totals
-    ordered = [
-        MoneyKey(level, "", category)
-        for level in _LEVELS
-        for category in AMOUNT_CATEGORIES
-        if (level, category) in sums
-    ]
+def _rows_of_type(money: MoneyTable, claim_type: str) -> list[tuple[str, str, ShownMoney]]:
     return [
-        (_LEVELS[each.level], each.category, sums[each.level, each.category]) for each in ordered
+        (LEVEL_NAMES[key.level], key.category, each)
+        for key, each in money.cells.items()
+        if key.claim_type == claim_type
     ]
 
 

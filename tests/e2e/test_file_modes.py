@@ -9,7 +9,7 @@ from stat import S_IMODE, S_ISDIR
 
 import pytest
 
-from tests.e2e.commands import SAMPLES, cpcds, done
+from tests.e2e.commands import NO_SUITES, SAMPLES, cpcds, done
 
 FAULTY = SAMPLES / "faulty"
 OPEN_TO_GROUP = {"CPCDS_PUBLISH__MODE": "0750"}
@@ -71,6 +71,17 @@ def test_a_mode_opens_what_readers_need_and_never_the_rows(command: str, tmp_pat
     assert opened > 2
     if command != "convert":
         assert any(name.startswith("quarantine/") for name in found)
+
+
+def test_exact_sums_are_never_opened_even_where_no_row_was_rejected(tmp_path: Path) -> None:
+    done(cpcds("validate", SAMPLES, "--report", tmp_path, **OPEN_TO_GROUP, **NO_SUITES))
+    found = modes(tmp_path / "quarantine")
+    assert found == {
+        ".": (True, 0o700),
+        "sums": (True, 0o700),
+        "sums/money.csv": (False, 0o600),
+    }
+    assert modes(tmp_path)["report"] == (True, 0o750)
 
 
 def test_another_mode_is_refused(tmp_path: Path) -> None:

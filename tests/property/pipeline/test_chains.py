@@ -116,6 +116,11 @@ def active_sums(bodies: dict[str, str]) -> dict[str, Decimal]:
     return {name: total for name, total in sums.items() if total}
 
 
+def active_claims(bodies: dict[str, str]) -> int:
+    """Return how many claims are published as active."""
+    return [resource(body)["status"] for body in bodies.values()].count("active")
+
+
 NET = ("submitted", "noncovered", "discount", "eligible", "deductible", "memberliability")
 
 
@@ -138,6 +143,8 @@ def test_any_order_of_rows_gives_the_same_bytes_and_net_sums_are_those_of_active
             if (each := found.checked.money.get(MoneyKey(level, "professional", name))) and each.net
         }
         assert net == active_sums(found.bodies)
+        stated = found.checked.money.get(MoneyKey(level, "professional", "submitted"))
+        assert (stated.net_claims if stated else 0) == active_claims(found.bodies)
 
 
 @settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))

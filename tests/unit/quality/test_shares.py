@@ -23,6 +23,8 @@ def money(*cents: int) -> pa.Table:
             "quarantined": 0,
             "superseded": 0,
             "net": -each,
+            **{f"{fate}_claims": 1 for fate in ("published", "net")},
+            **{f"{fate}_claims": 0 for fate in ("quarantined", "superseded")},
         }
         for number, each in enumerate(cents)
     ]
@@ -41,5 +43,7 @@ def money(*cents: int) -> pa.Table:
 )
 def test_money_of_members_adds_up_exactly_even_beyond_64_bits(cents: tuple[int, ...]) -> None:
     total = sum(cents)
-    expected = {KEY: MoneyTotals(total, total, 0, 0, -total)} if cents else {}
+    count = len(cents)
+    whole = MoneyTotals(total, total, 0, 0, -total, count, 0, 0, count)
+    expected = {KEY: whole} if cents else {}
     assert summed_money(money(*cents)) == expected

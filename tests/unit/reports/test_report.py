@@ -111,7 +111,7 @@ def test_report_json_is_what_its_page_of_documentation_lists() -> None:
 
 
 def test_counts_and_money_are_those_of_the_run() -> None:
-    told = json.loads(report_json(report()))
+    told = json.loads(report_json(replace(report(), small_cells=0)))
     assert told["tables"]["claim"] == {
         "in": 6,
         "published": 5,
@@ -161,8 +161,9 @@ def test_a_lost_cent_or_row_keeps_the_report_from_being_written(tmp_path: Path) 
     good = report()
     key = MoneyKey("claim", "oral", "submitted")
     short = replace(good, money={**good.money, key: MoneyTotals(100, 99, 0, 0)})
-    with pytest.raises(CountsDoNotAddUp, match=r"claim, oral, submitted: 1\.00 came in, but 0\.99"):
+    with pytest.raises(CountsDoNotAddUp, match="claim, oral, submitted: what came in") as lost_cent:
         write_report(short, tmp_path)
+    assert "0.99" not in str(lost_cent.value), "it may be one claim's"
     lost = replace(good, counts={**good.counts, "claim": RowCounts(6, 5, 0, 0)})
     with pytest.raises(CountsDoNotAddUp, match="table claim"):
         write_report(lost, tmp_path)

@@ -1,0 +1,191 @@
+"""Which sums of money a report shows: none over a few claims, and none from which one follows.
+
+A sum over one claim is its amount. So a sum over 1 to `most` claims is withheld, and of the sums
+that it could be worked out from, enough that it cannot:
+
+* The source is published + quarantined + superseded: it is withheld where one of them is.
+* Published less net is what does not count: where that is of few claims, the net is withheld.
+* A sum over all claim types, less those of the types that are shown, leaves those that are not: it
+  is withheld where they are of one type, or of few claims together.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from etl.model.tables import AMOUNT_CATEGORIES
+from etl.quality import MoneyKey, MoneyTotals
+from etl.quality.money_totals import LEVELS
+from etl.quality.numbers import cents_text
+
+SMALL_CELLS: Final = 10
+"""Most claims whose sum is withheld: CMS shows no cell of 1 to 10."""
+
+SUMS: Final = ("source", "published", "quarantined", "superseded", "net")
+_PARTS: Final = ("published", "quarantined", "superseded")
+LEVEL_NAMES: Final = {"claim": "header", "claim_line": "lines"}
+"""Levels, as a report calls them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMoney:
+    """The sums of one cell, in cents; None where one is withheld.
+
+    Attributes:
+        source, published, quarantined, superseded, net: as in `MoneyTotals`.
+        adds_up: whether the exact sums do.
+    """
+
+    source: int | None
+    published: int | None
+    quarantined: int | None
+    superseded: int | None
+    net: int | None
+    adds_up: bool
+
+    @property
+    def withheld(self) -> int:
+        """How many sums are."""
+        return sum(getattr(self, name) is None for name in SUMS)
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyTable:
+    """What a report shows of its money.
+
+    Attributes:
+        cells: by level, claim type and category.
+        totals: level and category -> sums over all claim types.
+    """
+
+    cells: Mapping[MoneyKey, ShownMoney]
+    totals: Mapping[tuple[str, str], ShownMoney]
+
+    @property
+    def withheld(self) -> int:
+        """How many sums of cells are withheld."""
+        return sum(each.withheld for each in self.cells.values())
+
+
+def shown_money(money: Mapping[MoneyKey, MoneyTotals], most: int) -> MoneyTable:
+    """Return what may be shown of the sums of a report.
+
+    Args:
+        money: by level, claim type and category.
+        most: claims whose sum is withheld, at most; 0 to withhold none.
+    """
+    cells: dict[MoneyKey, ShownMoney] = {}
+    totals: dict[tuple[str, str], ShownMoney] = {}
+    for level in LEVELS:
+        for category in AMOUNT_CATEGORIES:
+            rows = {
+                key: each
+                for key, each in money.items()
+                if (key.level, key.category) == (level, category)
+            }
+            if not rows:
+                continue
+            hidden = {key: _withheld(each, most) for key, each in rows.items()}
+            cells |= {key: _shown(each, hidden[key]) for key, each in rows.items()}
+            whole = sum(rows.values(), MoneyTotals())
+            totals[level, category] = _shown(
+                whole, _withheld_of_all([(each, hidden[key]) for key, each in rows.items()], most)
+            )
+    return MoneyTable({key: cells[key] for key in money}, totals)
+
+
+def _withheld(each: MoneyTotals, most: int) -> frozenset[str]:
+    """Return which sums of one claim type are withheld."""
+    found = {
+        name
+        for name in (*_PARTS, "net")
+        if _is_small(getattr(each, f"{name}_claims"), getattr(each, name), most)
+    }
+    not_counting = each.published_claims - each.net_claims
+    if "published" in found or _is_small(not_counting, each.published - each.net, most):
+        found.add("net")
+    return _with_source(found)
+
+
+def _withheld_of_all(
+    rows: Sequence[tuple[MoneyTotals, frozenset[str]]], most: int
+) -> frozenset[str]:
+    """Return which sums over all claim types are withheld.
+
+    Args:
+        rows: the sums of each claim type, and which of them are withheld.
+        most: claims whose sum is withheld, at most.
+    """
+    found = set()
+    for name in _PARTS:
+        if _give_away([getattr(e, f"{name}_claims") for e, names in rows if name in names], most):
+            found.add(name)
+    # The published sums that are shown tell, with the net ones, of the claims that do not count.
+    hidden = [(each, "published" not in names) for each, names in rows if "net" in names]
+    for some in (
+        [each for each, _ in hidden],
+        [each for each, with_published in hidden if with_published],
+        [each for each, _ in hidden if each.net_claims],
+    ):
+        net = [each.net_claims for each in some]
+        not_counting = [each.published_claims - each.net_claims for each in some]
+        if _give_away(net, most) or _give_away(not_counting, most):
+            found.add("net")
+    return _with_source(found)
+
+
+def _with_source(found: set[str]) -> frozenset[str]:
+    return frozenset(found | ({"source"} if found.intersection(_PARTS) else set()))
+
+
+def _is_small(claims: int, cents: int, most: int) -> bool:
+    # An amount without a claim would be a bug of counting: it is not shown either.
+    return most > 0 and (0 < claims <= most or (claims == 0 and cents != 0))
+
+
+def _give_away(counts: Sequence[int], most: int) -> bool:
+    """Return whether the sum over some withheld cells tells of few claims."""
+    some = [count for count in counts if count]
+    return len(some) == 1 or 0 < sum(some) <= most
+
+
+def _shown(each: MoneyTotals, withheld: frozenset[str]) -> ShownMoney:
+    sums = {name: None if name in withheld else getattr(each, name) for name in SUMS}
+    return ShownMoney(**sums, adds_up=each.adds_up)
+
+
+def exact_csv(money: Mapping[MoneyKey, MoneyTotals], key: bytes) -> bytes:
+    """Return the exact sums, and over how many claims each is, for those who may see claims.
+
+    A manifest states the SHA-256 of each file. That of a few amounts could be found by trying, so
+    each row ends with a hash that nobody can make without the key.
+
+    Args:
+        money: by level, claim type and category.
+        key: of the payer's ids.
+    """
+    rows = [
+        [
+            LEVEL_NAMES[cell.level],
+            cell.claim_type,
+            cell.category,
+            *(cents_text(getattr(each, name)) for name in SUMS),
+            *(str(getattr(each, f"{name}_claims")) for name in SUMS[1:]),
+            "yes" if each.adds_up else "no",
+        ]
+        for cell, each in money.items()
+    ]
+    seal = hashlib.blake2b(_text(rows), key=key, digest_size=16).hexdigest()
+    head = ["level", "claim_type", "category", *SUMS, *(f"{name}_claims" for name in SUMS[1:])]
+    return _text([[*head, "adds_up", "seal"], *([*row, seal] for row in rows)])
+
+
+def _text(rows: Iterable[Sequence[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()

@@ -1,0 +1,96 @@
+"""Which sums are withheld, on the page and for machines, and what is written beside them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+
+from etl.quality import MoneyKey, MoneyTotals
+from etl.reports import report_json, report_page
+from etl.reports.small_cells import exact_csv, shown_money
+from tests.unit.reports.test_report import report
+
+KEY = MoneyKey("claim", "oral", "benefit")
+OTHER = MoneyKey("claim", "vision", "benefit")
+
+
+def quarantined(claims: int, cents: int = 77_777) -> MoneyTotals:
+    """Return a cell with so many claims in quarantine, and many published ones."""
+    return MoneyTotals(1_000_000 + cents, 1_000_000, cents, 0, 1_000_000, 99, claims, 0, 99)
+
+
+@pytest.mark.parametrize(
+    ("claims", "most", "is_shown"),
+    [(1, 10, False), (10, 10, False), (11, 10, True), (1, 0, True), (3, 2, True), (2, 2, False)],
+)
+def test_a_sum_over_ten_claims_is_withheld_and_one_over_eleven_is_shown(
+    claims: int, most: int, is_shown: bool
+) -> None:
+    each = shown_money({KEY: quarantined(claims)}, most).cells[KEY]
+    assert (each.quarantined, each.source) == ((77_777, 1_077_777) if is_shown else (None, None))
+    assert (each.published, each.superseded, each.net) == (1_000_000, 0, 1_000_000)
+    assert each.adds_up
+
+
+def test_a_sum_over_no_claim_is_shown_and_one_that_is_nothing_over_one_claim_is_not() -> None:
+    none, nothing = (shown_money({KEY: quarantined(n, 0)}, 10).cells[KEY] for n in (0, 1))
+    assert (none.quarantined, none.source) == (0, 1_000_000)
+    assert (nothing.quarantined, nothing.source) == (None, None)
+
+
+def test_an_amount_without_a_claim_is_not_shown() -> None:
+    assert shown_money({KEY: quarantined(0)}, 10).cells[KEY].quarantined is None
+
+
+def test_a_total_is_withheld_where_it_would_tell_of_one_type_or_of_few_claims() -> None:
+    few, many = quarantined(6), quarantined(500)
+    for cells, hidden in (
+        ([few, many], True),
+        ([few, few], False),
+        ([quarantined(5), quarantined(5)], True),
+        ([many, many], False),
+    ):
+        shown = shown_money(dict(zip((KEY, OTHER), cells, strict=True)), 10)
+        whole = shown.totals["claim", "benefit"]
+        assert (whole.quarantined is None) is (whole.source is None) is hidden
+        assert whole.published == 2_000_000
+
+
+def test_page_and_json_say_what_is_withheld_and_that_all_adds_up() -> None:
+    made = replace(
+        report(),
+        money={KEY: quarantined(1), OTHER: quarantined(0, 0)},
+        exact_money="../quarantine/sums/money.csv",
+    )
+    told, page = json.loads(report_json(made)), report_page(made)
+    assert [each["quarantined"] for each in told["money"]] == [None, "0.00"]
+    assert [each["source"] for each in told["money"]] == [None, "10000.00"]
+    assert told["money_check"] == {
+        "compared": 2,
+        "adds_up": True,
+        "small_cells": 10,
+        "withheld": 2,
+        "exact": "../quarantine/sums/money.csv",
+    }
+    assert "777.77" not in page
+    assert page.count(">withheld</td>") == 4, "of the type, and of all claims"
+    assert "✓ 2 sums of the source compared" in page
+    assert 'href="../quarantine/sums/money.csv"' in page
+    every = report_page(replace(made, small_cells=0, exact_money=""))
+    assert "777.77" in every
+    assert "withheld" not in every
+
+
+def test_exact_sums_have_a_seal_that_the_key_alone_makes() -> None:
+    money = {KEY: quarantined(1), OTHER: quarantined(0, 0)}
+    one, same, other = (exact_csv(money, key) for key in (b"key", b"key", b"other"))
+    assert one == same
+    header, oral, vision = csv.reader(one.decode().splitlines())
+    row = dict(zip(header, oral, strict=True))
+    assert row["quarantined"] == "777.77"
+    assert (row["quarantined_claims"], row["published_claims"]) == ("1", "99")
+    assert (row["level"], row["adds_up"]) == ("header", "yes")
+    assert oral[-1] == vision[-1] != list(csv.reader(other.decode().splitlines()))[1][-1]
