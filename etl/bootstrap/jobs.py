@@ -414,9 +414,12 @@ def resume_target(settings: Settings) -> str | None:
     """Let runs publish over a rollback of the target again; return its id, None where none holds.
 
     Raises:
+        UsageError: nothing was published there yet.
         StoreError: a prune is under way, or storage failed.
     """
     store = target_store(settings)
+    if open_current(store).release is None:  # before a lease is written where nothing should be
+        raise UsageError(f"{settings.target}: nothing was published yet")
     with run_lease(store, now):
         return resume(store, as_instant(now()))
 

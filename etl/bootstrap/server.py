@@ -23,6 +23,7 @@ from etl.bootstrap.settings import Settings
 from etl.errors import StoreError, UsageError
 from etl.gateway.metrics import FOLDER
 from etl.gateway.releases import Served
+from etl.publish.identity import changed_ids, id_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,14 @@ class Bound:
         socket: listens on the address.
         served: what was published when it was looked at; None where nothing could be read.
         trouble: what kept it from being read; empty where nothing did.
+        other_ids: settings with which members signing in are not those of the tree.
     """
 
     settings: Settings
     socket: socket.socket
     served: Served | None
     trouble: str
+    other_ids: tuple[str, ...] = ()
 
 
 def bind(settings: Settings) -> Bound:
@@ -70,7 +73,7 @@ def bind(settings: Settings) -> Bound:
     except BaseException:
         listening.close()
         raise
-    return Bound(settings, listening, served, "")
+    return Bound(settings, listening, served, "", _other_ids(settings, served))
 
 
 def run(bound: Bound) -> None:
@@ -113,6 +116,15 @@ async def _looked(settings: Settings) -> Served:
     service = opened(settings)
     await service.releases.refresh()
     return service.releases.served
+
+
+def _other_ids(settings: Settings, served: Served) -> tuple[str, ...]:
+    """Return the settings that ids were made with otherwise, where members sign in by them."""
+    if settings.auth.mode == "off" or not served.ids:
+        return ()
+    names = {"payer": "payer.id", "key": "CPCDS_ID_KEY"}
+    mine = id_facts(settings.payer.id, settings.id_key_bytes())
+    return tuple(names[one] for one in changed_ids(served.ids, mine))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -140,7 +140,7 @@ def rollback_command(
     settings = _settings(context, target, endpoint_url)
     uncertain = f"`cpcds releases {target}` tells what readers see; the same again finishes it"
     with if_interrupted(uncertain):
-        manifest, model = roll_back(settings, release, reason.strip())
+        manifest, model = roll_back(settings, release, " ".join(reason.split()))
     changes = Changes.from_json(manifest.counts["changes"])
     if as_json:
         body = {"release": manifest.release, "parent": manifest.parent, "rollback_to": model}

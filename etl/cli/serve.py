@@ -57,6 +57,13 @@ def serve_command(
     bound = bind(settings)
     for line in greeting(bound):
         click.echo(line)
+    if bound.other_ids:
+        click.echo(
+            f"warning: {bound.settings.target} was published with another "
+            f"{' and another '.join(bound.other_ids)}, so that no member who signs in is found in "
+            "it; set what it was published with",
+            err=True,
+        )
     run(bound)
 
 

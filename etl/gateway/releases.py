@@ -6,8 +6,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from etl.errors import NotFound, StoreError
@@ -39,12 +39,14 @@ class Served:
         created: FHIR instant of the run that made it; None likewise.
         seen: seconds since the pointer was last read with success; None where it never was.
         failures: how many times in a row it could not be read since then.
+        ids: what its logical ids were made with, as its manifest says; empty where it does not.
     """
 
     release: str | None
     created: str | None
     seen: float | None
     failures: int
+    ids: Mapping[str, object] = field(default_factory=dict)
 
 
 class Releases:
@@ -89,6 +91,7 @@ class Releases:
             tree.created if tree else None,
             None if self._seen is None else self._clock() - self._seen,
             self._failures,
+            tree.manifest.facts.ids if tree else {},
         )
 
     def current(self) -> Tree:

@@ -84,13 +84,20 @@ def test_rekey_publishes_under_new_ids_and_the_new_key_is_then_the_trees(
     assert "nothing to do" in done(run(small, target, CPCDS_ID_KEY=OTHER_KEY)).out
 
 
+def test_resuming_where_nothing_was_published_writes_nothing(tmp_path: Path) -> None:
+    tried = cpcds("resume", tmp_path / "typo")
+    assert tried.code == 2
+    assert tried.sentence.endswith("typo: nothing was published yet")
+    assert not (tmp_path / "typo").exists()
+
+
 def test_a_rollback_holds_until_it_is_resumed_from(small: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     done(run(small, target))
     first = json.loads((target / "current.json").read_text())["release"]
     done(run(small, target, CPCDS_PAYER__NAME="Another Name"))
     why = "amounts of July are doubled"
-    back = done(cpcds("rollback", target, first, "--reason", why))
+    back = done(cpcds("rollback", target, first, "--reason", why.replace(" of ", "\n of ")))
     assert f"`cpcds resume {target}`" in back.out
     held = contents(target)
 
@@ -109,6 +116,7 @@ def test_a_rollback_holds_until_it_is_resumed_from(small: Path, tmp_path: Path) 
 
     assert "may publish over" in done(cpcds("resume", target)).out
     assert "nothing to do" in done(cpcds("resume", target)).out
+
     assert why in done(cpcds("releases", target)).out
     done(run(small, target, CPCDS_PAYER__NAME="Another Name"))
 

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 from etl.cli import main
 from etl.storage.local import LocalStore
-from tests.e2e.commands import COMMAND
+from tests.e2e.commands import COMMAND, SAMPLES
 from tests.unit.gateway.trees import busiest, members, sample_tree
 from tests.unit.publish.samples import LATER, logical_id, patient, publish
 
@@ -280,6 +280,19 @@ def test_only_a_trusted_proxy_says_where_a_request_comes_from(tmp_path: Path, tr
 
         assert [asked("192.0.2.1") for _ in range(3)] == [401, 401, 429]
         assert asked("192.0.2.2") == (401 if trusted != "[]" else 429)
+
+
+def test_a_server_with_another_id_key_than_the_trees_says_so_at_its_start(tmp_path: Path) -> None:
+    members_file = {"CPCDS_AUTH__DEMO_MEMBERS": str(SAMPLES / "member.csv")}
+    sandbox = {"CPCDS_AUTH__MODE": "sandbox", **members_file}
+    with running(sample_tree(), tmp_path, CPCDS_ID_KEY="another", **sandbox) as server:
+        (warning,) = [line for line in server.log.read_text().splitlines() if "warning" in line]
+        assert f"{sample_tree()} was published with another CPCDS_ID_KEY" in warning
+        assert "no member who signs in is found" in warning
+    with running(sample_tree(), tmp_path, CPCDS_PAYER__ID="other", **sandbox) as server:
+        assert "published with another payer.id" in server.log.read_text()
+    with running(sample_tree(), tmp_path, **sandbox) as server:
+        assert "warning" not in server.log.read_text()
 
 
 def test_before_the_first_release_it_waits_for_one(tmp_path: Path) -> None:

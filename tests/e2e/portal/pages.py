@@ -63,7 +63,9 @@ def every_page(page: Page) -> Iterator[str]:
     page.get_by_text("is confirmed").wait_for()
     yield "profile-verified"
     page.goto("/profile/verify/nothing")
-    yield "verify-over"
+    page.get_by_role("button", name="Confirm").click()
+    page.get_by_role("alert").wait_for()
+    yield "verify-failed"
     username, password = first_member(page)
     page.goto("/try")
     page.get_by_role("button", name="Launch").click()
