@@ -26,6 +26,8 @@ METADATA: dict[str, Any] = {
 }
 TOKEN = "an-initial-access-token"  # noqa: S105
 
+GOOD = "a rather long passphrase"
+
 
 def bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
@@ -197,19 +199,21 @@ def test_an_app_that_becomes_public_loses_its_secret_and_gets_one_back(standing:
 
 def test_disabling_and_enabling_is_no_way_around_the_approval(tmp_path: Path) -> None:
     with stand_up(tmp_path, sandbox=False) as standing:
-        apps = standing.services.apps
-        client_id = apps.register(DRAFT, developer="jo").app.client_id
+        apps, developers = standing.services.apps, standing.services.developers
+        signed_up = developers.sign_up(email="jo@app.example", name="Jo", password=GOOD)
+        jo = developers.verify_by_operator(signed_up.email).id
+        client_id = apps.register(DRAFT, developer=jo).app.client_id
         with pytest.raises(NoSuchApp):
-            apps.enable(client_id, developer="jo")
-        apps.disable(client_id, developer="jo")
-        assert apps.enable(client_id, developer="jo").status == "pending"
+            apps.enable(client_id, developer=jo)
+        apps.disable(client_id, developer=jo)
+        assert apps.enable(client_id, developer=jo).status == "pending"
         apps.approve(client_id)
-        apps.disable(client_id, developer="jo")
-        assert apps.enable(client_id, developer="jo").status == "active"
-        apps.disable(client_id, developer="jo")
+        apps.disable(client_id, developer=jo)
+        assert apps.enable(client_id, developer=jo).status == "active"
+        apps.disable(client_id, developer=jo)
         evil = replace(DRAFT, redirect_uris=("https://evil.example/x",))
-        apps.edit(client_id, evil, developer="jo")
-        assert apps.enable(client_id, developer="jo").status == "pending"
+        apps.edit(client_id, evil, developer=jo)
+        assert apps.enable(client_id, developer=jo).status == "pending"
 
 
 def test_what_the_operator_disabled_a_developer_cannot_enable(standing: Standing) -> None:

@@ -215,7 +215,10 @@ CASES: dict[str, tuple[Spoil, str]] = {
         manifest(layout="nobodys"),
         "there is no layout 'nobodys'; there are cpcds",
     ),
-    "manifest-folder": (lambda folder: (folder / "manifest.json").mkdir(), "it must be a file"),
+    "manifest-folder": (
+        lambda folder: (folder / "manifest.json").mkdir(),
+        "manifest.json is a folder, but its name is that of a file",
+    ),
 }
 
 
