@@ -167,14 +167,18 @@ def _spread(texts: list[str | None], at: Indices, otherwise: pa.StringArray) -> 
 
 
 def _linked(claims: pa.Table) -> Indices:
-    """Return the claims that name another, are named by another or void one."""
+    """Return the claims that name another, are named by another or void one.
+
+    One without a number or a member is in no chain; it is rejected.
+    """
     found = voids(claims)
     ids = column_of(claims, "claim_id")
     for name in ("adjusted_from_claim_id", "adjusted_to_claim_id"):
         named = column_of(claims, name)
         if named.null_count < len(named):
             found |= np.asarray(named.is_valid()) | true_of(pc.is_in(ids, value_set=named))
-    return np.flatnonzero(found)
+    known = pc.and_(ids.is_valid(), column_of(claims, "member_id").is_valid())
+    return np.flatnonzero(found & np.asarray(known))
 
 
 def _as_linked(claims: pa.Table, lines: pa.Table, at: Indices) -> list[Linked]:

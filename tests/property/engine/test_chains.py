@@ -219,3 +219,31 @@ def test_money_is_published_as_stated_whether_or_not_the_claim_is_a_void(
         ("claim_adjustment", "amount"),
     ):
         assert made[table].column(column).equals(tables[table].column(column))
+
+
+@given(linked(), st.sampled_from(["claim_id", "member_id"]), st.sampled_from(NUMBERS))
+def test_a_claim_without_a_number_or_a_member_is_in_no_chain(
+    claims: list[Linked], lacking: str, named: str
+) -> None:
+    rows: list[dict[str, str | None]] = [
+        {
+            "claim_id": claim.claim_id,
+            "member_id": claim.owner,
+            "adjusted_from_claim_id": claim.prior,
+            "adjusted_to_claim_id": claim.successor,
+        }
+        for claim in claims
+    ]
+    incomplete: dict[str, str | None] = {
+        "claim_id": "M1Z",
+        "member_id": "M1",
+        "adjusted_from_claim_id": f"M1{named}",
+        "adjusted_to_claim_id": f"M1{named}",
+        lacking: None,
+    }
+    lines = to_table("claim_line", [])
+    without = chains_of({"claim": to_table("claim", rows), "claim_line": lines})
+    found = chains_of({"claim": to_table("claim", [*rows, incomplete]), "claim_line": lines})
+    assert found.role.to_pylist() == [*without.role.to_pylist(), Role.CURRENT.value]
+    assert found.priors.to_pylist() == [*without.priors.to_pylist(), None]
+    assert found.successors.to_pylist() == [*without.successors.to_pylist(), None]
