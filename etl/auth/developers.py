@@ -60,9 +60,8 @@ class Developers:
     ) -> Developer:
         """Open an account. Its address is not verified yet: `ask_verification`.
 
-        Where mail is sent, an account without apps whose address nobody verified gives way to a new
-        one: an address belongs to whoever reads its mail, not to whoever named it first. Where the
-        operator verifies addresses, it stays, so that nobody slips in before that.
+        In production an account without apps whose address nobody verified gives way to a new one:
+        an address belongs to whoever reads its mail, not to whoever named it first.
 
         Raises:
             InvalidForm: `email`, `name`, `organization` or `password` cannot be taken.
@@ -83,7 +82,7 @@ class Developers:
         )
         try:
             with self._database.write() as session:
-                if self._addresses.sends and not self._configuration.sandbox:
+                if not self._configuration.sandbox:
                     _delete_unverified(session, email)
                 session.add(row)
         except IntegrityError:

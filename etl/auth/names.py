@@ -10,16 +10,8 @@ from typing import Final
 _INVISIBLE: Final = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
 """Unicode categories of controls, format characters, unassigned and private ones, separators."""
 
-_BLANK: Final = frozenset(
-    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u2800\u3164\uffa0\U0001d159"
-)
+_BLANK: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u2800\u3164\uffa0")
 """Letters, marks and symbols that are drawn as nothing, most of them Default_Ignorable."""
-
-_DRAWN: Final = "LNPS"
-"""Initials of the categories that are drawn by themselves: letters, numbers, punctuation, symbols.
-
-Marks, among them variation selectors, only change what they follow.
-"""
 
 _SAME: Final = str.maketrans({"0": "o", "1": "l", "i": "l", "|": "l", "5": "s", "$": "s"})
 _JOINED: Final = (("rn", "m"), ("vv", "w"))
@@ -29,12 +21,10 @@ SHORTEST_IMITATED: Final = 4
 
 
 def has_invisible(text: str) -> bool:
-    """Return whether a text holds a character that is not seen or only a blank, or nothing else.
+    """Return whether a text holds a character that is not seen, or that is only a blank.
 
-    Marks, variation selectors and a plain space are no such characters, but show nothing alone.
+    Variation selectors and a plain space are no such characters.
     """
-    if not any(unicodedata.category(one)[0] in _DRAWN and one not in _BLANK for one in text):
-        return bool(text)
     return any(
         unicodedata.category(character) in _INVISIBLE
         or character in _BLANK

@@ -74,6 +74,39 @@ class CutFinder:
             self._next = start + self._every
 
 
+class QuoteWatch:
+    """Watches whether each quote of a text begins or ends a cell, or is one of two in a row.
+
+    As long as that holds, quotes before an even number of them open a cell, and the others close
+    it. The first that does neither stands in a cell that is not quoted (an inch mark), or a cell
+    before it is open that should not be: from there on a parser has to say what is what.
+
+    Args:
+        delimiter: what stands between cells.
+    """
+
+    def __init__(self, delimiter: str) -> None:
+        self._ends = np.zeros(256, dtype=np.bool_)
+        self._ends[list(b'"\r\n' + delimiter.encode())] = True
+        self._tail = _LINE_END * 2
+        self._quotes = 0
+        self.is_astray = False
+
+    def see(self, chunk: bytes) -> None:
+        """Take the bytes that follow those that were seen; a line end after the last ones."""
+        if self.is_astray:
+            return
+        text = self._tail + chunk
+        if _QUOTE in text:
+            # The first byte was looked at before, and what follows the last is not known yet.
+            at = _places(text[1:-1], _QUOTE) + 1
+            closing = (self._quotes + np.arange(len(at))) % 2
+            beside = np.frombuffer(text, dtype=np.uint8)[at + np.where(closing, 1, -1)]
+            self.is_astray = not self._ends[beside].all()
+            self._quotes += len(at)
+        self._tail = text[-2:]
+
+
 def _places(chunk: bytes, byte: bytes) -> Places:
     return np.flatnonzero(_is(chunk, byte))
 

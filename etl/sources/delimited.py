@@ -23,6 +23,7 @@ from pyarrow import csv as arrow_csv
 
 from etl.errors import ExtractError
 from etl.model.tables import ROW_COLUMN
+from etl.sources.cuts import QuoteWatch
 from etl.sources.folder import Listed, broken_gzip, refuse_nul, text_chunks, traits
 
 BLOCK_BYTES: Final = 1 << 20
@@ -95,10 +96,12 @@ class _Unpacked(io.RawIOBase):
         listed: the file.
         span: what to read of it; bytes are those of the file as it is stored.
         end: the row that follows.
+        quotes: watches the text.
     """
 
-    def __init__(self, listed: Listed, span: Span, end: bytes) -> None:
+    def __init__(self, listed: Listed, span: Span, end: bytes, quotes: QuoteWatch | None) -> None:
         super().__init__()
+        self._quotes = quotes
         self._name = listed.name
         self._raw = listed.path.open("rb")
         self._stream: Any = gzip.GzipFile(fileobj=self._raw) if listed.gzipped else self._raw
@@ -136,6 +139,8 @@ class _Unpacked(io.RawIOBase):
         except OSError as error:
             self.error = ExtractError(f"{self._name} cannot be read: {error.strerror}")
             raise
+        if self._quotes is not None:
+            self._quotes.see(chunk or b"\n")
         if not chunk:
             end, self._end = self._end, b""
             return end if self._last in (b"\n", b"\r") or not end else b"\n" + end
@@ -190,12 +195,15 @@ def read_batches(
 
     Raises:
         ExtractError: the file is not UTF-8, has NUL bytes, broken compression, a quoted cell that
-            is never closed, or a row longer than a block. Of a span it may be named wrongly.
+            is never closed or followed by text, or a row longer than a block. Of a span it may be
+            named wrongly.
             Of a whole file: it has another number of rows, however they are counted.
-        SpanAstray: the span does not end where a row does, or has another number of rows.
+        SpanAstray: the span does not end where a row does, has another number of rows, or a quoted
+            cell in it is followed by text.
     """
     end = (_END + delimiter * (len(headers) - 1) + "\n").encode()
-    stream = _Unpacked(listed, span, end)
+    quotes = QuoteWatch(delimiter) if quoting else None
+    stream = _Unpacked(listed, span, end, quotes)
     try:
         last = yield from _batches(stream, headers, delimiter, quoting, block_bytes, span)
     except (pa.ArrowInvalid, OSError) as error:
@@ -205,6 +213,8 @@ def read_batches(
     if span.end is None and last is None:
         _refuse_open_quote(listed, delimiter)
         raise _unreadable(listed)
+    if quotes is not None and quotes.is_astray:
+        _refuse_text_after_quotes(listed, delimiter, span)
     if last is None or span.next_row not in (None, last):
         if not span.is_whole:
             raise SpanAstray
@@ -336,6 +346,34 @@ def _recount(listed: Listed, delimiter: str, sha256: str, *, quoting: bool, last
             f"{listed.name}: with its header {last - 1} rows were read, and a second count found "
             "another number; it was changed while it was read, or a quote in it is not doubled"
         )
+
+
+def _refuse_text_after_quotes(listed: Listed, delimiter: str, span: Span) -> None:
+    """Refuse a file in which text follows the quote that closes a cell.
+
+    Mostly that quote was to open a cell of a later row, and the rows between them have become a
+    part of one cell. Quotes inside of cells that are not quoted are text like any other.
+
+    Raises:
+        ExtractError: naming the row.
+        SpanAstray: there is such a cell in a span that is not the whole file.
+    """
+    row = 1
+    limit = csv.field_size_limit(BLOCK_BYTES)
+    try:
+        unpacked: Any = _Unpacked(listed, span, b"", None)
+        with io.TextIOWrapper(unpacked, "utf-8-sig", "replace", newline="") as text:
+            for _ in csv.reader(text, delimiter=delimiter, strict=True):
+                row += 1
+    except csv.Error:
+        if not span.is_whole:
+            raise SpanAstray from None
+        raise ExtractError(
+            f"{listed.name}: a quoted cell of row {row} goes on after the quote that closes it; "
+            "a quote in it is not doubled, or it has swallowed rows because its own is missing"
+        ) from None
+    finally:
+        csv.field_size_limit(limit)
 
 
 class _EndMark:

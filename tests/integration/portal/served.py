@@ -143,12 +143,11 @@ def stand_up(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     base: str = BASE,
     mailer: Mailer | None = None,
-    sends: bool = True,
     most_apps: int = 20,
 ) -> Standing:
-    """Return a portal whose registry is in a folder; in production it may send mail."""
+    """Return a portal whose registry is in a folder; in production it sends mail."""
     sent: list[Mail] = []
-    if mailer is None and sends and not site.sandbox:
+    if mailer is None and not site.sandbox:
         mailer = sent.append
     database = open_database(f"sqlite:///{folder / 'auth.db'}")
     Base.metadata.create_all(database.engine)

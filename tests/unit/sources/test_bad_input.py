@@ -131,6 +131,27 @@ CASES: dict[str, tuple[Spoil, str]] = {
         write("member.csv", HEADER + b'M2,5" Ng,1970-01-01,F\nM3,Ng,1970-01-01,"F\n' + ROW * 3),
         "member.csv: row 3 opens a quoted cell that is never closed",
     ),
+    "open-quote-that-a-later-cell-closes": (  # the row between them would be text of a cell
+        write(
+            "member.csv",
+            HEADER + b'M2,"Ng,1970-01-01,F\n' + ROW + b'M3,"Li",1970-01-01,F\n',
+        ),
+        "member.csv: a quoted cell of row 2 goes on after the quote that closes it",
+    ),
+    "open-quote-that-a-later-cell-closes-in-gzip": (
+        both(
+            without("member.csv"),
+            write(
+                "member.csv.gz",
+                gzip.compress(HEADER + ROW + b'M2,"Ng,1970-01-01,F\nM3,"Li",1970-01-01,F\n'),
+            ),
+        ),
+        "member.csv.gz: a quoted cell of row 3 goes on after the quote that closes it",
+    ),
+    "text-after-a-closing-quote": (
+        write("member.csv", HEADER + b'M2,5" Ng,1970-01-01,F\nM3,"Ng" Jr,1970-01-01,F\n' + ROW),
+        "member.csv: a quoted cell of row 3 goes on after the quote that closes it",
+    ),
     "open-quote-in-a-large-file": (
         write("member.csv", HEADER + ROW + b'M2,"Ng,1970-01-01,F\n' + ROW * 60_000),
         "member.csv: row 3 opens a quoted cell that is never closed",

@@ -117,6 +117,14 @@ def test_what_is_wrong_with_a_file_is_told_as_one_process_would(tmp_path: Path) 
         Partitions.open(tmp_path / "work")
 
 
+def test_a_quoted_cell_that_swallows_rows_of_a_span_is_told_as_one_process_would(
+    tmp_path: Path,
+) -> None:
+    swallowing = 'M900,"Ng,1970-01-01,F\n' + members(2) + 'M901,"Ng",1970-01-01,F\n'
+    with pytest.raises(ExtractError, match="a quoted cell of row 22 goes on after the quote"):
+        read(tmp_path, members(20) + swallowing + members(30))
+
+
 def test_how_far_a_file_was_read_is_told_span_by_span(tmp_path: Path) -> None:
     events: list[Event] = []
     text = members(30)
