@@ -26,12 +26,12 @@ import uvloop
 
 from benchmarks.gateway_serving import environment, token_of
 from etl.bootstrap import serving
-from etl.bootstrap.collecting import collect_rarely
+from etl.bootstrap.gc_policy import relax_gc
 from etl.bootstrap.settings import read_settings
 from etl.gateway.bundle import Entries, searchset
 from etl.gateway.folder import FolderObjects
-from etl.gateway.lines import LineWriter
-from etl.gateway.retrying import Retrying
+from etl.gateway.log_writer import LogWriter
+from etl.gateway.retry import RetryingObjects
 from etl.smart.grants import Access, Grant
 
 TOGETHER = 8
@@ -50,7 +50,7 @@ async def parts(tree: Path, patients: Sequence[str], folder: Path) -> list[tuple
     asked = [(one, token_of(services, one)) for one in patients]
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     app = serving.application(
-        settings, service=service, authorized=authorized, write=LineWriter(log)
+        settings, service=service, authorized=authorized, write=LogWriter(log)
     )
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(app.router.lifespan_context(app))
@@ -67,7 +67,7 @@ async def parts(tree: Path, patients: Sequence[str], folder: Path) -> list[tuple
         )
         for _, way in ways:
             await _took(way, asked)
-        collect_rarely()
+        relax_gc()
         return [(name, await _took(way, asked)) for name, way in ways]
 
 
@@ -75,7 +75,7 @@ class _Steps:
     def __init__(self, tree: Path, service: Any, authorized: Any, app: Any, base: str) -> None:
         self._service = service
         self._tree = service.releases.current()
-        self._objects = Retrying(FolderObjects(tree))
+        self._objects = RetryingObjects(FolderObjects(tree))
         self._authorized = authorized
         self._app = app
         self._base = f"{base}/fhir"

@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from etl.gateway.wire import App, Receive, Scope, Send
+from etl.gateway.asgi import App, Receive, Scope, Send
 
 
 def by_json(stored: bytes) -> bytes:

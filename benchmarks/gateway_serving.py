@@ -22,7 +22,7 @@ from etl.auth.services import Services
 from etl.auth.tables import ConsentRow
 from etl.auth.tokens import AccessTokens, Holder
 from etl.auth.values import ATTESTATIONS, AppDraft
-from etl.bootstrap import authorizing
+from etl.bootstrap import auth
 from etl.bootstrap.settings import read_settings
 
 CPCDS = (sys.executable, "-c", "from etl.cli import main; main()")
@@ -141,7 +141,7 @@ def tokens(server: Server, folder: Path, patients: Sequence[str]) -> dict[str, s
             "audit": str(folder / "audit"),
         },
     )
-    services = authorizing.opened(authorizing.prepared(settings), server.base)
+    services = auth.opened(auth.prepared(settings), server.base)
     try:
         return {one: token_of(services, one) for one in patients}
     finally:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.publish import Cost, measured
-from etl.bootstrap.collecting import collecting_nothing
+from etl.bootstrap.gc_policy import gc_disabled
 from etl.storage.port import Store
 
-with collecting_nothing():  # as the command line loads them
+with gc_disabled():  # as the command line loads them
     from etl.bootstrap.jobs import run_extract
     from etl.bootstrap.settings import read_settings
     from etl.bootstrap.targets import target_store

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
 
-from etl.bootstrap.collecting import collecting_nothing, collecting_rarely
+from etl.bootstrap.gc_policy import gc_disabled, gc_relaxed
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import store_options, target_store
 from etl.bootstrap.wiring import make_tools, release_limits
@@ -87,9 +87,9 @@ def prepared(settings: Settings, extract: Path) -> Iterator[tuple[Tools, Workers
     ):
         workers.begin(expected_partitions(extract, settings.run.partition_rows))
         with ExitStack() as until_the_end:
-            with collecting_nothing():
+            with gc_disabled():
                 tools = make_tools(settings)
-                until_the_end.enter_context(collecting_rarely())
+                until_the_end.enter_context(gc_relaxed())
             yield tools, workers
 
 

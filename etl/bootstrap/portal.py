@@ -21,10 +21,10 @@ from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
 from etl.gateway.releases import Releases
 from etl.portal.app import portal_app
-from etl.portal.entrance import Entrance
 from etl.portal.portal import Portal
 from etl.portal.rendering import open_templates
 from etl.portal.sandbox import SandboxMembers
+from etl.portal.sessions import Entrance
 from etl.portal.site import Contact, Served, Site, duration_text
 
 TRY_CLIENT: Final = "portal-try-it"

@@ -10,13 +10,13 @@ import sys
 import threading
 from multiprocessing.connection import wait
 
-from etl.gateway.accounting import JsonLines
+from etl.gateway.access_log import JsonFormatter
 
 
 def configure_logging() -> None:
     """Let what modules log go to standard error as JSON lines, without members' data."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi"):
         logging.getLogger(name).handlers.clear()

@@ -16,8 +16,8 @@ from pathlib import Path
 from uvicorn import Config, Server
 from uvicorn.supervisors import Multiprocess
 
-from etl.bootstrap.collecting import collecting_nothing
 from etl.bootstrap.connections import ConnectionBounds
+from etl.bootstrap.gc_policy import gc_disabled
 from etl.bootstrap.serving import opened, prepared, served_by_worker
 from etl.bootstrap.settings import Settings
 from etl.errors import StoreError, UsageError
@@ -55,7 +55,7 @@ def bind(settings: Settings) -> Bound:
     target = settings.target
     if "://" not in target and not Path(target).is_dir():
         raise UsageError(f"{target}: there is no such folder; publish to it with cpcds run --to")
-    with collecting_nothing():
+    with gc_disabled():
         settings = prepared(settings)  # before the address is taken: what is wrong is said first
     named = bool(settings.serve.port)
     listening = _listen(settings.serve.host, settings.serve.port)

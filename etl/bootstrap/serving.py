@@ -37,18 +37,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from etl.bootstrap.collecting import collect_rarely, collecting_nothing
-from etl.bootstrap.front import Front
+from etl.bootstrap.dispatch import PrefixDispatcher
+from etl.bootstrap.gc_policy import gc_disabled, relax_gc
 from etl.bootstrap.process import configure_logging, end_with_parent
 from etl.bootstrap.settings import Serve, Settings
 from etl.bootstrap.targets import store_options
 from etl.errors import MappingError, Mistakes, StoreError
-from etl.gateway.accounting import Accounting, RequestLog
-from etl.gateway.admission import Admission, MemberAdmission, PublicAdmission
+from etl.gateway.access_log import AccessLog, AccessLogMiddleware
 from etl.gateway.app import Document, Gateway, Manner
-from etl.gateway.asking import Bounds
+from etl.gateway.asgi import App, Header
+from etl.gateway.authentication import Authenticator, PublicAuthenticator, TokenAuthenticator
 from etl.gateway.capability import About, capability_statement, directory_statement
-from etl.gateway.crossing import Origins
+from etl.gateway.cors import CorsPolicy
 from etl.gateway.development import (
     HEADER,
     ClosedVerifier,
@@ -59,15 +59,15 @@ from etl.gateway.development import (
 )
 from etl.gateway.health import health_routes, renew
 from etl.gateway.limits import RateLimits, rate_of
-from etl.gateway.lines import LineWriter
+from etl.gateway.log_writer import LogWriter
 from etl.gateway.metrics import Metrics
 from etl.gateway.openapi import openapi
-from etl.gateway.opening import Opened, ServiceOptions, open_service
-from etl.gateway.public import DIRECTORY_TYPES
+from etl.gateway.provider_directory import DIRECTORY_TYPES
 from etl.gateway.releases import Releases
+from etl.gateway.request import RequestLimits
 from etl.gateway.service import Service
+from etl.gateway.startup import Opened, ServiceOptions, open_service
 from etl.gateway.supported import TYPES
-from etl.gateway.wire import App, Header
 from etl.smart.discovery import AuthEndpoints, smart_configuration
 from etl.smart.grants import Recorder, Verifier
 
@@ -147,12 +147,12 @@ def prepared(settings: Settings) -> Settings:
     for error in _mistakes(settings):
         mistakes.add(error)
     if settings.auth.mode != "off":
-        from etl.bootstrap import authorizing  # as in `authorization`
+        from etl.bootstrap import auth  # as in `authorization`
 
-        for error in authorizing.mistakes_of(settings):
+        for error in auth.mistakes_of(settings):
             mistakes.add(error)
         mistakes.report()
-        settings = authorizing.prepared(settings)
+        settings = auth.prepared(settings)
     mistakes.report()
     base = serve.base_url.rstrip("/")
     if not base:
@@ -253,14 +253,14 @@ def authorization(settings: Settings, releases: Releases | None = None) -> Autho
         # Not above: a gateway alone starts in half the time without database and OAuth libraries.
         from etl.auth.endpoints import endpoints_of
         from etl.auth.server import routes_of
-        from etl.bootstrap import authorizing
+        from etl.bootstrap import auth
 
-        services = authorizing.opened(settings, settings.serve.base_url, releases=releases)
+        services = auth.opened(settings, settings.serve.base_url, releases=releases)
         return Authorization(
             services.verifier,
             services.trail,
             endpoints_of(services.configuration),
-            Room(tuple(routes_of(services)), lambda: authorizing.lifespan(services)),
+            Room(tuple(routes_of(services)), lambda: auth.lifespan(services)),
             services,
         )
     if not tokens:
@@ -307,27 +307,27 @@ def application(
         write: takes a line of the log; standard error where not given.
     """
     serve = settings.serve
-    standard_error = LineWriter(2)
+    standard_error = LogWriter(2)
     service = service or opened(settings)
     authorized = authorized or authorization(settings, service.releases)
     lines = None if serve.log == "off" else write or standard_error
-    request_log = RequestLog(lines, serve.log_key.get_secret_value().encode())
+    request_log = AccessLog(lines, serve.log_key.get_secret_value().encode())
     metrics = Metrics()
     limits = RateLimits(serve.rate_limit, serve.refused_limit)
     told = tell(settings, authorized)
-    origins = Origins(serve.cors_origins)
+    origins = CorsPolicy(serve.cors_origins)
 
     def base(
         path: str,
         answers: Service,
-        admission: Admission,
+        authenticator: Authenticator,
         types: frozenset[str],
         documents: dict[str, Document],
-    ) -> tuple[str, Accounting]:
+    ) -> tuple[str, AccessLogMiddleware]:
         manner = Manner(
             base=f"{serve.base_url}{path}",
             path=path,
-            bounds=Bounds(serve.url_bytes, serve.body_bytes),
+            bounds=RequestLimits(serve.url_bytes, serve.body_bytes),
             seconds=serve.request_seconds,
             most=serve.requests_at_once,
             gzip=serve.gzip,
@@ -336,7 +336,7 @@ def application(
         gateway = Gateway(
             answers,
             service.releases,
-            admission,
+            authenticator,
             types,
             documents,
             origins,
@@ -344,14 +344,14 @@ def application(
             request_log,
             metrics,
         )
-        return path, Accounting(gateway, request_log, metrics)
+        return path, AccessLogMiddleware(gateway, request_log, metrics)
 
-    member = MemberAdmission(authorized.verifier, authorized.recorder, limits)
+    member = TokenAuthenticator(authorized.verifier, authorized.recorder, limits)
     told_here = _documents(settings, told)
     bases = [base(FHIR, service.service, member, frozenset(TYPES), told_here)]
     if told.directory is not None:
         shared = frozenset(DIRECTORY_TYPES)
-        everybody = PublicAdmission(sorted(shared), limits)
+        everybody = PublicAuthenticator(sorted(shared), limits)
         documents = _directory_documents(settings, told.directory)
         bases.append(base(DIRECTORY, service.directory, everybody, shared, documents))
     routes = health_routes(service, metrics, with_metrics=serve.metrics)
@@ -370,11 +370,11 @@ def application(
                 await stack.enter_async_context(one())
             yield
 
-    app = Front(
+    app = PrefixDispatcher(
         bases,
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(_accounting, log=request_log, metrics=metrics)],
+        middleware=[Middleware(_with_access_log, log=request_log, metrics=metrics)],
     )
     # It would lead to the address that the request's own Host header names.
     app.router.redirect_slashes = False
@@ -412,9 +412,9 @@ def served_by_worker(settings: Settings) -> Starlette:
             "DEVELOPMENT MODE: access tokens of the configuration are accepted; "
             "never serve real members' data like this"
         )
-    with collecting_nothing():
+    with gc_disabled():
         app = application(settings)
-    collect_rarely()
+    relax_gc()
     return app
 
 
@@ -485,8 +485,8 @@ async def _watching(service: Opened, metrics: Metrics, seconds: float) -> AsyncI
         metrics.leave()
 
 
-def _accounting(app: App, log: RequestLog, metrics: Metrics) -> Accounting:
-    return Accounting(app, log, metrics)
+def _with_access_log(app: App, log: AccessLog, metrics: Metrics) -> AccessLogMiddleware:
+    return AccessLogMiddleware(app, log, metrics)
 
 
 def _version() -> str:

@@ -22,7 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from etl.bootstrap.origins import PREFIX, origin_of, syntax_error, variable_of
+from etl.bootstrap.setting_locations import PREFIX, origin_of, syntax_error, variable_of
 from etl.errors import MappingError, Mistakes
 
 FILE: Final = "cpcds.toml"

@@ -10,7 +10,7 @@ from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 
-from etl.bootstrap.collecting import collecting_nothing
+from etl.bootstrap.gc_policy import gc_disabled
 from etl.bootstrap.mappings import SET, Files, read_crosswalks, read_folder, shipped
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError, Mistakes
@@ -34,7 +34,7 @@ def mapping_roots(settings: Settings) -> tuple[Path, ...]:
     return (shipped(), *settings.mappings)
 
 
-@collecting_nothing()
+@gc_disabled()
 def make_tools(settings: Settings) -> Tools:
     """Return rules, layouts and mappings as the settings want them.
 

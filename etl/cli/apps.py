@@ -13,7 +13,7 @@ from etl.auth.audit import verify_trail
 from etl.auth.database import migrate, open_database, present_version
 from etl.auth.dynamic import draft_of
 from etl.auth.values import App, AppStatus, Issued
-from etl.bootstrap import authorizing
+from etl.bootstrap import auth
 from etl.bootstrap.settings import Settings
 from etl.cli.options import json_option
 from etl.errors import DataRejected, UsageError
@@ -34,7 +34,7 @@ def apps_group() -> None:
 @click.pass_context
 def list_command(context: click.Context, status: str | None, as_json: bool) -> None:
     """List the apps, the newest first."""
-    with authorizing.services(context.obj.settings()) as services:
+    with auth.services(context.obj.settings()) as services:
         apps = services.apps.all((AppStatus(status),) if status else ())
     if as_json:
         click.echo(json.dumps([_document(app) for app in apps], indent=2))
@@ -52,7 +52,7 @@ def list_command(context: click.Context, status: str | None, as_json: bool) -> N
 @click.pass_context
 def show_command(context: click.Context, client_id: str, as_json: bool) -> None:
     """Show all that is registered of an app."""
-    with authorizing.services(context.obj.settings()) as services:
+    with auth.services(context.obj.settings()) as services:
         app = services.apps.get(client_id)
     document = _document(app)
     if as_json:
@@ -83,7 +83,7 @@ def register_command(
     if not isinstance(metadata, dict):
         raise UsageError(f"{file}: it is no JSON object")
     draft = replace(draft_of(metadata), plain_launch=plain)
-    with authorizing.services(context.obj.settings()) as services:
+    with auth.services(context.obj.settings()) as services:
         issued = services.apps.register(draft, origin="operator", client_id=client_id)
     _tell_secret(issued, as_json)
 
@@ -93,7 +93,7 @@ def register_command(
 @click.pass_context
 def approve_command(context: click.Context, client_id: str) -> None:
     """Let a waiting app work. Look at it before: cpcds apps show."""
-    with authorizing.services(context.obj.settings()) as services:
+    with auth.services(context.obj.settings()) as services:
         app = services.apps.approve(client_id)
     click.echo(f"{app.draft.name} is active{', without PKCE' if app.is_plain else ''}")
 
@@ -103,7 +103,7 @@ def approve_command(context: click.Context, client_id: str) -> None:
 @click.pass_context
 def disable_command(context: click.Context, client_id: str) -> None:
     """Stop an app: its tokens are refused within half a minute. Consents stay."""
-    with authorizing.services(context.obj.settings()) as services:
+    with auth.services(context.obj.settings()) as services:
         app = services.apps.disable(client_id)
     click.echo(f"{app.draft.name} is disabled")
 
@@ -113,7 +113,7 @@ def disable_command(context: click.Context, client_id: str) -> None:
 @click.pass_context
 def enable_command(context: click.Context, client_id: str) -> None:
     """Let a disabled app work again."""
-    with authorizing.services(context.obj.settings()) as services:
+    with auth.services(context.obj.settings()) as services:
         app = services.apps.enable(client_id)
     click.echo(f"{app.draft.name} is {app.status.value}")
 
@@ -124,7 +124,7 @@ def enable_command(context: click.Context, client_id: str) -> None:
 @click.pass_context
 def rotate_secret_command(context: click.Context, client_id: str, as_json: bool) -> None:
     """Give an app a new secret, and print it once; the old one is of no use any more."""
-    with authorizing.services(context.obj.settings()) as services:
+    with auth.services(context.obj.settings()) as services:
         issued = services.apps.rotate_secret(client_id)
     _tell_secret(issued, as_json)
 
@@ -135,7 +135,7 @@ def rotate_secret_command(context: click.Context, client_id: str, as_json: bool)
 @click.pass_context
 def delete_command(context: click.Context, client_id: str, yes: bool) -> None:
     """Delete an app and end all consents that it has."""
-    with authorizing.services(context.obj.settings()) as services:
+    with auth.services(context.obj.settings()) as services:
         app = services.apps.get(client_id)
         if not yes:
             click.confirm(f"Delete {app.draft.name} and end all its consents?", abort=True)
@@ -149,7 +149,7 @@ def delete_command(context: click.Context, client_id: str, yes: bool) -> None:
 @click.pass_context
 def usage_command(context: click.Context, year: int, as_json: bool) -> None:
     """Count the members whose data went to an app in a year, as CMS wants it reported."""
-    with authorizing.services(context.obj.settings()) as services:
+    with auth.services(context.obj.settings()) as services:
         usage = services.consents.usage(year)
     if as_json:
         click.echo(json.dumps(asdict(usage), indent=2))
@@ -170,7 +170,7 @@ def auth_group() -> None:
 def migrate_command(context: click.Context) -> None:
     """Bring the tables of `auth.database` to this program's version."""
     settings: Settings = context.obj.settings()
-    authorizing.expect_server(settings)
+    auth.expect_server(settings)
     database = open_database(settings.auth.database)
     try:
         migrate(database)
@@ -183,7 +183,7 @@ def migrate_command(context: click.Context) -> None:
 @click.pass_context
 def rotate_keys_command(context: click.Context) -> None:
     """Sign tokens with new keys from now on; they rotate by themselves every 90 days."""
-    with authorizing.services(context.obj.settings()) as services:
+    with auth.services(context.obj.settings()) as services:
         services.keys.rotate()
     click.echo("tokens are signed with new keys; the old ones stay published for a day")
 
@@ -203,7 +203,7 @@ def verify_command(context: click.Context, archives: tuple[Path, ...], as_json: 
     ARCHIVES are folders that files were moved to.
     """
     settings: Settings = context.obj.settings()
-    authorizing.expect_server(settings)
+    auth.expect_server(settings)
     if not settings.auth.audit.is_dir():
         raise UsageError(f"{settings.auth.audit} is no folder; the setting auth.audit names it")
     database = open_database(settings.auth.database)

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from etl.bootstrap.conforming import conform_to_guide
+from etl.bootstrap.conformance import conform_to_guide
 from etl.cli.options import json_option
 from etl.conform.render import as_json as report_json
 from etl.conform.render import text_lines

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from etl.bootstrap import authorizing
+from etl.bootstrap import auth
 from etl.cli.options import json_option
 
 
@@ -21,7 +21,7 @@ def developers_group() -> None:
 @click.pass_context
 def list_command(context: click.Context, as_json: bool) -> None:
     """List the accounts, the newest first, with how many apps each has."""
-    with authorizing.services(context.obj.settings()) as services:
+    with auth.services(context.obj.settings()) as services:
         found = [
             (one, len(services.apps.of_developer(one.id))) for one in services.developers.all()
         ]
@@ -54,7 +54,7 @@ def reset_password_command(context: click.Context, email: str) -> None:
     address are disabled: whoever named it first may have registered them.
     """
     disabled = 0
-    with authorizing.services(context.obj.settings()) as services:
+    with auth.services(context.obj.settings()) as services:
         password = services.developers.reset_password(email)
         developer = services.developers.of_email(email)
         if developer.verified is None:
@@ -75,6 +75,6 @@ def verify_command(context: click.Context, email: str) -> None:
 
     For portals without a mail server: make sure by other means that its owner has the account.
     """
-    with authorizing.services(context.obj.settings()) as services:
+    with auth.services(context.obj.settings()) as services:
         services.developers.verify_by_operator(email)
     click.echo("the address is verified; its owner can register apps")

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from etl.cli.interruption import exit_code, what_now
-from etl.cli.refused import sentence_of
+from etl.cli.signals import exit_code, what_now
+from etl.cli.system_errors import sentence_of
 from etl.errors import EtlError, StoreError, UsageError
 from etl.pipeline.events import Emit, Event, StageBegan
 from etl.sources import Partitioned

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.shell_completion import CompletionItem
 
-from etl.bootstrap.collecting import collecting_nothing
+from etl.bootstrap.gc_policy import gc_disabled
 from etl.cli.commands import COMMANDS, CommandPlace
-from etl.cli.interruption import exit_code, interruption_of, terminable, what_now
-from etl.cli.refused import sentence_of
+from etl.cli.signals import exit_code, interruption_of, terminable, what_now
+from etl.cli.system_errors import sentence_of
 from etl.errors import EtlError, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Main(click.Group):
         if place is None:
             return None
         ctx.meta[CALLED] = cmd_name
-        with collecting_nothing():
+        with gc_disabled():
             return place.load()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

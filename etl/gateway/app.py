@@ -19,10 +19,16 @@ from isal import isal_zlib
 
 from etl.errors import StoreError
 from etl.gateway import negotiation as wants
-from etl.gateway.accounting import Account, RequestLog, account_of
-from etl.gateway.admission import Admission, refuse_tokens, scope_challenge
-from etl.gateway.asking import (
-    Bounds,
+from etl.gateway.access_log import AccessLog, RequestRecord, record_of
+from etl.gateway.asgi import Header, Receive, Reply, Scope, Send
+from etl.gateway.authentication import Authenticator, refuse_tokens, scope_challenge
+from etl.gateway.cors import CorsPolicy
+from etl.gateway.header_cache import cached_parse
+from etl.gateway.metrics import Metrics
+from etl.gateway.outcomes import Rejection, rejection_of, reply_of
+from etl.gateway.releases import Releases
+from etl.gateway.request import (
+    RequestLimits,
     body_of,
     form_parameters,
     headers_of,
@@ -32,16 +38,10 @@ from etl.gateway.asking import (
     segments_of,
     values_of,
 )
-from etl.gateway.crossing import Origins
-from etl.gateway.metrics import Metrics
-from etl.gateway.outcomes import Rejection, rejection_of, reply_of
-from etl.gateway.patience import Deadline
-from etl.gateway.releases import Releases
-from etl.gateway.remembering import remembered
 from etl.gateway.routes import Route, route_of
 from etl.gateway.search.parsing import HTTP
 from etl.gateway.service import Answer, Found, Refusal, Service
-from etl.gateway.wire import Header, Receive, Reply, Scope, Send
+from etl.gateway.timeouts import RequestTimeout
 from etl.smart.grants import Access, Grant
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class Manner:
 
     base: str
     path: str
-    bounds: Bounds = field(default_factory=Bounds)
+    bounds: RequestLimits = field(default_factory=RequestLimits)
     seconds: float = 30.0
     most: int = 1000
     gzip: bool = True
@@ -112,7 +112,7 @@ class Gateway:
     Args:
         service: answers.
         releases: tells when what is served was published.
-        admission: who may ask.
+        authenticator: who may ask.
         types: resource types that are served here.
         documents: path → what is told to everybody.
         origins: which browser apps may read.
@@ -125,48 +125,50 @@ class Gateway:
         self,
         service: Service,
         releases: Releases,
-        admission: Admission,
+        authenticator: Authenticator,
         types: frozenset[str],
         documents: Mapping[str, Document],
-        origins: Origins,
+        origins: CorsPolicy,
         manner: Manner,
-        log: RequestLog,
+        log: AccessLog,
         metrics: Metrics,
     ) -> None:
         self._service = service
         self._releases = releases
-        self._admission = admission
+        self._authenticator = authenticator
         self._documents = documents
         paths = frozenset(documents)
-        self._route = remembered(lambda raw: route_of(segments_of(raw, manner.path), types, paths))
+        self._route = cached_parse(
+            lambda raw: route_of(segments_of(raw, manner.path), types, paths)
+        )
         self._origins = origins
         self._manner = manner
         self._log = log
         self._metrics = metrics
         self._under_way = 0
-        self._deadline = Deadline(manner.seconds)
+        self._deadline = RequestTimeout(manner.seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        account = account_of(scope)
+        record = record_of(scope)
         headers: Mapping[bytes, bytes] = {}
         route: Route | None = None
         self._under_way += 1
         try:
             headers = headers_of(scope)
             route = self._route(path_of(scope, self._manner.path, self._manner.bounds))
-            account.route = self._manner.path + route.template
-            reply = await self._deadline.keep(self._routed(route, scope, receive, headers, account))
+            record.route = self._manner.path + route.template
+            reply = await self._deadline.keep(self._routed(route, scope, receive, headers, record))
         except Exception as error:  # one place makes every failure an OperationOutcome
-            reply = self._failed(error, account)
+            reply = self._failed(error, record)
         finally:
             self._under_way -= 1
-        account.route = account.route or f"{self._manner.path}/other"
-        is_open = self._admission.public or (route is not None and route.kind == "document")
-        crossing = self._origins.headers(headers, open_to_all=is_open)
-        await self._send(send, scope["method"] == "HEAD", headers, reply, crossing)
+        record.route = record.route or f"{self._manner.path}/other"
+        is_open = self._authenticator.public or (route is not None and route.kind == "document")
+        cors_headers = self._origins.headers(headers, open_to_all=is_open)
+        await self._send(send, scope["method"] == "HEAD", headers, reply, cors_headers)
 
     async def _routed(
         self,
@@ -174,7 +176,7 @@ class Gateway:
         scope: Scope,
         receive: Receive,
         headers: Mapping[bytes, bytes],
-        account: Account,
+        record: RequestRecord,
     ) -> Reply:
         method = scope["method"]
         if method not in route.methods:
@@ -191,7 +193,7 @@ class Gateway:
             return self._told(route, scope, headers)
         if self._under_way > self._manner.most:
             raise Rejection("overloaded", "Too many requests at once; try again.", (_RETRY,))
-        return await self._asked(route, scope, receive, headers, account)
+        return await self._asked(route, scope, receive, headers, record)
 
     def _told(self, route: Route, scope: Scope, headers: Mapping[bytes, bytes]) -> Reply:
         document = self._documents[route.type]
@@ -214,7 +216,7 @@ class Gateway:
         scope: Scope,
         receive: Receive,
         headers: Mapping[bytes, bytes],
-        account: Account,
+        record: RequestRecord,
     ) -> Reply:
         """Return the answer with data, or its refusal; either is taken down before."""
         address = _address(scope)
@@ -222,7 +224,7 @@ class Gateway:
         grant: Grant | None = None
         try:
             query = _query(asked.raw)
-            grant = await self._admission.grant_of(headers, address, account)
+            grant = await self._authenticator.grant_of(headers, address, record)
             if scope["method"] == "POST":
                 body = await body_of(receive, headers, self._manner.bounds)
                 posted = _posted(route, body, headers)
@@ -230,22 +232,22 @@ class Gateway:
                 asked.raw = b"&".join(one for one in (asked.raw, body) if one)
                 query = (*query, *posted)
             media = wants.media_of(headers, values_of(query, "_format"))
-            reply = await self._data(route, grant, query, headers, account, scope["method"])
+            reply = await self._data(route, grant, query, headers, record, scope["method"])
             reply.media = media
         except Exception as error:  # see __call__; taken down like an answer
             if grant is None:
                 asked.raw = b""  # nothing was searched, and a token may stand in it
                 error = self._counted(error, address)
-            reply = self._failed(error, account)
+            reply = self._failed(error, record)
             if reply.status == 429:
                 return reply
-        await self._admission.record(
+        await self._authenticator.record(
             Access(
                 self._manner.now(),
-                account.request,
-                account.client,
+                record.request,
+                record.client,
                 grant.grant if grant else "",
-                account.patient,
+                record.patient,
                 _INTERACTIONS[route.kind],
                 _target(route),
                 route.id if route.kind == "page" else asked.raw.decode("latin-1"),
@@ -261,7 +263,7 @@ class Gateway:
         grant: Grant,
         query: tuple[tuple[str, str], ...],
         headers: Mapping[bytes, bytes],
-        account: Account,
+        record: RequestRecord,
         method: str,
     ) -> Reply:
         service, base = self._service, self._manner.base
@@ -295,13 +297,13 @@ class Gateway:
                     raise Rejection("link-invalid", refusal.diagnostics) from None
         if isinstance(found, Answer):
             etag, changed = found.etag, found.last_updated
-            account.release = found.release
+            record.release = found.release
         else:
             # When a resource last changed for the payer does not say when its bytes did.
             etag, changed = f'W/"{found.version}"', self._releases.served.created
         told: list[Header] = [
             (b"etag", etag.encode()),
-            _PUBLIC if self._admission.public else _PRIVATE,
+            _PUBLIC if self._authenticator.public else _PRIVATE,
             _VARY,
             *extra,
         ]
@@ -318,22 +320,22 @@ class Gateway:
     def _counted(self, error: Exception, address: str) -> Exception:
         """Return why a request without a grant is refused: that there were too many, or its fault.
 
-        Refusals of tokens were counted by the admission. Each one counts, for each is taken down.
+        The authenticator counted refused tokens. Every refusal counts, for each is recorded.
         """
         if isinstance(error, Rejection) and error.status == 400:
             try:
-                self._admission.count_refused(address)
+                self._authenticator.count_refused(address)
             except Rejection as many:
                 return many
         return error
 
-    def _failed(self, error: Exception, account: Account) -> Reply:
+    def _failed(self, error: Exception, record: RequestRecord) -> Reply:
         """Return the OperationOutcome of a failure; what was no refusal is logged by its place."""
         match error:
             case Rejection():
                 rejection = error
                 if error.__cause__ is not None:
-                    self._log.fault(account, error.__cause__)
+                    self._log.fault(record, error.__cause__)
             case Refusal():
                 rejection = rejection_of(error)
                 if rejection.status == 403:
@@ -341,16 +343,16 @@ class Gateway:
             case StoreError() if self._releases.served.release is None:
                 rejection = Rejection("not-published", "Nothing is published yet.", (_RETRY,))
             case StoreError() | TimeoutError():
-                self._log.fault(account, error)
+                self._log.fault(record, error)
                 rejection = Rejection(
                     "storage-unavailable", "The data cannot be read now; try again.", (_RETRY,)
                 )
             case _:
-                self._log.fault(account, error)
+                self._log.fault(record, error)
                 rejection = Rejection(
                     "internal-error", "This is a fault of the server; the request id finds it."
                 )
-        account.code = rejection.code
+        record.code = rejection.code
         self._metrics.refused(rejection.code)
         reply = reply_of(rejection)
         reply.headers.append(_ERROR)
@@ -362,11 +364,11 @@ class Gateway:
         head: bool,
         headers: Mapping[bytes, bytes],
         reply: Reply,
-        crossing: tuple[Header, ...],
+        cors_headers: tuple[Header, ...],
     ) -> None:
         """Send an answer whole; of one to HEAD only the headers."""
         body = reply.body
-        sent: list[Header] = [*self._manner.standing, *crossing, *reply.headers]
+        sent: list[Header] = [*self._manner.standing, *cors_headers, *reply.headers]
         if reply.media and reply.status != 304:
             sent.append((b"content-type", reply.media))
         encodings = headers.get(b"accept-encoding")
@@ -404,7 +406,7 @@ _CONDITIONS: Final = frozenset(
 _OF_ONE: Final = frozenset({"read", "vread", "everything"})
 
 
-@remembered
+@cached_parse
 def _query(raw: bytes) -> tuple[tuple[str, str], ...]:
     """Return the parameters of a query string, among which there is no token."""
     found = parameters_of(raw)

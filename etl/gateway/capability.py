@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from etl.gateway.public import DIRECTORY_TYPES
+from etl.gateway.provider_directory import DIRECTORY_TYPES
 from etl.gateway.supported import (
     INSTANTIATES,
     OPERATIONS,

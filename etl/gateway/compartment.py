@@ -1,7 +1,7 @@
 """A member's compartment for `$everything`: what is asked, and which rows of the block that is.
 
 FHIR R4, Patient operation `everything`. `start` and `end` are dates of care and choose among
-claims. `_since` names a release, and what changed after it is told (`etl.gateway.syncing`). Without
+claims. `_since` names a release, and what changed after it is told (`etl.gateway.since`). Without
 it, directory resources come with the page that refers to them.
 """
 
@@ -14,7 +14,7 @@ from typing import Final
 
 from etl.gateway.access import may
 from etl.gateway.bundle import Entries
-from etl.gateway.following import Following
+from etl.gateway.includes import ReferenceResolver
 from etl.gateway.objects import Line
 from etl.gateway.refusals import wrong
 from etl.gateway.search.dates import BEGINNING, END, Span, asked_span, stored_span
@@ -153,7 +153,7 @@ async def whole(
     grant: Grant,
     own: Block,
     asked: Asked,
-    following: Following,
+    following: ReferenceResolver,
     here: slice,
 ) -> tuple[list[Entries], int]:
     """Return a page of all that is asked for, and how many resources there are on all pages."""

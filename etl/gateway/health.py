@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from etl.gateway.accounting import account_of
+from etl.gateway.access_log import record_of
 from etl.gateway.metrics import CONTENT_TYPE, Metrics
 from etl.gateway.negotiation import moment_of
-from etl.gateway.opening import Opened
+from etl.gateway.startup import Opened
 
 _NO_STORE = {"cache-control": "no-store"}
 
@@ -28,15 +28,15 @@ def health_routes(opened: Opened, metrics: Metrics, *, with_metrics: bool) -> li
     """
 
     async def healthz(request: Request) -> Response:
-        account_of(request.scope).route = "/healthz"
+        record_of(request.scope).route = "/healthz"
         return _json(200, {"status": "ok"})
 
     async def readyz(request: Request) -> Response:
-        account_of(request.scope).route = "/readyz"
+        record_of(request.scope).route = "/readyz"
         return _json(*readiness(opened))
 
     async def exposition(request: Request) -> Response:
-        account_of(request.scope).route = "/metrics"
+        record_of(request.scope).route = "/metrics"
         renew(opened, metrics)
         return Response(
             metrics.text(), headers={**_NO_STORE, "content-type": CONTENT_TYPE.decode()}

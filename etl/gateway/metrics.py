@@ -21,8 +21,8 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from etl.gateway.opening import ReadCounts
 from etl.gateway.releases import Served
+from etl.gateway.startup import ReadCounts
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST.encode()
 

@@ -13,8 +13,8 @@ from email.utils import formatdate, parsedate
 from functools import lru_cache
 from typing import Final
 
+from etl.gateway.header_cache import cached_parse
 from etl.gateway.outcomes import Rejection
-from etl.gateway.remembering import remembered
 
 FHIR_JSON: Final = b"application/fhir+json"
 JSON: Final = b"application/json"
@@ -58,7 +58,7 @@ def media_of(headers: Mapping[bytes, bytes], formats: Sequence[str]) -> bytes:
     return found
 
 
-@remembered
+@cached_parse
 def _accepted(header: bytes) -> bytes | None:
     """Return what of ours an Accept header likes best; None where it likes nothing."""
     wants: dict[str, tuple[int, float]] = {}
@@ -109,7 +109,7 @@ def _speaks(parameters: str) -> bool:
     return True
 
 
-@remembered
+@cached_parse
 def takes_gzip(header: bytes) -> bool:
     """Return whether an Accept-Encoding header takes gzip."""
     wants: dict[str, float] = {}
@@ -119,7 +119,7 @@ def takes_gzip(header: bytes) -> bool:
     return wants.get("gzip", wants.get("x-gzip", wants.get("*", 0.0))) > 0
 
 
-@remembered
+@cached_parse
 def handling(header: bytes) -> str | None:
     """Return `strict` or `lenient` where a Prefer header says which; None where it does not."""
     for part in header.decode("latin-1").replace(";", ",").split(","):

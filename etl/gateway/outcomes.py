@@ -15,8 +15,8 @@ from typing import Final
 
 import orjson
 
+from etl.gateway.asgi import Header, Reply
 from etl.gateway.refusals import Refusal
-from etl.gateway.wire import Header, Reply
 
 SYSTEM: Final = "urn:cpcds:gateway:error"
 """System of the codes in `issue.details.coding`."""

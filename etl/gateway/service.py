@@ -11,18 +11,18 @@ from etl.errors import NotFound
 from etl.gateway import compartment
 from etl.gateway.access import may, require, supported
 from etl.gateway.bundle import Entries, Note, head_of, searchset
-from etl.gateway.following import Following, Hit, concerned
-from etl.gateway.listing import reaches, tells_of_what_is_gone
+from etl.gateway.directory_access import reaches, tells_of_what_is_gone
+from etl.gateway.header_cache import LONGEST
+from etl.gateway.includes import Hit, ReferenceResolver, relevant_to
 from etl.gateway.paging import Position, Sealer, etag_of, url_of
 from etl.gateway.refusals import Refusal
 from etl.gateway.releases import Releases
-from etl.gateway.remembering import LONGEST
 from etl.gateway.search.matching import matching, ordered, sections
 from etl.gateway.search.parsing import LeavingOut, parse, parse_shape
 from etl.gateway.search.query import Query
+from etl.gateway.since import difference, seen
 from etl.gateway.subset import subset
 from etl.gateway.supported import TYPES, ResourceType, answerable
-from etl.gateway.syncing import difference, seen
 from etl.gateway.tree import Block, Tree
 from etl.publish.catalog import ID
 from etl.smart.grants import Grant
@@ -355,7 +355,7 @@ class Service:
         if query.summary == "count":
             size = 0
         here = slice(position.offset, position.offset + size)
-        following = Following(tree, grant, own)
+        following = ReferenceResolver(tree, grant, own)
         if rows is not None and own is not None:
             page = rows[here]
             lines = await tree.lines(own, page)
@@ -399,8 +399,8 @@ class Service:
         if named:
             references = {f"{kind.name}/{one}" for one in named[0] if ID.fullmatch(one)}
         else:
-            references = await concerned(tree, grant, own, kind)
-        following = Following(tree, grant, own)
+            references = await relevant_to(tree, grant, own, kind)
+        following = ReferenceResolver(tree, grant, own)
         found = await following.hits(sorted(references), sections(query))
         if named:
             found = {x: hit for x, hit in found.items() if await reaches(tree, grant, hit, kind)}
@@ -430,7 +430,7 @@ class Service:
             raise await _without(tree, own, grant.patient)
         for name in asked.types or ():
             require(grant, TYPES[name], "r")
-        following = Following(tree, grant, own)
+        following = ReferenceResolver(tree, grant, own)
         notes = [Note("not-supported", text) for text in asked.ignored]
         size = self._size(asked.count, self._pages.limit)
         here = slice(position.offset, position.offset + size)

@@ -20,10 +20,10 @@ from etl.auth.developers import Developers
 from etl.auth.limits import Endpoint, Limits, TooMany
 from etl.auth.pages import HSTS
 from etl.auth.values import App, DemoMember, Developer, NoSuchApp
-from etl.portal import answers
-from etl.portal.entrance import Entrance, Visit
+from etl.portal import error_reference
 from etl.portal.examples import LOOPBACK, page_examples
 from etl.portal.forms import Form, read_form
+from etl.portal.sessions import Entrance, Visit
 from etl.portal.site import Served, Site
 from etl.portal.statement import Statement, read_statement
 
@@ -125,7 +125,7 @@ class Portal:
             here=request.url.path,
             developer=visit.developer,
             csrf_field=csrf_field,
-            errors={"fhir": answers.FHIR, "oauth": answers.OAUTH},
+            errors={"fhir": error_reference.FHIR, "oauth": error_reference.OAUTH},
             **values,
         )
         response = HTMLResponse(html, status)

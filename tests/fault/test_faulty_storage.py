@@ -18,14 +18,14 @@ import pytest
 
 from etl.errors import NotFound
 from etl.gateway.development import NoTrail
-from etl.gateway.held import HeldObjects
 from etl.gateway.objects import Transient
-from etl.gateway.opening import ServiceOptions, serve_objects
+from etl.gateway.startup import ServiceOptions, serve_objects
 from etl.publish import keys
 from etl.publish.reader import open_current
 from etl.storage.memory import MemoryStore
 from tests.unit.gateway.calls import BASE, TOKEN, Got, Server, bearer, called, served
 from tests.unit.gateway.faulty import Watched
+from tests.unit.gateway.memory_objects import MemoryObjects
 from tests.unit.gateway.trees import KEY, run
 from tests.unit.publish.samples import logical_id, patient, publish
 
@@ -131,7 +131,7 @@ def test_no_fault_of_storage_makes_an_answer_wrong(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("tests.unit.gateway.calls.busiest", lambda: logical_id("ann"))
     monkeypatch.setattr("tests.unit.gateway.calls.another", lambda: logical_id("bob"))
     store = MemoryStore()
-    failing = Failing(store, Watched(HeldObjects(store)), random.Random(4))
+    failing = Failing(store, Watched(MemoryObjects(store)), random.Random(4))
     failing.publish()
     options = ServiceOptions(cache_bytes=200_000, poll_seconds=0.05, read_attempts=2)
     service = serve_objects(failing.objects, [KEY], options)

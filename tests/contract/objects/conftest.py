@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from etl.gateway.folder import FolderObjects
-from etl.gateway.held import HeldObjects
 from etl.gateway.objects import Objects
 from etl.gateway.obstore_s3 import S3Objects
-from etl.gateway.retrying import Retrying
+from etl.gateway.retry import RetryingObjects
 from etl.storage.local import LocalStore
 from etl.storage.memory import MemoryStore
 from etl.storage.opening import StoreOptions
 from tests.contract.objects.fake_s3 import BUCKET, PREFIX, FakeS3, serving
 from tests.contract.store.seaweed import SECRETS, find_weed, start_weed
+from tests.unit.gateway.memory_objects import MemoryObjects
 
 KINDS = [
     "memory",
@@ -62,12 +62,12 @@ def fake_objects(fake: FakeS3, read_seconds: float = 5.0) -> S3Objects:
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
     if request.param == "memory":
         store = MemoryStore()
-        yield Target(HeldObjects(store), store.put)
+        yield Target(MemoryObjects(store), store.put)
     elif request.param == "folder":
         yield Target(FolderObjects(tmp_path / "tree"), LocalStore(tmp_path / "tree").put)
     elif request.param == "retrying":
         store = MemoryStore()
-        yield Target(Retrying(HeldObjects(store, near=False)), store.put)
+        yield Target(RetryingObjects(MemoryObjects(store, near=False)), store.put)
     elif request.param == "s3":
         fake: FakeS3 = request.getfixturevalue("fake")
         yield Target(fake_objects(fake), fake.put)

@@ -8,7 +8,7 @@ import pytest
 
 from etl.errors import NotFound, StoreError
 from etl.gateway.objects import Transient
-from etl.gateway.retrying import Patience, Retrying
+from etl.gateway.retry import RetryingObjects, RetryPolicy
 from tests.contract.objects.conftest import fake_objects
 from tests.contract.objects.fake_s3 import FakeS3
 
@@ -52,7 +52,7 @@ def test_passing_faults_are_tried_again_and_give_the_right_bytes(
 ) -> None:
     fake.put(KEY, DATA)
     fake.faults += faults
-    retrying = Retrying(fake_objects(fake), Patience(attempts=3), sleep=no_pause)
+    retrying = RetryingObjects(fake_objects(fake), RetryPolicy(attempts=3), sleep=no_pause)
     assert asyncio.run(retrying.get_range(KEY, 5, 100)) == DATA[5:105]
     assert retrying.counts.retries == len(faults)
     assert (retrying.counts.reads, retrying.counts.bytes) == (1, 100)
@@ -62,7 +62,7 @@ def test_passing_faults_are_tried_again_and_give_the_right_bytes(
 def test_faults_that_do_not_pass_end_after_so_many_tries(fake: FakeS3) -> None:
     fake.put(KEY, DATA)
     fake.faults += ["500"] * 5
-    retrying = Retrying(fake_objects(fake), Patience(attempts=3), sleep=no_pause)
+    retrying = RetryingObjects(fake_objects(fake), RetryPolicy(attempts=3), sleep=no_pause)
     with pytest.raises(Transient, match="500"):
         asyncio.run(retrying.get(KEY))
     assert fake.requests == 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from etl.bootstrap import authorizing
+from etl.bootstrap import auth
 from etl.bootstrap.settings import read_settings
 from tests.e2e.commands import cpcds, done
 from tests.e2e.portal.walking import PASSWORD
@@ -18,7 +18,7 @@ def test_accounts_are_listed_and_a_password_is_replaced(tmp_path: Path) -> None:
         f'database = "sqlite:///{tmp_path / "auth.db"}"\n'
     )
     assert "no accounts" in done(cpcds("--config", configuration, "developers", "list")).out
-    services = authorizing.opened(read_settings(configuration), "http://127.0.0.1")
+    services = auth.opened(read_settings(configuration), "http://127.0.0.1")
     services.developers.sign_up(
         email="dana@lens.example",
         name="Dana",

@@ -14,7 +14,7 @@ import pytest
 from httpx2 import Client
 from playwright.sync_api import Browser, Page, expect
 
-from etl.portal import answers
+from etl.portal import error_reference
 from tests.e2e.portal.standing import Standing, registered, stand_up
 from tests.e2e.portal.walking import code_by_hand, first_member, register, sign_up
 
@@ -69,7 +69,7 @@ def test_the_table_of_errors_is_true(
     assert str(answer.status_code) == status
     assert answer.json()["resourceType"] == "OperationOutcome"
     assert answer.json()["issue"][0]["diagnostics"]
-    assert status in {row.code for row in answers.FHIR}
+    assert status in {row.code for row in error_reference.FHIR}
     if status == "401":
         assert answer.headers["www-authenticate"].startswith("Bearer")
 
@@ -163,7 +163,7 @@ def test_the_table_of_oauth_errors_is_true_of_the_token_endpoint(
         answer = client.post("/oauth/token", data=fields, headers=told["basic"])
     assert answer.status_code == 400
     assert answer.json()["error"] == error
-    assert error in {row.code for row in answers.OAUTH}
+    assert error in {row.code for row in error_reference.OAUTH}
 
 
 WRONG = {
@@ -196,7 +196,7 @@ def test_the_table_of_oauth_errors_is_true_of_the_authorize_endpoint(
     assert answer.status_code in (302, 303)
     assert f"error={error}" in answer.headers["location"]
     assert "state=s" in answer.headers["location"]
-    assert error in {row.code for row in answers.OAUTH}
+    assert error in {row.code for row in error_reference.OAUTH}
 
 
 def test_a_wrong_secret_is_invalid_client(sandbox: Standing, told: dict[str, Any]) -> None:

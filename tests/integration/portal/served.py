@@ -26,9 +26,9 @@ from etl.auth.tables import Base
 from etl.auth.values import DemoMember, Happening
 from etl.gateway.supported import TYPES
 from etl.portal.app import portal_app
-from etl.portal.entrance import Entrance
 from etl.portal.portal import Portal, SandboxMember
 from etl.portal.rendering import open_templates
+from etl.portal.sessions import Entrance
 from etl.portal.site import Contact, Served, Site
 
 BASE = "https://api.example"

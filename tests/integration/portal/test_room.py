@@ -11,7 +11,7 @@ import pytest
 from starlette.concurrency import run_in_threadpool
 
 from etl.auth.values import App, AppStatus
-from etl.bootstrap import authorizing
+from etl.bootstrap import auth
 from etl.bootstrap.portal import TRY_CLIENT, portal_room, site_of
 from etl.bootstrap.serving import Told, authorization, opened, prepared
 from etl.bootstrap.settings import Auth, Portal, Serve, Settings
@@ -44,7 +44,7 @@ def started(known: Settings) -> tuple[App, ...]:
 
     async def run() -> tuple[App, ...]:
         assert room.lifespan is not None
-        async with room.lifespan(), authorizing.lifespan(services):
+        async with room.lifespan(), auth.lifespan(services):
             return await run_in_threadpool(services.apps.all)
 
     return asyncio.run(run())

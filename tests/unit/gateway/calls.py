@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from etl.bootstrap.serving import Authorization, application, prepared
 from etl.bootstrap.settings import Serve, Settings
 from etl.gateway.development import DevelopmentToken, DevelopmentVerifier
-from etl.gateway.opening import Opened
+from etl.gateway.startup import Opened
 from etl.smart.discovery import AuthEndpoints
 from etl.smart.grants import Access, Recorder
 from tests.unit.gateway.trees import busiest, members, opened, run, sample_tree

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from etl.gateway.public import DIRECTORY_TYPES
+from etl.gateway.provider_directory import DIRECTORY_TYPES
 from etl.gateway.supported import INSTANTIATES, TYPES
 from tests.unit.gateway.calls import ENDPOINTS, FHIR, Server, served
 from tests.unit.gateway.trees import busiest, directory, members

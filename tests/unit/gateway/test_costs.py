@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from etl.gateway.held import HeldObjects
-from etl.gateway.opening import Opened
+from etl.gateway.startup import Opened
 from etl.storage.memory import MemoryStore
 from tests.unit.gateway.faulty import Watched
+from tests.unit.gateway.memory_objects import MemoryObjects
 from tests.unit.gateway.trees import BASE, bundle, grant, ids, link, opened, run
 from tests.unit.publish.samples import logical_id, patient, publish
 
@@ -28,7 +28,7 @@ def store() -> MemoryStore:
 
 def cold(store: MemoryStore, **options: Any) -> tuple[Opened, Watched]:
     """Return a service that has seen its release and read nothing else."""
-    objects = Watched(HeldObjects(store, near=False))
+    objects = Watched(MemoryObjects(store, near=False))
     made = opened(objects, **options)
     objects.reads.clear()
     return made, objects

@@ -7,12 +7,12 @@ import random
 import pytest
 
 from etl.errors import NotFound, StoreError
-from etl.gateway.held import HeldObjects
 from etl.gateway.objects import Transient
-from etl.gateway.opening import Opened
+from etl.gateway.startup import Opened
 from etl.publish.reader import open_current
 from etl.storage.memory import MemoryStore
 from tests.unit.gateway.faulty import Watched
+from tests.unit.gateway.memory_objects import MemoryObjects
 from tests.unit.gateway.trees import BASE, grant, opened, run
 from tests.unit.publish.samples import logical_id, patient, publish
 
@@ -28,7 +28,7 @@ def store() -> MemoryStore:
 
 
 def watched(store: MemoryStore, *, near: bool = False) -> tuple[Opened, Watched]:
-    objects = Watched(HeldObjects(store), near=near)
+    objects = Watched(MemoryObjects(store), near=near)
     return opened(objects, read_attempts=2, deadline_seconds=1.0), objects
 
 

@@ -617,14 +617,14 @@ def test_a_request_that_takes_too_long_is_503(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_before_the_first_release_the_answer_is_503_and_says_so() -> None:
-    from etl.gateway.opening import ServiceOptions, serve_objects
+    from etl.gateway.startup import ServiceOptions, serve_objects
     from etl.storage.memory import MemoryStore
     from tests.unit.gateway.trees import KEY
 
     def empty() -> Objects:
-        from etl.gateway.held import HeldObjects
+        from tests.unit.gateway.memory_objects import MemoryObjects
 
-        return HeldObjects(MemoryStore())
+        return MemoryObjects(MemoryStore())
 
     server = served(serve_objects(empty(), [KEY], ServiceOptions()))
     got = server.call(EOB)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from etl.gateway.limits import RateLimits, Windows, rate_of
 from etl.gateway.outcomes import Rejection
-from etl.gateway.patience import Deadline
+from etl.gateway.timeouts import RequestTimeout
 
 
 class Clock:
@@ -98,7 +98,7 @@ def test_work_that_is_quick_is_left_alone_and_slow_work_is_ended() -> None:
         return name
 
     async def all_of_it() -> tuple[object, ...]:
-        deadline = Deadline(0.1)
+        deadline = RequestTimeout(0.1)
 
         async def later(name: str, wait: float, seconds: float) -> str:
             await asyncio.sleep(wait)
@@ -122,7 +122,7 @@ def test_work_that_is_quick_is_left_alone_and_slow_work_is_ended() -> None:
 
 def test_a_cancellation_from_elsewhere_stays_one() -> None:
     async def cancelled() -> None:
-        deadline = Deadline(10)
+        deadline = RequestTimeout(10)
         task = asyncio.ensure_future(deadline.keep(asyncio.sleep(5)))
         await asyncio.sleep(0.01)
         task.cancel()

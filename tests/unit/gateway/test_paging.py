@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import pytest
 
 from etl.errors import UsageError
-from etl.gateway.opening import Opened
 from etl.gateway.paging import Position, Sealer
 from etl.gateway.refusals import Refusal
+from etl.gateway.startup import Opened
 from etl.publish.history import rollback
 from etl.publish.prune import prune
 from etl.publish.reader import open_current

@@ -8,7 +8,6 @@ import pytest
 
 from etl.errors import NotFound, StoreError
 from etl.gateway.cache import Cache
-from etl.gateway.held import HeldObjects
 from etl.gateway.objects import Transient
 from etl.gateway.releases import Releases
 from etl.gateway.service import Answer
@@ -16,6 +15,7 @@ from etl.publish.reader import open_current
 from etl.publish.resources import PatientResources
 from etl.storage.memory import MemoryStore
 from tests.unit.gateway.faulty import Watched
+from tests.unit.gateway.memory_objects import MemoryObjects
 from tests.unit.gateway.trees import BASE, grant, opened, run
 from tests.unit.publish.samples import logical_id, patient, publish, resource
 
@@ -29,7 +29,7 @@ def published(store: MemoryStore, claims: int, day: int) -> str:
 
 def test_nothing_is_served_before_something_was_published() -> None:
     store = MemoryStore()
-    releases = Releases(HeldObjects(store), Cache(1_000_000))
+    releases = Releases(MemoryObjects(store), Cache(1_000_000))
     with pytest.raises(NotFound, match="nothing was published yet"):
         run(releases.refresh())
     with pytest.raises(StoreError, match="no release was read yet"):
@@ -44,7 +44,7 @@ def test_nothing_is_served_before_something_was_published() -> None:
 def test_a_new_release_is_served_within_the_time_between_two_looks() -> None:
     store = MemoryStore()
     first = published(store, 1, 10)
-    releases = Releases(HeldObjects(store), Cache(1_000_000), poll_seconds=0.01)
+    releases = Releases(MemoryObjects(store), Cache(1_000_000), poll_seconds=0.01)
 
     async def work() -> tuple[str | None, str | None]:
         stop = asyncio.Event()
@@ -68,7 +68,7 @@ def test_a_new_release_is_served_within_the_time_between_two_looks() -> None:
 def test_storage_that_fails_leaves_what_is_served_and_tells_its_age() -> None:
     store = MemoryStore()
     first = published(store, 1, 10)
-    objects = Watched(HeldObjects(store))
+    objects = Watched(MemoryObjects(store))
     now = [100.0]
     releases = Releases(objects, Cache(1_000_000), clock=lambda: now[0])
     run(releases.refresh())
@@ -92,7 +92,7 @@ def test_storage_that_fails_leaves_what_is_served_and_tells_its_age() -> None:
 def test_a_pointer_to_a_manifest_that_cannot_be_read_changes_nothing() -> None:
     store = MemoryStore()
     first = published(store, 1, 10)
-    objects = Watched(HeldObjects(store))
+    objects = Watched(MemoryObjects(store))
     releases = Releases(objects, Cache(1_000_000))
     run(releases.refresh())
     published(store, 2, 11)
@@ -107,7 +107,7 @@ def test_a_pointer_to_a_manifest_that_cannot_be_read_changes_nothing() -> None:
 def test_a_look_that_finds_nothing_new_reads_the_pointer_alone() -> None:
     store = MemoryStore()
     published(store, 1, 10)
-    objects = Watched(HeldObjects(store))
+    objects = Watched(MemoryObjects(store))
     releases = Releases(objects, Cache(1_000_000))
     run(releases.refresh())
     objects.reads.clear()
@@ -118,7 +118,7 @@ def test_a_look_that_finds_nothing_new_reads_the_pointer_alone() -> None:
 def test_old_releases_are_kept_open_up_to_a_number() -> None:
     store = MemoryStore()
     names = [published(store, number, 10 + number) for number in range(1, 7)]
-    objects = Watched(HeldObjects(store))
+    objects = Watched(MemoryObjects(store))
     releases = Releases(objects, Cache(1_000_000), keep=2)
     run(releases.refresh())
     digests = {name: sha for name in names if (sha := _digest(store, name))}
@@ -151,7 +151,7 @@ def test_an_answer_is_of_one_release_though_another_is_published_while_it_is_mad
     pairs = [("_include", "ExplanationOfBenefit:insurer"), ("_include", "*"), ("_count", "20")]
     who = grant(logical_id("ann"))
     old = run(opened(store).service.search(who, EOB, pairs, base=BASE, strict=True))
-    objects = Watched(HeldObjects(store))
+    objects = Watched(MemoryObjects(store))
     made = opened(objects)
     seen = len(objects.reads)
 

@@ -19,14 +19,14 @@ from typing import Any, Final, TypeVar
 from click.testing import CliRunner
 
 from etl.gateway.folder import FolderObjects
-from etl.gateway.held import HeldObjects
 from etl.gateway.objects import Objects
-from etl.gateway.opening import Opened, ServiceOptions, serve_objects
 from etl.gateway.service import Answer
+from etl.gateway.startup import Opened, ServiceOptions, serve_objects
 from etl.publish.reader import open_current, read_all
 from etl.smart.grants import Grant
 from etl.storage.local import LocalStore
 from etl.storage.memory import MemoryStore
+from tests.unit.gateway.memory_objects import MemoryObjects
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ def opened(
     if isinstance(target, Path):
         objects: Objects = FolderObjects(target)
     elif isinstance(target, MemoryStore):
-        objects = HeldObjects(target)
+        objects = MemoryObjects(target)
     else:
         objects = target
     made = serve_objects(objects, [KEY], replace(ServiceOptions(), **options), clock)

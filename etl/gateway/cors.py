@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from etl.gateway.wire import Header
+from etl.gateway.asgi import Header
 
 EXPOSED: Final = (
     b"etag, last-modified, retry-after, www-authenticate, x-request-id, preference-applied, "
@@ -26,7 +26,7 @@ _ANY: Final[tuple[Header, ...]] = (
 )
 
 
-class Origins:
+class CorsPolicy:
     """Which origins are let in.
 
     Args:

@@ -12,9 +12,9 @@ from etl.gateway.cache import Cache
 from etl.gateway.folder import FolderObjects
 from etl.gateway.objects import Objects
 from etl.gateway.paging import Sealer
-from etl.gateway.public import Directory
+from etl.gateway.provider_directory import Directory
 from etl.gateway.releases import Releases
-from etl.gateway.retrying import Patience, Retrying
+from etl.gateway.retry import RetryingObjects, RetryPolicy
 from etl.gateway.service import Pages, Service
 from etl.storage.opening import StoreOptions
 
@@ -83,7 +83,7 @@ class Opened:
         service: Service,
         directory: Service,
         releases: Releases,
-        objects: Retrying,
+        objects: RetryingObjects,
         cache: Cache,
     ) -> None:
         self.service = service
@@ -143,8 +143,8 @@ def serve_objects(
         options: how it works.
         clock: seconds since 1970, for the end of page links.
     """
-    patience = Patience(options.read_attempts, options.read_seconds, options.deadline_seconds)
-    retrying = Retrying(objects, patience)
+    policy = RetryPolicy(options.read_attempts, options.read_seconds, options.deadline_seconds)
+    retrying = RetryingObjects(objects, policy)
     cache = Cache(options.cache_bytes)
     releases = Releases(
         retrying, cache, poll_seconds=options.poll_seconds, keep=options.releases_open

@@ -6,7 +6,7 @@ from etl.errors import StoreError
 from etl.storage.memory import MemoryStore
 
 
-class HeldObjects:
+class MemoryObjects:
     """Objects of a store in memory, which may still change.
 
     Args:

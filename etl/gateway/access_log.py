@@ -1,4 +1,4 @@
-"""One account a request: id, what it was, what came of it; then one log line and the metrics.
+"""One record a request: id, what it was, what came of it; then one log line and the metrics.
 
 What is logged: request id, app, the patient as a keyed hash, the route's template. What is not: the
 URL, the query, headers, a token, anything of an answer. So nobody's data stands in a log.
@@ -21,18 +21,18 @@ from typing import Final
 
 import orjson
 
+from etl.gateway.asgi import App, Message, Receive, Scope, Send
 from etl.gateway.metrics import Metrics
-from etl.gateway.wire import App, Message, Receive, Scope, Send
 
-ACCOUNT: Final = "cpcds.account"
-"""Key in the ASGI scope under which every room finds the request's account."""
+RECORD: Final = "cpcds.record"
+"""Key in the ASGI scope under which every room finds the request's record."""
 
 _WELL_FORMED: Final = re.compile(rb"[0-9A-Fa-f-]{16,64}")
 """Request ids that are taken over: UUIDs and hex digits, so that no name or address fits in."""
 
 
 @dataclass(slots=True)
-class Account:
+class RequestRecord:
     """What is known of one request.
 
     Attributes:
@@ -73,7 +73,7 @@ class RequestIds:
         return f"{self.prefix}{next(self.numbers):012x}"
 
 
-class RequestLog:
+class AccessLog:
     """Writes one JSON object a line.
 
     Args:
@@ -98,7 +98,7 @@ class RequestLog:
 
         self._hashed = hashed
 
-    def request(self, account: Account, method: str, seconds: float) -> None:
+    def request(self, record: RequestRecord, method: str, seconds: float) -> None:
         """Write what came of a request.
 
         The line is put together from ready pieces, because there is one for each request: to fill
@@ -108,21 +108,21 @@ class RequestLog:
             return
         line = (
             f'{{"time":"{self._now().isoformat()}",'
-            f'"level":"{"error" if account.status >= 500 else "info"}","event":"request",'
-            f'"request":"{account.request}","method":"{method}","route":{_quoted(account.route)},'
-            f'"status":{account.status},"ms":{round(seconds * 1000, 2)},"bytes":{account.sent}'
+            f'"level":"{"error" if record.status >= 500 else "info"}","event":"request",'
+            f'"request":"{record.request}","method":"{method}","route":{_quoted(record.route)},'
+            f'"status":{record.status},"ms":{round(seconds * 1000, 2)},"bytes":{record.sent}'
         )
-        if account.client:
-            line += f',"client":{_quoted(account.client)}'
-        if account.patient:
-            line += f',"patient":"{self._hashed(account.patient)}"'
-        if account.release:
-            line += f',"release":{_quoted(account.release)}'
-        if account.code:
-            line += f',"error":{_quoted(account.code)}'
+        if record.client:
+            line += f',"client":{_quoted(record.client)}'
+        if record.patient:
+            line += f',"patient":"{self._hashed(record.patient)}"'
+        if record.release:
+            line += f',"release":{_quoted(record.release)}'
+        if record.code:
+            line += f',"error":{_quoted(record.code)}'
         self._write(f"{line}}}\n".encode())
 
-    def fault(self, account: Account, error: BaseException) -> None:
+    def fault(self, record: RequestRecord, error: BaseException) -> None:
         """Write where an error came from: its class and the places in the code, not its message.
 
         A message may hold what was being worked on, which is a member's data.
@@ -139,15 +139,15 @@ class RequestLog:
             "time": self._now(),
             "level": "error",
             "event": "fault",
-            "request": account.request,
-            "route": account.route,
+            "request": record.request,
+            "route": record.route,
             "errors": chain,
             "where": [f"{one.filename}:{one.lineno} {one.name}" for one in frames],
         }
         self._write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """Makes what modules log into the same kind of lines, without tracebacks."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -166,8 +166,8 @@ class JsonLines(logging.Formatter):
         return orjson.dumps(line).decode()
 
 
-class Accounting:
-    """ASGI middleware around everything: opens a request's account, and closes it.
+class AccessLogMiddleware:
+    """ASGI middleware around everything: opens a request's record, and closes it.
 
     Args:
         app: what is inside.
@@ -175,7 +175,7 @@ class Accounting:
         metrics: what is counted.
     """
 
-    def __init__(self, app: App, log: RequestLog, metrics: Metrics) -> None:
+    def __init__(self, app: App, log: AccessLog, metrics: Metrics) -> None:
         self.app = app
         self._log = log
         self._metrics = metrics
@@ -186,27 +186,27 @@ class Accounting:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        account = Account(self._ids.of(scope), perf_counter())
-        scope[ACCOUNT] = account
-        name = account.request.encode()
+        record = RequestRecord(self._ids.of(scope), perf_counter())
+        scope[RECORD] = record
+        name = record.request.encode()
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                account.status = message["status"]
+                record.status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", name)]
             elif message["type"] == "http.response.body":
-                account.sent += len(message.get("body", b""))
+                record.sent += len(message.get("body", b""))
             await send(message)
 
         self._metrics.under_way += 1
         try:
             await self.app(scope, receive, sending)
         except Exception as error:  # the outermost place: what comes here is a bug of ours
-            account.code = account.code or "internal-error"
-            self._log.fault(account, error)
-            if account.status:
+            record.code = record.code or "internal-error"
+            self._log.fault(record, error)
+            if record.status:
                 raise
-            account.status = 500
+            record.status = 500
             await sending(
                 {
                     "type": "http.response.start",
@@ -216,11 +216,11 @@ class Accounting:
             )
             await sending({"type": "http.response.body", "body": b"Internal Server Error\n"})
         finally:
-            seconds = perf_counter() - account.started
+            seconds = perf_counter() - record.started
             self._metrics.under_way -= 1
-            account.route = account.route or "other"
-            self._metrics.request(account.route, scope["method"], account.status, seconds)
-            self._log.request(account, _method(scope["method"]), seconds)
+            record.route = record.route or "other"
+            self._metrics.request(record.route, scope["method"], record.status, seconds)
+            self._log.request(record, _method(scope["method"]), seconds)
 
 
 @lru_cache(maxsize=1024)
@@ -238,10 +238,10 @@ def _method(method: str) -> str:
     return method if method in _METHODS else "other"
 
 
-def account_of(scope: Scope) -> Account:
-    """Return a request's account; a new one where nobody opened it."""
-    found = scope.get(ACCOUNT)
+def record_of(scope: Scope) -> RequestRecord:
+    """Return a request's record; a new one where nobody opened it."""
+    found = scope.get(RECORD)
     if found is None:
-        found = scope[ACCOUNT] = Account(token_hex(14), perf_counter())
-    account: Account = found
-    return account
+        found = scope[RECORD] = RequestRecord(token_hex(14), perf_counter())
+    record: RequestRecord = found
+    return record

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from etl.errors import NotFound, StoreError
-from etl.gateway.held import HeldObjects
 from etl.gateway.objects import Transient
-from etl.gateway.retrying import Patience, Retrying
+from etl.gateway.retry import RetryingObjects, RetryPolicy
 from etl.storage.memory import MemoryStore
 from tests.unit.gateway.faulty import Watched
+from tests.unit.gateway.memory_objects import MemoryObjects
 
 
 class Time:
@@ -32,11 +32,13 @@ class Time:
 def watched() -> Watched:
     store = MemoryStore()
     store.put("key", b"data")
-    return Watched(HeldObjects(store))
+    return Watched(MemoryObjects(store))
 
 
-def retrying(objects: Watched, time: Time, patience: Patience) -> Retrying:
-    return Retrying(objects, patience, sleep=time.sleep, clock=time.clock, fraction=lambda: 1.0)
+def retrying(objects: Watched, time: Time, policy: RetryPolicy) -> RetryingObjects:
+    return RetryingObjects(
+        objects, policy, sleep=time.sleep, clock=time.clock, fraction=lambda: 1.0
+    )
 
 
 def test_pauses_double_and_tries_end() -> None:
@@ -46,7 +48,7 @@ def test_pauses_double_and_tries_end() -> None:
         raise Transient("no answer")
 
     objects.fault = fail
-    reading = retrying(objects, time, Patience(attempts=4))
+    reading = retrying(objects, time, RetryPolicy(attempts=4))
     with pytest.raises(Transient):
         asyncio.run(reading.get("key"))
     assert time.pauses == [0.05, 0.1, 0.2]
@@ -63,7 +65,9 @@ def test_no_try_begins_after_the_deadline() -> None:
 
     objects.fault = fail
     with pytest.raises(Transient):
-        asyncio.run(retrying(objects, time, Patience(attempts=9, deadline_seconds=10)).get("key"))
+        asyncio.run(
+            retrying(objects, time, RetryPolicy(attempts=9, deadline_seconds=10)).get("key")
+        )
     assert len(objects.reads) == 3
     assert time.now < 13
 
@@ -77,7 +81,7 @@ def test_what_does_not_pass_is_not_tried_again(error: StoreError) -> None:
 
     objects.fault = fail
     with pytest.raises(type(error)):
-        asyncio.run(retrying(objects, time, Patience()).get("key"))
+        asyncio.run(retrying(objects, time, RetryPolicy()).get("key"))
     assert len(objects.reads) == 1
 
 
@@ -86,7 +90,7 @@ def test_one_slow_read_is_given_up_and_tried_again() -> None:
     objects.wait = 5
 
     async def work() -> bytes:
-        reading = Retrying(objects, Patience(read_seconds=0.02), fraction=lambda: 0.0)
+        reading = RetryingObjects(objects, RetryPolicy(read_seconds=0.02), fraction=lambda: 0.0)
         first = asyncio.ensure_future(reading.get("key"))
         await asyncio.sleep(0.01)
         objects.wait = None

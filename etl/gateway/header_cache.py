@@ -14,7 +14,7 @@ LONGEST: Final = 256
 _MOST: Final = 512
 
 
-def remembered(read: Callable[[bytes], Read]) -> Callable[[bytes], Read]:
+def cached_parse(read: Callable[[bytes], Read]) -> Callable[[bytes], Read]:
     """Return a function that reads each short text once; what it refuses it reads each time."""
     known = lru_cache(maxsize=_MOST)(read)
 

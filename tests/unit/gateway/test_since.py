@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from etl.gateway.compartment import Seen
-from etl.gateway.opening import Opened
 from etl.gateway.refusals import Refusal
+from etl.gateway.startup import Opened
 from etl.gateway.supported import TYPES
 from etl.publish.history import rollback
 from etl.publish.prune import prune

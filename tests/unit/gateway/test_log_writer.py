@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from etl.gateway.lines import LineWriter
+from etl.gateway.log_writer import LogWriter
 
 NOON = datetime(2026, 2, 1, 12, tzinfo=UTC)
 
@@ -16,7 +16,7 @@ NOON = datetime(2026, 2, 1, 12, tzinfo=UTC)
 def test_lines_of_many_threads_stand_whole_and_each_ones_in_order(tmp_path: Path) -> None:
     file = tmp_path / "log"
     descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    write = LineWriter(descriptor)
+    write = LogWriter(descriptor)
 
     def some(who: int) -> None:
         for number in range(500):
@@ -36,7 +36,7 @@ def test_lines_of_many_threads_stand_whole_and_each_ones_in_order(tmp_path: Path
 
 def test_a_pipe_that_nobody_reads_holds_up_nobody_and_what_was_dropped_is_told() -> None:
     reading, writing = os.pipe()
-    write = LineWriter(writing, most=100, now=lambda: NOON)
+    write = LogWriter(writing, most=100, now=lambda: NOON)
     line = b"x" * 1023 + b"\n"
     began = time.perf_counter()
     for _ in range(1000):  # a pipe holds some 64 of them

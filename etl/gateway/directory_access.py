@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from etl.gateway.following import Hit, referred
+from etl.gateway.includes import Hit, referenced
 from etl.gateway.objects import Line
 from etl.gateway.search.query import Condition
 from etl.gateway.supported import ResourceType
@@ -68,7 +68,7 @@ async def reaches(tree: Tree, grant: Grant, hit: Hit, kind: ResourceType) -> boo
     if not kind.shared or await _marked(tree, block, kind.name, (row,), open_to_members):
         return True
     own = await tree.patient(grant.patient)
-    return f"{kind.name}/{block.index.ids[row]}" in await referred(tree, own, kind.name)
+    return f"{kind.name}/{block.index.ids[row]}" in await referenced(tree, own, kind.name)
 
 
 def tells_of_what_is_gone(kind: ResourceType) -> bool:

@@ -12,7 +12,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-class Deadline:
+class RequestTimeout:
     """Ends what takes longer than some seconds.
 
     Args:

@@ -8,7 +8,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.gateway.accounting import Account, RequestLog
+from etl.gateway.access_log import AccessLog, RequestRecord
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda one: timezone(timedelta(minutes=one)))
@@ -26,16 +26,18 @@ def test_a_line_is_what_a_json_library_makes_of_it(
     now: datetime, texts: list[str], status: int, sent: int, seconds: float
 ) -> None:
     route, client, patient, release, code = texts
-    account = Account("0123456789abcdef", 0.0, route, client, patient, release, code, status, sent)
+    record = RequestRecord(
+        "0123456789abcdef", 0.0, route, client, patient, release, code, status, sent
+    )
     written: list[bytes] = []
-    RequestLog(written.append, b"k" * 32, lambda: now).request(account, "GET", seconds)
+    AccessLog(written.append, b"k" * 32, lambda: now).request(record, "GET", seconds)
     (line,) = written
     found = orjson.loads(line)
     told = {
         "time": now,
         "level": "error" if status >= 500 else "info",
         "event": "request",
-        "request": account.request,
+        "request": record.request,
         "method": "GET",
         "route": route,
         "status": status,

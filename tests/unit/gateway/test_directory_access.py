@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from etl.gateway.opening import Opened
 from etl.gateway.service import Refusal, Service
+from etl.gateway.startup import Opened
 from etl.publish.resources import LISTED, NAMED, ROW, PatientResources, Resource
 from etl.storage.memory import MemoryStore
 from tests.unit.gateway.trees import BASE, grant, opened, run

@@ -11,8 +11,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from etl.gateway.following import Hit
-from etl.gateway.listing import PublicTree, asking_publicly, public_rows
+from etl.gateway.directory_access import PublicTree, asking_publicly, public_rows
+from etl.gateway.includes import Hit
 from etl.gateway.refusals import Refusal
 from etl.gateway.search.matching import matching, ordered, sections
 from etl.gateway.search.query import Query

@@ -17,7 +17,7 @@ _FIRST_PAUSE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long a read is worth waiting for.
 
     Attributes:
@@ -31,7 +31,7 @@ class Patience:
     deadline_seconds: float = 10.0
 
 
-class Retrying:
+class RetryingObjects:
     """Objects that are read again after a passing failure.
 
     Pauses are random up to a bound that doubles, so that those who failed together do not come
@@ -39,7 +39,7 @@ class Retrying:
 
     Args:
         objects: where they are.
-        patience: how long to try.
+        policy: how long to try.
         sleep: waits some seconds.
         clock: seconds, that never go back.
         fraction: a number from 0 to 1, for the length of a pause.
@@ -48,7 +48,7 @@ class Retrying:
     def __init__(
         self,
         objects: Objects,
-        patience: Patience | None = None,
+        policy: RetryPolicy | None = None,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -56,7 +56,7 @@ class Retrying:
     ) -> None:
         self._objects = objects
         self._is_near = objects.near
-        self._patience = patience or Patience()
+        self._policy = policy or RetryPolicy()
         self._sleep = sleep
         self._clock = clock
         self._fraction = fraction
@@ -81,8 +81,8 @@ class Retrying:
         return await self._tried(key, start, length)
 
     async def _tried(self, key: str, start: int, length: int | None) -> bytes:
-        patience = self._patience
-        end = self._clock() + patience.deadline_seconds
+        policy = self._policy
+        end = self._clock() + policy.deadline_seconds
         attempt = 1
         while True:
             try:
@@ -94,7 +94,7 @@ class Retrying:
                 raise
             except Transient:
                 pause = _FIRST_PAUSE * 2 ** (attempt - 1) * self._fraction()
-                if attempt >= patience.attempts or self._clock() + pause >= end:
+                if attempt >= policy.attempts or self._clock() + pause >= end:
                     self.counts.failures += 1
                     raise
             except StoreError:
@@ -110,7 +110,7 @@ class Retrying:
 
     async def _timed(self, key: str, start: int, length: int | None, end: float) -> bytes:
         try:
-            async with asyncio.timeout(min(self._patience.read_seconds, end - self._clock())):
+            async with asyncio.timeout(min(self._policy.read_seconds, end - self._clock())):
                 return await self._read(key, start, length)
         except TimeoutError:
             raise Transient(f"{self.name}: cannot read {key}: no answer in time") from None

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, Protocol
 
-from etl.gateway.accounting import Account
+from etl.gateway.access_log import RequestRecord
+from etl.gateway.asgi import Header
 from etl.gateway.limits import RateLimits
 from etl.gateway.outcomes import Rejection
-from etl.gateway.wire import Header
 from etl.smart.callers import caller_of
 from etl.smart.grants import Access, Grant, Recorder, TokenRefused, Verifier
 
@@ -27,14 +27,14 @@ _OF_TOKENS: Final = (string.ascii_letters + string.digits + "._~+/-").encode()
 _TOKEN_NAMES: Final = frozenset({"access_token", "token", "id_token", "refresh_token"})
 
 
-class Admission(Protocol):
+class Authenticator(Protocol):
     """Lets a request in, and keeps record of it."""
 
     public: bool
     """Whether the data is everybody's, so that caches may keep it."""
 
     async def grant_of(
-        self, headers: Mapping[bytes, bytes], address: str, account: Account
+        self, headers: Mapping[bytes, bytes], address: str, record: RequestRecord
     ) -> Grant:
         """Return what the request may reach.
 
@@ -57,7 +57,7 @@ class Admission(Protocol):
         """
 
 
-class MemberAdmission:
+class TokenAuthenticator:
     """Tokens of apps that members chose.
 
     Args:
@@ -74,7 +74,7 @@ class MemberAdmission:
         self._limits = limits
 
     async def grant_of(
-        self, headers: Mapping[bytes, bytes], address: str, account: Account
+        self, headers: Mapping[bytes, bytes], address: str, record: RequestRecord
     ) -> Grant:
         """Return what the token opens."""
         try:
@@ -87,8 +87,8 @@ class MemberAdmission:
             if error.status == 401:
                 self._limits.count_refused(address)
             raise
-        account.client = grant.client
-        account.patient = grant.patient
+        record.client = grant.client
+        record.patient = grant.patient
         self._limits.count(grant.client, grant.patient)
         return grant
 
@@ -108,7 +108,7 @@ class MemberAdmission:
             ) from error
 
 
-class PublicAdmission:
+class PublicAuthenticator:
     """No token: the Provider Directory is everybody's.
 
     Args:
@@ -124,7 +124,7 @@ class PublicAdmission:
         self._limits = limits
 
     async def grant_of(
-        self, headers: Mapping[bytes, bytes], address: str, account: Account
+        self, headers: Mapping[bytes, bytes], address: str, record: RequestRecord
     ) -> Grant:
         """Return what everybody may reach."""
         self._limits.count("public", caller_of(address))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def collecting_nothing() -> Iterator[None]:
+def gc_disabled() -> Iterator[None]:
     """Have Python look for no cycles for a while.
 
     What a starting process loads stays; to look through it again and again is a tenth of its start.
@@ -24,10 +24,10 @@ def collecting_nothing() -> Iterator[None]:
 
 
 @contextmanager
-def collecting_rarely() -> Iterator[None]:
+def gc_relaxed() -> Iterator[None]:
     """Have Python look for cycles seldom, and not in what is there now, until this is over."""
     thresholds = gc.get_threshold()
-    collect_rarely()
+    relax_gc()
     try:
         yield
     finally:
@@ -35,7 +35,7 @@ def collecting_rarely() -> Iterator[None]:
         gc.unfreeze()
 
 
-def collect_rarely() -> None:
+def relax_gc() -> None:
     """Have Python look for cycles less often: a look at a full cache takes a tenth of a second."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

@@ -16,7 +16,7 @@ from etl.errors import NotFound
 from etl.gateway import compartment
 from etl.gateway.access import may
 from etl.gateway.bundle import Note
-from etl.gateway.following import Following, Hit, referred
+from etl.gateway.includes import Hit, ReferenceResolver, referenced
 from etl.gateway.outcomes import KINDS, SYSTEM
 from etl.gateway.refusals import Refusal
 from etl.gateway.releases import Releases
@@ -111,7 +111,7 @@ async def difference(
     }
     missing = [name for name in dict.fromkeys(chain.from_iterable(olds)) if name not in new]
     # What is left of the directory but not referred to any more is no business of the app's.
-    left = await Following(tree, grant, None).hits(
+    left = await ReferenceResolver(tree, grant, None).hits(
         one for one in missing if TYPES[one.partition("/")[0]].shared
     )
     return Difference(hits, [one for one in missing if one not in left], False)
@@ -163,8 +163,8 @@ async def _reached(
     chosen = frozenset(rows)
     for name, kind in TYPES.items():
         if kind.shared and asked.wants(name) and name in readable:
-            references = sorted(await referred(tree, own, name, chosen))
-            found |= await Following(tree, grant, None).hits(references, _SECTIONS)
+            references = sorted(await referenced(tree, own, name, chosen))
+            found |= await ReferenceResolver(tree, grant, None).hits(references, _SECTIONS)
     return {name: (hit, _mark_of(hit)) for name, hit in found.items()}
 
 

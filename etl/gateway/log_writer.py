@@ -25,7 +25,7 @@ MOST: Final = 20_000
 _FLUSH_SECONDS: Final = 2.0
 
 
-class LineWriter:
+class LogWriter:
     """Writes whole lines to a descriptor.
 
     Args:

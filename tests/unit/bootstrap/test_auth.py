@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from etl.auth.limits import RATES, TooMany
-from etl.bootstrap import authorizing
+from etl.bootstrap import auth
 from etl.bootstrap.settings import Settings, read_settings
 from etl.errors import MappingError
 from tests.unit.gateway import trees
@@ -29,12 +29,12 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_everything_is_made_ready_before_the_workers_start(tmp_path: Path) -> None:
-    prepared = authorizing.prepared(settings(tmp_path))
+    prepared = auth.prepared(settings(tmp_path))
     kept = tmp_path / "auth.db.secret"
     assert prepared.auth.secret.get_secret_value() == kept.read_text()
     assert kept.stat().st_mode & 0o077 == 0
-    assert authorizing.prepared(settings(tmp_path)).auth.secret == prepared.auth.secret
-    services = authorizing.opened(prepared, "https://api.example")
+    assert auth.prepared(settings(tmp_path)).auth.secret == prepared.auth.secret
+    services = auth.opened(prepared, "https://api.example")
     assert services.keys.published()["keys"]
     assert services.configuration.sandbox
     services.trail.close()
@@ -44,7 +44,7 @@ def test_everything_is_made_ready_before_the_workers_start(tmp_path: Path) -> No
 def test_sample_members_get_names_to_sign_in_with_and_the_ids_they_are_published_under(
     tmp_path: Path,
 ) -> None:
-    members = authorizing.demo_members(settings(tmp_path), SAMPLES)
+    members = auth.demo_members(settings(tmp_path), SAMPLES)
     names = [member.username for member in members]
     assert len(names) == len(set(names)) >= 10
     assert all(name.isascii() and name.isalnum() and name == name.lower() for name in names)
@@ -54,7 +54,7 @@ def test_sample_members_get_names_to_sign_in_with_and_the_ids_they_are_published
 
 
 def test_a_member_is_published_whose_patient_the_served_release_has() -> None:
-    is_published = authorizing.published_in(trees.opened(trees.sample_tree()).releases)
+    is_published = auth.published_in(trees.opened(trees.sample_tree()).releases)
 
     async def ask(patient: str) -> bool:
         return await is_published(patient)
@@ -68,7 +68,7 @@ def test_the_id_is_the_one_that_a_run_publishes(tmp_path: Path) -> None:
 
     one = settings(tmp_path)
     published = Environment(one.payer.id, one.id_key_bytes(), {}, {})
-    assert authorizing.patient_of(one, "HPX87768012700") == published.logical_id(
+    assert auth.patient_of(one, "HPX87768012700") == published.logical_id(
         "Patient", "HPX87768012700"
     )
 
@@ -79,7 +79,7 @@ def test_two_who_share_a_first_name_are_told_apart(tmp_path: Path) -> None:
         "member_id,given_name,family_name,full_name,record_action\n"
         "1,Jo,Park,,A\n2,Jo,Lee,,A\n1,Jo,Park,,A\n3,,,Łukasz Ø,A\n4,Gone,Away,,D\n5,李,王,,A\n"
     )
-    members = authorizing.demo_members(settings(tmp_path), file)
+    members = auth.demo_members(settings(tmp_path), file)
     assert [one.username for one in members] == ["jo", "jo2", "lukasz", "member"]
     assert [one.name for one in members] == ["Jo Park", "Jo Lee", "Łukasz Ø", "李 王"]
 
@@ -89,13 +89,13 @@ def test_a_file_without_members_is_refused(tmp_path: Path, content: str) -> None
     file = tmp_path / "member.csv"
     file.write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(MappingError, match="demo_members"):
-        authorizing.demo_members(settings(tmp_path), file)
+        auth.demo_members(settings(tmp_path), file)
     with pytest.raises(MappingError, match="demo_members"):
-        authorizing.demo_members(settings(tmp_path), tmp_path / "none.csv")
+        auth.demo_members(settings(tmp_path), tmp_path / "none.csv")
 
 
 @pytest.mark.parametrize(
-    ("auth", "named"),
+    ("given", "named"),
     [
         ({"mode": "production", "demo_members": SAMPLES}, "demo_members"),
         ({"oidc_issuer": "https://idp.example", "demo_members": SAMPLES}, "demo_members"),
@@ -109,14 +109,14 @@ def test_a_file_without_members_is_refused(tmp_path: Path, content: str) -> None
     ],
 )
 def test_what_cannot_be_safe_is_refused_before_the_start(
-    tmp_path: Path, auth: dict[str, Any], named: str
+    tmp_path: Path, given: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(MappingError, match=named):
-        authorizing.prepared(settings(tmp_path, **auth))
+        auth.prepared(settings(tmp_path, **given))
 
 
 @pytest.mark.parametrize(
-    "auth",
+    "given",
     [
         {"access_seconds": 3600},
         {"code_seconds": 120},
@@ -125,9 +125,11 @@ def test_what_cannot_be_safe_is_refused_before_the_start(
         {"mode": "on"},
     ],
 )
-def test_lifetimes_have_limits_that_no_setting_passes(tmp_path: Path, auth: dict[str, Any]) -> None:
+def test_lifetimes_have_limits_that_no_setting_passes(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
     with pytest.raises(MappingError, match="auth"):
-        settings(tmp_path, **auth)
+        settings(tmp_path, **given)
 
 
 def test_plain_http_is_for_loopback_only(tmp_path: Path) -> None:
@@ -138,16 +140,16 @@ def test_plain_http_is_for_loopback_only(tmp_path: Path) -> None:
         ("http://127.0.0.1:8000", True),
     ):
         one = read_settings(None, auth=given, serve={"base_url": base})
-        told = [str(error) for error in authorizing.mistakes_of(one)]
+        told = [str(error) for error in auth.mistakes_of(one)]
         assert bool(told) != fine
         assert all("https" in each for each in told)
 
 
 def test_limits_of_endpoints_are_settings(tmp_path: Path) -> None:
-    prepared = authorizing.prepared(
+    prepared = auth.prepared(
         settings(tmp_path, limits={"sign-in": "3/minute", "token": "", "register": "2/hour"})
     )
-    services = authorizing.opened(prepared, "https://api.example")
+    services = auth.opened(prepared, "https://api.example")
     try:
         limits = services.limits
         assert limits.rates == {
@@ -176,7 +178,7 @@ def test_a_limit_that_is_none_is_refused_at_the_start(
     tmp_path: Path, limits: dict[str, str], says: str
 ) -> None:
     with pytest.raises(MappingError, match=says):
-        authorizing.prepared(settings(tmp_path, limits=limits))
+        auth.prepared(settings(tmp_path, limits=limits))
 
 
 def test_the_page_of_settings_lists_the_limits_that_hold() -> None:

@@ -21,7 +21,7 @@ _FACILITY: Final = ("ExplanationOfBenefit", "facility")
 """A column of references that no parameter searches: where a claim's services were given."""
 
 
-async def referred(
+async def referenced(
     tree: Tree, own: Block | None, target: str, rows: Collection[int] | None = None
 ) -> set[str]:
     """Return the resources of a directory type that a member's block refers to.
@@ -58,7 +58,7 @@ async def referred(
     return found
 
 
-class Following:
+class ReferenceResolver:
     """Finds what resources refer to, each once.
 
     Args:
@@ -162,17 +162,17 @@ class Following:
         return [found.get(one, self._own) if TYPES[one[0]].shared else self._own for one in asked]
 
 
-async def concerned(tree: Tree, grant: Grant, own: Block | None, kind: ResourceType) -> set[str]:
+async def relevant_to(tree: Tree, grant: Grant, own: Block | None, kind: ResourceType) -> set[str]:
     """Return the resources of a directory type that a member is concerned with.
 
     Those are what the member's block refers to; of roles and places, which it does not refer to,
     those of the practitioners and organizations among them.
     """
     if kind.through is None:
-        return await referred(tree, own, kind.name)
+        return await referenced(tree, own, kind.name)
     source, name = kind.through
-    references = await referred(tree, own, source)
-    hits = await Following(tree, grant, own).hits(references, [column_name(source, name)])
+    references = await referenced(tree, own, source)
+    hits = await ReferenceResolver(tree, grant, own).hits(references, [column_name(source, name)])
     return {
         value
         for block, row in hits.values()

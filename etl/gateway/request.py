@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from etl.gateway.asgi import Receive, Scope
+from etl.gateway.header_cache import cached_parse
 from etl.gateway.outcomes import Rejection
 from etl.gateway.paging import LONGEST_LINK
-from etl.gateway.remembering import remembered
-from etl.gateway.wire import Receive, Scope
 
 MAX_PARAMETERS: Final = 100
 """Most parameters of one request."""
@@ -34,7 +34,7 @@ _LISTS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class RequestLimits:
     """How large a request may be.
 
     Attributes:
@@ -63,7 +63,7 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
     return found
 
 
-def path_of(scope: Scope, prefix: str, bounds: Bounds) -> bytes:
+def path_of(scope: Scope, prefix: str, bounds: RequestLimits) -> bytes:
     """Return the path of a URL that is not too long, as it came.
 
     Raises:
@@ -170,7 +170,7 @@ def text_of(raw: bytes, where: str) -> str:
     return text
 
 
-async def body_of(receive: Receive, headers: Mapping[bytes, bytes], bounds: Bounds) -> bytes:
+async def body_of(receive: Receive, headers: Mapping[bytes, bytes], bounds: RequestLimits) -> bytes:
     """Return a request's body.
 
     Raises:
@@ -197,11 +197,11 @@ async def body_of(receive: Receive, headers: Mapping[bytes, bytes], bounds: Boun
             return b"".join(chunks)
 
 
-def _too_large(bounds: Bounds) -> Rejection:
+def _too_large(bounds: RequestLimits) -> Rejection:
     return Rejection("body-too-large", f"The body is larger than {bounds.body_bytes} bytes.")
 
 
-@remembered
+@cached_parse
 def media_type(header: bytes) -> tuple[str, Mapping[str, str]]:
     """Return the media type of a header in lower case, and its parameters."""
     head, *rest = header.decode("latin-1").split(";")

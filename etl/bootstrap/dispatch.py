@@ -7,10 +7,10 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from etl.gateway.wire import App, Receive, Scope, Send
+from etl.gateway.asgi import App, Receive, Scope, Send
 
 
-class Front(Starlette):
+class PrefixDispatcher(Starlette):
     """Hands all paths under some bases to applications of their own, and the rest to Starlette.
 
     To those applications come paths with whatever in them, and the base itself without a slash,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import tracemalloc
 
 from etl.gateway import negotiation
-from etl.gateway.remembering import LONGEST, remembered
+from etl.gateway.header_cache import LONGEST, cached_parse
 
 
 def test_a_short_header_is_read_once_and_a_long_one_each_time() -> None:
     read: list[bytes] = []
 
-    @remembered
+    @cached_parse
     def reading(header: bytes) -> int:
         read.append(header)
         return len(header)
