@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from conformance.engine import GUIDE, HERE, TARGET, EngineIssue, UnavailableError, judge, prepare
 from etl.conform.checker import Checker
-from etl.conform.findings import Severity
+from etl.conform.findings import IssueSeverity
 
 EXPLAINED: Final = HERE.parent / "docs" / "conformance.md"
 
@@ -142,7 +142,7 @@ def compared(files: dict[Path, Sample], issues: Sequence[EngineIssue]) -> None:
             ours = {
                 f"{issue.rule.id} at {issue.path}"
                 for _, issue in judged.issues
-                if issue.rule.severity is Severity.ERROR
+                if issue.rule.severity is IssueSeverity.ERROR
             }
             engine = theirs[str(path), number]
             total += 1

@@ -12,7 +12,7 @@ from typing import Final
 
 from itsdangerous import BadData, URLSafeSerializer
 
-from etl.auth.configuration import Clock, Configuration
+from etl.auth.configuration import Clock, AuthConfiguration
 from etl.auth.mail import Mail, Mailer
 from etl.auth.secrets import derived_key
 
@@ -39,7 +39,7 @@ class Addresses:
         clock: gives the present time.
     """
 
-    def __init__(self, configuration: Configuration, mailer: Mailer | None, clock: Clock) -> None:
+    def __init__(self, configuration: AuthConfiguration, mailer: Mailer | None, clock: Clock) -> None:
         self._configuration = configuration
         self._mailer = mailer
         self._clock = clock

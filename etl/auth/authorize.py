@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from etl.auth import scopes as scope_rules
-from etl.auth.browser import REQUEST_SECONDS, Visit
+from etl.auth.browser import REQUEST_SECONDS, BrowserCookies
 from etl.auth.clients import Client
 from etl.auth.grants import Approval
 from etl.auth.http import address_of, for_people, incoming_of, read_form, redirect
@@ -227,7 +227,7 @@ class AuthorizePages:
             return self._services.pages.problem("The app's request is not valid.", detail=detail)
         return _Asked(incoming, client, scopes, uri)
 
-    async def _unsealed(self, request: Request, visit: Visit, sealed: str) -> _Asked | Response:
+    async def _unsealed(self, request: Request, visit: BrowserCookies, sealed: str) -> _Asked | Response:
         parameters = self._browsers.unseal(visit, sealed)
         if parameters is None:
             return self._services.pages.problem(_STALE)
@@ -263,7 +263,7 @@ class AuthorizePages:
         self._browsers.set(response, "request", sealed, seconds=REQUEST_SECONDS)
         return response
 
-    async def _session(self, visit: Visit, sealed: str) -> Session | None:
+    async def _session(self, visit: BrowserCookies, sealed: str) -> Session | None:
         """Return who signed in for a request; None where it was for another one."""
         session = await run_in_threadpool(
             self._services.sessions.find, "authorize", visit.tokens["authorize"]
@@ -275,7 +275,7 @@ class AuthorizePages:
 
     def _sign_in_page(
         self,
-        visit: Visit,
+        visit: BrowserCookies,
         sealed: str,
         asked: _Asked,
         *,
@@ -303,7 +303,7 @@ class AuthorizePages:
 
     def _consent_page(
         self,
-        visit: Visit,
+        visit: BrowserCookies,
         session: Session,
         sealed: str,
         asked: _Asked,

@@ -15,7 +15,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from starlette.requests import Request
 from starlette.responses import Response
 
-from etl.auth.configuration import Configuration, Randomness
+from etl.auth.configuration import AuthConfiguration, Randomness
 from etl.auth.secrets import derived_key, hash_of, new_token
 from etl.auth.sessions import Kind
 
@@ -26,7 +26,7 @@ REQUEST_SECONDS: Final = 1800
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class BrowserCookies:
     """What a browser brought.
 
     Attributes:
@@ -43,7 +43,7 @@ class Visit:
 class Browsers:
     """Reads and writes cookies, and makes and checks the tokens of forms."""
 
-    def __init__(self, configuration: Configuration, *, randomness: Randomness) -> None:
+    def __init__(self, configuration: AuthConfiguration, *, randomness: Randomness) -> None:
         self._is_secure = configuration.is_secure
         self._randomness = randomness
         self._form_key = derived_key(configuration.secret, "forms")
@@ -58,16 +58,16 @@ class Browsers:
         """
         return f"__Host-cpcds-{cookie}" if self._is_secure else f"cpcds-{cookie}"
 
-    def visit(self, request: Request) -> Visit:
+    def visit(self, request: Request) -> BrowserCookies:
         """Return what the browser of a request brought."""
         known = request.cookies.get(self.name("browser"), "")
         kinds: tuple[Kind, ...] = ("developer", "member", "authorize")
         tokens = {kind: request.cookies.get(self.name(kind), "") for kind in kinds}
         if 20 <= len(known) <= 100:
-            return Visit(known, is_new=False, tokens=tokens)
-        return Visit(new_token(self._randomness), is_new=True, tokens=tokens)
+            return BrowserCookies(known, is_new=False, tokens=tokens)
+        return BrowserCookies(new_token(self._randomness), is_new=True, tokens=tokens)
 
-    def greet(self, response: Response, visit: Visit) -> None:
+    def greet(self, response: Response, visit: BrowserCookies) -> None:
         """Give a new browser its name; on every page with a form."""
         if visit.is_new:
             self.set(response, "browser", visit.browser)
@@ -92,7 +92,7 @@ class Browsers:
             self.name(cookie), path="/", secure=self._is_secure, httponly=True, samesite="lax"
         )
 
-    def form_token(self, visit: Visit, kind: Kind | None = None) -> str:
+    def form_token(self, visit: BrowserCookies, kind: Kind | None = None) -> str:
         """Return the token for the forms of a page.
 
         Args:
@@ -104,18 +104,18 @@ class Browsers:
         return blake2b(text.encode(), key=self._form_key, digest_size=32).hexdigest()
 
     def is_own_form(
-        self, request: Request, visit: Visit, given: str, kind: Kind | None = None
+        self, request: Request, visit: BrowserCookies, given: str, kind: Kind | None = None
     ) -> bool:
         """Return whether a form was sent from a page of ours, by this browser and session."""
         if visit.is_new or request.headers.get("sec-fetch-site") == "cross-site":
             return False
         return hmac.compare_digest(given.encode(), self.form_token(visit, kind).encode())
 
-    def seal(self, visit: Visit, parameters: list[tuple[str, str]]) -> str:
+    def seal(self, visit: BrowserCookies, parameters: list[tuple[str, str]]) -> str:
         """Return an authorization request as one signed text, of use in this browser only."""
         return str(self._signer.dumps([hash_of(visit.browser)[:16], parameters]))
 
-    def unseal(self, visit: Visit, sealed: str) -> list[tuple[str, str]] | None:
+    def unseal(self, visit: BrowserCookies, sealed: str) -> list[tuple[str, str]] | None:
         """Return a sealed authorization request; None where it is no use, or too old."""
         try:
             browser, parameters = self._signer.loads(sealed, max_age=REQUEST_SECONDS)

@@ -18,7 +18,7 @@ from sqlalchemy import delete
 
 from etl.auth import registration
 from etl.auth.apps import Apps
-from etl.auth.configuration import Clock, Configuration
+from etl.auth.configuration import Clock, AuthConfiguration
 from etl.auth.database import Database
 from etl.auth.scopes import ScopeRefused, granted
 from etl.auth.secrets import hash_of
@@ -120,7 +120,7 @@ class SignedAssertion(JWTBearerClientAssertion):  # type: ignore[misc]
 
     CLIENT_AUTH_METHOD = "private_key_jwt"
 
-    def __init__(self, configuration: Configuration, database: Database, clock: Clock) -> None:
+    def __init__(self, configuration: AuthConfiguration, database: Database, clock: Clock) -> None:
         super().__init__(validate_jti=True, leeway=_LEEWAY_SECONDS)
         self._configuration = configuration
         self._database = database

@@ -61,7 +61,7 @@ class DemoDirectory:
 
 
 @dataclass(frozen=True, slots=True)
-class Configuration:
+class AuthConfiguration:
     """How the authorization server is set up.
 
     Attributes:

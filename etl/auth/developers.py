@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from etl.auth.addresses import Addresses
-from etl.auth.configuration import Clock, Configuration, Randomness
+from etl.auth.configuration import Clock, AuthConfiguration, Randomness
 from etl.auth.database import Database
 from etl.auth.lockout import REFUSED, Lockout
 from etl.auth.mail import Mail
@@ -41,7 +41,7 @@ class Developers:
         database: Database,
         lockout: Lockout,
         addresses: Addresses,
-        configuration: Configuration,
+        configuration: AuthConfiguration,
         *,
         clock: Clock,
         randomness: Randomness,

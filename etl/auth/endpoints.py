@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from etl.auth.clients import ASSERTION_ALGORITHMS, CONFIDENTIAL_METHODS, METHODS
-from etl.auth.configuration import Configuration
+from etl.auth.configuration import AuthConfiguration
 from etl.auth.http import (
     CrossOrigin,
     Handler,
@@ -34,7 +34,7 @@ UNKNOWN_CLIENT: Final = "?"
 """What stands for all ids of apps that there are not, where calls are counted."""
 
 
-def endpoints_of(configuration: Configuration) -> AuthEndpoints:
+def endpoints_of(configuration: AuthConfiguration) -> AuthEndpoints:
     """Return where this authorization server is, and what it can do."""
     url = configuration.url
     return AuthEndpoints(
@@ -67,7 +67,7 @@ def endpoints_of(configuration: Configuration) -> AuthEndpoints:
     )
 
 
-def openid_configuration(configuration: Configuration) -> dict[str, Any]:
+def openid_configuration(configuration: AuthConfiguration) -> dict[str, Any]:
     """Return `/.well-known/openid-configuration` (OpenID Connect Discovery; RFC 8414)."""
     document = smart_configuration(endpoints_of(configuration))
     del document["capabilities"], document["management_endpoint"]

@@ -19,7 +19,7 @@ from authlib.oauth2.rfc7636 import CodeChallenge
 from sqlalchemy import update
 
 from etl.auth.clients import METHODS, Client
-from etl.auth.configuration import Clock, Configuration
+from etl.auth.configuration import Clock, AuthConfiguration
 from etl.auth.consents import Consents
 from etl.auth.database import Database, changed
 from etl.auth.scopes import beyond
@@ -54,10 +54,10 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class GrantContext:
     """What the grants need."""
 
-    configuration: Configuration
+    configuration: AuthConfiguration
     database: Database
     consents: Consents
     refresh_tokens: RefreshTokens
@@ -98,7 +98,7 @@ class Tools:
         self.consents.revoke(row.consent_id, by="server", address=address, detail=action)
 
 
-class Code:
+class RedeemedCode:
     """A redeemed authorization code, as Authlib reads it."""
 
     def __init__(self, row: CodeRow, holder: Holder | None) -> None:
@@ -151,7 +151,7 @@ class S256(CodeChallenge):  # type: ignore[misc]
             raise InvalidRequestError("'code_challenge_method' has to be S256.")
         super().validate_code_challenge(grant, redirect_uri)
 
-    def get_authorization_code_challenge_method(self, authorization_code: Code) -> str:
+    def get_authorization_code_challenge_method(self, authorization_code: RedeemedCode) -> str:
         """Return S256, the only one there is."""
         del authorization_code
         return "S256"
@@ -162,7 +162,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
 
     RESPONSE_TYPES = {"code"}  # noqa: RUF012 - Authlib's
     TOKEN_ENDPOINT_AUTH_METHODS = METHODS
-    tools: Tools
+    tools: GrantContext
 
     @staticmethod
     def validate_authorization_redirect_uri(request: Any, client: Client) -> str:
@@ -220,7 +220,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
             session.add(row)
         tools.say("code-issued", row, approval.address)
 
-    def query_authorization_code(self, code: str, client: Client) -> Code | None:
+    def query_authorization_code(self, code: str, client: Client) -> RedeemedCode | None:
         """Redeem a code: of all requests with it one gets it, the others end what it opened."""
         tools, now = self.tools, self.tools.now()
         with tools.database.write() as session:
@@ -236,21 +236,21 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
             )
             row = session.get(CodeRow, hash_of(code))
         if row is not None and changed(claimed) == 1:
-            return Code(row, tools.holder(row.consent_id))
+            return RedeemedCode(row, tools.holder(row.consent_id))
         if row is not None and row.used is not None:
             tools.punish("code-replayed", row, self.request.address)
         return None
 
-    def delete_authorization_code(self, authorization_code: Code) -> None:
+    def delete_authorization_code(self, authorization_code: RedeemedCode) -> None:
         """Keep the row: a second use has to be noticed. It is deleted a day after."""
 
-    def authenticate_user(self, authorization_code: Code) -> Holder | None:
+    def authenticate_user(self, authorization_code: RedeemedCode) -> Holder | None:
         """Return the member behind a code; None where the consent has ended meanwhile."""
         return authorization_code.holder
 
     def save_token(self, token: dict[str, Any]) -> None:
         """Keep the refresh token and say so."""
-        code: Code = self.request.authorization_code
+        code: RedeemedCode = self.request.authorization_code
         super().save_token(token)
         self.tools.refresh_tokens.keep(
             token.get("refresh_token"), self.request.user, scope=code.get_scope()
@@ -263,7 +263,7 @@ class RotatingRefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
 
     INCLUDE_NEW_REFRESH_TOKEN = True
     TOKEN_ENDPOINT_AUTH_METHODS = METHODS
-    tools: Tools
+    tools: GrantContext
 
     def authenticate_refresh_token(self, refresh_token: str) -> Any:
         """Return a refresh token of this app that was not used yet."""
@@ -330,7 +330,7 @@ class _Refresh:
         return self.row.scope
 
 
-def _smart_problem(data: dict[str, str], client: Client, configuration: Configuration) -> str:
+def _smart_problem(data: dict[str, str], client: Client, configuration: AuthConfiguration) -> str:
     """Return what SMART App Launch finds wanting in an authorization request; empty for nothing.
 
     An app with the plain authorize URL may leave `state` and `aud` out.

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from etl.auth.configuration import Clock
 from etl.auth.limits import TooMany
-from etl.auth.pages import HSTS, Pages, protect
+from etl.auth.pages import HSTS, PageRenderer, protect
 from etl.auth.protocol import Incoming, Outgoing, origin_of, read_json
 from etl.auth.services import Services
 
@@ -145,7 +145,7 @@ def for_programs(handler: Handler) -> Handler:
     return answer
 
 
-def for_people(pages: Pages) -> Callable[[Handler], Handler]:
+def for_people(pages: PageRenderer) -> Callable[[Handler], Handler]:
     """Return what gives a handler errors that are pages."""
 
     def wrap(handler: Handler) -> Handler:

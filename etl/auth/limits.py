@@ -72,7 +72,7 @@ class TooMany(Exception):
         super().__init__("too many requests")
 
 
-class Limits:
+class EndpointLimits:
     """Counts calls in this process's memory.
 
     Args:

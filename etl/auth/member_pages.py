@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from etl.auth import scopes as scope_rules
-from etl.auth.browser import REQUEST_SECONDS, Visit
+from etl.auth.browser import REQUEST_SECONDS, BrowserCookies
 from etl.auth.http import address_of, for_people, read_form, redirect
 from etl.auth.services import Services
 from etl.auth.sessions import Session
@@ -100,18 +100,18 @@ class MemberPages:
         self._browsers.clear(response, "member")
         return response
 
-    async def _posted(self, request: Request) -> tuple[Visit, Session | None, dict[str, str]]:
+    async def _posted(self, request: Request) -> tuple[BrowserCookies, Session | None, dict[str, str]]:
         form = dict(await read_form(request))
         visit = self._browsers.visit(request)
         is_own = self._browsers.is_own_form(request, visit, form.get("form_token", ""), "member")
         return visit, await self._session(visit) if is_own else None, form
 
-    async def _session(self, visit: Visit) -> Session | None:
+    async def _session(self, visit: BrowserCookies) -> Session | None:
         return await run_in_threadpool(
             self._services.sessions.find, "member", visit.tokens["member"]
         )
 
-    async def _grants(self, request: Request, visit: Visit, session: Session) -> Response:
+    async def _grants(self, request: Request, visit: BrowserCookies, session: Session) -> Response:
         services, demo = self._services, self._services.demo
         await run_in_threadpool(services.trail.settle)
         consents = await run_in_threadpool(services.consents.of_patient, session.subject)
@@ -131,7 +131,7 @@ class MemberPages:
         )
 
     def _sign_in_page(
-        self, visit: Visit, *, error: SignInRefused | None = None, username: str = ""
+        self, visit: BrowserCookies, *, error: SignInRefused | None = None, username: str = ""
     ) -> Response:
         demo = self._services.demo
         if demo is None:

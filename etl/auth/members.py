@@ -11,9 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
-from etl.auth.configuration import Clock, Configuration, IdentityProvider
+from etl.auth.configuration import Clock, AuthConfiguration, IdentityProvider
 from etl.auth.lockout import REFUSED, Lockout
-from etl.auth.values import DemoMember, Happening, Member, Note, SignInRefused
+from etl.auth.values import DemoMember, Happening, SignedInMember, Note, SignInRefused
 
 if TYPE_CHECKING:
     from authlib.integrations.starlette_client import StarletteOAuth2App
@@ -33,7 +33,7 @@ class DemoSignIn:
     """Signs in sample members. Their one password is public; wrong ones are counted still."""
 
     def __init__(
-        self, configuration: Configuration, lockout: Lockout, *, clock: Clock, note: Note
+        self, configuration: AuthConfiguration, lockout: Lockout, *, clock: Clock, note: Note
     ) -> None:
         if configuration.demo is None:
             raise ValueError("there is no demo directory")
@@ -44,7 +44,7 @@ class DemoSignIn:
         self._clock = clock
         self._note = note
 
-    def sign_in(self, username: str, password: str, address: str) -> Member:
+    def sign_in(self, username: str, password: str, address: str) -> SignedInMember:
         """Return which sample member that is.
 
         Raises:
@@ -61,7 +61,7 @@ class DemoSignIn:
             raise SignInRefused(REFUSED)
         self._lockout.succeeded(account)
         self._note(_signed_in(self._clock, member.patient, address))
-        return Member(member.patient, member.name, self._clock())
+        return SignedInMember(member.patient, member.name, self._clock())
 
     def member(self, patient: str) -> DemoMember | None:
         """Return the sample member of a logical id."""
@@ -73,7 +73,7 @@ class ProviderSignIn:
 
     def __init__(
         self,
-        configuration: Configuration,
+        configuration: AuthConfiguration,
         provider: IdentityProvider,
         patient_of: PatientOf,
         *,
@@ -113,7 +113,7 @@ class ProviderSignIn:
 
     async def complete(
         self, request: Request, brought: dict[str, object], address: str
-    ) -> tuple[Member, str]:
+    ) -> tuple[SignedInMember, str]:
         """Return who has signed in, and what for.
 
         Args:
@@ -142,7 +142,7 @@ class ProviderSignIn:
             raise await self._refused(address)
         # Not here: a disk that hangs would hold up the event loop.
         await run_in_threadpool(self._note, _signed_in(self._clock, patient, address))
-        return Member(patient, "", self._clock()), str(brought.get("purpose"))
+        return SignedInMember(patient, "", self._clock()), str(brought.get("purpose"))
 
     def _patient(self, token: dict[str, Any]) -> str | None:
         claims = token.get("userinfo") or {}

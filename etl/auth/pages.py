@@ -9,7 +9,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from etl.auth.configuration import Configuration
+from etl.auth.configuration import AuthConfiguration
 
 TYPE_NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "Patient": ("About you", "your name, date of birth, address, phone and member numbers"),
@@ -30,10 +30,10 @@ TYPE_NAMES: Final[Mapping[str, tuple[str, str]]] = {
 HSTS: Final = "max-age=31536000; includeSubDomains"
 
 
-class Pages:
+class PageRenderer:
     """Renders pages."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: AuthConfiguration) -> None:
         self._configuration = configuration
         self._environment = Environment(
             loader=PackageLoader("etl.auth"),
@@ -73,7 +73,7 @@ class Pages:
 
 
 def protect(
-    response: Response, configuration: Configuration, *, form_action: str = "'self'"
+    response: Response, configuration: AuthConfiguration, *, form_action: str = "'self'"
 ) -> None:
     """Set the headers of a page that nobody may frame, script, cache or learn the address of."""
     response.headers["Content-Security-Policy"] = (

@@ -27,7 +27,7 @@ from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 
 from etl.auth.clients import CONFIDENTIAL_METHODS, METHODS, Client, Clients, SignedAssertion
-from etl.auth.grants import S256, Approval, CodeGrant, RotatingRefreshGrant, Tools
+from etl.auth.grants import S256, Approval, CodeGrant, RotatingRefreshGrant, GrantContext
 from etl.auth.scopes import names_patient
 from etl.auth.tokens import AccessTokens, IdTokens
 from etl.auth.verifier import AccessToken, LocalVerifier
@@ -124,7 +124,7 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
 
     def __init__(
         self,
-        tools: Tools,
+        tools: GrantContext,
         clients: Clients,
         access_tokens: AccessTokens,
         id_tokens: IdTokens,
@@ -272,7 +272,7 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
 class _AboutTokens:
     """What introspection and revocation share: they look a token of any kind up."""
 
-    def __init__(self, server: Protocol, tools: Tools, verifier: LocalVerifier) -> None:
+    def __init__(self, server: Protocol, tools: GrantContext, verifier: LocalVerifier) -> None:
         super().__init__(server)  # type: ignore[call-arg]
         self._tools = tools
         self._verifier = verifier
@@ -357,7 +357,7 @@ class _Active:
         return facts
 
 
-def _active(token: str, tools: Tools, verifier: LocalVerifier) -> _Active | None:
+def _active(token: str, tools: GrantContext, verifier: LocalVerifier) -> _Active | None:
     if token.count(".") == 2:
         try:
             found = verifier.active(token)

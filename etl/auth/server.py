@@ -14,20 +14,20 @@ from etl.auth.audit import AuditTrail
 from etl.auth.authorize import AuthorizePages
 from etl.auth.browser import Browsers
 from etl.auth.clients import Clients
-from etl.auth.configuration import Clock, Configuration, Randomness
+from etl.auth.configuration import Clock, AuthConfiguration, Randomness
 from etl.auth.consents import Consents
 from etl.auth.database import Database
 from etl.auth.developers import Developers
 from etl.auth.dynamic import DynamicRegistration
 from etl.auth.endpoints import ProgramEndpoints
-from etl.auth.grants import Tools
+from etl.auth.grants import GrantContext
 from etl.auth.keys import Keys
-from etl.auth.limits import Limits
+from etl.auth.limits import EndpointLimits
 from etl.auth.lockout import Lockout
 from etl.auth.mail import Mailer
 from etl.auth.member_pages import MemberPages
 from etl.auth.members import DemoSignIn, IsPublished, PatientOf, ProviderSignIn
-from etl.auth.pages import Pages
+from etl.auth.pages import PageRenderer
 from etl.auth.protocol import Protocol
 from etl.auth.revocations import Revocations
 from etl.auth.services import Services
@@ -37,7 +37,7 @@ from etl.auth.verifier import LocalVerifier
 
 
 def open_authorization(
-    configuration: Configuration,
+    configuration: AuthConfiguration,
     database: Database,
     audit: Path,
     *,
@@ -71,7 +71,7 @@ def open_authorization(
         database, configuration, revocations, clock=clock, randomness=randomness, note=trail.note
     )
     consents = Consents(database, revocations, clock=clock, randomness=randomness, note=trail.note)
-    tools = Tools(
+    tools = GrantContext(
         configuration,
         database,
         consents,
@@ -103,7 +103,7 @@ def open_authorization(
         sessions=Sessions(database, clock=clock, randomness=randomness),
         browsers=Browsers(configuration, randomness=randomness),
         lockout=lockout,
-        limits=Limits(rates),
+        limits=EndpointLimits(rates),
         protocol=Protocol(
             tools,
             Clients(apps),
@@ -111,7 +111,7 @@ def open_authorization(
             IdTokens(configuration, keys, clock=clock),
             verifier,
         ),
-        pages=Pages(configuration),
+        pages=PageRenderer(configuration),
         demo=demo,
         provider=provider,
         is_published=is_published or _anyone,
@@ -124,7 +124,7 @@ async def _anyone(patient: str) -> bool:
 
 
 def _sign_ins(
-    configuration: Configuration,
+    configuration: AuthConfiguration,
     lockout: Lockout,
     patient_of: PatientOf,
     clock: Clock,

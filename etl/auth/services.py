@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from etl.auth.apps import Apps
 from etl.auth.audit import AuditTrail
 from etl.auth.browser import Browsers
-from etl.auth.configuration import Clock, Configuration, Randomness
+from etl.auth.configuration import Clock, AuthConfiguration, Randomness
 from etl.auth.consents import Consents
 from etl.auth.database import Database
 from etl.auth.developers import Developers
 from etl.auth.keys import Keys
-from etl.auth.limits import Limits
+from etl.auth.limits import EndpointLimits
 from etl.auth.lockout import Lockout
 from etl.auth.members import DemoSignIn, IsPublished, ProviderSignIn
-from etl.auth.pages import Pages
+from etl.auth.pages import PageRenderer
 from etl.auth.protocol import Protocol
 from etl.auth.revocations import Revocations
 from etl.auth.sessions import Sessions
@@ -26,7 +26,7 @@ from etl.auth.verifier import LocalVerifier
 class Services:
     """The parts of the authorization server, each with one task; made by `open_authorization`."""
 
-    configuration: Configuration
+    configuration: AuthConfiguration
     clock: Clock
     randomness: Randomness
     database: Database
@@ -40,9 +40,9 @@ class Services:
     sessions: Sessions
     browsers: Browsers
     lockout: Lockout
-    limits: Limits
+    limits: EndpointLimits
     protocol: Protocol
-    pages: Pages
+    pages: PageRenderer
     demo: DemoSignIn | None
     provider: ProviderSignIn | None
     is_published: IsPublished

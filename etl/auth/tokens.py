@@ -13,7 +13,7 @@ from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from etl.auth.clients import Client
-from etl.auth.configuration import Clock, Configuration, Randomness
+from etl.auth.configuration import Clock, AuthConfiguration, Randomness
 from etl.auth.database import Database, changed
 from etl.auth.keys import ALGORITHM, Keys
 from etl.auth.scopes import is_long_lived
@@ -38,7 +38,7 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
     """Access tokens as signed JWTs (RFC 9068), and refresh tokens where the scope has them."""
 
     def __init__(
-        self, configuration: Configuration, keys: Keys, *, clock: Clock, randomness: Randomness
+        self, configuration: AuthConfiguration, keys: Keys, *, clock: Clock, randomness: Randomness
     ) -> None:
         super().__init__(
             issuer=configuration.base_url,
@@ -111,7 +111,7 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
 class IdTokens(OpenIDCode):  # type: ignore[misc]
     """ID tokens (OpenID Connect Core), RS256, with SMART's `fhirUser`."""
 
-    def __init__(self, configuration: Configuration, keys: Keys, *, clock: Clock) -> None:
+    def __init__(self, configuration: AuthConfiguration, keys: Keys, *, clock: Clock) -> None:
         super().__init__(require_nonce=False)
         self._configuration = configuration
         self._keys = keys
@@ -162,7 +162,7 @@ class AlreadyUsed(Exception):
 class RefreshTokens:
     """Refresh tokens in the database: each is used once, and names the consent it belongs to."""
 
-    def __init__(self, database: Database, configuration: Configuration, clock: Clock) -> None:
+    def __init__(self, database: Database, configuration: AuthConfiguration, clock: Clock) -> None:
         self._database = database
         self._idle = timedelta(days=configuration.refresh_idle_days)
         self._clock = clock

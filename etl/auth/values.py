@@ -174,7 +174,7 @@ class Developer:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class SignedInMember:
     """A member, as the payer's identity provider or the demo directory knows them.
 
     Attributes:

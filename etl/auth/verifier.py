@@ -19,7 +19,7 @@ from joserfc.errors import JoseError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from etl.auth.configuration import LONGEST_REVOCATION_SECONDS, Clock, Configuration
+from etl.auth.configuration import LONGEST_REVOCATION_SECONDS, Clock, AuthConfiguration
 from etl.auth.keys import ALGORITHM, Keys
 from etl.auth.revocations import Revocations
 from etl.auth.secrets import hash_of
@@ -55,7 +55,7 @@ class LocalVerifier:
     """Checks the access tokens of this server; `etl.smart.grants.Verifier`."""
 
     def __init__(
-        self, configuration: Configuration, keys: Keys, revocations: Revocations, *, clock: Clock
+        self, configuration: AuthConfiguration, keys: Keys, revocations: Revocations, *, clock: Clock
     ) -> None:
         self._configuration = configuration
         self._keys = keys
@@ -165,7 +165,7 @@ class LocalVerifier:
         return int(self._clock().timestamp())
 
 
-def _claims(configuration: Configuration, now: int) -> jwt.JWTClaimsRegistry:
+def _claims(configuration: AuthConfiguration, now: int) -> jwt.JWTClaimsRegistry:
     return jwt.JWTClaimsRegistry(
         now=now,
         leeway=0,

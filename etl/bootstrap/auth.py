@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from etl.auth.configuration import Configuration, DemoDirectory, IdentityProvider
+from etl.auth.configuration import AuthConfiguration, DemoDirectory, IdentityProvider
 from etl.auth.database import (
     Database,
     latest_version,
@@ -214,7 +214,7 @@ def services(settings: Settings) -> Iterator[Services]:
         found.database.close()
 
 
-def configuration(settings: Settings, base_url: str) -> Configuration:
+def configuration(settings: Settings, base_url: str) -> AuthConfiguration:
     """Return the authorization server's own configuration.
 
     Raises:
@@ -233,7 +233,7 @@ def configuration(settings: Settings, base_url: str) -> Configuration:
     demo = None
     if auth.demo_members is not None:
         demo = DemoDirectory(demo_members(settings, auth.demo_members), auth.demo_password)
-    return Configuration(
+    return AuthConfiguration(
         base_url=base_url,
         payer=settings.payer.name,
         secret=_secret(settings),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from etl.conform.findings import Report
+from etl.conform.findings import ConformanceReport
 from etl.conform.reading import Lines, Source, file_sources
 from etl.conform.run import conform
 from etl.errors import UsageError
@@ -15,7 +15,7 @@ from etl.storage.opening import open_store
 from etl.storage.port import Store
 
 
-def conform_to_guide(what: Sequence[str], *, profiles: Iterable[str], strict: bool) -> Report:
+def conform_to_guide(what: Sequence[str], *, profiles: Iterable[str], strict: bool) -> ConformanceReport:
     """Check files, or the release that readers of a published tree see.
 
     Args:

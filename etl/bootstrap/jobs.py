@@ -181,7 +181,7 @@ def run_extract(
         opened = open_with(extract, tools, settings.layout, emit)
         store = target_store(settings)
         moment = now()
-        consents = Consents(rekey, after_rollback)
+        consents = Approvals(rekey, after_rollback)
         _check_base(settings, store, open_current(store), tools, consents)
         with (
             _alone(settings),
@@ -269,7 +269,7 @@ def plan_extract(
         store = target_store(settings)
         base = open_current(store)
         _check_view(settings, base)
-        refusal = _refusal(settings, store, base, tools, Consents(rekey, after_rollback))
+        refusal = _refusal(settings, store, base, tools, Approvals(rekey, after_rollback))
         if settings.run.work is not None:
             settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
         with TemporaryDirectory(prefix="cpcds-plan-", dir=settings.run.work) as work:
@@ -288,7 +288,7 @@ def plan_extract(
 
 
 @dataclass(frozen=True, slots=True)
-class Consents:
+class Approvals:
     """What whoever calls a run says yes to.
 
     Attributes:
@@ -301,7 +301,7 @@ class Consents:
 
 
 def _check_base(
-    settings: Settings, store: Store, base: Current, tools: Tools, consents: Consents
+    settings: Settings, store: Store, base: Current, tools: Tools, consents: Approvals
 ) -> None:
     """Refuse to publish on top of what readers see, where that needs a decision first.
 
@@ -317,7 +317,7 @@ def _check_base(
 
 
 def _refusal(
-    settings: Settings, store: Store, base: Current, tools: Tools, consents: Consents
+    settings: Settings, store: Store, base: Current, tools: Tools, consents: Approvals
 ) -> EtlError | None:
     """Return why a run may not publish on top of what readers see; None where it may."""
     if base.release is None:

@@ -16,7 +16,7 @@ from etl.auth.apps import Apps
 from etl.auth.limits import Endpoint
 from etl.auth.services import Services
 from etl.auth.values import ATTESTATIONS, AppDraft, NoSuchApp
-from etl.bootstrap.serving import DIRECTORY, FHIR, Room, Told
+from etl.bootstrap.serving import DIRECTORY, FHIR, ServedRoom, ServerDescription
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
 from etl.gateway.releases import Releases
@@ -24,8 +24,8 @@ from etl.portal.app import portal_app
 from etl.portal.portal import Portal
 from etl.portal.rendering import open_templates
 from etl.portal.sandbox import SandboxMembers
-from etl.portal.sessions import Entrance
-from etl.portal.site import Contact, Served, Site, duration_text
+from etl.portal.sessions import PortalSessions
+from etl.portal.site import Contact, ServerFacts, Site, duration_text
 
 TRY_CLIENT: Final = "portal-try-it"
 """Client id of the public app behind `/try`, in a sandbox."""
@@ -33,12 +33,12 @@ TRY_CLIENT: Final = "portal-try-it"
 MEMBER_PAGE: Final = "/member"
 
 
-def portal_room(settings: Settings, told: Told, services: Services, releases: Releases) -> Room:
+def portal_room(settings: Settings, description: ServerDescription, services: Services, releases: Releases) -> ServedRoom:
     """Return the portal's routes, and what it does at the server's start.
 
     Args:
         settings: as `serving.prepared` returns them.
-        told: what the server tells of itself.
+        description: documents that the server publishes of itself.
         services: the authorization server.
         releases: what is served, for the sandbox's list of members.
 
@@ -49,11 +49,11 @@ def portal_room(settings: Settings, told: Told, services: Services, releases: Re
     demo = services.configuration.demo
     portal = Portal(
         site=site,
-        served=served_of(settings, told, services),
+        served=served_of(settings, description, services),
         apps=services.apps,
         developers=services.developers,
         limits=services.limits,
-        entrance=Entrance(services.browsers, services.sessions, services.developers),
+        entrance=PortalSessions(services.browsers, services.sessions, services.developers),
         templates=open_templates(site.templates),
         members=None
         if demo is None
@@ -68,7 +68,7 @@ def portal_room(settings: Settings, told: Told, services: Services, releases: Re
             await run_in_threadpool(_register_try_app, services.apps, portal)
         yield
 
-    return Room((Mount("/", app=portal_app(portal)),), lifespan)
+    return ServedRoom((Mount("/", app=portal_app(portal)),), lifespan)
 
 
 def site_of(settings: Settings, *, sandbox: bool) -> Site:
@@ -113,10 +113,10 @@ _LIMITED: Final[Mapping[Endpoint, str]] = MappingProxyType(
         "register": "Dynamic registrations",
     }
 )
-"""What of the authorization server's limits developers are told."""
+"""What of the authorization server's limits developers are shown."""
 
 
-def served_of(settings: Settings, told: Told, services: Services) -> Served:
+def served_of(settings: Settings, description: ServerDescription, services: Services) -> ServerFacts:
     """Return what the pages tell of the running server."""
     serve, auth = settings.serve, services.configuration
     limits = {}
@@ -125,13 +125,13 @@ def served_of(settings: Settings, told: Told, services: Services) -> Served:
     for endpoint, what in _LIMITED.items():
         if rate := services.limits.rates[endpoint]:
             limits[what] = f"{rate.replace('/', ' a ')}, of one address"
-    return Served(
+    return ServerFacts(
         base_url=serve.base_url,
         fhir=f"{serve.base_url}{FHIR}",
         directory=f"{serve.base_url}{DIRECTORY}",
-        smart=_given(told.smart or {}),
-        capability=_given(told.capability),
-        directory_capability=None if told.directory is None else _given(told.directory),
+        smart=_given(description.smart or {}),
+        capability=_given(description.capability),
+        directory_capability=None if description.directory is None else _given(description.directory),
         code_seconds=auth.code_seconds,
         token_seconds=auth.access_seconds,
         refresh_seconds=auth.refresh_idle_days * 86_400,

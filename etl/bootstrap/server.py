@@ -22,7 +22,7 @@ from etl.bootstrap.serving import opened, prepared, served_by_worker
 from etl.bootstrap.settings import Settings
 from etl.errors import StoreError, UsageError
 from etl.gateway.metrics import FOLDER
-from etl.gateway.releases import Served
+from etl.gateway.releases import ServedRelease
 from etl.publish.identity import changed_ids, id_facts
 
 
@@ -40,7 +40,7 @@ class Bound:
 
     settings: Settings
     socket: socket.socket
-    served: Served | None
+    served: ServedRelease | None
     trouble: str
     other_ids: tuple[str, ...] = ()
 
@@ -112,13 +112,13 @@ def run(bound: Bound) -> None:
                 Multiprocess(config, sockets=[bound.socket]).run()
 
 
-async def _looked(settings: Settings) -> Served:
+async def _looked(settings: Settings) -> ServedRelease:
     service = opened(settings)
     await service.releases.refresh()
     return service.releases.served
 
 
-def _other_ids(settings: Settings, served: Served) -> tuple[str, ...]:
+def _other_ids(settings: Settings, served: ServedRelease) -> tuple[str, ...]:
     """Return the settings that ids were made with otherwise, where members sign in by them."""
     if settings.auth.mode == "off" or not served.ids:
         return ()

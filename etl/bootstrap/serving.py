@@ -8,8 +8,8 @@
 | `/healthz`, `/readyz`, `/metrics` | the gateway |
 | `/` | the developer portal, where there is one |
 
-A room that is not the gateway is a `Room`: routes, and what runs while the server does. It is put
-together in a module of its own beside this one, and named in `rooms_of`.
+A room that is not the gateway is a `ServedRoom`: routes, and a lifespan. Each is put together in a
+module of its own beside this one, and listed in `rooms_of`.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from starlette.routing import BaseRoute, Route
 from etl.bootstrap.dispatch import PrefixDispatcher
 from etl.bootstrap.gc_policy import gc_disabled, relax_gc
 from etl.bootstrap.process import configure_logging, end_with_parent
-from etl.bootstrap.settings import Serve, Settings
+from etl.bootstrap.settings import ServeSettings, Settings
 from etl.bootstrap.targets import store_options
 from etl.errors import MappingError, Mistakes, StoreError
 from etl.gateway.access_log import AccessLog, AccessLogMiddleware
-from etl.gateway.app import Document, Gateway, Manner
+from etl.gateway.app import Document, Gateway, GatewayOptions
 from etl.gateway.asgi import App, Header
 from etl.gateway.authentication import Authenticator, PublicAuthenticator, TokenAuthenticator
-from etl.gateway.capability import About, capability_statement, directory_statement
+from etl.gateway.capability import StatementFacts, capability_statement, directory_statement
 from etl.gateway.cors import CorsPolicy
 from etl.gateway.development import (
     HEADER,
@@ -66,7 +66,7 @@ from etl.gateway.provider_directory import DIRECTORY_TYPES
 from etl.gateway.releases import Releases
 from etl.gateway.request import RequestLimits
 from etl.gateway.service import Service
-from etl.gateway.startup import Opened, ServiceOptions, open_service
+from etl.gateway.startup import GatewayServices, ServiceOptions, open_service
 from etl.gateway.supported import TYPES
 from etl.smart.discovery import AuthEndpoints, smart_configuration
 from etl.smart.grants import Recorder, Verifier
@@ -85,7 +85,7 @@ _PLAIN: Final = b"application/json"
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class ServedRoom:
     """What another room adds to the process.
 
     Attributes:
@@ -112,12 +112,12 @@ class Authorization:
     verifier: Verifier
     recorder: Recorder
     endpoints: AuthEndpoints | None = None
-    room: Room = field(default_factory=Room)
+    room: ServedRoom = field(default_factory=ServedRoom)
     services: Services | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ServerDescription:
     """What the server tells of itself, for the portal: the very documents that it answers.
 
     Attributes:
@@ -215,7 +215,7 @@ def _mistakes(settings: Settings) -> Iterator[MappingError]:
         )
 
 
-def opened(settings: Settings) -> Opened:
+def opened(settings: Settings) -> GatewayServices:
     """Return the service of the target. Nothing is read yet."""
     serve = settings.serve
     options = ServiceOptions(
@@ -260,7 +260,7 @@ def authorization(settings: Settings, releases: Releases | None = None) -> Autho
             services.verifier,
             services.trail,
             endpoints_of(services.configuration),
-            Room(tuple(routes_of(services)), lambda: auth.lifespan(services)),
+            ServedRoom(tuple(routes_of(services)), lambda: auth.lifespan(services)),
             services,
         )
     if not tokens:
@@ -275,8 +275,8 @@ def authorization(settings: Settings, releases: Releases | None = None) -> Autho
 
 
 def rooms_of(
-    settings: Settings, told: Told, authorized: Authorization, service: Opened
-) -> tuple[Room, ...]:
+    settings: Settings, description: ServerDescription, authorized: Authorization, service: GatewayServices
+) -> tuple[ServedRoom, ...]:
     """Return the rooms beside gateway and authorization server, in the order they are tried.
 
     The portal is there where the authorization server is: without it, it would have no accounts.
@@ -286,15 +286,15 @@ def rooms_of(
     # Not above: it needs what is above, and a gateway alone needs no templates.
     from etl.bootstrap.portal import portal_room
 
-    return (portal_room(settings, told, authorized.services, service.releases),)
+    return (portal_room(settings, description, authorized.services, service.releases),)
 
 
 def application(
     settings: Settings,
     *,
-    service: Opened | None = None,
+    service: GatewayServices | None = None,
     authorized: Authorization | None = None,
-    rooms: Callable[[Settings, Told, Authorization, Opened], Sequence[Room]] = rooms_of,
+    rooms: Callable[[Settings, ServerDescription, Authorization, GatewayServices], Sequence[ServedRoom]] = rooms_of,
     write: Callable[[bytes], object] | None = None,
 ) -> Starlette:
     """Return the served process's application.
@@ -314,7 +314,7 @@ def application(
     request_log = AccessLog(lines, serve.log_key.get_secret_value().encode())
     metrics = Metrics()
     limits = RateLimits(serve.rate_limit, serve.refused_limit)
-    told = tell(settings, authorized)
+    description = describe_server(settings, authorized)
     origins = CorsPolicy(serve.cors_origins)
 
     def base(
@@ -324,7 +324,7 @@ def application(
         types: frozenset[str],
         documents: dict[str, Document],
     ) -> tuple[str, AccessLogMiddleware]:
-        manner = Manner(
+        options = GatewayOptions(
             base=f"{serve.base_url}{path}",
             path=path,
             bounds=RequestLimits(serve.url_bytes, serve.body_bytes),
@@ -340,24 +340,24 @@ def application(
             types,
             documents,
             origins,
-            manner,
+            options,
             request_log,
             metrics,
         )
         return path, AccessLogMiddleware(gateway, request_log, metrics)
 
     member = TokenAuthenticator(authorized.verifier, authorized.recorder, limits)
-    told_here = _documents(settings, told)
-    bases = [base(FHIR, service.service, member, frozenset(TYPES), told_here)]
-    if told.directory is not None:
+    access_documents = _documents(settings, description)
+    bases = [base(FHIR, service.service, member, frozenset(TYPES), access_documents)]
+    if description.directory is not None:
         shared = frozenset(DIRECTORY_TYPES)
         everybody = PublicAuthenticator(sorted(shared), limits)
-        documents = _directory_documents(settings, told.directory)
+        documents = _directory_documents(settings, description.directory)
         bases.append(base(DIRECTORY, service.directory, everybody, shared, documents))
     routes = health_routes(service, metrics, with_metrics=serve.metrics)
-    if told.smart is not None:
-        routes.append(_well_known(told.smart))
-    others = (authorized.room, *rooms(settings, told, authorized, service))
+    if description.smart is not None:
+        routes.append(_well_known(description.smart))
+    others = (authorized.room, *rooms(settings, description, authorized, service))
     routes += [route for room in others for route in room.routes]
     lifespans = [room.lifespan for room in others if room.lifespan is not None]
 
@@ -381,12 +381,12 @@ def application(
     return app
 
 
-def tell(settings: Settings, authorized: Authorization) -> Told:
+def describe_server(settings: Settings, authorized: Authorization) -> ServerDescription:
     """Return what the server tells of itself."""
     serve = settings.serve
 
-    def about(path: str) -> About:
-        return About(
+    def about(path: str) -> StatementFacts:
+        return StatementFacts(
             base=f"{serve.base_url}{path}",
             publisher=settings.payer.name,
             version=_version(),
@@ -395,7 +395,7 @@ def tell(settings: Settings, authorized: Authorization) -> Told:
             development=bool(serve.development_tokens),
         )
 
-    return Told(
+    return ServerDescription(
         base_url=serve.base_url,
         capability=capability_statement(about(FHIR)),
         directory=directory_statement(about(DIRECTORY)) if serve.directory else None,
@@ -418,15 +418,15 @@ def served_by_worker(settings: Settings) -> Starlette:
     return app
 
 
-def _documents(settings: Settings, told: Told) -> dict[str, Document]:
+def _documents(settings: Settings, description: ServerDescription) -> dict[str, Document]:
     base = f"{settings.serve.base_url}{FHIR}"
     described = openapi(base, "Patient Access API", _version(), public=False)
     documents = {
-        "metadata": Document(orjson.dumps(told.capability)),
+        "metadata": Document(orjson.dumps(description.capability)),
         "openapi.json": Document(orjson.dumps(described), _PLAIN),
     }
-    if told.smart is not None:
-        documents[WELL_KNOWN.strip("/")] = Document(orjson.dumps(told.smart), _PLAIN)
+    if description.smart is not None:
+        documents[WELL_KNOWN.strip("/")] = Document(orjson.dumps(description.smart), _PLAIN)
     return documents
 
 
@@ -449,7 +449,7 @@ def _well_known(smart: dict[str, Any]) -> Route:
     return Route(WELL_KNOWN, configuration)
 
 
-def _standing(serve: Serve) -> tuple[Header, ...]:
+def _standing(serve: ServeSettings) -> tuple[Header, ...]:
     headers: list[Header] = [(b"x-content-type-options", b"nosniff")]
     if serve.base_url.startswith("https://"):
         headers.append((b"strict-transport-security", b"max-age=31536000"))
@@ -459,7 +459,7 @@ def _standing(serve: Serve) -> tuple[Header, ...]:
 
 
 @asynccontextmanager
-async def _watching(service: Opened, metrics: Metrics, seconds: float) -> AsyncIterator[None]:
+async def _watching(service: GatewayServices, metrics: Metrics, seconds: float) -> AsyncIterator[None]:
     """Look for releases and bring the metrics up to date while the server runs."""
     stop = asyncio.Event()
     try:

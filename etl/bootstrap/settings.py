@@ -39,7 +39,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Payer(_Part):
+class PayerSettings(_Part):
     """Who publishes, and how its identifiers are named in FHIR."""
 
     id: str = Field("demo", description="The payer's id; part of every logical id.")
@@ -72,7 +72,7 @@ class Payer(_Part):
     )
 
 
-class Rules(_Part):
+class RulesSettings(_Part):
     """How findings are judged."""
 
     severities: dict[str, Literal["warn", "reject-row", "reject-claim"]] = Field(
@@ -80,7 +80,7 @@ class Rules(_Part):
     )
 
 
-class Claims(_Part):
+class ClaimsSettings(_Part):
     """What is published of claims that others replaced, and of sensitive codes."""
 
     superseded: Literal["publish", "leave-out"] = Field(
@@ -94,7 +94,7 @@ class Claims(_Part):
     )
 
 
-class Limits(_Part):
+class LimitsSettings(_Part):
     """When so much is invalid, missing or moved that nothing is published (exit 4). Shares."""
 
     rejected_claims: float | None = Field(
@@ -142,7 +142,7 @@ class Limits(_Part):
         ),
     )
 
-    def of_a_run(self) -> Limits:
+    def of_a_run(self) -> LimitsSettings:
         """Return these limits, with those that are on by default for a run alone."""
         missing = {name: most for name, most in _OF_A_RUN.items() if getattr(self, name) is None}
         return self.model_copy(update=missing)
@@ -153,7 +153,7 @@ _OF_A_RUN: Final[Mapping[str, float]] = MappingProxyType(
 )
 
 
-class Run(_Part):
+class RunSettings(_Part):
     """How a run is done. Nothing here changes what comes out."""
 
     partition_rows: int = Field(
@@ -169,7 +169,7 @@ class Run(_Part):
     )
 
 
-class Report(_Part):
+class ReportSettings(_Part):
     """What the validation report holds."""
 
     gx_rows: int = Field(
@@ -187,7 +187,7 @@ class Report(_Part):
     )
 
 
-class Storage(_Part):
+class StorageSettings(_Part):
     """Object storage. A folder needs none of it; credentials come by AWS's usual chain."""
 
     endpoint_url: str | None = Field(
@@ -215,7 +215,7 @@ class Storage(_Part):
     )
 
 
-class Publishing(_Part):
+class PublishSettings(_Part):
     """What is published, and what is kept and written beside the blocks."""
 
     view: Literal["financial", "basis"] = Field(
@@ -251,7 +251,7 @@ class Publishing(_Part):
         return int(self.mode, 8)
 
 
-class DevelopmentToken(_Part):
+class DevelopmentTokenSettings(_Part):
     """An access token that is accepted in development mode."""
 
     token: SecretStr = Field(description="The access token.")
@@ -260,7 +260,7 @@ class DevelopmentToken(_Part):
     scopes: str = Field("patient/*.rs", description="SMART scopes, separated by blanks.")
 
 
-class Serve(_Part):
+class ServeSettings(_Part):
     """How the published tree is served."""
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -335,7 +335,7 @@ class Serve(_Part):
     deadline_seconds: float = Field(
         10.0, gt=0, description="The longest that all tries of one read may take together."
     )
-    development_tokens: tuple[DevelopmentToken, ...] = Field(
+    development_tokens: tuple[DevelopmentTokenSettings, ...] = Field(
         (),
         description="Access tokens of development mode, which is off where there is none.",
     )
@@ -344,7 +344,7 @@ class Serve(_Part):
     )
 
 
-class Portal(_Part):
+class PortalSettings(_Part):
     """The developer portal's words and look."""
 
     enabled: bool = Field(
@@ -368,7 +368,7 @@ class Portal(_Part):
     )
 
 
-class Auth(_Part):
+class AuthSettings(_Part):
     """Who lets apps in: the authorization server, its members, its audit trail."""
 
     mode: Literal["off", "sandbox", "production"] = Field(
@@ -466,21 +466,21 @@ class Settings(BaseSettings):
         SecretStr(DEMO_ID_KEY),
         description="Key of the hash behind logical ids. Set it by environment (CPCDS_ID_KEY).",
     )
-    payer: Payer = Field(default_factory=Payer, description="The payer.")
-    rules: Rules = Field(default_factory=Rules, description="Severities.")
-    claims: Claims = Field(
-        default_factory=Claims, description="Chains of adjustments, and sensitive codes."
+    payer: PayerSettings = Field(default_factory=PayerSettings, description="The payer.")
+    rules: RulesSettings = Field(default_factory=RulesSettings, description="Severities.")
+    claims: ClaimsSettings = Field(
+        default_factory=ClaimsSettings, description="Chains of adjustments, and sensitive codes."
     )
-    limits: Limits = Field(default_factory=Limits, description="Limits.")
-    run: Run = Field(default_factory=Run, description="How a run is done.")
-    report: Report = Field(default_factory=Report, description="The validation report.")
-    store: Storage = Field(default_factory=Storage, description="Object storage.")
-    publish: Publishing = Field(
-        default_factory=Publishing, description="The view of claims, deltas and bulk files."
+    limits: LimitsSettings = Field(default_factory=LimitsSettings, description="Limits.")
+    run: RunSettings = Field(default_factory=RunSettings, description="How a run is done.")
+    report: ReportSettings = Field(default_factory=ReportSettings, description="The validation report.")
+    store: StorageSettings = Field(default_factory=StorageSettings, description="Object storage.")
+    publish: PublishSettings = Field(
+        default_factory=PublishSettings, description="The view of claims, deltas and bulk files."
     )
-    auth: Auth = Field(default_factory=Auth, description="The authorization server.")
-    serve: Serve = Field(default_factory=Serve, description="How the published tree is served.")
-    portal: Portal = Field(default_factory=Portal, description="The developer portal.")
+    auth: AuthSettings = Field(default_factory=AuthSettings, description="The authorization server.")
+    serve: ServeSettings = Field(default_factory=ServeSettings, description="How the published tree is served.")
+    portal: PortalSettings = Field(default_factory=PortalSettings, description="The developer portal.")
 
     _file: Path = PrivateAttr(default=Path(FILE))
 

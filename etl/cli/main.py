@@ -24,7 +24,7 @@ CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 
 
 
 @dataclass(frozen=True, slots=True)
-class Configuration:
+class CommandContext:
     """What every command is given: how to read the settings, flags on top."""
 
     file: Path | None
@@ -133,4 +133,4 @@ def main(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    context.obj = Configuration(config, mappings)
+    context.obj = CommandContext(config, mappings)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from etl.pipeline.events import Emit, Event, PartitionDone, StageBegan
-from etl.sources import Hashed, Partitioned, Reading
+from etl.sources import Hashed, Partitioned, FileProgress
 
 _NAMES: Final = {
     "read": "reading",
@@ -69,7 +69,7 @@ class _Bar:
                 if self._task is not None:
                     self._bar.remove_task(self._task)
                 self._task = self._bar.add_task(_NAMES[stage], total=total)
-            case Reading(file=file, done=done):
+            case FileProgress(file=file, done=done):
                 self._done[file] = done
                 self._update(completed=sum(self._done.values()))
             case Hashed(bytes=size):

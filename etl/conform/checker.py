@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, Final
 
 from etl.conform.compiler import Compiler, is_resource
-from etl.conform.findings import Issue, Rule, Severity, fixed_rule
+from etl.conform.findings import Issue, ConformanceRule, IssueSeverity, fixed_rule
 from etl.conform.visit import Check, Visit
 from etl.errors import UsageError
 from etl.model.fact_files import check_version
@@ -135,18 +135,18 @@ class Checker:
         return profiles, issues
 
 
-_TOO_DEEP = Rule("depth", Severity.ERROR, "The resource is nested too deeply to be checked.")
+_TOO_DEEP = ConformanceRule("depth", IssueSeverity.ERROR, "The resource is nested too deeply to be checked.")
 _VERSION: Final = re.compile(r"\d{1,3}(\.\d{1,3}){0,2}(-[a-z]{1,12}\d{0,2})?")
 """Versions that a message repeats; a value that was put where a version belongs is none."""
 
 
 @cache
-def _told_version(version: str, severity: Severity, then: str) -> Rule:
+def _told_version(version: str, severity: IssueSeverity, then: str) -> ConformanceRule:
     known = " and ".join(VERSIONS)
-    return Rule("guide-version", severity, f"{version} is not known here; known are {known}.{then}")
+    return ConformanceRule("guide-version", severity, f"{version} is not known here; known are {known}.{then}")
 
 
-def _guide_version(version: str, *, checked: bool) -> Rule:
+def _guide_version(version: str, *, checked: bool) -> ConformanceRule:
     """Return the rule of a profile of another version of the guide.
 
     Args:
@@ -155,11 +155,11 @@ def _guide_version(version: str, *, checked: bool) -> Rule:
     """
     name = f"C4BB {version}" if _VERSION.fullmatch(version) else "That version of C4BB"
     if checked:
-        return _told_version(name, Severity.WARNING, "")
-    return _told_version(name, Severity.ERROR, " The resource was checked as plain FHIR R4.")
+        return _told_version(name, IssueSeverity.WARNING, "")
+    return _told_version(name, IssueSeverity.ERROR, " The resource was checked as plain FHIR R4.")
 
 
-def _no_resource(value: Any) -> Rule:
+def _no_resource(value: Any) -> ConformanceRule:
     """Return the rule that says what JSON is that is no resource."""
     match value:
         case list():
@@ -172,17 +172,17 @@ def _no_resource(value: Any) -> Rule:
             return _VALUE
 
 
-_ARRAY: Final = Rule(
+_ARRAY: Final = ConformanceRule(
     "resource",
-    Severity.ERROR,
+    IssueSeverity.ERROR,
     "The JSON is an array; write one resource a line, or make it a Bundle.",
 )
-_MANIFEST: Final = Rule(
+_MANIFEST: Final = ConformanceRule(
     "resource",
-    Severity.ERROR,
+    IssueSeverity.ERROR,
     "The JSON is a manifest of Bulk Data and no resource; check the files that it names.",
 )
-_VALUE: Final = Rule("resource", Severity.ERROR, "The JSON is a single value and no FHIR resource.")
+_VALUE: Final = ConformanceRule("resource", IssueSeverity.ERROR, "The JSON is a single value and no FHIR resource.")
 
 
 def _asks_for_version(profile: Profile) -> bool:

@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from etl.conform.findings import Rule, Severity
+from etl.conform.findings import ConformanceRule, IssueSeverity
 from etl.model.profiles import Binding, ValueSet, code_systems, value_set
 
-Verdict = Callable[[Any], "Rule | None"]
+Verdict = Callable[[Any], "ConformanceRule | None"]
 """Looks at a value; returns the rule it breaks, or None."""
 
 CONCEPT_TYPES: Final = frozenset({"CodeableConcept", "Coding"})
@@ -115,9 +115,9 @@ def binding_verdict(where: str, binding: Binding, kind: str, version: str) -> Ve
     if values.status == "unavailable":
         return None
     required = binding.strength == "required"
-    rule = Rule(
+    rule = ConformanceRule(
         f"binding-{binding.strength}",
-        Severity.ERROR if required else Severity.WARNING,
+        IssueSeverity.ERROR if required else IssueSeverity.WARNING,
         _text(where, values, required=required),
     )
     if kind in CONCEPT_TYPES:
@@ -137,11 +137,11 @@ def _text(where: str, values: ValueSet, *, required: bool) -> str:
     return f"{where} {must} have a code of the value set {name}, from a system such as {systems}."
 
 
-def _concept_verdict(values: ValueSet, rule: Rule) -> Verdict:
+def _concept_verdict(values: ValueSet, rule: ConformanceRule) -> Verdict:
     if values.status == "complete":
         pairs = frozenset((code.system, code.code) for code in values.codes)
 
-        def closed(value: Any) -> Rule | None:
+        def closed(value: Any) -> ConformanceRule | None:
             for coding in codings_of(value):
                 system, code = coding.get("system"), coding.get("code")
                 if type(system) is str and type(code) is str and (system, code) in pairs:
@@ -158,25 +158,25 @@ def coding_verdict(version: str) -> Verdict:
     unknown, displays = {}, {}
     for url in own:
         name = url.rpartition("/")[2]
-        unknown[url] = Rule("code-unknown", Severity.ERROR, f"The code is not one of {name}.")
-        displays[url] = Rule(
+        unknown[url] = ConformanceRule("code-unknown", IssueSeverity.ERROR, f"The code is not one of {name}.")
+        displays[url] = ConformanceRule(
             "display",
-            Severity.ERROR,
+            IssueSeverity.ERROR,
             f"The display is not the one that {name} gives the code; use text for other words.",
         )
     shapes = {
         url: (
             re.compile(shape).fullmatch,
-            Rule(
+            ConformanceRule(
                 "code-shape",
-                Severity.WARNING,
+                IssueSeverity.WARNING,
                 f"The code has not the shape of codes of {url} ({words}).",
             ),
         )
         for url, (shape, words) in SHAPES.items()
     }
 
-    def verdict(coding: Any) -> Rule | None:
+    def verdict(coding: Any) -> ConformanceRule | None:
         system, code = coding.get("system"), coding.get("code")
         if type(system) is not str or type(code) is not str:
             return None

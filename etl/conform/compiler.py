@@ -18,7 +18,7 @@ from etl.conform.codes import (
     binding_verdict,
     coding_verdict,
 )
-from etl.conform.findings import Issue, Rule
+from etl.conform.findings import Issue, ConformanceRule
 from etl.conform.invariants import NOT_CHECKED, rule_of, test_of
 from etl.conform.members import (
     Bounds,
@@ -31,7 +31,7 @@ from etl.conform.members import (
     single,
     sliced,
 )
-from etl.conform.objects import Choice, Required, object_check
+from etl.conform.objects import Choice, RequiredElement, object_check
 from etl.conform.patterns import matcher, told
 from etl.conform.primitives import TESTS, json_kind
 from etl.conform.references import allowed_types, is_local, resolved_type, stated_type
@@ -142,7 +142,7 @@ class Compiler:
         """Return the check of an object, all its members compiled."""
         children = self._children(profile, element, kind)
         members: dict[str, Member] = {}
-        required: list[Required] = []
+        required: list[RequiredElement] = []
         choices: list[Choice] = []
         for where, child in children:
             members.update(self._members(where, child))
@@ -181,7 +181,7 @@ class Compiler:
 
     def _invariants(
         self, around: Sequence[tuple[Profile, Element]], keys: Sequence[str] | None = None
-    ) -> Iterator[tuple[Holds, Rule]]:
+    ) -> Iterator[tuple[Holds, ConformanceRule]]:
         """Yield the invariants that elements name (those of `keys` only, if given), each once."""
         seen = set(NOT_CHECKED)
         for where, at in around:
@@ -365,7 +365,7 @@ def _with_children(profile: Profile, element: Element) -> Iterator[Element]:
             yield profile.by_id[plain]
 
 
-def _required(profile: Profile, element: Element) -> Iterator[Required]:
+def _required(profile: Profile, element: Element) -> Iterator[RequiredElement]:
     """Yield what must be there of an element: any of it, and each slice that is required."""
     slices = profile.slices(element.id)
     bounds = Bounds(element.id, element.min, element.max)
@@ -373,15 +373,15 @@ def _required(profile: Profile, element: Element) -> Iterator[Required]:
     names = tuple(_names(element))
     if element.min > 0 and not (choice and any(one.min for one in slices)):
         rule = error("min", f"{element.id} is missing, and the profile requires it.")
-        yield Required(names, rule)
+        yield RequiredElement(names, rule)
     for one in slices:
         if one.min > 0 and choice:
             (kind,) = one.types
             named = f"{element.name[:-3]}{kind.code[0].upper()}{kind.code[1:]}"
             rule = error("min", f"{element.id} must be there as {named}; the profile requires it.")
-            yield Required((named,), rule)
+            yield RequiredElement((named,), rule)
         elif one.min > 0 and element.min == 0:
-            yield Required(names, bounds.too_few(one.slice_name))
+            yield RequiredElement(names, bounds.too_few(one.slice_name))
 
 
 def _names(element: Element) -> Iterator[str]:
@@ -436,7 +436,7 @@ def _primitive(element: Element, code: str, extras: list[Verdict]) -> Check:
     return strict
 
 
-def _kept(check: Check, tests: Sequence[tuple[Holds, Rule]]) -> Check:
+def _kept(check: Check, tests: Sequence[tuple[Holds, ConformanceRule]]) -> Check:
     """Return a check followed by invariants of the same value."""
     if not tests:
         return check

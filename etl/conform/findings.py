@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 
-class Severity(Enum):
+class IssueSeverity(Enum):
     """What a broken rule means."""
 
     ERROR = "error"
@@ -22,7 +22,7 @@ class Severity(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ConformanceRule:
     """One thing that can be wrong, with the sentence that says so. Made once, when compiling.
 
     Attributes:
@@ -32,7 +32,7 @@ class Rule:
     """
 
     id: str
-    severity: Severity
+    severity: IssueSeverity
     text: str
 
 
@@ -46,7 +46,7 @@ class Issue:
 
     __slots__ = ("path", "rule")
 
-    def __init__(self, rule: Rule, path: str = "") -> None:
+    def __init__(self, rule: ConformanceRule, path: str = "") -> None:
         self.rule = rule
         self.path = path
 
@@ -76,12 +76,12 @@ class ConformFinding:
     path: str
     profile: str
     rule: str
-    severity: Severity
+    severity: IssueSeverity
     message: str
 
 
 @dataclass(slots=True)
-class Report:
+class ConformanceReport:
     """What a whole check found.
 
     Attributes:
@@ -97,7 +97,7 @@ class Report:
     resources: Counter[str] = field(default_factory=Counter)
     profiles: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
-    counts: Counter[tuple[Severity, str, str, str]] = field(default_factory=Counter)
+    counts: Counter[tuple[IssueSeverity, str, str, str]] = field(default_factory=Counter)
     findings: list[ConformFinding] = field(default_factory=list)
 
     def add(self, finding: ConformFinding) -> None:
@@ -110,14 +110,14 @@ class Report:
     @property
     def errors(self) -> int:
         """How many errors were found, kept or not."""
-        return self._total(Severity.ERROR)
+        return self._total(IssueSeverity.ERROR)
 
     @property
     def warnings(self) -> int:
         """How many warnings were found, kept or not."""
-        return self._total(Severity.WARNING)
+        return self._total(IssueSeverity.WARNING)
 
-    def _total(self, severity: Severity) -> int:
+    def _total(self, severity: IssueSeverity) -> int:
         return sum(count for kind, count in self.counts.items() if kind[0] is severity)
 
 
@@ -130,46 +130,46 @@ def element_path(path: str) -> str:
 
 
 FIXED_RULES: Final = {
-    "resource": (Severity.ERROR, "The JSON is no FHIR resource: it has no resourceType."),
+    "resource": (IssueSeverity.ERROR, "The JSON is no FHIR resource: it has no resourceType."),
     "type-unknown": (
-        Severity.WARNING,
+        IssueSeverity.WARNING,
         "No profile of the guide is about this type of resource; it was not checked.",
     ),
     "profile-missing": (
-        Severity.ERROR,
+        IssueSeverity.ERROR,
         "meta.profile names no profile of the guide; the resource was checked as plain FHIR R4.",
     ),
     "profile-unknown": (
-        Severity.WARNING,
+        IssueSeverity.WARNING,
         "meta.profile names a profile that is not known here; it was not checked.",
     ),
     "profile-version": (
-        Severity.WARNING,
+        IssueSeverity.WARNING,
         "meta.profile names a profile without its version; add the version after a bar.",
     ),
     "profile-type": (
-        Severity.ERROR,
+        IssueSeverity.ERROR,
         "meta.profile names a profile of another type of resource.",
     ),
-    "id-duplicate": (Severity.ERROR, "Another resource of this type has the same id."),
+    "id-duplicate": (IssueSeverity.ERROR, "Another resource of this type has the same id."),
     "reference-unresolved": (
-        Severity.ERROR,
+        IssueSeverity.ERROR,
         "The reference points to a resource that is not among those checked.",
     ),
     "patient-not-beneficiary": (
-        Severity.ERROR,
+        IssueSeverity.ERROR,
         "The patient is not the beneficiary of the coverage; the two ways to the member must"
         " agree.",
     ),
     "focal-payor": (
-        Severity.WARNING,
+        IssueSeverity.WARNING,
         "The insurer is not the payor of the focal coverage.",
     ),
 }
 """Rules about files and the whole population: id -> severity and sentence."""
 
 
-def fixed_rule(rule_id: str) -> Rule:
+def fixed_rule(rule_id: str) -> ConformanceRule:
     """Return one of `FIXED_RULES`."""
     severity, text = FIXED_RULES[rule_id]
-    return Rule(rule_id, severity, text)
+    return ConformanceRule(rule_id, severity, text)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from etl.conform.elements import Json, coded, entries, of_system
-from etl.conform.findings import Issue, Rule, Severity
+from etl.conform.findings import Issue, ConformanceRule, IssueSeverity
 from etl.conform.members import error
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def checks_of(profile: Profile, *, strict: bool) -> tuple[Check, ...]:
     """
     if profile.type != "ExplanationOfBenefit":
         return ()
-    severity = Severity.ERROR if strict else Severity.WARNING
-    nowhere = Rule("guide-sequence-link", severity, _NOWHERE)
+    severity = IssueSeverity.ERROR if strict else IssueSeverity.WARNING
+    nowhere = ConformanceRule("guide-sequence-link", severity, _NOWHERE)
 
     def linked(value: Any, visit: Visit) -> None:
         visit.issues.extend(Issue(nowhere, path) for path in dangling(value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from etl.conform import fhirpath, natives_eob
-from etl.conform.findings import Rule, Severity
+from etl.conform.findings import ConformanceRule, IssueSeverity
 from etl.conform.natives import NATIVES, meta_profile, signature
 
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ def _guarded(test: Holds) -> Holds:
     return lambda value, root: "contained" not in value or test(value, root)
 
 
-def rule_of(invariant: Invariant, profile: Profile, element: Element) -> Rule:
+def rule_of(invariant: Invariant, profile: Profile, element: Element) -> ConformanceRule:
     """Return the rule that a broken invariant is reported as."""
     expression = " ".join(invariant.expression.split())
     if len(expression) > _LONGEST:
         expression = f"{expression[:_LONGEST]}…"
-    return Rule(
+    return ConformanceRule(
         invariant.key,
-        Severity(invariant.severity),
+        IssueSeverity(invariant.severity),
         f"{element.id} breaks the invariant {invariant.key} of {profile.name}: {expression}",
     )

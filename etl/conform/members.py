@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from etl.conform.findings import Issue, Rule, Severity, prefix
+from etl.conform.findings import Issue, ConformanceRule, IssueSeverity, prefix
 from etl.conform.slices import Classify
 from etl.conform.visit import Check, Member, Visit
 
 
-def error(rule_id: str, text: str) -> Rule:
+def error(rule_id: str, text: str) -> ConformanceRule:
     """Return a rule whose breach is an error."""
-    return Rule(rule_id, Severity.ERROR, text)
+    return ConformanceRule(rule_id, IssueSeverity.ERROR, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Bounds:
     min: int
     max: int | None
 
-    def too_few(self, slice_name: str | None = None) -> Rule:
+    def too_few(self, slice_name: str | None = None) -> ConformanceRule:
         """Return the rule for a missing entry."""
         what = f"entries of the slice {slice_name}" if slice_name else "entries"
         return error(
@@ -42,7 +42,7 @@ class Bounds:
             f"{self.where} has fewer {what} than the {self.min} that the profile requires.",
         )
 
-    def too_many(self, slice_name: str | None = None) -> Rule:
+    def too_many(self, slice_name: str | None = None) -> ConformanceRule:
         """Return the rule for an entry too much."""
         what = f"entries of the slice {slice_name}" if slice_name else "entries"
         return error(

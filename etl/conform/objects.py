@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from etl.conform.findings import Issue, Rule
+from etl.conform.findings import Issue, ConformanceRule
 from etl.conform.members import error
 from etl.conform.visit import Check, Holds, Member, Visit
 
@@ -16,7 +16,7 @@ _TELLABLE: Final = re.compile(r"_?[a-z][A-Za-z]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
-class Required:
+class RequiredElement:
     """An element that must be there.
 
     Attributes:
@@ -25,7 +25,7 @@ class Required:
     """
 
     names: tuple[str, ...]
-    rule: Rule
+    rule: ConformanceRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,15 @@ class Choice:
 
     stem: str
     names: frozenset[str]
-    twice: Rule
+    twice: ConformanceRule
 
 
 def object_check(
     where: str,
     members: Mapping[str, Member],
-    required: Sequence[Required],
+    required: Sequence[RequiredElement],
     choices: Sequence[Choice],
-    invariants: Sequence[tuple[Holds, Rule]],
+    invariants: Sequence[tuple[Holds, ConformanceRule]],
     *,
     id_alone: bool = False,
 ) -> Check:
@@ -95,7 +95,7 @@ def object_check(
     return check
 
 
-def _one(required: Required) -> bool:
+def _one(required: RequiredElement) -> bool:
     return len(required.names) == 1
 
 

@@ -16,7 +16,7 @@ from etl.conform.references import is_local, target_of
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Occurrence:
     """Where something was met first."""
 
     file: str
@@ -48,14 +48,14 @@ class Population:
 
     known: set[str] = field(default_factory=set)
     types: set[str] = field(default_factory=set)
-    wanted: dict[str, Place] = field(default_factory=dict)
+    wanted: dict[str, Occurrence] = field(default_factory=dict)
     beneficiaries: dict[str, str] = field(default_factory=dict)
     payors: dict[str, str] = field(default_factory=dict)
-    covered: dict[tuple[str, str], Place] = field(default_factory=dict)
-    paid: dict[tuple[str, str], Place] = field(default_factory=dict)
+    covered: dict[tuple[str, str], Occurrence] = field(default_factory=dict)
+    paid: dict[tuple[str, str], Occurrence] = field(default_factory=dict)
 
     def add(
-        self, resource: dict[str, Any], references: tuple[str, ...], place: Place, url: str = ""
+        self, resource: dict[str, Any], references: tuple[str, ...], place: Occurrence, url: str = ""
     ) -> Iterator[ConformFinding]:
         """Take in one resource; yield what is wrong with its id.
 
@@ -84,7 +84,7 @@ class Population:
             if wanted and wanted not in self.known and wanted not in self.wanted:
                 path = path_of(resource, reference)
                 at = f"{place.path}.{path}" if path else place.path
-                self.wanted[wanted] = Place(place.file, place.line, at, place.profile)
+                self.wanted[wanted] = Occurrence(place.file, place.line, at, place.profile)
 
     def _add_coverage(self, key: str, coverage: dict[str, Any]) -> None:
         for beneficiary in entries(coverage, "beneficiary"):
@@ -94,14 +94,14 @@ class Population:
             if target := _target(payor):
                 self.payors[key] = target
 
-    def _add_claim(self, claim: dict[str, Any], place: Place) -> None:
+    def _add_claim(self, claim: dict[str, Any], place: Occurrence) -> None:
         patient, insurer = _target(claim.get("patient")), _target(claim.get("insurer"))
         for index, insurance in enumerate(entries(claim, "insurance")):
             coverage = _target(insurance.get("coverage")) if type(insurance) is dict else None
             if coverage is None:
                 continue
             at = f"{place.path}.insurance[{index}].coverage"
-            here = Place(place.file, place.line, at, place.profile)
+            here = Occurrence(place.file, place.line, at, place.profile)
             if patient is not None:
                 self.covered.setdefault((coverage, patient), here)
             if insurer is not None and insurance.get("focal") is True:

@@ -11,7 +11,7 @@ from typing import IO, Any, Final, Protocol
 
 import orjson
 
-from etl.conform.findings import Rule, Severity
+from etl.conform.findings import ConformanceRule, IssueSeverity
 from etl.errors import UsageError
 
 NDJSON: Final = (".ndjson", ".ndjson.gz")
@@ -22,8 +22,8 @@ UNREAD: Final = object()
 """Stands for the resource of a text that cannot be read."""
 
 
-def _fault(rule_id: str, text: str) -> Rule:
-    return Rule(rule_id, Severity.ERROR, text)
+def _fault(rule_id: str, text: str) -> ConformanceRule:
+    return ConformanceRule(rule_id, IssueSeverity.ERROR, text)
 
 
 BYTE_ORDER_MARK: Final = _fault(
@@ -57,7 +57,7 @@ class Record:
     above: str
     resource: Any
     url: str = ""
-    fault: Rule | None = None
+    fault: ConformanceRule | None = None
 
 
 class Source(Protocol):
@@ -159,7 +159,7 @@ def _holds_lines(text: bytes) -> bool:
     return len(lines) == 2 and all(_parsed(line) is not UNREAD for line in lines)
 
 
-def _records(text: bytes, line: int | None, fault: Rule) -> Iterator[Record]:
+def _records(text: bytes, line: int | None, fault: ConformanceRule) -> Iterator[Record]:
     resource = _parsed(text)
     if resource is not UNREAD:
         yield from _unpacked(resource, line)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from etl.conform.findings import ConformFinding, Report, Severity, element_path
+from etl.conform.findings import ConformFinding, ConformanceReport, IssueSeverity, element_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def text_lines(report: Report, *, places: int = 3) -> Iterator[str]:
+def text_lines(report: ConformanceReport, *, places: int = 3) -> Iterator[str]:
     """Yield the report for a terminal: findings by kind, errors first, then what was checked.
 
     Args:
@@ -18,7 +18,7 @@ def text_lines(report: Report, *, places: int = 3) -> Iterator[str]:
         places: how many places are shown of each kind of finding.
     """
     examples = _examples(report)
-    order = sorted(report.counts, key=lambda kind: (kind[0] is not Severity.ERROR, *kind[1:]))
+    order = sorted(report.counts, key=lambda kind: (kind[0] is not IssueSeverity.ERROR, *kind[1:]))
     for kind in order:
         severity, rule, profile, element = kind
         of_profile = f"  ({profile.rpartition('/')[2]})" if profile else ""
@@ -43,15 +43,15 @@ def _place(finding: ConformFinding) -> str:
     return f"{finding.file}{line}  {finding.path}"
 
 
-def _examples(report: Report) -> dict[tuple[Severity, str, str, str], list[ConformFinding]]:
-    found: dict[tuple[Severity, str, str, str], list[ConformFinding]] = {}
+def _examples(report: ConformanceReport) -> dict[tuple[IssueSeverity, str, str, str], list[ConformFinding]]:
+    found: dict[tuple[IssueSeverity, str, str, str], list[ConformFinding]] = {}
     for finding in report.findings:
         kind = (finding.severity, finding.rule, finding.profile, element_path(finding.path))
         found.setdefault(kind, []).append(finding)
     return found
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def as_json(report: ConformanceReport) -> dict[str, Any]:
     """Return the report as plain values: totals, counts by kind, and the findings kept."""
     counts = [
         {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from etl.conform.checker import Checker, Judged
-from etl.conform.findings import ConformFinding, Issue, Report
-from etl.conform.population import Place, Population
+from etl.conform.findings import ConformFinding, Issue, ConformanceReport
+from etl.conform.population import Occurrence, Population
 from etl.conform.reading import BYTE_ORDER_MARK, UNREAD
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def conform(
     strict: bool = False,
     keep: int = 20,
     progress: Callable[[str, int], None] | None = None,
-) -> Report:
+) -> ConformanceReport:
     """Check every resource of the sources, and then what only shows between them.
 
     Args:
@@ -41,7 +41,7 @@ def conform(
     """
     checker = Checker(profiles, strict=strict)
     population = Population()
-    report = Report(keep=keep)
+    report = ConformanceReport(keep=keep)
     for source in sources:
         for record in source.records():
             for finding in _findings(checker, population, report, source.name, record):
@@ -54,7 +54,7 @@ def conform(
 
 
 def _findings(
-    checker: Checker, population: Population, report: Report, file: str, record: Record
+    checker: Checker, population: Population, report: ConformanceReport, file: str, record: Record
 ) -> Iterator[ConformFinding]:
     """Check one record; count it, and yield what is wrong with it."""
     if record.fault is not None:
@@ -71,7 +71,7 @@ def _findings(
         return
     report.resources[judged.kind] += 1
     report.profiles.update(judged.profiles)
-    place = Place(file, record.line, record.above or judged.kind, _first(judged))
+    place = Occurrence(file, record.line, record.above or judged.kind, _first(judged))
     yield from population.add(record.resource, judged.references, place, record.url)
 
 

@@ -41,7 +41,7 @@ _DRG_SYSTEMS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class SensitiveCells:
     """Where sensitive codes stand in one column.
 
     Attributes:
@@ -68,7 +68,7 @@ class Masks:
         cells: by column; only those that hold one.
     """
 
-    cells: tuple[Cell, ...] = ()
+    cells: tuple[SensitiveCells, ...] = ()
 
     def withheld(self, tables: Mapping[str, pa.Table]) -> pa.StringArray:
         """Return the ids of the claims that are not published; each once, in their order."""
@@ -129,7 +129,7 @@ class Masker:
         ask: Callable[[str, str | None], str | None],
         beside: str = "",
         withholds: Callable[[pa.Table], Bools] | None = None,
-    ) -> Cell:
+    ) -> SensitiveCells:
         """Ask about each code once with what stands beside it in another column."""
         rows = tables[table]
         codes = column_of(rows, column)
@@ -144,7 +144,7 @@ class Masker:
         held = np.zeros(len(where), dtype=np.bool_)
         if withholds is not None and where.any():
             held = where & withholds(rows)
-        return Cell(table, column, where, groups, held)
+        return SensitiveCells(table, column, where, groups, held)
 
     def _system(self, name: str, word: str | None, otherwise: str) -> str | None:
         return self.crosswalks[name].answer(word or otherwise) if name in self.crosswalks else None

@@ -64,7 +64,7 @@ _PARAMETERS: Final = ("application/fhir+json", "application/json")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Something that is told to everybody and does not change while the server runs.
+    """A public document that does not change while the server runs.
 
     Attributes:
         body: its JSON.
@@ -82,7 +82,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class GatewayOptions:
     """How the HTTP part works.
 
     Attributes:
@@ -114,9 +114,9 @@ class Gateway:
         releases: tells when what is served was published.
         authenticator: who may ask.
         types: resource types that are served here.
-        documents: path → what is told to everybody.
+        documents: path → public document.
         origins: which browser apps may read.
-        manner: how it works.
+        options: how it works.
         log: where faults are written.
         metrics: where refusals are counted.
     """
@@ -129,7 +129,7 @@ class Gateway:
         types: frozenset[str],
         documents: Mapping[str, Document],
         origins: CorsPolicy,
-        manner: Manner,
+        options: GatewayOptions,
         log: AccessLog,
         metrics: Metrics,
     ) -> None:
@@ -139,14 +139,14 @@ class Gateway:
         self._documents = documents
         paths = frozenset(documents)
         self._route = cached_parse(
-            lambda raw: route_of(segments_of(raw, manner.path), types, paths)
+            lambda raw: route_of(segments_of(raw, options.path), types, paths)
         )
         self._origins = origins
-        self._manner = manner
+        self._options = options
         self._log = log
         self._metrics = metrics
         self._under_way = 0
-        self._deadline = RequestTimeout(manner.seconds)
+        self._deadline = RequestTimeout(options.seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -158,14 +158,14 @@ class Gateway:
         self._under_way += 1
         try:
             headers = headers_of(scope)
-            route = self._route(path_of(scope, self._manner.path, self._manner.bounds))
-            record.route = self._manner.path + route.template
+            route = self._route(path_of(scope, self._options.path, self._options.bounds))
+            record.route = self._options.path + route.template
             reply = await self._deadline.keep(self._routed(route, scope, receive, headers, record))
         except Exception as error:  # one place makes every failure an OperationOutcome
             reply = self._failed(error, record)
         finally:
             self._under_way -= 1
-        record.route = record.route or f"{self._manner.path}/other"
+        record.route = record.route or f"{self._options.path}/other"
         is_open = self._authenticator.public or (route is not None and route.kind == "document")
         cors_headers = self._origins.headers(headers, open_to_all=is_open)
         await self._send(send, scope["method"] == "HEAD", headers, reply, cors_headers)
@@ -190,27 +190,27 @@ class Gateway:
             allow = (b"allow", ", ".join(route.methods).encode())
             return Reply(204, b"", b"", [allow, *self._origins.preflight(route.methods)])
         if route.kind == "document":
-            return self._told(route, scope, headers)
-        if self._under_way > self._manner.most:
+            return self._document(route, scope, headers)
+        if self._under_way > self._options.most:
             raise Rejection("overloaded", "Too many requests at once; try again.", (_RETRY,))
-        return await self._asked(route, scope, receive, headers, record)
+        return await self._audited(route, scope, receive, headers, record)
 
-    def _told(self, route: Route, scope: Scope, headers: Mapping[bytes, bytes]) -> Reply:
+    def _document(self, route: Route, scope: Scope, headers: Mapping[bytes, bytes]) -> Reply:
         document = self._documents[route.type]
         media = document.media
         if media is None:
             query = parameters_of(scope["query_string"])
             media = wants.media_of(headers, values_of(query, "_format"))
-        told: list[Header] = [
+        fields: list[Header] = [
             (b"etag", document.etag.encode()),
             (b"cache-control", b"public, max-age=300"),
             (b"vary", b"accept, accept-encoding"),
         ]
         if wants.has_it(headers, document.etag, None):
-            return Reply(304, b"", b"", told)
-        return Reply(200, document.body, media, told)
+            return Reply(304, b"", b"", fields)
+        return Reply(200, document.body, media, fields)
 
-    async def _asked(
+    async def _audited(
         self,
         route: Route,
         scope: Scope,
@@ -226,7 +226,7 @@ class Gateway:
             query = _query(asked.raw)
             grant = await self._authenticator.grant_of(headers, address, record)
             if scope["method"] == "POST":
-                body = await body_of(receive, headers, self._manner.bounds)
+                body = await body_of(receive, headers, self._options.bounds)
                 posted = _posted(route, body, headers)
                 refuse_tokens(posted)
                 asked.raw = b"&".join(one for one in (asked.raw, body) if one)
@@ -243,7 +243,7 @@ class Gateway:
                 return reply
         await self._authenticator.record(
             Access(
-                self._manner.now(),
+                self._options.now(),
                 record.request,
                 record.client,
                 grant.grant if grant else "",
@@ -266,7 +266,7 @@ class Gateway:
         record: RequestRecord,
         method: str,
     ) -> Reply:
-        service, base = self._service, self._manner.base
+        service, base = self._service, self._options.base
         found: Found | Answer
         extra: list[Header] = []
         prefer = headers.get(b"prefer")
@@ -301,7 +301,7 @@ class Gateway:
         else:
             # When a resource last changed for the payer does not say when its bytes did.
             etag, changed = f'W/"{found.version}"', self._releases.served.created
-        told: list[Header] = [
+        fields: list[Header] = [
             (b"etag", etag.encode()),
             _PUBLIC if self._authenticator.public else _PRIVATE,
             _VARY,
@@ -309,13 +309,13 @@ class Gateway:
         ]
         modified = wants.http_date(found.last_updated) if found.last_updated else None
         if modified is not None:
-            told.append((b"last-modified", modified))
+            fields.append((b"last-modified", modified))
         if method != "POST" and not _CONDITIONS.isdisjoint(headers):
             since = wants.moment_of(changed) if changed else None
             wants.check_preconditions(headers, etag, since)
             if wants.has_it(headers, etag, since):
-                return Reply(304, b"", b"", told)
-        return Reply(200, found.body, headers=told)
+                return Reply(304, b"", b"", fields)
+        return Reply(200, found.body, headers=fields)
 
     def _counted(self, error: Exception, address: str) -> Exception:
         """Return why a request without a grant is refused: that there were too many, or its fault.
@@ -368,13 +368,13 @@ class Gateway:
     ) -> None:
         """Send an answer whole; of one to HEAD only the headers."""
         body = reply.body
-        sent: list[Header] = [*self._manner.standing, *cors_headers, *reply.headers]
+        sent: list[Header] = [*self._options.standing, *cors_headers, *reply.headers]
         if reply.media and reply.status != 304:
             sent.append((b"content-type", reply.media))
         encodings = headers.get(b"accept-encoding")
         if (
             len(body) >= COMPRESSED_FROM
-            and self._manner.gzip
+            and self._options.gzip
             and encodings is not None
             and wants.takes_gzip(encodings)
         ):

@@ -28,7 +28,7 @@ _GUIDE: Final = "http://hl7.org/fhir/us/carin-bb/ImplementationGuide/hl7.fhir.us
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class StatementFacts:
     """What the statement says beside the capability itself.
 
     Attributes:
@@ -48,7 +48,7 @@ class About:
     development: bool
 
 
-def capability_statement(about: About) -> dict[str, Any]:
+def capability_statement(about: StatementFacts) -> dict[str, Any]:
     """Return the CapabilityStatement of the Patient Access API."""
     statement = _head(about, "PatientAccess", "Patient Access API")
     statement["instantiates"] = [INSTANTIATES]
@@ -69,7 +69,7 @@ def capability_statement(about: About) -> dict[str, Any]:
     return cleaned
 
 
-def directory_statement(about: About) -> dict[str, Any]:
+def directory_statement(about: StatementFacts) -> dict[str, Any]:
     """Return the CapabilityStatement of the Provider Directory API, which needs no token."""
     statement = _head(about, "ProviderDirectory", "Provider Directory API")
     statement["rest"] = [
@@ -84,7 +84,7 @@ def directory_statement(about: About) -> dict[str, Any]:
     return cleaned
 
 
-def _head(about: About, name: str, title: str) -> dict[str, Any]:
+def _head(about: StatementFacts, name: str, title: str) -> dict[str, Any]:
     return {
         "resourceType": "CapabilityStatement",
         "url": f"{about.base}/metadata",
@@ -109,7 +109,7 @@ _DEVELOPMENT: Final = (
 )
 
 
-def _security(about: About) -> dict[str, Any]:
+def _security(about: StatementFacts) -> dict[str, Any]:
     if about.endpoints is None:
         text = (
             _DEVELOPMENT

@@ -21,7 +21,7 @@ from etl.gateway.search.dates import BEGINNING, END, Span, asked_span, stored_sp
 from etl.gateway.search.parsing import EMPTY, HTTP, LeavingOut
 from etl.gateway.search.values import count
 from etl.gateway.supported import EVERYTHING, TYPES
-from etl.gateway.tree import Block, Tree, column_name
+from etl.gateway.tree import IndexedBlock, ReleaseTree, column_name
 from etl.publish.manifest import RELEASE
 from etl.smart.grants import Grant
 
@@ -39,7 +39,7 @@ SECTIONS: Final = ("ids", "parts", column_name(_CLAIM, "service-date"))
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenRelease:
     """What an app has seen: a release, as far as its scopes reached.
 
     Attributes:
@@ -57,7 +57,7 @@ class Seen:
         return f"{self.release}.{bits:02x}"
 
     @classmethod
-    def of(cls, token: str) -> Seen | None:
+    def of(cls, token: str) -> SeenRelease | None:
         """Return what a token says; None for a text that is none."""
         release, _, bits = token.partition(".")
         if not RELEASE.fullmatch(release) or not _HEX.fullmatch(bits):
@@ -67,7 +67,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EverythingRequest:
     """What is wanted.
 
     Attributes:
@@ -80,7 +80,7 @@ class Asked:
     """
 
     care: Span
-    since: Seen | int | None
+    since: SeenRelease | int | None
     types: frozenset[str] | None
     count: int | None
     used: tuple[tuple[str, str], ...]
@@ -91,7 +91,7 @@ class Asked:
         return self.types is None or resource_type in self.types
 
 
-def parse(parameters: Iterable[tuple[str, str]], *, strict: bool) -> Asked:
+def parse(parameters: Iterable[tuple[str, str]], *, strict: bool) -> EverythingRequest:
     """Return what some parameters ask.
 
     Args:
@@ -122,7 +122,7 @@ def parse(parameters: Iterable[tuple[str, str]], *, strict: bool) -> Asked:
     care = (start[0] if start else BEGINNING, end[1] if end else END)
     if care[0] >= care[1]:
         raise wrong("start", "invalid", "is after the end")
-    return Asked(
+    return EverythingRequest(
         care,
         _since(found),
         _types(found),
@@ -132,7 +132,7 @@ def parse(parameters: Iterable[tuple[str, str]], *, strict: bool) -> Asked:
     )
 
 
-def rows_of(block: Block, asked: Asked, types: Sequence[str]) -> list[int]:
+def rows_of(block: IndexedBlock, asked: EverythingRequest, types: Sequence[str]) -> list[int]:
     """Return the rows of some types that are within the dates asked for, in the block's order."""
     rows: list[int] = []
     for resource_type in sorted(types, key=lambda one: block.rows(one).start):
@@ -149,10 +149,10 @@ def rows_of(block: Block, asked: Asked, types: Sequence[str]) -> list[int]:
 
 
 async def whole(
-    tree: Tree,
+    tree: ReleaseTree,
     grant: Grant,
-    own: Block,
-    asked: Asked,
+    own: IndexedBlock,
+    asked: EverythingRequest,
     following: ReferenceResolver,
     here: slice,
 ) -> tuple[list[Entries], int]:
@@ -196,11 +196,11 @@ def _date(found: dict[str, str], name: str) -> Span | None:
         raise wrong(name, "invalid", "takes a date such as 2024-05-31 or an instant") from None
 
 
-def _since(found: dict[str, str]) -> Seen | int | None:
+def _since(found: dict[str, str]) -> SeenRelease | int | None:
     text = found.get("_since")
     if text is None:
         return None
-    seen = Seen.of(text)
+    seen = SeenRelease.of(text)
     if seen is not None:
         return seen
     try:
@@ -221,5 +221,5 @@ def _types(found: dict[str, str]) -> frozenset[str] | None:
     return types
 
 
-def _types_of(block: Block, rows: Sequence[int]) -> list[str]:
+def _types_of(block: IndexedBlock, rows: Sequence[int]) -> list[str]:
     return [name for row in rows for name, of_type in block.index.types.items() if row in of_type]

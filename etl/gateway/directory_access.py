@@ -16,9 +16,9 @@ import orjson
 
 from etl.gateway.includes import Hit, referenced
 from etl.gateway.objects import Line
-from etl.gateway.search.query import Condition
+from etl.gateway.search.query import SearchCondition
 from etl.gateway.supported import ResourceType
-from etl.gateway.tree import Block, Tree, column_name
+from etl.gateway.tree import IndexedBlock, ReleaseTree, column_name
 from etl.publish.canonical import short_hash
 from etl.publish.resources import LISTED, NAMED, ROW
 from etl.smart.grants import Grant
@@ -52,13 +52,13 @@ _MASKED: Final = {
 
 
 async def public_rows(
-    tree: Tree, block: Block, resource_type: str, rows: Sequence[int]
+    tree: ReleaseTree, block: IndexedBlock, resource_type: str, rows: Sequence[int]
 ) -> Sequence[int]:
     """Return those rows of a type that have an NPI, or a row of the payer's directory."""
     return await _marked(tree, block, resource_type, rows, frozenset({ROW}))
 
 
-async def reaches(tree: Tree, grant: Grant, hit: Hit, kind: ResourceType) -> bool:
+async def reaches(tree: ReleaseTree, grant: Grant, hit: Hit, kind: ResourceType) -> bool:
     """Return whether a resource is open to a grant: a member's own, or the directory's.
 
     A provider that nothing but claims name is open to those members whose block refers to it.
@@ -80,7 +80,7 @@ def tells_of_what_is_gone(kind: ResourceType) -> bool:
 
 
 async def _marked(
-    tree: Tree, block: Block, resource_type: str, rows: Sequence[int], marks: Set[str]
+    tree: ReleaseTree, block: IndexedBlock, resource_type: str, rows: Sequence[int], marks: Set[str]
 ) -> Sequence[int]:
     if resource_type not in _KINDS or not rows:
         return rows
@@ -96,10 +96,10 @@ async def _marked(
     ]
 
 
-class PublicTree(Tree):
+class PublicTree(ReleaseTree):
     """A release as everybody may see it: what is not public is not there, numbers are masked."""
 
-    async def shard_of(self, resource_type: str, resource_id: str) -> Block | None:
+    async def shard_of(self, resource_type: str, resource_id: str) -> IndexedBlock | None:
         """Return the shard that would hold a resource; None too where that is not public."""
         block = await super().shard_of(resource_type, resource_id)
         if block is None:
@@ -110,7 +110,7 @@ class PublicTree(Tree):
             return None
         return block
 
-    async def lines(self, block: Block, rows: Iterable[int]) -> list[Line]:
+    async def lines(self, block: IndexedBlock, rows: Iterable[int]) -> list[Line]:
         """Return the JSON lines of some rows, without tax and social security numbers."""
         return [masked(line) for line in await super().lines(block, rows)]
 
@@ -138,7 +138,7 @@ def masked(line: Line) -> Line:
     return orjson.dumps(resource)
 
 
-def asking_publicly(condition: Condition) -> Condition:
+def asking_publicly(condition: SearchCondition) -> SearchCondition:
     """Return a condition that finds nobody by a number that is masked."""
     if condition.parameter.name != _IDENTIFIER:
         return condition

@@ -13,12 +13,12 @@ from starlette.routing import BaseRoute, Route
 from etl.gateway.access_log import record_of
 from etl.gateway.metrics import CONTENT_TYPE, Metrics
 from etl.gateway.negotiation import moment_of
-from etl.gateway.startup import Opened
+from etl.gateway.startup import GatewayServices
 
 _NO_STORE = {"cache-control": "no-store"}
 
 
-def health_routes(opened: Opened, metrics: Metrics, *, with_metrics: bool) -> list[BaseRoute]:
+def health_routes(opened: GatewayServices, metrics: Metrics, *, with_metrics: bool) -> list[BaseRoute]:
     """Return `/healthz`, `/readyz` and, where wanted, `/metrics`.
 
     Args:
@@ -48,7 +48,7 @@ def health_routes(opened: Opened, metrics: Metrics, *, with_metrics: bool) -> li
     return routes
 
 
-def readiness(opened: Opened) -> tuple[int, dict[str, object]]:
+def readiness(opened: GatewayServices) -> tuple[int, dict[str, object]]:
     """Return status and body of `/readyz`.
 
     Ready is a process that has a release to answer from. Where storage fails later it stays ready,
@@ -66,7 +66,7 @@ def readiness(opened: Opened) -> tuple[int, dict[str, object]]:
     }
 
 
-def renew(opened: Opened, metrics: Metrics) -> None:
+def renew(opened: GatewayServices, metrics: Metrics) -> None:
     """Bring the metrics of storage, cache and release up to date."""
     served = opened.releases.served
     created = None if served.created is None else moment_of(served.created)

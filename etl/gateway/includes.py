@@ -8,12 +8,12 @@ from typing import Final
 
 from etl.gateway.access import may
 from etl.gateway.objects import Line
-from etl.gateway.search.query import Followed, Query
+from etl.gateway.search.query import RequestedInclude, Query
 from etl.gateway.supported import TYPES, ResourceType
-from etl.gateway.tree import Block, Tree, column_name
+from etl.gateway.tree import IndexedBlock, ReleaseTree, column_name
 from etl.smart.grants import Grant
 
-Hit = tuple[Block, int]
+Hit = tuple[IndexedBlock, int]
 """A block and a row in it."""
 
 
@@ -22,7 +22,7 @@ _FACILITY: Final = ("ExplanationOfBenefit", "facility")
 
 
 async def referenced(
-    tree: Tree, own: Block | None, target: str, rows: Collection[int] | None = None
+    tree: ReleaseTree, own: IndexedBlock | None, target: str, rows: Collection[int] | None = None
 ) -> set[str]:
     """Return the resources of a directory type that a member's block refers to.
 
@@ -67,7 +67,7 @@ class ReferenceResolver:
         own: the block of the grant's patient; None where there is none.
     """
 
-    def __init__(self, tree: Tree, grant: Grant, own: Block | None) -> None:
+    def __init__(self, tree: ReleaseTree, grant: Grant, own: IndexedBlock | None) -> None:
         self._tree = tree
         self._grant = grant
         self._own = own
@@ -97,7 +97,7 @@ class ReferenceResolver:
     def _references(
         self,
         frontier: Iterable[tuple[str, Hit]],
-        following: Sequence[Followed],
+        following: Sequence[RequestedInclude],
         seen: set[str],
     ) -> list[str]:
         found: dict[str, None] = {}
@@ -143,7 +143,7 @@ class ReferenceResolver:
 
     async def read(self, hits: dict[str, Hit]) -> list[tuple[str, Line]]:
         """Return type and line of what was found, in its order."""
-        rows: dict[Block, list[int]] = {}
+        rows: dict[IndexedBlock, list[int]] = {}
         for block, row in hits.values():
             rows.setdefault(block, []).append(row)
         read = [self._tree.lines(block, numbers) for block, numbers in rows.items()]
@@ -154,7 +154,7 @@ class ReferenceResolver:
                 lines[block, row] = line
         return [(reference.partition("/")[0], lines[hit]) for reference, hit in hits.items()]
 
-    async def _blocks(self, asked: Sequence[tuple[str, str]]) -> list[Block | None]:
+    async def _blocks(self, asked: Sequence[tuple[str, str]]) -> list[IndexedBlock | None]:
         shared = [one for one in asked if TYPES[one[0]].shared]
         opening = [self._tree.shard_of(*one) for one in shared]
         opened = await asyncio.gather(*opening) if len(opening) > 1 else [await x for x in opening]
@@ -162,7 +162,7 @@ class ReferenceResolver:
         return [found.get(one, self._own) if TYPES[one[0]].shared else self._own for one in asked]
 
 
-async def relevant_to(tree: Tree, grant: Grant, own: Block | None, kind: ResourceType) -> set[str]:
+async def relevant_to(tree: ReleaseTree, grant: Grant, own: IndexedBlock | None, kind: ResourceType) -> set[str]:
     """Return the resources of a directory type that a member is concerned with.
 
     Those are what the member's block refers to; of roles and places, which it does not refer to,

@@ -21,7 +21,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from etl.gateway.releases import Served
+from etl.gateway.releases import ServedRelease
 from etl.gateway.startup import ReadCounts
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST.encode()
@@ -96,7 +96,7 @@ class Metrics:
         """Count one refusal."""
         self._refused.labels(code).inc()
 
-    def renew(self, counts: ReadCounts, served: Served, created: float) -> None:
+    def renew(self, counts: ReadCounts, served: ServedRelease, created: float) -> None:
         """Take over what the service counted since the last time.
 
         Args:

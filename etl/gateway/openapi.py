@@ -14,7 +14,7 @@ from etl.gateway.supported import (
     EVERYTHING,
     RESULT_PARAMETERS,
     TYPES,
-    Parameter,
+    SearchParameter,
     ResourceType,
 )
 
@@ -145,7 +145,7 @@ def _operation(
     }
 
 
-def _parameter(one: Parameter) -> dict[str, Any]:
+def _parameter(one: SearchParameter) -> dict[str, Any]:
     return _in_query(one.name, one.documentation)
 
 

@@ -23,7 +23,7 @@ SYSTEM: Final = "urn:cpcds:gateway:error"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class IssueKind:
     """One kind of error.
 
     Attributes:
@@ -37,38 +37,38 @@ class Kind:
     display: str
 
 
-KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+KINDS: Final[Mapping[str, IssueKind]] = MappingProxyType(
     {
-        "url-malformed": Kind(400, "structure", "URL or form cannot be decoded"),
-        "header-repeated": Kind(400, "structure", "Header sent twice"),
-        "body-malformed": Kind(400, "structure", "Body cannot be read"),
-        "client-gone": Kind(400, "incomplete", "Request broke off"),
-        "parameters-too-many": Kind(400, "too-costly", "Too many parameters"),
-        "parameter-invalid": Kind(400, "value", "Parameter with a wrong value"),
-        "parameter-unsupported": Kind(400, "not-supported", "Parameter not supported"),
-        "request-invalid": Kind(400, "invalid", "Request not understood"),
-        "link-invalid": Kind(400, "invalid", "Page link not made by this server for this app"),
-        "token-in-url": Kind(400, "security", "Access token outside the Authorization header"),
-        "token-missing": Kind(401, "login", "No access token"),
-        "token-invalid": Kind(401, "login", "Access token refused"),
-        "scope-insufficient": Kind(403, "forbidden", "Scope not granted"),
-        "not-found": Kind(404, "not-found", "Not there, or not this member's"),
-        "type-unknown": Kind(404, "not-supported", "Resource type not served"),
-        "address-unknown": Kind(404, "not-supported", "No such address"),
-        "method-not-allowed": Kind(405, "not-supported", "Method not allowed here"),
-        "format-not-acceptable": Kind(406, "not-supported", "Format not served"),
-        "resource-deleted": Kind(410, "deleted", "Resource retracted"),
-        "link-expired": Kind(410, "expired", "Page link too old"),
-        "precondition-failed": Kind(412, "conflict", "Precondition failed"),
-        "body-too-large": Kind(413, "too-long", "Body too large"),
-        "url-too-long": Kind(414, "too-long", "URL too long"),
-        "media-type-unsupported": Kind(415, "not-supported", "Content-Type not accepted"),
-        "rate-limited": Kind(429, "throttled", "Too many requests"),
-        "internal-error": Kind(500, "exception", "Fault of the server"),
-        "storage-unavailable": Kind(503, "transient", "Storage does not answer"),
-        "audit-unavailable": Kind(503, "transient", "Access cannot be recorded"),
-        "overloaded": Kind(503, "transient", "Too many requests at once"),
-        "not-published": Kind(503, "transient", "Nothing published yet"),
+        "url-malformed": IssueKind(400, "structure", "URL or form cannot be decoded"),
+        "header-repeated": IssueKind(400, "structure", "Header sent twice"),
+        "body-malformed": IssueKind(400, "structure", "Body cannot be read"),
+        "client-gone": IssueKind(400, "incomplete", "Request broke off"),
+        "parameters-too-many": IssueKind(400, "too-costly", "Too many parameters"),
+        "parameter-invalid": IssueKind(400, "value", "Parameter with a wrong value"),
+        "parameter-unsupported": IssueKind(400, "not-supported", "Parameter not supported"),
+        "request-invalid": IssueKind(400, "invalid", "Request not understood"),
+        "link-invalid": IssueKind(400, "invalid", "Page link not made by this server for this app"),
+        "token-in-url": IssueKind(400, "security", "Access token outside the Authorization header"),
+        "token-missing": IssueKind(401, "login", "No access token"),
+        "token-invalid": IssueKind(401, "login", "Access token refused"),
+        "scope-insufficient": IssueKind(403, "forbidden", "Scope not granted"),
+        "not-found": IssueKind(404, "not-found", "Not there, or not this member's"),
+        "type-unknown": IssueKind(404, "not-supported", "Resource type not served"),
+        "address-unknown": IssueKind(404, "not-supported", "No such address"),
+        "method-not-allowed": IssueKind(405, "not-supported", "Method not allowed here"),
+        "format-not-acceptable": IssueKind(406, "not-supported", "Format not served"),
+        "resource-deleted": IssueKind(410, "deleted", "Resource retracted"),
+        "link-expired": IssueKind(410, "expired", "Page link too old"),
+        "precondition-failed": IssueKind(412, "conflict", "Precondition failed"),
+        "body-too-large": IssueKind(413, "too-long", "Body too large"),
+        "url-too-long": IssueKind(414, "too-long", "URL too long"),
+        "media-type-unsupported": IssueKind(415, "not-supported", "Content-Type not accepted"),
+        "rate-limited": IssueKind(429, "throttled", "Too many requests"),
+        "internal-error": IssueKind(500, "exception", "Fault of the server"),
+        "storage-unavailable": IssueKind(503, "transient", "Storage does not answer"),
+        "audit-unavailable": IssueKind(503, "transient", "Access cannot be recorded"),
+        "overloaded": IssueKind(503, "transient", "Too many requests at once"),
+        "not-published": IssueKind(503, "transient", "Nothing published yet"),
     }
 )
 """Code in `issue.details.coding` → what it stands for."""

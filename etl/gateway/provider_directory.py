@@ -18,7 +18,7 @@ from etl.gateway.search.matching import matching, ordered, sections
 from etl.gateway.search.query import Query
 from etl.gateway.service import Service
 from etl.gateway.supported import TYPES, ResourceType
-from etl.gateway.tree import Block, Tree
+from etl.gateway.tree import IndexedBlock, ReleaseTree
 from etl.smart.grants import Grant
 
 
@@ -32,10 +32,10 @@ DIRECTORY_TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
 """What the Provider Directory supports."""
 
 
-class Directory(Service):
+class DirectoryService(Service):
     """Reads and searches what is public of the directory alone; its grants name no member."""
 
-    def _seen(self, tree: Tree) -> Tree:
+    def _seen(self, tree: ReleaseTree) -> ReleaseTree:
         return tree.seen_as(PublicTree)
 
     def _kind(self, resource_type: str) -> ResourceType:
@@ -45,7 +45,7 @@ class Directory(Service):
         return kind
 
     async def _shared(
-        self, tree: Tree, grant: Grant, own: Block | None, query: Query
+        self, tree: ReleaseTree, grant: Grant, own: IndexedBlock | None, query: Query
     ) -> Sequence[Hit]:
         """Return the matches among all public directory resources, ordered by id."""
         asked = tuple(map(asking_publicly, query.conditions))

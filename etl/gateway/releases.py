@@ -14,7 +14,7 @@ from etl.errors import NotFound, StoreError
 from etl.gateway.cache import Cache
 from etl.gateway.objects import Objects
 from etl.gateway.search.dates import DAY
-from etl.gateway.tree import Tree, checked
+from etl.gateway.tree import ReleaseTree, checked
 from etl.publish import keys
 from etl.publish.canonical import sha256
 from etl.publish.manifest import Manifest, Pointer, is_named
@@ -25,13 +25,13 @@ _MOST_COMPARED: Final = 100
 """Releases that `since` goes back, at most."""
 
 
-def _cost(tree: Tree) -> int:
+def _cost(tree: ReleaseTree) -> int:
     """Return about how many bytes a release takes beside its objects."""
     return 20_000 + 1_000 * (len(tree.manifest.catalog) + len(tree.manifest.directory))
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedRelease:
     """What is served now, for readiness and metrics.
 
     Attributes:
@@ -77,16 +77,16 @@ class Releases:
         self._poll_seconds = poll_seconds
         self._keep = keep
         self._clock = clock
-        self._current: Tree | None = None
-        self._opened: OrderedDict[str, Tree] = OrderedDict()
+        self._current: ReleaseTree | None = None
+        self._opened: OrderedDict[str, ReleaseTree] = OrderedDict()
         self._seen: float | None = None
         self._failures = 0
 
     @property
-    def served(self) -> Served:
+    def served(self) -> ServedRelease:
         """What is served now."""
         tree = self._current
-        return Served(
+        return ServedRelease(
             tree.id if tree else None,
             tree.created if tree else None,
             None if self._seen is None else self._clock() - self._seen,
@@ -94,7 +94,7 @@ class Releases:
             tree.manifest.facts.ids if tree else {},
         )
 
-    def current(self) -> Tree:
+    def current(self) -> ReleaseTree:
         """Return the release that readers see.
 
         Raises:
@@ -133,7 +133,7 @@ class Releases:
             except TimeoutError:
                 continue
 
-    async def open(self, release: str, digest: str) -> Tree:
+    async def open(self, release: str, digest: str) -> ReleaseTree:
         """Return a release by its id, current or not.
 
         Args:
@@ -152,7 +152,7 @@ class Releases:
         self._remember(tree)
         return tree
 
-    async def earlier(self, release: str) -> Tree:
+    async def earlier(self, release: str) -> ReleaseTree:
         """Return a release that an app names, by its id alone.
 
         Raises:
@@ -163,16 +163,16 @@ class Releases:
             return self._current
         key = keys.manifest(release)
 
-        async def read() -> Tree:
+        async def read() -> ReleaseTree:
             data = await self._objects.get(key)
             what = f"{self._objects.name}: {key}"
             if not is_named(data, release, what):
                 raise StoreError(f"{what} is damaged: its bytes are not those it is named after")
-            return Tree(self._objects, self._cache, Manifest.from_bytes(data, what), sha256(data))
+            return ReleaseTree(self._objects, self._cache, Manifest.from_bytes(data, what), sha256(data))
 
         return await self._cache.get(("earlier", release), read, _cost)
 
-    async def since(self, tree: Tree, instant: int) -> Sequence[Tree]:
+    async def since(self, tree: ReleaseTree, instant: int) -> Sequence[ReleaseTree]:
         """Return the releases behind a given one that an app may have seen at an instant, or after.
 
         A run is stamped when it begins and published when it ends. So of the releases behind a
@@ -184,7 +184,7 @@ class Releases:
             tree: where to begin.
             instant: nanoseconds.
         """
-        found: list[Tree] = []
+        found: list[ReleaseTree] = []
         at = tree
         is_before = False
         try:
@@ -220,13 +220,13 @@ class Releases:
         self._current = tree
         return True
 
-    async def _read(self, release: str, digest: str) -> Tree:
+    async def _read(self, release: str, digest: str) -> ReleaseTree:
         key = keys.manifest(release)
         data = await checked(self._objects, key, digest)
         manifest = Manifest.from_bytes(data, f"{self._objects.name}: {key}")
-        return Tree(self._objects, self._cache, manifest, sha256(data))
+        return ReleaseTree(self._objects, self._cache, manifest, sha256(data))
 
-    def _remember(self, tree: Tree) -> None:
+    def _remember(self, tree: ReleaseTree) -> None:
         self._opened[tree.id] = tree
         self._opened.move_to_end(tree.id)
         while len(self._opened) > self._keep:

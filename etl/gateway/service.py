@@ -23,7 +23,7 @@ from etl.gateway.search.query import Query
 from etl.gateway.since import difference, seen
 from etl.gateway.subset import subset
 from etl.gateway.supported import TYPES, ResourceType, answerable
-from etl.gateway.tree import Block, Tree
+from etl.gateway.tree import IndexedBlock, ReleaseTree
 from etl.publish.catalog import ID
 from etl.smart.grants import Grant
 
@@ -84,7 +84,7 @@ class _Question(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Pages:
+class PageSizes:
     """How large pages are.
 
     Attributes:
@@ -114,10 +114,10 @@ class Service:
         pages: how large pages are.
     """
 
-    def __init__(self, releases: Releases, sealer: Sealer, pages: Pages | None = None) -> None:
+    def __init__(self, releases: Releases, sealer: Sealer, pages: PageSizes | None = None) -> None:
         self._releases = releases
         self._sealer = sealer
-        self._pages = pages or Pages()
+        self._pages = pages or PageSizes()
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._understood)
 
     async def read(
@@ -284,7 +284,7 @@ class Service:
         url = url_of(base, f"Patient/{patient_id}/$everything", asked.used, self._pages.limit)
         return await self._everything(tree, grant, asked, position, base, url)
 
-    def _seen(self, tree: Tree) -> Tree:
+    def _seen(self, tree: ReleaseTree) -> ReleaseTree:
         """Return a release as those who ask here may see it."""
         return tree
 
@@ -309,7 +309,7 @@ class Service:
 
     async def _continued(
         self,
-        tree: Tree,
+        tree: ReleaseTree,
         grant: Grant,
         position: Position,
         base: str,
@@ -331,7 +331,7 @@ class Service:
 
     async def _searched(
         self,
-        tree: Tree,
+        tree: ReleaseTree,
         grant: Grant,
         question: _Question,
         position: Position,
@@ -386,7 +386,7 @@ class Service:
         return Answer(body, tree.created, tree.id, etag_of(grant, tree.id, links, query.ignored))
 
     async def _shared(
-        self, tree: Tree, grant: Grant, own: Block | None, query: Query
+        self, tree: ReleaseTree, grant: Grant, own: IndexedBlock | None, query: Query
     ) -> Sequence[Hit]:
         """Return the matches among directory resources.
 
@@ -404,7 +404,7 @@ class Service:
         found = await following.hits(sorted(references), sections(query))
         if named:
             found = {x: hit for x, hit in found.items() if await reaches(tree, grant, hit, kind)}
-        candidates: dict[Block, set[int]] = {}
+        candidates: dict[IndexedBlock, set[int]] = {}
         for block, row in found.values():
             candidates.setdefault(block, set()).add(row)
         hits = [
@@ -418,9 +418,9 @@ class Service:
 
     async def _everything(
         self,
-        tree: Tree,
+        tree: ReleaseTree,
         grant: Grant,
-        asked: compartment.Asked,
+        asked: compartment.EverythingRequest,
         position: Position,
         base: str,
         url: str,
@@ -472,7 +472,7 @@ class Service:
         return min(otherwise if count is None else count, self._pages.limit)
 
 
-async def _without(tree: Tree, own: Block | None, patient_id: str) -> Refusal:
+async def _without(tree: ReleaseTree, own: IndexedBlock | None, patient_id: str) -> Refusal:
     """Return why there is nothing of a member: they were retracted, or never were there."""
     if own is not None:
         await tree.need(own, ("gone",))

@@ -21,7 +21,7 @@ from etl.gateway.outcomes import KINDS, SYSTEM
 from etl.gateway.refusals import Refusal
 from etl.gateway.releases import Releases
 from etl.gateway.supported import TYPES
-from etl.gateway.tree import Tree
+from etl.gateway.tree import ReleaseTree
 from etl.smart.grants import Grant
 
 _SECTIONS: Final = ("ids", "parts", "versions", "lastUpdated")
@@ -34,7 +34,7 @@ Mark = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class MemberChanges:
     """What an app has to do to what it has.
 
     Attributes:
@@ -73,8 +73,8 @@ class Difference:
 
 
 async def difference(
-    releases: Releases, tree: Tree, grant: Grant, asked: compartment.Asked
-) -> Difference:
+    releases: Releases, tree: ReleaseTree, grant: Grant, asked: compartment.EverythingRequest
+) -> MemberChanges:
     """Return what changed from the releases that `_since` names to the one given.
 
     Raises:
@@ -82,7 +82,7 @@ async def difference(
     """
     readable = seen(tree, grant).types
     olds: list[dict[str, tuple[Hit, Mark]]] = []
-    if isinstance(asked.since, compartment.Seen):
+    if isinstance(asked.since, compartment.SeenRelease):
         try:
             base = await releases.earlier(asked.since.release)
             # What the app could not read then is new to it.
@@ -103,7 +103,7 @@ async def difference(
             for one in (own.index.gone if own is not None else ())
             if one.type in readable and asked.wants(one.type)
         ]
-        return Difference({name: hit for name, (hit, _) in new.items()}, gone, True)
+        return MemberChanges({name: hit for name, (hit, _) in new.items()}, gone, True)
     hits = {
         name: hit
         for name, (hit, mark) in new.items()
@@ -114,11 +114,11 @@ async def difference(
     left = await ReferenceResolver(tree, grant, None).hits(
         one for one in missing if TYPES[one.partition("/")[0]].shared
     )
-    return Difference(hits, [one for one in missing if one not in left], False)
+    return MemberChanges(hits, [one for one in missing if one not in left], False)
 
 
 async def _reached_since(
-    releases: Releases, tree: Tree, grant: Grant, asked: compartment.Asked, readable: frozenset[str]
+    releases: Releases, tree: ReleaseTree, grant: Grant, asked: compartment.EverythingRequest, readable: frozenset[str]
 ) -> list[dict[str, tuple[Hit, Mark]]]:
     """Return what an app may have seen at an instant, of each release that it may have seen it in.
 
@@ -140,13 +140,13 @@ def _mark(known: dict[str, tuple[Hit, Mark]], name: str) -> Mark | None:
     return None if found is None else found[1]
 
 
-def seen(tree: Tree, grant: Grant) -> compartment.Seen:
+def seen(tree: ReleaseTree, grant: Grant) -> compartment.SeenRelease:
     """Return what an app sees that is answered from a release."""
-    return compartment.Seen(tree.id, frozenset(name for name in TYPES if may(grant, name, "r")))
+    return compartment.SeenRelease(tree.id, frozenset(name for name in TYPES if may(grant, name, "r")))
 
 
 async def _reached(
-    tree: Tree, grant: Grant, asked: compartment.Asked, readable: frozenset[str]
+    tree: ReleaseTree, grant: Grant, asked: compartment.EverythingRequest, readable: frozenset[str]
 ) -> dict[str, tuple[Hit, Mark]]:
     """Return all that `$everything` gives in a release without `_since`, each with its mark."""
     own = await tree.patient(grant.patient)

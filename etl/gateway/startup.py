@@ -12,10 +12,10 @@ from etl.gateway.cache import Cache
 from etl.gateway.folder import FolderObjects
 from etl.gateway.objects import Objects
 from etl.gateway.paging import Sealer
-from etl.gateway.provider_directory import Directory
+from etl.gateway.provider_directory import DirectoryService
 from etl.gateway.releases import Releases
 from etl.gateway.retry import RetryingObjects, RetryPolicy
-from etl.gateway.service import Pages, Service
+from etl.gateway.service import PageSizes, Service
 from etl.storage.opening import StoreOptions
 
 
@@ -69,7 +69,7 @@ class ReadCounts:
     cached_bytes: int
 
 
-class Opened:
+class GatewayServices:
     """A service with what the shell needs beside it.
 
     Attributes:
@@ -111,7 +111,7 @@ def open_service(
     cursor_keys: Sequence[bytes],
     options: ServiceOptions | None = None,
     store_options: StoreOptions | None = None,
-) -> Opened:
+) -> GatewayServices:
     """Return the service of a target. Nothing is read yet.
 
     Args:
@@ -134,7 +134,7 @@ def serve_objects(
     cursor_keys: Sequence[bytes],
     options: ServiceOptions,
     clock: Callable[[], float] = time.time,
-) -> Opened:
+) -> GatewayServices:
     """Return the service of objects that are open already.
 
     Args:
@@ -150,9 +150,9 @@ def serve_objects(
         retrying, cache, poll_seconds=options.poll_seconds, keep=options.releases_open
     )
     sealer = Sealer(cursor_keys, options.cursor_seconds, clock)
-    pages = Pages(options.page_size, options.page_limit)
-    service, directory = (kind(releases, sealer, pages) for kind in (Service, Directory))
-    return Opened(service, directory, releases, retrying, cache)
+    pages = PageSizes(options.page_size, options.page_limit)
+    service, directory = (kind(releases, sealer, pages) for kind in (Service, DirectoryService))
+    return GatewayServices(service, directory, releases, retrying, cache)
 
 
 def open_objects(target: str, options: StoreOptions, read_seconds: float) -> Objects:

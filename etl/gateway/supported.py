@@ -31,7 +31,7 @@ INSTANTIATES: Final = "http://hl7.org/fhir/us/carin-bb/CapabilityStatement/c4bb"
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
+class SearchParameter:
     """One search parameter of one resource type.
 
     Attributes:
@@ -55,7 +55,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Include:
+class SearchInclude:
     """One value that `_include` and `_include:iterate` take.
 
     Attributes:
@@ -89,8 +89,8 @@ class ResourceType:
     name: str
     profiles: tuple[str, ...]
     interactions: tuple[Interaction, ...]
-    parameters: Mapping[str, Parameter]
-    includes: tuple[Include, ...]
+    parameters: Mapping[str, SearchParameter]
+    includes: tuple[SearchInclude, ...]
     sorts: tuple[str, ...]
     shared: bool
     through: tuple[str, str] | None
@@ -129,28 +129,28 @@ class Operation:
     documentation: str
 
 
-def _date(name: str, definition: str, documentation: str) -> Parameter:
-    return Parameter(name, "date", definition, documentation, ("missing",), PREFIXES)
+def _date(name: str, definition: str, documentation: str) -> SearchParameter:
+    return SearchParameter(name, "date", definition, documentation, ("missing",), PREFIXES)
 
 
-def _token(name: str, definition: str, documentation: str) -> Parameter:
-    return Parameter(name, "token", definition, documentation, ("missing", "not"))
+def _token(name: str, definition: str, documentation: str) -> SearchParameter:
+    return SearchParameter(name, "token", definition, documentation, ("missing", "not"))
 
 
-def _string(name: str, definition: str, documentation: str) -> Parameter:
+def _string(name: str, definition: str, documentation: str) -> SearchParameter:
     modifiers = ("missing", "exact", "contains")
-    return Parameter(name, "string", definition, documentation, modifiers)
+    return SearchParameter(name, "string", definition, documentation, modifiers)
 
 
-def _reference(name: str, definition: str, what: str, *targets: str) -> Parameter:
+def _reference(name: str, definition: str, what: str, *targets: str) -> SearchParameter:
     text = f"{what}: an id, `Type/id`, or a URL under this server's base."
-    return Parameter(name, "reference", definition, text, ("missing",), (), targets)
+    return SearchParameter(name, "reference", definition, text, ("missing",), (), targets)
 
 
-_ID: Final = Parameter(
+_ID: Final = SearchParameter(
     "_id", "token", f"{_R4}Resource-id", "Logical id; several separated by commas."
 )
-_LAST_UPDATED: Final = Parameter(
+_LAST_UPDATED: Final = SearchParameter(
     "_lastUpdated",
     "date",
     f"{_R4}Resource-lastUpdated",
@@ -166,7 +166,7 @@ _ALL: Final[tuple[Interaction, ...]] = ("read", "vread", "search-type")
 def _type(
     name: str,
     profiles: tuple[str, ...],
-    parameters: tuple[Parameter, ...],
+    parameters: tuple[SearchParameter, ...],
     includes: tuple[str, ...],
     documentation: str,
     *,
@@ -180,7 +180,7 @@ def _type(
         tuple(one if "://" in one else f"{_PROFILE}{one}" for one in profiles),
         _ALL,
         MappingProxyType(known),
-        tuple(Include(f"{name}:{one}", one, targets[one]) for one in includes),
+        tuple(SearchInclude(f"{name}:{one}", one, targets[one]) for one in includes),
         ("_id", *(one.name for one in known.values() if one.type == "date")),
         shared,
         through,

@@ -20,12 +20,12 @@ from etl.gateway.search.dates import stored_span
 from etl.publish import keys
 from etl.publish.canonical import sha256
 from etl.publish.catalog import Unit, find_row, shard_number
-from etl.publish.index import HEAD, WHOLE, Column, Index, Part
+from etl.publish.index import HEAD, WHOLE, IndexColumn, Index, BlockPart
 from etl.publish.manifest import Manifest
 from etl.publish.reader import runs, views
 
 Result = TypeVar("Result")
-Seen = TypeVar("Seen", bound="Tree")
+View = TypeVar("View", bound="ReleaseTree")
 
 _TOGETHER: Final = 1024 * 1024
 """Parts of a block that span no more than this are fetched with one request."""
@@ -38,13 +38,14 @@ _PARSED: Final = 5
 """How many times larger a section of an index is once it is parsed."""
 
 
-class Block:
+class IndexedBlock:
     """One patient's block, or one shard of the directory, by its index.
 
     Args:
         index: its search index.
         key: key of the index.
-        held: bytes of the index that are there, parsed or not; `Tree.need` fetches the others.
+        held: bytes of the index that were fetched, parsed or not; `ReleaseTree.need` fetches
+            the others.
     """
 
     __slots__ = ("_columns", "_held", "_parsed", "index", "key")
@@ -54,7 +55,7 @@ class Block:
         self.key = key
         self._held = held + _BLOCK_COST
         self._parsed: set[str] = set()
-        self._columns: dict[str, Column] = {}
+        self._columns: dict[str, IndexColumn] = {}
 
     @property
     def cost(self) -> int:
@@ -69,7 +70,7 @@ class Block:
         """Return the rows of a type."""
         return self.index.types.get(resource_type, range(0))
 
-    def values(self, resource_type: str, parameter: str) -> Column:
+    def values(self, resource_type: str, parameter: str) -> IndexColumn:
         """Return the search values of a type's rows, the type's first row being 0."""
         name = column_name(resource_type, parameter)
         column = self._columns.get(name)
@@ -84,7 +85,7 @@ def column_name(resource_type: str, parameter: str) -> str:
     return f"search/{resource_type}/{parameter}"
 
 
-class Tree:
+class ReleaseTree:
     """One release of a tree.
 
     Args:
@@ -107,7 +108,7 @@ class Tree:
         self.created = manifest.created
         self.digest = digest
 
-    def seen_as(self, kind: type[Seen]) -> Seen:
+    def seen_as(self, kind: type[View]) -> View:
         """Return the same release as another kind of tree."""
         return kind(self._objects, self._cache, self.manifest, self.digest)
 
@@ -125,7 +126,7 @@ class Tree:
         found = self.manifest.facts.mapping.get("search", {})
         return {name: frozenset(columns) for name, columns in found.items()}
 
-    async def patient(self, patient_id: str) -> Block | None:
+    async def patient(self, patient_id: str) -> IndexedBlock | None:
         """Return a patient's block; None where there never was such a patient.
 
         Raises:
@@ -143,24 +144,24 @@ class Tree:
             if unit is None:
                 return None
             self._cache.put(key, unit, _UNIT_COST)
-        block: Block | None = self._cache.peek(unit.index)
+        block: IndexedBlock | None = self._cache.peek(unit.index)
         if block is None:
             block = await self._once(unit)
         if block.index.head.get("patient") != patient_id:
             raise StoreError(f"{self._objects.name}: {unit.index} is another patient's; run verify")
         return block
 
-    async def shard_of(self, resource_type: str, resource_id: str) -> Block | None:
+    async def shard_of(self, resource_type: str, resource_id: str) -> IndexedBlock | None:
         """Return the directory shard that would hold a resource; None where it is empty."""
         bits = self.manifest.directory_bits
         unit = self.manifest.directory[shard_number(f"{resource_type}/{resource_id}", bits)]
         return None if unit is None else await self._block(unit)
 
-    async def shards(self) -> list[Block]:
+    async def shards(self) -> list[IndexedBlock]:
         """Return all shards of the directory that hold something."""
         return [await self._block(unit) for unit in self.manifest.directory if unit is not None]
 
-    async def need(self, block: Block, names: Sequence[str]) -> None:
+    async def need(self, block: IndexedBlock, names: Sequence[str]) -> None:
         """Parse sections of an index that were not yet; what is not there, with one request."""
         index = block.index
         missing = index.missing(*names)
@@ -180,7 +181,7 @@ class Tree:
         block.parsed(missing)
         self._cache.put(block.key, block, block.cost)
 
-    async def lines(self, block: Block, rows: Iterable[int]) -> list[Line]:
+    async def lines(self, block: IndexedBlock, rows: Iterable[int]) -> list[Line]:
         """Return the JSON lines of some rows, in the order of the rows, without line breaks.
 
         Raises:
@@ -210,13 +211,13 @@ class Tree:
         by_row = {begin + at: line for begin, lines in found for at, line in enumerate(lines)}
         return [by_row[row] for row in wanted]
 
-    def damaged(self, block: Block) -> StoreError:
+    def damaged(self, block: IndexedBlock) -> StoreError:
         """Return the error of a block that does not hold what its index says."""
         return StoreError(
             f"{self._objects.name}: {block.index.block} and its index disagree; run verify"
         )
 
-    async def _parts(self, block: Block, parts: Sequence[Part]) -> list[tuple[int, list[Line]]]:
+    async def _parts(self, block: IndexedBlock, parts: Sequence[BlockPart]) -> list[tuple[int, list[Line]]]:
         """Return the first row and the lines of each part."""
         key = block.index.block or ""
         held: dict[int, bytes | None] = {}
@@ -243,7 +244,7 @@ class Tree:
             for part in parts
         ]
 
-    async def _run(self, key: str, run: Sequence[Part]) -> dict[int, list[Line]]:
+    async def _run(self, key: str, run: Sequence[BlockPart]) -> dict[int, list[Line]]:
         """Return the lines of parts that are fetched with one request, by offset."""
         start = run[0].offset
         length = run[-1].offset + run[-1].length - start
@@ -263,7 +264,7 @@ class Tree:
             return await self._twice(fetched)
         return await self._cache.once((key, start, length), lambda: self._twice(fetched))
 
-    async def _near(self, key: str, part: Part) -> list[Line]:
+    async def _near(self, key: str, part: BlockPart) -> list[Line]:
         """Return the lines of one part that is cheaper to read than to keep."""
         what = f"{self._objects.name}: {key}"
         try:
@@ -273,27 +274,27 @@ class Tree:
         except StoreError:  # as `_twice` does it, at half its cost
             return views(await self._objects.get_range(key, part.offset, part.length), part, what)
 
-    async def _block(self, unit: Unit) -> Block:
-        block: Block | None = self._cache.peek(unit.index)
+    async def _block(self, unit: Unit) -> IndexedBlock:
+        block: IndexedBlock | None = self._cache.peek(unit.index)
         return block if block is not None else await self._once(unit)
 
-    async def _once(self, unit: Unit) -> Block:
+    async def _once(self, unit: Unit) -> IndexedBlock:
         return await self._cache.once(unit.index, lambda: self._kept(unit))
 
-    async def _kept(self, unit: Unit) -> Block:
+    async def _kept(self, unit: Unit) -> IndexedBlock:
         block = await self._opened(unit)
         self._cache.put(unit.index, block, block.cost)
         return block
 
-    async def _opened(self, unit: Unit) -> Block:
+    async def _opened(self, unit: Unit) -> IndexedBlock:
         what = f"{self._objects.name}: {unit.index}"
         if unit.index_bytes <= WHOLE:
             data = await self._checked(unit.index)
-            return Block(Index.of(data, what), unit.index, len(data))
+            return IndexedBlock(Index.of(data, what), unit.index, len(data))
 
-        async def headed() -> Block:
+        async def headed() -> IndexedBlock:
             head = await self._objects.get_range(unit.index, 0, HEAD)
-            return Block(Index(what, head, _never), unit.index, len(head))
+            return IndexedBlock(Index(what, head, _never), unit.index, len(head))
 
         return await self._twice(headed)
 
@@ -322,13 +323,13 @@ async def checked(objects: Objects, key: str, digest: str | None = None) -> byte
     return data
 
 
-def _groups(parts: Sequence[Part]) -> list[Sequence[Part]]:
+def _groups(parts: Sequence[BlockPart]) -> list[Sequence[BlockPart]]:
     if parts[-1].offset + parts[-1].length - parts[0].offset <= _TOGETHER:
         return [parts]
     return list(runs(parts))
 
 
-def _without_echoes(column: Column) -> Column:
+def _without_echoes(column: IndexColumn) -> IndexColumn:
     """Return a column without `|code` where the same row has `system|code` as well.
 
     Indexes hold both of an identifier that has a system; a search for `|code` asks for those that
@@ -342,7 +343,7 @@ def _without_echoes(column: Column) -> Column:
     for numbers in column.rows:
         named = {codes[number] for number in numbers}
         rows.append([one for one in numbers if one not in bare or bare[one] not in named])
-    return Column(column.values, rows)
+    return IndexColumn(column.values, rows)
 
 
 def _never(start: int, length: int) -> bytes:

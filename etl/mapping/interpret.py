@@ -150,7 +150,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Element:
+class ExplainedElement:
     """One element of a resource that holds a value, and where it came from.
 
     Attributes:
@@ -165,7 +165,7 @@ class Element:
     place: Place
     cells: tuple[Cell, ...] = ()
 
-    def under(self, step: str | int) -> Element:
+    def under(self, step: str | int) -> ExplainedElement:
         """Return the element as seen from one level further out."""
         return replace(self, path=(step, *self.path))
 
@@ -182,12 +182,12 @@ class _Written:
 
     text: str | None
     alive: bool | None
-    elements: tuple[Element, ...] = ()
+    elements: tuple[ExplainedElement, ...] = ()
 
 
 def explained(
     plan: Plan, records: Records, environment: Environment, logical_id: str
-) -> tuple[Made, tuple[Element, ...]] | None:
+) -> tuple[Made, tuple[ExplainedElement, ...]] | None:
     """Return one resource with the origin of each of its elements; None where no row makes it.
 
     Elements stand in the order of the resource; `id` and `meta` are not among them.
@@ -215,7 +215,7 @@ class _Row:
     rows: Mapping[int, Record]
     indexes: Mapping[int, int]
 
-    def elements(self) -> tuple[Element, ...]:
+    def elements(self) -> tuple[ExplainedElement, ...]:
         return tuple(
             element.under(key)
             for key, member in self.plan.body.members
@@ -244,7 +244,7 @@ class _Row:
     def write(self, node: Entry) -> _Written:
         match node:
             case Fixed():
-                return _Written(node.json, None, (Element((), node.json, node.place),))
+                return _Written(node.json, None, (ExplainedElement((), node.json, node.place),))
             case Leaf():
                 return self.write_leaf(node)
             case Guarded():
@@ -267,7 +267,7 @@ class _Row:
         if value is None:
             return _Written(None, None if leaf.weak else False)
         text = _leaf(value, leaf.expr.kind)
-        element = Element((), text, leaf.place, tuple(self.cells(leaf.expr)))
+        element = ExplainedElement((), text, leaf.place, tuple(self.cells(leaf.expr)))
         return _Written(text, None if leaf.weak else True, (element,))
 
     def write_object(self, node: ObjectNode) -> _Written:
@@ -281,7 +281,7 @@ class _Row:
 
     def write_entries(self, node: ListNode | Spliced) -> _Written:
         written: list[_Written] = []
-        elements: list[Element] = []
+        elements: list[ExplainedElement] = []
         at = 0
         for part in node.entries:
             for entry, is_list in self.entries(part):
@@ -448,7 +448,7 @@ def _splices(node: Entry) -> bool:
     return isinstance(node, Spliced) or (isinstance(node, Guarded) and _splices(node.node))
 
 
-def _moved(element: Element, by: int) -> Element:
+def _moved(element: ExplainedElement, by: int) -> ExplainedElement:
     position, *rest = element.path
     return replace(element, path=(int(position) + by, *rest))
 

@@ -49,14 +49,14 @@ _CONSTANT: Final = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class ParsedLeaf:
     """A leaf: its expression, and whether it leaves the fate of its element to others."""
 
     expr: Expr
     weak: bool
 
 
-def parse_leaf(text: str, scope: Scope, where: str) -> Parsed:
+def parse_leaf(text: str, scope: Scope, where: str) -> ParsedLeaf:
     """Return the expression that a leaf stands for; a leaf without `{{ }}` is a `Constant`.
 
     Raises:
@@ -72,10 +72,10 @@ def parse_leaf(text: str, scope: Scope, where: str) -> Parsed:
         weak = weak or is_weak
         parts.append(_Reader(scope, where).expression(expr))
     if not parts:
-        return Parsed(Constant(""), weak=False)
+        return ParsedLeaf(Constant(""), weak=False)
     if len(parts) == 1:
-        return Parsed(parts[0], weak)
-    return Parsed(joined(parts), weak)
+        return ParsedLeaf(parts[0], weak)
+    return ParsedLeaf(joined(parts), weak)
 
 
 def parse_condition(text: str, scope: Scope, where: str) -> Condition:

@@ -50,7 +50,7 @@ class Linked:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ChainPosition:
     """Where a claim stands in its chain.
 
     Attributes:
@@ -87,7 +87,7 @@ def moment(text: str | None) -> datetime:
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
-def places(claims: Sequence[Linked]) -> list[Place]:
+def places(claims: Sequence[Linked]) -> list[ChainPosition]:
     """Return the place of each claim in its chain; the order of the claims decides nothing.
 
     The last claim of a chain is, of those that no other replaces, one that takes nothing back
@@ -97,14 +97,14 @@ def places(claims: Sequence[Linked]) -> list[Place]:
     """
     before, after = _neighbours(claims)
     circles = _circular(before, after)
-    found: list[Place] = [Place()] * len(claims)
+    found: list[ChainPosition] = [ChainPosition()] * len(claims)
     for chain in _chains(before, after):
         back = {at: _takes_back(claims[at], before[at]) for at in chain}
         ends = [at for at in chain if not after[at]] or chain
         pool = [at for at in ends if not back[at]] or ends
         last = max(pool, key=lambda at: _weight(claims[at]))
         for at in chain:
-            place = Place(
+            place = ChainPosition(
                 role=_role(claims[at], last=at == last, back=back[at]),
                 last=at == last,
                 priors=tuple(sorted(before[at], key=lambda one: claims[one].claim_id)),
@@ -183,7 +183,7 @@ def _role(claim: Linked, *, last: bool, back: bool) -> Role:
     return Role.SUPERSEDED if _elsewhere(claim, claim.successor) else Role.CURRENT
 
 
-def _updated(claims: Sequence[Linked], at: int, place: Place, last: int) -> str | None:
+def _updated(claims: Sequence[Linked], at: int, place: ChainPosition, last: int) -> str | None:
     own = claims[at].updated
     if own is None or place.last:
         return own

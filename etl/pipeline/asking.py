@@ -23,7 +23,7 @@ from etl.pipeline.directory import Providers
 from etl.pipeline.tools import Tools
 from etl.quality import kinds
 from etl.quality.dates import NO_DAY, read_dates
-from etl.quality.shares import Owners
+from etl.quality.shares import RowOwners
 from etl.sources import GlobalKeys
 from etl.sources.digests import row_digests, seed_of
 from etl.sources.keys import Hashes, hash_ids
@@ -166,7 +166,7 @@ def _columns_in(expr: Expr | Condition, plan: Plan) -> Iterator[tuple[str, str]]
 
 
 def names_asked(
-    questions: Questions, tables: Iterable[Mapping[str, pa.Table]], owners: Owners
+    questions: Questions, tables: Iterable[Mapping[str, pa.Table]], owners: RowOwners
 ) -> pa.Table:
     """Return `owner`, `name`: under which ids and NPIs the directory was asked for each member."""
     pairs = [
@@ -181,7 +181,7 @@ def names_asked(
 def ids_asked(
     questions: Questions,
     tables: Iterable[Mapping[str, pa.Table]],
-    owners: Owners,
+    owners: RowOwners,
     keys: GlobalKeys,
 ) -> pa.Table:
     """Return `owner`, `kind`, `id`, `there`: ids of others that were looked for, and the answer."""
@@ -219,7 +219,7 @@ def answers(kind: str, ids: Hashes, keys: GlobalKeys) -> Any:
     return np.asarray(known[at] == ids)
 
 
-def latest_days(questions: Questions, tables: Mapping[str, pa.Table], owners: Owners) -> Any:
+def latest_days(questions: Questions, tables: Mapping[str, pa.Table], owners: RowOwners) -> Any:
     """Return the latest day of each of `owners.ids` that a rule compares; numpy `int32`."""
     latest = np.full(len(owners.ids), NO_DAY, dtype=np.int32)
     for name, column in sorted(questions.days):
@@ -266,7 +266,7 @@ def changed_names(before: tuple[Hashes, Hashes], after: tuple[Hashes, Hashes]) -
 
 
 def _cells(
-    tables: Iterable[Mapping[str, pa.Table]], name: str, column: str, owners: Owners
+    tables: Iterable[Mapping[str, pa.Table]], name: str, column: str, owners: RowOwners
 ) -> Iterator[tuple[Hashes, Any]]:
     for each in tables:
         table = each[name]
@@ -276,7 +276,7 @@ def _cells(
             yield owners.ids[_codes(table, owners)[there]], pc.drop_null(texts)
 
 
-def _codes(table: pa.Table, owners: Owners) -> Any:
+def _codes(table: pa.Table, owners: RowOwners) -> Any:
     return owners.of(
         table.column(FILE_COLUMN).to_numpy(zero_copy_only=False),
         table.column(ROW_COLUMN).to_numpy(zero_copy_only=False),

@@ -22,19 +22,19 @@ from etl.pipeline.directory import Providers
 from etl.pipeline.ledger import RULES, SCHEMAS, Ledger, Places
 from etl.pipeline.references import REFERENCE
 from etl.quality import Checked, CountsDoNotAddUp
-from etl.quality.shares import Owners, summed_counts, summed_money
+from etl.quality.shares import RowOwners, summed_counts, summed_money
 from etl.sources import GlobalKeys, Loaded
 from etl.sources.keys import Hashes, among
 
 
-def owners_of(places: Places, wanted: Hashes | None = None) -> Owners:
+def owners_of(places: Places, wanted: Hashes | None = None) -> RowOwners:
     """Return whose the rows of a partition are, or of some members, whose hashes are ascending."""
     keys, owner = places.keys, places.owner
     if wanted is not None:
         here = among(owner, wanted)
         keys, owner = keys[here], owner[here]
     ids, codes = np.unique(owner, return_inverse=True)
-    return Owners(ids, keys, codes.astype(np.int64))
+    return RowOwners(ids, keys, codes.astype(np.int64))
 
 
 @dataclass
@@ -46,7 +46,7 @@ class MadeBy:
         providers: the directory.
     """
 
-    owners: Owners
+    owners: RowOwners
     providers: Providers
     _made: list[tuple[Plan, list[Rendered], Any]] = field(default_factory=list)
     _named: set[tuple[int, Mention]] = field(default_factory=set)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from etl.model.tables import TABLES
 from etl.publish.changes import Changes
-from etl.publish.manifest import Facts, Manifest
+from etl.publish.manifest import ReleaseFacts, Manifest
 from etl.quality import Verdict
 from etl.quality.limits import percent
 
@@ -73,7 +73,7 @@ class _Loss:
         return self.lost <= most * self.of
 
 
-def input_verdicts(limits: ReleaseLimits, before: Manifest | None, now: Facts) -> list[Verdict]:
+def input_verdicts(limits: ReleaseLimits, before: Manifest | None, now: ReleaseFacts) -> list[Verdict]:
     """Compare rows, claims and money: all that is known before a release is staged.
 
     Args:
@@ -127,7 +127,7 @@ def _gone(what: str, lost: int, of: int) -> _Loss:
     return _Loss(Decimal(lost), Decimal(of), says)
 
 
-def _rows(before: Facts, now: Facts) -> list[_Loss]:
+def _rows(before: ReleaseFacts, now: ReleaseFacts) -> list[_Loss]:
     return [
         _fewer(f"{table} rows", were, now.run.get(table, {"in": 0})["in"])
         for table in TABLES
@@ -135,7 +135,7 @@ def _rows(before: Facts, now: Facts) -> list[_Loss]:
     ]
 
 
-def _claims(before: Facts, now: Facts) -> list[_Loss]:
+def _claims(before: ReleaseFacts, now: ReleaseFacts) -> list[_Loss]:
     if "claim" not in before.run:
         return []
     are = now.run.get("claim", {"published": 0})["published"]

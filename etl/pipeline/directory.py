@@ -25,7 +25,7 @@ from etl.model.codes import is_npi
 from etl.model.tables import ROW_COLUMN
 from etl.pipeline.tools import Tools
 from etl.publish.resources import LISTED, NAMED, ROW
-from etl.quality import Checked, Directory, check_directory, read_directory
+from etl.quality import Checked, DirectoryIds, check_directory, read_directory
 from etl.quality.sample import Sampled
 from etl.rows import table_schema
 from etl.sources import Loaded
@@ -55,7 +55,7 @@ class Providers:
     """
 
     tables: Mapping[str, pa.Table]
-    known: Directory
+    known: DirectoryIds
     environment: Environment
 
     def holds(self, mention: Mention) -> bool:

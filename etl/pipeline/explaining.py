@@ -14,7 +14,7 @@ from etl.engine.records import records_of
 from etl.engine.values import Values
 from etl.errors import NotFound, UsageError
 from etl.mapping.environment import Environment
-from etl.mapping.interpret import Cell, Element, Made, explained
+from etl.mapping.interpret import Cell, ExplainedElement, Made, explained
 from etl.mapping.plan import Place, Plan
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.pipeline.claims import Claims
@@ -213,7 +213,7 @@ def _of_members(tables: Mapping[str, pa.Table], members: pa.Array) -> dict[str, 
 
 def _found(
     plans: Sequence[Plan], partition: Partition, environment: Environment, logical_id: str
-) -> tuple[Plan, Made, tuple[Element, ...]] | None:
+) -> tuple[Plan, Made, tuple[ExplainedElement, ...]] | None:
     records = records_of(partition)
     for plan in plans:
         made = explained(plan, records, environment, logical_id)
@@ -234,7 +234,7 @@ def _agrees(release: Release, plan: Plan, made: Made) -> bool:
     return line.endswith(made.body.encode())
 
 
-def _origin(element: Element, files: Sequence[str]) -> Origin:
+def _origin(element: ExplainedElement, files: Sequence[str]) -> Origin:
     steps = [f"[{one}]" if isinstance(one, int) else f".{one}" for one in element.path]
     cells = dict.fromkeys(_cell(one, files) for one in element.cells)
     place: Place = element.place

@@ -45,7 +45,7 @@ from etl.publish.bulk_pages import write_pages
 from etl.publish.changes import Changes
 from etl.publish.identity import id_facts
 from etl.publish.lease import Lease
-from etl.publish.manifest import Facts, Named
+from etl.publish.manifest import ReleaseFacts, Named
 from etl.publish.reader import Current
 from etl.publish.release import is_published
 from etl.quality.suite_rows import SuiteRows
@@ -257,7 +257,7 @@ def _searched(mappings: MappingSet) -> dict[str, list[str]]:
     return {name: sorted(columns) for name, columns in sorted(found.items())}
 
 
-def facts_of(extract: Extract, tools: Tools, settled: Settled | None = None) -> Facts:
+def facts_of(extract: Extract, tools: Tools, settled: Settled | None = None) -> ReleaseFacts:
     """Return what the manifest is to say of a run; of its rows and money once it is settled."""
     inputs: list[Mapping[str, Any]] = [
         {"name": file.name, "sha256": file.sha256, "bytes": file.bytes} for file in extract.files
@@ -265,7 +265,7 @@ def facts_of(extract: Extract, tools: Tools, settled: Settled | None = None) -> 
     counts = settled.totals.tally.counts if settled is not None else {}
     # A tree without amounts says nothing of their sums either.
     is_summed = settled is not None and tools.mappings.view.states_money
-    return Facts(
+    return ReleaseFacts(
         kind=extract.kind,
         inputs=inputs,
         mapping={

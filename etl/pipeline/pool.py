@@ -19,7 +19,7 @@ from etl.pipeline.directory import Providers, providers_of
 from etl.pipeline.events import ignore
 from etl.pipeline.memory import Memory, keep_ledger
 from etl.pipeline.outcomes import outcome_from, outcome_to
-from etl.pipeline.remembering import Before, Made, Setting, work_remembering
+from etl.pipeline.remembering import PreviousResults, Made, Setting, work_remembering
 from etl.pipeline.suites import of_partition
 from etl.pipeline.tools import Tools
 from etl.pipeline.work import Outcome, work
@@ -220,7 +220,7 @@ class _Worker:
         store, before = remember.open_store(), None
         if remember.memory is not None:
             ledger = remember.memory.ledger(store, unit, self.partitions.count)
-            before = Before(ledger, remember.memory.as_of, remember.changed, remember.lost)
+            before = PreviousResults(ledger, remember.memory.as_of, remember.changed, remember.lost)
 
         def hand_on(made: Sequence[Made], kept: Sequence[str]) -> None:
             _forget(self.folder / OUTCOMES, unit)

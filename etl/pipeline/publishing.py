@@ -26,7 +26,7 @@ from etl.pipeline.settling import mapped_directory
 from etl.pipeline.tools import Tools
 from etl.publish.directory import DirectoryResult, write_directory
 from etl.publish.lease import Lease
-from etl.publish.manifest import Facts, Manifest, Named
+from etl.publish.manifest import ReleaseFacts, Manifest, Named
 from etl.publish.partition import SavedPartition, write_partition
 from etl.publish.reader import Current, open_release
 from etl.publish.release import assemble, commit
@@ -187,7 +187,7 @@ class Published:
 
 
 def stage(
-    settled: Settled, tools: Tools, store: Store, base: Current, facts: Facts, target: Target
+    settled: Settled, tools: Tools, store: Store, base: Current, facts: ReleaseFacts, target: Target
 ) -> Staged:
     """Write the shared directory and the catalog of a release, without bulk files."""
     now = target.now

@@ -70,7 +70,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class PreviousResults:
     """What is remembered of a partition's members.
 
     Attributes:
@@ -112,7 +112,7 @@ class Worked:
 
 
 def work_remembering(
-    setting: Setting, indexes: range, before: Before | None, hand_on: HandOn
+    setting: Setting, indexes: range, before: PreviousResults | None, hand_on: HandOn
 ) -> Worked | None:
     """Check and map some partitions, but for members of whom the outcome is known.
 
@@ -143,7 +143,7 @@ def work_remembering(
     return worked
 
 
-def unchanged(setting: Setting, places: Places, before: Before) -> Hashes:
+def unchanged(setting: Setting, places: Places, before: PreviousResults) -> Hashes:
     """Return the members of a partition whose outcome is the one that is remembered."""
     ledger, marks = before.ledger, places.marks
     owners = ledger["owners"]
@@ -175,7 +175,7 @@ def unchanged(setting: Setting, places: Places, before: Before) -> Hashes:
     return kept
 
 
-def _answered_otherwise(setting: Setting, before: Before) -> Hashes:
+def _answered_otherwise(setting: Setting, before: PreviousResults) -> Hashes:
     """Return the members who would be told something else than before."""
     found = [np.asarray(setting.keys.sharers)]
     asked = before.ledger["asked"]
@@ -195,7 +195,7 @@ def _work(
     setting: Setting,
     indexes: range,
     places: Places,
-    before: Before | None,
+    before: PreviousResults | None,
     kept: Hashes,
     hand_on: HandOn,
 ) -> Worked | None:

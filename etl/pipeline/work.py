@@ -29,7 +29,7 @@ from etl.pipeline.tools import Tools
 from etl.publish.manifest import Named
 from etl.quality import Checked, add_counts, add_money, check
 from etl.quality.sample import Sampled
-from etl.quality.shares import NOBODY, Owners
+from etl.quality.shares import NOBODY, RowOwners
 from etl.sources import GlobalKeys, Loaded
 
 Sink: TypeAlias = Callable[[Plan, list[Rendered], Partition], None]
@@ -162,7 +162,7 @@ def work_through(
     *,
     as_of: int | None,
     sampled: Sampled,
-    owners: Owners | None = None,
+    owners: RowOwners | None = None,
 ) -> tuple[Checked, Mapped, MadeBy]:
     """Check a partition and map what was accepted, until all that is made keeps its profile.
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from etl.portal.site import Served
+from etl.portal.site import ServerFacts
 
 SCOPE: Final = "launch/patient openid fhirUser offline_access patient/*.rs"
 """What the examples ask for."""
@@ -31,7 +31,7 @@ FILES: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class CodeExample:
     """One piece of code.
 
     Attributes:
@@ -57,14 +57,14 @@ def _files() -> Environment:
     )
 
 
-def example_file(name: str, served: Served, redirect_uri: str) -> str:
+def example_file(name: str, served: ServerFacts, redirect_uri: str) -> str:
     """Return one of `FILES`, ready to run against this server."""
     return _files().get_template(f"{name}.j2").render(served=served, redirect_uri=redirect_uri)
 
 
 def page_examples(
-    served: Served, client_id: str, redirect_uri: str
-) -> dict[str, str | list[Example]]:
+    served: ServerFacts, client_id: str, redirect_uri: str
+) -> dict[str, str | list[CodeExample]]:
     """Return the pieces of code of the pages.
 
     Args:
@@ -86,17 +86,17 @@ def page_examples(
         ),
         "redirect_answer": f"{redirect_uri}?code=…&state=…&iss=…",
         "token": [
-            Example("JSON", "bash", _TRADE_JSON.format(token=served.token), "Confidential app"),
-            Example("Form", "bash", _TRADE_FORM.format(token=served.token), "Confidential app"),
-            Example("Public app", "bash", _TRADE_PUBLIC.format(token=served.token), "Public app"),
+            CodeExample("JSON", "bash", _TRADE_JSON.format(token=served.token), "Confidential app"),
+            CodeExample("Form", "bash", _TRADE_FORM.format(token=served.token), "Confidential app"),
+            CodeExample("Public app", "bash", _TRADE_PUBLIC.format(token=served.token), "Public app"),
         ],
         "token_answer": _TRADED.format(seconds=served.token_seconds),
         "refresh": _REFRESH.format(token=served.token),
         "revoke": _REVOKE.format(revoke=served.revoke),
         "requests": [
-            Example("curl", "bash", _CURL.format(fhir=served.fhir), "Claims with their providers"),
-            Example("Python", "python", _PYTHON.format(fhir=served.fhir), "Standard library"),
-            Example(
+            CodeExample("curl", "bash", _CURL.format(fhir=served.fhir), "Claims with their providers"),
+            CodeExample("Python", "python", _PYTHON.format(fhir=served.fhir), "Standard library"),
+            CodeExample(
                 "JavaScript", "javascript", _SCRIPT.format(fhir=served.fhir), "Node or browser"
             ),
         ],

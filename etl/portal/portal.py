@@ -17,14 +17,14 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from etl.auth.apps import Apps
 from etl.auth.developers import Developers
-from etl.auth.limits import Endpoint, Limits, TooMany
+from etl.auth.limits import Endpoint, EndpointLimits, TooMany
 from etl.auth.pages import HSTS
 from etl.auth.values import App, DemoMember, Developer, NoSuchApp
 from etl.portal import error_reference
 from etl.portal.examples import LOOPBACK, page_examples
 from etl.portal.forms import Form, read_form
-from etl.portal.sessions import Entrance, Visit
-from etl.portal.site import Served, Site
+from etl.portal.sessions import PortalSessions, PortalVisit
+from etl.portal.site import ServerFacts, Site
 from etl.portal.statement import Statement, read_statement
 
 MENU: Final = (
@@ -83,11 +83,11 @@ class Portal:
     """
 
     site: Site
-    served: Served
+    served: ServerFacts
     apps: Apps
     developers: Developers
-    limits: Limits
-    entrance: Entrance
+    limits: EndpointLimits
+    entrance: PortalSessions
     templates: Environment
     members: Members | None = None
     password: str = ""
@@ -170,7 +170,7 @@ class Portal:
             raise HTTPException(403, "csrf")
         return form
 
-    async def signed_in(self, request: Request) -> tuple[Visit, Developer]:
+    async def signed_in(self, request: Request) -> tuple[PortalVisit, Developer]:
         """Return the visit of a developer who is signed in.
 
         Raises:
@@ -237,5 +237,5 @@ def local_path(text: str) -> str:
     return text if _LOCAL.fullmatch(text) else "/apps"
 
 
-def _csrf_field(visit: Visit) -> Markup:
+def _csrf_field(visit: PortalVisit) -> Markup:
     return Markup('<input type="hidden" name="csrf" value="{}">').format(visit.csrf)

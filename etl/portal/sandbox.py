@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from etl.auth.values import DemoMember
 from etl.errors import StoreError
 from etl.gateway.releases import Releases
-from etl.gateway.tree import Tree, column_name
+from etl.gateway.tree import ReleaseTree, column_name
 from etl.portal.portal import SandboxMember
 
 _CLAIM = "ExplanationOfBenefit"
@@ -53,7 +53,7 @@ class SandboxMembers:
         return self._counted
 
 
-async def _counted(tree: Tree, member: DemoMember, page_size: int) -> SandboxMember | None:
+async def _counted(tree: ReleaseTree, member: DemoMember, page_size: int) -> SandboxMember | None:
     block = await tree.patient(member.patient)
     if block is None or block.index.block is None:
         return None

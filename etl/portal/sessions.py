@@ -17,7 +17,7 @@ from etl.auth.values import Developer, NoSuchAccount
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class PortalVisit:
     """One request, as far as the pages need to know who makes it.
 
     Attributes:
@@ -32,10 +32,10 @@ class Visit:
     session: str
     csrf: str = field(repr=False)
     address: str
-    came: browser.Visit = field(repr=False)
+    came: browser.BrowserCookies = field(repr=False)
 
 
-class Entrance:
+class PortalSessions:
     """Tells who visits, lets in and out."""
 
     def __init__(self, browsers: Browsers, sessions: Sessions, developers: Developers) -> None:
@@ -43,14 +43,14 @@ class Entrance:
         self._sessions = sessions
         self._developers = developers
 
-    async def visit(self, request: Request) -> Visit:
+    async def visit(self, request: Request) -> PortalVisit:
         """Return who makes a request. It is found out once a request."""
-        known: Visit | None = getattr(request.state, "visit", None)
+        known: PortalVisit | None = getattr(request.state, "visit", None)
         if known is not None:
             return known
         came = self._browsers.visit(request)
         developer, session = await run_in_threadpool(self._who, came.tokens["developer"])
-        visit = Visit(
+        visit = PortalVisit(
             developer,
             session.hash if session is not None else "",
             self._browsers.form_token(came, "developer"),
@@ -60,26 +60,26 @@ class Entrance:
         request.state.visit = visit
         return visit
 
-    def is_genuine(self, request: Request, visit: Visit, token: str) -> bool:
+    def is_genuine(self, request: Request, visit: PortalVisit, token: str) -> bool:
         """Return whether a form was made by one of our pages for this visitor (CSRF)."""
         return self._browsers.is_own_form(request, visit.came, token, "developer")
 
-    async def admit(self, visit: Visit, response: Response, developer: Developer) -> None:
+    async def admit(self, visit: PortalVisit, response: Response, developer: Developer) -> None:
         """Sign a developer in, under a session that is new, so that none can be fixed before."""
         await self._end(visit)
         token = await run_in_threadpool(self._sessions.start, "developer", developer.id)
         self._browsers.set(response, "developer", token)
 
-    async def dismiss(self, visit: Visit, response: Response) -> None:
+    async def dismiss(self, visit: PortalVisit, response: Response) -> None:
         """End the session, here and not only in the browser."""
         await self._end(visit)
         self._browsers.clear(response, "developer")
 
-    def greet(self, visit: Visit, response: Response) -> None:
+    def greet(self, visit: PortalVisit, response: Response) -> None:
         """Give a browser the cookie that its forms need."""
         self._browsers.greet(response, visit.came)
 
-    async def _end(self, visit: Visit) -> None:
+    async def _end(self, visit: PortalVisit) -> None:
         token = visit.came.tokens["developer"]
         if token:
             await run_in_threadpool(self._sessions.end, token)

@@ -69,7 +69,7 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServerFacts:
     """What the running server serves.
 
     Attributes:

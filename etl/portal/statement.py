@@ -35,7 +35,7 @@ HOLDS: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class SearchParameter:
+class StatementParameter:
     """A search parameter: its name, FHIR type, and what it searches."""
 
     name: str
@@ -44,7 +44,7 @@ class SearchParameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class ServedType:
     """What the server does with one resource type.
 
     Attributes:
@@ -63,7 +63,7 @@ class Resource:
     documentation: str
     profiles: tuple[str, ...]
     interactions: tuple[str, ...]
-    search: tuple[SearchParameter, ...]
+    search: tuple[StatementParameter, ...]
     includes: tuple[str, ...]
     operations: tuple[str, ...]
 
@@ -96,7 +96,7 @@ class Statement:
     security: str
     oauth: Mapping[str, str]
     interactions: tuple[str, ...]
-    resources: tuple[Resource, ...]
+    resources: tuple[ServedType, ...]
 
 
 def read_statement(document: Mapping[str, Any]) -> Statement:
@@ -122,9 +122,9 @@ def read_statement(document: Mapping[str, Any]) -> Statement:
     )
 
 
-def _resource(document: Mapping[str, Any]) -> Resource:
+def _resource(document: Mapping[str, Any]) -> ServedType:
     name = document.get("type", "")
-    return Resource(
+    return ServedType(
         type=name,
         holds=HOLDS.get(name, ""),
         documentation=document.get("documentation", ""),
@@ -135,7 +135,7 @@ def _resource(document: Mapping[str, Any]) -> Resource:
         ),
         interactions=_codes(document.get("interaction") or ()),
         search=tuple(
-            SearchParameter(one.get("name", ""), one.get("type", ""), one.get("documentation", ""))
+            StatementParameter(one.get("name", ""), one.get("type", ""), one.get("documentation", ""))
             for one in document.get("searchParam") or ()
         ),
         includes=tuple(document.get("searchInclude") or ()),
@@ -143,7 +143,7 @@ def _resource(document: Mapping[str, Any]) -> Resource:
     )
 
 
-def _place(resource: Resource) -> tuple[int, str]:
+def _place(resource: ServedType) -> tuple[int, str]:
     known = resource.type in ORDER
     return (ORDER.index(resource.type) if known else len(ORDER), resource.type)
 

@@ -14,7 +14,7 @@ from typing import Final
 import deflate
 
 from etl.errors import StoreError
-from etl.publish.index import Part, Row
+from etl.publish.index import BlockPart, IndexRow
 from etl.publish.resources import rank
 
 PART_ROWS: Final = 10
@@ -34,7 +34,7 @@ DATES: Final = ("billable-period-start", "service-start-date", "service-date")
 class Line:
     """One resource of a block: its row, and the text after the version and the time."""
 
-    row: Row
+    row: IndexRow
     body: bytes
 
 
@@ -67,7 +67,7 @@ def in_block_order(lines: Iterable[Line]) -> list[Line]:
     return ordered
 
 
-def order_date(row: Row) -> str:
+def order_date(row: IndexRow) -> str:
     """Return the date that orders an ExplanationOfBenefit; empty where it has none."""
     for parameter in DATES:
         values = row.search.get(parameter)
@@ -76,7 +76,7 @@ def order_date(row: Row) -> str:
     return ""
 
 
-def line_head(row: Row) -> bytes:
+def line_head(row: IndexRow) -> bytes:
     """Return the start of a line, up to where `Resource.body` goes on."""
     return (
         f'{{"resourceType":"{row.type}","id":"{row.id}","meta":'
@@ -134,7 +134,7 @@ def render_block(lines: Sequence[Line], patient_id: str | None) -> Block:
     return Block(b"".join(compressed), tuple(parts))
 
 
-def unpack(data: bytes | memoryview, part: Part, what: str) -> bytearray:
+def unpack(data: bytes | memoryview, part: BlockPart, what: str) -> bytearray:
     """Return the plain NDJSON of one part; as it came out of the library, to spare a copy.
 
     Args:

@@ -19,7 +19,7 @@ from etl.publish.bulk_files import BulkFiles, BulkOptions
 from etl.publish.canonical import JSON, dumps
 from etl.publish.catalog import Unit
 from etl.publish.difference import Name, UnitChange, changed_directory, changed_patients
-from etl.publish.index import Index, Part
+from etl.publish.index import Index, BlockPart
 from etl.publish.manifest import Manifest
 from etl.publish.reader import Current, Release, lines_of, open_index, read_parts
 from etl.publish.resources import rank
@@ -162,7 +162,7 @@ def _changed(store: Store, change: UnitChange) -> Iterator[tuple[str, bytes, int
             yield types[part.first], text, len(rows), False
 
 
-def _rows_of(part: Part) -> range:
+def _rows_of(part: BlockPart) -> range:
     return range(part.first, part.first + part.rows)
 
 

@@ -9,7 +9,7 @@ from etl.publish.canonical import JSON
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class ChangeCounts:
     """How many were added, changed, retracted, or stayed as they were."""
 
     added: int = 0
@@ -17,9 +17,9 @@ class Tally:
     retracted: int = 0
     same: int = 0
 
-    def __add__(self, other: Tally) -> Tally:
+    def __add__(self, other: ChangeCounts) -> ChangeCounts:
         """Return the sums."""
-        return Tally(
+        return ChangeCounts(
             self.added + other.added,
             self.changed + other.changed,
             self.retracted + other.retracted,
@@ -45,8 +45,8 @@ class Changes:
         resources: by type; added, changed (content or stated time) and retracted.
     """
 
-    patients: Tally = Tally()
-    resources: Mapping[str, Tally] = field(default_factory=dict)
+    patients: ChangeCounts = ChangeCounts()
+    resources: Mapping[str, ChangeCounts] = field(default_factory=dict)
 
     def to_json(self) -> JSON:
         """Return the counts as a manifest states them; types without a change are left out."""
@@ -59,16 +59,16 @@ class Changes:
     @classmethod
     def from_json(cls, value: JSON) -> Changes:
         """Return the counts that a manifest states."""
-        resources = {name: Tally(**tally) for name, tally in value["resources"].items()}
-        return cls(Tally(**value["patients"]), resources)
+        resources = {name: ChangeCounts(**tally) for name, tally in value["resources"].items()}
+        return cls(ChangeCounts(**value["patients"]), resources)
 
 
 def total(changes: Iterable[Changes]) -> Changes:
     """Return the sums of many."""
-    patients = Tally()
-    resources: dict[str, Tally] = {}
+    patients = ChangeCounts()
+    resources: dict[str, ChangeCounts] = {}
     for one in changes:
         patients += one.patients
         for name, tally in one.resources.items():
-            resources[name] = resources.get(name, Tally()) + tally
+            resources[name] = resources.get(name, ChangeCounts()) + tally
     return Changes(patients, resources)

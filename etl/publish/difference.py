@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from etl.publish.catalog import Unit, parse_rows, place, row_lines
-from etl.publish.changes import Changes, Tally, total
+from etl.publish.changes import Changes, ChangeCounts, total
 from etl.publish.index import Index
 from etl.publish.manifest import Manifest, Shard
 from etl.publish.reader import Release, open_index
@@ -67,10 +67,10 @@ class UnitChange:
                 found.setdefault(name, [0, 0, 0])[at] += 1
         was = self.before is not None and self.before.block is not None
         now = self.after is not None and self.after.block is not None
-        patients = Tally(
+        patients = ChangeCounts(
             added=int(now and not was), changed=int(now and was), retracted=int(was and not now)
         )
-        return Changes(patients, {name: Tally(*counts) for name, counts in found.items()})
+        return Changes(patients, {name: ChangeCounts(*counts) for name, counts in found.items()})
 
 
 def compare(before: Release, after: Release) -> Difference:

@@ -12,7 +12,7 @@ from etl.publish.index import Gone
 from etl.publish.reader import Release
 from etl.publish.resources import Resources
 from etl.publish.units import (
-    Before,
+    PreviousUnit,
     Owner,
     before_of,
     before_of_damaged,
@@ -70,7 +70,7 @@ def write_directory(
     for at in range(len(resources)):
         one = resources[at]
         cut.setdefault(_shard(one.type, one.id, bits), []).append(at)
-    moved: Mapping[int, Before] | None = None
+    moved: Mapping[int, PreviousUnit] | None = None
     old: Sequence[Unit | None] = [None] * (1 << bits)
     if before is not None and before.directory_bits == bits:
         old = before.directory
@@ -107,7 +107,7 @@ def _shard(resource_type: str, resource_id: str, bits: int) -> int:
 
 def _moved(
     store: Store, shards: Iterable[Unit | None], bits: int, lost: AbstractSet[int]
-) -> Mapping[int, Before]:
+) -> Mapping[int, PreviousUnit]:
     """Return what the directory held, by the shards of another number of bits."""
     known: dict[int, dict[tuple[str, str], tuple[str, str, bool]]] = {}
     gone: dict[int, list[Gone]] = {}
@@ -118,4 +118,4 @@ def _moved(
         for one in before.gone:
             gone.setdefault(_shard(one.type, one.id, bits), []).append(one)
     numbers = known.keys() | gone.keys()
-    return {number: Before(known.get(number, {}), gone.get(number, ())) for number in numbers}
+    return {number: PreviousUnit(known.get(number, {}), gone.get(number, ())) for number in numbers}

@@ -49,7 +49,7 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BlockPart:
     """One independently compressed part of a block.
 
     Attributes:
@@ -68,7 +68,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class IndexColumn:
     """One column of texts.
 
     Attributes:
@@ -85,7 +85,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class IndexRow:
     """What an index is made from, for each resource of the block in order."""
 
     type: str
@@ -99,7 +99,7 @@ class Row:
 def render_index(
     head: Mapping[str, JSON],
     parts: Sequence[tuple[int, int, int]],
-    rows: Sequence[Row],
+    rows: Sequence[IndexRow],
     gone: Sequence[Gone],
 ) -> bytes:
     """Return the index of a block.
@@ -238,13 +238,13 @@ class Index:
         return key
 
     @cached_property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[BlockPart]:
         """The block's parts in order."""
         triples = self._section("parts")
         firsts = accumulate((rows for rows, _, _ in triples), initial=0)
         offsets = accumulate((length for _, length, _ in triples), initial=0)
         return [
-            Part(first, rows, offset, length, size)
+            BlockPart(first, rows, offset, length, size)
             for first, offset, (rows, length, size) in zip(firsts, offsets, triples, strict=False)
         ]
 
@@ -261,7 +261,7 @@ class Index:
         return found
 
     @cached_property
-    def last_updated(self) -> Column:
+    def last_updated(self) -> IndexColumn:
         """`meta.lastUpdated` of each row."""
         return _read_column(self._section("lastUpdated"))
 
@@ -281,11 +281,11 @@ class Index:
         start = f"search/{resource_type}/"
         return [name[len(start) :] for name in self.head["sections"] if name.startswith(start)]
 
-    def search(self, resource_type: str, parameter: str) -> Column:
+    def search(self, resource_type: str, parameter: str) -> IndexColumn:
         """Return the values of one parameter for the rows of one type, the first row being 0."""
         name = f"search/{resource_type}/{parameter}"
         if not self.has(name):
-            return Column((), [()] * len(self.types.get(resource_type, ())))
+            return IndexColumn((), [()] * len(self.types.get(resource_type, ())))
         return _read_column(self._section(name))
 
     def row_of(self, resource_type: str, resource_id: str) -> int | None:
@@ -298,7 +298,7 @@ class Index:
         except ValueError:
             return None
 
-    def parts_of(self, rows: range) -> list[Part]:
+    def parts_of(self, rows: range) -> list[BlockPart]:
         """Return the parts that hold these consecutive rows; they are contiguous in the block."""
         if not rows or not self._firsts:
             return []
@@ -333,14 +333,14 @@ class Index:
         return loads(text, self._what)
 
 
-def rows_of(index: Index) -> list[Row]:
+def rows_of(index: Index) -> list[IndexRow]:
     """Return all rows of an index, as `render_index` took them."""
     columns = {
         (name, parameter): index.search(name, parameter)
         for name in index.types
         for parameter in index.parameters(name)
     }
-    rows: list[Row] = []
+    rows: list[IndexRow] = []
     for name, numbers in index.types.items():
         for row in numbers:
             search = {
@@ -350,7 +350,7 @@ def rows_of(index: Index) -> list[Row]:
             }
             (stamp,) = index.last_updated.of(row)
             rows.append(
-                Row(name, index.ids[row], index.versions[row], stamp, index.stated[row], search)
+                IndexRow(name, index.ids[row], index.versions[row], stamp, index.stated[row], search)
             )
     return rows
 
@@ -374,6 +374,6 @@ def _column(rows: Iterable[Sequence[str]]) -> bytes:
     return dumps({"rows": coded, "values": list(numbers)})
 
 
-def _read_column(value: JSON) -> Column:
+def _read_column(value: JSON) -> IndexColumn:
     rows = [(codes,) if isinstance(codes, int) else codes for codes in value["rows"]]
-    return Column(value["values"], rows)
+    return IndexColumn(value["values"], rows)

@@ -53,7 +53,7 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ReleaseFacts:
     """What the caller knows about a release, and publishing only writes down.
 
     Attributes:
@@ -95,7 +95,7 @@ class Manifest:
     release: str
     parent: str | None
     created: str
-    facts: Facts
+    facts: ReleaseFacts
     counts: Mapping[str, JSON]
     catalog_bits: int
     catalog: Sequence[Shard | None]
@@ -170,7 +170,7 @@ class Manifest:
                     f"{what} is of format {value['format']}, which this version cannot read; "
                     "use the version that wrote it, or a later one"
                 )
-            facts = Facts(
+            facts = ReleaseFacts(
                 value["kind"],
                 value["inputs"],
                 value["mapping"],

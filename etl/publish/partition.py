@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from etl.publish.block import Line
 from etl.publish.canonical import JSON, dumps, loads
 from etl.publish.catalog import Unit, place
-from etl.publish.changes import Changes, Tally, total
+from etl.publish.changes import Changes, ChangeCounts, total
 from etl.publish.resources import PatientResources
 from etl.publish.units import Owner, to_line, write_unit
 from etl.storage.port import Store
@@ -263,5 +263,5 @@ def _changes_to_json(changes: Changes) -> JSON:
 
 
 def _changes_from_json(value: JSON) -> Changes:
-    resources = {name: Tally(*counts) for name, counts in value["resources"].items()}
-    return Changes(Tally(*value["patients"]), resources)
+    resources = {name: ChangeCounts(*counts) for name, counts in value["resources"].items()}
+    return Changes(ChangeCounts(*value["patients"]), resources)

@@ -15,7 +15,7 @@ from etl.publish import keys
 from etl.publish.block import unpack
 from etl.publish.canonical import sha256
 from etl.publish.catalog import Unit, by_shard, find_row, parse_shard, shard_number
-from etl.publish.index import HEAD, WHOLE, Index, Part
+from etl.publish.index import HEAD, WHOLE, Index, BlockPart
 from etl.publish.manifest import Manifest, Pointer, Shard
 from etl.storage.port import Store, Tagged
 
@@ -239,8 +239,8 @@ def read_rows(store: Store, index: Index, rows: Iterable[int]) -> dict[int, byte
 
 
 def read_parts(
-    store: Store, index: Index, parts: Iterable[Part]
-) -> Iterator[tuple[Part, memoryview]]:
+    store: Store, index: Index, parts: Iterable[BlockPart]
+) -> Iterator[tuple[BlockPart, memoryview]]:
     """Yield parts of a block with their compressed bytes, which nobody has checked yet.
 
     Parts that are near each other are fetched with one request.
@@ -272,9 +272,9 @@ def read_all(store: Store, index: Index) -> list[bytes]:
     return lines
 
 
-def runs(parts: Iterable[Part]) -> Iterator[list[Part]]:
+def runs(parts: Iterable[BlockPart]) -> Iterator[list[BlockPart]]:
     """Yield parts, given in the order of the block, in groups that are worth one request each."""
-    run: list[Part] = []
+    run: list[BlockPart] = []
     for part in parts:
         if run and part.offset - (run[-1].offset + run[-1].length) > _FAR:
             yield run
@@ -284,7 +284,7 @@ def runs(parts: Iterable[Part]) -> Iterator[list[Part]]:
         yield run
 
 
-def lines_of(store: Store, index: Index, part: Part, data: memoryview) -> list[bytes]:
+def lines_of(store: Store, index: Index, part: BlockPart, data: memoryview) -> list[bytes]:
     """Return the JSON lines of one part, checked against its checksum.
 
     Raises:
@@ -293,7 +293,7 @@ def lines_of(store: Store, index: Index, part: Part, data: memoryview) -> list[b
     return [bytes(line) for line in views(data, part, f"{store.name}: {index.block}")]
 
 
-def views(data: bytes | memoryview, part: Part, what: str) -> list[bytes | memoryview]:
+def views(data: bytes | memoryview, part: BlockPart, what: str) -> list[bytes | memoryview]:
     """Return the JSON lines of one part as views on its text, checked against its checksum.
 
     Args:

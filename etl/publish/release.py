@@ -29,7 +29,7 @@ from etl.publish.catalog import (
 from etl.publish.changes import Changes, total
 from etl.publish.directory import DirectoryResult
 from etl.publish.lease import Lease
-from etl.publish.manifest import Facts, Manifest, Pointer, Shard
+from etl.publish.manifest import ReleaseFacts, Manifest, Pointer, Shard
 from etl.publish.partition import PartitionUnits, merged_kept, merged_units
 from etl.publish.reader import Current, Release, open_release, read_pointer
 from etl.publish.units import Owner, write_unit
@@ -42,7 +42,7 @@ def assemble(
     base: Current,
     partitions: Sequence[PartitionUnits],
     directory: DirectoryResult,
-    facts: Facts,
+    facts: ReleaseFacts,
     now: str,
 ) -> Manifest:
     """Write the catalog of a release, and return its manifest. Readers see nothing of it yet.
@@ -141,7 +141,7 @@ def commit(store: Store, manifest: Manifest, base: Current, lease: Lease | None 
         raise
 
 
-def is_published(base: Current, facts: Facts) -> bool:
+def is_published(base: Current, facts: ReleaseFacts) -> bool:
     """Return whether the release that readers see was made of the same inputs, the same way.
 
     Then running again would change nothing: a run that was killed after its commit is done.

@@ -15,8 +15,8 @@ from etl.publish import keys
 from etl.publish.block import Block, Line, hashed_head, in_block_order, line_head, render_block
 from etl.publish.canonical import dumps, instant, loads, sha256, short_hash
 from etl.publish.catalog import ID, Unit
-from etl.publish.changes import Changes, Tally
-from etl.publish.index import Gone, Row, render_index
+from etl.publish.changes import Changes, ChangeCounts
+from etl.publish.index import Gone, IndexRow, render_index
 from etl.publish.reader import checked, open_index
 from etl.publish.resources import Resource, rank
 from etl.storage.port import Store
@@ -80,7 +80,7 @@ def to_line(resource: Resource) -> Line:
     version = short_hash(hashed_head(resource.type, resource.id), resource.body)
     values = loads(resource.search or b"{}", "search values") or {}
     search = {name: texts for name, texts in values.items() if texts}
-    row = Row(resource.type, resource.id, version, stated or "", stated is not None, search)
+    row = IndexRow(resource.type, resource.id, version, stated or "", stated is not None, search)
     return Line(row, resource.body)
 
 
@@ -100,7 +100,7 @@ def content_hash(lines: Sequence[Line]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class PreviousUnit:
     """What a unit held, and what it once held.
 
     Attributes:
@@ -112,10 +112,10 @@ class Before:
     gone: Sequence[Gone]
 
 
-def before_of(store: Store, unit: Unit | None) -> Before:
+def before_of(store: Store, unit: Unit | None) -> PreviousUnit:
     """Return what a unit held, read from its index."""
     if unit is None:
-        return Before({}, ())
+        return PreviousUnit({}, ())
     index = open_index(store, unit)
     index.load("ids", "versions", "lastUpdated", "stated", "gone")
     known = {}
@@ -123,10 +123,10 @@ def before_of(store: Store, unit: Unit | None) -> Before:
         for row in rows:
             (stamp,) = index.last_updated.of(row)
             known[name, index.ids[row]] = (index.versions[row], stamp, index.stated[row])
-    return Before(known, index.gone)
+    return PreviousUnit(known, index.gone)
 
 
-def before_of_damaged(store: Store, unit: Unit | None) -> Before:
+def before_of_damaged(store: Store, unit: Unit | None) -> PreviousUnit:
     """Return what a unit held, read from whatever is left of it: from its block without an index.
 
     Of one that lost both, nothing is known: its resources are new, and what was retracted before is
@@ -136,16 +136,16 @@ def before_of_damaged(store: Store, unit: Unit | None) -> Before:
         return before_of(store, unit)
     except StoreError:
         if unit is None or unit.block is None:
-            return Before({}, ())
+            return PreviousUnit({}, ())
     try:
         text = gzip.decompress(checked(store, unit.block))
     except (StoreError, OSError, EOFError, zlib.error):
-        return Before({}, ())
+        return PreviousUnit({}, ())
     known = {
         (kind.decode(), name.decode()): (version.decode(), stamp.decode(), False)
         for kind, name, version, stamp in _HEAD.findall(text)
     }
-    return Before(known, ())
+    return PreviousUnit(known, ())
 
 
 def write_unit(
@@ -156,7 +156,7 @@ def write_unit(
     previous: Unit | None,
     now: str,
     *,
-    before: Before | None = None,
+    before: PreviousUnit | None = None,
     stamp: str = "",
     lost: bool = False,
 ) -> tuple[Unit, Changes]:
@@ -187,7 +187,7 @@ def write_unit(
     _check_unique(ordered)
     content = content_hash(ordered) if ordered else ""
     if previous is not None and previous.content == content and not lost:
-        return previous, Changes(Tally(same=1) if ordered else Tally())
+        return previous, Changes(ChangeCounts(same=1) if ordered else ChangeCounts())
     if before is None:
         before = before_of_damaged(store, previous) if lost else before_of(store, previous)
     resources = _compared(ordered, before)
@@ -213,24 +213,24 @@ def write_unit(
         None if rows else now,
     )
     if unit == previous:  # it was lost, and is what it was
-        return unit, Changes(Tally(same=1) if ordered else Tally())
+        return unit, Changes(ChangeCounts(same=1) if ordered else ChangeCounts())
     return unit, Changes(_fate(previous, unit), resources)
 
 
-def _fate(before: Unit | None, after: Unit) -> Tally:
+def _fate(before: Unit | None, after: Unit) -> ChangeCounts:
     if after.block is None:
-        return Tally(retracted=1)
+        return ChangeCounts(retracted=1)
     if before is None or before.block is None:
-        return Tally(added=1)
-    return Tally(changed=1)
+        return ChangeCounts(added=1)
+    return ChangeCounts(changed=1)
 
 
-def body_of(row: Row, text: bytes) -> bytes:
+def body_of(row: IndexRow, text: bytes) -> bytes:
     """Return the body of a line that was read from a block: what `Resource.body` was."""
     return text[len(line_head(row)) :]
 
 
-def _timed(line: Line, before: Before, stamp: str) -> Line:
+def _timed(line: Line, before: PreviousUnit, stamp: str) -> Line:
     row = line.row
     if row.stated:
         return line
@@ -240,7 +240,7 @@ def _timed(line: Line, before: Before, stamp: str) -> Line:
     return Line(replace(row, last_updated=stamp), line.body)
 
 
-def _compared(lines: Iterable[Line], before: Before) -> Mapping[str, Tally]:
+def _compared(lines: Iterable[Line], before: PreviousUnit) -> Mapping[str, ChangeCounts]:
     found: dict[str, list[int]] = {}
     present = set()
     for line in lines:
@@ -257,10 +257,10 @@ def _compared(lines: Iterable[Line], before: Before) -> Mapping[str, Tally]:
     for name, resource_id in before.known:
         if (name, resource_id) not in present:
             found.setdefault(name, [0, 0, 0, 0])[2] += 1
-    return {name: Tally(*counts) for name, counts in found.items()}
+    return {name: ChangeCounts(*counts) for name, counts in found.items()}
 
 
-def _gone(before: Before, rows: Iterable[Row], now: str) -> list[Gone]:
+def _gone(before: PreviousUnit, rows: Iterable[IndexRow], now: str) -> list[Gone]:
     present = {(row.type, row.id) for row in rows}
     gone = {(one.type, one.id): one for one in before.gone}
     gone |= {

@@ -14,7 +14,7 @@ from etl.publish.block import Line, hashed_head, header_line, line_head, unpack
 from etl.publish.bulk_pages import untrue_pages
 from etl.publish.canonical import instant, short_hash
 from etl.publish.catalog import Unit, parse_shard, shard_number
-from etl.publish.index import Index, Row, rows_of
+from etl.publish.index import Index, IndexRow, rows_of
 from etl.publish.manifest import Manifest, Named, Shard
 from etl.publish.reader import Release, checked, open_index
 from etl.publish.units import body_of, content_hash
@@ -222,7 +222,7 @@ def _check_unit(release: Release, unit: Unit, directory: set[tuple[str, str]] | 
     return done
 
 
-def _check_row(unit: Unit, index: Index, rows: list[Row], is_patient: bool) -> Iterator[Problem]:
+def _check_row(unit: Unit, index: Index, rows: list[IndexRow], is_patient: bool) -> Iterator[Problem]:
     head = index.head
     if head.get("patient" if is_patient else "shard") != (unit.id if is_patient else int(unit.id)):
         yield Problem("index", unit.index, "the index belongs to someone else")
@@ -253,7 +253,7 @@ def _lines(block: bytes, index: Index, unit: Unit, is_patient: bool) -> Iterator
         yield from plain.removesuffix(b"\n").split(b"\n")
 
 
-def _check_lines(unit: Unit, rows: list[Row], lines: list[bytes]) -> Iterator[Problem]:
+def _check_lines(unit: Unit, rows: list[IndexRow], lines: list[bytes]) -> Iterator[Problem]:
     key = str(unit.block)
     if len(rows) != len(lines):
         yield Problem("block", key, f"it has {len(lines)} resources, its index {len(rows)}")

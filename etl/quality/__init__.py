@@ -6,7 +6,7 @@
 
 from etl.quality.check import REJECTED_SCHEMA, Checked, check, check_directory
 from etl.quality.counts import CountsDoNotAddUp, RowCounts, add_counts, reconcile
-from etl.quality.known import Directory, KeysInMemory, KnownKeys, PublishedKeys, read_directory
+from etl.quality.known import DirectoryIds, KeysInMemory, KnownKeys, PublishedKeys, read_directory
 from etl.quality.limits import Verdict, enforce, verdicts
 from etl.quality.money_totals import MoneyKey, MoneyTotals, add_money
 from etl.quality.obliged import named, rules_of
@@ -16,7 +16,7 @@ __all__ = [
     "REJECTED_SCHEMA",
     "Checked",
     "CountsDoNotAddUp",
-    "Directory",
+    "DirectoryIds",
     "KeysInMemory",
     "KnownKeys",
     "Limits",

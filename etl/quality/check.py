@@ -21,14 +21,14 @@ from etl.quality.counts import RowCounts
 from etl.quality.duplicates import find_duplicates, find_shared
 from etl.quality.frames import Frame, Work
 from etl.quality.kinds import CELL_KINDS, RELATION_KINDS, ROW_KINDS
-from etl.quality.known import Directory, KeysInMemory, KnownKeys, PublishedKeys
+from etl.quality.known import DirectoryIds, KeysInMemory, KnownKeys, PublishedKeys
 from etl.quality.money_totals import MoneyKey, MoneyTotals, money_totals
 from etl.quality.relation_checks import check_relations
 from etl.quality.row_checks import check_rows
 from etl.quality.rules import RuleBook
 from etl.quality.sample import NO_ROW, Sample, Sampled, sample_of
 from etl.quality.settling import Settling, find, leave_out
-from etl.quality.shares import Owners, Shares, place_keys, shares
+from etl.quality.shares import RowOwners, Shares, place_keys, shares
 from etl.rows import FINDINGS_SCHEMA, Unread, empty_table
 
 REJECTED_SCHEMA: Final = pa.schema(
@@ -78,12 +78,12 @@ def check(
     findings_from_sources: pa.Table,
     book: RuleBook,
     known: KnownKeys,
-    directory: Directory,
+    directory: DirectoryIds,
     *,
     published: PublishedKeys | None = None,
     as_of: int | None = None,
     sampled: Sampled = NO_ROW,
-    owners: Owners | None = None,
+    owners: RowOwners | None = None,
     settling: Settling | None = None,
     unread: Unread | None = None,
 ) -> Checked:
@@ -137,7 +137,7 @@ def check_directory(
     tables: Mapping[str, pa.Table],
     findings_from_sources: pa.Table,
     book: RuleBook,
-    directory: Directory,
+    directory: DirectoryIds,
     *,
     as_of: int | None = None,
     sampled: Sampled = NO_ROW,
@@ -225,7 +225,7 @@ def _checked(
     rejected: Mapping[str, Rejections],
     from_sources: pa.Table,
     sampled: Sampled,
-    owners: Owners | None,
+    owners: RowOwners | None,
     counted: Any,
 ) -> Checked:
     accepted = _accepted(work, rejected)

@@ -59,7 +59,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SummaryLine:
     """One line of the index."""
 
     table: str
@@ -72,7 +72,7 @@ class Line:
 def write(
     out: Path,
     pages: Mapping[str, Page],
-    lines: Sequence[Line],
+    lines: Sequence[SummaryLine],
     *,
     run_name: str,
     run_time: datetime,
@@ -154,7 +154,7 @@ def _fine(name: str, value: str) -> bool:
     return name in ("class", "colspan", "rowspan")
 
 
-def _coverage(line: Line) -> str:
+def _coverage(line: SummaryLine) -> str:
     if line.covered < line.of:
         text = (
             f"{line.covered:,} of {line.of:,} rows were looked at by this suite: those of some "
@@ -168,7 +168,7 @@ def _coverage(line: Line) -> str:
     )
 
 
-def _index(lines: Sequence[Line], run_name: str, run_time: datetime) -> str:
+def _index(lines: Sequence[SummaryLine], run_name: str, run_time: datetime) -> str:
     rows = "".join(
         f'<tr><td><a href="{line.table}.html">{line.table}</a></td>'
         f"<td class=n>{line.of:,}</td><td class=n>{line.covered:,}</td>"

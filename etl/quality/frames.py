@@ -18,7 +18,7 @@ from etl.model.findings import Severity
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.quality import dates, numbers
 from etl.quality.kinds import Clause, Condition
-from etl.quality.known import Directory, KnownKeys, PublishedKeys
+from etl.quality.known import DirectoryIds, KnownKeys, PublishedKeys
 from etl.quality.parsed import as_array, blanked, true_where
 from etl.quality.rules import Rule, RuleBook
 from etl.rows import LOOSE_SCHEMA
@@ -226,7 +226,7 @@ class Work:
     frames: Mapping[str, Frame]
     book: RuleBook
     known: KnownKeys
-    directory: Directory
+    directory: DirectoryIds
     as_of: int | None
     published: PublishedKeys | None = None
     loose: pa.Table = field(default_factory=LOOSE_SCHEMA.empty_table)

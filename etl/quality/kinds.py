@@ -248,7 +248,7 @@ class Equation:
 
 
 @dataclass(frozen=True, slots=True)
-class OneOf:
+class AnyFilled:
     """None of the columns is filled."""
 
     columns: Columns
@@ -461,7 +461,7 @@ Kind: TypeAlias = (
     | Required
     | Order
     | Equation
-    | OneOf
+    | AnyFilled
     | Together
     | Unexpected
     | Misplaced
@@ -502,7 +502,7 @@ KINDS: Final[Mapping[str, type[Kind]]] = MappingProxyType(
         "required": Required,
         "order": Order,
         "equation": Equation,
-        "one-of": OneOf,
+        "one-of": AnyFilled,
         "together": Together,
         "unexpected": Unexpected,
         "misplaced": Misplaced,
@@ -547,7 +547,7 @@ ROW_KINDS: Final = (
     Required,
     Order,
     Equation,
-    OneOf,
+    AnyFilled,
     Together,
     Unexpected,
     Misplaced,

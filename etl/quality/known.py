@@ -126,7 +126,7 @@ def _among(ids: Any, known: Iterable[str]) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Directory:
+class DirectoryIds:
     """Ids that the directory's tables hold.
 
     Attributes:
@@ -144,11 +144,11 @@ class Directory:
         return found.to_numpy(zero_copy_only=False)
 
 
-def read_directory(organization: pa.Table, practitioner: pa.Table) -> Directory:
+def read_directory(organization: pa.Table, practitioner: pa.Table) -> DirectoryIds:
     """Return the ids and NPIs of the directory's canonical tables."""
 
     def ids(table: pa.Table, key: str) -> Any:
         both = pa.concat_arrays([as_array(table.column(key)), as_array(table.column("npi"))])
         return as_array(pc.drop_null(pc.unique(both)))
 
-    return Directory(ids(organization, "organization_id"), ids(practitioner, "practitioner_id"))
+    return DirectoryIds(ids(organization, "organization_id"), ids(practitioner, "practitioner_id"))

@@ -22,7 +22,7 @@ def check_rows(work: Work, frame: Frame, rule: Rule) -> None:
                 _order(work, frame, rule, earlier, later)
         case kinds.Equation() as equation:
             _equation(work, frame, rule, equation)
-        case kinds.OneOf(columns):
+        case kinds.AnyFilled(columns):
             work.fail(rule, frame, work.holds(rule, frame) & (_filled(frame, columns) == 0))
         case kinds.Together(columns):
             work.fail(rule, frame, work.holds(rule, frame) & (_filled(frame, columns) > 1))

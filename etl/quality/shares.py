@@ -64,7 +64,7 @@ FILLED_SCHEMA: Final = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class Owners:
+class RowOwners:
     """Whose the rows of a partition are.
 
     Attributes:
@@ -86,7 +86,7 @@ class Owners:
         return np.where(self.places[at] == wanted, self.codes[at], -1)
 
 
-NOBODY: Final = Owners(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64))
+NOBODY: Final = RowOwners(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64))
 """Of a partition without rows."""
 
 
@@ -115,7 +115,7 @@ def shares(
     rejected: Mapping[str, Rejections],
     rejected_rows: pa.Table,
     accepted: Mapping[str, pa.Table],
-    owners: Owners,
+    owners: RowOwners,
     counted: Any = None,
 ) -> Shares | None:
     """Return the shares of a partition's members.
@@ -199,7 +199,7 @@ def _counts(
     rejected: pa.Table,
     gone: Any,
     accepted: Mapping[str, pa.Table],
-    owners: Owners,
+    owners: RowOwners,
     codes: Mapping[str, Any],
 ) -> pa.Table:
     size = len(owners.ids)
@@ -219,7 +219,7 @@ def _counts(
     return pa.concat_tables([COUNTS_SCHEMA.empty_table(), *parts])
 
 
-def _of_table(table: pa.Table, owners: Owners) -> Any:
+def _of_table(table: pa.Table, owners: RowOwners) -> Any:
     return owners.of(
         table.column(FILE_COLUMN).to_numpy(zero_copy_only=False),
         table.column(ROW_COLUMN).to_numpy(zero_copy_only=False),
@@ -230,7 +230,7 @@ def _money(
     work: Work,
     rejected: Mapping[str, Rejections],
     accepted: Mapping[str, pa.Table],
-    owners: Owners,
+    owners: RowOwners,
     codes: Mapping[str, Any],
     counted: Any,
 ) -> pa.Table | None:
@@ -282,7 +282,7 @@ def _money(
     return pa.concat_tables([MONEY_SCHEMA.empty_table(), *parts])
 
 
-def _keys_of(accepted: Mapping[str, pa.Table], level: str, owners: Owners) -> Any:
+def _keys_of(accepted: Mapping[str, pa.Table], level: str, owners: RowOwners) -> Any:
     """Return a number for owner and claim type of each accepted row."""
     claims, unknown = accepted["claim"], len(CLAIM_TYPES)
     index = pc.index_in(claims.column("claim_type"), value_set=pa.array(CLAIM_TYPES, pa.string()))
@@ -304,7 +304,7 @@ def _published(table: pa.Table, column: str, keys: Any) -> tuple[Any, Any]:
     return keys[there], words[2 * exact.offset :: 2][: len(exact)]
 
 
-def _filled(accepted: Mapping[str, pa.Table], owners: Owners) -> pa.Table:
+def _filled(accepted: Mapping[str, pa.Table], owners: RowOwners) -> pa.Table:
     parts = []
     for name, table in accepted.items():
         if not table.num_rows:
@@ -326,7 +326,7 @@ def _filled(accepted: Mapping[str, pa.Table], owners: Owners) -> pa.Table:
 
 
 def _part(
-    schema: pa.Schema, owners: Owners, at: Any, words: list[str], numbers: list[Any]
+    schema: pa.Schema, owners: RowOwners, at: Any, words: list[str], numbers: list[Any]
 ) -> pa.Table:
     """Return rows of one table, level or column: the same words in each."""
     same = pa.array(np.zeros(len(at), dtype=np.int32))

@@ -82,7 +82,7 @@ def plan_suite(book: RuleBook, table: str) -> Suite:
         )
         native = _native(rule, table) if plain and not blanked_late.intersection(columns) else ()
         for expectation in native:
-            seen = not isinstance(rule.kind, kinds.Required | kinds.Order | kinds.OneOf)
+            seen = not isinstance(rule.kind, kinds.Required | kinds.Order | kinds.AnyFilled)
             for name in expectation.columns:
                 column = name.removesuffix(_AS_READ)
                 texts[name] = (column, seen)
@@ -134,7 +134,7 @@ def _native(rule: Rule, table: str) -> tuple[Wanted, ...]:
         case kinds.Required():
             required = TABLES[table].required
             return tuple(Wanted(rule, "not-null", (column,)) for column in required)
-        case kinds.OneOf(columns=(column,)):
+        case kinds.AnyFilled(columns=(column,)):
             return (Wanted(rule, "not-null", (column,)),)
         case kinds.Forbidden(columns, pattern):
             return each(columns, "not-regex", (pattern,))

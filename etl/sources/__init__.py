@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from etl.sources.canonical import CANONICAL
-from etl.sources.events import Emit, Event, Hashed, Partitioned, Reading
+from etl.sources.events import Emit, Event, Hashed, Partitioned, FileProgress
 from etl.sources.extract import Extract, SourceFile, open_extract
 from etl.sources.keys import GlobalKeys
 from etl.sources.layout import Layout
@@ -21,7 +21,7 @@ __all__ = [
     "Loaded",
     "Partitioned",
     "Partitions",
-    "Reading",
+    "FileProgress",
     "SourceFile",
     "load_layouts",
     "open_extract",

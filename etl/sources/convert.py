@@ -29,11 +29,11 @@ from etl.sources.groups import LIST_SEPARATOR, Groups, Mask, RawRows, holds, num
 from etl.sources.layout import (
     Accept,
     ColumnSpec,
-    Constant,
+    ConstantText,
     EachRow,
-    FirstOf,
+    FirstColumn,
     FromColumn,
-    Joined,
+    JoinedColumns,
     Layout,
     Lookup,
     Number,
@@ -340,11 +340,11 @@ class _Feed:
         match spec.source:
             case FromColumn(header):
                 return self._agreed(header, spec)
-            case Constant(text):
+            case ConstantText(text):
                 return _Made(pa.repeat(pa.scalar(text, pa.string()), count), [])
-            case FirstOf(options):
+            case FirstColumn(options):
                 return self._first_of(options)
-            case Joined(headers):
+            case JoinedColumns(headers):
                 cells = [self._agreed(header, spec) for header in headers]
                 notes = [note for cell in cells for note in cell.notes]
                 return _Made(_joined([cell.values for cell in cells]), notes)

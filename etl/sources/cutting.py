@@ -23,12 +23,12 @@ from etl.model.tables import FILE_COLUMN, ROW_COLUMN
 from etl.sources import columnar, cuts, delimited
 from etl.sources.delimited import Batch, Span, SpanAstray
 from etl.sources.digests import row_digests, seed_of
-from etl.sources.events import Emit, Reading
+from etl.sources.events import Emit, FileProgress
 from etl.sources.extract import SourceFile, spill_names
 from etl.sources.fills import fill_ids
 from etl.sources.groups import RawRows, holds
 from etl.sources.inventory import Checksum
-from etl.sources.keys import Directory, Hashes, HashSet, Owners, filled, hash_ids
+from etl.sources.keys import OwnedIds, Hashes, HashSet, Owners, filled, hash_ids
 from etl.sources.layout import Condition, Fills, Layout, RawTable
 from etl.sources.runs import Run
 from etl.sources.spill import Index, SpillWriter, gathered_bytes, rows_path, with_places
@@ -82,7 +82,7 @@ class Whose:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FilePart:
     """A file, or some of it.
 
     Attributes:
@@ -94,7 +94,7 @@ class Part:
     span: Span
 
     @classmethod
-    def whole(cls, file: SourceFile) -> Part:
+    def whole(cls, file: SourceFile) -> FilePart:
         """Return a whole file, which has as many rows as were counted in its bytes."""
         return cls(file, Span(next_row=_after(file)))
 
@@ -125,7 +125,7 @@ class CutJob:
     partitions: int
     digests: bool
     whose: Whose
-    parts: tuple[Part, ...]
+    parts: tuple[FilePart, ...]
 
     @property
     def has_spans(self) -> bool:
@@ -133,7 +133,7 @@ class CutJob:
         return not all(part.span.is_whole for part in self.parts)
 
 
-def cut_up(files: Sequence[SourceFile], partitions: int) -> Iterator[tuple[Part, ...]]:
+def cut_up(files: Sequence[SourceFile], partitions: int) -> Iterator[tuple[FilePart, ...]]:
     """Yield the parts of each job in which the files of a raw table are read by several processes.
 
     A job is large enough to fill the pieces that it writes, and small enough that all processes
@@ -141,7 +141,7 @@ def cut_up(files: Sequence[SourceFile], partitions: int) -> Iterator[tuple[Part,
     """
     size = sum(file.bytes for file in files)
     least = max(cuts.CUT_BYTES, 2 * gathered_bytes(partitions), size // _JOBS)
-    gathered, held = list[Part](), 0
+    gathered, held = list[FilePart](), 0
     for part in chain.from_iterable(_spans(file, least) for file in files):
         gathered.append(part)
         held += part.bytes
@@ -152,14 +152,14 @@ def cut_up(files: Sequence[SourceFile], partitions: int) -> Iterator[tuple[Part,
         yield tuple(gathered)
 
 
-def _spans(file: SourceFile, least: int) -> Iterator[Part]:
+def _spans(file: SourceFile, least: int) -> Iterator[FilePart]:
     """Yield a file, in spans of at least some bytes where it can be cut."""
     begin = (0, 1)
     for end in file.cuts:
         if end[0] - begin[0] >= least:
-            yield Part(file, Span(*begin, *end))
+            yield FilePart(file, Span(*begin, *end))
             begin = end
-    yield Part(file, Span(*begin, next_row=_after(file)))
+    yield FilePart(file, Span(*begin, next_row=_after(file)))
 
 
 def _after(file: SourceFile) -> int | None:
@@ -238,7 +238,7 @@ class _Cutter:
             "claim": self._claims,
             "coverage": self._coverages,
         }
-        self._directory: Directory | None = None
+        self._directory: OwnedIds | None = None
         self._writers: dict[str, SpillWriter] = {}
 
     def read(self) -> Cut:
@@ -260,7 +260,7 @@ class _Cutter:
         for told in self._told.values():
             told.remove()
 
-    def _read_part(self, part: Part) -> int:
+    def _read_part(self, part: FilePart) -> int:
         file, table = part.file, self._whose.table
         names = spill_names(file)
         seed = seed_of(table, names)
@@ -278,10 +278,10 @@ class _Cutter:
                         digests = row_digests(batch.rows.columns[:-1], seed)
                         more |= {LOW_COLUMN: digests.low, HIGH_COLUMN: digests.high}
                 writer.write(with_places(batch.rows, file.index, names, more), where)
-            self._emit(Reading(file.name, batch.done, file.bytes, rows))
+            self._emit(FileProgress(file.name, batch.done, file.bytes, rows))
         return rows
 
-    def _batches(self, part: Part, names: tuple[str, ...]) -> Iterator[Batch]:
+    def _batches(self, part: FilePart, names: tuple[str, ...]) -> Iterator[Batch]:
         file = part.file
         listed = file.listed(self._job.folder)
         if listed.is_parquet:
@@ -349,7 +349,7 @@ class _Cutter:
         if "claim" not in hashes or "claim" in self._whose.tells:
             return next(iter(hashes.values()))
         if self._directory is None:
-            self._directory = Directory.open(self._job.work, CLAIMS)
+            self._directory = OwnedIds.open(self._job.work, CLAIMS)
         return self._directory.owner_of(hashes["claim"])
 
     def _keep_ragged(self, file: SourceFile, batch: Batch) -> None:

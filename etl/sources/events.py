@@ -20,7 +20,7 @@ class Hashed:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class FileProgress:
     """Part of a file has been read.
 
     Attributes:
@@ -49,7 +49,7 @@ class Partitioned:
     partitions: int
 
 
-Event = Hashed | Reading | Partitioned
+Event = Hashed | FileProgress | Partitioned
 Emit = Callable[[Event], None]
 
 

@@ -26,7 +26,7 @@ from etl.sources.folder import (
     traits,
 )
 from etl.sources.layout import Layout, RawTable, spelling
-from etl.sources.manifest import Kind, Manifest, read_manifest
+from etl.sources.manifest import Kind, ExtractManifest, read_manifest
 
 UNKNOWN_TABLE = "*"
 """Table of a finding about a file that belongs to none."""
@@ -169,10 +169,10 @@ def _delimiter(listed: Listed, layout: Layout) -> str:
     return "" if listed.is_parquet else layout.delimiter or listed.delimiter
 
 
-def _manifest(folder: Path, files: tuple[Listed, ...]) -> Manifest:
+def _manifest(folder: Path, files: tuple[Listed, ...]) -> ExtractManifest:
     path = folder / MANIFEST_NAME
     if not path.exists():
-        return Manifest()
+        return ExtractManifest()
     manifest = read_manifest(path)
     present = {listed.name for listed in files}
     for name in manifest.files:
@@ -186,7 +186,7 @@ def _manifest(folder: Path, files: tuple[Listed, ...]) -> Manifest:
     return manifest
 
 
-def _check_hash(listed: Listed, found: Traits, manifest: Manifest) -> None:
+def _check_hash(listed: Listed, found: Traits, manifest: ExtractManifest) -> None:
     claim = manifest.files.get(listed.name)
     if claim and claim.sha256 is not None and claim.sha256 != found.sha256:
         raise ExtractError(
@@ -195,7 +195,7 @@ def _check_hash(listed: Listed, found: Traits, manifest: Manifest) -> None:
         )
 
 
-def _rows_to_read(listed: Listed, source: SourceFile, manifest: Manifest) -> int | None:
+def _rows_to_read(listed: Listed, source: SourceFile, manifest: ExtractManifest) -> int | None:
     """Return how many rows are to be found when a file is read; of Parquet it is known before."""
     claim = manifest.files.get(listed.name)
     if claim is None or claim.rows is None or not source.table:

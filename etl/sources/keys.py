@@ -130,7 +130,7 @@ class Owners:
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name
         self._rows = SortedRows(folder / f"{name}{_ROWS_ENDING}", 2)
-        self._known: tuple[Directory, Shared] | None = None
+        self._known: tuple[OwnedIds, SharedIds] | None = None
 
     def add(self, ids: Hashes, owners: Hashes) -> None:
         """Put pairs in; both have shape (n,)."""
@@ -148,18 +148,18 @@ class Owners:
             self._rows.join(runs)
             self._known = None
 
-    def directory(self) -> Directory:
+    def directory(self) -> OwnedIds:
         """Return one owner an id, the least where there are several.
 
-        It is in files that `Directory.open` opens; the ids are in the one that `GlobalKeys` opens.
+        It is in files that `OwnedIds.open` opens; the ids are in the one that `GlobalKeys` opens.
         """
         return self._sorted()[0]
 
-    def shared(self) -> Shared:
+    def shared(self) -> SharedIds:
         """Return which ids were seen with several members."""
         return self._sorted()[1]
 
-    def _sorted(self) -> tuple[Directory, Shared]:
+    def _sorted(self) -> tuple[OwnedIds, SharedIds]:
         if self._known is None:
             shared, sharers = [NO_HASHES], [NO_HASHES]
 
@@ -177,8 +177,8 @@ class Owners:
                 (pairs[_changes(pairs[:, 0]), 0] for pairs in self._rows.ranges()),
             )
             self._known = (
-                Directory.open(self._folder, self._name),
-                Shared(np.concatenate(shared), np.unique(np.concatenate(sharers))),
+                OwnedIds.open(self._folder, self._name),
+                SharedIds(np.concatenate(shared), np.unique(np.concatenate(sharers))),
             )
         return self._known
 
@@ -196,7 +196,7 @@ def _changes(hashes: Hashes) -> npt.NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SharedIds:
     """Ids that were seen with more than one member.
 
     Attributes:
@@ -209,7 +209,7 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True)
-class Directory:
+class OwnedIds:
     """Ids and whose they are.
 
     Attributes:
@@ -221,7 +221,7 @@ class Directory:
     owners: Hashes
 
     @classmethod
-    def open(cls, folder: Path, name: str) -> Directory:
+    def open(cls, folder: Path, name: str) -> OwnedIds:
         """Return what `Owners.directory` left in a folder: mapped, not copied.
 
         Raises:

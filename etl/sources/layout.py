@@ -75,21 +75,21 @@ class FromColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class Constant:
+class ConstantText:
     """The same text in every row."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class FirstOf:
+class FirstColumn:
     """The first of several that is there, each with its own conversions."""
 
     options: tuple[ColumnSpec, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class JoinedColumns:
     """The filled cells of one row under several headers, with `;` between them."""
 
     columns: tuple[str, ...]
@@ -103,7 +103,7 @@ class EachRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RowOrder:
     """By which cells rows are put in order: numbers before texts, absent ones last.
 
     Attributes:
@@ -137,7 +137,7 @@ class Lookup:
     value: str
     member: str
     other_member: str
-    order: tuple[Order, ...] = ()
+    order: tuple[RowOrder, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class Number:
     within: tuple[str, ...]
 
 
-Source = FromColumn | Constant | FirstOf | Joined | EachRow | Lookup | Number
+Source = FromColumn | ConstantText | FirstColumn | JoinedColumns | EachRow | Lookup | Number
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +188,14 @@ class ColumnSpec:
         match self.source:
             case FromColumn(column) | EachRow(column):
                 found.add(column)
-            case FirstOf(options):
+            case FirstColumn(options):
                 for option in options:
                     found |= option.headers()
-            case Joined(columns):
+            case JoinedColumns(columns):
                 found.update(columns)
             case Lookup(by=by, member=member):
                 found.update((by, member))
-            case Constant() | Number():
+            case ConstantText() | Number():
                 pass
         for condition in (*self.among, *self.when, *(self.accept.where if self.accept else ())):
             found.update(condition.columns)
@@ -208,7 +208,7 @@ class ColumnSpec:
                 order = (one.column for one in self.source.order)
                 used = (self.source.key, self.source.value, self.source.other_member, *order)
                 return frozenset((table, header) for header in used)
-            case FirstOf(options):
+            case FirstColumn(options):
                 return frozenset().union(*(option.foreign() for option in options))
             case _:
                 return frozenset()

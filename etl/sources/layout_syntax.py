@@ -19,16 +19,16 @@ from etl.sources.layout import (
     Accept,
     ColumnSpec,
     Condition,
-    Constant,
+    ConstantText,
     EachRow,
     Fills,
-    FirstOf,
+    FirstColumn,
     FromColumn,
-    Joined,
+    JoinedColumns,
     Layout,
     Lookup,
     Number,
-    Order,
+    RowOrder,
     RawTable,
     Source,
     TableSpec,
@@ -348,12 +348,12 @@ class _Reader:
         key = given[0]
         at = self._at(entry, key)
         if key == "constant":
-            return Constant(self._word(entry, key))
+            return ConstantText(self._word(entry, key))
         if key == "first_of":
             options = [
                 self._column(value, table, raw, place) for value, place in self._entries(entry, key)
             ]
-            return FirstOf(tuple(options))
+            return FirstColumn(tuple(options))
         if key == "lookup":
             return self._lookup(entry, raw)
         words = self._words(entry, key)
@@ -364,7 +364,7 @@ class _Reader:
         for header in words:
             self._known(header, raw.columns, at, raw.name)
         if key == "join":
-            return Joined(words)
+            return JoinedColumns(words)
         header = self._word(entry, key)
         return FromColumn(header) if key == "column" else EachRow(header)
 
@@ -383,7 +383,7 @@ class _Reader:
         order = self._order(value, other)
         return Lookup(other.name, key, by, wanted, raw.member, other.member, order)
 
-    def _order(self, entry: Map, raw: RawTable) -> tuple[Order, ...]:
+    def _order(self, entry: Map, raw: RawTable) -> tuple[RowOrder, ...]:
         if not isinstance(entry.get("order"), Seq):
             items = [(entry["order"], self._at(entry, "order"))] if "order" in entry else []
         else:
@@ -392,11 +392,11 @@ class _Reader:
         for item, where in items:
             if isinstance(item, Map):
                 one = self._map(item, where, _ORDER_KEYS)
-                order = Order(
+                order = RowOrder(
                     self._word(one, "column"), self._flag(one, "descending", default=False)
                 )
             else:
-                order = Order(self._plain(item, "order", where))
+                order = RowOrder(self._plain(item, "order", where))
             self._known(order.column, raw.columns, where, raw.name)
             found.append(order)
         return tuple(found)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.sources.groups import Mask, RawRows, number_rank
-from etl.sources.layout import Lookup, Order
+from etl.sources.layout import Lookup, RowOrder
 
 _BETWEEN: Final = "\x1f"
 
@@ -81,7 +81,7 @@ def _joined(members: Any, keys: Any) -> Any:
     return pc.binary_join_element_wise(members, keys, _BETWEEN)
 
 
-def _ranks(rows: RawRows, order: tuple[Order, ...]) -> list[Any]:
+def _ranks(rows: RawRows, order: tuple[RowOrder, ...]) -> list[Any]:
     """Return the keys that put rows in order, the first the most important."""
     found = []
     for one in order:

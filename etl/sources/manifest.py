@@ -31,7 +31,7 @@ class FileClaim:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class ExtractManifest:
     """A manifest; None where it says nothing.
 
     Attributes:
@@ -49,7 +49,7 @@ class Manifest:
     files: Mapping[str, FileClaim] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> ExtractManifest:
     """Return the manifest in a file.
 
     Raises:
@@ -72,7 +72,7 @@ def read_manifest(path: Path) -> Manifest:
             raise ExtractError(
                 f"{path.name}: there is no key {key!r}; there are {', '.join(_KEYS)}"
             )
-    return Manifest(
+    return ExtractManifest(
         layout=_text(value, "layout", path.name),
         kind=_kind(value, path.name),
         as_of=_day(value, path.name),

@@ -35,14 +35,14 @@ from etl.sources.cutting import (
     RAGGED,
     Cut,
     CutJob,
-    Part,
+    FilePart,
     Refused,
     Whose,
     cut,
     cut_up,
     drop,
 )
-from etl.sources.events import Emit, Partitioned, Reading, ignore
+from etl.sources.events import Emit, Partitioned, FileProgress, ignore
 from etl.sources.extract import UNKNOWN_TABLE, Extract, SourceFile, check_rows, spill_names
 from etl.sources.inventory import Checksum, Inventory, checksum_of
 from etl.sources.keys import (
@@ -426,12 +426,12 @@ class _Reading:
         for name, of_table in tables.items():
             self._take_table(of_table, jobs[name], coming)
 
-    def _parts(self, files: Sequence[SourceFile]) -> list[tuple[Part, ...]]:
+    def _parts(self, files: Sequence[SourceFile]) -> list[tuple[FilePart, ...]]:
         if self._spread.processes == 1:
-            return [tuple(map(Part.whole, files))]
+            return [tuple(map(FilePart.whole, files))]
         return list(cut_up(files, self._count))
 
-    def _job(self, whose: Whose, parts: tuple[Part, ...]) -> CutJob:
+    def _job(self, whose: Whose, parts: tuple[FilePart, ...]) -> CutJob:
         number = next(self._numbers)
         folder = self._extract.folder
         return CutJob(number, folder, self._work, self._count, self._digests, whose, parts)
@@ -471,7 +471,7 @@ class _Reading:
         Raises:
             ExtractError: one of them cannot be read.
         """
-        job = self._job(whose, tuple(map(Part.whole, files)))
+        job = self._job(whose, tuple(map(FilePart.whole, files)))
         one = cut(job, self._emit)
         if isinstance(one, Refused):
             raise one.error or AssertionError("what was read was no span")
@@ -486,7 +486,7 @@ class _Reading:
             self._bytes_done[file.name] += part.bytes
             self._rows_done[file.name] += rows
             done, so_far = self._bytes_done[file.name], self._rows_done[file.name]
-            self._emit(Reading(file.name, done, file.bytes, so_far))
+            self._emit(FileProgress(file.name, done, file.bytes, so_far))
 
     def _take(self, job: CutJob, one: Cut) -> None:
         for part, rows in zip(job.parts, one.rows, strict=True):

@@ -33,7 +33,7 @@ class Spread(Protocol):
         """
 
 
-class Alone:
+class SingleProcess:
     """This process, which does one job after the other."""
 
     processes = 1
@@ -46,4 +46,4 @@ class Alone:
             yield call(job, emit)
 
 
-ALONE: Final = Alone()
+ALONE: Final = SingleProcess()

@@ -8,7 +8,7 @@ made.
 
 from __future__ import annotations
 
-from etl.synth.extract import Progress, Written, write_extract
+from etl.synth.extract import Progress, WrittenExtract, write_extract
 from etl.synth.spec import AS_OF, SINCE, Spec
 
-__all__ = ["AS_OF", "SINCE", "Progress", "Spec", "Written", "write_extract"]
+__all__ = ["AS_OF", "SINCE", "Progress", "Spec", "WrittenExtract", "write_extract"]

@@ -37,7 +37,7 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CastMember:
     """One member of the cast.
 
     Attributes:
@@ -89,7 +89,7 @@ def _scenes(text: str) -> tuple[Scene, ...]:
 
 
 _FAMILY: Final = (
-    Part(
+    CastMember(
         "family",
         5,
         "F",
@@ -110,7 +110,7 @@ _FAMILY: Final = (
             """
         ),
     ),
-    Part(
+    CastMember(
         "family",
         5,
         "M",
@@ -129,7 +129,7 @@ _FAMILY: Final = (
             """
         ),
     ),
-    Part(
+    CastMember(
         "family",
         5,
         "F",
@@ -146,7 +146,7 @@ _FAMILY: Final = (
             """
         ),
     ),
-    Part(
+    CastMember(
         "family",
         5,
         "M",
@@ -161,7 +161,7 @@ _FAMILY: Final = (
             """
         ),
     ),
-    Part(
+    CastMember(
         "family",
         5,
         "M",
@@ -177,7 +177,7 @@ _FAMILY: Final = (
     ),
 )
 _SINGLES: Final = (
-    Part(
+    CastMember(
         "single",
         1,
         "M",
@@ -200,7 +200,7 @@ _SINGLES: Final = (
             """
         ),
     ),
-    Part(
+    CastMember(
         "single",
         1,
         "F",
@@ -213,7 +213,7 @@ _SINGLES: Final = (
         sessions=_day("2024-07-22"),
         scenes=_scenes("2024-07-14 failure-stay"),
     ),
-    Part(
+    CastMember(
         "single",
         1,
         "M",
@@ -234,7 +234,7 @@ _SINGLES: Final = (
             """
         ),
     ),
-    Part(
+    CastMember(
         "single",
         1,
         "F",
@@ -251,7 +251,7 @@ _SINGLES: Final = (
             """
         ),
     ),
-    Part(
+    CastMember(
         "outsider",
         1,
         "F",
@@ -267,7 +267,7 @@ _SINGLES: Final = (
             """
         ),
     ),
-    Part(
+    CastMember(
         "single",
         1,
         "M",
@@ -284,7 +284,7 @@ _SINGLES: Final = (
             """
         ),
     ),
-    Part(
+    CastMember(
         "single",
         1,
         "F",
@@ -302,7 +302,7 @@ _SINGLES: Final = (
             """
         ),
     ),
-    Part(
+    CastMember(
         "single",
         1,
         "F",
@@ -321,7 +321,7 @@ _SINGLES: Final = (
             """
         ),
     ),
-    Part(
+    CastMember(
         "elder",
         2,
         "M",
@@ -336,7 +336,7 @@ _SINGLES: Final = (
             """
         ),
     ),
-    Part(
+    CastMember(
         "elder",
         2,
         "F",
@@ -346,7 +346,7 @@ _SINGLES: Final = (
         scenes=_scenes("2023-10-02 home replaced"),
     ),
     # All that the profiles of claims can show, in as many claims as a page of search results has.
-    Part(
+    CastMember(
         "single",
         1,
         "F",

@@ -11,7 +11,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class BilledService:
     """A service that is billed on a line.
 
     Attributes:
@@ -65,7 +65,7 @@ class Ailment:
 
     diagnosis: tuple[str, ...]
     season: tuple[int, int, int, int]
-    services: tuple[Service, ...]
+    services: tuple[BilledService, ...]
     drugs: tuple[Drug, ...]
     specialty: str = "primary"
 
@@ -100,36 +100,36 @@ INGREDIENTS: Final = (
 )
 """Parts of a compound, with the quantity that goes into it."""
 
-LAB_PANEL: Final = Service("80053", 5400, "blood chemistry", "0301")
-BLOOD_COUNT: Final = Service("85025", 3900, "", "0305", ("QW",))
-BLOOD_DRAW: Final = Service("36415", 1500, "", "0300")
-SUGAR_TEST: Final = Service("83036", 4300, "long-term blood sugar", "0301", ("QW",))
-STREP_TEST: Final = Service("87880", 3200, "", "0306", ("QW",))
-CHEST_IMAGE: Final = Service("71046", 13800, "", "0324", ("26", "TC"))
-WRIST_IMAGE: Final = Service("73110", 15200, "", "0320", ("LT", "RT"))
-ECG: Final = Service("93000", 8900, "", "0730")
-INJECTION: Final = Service("J1885", 1850, "", "0636")
-SPLINT: Final = Service("L3908", 9800, "wrist brace", "0274", ("LT", "RT"))
-SHOT: Final = Service("90686", 3200, "flu shot", "0636")
-SHOT_GIVEN: Final = Service("90471", 2800, "", "0771")
-THERAPY: Final = Service("97110", 7200, "exercise with a therapist", "0420", ("GP", "KX"))
-MANUAL_THERAPY: Final = Service("97140", 6800, "", "0420", ("GP", "59"))
-TALK: Final = Service("90834", 16500, "", "0914", ("95",))
+LAB_PANEL: Final = BilledService("80053", 5400, "blood chemistry", "0301")
+BLOOD_COUNT: Final = BilledService("85025", 3900, "", "0305", ("QW",))
+BLOOD_DRAW: Final = BilledService("36415", 1500, "", "0300")
+SUGAR_TEST: Final = BilledService("83036", 4300, "long-term blood sugar", "0301", ("QW",))
+STREP_TEST: Final = BilledService("87880", 3200, "", "0306", ("QW",))
+CHEST_IMAGE: Final = BilledService("71046", 13800, "", "0324", ("26", "TC"))
+WRIST_IMAGE: Final = BilledService("73110", 15200, "", "0320", ("LT", "RT"))
+ECG: Final = BilledService("93000", 8900, "", "0730")
+INJECTION: Final = BilledService("J1885", 1850, "", "0636")
+SPLINT: Final = BilledService("L3908", 9800, "wrist brace", "0274", ("LT", "RT"))
+SHOT: Final = BilledService("90686", 3200, "flu shot", "0636")
+SHOT_GIVEN: Final = BilledService("90471", 2800, "", "0771")
+THERAPY: Final = BilledService("97110", 7200, "exercise with a therapist", "0420", ("GP", "KX"))
+MANUAL_THERAPY: Final = BilledService("97140", 6800, "", "0420", ("GP", "59"))
+TALK: Final = BilledService("90834", 16500, "", "0914", ("95",))
 
 OFFICE_VISITS: Final = (
-    Service("99213", 14500, "", "0510", ("25",)),
-    Service("99214", 21000, "", "0510", ("25",)),
-    Service("99203", 23500, "", "0510"),
+    BilledService("99213", 14500, "", "0510", ("25",)),
+    BilledService("99214", 21000, "", "0510", ("25",)),
+    BilledService("99203", 23500, "", "0510"),
 )
-TELEHEALTH: Final = Service("99213", 12800, "visit by video", "0780", ("95",))
+TELEHEALTH: Final = BilledService("99213", 12800, "visit by video", "0780", ("95",))
 EMERGENCY_VISITS: Final = (
-    Service("99283", 48500, "", "0450"),
-    Service("99284", 89500, "", "0450", ("25",)),
-    Service("99285", 132000, "", "0450"),
+    BilledService("99283", 48500, "", "0450"),
+    BilledService("99284", 89500, "", "0450", ("25",)),
+    BilledService("99285", 132000, "", "0450"),
 )
-CHILD_CHECKS: Final = (Service("99391", 18800), Service("99392", 19900), Service("99393", 20500))
-ADULT_CHECKS: Final = (Service("99395", 22500), Service("99396", 24100))
-SENIOR_CHECK: Final = Service("G0439", 19800, "yearly wellness visit")
+CHILD_CHECKS: Final = (BilledService("99391", 18800), BilledService("99392", 19900), BilledService("99393", 20500))
+ADULT_CHECKS: Final = (BilledService("99395", 22500), BilledService("99396", 24100))
+SENIOR_CHECK: Final = BilledService("G0439", 19800, "yearly wellness visit")
 
 _WINTER: Final = (4, 2, 1, 3)
 _EVEN: Final = (3, 2, 2, 3)
@@ -193,7 +193,7 @@ class Stay:
     cents: int
     priority: str = "1"
     origin: str = "1"
-    operation: Service | None = None
+    operation: BilledService | None = None
     external: tuple[str, ...] = ()
 
 
@@ -203,23 +203,23 @@ HEART_FAILURE: Final = Stay(
 )
 HEART_ATTACK: Final = Stay(
     ("I21.4", "I10", "E78.5"), "R07.9", ("027034Z", "B2111ZZ", "4A023N7"), "247", "174", (2, 5),
-    415000, "1", "1", Service("92928", 1850000, "", "0481"),
+    415000, "1", "1", BilledService("92928", 1850000, "", "0481"),
 )  # fmt: skip
 APPENDIX: Final = Stay(
     ("K35.80",), "R10.9", ("0DTJ4ZZ",), "343", "225", (1, 3), 298000, "1", "1",
-    Service("44970", 1240000, "", "0360"),
+    BilledService("44970", 1240000, "", "0360"),
 )  # fmt: skip
 KNEE: Final = Stay(
     ("M17.11", "E66.9"), "M17.11", ("0SRC0J9", "3E0T3BZ"), "470", "302", (2, 4), 345000, "3", "1",
-    Service("27447", 3860000, "", "0360"),
+    BilledService("27447", 3860000, "", "0360"),
 )  # fmt: skip
 HIP_FRACTURE: Final = Stay(
     ("S72.001A", "I10", "J44.1"), "S72.001A", ("0QS634Z", "30233N1"), "481", "308", (4, 9), 301000,
-    "5", "4", Service("27236", 2420000, "", "0360"), ("W01.0XXA", "Y92.009"),
+    "5", "4", BilledService("27236", 2420000, "", "0360"), ("W01.0XXA", "Y92.009"),
 )  # fmt: skip
 DELIVERY: Final = Stay(
     ("O80", "Z37.0"), "O80", ("10E0XZZ", "0HQ9XZZ"), "807", "560", (2, 3), 262000, "1", "1",
-    Service("59400", 485000, "", "0722"),
+    BilledService("59400", 485000, "", "0722"),
 )  # fmt: skip
 NEWBORN: Final = Stay(
     ("Z38.00", "P59.9"), "Z38.00", ("3E0234Z",), "795", "640", (2, 3), 118000, "4", "5"
@@ -227,45 +227,45 @@ NEWBORN: Final = Stay(
 STAYS: Final = (PNEUMONIA, HEART_FAILURE, HEART_ATTACK, APPENDIX, KNEE, HIP_FRACTURE)
 
 DIALYSIS_DIAGNOSES: Final = ("N18.6", "Z99.2", "D63.1")
-DIALYSIS: Final = Service("90999", 46500, "", "0821", ("G5", "V7"))
-DIALYSIS_DRUG: Final = Service("Q4081", 985, "anemia drug", "0634", ("JA",))
+DIALYSIS: Final = BilledService("90999", 46500, "", "0821", ("G5", "V7"))
+DIALYSIS_DRUG: Final = BilledService("Q4081", 985, "anemia drug", "0634", ("JA",))
 CHEMO_DIAGNOSES: Final = ("Z51.11", "C50.911", "D70.1")
 CHEMO_SERVICES: Final = (
-    Service("96413", 78500, "", "0335"),
-    Service("96415", 21400, "", "0335"),
-    Service("J9267", 142300, "infusion drug", "0636", ("JW",)),
+    BilledService("96413", 78500, "", "0335"),
+    BilledService("96415", 21400, "", "0335"),
+    BilledService("J9267", 142300, "infusion drug", "0636", ("JW",)),
 )
 INFUSION_NDC: Final = ("00905030150", "50", "ML")
 """NDC, quantity and unit of the infused drug on the line."""
 
-NURSING_HIPPS: Final = Service("KBQE1", 48200, "", "0022")
-HOME_HIPPS: Final = Service("2CB21", 198500, "", "0023")
-NURSE_AT_HOME: Final = Service("G0299", 17600, "nurse at home", "0551")
+NURSING_HIPPS: Final = BilledService("KBQE1", 48200, "", "0022")
+HOME_HIPPS: Final = BilledService("2CB21", 198500, "", "0023")
+NURSE_AT_HOME: Final = BilledService("G0299", 17600, "nurse at home", "0551")
 
-AMBULANCE: Final = Service("A0427", 84500, "ambulance ride")
-AMBULANCE_MILES: Final = Service("A0425", 1480, "miles")
-WALKER: Final = Service("E0143", 11200, "walker", "", ("NU", "KX"))
-ANESTHESIA: Final = Service("00790", 118000, "", "", ("AA", "QS", "P3", "59"))
-EYE_EXAM: Final = Service("92014", 15800)
-REFRACTION: Final = Service("92015", 3200)
-FRAMES: Final = Service("V2020", 14500, "frames", "", ("RA",))
-LENSES: Final = Service("V2103", 9900, "lenses", "", ("LT", "RT"))
+AMBULANCE: Final = BilledService("A0427", 84500, "ambulance ride")
+AMBULANCE_MILES: Final = BilledService("A0425", 1480, "miles")
+WALKER: Final = BilledService("E0143", 11200, "walker", "", ("NU", "KX"))
+ANESTHESIA: Final = BilledService("00790", 118000, "", "", ("AA", "QS", "P3", "59"))
+EYE_EXAM: Final = BilledService("92014", 15800)
+REFRACTION: Final = BilledService("92015", 3200)
+FRAMES: Final = BilledService("V2020", 14500, "frames", "", ("RA",))
+LENSES: Final = BilledService("V2103", 9900, "lenses", "", ("LT", "RT"))
 EYE_DIAGNOSES: Final = ("H52.13", "H52.4", "H25.13")
 
 CHECKUP: Final = (
-    Service("D0120", 5800),
-    Service("D0274", 7100, "four pictures of the bite"),
-    Service("D1110", 9900),
+    BilledService("D0120", 5800),
+    BilledService("D0274", 7100, "four pictures of the bite"),
+    BilledService("D1110", 9900),
 )
-CHILD_CLEANING: Final = Service("D1120", 7400)
-SEALANT: Final = Service("D1351", 5900)
-FILLING: Final = Service("D2392", 24800)
-FRONT_FILLING: Final = Service("D2331", 21500)
-CROWN: Final = Service("D2740", 128500, "crown")
-SCALING: Final = Service("D4341", 26900)
-DENTURE: Final = Service("D5213", 189500, "partial denture")
-EXTRACTION: Final = Service("D7140", 19800)
-BRACES: Final = Service("D8080", 565000, "braces")
+CHILD_CLEANING: Final = BilledService("D1120", 7400)
+SEALANT: Final = BilledService("D1351", 5900)
+FILLING: Final = BilledService("D2392", 24800)
+FRONT_FILLING: Final = BilledService("D2331", 21500)
+CROWN: Final = BilledService("D2740", 128500, "crown")
+SCALING: Final = BilledService("D4341", 26900)
+DENTURE: Final = BilledService("D5213", 189500, "partial denture")
+EXTRACTION: Final = BilledService("D7140", 19800)
+BRACES: Final = BilledService("D8080", 565000, "braces")
 TOOTH_DIAGNOSES: Final = ("K02.9", "K05.10", "K08.109")
 DENTAL_MODIFIER: Final = "59"
 
@@ -275,7 +275,7 @@ OLD_PROCEDURES: Final = ("47.01", "88.01")
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Denial:
     """Why a line was not paid.
 
     Attributes:
@@ -290,13 +290,13 @@ class Refusal:
 
 
 REFUSALS: Final = (
-    Refusal("PR", "204", "N130"),
-    Refusal("PR", "96", "N425"),
-    Refusal("CO", "29"),
-    Refusal("CO", "197", "N517"),
-    Refusal("CO", "16", "M51"),
-    Refusal("OA", "18", "N522"),
-    Refusal("PI", "151", "N362"),
+    Denial("PR", "204", "N130"),
+    Denial("PR", "96", "N425"),
+    Denial("CO", "29"),
+    Denial("CO", "197", "N517"),
+    Denial("CO", "16", "M51"),
+    Denial("OA", "18", "N522"),
+    Denial("PI", "151", "N362"),
 )
 DRUG_REJECTIONS: Final = ("70", "75", "79", "76;88")
 """NCPDP reject codes, as a pharmacy claim states them."""

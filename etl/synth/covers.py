@@ -7,13 +7,13 @@ from typing import Final
 
 from etl.synth.chance import Dice, iso, stamp
 from etl.synth.directory import OTHER_PAYERS, VISION_PAYER, Row, address
-from etl.synth.households import DENTAL_PLAN, OPEN, Household, Person, Plan, Term
+from etl.synth.households import DENTAL_PLAN, OPEN, Household, Person, HealthPlan, Term
 from etl.synth.identifiers import phone, shuffled
 from etl.synth.names import SECOND_LINES, State
 
-FAR_PLAN: Final = Plan(OTHER_PAYERS[0], "512", "77-B", "Other carrier PPO", "", 0, 0, 0, 0)
-SENIOR_PLAN: Final = Plan(OTHER_PAYERS[1], "HIP", "SF-1", "Seniors' Plan A & B", "", 0, 0, 0, 0)
-VISION_PLAN: Final = Plan(
+FAR_PLAN: Final = HealthPlan(OTHER_PAYERS[0], "512", "77-B", "Other carrier PPO", "", 0, 0, 0, 0)
+SENIOR_PLAN: Final = HealthPlan(OTHER_PAYERS[1], "HIP", "SF-1", "Seniors' Plan A & B", "", 0, 0, 0, 0)
+VISION_PLAN: Final = HealthPlan(
     VISION_PAYER, "VISPOL", "V-2", "Clear Pane Basic", "Panes", 0, 1000, 0, 20
 )
 _STATUSES: Final = ("active", "active", "active", "active", "active", "Active", "ACTIVE")
@@ -38,7 +38,7 @@ class Cover:
     """
 
     role: str
-    plan: Plan
+    plan: HealthPlan
     start: int
     end: int
     row: Row
@@ -240,7 +240,7 @@ class Covering:
             "subscriber_relationship": _role(person, subscriber),
         }
 
-    def _plan(self, plan: Plan, role: str) -> Row:
+    def _plan(self, plan: HealthPlan, role: str) -> Row:
         row = {"plan_id": plan.plan_id, "plan_name": plan.name}
         if plan.network:
             row["network_name"] = plan.network

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from etl.model.tables import AMOUNT_CATEGORIES
 from etl.synth.chance import Dice, first_of_year, iso, stamp, year_of
-from etl.synth.codes import REFUSALS, Refusal, Service
+from etl.synth.codes import REFUSALS, Denial, BilledService
 from etl.synth.covers import Cover
 from etl.synth.directory import PAYER_NAMES, Doctor, Region, Row
 from etl.synth.households import Person
@@ -100,7 +100,7 @@ class Life:
         return f"{letter}{year_of(day) % 100:02d}{into_year:03d}{self.number:09d}{self.count:03d}"
 
 
-class Visit(NamedTuple):
+class Encounter(NamedTuple):
     """One occasion that becomes a claim.
 
     Attributes:
@@ -122,7 +122,7 @@ class Visit(NamedTuple):
 class Draft:
     """Collects a claim's rows; `close` prices and dates it."""
 
-    def __init__(self, visit: Visit, claim_type: str, billing: str) -> None:
+    def __init__(self, visit: Encounter, claim_type: str, billing: str) -> None:
         life = visit.life
         self.visit, self.life, self.dice = visit, life, life.dice
         self.end = visit.day
@@ -155,7 +155,7 @@ class Draft:
         return row
 
     def line(
-        self, service: Service | None, cents: int, day: int | None = None, /, **cells: str
+        self, service: BilledService | None, cents: int, day: int | None = None, /, **cells: str
     ) -> Row:
         """Add a service line that is charged with so many cents of 2016."""
         rows = self.rows.setdefault("claim_line", [])
@@ -178,7 +178,7 @@ class Draft:
         rows.append(row)
         return row
 
-    def _modifiers(self, row: Row, service: Service) -> None:
+    def _modifiers(self, row: Row, service: BilledService) -> None:
         if service.modifiers:
             count = self.dice.below(len(service.modifiers) + 1)
             for place, modifier in enumerate(service.modifiers[:count], start=1):
@@ -249,7 +249,7 @@ class Draft:
         return Claim(self.header, self.rows)
 
     def _line_amounts(
-        self, priced: list[tuple[Amounts, Refusal | None]], at_counter: bool, rejection: str
+        self, priced: list[tuple[Amounts, Denial | None]], at_counter: bool, rejection: str
     ) -> None:
         lines = self.rows["claim_line"]
         for row, (amounts, refusal) in zip(lines, priced, strict=True):
@@ -286,13 +286,13 @@ class Draft:
         self._stamp = stamp(dice, paid)
         return True
 
-    def _refusal(self, place: int) -> Refusal | None:
+    def _refusal(self, place: int) -> Denial | None:
         refused, count = self.visit.refused, len(self._charges)
         if refused == "all" or (refused == "last" and place == count - 1 and count > 1):
             return self.dice.pick(REFUSALS)
         return None
 
-    def _price(self, place: int, cents: int, *, free: bool) -> tuple[Amounts, Refusal | None]:
+    def _price(self, place: int, cents: int, *, free: bool) -> tuple[Amounts, Denial | None]:
         cover, life = self.visit.cover, self.life
         plan = cover.plan
         refusal = self._refusal(place)
@@ -334,7 +334,7 @@ class Draft:
             if due and wallet < 8:
                 _settle(amounts, due, wallet)
 
-    def _explain(self, row: Row, amounts: Amounts, refusal: Refusal | None) -> None:
+    def _explain(self, row: Row, amounts: Amounts, refusal: Denial | None) -> None:
         rows = self.rows.setdefault("claim_adjustment", [])
         for sequence, found in enumerate(adjustments(amounts, refusal), start=1):
             cells = {
@@ -363,7 +363,7 @@ class Draft:
         self.header |= self._cells
         self._benefit = totals["benefit"]
 
-    def _outcome(self, refusals: list[Refusal | None], on_lines: bool, rejection: str) -> None:
+    def _outcome(self, refusals: list[Denial | None], on_lines: bool, rejection: str) -> None:
         header, refused = self.header, [refusal for refusal in refusals if refusal]
         header["payment_status"] = "paid"
         header["payment_amount"] = money(self._benefit)
@@ -413,7 +413,7 @@ _NOTES: Final = (
 )
 
 
-def _reasons(refusal: Refusal) -> str:
+def _reasons(refusal: Denial) -> str:
     return f"{refusal.reason};{refusal.remark}" if refusal.remark else refusal.reason
 
 

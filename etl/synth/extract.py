@@ -38,7 +38,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenExtract:
     """What was written.
 
     Attributes:
@@ -52,7 +52,7 @@ class Written:
     faults: int
 
 
-def write_extract(out: Path, spec: Spec, emit: Callable[[Progress], None] | None = None) -> Written:
+def write_extract(out: Path, spec: Spec, emit: Callable[[Progress], None] | None = None) -> WrittenExtract:
     """Write an extract in the canonical layout; memory does not grow with it.
 
     Args:
@@ -87,7 +87,7 @@ def write_extract(out: Path, spec: Spec, emit: Callable[[Progress], None] | None
             },
             [*head, *ledger] if ledger else [],
         )
-        return Written(_by_table(files.rows), size, len(ledger))
+        return WrittenExtract(_by_table(files.rows), size, len(ledger))
 
 
 def _by_table(rows: Mapping[str, int]) -> Mapping[str, int]:

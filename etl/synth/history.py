@@ -12,26 +12,26 @@ from etl.synth.adjusting import later, pay_after_all, replace_claim, void_claim
 from etl.synth.cast import Twist
 from etl.synth.chance import Dice, Weighted, first_of_year, year_of
 from etl.synth.codes import Ailment, Drug
-from etl.synth.drafts import MOST_CLAIMS, Claim, Life, Visit
+from etl.synth.drafts import MOST_CLAIMS, Claim, Life, Encounter
 from etl.synth.households import Household, Person
 from etl.synth.showcase import complete, on_header_alone
 
-Telling = Callable[[Visit], Claim | None]
+Telling = Callable[[Encounter], Claim | None]
 Happening = tuple[int, str, Telling, Twist]
 """Day, roles of the coverages that may pay (blank between), how it is told, and a twist."""
 
 _MEDICAL, _DENTAL, _VISION = "medical", "dental medical", "vision medical"
 
 
-def _office(visit: Visit) -> Claim | None:
+def _office(visit: Encounter) -> Claim | None:
     return professional.office(visit, _ailment(visit.life.dice, visit.day))
 
 
-def _telehealth(visit: Visit) -> Claim | None:
+def _telehealth(visit: Encounter) -> Claim | None:
     return professional.telehealth(visit, _ailment(visit.life.dice, visit.day))
 
 
-def _fill(visit: Visit) -> Claim | None:
+def _fill(visit: Encounter) -> Claim | None:
     return retail.fill(visit, codes.PAINKILLER)
 
 
@@ -155,7 +155,7 @@ def tell(life: Life, what: Happening, adjudicated: int | None = None) -> list[Cl
     second = None
     if twist is Twist.OTHER_PAYER or life.dice.chance(500):
         second = life.cover_on(day, "other")
-    visit = Visit(life, day, cover, _REFUSED.get(twist, ""), second, adjudicated)
+    visit = Encounter(life, day, cover, _REFUSED.get(twist, ""), second, adjudicated)
     claim = telling(visit)
     if claim is None:
         return []
@@ -175,7 +175,7 @@ def tell(life: Life, what: Happening, adjudicated: int | None = None) -> list[Cl
     return chain
 
 
-def _paid_after_all(claim: Claim, visit: Visit, telling: Telling) -> list[Claim]:
+def _paid_after_all(claim: Claim, visit: Encounter, telling: Telling) -> list[Claim]:
     """Return the claim that replaces a refused one, if it is decided within the days seen."""
     life = visit.life
     when, paid = later(life.dice, claim), telling(visit._replace(refused=""))

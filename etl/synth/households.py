@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from etl.synth.cast import CAST, Part
+from etl.synth.cast import CAST, CastMember
 from etl.synth.chance import Dice, Purpose, Weighted, first_of_year, year_of
 from etl.synth.directory import DENTAL_PAYER, MEDICAL_PAYERS
 from etl.synth.names import (
@@ -33,7 +33,7 @@ OPEN: Final = 3_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class HealthPlan:
     """What a plan pays.
 
     Attributes:
@@ -62,14 +62,14 @@ _WIDE, _LOCAL, _ONE = "Larkspur Wide", "Larkspur Local", "Copperleaf One"
 _SILVER: Final = "Copperleaf Silver, Tier 2"
 _BRONZE: Final = 'Copperleaf "Bronze" & HSA'
 MEDICAL_PLANS: Final = (
-    Plan(_LARKSPUR, "PPO", "00010341", "Larkspur Open 1500", _WIDE, 150000, 3000, 20, 38),
-    Plan(_LARKSPUR, "HMO", "00010342", "Larkspur Circle", _LOCAL, 0, 2500, 0, 44),
-    Plan(_LARKSPUR, "POS", "00010343", "Larkspur Choice", _WIDE, 50000, 3500, 10, 35),
-    Plan(_COPPERLEAF, "PPO", "CPL-77", _BRONZE, _ONE, 300000, 0, 30, 33),
-    Plan(_COPPERLEAF, "EPO", "CPL-81", _SILVER, _ONE, 120000, 4000, 20, 40),
-    Plan(_BAYBERRY, "HMO", "00000077", "Bayberry Care", "Bayberry", 0, 300, 0, 55),
+    HealthPlan(_LARKSPUR, "PPO", "00010341", "Larkspur Open 1500", _WIDE, 150000, 3000, 20, 38),
+    HealthPlan(_LARKSPUR, "HMO", "00010342", "Larkspur Circle", _LOCAL, 0, 2500, 0, 44),
+    HealthPlan(_LARKSPUR, "POS", "00010343", "Larkspur Choice", _WIDE, 50000, 3500, 10, 35),
+    HealthPlan(_COPPERLEAF, "PPO", "CPL-77", _BRONZE, _ONE, 300000, 0, 30, 33),
+    HealthPlan(_COPPERLEAF, "EPO", "CPL-81", _SILVER, _ONE, 120000, 4000, 20, 40),
+    HealthPlan(_BAYBERRY, "HMO", "00000077", "Bayberry Care", "Bayberry", 0, 300, 0, 55),
 )
-DENTAL_PLAN: Final = Plan(DENTAL_PAYER, "DENTAL", "D-010", "Ivory Plus", "Ivory", 5000, 0, 20, 15)
+DENTAL_PLAN: Final = HealthPlan(DENTAL_PAYER, "DENTAL", "D-010", "Ivory Plus", "Ivory", 5000, 0, 20, 15)
 
 _HOUSES: Final = Weighted(single=30, couple=22, family=30, lone=9, outsider=6, elder=3)
 _STAY_YEARS: Final = ((0.0, 0.3), (0.3, 1.2), (0.65, 2.6), (0.88, 5.0), (1.0, 11.0))
@@ -111,7 +111,7 @@ class Person:
     race: str
     ethnicity: str
     language: str
-    part: Part | None = None
+    part: CastMember | None = None
 
     def age(self, day: int) -> int:
         """Return the age in years, near enough to choose by."""
@@ -122,7 +122,7 @@ class Person:
 class Term:
     """A time under one plan; `end` is the last day, or `OPEN`."""
 
-    plan: Plan
+    plan: HealthPlan
     start: int
     end: int
 
@@ -286,7 +286,7 @@ def _cast(dice: Dice, person: Person, today: int) -> Person:
     )
 
 
-def _terms(spec: Spec, dice: Dice, part: Part | None, elder: bool) -> tuple[Term, ...]:
+def _terms(spec: Spec, dice: Dice, part: CastMember | None, elder: bool) -> tuple[Term, ...]:
     """Return plans over time: a start, changes at New Year, perhaps a gap, perhaps an end."""
     today, since = spec.as_of.toordinal(), spec.since.toordinal()
     plans = MEDICAL_PLANS[:3] if elder else MEDICAL_PLANS

@@ -6,9 +6,9 @@ from typing import Final
 
 from etl.synth import codes
 from etl.synth.chance import iso, year_of
-from etl.synth.codes import Service, Stay
+from etl.synth.codes import BilledService, Stay
 from etl.synth.directory import MEDICAL_PAYERS
-from etl.synth.drafts import Claim, Draft, Visit
+from etl.synth.drafts import Claim, Draft, Encounter
 
 _POA: Final = ("Y", "Y", "Y", "N", "U", "W", "1")
 _ANCILLARY: Final = (
@@ -23,7 +23,7 @@ _HEADER_ONLY: Final = 450
 """Thousandths of institutional claims that state amounts on the header alone."""
 
 
-def stay(visit: Visit, case: Stay) -> Claim | None:
+def stay(visit: Encounter, case: Stay) -> Claim | None:
     """Return a stay in hospital of several days."""
     days = visit.life.dice.between(*case.days)
     if visit.life.person.death is not None:
@@ -69,7 +69,7 @@ def stay(visit: Visit, case: Stay) -> Claim | None:
     return draft.close(copay=0, on_lines=not dice.chance(_HEADER_ONLY))
 
 
-def _admitted(visit: Visit, claim_type: str, role: str, end: int, bill: str) -> Draft:
+def _admitted(visit: Encounter, claim_type: str, role: str, end: int, bill: str) -> Draft:
     draft = Draft(visit, claim_type, visit.life.place(role))
     draft.until(end)
     header = draft.header
@@ -133,7 +133,7 @@ def _stay_team(draft: Draft, case: Stay) -> None:
         draft.care("pcp" if dice.chance(300) else "primary", life.doctor("primary"))
 
 
-def newborn(visit: Visit) -> Claim | None:
+def newborn(visit: Encounter) -> Claim | None:
     """Return the stay of somebody born on the first day of it: priority 4, origin 5 or 6."""
     case = codes.NEWBORN
     days = visit.life.dice.between(*case.days)
@@ -153,7 +153,7 @@ def newborn(visit: Visit) -> Claim | None:
     return draft.close(copay=0, on_lines=dice.chance(500))
 
 
-def old_stay(visit: Visit) -> Claim | None:
+def old_stay(visit: Encounter) -> Claim | None:
     """Return a stay of the ICD-9 days (services before 2015-10-01)."""
     draft = _admitted(visit, "inpatient", "hospital", visit.day + 2, "11")
     header = draft.header
@@ -183,7 +183,7 @@ def old_stay(visit: Visit) -> Claim | None:
     return draft.close(copay=0)
 
 
-def nursing(visit: Visit) -> Claim | None:
+def nursing(visit: Encounter) -> Claim | None:
     """Return weeks in a nursing home, billed by HIPPS code."""
     days = visit.life.dice.between(12, 28)
     draft = _admitted(visit, "inpatient", "nursing", visit.day + days, "21")
@@ -207,14 +207,14 @@ def nursing(visit: Visit) -> Claim | None:
     return draft.close(copay=0, on_lines=draft.dice.chance(500))
 
 
-def _outpatient(visit: Visit, role: str, bill: str) -> Draft:
+def _outpatient(visit: Encounter, role: str, bill: str) -> Draft:
     draft = Draft(visit, "outpatient", visit.life.place(role))
     draft.header["service_facility_id"] = draft.header["billing_provider_id"]
     _bill(draft, bill)
     return draft
 
 
-def _hospital_line(draft: Draft, service: Service, count: int = 1, **cells: str) -> None:
+def _hospital_line(draft: Draft, service: BilledService, count: int = 1, **cells: str) -> None:
     if draft.dice.chance(300) and "service_code_system" not in cells:
         letter = not service.code[0].isdigit()
         cells["service_code_system"] = "HCPCS" if letter else "CPT"
@@ -228,7 +228,7 @@ def _hospital_line(draft: Draft, service: Service, count: int = 1, **cells: str)
     )
 
 
-def injury(visit: Visit) -> Claim | None:
+def injury(visit: Encounter) -> Claim | None:
     """Return a visit to the emergency room, with what caused it and why the patient came."""
     dice = visit.life.dice
     draft = _outpatient(visit, "hospital", "13")
@@ -255,7 +255,7 @@ def injury(visit: Visit) -> Claim | None:
     return draft.close(copay=15000, on_lines=not dice.chance(_HEADER_ONLY))
 
 
-def dialysis(visit: Visit) -> Claim | None:
+def dialysis(visit: Encounter) -> Claim | None:
     """Return one session of dialysis."""
     dice = visit.life.dice
     draft = _outpatient(visit, "dialysis", "72")
@@ -268,7 +268,7 @@ def dialysis(visit: Visit) -> Claim | None:
     return draft.close(copay=0, on_lines=not dice.chance(_HEADER_ONLY))
 
 
-def infusion(visit: Visit) -> Claim | None:
+def infusion(visit: Encounter) -> Claim | None:
     """Return a day of chemotherapy, the drug's NDC beside its HCPCS code."""
     draft = _outpatient(visit, "hospital", "13")
     ndc, quantity, unit = codes.INFUSION_NDC
@@ -284,7 +284,7 @@ def infusion(visit: Visit) -> Claim | None:
     return draft.close(copay=0)
 
 
-def laboratory(visit: Visit) -> Claim | None:
+def laboratory(visit: Encounter) -> Claim | None:
     """Return blood tests, billed by a laboratory's hospital."""
     draft = _outpatient(visit, "laboratory", "14")
     for service in (codes.BLOOD_DRAW, codes.LAB_PANEL, codes.BLOOD_COUNT, codes.SUGAR_TEST):
@@ -294,7 +294,7 @@ def laboratory(visit: Visit) -> Claim | None:
     return draft.close(copay=0, on_lines=not draft.dice.chance(_HEADER_ONLY))
 
 
-def home_health(visit: Visit) -> Claim | None:
+def home_health(visit: Encounter) -> Claim | None:
     """Return a month of nurses at home, billed by HIPPS code."""
     draft = _outpatient(visit, "homecare", "32")
     draft.until(visit.day + 29)

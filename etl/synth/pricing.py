@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from etl.synth.codes import Refusal
+from etl.synth.codes import Denial
 
 Amounts = dict[str, int]
 """Category of `etl.model.tables.AMOUNT_CATEGORIES` -> cents."""
@@ -47,7 +47,7 @@ class Terms(NamedTuple):
     coinsurance: int
     deductible: int
     prior: int = 0
-    refusal: Refusal | None = None
+    refusal: Denial | None = None
 
 
 class Adjustment(NamedTuple):
@@ -88,7 +88,7 @@ def price(submitted: int, terms: Terms) -> Amounts:
     }
 
 
-def adjustments(amounts: Amounts, refusal: Refusal | None) -> list[Adjustment]:
+def adjustments(amounts: Amounts, refusal: Denial | None) -> list[Adjustment]:
     """Return what leads from the charge to the benefit, as X12 835 has it."""
     found = []
     if refusal:

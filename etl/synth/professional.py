@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from etl.synth import codes
 from etl.synth.chance import iso
-from etl.synth.codes import Ailment, Service
+from etl.synth.codes import Ailment, BilledService
 from etl.synth.directory import Doctor
-from etl.synth.drafts import Claim, Draft, Visit
+from etl.synth.drafts import Claim, Draft, Encounter
 
 
-def _draft(visit: Visit, billing: str, claim_type: str = "professional") -> Draft:
+def _draft(visit: Encounter, billing: str, claim_type: str = "professional") -> Draft:
     draft = Draft(visit, claim_type, billing)
     network = "outofnetwork" if draft.outside else "innetwork"
     draft.header["rendering_network_status"] = network
@@ -18,7 +18,7 @@ def _draft(visit: Visit, billing: str, claim_type: str = "professional") -> Draf
     return draft
 
 
-def _service(draft: Draft, service: Service, place: str, doctor: Doctor, **cells: str) -> None:
+def _service(draft: Draft, service: BilledService, place: str, doctor: Doctor, **cells: str) -> None:
     count = int(cells.get("units", "1"))
     network = "outofnetwork" if draft.outside else "innetwork"
     if draft.dice.chance(250):
@@ -62,7 +62,7 @@ def _diagnoses(draft: Draft, *found: str) -> None:
         )
 
 
-def office(visit: Visit, ailment: Ailment) -> Claim | None:
+def office(visit: Encounter, ailment: Ailment) -> Claim | None:
     """Return a visit to a doctor's office, with what is done there."""
     life, dice = visit.life, visit.life.dice
     child = life.person.age(visit.day) < 16
@@ -83,7 +83,7 @@ def office(visit: Visit, ailment: Ailment) -> Claim | None:
     return draft.close()
 
 
-def telehealth(visit: Visit, ailment: Ailment) -> Claim | None:
+def telehealth(visit: Encounter, ailment: Ailment) -> Claim | None:
     """Return a visit by video."""
     doctor = visit.life.doctor("primary")
     draft = _draft(visit, visit.life.place("clinic"))
@@ -93,7 +93,7 @@ def telehealth(visit: Visit, ailment: Ailment) -> Claim | None:
     return draft.close()
 
 
-def check(visit: Visit) -> Claim | None:
+def check(visit: Encounter) -> Claim | None:
     """Return a yearly check, free for the member, often with a flu shot."""
     life, dice = visit.life, visit.life.dice
     age = life.person.age(visit.day)
@@ -117,7 +117,7 @@ def check(visit: Visit) -> Claim | None:
     return draft.close(free=True)
 
 
-def therapy(visit: Visit) -> Claim | None:
+def therapy(visit: Encounter) -> Claim | None:
     """Return two or three sessions of physical therapy over as many weeks."""
     life = visit.life
     doctor = life.doctor("therapist")
@@ -145,12 +145,12 @@ def therapy(visit: Visit) -> Claim | None:
     return draft.close()
 
 
-def draft_alone(visit: Visit) -> bool:
+def draft_alone(visit: Encounter) -> bool:
     """Return whether a therapist bills by his NPI instead of his id."""
     return visit.life.dice.chance(300)
 
 
-def anesthesia(visit: Visit) -> Claim | None:
+def anesthesia(visit: Encounter) -> Claim | None:
     """Return the anesthesia of an operation; the code begins with zeros."""
     life = visit.life
     doctor = life.doctor("anesthesiologist")
@@ -173,7 +173,7 @@ def anesthesia(visit: Visit) -> Claim | None:
     return draft.close(copay=0)
 
 
-def ambulance(visit: Visit) -> Claim | None:
+def ambulance(visit: Encounter) -> Claim | None:
     """Return an ambulance ride, with every fact that C4BB has a place for."""
     life, dice = visit.life, visit.life.dice
     rider = life.doctor("emergency")
@@ -203,7 +203,7 @@ def ambulance(visit: Visit) -> Claim | None:
     return draft.close(copay=20000)
 
 
-def device(visit: Visit) -> Claim | None:
+def device(visit: Encounter) -> Claim | None:
     """Return a walker, from a supplier."""
     life = visit.life
     doctor = life.doctor("primary")
@@ -214,7 +214,7 @@ def device(visit: Visit) -> Claim | None:
     return draft.close(copay=0)
 
 
-def eye_exam(visit: Visit) -> Claim | None:
+def eye_exam(visit: Encounter) -> Claim | None:
     """Return an eye examination (claim type vision)."""
     life = visit.life
     doctor = life.doctor("optometrist")
@@ -226,7 +226,7 @@ def eye_exam(visit: Visit) -> Claim | None:
     return draft.close()
 
 
-def glasses(visit: Visit) -> Claim | None:
+def glasses(visit: Encounter) -> Claim | None:
     """Return frames and lenses; the coating has no code, only words, as vision claims may."""
     life, dice = visit.life, visit.life.dice
     doctor = life.doctor("optometrist")

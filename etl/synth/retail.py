@@ -6,8 +6,8 @@ from typing import Final
 
 from etl.synth import codes
 from etl.synth.chance import iso
-from etl.synth.codes import Drug, Service
-from etl.synth.drafts import Claim, Draft, Visit
+from etl.synth.codes import Drug, BilledService
+from etl.synth.drafts import Claim, Draft, Encounter
 
 _TEETH: Final = tuple(str(tooth) for tooth in range(2, 32) if tooth not in {16, 17})
 _BACK_TEETH: Final = ("2", "3", "14", "15", "18", "19", "30", "31")
@@ -19,7 +19,7 @@ _QUADRANTS: Final = ("10", "20", "30", "40")
 """ANSI/ADA 3950: upper right, upper left, lower left, lower right."""
 
 
-def _dispensed(visit: Visit, refill: int, authorized: int) -> Draft:
+def _dispensed(visit: Encounter, refill: int, authorized: int) -> Draft:
     life, dice = visit.life, visit.life.dice
     draft = Draft(visit, "pharmacy", life.place("pharmacy"))
     draft.header |= {
@@ -37,7 +37,7 @@ def _dispensed(visit: Visit, refill: int, authorized: int) -> Draft:
     return draft
 
 
-def fill(visit: Visit, drug: Drug, refill: int = 0) -> Claim | None:
+def fill(visit: Encounter, drug: Drug, refill: int = 0) -> Claim | None:
     """Return a drug as it was handed over; refused ones carry an NCPDP reject code."""
     draft = _dispensed(visit, refill, max(refill, 3))
     dice = draft.dice
@@ -51,7 +51,7 @@ def fill(visit: Visit, drug: Drug, refill: int = 0) -> Claim | None:
     return draft.close(copay=1000, at_counter=True, rejection=rejection)
 
 
-def compound(visit: Visit) -> Claim | None:
+def compound(visit: Encounter) -> Claim | None:
     """Return a drug mixed by the pharmacist: compound code 2 and a row for each ingredient."""
     draft = _dispensed(visit, 0, 1)
     dice = draft.dice
@@ -66,7 +66,7 @@ def compound(visit: Visit) -> Claim | None:
     return draft.close(copay=2500, at_counter=True, rejection=rejection)
 
 
-def _chair(visit: Visit, trade: str = "dentist") -> Draft:
+def _chair(visit: Encounter, trade: str = "dentist") -> Draft:
     life = visit.life
     draft = Draft(visit, "oral", life.place("dental"))
     draft.header["rendering_network_status"] = "outofnetwork" if draft.outside else "innetwork"
@@ -79,7 +79,7 @@ def _chair(visit: Visit, trade: str = "dentist") -> Draft:
     return draft
 
 
-def _work(draft: Draft, service: Service, **cells: str) -> str:
+def _work(draft: Draft, service: BilledService, **cells: str) -> str:
     """Add a line of dental work; return its number."""
     network = "outofnetwork" if draft.outside else "innetwork"
     if draft.dice.chance(200):
@@ -98,7 +98,7 @@ def _work(draft: Draft, service: Service, **cells: str) -> str:
     return row["line_number"]
 
 
-def checkup(visit: Visit) -> Claim | None:
+def checkup(visit: Encounter) -> Claim | None:
     """Return a look, pictures and a cleaning; a child's with a sealant on two milk teeth."""
     draft = _chair(visit)
     child = visit.life.person.age(visit.day) < 13
@@ -114,7 +114,7 @@ def checkup(visit: Visit) -> Claim | None:
     return draft.close(free=True)
 
 
-def filling(visit: Visit) -> Claim | None:
+def filling(visit: Encounter) -> Claim | None:
     """Return one to three fillings in back teeth, with their surfaces."""
     draft = _chair(visit)
     for place in range(draft.dice.between(1, 3)):
@@ -128,7 +128,7 @@ def filling(visit: Visit) -> Claim | None:
     return draft.close(copay=0)
 
 
-def front_filling(visit: Visit) -> Claim | None:
+def front_filling(visit: Encounter) -> Claim | None:
     """Return a filling in a front tooth."""
     draft = _chair(visit)
     _work(
@@ -141,7 +141,7 @@ def front_filling(visit: Visit) -> Claim | None:
     return draft.close(copay=0)
 
 
-def crown(visit: Visit) -> Claim | None:
+def crown(visit: Encounter) -> Claim | None:
     """Return a crown, new or in place of an old one."""
     draft = _chair(visit)
     _work(draft, codes.CROWN, tooth_number=draft.dice.pick(_BACK_TEETH))
@@ -153,7 +153,7 @@ def crown(visit: Visit) -> Claim | None:
     return draft.close(copay=0)
 
 
-def scaling(visit: Visit) -> Claim | None:
+def scaling(visit: Encounter) -> Claim | None:
     """Return deep cleaning, a line a quadrant."""
     draft = _chair(visit)
     for quadrant in _QUADRANTS:
@@ -163,7 +163,7 @@ def scaling(visit: Visit) -> Claim | None:
     return draft.close(copay=0)
 
 
-def denture(visit: Visit) -> Claim | None:
+def denture(visit: Encounter) -> Claim | None:
     """Return a partial upper denture in place of an old one: teeth it stands for, areas, gaps."""
     draft = _chair(visit)
     line = _work(draft, codes.DENTURE, oral_cavity_area="01")
@@ -179,7 +179,7 @@ def denture(visit: Visit) -> Claim | None:
     return draft.close(copay=0)
 
 
-def extraction(visit: Visit) -> Claim | None:
+def extraction(visit: Encounter) -> Claim | None:
     """Return teeth pulled: one a line, and two more on the last line."""
     draft = _chair(visit)
     start = draft.dice.below(len(_TEETH) - 4)
@@ -193,7 +193,7 @@ def extraction(visit: Visit) -> Claim | None:
     return draft.close(copay=0)
 
 
-def braces(visit: Visit) -> Claim | None:
+def braces(visit: Encounter) -> Claim | None:
     """Return braces: the orthodontic facts of the header."""
     draft = _chair(visit, "orthodontist")
     _work(draft, codes.BRACES, oral_cavity_area="00")

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from etl.synth.extract import Written, write_extract
+from etl.synth.extract import WrittenExtract, write_extract
 from etl.synth.spec import Spec
 
 SAMPLES: Final = Spec(members=30, seed=7)
@@ -18,7 +18,7 @@ FAULTY: Final = Spec(
 """`cpcds_samples/faulty/`: a small one with every kind of planted fault."""
 
 
-def write_samples(folder: Path) -> tuple[Written, Written]:
+def write_samples(folder: Path) -> tuple[WrittenExtract, WrittenExtract]:
     """Write both extracts: the clean one into `folder`, the faulty one into `folder/faulty`."""
     return write_extract(folder, SAMPLES), write_extract(folder / "faulty", FAULTY)
 

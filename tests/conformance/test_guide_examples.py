@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from etl.conform.checker import Checker
-from etl.conform.findings import Severity
+from etl.conform.findings import IssueSeverity
 from etl.conform.reading import file_sources
 from etl.conform.run import conform
 from etl.model.profiles import find_canonical
@@ -70,7 +70,7 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text("utf-8"))
 
 
-def findings(resource: Any, *severities: Severity) -> set[tuple[str, str]]:
+def findings(resource: Any, *severities: IssueSeverity) -> set[tuple[str, str]]:
     return {
         (issue.path, issue.rule.id)
         for _, issue in CHECKER.check(resource).issues
@@ -80,7 +80,7 @@ def findings(resource: Any, *severities: Severity) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_official_example_has_no_error(path: Path) -> None:
-    assert findings(read(path), Severity.ERROR) == set()
+    assert findings(read(path), IssueSeverity.ERROR) == set()
 
 
 @pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
@@ -89,7 +89,7 @@ def test_an_official_example_of_2_1_0_has_no_error_by_the_profiles_of_2_1_0(path
     resource["meta"]["profile"] = [
         f"{canonical.partition('|')[0]}|2.1.0" for canonical in resource["meta"]["profile"]
     ]
-    assert findings(resource, Severity.ERROR) == set()
+    assert findings(resource, IssueSeverity.ERROR) == set()
 
 
 def test_the_official_examples_are_whole_together() -> None:
@@ -98,7 +98,7 @@ def test_the_official_examples_are_whole_together() -> None:
 
 
 def test_the_dangling_numbers_of_one_official_example_are_found() -> None:
-    broken = findings(read(GUIDE / "examples" / "ExplanationOfBenefit-EOBOral2.json"), *Severity)
+    broken = findings(read(GUIDE / "examples" / "ExplanationOfBenefit-EOBOral2.json"), *IssueSeverity)
     named = {path for path, rule in broken if rule == "guide-sequence-link"}
     assert named == {f"{EOB}.item[0].informationSequence[{index}]" for index in (0, 1, 4)}
 
@@ -110,14 +110,14 @@ def test_there_is_a_reason_for_every_broken_example() -> None:
 @pytest.mark.parametrize(("name", "reason"), REASONS.items(), ids=REASONS)
 def test_a_broken_example_is_found_by_what_it_breaks(name: str, reason: tuple[str, str]) -> None:
     (path,) = BROKEN.glob(f"{name}_*.json")
-    assert reason in findings(read(path), Severity.ERROR)
+    assert reason in findings(read(path), IssueSeverity.ERROR)
 
 
 def caught(mutation: Mutation, before: set[tuple[str, str]]) -> str:
     """Return how a mutation shows: as an error, as a new warning, or not at all."""
-    if findings(mutation.resource, Severity.ERROR):
+    if findings(mutation.resource, IssueSeverity.ERROR):
         return "error"
-    return "warning" if findings(mutation.resource, Severity.WARNING) - before else "missed"
+    return "warning" if findings(mutation.resource, IssueSeverity.WARNING) - before else "missed"
 
 
 def test_98_percent_of_all_mechanical_mutations_are_found() -> None:
@@ -128,7 +128,7 @@ def test_98_percent_of_all_mechanical_mutations_are_found() -> None:
         resource = read(path)
         profile = find_canonical(resource["meta"]["profile"][0])
         assert profile is not None
-        before = findings(resource, Severity.WARNING)
+        before = findings(resource, IssueSeverity.WARNING)
         for mutation in mutations(resource, profile):
             how = caught(mutation, before)
             totals[how] += 1

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from etl.bootstrap.settings import Serve
+from etl.bootstrap.settings import ServeSettings
 from tests.e2e.commands import SAMPLES, columns_of, cpcds, done, rows_of, write_rows
 
-PAGE = Serve().page_size
+PAGE = ServeSettings().page_size
 NEEDED = {
     "inpatient": "Inpatient-Institutional",
     "outpatient": "Outpatient-Institutional",

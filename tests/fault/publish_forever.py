@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime, timedelta
 
-from etl.publish.manifest import Facts
+from etl.publish.manifest import ReleaseFacts
 from etl.publish.reader import open_current
 from etl.publish.release import commit
 from etl.publish.resources import PatientResources
@@ -38,7 +38,7 @@ def run(store: Store, number: int) -> None:
     done = -1 if base.release is None else base.release.manifest.facts.inputs[0]["name"]
     if number <= int(done):
         return
-    facts = Facts("full", inputs=[{"name": str(number)}])
+    facts = ReleaseFacts("full", inputs=[{"name": str(number)}])
     now = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number)
     stamp = f"{now:%Y-%m-%dT%H:%M:%SZ}"
     commit(store, stage(store, extract(number), base, now=stamp, facts=facts), base)

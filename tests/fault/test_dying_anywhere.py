@@ -10,7 +10,7 @@ import pytest
 
 from etl.errors import CommitConflict, CommitUnknown, StoreError
 from etl.publish.directory import write_directory
-from etl.publish.manifest import Facts, Named
+from etl.publish.manifest import ReleaseFacts, Named
 from etl.publish.partition import write_partition
 from etl.publish.prune import prune
 from etl.publish.reader import Current, open_current
@@ -32,8 +32,8 @@ from tests.unit.publish.samples import (
     stage,
 )
 
-EXTRACT = Facts("full", inputs=[{"name": "claim.csv", "sha256": "1" * 64}])
-DELTA = Facts("delta", inputs=[{"name": "claim.csv", "sha256": "2" * 64}])
+EXTRACT = ReleaseFacts("full", inputs=[{"name": "claim.csv", "sha256": "1" * 64}])
+DELTA = ReleaseFacts("delta", inputs=[{"name": "claim.csv", "sha256": "2" * 64}])
 OLD = datetime(2020, 1, 1, tzinfo=UTC)
 
 

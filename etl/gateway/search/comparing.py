@@ -9,7 +9,7 @@ from typing import Final
 from etl.gateway.refusals import wrong
 from etl.gateway.search.dates import Span, asked_span, compares, stored_span
 from etl.gateway.search.values import plain, split
-from etl.gateway.supported import TYPES, Parameter
+from etl.gateway.supported import TYPES, SearchParameter
 from etl.publish.catalog import ID
 
 Test = Callable[[str], bool]
@@ -17,7 +17,7 @@ Test = Callable[[str], bool]
 _PREFIX: Final = 2
 
 
-def token(parameter: Parameter, values: list[str]) -> Test:
+def token(parameter: SearchParameter, values: list[str]) -> Test:
     """Return the test of a token: `code`, `system|code`, `|code` (no system) or `system|`.
 
     Stored values are `system|code`. Codes are compared as they are written.
@@ -46,7 +46,7 @@ def token(parameter: Parameter, values: list[str]) -> Test:
     return test
 
 
-def date(parameter: Parameter, values: list[str], now: int) -> Test:
+def date(parameter: SearchParameter, values: list[str], now: int) -> Test:
     """Return the test of a date with its prefix; several values are alternatives."""
     asked = [_dated(parameter, value) for value in values]
 
@@ -57,7 +57,7 @@ def date(parameter: Parameter, values: list[str], now: int) -> Test:
     return test
 
 
-def reference(parameter: Parameter, values: list[str], target: str | None, base: str) -> Test:
+def reference(parameter: SearchParameter, values: list[str], target: str | None, base: str) -> Test:
     """Return the test of a reference: an id, `Type/id`, or a URL under the base.
 
     Args:
@@ -118,7 +118,7 @@ def _folded(text: str) -> str:
     return "".join(one for one in parts if not unicodedata.combining(one))
 
 
-def _dated(parameter: Parameter, raw: str) -> tuple[str, Span]:
+def _dated(parameter: SearchParameter, raw: str) -> tuple[str, Span]:
     value = plain(raw)
     prefix = value[:_PREFIX] if value[:1].isalpha() else "eq"
     text = value[_PREFIX:] if value[:1].isalpha() else value

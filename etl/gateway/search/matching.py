@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from etl.gateway.search.dates import stored_span
-from etl.gateway.search.query import Condition, Query, Sorting
-from etl.gateway.tree import Block, column_name
-from etl.publish.index import Column
+from etl.gateway.search.query import SearchCondition, Query, SortKey
+from etl.gateway.tree import IndexedBlock, column_name
+from etl.publish.index import IndexColumn
 
 _OF_ALL = {"_id": "ids", "_lastUpdated": "lastUpdated"}
 
 
 def sections(query: Query) -> list[str]:
-    """Return the sections of an index that a query reads, for `Tree.need`."""
+    """Return the sections of an index that a query reads, for `ReleaseTree.need`."""
     names = {one.parameter.name for one in query.conditions}
     names |= {one.parameter for one in query.sorts}
     found = [_OF_ALL.get(one) or column_name(query.kind.name, one) for one in sorted(names)]
@@ -22,7 +22,7 @@ def sections(query: Query) -> list[str]:
     return ["parts", *found]
 
 
-def matching(block: Block, resource_type: str, conditions: Iterable[Condition]) -> Sequence[int]:
+def matching(block: IndexedBlock, resource_type: str, conditions: Iterable[SearchCondition]) -> Sequence[int]:
     """Return the rows of a type that meet all conditions, in the order of the block."""
     rows: Sequence[int] = block.rows(resource_type)
     for condition in conditions:
@@ -32,8 +32,8 @@ def matching(block: Block, resource_type: str, conditions: Iterable[Condition]) 
 
 
 def ordered(
-    hits: Sequence[tuple[Block, int]], resource_type: str, sorts: Sequence[Sorting]
-) -> list[tuple[Block, int]]:
+    hits: Sequence[tuple[IndexedBlock, int]], resource_type: str, sorts: Sequence[SortKey]
+) -> list[tuple[IndexedBlock, int]]:
     """Return hits in the order asked for; those without a value come last, ties stay as they are.
 
     Of several dates the earliest counts when ascending, the latest when descending.
@@ -48,7 +48,7 @@ def ordered(
 
 
 def _meeting(
-    block: Block, resource_type: str, rows: Sequence[int], condition: Condition
+    block: IndexedBlock, resource_type: str, rows: Sequence[int], condition: SearchCondition
 ) -> Sequence[int]:
     name = condition.parameter.name
     index = block.index
@@ -67,13 +67,13 @@ def _meeting(
     return [row for row in rows if not good.isdisjoint(of[row - first])]
 
 
-def _column(block: Block, resource_type: str, name: str) -> tuple[Column, int]:
+def _column(block: IndexedBlock, resource_type: str, name: str) -> tuple[IndexColumn, int]:
     if name == "_lastUpdated":
         return block.index.last_updated, 0
     return block.values(resource_type, name), block.rows(resource_type).start
 
 
-def _key(block: Block, resource_type: str, row: int, sort: Sorting) -> int | str | None:
+def _key(block: IndexedBlock, resource_type: str, row: int, sort: SortKey) -> int | str | None:
     if sort.parameter == "_id":
         return block.index.ids[row]
     column, first = _column(block, resource_type, sort.parameter)

@@ -15,9 +15,9 @@ from typing import Final, get_args
 
 from etl.gateway.refusals import shown, wrong
 from etl.gateway.search import comparing
-from etl.gateway.search.query import Condition, Followed, Query, Sorting, Summary
+from etl.gateway.search.query import SearchCondition, RequestedInclude, Query, SortKey, Summary
 from etl.gateway.search.values import count, plain, split
-from etl.gateway.supported import TYPES, Parameter, ResourceType
+from etl.gateway.supported import TYPES, SearchParameter, ResourceType
 
 MOST_PARAMETERS: Final = 100
 MOST_VALUES: Final = 500
@@ -141,8 +141,8 @@ class LeavingOut:
 class _Taken(LeavingOut):
     """What was read of the parameters so far."""
 
-    conditions: list[Condition] = field(default_factory=list)
-    includes: list[Followed] = field(default_factory=list)
+    conditions: list[SearchCondition] = field(default_factory=list)
+    includes: list[RequestedInclude] = field(default_factory=list)
     result: dict[str, str] = field(default_factory=dict)
     used: list[tuple[str, str]] = field(default_factory=list)
     compared: int = 0
@@ -186,7 +186,7 @@ def _take(taken: _Taken, kind: ResourceType, name: str, value: str, *, base: str
     taken.used.append((name, value))
 
 
-def _condition(kind: ResourceType, asked: str, value: str, base: str, now: int) -> Condition | None:
+def _condition(kind: ResourceType, asked: str, value: str, base: str, now: int) -> SearchCondition | None:
     """Return the condition of a parameter; None where the type has no such parameter."""
     name, _, modifier = asked.partition(":")
     parameter = kind.parameters.get(name)
@@ -199,7 +199,7 @@ def _condition(kind: ResourceType, asked: str, value: str, base: str, now: int) 
     if modifier == "missing":
         if value not in ("true", "false"):
             raise wrong(name, "invalid", "with :missing takes true or false")
-        return Condition(parameter, bool, missing=value == "true")
+        return SearchCondition(parameter, bool, missing=value == "true")
     values = split(value, ",")
     if not all(values):
         raise wrong(name, "invalid", "has an empty value among others")
@@ -207,14 +207,14 @@ def _condition(kind: ResourceType, asked: str, value: str, base: str, now: int) 
         raise wrong(name, "too-costly", f"takes no more than {MOST_VALUES} values")
     if name == "_id":
         ids = frozenset(plain(one) for one in values)
-        return Condition(parameter, ids.__contains__, ids=ids)
-    return Condition(
+        return SearchCondition(parameter, ids.__contains__, ids=ids)
+    return SearchCondition(
         parameter, _test(parameter, values, target, modifier, base, now), modifier == "not"
     )
 
 
 def _test(
-    parameter: Parameter, values: list[str], target: str | None, modifier: str, base: str, now: int
+    parameter: SearchParameter, values: list[str], target: str | None, modifier: str, base: str, now: int
 ) -> comparing.Test:
     match parameter.type:
         case "token":
@@ -236,13 +236,13 @@ def _unknown(kind: ResourceType, name: str, known: str) -> str:
     return f"is no search parameter of {kind.name}: {known}"
 
 
-def _followed(kind: ResourceType, name: str, value: str) -> list[Followed]:
+def _followed(kind: ResourceType, name: str, value: str) -> list[RequestedInclude]:
     """Return what an include follows; nothing where no such reference is followed here."""
     iterate = name != "_include"
     if value == "*":
         types = TYPES.values() if iterate else (kind,)
         return [
-            Followed(one.name, inc.parameter, None, iterate)
+            RequestedInclude(one.name, inc.parameter, None, iterate)
             for one in types
             for inc in one.includes
         ]
@@ -254,7 +254,7 @@ def _followed(kind: ResourceType, name: str, value: str) -> list[Followed]:
     found = [] if of is None else [inc for inc in of.includes if code in (inc.parameter, "*")]
     if target and not any(target in inc.targets for inc in found):
         return []
-    return [Followed(source, inc.parameter, target or None, iterate) for inc in found]
+    return [RequestedInclude(source, inc.parameter, target or None, iterate) for inc in found]
 
 
 @cache
@@ -278,14 +278,14 @@ def _sortable(taken: _Taken, kind: ResourceType, text: str) -> str:
     return ",".join(good)
 
 
-def _sorts(result: dict[str, str]) -> tuple[Sorting, ...]:
+def _sorts(result: dict[str, str]) -> tuple[SortKey, ...]:
     text = result.get("_sort")
     if text is None:
         return ()
-    return tuple(Sorting(one.removeprefix("-"), one.startswith("-")) for one in text.split(","))
+    return tuple(SortKey(one.removeprefix("-"), one.startswith("-")) for one in text.split(","))
 
 
-def _summary(result: dict[str, str], includes: list[Followed]) -> Summary:
+def _summary(result: dict[str, str], includes: list[RequestedInclude]) -> Summary:
     asked = _one_of(result, "_summary", _SUMMARIES, "false")
     summary = _SUMMARIES[_SUMMARIES.index(asked)]
     if summary != "false" and "_elements" in result:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from etl.gateway.supported import Parameter, ResourceType
+from etl.gateway.supported import SearchParameter, ResourceType
 
 Summary = Literal["true", "text", "data", "count", "false"]
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class SearchCondition:
     """What one parameter asks of a resource.
 
     Attributes:
@@ -23,7 +23,7 @@ class Condition:
         ids: for `_id`, those asked for; empty for others.
     """
 
-    parameter: Parameter
+    parameter: SearchParameter
     test: Callable[[str], bool]
     negated: bool = False
     missing: bool | None = None
@@ -31,7 +31,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class RequestedInclude:
     """References that an answer follows.
 
     Attributes:
@@ -48,7 +48,7 @@ class Followed:
 
 
 @dataclass(frozen=True, slots=True)
-class Sorting:
+class SortKey:
     """One parameter to sort by."""
 
     parameter: str
@@ -73,10 +73,10 @@ class Query:
     """
 
     kind: ResourceType
-    conditions: tuple[Condition, ...]
-    includes: tuple[Followed, ...]
+    conditions: tuple[SearchCondition, ...]
+    includes: tuple[RequestedInclude, ...]
     count: int | None
-    sorts: tuple[Sorting, ...]
+    sorts: tuple[SortKey, ...]
     summary: Summary
     elements: tuple[str, ...]
     total: bool

@@ -19,7 +19,7 @@ from etl.auth.limits import RATES
 from etl.auth.services import Services
 from etl.auth.values import ATTESTATIONS, AppDraft, DemoMember
 from etl.bootstrap.serving import application, authorization, prepared
-from etl.bootstrap.settings import Auth, Payer, Portal, Serve, Settings
+from etl.bootstrap.settings import AuthSettings, PayerSettings, PortalSettings, ServeSettings, Settings
 from etl.portal.examples import LOOPBACK
 from tests.e2e.commands import NO_SUITES, SAMPLES, cpcds, done
 
@@ -82,14 +82,14 @@ def stand_up(target: Path, folder: Path, **auth: Any) -> Iterator[Standing]:
     settings = prepared(
         Settings(
             target=str(target),
-            payer=Payer(name="Alder Health Plan"),
-            serve=Serve(base_url=base, port=port, log="off"),
-            auth=Auth(
+            payer=PayerSettings(name="Alder Health Plan"),
+            serve=ServeSettings(base_url=base, port=port, log="off"),
+            auth=AuthSettings(
                 database=f"sqlite:///{folder / 'auth.db'}",
                 audit=folder / "audit",
                 **{**sandbox, **auth},
             ),
-            portal=Portal(
+            portal=PortalSettings(
                 contact_name="API team",
                 contact_email="api@alder.example",
                 contact_hours="Monday to Friday, 9 to 5 Eastern",

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from etl.conform.checker import Checker
-from etl.conform.findings import Severity
+from etl.conform.findings import IssueSeverity
 from tests.golden.mapping.everything import (
     AllRows,
     everything,
@@ -28,7 +28,7 @@ def errors(rows: AllRows, view: str = "financial") -> list[str]:
         told += [
             f"{resource['resourceType']}.{issue.path}: {issue.rule.text}"
             for _, issue in checker.check(resource).issues
-            if issue.rule.severity is Severity.ERROR
+            if issue.rule.severity is IssueSeverity.ERROR
         ]
     return told
 

@@ -20,7 +20,7 @@ from httpx2 import Client, Response
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from etl.auth.configuration import Configuration, DemoDirectory
+from etl.auth.configuration import AuthConfiguration, DemoDirectory
 from etl.auth.database import migrate, open_database
 from etl.auth.members import IsPublished
 from etl.auth.server import open_authorization, routes_of
@@ -63,9 +63,9 @@ class Clock:
         self.now += timedelta(**by)
 
 
-def configuration(**changes: Any) -> Configuration:
+def configuration(**changes: Any) -> AuthConfiguration:
     return replace(
-        Configuration(
+        AuthConfiguration(
             base_url=BASE,
             payer="Alder Health Plan",
             secret=b"of tests only",

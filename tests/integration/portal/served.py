@@ -14,10 +14,10 @@ from starlette.applications import Starlette
 from etl.auth.addresses import Addresses
 from etl.auth.apps import Apps
 from etl.auth.browser import Browsers
-from etl.auth.configuration import Configuration
+from etl.auth.configuration import AuthConfiguration
 from etl.auth.database import Database, open_database
 from etl.auth.developers import Developers
-from etl.auth.limits import Limits
+from etl.auth.limits import EndpointLimits
 from etl.auth.lockout import Lockout
 from etl.auth.mail import Mail, Mailer
 from etl.auth.revocations import Revocations
@@ -28,8 +28,8 @@ from etl.gateway.supported import TYPES
 from etl.portal.app import portal_app
 from etl.portal.portal import Portal, SandboxMember
 from etl.portal.rendering import open_templates
-from etl.portal.sessions import Entrance
-from etl.portal.site import Contact, Served, Site
+from etl.portal.sessions import PortalSessions
+from etl.portal.site import Contact, ServerFacts, Site
 
 BASE = "https://api.example"
 
@@ -152,7 +152,7 @@ def stand_up(
     database = open_database(f"sqlite:///{folder / 'auth.db'}")
     Base.metadata.create_all(database.engine)
     happenings: list[Happening] = []
-    configuration = Configuration(
+    configuration = AuthConfiguration(
         base_url=base,
         payer=site.payer,
         secret=b"of tests only",
@@ -180,7 +180,7 @@ def stand_up(
     browsers = Browsers(configuration, randomness=secrets.token_bytes)
     portal = Portal(
         site=site,
-        served=Served(
+        served=ServerFacts(
             base_url=base,
             fhir=f"{base}/fhir",
             directory=f"{base}/directory",
@@ -193,8 +193,8 @@ def stand_up(
         ),
         apps=apps,
         developers=developers,
-        limits=Limits(),
-        entrance=Entrance(browsers, sessions, developers),
+        limits=EndpointLimits(),
+        entrance=PortalSessions(browsers, sessions, developers),
         templates=open_templates(site.templates),
         members=_members if site.sandbox else None,
         password="alder",  # noqa: S106 - public

@@ -13,8 +13,8 @@ from starlette.concurrency import run_in_threadpool
 from etl.auth.values import App, AppStatus
 from etl.bootstrap import auth
 from etl.bootstrap.portal import TRY_CLIENT, portal_room, site_of
-from etl.bootstrap.serving import Told, authorization, opened, prepared
-from etl.bootstrap.settings import Auth, Portal, Serve, Settings
+from etl.bootstrap.serving import ServerDescription, authorization, opened, prepared
+from etl.bootstrap.settings import AuthSettings, PortalSettings, ServeSettings, Settings
 from etl.errors import MappingError
 
 
@@ -22,8 +22,8 @@ def settings(folder: Path, base: str = "https://api.example", **auth: Any) -> Se
     return prepared(
         Settings(
             target=str(folder),
-            serve=Serve(base_url=base),
-            auth=Auth(
+            serve=ServeSettings(base_url=base),
+            auth=AuthSettings(
                 **{
                     "mode": "sandbox",
                     "database": f"sqlite:///{folder / 'auth.db'}",
@@ -39,8 +39,8 @@ def started(known: Settings) -> tuple[App, ...]:
     """Start the portal's room and stop it; return the apps that there are then."""
     services = authorization(known).services
     assert services is not None
-    told = Told(known.serve.base_url, {}, None, {})
-    room = portal_room(known, told, services, opened(known).releases)
+    description = ServerDescription(known.serve.base_url, {}, None, {})
+    room = portal_room(known, description, services, opened(known).releases)
 
     async def run() -> tuple[App, ...]:
         assert room.lifespan is not None
@@ -73,14 +73,14 @@ def test_production_registers_none(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("name", ["stylesheet", "logo", "templates"])
 def test_a_file_that_is_not_there_is_named_at_the_start(tmp_path: Path, name: str) -> None:
-    known = settings(tmp_path).model_copy(update={"portal": Portal(**{name: tmp_path / "missing"})})
+    known = settings(tmp_path).model_copy(update={"portal": PortalSettings(**{name: tmp_path / "missing"})})
     with pytest.raises(MappingError, match=f"portal.{name}.*missing is not there"):
         site_of(known, sandbox=True)
 
 
 def test_the_pages_say_what_the_settings_say(tmp_path: Path) -> None:
     known = settings(tmp_path)
-    portal = Portal(title="Acme for developers", contact_email="api@acme.example")
+    portal = PortalSettings(title="Acme for developers", contact_email="api@acme.example")
     payer = known.payer.model_copy(update={"name": "Acme"})
     site = site_of(known.model_copy(update={"portal": portal, "payer": payer}), sandbox=False)
     assert (site.title, site.payer, site.sandbox) == ("Acme for developers", "Acme", False)

@@ -14,7 +14,7 @@ from typing import Any
 from etl.bootstrap import jobs
 from etl.bootstrap.mappings import read_folder, shipped
 from etl.bootstrap.settings import Settings
-from etl.conform.findings import Severity
+from etl.conform.findings import IssueSeverity
 from etl.conform.reading import file_sources
 from etl.conform.run import conform
 from etl.documents import read_yaml
@@ -74,7 +74,7 @@ def published(folder: Path, rows: AllRows, how: Settings) -> Judged:
     report = conform(file_sources([folder / "out"]), whole=True, strict=True)
     errors: Counter[str] = Counter()
     for (severity, rule, profile, path), count in report.counts.items():
-        if severity is Severity.ERROR:
+        if severity is IssueSeverity.ERROR:
             errors[f"{rule} {profile.rpartition('/')[2]} {path}"] += count
     return Judged(
         converted, folder / "out", errors, converted.resources.get("ExplanationOfBenefit", 0)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.conform.checker import Checker
-from etl.conform.findings import Severity
+from etl.conform.findings import IssueSeverity
 from etl.engine.checks import broken_rows
 from etl.engine.partition import Partition
 from etl.engine.prepare import prepare
@@ -83,7 +83,7 @@ def verdicts(plan: Plan, partition: Partition, environment: Environment) -> Iter
             errors = frozenset(
                 f"{issue.rule.id} {issue.path}"
                 for _, issue in checker.check(resource).issues
-                if issue.rule.severity is Severity.ERROR
+                if issue.rule.severity is IssueSeverity.ERROR
             )
             yield Verdict(plan.resource, frozenset(told.get(number, ())), errors)
 

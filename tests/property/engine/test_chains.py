@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from etl.engine.chains import chains_of
 from etl.engine.prepare import prepare
 from etl.mapping.environment import Environment
-from etl.model.chains import Linked, Place, Role, moment, places
+from etl.model.chains import Linked, ChainPosition, Role, moment, places
 from tests.property.engine.rows import to_table
 
 ENVIRONMENT = Environment("p", b"k", {}, {})
@@ -129,7 +129,7 @@ def test_a_chain_has_the_last_claim_that_the_oracle_finds_in_any_order(
     }
 
 
-def _named(place: Place, claims: Sequence[Linked]) -> tuple[object, ...]:
+def _named(place: ChainPosition, claims: Sequence[Linked]) -> tuple[object, ...]:
     """Return a place with numbers of claims where it has their positions."""
     names = [[claims[at].claim_id for at in side] for side in (place.priors, place.successors)]
     return replace(place, priors=(), successors=()), names

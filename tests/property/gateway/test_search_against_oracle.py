@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.gateway.service import Service
+from etl.gateway.supported import TYPES
 from tests.property.gateway import oracle
 from tests.unit.gateway.trees import (
     BASE,
@@ -177,7 +178,8 @@ def other_parameter(
         part = draw(st.sampled_from([word, word[: at + 1], word[at:], word[: at + 1].upper()]))
         escaped = part.replace("\\", "\\\\").replace(",", "\\,")
         return name + draw(st.sampled_from(["", ":exact", ":contains"])), escaped
-    values = [value for one in some for value in oracle.references(one, name)] or ["Patient/no"]
+    values = [value for one in some for value in oracle.references(one, name)]
+    values = values or [f"{TYPES[kind].parameters[name].targets[0]}/no"]
     value = draw(st.sampled_from(values))
     return name, draw(
         st.sampled_from([value, value.partition("/")[2], f"{BASE}/{value}", f"{value},no"])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.publish.directory import write_directory
-from etl.publish.manifest import Facts
+from etl.publish.manifest import ReleaseFacts
 from etl.publish.partition import write_partition
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import assemble, commit
@@ -85,7 +85,7 @@ def publish_states(
     previous = base.release.units(ids) if base.release is not None else {}
     result = write_partition(store, previous, changed, now).keeping(stay)
     shared = write_directory(store, base.release, [payer()], now)
-    manifest = assemble(store, base, [result], shared, Facts("delta"), now)
+    manifest = assemble(store, base, [result], shared, ReleaseFacts("delta"), now)
     commit(store, manifest, base)
     return Release(store, manifest)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from etl.conform.checker import Checker, profile_named
-from etl.conform.findings import Severity
+from etl.conform.findings import IssueSeverity
 from etl.errors import UsageError
 from etl.model.profiles import R4
 from tests.unit.conform import samples
@@ -23,7 +23,7 @@ def found(resource: Any, checker: Checker = CHECKER) -> list[tuple[str, str]]:
     return [
         (issue.path, issue.rule.id)
         for _, issue in checker.check(resource).issues
-        if issue.rule.severity is Severity.ERROR
+        if issue.rule.severity is IssueSeverity.ERROR
     ]
 
 
@@ -31,7 +31,7 @@ def warned(resource: Json) -> list[tuple[str, str]]:
     return [
         (issue.path, issue.rule.id)
         for _, issue in CHECKER.check(resource).issues
-        if issue.rule.severity is Severity.WARNING
+        if issue.rule.severity is IssueSeverity.WARNING
     ]
 
 

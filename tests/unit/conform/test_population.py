@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from etl.conform.findings import ConformFinding, Report, Severity, element_path
+from etl.conform.findings import ConformFinding, ConformanceReport, IssueSeverity, element_path
 from etl.conform.population import path_of
 from etl.conform.reading import Lines, file_sources
 from etl.conform.render import as_json, text_lines
@@ -31,11 +31,11 @@ def lines(*resources: Json | bytes) -> Lines:
     return Lines("some.ndjson", [text + b"\n" for text in texts])
 
 
-def check(*resources: Json | bytes, **options: Any) -> Report:
+def check(*resources: Json | bytes, **options: Any) -> ConformanceReport:
     return conform([lines(*resources)], **options)
 
 
-def told(report: Report) -> list[tuple[int | None, str, str]]:
+def told(report: ConformanceReport) -> list[tuple[int | None, str, str]]:
     return [(f.line, f.path, f.rule) for f in report.findings]
 
 
@@ -96,7 +96,7 @@ def test_the_patient_must_be_the_beneficiary_of_the_coverage() -> None:
 def test_the_insurer_should_be_the_payor_of_the_focal_coverage() -> None:
     other = changed(ALL[COVERAGE], "payor", to=[reference("Organization", "hospital")])
     report = check(*swapped(COVERAGE, other))
-    assert [(f.rule, f.severity) for f in report.findings] == [("focal-payor", Severity.WARNING)]
+    assert [(f.rule, f.severity) for f in report.findings] == [("focal-payor", IssueSeverity.WARNING)]
 
 
 def test_a_bundle_is_unpacked_and_its_full_urls_are_known() -> None:
@@ -167,7 +167,7 @@ def test_a_file_that_is_not_what_it_should_be_is_named_as_what_it_is(
     (tmp_path / name).write_bytes(text)
     report = conform(file_sources([tmp_path / name]))
     told_first = next(one for one in report.findings if one.rule == rule)
-    assert (told_first.line, told_first.severity) == (line, Severity.ERROR)
+    assert (told_first.line, told_first.severity) == (line, IssueSeverity.ERROR)
     assert says in told_first.message
 
 
@@ -241,10 +241,10 @@ def test_the_report_reads_as_text_and_as_json() -> None:
 def test_a_finding_of_an_element_is_counted_whatever_its_indexes() -> None:
     assert element_path("Patient.name[0].given[12]") == "Patient.name.given"
     assert element_path("Patient.gender") == "Patient.gender"
-    report = Report(keep=1)
+    report = ConformanceReport(keep=1)
     for index in range(3):
         path = f"Patient.name[{index}]"
-        report.add(ConformFinding("f", 1, path, "", "min", Severity.ERROR, "x"))
+        report.add(ConformFinding("f", 1, path, "", "min", IssueSeverity.ERROR, "x"))
     assert list(report.counts.values()) == [3]
 
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 from starlette.applications import Starlette
 
 from etl.bootstrap.serving import Authorization, application, prepared
-from etl.bootstrap.settings import Serve, Settings
+from etl.bootstrap.settings import ServeSettings, Settings
 from etl.gateway.development import DevelopmentToken, DevelopmentVerifier
-from etl.gateway.startup import Opened
+from etl.gateway.startup import GatewayServices
 from etl.smart.discovery import AuthEndpoints
 from etl.smart.grants import Access, Recorder
 from tests.unit.gateway.trees import busiest, members, opened, run, sample_tree
@@ -83,7 +83,7 @@ class Server:
     """An application, its log and its trail."""
 
     app: Starlette
-    service: Opened
+    service: GatewayServices
     log: list[bytes]
     trail: Trail
 
@@ -150,7 +150,7 @@ async def called(
 def settings(**serve: Any) -> Settings:
     """Return settings to serve with, and any of `[serve]` changed."""
     base = {"base_url": BASE, "rate_limit": "", "refused_limit": "", **serve}
-    return prepared(Settings.model_construct(target="none", serve=Serve(**base)))
+    return prepared(Settings.model_construct(target="none", serve=ServeSettings(**base)))
 
 
 def another() -> str:
@@ -174,7 +174,7 @@ def verifier() -> DevelopmentVerifier:
 
 
 def served(
-    service: Opened | None = None,
+    service: GatewayServices | None = None,
     *,
     endpoints: AuthEndpoints | None = ENDPOINTS,
     recorder: Recorder | None = None,

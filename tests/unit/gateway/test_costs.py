@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from etl.gateway.startup import Opened
+from etl.gateway.startup import GatewayServices
 from etl.storage.memory import MemoryStore
 from tests.unit.gateway.faulty import Watched
 from tests.unit.gateway.memory_objects import MemoryObjects
@@ -26,7 +26,7 @@ def store() -> MemoryStore:
     return store
 
 
-def cold(store: MemoryStore, **options: Any) -> tuple[Opened, Watched]:
+def cold(store: MemoryStore, **options: Any) -> tuple[GatewayServices, Watched]:
     """Return a service that has seen its release and read nothing else."""
     objects = Watched(MemoryObjects(store, near=False))
     made = opened(objects, **options)
@@ -34,7 +34,7 @@ def cold(store: MemoryStore, **options: Any) -> tuple[Opened, Watched]:
     return made, objects
 
 
-def search(made: Opened, who: str, *pairs: tuple[str, str]) -> dict[str, object]:
+def search(made: GatewayServices, who: str, *pairs: tuple[str, str]) -> dict[str, object]:
     return bundle(run(made.service.search(grant(who), EOB, pairs, base=BASE, strict=True)))
 
 

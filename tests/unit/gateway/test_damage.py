@@ -8,7 +8,7 @@ import pytest
 
 from etl.errors import NotFound, StoreError
 from etl.gateway.objects import Transient
-from etl.gateway.startup import Opened
+from etl.gateway.startup import GatewayServices
 from etl.publish.reader import open_current
 from etl.storage.memory import MemoryStore
 from tests.unit.gateway.faulty import Watched
@@ -27,12 +27,12 @@ def store() -> MemoryStore:
     return store
 
 
-def watched(store: MemoryStore, *, near: bool = False) -> tuple[Opened, Watched]:
+def watched(store: MemoryStore, *, near: bool = False) -> tuple[GatewayServices, Watched]:
     objects = Watched(MemoryObjects(store), near=near)
     return opened(objects, read_attempts=2, deadline_seconds=1.0), objects
 
 
-def answered(made: Opened, who: str = ANN) -> bytes:
+def answered(made: GatewayServices, who: str = ANN) -> bytes:
     pairs = [("_include", "*"), ("service-date", "ge1900")]
     return run(made.service.search(grant(who), EOB, pairs, base=BASE, strict=True)).body
 

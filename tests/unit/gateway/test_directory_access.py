@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from etl.gateway.service import Refusal, Service
-from etl.gateway.startup import Opened
+from etl.gateway.startup import GatewayServices
 from etl.publish.resources import LISTED, NAMED, ROW, PatientResources, Resource
 from etl.storage.memory import MemoryStore
 from tests.unit.gateway.trees import BASE, grant, opened, run
@@ -49,7 +49,7 @@ PUBLIC = ["with-npi", "with-row", "with-row-and-number"]
 
 
 @pytest.fixture(scope="module")
-def tree() -> Opened:
+def tree() -> GatewayServices:
     store = MemoryStore()
     role = resource(
         "PractitionerRole",
@@ -90,7 +90,7 @@ def readable(service: Service, of: Any) -> list[str]:
     return sorted(found)
 
 
-def test_nothing_tells_a_hidden_provider_from_one_that_is_not_there(tree: Opened) -> None:
+def test_nothing_tells_a_hidden_provider_from_one_that_is_not_there(tree: GatewayServices) -> None:
     said = []
     for resource_id in (logical_id("payer"), logical_id("nobody")):
         with pytest.raises(Refusal) as refused:
@@ -119,20 +119,20 @@ def test_nothing_tells_a_hidden_provider_that_was_retracted_from_one_that_never_
         assert refused.value.status == 410
 
 
-def test_everybody_sees_providers_with_an_npi_or_a_row_of_the_directory(tree: Opened) -> None:
+def test_everybody_sees_providers_with_an_npi_or_a_row_of_the_directory(tree: GatewayServices) -> None:
     assert names(tree.directory, EVERYBODY) == (3, PUBLIC)
     assert readable(tree.directory, EVERYBODY) == PUBLIC
     asked = ("_id", ",".join(one.id for one in PROVIDERS))
     assert names(tree.directory, EVERYBODY, asked) == (3, PUBLIC)
 
 
-def test_what_is_included_is_public_as_well(tree: Opened) -> None:
+def test_what_is_included_is_public_as_well(tree: GatewayServices) -> None:
     include = ("_include", "PractitionerRole:organization")
     total, found = names(tree.directory, EVERYBODY, include, kind="PractitionerRole")
     assert (total, found) == (1, ["PractitionerRole"])
 
 
-def test_a_provider_whom_a_claim_alone_names_is_for_those_whose_claim_it_is(tree: Opened) -> None:
+def test_a_provider_whom_a_claim_alone_names_is_for_those_whose_claim_it_is(tree: GatewayServices) -> None:
     ann, ben = (grant(logical_id(name)) for name in ("ann", "ben"))
     shared = [*PUBLIC, "named-by-a-row"]
     assert readable(tree.service, ann) == sorted([*shared, "payer"])
@@ -153,7 +153,7 @@ def test_a_provider_whom_a_claim_alone_names_is_for_those_whose_claim_it_is(tree
     ],
 )
 def test_tax_and_social_security_numbers_are_masked_for_everybody(
-    tree: Opened, key: str, shown: list[tuple[str, str | None]]
+    tree: GatewayServices, key: str, shown: list[tuple[str, str | None]]
 ) -> None:
     read = run(tree.directory.read(EVERYBODY, "Organization", logical_id(key))).body
     answer = run(
@@ -192,11 +192,11 @@ def test_the_version_of_a_masked_provider_tells_changes_of_what_is_shown() -> No
 
 
 @pytest.mark.parametrize("number", ["12-3456789", f"{TAX}|12-3456789", "987654321", "|987654321"])
-def test_nobody_is_found_by_a_number_that_is_masked(tree: Opened, number: str) -> None:
+def test_nobody_is_found_by_a_number_that_is_masked(tree: GatewayServices, number: str) -> None:
     assert names(tree.directory, EVERYBODY, ("identifier", number)) == (0, [])
 
 
-def test_a_provider_is_found_by_what_is_shown(tree: Opened) -> None:
+def test_a_provider_is_found_by_what_is_shown(tree: GatewayServices) -> None:
     assert names(tree.directory, EVERYBODY, ("identifier", "1234567893")) == (1, ["with-npi"])
     assert names(tree.directory, EVERYBODY, ("identifier", "R2")) == (1, ["with-row-and-number"])
     assert names(tree.directory, EVERYBODY, ("identifier", "R3")) == (0, [])

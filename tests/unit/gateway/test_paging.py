@@ -11,7 +11,7 @@ import pytest
 from etl.errors import UsageError
 from etl.gateway.paging import Position, Sealer
 from etl.gateway.refusals import Refusal
-from etl.gateway.startup import Opened
+from etl.gateway.startup import GatewayServices
 from etl.publish.history import rollback
 from etl.publish.prune import prune
 from etl.publish.reader import open_current
@@ -36,12 +36,12 @@ ANN = logical_id("ann")
 POSITION = Position("search", EOB, (("patient", "x"),), 10, "release", "digest")
 
 
-def first(made: Opened, query: str = "", who: str = ANN) -> dict[str, object]:
+def first(made: GatewayServices, query: str = "", who: str = ANN) -> dict[str, object]:
     pairs = [one.partition("=")[::2] for one in query.split("&") if one]
     return bundle(run(made.service.search(grant(who), EOB, pairs, base=BASE, strict=True)))
 
 
-def walked(made: Opened, meanwhile: Callable[[int], None] = lambda _: None) -> list[str]:
+def walked(made: GatewayServices, meanwhile: Callable[[int], None] = lambda _: None) -> list[str]:
     """Return all matches of all pages; something happens between them."""
     found = first(made)
     seen = ids(found)
@@ -54,13 +54,13 @@ def walked(made: Opened, meanwhile: Callable[[int], None] = lambda _: None) -> l
     return seen
 
 
-def refused(made: Opened, cursor: str, **more: str) -> Refusal:
+def refused(made: GatewayServices, cursor: str, **more: str) -> Refusal:
     with pytest.raises(Refusal) as caught:
         run(made.service.page(grant(more.pop("patient", ANN), **more), cursor, base=BASE))  # type: ignore[arg-type]
     return caught.value
 
 
-def two_releases() -> tuple[MemoryStore, Opened]:
+def two_releases() -> tuple[MemoryStore, GatewayServices]:
     store = MemoryStore()
     publish(store, [patient("ann", 35), patient("bob", 2)])
     return store, opened(store)

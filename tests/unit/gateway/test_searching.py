@@ -9,7 +9,7 @@ import pytest
 from etl.gateway.refusals import Refusal
 from etl.gateway.service import Answer, Service
 from etl.gateway.supported import TYPES
-from etl.publish.manifest import Facts
+from etl.publish.manifest import ReleaseFacts
 from etl.publish.resources import PatientResources
 from etl.storage.memory import MemoryStore
 from tests.unit.gateway.trees import (
@@ -620,7 +620,7 @@ def test_what_a_release_has_no_column_for_is_ignored_and_named() -> None:
         assert f"{query.partition('=')[0]} was ignored" in repr(found["entry"][-1])
         assert refused(old, query, patient=who).code == "not-supported"
     assert bundle(asked(old, "type=oral", patient=who))["total"] == 1
-    facts = Facts("full", mapping={"search": {EOB: ["type"], "Patient": ["birthdate"]}})
+    facts = ReleaseFacts("full", mapping={"search": {EOB: ["type"], "Patient": ["birthdate"]}})
     publish(store, [PatientResources(who, [resource("Patient", "ann")])], facts=facts, now=LATER)
     new = opened(store).service
     assert bundle(asked(new, "birthdate=1970", kind="Patient", patient=who))["total"] == 0

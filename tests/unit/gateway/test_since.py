@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from etl.gateway.compartment import Seen
+from etl.gateway.compartment import SeenRelease
 from etl.gateway.refusals import Refusal
-from etl.gateway.startup import Opened
+from etl.gateway.startup import GatewayServices
 from etl.gateway.supported import TYPES
 from etl.publish.history import rollback
 from etl.publish.prune import prune
@@ -56,7 +56,7 @@ def organizations(*names: str, words: str = "as ever") -> list[Resource]:
 class App:
     """An app's copy of a member's data, kept right by following links alone."""
 
-    def __init__(self, made: Opened, patient: str = ANN, scopes: tuple[str, ...] = ALL) -> None:
+    def __init__(self, made: GatewayServices, patient: str = ANN, scopes: tuple[str, ...] = ALL) -> None:
         self.made = made
         self.who = grant(patient, scopes)
         self.copy: dict[str, dict[str, Any]] = {}
@@ -111,13 +111,13 @@ def shared(name: str) -> bool:
     return TYPES[name.partition("/")[0]].shared
 
 
-def fresh(made: Opened, patient: str = ANN, scopes: tuple[str, ...] = ALL) -> App:
+def fresh(made: GatewayServices, patient: str = ANN, scopes: tuple[str, ...] = ALL) -> App:
     app = App(made, patient, scopes)
     app.visit()
     return app
 
 
-def refreshed(made: Opened) -> None:
+def refreshed(made: GatewayServices) -> None:
     run(made.releases.refresh())
 
 
@@ -401,7 +401,7 @@ def test_a_poll_that_finds_nothing_reads_no_line_and_little_else() -> None:
 def test_a_manifest_that_was_changed_is_not_believed() -> None:
     store = MemoryStore()
     first = publish(store, [of("ann", [claim("one")])], now=day(0))
-    token = Seen(first.id, frozenset(TYPES)).token
+    token = SeenRelease(first.id, frozenset(TYPES)).token
     publish(store, [of("ann", [])], now=day(1))
     data = store.get(first.manifest.key)
     spoilt = MemoryStore()
@@ -417,8 +417,8 @@ def test_a_manifest_that_was_changed_is_not_believed() -> None:
 def test_a_token_says_release_and_types_and_no_other_text_is_one() -> None:
     release = "20260201T000000Z-0123456789ab"
     for types in (frozenset[str](), frozenset(["Patient"]), frozenset(TYPES)):
-        token = Seen(release, types).token
-        assert Seen.of(token) == Seen(release, types)
-    assert Seen(release, frozenset(TYPES)).token == f"{release}.ff"
+        token = SeenRelease(release, types).token
+        assert SeenRelease.of(token) == SeenRelease(release, types)
+    assert SeenRelease(release, frozenset(TYPES)).token == f"{release}.ff"
     for text in ("", release, f"{release}.", f"{release}.f", f"../{release}.ff", f"{release}.FF"):
-        assert Seen.of(text) is None
+        assert SeenRelease.of(text) is None

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from etl.gateway.folder import FolderObjects
 from etl.gateway.objects import Objects
 from etl.gateway.service import Answer
-from etl.gateway.startup import Opened, ServiceOptions, serve_objects
+from etl.gateway.startup import GatewayServices, ServiceOptions, serve_objects
 from etl.publish.reader import open_current, read_all
 from etl.smart.grants import Grant
 from etl.storage.local import LocalStore
@@ -100,7 +100,7 @@ def opened(
     *,
     clock: Callable[[], float] = lambda: NOW,
     **options: Any,
-) -> Opened:
+) -> GatewayServices:
     """Return a service over a folder, a store in memory, or objects; it has seen its release."""
     if isinstance(target, Path):
         objects: Objects = FolderObjects(target)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from etl.pipeline.comparison import ReleaseLimits, input_verdicts, retraction_verdicts
-from etl.publish.manifest import Facts, Manifest
+from etl.publish.manifest import ReleaseFacts, Manifest
 from etl.quality import Verdict
 from etl.quality.limits import refusal
 
@@ -29,7 +29,7 @@ def money(**types: str) -> dict[str, dict[str, str]]:
     return {name: {"claim.submitted": amount} for name, amount in types.items()}
 
 
-def manifest(facts: Facts, **resources: int) -> Manifest:
+def manifest(facts: ReleaseFacts, **resources: int) -> Manifest:
     counts = {"patients": resources.get("Patient", 0), "resources": resources}
     return Manifest("r", None, "2026-01-01T00:00:00Z", facts, counts, 0, (), 0, ())
 
@@ -48,7 +48,7 @@ def retracted(patients: int, **types: int) -> dict[str, Any]:
     }
 
 
-BEFORE = Facts(
+BEFORE = ReleaseFacts(
     "full",
     run=rows(member=100, claim=900, claim_line=2000, claim_note=9),
     totals=money(oral="100.00", pharmacy="300.00", vision="3.00"),

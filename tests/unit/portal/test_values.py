@@ -12,7 +12,7 @@ from etl.auth.values import ATTESTATIONS, AppDraft, Authentication, ClientType
 from etl.portal.examples import FILES, example_file, page_examples
 from etl.portal.forms import KINDS, Form, blank_draft, draft_of, explained, form_of
 from etl.portal.portal import local_path
-from etl.portal.site import Served, duration_text
+from etl.portal.site import ServerFacts, duration_text
 from etl.portal.statement import read_statement
 
 DRAFT = AppDraft(
@@ -26,7 +26,7 @@ DRAFT = AppDraft(
     contact_email="dana@lens.example",
     attestations=tuple(ATTESTATIONS),
 )
-SERVED = Served(
+SERVED = ServerFacts(
     base_url="https://api.example",
     fhir="https://api.example/fhir",
     directory="https://api.example/directory",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from etl.model import ids
 from etl.publish.directory import write_directory
-from etl.publish.manifest import Facts, Kind, Manifest
+from etl.publish.manifest import ReleaseFacts, Kind, Manifest
 from etl.publish.partition import write_partition
 from etl.publish.reader import Current, Release, open_current
 from etl.publish.release import assemble, commit
@@ -108,7 +108,7 @@ def publish(
     kind: Kind = "full",
     base: Current | None = None,
     partitions: int = 1,
-    facts: Facts | None = None,
+    facts: ReleaseFacts | None = None,
 ) -> Release:
     """Publish a full extract, in one partition or in several."""
     base = base or open_current(store)
@@ -129,7 +129,7 @@ def stage(
     now: str = NOW,
     kind: Kind = "full",
     partitions: int = 1,
-    facts: Facts | None = None,
+    facts: ReleaseFacts | None = None,
 ) -> Manifest:
     """Write all of a release but the pointer to it."""
     held = list(patients)
@@ -139,7 +139,7 @@ def stage(
         units = base.release.units(one.patient_id for one in part) if base.release else {}
         results.append(write_partition(store, units, part, now))
     shared = write_directory(store, base.release, directory or [payer()], now)
-    return assemble(store, base, results, shared, facts or Facts(kind), now)
+    return assemble(store, base, results, shared, facts or ReleaseFacts(kind), now)
 
 
 def objects(store: Store) -> dict[str, bytes]:

@@ -10,10 +10,10 @@ import pytest
 
 from etl.publish import keys
 from etl.publish.canonical import sha256
-from etl.publish.changes import Tally
+from etl.publish.changes import ChangeCounts
 from etl.publish.directory import write_directory
 from etl.publish.index import Gone
-from etl.publish.manifest import Facts, Kind, Shard
+from etl.publish.manifest import ReleaseFacts, Kind, Shard
 from etl.publish.partition import write_partition
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import assemble, commit
@@ -54,7 +54,7 @@ def night(
     previous = base.release.units(one.patient_id for one in held)
     result = write_partition(store, previous, held, now).keeping(stay)
     shared = write_directory(store, base.release, [payer()], now)
-    manifest = assemble(store, base, [result], shared, Facts("full"), now)
+    manifest = assemble(store, base, [result], shared, ReleaseFacts("full"), now)
     commit(store, manifest, base)
     return Release(store, manifest)
 
@@ -248,7 +248,7 @@ def test_working_again_on_who_changed_changes_nothing() -> None:
     for number, worked_on in enumerate((people, people[:1], [])):
         again = night(store, worked_on, gone=[cleo], now=f"2026-11-{26 + number}T00:00:00Z")
         assert again.manifest.catalog == first.manifest.catalog
-        assert again.manifest.counts["changes"]["patients"] == Tally().to_json()
+        assert again.manifest.counts["changes"]["patients"] == ChangeCounts().to_json()
         assert again.manifest.counts["patients"] == 3
     assert new_keys(store, before) == ["releases"] * 3
 
@@ -273,7 +273,7 @@ def test_a_member_who_is_gone_takes_the_whole_block_along(
     assert unit.block is None
     assert len(release.index(unit).gone) == 5
     assert release.manifest.counts["patients"] == 1
-    assert release.manifest.counts["changes"]["patients"] == Tally(retracted=1).to_json()
+    assert release.manifest.counts["changes"]["patients"] == ChangeCounts(retracted=1).to_json()
 
 
 def test_a_member_who_was_never_published_needs_the_patient() -> None:
@@ -331,7 +331,7 @@ def test_a_catalog_row_of_an_older_tree_that_states_a_source_is_read_as_any_othe
     before = objects(store)
     after = night(store, worked_on, gone=[logical_id("cleo")], now="2026-11-27T00:00:00Z")
     assert after.units([ANNA, BERT]) == units
-    assert after.manifest.counts["changes"]["patients"] == Tally().to_json()
+    assert after.manifest.counts["changes"]["patients"] == ChangeCounts().to_json()
     assert set(new_keys(store, before)) <= {"catalog", "releases"}
 
 
@@ -411,4 +411,4 @@ def test_the_directory_follows_what_is_handed_in() -> None:
     again = publish(store, [anna], directory=changed[::-1], now="2026-11-26T00:00:00Z")
     assert again.manifest.directory == release.manifest.directory
     empty = write_directory(store, again, [], "2026-11-27T00:00:00Z")
-    assert empty.changes.resources["Organization"] == Tally(retracted=1)
+    assert empty.changes.resources["Organization"] == ChangeCounts(retracted=1)

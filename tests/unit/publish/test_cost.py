@@ -16,7 +16,7 @@ from etl.errors import StoreError
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.directory import write_directory
-from etl.publish.manifest import Facts
+from etl.publish.manifest import ReleaseFacts
 from etl.publish.partition import write_partition
 from etl.publish.reader import open_current
 from etl.publish.release import assemble, commit
@@ -101,7 +101,7 @@ def test_patients_who_stay_as_they_are_need_not_be_rendered() -> None:
     one = write_partition(store, previous, [changed], LATER).keeping(stay[:7])
     other = write_partition(store, {}, [], LATER).keeping(stay[7:])
     shared = write_directory(store, base.release, [payer()], LATER)
-    manifest = assemble(store, base, [one, other], shared, Facts("full"), LATER)
+    manifest = assemble(store, base, [one, other], shared, ReleaseFacts("full"), LATER)
     commit(store, manifest, base)
     whole = MemoryStore()
     publish(whole, people)
@@ -118,7 +118,7 @@ def test_who_is_to_stay_must_be_there_and_must_not_have_changed(lost: str) -> No
     result = write_partition(store, {}, [person(3, "2")], LATER).keeping([lost])
     shared = write_directory(store, base.release, [payer()], LATER)
     with pytest.raises(StoreError, match="1 patients were to stay"):
-        assemble(store, base, [result], shared, Facts("full"), LATER)
+        assemble(store, base, [result], shared, ReleaseFacts("full"), LATER)
 
 
 def night(store: Store, patients: int, claims: int) -> None:
@@ -129,7 +129,7 @@ def night(store: Store, patients: int, claims: int) -> None:
         people = (patient(f"p{n}", claims) for n in range(first, min(first + 500, patients)))
         results.append(write_partition(store, {}, people, NOW))
     shared = write_directory(store, base.release, [payer()], NOW)
-    commit(store, assemble(store, base, results, shared, Facts("full"), NOW), base)
+    commit(store, assemble(store, base, results, shared, ReleaseFacts("full"), NOW), base)
 
 
 PEAK = """
@@ -196,7 +196,7 @@ def test_memory_of_committing_does_not_grow_with_the_number_of_members(tmp_path:
         options = BulkOptions(file_bytes=64 << 10, work=folder)
         shared = write_directory(store, base.release, [payer()], NOW)
         tracemalloc.start()
-        manifest = assemble(store, base, saved, shared, Facts("full"), NOW)
+        manifest = assemble(store, base, saved, shared, ReleaseFacts("full"), NOW)
         commit(store, with_bulk(store, base, manifest, options), base)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

@@ -21,7 +21,7 @@ from etl.publish.canonical import sha256, short_hash
 from etl.publish.catalog import Unit
 from etl.publish.directory import write_directory
 from etl.publish.index import Index
-from etl.publish.manifest import Facts, Manifest
+from etl.publish.manifest import ReleaseFacts, Manifest
 from etl.publish.partition import SavedPartition, write_partition
 from etl.publish.reader import (
     Current,
@@ -291,7 +291,7 @@ def test_every_content_key_is_the_hash_of_its_bytes() -> None:
 
 def test_the_manifest_says_what_was_published_and_what_it_was_told() -> None:
     store = MemoryStore()
-    facts = Facts(
+    facts = ReleaseFacts(
         "full",
         inputs=[{"name": "claim.csv", "sha256": "0" * 64, "bytes": 12, "rows": 3}],
         mapping={"set": "c4bb", "version": "2.2.0"},
@@ -385,7 +385,7 @@ def test_a_patient_or_resource_handed_in_twice_is_a_bug_of_the_caller() -> None:
     part = write_partition(store, {}, [patient("anna", 1)], NOW)
     shared = write_directory(store, None, [payer()], NOW)
     with pytest.raises(ValueError, match="two partitions"):
-        assemble(store, Current(None, None), [part, part], shared, Facts("full"), NOW)
+        assemble(store, Current(None, None), [part, part], shared, ReleaseFacts("full"), NOW)
 
 
 @pytest.mark.parametrize(
@@ -432,7 +432,7 @@ def test_more_partitions_than_a_process_may_open_files_make_the_release_of_one(
     ]
     base = Current(None, None)
     shared = write_directory(cut, None, [payer()], NOW)
-    commit(cut, assemble(cut, base, parts, shared, Facts("full"), NOW), base)
+    commit(cut, assemble(cut, base, parts, shared, ReleaseFacts("full"), NOW), base)
     assert objects(cut) == objects(whole)
     stay = [
         write_partition(cut, {}, [], LATER)
@@ -443,7 +443,7 @@ def test_more_partitions_than_a_process_may_open_files_make_the_release_of_one(
     base = open_current(cut)
     shared = write_directory(cut, base.release, [payer()], LATER)
     assert base.release is not None
-    later = assemble(cut, base, stay, shared, Facts("full"), LATER)
+    later = assemble(cut, base, stay, shared, ReleaseFacts("full"), LATER)
     assert later.catalog == base.release.manifest.catalog
 
 
@@ -468,7 +468,7 @@ def test_a_partition_of_those_who_stay_leaves_them_as_they_are(tmp_path: Path) -
     assert list(saved.units()) == []
     assert list(saved.kept()) == list(stay.kept())
     shared = write_directory(store, release, [payer()], LATER)
-    manifest = assemble(store, base, [saved], shared, Facts("full"), LATER)
+    manifest = assemble(store, base, [saved], shared, ReleaseFacts("full"), LATER)
     assert manifest.catalog == release.manifest.catalog
     assert manifest.counts["patients"] == 2
 

@@ -14,12 +14,12 @@ import pytest
 
 from etl.errors import StoreError, UsageError
 from etl.publish.canonical import sha256
-from etl.publish.changes import Changes, Tally
+from etl.publish.changes import Changes, ChangeCounts
 from etl.publish.difference import compare
 from etl.publish.history import find_release, holds, releases, resume, rollback
 from etl.publish.identity import changed_ids, id_facts
 from etl.publish.lease import LEASE_TIME, prune_lease, run_lease
-from etl.publish.manifest import Facts, Manifest, Named
+from etl.publish.manifest import ReleaseFacts, Manifest, Named
 from etl.publish.prune import prune
 from etl.publish.reader import open_current, read_all
 from etl.publish.release import commit
@@ -57,7 +57,7 @@ def old_store() -> MemoryStore:
 def test_releases_are_listed_newest_first_and_uncommitted_ones_are_not() -> None:
     store = MemoryStore()
     first = publish(
-        store, [patient("anna", 1)], facts=Facts("full", inputs=[{"name": "claim.csv"}])
+        store, [patient("anna", 1)], facts=ReleaseFacts("full", inputs=[{"name": "claim.csv"}])
     )
     second = publish(store, [patient("anna", 2)], now=LATER)
     never = stage(store, [patient("anna", 3)], open_current(store), now=DAYS[0])
@@ -88,7 +88,7 @@ def test_a_difference_counts_patients_resources_and_money() -> None:
     store = MemoryStore()
     money = {"pharmacy": {"paid": "10.10", "billed": "5.00"}, "oral": {"paid": "1.00"}}
     first = publish(
-        store, [patient("anna", 3), patient("bert", 1)], facts=Facts("full", totals=money)
+        store, [patient("anna", 3), patient("bert", 1)], facts=ReleaseFacts("full", totals=money)
     )
     anna = [*patient("anna", 1).resources, claim("anna", 1, "2020-01-02", amount="7")]
     more = {"pharmacy": {"paid": "10.30", "billed": "5.00"}, "inpatient": {"paid": "4.00"}}
@@ -97,16 +97,16 @@ def test_a_difference_counts_patients_resources_and_money() -> None:
         [PatientResources(ANNA, anna), patient("cleo", 2)],
         now=LATER,
         directory=[payer(), resource("Practitioner", "d")],
-        facts=Facts("full", totals=more),
+        facts=ReleaseFacts("full", totals=more),
     )
     difference = compare(first, second)
     assert difference.changes == Changes(
-        Tally(added=1, changed=1, retracted=1),
+        ChangeCounts(added=1, changed=1, retracted=1),
         {
-            "Patient": Tally(added=1, retracted=1),
-            "Coverage": Tally(added=1, retracted=1),
-            EOB: Tally(added=2, changed=1, retracted=2),
-            "Practitioner": Tally(added=1),
+            "Patient": ChangeCounts(added=1, retracted=1),
+            "Coverage": ChangeCounts(added=1, retracted=1),
+            EOB: ChangeCounts(added=2, changed=1, retracted=2),
+            "Practitioner": ChangeCounts(added=1),
         },
     )
     assert difference.money == {
@@ -115,7 +115,7 @@ def test_a_difference_counts_patients_resources_and_money() -> None:
         "inpatient": {"paid": "4.00"},
     }
     back = compare(second, first)
-    assert back.changes.resources[EOB] == Tally(added=2, changed=1, retracted=2)
+    assert back.changes.resources[EOB] == ChangeCounts(added=2, changed=1, retracted=2)
     assert compare(first, first).changes == Changes()
 
 
@@ -137,8 +137,8 @@ def test_a_difference_across_a_resharded_catalog_and_directory_is_the_same() -> 
     assert second.manifest.directory_bits > first.manifest.directory_bits
     for one, other, added, retracted in ((first, second, 2990, 5), (second, first, 5, 2990)):
         changes = compare(one, other).changes
-        assert changes.patients == Tally(added=added, retracted=retracted)
-        assert changes.resources["Practitioner"] == Tally(
+        assert changes.patients == ChangeCounts(added=added, retracted=retracted)
+        assert changes.resources["Practitioner"] == ChangeCounts(
             added=5 if one is second else 1490, retracted=1490 if one is second else 5
         )
 
@@ -216,7 +216,7 @@ def test_a_release_of_before_there_were_fingerprints_is_read_and_written_as_it_w
     assert Manifest.from_bytes(data, "manifest").to_bytes() == data
     assert changed_ids(release.manifest.facts.ids, id_facts("acme", b"key")) == ()
     named = publish(
-        store, [patient("anna", 2)], facts=Facts("full", ids={"payer": "a", "key": "b"})
+        store, [patient("anna", 2)], facts=ReleaseFacts("full", ids={"payer": "a", "key": "b"})
     )
     again = Manifest.from_bytes(store.get(named.manifest.key), "manifest")
     assert again.facts.ids == {"payer": "a", "key": "b"}
@@ -258,7 +258,7 @@ def test_verify_checks_reports_as_well() -> None:
     store = MemoryStore()
     store.put("reports/r/index.html", b"report")
     named = Named("reports/r/index.html", sha256(b"report"), 6)
-    release = publish(store, [patient("anna", 1)], facts=Facts("full", reports=[named]))
+    release = publish(store, [patient("anna", 1)], facts=ReleaseFacts("full", reports=[named]))
     assert verify(release).ok
     store.put(named.key, b"forged")
     assert [one.key for one in verify(release).problems] == [named.key]
@@ -403,7 +403,7 @@ def test_reports_and_quarantine_of_a_dropped_release_leave_no_folder_behind(tmp_
         ]
         for one in named:
             store.put(one.key, b"x")
-        facts = Facts("full", reports=named)
+        facts = ReleaseFacts("full", reports=named)
         publish(store, [patient("anna", number + 1)], now=DAYS[number], facts=facts)
     prune(store, lambda: datetime(2100, 1, 1, tzinfo=UTC), keep=1)
     assert [path.name for path in (tmp_path / "quarantine").iterdir()] == ["r1"]

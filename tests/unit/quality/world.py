@@ -16,7 +16,7 @@ from etl.model.findings import Severity
 from etl.model.tables import TABLES
 from etl.quality import (
     Checked,
-    Directory,
+    DirectoryIds,
     KeysInMemory,
     KnownKeys,
     Policy,
@@ -155,7 +155,7 @@ def book(**severities: str) -> RuleBook:
     return load_rules(rule_texts(), Policy(severities=told), crosswalks())
 
 
-LISTED = Directory(pa.array(["P1", "1234567893"]), pa.array(["1234567893"]))
+LISTED = DirectoryIds(pa.array(["P1", "1234567893"]), pa.array(["1234567893"]))
 
 
 def run(

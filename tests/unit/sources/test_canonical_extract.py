@@ -16,7 +16,7 @@ import pytest
 from etl.errors import ExtractError, StoreError
 from etl.model.tables import TABLES
 from etl.rows import FINDINGS_SCHEMA, table_schema
-from etl.sources import Event, Partitioned, Partitions, Reading, open_extract, partition
+from etl.sources import Event, Partitioned, Partitions, FileProgress, open_extract, partition
 from tests.unit.sources.extracts import (
     CLAIM,
     COVERAGE,
@@ -406,7 +406,7 @@ def test_progress_is_told_and_ends_at_the_end(tmp_path: Path) -> None:
     events: list[Event] = []
     extract = open_extract(write_extract(tmp_path / "in"), ())
     partition(extract, tmp_path / "work", partitions=2, emit=events.append)
-    last = {event.file: event for event in events if isinstance(event, Reading)}
+    last = {event.file: event for event in events if isinstance(event, FileProgress)}
     assert {event.file: (event.done, event.rows) for event in last.values()} == {
         file.name: (file.bytes, 1) for file in extract.files
     }

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from etl.pipeline.work import KeysOf
-from etl.quality import Directory, check
+from etl.quality import DirectoryIds, check
 from etl.sources import Partitions
 from etl.sources.convert import to_cents
 from etl.sources.rules import RULES
@@ -409,7 +409,7 @@ def test_rows_that_a_layout_leaves_out_are_nowhere(
     exists = {"coverage": parts.keys.coverage_exists, "member": parts.keys.member_exists}[table]
     letter = {"coverage": "C", "member": "M"}[table]
     assert exists(pa.array([f"{letter}1", f"{letter}2"])).to_pylist() == [True, False]
-    nobody = Directory(pa.array([], pa.string()), pa.array([], pa.string()))
+    nobody = DirectoryIds(pa.array([], pa.string()), pa.array([], pa.string()))
     told = set()
     for index in range(parts.count):
         loaded = parts.load(index)

@@ -13,7 +13,7 @@ from etl.errors import ExtractError, StoreError
 from etl.sources import Event, Partitions, delimited, open_extract, partition
 from etl.sources.cutting import cut_up
 from etl.sources.delimited import Span
-from etl.sources.events import Reading
+from etl.sources.events import FileProgress
 from etl.sources.spreading import ALONE
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import MEMBER, rows_of, write_extract
@@ -106,7 +106,7 @@ def test_a_file_that_was_cut_in_the_wrong_places_is_read_as_a_whole(
     assert {row["family_name"] for row in rows} == names
     left = list((tmp_path / "work").glob("member.*.rows"))
     assert len(left) == 1  # nothing of the spans
-    last = {event.file: event for event in events if isinstance(event, Reading)}["member.csv"]
+    last = {event.file: event for event in events if isinstance(event, FileProgress)}["member.csv"]
     assert (last.done, last.rows) == (last.bytes, len(rows))
 
 
@@ -129,7 +129,7 @@ def test_how_far_a_file_was_read_is_told_span_by_span(tmp_path: Path) -> None:
     events: list[Event] = []
     text = members(30)
     read(tmp_path, text, events)
-    told = [(e.done, e.rows) for e in events if isinstance(e, Reading) and e.file == "member.csv"]
+    told = [(e.done, e.rows) for e in events if isinstance(e, FileProgress) and e.file == "member.csv"]
     assert told == sorted(told)
     assert len(told) == 4
     assert told[-1] == (len(HEADER + text), 30)
