@@ -1,4 +1,4 @@
-"""E-mail addresses of developers: verified by a link that is sent to them.
+"""E-mail verification of developers, by a link that is sent to them.
 
 A link is good for the account that asked for it, signed in, and for a day. Whoever reads the mail
 without the account's password cannot open it, and whoever has the account without the mail cannot
@@ -12,7 +12,7 @@ from typing import Final
 
 from itsdangerous import BadData, URLSafeSerializer
 
-from etl.auth.configuration import Clock, AuthConfiguration
+from etl.auth.configuration import AuthConfiguration, Clock
 from etl.auth.mail import Mail, Mailer
 from etl.auth.secrets import derived_key
 
@@ -39,7 +39,9 @@ class Addresses:
         clock: gives the present time.
     """
 
-    def __init__(self, configuration: AuthConfiguration, mailer: Mailer | None, clock: Clock) -> None:
+    def __init__(
+        self, configuration: AuthConfiguration, mailer: Mailer | None, clock: Clock
+    ) -> None:
         self._configuration = configuration
         self._mailer = mailer
         self._clock = clock

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from etl.auth import registration
-from etl.auth.configuration import Clock, AuthConfiguration, Randomness
+from etl.auth.configuration import AuthConfiguration, Clock, Randomness
 from etl.auth.consents import end_consents
 from etl.auth.database import Database
 from etl.auth.names import imitates, is_taken

@@ -77,7 +77,7 @@ class AuditStalled(OSError):
 
 @dataclass(slots=True, eq=False)
 class _Gathered:
-    """Accesses of one turn of an event loop, and who waits for each."""
+    """Accesses of one turn of an event loop, and the waiter of each."""
 
     loop: asyncio.AbstractEventLoop
     accesses: list[Access] = field(default_factory=list)
@@ -86,12 +86,12 @@ class _Gathered:
     is_given_up: bool = False
 
     def answer(self, outcomes: _Outcomes) -> None:
-        """Tell all who wait, from another thread."""
+        """Notify all waiters, from another thread."""
         with contextlib.suppress(RuntimeError):  # the loop is gone, and so are they
             self.loop.call_soon_threadsafe(self.tell, outcomes)
 
     def tell(self, outcomes: _Outcomes) -> None:
-        """Tell all who wait."""
+        """Notify all waiters."""
         if self.timer is not None:
             self.timer.cancel()
         for done, error in zip(self.waiting, outcomes, strict=True):
@@ -335,7 +335,7 @@ class AuditTrail:
             raise
 
     def _settle(self, *, wait: bool) -> None:
-        """Have what was written forced to the disk and counted, in a thread that nobody waits for.
+        """Sync and count what was written, in a background thread.
 
         Args:
             wait: whether to wait for it all the same.
@@ -375,7 +375,7 @@ def _day(number: int) -> str:
 def _settled(
     database: Database, file: _Open, counts: dict[_Read, tuple[int, int]]
 ) -> dict[_Read, tuple[int, int]] | None:
-    """Force a file to the disk and tell the database; return the counts where that failed."""
+    """Sync a file to disk and update the database; return the counts where that failed."""
     try:
         os.fsync(file.descriptor)
         _tell(database, file, counts)
@@ -436,7 +436,7 @@ def _tell(database: Database, file: _Open, counts: dict[_Read, tuple[int, int]])
 
 @dataclass(frozen=True, slots=True)
 class TrailCheck:
-    """What a check of the audit trail found.
+    """Result of a check of the audit trail.
 
     Attributes:
         files: how many were read.

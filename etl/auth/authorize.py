@@ -1,4 +1,4 @@
-"""From the authorize URL over sign-in and consent back to the app."""
+"""The authorization flow: authorize URL, sign-in, consent, redirect."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """What is ticked on the consent page."""
+    """Choices on the consent page."""
 
     types: tuple[str, ...]
     identity: bool
@@ -81,7 +81,7 @@ class AuthorizePages:
         ]
 
     async def authorize(self, request: Request) -> Response:
-        """Take an app's request, by GET or POST (SMART `authorize-post`), and ask who is there."""
+        """Take an app's request, by GET or POST (SMART `authorize-post`), and begin sign-in."""
         services = self._services
         services.limits.hit("authorize", address_of(request))
         given = (
@@ -156,7 +156,7 @@ class AuthorizePages:
         return response
 
     async def show_consent(self, request: Request) -> Response:
-        """Show what is shared, with whom, until when."""
+        """Show the consent page: data, recipient, end date."""
         visit = self._browsers.visit(request)
         sealed = request.cookies.get(self._browsers.name("request"), "")
         session = await self._session(visit, sealed)
@@ -168,7 +168,7 @@ class AuthorizePages:
         return self._consent_page(visit, session, sealed, asked, self._everything(asked))
 
     async def decide(self, request: Request) -> Response:
-        """Take the member's decision and tell the app."""
+        """Take the member's decision and redirect to the app."""
         services = self._services
         services.limits.hit("consent", address_of(request))
         fields = await read_form(request)
@@ -227,7 +227,9 @@ class AuthorizePages:
             return self._services.pages.problem("The app's request is not valid.", detail=detail)
         return _Asked(incoming, client, scopes, uri)
 
-    async def _unsealed(self, request: Request, visit: BrowserCookies, sealed: str) -> _Asked | Response:
+    async def _unsealed(
+        self, request: Request, visit: BrowserCookies, sealed: str
+    ) -> _Asked | Response:
         parameters = self._browsers.unseal(visit, sealed)
         if parameters is None:
             return self._services.pages.problem(_STALE)
@@ -264,7 +266,7 @@ class AuthorizePages:
         return response
 
     async def _session(self, visit: BrowserCookies, sealed: str) -> Session | None:
-        """Return who signed in for a request; None where it was for another one."""
+        """Return the signed-in member of a request; None where it was another request."""
         session = await run_in_threadpool(
             self._services.sessions.find, "authorize", visit.tokens["authorize"]
         )

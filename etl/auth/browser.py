@@ -1,4 +1,4 @@
-"""Cookies, and forms that only our own pages can send.
+"""Cookies and CSRF protection of forms.
 
 A random cookie names the browser. The token in a form is a keyed hash of it and of the session,
 so that another site can neither read nor guess it, before the sign-in just as after it.
@@ -27,7 +27,7 @@ REQUEST_SECONDS: Final = 1800
 
 @dataclass(frozen=True, slots=True)
 class BrowserCookies:
-    """What a browser brought.
+    """Cookies of a request.
 
     Attributes:
         browser: its random name; a new one where it brought none.

@@ -1,4 +1,4 @@
-"""Apps as Authlib sees them, and how they prove who they are.
+"""Apps as Authlib clients, and client authentication.
 
 Secrets by Basic or in the body, signed assertions (RFC 7523, `private_key_jwt`), or, for public
 apps, nothing but their id.
@@ -18,7 +18,7 @@ from sqlalchemy import delete
 
 from etl.auth import registration
 from etl.auth.apps import Apps
-from etl.auth.configuration import Clock, AuthConfiguration
+from etl.auth.configuration import AuthConfiguration, Clock
 from etl.auth.database import Database
 from etl.auth.scopes import ScopeRefused, granted
 from etl.auth.secrets import hash_of
@@ -127,7 +127,7 @@ class SignedAssertion(JWTBearerClientAssertion):  # type: ignore[misc]
         self._clock = clock
 
     def get_audiences(self) -> list[str]:
-        """Return whom an assertion may be meant for: the token endpoint, or the issuer."""
+        """Return the accepted audiences of an assertion: the token endpoint, or the issuer."""
         return [self._configuration.url("/oauth/token"), self._configuration.base_url]
 
     def resolve_client_public_key(self, client: Client) -> KeySet:

@@ -1,4 +1,4 @@
-"""How the authorization server is set up, as one value. `etl.bootstrap` makes it from settings."""
+"""Configuration of the authorization server. `etl.bootstrap` makes it from settings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LONGEST_REVOCATION_SECONDS: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class IdentityProvider:
-    """The payer's OpenID Connect provider, which says who a member is.
+    """The payer's OpenID Connect provider, which identifies members.
 
     Attributes:
         issuer: its issuer; `/.well-known/openid-configuration` under it is read.
@@ -62,7 +62,7 @@ class DemoDirectory:
 
 @dataclass(frozen=True, slots=True)
 class AuthConfiguration:
-    """How the authorization server is set up.
+    """Configuration of the authorization server.
 
     Attributes:
         base_url: where the server is reached, and its issuer: scheme, host, port; no slash at

@@ -1,4 +1,4 @@
-"""Members' consents: given once, ended at any moment, with everything that hangs on them."""
+"""Members' consents: given once, revocable at any moment, with all their tokens."""
 
 from __future__ import annotations
 

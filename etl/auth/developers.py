@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from etl.auth.addresses import Addresses
-from etl.auth.configuration import Clock, AuthConfiguration, Randomness
+from etl.auth.configuration import AuthConfiguration, Clock, Randomness
 from etl.auth.database import Database
 from etl.auth.lockout import REFUSED, Lockout
 from etl.auth.mail import Mail
@@ -91,7 +91,7 @@ class Developers:
         return _developer(row)
 
     def sign_in(self, *, email: str, password: str, address: str = "") -> Developer:
-        """Return whose account that is.
+        """Return the developer of a name and password.
 
         Raises:
             SignInRefused: wrong, or locked after too many wrong ones.
@@ -305,7 +305,7 @@ class Developers:
         return int(self._clock().timestamp())
 
     def _weakness(self, password: str, *known: str) -> dict[str, str]:
-        """Return what makes a password easy to guess, for one who knows the account's profile."""
+        """Return the words of an account's profile that make a password easy to guess."""
         problem = ""
         if len(password) < SHORTEST_PASSWORD:
             problem = f"At least {SHORTEST_PASSWORD} characters, please."
@@ -343,7 +343,7 @@ def _by_email(session: Session, email: str) -> DeveloperRow:
 
 
 def _delete_unverified(session: Session, email: str) -> None:
-    """Delete the account with an address that nobody verified, where it has no apps."""
+    """Delete the account with an unverified address, where it has no apps."""
     row = session.scalar(select(DeveloperRow).where(DeveloperRow.email == email))
     if row is None or row.verified is not None:
         return

@@ -89,7 +89,7 @@ class DynamicRegistration:
         return json_answer(Outgoing(201, self._document(issued, token), ()))
 
     async def read(self, request: Request) -> Response:
-        """Tell an app what is registered of it."""
+        """Return an app's registration."""
         app = await self._app(request)
         if app is None:
             return _no_token()

@@ -111,7 +111,7 @@ class ProgramEndpoints:
         return await self._answer(request, "revoke")
 
     async def introspect(self, request: Request) -> Response:
-        """Tell of a token (RFC 7662)."""
+        """Introspect a token (RFC 7662)."""
         return await self._answer(request, "introspect")
 
     async def keys(self, request: Request) -> Response:

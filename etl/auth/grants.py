@@ -19,7 +19,7 @@ from authlib.oauth2.rfc7636 import CodeChallenge
 from sqlalchemy import update
 
 from etl.auth.clients import METHODS, Client
-from etl.auth.configuration import Clock, AuthConfiguration
+from etl.auth.configuration import AuthConfiguration, Clock
 from etl.auth.consents import Consents
 from etl.auth.database import Database, changed
 from etl.auth.scopes import beyond
@@ -36,7 +36,7 @@ LONGEST_STATE: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """What a member agreed to on the consent page; Authlib's `grant_user`.
+    """A member's decision on the consent page; Authlib's `grant_user`.
 
     Attributes:
         patient: logical id of their Patient.
@@ -55,7 +55,7 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class GrantContext:
-    """What the grants need."""
+    """Dependencies of the grants."""
 
     configuration: AuthConfiguration
     database: Database

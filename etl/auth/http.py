@@ -1,4 +1,4 @@
-"""Between Starlette and the rest: bodies read to a limit, answers, errors, other origins."""
+"""HTTP with Starlette: bounded bodies, responses, errors, CORS."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class BadBody(Exception):
 
 
 def address_of(request: Request) -> str:
-    """Return where a request came from, as far as trusted proxies tell."""
+    """Return a request's client address, as trusted proxies give it."""
     return request.client.host if request.client is not None else ""
 
 
@@ -125,7 +125,7 @@ def json_error(status: int, error: str, description: str) -> Response:
 
 
 def for_programs(handler: Handler) -> Handler:
-    """Return a handler whose errors are JSON."""
+    """Return a handler with errors as JSON."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -172,7 +172,7 @@ def for_people(pages: PageRenderer) -> Callable[[Handler], Handler]:
 
 
 class CrossOrigin:
-    """Which other sites' scripts may call the token endpoint: those that active apps come from.
+    """CORS policy of the token endpoint: the origins of active apps.
 
     No cookie is ever looked at there. The authorize URL and all pages are for navigation only and
     tell no other site anything (RFC 9700 section 2.6).

@@ -1,4 +1,4 @@
-"""How often the endpoints that take credentials may be called. Each process counts by itself.
+"""Rate limits of the endpoints that take credentials. Each process counts by itself.
 
 What has to be counted together, wrong passwords, is in `etl.auth.lockout`.
 """

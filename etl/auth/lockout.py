@@ -1,4 +1,4 @@
-"""Wrong passwords, counted in the database so that all processes count together.
+"""Lockout after wrong passwords, counted in the database for all processes together.
 
 An account is locked for a minute after five wrong passwords in a row, and for twice as long after
 each further one, up to a quarter of an hour. The address they come from is counted too, with room

@@ -1,4 +1,4 @@
-"""The page where a member sees which apps have access, what they read, and stops them."""
+"""The member's page: apps with access, what they read, and revocation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class MemberPages:
         ]
 
     async def show(self, request: Request) -> Response:
-        """Show grants and access history; or ask who is there."""
+        """Show grants and access history, after sign-in."""
         services = self._services
         services.limits.hit("member", address_of(request))
         visit = self._browsers.visit(request)
@@ -100,7 +100,9 @@ class MemberPages:
         self._browsers.clear(response, "member")
         return response
 
-    async def _posted(self, request: Request) -> tuple[BrowserCookies, Session | None, dict[str, str]]:
+    async def _posted(
+        self, request: Request
+    ) -> tuple[BrowserCookies, Session | None, dict[str, str]]:
         form = dict(await read_form(request))
         visit = self._browsers.visit(request)
         is_own = self._browsers.is_own_form(request, visit, form.get("form_token", ""), "member")

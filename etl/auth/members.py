@@ -1,4 +1,4 @@
-"""Who a member is: the payer's identity provider says it, or, in a sandbox, the demo directory."""
+"""Identity of members: from the payer's identity provider or a sandbox's directory."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
-from etl.auth.configuration import Clock, AuthConfiguration, IdentityProvider
+from etl.auth.configuration import AuthConfiguration, Clock, IdentityProvider
 from etl.auth.lockout import REFUSED, Lockout
-from etl.auth.values import DemoMember, Happening, SignedInMember, Note, SignInRefused
+from etl.auth.values import DemoMember, Happening, Note, SignedInMember, SignInRefused
 
 if TYPE_CHECKING:
     from authlib.integrations.starlette_client import StarletteOAuth2App
@@ -114,7 +114,7 @@ class ProviderSignIn:
     async def complete(
         self, request: Request, brought: dict[str, object], address: str
     ) -> tuple[SignedInMember, str]:
-        """Return who has signed in, and what for.
+        """Return the signed-in member, and the purpose.
 
         Args:
             request: the provider's redirect back.

@@ -1,4 +1,4 @@
-"""Names of apps that members can tell apart: visible characters only, and nobody else's name."""
+"""Distinct names of apps: visible characters only, and no other app's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages that members see: Jinja2, no script, no inline style, and headers that say so."""
+"""Pages for members: Jinja2, no script, no inline style, and headers that say so."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class PageRenderer:
 def protect(
     response: Response, configuration: AuthConfiguration, *, form_action: str = "'self'"
 ) -> None:
-    """Set the headers of a page that nobody may frame, script, cache or learn the address of."""
+    """Set the headers against framing, scripts, caches and referrers."""
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'self'; img-src 'self'; "
         f"form-action {form_action}; frame-ancestors 'none'; base-uri 'none'"

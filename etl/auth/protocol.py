@@ -1,4 +1,4 @@
-"""Authlib's authorization server between Starlette's requests and this server's database.
+"""Authlib's authorization server over Starlette's requests and this server's database.
 
 Authlib is synchronous: its calls run in a thread. Request URIs are built from the configured base
 URL, never from the socket. What comes in is checked for shape first, since Authlib repeats some
@@ -27,7 +27,7 @@ from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 
 from etl.auth.clients import CONFIDENTIAL_METHODS, METHODS, Client, Clients, SignedAssertion
-from etl.auth.grants import S256, Approval, CodeGrant, RotatingRefreshGrant, GrantContext
+from etl.auth.grants import S256, Approval, CodeGrant, GrantContext, RotatingRefreshGrant
 from etl.auth.scopes import names_patient
 from etl.auth.tokens import AccessTokens, IdTokens
 from etl.auth.verifier import AccessToken, LocalVerifier
@@ -84,7 +84,7 @@ class Outgoing:
 
     @property
     def location(self) -> str:
-        """Where a redirect goes; empty where it is none."""
+        """Target of a redirect; empty where it is none."""
         return dict(self.headers).get("Location", "")
 
 
@@ -260,7 +260,7 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         """Do nothing: what happens is in the audit trail."""
 
     def _identified(self, answer: Outgoing) -> Outgoing:
-        """Add who answers to a redirect (RFC 9207), errors included."""
+        """Add the issuer to a redirect (RFC 9207), errors included."""
         if not answer.location:
             return answer
         issuer = self._tools.configuration.base_url
@@ -270,7 +270,7 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
 
 
 class _AboutTokens:
-    """What introspection and revocation share: they look a token of any kind up."""
+    """Token lookup, shared by introspection and revocation."""
 
     def __init__(self, server: Protocol, tools: GrantContext, verifier: LocalVerifier) -> None:
         super().__init__(server)  # type: ignore[call-arg]
@@ -295,7 +295,7 @@ class Introspection(_AboutTokens, IntrospectionEndpoint):  # type: ignore[misc]
         return asking == token.client_id or asking in self._tools.configuration.introspectors
 
     def introspect_token(self, token: _Active) -> dict[str, Any]:
-        """Return what an app is told of a token (SMART App Launch 2.2.0, "Token Introspection")."""
+        """Return the introspection response (SMART App Launch 2.2.0, "Token Introspection")."""
         return token.facts(self._tools.configuration.base_url, self._tools.configuration.fhir_base)
 
 

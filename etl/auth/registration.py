@@ -1,4 +1,4 @@
-"""What is demanded of an app before it is registered, field by field."""
+"""Validation of an app's registration, field by field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What access tokens are refused for: ended consents, disabled apps, tokens given back.
+"""Revocations of access tokens: ended consents, disabled apps, revoked tokens.
 
 An access token lives ten minutes at most, so nothing has to be remembered for longer than that.
 """
@@ -50,7 +50,7 @@ class Revocations:
         )
 
     def announce(self) -> None:
-        """Tell the listeners; after the transaction was committed."""
+        """Notify the listeners, after the transaction was committed."""
         for listener in self._listeners:
             listener()
 

@@ -1,4 +1,4 @@
-"""Which scopes an app is given: what it asks for, within what it is registered for.
+"""Granted scopes of an app: those requested, within those registered.
 
 SMART App Launch 2.2.0, "Scopes and Launch Context"; RFC 6749 section 3.3: what cannot be granted is
 left out, and the answer's `scope` says what was granted. Where nothing is left that opens data,
@@ -133,7 +133,7 @@ def is_long_lived(scopes: Iterable[str]) -> bool:
 
 
 def names_patient(scopes: Iterable[str]) -> bool:
-    """Return whether the token response tells the patient: for `launch/patient` and `patient/`."""
+    """Return whether the token response names the patient: for `launch/patient`, `patient/`."""
     return any(text == "launch/patient" or text.startswith("patient/") for text in scopes)
 
 

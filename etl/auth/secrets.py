@@ -36,7 +36,7 @@ def hash_of(token: str) -> str:
 
 
 def is_same(given: str, stored_hash: str) -> bool:
-    """Return whether a token is the one whose hash is stored, in constant time."""
+    """Compare a token with a stored hash, in constant time."""
     return bool(stored_hash) and hmac.compare_digest(hash_of(given), stored_hash)
 
 

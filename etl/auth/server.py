@@ -14,7 +14,7 @@ from etl.auth.audit import AuditTrail
 from etl.auth.authorize import AuthorizePages
 from etl.auth.browser import Browsers
 from etl.auth.clients import Clients
-from etl.auth.configuration import Clock, AuthConfiguration, Randomness
+from etl.auth.configuration import AuthConfiguration, Clock, Randomness
 from etl.auth.consents import Consents
 from etl.auth.database import Database
 from etl.auth.developers import Developers

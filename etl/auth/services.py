@@ -1,4 +1,4 @@
-"""All that the authorization server is made of, handed to its routes and to the portal."""
+"""Services of the authorization server, for its routes and the portal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from etl.auth.apps import Apps
 from etl.auth.audit import AuditTrail
 from etl.auth.browser import Browsers
-from etl.auth.configuration import Clock, AuthConfiguration, Randomness
+from etl.auth.configuration import AuthConfiguration, Clock, Randomness
 from etl.auth.consents import Consents
 from etl.auth.database import Database
 from etl.auth.developers import Developers

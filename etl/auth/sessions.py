@@ -1,4 +1,4 @@
-"""Who is signed in. The cookie holds a random token; the database its hash."""
+"""Sign-in sessions. The cookie holds a random token; the database its hash."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SEEN_EVERY_SECONDS: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Someone who is signed in.
+    """A signed-in developer or member.
 
     Attributes:
         hash: hash of the token in the cookie; names the session without opening it.
@@ -45,7 +45,7 @@ class Session:
 
 
 class Sessions:
-    """Who is signed in. Its functions wait for the database: call them in a thread."""
+    """Sign-in sessions. Its functions wait for the database: call them in a thread."""
 
     def __init__(self, database: Database, *, clock: Clock, randomness: Randomness) -> None:
         self._database = database
@@ -70,7 +70,7 @@ class Sessions:
         return token
 
     def find(self, kind: Kind, token: str) -> Session | None:
-        """Return who is signed in by a token; None where nobody is, or is no longer."""
+        """Return the session of a token; None where there is none, or it ended."""
         if not token:
             return None
         now = int(self._clock().timestamp())

@@ -53,7 +53,7 @@ class AppRow(Base):
 
 
 class ConsentRow(Base):
-    """What a member agreed to. Its tokens are a family, which ends with it."""
+    """A member's consent. Its tokens are a family, which ends with it."""
 
     __tablename__ = "consent"
     __table_args__ = (Index("consent_patient", "patient", "client_id"),)
@@ -100,7 +100,7 @@ class RefreshRow(Base):
 
 
 class RevocationRow(Base):
-    """What access tokens are refused for, until the last one that it concerns is over anyway."""
+    """A revocation, kept until the last token that it concerns has expired."""
 
     __tablename__ = "revocation"
 
@@ -136,7 +136,7 @@ class AssertionRow(Base):
 
 
 class SessionRow(Base):
-    """Someone who is signed in."""
+    """A signed-in developer or member."""
 
     __tablename__ = "session"
 
@@ -160,7 +160,7 @@ class FailureRow(Base):
 
 
 class AccessRow(Base):
-    """How often an app read a kind of resource of a member on a day; what the member is shown."""
+    """Daily count of an app's reads of one type for one member; shown to the member."""
 
     __tablename__ = "access"
 
@@ -174,7 +174,7 @@ class AccessRow(Base):
 
 
 class TrailRow(Base):
-    """How far an audit file had got when it was last looked at: what it must still hold."""
+    """Verified extent of an audit file: what it must still hold."""
 
     __tablename__ = "audit_trail"
 

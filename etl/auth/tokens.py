@@ -13,7 +13,7 @@ from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from etl.auth.clients import Client
-from etl.auth.configuration import Clock, AuthConfiguration, Randomness
+from etl.auth.configuration import AuthConfiguration, Clock, Randomness
 from etl.auth.database import Database, changed
 from etl.auth.keys import ALGORITHM, Keys
 from etl.auth.scopes import is_long_lived
@@ -30,7 +30,7 @@ class Holder:
         self.consent = consent
 
     def get_user_id(self) -> str:
-        """Return the subject: the logical id, which tells nothing to those who cannot read it."""
+        """Return the subject: the logical id, which reveals nothing by itself."""
         return self.consent.patient
 
 
@@ -148,7 +148,7 @@ class IdTokens(OpenIDCode):  # type: ignore[misc]
         }
 
     def generate_user_info(self, user: Holder, scope: str) -> dict[str, str]:
-        """Return who the member is: the subject, and where their Patient can be read."""
+        """Return the claims of a member's identity: the subject, and the URL of the Patient."""
         claims = {"sub": user.get_user_id()}
         if "fhirUser" in scope.split():
             claims["fhirUser"] = f"{self._configuration.fhir_base}/Patient/{user.consent.patient}"
@@ -220,7 +220,7 @@ class RefreshTokens:
                 )
 
     def take_back(self, token: str | None, replaced: RefreshRow) -> None:
-        """Undo `keep`, where nobody was given the new token: the one it replaced is good again.
+        """Undo `keep` of a token that was not delivered: the one it replaced is good again.
 
         Args:
             token: the new token; None where there was none.

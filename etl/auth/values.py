@@ -1,4 +1,4 @@
-"""What the authorization server knows of apps, developers, members and consents, as values."""
+"""Apps, developers, members and consents, as values."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ DEFAULT_SCOPES: Final = (
 
 
 class AppStatus(StrEnum):
-    """Where an app stands. Only an active one can do anything."""
+    """Status of an app. Only an active one can do anything."""
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -69,7 +69,7 @@ class AppStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AppDraft:
-    """What a developer says of an app: the fields of the registration form.
+    """Fields of the registration form of an app.
 
     Attributes:
         name: shown to members on the consent page; at most 80 characters.
@@ -205,7 +205,7 @@ class DemoMember:
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What a member agreed to: one app, some scopes, until a day.
+    """A member's consent: one app, some scopes, until a day.
 
     Attributes:
         id: random; in access tokens as `grant_id`.
@@ -232,7 +232,7 @@ class Consent:
 
 @dataclass(frozen=True, slots=True)
 class AccessDay:
-    """What an app read of a member on one day.
+    """An app's reads for a member on one day.
 
     Attributes:
         consent: id of the consent behind it.
@@ -253,7 +253,7 @@ class AccessDay:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How many members' data went to apps in a year.
+    """Members with data shared with apps in a year.
 
     Attributes:
         year: calendar year, UTC.
@@ -289,7 +289,7 @@ class NoSuchAccount(UsageError):
 
 
 class SignInRefused(UsageError):
-    """User name or password is wrong, or too many were wrong; which of the two is not told.
+    """Sign-in failed or is locked; the message does not say which.
 
     Attributes:
         retry_after: seconds to wait; 0 where it may be tried again at once.

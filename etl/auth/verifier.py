@@ -1,4 +1,4 @@
-"""Access tokens checked here, without asking the database at each request.
+"""Verification of access tokens, without a database query at each request.
 
 Signature, type, issuer, audience and lifetime are checked locally; what was revoked is a list that
 is read again when it is older than `revocation_seconds`, and at once after a change that this
@@ -19,7 +19,7 @@ from joserfc.errors import JoseError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from etl.auth.configuration import LONGEST_REVOCATION_SECONDS, Clock, AuthConfiguration
+from etl.auth.configuration import LONGEST_REVOCATION_SECONDS, AuthConfiguration, Clock
 from etl.auth.keys import ALGORITHM, Keys
 from etl.auth.revocations import Revocations
 from etl.auth.secrets import hash_of
@@ -55,7 +55,12 @@ class LocalVerifier:
     """Checks the access tokens of this server; `etl.smart.grants.Verifier`."""
 
     def __init__(
-        self, configuration: AuthConfiguration, keys: Keys, revocations: Revocations, *, clock: Clock
+        self,
+        configuration: AuthConfiguration,
+        keys: Keys,
+        revocations: Revocations,
+        *,
+        clock: Clock,
     ) -> None:
         self._configuration = configuration
         self._keys = keys

@@ -1,4 +1,4 @@
-"""What `cpcds conform` checks: files, folders of them, or a published tree."""
+"""Inputs of `cpcds conform`: files, folders of them, or a published tree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from etl.storage.opening import open_store
 from etl.storage.port import Store
 
 
-def conform_to_guide(what: Sequence[str], *, profiles: Iterable[str], strict: bool) -> ConformanceReport:
+def conform_to_guide(
+    what: Sequence[str], *, profiles: Iterable[str], strict: bool
+) -> ConformanceReport:
     """Check files, or the release that readers of a published tree see.
 
     Args:

@@ -1,4 +1,4 @@
-"""Bounds of a connection: how large a request's head may be, and how long one may take to come.
+"""Connection limits: size of a request's head, and time for it to arrive.
 
 uvicorn bounds neither with httptools: the parser keeps the beginning of a header until its end has
 come, and a connection that sends a byte now and then has no time-out.
@@ -20,7 +20,7 @@ _TOO_SLOW: Final = (408, "The request did not come in time.")
 
 @dataclass(frozen=True, slots=True)
 class ConnectionBounds:
-    """What one connection may take of the server.
+    """Limits of one connection.
 
     Attributes:
         head_bytes: largest URL and headers of a request together.
@@ -185,7 +185,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _see_taken(self, before: int | None) -> None:
-        """End a closed connection whose client takes nothing more of what waits for it."""
+        """End a closing connection once its client stops reading."""
         waiting = self.transport.get_write_buffer_size()
         if not waiting:
             return

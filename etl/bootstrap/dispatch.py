@@ -1,4 +1,4 @@
-"""The served application: Starlette, and in front of it what is asked for most."""
+"""Dispatch by path prefix, before Starlette's own routing."""
 
 from __future__ import annotations
 

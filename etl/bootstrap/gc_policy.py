@@ -1,4 +1,4 @@
-"""When Python looks for cycles of garbage: not while modules load and mappings are compiled."""
+"""Garbage collection policy: off while modules load and mappings compile."""
 
 from __future__ import annotations
 

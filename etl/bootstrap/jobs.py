@@ -289,7 +289,7 @@ def plan_extract(
 
 @dataclass(frozen=True, slots=True)
 class Approvals:
-    """What whoever calls a run says yes to.
+    """The caller's approvals of a run.
 
     Attributes:
         rekey: that ids are made with another key or payer id than those of the target.

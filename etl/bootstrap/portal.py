@@ -33,7 +33,9 @@ TRY_CLIENT: Final = "portal-try-it"
 MEMBER_PAGE: Final = "/member"
 
 
-def portal_room(settings: Settings, description: ServerDescription, services: Services, releases: Releases) -> ServedRoom:
+def portal_room(
+    settings: Settings, description: ServerDescription, services: Services, releases: Releases
+) -> ServedRoom:
     """Return the portal's routes, and what it does at the server's start.
 
     Args:
@@ -116,8 +118,10 @@ _LIMITED: Final[Mapping[Endpoint, str]] = MappingProxyType(
 """What of the authorization server's limits developers are shown."""
 
 
-def served_of(settings: Settings, description: ServerDescription, services: Services) -> ServerFacts:
-    """Return what the pages tell of the running server."""
+def served_of(
+    settings: Settings, description: ServerDescription, services: Services
+) -> ServerFacts:
+    """Return the running server's facts for the pages."""
     serve, auth = settings.serve, services.configuration
     limits = {}
     if serve.rate_limit:
@@ -131,7 +135,9 @@ def served_of(settings: Settings, description: ServerDescription, services: Serv
         directory=f"{serve.base_url}{DIRECTORY}",
         smart=_given(description.smart or {}),
         capability=_given(description.capability),
-        directory_capability=None if description.directory is None else _given(description.directory),
+        directory_capability=None
+        if description.directory is None
+        else _given(description.directory),
         code_seconds=auth.code_seconds,
         token_seconds=auth.access_seconds,
         refresh_seconds=auth.refresh_idle_days * 86_400,

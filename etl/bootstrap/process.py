@@ -1,4 +1,4 @@
-"""What a served process is set to beside its application: logging, and its end."""
+"""Logging and shutdown of a served process."""
 
 from __future__ import annotations
 

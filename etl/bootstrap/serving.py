@@ -86,7 +86,7 @@ _PLAIN: Final = b"application/json"
 
 @dataclass(frozen=True, slots=True)
 class ServedRoom:
-    """What another room adds to the process.
+    """Routes and lifespan of another room of the process.
 
     Attributes:
         routes: in the order in which they are tried; a mount at `/` goes last.
@@ -99,7 +99,7 @@ class ServedRoom:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """Who may read, and where that is found out.
+    """Authorization: token verification, audit, and the server behind them.
 
     Attributes:
         verifier: turns tokens into grants.
@@ -118,7 +118,7 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True)
 class ServerDescription:
-    """What the server tells of itself, for the portal: the very documents that it answers.
+    """Documents that the server publishes of itself, for the portal.
 
     Attributes:
         base_url: scheme, host and port.
@@ -234,7 +234,7 @@ def opened(settings: Settings) -> GatewayServices:
 
 
 def authorization(settings: Settings, releases: Releases | None = None) -> Authorization:
-    """Return who may read: whom the authorization server lets in, where there is one.
+    """Return the authorization: the server's own, development tokens, or none.
 
     Without one: tokens of the configuration in development mode, else nobody.
 
@@ -275,7 +275,10 @@ def authorization(settings: Settings, releases: Releases | None = None) -> Autho
 
 
 def rooms_of(
-    settings: Settings, description: ServerDescription, authorized: Authorization, service: GatewayServices
+    settings: Settings,
+    description: ServerDescription,
+    authorized: Authorization,
+    service: GatewayServices,
 ) -> tuple[ServedRoom, ...]:
     """Return the rooms beside gateway and authorization server, in the order they are tried.
 
@@ -294,7 +297,9 @@ def application(
     *,
     service: GatewayServices | None = None,
     authorized: Authorization | None = None,
-    rooms: Callable[[Settings, ServerDescription, Authorization, GatewayServices], Sequence[ServedRoom]] = rooms_of,
+    rooms: Callable[
+        [Settings, ServerDescription, Authorization, GatewayServices], Sequence[ServedRoom]
+    ] = rooms_of,
     write: Callable[[bytes], object] | None = None,
 ) -> Starlette:
     """Return the served process's application.
@@ -382,7 +387,7 @@ def application(
 
 
 def describe_server(settings: Settings, authorized: Authorization) -> ServerDescription:
-    """Return what the server tells of itself."""
+    """Return the documents that the server publishes of itself."""
     serve = settings.serve
 
     def about(path: str) -> StatementFacts:
@@ -459,7 +464,9 @@ def _standing(serve: ServeSettings) -> tuple[Header, ...]:
 
 
 @asynccontextmanager
-async def _watching(service: GatewayServices, metrics: Metrics, seconds: float) -> AsyncIterator[None]:
+async def _watching(
+    service: GatewayServices, metrics: Metrics, seconds: float
+) -> AsyncIterator[None]:
     """Look for releases and bring the metrics up to date while the server runs."""
     stop = asyncio.Event()
     try:

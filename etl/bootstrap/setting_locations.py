@@ -1,4 +1,4 @@
-"""Origins of settings: the variable, or the file and line, that a mistake in one is reported at."""
+"""Locations of settings for messages: the variable, or the file and line."""
 
 from __future__ import annotations
 

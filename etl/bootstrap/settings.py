@@ -40,7 +40,7 @@ class _Part(BaseModel):
 
 
 class PayerSettings(_Part):
-    """Who publishes, and how its identifiers are named in FHIR."""
+    """The publishing payer, and its identifiers in FHIR."""
 
     id: str = Field("demo", description="The payer's id; part of every logical id.")
     name: str = Field("Demonstration Health Plan", description="The payer's name for people.")
@@ -73,7 +73,7 @@ class PayerSettings(_Part):
 
 
 class RulesSettings(_Part):
-    """How findings are judged."""
+    """Severities of findings."""
 
     severities: dict[str, Literal["warn", "reject-row", "reject-claim"]] = Field(
         default_factory=dict, description="Rule id → severity, where it is not the rule's own."
@@ -81,7 +81,7 @@ class RulesSettings(_Part):
 
 
 class ClaimsSettings(_Part):
-    """What is published of claims that others replaced, and of sensitive codes."""
+    """Publication of superseded claims and of sensitive codes."""
 
     superseded: Literal["publish", "leave-out"] = Field(
         "publish",
@@ -95,7 +95,7 @@ class ClaimsSettings(_Part):
 
 
 class LimitsSettings(_Part):
-    """When so much is invalid, missing or moved that nothing is published (exit 4). Shares."""
+    """Limits on what is invalid, missing or moved; beyond them nothing is published (exit 4)."""
 
     rejected_claims: float | None = Field(
         None,
@@ -154,7 +154,7 @@ _OF_A_RUN: Final[Mapping[str, float]] = MappingProxyType(
 
 
 class RunSettings(_Part):
-    """How a run is done. Nothing here changes what comes out."""
+    """Resources of a run. They have no influence on the output."""
 
     partition_rows: int = Field(
         200_000, ge=1, description="About how many rows of input are worked on at a time."
@@ -170,7 +170,7 @@ class RunSettings(_Part):
 
 
 class ReportSettings(_Part):
-    """What the validation report holds."""
+    """Contents of the validation report."""
 
     gx_rows: int = Field(
         2_000,
@@ -216,7 +216,7 @@ class StorageSettings(_Part):
 
 
 class PublishSettings(_Part):
-    """What is published, and what is kept and written beside the blocks."""
+    """Publication, retention, and files beside the blocks."""
 
     view: Literal["financial", "basis"] = Field(
         "financial",
@@ -261,7 +261,7 @@ class DevelopmentTokenSettings(_Part):
 
 
 class ServeSettings(_Part):
-    """How the published tree is served."""
+    """Serving of the published tree."""
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
@@ -369,7 +369,7 @@ class PortalSettings(_Part):
 
 
 class AuthSettings(_Part):
-    """Who lets apps in: the authorization server, its members, its audit trail."""
+    """The authorization server, its members, its audit trail."""
 
     mode: Literal["off", "sandbox", "production"] = Field(
         "off",
@@ -473,14 +473,22 @@ class Settings(BaseSettings):
     )
     limits: LimitsSettings = Field(default_factory=LimitsSettings, description="Limits.")
     run: RunSettings = Field(default_factory=RunSettings, description="How a run is done.")
-    report: ReportSettings = Field(default_factory=ReportSettings, description="The validation report.")
+    report: ReportSettings = Field(
+        default_factory=ReportSettings, description="The validation report."
+    )
     store: StorageSettings = Field(default_factory=StorageSettings, description="Object storage.")
     publish: PublishSettings = Field(
         default_factory=PublishSettings, description="The view of claims, deltas and bulk files."
     )
-    auth: AuthSettings = Field(default_factory=AuthSettings, description="The authorization server.")
-    serve: ServeSettings = Field(default_factory=ServeSettings, description="How the published tree is served.")
-    portal: PortalSettings = Field(default_factory=PortalSettings, description="The developer portal.")
+    auth: AuthSettings = Field(
+        default_factory=AuthSettings, description="The authorization server."
+    )
+    serve: ServeSettings = Field(
+        default_factory=ServeSettings, description="How the published tree is served."
+    )
+    portal: PortalSettings = Field(
+        default_factory=PortalSettings, description="The developer portal."
+    )
 
     _file: Path = PrivateAttr(default=Path(FILE))
 
@@ -593,7 +601,7 @@ def _names() -> Iterator[Sequence[str]]:
 
 
 def _unknown_variables() -> list[str]:
-    """Return the variables whose first part is no setting; those below a part are validated."""
+    """Return the variables that begin with no setting's name; those below a part are validated."""
     found = []
     for variable in sorted(os.environ):
         if variable.startswith(PREFIX):

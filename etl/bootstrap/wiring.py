@@ -157,7 +157,7 @@ def _fingerprint(
 
 @dataclass(frozen=True, slots=True)
 class CheckedMappings:
-    """What `cpcds mapping check` found.
+    """Result of `cpcds mapping check`.
 
     Attributes:
         names: of the mappings.

@@ -1,4 +1,4 @@
-"""Looking after the authorization server: `apps`, `auth`, `audit`."""
+"""Administration of the authorization server: `apps`, `auth`, `audit`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one release changes against another, or would change, as tables and as JSON."""
+"""Differences between releases, actual or planned, as tables and as JSON."""
 
 from __future__ import annotations
 

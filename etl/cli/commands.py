@@ -16,7 +16,7 @@ SERVE: Final = "serve"
 
 @dataclass(frozen=True, slots=True)
 class CommandPlace:
-    """Where a command is, and what is said of it before it is loaded.
+    """A command's module, and its help text before that is loaded.
 
     Attributes:
         at: its module in this package and its name there, as `run:run_command`.

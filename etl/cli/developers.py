@@ -1,4 +1,4 @@
-"""Looking after the accounts of developers on the portal."""
+"""Administration of developers' accounts on the portal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cpcds layouts`: which extracts can be read."""
+"""`cpcds layouts`: the supported extract layouts."""
 
 from __future__ import annotations
 

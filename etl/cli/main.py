@@ -25,7 +25,7 @@ CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 
 
 @dataclass(frozen=True, slots=True)
 class CommandContext:
-    """What every command is given: how to read the settings, flags on top."""
+    """Context of every command: reads the settings, with flags on top."""
 
     file: Path | None
     mappings: tuple[Path, ...]

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from etl.pipeline.events import Emit, Event, PartitionDone, StageBegan
-from etl.sources import Hashed, Partitioned, FileProgress
+from etl.sources import FileProgress, Hashed, Partitioned
 
 _NAMES: Final = {
     "read": "reading",

@@ -1,4 +1,4 @@
-"""Looking after a published tree: `releases`, `diff`, `rollback`, `resume`, `verify`, `prune`."""
+"""Administration of a published tree: releases, diff, rollback, resume, verify, prune."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def run_command(
 
 
 def _show_stopped(stopped: LimitBroken, target: str, *, as_json: bool) -> None:
-    """Print why a run stopped: the error itself is the caller's to tell."""
+    """Print the reasons a run stopped; the caller reports the error itself."""
     if stopped.report is None:
         return
     if as_json:

@@ -1,4 +1,4 @@
-"""What the system refused, in a sentence: a full disk is no bug, and needs no traceback."""
+"""Errors of the operating system in a sentence: a full disk needs no traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run came to, as tables for people and as JSON."""
+"""Results of a run, as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def show_rejected(rejected: Rejected) -> None:
 
 
 def show_unowned(unowned: Mapping[str, int]) -> None:
-    """Print how many rows of which file belong to nothing that could be told."""
+    """Print the number of rows by file that no member could be assigned."""
     for file, rows in unowned.items():
         Console(highlight=False, soft_wrap=True).print(
             f"{file}: {rows:,} rows cannot be read, and what they belong to is unknown"

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, Final
 
 from etl.conform.compiler import Compiler, is_resource
-from etl.conform.findings import Issue, ConformanceRule, IssueSeverity, fixed_rule
+from etl.conform.findings import ConformanceRule, Issue, IssueSeverity, fixed_rule
 from etl.conform.visit import Check, Visit
 from etl.errors import UsageError
 from etl.model.fact_files import check_version
@@ -135,7 +135,9 @@ class Checker:
         return profiles, issues
 
 
-_TOO_DEEP = ConformanceRule("depth", IssueSeverity.ERROR, "The resource is nested too deeply to be checked.")
+_TOO_DEEP = ConformanceRule(
+    "depth", IssueSeverity.ERROR, "The resource is nested too deeply to be checked."
+)
 _VERSION: Final = re.compile(r"\d{1,3}(\.\d{1,3}){0,2}(-[a-z]{1,12}\d{0,2})?")
 """Versions that a message repeats; a value that was put where a version belongs is none."""
 
@@ -143,7 +145,9 @@ _VERSION: Final = re.compile(r"\d{1,3}(\.\d{1,3}){0,2}(-[a-z]{1,12}\d{0,2})?")
 @cache
 def _told_version(version: str, severity: IssueSeverity, then: str) -> ConformanceRule:
     known = " and ".join(VERSIONS)
-    return ConformanceRule("guide-version", severity, f"{version} is not known here; known are {known}.{then}")
+    return ConformanceRule(
+        "guide-version", severity, f"{version} is not known here; known are {known}.{then}"
+    )
 
 
 def _guide_version(version: str, *, checked: bool) -> ConformanceRule:
@@ -182,7 +186,9 @@ _MANIFEST: Final = ConformanceRule(
     IssueSeverity.ERROR,
     "The JSON is a manifest of Bulk Data and no resource; check the files that it names.",
 )
-_VALUE: Final = ConformanceRule("resource", IssueSeverity.ERROR, "The JSON is a single value and no FHIR resource.")
+_VALUE: Final = ConformanceRule(
+    "resource", IssueSeverity.ERROR, "The JSON is a single value and no FHIR resource."
+)
 
 
 def _asks_for_version(profile: Profile) -> bool:

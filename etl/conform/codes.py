@@ -158,7 +158,9 @@ def coding_verdict(version: str) -> Verdict:
     unknown, displays = {}, {}
     for url in own:
         name = url.rpartition("/")[2]
-        unknown[url] = ConformanceRule("code-unknown", IssueSeverity.ERROR, f"The code is not one of {name}.")
+        unknown[url] = ConformanceRule(
+            "code-unknown", IssueSeverity.ERROR, f"The code is not one of {name}."
+        )
         displays[url] = ConformanceRule(
             "display",
             IssueSeverity.ERROR,

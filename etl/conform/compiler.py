@@ -18,7 +18,7 @@ from etl.conform.codes import (
     binding_verdict,
     coding_verdict,
 )
-from etl.conform.findings import Issue, ConformanceRule
+from etl.conform.findings import ConformanceRule, Issue
 from etl.conform.invariants import NOT_CHECKED, rule_of, test_of
 from etl.conform.members import (
     Bounds,

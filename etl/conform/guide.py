@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from etl.conform.elements import Json, coded, entries, of_system
-from etl.conform.findings import Issue, ConformanceRule, IssueSeverity
+from etl.conform.findings import ConformanceRule, Issue, IssueSeverity
 from etl.conform.members import error
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from etl.conform.findings import Issue, ConformanceRule, IssueSeverity, prefix
+from etl.conform.findings import ConformanceRule, Issue, IssueSeverity, prefix
 from etl.conform.slices import Classify
 from etl.conform.visit import Check, Member, Visit
 

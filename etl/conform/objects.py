@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from etl.conform.findings import Issue, ConformanceRule
+from etl.conform.findings import ConformanceRule, Issue
 from etl.conform.members import error
 from etl.conform.visit import Check, Holds, Member, Visit
 

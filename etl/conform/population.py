@@ -55,7 +55,11 @@ class Population:
     paid: dict[tuple[str, str], Occurrence] = field(default_factory=dict)
 
     def add(
-        self, resource: dict[str, Any], references: tuple[str, ...], place: Occurrence, url: str = ""
+        self,
+        resource: dict[str, Any],
+        references: tuple[str, ...],
+        place: Occurrence,
+        url: str = "",
     ) -> Iterator[ConformFinding]:
         """Take in one resource; yield what is wrong with its id.
 

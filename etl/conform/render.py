@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from etl.conform.findings import ConformFinding, ConformanceReport, IssueSeverity, element_path
+from etl.conform.findings import ConformanceReport, ConformFinding, IssueSeverity, element_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,9 @@ def _place(finding: ConformFinding) -> str:
     return f"{finding.file}{line}  {finding.path}"
 
 
-def _examples(report: ConformanceReport) -> dict[tuple[IssueSeverity, str, str, str], list[ConformFinding]]:
+def _examples(
+    report: ConformanceReport,
+) -> dict[tuple[IssueSeverity, str, str, str], list[ConformFinding]]:
     found: dict[tuple[IssueSeverity, str, str, str], list[ConformFinding]] = {}
     for finding in report.findings:
         kind = (finding.severity, finding.rule, finding.profile, element_path(finding.path))

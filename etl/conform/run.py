@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from etl.conform.checker import Checker, Judged
-from etl.conform.findings import ConformFinding, Issue, ConformanceReport
+from etl.conform.findings import ConformanceReport, ConformFinding, Issue
 from etl.conform.population import Occurrence, Population
 from etl.conform.reading import BYTE_ORDER_MARK, UNREAD
 

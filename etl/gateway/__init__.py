@@ -1,1 +1,1 @@
-"""The FHIR gateway: read and search, over a published tree, of what one grant opens."""
+"""The FHIR gateway: read and search over a published tree, within one grant."""

@@ -1,4 +1,4 @@
-"""What a grant opens: scopes of types, and one member's data.
+"""Access control: the types and the member's data that a grant opens.
 
 A type outside the scopes is refused with 403. Another member's resource is answered as one that
 does not exist, so that ids cannot be tried. `_include` brings along only types whose `read` is in

@@ -1,4 +1,4 @@
-"""One record a request: id, what it was, what came of it; then one log line and the metrics.
+"""Access log: one record a request, then one log line and the metrics.
 
 What is logged: request id, app, the patient as a keyed hash, the route's template. What is not: the
 URL, the query, headers, a token, anything of an answer. So nobody's data stands in a log.
@@ -33,7 +33,7 @@ _WELL_FORMED: Final = re.compile(rb"[0-9A-Fa-f-]{16,64}")
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What is known of one request.
+    """Facts of one request.
 
     Attributes:
         request: its id.
@@ -239,7 +239,7 @@ def _method(method: str) -> str:
 
 
 def record_of(scope: Scope) -> RequestRecord:
-    """Return a request's record; a new one where nobody opened it."""
+    """Return a request's record; a new one where there is none yet."""
     found = scope.get(RECORD)
     if found is None:
         found = scope[RECORD] = RequestRecord(token_hex(14), perf_counter())

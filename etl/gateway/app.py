@@ -83,7 +83,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
-    """How the HTTP part works.
+    """Options of the HTTP part.
 
     Attributes:
         base: FHIR base URL, without a slash at its end. Links are made from it, never from `Host`.

@@ -1,4 +1,4 @@
-"""ASGI in four names, and an answer as a value."""
+"""ASGI types, and a response as a value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Header: TypeAlias = tuple[bytes, bytes]
 
 @dataclass(slots=True)
 class Reply:
-    """What is sent back.
+    """A response.
 
     Attributes:
         status: HTTP status.

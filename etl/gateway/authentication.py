@@ -1,4 +1,4 @@
-"""Who may ask: a member's token checked, or everybody where the data is public.
+"""Authentication: bearer tokens for members' data, none for public data.
 
 A token is taken from the Authorization header and from nowhere else: URLs end up in logs and
 histories. Source: RFC 6750.
@@ -135,7 +135,7 @@ class PublicAuthenticator:
         self._limits.count("public", caller_of(address))
 
     async def record(self, access: Access) -> None:
-        """Keep nothing: nobody's data was answered."""
+        """Record nothing: no member's data was returned."""
 
 
 def refuse_tokens(names: Sequence[tuple[str, str]]) -> None:

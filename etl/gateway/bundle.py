@@ -30,7 +30,7 @@ _RESOURCE: Final = b'","resource":'
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the start of a stored line says; docs/published-tree.md promises its form.
+    """The start of a stored line; docs/published-tree.md promises its form.
 
     Attributes:
         type: FHIR resource type.
@@ -46,7 +46,7 @@ class Head:
 
 
 class Note(NamedTuple):
-    """What the app's developer is told beside the matches: one issue of an OperationOutcome.
+    """One issue of the OperationOutcome that stands beside the matches.
 
     Attributes:
         code: FHIR IssueType.

@@ -1,4 +1,4 @@
-"""What was read, kept in memory up to so many bytes.
+"""Cache of reads, bounded in bytes.
 
 Everything that is kept is immutable, so nothing in it ever grows stale.
 """
@@ -64,7 +64,7 @@ class Cache:
     async def get(
         self, key: Hashable, load: Callable[[], Awaitable[Value]], cost: Callable[[Value], int]
     ) -> Value:
-        """Return a value; where there is none, load it once for all who wait for it.
+        """Return a value; where there is none, load it once for all waiters.
 
         Args:
             key: what it is found by.
@@ -83,7 +83,7 @@ class Cache:
         return await self.once(key, loaded)
 
     async def once(self, key: Hashable, load: Callable[[], Awaitable[Value]]) -> Value:
-        """Return what `load` gives; those who ask while it runs get the same, and it runs once.
+        """Return what `load` gives; concurrent calls share one run and its result.
 
         It runs to its end even if all who wait for it are cancelled.
         """

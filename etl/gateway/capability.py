@@ -1,4 +1,4 @@
-"""The CapabilityStatement: what `supported` says, and so what the server does.
+"""The CapabilityStatement, made from `supported`, which the server follows too.
 
 Sources: FHIR R4 `capabilitystatement.html`; the CapabilityStatement `c4bb` of CARIN Blue Button
 2.2.0; SMART App Launch 2.2.0 for `rest.security`.
@@ -29,7 +29,7 @@ _GUIDE: Final = "http://hl7.org/fhir/us/carin-bb/ImplementationGuide/hl7.fhir.us
 
 @dataclass(frozen=True, slots=True)
 class StatementFacts:
-    """What the statement says beside the capability itself.
+    """Facts of the statement beside the capability itself.
 
     Attributes:
         base: FHIR base URL, without a slash at its end.

@@ -1,4 +1,4 @@
-"""A member's compartment for `$everything`: what is asked, and which rows of the block that is.
+"""A member's compartment for `$everything`: parameters, and rows of the block.
 
 FHIR R4, Patient operation `everything`. `start` and `end` are dates of care and choose among
 claims. `_since` names a release, and what changed after it is told (`etl.gateway.since`). Without
@@ -40,7 +40,7 @@ SECTIONS: Final = ("ids", "parts", column_name(_CLAIM, "service-date"))
 
 @dataclass(frozen=True, slots=True)
 class SeenRelease:
-    """What an app has seen: a release, as far as its scopes reached.
+    """A release, as far as an app's scopes let it be read.
 
     Attributes:
         release: id of the release.
@@ -52,7 +52,7 @@ class SeenRelease:
 
     @property
     def token(self) -> str:
-        """What `_since` says of it: the release, `.`, and a bit for each type, as hex digits."""
+        """The value of `_since`: the release, `.`, and a bit for each type, as hex digits."""
         bits = sum(1 << at for at, name in enumerate(_BITS) if name in self.types)
         return f"{self.release}.{bits:02x}"
 
@@ -68,7 +68,7 @@ class SeenRelease:
 
 @dataclass(frozen=True, slots=True)
 class EverythingRequest:
-    """What is wanted.
+    """Parameters of `$everything`.
 
     Attributes:
         care: the dates of care.

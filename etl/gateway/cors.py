@@ -1,4 +1,4 @@
-"""Browser apps of other origins: what CORS lets them ask, and which headers they may read.
+"""CORS policy: allowed origins, and the headers that they may send and read.
 
 Access tokens are sent by the app itself and never by the browser on its own, so that an origin that
 is let in can do no more than any program can. Cookies are not allowed for. Source: Fetch standard,
@@ -27,7 +27,7 @@ _ANY: Final[tuple[Header, ...]] = (
 
 
 class CorsPolicy:
-    """Which origins are let in.
+    """Allowed origins.
 
     Args:
         origins: scheme, host and port of each; `*` for all.

@@ -1,4 +1,4 @@
-"""Development mode: access tokens that stand in the configuration. Off unless somebody puts one in.
+"""Development mode: access tokens of the configuration. Off where there are none.
 
 It is no authorization server: whoever knows a token reads that member. So it is told at start, in
 every answer (`X-Development-Mode`) and in the capability statement, and it does not listen on

@@ -1,4 +1,4 @@
-"""Which providers are for everybody, and what of them.
+"""Visibility of the directory: public providers, and their masked elements.
 
 The shared directory holds those whom the payer's own directory lists, and those whom nothing but a
 claim names, by an id that may be anything: with some payers a tax or social security number. The
@@ -139,7 +139,7 @@ def masked(line: Line) -> Line:
 
 
 def asking_publicly(condition: SearchCondition) -> SearchCondition:
-    """Return a condition that finds nobody by a number that is masked."""
+    """Return a condition that never matches a masked number."""
     if condition.parameter.name != _IDENTIFIER:
         return condition
 

@@ -1,4 +1,4 @@
-"""What headers, paths and queries mean, remembered: the same few come again and again."""
+"""Cache of parsed headers, paths and queries: the same few come again and again."""
 
 from __future__ import annotations
 

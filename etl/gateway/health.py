@@ -1,4 +1,4 @@
-"""For load balancers, orchestrators and Prometheus: is it alive, is it ready, what does it count.
+"""Liveness, readiness and metrics endpoints.
 
 None of it needs a token, and none of it holds anything of a member.
 """
@@ -18,7 +18,9 @@ from etl.gateway.startup import GatewayServices
 _NO_STORE = {"cache-control": "no-store"}
 
 
-def health_routes(opened: GatewayServices, metrics: Metrics, *, with_metrics: bool) -> list[BaseRoute]:
+def health_routes(
+    opened: GatewayServices, metrics: Metrics, *, with_metrics: bool
+) -> list[BaseRoute]:
     """Return `/healthz`, `/readyz` and, where wanted, `/metrics`.
 
     Args:

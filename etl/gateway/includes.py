@@ -1,4 +1,4 @@
-"""References of an answer, followed: `_include`, and what `$everything` brings along."""
+"""References of an answer, resolved: `_include`, and the directory for `$everything`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from etl.gateway.access import may
 from etl.gateway.objects import Line
-from etl.gateway.search.query import RequestedInclude, Query
+from etl.gateway.search.query import Query, RequestedInclude
 from etl.gateway.supported import TYPES, ResourceType
 from etl.gateway.tree import IndexedBlock, ReleaseTree, column_name
 from etl.smart.grants import Grant
@@ -113,7 +113,7 @@ class ReferenceResolver:
         return self.allowed(found)
 
     def allowed(self, references: Iterable[str]) -> list[str]:
-        """Return those references whose types the scopes let be read; note the others' types."""
+        """Return the references whose types the scopes open; note the others' types."""
         found = []
         for reference in references:
             target = reference.partition("/")[0]
@@ -162,7 +162,9 @@ class ReferenceResolver:
         return [found.get(one, self._own) if TYPES[one[0]].shared else self._own for one in asked]
 
 
-async def relevant_to(tree: ReleaseTree, grant: Grant, own: IndexedBlock | None, kind: ResourceType) -> set[str]:
+async def relevant_to(
+    tree: ReleaseTree, grant: Grant, own: IndexedBlock | None, kind: ResourceType
+) -> set[str]:
     """Return the resources of a directory type that a member is concerned with.
 
     Those are what the member's block refers to; of roles and places, which it does not refer to,

@@ -1,4 +1,4 @@
-"""How often an app may ask for one member's data, and how often an address may be refused.
+"""Rate limits: requests of an app for one member, refusals of an address.
 
 Counted by each worker for itself, in fixed windows, in memory. Rates are read by the library
 `limits`; its own storage in memory looks through all counters up to a hundred times a second, in a
@@ -22,7 +22,7 @@ _MOST: Final = 100_000
 
 
 class Windows:
-    """Counts of one rate, by who is counted.
+    """Counts of one rate, by caller.
 
     Args:
         rate: what is allowed.

@@ -1,4 +1,4 @@
-"""Log lines on their way to a file, a pipe or a terminal, which may be slow or not be read at all.
+"""Non-blocking log writer for files, pipes and terminals, slow or unread ones included.
 
 A line costs a request no system call: a thread writes what has come together in some milliseconds.
 Where nobody reads them, lines are dropped and counted, and requests go on.

@@ -1,4 +1,4 @@
-"""What Prometheus can ask: requests, latency, reads of storage, the cache, the release.
+"""Prometheus metrics: requests, latency, reads of storage, the cache, the release.
 
 With several workers each counts for itself into files of a shared folder (prometheus-client's
 multiprocess mode), and any worker answers for all. No label holds an app, a patient or a URL.

@@ -1,4 +1,4 @@
-"""What the client wants: format, compression, strictness, and whether it has the answer already.
+"""Content negotiation: format, compression, strictness, conditional requests.
 
 Sources: FHIR R4 `http.html` (content types, `_format`, `Prefer`, conditional read); RFC 9110
 sections 12.5 (Accept, Accept-Encoding) and 13 (conditional requests); RFC 7240 (Prefer).
@@ -152,7 +152,7 @@ def has_it(headers: Mapping[bytes, bytes], etag: str, changed: datetime | None) 
 def check_preconditions(
     headers: Mapping[bytes, bytes], etag: str, changed: datetime | None
 ) -> None:
-    """Refuse a request whose `If-Match` or `If-Unmodified-Since` does not hold.
+    """Refuse a request if its `If-Match` or `If-Unmodified-Since` does not hold.
 
     Tags are compared weakly: FHIR's are weak, and nothing is changed here.
 

@@ -45,7 +45,7 @@ class Objects(Protocol):
 
     @property
     def name(self) -> str:
-        """What messages call it: the folder, or `s3://bucket/prefix`."""
+        """Its name in messages: the folder, or `s3://bucket/prefix`."""
 
     @property
     def near(self) -> bool:

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 description of the FHIR base, made from `supported` as the statement is.
+"""OpenAPI 3.1 description of the FHIR base, made from `supported` as the statement is.
 
 For tools that know OpenAPI and not FHIR: client generators, and the fuzzer of the tests.
 """
@@ -14,8 +14,8 @@ from etl.gateway.supported import (
     EVERYTHING,
     RESULT_PARAMETERS,
     TYPES,
-    SearchParameter,
     ResourceType,
+    SearchParameter,
 )
 
 _ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9.-]{1,64}$"}

@@ -1,4 +1,4 @@
-"""Errors as an app's developer sees them: one OperationOutcome, one stable code, what to do.
+"""Errors as OperationOutcomes: one stable code and one remedy each.
 
 The table below is all of it: docs/gateway.md lists the same codes, and a test holds the two
 together. Nothing of a request's values and nothing of a member stands in any of them.

@@ -1,4 +1,4 @@
-"""Page links: where an answer goes on, sealed so that only this server can read or make one.
+"""Page links: sealed cursors that only this server can read or make.
 
 A link holds the search itself, and dates, claim numbers or ids may stand in that, while links end
 up in logs of proxies and in histories of browsers. So it is encrypted, with AES-SIV (RFC 5297): no
@@ -39,7 +39,7 @@ _STEP: Final = 3600
 
 
 class Position(NamedTuple):
-    """Where an answer goes on; a link holds the fields in this order.
+    """Position of the next page; a link holds the fields in this order.
 
     Attributes:
         what: a search, `$everything`, or `$everything` since an instant that nothing is kept of.

@@ -1,4 +1,4 @@
-"""The Provider Directory: searched whole, for everybody.
+"""The Provider Directory API: public, searched whole.
 
 What a member's token may not do, look through the whole directory by name or number, is what this
 API is for (45 CFR 156.221 (b)(1)(ii) and its like ask for one that is open to all).

@@ -1,4 +1,4 @@
-"""What is answered instead of data."""
+"""Refusals: FHIR errors of the service."""
 
 from __future__ import annotations
 

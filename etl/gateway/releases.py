@@ -1,4 +1,4 @@
-"""Which release is served, and those that page links are pinned to."""
+"""The release that is served, and those that page links are pinned to."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _cost(tree: ReleaseTree) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ServedRelease:
-    """What is served now, for readiness and metrics.
+    """The release served now, for readiness and metrics.
 
     Attributes:
         release: id of the release; None before the first was seen.
@@ -84,7 +84,7 @@ class Releases:
 
     @property
     def served(self) -> ServedRelease:
-        """What is served now."""
+        """The release served now."""
         tree = self._current
         return ServedRelease(
             tree.id if tree else None,
@@ -168,7 +168,9 @@ class Releases:
             what = f"{self._objects.name}: {key}"
             if not is_named(data, release, what):
                 raise StoreError(f"{what} is damaged: its bytes are not those it is named after")
-            return ReleaseTree(self._objects, self._cache, Manifest.from_bytes(data, what), sha256(data))
+            return ReleaseTree(
+                self._objects, self._cache, Manifest.from_bytes(data, what), sha256(data)
+            )
 
         return await self._cache.get(("earlier", release), read, _cost)
 

@@ -1,4 +1,4 @@
-"""A request as it came off the wire: path, parameters and headers, each read once and strictly.
+"""Request parsing: path, parameters and headers, each read once and strictly.
 
 Everything is read from the raw bytes. A URL is percent-decoded exactly once, and what is no UTF-8,
 holds a control character or is too long is refused here, before anything looks at it. The `Host`
@@ -35,7 +35,7 @@ _LISTS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """How large a request may be.
+    """Size limits of a request.
 
     Attributes:
         url_bytes: longest path and query together.

@@ -1,4 +1,4 @@
-"""Reads that are tried again while there is time, and counted."""
+"""Retries of reads, up to a deadline, and counted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FIRST_PAUSE: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long a read is worth waiting for.
+    """Attempts and time limits of a read.
 
     Attributes:
         attempts: tries, the first included.

@@ -1,4 +1,4 @@
-"""Which address is what. Routed by hand: these shapes, and nothing else is an address."""
+"""Routes of the FHIR base, matched by hand: these shapes, and no others."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Answer:
 
 
 class _Question(NamedTuple):
-    """What a search asks.
+    """A parsed search with its release.
 
     Attributes:
         query: its meaning.
@@ -85,7 +85,7 @@ class _Question(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PageSizes:
-    """How large pages are.
+    """Sizes of pages.
 
     Attributes:
         size: matches a page where `_count` is not given.
@@ -285,7 +285,7 @@ class Service:
         return await self._everything(tree, grant, asked, position, base, url)
 
     def _seen(self, tree: ReleaseTree) -> ReleaseTree:
-        """Return a release as those who ask here may see it."""
+        """Return a release as this API's callers may see it."""
         return tree
 
     def _kind(self, resource_type: str) -> ResourceType:
@@ -301,7 +301,7 @@ class Service:
         path: str,
         columns: frozenset[str] | None,
     ) -> _Question:
-        """Return what parameters ask of a release whose indexes have some columns."""
+        """Parse parameters against a release with some columns in its indexes."""
         kind = answerable(self._kind(resource_type), columns)
         query = parse(kind, parameters, base=base, strict=strict, now=now)
         url = url_of(base, path, query.used, self._pages.limit)

@@ -1,4 +1,4 @@
-"""What changed for a member since a release that an app has seen: `$everything?_since=…`.
+"""Changes to a member's data since a release: `$everything?_since=…`.
 
 Two releases are compared by what they hold, and no date is believed: a claim that the payer stamped
 last year and published today is new, and what a rollback took back is named as retracted. See
@@ -35,7 +35,7 @@ Mark = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class MemberChanges:
-    """What an app has to do to what it has.
+    """Changes that bring an app's copy up to date.
 
     Attributes:
         hits: what it has to take in, by `Type/id`: the member's own first.
@@ -48,7 +48,7 @@ class MemberChanges:
     is_whole: bool
 
     def notes(self) -> list[Note]:
-        """Return what is told of it: one note for each resource that is gone."""
+        """Return its outcome issues: one for each resource that is gone."""
         found = [
             Note(
                 "deleted",
@@ -118,7 +118,11 @@ async def difference(
 
 
 async def _reached_since(
-    releases: Releases, tree: ReleaseTree, grant: Grant, asked: compartment.EverythingRequest, readable: frozenset[str]
+    releases: Releases,
+    tree: ReleaseTree,
+    grant: Grant,
+    asked: compartment.EverythingRequest,
+    readable: frozenset[str],
 ) -> list[dict[str, tuple[Hit, Mark]]]:
     """Return what an app may have seen at an instant, of each release that it may have seen it in.
 
@@ -142,7 +146,9 @@ def _mark(known: dict[str, tuple[Hit, Mark]], name: str) -> Mark | None:
 
 def seen(tree: ReleaseTree, grant: Grant) -> compartment.SeenRelease:
     """Return what an app sees that is answered from a release."""
-    return compartment.SeenRelease(tree.id, frozenset(name for name in TYPES if may(grant, name, "r")))
+    return compartment.SeenRelease(
+        tree.id, frozenset(name for name in TYPES if may(grant, name, "r"))
+    )
 
 
 async def _reached(

@@ -1,4 +1,4 @@
-"""From settings to a service: what the HTTP shell starts with."""
+"""Construction of the services from their options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from etl.storage.opening import StoreOptions
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """How a service works. All have defaults.
+    """Options of a service. All have defaults.
 
     Attributes:
         cache_bytes: memory for what was read, in bytes.

@@ -1,4 +1,4 @@
-"""Requests that take too long are ended, with one timer for all of them.
+"""Time limit of requests, with one timer for all of them.
 
 A timer a request (`asyncio.timeout`) costs about a tenth of the whole of a quick one.
 """

@@ -20,7 +20,7 @@ from etl.gateway.search.dates import stored_span
 from etl.publish import keys
 from etl.publish.canonical import sha256
 from etl.publish.catalog import Unit, find_row, shard_number
-from etl.publish.index import HEAD, WHOLE, IndexColumn, Index, BlockPart
+from etl.publish.index import HEAD, WHOLE, BlockPart, Index, IndexColumn
 from etl.publish.manifest import Manifest
 from etl.publish.reader import runs, views
 
@@ -217,7 +217,9 @@ class ReleaseTree:
             f"{self._objects.name}: {block.index.block} and its index disagree; run verify"
         )
 
-    async def _parts(self, block: IndexedBlock, parts: Sequence[BlockPart]) -> list[tuple[int, list[Line]]]:
+    async def _parts(
+        self, block: IndexedBlock, parts: Sequence[BlockPart]
+    ) -> list[tuple[int, list[Line]]]:
         """Return the first row and the lines of each part."""
         key = block.index.block or ""
         held: dict[int, bytes | None] = {}
@@ -311,7 +313,7 @@ class ReleaseTree:
 
 
 async def checked(objects: Objects, key: str, digest: str | None = None) -> bytes:
-    """Return a whole object whose SHA-256 is the given one, or the one in its key.
+    """Return a whole object, verified against the given SHA-256 or the one in its key.
 
     Raises:
         NotFound: it is missing.

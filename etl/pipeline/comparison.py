@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from etl.model.tables import TABLES
 from etl.publish.changes import Changes
-from etl.publish.manifest import ReleaseFacts, Manifest
+from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.quality import Verdict
 from etl.quality.limits import percent
 
@@ -73,7 +73,9 @@ class _Loss:
         return self.lost <= most * self.of
 
 
-def input_verdicts(limits: ReleaseLimits, before: Manifest | None, now: ReleaseFacts) -> list[Verdict]:
+def input_verdicts(
+    limits: ReleaseLimits, before: Manifest | None, now: ReleaseFacts
+) -> list[Verdict]:
     """Compare rows, claims and money: all that is known before a release is staged.
 
     Args:

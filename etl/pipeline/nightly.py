@@ -45,7 +45,7 @@ from etl.publish.bulk_pages import write_pages
 from etl.publish.changes import Changes
 from etl.publish.identity import id_facts
 from etl.publish.lease import Lease
-from etl.publish.manifest import ReleaseFacts, Named
+from etl.publish.manifest import Named, ReleaseFacts
 from etl.publish.reader import Current
 from etl.publish.release import is_published
 from etl.quality.suite_rows import SuiteRows

@@ -19,7 +19,7 @@ from etl.pipeline.directory import Providers, providers_of
 from etl.pipeline.events import ignore
 from etl.pipeline.memory import Memory, keep_ledger
 from etl.pipeline.outcomes import outcome_from, outcome_to
-from etl.pipeline.remembering import PreviousResults, Made, Setting, work_remembering
+from etl.pipeline.remembering import Made, PreviousResults, Setting, work_remembering
 from etl.pipeline.suites import of_partition
 from etl.pipeline.tools import Tools
 from etl.pipeline.work import Outcome, work

@@ -26,7 +26,7 @@ from etl.pipeline.settling import mapped_directory
 from etl.pipeline.tools import Tools
 from etl.publish.directory import DirectoryResult, write_directory
 from etl.publish.lease import Lease
-from etl.publish.manifest import ReleaseFacts, Manifest, Named
+from etl.publish.manifest import Manifest, Named, ReleaseFacts
 from etl.publish.partition import SavedPartition, write_partition
 from etl.publish.reader import Current, open_release
 from etl.publish.release import assemble, commit

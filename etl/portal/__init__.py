@@ -1,1 +1,1 @@
-"""The developer portal: pages for those who write apps."""
+"""The developer portal: pages for developers of apps."""

@@ -1,4 +1,4 @@
-"""Pages that tell: home, the APIs, the quickstart, the sandbox, examples, contact."""
+"""Documentation pages: home, the APIs, the quickstart, the sandbox, examples, contact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What errors mean and what to do about them: the tables of the documentation.
+"""Error reference: meaning and remedy of each error, for the documentation.
 
 Sources: FHIR R4 http.html 3.1.0; RFC 6749 sections 4.1.2.1 and 5.2; RFC 6750 section 3.1.
 """
@@ -93,7 +93,9 @@ OAUTH: Final = (
         "The app is not registered for this way of asking, or not approved yet.",
         "Look at its state under App Registration.",
     ),
-    ErrorEntry("unsupported_response_type", "response_type is not code.", "Send response_type=code."),
+    ErrorEntry(
+        "unsupported_response_type", "response_type is not code.", "Send response_type=code."
+    ),
     ErrorEntry(
         "unsupported_grant_type",
         "grant_type is neither authorization_code nor refresh_token.",

@@ -88,13 +88,17 @@ def page_examples(
         "token": [
             CodeExample("JSON", "bash", _TRADE_JSON.format(token=served.token), "Confidential app"),
             CodeExample("Form", "bash", _TRADE_FORM.format(token=served.token), "Confidential app"),
-            CodeExample("Public app", "bash", _TRADE_PUBLIC.format(token=served.token), "Public app"),
+            CodeExample(
+                "Public app", "bash", _TRADE_PUBLIC.format(token=served.token), "Public app"
+            ),
         ],
         "token_answer": _TRADED.format(seconds=served.token_seconds),
         "refresh": _REFRESH.format(token=served.token),
         "revoke": _REVOKE.format(revoke=served.revoke),
         "requests": [
-            CodeExample("curl", "bash", _CURL.format(fhir=served.fhir), "Claims with their providers"),
+            CodeExample(
+                "curl", "bash", _CURL.format(fhir=served.fhir), "Claims with their providers"
+            ),
             CodeExample("Python", "python", _PYTHON.format(fhir=served.fhir), "Standard library"),
             CodeExample(
                 "JavaScript", "javascript", _SCRIPT.format(fhir=served.fhir), "Node or browser"

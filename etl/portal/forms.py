@@ -1,4 +1,4 @@
-"""Forms as they come from a browser, and the draft of an app that one of them makes."""
+"""Form parsing, and the draft of an app from the registration form."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TEXTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What somebody filled in, and what is wrong with it.
+    """A submitted form, and its errors.
 
     Attributes:
         values: field → text. Passwords are never shown again.

@@ -1,4 +1,4 @@
-"""The portal as one object, and how a page is made."""
+"""The portal as one object, and the rendering of a page."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class SandboxMember:
 
     @property
     def total(self) -> int:
-        """How many claims of all kinds."""
+        """Number of claims of all kinds."""
         return sum(self.claims.values())
 
 
@@ -171,7 +171,7 @@ class Portal:
         return form
 
     async def signed_in(self, request: Request) -> tuple[PortalVisit, Developer]:
-        """Return the visit of a developer who is signed in.
+        """Return the visit of a signed-in developer.
 
         Raises:
             SignInFirst: nobody is.
@@ -215,7 +215,7 @@ class Portal:
 
 
 class SignInFirst(Exception):
-    """The page is for developers who are signed in.
+    """The page needs a signed-in developer.
 
     Attributes:
         path: where to lead back to.

@@ -1,4 +1,4 @@
-"""Templates to HTML. Nothing is ever shown unescaped; a name that is missing is an error."""
+"""Templates to HTML, always escaped; a name that is missing is an error."""
 
 from __future__ import annotations
 

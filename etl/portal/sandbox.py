@@ -1,4 +1,4 @@
-"""What each member of a sandbox has, read from the search indexes of the release that is served.
+"""Data of each sandbox member, read from the served release's search indexes.
 
 Only kinds of claims are counted. Names are those that the demo directory shows anyway.
 """

@@ -1,4 +1,4 @@
-"""Who visits a page: the authorization server's sessions and cookies, for the portal's pages."""
+"""Sessions of the portal's visitors, by the authorization server's cookies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from etl.auth.values import Developer, NoSuchAccount
 
 @dataclass(frozen=True, slots=True)
 class PortalVisit:
-    """One request, as far as the pages need to know who makes it.
+    """The visitor of one request.
 
     Attributes:
         developer: who is signed in; None for nobody.
@@ -36,7 +36,7 @@ class PortalVisit:
 
 
 class PortalSessions:
-    """Tells who visits, lets in and out."""
+    """Identifies visitors, and signs them in and out."""
 
     def __init__(self, browsers: Browsers, sessions: Sessions, developers: Developers) -> None:
         self._browsers = browsers
@@ -44,7 +44,7 @@ class PortalSessions:
         self._developers = developers
 
     async def visit(self, request: Request) -> PortalVisit:
-        """Return who makes a request. It is found out once a request."""
+        """Return the visitor of a request, looked up once a request."""
         known: PortalVisit | None = getattr(request.state, "visit", None)
         if known is not None:
             return known

@@ -1,4 +1,4 @@
-"""What the portal tells: who offers it, and what the running server serves, as values.
+"""Facts on the portal's pages: the payer, and the running server, as values.
 
 Every URL, lifetime and limit on a page comes from here, and this comes from the configuration that
 the server itself runs on. So what is told and what is done cannot differ.
@@ -16,7 +16,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """Whom developers write to. What is empty is not shown.
+    """Contact for developers. What is empty is not shown.
 
     Attributes:
         name: of the team.
@@ -70,7 +70,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What the running server serves.
+    """Facts of the running server.
 
     Attributes:
         base_url: the server's own address, as apps reach it; without a slash at its end.
@@ -121,7 +121,7 @@ class ServerFacts:
 
     @property
     def authorize(self) -> str:
-        """URL of the authorize endpoint, as the server tells it to apps."""
+        """URL of the authorize endpoint, as published to apps."""
         return self._endpoint("authorization_endpoint")
 
     @property

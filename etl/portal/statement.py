@@ -1,4 +1,4 @@
-"""A CapabilityStatement as people read it: the JSON that the server serves, laid out for tables."""
+"""A CapabilityStatement laid out for tables, from the JSON that the server serves."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class StatementParameter:
 
 @dataclass(frozen=True, slots=True)
 class ServedType:
-    """What the server does with one resource type.
+    """Capabilities of the server for one resource type.
 
     Attributes:
         type: FHIR resource type.
@@ -135,7 +135,9 @@ def _resource(document: Mapping[str, Any]) -> ServedType:
         ),
         interactions=_codes(document.get("interaction") or ()),
         search=tuple(
-            StatementParameter(one.get("name", ""), one.get("type", ""), one.get("documentation", ""))
+            StatementParameter(
+                one.get("name", ""), one.get("type", ""), one.get("documentation", "")
+            )
             for one in document.get("searchParam") or ()
         ),
         includes=tuple(document.get("searchInclude") or ()),

@@ -19,7 +19,7 @@ from etl.publish.bulk_files import BulkFiles, BulkOptions
 from etl.publish.canonical import JSON, dumps
 from etl.publish.catalog import Unit
 from etl.publish.difference import Name, UnitChange, changed_directory, changed_patients
-from etl.publish.index import Index, BlockPart
+from etl.publish.index import BlockPart, Index
 from etl.publish.manifest import Manifest
 from etl.publish.reader import Current, Release, lines_of, open_index, read_parts
 from etl.publish.resources import rank

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from etl.publish.catalog import Unit, parse_rows, place, row_lines
-from etl.publish.changes import Changes, ChangeCounts, total
+from etl.publish.changes import ChangeCounts, Changes, total
 from etl.publish.index import Index
 from etl.publish.manifest import Manifest, Shard
 from etl.publish.reader import Release, open_index

@@ -12,8 +12,8 @@ from etl.publish.index import Gone
 from etl.publish.reader import Release
 from etl.publish.resources import Resources
 from etl.publish.units import (
-    PreviousUnit,
     Owner,
+    PreviousUnit,
     before_of,
     before_of_damaged,
     to_line,

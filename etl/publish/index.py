@@ -350,7 +350,9 @@ def rows_of(index: Index) -> list[IndexRow]:
             }
             (stamp,) = index.last_updated.of(row)
             rows.append(
-                IndexRow(name, index.ids[row], index.versions[row], stamp, index.stated[row], search)
+                IndexRow(
+                    name, index.ids[row], index.versions[row], stamp, index.stated[row], search
+                )
             )
     return rows
 

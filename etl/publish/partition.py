@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from etl.publish.block import Line
 from etl.publish.canonical import JSON, dumps, loads
 from etl.publish.catalog import Unit, place
-from etl.publish.changes import Changes, ChangeCounts, total
+from etl.publish.changes import ChangeCounts, Changes, total
 from etl.publish.resources import PatientResources
 from etl.publish.units import Owner, to_line, write_unit
 from etl.storage.port import Store

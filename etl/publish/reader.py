@@ -15,7 +15,7 @@ from etl.publish import keys
 from etl.publish.block import unpack
 from etl.publish.canonical import sha256
 from etl.publish.catalog import Unit, by_shard, find_row, parse_shard, shard_number
-from etl.publish.index import HEAD, WHOLE, Index, BlockPart
+from etl.publish.index import HEAD, WHOLE, BlockPart, Index
 from etl.publish.manifest import Manifest, Pointer, Shard
 from etl.storage.port import Store, Tagged
 

@@ -29,7 +29,7 @@ from etl.publish.catalog import (
 from etl.publish.changes import Changes, total
 from etl.publish.directory import DirectoryResult
 from etl.publish.lease import Lease
-from etl.publish.manifest import ReleaseFacts, Manifest, Pointer, Shard
+from etl.publish.manifest import Manifest, Pointer, ReleaseFacts, Shard
 from etl.publish.partition import PartitionUnits, merged_kept, merged_units
 from etl.publish.reader import Current, Release, open_release, read_pointer
 from etl.publish.units import Owner, write_unit

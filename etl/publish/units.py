@@ -15,7 +15,7 @@ from etl.publish import keys
 from etl.publish.block import Block, Line, hashed_head, in_block_order, line_head, render_block
 from etl.publish.canonical import dumps, instant, loads, sha256, short_hash
 from etl.publish.catalog import ID, Unit
-from etl.publish.changes import Changes, ChangeCounts
+from etl.publish.changes import ChangeCounts, Changes
 from etl.publish.index import Gone, IndexRow, render_index
 from etl.publish.reader import checked, open_index
 from etl.publish.resources import Resource, rank

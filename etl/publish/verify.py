@@ -222,7 +222,9 @@ def _check_unit(release: Release, unit: Unit, directory: set[tuple[str, str]] | 
     return done
 
 
-def _check_row(unit: Unit, index: Index, rows: list[IndexRow], is_patient: bool) -> Iterator[Problem]:
+def _check_row(
+    unit: Unit, index: Index, rows: list[IndexRow], is_patient: bool
+) -> Iterator[Problem]:
     head = index.head
     if head.get("patient" if is_patient else "shard") != (unit.id if is_patient else int(unit.id)):
         yield Problem("index", unit.index, "the index belongs to someone else")

@@ -85,7 +85,9 @@ def run_suites(
         results |= _run_all(rows, wanted, run_name, run_time)
     found = tuple(results[table] for table in digests)
     lines = [
-        datadocs.SummaryLine(each.table, each.covered, rows.of[each.table], each.expectations, each.passed)
+        datadocs.SummaryLine(
+            each.table, each.covered, rows.of[each.table], each.expectations, each.passed
+        )
         for each in found
     ]
     pages = {each.table: each.page for each in found}

@@ -1,4 +1,4 @@
-"""What the authorization server grants and the gateway obeys: SMART scopes and grants, as values.
+"""SMART scopes and grants, as values: shared by authorization server and gateway.
 
 Neither of the two knows the other; both know this room.
 """

@@ -1,4 +1,4 @@
-"""Who counts as one caller where calls are counted by address."""
+"""Caller identity for limits by address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the authorization server is, told in both places that clients look: as values.
+"""Discovery of the authorization server, for both places that clients look.
 
 Sources: SMART App Launch 2.2.0, "Conformance" (`.well-known/smart-configuration`, the `oauth-uris`
 extension of a CapabilityStatement); CARIN Blue Button 2.2.0, "Security and Privacy".
@@ -29,7 +29,7 @@ CAPABILITIES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class AuthEndpoints:
-    """Where an authorization server is, and what it can do. All URLs are absolute.
+    """Endpoints and capabilities of an authorization server. All URLs are absolute.
 
     Attributes:
         issuer: its issuer; empty where it has no OpenID Connect.
@@ -82,7 +82,7 @@ def smart_configuration(endpoints: AuthEndpoints) -> dict[str, Any]:
 
 
 def oauth_uris(endpoints: AuthEndpoints) -> list[tuple[str, str]]:
-    """Return name and URL of what the `oauth-uris` extension tells: the same as the document."""
+    """Return names and URLs for the `oauth-uris` extension: the same as the document's."""
     told = (
         ("authorize", endpoints.authorization),
         ("token", endpoints.token),

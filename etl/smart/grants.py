@@ -13,7 +13,7 @@ from etl.smart import scopes as smart_scopes
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What an access token opens, after it was verified.
+    """A verified access token's grant.
 
     Attributes:
         patient: logical id of the one Patient whose data it reaches.

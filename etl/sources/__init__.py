@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from etl.sources.canonical import CANONICAL
-from etl.sources.events import Emit, Event, Hashed, Partitioned, FileProgress
+from etl.sources.events import Emit, Event, FileProgress, Hashed, Partitioned
 from etl.sources.extract import Extract, SourceFile, open_extract
 from etl.sources.keys import GlobalKeys
 from etl.sources.layout import Layout
@@ -15,13 +15,13 @@ __all__ = [
     "Emit",
     "Event",
     "Extract",
+    "FileProgress",
     "GlobalKeys",
     "Hashed",
     "Layout",
     "Loaded",
     "Partitioned",
     "Partitions",
-    "FileProgress",
     "SourceFile",
     "load_layouts",
     "open_extract",

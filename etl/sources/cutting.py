@@ -28,7 +28,7 @@ from etl.sources.extract import SourceFile, spill_names
 from etl.sources.fills import fill_ids
 from etl.sources.groups import RawRows, holds
 from etl.sources.inventory import Checksum
-from etl.sources.keys import OwnedIds, Hashes, HashSet, Owners, filled, hash_ids
+from etl.sources.keys import Hashes, HashSet, OwnedIds, Owners, filled, hash_ids
 from etl.sources.layout import Condition, Fills, Layout, RawTable
 from etl.sources.runs import Run
 from etl.sources.spill import Index, SpillWriter, gathered_bytes, rows_path, with_places

@@ -26,7 +26,7 @@ from etl.sources.folder import (
     traits,
 )
 from etl.sources.layout import Layout, RawTable, spelling
-from etl.sources.manifest import Kind, ExtractManifest, read_manifest
+from etl.sources.manifest import ExtractManifest, Kind, read_manifest
 
 UNKNOWN_TABLE = "*"
 """Table of a finding about a file that belongs to none."""

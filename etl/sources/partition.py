@@ -42,7 +42,7 @@ from etl.sources.cutting import (
     cut_up,
     drop,
 )
-from etl.sources.events import Emit, Partitioned, FileProgress, ignore
+from etl.sources.events import Emit, FileProgress, Partitioned, ignore
 from etl.sources.extract import UNKNOWN_TABLE, Extract, SourceFile, check_rows, spill_names
 from etl.sources.inventory import Checksum, Inventory, checksum_of
 from etl.sources.keys import (

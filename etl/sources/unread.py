@@ -33,7 +33,7 @@ from etl.sources.cutting import HIGH_COLUMN, LOW_COLUMN, OWNER_COLUMN, partition
 from etl.sources.digests import row_digests, seed_of
 from etl.sources.extract import SourceFile, spill_names
 from etl.sources.inventory import Checksum
-from etl.sources.keys import OwnedIds, Hashes, among, hash_ids
+from etl.sources.keys import Hashes, OwnedIds, among, hash_ids
 from etl.sources.layout import Layout, RawTable
 from etl.sources.rules import RAGGED_ROW
 from etl.sources.spill import Index, SpillWriter, rows_path

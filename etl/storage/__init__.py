@@ -1,1 +1,1 @@
-"""Where published objects live: one port, and memory, folder and S3 behind it."""
+"""Object storage: one port, and memory, folder and S3 behind it."""

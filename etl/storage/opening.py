@@ -1,4 +1,4 @@
-"""From what a user calls a target to the store behind it."""
+"""Opening the store of a target by its name."""
 
 from __future__ import annotations
 

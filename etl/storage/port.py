@@ -56,11 +56,11 @@ class Store(Protocol):
 
     @property
     def name(self) -> str:
-        """What messages call this store: the folder, or `s3://bucket/prefix`."""
+        """Its name in messages: the folder, or `s3://bucket/prefix`."""
 
     @property
     def concurrency(self) -> int:
-        """How many requests at once are worth making; 1 where waiting is no part of the cost."""
+        """Useful number of concurrent requests; 1 where latency is no part of the cost."""
 
     def get(self, key: str) -> bytes:
         """Return the whole object.
@@ -92,7 +92,7 @@ class Store(Protocol):
         """
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
-        """Replace an object on the condition that nobody did so before; return its new tag.
+        """Replace an object if it is unchanged (compare and swap); return its new tag.
 
         Everything that was `put` through this store is durable before the swap takes place.
 
@@ -107,7 +107,7 @@ class Store(Protocol):
         """
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Yield the objects whose keys start with `prefix`, in no promised order."""
+        """Yield the objects under a key prefix, in no promised order."""
 
     def delete(self, keys: Iterable[str]) -> int:
         """Delete objects; keys that are not there are skipped. Return how many keys were given."""

@@ -127,7 +127,11 @@ EMERGENCY_VISITS: Final = (
     BilledService("99284", 89500, "", "0450", ("25",)),
     BilledService("99285", 132000, "", "0450"),
 )
-CHILD_CHECKS: Final = (BilledService("99391", 18800), BilledService("99392", 19900), BilledService("99393", 20500))
+CHILD_CHECKS: Final = (
+    BilledService("99391", 18800),
+    BilledService("99392", 19900),
+    BilledService("99393", 20500),
+)
 ADULT_CHECKS: Final = (BilledService("99395", 22500), BilledService("99396", 24100))
 SENIOR_CHECK: Final = BilledService("G0439", 19800, "yearly wellness visit")
 

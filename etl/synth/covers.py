@@ -7,12 +7,14 @@ from typing import Final
 
 from etl.synth.chance import Dice, iso, stamp
 from etl.synth.directory import OTHER_PAYERS, VISION_PAYER, Row, address
-from etl.synth.households import DENTAL_PLAN, OPEN, Household, Person, HealthPlan, Term
+from etl.synth.households import DENTAL_PLAN, OPEN, HealthPlan, Household, Person, Term
 from etl.synth.identifiers import phone, shuffled
 from etl.synth.names import SECOND_LINES, State
 
 FAR_PLAN: Final = HealthPlan(OTHER_PAYERS[0], "512", "77-B", "Other carrier PPO", "", 0, 0, 0, 0)
-SENIOR_PLAN: Final = HealthPlan(OTHER_PAYERS[1], "HIP", "SF-1", "Seniors' Plan A & B", "", 0, 0, 0, 0)
+SENIOR_PLAN: Final = HealthPlan(
+    OTHER_PAYERS[1], "HIP", "SF-1", "Seniors' Plan A & B", "", 0, 0, 0, 0
+)
 VISION_PLAN: Final = HealthPlan(
     VISION_PAYER, "VISPOL", "V-2", "Clear Pane Basic", "Panes", 0, 1000, 0, 20
 )

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from etl.model.tables import AMOUNT_CATEGORIES
 from etl.synth.chance import Dice, first_of_year, iso, stamp, year_of
-from etl.synth.codes import REFUSALS, Denial, BilledService
+from etl.synth.codes import REFUSALS, BilledService, Denial
 from etl.synth.covers import Cover
 from etl.synth.directory import PAYER_NAMES, Doctor, Region, Row
 from etl.synth.households import Person

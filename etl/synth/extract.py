@@ -52,7 +52,9 @@ class WrittenExtract:
     faults: int
 
 
-def write_extract(out: Path, spec: Spec, emit: Callable[[Progress], None] | None = None) -> WrittenExtract:
+def write_extract(
+    out: Path, spec: Spec, emit: Callable[[Progress], None] | None = None
+) -> WrittenExtract:
     """Write an extract in the canonical layout; memory does not grow with it.
 
     Args:

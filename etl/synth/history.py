@@ -12,7 +12,7 @@ from etl.synth.adjusting import later, pay_after_all, replace_claim, void_claim
 from etl.synth.cast import Twist
 from etl.synth.chance import Dice, Weighted, first_of_year, year_of
 from etl.synth.codes import Ailment, Drug
-from etl.synth.drafts import MOST_CLAIMS, Claim, Life, Encounter
+from etl.synth.drafts import MOST_CLAIMS, Claim, Encounter, Life
 from etl.synth.households import Household, Person
 from etl.synth.showcase import complete, on_header_alone
 

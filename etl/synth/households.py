@@ -69,7 +69,9 @@ MEDICAL_PLANS: Final = (
     HealthPlan(_COPPERLEAF, "EPO", "CPL-81", _SILVER, _ONE, 120000, 4000, 20, 40),
     HealthPlan(_BAYBERRY, "HMO", "00000077", "Bayberry Care", "Bayberry", 0, 300, 0, 55),
 )
-DENTAL_PLAN: Final = HealthPlan(DENTAL_PAYER, "DENTAL", "D-010", "Ivory Plus", "Ivory", 5000, 0, 20, 15)
+DENTAL_PLAN: Final = HealthPlan(
+    DENTAL_PAYER, "DENTAL", "D-010", "Ivory Plus", "Ivory", 5000, 0, 20, 15
+)
 
 _HOUSES: Final = Weighted(single=30, couple=22, family=30, lone=9, outsider=6, elder=3)
 _STAY_YEARS: Final = ((0.0, 0.3), (0.3, 1.2), (0.65, 2.6), (0.88, 5.0), (1.0, 11.0))

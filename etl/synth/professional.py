@@ -18,7 +18,9 @@ def _draft(visit: Encounter, billing: str, claim_type: str = "professional") -> 
     return draft
 
 
-def _service(draft: Draft, service: BilledService, place: str, doctor: Doctor, **cells: str) -> None:
+def _service(
+    draft: Draft, service: BilledService, place: str, doctor: Doctor, **cells: str
+) -> None:
     count = int(cells.get("units", "1"))
     network = "outofnetwork" if draft.outside else "innetwork"
     if draft.dice.chance(250):

@@ -6,7 +6,7 @@ from typing import Final
 
 from etl.synth import codes
 from etl.synth.chance import iso
-from etl.synth.codes import Drug, BilledService
+from etl.synth.codes import BilledService, Drug
 from etl.synth.drafts import Claim, Draft, Encounter
 
 _TEETH: Final = tuple(str(tooth) for tooth in range(2, 32) if tooth not in {16, 17})

@@ -98,7 +98,9 @@ def test_the_official_examples_are_whole_together() -> None:
 
 
 def test_the_dangling_numbers_of_one_official_example_are_found() -> None:
-    broken = findings(read(GUIDE / "examples" / "ExplanationOfBenefit-EOBOral2.json"), *IssueSeverity)
+    broken = findings(
+        read(GUIDE / "examples" / "ExplanationOfBenefit-EOBOral2.json"), *IssueSeverity
+    )
     named = {path for path, rule in broken if rule == "guide-sequence-link"}
     assert named == {f"{EOB}.item[0].informationSequence[{index}]" for index in (0, 1, 4)}
 

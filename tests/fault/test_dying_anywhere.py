@@ -10,7 +10,7 @@ import pytest
 
 from etl.errors import CommitConflict, CommitUnknown, StoreError
 from etl.publish.directory import write_directory
-from etl.publish.manifest import ReleaseFacts, Named
+from etl.publish.manifest import Named, ReleaseFacts
 from etl.publish.partition import write_partition
 from etl.publish.prune import prune
 from etl.publish.reader import Current, open_current

@@ -1,4 +1,4 @@
-"""What a parameter's values ask of one search value of the index, by type of parameter."""
+"""Tests of one search value of the index, by type of parameter."""
 
 from __future__ import annotations
 

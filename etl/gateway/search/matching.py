@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from etl.gateway.search.dates import stored_span
-from etl.gateway.search.query import SearchCondition, Query, SortKey
+from etl.gateway.search.query import Query, SearchCondition, SortKey
 from etl.gateway.tree import IndexedBlock, column_name
 from etl.publish.index import IndexColumn
 
@@ -22,7 +22,9 @@ def sections(query: Query) -> list[str]:
     return ["parts", *found]
 
 
-def matching(block: IndexedBlock, resource_type: str, conditions: Iterable[SearchCondition]) -> Sequence[int]:
+def matching(
+    block: IndexedBlock, resource_type: str, conditions: Iterable[SearchCondition]
+) -> Sequence[int]:
     """Return the rows of a type that meet all conditions, in the order of the block."""
     rows: Sequence[int] = block.rows(resource_type)
     for condition in conditions:

@@ -15,9 +15,9 @@ from typing import Final, get_args
 
 from etl.gateway.refusals import shown, wrong
 from etl.gateway.search import comparing
-from etl.gateway.search.query import SearchCondition, RequestedInclude, Query, SortKey, Summary
+from etl.gateway.search.query import Query, RequestedInclude, SearchCondition, SortKey, Summary
 from etl.gateway.search.values import count, plain, split
-from etl.gateway.supported import TYPES, SearchParameter, ResourceType
+from etl.gateway.supported import TYPES, ResourceType, SearchParameter
 
 MOST_PARAMETERS: Final = 100
 MOST_VALUES: Final = 500
@@ -139,7 +139,7 @@ class LeavingOut:
 
 @dataclass(slots=True)
 class _Taken(LeavingOut):
-    """What was read of the parameters so far."""
+    """Parameters parsed so far."""
 
     conditions: list[SearchCondition] = field(default_factory=list)
     includes: list[RequestedInclude] = field(default_factory=list)
@@ -186,7 +186,9 @@ def _take(taken: _Taken, kind: ResourceType, name: str, value: str, *, base: str
     taken.used.append((name, value))
 
 
-def _condition(kind: ResourceType, asked: str, value: str, base: str, now: int) -> SearchCondition | None:
+def _condition(
+    kind: ResourceType, asked: str, value: str, base: str, now: int
+) -> SearchCondition | None:
     """Return the condition of a parameter; None where the type has no such parameter."""
     name, _, modifier = asked.partition(":")
     parameter = kind.parameters.get(name)
@@ -214,7 +216,12 @@ def _condition(kind: ResourceType, asked: str, value: str, base: str, now: int) 
 
 
 def _test(
-    parameter: SearchParameter, values: list[str], target: str | None, modifier: str, base: str, now: int
+    parameter: SearchParameter,
+    values: list[str],
+    target: str | None,
+    modifier: str,
+    base: str,
+    now: int,
 ) -> comparing.Test:
     match parameter.type:
         case "token":

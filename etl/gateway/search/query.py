@@ -1,4 +1,4 @@
-"""A search as it was understood."""
+"""A parsed search."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from etl.gateway.supported import SearchParameter, ResourceType
+from etl.gateway.supported import ResourceType, SearchParameter
 
 Summary = Literal["true", "text", "data", "count", "false"]
 
 
 @dataclass(frozen=True, slots=True)
 class SearchCondition:
-    """What one parameter asks of a resource.
+    """The condition that one parameter puts on a resource.
 
     Attributes:
         parameter: the parameter.

@@ -19,7 +19,13 @@ from etl.auth.limits import RATES
 from etl.auth.services import Services
 from etl.auth.values import ATTESTATIONS, AppDraft, DemoMember
 from etl.bootstrap.serving import application, authorization, prepared
-from etl.bootstrap.settings import AuthSettings, PayerSettings, PortalSettings, ServeSettings, Settings
+from etl.bootstrap.settings import (
+    AuthSettings,
+    PayerSettings,
+    PortalSettings,
+    ServeSettings,
+    Settings,
+)
 from etl.portal.examples import LOOPBACK
 from tests.e2e.commands import NO_SUITES, SAMPLES, cpcds, done
 

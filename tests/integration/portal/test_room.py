@@ -73,7 +73,9 @@ def test_production_registers_none(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("name", ["stylesheet", "logo", "templates"])
 def test_a_file_that_is_not_there_is_named_at_the_start(tmp_path: Path, name: str) -> None:
-    known = settings(tmp_path).model_copy(update={"portal": PortalSettings(**{name: tmp_path / "missing"})})
+    known = settings(tmp_path).model_copy(
+        update={"portal": PortalSettings(**{name: tmp_path / "missing"})}
+    )
     with pytest.raises(MappingError, match=f"portal.{name}.*missing is not there"):
         site_of(known, sandbox=True)
 

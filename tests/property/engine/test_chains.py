@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from etl.engine.chains import chains_of
 from etl.engine.prepare import prepare
 from etl.mapping.environment import Environment
-from etl.model.chains import Linked, ChainPosition, Role, moment, places
+from etl.model.chains import ChainPosition, Linked, Role, moment, places
 from tests.property.engine.rows import to_table
 
 ENVIRONMENT = Environment("p", b"k", {}, {})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from etl.conform.findings import ConformFinding, ConformanceReport, IssueSeverity, element_path
+from etl.conform.findings import ConformanceReport, ConformFinding, IssueSeverity, element_path
 from etl.conform.population import path_of
 from etl.conform.reading import Lines, file_sources
 from etl.conform.render import as_json, text_lines
@@ -96,7 +96,9 @@ def test_the_patient_must_be_the_beneficiary_of_the_coverage() -> None:
 def test_the_insurer_should_be_the_payor_of_the_focal_coverage() -> None:
     other = changed(ALL[COVERAGE], "payor", to=[reference("Organization", "hospital")])
     report = check(*swapped(COVERAGE, other))
-    assert [(f.rule, f.severity) for f in report.findings] == [("focal-payor", IssueSeverity.WARNING)]
+    assert [(f.rule, f.severity) for f in report.findings] == [
+        ("focal-payor", IssueSeverity.WARNING)
+    ]
 
 
 def test_a_bundle_is_unpacked_and_its_full_urls_are_known() -> None:

@@ -119,7 +119,9 @@ def test_nothing_tells_a_hidden_provider_that_was_retracted_from_one_that_never_
         assert refused.value.status == 410
 
 
-def test_everybody_sees_providers_with_an_npi_or_a_row_of_the_directory(tree: GatewayServices) -> None:
+def test_everybody_sees_providers_with_an_npi_or_a_row_of_the_directory(
+    tree: GatewayServices,
+) -> None:
     assert names(tree.directory, EVERYBODY) == (3, PUBLIC)
     assert readable(tree.directory, EVERYBODY) == PUBLIC
     asked = ("_id", ",".join(one.id for one in PROVIDERS))
@@ -132,7 +134,9 @@ def test_what_is_included_is_public_as_well(tree: GatewayServices) -> None:
     assert (total, found) == (1, ["PractitionerRole"])
 
 
-def test_a_provider_whom_a_claim_alone_names_is_for_those_whose_claim_it_is(tree: GatewayServices) -> None:
+def test_a_provider_whom_a_claim_alone_names_is_for_those_whose_claim_it_is(
+    tree: GatewayServices,
+) -> None:
     ann, ben = (grant(logical_id(name)) for name in ("ann", "ben"))
     shared = [*PUBLIC, "named-by-a-row"]
     assert readable(tree.service, ann) == sorted([*shared, "payer"])

@@ -56,7 +56,9 @@ def organizations(*names: str, words: str = "as ever") -> list[Resource]:
 class App:
     """An app's copy of a member's data, kept right by following links alone."""
 
-    def __init__(self, made: GatewayServices, patient: str = ANN, scopes: tuple[str, ...] = ALL) -> None:
+    def __init__(
+        self, made: GatewayServices, patient: str = ANN, scopes: tuple[str, ...] = ALL
+    ) -> None:
         self.made = made
         self.who = grant(patient, scopes)
         self.copy: dict[str, dict[str, Any]] = {}

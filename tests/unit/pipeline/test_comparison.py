@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from etl.pipeline.comparison import ReleaseLimits, input_verdicts, retraction_verdicts
-from etl.publish.manifest import ReleaseFacts, Manifest
+from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.quality import Verdict
 from etl.quality.limits import refusal
 

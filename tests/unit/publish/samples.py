@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from etl.model import ids
 from etl.publish.directory import write_directory
-from etl.publish.manifest import ReleaseFacts, Kind, Manifest
+from etl.publish.manifest import Kind, Manifest, ReleaseFacts
 from etl.publish.partition import write_partition
 from etl.publish.reader import Current, Release, open_current
 from etl.publish.release import assemble, commit

@@ -13,7 +13,7 @@ from etl.publish.canonical import sha256
 from etl.publish.changes import ChangeCounts
 from etl.publish.directory import write_directory
 from etl.publish.index import Gone
-from etl.publish.manifest import ReleaseFacts, Kind, Shard
+from etl.publish.manifest import Kind, ReleaseFacts, Shard
 from etl.publish.partition import write_partition
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import assemble, commit

@@ -21,7 +21,7 @@ from etl.publish.canonical import sha256, short_hash
 from etl.publish.catalog import Unit
 from etl.publish.directory import write_directory
 from etl.publish.index import Index
-from etl.publish.manifest import ReleaseFacts, Manifest
+from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.publish.partition import SavedPartition, write_partition
 from etl.publish.reader import (
     Current,

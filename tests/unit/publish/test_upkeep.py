@@ -14,12 +14,12 @@ import pytest
 
 from etl.errors import StoreError, UsageError
 from etl.publish.canonical import sha256
-from etl.publish.changes import Changes, ChangeCounts
+from etl.publish.changes import ChangeCounts, Changes
 from etl.publish.difference import compare
 from etl.publish.history import find_release, holds, releases, resume, rollback
 from etl.publish.identity import changed_ids, id_facts
 from etl.publish.lease import LEASE_TIME, prune_lease, run_lease
-from etl.publish.manifest import ReleaseFacts, Manifest, Named
+from etl.publish.manifest import Manifest, Named, ReleaseFacts
 from etl.publish.prune import prune
 from etl.publish.reader import open_current, read_all
 from etl.publish.release import commit

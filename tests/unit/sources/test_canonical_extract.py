@@ -16,7 +16,7 @@ import pytest
 from etl.errors import ExtractError, StoreError
 from etl.model.tables import TABLES
 from etl.rows import FINDINGS_SCHEMA, table_schema
-from etl.sources import Event, Partitioned, Partitions, FileProgress, open_extract, partition
+from etl.sources import Event, FileProgress, Partitioned, Partitions, open_extract, partition
 from tests.unit.sources.extracts import (
     CLAIM,
     COVERAGE,

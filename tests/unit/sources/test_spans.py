@@ -129,7 +129,9 @@ def test_how_far_a_file_was_read_is_told_span_by_span(tmp_path: Path) -> None:
     events: list[Event] = []
     text = members(30)
     read(tmp_path, text, events)
-    told = [(e.done, e.rows) for e in events if isinstance(e, FileProgress) and e.file == "member.csv"]
+    told = [
+        (e.done, e.rows) for e in events if isinstance(e, FileProgress) and e.file == "member.csv"
+    ]
     assert told == sorted(told)
     assert len(told) == 4
     assert told[-1] == (len(HEADER + text), 30)
