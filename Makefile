@@ -11,7 +11,7 @@ JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install develop run test test-slow test-long check lint types imports format bench bench-gateway \
-	soak validate nightly conformance s3-demo samples sandbox screenshots lock audit sbom clean
+	soak simulate validate nightly conformance s3-demo samples sandbox screenshots lock audit sbom clean
 
 help: ## List the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ bench-gateway: develop ## Load the served process, from a folder and from S3 (ne
 
 soak: develop ## Ten minutes of the served process under load while everything around it breaks.
 	$(BIN)/pytest -m slow tests/soak
+
+simulate: develop ## Publish, prune and roll back under a store that fails, by seeds (SECONDS=600 FIRST=0).
+	$(BIN)/python -m tests.simulation --seconds $(or $(SECONDS),600) --first $(or $(FIRST),0) $(if $(SEEDS),--seeds $(SEEDS))
 
 conformance: develop ## Have HL7's own Java engine judge what the samples become (skips aloud).
 	$(BIN)/cpcds convert cpcds_samples --out .conformance/financial

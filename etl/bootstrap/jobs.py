@@ -203,7 +203,7 @@ def run_extract(
                 partition_rows=settings.run.partition_rows,
                 gx_rows=settings.report.gx_rows,
                 small_cells=settings.report.small_cells,
-                emit=Keeping(emit, lease, now),
+                emit=Keeping(emit, lease),
                 lease=lease,
                 bulk=_bulk_options(settings),
                 limits=_limits(settings, base, tools),
@@ -401,10 +401,10 @@ def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manif
     bulk = _bulk_options(settings)
     if settings.run.work is not None:
         settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with run_lease(store, now):
+    with run_lease(store, now) as lease:
         to = find_release(store, release)
         require_whole(to)
-        manifest = rollback(store, to, as_instant(now()), bulk, reason)
+        manifest = rollback(store, to, as_instant(now()), bulk, reason, lease)
         if manifest.bulk:
             write_pages(store, bulk)
     return manifest, to.id

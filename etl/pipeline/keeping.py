@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Final
-
 from etl.pipeline.events import Emit, Event
-from etl.publish.lease import Clock, Lease
-
-_EVERY: Final = timedelta(minutes=10)
+from etl.publish.lease import Lease
 
 
 class Keeping:
@@ -17,14 +12,11 @@ class Keeping:
     Args:
         emit: takes the events.
         lease: the run's.
-        clock: the time now.
     """
 
-    def __init__(self, emit: Emit, lease: Lease, clock: Clock) -> None:
+    def __init__(self, emit: Emit, lease: Lease) -> None:
         self._emit = emit
         self._lease = lease
-        self._clock = clock
-        self._renewed = clock()
 
     def __call__(self, event: Event) -> None:
         """Take an event.
@@ -33,7 +25,4 @@ class Keeping:
             StoreError: the lease ran out, and a prune broke it.
         """
         self._emit(event)
-        now = self._clock()
-        if now - self._renewed >= _EVERY:
-            self._lease.renew()
-            self._renewed = now
+        self._lease.keep()

@@ -47,7 +47,7 @@ from etl.publish.identity import id_facts
 from etl.publish.lease import Lease
 from etl.publish.manifest import Named, ReleaseFacts
 from etl.publish.reader import Current
-from etl.publish.release import is_published
+from etl.publish.release import fenced, is_published
 from etl.quality.suite_rows import SuiteRows
 from etl.reports import DefaultStamp
 from etl.sources import Extract
@@ -163,7 +163,7 @@ def run(
                 looked_at, unstated, when, run_id(when, rows), None, base, {}, small_cells
             )
             reported = write_reports(looked_at, tools, taken, about, rows.work, emit)
-            _store_reports(store, reported, about.run)
+            _store_reports(store, reported, about.run, base)
             page = page_of(target.name, about.run)
             raise LimitBroken(looked_at, looked_at.rejected(tools), reported.report, page)
 
@@ -181,7 +181,7 @@ def run(
         )
         known = settled.memory.suite_results(store) if taken and settled.memory else {}
         reported = write_reports(settled, tools, taken, about, rows.work, emit, known)
-    named = _store_reports(store, reported, release)
+    named, base = _store_reports(store, reported, release, base)
     named += keep_remembered(store, settled, tools, reported.suites)
     if taken_in.layers:
         named += keep_layers(store, taken_in.layers)
@@ -224,21 +224,27 @@ def _about(
     )
 
 
-def _store_reports(store: Store, reported: Reported, name: str) -> list[Named]:
+def _store_reports(
+    store: Store, reported: Reported, name: str, base: Current
+) -> tuple[list[Named], Current]:
     """Put the files of a report into the store, and return what the manifest says of them.
 
     An attempt that died before its commit may have left others under the same keys, if it ran
-    other suites, and S3 leaves what is there.
+    other suites, and S3 leaves what is there. Where that attempt is alive, it cannot commit any
+    more what it named: its base is not the one that is returned.
     """
     named = []
+    replaced = False
     for key, path in _files(reported.folder, name):
         data = path.read_bytes()
         if not store.put(key, data):
             there = store.read(key)
             if there.data != data:
+                base = base if replaced else fenced(store, base)
+                replaced = True
                 store.swap(key, data, there.tag)
         named.append(Named(key, hashlib.sha256(data).hexdigest(), len(data)))
-    return named
+    return named, base
 
 
 def _files(folder: Path, name: str) -> Iterator[tuple[str, Path]]:

@@ -12,9 +12,10 @@ from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.canonical import JSON, dumps
 from etl.publish.difference import compare
+from etl.publish.lease import Lease
 from etl.publish.manifest import Manifest, is_named
 from etl.publish.reader import Release, open_current
-from etl.publish.release import commit
+from etl.publish.release import commit, fenced
 from etl.storage.port import Store
 
 log = logging.getLogger(__name__)
@@ -187,6 +188,7 @@ def rollback(
     now: str,
     bulk: BulkOptions | None = None,
     reason: str = "",
+    lease: Lease | None = None,
 ) -> Manifest:
     """Make the content of an earlier release the present one again, as a new release.
 
@@ -203,6 +205,7 @@ def rollback(
         bulk: how its bulk increment is made, where the tree has bulk files; `write_pages` is the
             caller's next call then.
         reason: why, for those who read the list of releases.
+        lease: the rollback's, which is renewed before the commit.
 
     Raises:
         UsageError: it is the present release.
@@ -215,11 +218,12 @@ def rollback(
     there = base.release.manifest
     if there.facts.kind == "rollback" and there.facts.run["rollbackTo"] == to.id:
         store.delete([keys.resumed(base.release.id)])
+        fenced(store, base)  # a run may be at work that began when it was resumed
         return there
     manifest = rolled_back(base.release, to, now, reason)
     if base.release.manifest.bulk:
         manifest = with_bulk(store, base, manifest, bulk)
-    commit(store, manifest, base)
+    commit(store, manifest, base, lease)
     return manifest
 
 

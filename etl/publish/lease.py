@@ -4,8 +4,13 @@ A prune deletes what no kept release names, and what a run has written but not y
 named by none. So each leaves a lease in the store, and only then looks for the other's: of two that
 begin at once, at least one sees the other. Two runs do not mind each other; the swap decides.
 
-A lease that its holder did not renew for a while may be broken by a prune. The holder notices when
-it renews the lease right before its commit, and then does not commit.
+A lease that its holder did not renew for a while may be broken: by a prune any, by a run a
+prune's. The holder notices when it renews the lease, as a run does right before its commit and a
+prune before it deletes, and then does neither. A run that comes to rest between the two is kept out
+by the fence that each prune puts up (`release.fenced`).
+
+Whether a lease has run out is told by the clock of whoever looks and by the store's as well: one
+clock that is wrong breaks no lease of the living.
 """
 
 from __future__ import annotations
@@ -24,6 +29,9 @@ PREFIX: Final = "leases/"
 LEASE_TIME: Final = timedelta(hours=2)
 """How long a lease lasts that is not renewed."""
 
+_OFTEN: Final = timedelta(minutes=10)
+"""How long its holder leaves it as it is."""
+
 Clock = Callable[[], datetime]
 
 
@@ -39,7 +47,8 @@ class Lease:
         self._clock = clock
         self._kind = kind
         self.key = f"{PREFIX}{kind}-{secrets.token_hex(8)}.json"
-        self._started = clock()
+        self._started = self._renewed = clock()
+        self._stays = False
         self._tag = store.swap(self.key, self._text(), None)
 
     def renew(self) -> None:
@@ -48,16 +57,33 @@ class Lease:
         Raises:
             StoreError: it had run out, and a prune broke it. What was written is not safe.
         """
+        now = self._clock()
         try:
             self._tag = self._store.swap(self.key, self._text(), self._tag)
+            self._renewed = now
         except CommitConflict:
             raise StoreError(
                 f"{self._store.name}: this {self._kind} was at rest for so long that a prune took "
                 "it for dead; nothing was published, run it again"
             ) from None
 
+    def keep(self) -> None:
+        """Renew the lease, unless that was done lately; a clock that was set back does not tell.
+
+        Raises:
+            StoreError: it had run out, and was broken.
+        """
+        if not timedelta(0) <= self._clock() - self._renewed < _OFTEN:
+            self.renew()
+
+    def leave(self) -> None:
+        """Let the lease run out, and do not give it back: what was asked for may yet take place."""
+        self._stays = True
+
     def release(self) -> None:
         """Give the lease back. One that storage keeps runs out: it is no reason to have failed."""
+        if self._stays:
+            return
         with suppress(StoreError):
             self._store.delete([self.key])
 
@@ -74,18 +100,17 @@ class Lease:
 
 @contextmanager
 def run_lease(store: Store, clock: Clock) -> Iterator[Lease]:
-    """Hold a lease while a run is at work on a target.
+    """Hold a lease while a run is at work on a target, and break those of dead prunes.
 
     Raises:
         StoreError: a prune is under way.
     """
     lease = Lease(store, "run", clock)
     try:
-        for key, there in _leases(store, "prune-"):
-            if _is_alive(there, clock(), f"{store.name}: {key}"):
-                raise StoreError(
-                    f"{store.name}: a prune is under way ({key}); run again when it is done"
-                )
+        for key in _standing(store, lease, "prune-", clock()):
+            raise StoreError(
+                f"{store.name}: a prune is under way ({key}); run again when it is done"
+            )
         yield lease
     finally:
         lease.release()
@@ -100,41 +125,48 @@ def prune_lease(store: Store, clock: Clock) -> Iterator[Lease]:
     """
     lease = Lease(store, "prune", clock)
     try:
-        for key, there in _leases(store, ""):
-            if key != lease.key and not _broken(store, key, there, clock()):
-                raise StoreError(
-                    f"{store.name}: something is under way ({key}); prune when it is done"
-                )
+        for key in _standing(store, lease, "", clock()):
+            raise StoreError(f"{store.name}: something is under way ({key}); prune when it is done")
         yield lease
     finally:
         lease.release()
 
 
-def _broken(store: Store, key: str, there: Tagged, now: datetime) -> bool:
-    """Break a lease that has run out; return whether it is out of the way."""
-    if _is_alive(there, now, f"{store.name}: {key}"):
-        return False
+def _standing(store: Store, own: Lease, kind: str, now: datetime) -> Iterator[str]:
+    """Yield the leases of others that are in the way; those that have run out are broken."""
+    entries = list(store.list(PREFIX))
+    written = {entry.key: entry.modified for entry in entries}
+    for key in written:
+        if key == own.key or not key.startswith(PREFIX + kind):
+            continue
+        try:
+            there = store.read(key)
+        except NotFound:
+            continue
+        expires = _expires(there, f"{store.name}: {key}")
+        rested = own.key in written and written[own.key] - written[key] >= LEASE_TIME
+        if (expires is not None and (expires > now or not rested)) or not _broken(
+            store, key, there
+        ):
+            yield key
+
+
+def _broken(store: Store, key: str, there: Tagged) -> bool:
+    """Break a lease; return whether it is out of the way."""
     try:
         store.swap(key, b'{"broken":true}', there.tag)
     except CommitConflict:  # renewed at this moment
         return False
-    store.delete([key])
+    with suppress(StoreError):
+        store.delete([key])
     return True
 
 
-def _leases(store: Store, kind: str) -> Iterator[tuple[str, Tagged]]:
-    for entry in list(store.list(PREFIX + kind)):
-        try:
-            yield entry.key, store.read(entry.key)
-        except NotFound:
-            continue
-
-
-def _is_alive(there: Tagged, now: datetime, what: str) -> bool:
+def _expires(there: Tagged, what: str) -> datetime | None:
+    """Return when a lease runs out; None where it was broken."""
     try:
-        value = loads(there.data, what)
-        expires = value.get("expires")  # one that was broken has none
-        return expires is not None and instant(expires) > now
+        expires = loads(there.data, what).get("expires")
+        return None if expires is None else instant(expires)
     except (StoreError, TypeError, ValueError, AttributeError):
         raise StoreError(
             f"{what} is no lease: the object is damaged, and whether anything is under way cannot "

@@ -208,15 +208,20 @@ class Pointer:
         release: id of the release that readers see.
         manifest: key of its manifest.
         sha256: of the manifest's bytes.
+        fence: how often it was written anew so that a run which had read it cannot commit.
     """
 
     release: str
     manifest: str
     sha256: str
+    fence: int = 0
 
     def to_bytes(self) -> bytes:
         """Return the pointer as canonical JSON."""
-        return dumps(_plain(self)) + b"\n"
+        told = _plain(self)
+        if not self.fence:
+            del told["fence"]
+        return dumps(told) + b"\n"
 
     @classmethod
     def from_bytes(cls, data: bytes, what: str) -> Pointer:
@@ -227,12 +232,13 @@ class Pointer:
         """
         value = loads(data, what)
         try:
-            pointer = cls(value["release"], value["manifest"], value["sha256"])
+            fence = value.get("fence", 0)
+            pointer = cls(value["release"], value["manifest"], value["sha256"], int(fence))
             if RELEASE.fullmatch(pointer.release) and pointer.manifest == keys.manifest(
                 pointer.release
             ):
                 return pointer
-        except (KeyError, TypeError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             pass
         raise StoreError(f"{what} is no pointer to a release: the object is damaged")
 

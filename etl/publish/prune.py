@@ -9,15 +9,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from etl.errors import StoreError, UsageError
+from etl.errors import CommitUnknown, StoreError, UsageError
 from etl.publish import keys
 from etl.publish.bulk_pages import close_pages
 from etl.publish.canonical import instant
 from etl.publish.catalog import Unit, parse_shard
 from etl.publish.history import LostRelease, lineage
-from etl.publish.lease import Clock, prune_lease
+from etl.publish.lease import LEASE_TIME, Clock, Lease, prune_lease
 from etl.publish.manifest import Manifest, Shard, stamp_of
-from etl.publish.reader import Release, checked
+from etl.publish.reader import Release, checked, open_current
+from etl.publish.release import fenced
 from etl.storage.mapped import mapped
 from etl.storage.port import Entry, Store
 
@@ -84,22 +85,49 @@ def prune(
         raise UsageError("the present release cannot be pruned: keep at least 1")
     with prune_lease(store, clock) as lease:
         now = clock()
+        base = open_current(store)
+        if base.release is None:  # whoever publishes first relies on what is there
+            return Pruned([], [], [], 0, 0)
+        if not dry_run:
+            fenced(store, base)
         chosen = _chosen(store, keep, now - older_than, now - grace)
         kept = chosen.kept
         with tempfile.TemporaryDirectory() as folder, _InUse(Path(folder)) as used:
             _mark(store, kept, used)
-            lease.renew()
             objects = size = 0
             for batch in _batches(_unused(store, used, now - grace)):
                 objects += len(batch)
                 size += sum(entry.size for entry in batch)
-                if not dry_run:
-                    store.delete(entry.key for entry in batch)
                 lease.renew()
+                if not dry_run:
+                    _delete(store, batch, lease)
         if not dry_run:
             close_pages(store, kept, now - grace)
             store.clean(now - grace)
     return Pruned([one.id for one in kept], chosen.young, chosen.dropped, objects, size)
+
+
+def _delete(store: Store, entries: Sequence[Entry], lease: Lease) -> None:
+    """Delete objects for as long as the lease lasts.
+
+    Raises:
+        CommitUnknown: the answer was lost. The lease stays until it runs out: a run that began now
+            could come upon an object that is deleted after it.
+    """
+
+    def held() -> Iterator[str]:
+        for entry in entries:
+            lease.keep()
+            yield entry.key
+
+    try:
+        store.delete(held())
+    except CommitUnknown as error:
+        lease.leave()
+        raise CommitUnknown(
+            f"{error}; no run begins until the lease of this prune runs out, in "
+            f"{LEASE_TIME.total_seconds() / 3600:g} hours ({lease.key})"
+        ) from error
 
 
 class _InUse:

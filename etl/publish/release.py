@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 
@@ -124,14 +125,17 @@ def commit(store: Store, manifest: Manifest, base: Current, lease: Lease | None 
     """
     data = manifest.to_bytes()
     if not store.put(manifest.key, data):
-        _replace_stale(store, manifest.key, data, base)
+        there = store.read(manifest.key)
+        if there.data != data:  # reports are no part of a release's id, so the two may differ there
+            base = fenced(store, base)
+            store.swap(manifest.key, data, there.tag)
     pointer = Pointer(manifest.release, manifest.key, sha256(data))
     if lease is not None:
         lease.renew()
     try:
         store.swap(keys.CURRENT, pointer.to_bytes(), base.tag)
     except (CommitConflict, CommitUnknown) as error:
-        if isinstance(error, CommitUnknown) and _landed(store, manifest.release):
+        if _landed(store, manifest.release):  # a store may have tried again, and met itself
             return
         if isinstance(error, CommitConflict):
             raise CommitConflict(
@@ -156,22 +160,28 @@ def is_published(base: Current, facts: ReleaseFacts) -> bool:
     )
 
 
-def _replace_stale(store: Store, key: str, data: bytes, base: Current) -> None:
-    """Put a manifest in the place of one that a run left which died before its commit.
+def fenced(store: Store, base: Current) -> Current:
+    """Return what readers see, with a pointer that is another one now.
 
-    Reports are no part of a release's id, so the two may differ in them. The pointer is looked at
-    after the manifest was read: one that readers may be on is never replaced.
+    So nobody commits any more who read the pointer before, however long he was at rest, unless he
+    has done so already. A prune does it before it looks at what is in use, and a run before it
+    replaces what an attempt left that may not be dead.
+
+    Raises:
+        CommitConflict: another run published, or put up a fence. Nothing changed.
+        CommitUnknown: the answer was lost.
     """
-    there = store.read(key)
-    if there.data == data:
-        return
     tagged = read_pointer(store)
     if (None if tagged is None else tagged.tag) != base.tag:
         raise CommitConflict(
             f"{store.name}: another run published while this one was at work; "
             "nothing was changed, run again to publish on top of it"
         )
-    store.swap(key, data, there.tag)
+    if tagged is None:  # there is nothing yet to put a fence around
+        return base
+    pointer = Pointer.from_bytes(tagged.data, f"{store.name}: {keys.CURRENT}")
+    fence = replace(pointer, fence=pointer.fence + 1)
+    return replace(base, tag=store.swap(keys.CURRENT, fence.to_bytes(), base.tag))
 
 
 def _landed(store: Store, release: str) -> bool:

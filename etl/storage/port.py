@@ -110,7 +110,11 @@ class Store(Protocol):
         """Yield the objects under a key prefix, in no promised order."""
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete objects; keys that are not there are skipped. Return how many keys were given."""
+        """Delete objects; keys that are not there are skipped. Return how many keys were given.
+
+        Raises:
+            CommitUnknown: the answer was lost; the deletion may take place yet.
+        """
 
     def sync(self) -> None:
         """Return when everything that this process has `put` would survive a power cut.

@@ -245,11 +245,14 @@ class S3Store:
             return answer["ETag"]
 
     def _delete(self, keys: Sequence[str]) -> None:
-        with self._explained("delete", keys[0]):
-            answer = self._client.delete_objects(
-                Bucket=self._bucket,
-                Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
-            )
+        try:
+            with self._explained("delete", keys[0]):
+                answer = self._client.delete_objects(
+                    Bucket=self._bucket,
+                    Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
+                )
+        except _NoAnswer as error:
+            raise CommitUnknown(f"{error}; it may yet be deleted") from error
         for problem in answer.get("Errors", ()):
             raise StoreError(
                 f"{self.name}: cannot delete {problem.get('Key')}: "

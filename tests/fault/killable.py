@@ -70,6 +70,9 @@ class Job:
     def do(self, tell: Callable[[str], None]) -> None:
         """Do it, and tell each phase that begins; the number of writes at the end."""
         store = _Telling(target_store(self.settings), tell, self.die_at)
+        for left in Path(self.settings.target).glob("leases/*"):  # the file system's clock is real
+            rested = left.stat().st_mtime - timedelta(hours=3).total_seconds()
+            os.utime(left, (rested, rested))
         patch = pytest.MonkeyPatch()  # never undone: the process ends
         patch.setattr(jobs, "now", lambda: self.at)
         patch.setattr(jobs, "make_tools", same_tools)

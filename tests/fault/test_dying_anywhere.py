@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from etl.errors import CommitConflict, CommitUnknown, StoreError
+from etl.publish.canonical import sha256
 from etl.publish.directory import write_directory
+from etl.publish.history import rollback
+from etl.publish.lease import run_lease
 from etl.publish.manifest import Named, ReleaseFacts
 from etl.publish.partition import write_partition
 from etl.publish.prune import prune
@@ -59,6 +62,11 @@ def night_run(store: Store) -> None:
     result = write_partition(store, previous, people, LATER).keeping([logical_id("cleo")])
     shared = write_directory(store, base.release, [payer(), resource("Location", "l")], LATER)
     commit(store, assemble(store, base, [result], shared, DELTA, LATER), base)
+
+
+def without_pointer(store: Store) -> dict[str, bytes]:
+    """Return all objects but the pointer, which each prune writes anew."""
+    return {key: data for key, data in objects(store).items() if key != "current.json"}
 
 
 def started() -> MemoryStore:
@@ -137,7 +145,8 @@ def test_a_prune_that_dies_leaves_every_listed_release_whole() -> None:
         assert release is not None
         assert verify(release).ok
         tidy(store)
-        assert objects(store) == objects(undisturbed)
+        assert without_pointer(store) == without_pointer(undisturbed)
+        assert open_current(store).release is not None
 
 
 def test_of_two_racing_runs_one_says_so_and_changes_nothing_that_readers_see() -> None:
@@ -180,6 +189,55 @@ def test_a_lost_answer_is_settled_even_when_someone_published_on_top() -> None:
     release = open_current(store).release
     assert release is not None
     assert release.manifest.parent == manifest.release
+
+
+def test_a_commit_that_took_place_and_is_refused_all_the_same_is_told_as_published() -> None:
+    """As by S3, where the first attempt's answer was lost and somebody published on top of it."""
+    store = started()
+    base = open_current(store)
+    manifest = stage(store, [patient("anna", 1)], base, now=LATER)
+
+    class Met(FaultyStore):
+        def swap(self, key: str, data: bytes, expected: str | None) -> str:
+            self._store.swap(key, data, expected)
+            publish(store, [patient("bert", 2)], now="2026-11-26T00:00:00Z")
+            raise CommitConflict("it was changed by someone else")
+
+    commit(Met(store), manifest, base)
+    release = open_current(store).release
+    assert release is not None
+    assert release.manifest.parent == manifest.release
+
+
+def test_a_rollback_whose_lease_was_broken_does_not_commit() -> None:
+    time = [datetime(2026, 11, 24, tzinfo=UTC)]
+    store = MemoryStore(lambda: time[0])
+    first = publish(store, [patient("anna", 1)])
+    second = publish(store, [patient("anna", 2)], now=LATER)
+    with run_lease(store, lambda: time[0]) as lease:
+        time[0] += timedelta(days=3)
+        prune(store, lambda: time[0], keep=1)
+        with pytest.raises(StoreError):
+            rollback(store, first, LATER, lease=lease)
+    present = open_current(store).release
+    assert present is not None
+    assert present.id == second.id
+    assert verify(present).ok
+
+
+def test_an_attempt_whose_manifest_was_replaced_by_another_does_not_commit() -> None:
+    store = started()
+    base = open_current(store)
+    mine = stage(store, [patient("anna", 1)], base, now=LATER)
+    store.put(mine.key, mine.to_bytes())
+    report = store.put("reports/r", b"r") and Named("reports/r", sha256(b"r"), 1)
+    assert report
+    commit(store, mine.with_reports([report]), base)
+    with pytest.raises(CommitConflict):
+        commit(FaultyStore(store), mine, base)
+    release = open_current(store).release
+    assert release is not None
+    assert verify(release).ok
 
 
 def test_an_answer_that_stays_unknown_is_said_to_be() -> None:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from etl.errors import StoreError, UsageError
+from etl.errors import CommitConflict, CommitUnknown, StoreError, UsageError
 from etl.publish.canonical import sha256
 from etl.publish.changes import ChangeCounts, Changes
 from etl.publish.difference import compare
 from etl.publish.history import find_release, holds, releases, resume, rollback
 from etl.publish.identity import changed_ids, id_facts
 from etl.publish.lease import LEASE_TIME, prune_lease, run_lease
-from etl.publish.manifest import Manifest, Named, ReleaseFacts
+from etl.publish.manifest import Manifest, Named, Pointer, ReleaseFacts
 from etl.publish.prune import prune
 from etl.publish.reader import open_current, read_all
 from etl.publish.release import commit
@@ -47,6 +47,11 @@ DAYS = [f"2026-12-{day:02}T02:00:00Z" for day in range(1, 29)]
 
 def clock_at(text: str) -> Callable[[], datetime]:
     return lambda: datetime.fromisoformat(text)
+
+
+def but_pointer(store: MemoryStore) -> dict[str, bytes]:
+    """Return all objects but the pointer, which a prune writes anew."""
+    return {key: data for key, data in objects(store).items() if key != "current.json"}
 
 
 def old_store() -> MemoryStore:
@@ -175,7 +180,9 @@ def test_a_rollback_that_is_done_again_is_one() -> None:
     manifest = rollback(store, first, DAYS[0])
     before = objects(store)
     assert rollback(store, first, DAYS[1]).release == manifest.release
-    assert objects(store) == before
+    after = objects(store)
+    assert Pointer.from_bytes(after["current.json"], "").release == manifest.release
+    assert after.keys() == before.keys()
 
 
 def test_a_rollback_holds_until_it_is_resumed_from_and_holds_again_when_done_again() -> None:
@@ -361,7 +368,7 @@ def test_prune_keeps_what_kept_releases_name_and_deletes_the_rest() -> None:
     assert list(done.dropped) == [one.id for one in published[3::-1]]
     for release in published[4:]:
         assert verify(release).ok
-    left = objects(store)
+    left = but_pointer(store)
     assert sum(key.startswith("patients/") for key in left) == 4
     assert sum(key.startswith("catalog/") for key in left) == 2
     assert sum(key.startswith("directory/") for key in left) == 2
@@ -369,7 +376,7 @@ def test_prune_keeps_what_kept_releases_name_and_deletes_the_rest() -> None:
     assert [one.release for one in releases(store)] == [published[5].id, published[4].id]
     nothing = prune(store, clock_at(DAYS[20]), keep=2)
     assert (nothing.objects, nothing.bytes) == (0, 0)
-    assert objects(store) == left
+    assert but_pointer(store) == left
 
 
 def test_prune_says_of_each_release_what_is_listed_afterwards_and_what_it_keeps_is_whole() -> None:
@@ -433,12 +440,13 @@ def test_a_dry_prune_counts_and_deletes_nothing() -> None:
     store = old_store()
     for number in range(3):
         publish(store, [patient("anna", number + 1)], now=DAYS[number])
-    before = objects(store)
+    whole, before = objects(store), but_pointer(store)
     dry = prune(store, clock_at(DAYS[20]), keep=1, dry_run=True)
-    assert objects(store) == before
+    assert objects(store) == whole
     assert dry == prune(store, clock_at(DAYS[20]), keep=1)
-    assert dry.objects == len(before) - len(objects(store)) == 8
-    assert dry.bytes == sum(map(len, before.values())) - sum(map(len, objects(store).values()))
+    left = but_pointer(store)
+    assert dry.objects == len(before) - len(left) == 8
+    assert dry.bytes == sum(map(len, before.values())) - sum(map(len, left.values()))
 
 
 def test_the_present_release_cannot_be_pruned() -> None:
@@ -453,10 +461,10 @@ def test_prune_deletes_nothing_where_a_kept_release_cannot_be_read() -> None:
     (shard,) = release.manifest.catalog
     assert shard is not None
     store.delete([shard.key])
-    before = objects(store)
+    before = but_pointer(store)
     with pytest.raises(StoreError):
         prune(store, clock_at(DAYS[20]), keep=1)
-    assert objects(store) == before
+    assert but_pointer(store) == before
 
 
 def test_prune_and_run_never_work_at_the_same_time() -> None:
@@ -477,8 +485,8 @@ def test_prune_and_run_never_work_at_the_same_time() -> None:
 
 
 def test_a_run_whose_lease_was_broken_does_not_commit() -> None:
-    store = old_store()
     time = [datetime.fromisoformat(NOW)]
+    store = MemoryStore(lambda: time[0])
     publish(store, [patient("anna", 1)])
     base = open_current(store)
     with run_lease(store, lambda: time[0]) as lease:
@@ -488,8 +496,73 @@ def test_a_run_whose_lease_was_broken_does_not_commit() -> None:
         before = store.get("current.json")
         with pytest.raises(StoreError, match="took it for dead"):
             commit(store, mine, base, lease)
+        with pytest.raises(CommitConflict):  # one that was at rest after it had renewed its lease
+            commit(store, mine, base)
     assert store.get("current.json") == before
     assert not list(store.list("leases/"))
+
+
+def test_one_clock_that_is_wrong_breaks_no_lease() -> None:
+    store = MemoryStore()
+    publish(store, [patient("anna", 1)])
+    ahead = clock_at("2099-01-01T00:00:00Z")
+    with run_lease(store, clock_at(NOW)), pytest.raises(StoreError, match="something is under"):
+        prune(store, ahead, keep=1)
+    with (
+        prune_lease(store, clock_at(NOW)),
+        pytest.raises(StoreError, match="a prune is under way"),
+        run_lease(store, ahead),
+    ):
+        pass
+
+
+def test_a_run_breaks_the_lease_of_a_prune_that_came_to_rest() -> None:
+    time = [datetime.fromisoformat(NOW)]
+    store = MemoryStore(lambda: time[0])
+    with prune_lease(store, lambda: time[0]) as rested:
+        time[0] += LEASE_TIME + timedelta(seconds=1)
+        with run_lease(store, lambda: time[0]):
+            assert len(list(store.list("leases/"))) == 1
+        with pytest.raises(StoreError, match="took it for dead"):
+            rested.keep()
+
+
+def test_a_prune_of_a_target_where_nothing_is_published_deletes_nothing() -> None:
+    store = old_store()
+    stage(store, [patient("anna", 1)], open_current(store))
+    before = objects(store)
+    assert prune(store, clock_at(DAYS[20]), keep=1).objects == 0
+    assert objects(store) == before
+
+
+def test_a_prune_that_has_no_answer_to_a_deletion_keeps_runs_out_until_its_lease_ran_out() -> None:
+    class Silent(MemoryStore):
+        def delete(self, keys: Iterable[str]) -> int:
+            if next(iter(keys)).startswith("leases/"):
+                return super().delete(keys)
+            raise CommitUnknown("no answer")
+
+    store = Silent(lambda: datetime(2020, 1, 1, tzinfo=UTC))
+    for number in range(2):
+        publish(store, [patient("anna", number + 1)], now=DAYS[number])
+    with pytest.raises(CommitUnknown, match="no run begins until"):
+        prune(store, clock_at(DAYS[20]), keep=1)
+    with pytest.raises(StoreError, match="under way"), run_lease(store, clock_at(DAYS[20])):
+        pass
+
+
+def test_a_run_that_began_before_a_rollback_was_done_again_does_not_commit() -> None:
+    store = MemoryStore()
+    first = publish(store, [patient("anna", 1)])
+    publish(store, [patient("anna", 2)], now=LATER)
+    rollback(store, first, DAYS[0])
+    resume(store, DAYS[0])
+    base = open_current(store)
+    mine = stage(store, [patient("anna", 3)], base, now=DAYS[1])
+    rollback(store, first, DAYS[1])
+    with pytest.raises(CommitConflict):
+        commit(store, mine, base)
+    assert holds(store, open_current(store).release)
 
 
 def test_a_lease_that_is_renewed_lasts() -> None:
@@ -543,10 +616,10 @@ def test_old_history_that_cannot_be_read_is_a_warning_with_the_way_out(
 
 def test_a_prune_that_would_keep_what_cannot_be_read_deletes_nothing() -> None:
     store, (newest, damaged, _) = three_releases(flipped)
-    before = objects(store)
+    before = but_pointer(store)
     with pytest.raises(StoreError, match=rf"{damaged}.*`cpcds prune --keep 1`; nothing was del"):
         prune(store, clock_at("2030-01-01T00:00:00Z"), keep=2)
-    assert objects(store) == before
+    assert but_pointer(store) == before
     done = prune(store, clock_at("2030-01-01T00:00:00Z"), keep=1)
     assert (list(done.kept), list(done.dropped)) == ([newest], [damaged])
     left = open_current(store).release

@@ -1,0 +1,66 @@
+"""Whatever befalls publishing, nights, rollbacks and prunes, readers see a whole release."""
+
+from __future__ import annotations
+
+import time
+from itertools import count
+
+import pytest
+
+from tests.simulation.mutations import MUTATIONS
+from tests.simulation.schedule import simulate
+
+SECONDS = 60.0
+SEEDS = 1500
+FEWEST = 50
+"""Schedules that have to be done however slow the machine is."""
+
+QUICK = (
+    "a commit replaces whatever is there",
+    "the pointer is swapped before its manifest is put",
+    "leases are not looked at",
+    "a prune puts up no fence",
+    "a prune deletes objects before manifests",
+    "a prune keeps a release less",
+)
+"""Mutations that so many schedules find."""
+WITHIN = 300
+
+
+def test_a_seed_is_a_schedule_to_the_last_call() -> None:
+    one = simulate(7)
+    assert one == simulate(7)
+    assert len(one.log) > 100
+    assert one.log != simulate(8).log
+
+
+@pytest.mark.slow
+def test_whatever_befalls_a_tree_its_releases_are_whole_and_what_was_told_is_true() -> None:
+    end = time.monotonic() + SECONDS
+    broken = []
+    releases = 0
+    for seed in range(SEEDS):
+        if seed >= FEWEST and time.monotonic() > end:
+            break
+        found = simulate(seed)
+        releases += found.releases
+        if found.broken:
+            broken.append(f"python -m tests.simulation --seed {seed}: {found.broken}")
+    assert broken == []
+    assert releases > FEWEST
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUICK)
+def test_the_simulation_finds_a_broken_mechanism(name: str) -> None:
+    with MUTATIONS[name]():
+        found = next((seed for seed in range(WITHIN) if simulate(seed).broken), None)
+    assert found is not None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", MUTATIONS.keys() - set(QUICK))
+def test_the_simulation_finds_what_hangs_on_more_than_one_accident(name: str) -> None:
+    with MUTATIONS[name]():
+        found = next((seed for seed in count() if simulate(seed).broken or seed > 20_000), 0)
+    assert found <= 20_000
