@@ -47,7 +47,7 @@ from etl.publish.identity import id_facts
 from etl.publish.lease import Lease
 from etl.publish.manifest import Named, ReleaseFacts
 from etl.publish.reader import Current
-from etl.publish.release import fenced, is_published
+from etl.publish.release import is_published, put_named
 from etl.quality.suite_rows import SuiteRows
 from etl.reports import DefaultStamp
 from etl.sources import Extract
@@ -234,15 +234,9 @@ def _store_reports(
     more what it named: its base is not the one that is returned.
     """
     named = []
-    replaced = False
     for key, path in _files(reported.folder, name):
         data = path.read_bytes()
-        if not store.put(key, data):
-            there = store.read(key)
-            if there.data != data:
-                base = base if replaced else fenced(store, base)
-                replaced = True
-                store.swap(key, data, there.tag)
+        base = put_named(store, key, data, base)
         named.append(Named(key, hashlib.sha256(data).hexdigest(), len(data)))
     return named, base
 

@@ -124,11 +124,7 @@ def commit(store: Store, manifest: Manifest, base: Current, lease: Lease | None 
         CommitUnknown: the answer was lost. Delete nothing: readers may be on the new release.
     """
     data = manifest.to_bytes()
-    if not store.put(manifest.key, data):
-        there = store.read(manifest.key)
-        if there.data != data:  # reports are no part of a release's id, so the two may differ there
-            base = fenced(store, base)
-            store.swap(manifest.key, data, there.tag)
+    base = put_named(store, manifest.key, data, base)
     pointer = Pointer(manifest.release, manifest.key, sha256(data))
     if lease is not None:
         lease.renew()
@@ -182,6 +178,29 @@ def fenced(store: Store, base: Current) -> Current:
     pointer = Pointer.from_bytes(tagged.data, f"{store.name}: {keys.CURRENT}")
     fence = replace(pointer, fence=pointer.fence + 1)
     return replace(base, tag=store.swap(keys.CURRENT, fence.to_bytes(), base.tag))
+
+
+def put_named(store: Store, key: str, data: bytes, base: Current) -> Current:
+    """Write an object that is named after a release: its manifest, or a report.
+
+    Reports are no part of a release's id, so an attempt that died may have left another under that
+    key. It is replaced, behind a fence: if that attempt is alive, it cannot commit any more, and
+    what readers are on is never replaced.
+
+    Returns:
+        What to commit on.
+
+    Raises:
+        CommitConflict: another run published. Nothing changed.
+    """
+    try:
+        store.swap(key, data, None)
+    except CommitConflict:
+        there = store.read(key)
+        if there.data != data:
+            base = fenced(store, base)
+            store.swap(key, data, there.tag)
+    return base
 
 
 def _landed(store: Store, release: str) -> bool:

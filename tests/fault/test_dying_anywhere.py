@@ -183,7 +183,8 @@ def test_a_lost_answer_is_settled_even_when_someone_published_on_top() -> None:
             try:
                 return super().swap(key, data, expected)
             finally:
-                publish(store, [patient("bert", 2)], now="2026-11-26T00:00:00Z")
+                if key == "current.json":
+                    publish(store, [patient("bert", 2)], now="2026-11-26T00:00:00Z")
 
     commit(Overtaken(store, landed=True), manifest, base)
     release = open_current(store).release
@@ -199,7 +200,9 @@ def test_a_commit_that_took_place_and_is_refused_all_the_same_is_told_as_publish
 
     class Met(FaultyStore):
         def swap(self, key: str, data: bytes, expected: str | None) -> str:
-            self._store.swap(key, data, expected)
+            tag = self._store.swap(key, data, expected)
+            if key != "current.json":
+                return tag
             publish(store, [patient("bert", 2)], now="2026-11-26T00:00:00Z")
             raise CommitConflict("it was changed by someone else")
 
@@ -229,7 +232,6 @@ def test_an_attempt_whose_manifest_was_replaced_by_another_does_not_commit() -> 
     store = started()
     base = open_current(store)
     mine = stage(store, [patient("anna", 1)], base, now=LATER)
-    store.put(mine.key, mine.to_bytes())
     report = store.put("reports/r", b"r") and Named("reports/r", sha256(b"r"), 1)
     assert report
     commit(store, mine.with_reports([report]), base)

@@ -201,11 +201,7 @@ def _reports(
 ) -> tuple[Sequence[Named], Current]:
     """Store a report, as `nightly` does."""
     key, data = f"reports/{name}/report.json", b'{"suites":%d}' % extract.suites
-    if not store.put(key, data):
-        there = store.read(key)
-        if there.data != data:
-            base = release.fenced(store, base)
-            store.swap(key, data, there.tag)
+    base = release.put_named(store, key, data, base)
     return [Named(key, hashlib.sha256(data).hexdigest(), len(data))], base
 
 
