@@ -22,6 +22,7 @@ from etl.bootstrap.settings import Settings, read_settings
 from etl.bootstrap.targets import target_store
 from etl.errors import StoreError
 from etl.publish.history import lineage
+from etl.publish.manifest import Pointer
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
 from etl.synth.extract import write_extract
@@ -110,10 +111,12 @@ class Nights:
         return self._at(night, back_to=first.id)
 
     def objects(self) -> dict[str, bytes]:
-        """Return all objects but leases of the dead."""
+        """Return all objects but leases of the dead; the pointer without its prunes' fence."""
         store = target_store(self.settings)
         keys = [entry.key for entry in store.list() if not entry.key.startswith("leases/")]
-        return {key: store.get(key) for key in keys}
+        found = {key: store.get(key) for key in keys}
+        pointer = Pointer.from_bytes(found["current.json"], "current.json")
+        return {**found, "current.json": replace(pointer, fence=0).to_bytes()}
 
 
 @pytest.fixture
