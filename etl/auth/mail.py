@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import smtplib
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from email.message import EmailMessage
-from email.utils import format_datetime, make_msgid
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from etl.auth.configuration import Clock
+
+if TYPE_CHECKING:
+    import smtplib
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +66,10 @@ Mailer = Callable[[Mail], None]
 
 def smtp_mailer(server: MailServer, clock: Clock) -> Mailer:
     """Return what sends mail through a server."""
+    # Not above: most servers start without a mail server, and the sooner for it.
+    import smtplib
+    from email.message import EmailMessage
+    from email.utils import format_datetime, make_msgid
 
     def send(mail: Mail) -> None:
         message = EmailMessage()
@@ -89,6 +92,9 @@ def smtp_mailer(server: MailServer, clock: Clock) -> Mailer:
 
 
 def _connected(server: MailServer) -> smtplib.SMTP:
+    import smtplib
+    import ssl
+
     context = ssl.create_default_context()
     if server.encryption == "tls":
         return smtplib.SMTP_SSL(server.host, server.port, timeout=TIMEOUT_SECONDS, context=context)
