@@ -46,10 +46,11 @@ def show_rejected(rejected: Rejected) -> None:
 
 
 def show_unowned(unowned: Mapping[str, int]) -> None:
-    """Print the number of rows by file that no member could be assigned."""
+    """Print by file how many rows could be assigned to no claim or member."""
     for file, rows in unowned.items():
         Console(highlight=False, soft_wrap=True).print(
-            f"{file}: {rows:,} rows cannot be read, and what they belong to is unknown"
+            f"{file}: {rows:,} rows cannot be read or name no owner, "
+            "so what they belong to is unknown"
         )
 
 

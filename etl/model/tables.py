@@ -486,6 +486,15 @@ CLAIM_TABLES: Final = (
     "claim_note",
 )
 """Tables whose rows name a claim; the claim names the member."""
+OWNER_COLUMNS: Final = MappingProxyType(
+    {
+        **dict.fromkeys(CLAIM_TABLES, "claim_id"),
+        "member_address": "member_id",
+        "member_telecom": "member_id",
+    }
+)
+"""Table of child rows -> the column that names the claim or member that a row is part of."""
+
 LINE_TABLES: Final = ("claim_adjustment", "claim_tooth", "claim_ingredient")
 """Claim tables whose rows belong to one line."""
 DIRECTORY_TABLES: Final = ("organization", "practitioner")

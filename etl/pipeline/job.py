@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -137,7 +137,7 @@ def settle(
     read.partitions.check_all_there(rows)
     tally = totals.tally
     reconcile(tally.counts, tally.causes.values())
-    unowned = _unowned(read.partitions, totals.owned)
+    unowned = _unowned(read.partitions, totals)
     judged = verdicts(tools.book.limits, tally.counts, tally.findings_of, unowned)
     return Settled(
         read,
@@ -153,13 +153,17 @@ def settle(
     )
 
 
-def _unowned(partitions: Partitions, owned: Set[int]) -> dict[str, int]:
-    """Return how many rows of each file belong to nothing that could be told."""
+def _unowned(partitions: Partitions, totals: Totals) -> dict[str, int]:
+    """Return how many rows of each file belong to nothing that is known.
+
+    Rows that cannot be read, and rows of claims and members that name none.
+    """
     left = {}
     for file in partitions.files:
         rows = np.array(partitions.unowned.get(file.name, ()), dtype=np.int64)
         places = place_keys(np.full(len(rows), file.index), rows).tolist()
-        left[file.name] = sum(place not in owned for place in places)
+        unread = sum(place not in totals.owned for place in places)
+        left[file.name] = unread + totals.tally.unowned[file.index]
     return {file: count for file, count in left.items() if count}
 
 

@@ -79,7 +79,7 @@ def _unowned(most: int, unowned: Mapping[str, int]) -> Verdict:
         str(most),
         str(number),
         number <= most,
-        f"{number} rows cannot be read, and what they belong to is unknown"
+        f"{number} rows cannot be read or name no owner, so what they belong to is unknown"
         f"{f' ({where})' if where else ''}; at most {most} are allowed",
     )
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.model.tables import TABLES
+from etl.model.tables import OWNER_COLUMNS, TABLES
 from etl.quality import (
     Checked,
     MoneyKey,
@@ -26,6 +27,12 @@ EXAMPLES: Final = 10
 """How many places are kept of each rule."""
 
 
+REQUIRED: Final = "required"
+"""The rule about compulsory cells that are empty."""
+
+OWN_COLUMNS: Final = MappingProxyType({"claim": "claim_id", "member": "member_id"})
+"""Table of owners -> the column of their own id."""
+
 _NO_FILE: Final = -1
 """File of a finding about the extract as a whole."""
 
@@ -39,6 +46,7 @@ class Tally:
         filled: table -> column -> accepted rows in which it is filled.
         cells: (rule id, table, column) -> how many findings; column is empty for whole rows.
         causes: (rule id, table) -> rows in quarantine for which the rule began the chain.
+        unowned: number of a file -> its rows that name no claim or member that they are part of.
     """
 
     def __init__(self, examples: int = EXAMPLES) -> None:
@@ -47,6 +55,7 @@ class Tally:
         self.filled: dict[str, Counter[str]] = {}
         self.cells: Counter[tuple[str, str, str]] = Counter()
         self.causes: Counter[tuple[str, str]] = Counter()
+        self.unowned: Counter[int] = Counter()
         self._examples: dict[str, list[Example]] = {}
         self._keep = examples
 
@@ -70,6 +79,7 @@ class Tally:
         grouped = findings.group_by(["rule", "table", "column"]).aggregate([([], "count_all")])
         for each in grouped.to_pylist():
             self.cells[each["rule"], each["table"], each["column"] or ""] += each["count_all"]
+        self._add_unowned(findings)
         for rule in pc.unique(findings.column("rule")).to_pylist():
             mine = findings.filter(pc.equal(findings.column("rule"), rule))
             first = mine.take(
@@ -80,6 +90,25 @@ class Tally:
             found = [_example(each) for each in first.to_pylist()]
             kept = {*self._examples.get(rule, []), *found}
             self._examples[rule] = heapq.nsmallest(self._keep, kept, key=_place)
+
+    def _add_unowned(self, findings: pa.Table) -> None:
+        """Count the rows of files that name no owner, each once.
+
+        A claim's or member's own row without its id takes along what is derived from it: nothing
+        is published without that. But a row that makes a claim *and* a line of it is, in layouts
+        that put claims together from their lines, a line of another claim.
+        """
+        empty = findings.filter(pc.equal(findings["rule"], REQUIRED))
+        own: set[tuple[int, int]] = set()
+        derived: set[tuple[int, int]] = set()
+        lines: set[tuple[int, int]] = set()
+        for each in empty.to_pylist():
+            place = (each["file"], each["row"])
+            if OWN_COLUMNS.get(each["table"]) == each["column"]:
+                own.add(place)
+            elif OWNER_COLUMNS.get(each["table"]) == each["column"]:
+                (lines if each["table"] == "claim_line" else derived).add(place)
+        self.unowned.update(file for file, _ in lines | (derived - own))
 
     @property
     def findings(self) -> Mapping[tuple[str, str], int]:

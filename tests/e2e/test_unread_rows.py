@@ -146,7 +146,10 @@ def test_a_row_that_names_no_claim_stops_a_run_and_is_stated_elsewhere(
     assert "1 rows cannot be read" in called.sentence
     assert "claim_diagnosis.csv: 1" in called.sentence
     assert not (tmp_path / "tree" / "current.json").exists()
-    stated = "claim_diagnosis.csv: 1 rows cannot be read, and what they belong to is unknown"
+    stated = (
+        "claim_diagnosis.csv: 1 rows cannot be read or name no owner, "
+        "so what they belong to is unknown"
+    )
     for command, option in (("convert", "--out"), ("validate", "--report")):
         said = done(cpcds(command, extract, option, tmp_path / command, "--workers", "1"))
         assert stated in said.out.replace("\n", " ")
@@ -205,3 +208,41 @@ def test_severity_of_unread_rows_is_the_payers_but_never_a_warning(
     refused = cpcds("convert", extract, "--out", out, "--workers", "1", **off)
     assert refused.code == 3
     assert "ragged-row" in refused.sentence
+
+
+def without_key(folder: Path, table: str, row: int) -> Path:
+    """Empty the id of the claim in a row of a table."""
+    path = folder / f"{table}.csv"
+    lines = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+    lines[row - 1][lines[0].index("claim_id")] = ""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(lines)
+    return folder
+
+
+@pytest.mark.parametrize("table", ["claim_line", "claim_diagnosis"])
+def test_a_row_that_names_no_claim_stops_a_run(extract: Path, tmp_path: Path, table: str) -> None:
+    target = tmp_path / "target"
+    stopped = cpcds("run", without_key(extract, table, 3), "--to", target)
+    assert stopped.code == 4
+    assert f"({table}.csv: 1)" in stopped.sentence
+    assert not (target / "current.json").exists()
+    done(cpcds("run", extract, "--to", target, CPCDS_LIMITS__UNOWNED_ROWS="1"))
+
+
+def test_a_claim_without_its_own_id_is_rejected_and_stops_nothing(
+    extract: Path, tmp_path: Path
+) -> None:
+    lines = extract / "claim_line.csv"
+    kept = lines.read_text(encoding="utf-8").splitlines()
+    lines.write_text("\n".join(kept[:3]) + "\n", encoding="utf-8")  # those of K1 alone
+    (extract / "claim_diagnosis.csv").unlink()
+    done(
+        cpcds(
+            "run",
+            without_key(extract, "claim", 3),
+            "--to",
+            tmp_path / "target",
+            CPCDS_LIMITS__REJECTED_CLAIMS="1",
+        )
+    )

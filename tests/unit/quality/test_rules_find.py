@@ -167,6 +167,7 @@ CASES = [
     cell("reject-code-shape", "claim.denial_reason", 5, "70;too soon", "70"),
     cell("group-unknown", "claim_adjustment.group_code", 0, "ZZ", None),
     cell("adjustment-reason-shape", "claim_adjustment.reason_code", 0, "forty-five", None),
+    cell("adjustment-without-reason", "claim_adjustment.amount", 0, "6", "6.00", reason_code=""),
     cell("remark-code-shape", "claim_adjustment.remark_code", 0, "45", None),
     cell("role-unknown", "claim_care_team.role", 0, "janitor"),
     cell("role-not-institutional", "claim_care_team.role", 0, "supervisor", claim_id="K0"),
