@@ -39,6 +39,7 @@ from tests.fault.killable import (
     Running,
     finish,
 )
+from tests.integration.nights import ANY_CHANGE
 
 FIRST = datetime.fromisoformat("2040-01-01T03:00:00Z")
 """So late that every object is old enough to be pruned, whenever the test runs."""
@@ -128,7 +129,12 @@ def nights(tmp_path: Path) -> Callable[..., Nights]:
         here.mkdir()
         run = {"workers": workers, "partition_rows": 1000}
         settings = read_settings(
-            None, target=target or str(here / "tree"), report={"gx_rows": 0}, run=run, **changed
+            None,
+            target=target or str(here / "tree"),
+            report={"gx_rows": 0},
+            run=run,
+            limits=ANY_CHANGE,
+            **changed,
         )
         return Nights(settings, tmp_path, here)
 
