@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from click.shell_completion import CompletionItem
 
 from etl.bootstrap.gc_policy import gc_disabled
 from etl.cli.commands import COMMANDS, CommandPlace
@@ -17,6 +16,8 @@ from etl.cli.system_errors import sentence_of
 from etl.errors import EtlError, StoreError, UsageError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from etl.bootstrap.settings import Settings
 
 CALLED: Final = "etl.cli.command"  # the key of the called command's name in `Context.meta`
@@ -60,6 +61,8 @@ class Main(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return completions of a command's name; the group's options come after them."""
+        from click.shell_completion import CompletionItem  # of use to a shell's question alone
+
         names = [
             CompletionItem(name, help=place.summary)
             for name, place in COMMANDS.items()
