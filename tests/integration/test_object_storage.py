@@ -19,10 +19,11 @@ from etl.bootstrap.targets import store_options
 from etl.cli.main import main
 from etl.errors import StoreError
 from etl.pipeline import nightly
+from etl.publish.keys import CLOSED
 from etl.publish.reader import open_current
 from etl.storage.opening import StoreOptions, open_store
 from tests.contract.store.seaweed import SECRETS, Seaweed, find_weed, start_weed
-from tests.e2e.commands import same_tools
+from tests.e2e.commands import ANY_CHANGE, same_tools
 from tests.fault.faulty import Killed
 from tests.integration.nights import FIRST, Payer, blocks, full
 
@@ -44,6 +45,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "make_tools", same_tools)
     monkeypatch.setenv("CPCDS_REPORT__GX_ROWS", "0")
     monkeypatch.setenv("CPCDS_RUN__WORKERS", "1")
+    for name, value in ANY_CHANGE.items():
+        monkeypatch.setenv(name, value)
 
 
 def cpcds(*arguments: object) -> Result:
@@ -151,6 +154,7 @@ def test_every_storage_setting_reaches_the_store() -> None:
         sse_key="alias/phi",
         storage_class="STANDARD_IA",
         attempts=2,
+        closed=CLOSED,
     )
 
 
