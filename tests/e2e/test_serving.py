@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -31,6 +32,12 @@ HEAVY = ("pyarrow", "pandas", "numpy", "great_expectations")
 TOKEN = "try-me"  # noqa: S105 - of a test
 ANYWHERE = "0.0.0.0"  # noqa: S104 - refused, which is what is tested
 RSS = 150 * 1024
+LIBRARIES = (
+    "import sqlalchemy.orm, pydantic_settings, starlette.applications, uvicorn, jinja2,"
+    " joserfc.jwt, authlib.oauth2, limits"
+)
+MOST_LOADS = 2.2
+"""A start takes at most so many times what loading the libraries of the served process takes."""
 
 
 @dataclass
@@ -121,6 +128,14 @@ def rss(pid: int) -> int:
     return int(re.search(r"VmRSS:\s+(\d+)", text)[1])  # type: ignore[index]
 
 
+def processor_of(code: str) -> float:
+    """Return the processor's seconds that a fresh interpreter takes for some code."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", code], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def processor(pid: int) -> float:
     """Return a process's seconds so far: the processor's, as other tests may be running beside."""
     ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -174,11 +189,14 @@ def test_authorization_server_and_portal_leave_it_thin_and_quick(tmp_path: Path)
     with running(sample_tree(), tmp_path, **settings):
         pass  # the first start makes tables and signing keys
     starts: list[float] = []
-    while len(starts) < 4 and (not starts or starts[-1] >= 1.0):
-        # Of several: a core that others share at that moment counts their time as well.
+    loads: list[float] = []
+    while len(starts) < 4 and (not starts or min(starts) >= MOST_LOADS * min(loads)):
+        # Of several, and beside what its libraries alone take here and now: machines differ, and a
+        # core that others share at that moment counts their time as well.
+        loads.append(processor_of(LIBRARIES))
         with running(sample_tree(), tmp_path, **settings) as server:
             starts.append(processor(server.process.pid))
-    assert min(starts) < 1.0
+    assert min(starts) < MOST_LOADS * min(loads)
     with running(sample_tree(), tmp_path, **settings) as server:
         for path in ("/", "/oauth/jwks", "/fhir/metadata"):
             assert server.get(path, None)[0] == 200, path
