@@ -98,7 +98,9 @@ class Tally:
         is published without that. But a row that makes a claim *and* a line of it is, in layouts
         that put claims together from their lines, a line of another claim.
         """
-        empty = findings.filter(pc.equal(findings["rule"], REQUIRED))
+        ids = pa.array(sorted({*OWNER_COLUMNS.values(), *OWN_COLUMNS.values()}))
+        of_ids = pc.is_in(findings["column"], value_set=ids)
+        empty = findings.filter(pc.and_(pc.equal(findings["rule"], REQUIRED), of_ids))
         own: set[tuple[int, int]] = set()
         derived: set[tuple[int, int]] = set()
         lines: set[tuple[int, int]] = set()
