@@ -32,7 +32,7 @@ from etl.pipeline.tools import Tools
 from etl.pipeline.work import KeysOf
 from etl.pipeline.workers import Workers
 from etl.quality import check
-from etl.quality.sample import NO_ROW
+from etl.quality.suites.sample import NO_ROW
 from etl.synth import Spec, write_extract
 
 GATES = {"of orjson.dumps of ready dicts": 0.6, "times fhir.resources": 100.0}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from etl.quality import RowCounts, Rule, RuleBook
-from etl.quality.kinds import Allowed, Childless
+from etl.quality.rules.kinds import Allowed, Childless
 from etl.reports import RuleTotals, Tally
 from etl.sources import Extract, Layout
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.dates import NO_DAY, read_dates
 from etl.engine.partition import Partition
 from etl.mapping.expressions import ColumnOf, Condition, Expr, LogicalId, ProviderReference, walk
 from etl.mapping.plan import Entry, Guarded, Leaf, Loop, Plan, nodes_of
@@ -21,9 +22,8 @@ from etl.mapping.rows import RELATIONS, One, relations_of
 from etl.model.tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.pipeline.directory import Providers
 from etl.pipeline.tools import Tools
-from etl.quality import kinds
-from etl.quality.dates import NO_DAY, read_dates
-from etl.quality.shares import RowOwners
+from etl.quality.rules import kinds
+from etl.quality.totals.by_member import RowOwners
 from etl.sources import GlobalKeys
 from etl.sources.digests import row_digests, seed_of
 from etl.sources.keys import Hashes, hash_ids

@@ -22,7 +22,7 @@ from etl.pipeline.directory import Providers
 from etl.pipeline.ledger import RULES, SCHEMAS, Ledger, Places
 from etl.pipeline.references import REFERENCE
 from etl.quality import Checked, CountsDoNotAddUp
-from etl.quality.shares import RowOwners, summed_counts, summed_money
+from etl.quality.totals.by_member import RowOwners, summed_counts, summed_money
 from etl.sources import GlobalKeys, Loaded
 from etl.sources.keys import Hashes, among
 

@@ -24,7 +24,7 @@ from etl.pipeline.reporting import (
 from etl.pipeline.suites import share_of
 from etl.pipeline.tools import Tools
 from etl.pipeline.workers import Workers
-from etl.quality.suite_rows import SuiteRows
+from etl.quality.suites.rows import SuiteRows
 from etl.reports import summary
 
 _KINDS: Final = (QUARANTINE, REPORT)

@@ -19,7 +19,7 @@ from etl.mapping.environment import Environment
 from etl.model.chains import Role
 from etl.model.crosswalks import Crosswalk
 from etl.pipeline.tools import Tools
-from etl.quality.settling import Noticed, Standing
+from etl.quality.checks.claims import Noticed, Standing
 
 _STATUS: Final = "claim_status"
 _ACTIVE: Final = "active"
@@ -29,8 +29,8 @@ _ACTIVE: Final = "active"
 class Claims:
     """Settles the claims of one partition, and makes of its accepted rows what mappings run over.
 
-    It stands in for `etl.quality.settling.Settling`, and remembers what claims that are left out
-    have to do with those that are not.
+    It stands in for `etl.quality.checks.claims.Settling`, and remembers what claims that are left
+    out have to do with those that are not.
 
     Attributes:
         masker: finds sensitive codes.

@@ -16,7 +16,7 @@ from etl.model.tables import TABLES
 from etl.publish.changes import Changes
 from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.quality import Verdict
-from etl.quality.limits import percent
+from etl.quality.totals.limits import percent
 
 _FEW: Final = 10
 """Tables and resource types that had fewer are not compared: one of them would be a large share."""

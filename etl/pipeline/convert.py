@@ -25,7 +25,7 @@ from etl.pipeline.settling import mapped_directory
 from etl.pipeline.tools import Tools
 from etl.pipeline.work import Mapped
 from etl.pipeline.workers import Workers
-from etl.quality.limits import refusal
+from etl.quality.totals.limits import refusal
 from etl.reports import Rejected
 from etl.sources.keys import hash_ids
 

@@ -9,11 +9,11 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.dates import read_timestamps
 from etl.pipeline.job import stamp
 from etl.pipeline.publishing import as_instant
 from etl.pipeline.reading import Read
 from etl.publish.canonical import instant
-from etl.quality.dates import read_timestamps
 from etl.reports import DefaultStamp
 
 _COLUMN: Final = "last_updated"

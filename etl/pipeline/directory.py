@@ -26,7 +26,7 @@ from etl.model.tables import ROW_COLUMN
 from etl.pipeline.tools import Tools
 from etl.publish.resources import LISTED, NAMED, ROW
 from etl.quality import Checked, DirectoryIds, check_directory, read_directory
-from etl.quality.sample import Sampled
+from etl.quality.suites.sample import Sampled
 from etl.rows import table_schema
 from etl.sources import Loaded
 

@@ -24,7 +24,7 @@ from etl.pipeline.tools import Tools
 from etl.pipeline.work import KeysOf
 from etl.publish.reader import Release
 from etl.quality import check
-from etl.quality.sample import NO_ROW
+from etl.quality.suites.sample import NO_ROW
 from etl.sources import Extract
 
 

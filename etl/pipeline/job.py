@@ -26,9 +26,9 @@ from etl.pipeline.workers import Workers
 from etl.publish.manifest import Named
 from etl.publish.reader import Current
 from etl.quality import Checked, Verdict, reconcile, verdicts
-from etl.quality.expectations import SuiteResult
-from etl.quality.shares import place_keys
-from etl.quality.suite_rows import SuiteRows
+from etl.quality.suites.expectations import SuiteResult
+from etl.quality.suites.rows import SuiteRows
+from etl.quality.totals.by_member import place_keys
 from etl.reports import FindingPlaces, Rejected, rejected
 from etl.sources import Partitions
 from etl.sources.keys import NO_HASHES, Hashes

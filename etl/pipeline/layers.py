@@ -27,8 +27,8 @@ from etl.model.tables import CLAIM_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.pipeline.tools import Tools
 from etl.publish.manifest import Named
 from etl.publish.reader import Current, checked
-from etl.quality.kinds import LineRejected
-from etl.quality.shares import place_keys
+from etl.quality.rules.kinds import LineRejected
+from etl.quality.totals.by_member import place_keys
 from etl.sources import Loaded, Partitions
 from etl.storage.port import Store
 

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from etl.engine.noticed import Mention
 from etl.errors import StoreError
 from etl.quality import REJECTED_SCHEMA, Checked
-from etl.quality.shares import (
+from etl.quality.totals.by_member import (
     COUNTS_SCHEMA,
     FILLED_SCHEMA,
     MONEY_SCHEMA,

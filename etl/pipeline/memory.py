@@ -29,7 +29,7 @@ from etl.pipeline.suites import from_bytes, to_bytes
 from etl.pipeline.tools import Tools
 from etl.publish.manifest import Named
 from etl.publish.reader import Current, checked
-from etl.quality.expectations import SuiteResult
+from etl.quality.suites.expectations import SuiteResult
 from etl.sources.keys import NO_HASHES, Hashes
 from etl.storage.port import Store
 

@@ -48,7 +48,7 @@ from etl.publish.lease import Lease
 from etl.publish.manifest import Named, ReleaseFacts
 from etl.publish.reader import Current
 from etl.publish.release import is_published, put_named
-from etl.quality.suite_rows import SuiteRows
+from etl.quality.suites.rows import SuiteRows
 from etl.reports import DefaultStamp
 from etl.sources import Extract
 from etl.storage.port import Store

@@ -19,8 +19,8 @@ from etl.engine.noticed import Mention
 from etl.pipeline.work import Outcome
 from etl.publish.manifest import Named
 from etl.quality import Checked, RowCounts
-from etl.quality.money_totals import MoneyKey, MoneyTotals
-from etl.quality.sample import Sample
+from etl.quality.suites.sample import Sample
+from etl.quality.totals.money import MoneyKey, MoneyTotals
 
 _CLASSES: Final[Mapping[str, Callable[..., Any]]] = {
     each.__name__: each

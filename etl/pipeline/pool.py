@@ -24,7 +24,7 @@ from etl.pipeline.suites import of_partition
 from etl.pipeline.tools import Tools
 from etl.pipeline.work import Outcome, work
 from etl.pipeline.workers import Workers, tools_here
-from etl.quality.sample import Share
+from etl.quality.suites.sample import Share
 from etl.rows import table_schema
 from etl.sources import Partitions
 from etl.sources.events import Emit

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from etl.columns.dates import day_number
 from etl.errors import StoreError
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.tools import Tools
 from etl.pipeline.workers import Workers
-from etl.quality.dates import day_number
 from etl.sources import Extract, Partitions, open_extract, partition
 from etl.sources.partition import MAX_PARTITIONS
 

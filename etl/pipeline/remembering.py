@@ -35,7 +35,7 @@ from etl.pipeline.ledger import (
 from etl.pipeline.suites import of_members
 from etl.pipeline.tools import Tools
 from etl.pipeline.work import Outcome, work_through
-from etl.quality.sample import Share
+from etl.quality.suites.sample import Share
 from etl.sources import GlobalKeys, Partitions
 from etl.sources.keys import NO_HASHES, Hashes, among
 

@@ -20,10 +20,10 @@ from etl.model.tables import FILE_COLUMN, ROW_COLUMN
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.job import Settled
 from etl.pipeline.tools import Tools
-from etl.quality.expectations import SuiteResult, run_suites
-from etl.quality.limits import refusal
 from etl.quality.quarantine import quarantine_csv, reasons
-from etl.quality.suite_rows import SuiteRows
+from etl.quality.suites.expectations import SuiteResult, run_suites
+from etl.quality.suites.rows import SuiteRows
+from etl.quality.totals.limits import refusal
 from etl.reports import (
     DefaultStamp,
     ExtractFacts,

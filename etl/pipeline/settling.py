@@ -20,7 +20,7 @@ from etl.pipeline.directory import Providers, checked_directory, providers_of, w
 from etl.pipeline.tools import Tools
 from etl.pipeline.work import Mapped, Sink, mapped
 from etl.quality import Checked
-from etl.quality.sample import Sampled
+from etl.quality.suites.sample import Sampled
 from etl.sources import Loaded
 
 _TABLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(

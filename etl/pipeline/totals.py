@@ -12,7 +12,7 @@ import pyarrow as pa
 from etl.engine.noticed import WITHOUT_CODE, Mention, once_each
 from etl.engine.omitted import OMITTED
 from etl.pipeline.work import Outcome
-from etl.quality.suite_rows import SuiteRows
+from etl.quality.suites.rows import SuiteRows
 from etl.reports import Example, FindingPlaces, Tally, Unmapped
 from etl.rows import no_findings
 

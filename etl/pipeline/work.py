@@ -28,8 +28,8 @@ from etl.pipeline.references import REFERENCE
 from etl.pipeline.tools import Tools
 from etl.publish.manifest import Named
 from etl.quality import Checked, add_counts, add_money, check
-from etl.quality.sample import Sampled
-from etl.quality.shares import NOBODY, RowOwners
+from etl.quality.suites.sample import Sampled
+from etl.quality.totals.by_member import NOBODY, RowOwners
 from etl.sources import GlobalKeys, Loaded
 
 Sink: TypeAlias = Callable[[Plan, list[Rendered], Partition], None]

@@ -15,20 +15,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.model.tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
-from etl.quality.cascade import Cascade, Rejections, rules_of_rows
-from etl.quality.cell_checks import check_cells, read_types
-from etl.quality.counts import RowCounts
-from etl.quality.duplicates import find_duplicates, find_shared
-from etl.quality.frames import Frame, Work
-from etl.quality.kinds import CELL_KINDS, RELATION_KINDS, ROW_KINDS
-from etl.quality.known import DirectoryIds, KeysInMemory, KnownKeys, PublishedKeys
-from etl.quality.money_totals import MoneyKey, MoneyTotals, money_totals
-from etl.quality.relation_checks import check_relations
-from etl.quality.row_checks import check_rows
-from etl.quality.rules import RuleBook
-from etl.quality.sample import NO_ROW, Sample, Sampled, sample_of
-from etl.quality.settling import Settling, find, leave_out
-from etl.quality.shares import RowOwners, Shares, place_keys, shares
+from etl.quality.checks.cascade import Cascade, Rejections, rules_of_rows
+from etl.quality.checks.cells import check_cells, read_types
+from etl.quality.checks.claims import Settling, find, leave_out
+from etl.quality.checks.duplicates import find_duplicates, find_shared
+from etl.quality.checks.frames import Frame, Work
+from etl.quality.checks.keys_elsewhere import DirectoryIds, KeysInMemory, KnownKeys, PublishedKeys
+from etl.quality.checks.relations import check_relations
+from etl.quality.checks.rows import check_rows
+from etl.quality.rules.book import RuleBook
+from etl.quality.rules.kinds import CELL_KINDS, RELATION_KINDS, ROW_KINDS
+from etl.quality.suites.sample import NO_ROW, Sample, Sampled, sample_of
+from etl.quality.totals.by_member import RowOwners, Shares, place_keys, shares
+from etl.quality.totals.money import MoneyKey, MoneyTotals, money_totals
+from etl.quality.totals.rows import RowCounts
 from etl.rows import FINDINGS_SCHEMA, Unread, empty_table
 
 REJECTED_SCHEMA: Final = pa.schema(

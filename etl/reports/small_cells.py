@@ -18,10 +18,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from etl.columns.numbers import cents_text
 from etl.model.tables import AMOUNT_CATEGORIES
 from etl.quality import MoneyKey, MoneyTotals
-from etl.quality.money_totals import LEVELS
-from etl.quality.numbers import cents_text
+from etl.quality.totals.money import LEVELS
 
 SMALL_CELLS: Final = 10
 """Most claims whose sum is withheld: CMS shows no cell of 1 to 10."""

@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import jinja2
 
+from etl.columns.numbers import cents_text
 from etl.model.tables import CLAIM_TYPES, TABLES
 from etl.quality import CountsDoNotAddUp, RowCounts, reconcile
-from etl.quality.money_totals import UNKNOWN_TYPE
-from etl.quality.numbers import cents_text
+from etl.quality.totals.money import UNKNOWN_TYPE
 from etl.reports.facts import Example, Report
 from etl.reports.small_cells import LEVEL_NAMES, SUMS, MoneyTable, ShownMoney, shown_money
 

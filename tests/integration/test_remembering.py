@@ -26,8 +26,8 @@ from etl.pipeline.ledger import SCHEMAS
 from etl.pipeline.work import Outcome
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
-from etl.quality import expectations
-from etl.quality.sample import Share
+from etl.quality.suites import expectations
+from etl.quality.suites.sample import Share
 from etl.sources.keys import Hashes, hash_ids
 from etl.storage.local import LocalStore
 from etl.synth.extract import write_extract

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from etl.model.tables import AMOUNT_COLUMNS, TABLES
 from etl.quality import Checked, KeysInMemory, add_counts, add_money, check, reconcile
-from etl.quality.money_totals import MoneyKey
+from etl.quality.totals.money import MoneyKey
 from etl.rows import no_findings
 from tests.unit.quality.world import LISTED, World, standard_book, tables, world
 

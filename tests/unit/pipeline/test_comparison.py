@@ -9,7 +9,7 @@ from typing import Any
 from etl.pipeline.comparison import ReleaseLimits, input_verdicts, retraction_verdicts
 from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.quality import Verdict
-from etl.quality.limits import refusal
+from etl.quality.totals.limits import refusal
 
 LIMITS = ReleaseLimits(
     fewer_rows=Decimal("0.5"),

@@ -16,8 +16,8 @@ from etl.pipeline.outcomes import outcome_from, outcome_to
 from etl.pipeline.work import Outcome
 from etl.publish.manifest import Named
 from etl.quality import REJECTED_SCHEMA, Checked, RowCounts
-from etl.quality.money_totals import MoneyKey, MoneyTotals
-from etl.quality.sample import Sample
+from etl.quality.suites.sample import Sample
+from etl.quality.totals.money import MoneyKey, MoneyTotals
 from etl.rows import FINDINGS_SCHEMA
 
 ROOT = Path(__file__).parents[3]

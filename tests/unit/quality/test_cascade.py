@@ -7,7 +7,7 @@ import pytest
 
 from etl.model.tables import TABLES
 from etl.quality import KeysInMemory, RowCounts
-from etl.quality.known import TreeInMemory
+from etl.quality.checks.keys_elsewhere import TreeInMemory
 from etl.rows import FINDINGS_SCHEMA, LOOSE_SCHEMA, Unread, table_schema
 from tests.unit.quality.world import accepted, book, found, rejected, run, world
 

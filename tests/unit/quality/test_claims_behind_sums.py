@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from etl.quality.money_totals import MoneyKey, MoneyTotals
+from etl.quality.totals.money import MoneyKey, MoneyTotals
 from tests.unit.quality.world import World, run, world
 
 

@@ -20,7 +20,7 @@ from etl.quality import (
     reconcile,
     verdicts,
 )
-from etl.quality.rulesdoc import rules_page
+from etl.quality.rules.page import rules_page
 from tests.unit.quality.world import MAPPINGS, book, crosswalks, rule_texts, standard_book
 
 CASCADE = """
@@ -118,7 +118,7 @@ def test_a_rule_book_travels_to_worker_processes() -> None:
 def test_every_rule_is_documented() -> None:
     page = (MAPPINGS.parent / "docs" / "rules.md").read_text("utf-8")
     assert page == rules_page(standard_book()), (
-        "write it anew: python -m etl.quality.rulesdoc > docs/rules.md"
+        "write it anew: python -m etl.quality.rules.page > docs/rules.md"
     )
     for rule in standard_book().rules:
         assert f"### {rule.id}\n" in page

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from etl.quality import kinds
-from etl.quality.dates import day_number
+from etl.columns.dates import day_number
+from etl.quality.rules import kinds
 from tests.unit.quality.world import (
     Row,
     World,

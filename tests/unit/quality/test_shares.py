@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from etl.quality.money_totals import MoneyKey, MoneyTotals
-from etl.quality.shares import MONEY_SCHEMA, summed_money
+from etl.quality.totals.by_member import MONEY_SCHEMA, summed_money
+from etl.quality.totals.money import MoneyKey, MoneyTotals
 
 KEY = MoneyKey("claim", "professional", "paid")
 

@@ -16,14 +16,15 @@ import numpy as np
 import pytest
 
 from etl.model.tables import TABLES
-from etl.quality import Checked, kinds
-from etl.quality.datadocs import harmless
-from etl.quality.expectations import SuiteResult
-from etl.quality.frames import Frame
-from etl.quality.sample import EVERY_ROW, Sample, Sampled, Share
-from etl.quality.shares import place_keys
-from etl.quality.suite_rows import SuiteRows
-from etl.quality.suites import plan_suite
+from etl.quality import Checked
+from etl.quality.checks.frames import Frame
+from etl.quality.rules import kinds
+from etl.quality.suites.expectations import SuiteResult
+from etl.quality.suites.pages import harmless
+from etl.quality.suites.plan import plan_suite
+from etl.quality.suites.rows import SuiteRows
+from etl.quality.suites.sample import EVERY_ROW, Sample, Sampled, Share
+from etl.quality.totals.by_member import place_keys
 from tests.unit.quality.world import World, run, standard_book, tables, world
 
 WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -163,7 +164,7 @@ def _run_here(folder: Path, checked: Checked) -> Docs:
     from contextlib import redirect_stderr, redirect_stdout
     from io import StringIO
 
-    from etl.quality.expectations import run_suites
+    from etl.quality.suites.expectations import run_suites
 
     said = StringIO()
     with (
@@ -226,7 +227,7 @@ def test_no_progress_bar_and_no_chatter(docs: Docs) -> None:
 
 def test_the_same_rows_give_the_same_pages(docs: Docs, tmp_path: Path) -> None:
     few = {"claim_note": docs.checked.samples["claim_note"]}
-    from etl.quality.expectations import run_suites
+    from etl.quality.suites.expectations import run_suites
 
     def pages(folder: Path) -> dict[str, bytes]:
         with SuiteRows(folder / "rows", standard_book(), Share(0)) as rows:
@@ -241,7 +242,7 @@ def test_the_same_rows_give_the_same_pages(docs: Docs, tmp_path: Path) -> None:
 def test_the_environment_is_what_it_was(
     before: str | None, docs: Docs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from etl.quality.expectations import run_suites
+    from etl.quality.suites.expectations import run_suites
 
     if before is None:
         monkeypatch.delenv("GX_ANALYTICS_ENABLED", raising=False)
@@ -256,7 +257,7 @@ def test_the_environment_is_what_it_was(
 def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(
     docs: Docs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from etl.quality import expectations
+    from etl.quality.suites import expectations
 
     def pages(name: str, known: Mapping[str, expectations.SuiteResult]) -> dict[str, bytes]:
         with SuiteRows(tmp_path / "rows", standard_book(), Share(0)) as rows:
@@ -283,7 +284,8 @@ def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(
 
 def test_checking_does_not_import_great_expectations() -> None:
     code = (
-        "import sys, etl.quality, etl.reports, etl.quality.suite_rows, etl.quality.expectations;"
+        "import sys, etl.quality, etl.reports, etl.quality.suites.rows;"
+        "import etl.quality.suites.expectations;"
         "sys.exit('great_expectations' in sys.modules or 'pandas' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

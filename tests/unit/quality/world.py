@@ -26,7 +26,7 @@ from etl.quality import (
     load_rules,
     reconcile,
 )
-from etl.quality.sample import NO_ROW, Sampled
+from etl.quality.suites.sample import NO_ROW, Sampled
 from etl.rows import Unread, no_findings, table_schema
 
 MAPPINGS = Path(__file__).parents[3] / "mappings"

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
+from etl.columns.dates import day_number
 from etl.model.tables import CLAIM_TABLES, MEMBER_TABLES, TABLES
 from etl.quality import (
     KeysInMemory,
@@ -22,7 +23,6 @@ from etl.quality import (
     load_rules,
     read_directory,
 )
-from etl.quality.dates import day_number
 from etl.sources import open_extract, partition
 from etl.synth import Spec
 from etl.synth.faults import FAULTS

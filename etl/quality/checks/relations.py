@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.arrays import as_array, true_where
+from etl.columns.dates import NO_DAY
 from etl.model.findings import Severity
 from etl.model.tables import AMOUNT_COLUMNS, FieldType
-from etl.quality import kinds
-from etl.quality.dates import NO_DAY
-from etl.quality.frames import KEYS, Frame, Work
-from etl.quality.lacking import find_lacking
-from etl.quality.parsed import as_array, true_where
-from etl.quality.rules import Rule
+from etl.quality.checks.frames import KEYS, Frame, Work
+from etl.quality.checks.incomplete_claims import find_lacking
+from etl.quality.rules import kinds
+from etl.quality.rules.book import Rule
 
 
 def check_relations(work: Work, frame: Frame, rule: Rule) -> None:

@@ -25,8 +25,8 @@ from etl.errors import MappingError, Mistakes
 from etl.model.crosswalks import Crosswalk
 from etl.model.findings import Severity
 from etl.model.tables import CLAIM_TABLES, TABLES
-from etl.quality.kinds import KINDS, SINGLE, Allowed, Clause, Condition, Kind, Unmet
-from etl.quality.parameters import Mistake, column_mistake, kind_mistake, near, text_mistake
+from etl.quality.rules.kinds import KINDS, SINGLE, Allowed, Clause, Condition, Kind, Unmet
+from etl.quality.rules.parameters import Mistake, column_mistake, kind_mistake, near, text_mistake
 
 _ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _KEYS: Final = frozenset(

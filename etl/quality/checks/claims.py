@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.arrays import true_where
 from etl.model.tables import CLAIM_TABLES
-from etl.quality.cascade import Rejections
-from etl.quality.frames import Work
-from etl.quality.parsed import true_where
+from etl.quality.checks.cascade import Rejections
+from etl.quality.checks.frames import Work
 
 SUPERSEDED: Final = "claim-superseded"
 """Rule of a claim that is left out because another of its chain stands in its place."""

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.numbers import exact_sum
 from etl.model.tables import AMOUNT_CATEGORIES, CLAIM_TYPES
-from etl.quality.cascade import Rejections
-from etl.quality.frames import Work
-from etl.quality.numbers import exact_sum
+from etl.quality.checks.cascade import Rejections
+from etl.quality.checks.frames import Work
 
 UNKNOWN_TYPE: Final = "unknown"
 """Claim type of rows whose claim has none that is known, or is not there."""

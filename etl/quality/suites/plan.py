@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from etl.model.tables import TABLES, FieldType
-from etl.quality import kinds
-from etl.quality.kinds import RELATION_KINDS
-from etl.quality.rules import Rule, RuleBook
+from etl.quality.rules import kinds
+from etl.quality.rules.book import Rule, RuleBook
+from etl.quality.rules.kinds import RELATION_KINDS
 
 Form = Literal["not-null", "regex", "not-regex", "in-set", "not-in-set", "unique", "pair", "rule"]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from etl.quality import kinds
-from etl.quality.dates import NO_DAY
-from etl.quality.frames import Frame, Work
-from etl.quality.rules import Rule
+from etl.columns.dates import NO_DAY
+from etl.quality.checks.frames import Frame, Work
+from etl.quality.rules import kinds
+from etl.quality.rules.book import Rule
 
 
 def check_rows(work: Work, frame: Frame, rule: Rule) -> None:

@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.arrays import as_array
 from etl.model.tables import TABLES
-from etl.quality.counts import RowCounts
-from etl.quality.parsed import as_array
-from etl.quality.rules import RuleBook
-from etl.quality.sample import Sample, Share
-from etl.quality.suites import Suite, plan_suite
+from etl.quality.rules.book import RuleBook
+from etl.quality.suites.plan import Suite, plan_suite
+from etl.quality.suites.sample import Sample, Share
+from etl.quality.totals.rows import RowCounts
 
 
 class SuiteRows:

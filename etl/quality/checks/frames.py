@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns import dates, numbers
+from etl.columns.arrays import as_array, blanked, true_where
 from etl.model.findings import Severity
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
-from etl.quality import dates, numbers
-from etl.quality.kinds import Clause, Condition
-from etl.quality.known import DirectoryIds, KnownKeys, PublishedKeys
-from etl.quality.parsed import as_array, blanked, true_where
-from etl.quality.rules import Rule, RuleBook
+from etl.quality.checks.keys_elsewhere import DirectoryIds, KnownKeys, PublishedKeys
+from etl.quality.rules.book import Rule, RuleBook
+from etl.quality.rules.kinds import Clause, Condition
 from etl.rows import LOOSE_SCHEMA
 
 KEYS: Final = {"member": "member_id", "coverage": "coverage_id", "claim": "claim_id"}

@@ -12,8 +12,8 @@ from typing import Final
 
 from etl.mapping.obligations import Obligation
 from etl.model.findings import Severity
-from etl.quality.kinds import Reading, Unmet
-from etl.quality.rules import Rule, RuleBook
+from etl.quality.rules.book import Rule, RuleBook
+from etl.quality.rules.kinds import Reading, Unmet
 
 _SAYS: Final = {
     "required": "The resource would lack {path}, which {profile} requires.",

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.quality.parsed import as_array
+from etl.columns.arrays import as_array
 
 
 class KnownKeys(Protocol):

@@ -1,7 +1,7 @@
 """What a column kernel gives back, and the byte matrices it works on.
 
 A kernel reads a whole column at once. It is held to a slow, obvious oracle by property tests, and
-callers usually run it over the distinct values of a column only (`etl.quality.frames`).
+callers usually run it over the distinct values of a column only (`etl.quality.checks.frames`).
 """
 
 from __future__ import annotations

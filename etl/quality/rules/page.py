@@ -7,13 +7,13 @@ import inspect
 from collections.abc import Iterable
 
 from etl.model.tables import TABLES
-from etl.quality.kinds import KINDS, Clause
-from etl.quality.rules import Rule, RuleBook
+from etl.quality.rules.book import Rule, RuleBook
+from etl.quality.rules.kinds import KINDS, Clause
 
 _HEAD = """# Rules
 
 What is looked for in every row, what a failure does, and what it spoils. This page is written from
-`mappings/rules/*.yaml` by `python -m etl.quality.rulesdoc > docs/rules.md`; a test holds the two
+`mappings/rules/*.yaml` by `python -m etl.quality.rules.page > docs/rules.md`; a test holds the two
 together.
 
 ## What a failure does
@@ -112,9 +112,9 @@ def _main() -> None:
     from pathlib import Path
 
     from etl.model.crosswalks import read_crosswalk
-    from etl.quality.rules import Policy, load_rules
+    from etl.quality.rules.book import Policy, load_rules
 
-    root = Path(__file__).parents[2] / "mappings"
+    root = Path(__file__).parents[3] / "mappings"
     crosswalks = {
         path.stem: read_crosswalk(path.read_text("utf-8"), path.stem, file=path.name)
         for path in sorted((root / "crosswalks").glob("*.csv"))

@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.arrays import Parsed, as_array, blanked, matches, replaced
 from etl.model.codes import NPI_DIGITS, is_npi
-from etl.quality.parsed import Parsed, as_array, blanked, matches, replaced
 
 FLAG_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {"y": "Y", "yes": "Y", "true": "Y", "t": "Y", "1": "Y"}

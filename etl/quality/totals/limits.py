@@ -9,8 +9,8 @@ from math import ceil
 from types import MappingProxyType
 
 from etl.errors import DataRejected
-from etl.quality.counts import RowCounts
-from etl.quality.rules import Limits
+from etl.quality.rules.book import Limits
+from etl.quality.totals.rows import RowCounts
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from etl.quality.frames import Frame, Work
-from etl.quality.parsed import as_array
-from etl.quality.shares import place_keys
+from etl.columns.arrays import as_array
+from etl.quality.checks.frames import Frame, Work
+from etl.quality.totals.by_member import place_keys
 
 _HASH_BITS: Final = 64
 _MOST_HALVINGS: Final = 32

@@ -10,8 +10,8 @@ import pyarrow as pa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from etl.quality import codes, dates, numbers
-from etl.quality.parsed import byte_rows, text_rows
+from etl.columns import codes, dates, numbers
+from etl.columns.arrays import byte_rows, text_rows
 
 
 def column(cells: list[str | None]) -> pa.Array:

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from etl.columns.arrays import as_array, true_where
 from etl.model.tables import EVERY_TABLE
-from etl.quality import kinds
-from etl.quality.frames import KEYS, Frame, Work
-from etl.quality.parsed import as_array, true_where
+from etl.quality.checks.frames import KEYS, Frame, Work
+from etl.quality.rules import kinds
 
 _LARGEST: Final = 2**62
 

@@ -1,7 +1,7 @@
 """The kinds of check that a rule may name, and the parameters that each takes.
 
 A rule in `mappings/rules/*.yaml` says `check: <kind>` and gives the kind's parameters under their
-names with hyphens. What a kind does is in `cell_checks`, `row_checks` and `relation_checks`.
+names with hyphens. What a kind does is in `etl.quality.checks`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, Final, TypeAlias
 
 
 class Meaning(Enum):
-    """What the text of a parameter is; `etl.quality.parameters` holds each to it."""
+    """What the text of a parameter is; `etl.quality.rules.parameters` holds each to it."""
 
     COLUMN = auto()
     DATE = auto()

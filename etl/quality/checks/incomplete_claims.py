@@ -21,9 +21,9 @@ from typing import Any, Final
 import numpy as np
 
 from etl.model.tables import AMOUNT_COLUMNS, FILE_COLUMN, ROW_COLUMN
-from etl.quality.frames import Frame, Work
-from etl.quality.rules import Rule
-from etl.quality.shares import place_keys
+from etl.quality.checks.frames import Frame, Work
+from etl.quality.rules.book import Rule
+from etl.quality.totals.by_member import place_keys
 
 _AMOUNT: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,2})?")
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")

@@ -20,10 +20,10 @@ from types import MappingProxyType
 from typing import Any, Final, cast
 
 from etl.model.tables import TABLES
-from etl.quality import datadocs
-from etl.quality.datadocs import Page
-from etl.quality.suite_rows import SuiteRows
-from etl.quality.suites import Suite, Wanted
+from etl.quality.suites import pages
+from etl.quality.suites.pages import Page
+from etl.quality.suites.plan import Suite, Wanted
+from etl.quality.suites.rows import SuiteRows
 
 RESULT_FORMAT: Final[Mapping[str, Any]] = {"result_format": "BASIC", "partial_unexpected_count": 0}
 """Counts and percentages, and not one sample of what failed."""
@@ -85,13 +85,13 @@ def run_suites(
         results |= _run_all(rows, wanted, run_name, run_time)
     found = tuple(results[table] for table in digests)
     lines = [
-        datadocs.SummaryLine(
+        pages.SummaryLine(
             each.table, each.covered, rows.of[each.table], each.expectations, each.passed
         )
         for each in found
     ]
-    pages = {each.table: each.page for each in found}
-    datadocs.write(out, pages, lines, run_name=run_name, run_time=run_time)
+    built = {each.table: each.page for each in found}
+    pages.write(out, built, lines, run_name=run_name, run_time=run_time)
     return found
 
 

@@ -17,12 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.arrays import true_where
 from etl.model.findings import Severity
 from etl.model.tables import CLAIM_TABLES, LINE_TABLES
-from etl.quality import kinds
-from etl.quality.frames import KEYS, Failure, Frame, Work
-from etl.quality.parsed import true_where
-from etl.quality.rules import RuleBook
+from etl.quality.checks.frames import KEYS, Failure, Frame, Work
+from etl.quality.rules import kinds
+from etl.quality.rules.book import RuleBook
 
 NO_RULE: Final = -1
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.quality.parsed import Parsed, as_array, blanked, matches, replaced, true_where
+from etl.columns.arrays import Parsed, as_array, blanked, matches, replaced, true_where
 
 MONEY_DIGITS: Final = 13
 """Most digits before the point of an amount: what still adds up in 64 bits of cents."""

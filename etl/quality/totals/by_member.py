@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.arrays import as_array
 from etl.model.tables import AMOUNT_CATEGORIES, CLAIM_TYPES, FILE_COLUMN, ROW_COLUMN, TABLES
-from etl.quality.cascade import Rejections
-from etl.quality.counts import RowCounts
-from etl.quality.frames import Work
-from etl.quality.money_totals import (
+from etl.quality.checks.cascade import Rejections
+from etl.quality.checks.frames import Work
+from etl.quality.totals.money import (
     LEVELS,
     UNKNOWN_TYPE,
     MoneyKey,
@@ -27,7 +27,7 @@ from etl.quality.money_totals import (
     of_counted,
     type_codes,
 )
-from etl.quality.parsed import as_array
+from etl.quality.totals.rows import RowCounts
 
 _SHIFT: Final = 40
 _LARGEST: Final = 2**63

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.quality.parsed import Parsed, as_array, blanked, byte_rows, matches, replaced, text_rows
+from etl.columns.arrays import Parsed, as_array, blanked, byte_rows, matches, replaced, text_rows
 
 NO_DAY: Final = np.iinfo(np.int32).min
 """What `days` holds where there is no date."""

@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns import codes, dates, numbers
+from etl.columns.arrays import Parsed, as_array, blanked, matches, true_where
 from etl.model.codes import NPI_DIGITS, NPI_FIRST_DIGITS
 from etl.model.tables import FieldType
-from etl.quality import codes, dates, kinds, numbers
-from etl.quality.frames import Cells, Frame, Work
-from etl.quality.parsed import Parsed, as_array, blanked, matches, true_where
-from etl.quality.rules import Rule
+from etl.quality.checks.frames import Cells, Frame, Work
+from etl.quality.rules import kinds
+from etl.quality.rules.book import Rule
 
 _KERNELS: Final[Mapping[FieldType, Callable[[Any], Parsed]]] = MappingProxyType(
     {

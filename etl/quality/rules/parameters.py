@@ -12,10 +12,10 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.dates import day_number
 from etl.model.tables import DIRECTORY_TABLES, TABLES, FieldType
-from etl.quality import kinds
-from etl.quality.dates import day_number
-from etl.quality.kinds import Kind, Meaning
+from etl.quality.rules import kinds
+from etl.quality.rules.kinds import Kind, Meaning
 
 _PARENT_KEYS: Final = MappingProxyType(
     {

@@ -1,0 +1,1 @@
+"""Counts and sums of partitions, and the limits on them."""
