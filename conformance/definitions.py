@@ -1,7 +1,7 @@
 """Lays out, for HL7's engine, what the guide defines: a folder of JSON definitions.
 
 Profiles and the guide's own code systems are the guide's files. Value sets are made from the
-profile facts (`etl.model.profiles`), because the engine has no terminology server: codes are listed
+profile facts (`etl.profiles`), because the engine has no terminology server: codes are listed
 where they are known, and a code system that is licensed or external is included as a whole. For
 the HL7 code systems in them, whose content the engine has at other versions or not at all, code
 systems are made of the codes that the value sets name.
@@ -14,7 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Final
 
-from etl.model.profiles import ValueSet, code_systems, value_set, value_set_urls
+from etl.profiles.structures import ValueSet, code_systems, value_set, value_set_urls
 
 Json = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Write `etl/model/facts/`: what the FHIR definitions say, as JSON without a sentence in it.
+"""Write `etl/profiles/facts/`: what the FHIR definitions say, as JSON without a sentence in it.
 
 Usage: python scripts/build_profile_facts.py GUIDE [OUT]
 
@@ -345,37 +345,37 @@ def build(guide: Path) -> Iterator[tuple[str, str]]:
         plain[name] = directory_type(name, plain["Organization"])
     arrays = Arrays(plain)
     for name, facts in sorted(plain.items()):
-        yield f"r4/{name}.json", profile_text(arrays.marked(facts))
-    yield "r4/primitives.json", map_text(primitives(types))
+        yield f"r4/4.0.1/{name}.json", profile_text(arrays.marked(facts))
+    yield "r4/4.0.1/primitives.json", map_text(primitives(types))
 
     for definition in read(guide / "support" / "us-core-7.0.0-extensions-slim.json"):
         yield (
-            f"us-core/{definition['id']}.json",
+            f"us-core/7.0.0/{definition['id']}.json",
             profile_text(arrays.marked(profile_facts(definition))),
         )
     for name, extra in US_CORE_PROFILES.items():
         facts = us_core_directory(name, plain[extra["type"]])
-        yield f"us-core/{name}.json", profile_text(arrays.marked(facts))
+        yield f"us-core/7.0.0/{name}.json", profile_text(arrays.marked(facts))
 
     newest: Json = {}
     for version, folder in VERSIONS.items():
         base = guide / folder
         for path in sorted((base / "structuredefinitions").glob("*.json")):
             facts = profile_facts(read(path))
-            yield f"{version}/{facts['name']}.json", profile_text(arrays.marked(facts))
+            yield f"carin-bb/{version}/{facts['name']}.json", profile_text(arrays.marked(facts))
         own = code_systems(base / "codesystems")
-        yield f"{version}/code-systems.json", map_text(own)
+        yield f"carin-bb/{version}/code-systems.json", map_text(own)
         if not newest:
             newest = value_sets(base, own)
-            yield f"{version}/value-sets.json", value_sets_text(newest)
+            yield f"carin-bb/{version}/value-sets.json", value_sets_text(newest)
         else:
             changed = changed_value_sets(base / "valuesets", newest, own)
-            yield f"{version}/value-sets.json", value_sets_text(changed)
+            yield f"carin-bb/{version}/value-sets.json", value_sets_text(changed)
     rows = map_id_rows(guide / "cpcds-mapid-to-fhir-2.2.0.csv")
-    yield "2.2.0/map-ids.json", "[\n" + ",\n".join(map(text, rows)) + "\n]\n"
+    yield "carin-bb/2.2.0/map-ids.json", "[\n" + ",\n".join(map(text, rows)) + "\n]\n"
 
 
-def main(guide: str, out: str = "etl/model/facts") -> None:
+def main(guide: str, out: str = "etl/profiles/facts") -> None:
     """Write all facts; remove what is no longer among them."""
     target = Path(out)
     files = dict(build(Path(guide)))

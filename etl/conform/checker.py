@@ -12,8 +12,8 @@ from etl.conform.compiler import Compiler, is_resource
 from etl.conform.findings import ConformanceRule, Issue, IssueSeverity, fixed_rule
 from etl.conform.visit import Check, Visit
 from etl.errors import UsageError
-from etl.model.fact_files import check_version
-from etl.model.profiles import (
+from etl.profiles.fact_files import check_version
+from etl.profiles.structures import (
     VERSIONS,
     Profile,
     find_canonical,

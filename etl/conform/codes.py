@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from etl.conform.findings import ConformanceRule, IssueSeverity
-from etl.model.profiles import Binding, ValueSet, code_systems, value_set
+from etl.profiles.structures import Binding, ValueSet, code_systems, value_set
 
 Verdict = Callable[[Any], "ConformanceRule | None"]
 """Looks at a value; returns the rule it breaks, or None."""

@@ -37,7 +37,7 @@ from etl.conform.primitives import TESTS, json_kind
 from etl.conform.references import allowed_types, is_local, resolved_type, stated_type
 from etl.conform.slices import classifier
 from etl.conform.visit import Check, Holds, Member, Visit
-from etl.model.profiles import (
+from etl.profiles.structures import (
     US_CORE,
     VERSIONS,
     Element,

@@ -18,7 +18,7 @@ from fhirpathpy.models import models
 from etl.conform.codes import member_of
 from etl.conform.narrative import is_narrative
 from etl.conform.references import resolved_type
-from etl.model.profiles import value_set
+from etl.profiles.structures import value_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from typing import Any
 
 from etl.conform.patterns import Test
 from etl.conform.slices import slice_test
-from etl.model.profiles import Element, Profile, choice_names, find_canonical
+from etl.profiles.structures import Element, Profile, choice_names, find_canonical
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from etl.conform.members import error
 
 if TYPE_CHECKING:
     from etl.conform.visit import Check, Visit
-    from etl.model.profiles import Profile
+    from etl.profiles.structures import Profile
 
 _ADMISSION: Final = "https://www.nubc.org/CodeSystem/PriorityTypeOfAdmitOrVisit"
 _ORIGIN: Final = "https://www.nubc.org/CodeSystem/PointOfOrigin"

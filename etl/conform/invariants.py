@@ -10,7 +10,7 @@ from etl.conform.natives import NATIVES, meta_profile, signature
 
 if TYPE_CHECKING:
     from etl.conform.visit import Holds
-    from etl.model.profiles import Element, Invariant, Profile
+    from etl.profiles.structures import Element, Invariant, Profile
 
 NOT_CHECKED: Final = frozenset({"dom-6", "ele-1"})
 """Left out: dom-6 only recommends a narrative; ele-1 is part of the structural checks."""

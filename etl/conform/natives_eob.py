@@ -11,7 +11,7 @@ from etl.conform.elements import Json, coded, codings, entries, of_system, there
 from etl.conform.natives import made_for, stands_for
 from etl.conform.references import resolved_type
 from etl.conform.visit import Holds
-from etl.model.profiles import value_set
+from etl.profiles.structures import value_set
 
 _C4BB: Final = "http://hl7.org/fhir/us/carin-bb/ValueSet/"
 _AMOUNTS: Final = f"{_C4BB}C4BBAdjudication"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-from etl.model.profiles import primitives
+from etl.profiles.structures import primitives
 
 Test = Callable[[Any], bool]
 

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
-from etl.model.profiles import TypeChoice, find_canonical
+from etl.profiles.structures import TypeChoice, find_canonical
 
 _TYPE: Final = re.compile(r"[A-Z][A-Za-z]+")
 _LITERAL: Final = re.compile(

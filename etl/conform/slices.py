@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from etl.conform.codes import codings_of, member_of
 from etl.conform.patterns import Test, matcher
-from etl.model.profiles import Element, Profile, Slicing, value_set
+from etl.profiles.structures import Element, Profile, Slicing, value_set
 
 NO_SLICE: Final = -1
 

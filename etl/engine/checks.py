@@ -36,7 +36,7 @@ from etl.mapping.obligations import Obligation
 from etl.mapping.plan import Loop
 from etl.mapping.row_tests import Alone, Nowhere, Numbers, Points, Rows, Shared, Test, Twice
 from etl.model.codes import SHAPES
-from etl.model.profiles import primitives
+from etl.profiles.structures import primitives
 from etl.rows import FINDINGS_SCHEMA, no_findings
 
 _LINES: Final = "claim_line"

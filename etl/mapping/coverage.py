@@ -28,7 +28,7 @@ from etl.mapping.plan import (
 )
 from etl.mapping.static import answers, static_value
 from etl.model.crosswalks import Crosswalk
-from etl.model.profiles import (
+from etl.profiles.structures import (
     Element,
     Profile,
     ValueSet,

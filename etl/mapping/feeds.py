@@ -43,7 +43,7 @@ from etl.mapping.plan import (
 )
 from etl.mapping.static import is_strong
 from etl.model.crosswalks import Crosswalk
-from etl.model.profiles import Element, choice_names, find_canonical
+from etl.profiles.structures import Element, choice_names, find_canonical
 
 _OF_A_CODE: Final = frozenset({"system", "version"})
 """What stands beside a code and says nothing without it."""

@@ -34,7 +34,7 @@ from etl.mapping.plan import (
 )
 from etl.mapping.static import UNKNOWN, Facts, answers, covers, fits, is_strong, static_value
 from etl.model.crosswalks import Crosswalk
-from etl.model.profiles import (
+from etl.profiles.structures import (
     Element,
     Profile,
     TypeChoice,

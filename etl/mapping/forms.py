@@ -9,7 +9,7 @@ from etl.mapping.expressions import Kind, LogicalId
 from etl.mapping.formulas import Formula, Misshapen, expr_of
 from etl.mapping.plan import Entry, Fixed
 from etl.mapping.static import static_value
-from etl.model.profiles import primitives
+from etl.profiles.structures import primitives
 
 _MARK_FREE: Final = frozenset({"code", "uri", "url", "canonical", "oid", "uuid", "id"})
 """Types whose form forbids blanks that a text may have."""

@@ -20,7 +20,7 @@ from etl.mapping.expressions import Condition, Constant, Expr, IsPresent, OneOf,
 from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, ObjectNode, Spliced
 from etl.mapping.static import answers, fits, is_strong, static_value
 from etl.model.crosswalks import Crosswalk
-from etl.model.value_sets import ValueSet
+from etl.profiles.value_sets import ValueSet
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ from etl.mapping.selecting import (
     entries_of,
     numbers,
 )
-from etl.model.profiles import Invariant, value_set
+from etl.profiles.structures import Invariant, value_set
 
 _VALUE_SETS: Final = "http://hl7.org/fhir/us/carin-bb/ValueSet/"
 _TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem/"

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from etl.errors import MappingError
-from etl.mapping.duty import Obligation, What, of_data, profile_slug
 from etl.mapping.fhir import children_of, reference_types, target_type
 from etl.mapping.forms import form_of
 from etl.mapping.formulas import (
@@ -42,6 +41,7 @@ from etl.mapping.formulas import (
 )
 from etl.mapping.guide_rules import guide_rules
 from etl.mapping.invariants import INVARIANTS, LISTED, PROVED, Subject
+from etl.mapping.obligation import Obligation, What, of_data, profile_slug
 from etl.mapping.plan import Entry, Guarded, ListNode, Loop, ObjectNode, Place, Plan
 from etl.mapping.proof import Names, never
 from etl.mapping.row_tests import At, Nowhere, Points, Rows, Shared, Test, Twice
@@ -49,7 +49,7 @@ from etl.mapping.selecting import begins
 from etl.mapping.static import answers, static_value
 from etl.model.codes import ABSENT_REASONS
 from etl.model.crosswalks import Crosswalk
-from etl.model.profiles import (
+from etl.profiles.structures import (
     US_CORE,
     VERSIONS,
     Element,

@@ -31,7 +31,8 @@ from etl.mapping.plan import (
 )
 from etl.mapping.rows import TELLS_OF_AMOUNTS, columns_of
 from etl.mapping.static import is_strong
-from etl.model.profiles import (
+from etl.model.tables import TABLES
+from etl.profiles.structures import (
     Element,
     Profile,
     child,
@@ -39,7 +40,6 @@ from etl.model.profiles import (
     find_canonical,
     is_type,
 )
-from etl.model.tables import TABLES
 
 FINANCIAL: Final = "financial"
 """The view that the mappings are written for: all of it."""

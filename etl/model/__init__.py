@@ -1,1 +1,1 @@
-"""What the specifications say, as data: canonical tables, profile facts, code systems, findings."""
+"""What the specifications say, as data: canonical tables, crosswalks, codes, findings."""

@@ -1,6 +1,6 @@
 """Breaks an example in every mechanical way: what is mandatory deleted, what is bound changed.
 
-Knows profiles through `etl.model.profiles` and nothing of the checker: it walks an instance beside
+Knows profiles through `etl.profiles` and nothing of the checker: it walks an instance beside
 the snapshot, deletes each element that the profile requires (and each required slice), and changes
 code and system of every coding under a required binding.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from etl.model.profiles import Element, Profile, child, load_type, value_set
+from etl.profiles.structures import Element, Profile, child, load_type, value_set
 
 Json = dict[str, Any]
 Path = tuple[str | int, ...]

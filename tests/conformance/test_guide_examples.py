@@ -13,7 +13,7 @@ from etl.conform.checker import Checker
 from etl.conform.findings import IssueSeverity
 from etl.conform.reading import file_sources
 from etl.conform.run import conform
-from etl.model.profiles import find_canonical
+from etl.profiles.structures import find_canonical
 from tests.conformance.mutations import Mutation, mutations
 
 ROOT = Path(__file__).parents[2]

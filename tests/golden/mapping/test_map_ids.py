@@ -53,7 +53,7 @@ def test_every_map_id_that_a_profile_cites_is_in_the_dictionary(view: str) -> No
         plan.profile.rpartition("/")[2].partition("|")[0]: plan.name for plan in mapping_set().plans
     }
     wanted: dict[str, set[int]] = defaultdict(set)
-    facts = resources.files("etl.model").joinpath("facts/2.2.0/map-ids.json")
+    facts = resources.files("etl.profiles").joinpath("facts/carin-bb/2.2.0/map-ids.json")
     for map_id, profile, _ in json.loads(facts.read_text("utf-8")):
         wanted[by_profile[profile]].add(map_id)
     assert missing(wanted, view) == {}

@@ -14,8 +14,8 @@ from functools import cache
 import pytest
 
 from etl.engine.partition import Partition
-from etl.mapping.duty import counted
 from etl.mapping.environment import Environment
+from etl.mapping.obligation import counted
 from etl.mapping.obligations import obligations
 from etl.mapping.plan import Plan
 from tests.golden.mapping.rendering import mapping_set

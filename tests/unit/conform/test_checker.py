@@ -10,7 +10,7 @@ import pytest
 from etl.conform.checker import Checker, profile_named
 from etl.conform.findings import IssueSeverity
 from etl.errors import UsageError
-from etl.model.profiles import R4
+from etl.profiles.structures import R4
 from tests.unit.conform import samples
 from tests.unit.conform.samples import C4BB, THO, changed, concept, reference, without
 

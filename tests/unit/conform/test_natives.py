@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from etl.conform import fhirpath
 from etl.conform.invariants import NOT_CHECKED, native
 from etl.conform.natives import NATIVES, signature
-from etl.model import profiles
-from etl.model.profiles import load_profile, load_type, load_us_core, profile_names, value_set
+from etl.profiles import structures
+from etl.profiles.structures import load_profile, load_type, load_us_core, profile_names, value_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +23,8 @@ Case = tuple[str, str, str, str]
 """Key, expression, path of the element, version of the guide."""
 
 
-def all_profiles() -> Iterator[profiles.Profile]:
-    for version in profiles.VERSIONS:
+def all_profiles() -> Iterator[structures.Profile]:
+    for version in structures.VERSIONS:
         yield from (load_profile(name, version) for name in profile_names(version))
     for name in ("us-core-practitionerrole", "us-core-location"):
         yield load_us_core(name)
@@ -38,7 +38,9 @@ def all_profiles() -> Iterator[profiles.Profile]:
 def cases() -> dict[tuple[str, str], Case]:
     found: dict[tuple[str, str], Case] = {}
     for profile in all_profiles():
-        version = profile.version if profile.version in profiles.VERSIONS else profiles.VERSIONS[0]
+        version = (
+            profile.version if profile.version in structures.VERSIONS else structures.VERSIONS[0]
+        )
         for element in profile.elements:
             for key in element.invariants:
                 expression = profile.invariants[key].expression

@@ -15,7 +15,13 @@ from etl.conform.patterns import contains, matcher, told
 from etl.conform.primitives import TESTS
 from etl.conform.references import allowed_types, resolved_type, target_of
 from etl.conform.slices import NO_SLICE, classifier, slice_test
-from etl.model.profiles import TypeChoice, load_profile, load_us_core, primitives, profile_names
+from etl.profiles.structures import (
+    TypeChoice,
+    load_profile,
+    load_us_core,
+    primitives,
+    profile_names,
+)
 from tests.unit.conform.samples import C4BB, THO
 
 RIGHT = {

@@ -19,13 +19,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from etl.errors import UsageError
-from etl.model.fact_files import VERSIONS as VERSIONS
-from etl.model.fact_files import check_version, listing, read_facts
-from etl.model.value_sets import Code as Code
-from etl.model.value_sets import ValueSet as ValueSet
-from etl.model.value_sets import code_systems as code_systems
-from etl.model.value_sets import value_set as value_set
-from etl.model.value_sets import value_set_urls as value_set_urls
+from etl.profiles.fact_files import VERSIONS as VERSIONS
+from etl.profiles.fact_files import check_version, listing, read_facts
+from etl.profiles.value_sets import Code as Code
+from etl.profiles.value_sets import ValueSet as ValueSet
+from etl.profiles.value_sets import code_systems as code_systems
+from etl.profiles.value_sets import value_set as value_set
+from etl.profiles.value_sets import value_set_urls as value_set_urls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -282,7 +282,9 @@ class MapId:
 def profile_names(version: str = VERSIONS[0]) -> tuple[str, ...]:
     """Return the names of all C4BB profiles of a version, the Basis and abstract ones included."""
     check_version(version)
-    return tuple(sorted(name[:-5] for name in listing(version) if name.startswith("C4BB-")))
+    return tuple(
+        sorted(name[:-5] for name in listing(f"carin-bb/{version}") if name.startswith("C4BB-"))
+    )
 
 
 def load_profile(name: str, version: str = VERSIONS[0]) -> Profile:
@@ -292,9 +294,9 @@ def load_profile(name: str, version: str = VERSIONS[0]) -> Profile:
         UsageError: no such profile or version.
     """
     check_version(version)
-    if f"{name}.json" not in listing(version) or not name.startswith("C4BB-"):
+    if f"{name}.json" not in listing(f"carin-bb/{version}") or not name.startswith("C4BB-"):
         raise UsageError(f"no profile {name!r} in C4BB {version}")
-    return _load(f"{version}/{name}.json")
+    return _load(f"carin-bb/{version}/{name}.json")
 
 
 def load_type(name: str) -> Profile:
@@ -305,7 +307,7 @@ def load_type(name: str) -> Profile:
     """
     if not is_type(name):
         raise UsageError(f"no FHIR type {name!r} among the facts")
-    return _load(f"r4/{name}.json")
+    return _load(f"r4/4.0.1/{name}.json")
 
 
 def load_us_core(name: str) -> Profile:
@@ -314,9 +316,9 @@ def load_us_core(name: str) -> Profile:
     Raises:
         UsageError: no such profile here.
     """
-    if f"{name}.json" not in listing("us-core"):
+    if f"{name}.json" not in listing(f"us-core/{US_CORE_VERSION}"):
         raise UsageError(f"no US Core profile {name!r} among the facts")
-    return _load(f"us-core/{name}.json")
+    return _load(f"us-core/{US_CORE_VERSION}/{name}.json")
 
 
 def find_canonical(canonical: str) -> Profile | None:
@@ -333,7 +335,9 @@ def find_canonical(canonical: str) -> Profile | None:
                 return load_profile(name, known) if name in profile_names(known) else None
     elif url.startswith(US_CORE):
         name = url[len(US_CORE) :]
-        return load_us_core(name) if f"{name}.json" in listing("us-core") else None
+        return (
+            load_us_core(name) if f"{name}.json" in listing(f"us-core/{US_CORE_VERSION}") else None
+        )
     elif url.startswith(R4) and is_type(url[len(R4) :]):
         return load_type(url[len(R4) :])
     return None
@@ -350,19 +354,19 @@ def unknown_version(canonical: str) -> str | None:
 
 def is_type(name: str) -> bool:
     """Whether the facts have a complex type or resource of that name."""
-    return name != "primitives" and f"{name}.json" in listing("r4")
+    return name != "primitives" and f"{name}.json" in listing("r4/4.0.1")
 
 
 @cache
 def primitives() -> Mapping[str, str | None]:
     """Return FHIR's primitive types: name -> regular expression; None for xhtml."""
-    return MappingProxyType(read_facts("r4/primitives.json"))
+    return MappingProxyType(read_facts("r4/4.0.1/primitives.json"))
 
 
 @cache
 def map_ids() -> tuple[MapId, ...]:
     """Return where each MapID goes in the C4BB 2.2.0 profiles, by MapID, profile and element."""
-    return tuple(MapId(*row) for row in read_facts(f"{VERSIONS[0]}/map-ids.json"))
+    return tuple(MapId(*row) for row in read_facts(f"carin-bb/{VERSIONS[0]}/map-ids.json"))
 
 
 @cache

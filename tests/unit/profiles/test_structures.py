@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etl.errors import UsageError
-from etl.model import profiles
-from etl.model.profiles import (
+from etl.profiles import structures
+from etl.profiles.structures import (
     child,
     choice_names,
     code_systems,
@@ -32,8 +32,8 @@ ORAL = "C4BB-ExplanationOfBenefit-Oral"
 ADJUDICATION = "http://hl7.org/fhir/us/carin-bb/ValueSet/C4BBAdjudication"
 
 
-def every_profile() -> Iterator[profiles.Profile]:
-    for version in profiles.VERSIONS:
+def every_profile() -> Iterator[structures.Profile]:
+    for version in structures.VERSIONS:
         for name in profile_names(version):
             yield load_profile(name, version)
     for name in ("us-core-race", "us-core-location", "us-core-practitionerrole"):
@@ -41,7 +41,7 @@ def every_profile() -> Iterator[profiles.Profile]:
 
 
 def test_every_version_has_the_sixteen_profiles_of_the_guide() -> None:
-    for version in profiles.VERSIONS:
+    for version in structures.VERSIONS:
         names = profile_names(version)
         assert len(names) == 16
         assert sum(name.endswith("-Basis") for name in names) == 5
@@ -49,7 +49,7 @@ def test_every_version_has_the_sixteen_profiles_of_the_guide() -> None:
 
 def test_a_canonical_names_the_version() -> None:
     profile = load_profile("C4BB-Patient")
-    assert profile.canonical == f"{profiles.CANONICAL}C4BB-Patient|2.2.0"
+    assert profile.canonical == f"{structures.CANONICAL}C4BB-Patient|2.2.0"
 
 
 def test_2_2_0_wants_the_version_of_claim_type_and_2_1_0_does_not() -> None:
@@ -99,7 +99,7 @@ def test_every_type_that_an_element_names_is_known() -> None:
     for profile in every_profile():
         for element in profile.elements:
             for choice in element.types:
-                known = choice.code in primitives() or profiles.is_type(choice.code)
+                known = choice.code in primitives() or structures.is_type(choice.code)
                 assert known or choice.code == "Resource", (element.id, choice.code)
 
 
@@ -204,15 +204,15 @@ def test_map_ids_point_at_elements_that_exist() -> None:
 
 def test_canonicals_are_found_with_and_without_a_version() -> None:
     for text in ("C4BB-Patient", "C4BB-Patient|2.2.0", "C4BB-Patient|2.2"):
-        found = find_canonical(profiles.CANONICAL + text)
+        found = find_canonical(structures.CANONICAL + text)
         assert found is load_profile("C4BB-Patient")
-    old = find_canonical(profiles.CANONICAL + "C4BB-Patient|2.1.0")
+    old = find_canonical(structures.CANONICAL + "C4BB-Patient|2.1.0")
     assert old is not None
     assert old.version == "2.1.0"
-    assert find_canonical(profiles.CANONICAL + "C4BB-Patient|1.0.0") is None
-    assert find_canonical(profiles.CANONICAL + "C4BB-Nobody") is None
-    assert find_canonical(f"{profiles.US_CORE}us-core-location|7.0.0") is not None
-    assert find_canonical(profiles.R4 + "Patient") is load_type("Patient")
+    assert find_canonical(structures.CANONICAL + "C4BB-Patient|1.0.0") is None
+    assert find_canonical(structures.CANONICAL + "C4BB-Nobody") is None
+    assert find_canonical(f"{structures.US_CORE}us-core-location|7.0.0") is not None
+    assert find_canonical(structures.R4 + "Patient") is load_type("Patient")
     assert find_canonical("http://example.org/StructureDefinition/x") is None
 
 
@@ -242,7 +242,7 @@ def test_the_us_core_location_needs_a_name_and_the_role_a_way_to_reach_it() -> N
 
 def test_the_largest_profile_loads_in_less_than_fifty_milliseconds() -> None:
     names = profile_names()
-    profiles._load.cache_clear()
+    structures._load.cache_clear()
     started = time.perf_counter()
     for name in names:
         load_profile(name)

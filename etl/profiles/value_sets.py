@@ -11,7 +11,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal
 
-from etl.model.fact_files import VERSIONS, check_version, read_facts
+from etl.profiles.fact_files import VERSIONS, check_version, read_facts
 
 Status = Literal["complete", "partial", "open", "unavailable"]
 
@@ -91,7 +91,7 @@ def _value_set(url: str, version: str) -> ValueSet:
 
 @cache
 def _value_sets(version: str) -> Mapping[str, Any]:
-    return MappingProxyType(read_facts(f"{version}/value-sets.json"))
+    return MappingProxyType(read_facts(f"carin-bb/{version}/value-sets.json"))
 
 
 def value_set_urls(version: str = VERSIONS[0]) -> tuple[str, ...]:
@@ -104,5 +104,5 @@ def value_set_urls(version: str = VERSIONS[0]) -> tuple[str, ...]:
 def code_systems(version: str = VERSIONS[0]) -> Mapping[str, Mapping[str, str]]:
     """Return the guide's own code systems: url -> code -> display."""
     check_version(version)
-    said = read_facts(f"{version}/code-systems.json")
+    said = read_facts(f"carin-bb/{version}/code-systems.json")
     return MappingProxyType({url: MappingProxyType(s["codes"]) for url, s in said.items()})

@@ -26,11 +26,11 @@ def check_version(version: str) -> None:
 @cache
 def listing(folder: str) -> frozenset[str]:
     """Return the names of the files in a folder of the facts."""
-    place = resources.files("etl.model") / "facts" / folder
+    place = resources.files("etl.profiles") / "facts" / folder
     return frozenset(entry.name for entry in place.iterdir())
 
 
 def read_facts(name: str) -> Any:
     """Return the JSON of one file, named by its path under `facts/`."""
-    place = resources.files("etl.model") / "facts"
+    place = resources.files("etl.profiles") / "facts"
     return json.loads(place.joinpath(*name.split("/")).read_bytes())

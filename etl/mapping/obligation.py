@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from etl.mapping.plan import Place
 from etl.mapping.row_tests import Test
-from etl.model.profiles import Profile
+from etl.profiles.structures import Profile
 
 What: TypeAlias = Literal[
     "required", "limit", "pattern", "binding", "form", "code", "reference", "invariant", "guide"
