@@ -21,15 +21,15 @@ from fhir.resources.R4B.explanationofbenefit import ExplanationOfBenefit
 
 from etl.bootstrap.jobs import convert_extract
 from etl.bootstrap.settings import Settings
-from etl.bootstrap.wiring import make_tools
+from etl.bootstrap.wiring import load_definitions
 from etl.engine.partition import Partition
 from etl.engine.prepare import prepare
 from etl.engine.render import render
-from etl.pipeline.directory import Providers, checked_directory, providers_of
+from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import ignore
-from etl.pipeline.reading import open_with, read
-from etl.pipeline.tools import Tools
-from etl.pipeline.work import KeysOf
+from etl.pipeline.partition.check_and_map import KeysOf
+from etl.pipeline.partition.providers import Providers, checked_directory, providers_of
+from etl.pipeline.read import open_with, read
 from etl.pipeline.workers import Workers
 from etl.quality import check
 from etl.quality.suites.sample import NO_ROW
@@ -53,15 +53,15 @@ def main() -> None:
 
 def _measure(extract: Path, folder: Path, rounds: int) -> int:
     settings = Settings().with_workers(1)
-    tools = make_tools(settings)
-    tables, providers = accepted(extract, folder, tools)
-    lines = _rendered(tools, tables, providers)
+    definitions = load_definitions(settings)
+    tables, providers = accepted(extract, folder, definitions)
+    lines = _rendered(definitions, tables, providers)
     size = sum(map(len, lines)) / len(lines)
     print(f"{len(lines):,} EOBs of {size / 1000:.1f} KB, one core, best of {rounds} rounds\n")
     dicts = [orjson.loads(line) for line in lines]
     few = lines[:: max(1, len(lines) // 150)]
     render_rate = _rate(
-        rounds, len(lines), partial(_rendered, tools, tables, providers, keep=False)
+        rounds, len(lines), partial(_rendered, definitions, tables, providers, keep=False)
     )
     orjson_rate = _rate(rounds, len(lines), lambda: [orjson.dumps(each) for each in dicts])
     model_rate = _rate(1, len(few), lambda: [_modelled(line) for line in few])
@@ -100,20 +100,22 @@ def _rate(rounds: int, count: int, once: Callable[[], object]) -> float:
     return count / best
 
 
-def accepted(extract: Path, folder: Path, tools: Tools) -> tuple[dict[str, pa.Table], Providers]:
+def accepted(
+    extract: Path, folder: Path, definitions: Definitions
+) -> tuple[dict[str, pa.Table], Providers]:
     """Return the accepted rows of an extract in one partition, and its directory."""
-    opened = open_with(extract, tools, None, ignore)
-    alone = Workers(1, lambda: tools)
-    rows = read(opened, folder / "work", tools, alone, partition_rows=1 << 30, emit=ignore)
+    opened = open_with(extract, definitions, None, ignore)
+    alone = Workers(1, lambda: definitions)
+    rows = read(opened, folder / "work", definitions, alone, partition_rows=1 << 30, emit=ignore)
     directory = checked_directory(
-        rows.partitions.directory(), tools, as_of=rows.as_of, sampled=NO_ROW
+        rows.partitions.directory(), definitions, as_of=rows.as_of, sampled=NO_ROW
     )
-    providers = providers_of(directory.tables, tools)
+    providers = providers_of(directory.tables, definitions)
     loaded = rows.partitions.load(0)
     checked = check(
         loaded.tables,
         loaded.findings,
-        tools.book,
+        definitions.book,
         KeysOf(rows.partitions.keys),
         providers.known,
         as_of=rows.as_of,
@@ -123,12 +125,16 @@ def accepted(extract: Path, folder: Path, tools: Tools) -> tuple[dict[str, pa.Ta
 
 
 def _rendered(
-    tools: Tools, tables: dict[str, pa.Table], providers: Providers, *, keep: bool = True
+    definitions: Definitions,
+    tables: dict[str, pa.Table],
+    providers: Providers,
+    *,
+    keep: bool = True,
 ) -> list[bytes]:
     """Render every EOB; nothing is remembered from round to round."""
     partition = Partition(tables)
     lines: list[bytes] = []
-    for plan in tools.mappings.plans:
+    for plan in definitions.mappings.plans:
         if plan.resource != "ExplanationOfBenefit":
             continue
         for run in render(plan, partition, providers.environment, search=False):

@@ -21,14 +21,14 @@ import pyarrow as pa
 from benchmarks.__main__ import accepted
 from etl.bootstrap import jobs
 from etl.bootstrap.settings import Settings
-from etl.bootstrap.wiring import make_tools
+from etl.bootstrap.wiring import load_definitions
 from etl.engine.partition import Partition
 from etl.engine.render import render
 from etl.engine.values import Values
-from etl.pipeline.conforming import Judge
-from etl.pipeline.directory import Providers
+from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import ignore
-from etl.pipeline.tools import Tools
+from etl.pipeline.partition.conformance import Judge
+from etl.pipeline.partition.providers import Providers
 from etl.synth import Spec, write_extract
 
 GATE = 0.25
@@ -50,10 +50,10 @@ def main() -> None:
 def _measure(extract: Path, folder: Path, rounds: int) -> int:
     settings = Settings().with_workers(1)
     began = time.process_time()
-    tools = make_tools(settings)
+    definitions = load_definitions(settings)
     made = time.process_time() - began
-    tables, providers = accepted(extract, folder, tools)
-    without, with_checks = share_of_mapping(tools, tables, providers, rounds)
+    tables, providers = accepted(extract, folder, definitions)
+    without, with_checks = share_of_mapping(definitions, tables, providers, rounds)
     whole, looked = _of_a_run(settings, extract, folder)
     print(f"mapping without checks   {without:6.2f} s")
     print(f"mapping with checks      {with_checks:6.2f} s  ({with_checks / without - 1:+.1%})")
@@ -65,21 +65,25 @@ def _measure(extract: Path, folder: Path, rounds: int) -> int:
 
 
 def share_of_mapping(
-    tools: Tools, tables: dict[str, pa.Table], providers: Providers, rounds: int
+    definitions: Definitions, tables: dict[str, pa.Table], providers: Providers, rounds: int
 ) -> tuple[float, float]:
     """Return processor seconds of mapping, without and with checks; best of several rounds."""
     best = [float("inf"), float("inf")]
     for _ in range(rounds):
         for at, checked in enumerate((False, True)):
-            seconds = _seconds(partial(_map, tools, tables, providers, checked=checked))
+            seconds = _seconds(partial(_map, definitions, tables, providers, checked=checked))
             best[at] = min(best[at], seconds)
     return best[0], best[1]
 
 
-def _map(tools: Tools, tables: dict[str, pa.Table], providers: Providers, *, checked: bool) -> None:
+def _map(
+    definitions: Definitions, tables: dict[str, pa.Table], providers: Providers, *, checked: bool
+) -> None:
     partition = Partition(tables)
-    renderings = [render(plan, partition, providers.environment) for plan in tools.patient_plans]
-    judge = Judge(tools.duties)
+    renderings = [
+        render(plan, partition, providers.environment) for plan in definitions.patient_plans
+    ]
+    judge = Judge(definitions.duties)
     judge.expect(one.values for one in renderings)
     for rendering in renderings:
         list(rendering)

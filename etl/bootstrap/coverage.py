@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from etl.bootstrap.jobs import convert_extract
 from etl.bootstrap.settings import Settings
-from etl.bootstrap.wiring import make_tools
+from etl.bootstrap.wiring import load_definitions
 from etl.conform.filled import FilledElements
 from etl.mapping.coverage import Filled, ProfileCoverage, coverage
 from etl.pipeline.events import Emit
@@ -20,7 +20,7 @@ def mapping_coverage(settings: Settings) -> tuple[ProfileCoverage, ...]:
     Raises:
         MappingError: a mapping or setting is wrong.
     """
-    mappings = make_tools(settings).mappings
+    mappings = load_definitions(settings).mappings
     return coverage(mappings.plans, mappings.crosswalks)
 
 
@@ -32,7 +32,7 @@ def extract_coverage(settings: Settings, extract: Path, emit: Emit) -> tuple[Pro
         MappingError: a mapping or setting is wrong.
         DataRejected: a limit does not hold.
     """
-    mappings = make_tools(settings).mappings
+    mappings = load_definitions(settings).mappings
     found = FilledElements()
     with TemporaryDirectory(prefix="cpcds-coverage-", dir=settings.run.work) as folder:
         for path in convert_extract(settings, extract, Path(folder), emit).files.values():

@@ -17,24 +17,24 @@ from filelock import FileLock, Timeout
 from etl.bootstrap.gc_policy import gc_disabled, gc_relaxed
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import store_options, target_store
-from etl.bootstrap.wiring import make_tools, release_limits
+from etl.bootstrap.wiring import load_definitions, release_limits
 from etl.errors import EtlError, MappingError, StoreError, UsageError
 from etl.mapping.view import FINANCIAL
 from etl.pipeline.attempt import own_folder
-from etl.pipeline.checking import Validated, check_report_folder, validate
-from etl.pipeline.comparison import ReleaseLimits
 from etl.pipeline.convert import Converted, convert
 from etl.pipeline.default_stamp import default_stamp
-from etl.pipeline.deltas import merged_extract
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.deltas.layers import layers_of
+from etl.pipeline.deltas.merge import merged_extract
 from etl.pipeline.events import Emit
-from etl.pipeline.explaining import Explanation, explain, require_same
+from etl.pipeline.explain import Explanation, explain, require_same
 from etl.pipeline.keeping import Keeping
-from etl.pipeline.layers import layers_of
-from etl.pipeline.nightly import Ran, run
-from etl.pipeline.planning import Planned, plan
-from etl.pipeline.publishing import Target, as_instant
-from etl.pipeline.reading import Read, expected_partitions, open_with, read
-from etl.pipeline.tools import Tools
+from etl.pipeline.plan import Planned, plan
+from etl.pipeline.publish import Target, as_instant
+from etl.pipeline.read import Read, expected_partitions, open_with, read
+from etl.pipeline.release_limits import ReleaseLimits
+from etl.pipeline.run import Ran, run
+from etl.pipeline.validate import Validated, check_report_folder, validate
 from etl.pipeline.workers import Workers
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
@@ -75,22 +75,22 @@ def work_folder(settings: Settings, beside: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def prepared(settings: Settings, extract: Path) -> Iterator[tuple[Tools, Workers]]:
-    """Give the tools of a job and its processes, which make theirs at the same time.
+def prepared(settings: Settings, extract: Path) -> Iterator[tuple[Definitions, Workers]]:
+    """Give the definitions of a job and its processes, which make theirs at the same time.
 
-    All of the tools stay: nothing among them is garbage while the job lasts. Files get the mode
+    All definitions stay: nothing among them is garbage while the job lasts. Files get the mode
     of the settings, in the processes too.
     """
     with (
         _masked(settings.publish.folder_mode),
-        Workers(settings.run.workers, partial(make_tools, settings)) as workers,
+        Workers(settings.run.workers, partial(load_definitions, settings)) as workers,
     ):
         workers.begin(expected_partitions(extract, settings.run.partition_rows))
         with ExitStack() as until_the_end:
             with gc_disabled():
-                tools = make_tools(settings)
+                definitions = load_definitions(settings)
                 until_the_end.enter_context(gc_relaxed())
-            yield tools, workers
+            yield definitions, workers
 
 
 @contextmanager
@@ -104,23 +104,28 @@ def _masked(mode: int) -> Iterator[None]:
 
 
 def _rows(
-    settings: Settings, extract: Extract, work: Path, tools: Tools, workers: Workers, emit: Emit
+    settings: Settings,
+    extract: Extract,
+    work: Path,
+    definitions: Definitions,
+    workers: Workers,
+    emit: Emit,
 ) -> Read:
     rows = settings.run.partition_rows
-    return read(extract, work, tools, workers, partition_rows=rows, emit=emit)
+    return read(extract, work, definitions, workers, partition_rows=rows, emit=emit)
 
 
 def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) -> Converted:
     """Write an extract as plain bulk NDJSON into a folder."""
-    with prepared(settings, extract) as (tools, workers):
-        opened = open_with(extract, tools, settings.layout, emit)
+    with prepared(settings, extract) as (definitions, workers):
+        opened = open_with(extract, definitions, settings.layout, emit)
         moment = now()
         with work_folder(settings, out) as work:
-            rows = _rows(settings, opened, work, tools, workers, emit)
+            rows = _rows(settings, opened, work, definitions, workers, emit)
             return convert(
                 rows,
                 out,
-                tools,
+                definitions,
                 workers,
                 now=default_stamp(rows, moment).instant,
                 emit=emit,
@@ -129,17 +134,17 @@ def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) ->
 
 def validate_extract(settings: Settings, extract: Path, report: Path, emit: Emit) -> Validated:
     """Check an extract and write the report into a folder."""
-    with prepared(settings, extract) as (tools, workers):
+    with prepared(settings, extract) as (definitions, workers):
         moment = now()
-        opened = open_with(extract, tools, settings.layout, emit)
+        opened = open_with(extract, definitions, settings.layout, emit)
         check_report_folder(report)
         report.mkdir(parents=True, exist_ok=True)
         with work_folder(settings, report) as work:
-            rows = _rows(settings, opened, work, tools, workers, emit)
+            rows = _rows(settings, opened, work, definitions, workers, emit)
             return validate(
                 rows,
                 report,
-                tools,
+                definitions,
                 workers,
                 when=moment,
                 gx_rows=settings.report.gx_rows,
@@ -177,19 +182,21 @@ def run_extract(
         StoreError: another run is at work on the target, or storage failed.
     """
     settings = settings.of_a_run()
-    with prepared(settings, extract) as (tools, workers):
-        opened = open_with(extract, tools, settings.layout, emit)
+    with prepared(settings, extract) as (definitions, workers):
+        opened = open_with(extract, definitions, settings.layout, emit)
         store = target_store(settings)
         moment = now()
         consents = Approvals(rekey, after_rollback)
-        _check_base(settings, store, open_current(store), tools, consents)
+        _check_base(settings, store, open_current(store), definitions, consents)
         with (
             _alone(settings),
             run_lease(store, now) as lease,
             work_folder(settings, _beside(settings)) as work,
         ):
             base = open_current(store)
-            _check_base(settings, store, base, tools, consents)  # another run may have been first
+            _check_base(
+                settings, store, base, definitions, consents
+            )  # another run may have been first
             base = with_lost(base, repair=repair)
             return run(
                 opened,
@@ -197,7 +204,7 @@ def run_extract(
                 _target(settings, base, moment),
                 store,
                 base,
-                tools,
+                definitions,
                 workers,
                 when=moment,
                 partition_rows=settings.run.partition_rows,
@@ -206,7 +213,7 @@ def run_extract(
                 emit=Keeping(emit, lease),
                 lease=lease,
                 bulk=_bulk_options(settings),
-                limits=_limits(settings, base, tools),
+                limits=_limits(settings, base, definitions),
                 keep_rows=settings.publish.deltas,
             )
 
@@ -228,8 +235,8 @@ def explain_resource(
             resource is made of no row.
         StoreError: the target cannot be read.
     """
-    alone = Workers(1, partial(make_tools, settings))
-    tools = make_tools(settings)
+    alone = Workers(1, partial(load_definitions, settings))
+    definitions = load_definitions(settings)
     store = target_store(settings)
     base = open_current(store)
     if base.release is None:
@@ -240,11 +247,11 @@ def explain_resource(
         if folder is None:
             layers = layers_of(store, base)
             folder = merged_extract(store, layers, Path(work) / "rows", None, None)
-        opened = open_with(folder, tools, settings.layout if extract else None, emit)
+        opened = open_with(folder, definitions, settings.layout if extract else None, emit)
         if extract is not None:
             require_same(opened, base.release, str(extract))
-        rows = _rows(settings, opened, Path(work), tools, alone, emit)
-        return explain(rows, tools, resource_type, logical_id, base.release)
+        rows = _rows(settings, opened, Path(work), definitions, alone, emit)
+        return explain(rows, definitions, resource_type, logical_id, base.release)
 
 
 def plan_extract(
@@ -264,12 +271,12 @@ def plan_extract(
         StoreError: the target cannot be read.
     """
     settings = settings.of_a_run()
-    with prepared(settings, extract) as (tools, workers):
-        opened = open_with(extract, tools, settings.layout, emit)
+    with prepared(settings, extract) as (definitions, workers):
+        opened = open_with(extract, definitions, settings.layout, emit)
         store = target_store(settings)
         base = open_current(store)
         _check_view(settings, base)
-        refusal = _refusal(settings, store, base, tools, Approvals(rekey, after_rollback))
+        refusal = _refusal(settings, store, base, definitions, Approvals(rekey, after_rollback))
         if settings.run.work is not None:
             settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
         with TemporaryDirectory(prefix="cpcds-plan-", dir=settings.run.work) as work:
@@ -278,10 +285,10 @@ def plan_extract(
                 Path(work),
                 replace(_target(settings, base, now()), dry=True),
                 base,
-                tools,
+                definitions,
                 workers,
                 partition_rows=settings.run.partition_rows,
-                limits=_limits(settings, base, tools),
+                limits=_limits(settings, base, definitions),
                 emit=emit,
             )
             return replace(planned, refusal=refusal)
@@ -301,7 +308,7 @@ class Approvals:
 
 
 def _check_base(
-    settings: Settings, store: Store, base: Current, tools: Tools, consents: Approvals
+    settings: Settings, store: Store, base: Current, definitions: Definitions, consents: Approvals
 ) -> None:
     """Refuse to publish on top of what readers see, where that needs a decision first.
 
@@ -311,19 +318,19 @@ def _check_base(
         StoreError: a rollback holds.
     """
     _check_view(settings, base)
-    refusal = _refusal(settings, store, base, tools, consents)
+    refusal = _refusal(settings, store, base, definitions, consents)
     if refusal is not None:
         raise refusal
 
 
 def _refusal(
-    settings: Settings, store: Store, base: Current, tools: Tools, consents: Approvals
+    settings: Settings, store: Store, base: Current, definitions: Definitions, consents: Approvals
 ) -> EtlError | None:
     """Return why a run may not publish on top of what readers see; None where it may."""
     if base.release is None:
         return None
     facts = base.release.manifest.facts
-    changed = changed_ids(facts.ids, id_facts(tools.payer, tools.id_key))
+    changed = changed_ids(facts.ids, id_facts(definitions.payer, definitions.id_key))
     if changed and not consents.rekey:
         where = {"key": "CPCDS_ID_KEY", "payer": "payer.id"}
         what = {"key": "another id key", "payer": f"payer id {facts.ids.get('payer')!r}"}
@@ -344,13 +351,13 @@ def _refusal(
     return None
 
 
-def _limits(settings: Settings, base: Current, tools: Tools) -> ReleaseLimits:
+def _limits(settings: Settings, base: Current, definitions: Definitions) -> ReleaseLimits:
     """Return the limits against what readers see; other ids retract all of it, which was meant."""
     limits = release_limits(settings)
     before = base.release.manifest.facts.ids if base.release is not None else {}
     return (
         limits.of_other_ids()
-        if changed_ids(before, id_facts(tools.payer, tools.id_key))
+        if changed_ids(before, id_facts(definitions.payer, definitions.id_key))
         else limits
     )
 

@@ -21,8 +21,8 @@ from etl.mapping.obligations import obligations, of_data
 from etl.model.crosswalks import Crosswalk
 from etl.model.findings import Severity
 from etl.model.sensitive import read_sensitive
-from etl.pipeline.comparison import ReleaseLimits
-from etl.pipeline.tools import Tools
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.release_limits import ReleaseLimits
 from etl.quality import Limits, Policy, load_rules, named, read_rules, rules_of
 from etl.sources import Layout, read_layout
 
@@ -35,7 +35,7 @@ def mapping_roots(settings: Settings) -> tuple[Path, ...]:
 
 
 @gc_disabled()
-def make_tools(settings: Settings) -> Tools:
+def load_definitions(settings: Settings) -> Definitions:
     """Return rules, layouts and mappings as the settings want them.
 
     Raises:
@@ -63,7 +63,7 @@ def make_tools(settings: Settings) -> Tools:
     duties = {plan.name: of_data(obligations(plan, crosswalks)) for plan in mappings.plans}
     obliged = (rule for plan in mappings.plans for rule in rules_of(duties[plan.name], plan.table))
     book = load_rules(files["rules"].texts, policy(settings), crosswalks, obliged)
-    return Tools(
+    return Definitions(
         layouts=layouts,
         crosswalks=crosswalks,
         book=book,
@@ -176,11 +176,11 @@ def check_mappings(settings: Settings) -> CheckedMappings:
     Raises:
         MappingError: a mistake that keeps a mapping, layout or rule from being read at all.
     """
-    views = make_tools(settings).mappings.views
+    views = load_definitions(settings).mappings.views
     found: dict[str, MappingError] = {}
     names: tuple[str, ...] = ()
     for view in views:
-        compiled = make_tools(in_view(settings, view)).mappings
+        compiled = load_definitions(in_view(settings, view)).mappings
         names = tuple(plan.name for plan in compiled.plans)
         for plan in compiled.plans:
             wrong = (

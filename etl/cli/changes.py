@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from etl.cli.tables import counts_json, print_table, rejected_json, show_counts, show_rejected
-from etl.pipeline.planning import Planned
+from etl.pipeline.plan import Planned
 from etl.publish.changes import Changes
 from etl.quality import enforce
 

@@ -14,8 +14,8 @@ from etl.cli.options import json_option, layout_option, view_option, viewing, wo
 from etl.cli.progress import progress
 from etl.cli.tables import counts_json, rejected_json, show_counts, show_rejected, show_unowned
 from etl.errors import if_interrupted
-from etl.pipeline.job import Settled
-from etl.pipeline.reporting import LimitBroken
+from etl.pipeline.process import Settled
+from etl.pipeline.report import LimitBroken
 from etl.reports import Rejected
 
 NOT_WHOLE: Final = "the files were not written; running the same again goes on from here"

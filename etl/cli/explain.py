@@ -12,7 +12,7 @@ from etl.bootstrap.jobs import explain_resource
 from etl.cli.options import json_option, layout_option, view_option, viewing
 from etl.cli.progress import progress
 from etl.errors import UsageError
-from etl.pipeline.explaining import CellOrigin, Explanation, Origin
+from etl.pipeline.explain import CellOrigin, Explanation, Origin
 
 
 @click.command("explain")

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from etl.bootstrap.wiring import make_tools
+from etl.bootstrap.wiring import load_definitions
 from etl.cli.options import json_option
 from etl.sources import CANONICAL
 
@@ -16,7 +16,7 @@ from etl.sources import CANONICAL
 @click.pass_context
 def layouts_command(context: click.Context, as_json: bool) -> None:
     """List the layouts of extracts that are known, the canonical one first."""
-    layouts = (CANONICAL, *make_tools(context.obj.settings()).layouts)
+    layouts = (CANONICAL, *load_definitions(context.obj.settings()).layouts)
     if as_json:
         body = [
             {"name": layout.name, "title": layout.title, "description": layout.description}

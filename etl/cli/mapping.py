@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from etl.bootstrap.coverage import extract_coverage, mapping_coverage
-from etl.bootstrap.wiring import CheckedMappings, check_mappings, make_tools
+from etl.bootstrap.wiring import CheckedMappings, check_mappings, load_definitions
 from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
 from etl.cli.progress import progress
 from etl.cli.tables import print_table
@@ -65,7 +65,7 @@ def check(context: click.Context, as_json: bool) -> None:
 def docs(context: click.Context, form: str, view: str | None, as_json: bool) -> None:
     """Print the data dictionary: column, MapIDs, FHIR path, profile."""
     settings = context.obj.settings(publish=viewing(view))
-    rows = dictionary(make_tools(settings).mappings.plans)
+    rows = dictionary(load_definitions(settings).mappings.plans)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
         return

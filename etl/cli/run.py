@@ -22,8 +22,8 @@ from etl.cli.options import (
 from etl.cli.progress import progress
 from etl.cli.tables import show_summary, summary_json
 from etl.errors import if_interrupted
-from etl.pipeline.nightly import Ran
-from etl.pipeline.reporting import LimitBroken, page_of
+from etl.pipeline.report import LimitBroken, page_of
+from etl.pipeline.run import Ran
 
 DEMO_KEY_WARNING: Final = (
     "warning: logical ids are made with the public key of the demonstration, so that anyone can "

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from etl.model.tables import TABLES
-from etl.pipeline.reporting import MOST_CAUSES
+from etl.pipeline.report import MOST_CAUSES
 from etl.quality import RowCounts
 from etl.reports import Rejected, Report, Summary, summary
 

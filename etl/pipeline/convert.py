@@ -17,13 +17,13 @@ from etl.engine.partition import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
 from etl.pipeline.attempt import own_folder
+from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import Emit
-from etl.pipeline.job import Settled, instants, settle
-from etl.pipeline.reading import Read
-from etl.pipeline.reporting import LimitBroken
-from etl.pipeline.settling import mapped_directory
-from etl.pipeline.tools import Tools
-from etl.pipeline.work import Mapped
+from etl.pipeline.partition.check_and_map import Mapped
+from etl.pipeline.partition.directory import mapped_directory
+from etl.pipeline.process import Settled, instants, settle
+from etl.pipeline.read import Read
+from etl.pipeline.report import LimitBroken
 from etl.pipeline.workers import Workers
 from etl.quality.totals.limits import refusal
 from etl.reports import Rejected
@@ -54,7 +54,7 @@ class Converted:
 def convert(
     read: Read,
     out: Path,
-    tools: Tools,
+    definitions: Definitions,
     workers: Workers,
     *,
     now: str,
@@ -68,7 +68,7 @@ def convert(
     Args:
         read: the extract, cut by member.
         out: folder for the files; made where it is missing.
-        tools: rules and mappings.
+        definitions: rules and mappings.
         workers: where the work is done.
         now: FHIR instant for resources of which the source states no time.
         emit: takes events.
@@ -79,20 +79,20 @@ def convert(
     folder = own_folder(read.work / _PARTS)
     settled = settle(
         read,
-        tools,
+        definitions,
         workers,
         partial(NdjsonSink, folder, now),
         suite_rows=None,
         emit=emit,
     )
-    rejected = settled.rejected(tools)
+    rejected = settled.rejected(definitions)
     if refusal(settled.verdicts):
         raise LimitBroken(settled, rejected)
     sink = NdjsonSink(folder, now, read.partitions.count)
-    directory = mapped_directory(settled.providers, settled.missing, tools, sink.take)
+    directory = mapped_directory(settled.providers, settled.missing, definitions, sink.take)
     sink.finish()
     files = _gathered(folder, out, read.partitions.count + 1)
-    for plan in tools.mappings.plans:
+    for plan in definitions.mappings.plans:
         if plan.resource not in files:  # what an earlier extract had and this one has not
             (out / f"{plan.resource}.ndjson").unlink(missing_ok=True)
     resources = {**settled.totals.resources, **directory.resources}

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.dates import read_timestamps
-from etl.pipeline.job import stamp
-from etl.pipeline.publishing import as_instant
-from etl.pipeline.reading import Read
+from etl.pipeline.process import stamp
+from etl.pipeline.publish import as_instant
+from etl.pipeline.read import Read
 from etl.publish.canonical import instant
 from etl.reports import DefaultStamp
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from etl.pipeline.layers import FOLDER
+from etl.pipeline.deltas.layers import FOLDER
 from etl.storage.port import Entry, Store, Tagged
 
 

@@ -8,14 +8,14 @@ from datetime import datetime
 from pathlib import Path
 
 from etl.pipeline.attempt import go_on
-from etl.pipeline.deltas import merged_extract
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.deltas.layers import Layer, layers_of, write_layer
+from etl.pipeline.deltas.merge import merged_extract
 from etl.pipeline.events import Emit
-from etl.pipeline.job import stamp
-from etl.pipeline.layers import Layer, layers_of, write_layer
-from etl.pipeline.pool import OUTCOMES
-from etl.pipeline.publishing import PARTS, as_instant
-from etl.pipeline.reading import Read, read
-from etl.pipeline.tools import Tools
+from etl.pipeline.executor import OUTCOMES
+from etl.pipeline.process import stamp
+from etl.pipeline.publish import PARTS, as_instant
+from etl.pipeline.read import Read, read
 from etl.pipeline.workers import Workers
 from etl.publish.reader import Current
 from etl.sources import Extract, open_extract
@@ -42,7 +42,7 @@ def take_in(
     work: Path,
     store: Store,
     base: Current,
-    tools: Tools,
+    definitions: Definitions,
     workers: Workers,
     *,
     when: datetime,
@@ -57,7 +57,7 @@ def take_in(
         work: folder for what is in progress.
         store: the target.
         base: what readers see now.
-        tools: rules and mappings.
+        definitions: rules and mappings.
         workers: where the work is done.
         when: the time now.
         keep_rows: whether deltas are to follow a full extract.
@@ -72,22 +72,28 @@ def take_in(
     delta = extract.kind == "delta"
     below = layers_of(store, base) if delta else ()
     rows = read(
-        extract, work, tools, workers, partition_rows=partition_rows, emit=emit, digests=not delta
+        extract,
+        work,
+        definitions,
+        workers,
+        partition_rows=partition_rows,
+        emit=emit,
+        digests=not delta,
     )
     when = go_on(rows.work, store.name, base, when, (OUTCOMES, PARTS))
     if not delta and not keep_rows:
         return Taken(rows, (), when)
     day = extract.as_of.isoformat() if extract.as_of is not None else None
     time = stamp(day) if day is not None else as_instant(when)
-    layer = write_layer(store, rows.partitions, tools, rows.work, extract.kind, time)
+    layer = write_layer(store, rows.partitions, definitions, rows.work, extract.kind, time)
     known = any(layer.tables == one.tables and layer.kind == one.kind for one in below)
     layers = below if known else (*below, layer)
     if not delta:
         return Taken(rows, layers, when)
     folder = merged_extract(store, layers, rows.work / "merged", day, extract.payer)
-    whole = open_extract(folder, tools.layouts, layout="cpcds", emit=emit)
+    whole = open_extract(folder, definitions.layouts, layout="cpcds", emit=emit)
     merged = read(
-        whole, work, tools, workers, partition_rows=partition_rows, emit=emit, digests=True
+        whole, work, definitions, workers, partition_rows=partition_rows, emit=emit, digests=True
     )
     go_on(merged.work, store.name, base, when, (OUTCOMES, PARTS))
     return Taken(merged, layers, when)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from etl.engine.noticed import Mention
-from etl.pipeline.work import Outcome
+from etl.pipeline.partition.check_and_map import Outcome
 from etl.publish.manifest import Named
 from etl.quality import Checked, RowCounts
 from etl.quality.suites.sample import Sample

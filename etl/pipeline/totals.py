@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from etl.engine.noticed import WITHOUT_CODE, Mention, once_each
 from etl.engine.omitted import OMITTED
-from etl.pipeline.work import Outcome
+from etl.pipeline.partition.check_and_map import Outcome
 from etl.quality.suites.rows import SuiteRows
 from etl.reports import Example, FindingPlaces, Tally, Unmapped
 from etl.rows import no_findings

@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 
 from etl.errors import StoreError
+from etl.pipeline.definitions import Definitions, LoadDefinitions
 from etl.pipeline.events import ignore
-from etl.pipeline.tools import MakeTools, Tools
 from etl.sources.events import Emit
 from etl.sources.spreading import ALONE, Found, Job
 
@@ -27,12 +27,12 @@ class Workers:
 
     Args:
         most: processes; 0 for one a processor.
-        make_tools: makes the tools of the run; can be sent to another process.
+        load_definitions: makes the definitions of the run; can be sent to another process.
     """
 
-    def __init__(self, most: int, make_tools: MakeTools) -> None:
+    def __init__(self, most: int, load_definitions: LoadDefinitions) -> None:
         self._most = most or os.cpu_count() or 1
-        self._make_tools = make_tools
+        self._make_tools = load_definitions
         self._pool: ProcessPoolExecutor | None = None
         self._stops: list[tuple[Connection, Connection]] = []
         self._leaving: list[threading.Thread] = []
@@ -125,20 +125,20 @@ def _killed_in_a_sentence() -> Iterator[None]:
         ) from None
 
 
-_tools: Tools | None = None
+_definitions: Definitions | None = None
 
 
-def tools_here() -> Tools:
-    """Return the tools of this process, which a run began."""
-    if _tools is None:
+def definitions_here() -> Definitions:
+    """Return the definitions of this process, which a run began."""
+    if _definitions is None:
         raise AssertionError("the process was not begun by a run")
-    return _tools
+    return _definitions
 
 
-def _begin(make_tools: MakeTools, stop: Connection) -> None:
+def _begin(load_definitions: LoadDefinitions, stop: Connection) -> None:
     threading.Thread(target=_end_with_the_run, args=(stop,), daemon=True).start()
-    global _tools
-    _tools = make_tools()
+    global _definitions
+    _definitions = load_definitions()
 
 
 def _end_with_the_run(stop: Connection) -> None:

@@ -11,7 +11,7 @@ import pytest
 from etl import errors
 from etl.bootstrap.mappings import read_folder, shipped
 from etl.bootstrap.settings import Settings
-from etl.bootstrap.wiring import make_tools
+from etl.bootstrap.wiring import load_definitions
 from etl.errors import EtlError
 from tests.docs.pages import ROOT, page, prose, rows, section, tracked
 
@@ -120,7 +120,7 @@ def test_every_rule_is_on_the_page_of_rules() -> None:
     told = set(re.findall(r"^### ([a-z0-9-]+)$", page("docs/rules.md"), re.MULTILINE))
     # Obligations of profiles are too many, and say what they are about; docs/conformance.md does.
     files = read_folder((shipped(),), "rules", "*.yaml").texts
-    book = make_tools(Settings()).book
+    book = load_definitions(Settings()).book
     assert told == {rule.id for rule in book.rules if rule.where.partition(":")[0] in files}
 
 

@@ -17,9 +17,9 @@ from typing import Any, Final
 from click.testing import CliRunner
 
 from etl.bootstrap.settings import Settings
-from etl.bootstrap.wiring import make_tools
+from etl.bootstrap.wiring import load_definitions
 from etl.cli import main
-from etl.pipeline.tools import Tools
+from etl.pipeline.definitions import Definitions
 
 ROOT: Final = Path(__file__).parents[2]
 SAMPLES: Final = ROOT / "cpcds_samples"
@@ -38,13 +38,13 @@ ANY_CHANGE: Final = {
 }
 """Another extract may follow on the same target."""
 
-_made: dict[str, Tools] = {}
+_made: dict[str, Definitions] = {}
 
 
-def same_tools(settings: Settings) -> Tools:
-    """Return the tools of some settings, made once where no files of a payer's own are in them."""
+def same_definitions(settings: Settings) -> Definitions:
+    """Return the definitions of some settings, made once where a payer has no files of its own."""
     if settings.mappings:
-        return make_tools(settings)
+        return load_definitions(settings)
     key = repr(
         (
             settings.payer,
@@ -56,7 +56,7 @@ def same_tools(settings: Settings) -> Tools:
         )
     )
     if key not in _made:
-        _made[key] = make_tools(settings)
+        _made[key] = load_definitions(settings)
     return _made[key]
 
 

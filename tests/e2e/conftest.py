@@ -8,7 +8,7 @@ import pytest
 
 from etl.bootstrap import jobs
 from etl.synth import Spec, write_extract
-from tests.e2e.commands import SAMPLES, cpcds, done, same_tools
+from tests.e2e.commands import SAMPLES, cpcds, done, same_definitions
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +29,8 @@ def ndjson(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _tools_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the compiled mappings between commands: the same settings give the same tools."""
-    monkeypatch.setattr(jobs, "make_tools", same_tools)
+    """Keep the compiled mappings between commands: the same settings give the same definitions."""
+    monkeypatch.setattr(jobs, "load_definitions", same_definitions)
 
 
 @pytest.fixture(autouse=True)

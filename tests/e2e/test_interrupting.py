@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from etl.cli import main
 from etl.cli.main import Main
-from etl.pipeline import nightly
+from etl.pipeline import run as nightly
 from etl.publish.reader import open_current
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract

@@ -12,7 +12,8 @@ import pytest
 
 from etl.bootstrap import jobs
 from etl.errors import StoreError
-from etl.pipeline import nightly, publishing
+from etl.pipeline import publish as publishing
+from etl.pipeline import run as nightly
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
 from tests.e2e.commands import ANY_CHANGE, SAMPLES, Called, contents, cpcds, done

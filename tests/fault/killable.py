@@ -25,10 +25,10 @@ from etl.bootstrap import jobs
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
 from etl.errors import EtlError
-from etl.pipeline import publishing
+from etl.pipeline import publish as publishing
 from etl.pipeline.events import Event, StageBegan
 from etl.storage.port import Store
-from tests.e2e.commands import same_tools
+from tests.e2e.commands import same_definitions
 from tests.fault.faulty import FaultyStore
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
@@ -74,7 +74,7 @@ class Job:
             self._let_leases_rest()
         patch = pytest.MonkeyPatch()  # never undone: the process ends
         patch.setattr(jobs, "now", lambda: self.at)
-        patch.setattr(jobs, "make_tools", same_tools)
+        patch.setattr(jobs, "load_definitions", same_definitions)
         patch.setattr(jobs, "target_store", lambda _: store)
         patch.setattr(publishing, "open_store", lambda *_: store)
         if self.extract is not None:

@@ -15,7 +15,7 @@ import pytest
 
 from etl.bootstrap import jobs
 from etl.errors import EtlError, StoreError
-from etl.pipeline import reading
+from etl.pipeline import read as reading
 from etl.pipeline.events import Event, PartitionDone
 from etl.sources.inventory import LIST
 from etl.synth.extract import write_extract
@@ -123,7 +123,7 @@ def test_what_was_not_damaged_is_gone_on_from(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("it was read already")
 
-    monkeypatch.setattr("etl.pipeline.reading.partition", refuse)
+    monkeypatch.setattr("etl.pipeline.read.partition", refuse)
     attempt.finished_after(lambda _: None, "")
 
 

@@ -12,16 +12,16 @@ import pytest
 from etl.bootstrap import jobs
 from etl.bootstrap.settings import Settings, read_settings
 from etl.bootstrap.targets import target_store
-from etl.pipeline import publishing
+from etl.pipeline import publish as publishing
 from etl.pipeline.events import ignore
-from etl.pipeline.nightly import Ran
+from etl.pipeline.run import Ran
 from etl.publish.catalog import Unit
 from etl.publish.reader import Release, open_current
 from etl.storage.local import LocalStore
 from etl.storage.port import Store
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
-from tests.e2e.commands import same_tools
+from tests.e2e.commands import same_definitions
 from tests.fault.faulty import FaultyStore, Killed, T
 
 MEMBERS = 15
@@ -128,7 +128,7 @@ class Payer:
         """Publish an extract, a day after whatever was done before; die where the budget ends."""
         self.at += timedelta(days=1)
         self.patch.setattr(jobs, "now", lambda: self.at)
-        self.patch.setattr(jobs, "make_tools", same_tools)
+        self.patch.setattr(jobs, "load_definitions", same_definitions)
         if budget is None:
             return jobs.run_extract(self.settings, extract, ignore)
         with pytest.MonkeyPatch.context() as patch:

@@ -18,12 +18,12 @@ from etl.bootstrap.settings import read_settings
 from etl.bootstrap.targets import store_options
 from etl.cli.main import main
 from etl.errors import StoreError
-from etl.pipeline import nightly
+from etl.pipeline import run as nightly
 from etl.publish.keys import CLOSED
 from etl.publish.reader import open_current
 from etl.storage.opening import StoreOptions, open_store
 from tests.contract.store.seaweed import SECRETS, Seaweed, find_weed, start_weed
-from tests.e2e.commands import ANY_CHANGE, same_tools
+from tests.e2e.commands import ANY_CHANGE, same_definitions
 from tests.fault.faulty import Killed
 from tests.integration.nights import FIRST, Payer, blocks, full
 
@@ -42,7 +42,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "make_tools", same_tools)
+    monkeypatch.setattr(jobs, "load_definitions", same_definitions)
     monkeypatch.setenv("CPCDS_REPORT__GX_ROWS", "0")
     monkeypatch.setenv("CPCDS_RUN__WORKERS", "1")
     for name, value in ANY_CHANGE.items():

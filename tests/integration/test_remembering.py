@@ -20,10 +20,11 @@ import pyarrow as pa
 import pytest
 
 from etl.bootstrap import jobs
-from etl.pipeline import job, publishing
+from etl.pipeline import process as job
+from etl.pipeline import publish as publishing
 from etl.pipeline.events import Event, PartitionDone
-from etl.pipeline.ledger import SCHEMAS
-from etl.pipeline.work import Outcome
+from etl.pipeline.incremental.ledger import SCHEMAS
+from etl.pipeline.partition.check_and_map import Outcome
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
 from etl.quality.suites import expectations

@@ -10,7 +10,7 @@ from fhir.resources.R4B import get_fhir_model_class
 
 from etl.bootstrap import jobs
 from etl.quality import reconcile
-from tests.e2e.commands import same_tools
+from tests.e2e.commands import same_definitions
 from tests.property.conforming.hostile import hostile
 from tests.property.conforming.publishing import Judged, published, settings, soft
 
@@ -20,7 +20,7 @@ _SHARE = 25
 
 @pytest.fixture(autouse=True)
 def _made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "make_tools", same_tools)
+    monkeypatch.setattr(jobs, "load_definitions", same_definitions)
 
 
 def how(seed: int) -> dict[str, Any]:

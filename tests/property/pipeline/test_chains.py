@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.bootstrap.settings import Settings
-from etl.bootstrap.wiring import make_tools
+from etl.bootstrap.wiring import load_definitions
 from etl.engine.masking import Masker
 from etl.engine.render import render
 from etl.mapping.environment import Environment
 from etl.model.sensitive import SensitiveCodes
 from etl.model.tables import TABLES
-from etl.pipeline.claims import Claims
-from etl.pipeline.tools import Tools
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.partition.claims import Claims
 from etl.quality import Checked, KeysInMemory, MoneyKey, check, reconcile
 from etl.rows import no_findings
 from tests.unit.quality.world import LISTED, Row, World, tables, world
@@ -31,8 +31,8 @@ NUMBERS = ["A1", "A2", "A3", "A4", "A5"]
 
 
 @cache
-def tools() -> Tools:
-    return make_tools(Settings())
+def definitions() -> Definitions:
+    return load_definitions(Settings())
 
 
 @st.composite
@@ -78,13 +78,13 @@ class Made(NamedTuple):
 def made(of: dict[str, pa.Table], *, leave_out: bool) -> Made:
     """Return what becomes of rows: what the rules say, and the claims' resources by id."""
     claims = Claims(
-        Masker(SensitiveCodes()), tools().crosswalks.get("claim_status"), leave_out=leave_out
+        Masker(SensitiveCodes()), definitions().crosswalks.get("claim_status"), leave_out=leave_out
     )
-    checked = check(of, no_findings(), tools().book, KeysInMemory(), LISTED, settling=claims)
-    environment = Environment("p", b"key", tools().crosswalks, {})
+    checked = check(of, no_findings(), definitions().book, KeysInMemory(), LISTED, settling=claims)
+    environment = Environment("p", b"key", definitions().crosswalks, {})
     partition = claims.partition(checked.tables, environment)
     bodies: dict[str, str] = {}
-    for plan in tools().patient_plans:
+    for plan in definitions().patient_plans:
         if plan.name == "eob-professional":
             for run in render(plan, partition, environment):
                 bodies.update(zip(run.ids.to_pylist(), run.bodies.to_pylist(), strict=True))

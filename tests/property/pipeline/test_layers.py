@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.model.tables import TABLES
-from etl.pipeline.deltas import merged_extract
-from etl.pipeline.layers import Layer
+from etl.pipeline.deltas.layers import Layer
+from etl.pipeline.deltas.merge import merged_extract
 from etl.publish.manifest import Named
 from etl.storage.memory import MemoryStore
 

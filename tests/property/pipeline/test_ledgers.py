@@ -11,8 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.pipeline import ledger as ledgers
-from etl.pipeline.ledger import SCHEMAS, Ledger, from_bytes, joined, no_ledger, only, to_bytes
+from etl.pipeline.incremental import ledger as ledgers
+from etl.pipeline.incremental.ledger import (
+    SCHEMAS,
+    Ledger,
+    from_bytes,
+    joined,
+    no_ledger,
+    only,
+    to_bytes,
+)
 
 OWNERS = st.integers(0, 12)
 WORDS = st.sampled_from(["claim", "claim_line", "member", ""])

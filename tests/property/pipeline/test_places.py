@@ -11,7 +11,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.pipeline.ledger import Places
+from etl.pipeline.incremental.ledger import Places
 from etl.sources import Partitions
 
 _WORD = (1 << 64) - 1

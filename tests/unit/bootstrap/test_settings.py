@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etl.bootstrap.settings import DEMO_ID_KEY, Settings, read_settings
-from etl.bootstrap.wiring import make_tools
+from etl.bootstrap.wiring import load_definitions
 from etl.errors import MappingError
 
 
@@ -51,7 +51,7 @@ def test_settings_can_be_sent_to_another_process() -> None:
 
 
 def test_the_same_settings_give_tools_of_the_same_fingerprint() -> None:
-    first, again = (make_tools(read_settings(None)) for _ in range(2))
+    first, again = (load_definitions(read_settings(None)) for _ in range(2))
     assert first.fingerprint == again.fingerprint
 
 
@@ -64,30 +64,36 @@ def test_the_same_settings_give_tools_of_the_same_fingerprint() -> None:
     ],
 )
 def test_whatever_changes_the_output_changes_the_fingerprint(toml: str) -> None:
-    before = make_tools(read_settings(None)).fingerprint
+    before = load_definitions(read_settings(None)).fingerprint
     Path("cpcds.toml").write_text(toml)
-    assert make_tools(read_settings(None)).fingerprint != before
+    assert load_definitions(read_settings(None)).fingerprint != before
 
 
 def test_what_does_not_change_the_output_does_not_change_the_fingerprint() -> None:
-    before = make_tools(read_settings(None)).fingerprint
+    before = load_definitions(read_settings(None)).fingerprint
     Path("cpcds.toml").write_text("target = 'x'\n[run]\nworkers = 7\npartition_rows = 5\n")
-    assert make_tools(read_settings(None)).fingerprint == before
+    assert load_definitions(read_settings(None)).fingerprint == before
 
 
 def test_the_id_key_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CPCDS_ID_KEY", "a-secret-of-ours")
     found = read_settings(None)
     assert not found.is_demo_key
-    tools = make_tools(found)
-    for text in (repr(found), str(found), found.model_dump_json(), repr(tools), tools.fingerprint):
+    definitions = load_definitions(found)
+    for text in (
+        repr(found),
+        str(found),
+        found.model_dump_json(),
+        repr(definitions),
+        definitions.fingerprint,
+    ):
         assert "a-secret-of-ours" not in text
 
 
 def test_a_wrong_secret_is_not_printed_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CPCDS_ID_KEY", "s3cret" * 20)
     with pytest.raises(MappingError) as told:
-        make_tools(read_settings(None))
+        load_definitions(read_settings(None))
     assert "s3cret" not in str(told.value)
     assert told.value.where == "CPCDS_ID_KEY"
 

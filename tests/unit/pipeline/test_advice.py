@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 
 from etl.bootstrap.settings import read_settings
-from etl.bootstrap.wiring import make_tools
+from etl.bootstrap.wiring import load_definitions
 from etl.pipeline.advice import advice
-from etl.pipeline.tools import Tools
+from etl.pipeline.definitions import Definitions
 from etl.quality import RowCounts
 from etl.reports import Example, Tally
 from etl.rows import FINDINGS_SCHEMA
@@ -19,12 +19,12 @@ from etl.sources.extract import SourceFile
 
 
 @cache
-def tools() -> Tools:
-    return make_tools(read_settings(None))
+def definitions() -> Definitions:
+    return load_definitions(read_settings(None))
 
 
 def extract(layout: str = "canonical") -> Extract:
-    known = {each.name: each for each in (CANONICAL, *tools().layouts)}
+    known = {each.name: each for each in (CANONICAL, *definitions().layouts)}
     file = SourceFile(0, "claims.csv", "claim", 1, "0" * 64)
     nothing = FINDINGS_SCHEMA.empty_table()
     name = CANONICAL.name if layout == "canonical" else layout
@@ -41,9 +41,9 @@ def tally(table: str, rows: int, lost: int, rule: str) -> Tally:
 
 def test_half_of_the_claims_is_not_over_half() -> None:
     half = tally("claim", 100, 50, "claim-without-diagnosis")
-    assert advice(half, tools().book, extract()) == ()
+    assert advice(half, definitions().book, extract()) == ()
     more = tally("claim", 100, 51, "claim-without-diagnosis")
-    (sentence,) = advice(more, tools().book, extract())
+    (sentence,) = advice(more, definitions().book, extract())
     assert sentence.startswith("51 of 100 claim rows were rejected, 51 of them first by claim-with")
     assert "rules.severities" in sentence
 
@@ -52,30 +52,33 @@ def test_diagnoses_of_another_code_system_lead_to_the_crosswalk_that_is_empty() 
     found = tally("claim", 100, 90, "claim-without-diagnosis")
     found.cells["dialect-foreign-code-system", "claim_diagnosis", "code"] = 240
     found.cells["dialect-unmapped-word", "claim_diagnosis", "type"] = 7
-    (sentence,) = advice(found, tools().book, extract("synthea-members"))
+    (sentence,) = advice(found, definitions().book, extract("synthea-members"))
     assert "no code for 240 cells of claim_diagnosis.code" in sentence
     assert "fill mappings/crosswalks/layouts/snomed-icd-10-cm.csv" in sentence
 
 
 def test_a_word_that_a_crosswalk_of_the_rules_does_not_know_leads_to_it() -> None:
     rule = next(
-        rule for rule in tools().book.rules if getattr(rule.kind, "crosswalk", "") == "gender"
+        rule for rule in definitions().book.rules if getattr(rule.kind, "crosswalk", "") == "gender"
     )
     found = tally("member", 3, 3, rule.id)
-    (sentence,) = advice(found, tools().book, extract())
+    (sentence,) = advice(found, definitions().book, extract())
     assert "fill mappings/crosswalks/gender.csv" in sentence
 
 
 def test_a_table_of_few_rows_is_no_table_that_was_lost_but_members_are() -> None:
-    assert advice(tally("claim_note", 9, 9, "orphan-claim"), tools().book, extract()) == ()
+    assert advice(tally("claim_note", 9, 9, "orphan-claim"), definitions().book, extract()) == ()
     for table, rows in (("claim_note", 10), ("member", 1)):
-        assert len(advice(tally(table, rows, rows, "orphan-claim"), tools().book, extract())) == 1
+        assert (
+            len(advice(tally(table, rows, rows, "orphan-claim"), definitions().book, extract()))
+            == 1
+        )
 
 
 def test_a_firm_rule_is_not_to_be_softened_and_the_first_place_is_named() -> None:
     found = tally("claim", 10, 10, "claim-without-lines")
     found._examples["claim-without-lines"] = [Example(0, 17)]
-    (sentence,) = advice(found, tools().book, extract())
+    (sentence,) = advice(found, definitions().book, extract())
     assert sentence.endswith("Look at claims.csv row 17, and correct the extract or its layout.")
 
 
@@ -84,4 +87,4 @@ def test_one_cause_is_told_once() -> None:
     lines = RowCounts(20, 0, 20, 0)
     found.counts = {**found.counts, "claim_diagnosis": replace(lines)}
     found.causes["claim-without-lines", "claim_diagnosis"] = 20
-    assert len(advice(found, tools().book, extract())) == 1
+    assert len(advice(found, definitions().book, extract())) == 1

@@ -13,7 +13,7 @@ import pytest
 
 from etl.engine.noticed import Mention
 from etl.pipeline.outcomes import outcome_from, outcome_to
-from etl.pipeline.work import Outcome
+from etl.pipeline.partition.check_and_map import Outcome
 from etl.publish.manifest import Named
 from etl.quality import REJECTED_SCHEMA, Checked, RowCounts
 from etl.quality.suites.sample import Sample

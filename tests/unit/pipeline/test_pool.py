@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from etl.errors import DataRejected, EtlError, ExtractError, StoreError
-from etl.pipeline.pool import Task, outcomes
-from etl.pipeline.tools import Tools
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.executor import Task, outcomes
 from etl.pipeline.workers import Workers
 
 
-def killed() -> Tools:
+def killed() -> Definitions:
     """Die as a process does that the kernel kills for want of memory."""
     os._exit(9)
 

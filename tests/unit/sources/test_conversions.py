@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from etl.pipeline.work import KeysOf
+from etl.pipeline.partition.check_and_map import KeysOf
 from etl.quality import DirectoryIds, check
 from etl.sources import Partitions
 from etl.sources.convert import to_cents

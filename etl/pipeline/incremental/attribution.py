@@ -17,10 +17,10 @@ from etl.engine.render import Rendered
 from etl.engine.values import Values
 from etl.mapping.plan import Plan
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN
-from etl.pipeline.asking import Questions, ids_asked, latest_days, names_asked
-from etl.pipeline.directory import Providers
-from etl.pipeline.ledger import RULES, SCHEMAS, Ledger, Places
-from etl.pipeline.references import REFERENCE
+from etl.pipeline.incremental.dependencies import Questions, ids_asked, latest_days, names_asked
+from etl.pipeline.incremental.ledger import RULES, SCHEMAS, Ledger, Places
+from etl.pipeline.partition.providers import Providers
+from etl.pipeline.partition.references import REFERENCE
 from etl.quality import Checked, CountsDoNotAddUp
 from etl.quality.totals.by_member import RowOwners, summed_counts, summed_money
 from etl.sources import GlobalKeys, Loaded

@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 from etl.engine.partition import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
-from etl.pipeline.asking import Questions, answers
-from etl.pipeline.attributing import ledger_of, owners_of
-from etl.pipeline.directory import Providers
-from etl.pipeline.ledger import (
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.incremental.attribution import ledger_of, owners_of
+from etl.pipeline.incremental.dependencies import Questions, answers
+from etl.pipeline.incremental.ledger import (
     Ledger,
     Places,
     checked_of,
@@ -32,9 +32,9 @@ from etl.pipeline.ledger import (
     resources_of,
     unmapped_of,
 )
+from etl.pipeline.partition.check_and_map import Outcome, work_through
+from etl.pipeline.partition.providers import Providers
 from etl.pipeline.suites import of_members
-from etl.pipeline.tools import Tools
-from etl.pipeline.work import Outcome, work_through
 from etl.quality.suites.sample import Share
 from etl.sources import GlobalKeys, Partitions
 from etl.sources.keys import NO_HASHES, Hashes, among
@@ -50,7 +50,7 @@ class Setting:
     Attributes:
         partitions: the extract, read with digests.
         providers: the directory.
-        tools: rules and mappings.
+        definitions: rules and mappings.
         questions: what outcomes hang on beside rows.
         as_of: day of the extract, in days since 1970; None where nobody said.
         share: of which members rows are kept for the suites; None where no suites are run.
@@ -58,7 +58,7 @@ class Setting:
 
     partitions: Partitions
     providers: Providers
-    tools: Tools
+    definitions: Definitions
     questions: Questions
     as_of: int | None
     share: Share | None
@@ -249,7 +249,7 @@ def _fresh(
         loaded,
         setting.keys,
         setting.providers,
-        setting.tools,
+        setting.definitions,
         take,
         as_of=setting.as_of,
         sampled=of_members(setting.share, places.keys, places.owner),

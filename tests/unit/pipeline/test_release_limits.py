@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from etl.pipeline.comparison import ReleaseLimits, input_verdicts, retraction_verdicts
+from etl.pipeline.release_limits import ReleaseLimits, input_verdicts, retraction_verdicts
 from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.quality import Verdict
 from etl.quality.totals.limits import refusal

@@ -16,7 +16,7 @@ from etl.sources import Layout
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class Definitions:
     """What a payer's settings come to.
 
     Attributes:
@@ -44,7 +44,7 @@ class Tools:
     leave_out_superseded: bool = False
 
     def __repr__(self) -> str:
-        return f"Tools(payer={self.payer!r}, mappings={self.mappings.name!r})"
+        return f"Definitions(payer={self.payer!r}, mappings={self.mappings.name!r})"
 
     @property
     def patient_plans(self) -> tuple[Plan, ...]:
@@ -57,5 +57,5 @@ class Tools:
         return tuple(plan for plan in self.mappings.plans if plan.compartment is None)
 
 
-MakeTools: TypeAlias = Callable[[], Tools]
-"""Makes the tools; can be sent to another process."""
+LoadDefinitions: TypeAlias = Callable[[], Definitions]
+"""Makes the definitions; can be sent to another process."""

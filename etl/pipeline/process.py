@@ -11,17 +11,17 @@ import pyarrow as pa
 
 from etl.engine.noticed import Mention
 from etl.pipeline.advice import advice
-from etl.pipeline.asking import Questions, changed_names, directory_digests
-from etl.pipeline.directory import Providers, providers_of
+from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import Emit, PartitionDone, StageBegan
-from etl.pipeline.memory import Memory, Remembered, keep_memory, made_by, recall
-from etl.pipeline.pool import OpenSink, Remember, Task, outcomes, save_providers
-from etl.pipeline.reading import Read
-from etl.pipeline.settling import settled_directory
+from etl.pipeline.executor import OpenSink, Remember, Task, outcomes, save_providers
+from etl.pipeline.incremental.cache import Memory, Remembered, keep_memory, made_by, recall
+from etl.pipeline.incremental.dependencies import Questions, changed_names, directory_digests
+from etl.pipeline.partition.check_and_map import Outcome
+from etl.pipeline.partition.directory import settled_directory
+from etl.pipeline.partition.providers import Providers, providers_of
+from etl.pipeline.read import Read
 from etl.pipeline.suites import of_directory
-from etl.pipeline.tools import Tools
 from etl.pipeline.totals import Totals
-from etl.pipeline.work import Outcome
 from etl.pipeline.workers import Workers
 from etl.publish.manifest import Named
 from etl.publish.reader import Current
@@ -68,10 +68,12 @@ class Settled:
         """Directory resources that are referred to and have no row."""
         return frozenset(self.totals.missing)
 
-    def rejected(self, tools: Tools) -> Rejected:
+    def rejected(self, definitions: Definitions) -> Rejected:
         """Return what was rejected, by first cause, and what to do about it."""
         tally, extract = self.totals.tally, self.read.extract
-        return rejected(tally.rules(tools.book), tally.counts, advice(tally, tools.book, extract))
+        return rejected(
+            tally.rules(definitions.book), tally.counts, advice(tally, definitions.book, extract)
+        )
 
     def judged(self, more: Sequence[Verdict]) -> Settled:
         """Return this with the verdicts of further limits."""
@@ -80,7 +82,7 @@ class Settled:
 
 def settle(
     read: Read,
-    tools: Tools,
+    definitions: Definitions,
     workers: Workers,
     open_sink: OpenSink | None,
     *,
@@ -93,7 +95,7 @@ def settle(
 
     Args:
         read: the extract, cut by member.
-        tools: rules and mappings.
+        definitions: rules and mappings.
         workers: where the work is done; nothing is after it.
         open_sink: opens what takes a partition's resources; None to make none.
         suite_rows: takes rows for the suites; None to keep none.
@@ -112,19 +114,19 @@ def settle(
     share = None if suite_rows is None else suite_rows.share
     directory = read.partitions.directory()
     checked = settled_directory(
-        directory, tools, as_of=read.as_of, sampled=of_directory(share, directory)
+        directory, definitions, as_of=read.as_of, sampled=of_directory(share, directory)
     )
-    providers = providers_of(checked.tables, tools)
+    providers = providers_of(checked.tables, definitions)
     save_providers(read.work, providers)
     totals.add([count], Outcome(checked=checked, unmapped={}, resources={}))
     emit(StageBegan("partitions", count))
-    names = directory_digests(providers, Questions.of(tools))
-    remember = None if tree is None else _remember(tree, read, tools, names)
+    names = directory_digests(providers, Questions.of(definitions))
+    remember = None if tree is None else _remember(tree, read, definitions, names)
     task = Task(read.work, open_sink, read.as_of, share, remember)
     ledgers: list[Remembered] = []
     parts: list[int] = []
     rows = Counter(directory.rows)
-    for unit, outcome in outcomes(task, tools, count, workers):
+    for unit, outcome in outcomes(task, definitions, count, workers):
         totals.add(unit, outcome)
         rows.update(outcome.rows)
         parts.append(unit.start)
@@ -138,7 +140,7 @@ def settle(
     tally = totals.tally
     reconcile(tally.counts, tally.causes.values())
     unowned = _unowned(read.partitions, totals)
-    judged = verdicts(tools.book.limits, tally.counts, tally.findings_of, unowned)
+    judged = verdicts(definitions.book.limits, tally.counts, tally.findings_of, unowned)
     return Settled(
         read,
         totals,
@@ -180,8 +182,10 @@ class Tree:
     base: Current
 
 
-def _remember(tree: Tree, read: Read, tools: Tools, names: tuple[Hashes, Hashes]) -> Remember:
-    memory = recall(tree.open_store(), tree.base, made_by(read, tools))
+def _remember(
+    tree: Tree, read: Read, definitions: Definitions, names: tuple[Hashes, Hashes]
+) -> Remember:
+    memory = recall(tree.open_store(), tree.base, made_by(read, definitions))
     if read.partitions.unowned:
         memory = None  # what everybody's outcome hangs on, and in no member's rows
     changed = NO_HASHES if memory is None else changed_names(memory.names, names)
@@ -189,10 +193,10 @@ def _remember(tree: Tree, read: Read, tools: Tools, names: tuple[Hashes, Hashes]
 
 
 def keep_remembered(
-    store: Store, settled: Settled, tools: Tools, suites: Sequence[SuiteResult]
+    store: Store, settled: Settled, definitions: Definitions, suites: Sequence[SuiteResult]
 ) -> list[Named]:
     """Write what the next run is to remember of this one; return what the manifest is to name."""
-    made = made_by(settled.read, tools)
+    made = made_by(settled.read, definitions)
     count = settled.read.partitions.count
     return keep_memory(
         store, settled.ledgers, count, made, settled.read.as_of, settled.names, suites

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from etl.errors import UsageError
+from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import Emit
-from etl.pipeline.job import Settled, settle
-from etl.pipeline.reading import Read
-from etl.pipeline.reporting import (
+from etl.pipeline.process import Settled, settle
+from etl.pipeline.read import Read
+from etl.pipeline.report import (
     QUARANTINE,
     REPORT,
     About,
@@ -22,7 +23,6 @@ from etl.pipeline.reporting import (
     write_reports,
 )
 from etl.pipeline.suites import share_of
-from etl.pipeline.tools import Tools
 from etl.pipeline.workers import Workers
 from etl.quality.suites.rows import SuiteRows
 from etl.reports import summary
@@ -56,7 +56,7 @@ class Validated:
 def validate(
     read: Read,
     folder: Path,
-    tools: Tools,
+    definitions: Definitions,
     workers: Workers,
     *,
     when: datetime,
@@ -69,7 +69,7 @@ def validate(
     Args:
         read: the extract, cut by member.
         folder: where the report goes, below `report/` and `quarantine/`, when it is whole.
-        tools: rules and mappings.
+        definitions: rules and mappings.
         workers: where the work is done.
         when: when the run began.
         gx_rows: about how many rows of the largest file the suites look at; 0 to run none.
@@ -77,9 +77,11 @@ def validate(
         emit: takes events.
     """
     share = share_of(read.partitions, gx_rows)
-    with SuiteRows(read.work / "suites", tools.book, share) as suite_rows:
+    with SuiteRows(read.work / "suites", definitions.book, share) as suite_rows:
         taken = suite_rows if gx_rows else None
-        settled = settle(read, tools, workers, None, suite_rows=taken, emit=emit, is_reported=True)
+        settled = settle(
+            read, definitions, workers, None, suite_rows=taken, emit=emit, is_reported=True
+        )
         about = About(
             run=run_id(when, read),
             when=when,
@@ -89,7 +91,7 @@ def validate(
             quarantine=f"../{QUARANTINE}",
             small_cells=small_cells,
         )
-        reported = write_reports(settled, tools, taken, about, read.work, emit)
+        reported = write_reports(settled, definitions, taken, about, read.work, emit)
     _put_in_place(read.work, folder)
     return Validated(settled, replace(reported, folder=folder))
 

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etl.model.tables import TABLES
-from etl.pipeline.layers import Layer
+from etl.pipeline.deltas.layers import Layer
 from etl.publish.reader import checked
 from etl.storage.port import Store
 

@@ -20,12 +20,12 @@ from etl.engine.render import Rendered, render
 from etl.engine.values import Values
 from etl.mapping.environment import Environment
 from etl.mapping.plan import Plan
-from etl.pipeline.attributing import MadeBy
-from etl.pipeline.claims import Claims
-from etl.pipeline.conforming import Duties, Judge, rejecting_words, with_broken
-from etl.pipeline.directory import Providers
-from etl.pipeline.references import REFERENCE
-from etl.pipeline.tools import Tools
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.incremental.attribution import MadeBy
+from etl.pipeline.partition.claims import Claims
+from etl.pipeline.partition.conformance import Duties, Judge, rejecting_words, with_broken
+from etl.pipeline.partition.providers import Providers
+from etl.pipeline.partition.references import REFERENCE
 from etl.publish.manifest import Named
 from etl.quality import Checked, add_counts, add_money, check
 from etl.quality.suites.sample import Sampled
@@ -123,7 +123,7 @@ def work(
     loaded: Loaded,
     keys: GlobalKeys,
     providers: Providers,
-    tools: Tools,
+    definitions: Definitions,
     sink: Sink | None,
     *,
     as_of: int | None,
@@ -135,13 +135,13 @@ def work(
         loaded: its rows.
         keys: ids of all partitions.
         providers: the directory.
-        tools: rules and mappings.
+        definitions: rules and mappings.
         sink: takes the resources, plan by plan; None to make none.
         as_of: day of the extract, in days since 1970; None where nobody said.
         sampled: which rows to keep for the suites.
     """
     checked, made, _ = work_through(
-        loaded, keys, providers, tools, sink, as_of=as_of, sampled=sampled
+        loaded, keys, providers, definitions, sink, as_of=as_of, sampled=sampled
     )
     missing = frozenset(one for one in made.mentioned if not providers.holds(one))
     return Outcome(
@@ -157,7 +157,7 @@ def work_through(
     loaded: Loaded,
     keys: GlobalKeys,
     providers: Providers,
-    tools: Tools,
+    definitions: Definitions,
     sink: Sink | None,
     *,
     as_of: int | None,
@@ -168,10 +168,10 @@ def work_through(
 
     Arguments are those of `work`; with `owners`, what is found is told member by member as well.
     """
-    claims = Claims.of(tools)
+    claims = Claims.of(definitions)
     judge = partial(
         check,
-        book=tools.book,
+        book=definitions.book,
         known=KeysOf(keys),
         directory=providers.known,
         as_of=as_of,
@@ -186,14 +186,14 @@ def work_through(
         tables = {**checked.tables, **providers.tables}
         by = MadeBy(owners or NOBODY, providers)
         made = mapped(
-            tools.patient_plans,
+            definitions.patient_plans,
             tables,
             providers.environment,
             sink,
-            tools.duties,
+            definitions.duties,
             claims,
             by.take if owners is not None else None,
-            rejecting_words(tools.book),
+            rejecting_words(definitions.book),
         )
         if not made.broken.num_rows:
             return checked, made, by

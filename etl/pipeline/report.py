@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 
 from etl.errors import DataRejected
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN
+from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import Emit, StageBegan
-from etl.pipeline.job import Settled
-from etl.pipeline.tools import Tools
+from etl.pipeline.process import Settled
 from etl.quality.quarantine import quarantine_csv, reasons
 from etl.quality.suites.expectations import SuiteResult, run_suites
 from etl.quality.suites.rows import SuiteRows
@@ -181,7 +181,7 @@ def _write(path: Path, pieces: Iterator[bytes]) -> None:
 
 def write_reports(
     settled: Settled,
-    tools: Tools,
+    definitions: Definitions,
     suite_rows: SuiteRows | None,
     about: About,
     folder: Path,
@@ -192,7 +192,7 @@ def write_reports(
 
     Args:
         settled: the extract, worked through.
-        tools: rules and mappings.
+        definitions: rules and mappings.
         suite_rows: the rows for the suites; None to run none.
         about: what the report says of the run.
         folder: where it goes: `report/` and `quarantine/` below.
@@ -220,14 +220,14 @@ def write_reports(
         program=f"cpcds-bluebutton {version('cpcds-bluebutton')}",
         extract=_extract_facts(settled),
         mapping=MappingFacts(
-            tools.mappings.name,
-            tools.mappings.version,
-            tools.fingerprint,
-            tuple(dict.fromkeys(plan.profile for plan in tools.mappings.plans)),
+            definitions.mappings.name,
+            definitions.mappings.version,
+            definitions.fingerprint,
+            tuple(dict.fromkeys(plan.profile for plan in definitions.mappings.plans)),
         ),
         counts=tally.counts,
-        rules=tally.rules(tools.book),
-        rules_looked_at=len(tools.book.rules),
+        rules=tally.rules(definitions.book),
+        rules_looked_at=len(definitions.book.rules),
         verdicts=settled.verdicts,
         money=tally.money,
         resources={name: count for name, count in about.resources.items() if count},
@@ -241,12 +241,14 @@ def write_reports(
         data_docs=f"{_DOCS}/index.html" if suites else "",
         default_stamp=about.default_stamp,
         findings_file=_FINDINGS if is_there else "",
-        advice=settled.rejected(tools).advice,
+        advice=settled.rejected(definitions).advice,
         small_cells=about.small_cells,
     )
     if shown_money(report.money, report.small_cells).withheld:
         report = replace(report, exact_money=f"{about.quarantine}/{_EXACT_MONEY}")
-        _write(folder / QUARANTINE / _EXACT_MONEY, iter([exact_csv(report.money, tools.id_key)]))
+        _write(
+            folder / QUARANTINE / _EXACT_MONEY, iter([exact_csv(report.money, definitions.id_key)])
+        )
     write_report(report, folder / REPORT)
     return Reported(report, folder, suites)
 

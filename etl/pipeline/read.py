@@ -11,8 +11,8 @@ from typing import Final
 
 from etl.columns.dates import day_number
 from etl.errors import StoreError
+from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import Emit, StageBegan
-from etl.pipeline.tools import Tools
 from etl.pipeline.workers import Workers
 from etl.sources import Extract, Partitions, open_extract, partition
 from etl.sources.partition import MAX_PARTITIONS
@@ -40,16 +40,16 @@ class Read:
     as_of: int | None
 
 
-def open_with(folder: Path, tools: Tools, layout: str | None, emit: Emit) -> Extract:
+def open_with(folder: Path, definitions: Definitions, layout: str | None, emit: Emit) -> Extract:
     """Return the extract in a folder; nothing of it is read but headers and hashes."""
     emit(StageBegan("read"))
-    return open_extract(folder, tools.layouts, layout=layout, emit=emit)
+    return open_extract(folder, definitions.layouts, layout=layout, emit=emit)
 
 
 def read(
     extract: Extract,
     work: Path,
-    tools: Tools,
+    definitions: Definitions,
     workers: Workers,
     *,
     partition_rows: int,
@@ -61,7 +61,7 @@ def read(
     Args:
         extract: what to read.
         work: folder for what is in progress; this run's own folder is made inside it.
-        tools: rules and mappings; other ones make another run.
+        definitions: rules and mappings; other ones make another run.
         workers: where it is read, and worked on after that.
         partition_rows: about how many rows to a partition.
         emit: takes events.
@@ -69,7 +69,7 @@ def read(
     """
     count = _partition_count(((file.bytes, file.gzipped) for file in extract.files), partition_rows)
     workers.begin(count)
-    own = work / fingerprint(extract, tools, count)[:16]
+    own = work / fingerprint(extract, definitions, count)[:16]
     try:
         partitions = Partitions.resume(own)
         if digests and not partitions.has_digests:
@@ -82,14 +82,14 @@ def read(
     return Read(extract, partitions, own, None if as_of is None else day_number(as_of.isoformat()))
 
 
-def fingerprint(extract: Extract, tools: Tools, partitions: int) -> str:
+def fingerprint(extract: Extract, definitions: Definitions, partitions: int) -> str:
     """Return a hash of all that a run's result hangs on, but for the clock and the target."""
     facts = {
         "files": [[file.name, file.sha256] for file in extract.files],
         "layout": extract.layout.name,
         "kind": extract.kind,
         "as_of": str(extract.as_of),
-        "tools": tools.fingerprint,
+        "definitions": definitions.fingerprint,
         "partitions": partitions,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -20,8 +20,8 @@ from etl.mapping.expressions import ColumnOf, Condition, Expr, LogicalId, Provid
 from etl.mapping.plan import Entry, Guarded, Leaf, Loop, Plan, nodes_of
 from etl.mapping.rows import RELATIONS, One, relations_of
 from etl.model.tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
-from etl.pipeline.directory import Providers
-from etl.pipeline.tools import Tools
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.partition.providers import Providers
 from etl.quality.rules import kinds
 from etl.quality.totals.by_member import RowOwners
 from etl.sources import GlobalKeys
@@ -60,15 +60,15 @@ class Questions:
     directory: Columns
 
     @classmethod
-    def of(cls, tools: Tools) -> Questions:
+    def of(cls, definitions: Definitions) -> Questions:
         """Return the questions of some rules and mappings."""
         ids: dict[str, set[tuple[str, str]]] = {kind: set() for kind in _KEYS}
         names = set(_columns_named())
         directory = set(_ALWAYS_READ)
         days: set[tuple[str, str]] = set()
-        for rule in tools.book.rules:
+        for rule in definitions.book.rules:
             _of_rule(rule.kind, rule.tables, ids, names, days)
-        for plan in tools.patient_plans:
+        for plan in definitions.patient_plans:
             names |= set(_names_of_plan(plan))
             for node in _expressions(plan):
                 read = set(_columns_in(node, plan))

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from etl.errors import DataRejected, UsageError
 from etl.model.findings import Severity
 from etl.model.tables import CLAIM_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
-from etl.pipeline.tools import Tools
+from etl.pipeline.definitions import Definitions
 from etl.publish.manifest import Named
 from etl.publish.reader import Current, checked
 from etl.quality.rules.kinds import LineRejected
@@ -99,7 +99,7 @@ def keep_layers(store: Store, layers: Sequence[Layer]) -> list[Named]:
 
 
 def write_layer(
-    store: Store, partitions: Partitions, tools: Tools, work: Path, kind: str, time: str
+    store: Store, partitions: Partitions, definitions: Definitions, work: Path, kind: str, time: str
 ) -> Layer:
     """Write the rows of an extract as a layer; one table's file is held in memory at a time.
 
@@ -110,17 +110,17 @@ def write_layer(
         DataRejected: some rows of a delta are not fit to be read. It is applied whole or not at
             all, because a row that is left out might be the one that deletes something.
     """
-    if kind == "delta" and _rejecting(partitions.findings, tools).num_rows:
-        raise _unreadable(_rejecting(partitions.findings, tools).num_rows)
+    if kind == "delta" and _rejecting(partitions.findings, definitions).num_rows:
+        raise _unreadable(_rejecting(partitions.findings, definitions).num_rows)
     folder = work / "layer"
     folder.mkdir(parents=True, exist_ok=True)
     writers: dict[str, pq.ParquetWriter] = {}
     try:
         for loaded in _all(partitions):
-            unfit = _rejecting(loaded.findings, tools)
+            unfit = _rejecting(loaded.findings, definitions)
             if kind == "delta" and unfit.num_rows:
                 raise _unreadable(unfit.num_rows)
-            gone = _gone(loaded, unfit, tools)
+            gone = _gone(loaded, unfit, definitions)
             for name, table in loaded.tables.items():
                 fit = _without(table, unfit, gone.get(name, {})).select(TABLES[name].names)
                 if fit.num_rows:
@@ -143,8 +143,10 @@ def _all(partitions: Partitions) -> Iterator[Loaded]:
         yield partitions.load(index)
 
 
-def _rejecting(findings: pa.Table, tools: Tools) -> pa.Table:
-    rules = pa.array([rule.id for rule in tools.book.rules if rule.severity.rejects], pa.string())
+def _rejecting(findings: pa.Table, definitions: Definitions) -> pa.Table:
+    rules = pa.array(
+        [rule.id for rule in definitions.book.rules if rule.severity.rejects], pa.string()
+    )
     return findings.filter(pc.is_in(findings.column("rule"), value_set=rules))
 
 
@@ -170,9 +172,11 @@ def _is_at(table: pa.Table, found: pa.Table) -> npt.NDArray[np.bool_]:
     return at
 
 
-def _gone(loaded: Loaded, unfit: pa.Table, tools: Tools) -> dict[str, dict[str, pa.Array]]:
+def _gone(
+    loaded: Loaded, unfit: pa.Table, definitions: Definitions
+) -> dict[str, dict[str, pa.Array]]:
     """Return what goes with rows that were not fit to be read: table -> its id -> which ids."""
-    book = tools.book
+    book = definitions.book
     gone: dict[str, dict[str, pa.Array]] = {}
     for name in ("member", "coverage"):
         if name in loaded.unread.bare:

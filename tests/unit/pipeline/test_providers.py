@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from etl.engine.noticed import Mention
-from etl.pipeline.directory import with_stubs
+from etl.pipeline.partition.providers import with_stubs
 from etl.rows import table_schema
 
 NPI = "1234567893"

@@ -11,22 +11,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, Final
 
 import numpy as np
 
 from etl.errors import StoreError
-from etl.pipeline.ledger import Ledger, joined
-from etl.pipeline.ledger import from_bytes as ledger_from
-from etl.pipeline.ledger import to_bytes as ledger_to
-from etl.pipeline.reading import Read
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.incremental.ledger import Ledger, joined
+from etl.pipeline.incremental.ledger import from_bytes as ledger_from
+from etl.pipeline.incremental.ledger import to_bytes as ledger_to
+from etl.pipeline.read import Read
 from etl.pipeline.suites import from_bytes, to_bytes
-from etl.pipeline.tools import Tools
 from etl.publish.manifest import Named
 from etl.publish.reader import Current, checked
 from etl.quality.suites.expectations import SuiteResult
@@ -110,7 +111,7 @@ def _ledger(store: Store, named: Named) -> Ledger | None:
         return None
 
 
-def made_by(read: Read, tools: Tools) -> str:
+def made_by(read: Read, definitions: Definitions) -> str:
     """Return a hash of all that outcomes hang on beside rows, directory and day."""
     library = version("great_expectations")  # it makes pages that are remembered
     loose = {
@@ -118,7 +119,7 @@ def made_by(read: Read, tools: Tools) -> str:
         for file in read.partitions.files
         if file.name in read.partitions.unowned
     }
-    facts = [tools.fingerprint, read.extract.layout.name, _code(), library, loose]
+    facts = [definitions.fingerprint, read.extract.layout.name, _code(), library, loose]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -130,13 +131,20 @@ def _code() -> str:
     """
     digest = hashlib.sha256()
     for name in (*_CODE, *_MORE_CODE):
-        root = files("etl") / name
-        parts = [root] if root.is_file() else sorted(root.iterdir(), key=lambda one: one.name)
-        for part in parts:
-            if part.name.endswith(".py"):
-                digest.update(f"{name}/{part.name}\n".encode())
-                digest.update(part.read_bytes())
+        for path, text in _texts(files("etl") / name, name):
+            digest.update(f"{path}\n".encode())
+            digest.update(text)
     return digest.hexdigest()
+
+
+def _texts(root: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
+    """Yield path and bytes of each module of a room, its folders included."""
+    if root.is_file():
+        if path.endswith(".py"):
+            yield path, root.read_bytes()
+        return
+    for part in sorted(root.iterdir(), key=lambda one: one.name):
+        yield from _texts(part, f"{path}/{part.name}")
 
 
 def recall(store: Store, base: Current, made: str) -> Memory | None:

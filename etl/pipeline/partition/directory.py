@@ -15,10 +15,10 @@ from etl.engine.partition import Partition
 from etl.engine.render import Rendered, render
 from etl.errors import MappingError
 from etl.mapping.plan import Plan
-from etl.pipeline.conforming import Judge, rejecting_words, with_broken
-from etl.pipeline.directory import Providers, checked_directory, providers_of, with_stubs
-from etl.pipeline.tools import Tools
-from etl.pipeline.work import Mapped, Sink, mapped
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.partition.check_and_map import Mapped, Sink, mapped
+from etl.pipeline.partition.conformance import Judge, rejecting_words, with_broken
+from etl.pipeline.partition.providers import Providers, checked_directory, providers_of, with_stubs
 from etl.quality import Checked
 from etl.quality.suites.sample import Sampled
 from etl.sources import Loaded
@@ -41,7 +41,7 @@ _STUBS: Final = (
 
 
 def settled_directory(
-    loaded: Loaded, tools: Tools, *, as_of: int | None, sampled: Sampled
+    loaded: Loaded, definitions: Definitions, *, as_of: int | None, sampled: Sampled
 ) -> Checked:
     """Return the directory's tables, checked; what is accepted makes resources that conform.
 
@@ -54,20 +54,20 @@ def settled_directory(
     findings = loaded.findings
     while True:
         asked = replace(loaded, findings=findings)
-        checked = checked_directory(asked, tools, as_of=as_of, sampled=sampled)
-        broken = _broken(checked, tools)
+        checked = checked_directory(asked, definitions, as_of=as_of, sampled=sampled)
+        broken = _broken(checked, definitions)
         if not broken.num_rows:
             return checked
         findings = with_broken(findings, broken)
 
 
-def _broken(checked: Checked, tools: Tools) -> pa.Table:
-    environment = providers_of(checked.tables, tools).environment
+def _broken(checked: Checked, definitions: Definitions) -> pa.Table:
+    environment = providers_of(checked.tables, definitions).environment
     partition = Partition(with_stubs(checked.tables, _STUBS))
-    judge = Judge(tools.duties)
-    every = [render(plan, partition, environment).values for plan in tools.directory_plans]
+    judge = Judge(definitions.duties)
+    every = [render(plan, partition, environment).values for plan in definitions.directory_plans]
     judge.expect(every)
-    rejecting, noticed = rejecting_words(tools.book), list[pa.Table]()
+    rejecting, noticed = rejecting_words(definitions.book), list[pa.Table]()
     for values in every:
         judge.look(values)
         if rejecting:
@@ -86,14 +86,14 @@ def _of_files(broken: pa.Table) -> pa.Table:
 
 
 def mapped_directory(
-    providers: Providers, missing: Iterable[Mention], tools: Tools, sink: Sink | None
+    providers: Providers, missing: Iterable[Mention], definitions: Definitions, sink: Sink | None
 ) -> Mapped:
     """Map the directory, with resources for those whom claims or its own rows name by an id alone.
 
     Args:
         providers: the directory's accepted rows.
         missing: whom resources of members refer to, and the directory does not hold.
-        tools: mappings.
+        definitions: mappings.
         sink: takes the resources; None to make none.
     """
     wanted = frozenset(missing)
@@ -110,11 +110,11 @@ def mapped_directory(
 
         tables = with_stubs(providers.tables, wanted)
         made = mapped(
-            tools.directory_plans,
+            definitions.directory_plans,
             tables,
             providers.environment,
             hold,
-            tools.duties,
+            definitions.duties,
         )
         if _of_files(made.broken).num_rows:
             raise AssertionError("a row of the directory was accepted, and breaks its profile")

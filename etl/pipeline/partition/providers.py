@@ -23,7 +23,7 @@ from etl.mapping.environment import Environment, Provider, ProviderType
 from etl.mapping.plan import Plan
 from etl.model.codes import is_npi
 from etl.model.tables import ROW_COLUMN
-from etl.pipeline.tools import Tools
+from etl.pipeline.definitions import Definitions
 from etl.publish.resources import LISTED, NAMED, ROW
 from etl.quality import Checked, DirectoryIds, check_directory, read_directory
 from etl.quality.suites.sample import Sampled
@@ -65,14 +65,14 @@ class Providers:
 
 
 def checked_directory(
-    loaded: Loaded, tools: Tools, *, as_of: int | None, sampled: Sampled
+    loaded: Loaded, definitions: Definitions, *, as_of: int | None, sampled: Sampled
 ) -> Checked:
     """Return the directory's tables, checked."""
     known = read_directory(loaded.tables["organization"], loaded.tables["practitioner"])
     return check_directory(
         loaded.tables,
         loaded.findings,
-        tools.book,
+        definitions.book,
         known,
         as_of=as_of,
         sampled=sampled,
@@ -80,7 +80,7 @@ def checked_directory(
     )
 
 
-def providers_of(tables: Mapping[str, pa.Table], tools: Tools) -> Providers:
+def providers_of(tables: Mapping[str, pa.Table], definitions: Definitions) -> Providers:
     """Return the accepted rows of the directory as plans and rules look at them."""
     found: dict[str, list[Provider]] = defaultdict(list)
     for column in ("key", "npi"):
@@ -92,9 +92,9 @@ def providers_of(tables: Mapping[str, pa.Table], tools: Tools) -> Providers:
                 if name is not None and provider not in found[name]:
                     found[name].append(provider)
     environment = Environment(
-        payer=tools.payer,
-        id_key=tools.id_key,
-        crosswalks=tools.crosswalks,
+        payer=definitions.payer,
+        id_key=definitions.id_key,
+        crosswalks=definitions.crosswalks,
         providers=MappingProxyType({name: tuple(all_of) for name, all_of in found.items()}),
     )
     known = read_directory(tables["organization"], tables["practitioner"])

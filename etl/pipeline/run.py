@@ -11,15 +11,14 @@ from typing import Any
 
 from etl.errors import if_interrupted
 from etl.mapping.library import MappingSet
-from etl.pipeline.checking import run_id
-from etl.pipeline.comparison import ReleaseLimits, input_verdicts, retraction_verdicts
 from etl.pipeline.default_stamp import default_stamp
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.deltas.layers import keep_layers
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.intake import take_in
-from etl.pipeline.job import Settled, Tree, keep_remembered, settle
-from etl.pipeline.layers import keep_layers
 from etl.pipeline.money import Totals, money_difference, published_money
-from etl.pipeline.publishing import (
+from etl.pipeline.process import Settled, Tree, keep_remembered, settle
+from etl.pipeline.publish import (
     Published,
     Target,
     as_instant,
@@ -27,7 +26,8 @@ from etl.pipeline.publishing import (
     publish,
     stage,
 )
-from etl.pipeline.reporting import (
+from etl.pipeline.release_limits import ReleaseLimits, input_verdicts, retraction_verdicts
+from etl.pipeline.report import (
     QUARANTINE,
     REPORT,
     About,
@@ -37,7 +37,7 @@ from etl.pipeline.reporting import (
     write_reports,
 )
 from etl.pipeline.suites import share_of
-from etl.pipeline.tools import Tools
+from etl.pipeline.validate import run_id
 from etl.pipeline.workers import Workers
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
@@ -79,7 +79,7 @@ def run(
     target: Target,
     store: Store,
     base: Current,
-    tools: Tools,
+    definitions: Definitions,
     workers: Workers,
     *,
     when: datetime,
@@ -100,7 +100,7 @@ def run(
         target: the store, as every process opens it.
         store: the store, open.
         base: what readers see now, and what of it is to be made again.
-        tools: rules and mappings.
+        definitions: rules and mappings.
         workers: where the work is done.
         when: when the run began; an attempt that is gone on from began earlier, and its time is
             taken.
@@ -118,7 +118,11 @@ def run(
         LimitBroken: a limit does not hold; the report tells why, readers see what they saw.
         StoreError: storage failed; readers see what they saw.
     """
-    if base.release is not None and not base.lost and is_published(base, facts_of(extract, tools)):
+    if (
+        base.release is not None
+        and not base.lost
+        and is_published(base, facts_of(extract, definitions))
+    ):
         if bulk is not None:
             write_pages(store, bulk)  # an attempt that died after its commit did not get there
         store.sync()  # nor may it have got its pointer to the disk
@@ -128,7 +132,7 @@ def run(
         work,
         store,
         base,
-        tools,
+        definitions,
         workers,
         when=when,
         keep_rows=keep_rows,
@@ -139,12 +143,12 @@ def run(
     unstated = default_stamp(rows, when)
     target = replace(target, now=as_instant(when), stamp=unstated.instant)
     share = share_of(rows.partitions, gx_rows)
-    with SuiteRows(rows.work / "suites", tools.book, share) as suite_rows:
+    with SuiteRows(rows.work / "suites", definitions.book, share) as suite_rows:
         taken = suite_rows if gx_rows else None
         sink = open_block_sink(rows.work, target)
         settled = settle(
             rows,
-            tools,
+            definitions,
             workers,
             sink,
             suite_rows=taken,
@@ -153,7 +157,7 @@ def run(
             is_reported=True,
         )
         parent = base.release.manifest if base.release is not None else None
-        facts = facts_of(extract, tools, settled)
+        facts = facts_of(extract, definitions, settled)
         settled = settled.judged(input_verdicts(limits, parent, facts))
 
         def stop_at_limits(looked_at: Settled) -> None:
@@ -162,14 +166,14 @@ def run(
             about = _about(
                 looked_at, unstated, when, run_id(when, rows), None, base, {}, small_cells
             )
-            reported = write_reports(looked_at, tools, taken, about, rows.work, emit)
+            reported = write_reports(looked_at, definitions, taken, about, rows.work, emit)
             _store_reports(store, reported, about.run, base)
             page = page_of(target.name, about.run)
-            raise LimitBroken(looked_at, looked_at.rejected(tools), reported.report, page)
+            raise LimitBroken(looked_at, looked_at.rejected(definitions), reported.report, page)
 
         stop_at_limits(settled)
         emit(StageBegan("publish"))
-        staged = stage(settled, tools, store, base, facts, target)
+        staged = stage(settled, definitions, store, base, facts, target)
         settled = settled.judged(retraction_verdicts(limits, parent, staged.manifest.counts))
         stop_at_limits(settled)
         if bulk is not None:
@@ -180,9 +184,9 @@ def run(
             settled, unstated, when, release, release, base, staged.resources, small_cells
         )
         known = settled.memory.suite_results(store) if taken and settled.memory else {}
-        reported = write_reports(settled, tools, taken, about, rows.work, emit, known)
+        reported = write_reports(settled, definitions, taken, about, rows.work, emit, known)
     named, base = _store_reports(store, reported, release, base)
-    named += keep_remembered(store, settled, tools, reported.suites)
+    named += keep_remembered(store, settled, definitions, reported.suites)
     if taken_in.layers:
         named += keep_layers(store, taken_in.layers)
     uncertain = (
@@ -257,24 +261,26 @@ def _searched(mappings: MappingSet) -> dict[str, list[str]]:
     return {name: sorted(columns) for name, columns in sorted(found.items())}
 
 
-def facts_of(extract: Extract, tools: Tools, settled: Settled | None = None) -> ReleaseFacts:
+def facts_of(
+    extract: Extract, definitions: Definitions, settled: Settled | None = None
+) -> ReleaseFacts:
     """Return what the manifest is to say of a run; of its rows and money once it is settled."""
     inputs: list[Mapping[str, Any]] = [
         {"name": file.name, "sha256": file.sha256, "bytes": file.bytes} for file in extract.files
     ]
     counts = settled.totals.tally.counts if settled is not None else {}
     # A tree without amounts says nothing of their sums either.
-    is_summed = settled is not None and tools.mappings.view.states_money
+    is_summed = settled is not None and definitions.mappings.view.states_money
     return ReleaseFacts(
         kind=extract.kind,
         inputs=inputs,
         mapping={
-            "set": tools.mappings.name,
-            "version": tools.mappings.version,
-            "view": tools.mappings.view.name,
-            "fingerprint": tools.fingerprint,
+            "set": definitions.mappings.name,
+            "version": definitions.mappings.version,
+            "view": definitions.mappings.view.name,
+            "fingerprint": definitions.fingerprint,
             "layout": extract.layout.name,
-            "search": _searched(tools.mappings),
+            "search": _searched(definitions.mappings),
         },
         run={
             table: {
@@ -287,5 +293,5 @@ def facts_of(extract: Extract, tools: Tools, settled: Settled | None = None) -> 
             if each.rows_in
         },
         totals=published_money(settled.totals.tally.money) if settled and is_summed else {},
-        ids=id_facts(tools.payer, tools.id_key),
+        ids=id_facts(definitions.payer, definitions.id_key),
     )

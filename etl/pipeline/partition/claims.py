@@ -18,7 +18,7 @@ from etl.engine.prepare import prepare
 from etl.mapping.environment import Environment
 from etl.model.chains import Role
 from etl.model.crosswalks import Crosswalk
-from etl.pipeline.tools import Tools
+from etl.pipeline.definitions import Definitions
 from etl.quality.checks.claims import Noticed, Standing
 
 _STATUS: Final = "claim_status"
@@ -45,12 +45,12 @@ class Claims:
     _seen: tuple[tuple[int, int], Chains] | None = None
 
     @classmethod
-    def of(cls, tools: Tools) -> Claims:
+    def of(cls, definitions: Definitions) -> Claims:
         """Return what settles claims as the configuration wants it."""
         return cls(
-            Masker(tools.sensitive, tools.crosswalks),
-            tools.crosswalks.get(_STATUS),
-            tools.leave_out_superseded,
+            Masker(definitions.sensitive, definitions.crosswalks),
+            definitions.crosswalks.get(_STATUS),
+            definitions.leave_out_superseded,
         )
 
     def notice(self, tables: Mapping[str, pa.Table]) -> Iterator[Noticed]:

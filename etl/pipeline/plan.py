@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etl.errors import EtlError
-from etl.pipeline.comparison import ReleaseLimits, input_verdicts, retraction_verdicts
 from etl.pipeline.default_stamp import default_stamp
+from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.intake import take_in
-from etl.pipeline.job import Settled, Tree, settle
 from etl.pipeline.money import Totals, money_difference
-from etl.pipeline.nightly import facts_of
-from etl.pipeline.publishing import Target, open_block_sink, stage
-from etl.pipeline.tools import Tools
+from etl.pipeline.process import Settled, Tree, settle
+from etl.pipeline.publish import Target, open_block_sink, stage
+from etl.pipeline.release_limits import ReleaseLimits, input_verdicts, retraction_verdicts
+from etl.pipeline.run import facts_of
 from etl.pipeline.workers import Workers
 from etl.publish.canonical import instant
 from etl.publish.changes import Changes
@@ -54,7 +54,7 @@ def plan(
     work: Path,
     target: Target,
     base: Current,
-    tools: Tools,
+    definitions: Definitions,
     workers: Workers,
     *,
     partition_rows: int,
@@ -69,7 +69,7 @@ def plan(
             from it.
         target: the store, as every process opens it; dry.
         base: what readers see now.
-        tools: rules and mappings.
+        definitions: rules and mappings.
         workers: where the work is done.
         partition_rows: about how many rows to a partition.
         limits: what may be missing or moved against the release before.
@@ -82,7 +82,7 @@ def plan(
         raise ValueError("a plan needs a dry target")
     parent = base.release.manifest if base.release is not None else None
     name = parent.release if parent is not None else None
-    if is_published(base, facts_of(extract, tools)):
+    if is_published(base, facts_of(extract, definitions)):
         return Planned(name, None, None, Changes(), {}, Rejected(0, 0, ()))
     store = target.store()
     rows = take_in(
@@ -90,7 +90,7 @@ def plan(
         work,
         store,
         base,
-        tools,
+        definitions,
         workers,
         when=instant(target.now),
         keep_rows=False,
@@ -101,7 +101,7 @@ def plan(
     sink = open_block_sink(rows.work, target)
     settled = settle(
         rows,
-        tools,
+        definitions,
         workers,
         sink,
         suite_rows=None,
@@ -109,8 +109,8 @@ def plan(
         tree=Tree(target.store, base),
     )
     emit(StageBegan("publish"))
-    facts = facts_of(extract, tools, settled)
-    staged = stage(settled, tools, store, base, facts, target)
+    facts = facts_of(extract, definitions, settled)
+    staged = stage(settled, definitions, store, base, facts, target)
     settled = settled.judged(
         (
             *input_verdicts(limits, parent, facts),
@@ -123,5 +123,5 @@ def plan(
         staged.manifest,
         Changes.from_json(staged.manifest.counts["changes"]),
         money_difference(parent.facts.totals if parent is not None else {}, facts.totals),
-        settled.rejected(tools),
+        settled.rejected(definitions),
     )

@@ -17,11 +17,11 @@ from etl.mapping.environment import Environment
 from etl.mapping.interpret import Cell, ExplainedElement, Made, explained
 from etl.mapping.plan import Place, Plan
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
-from etl.pipeline.claims import Claims
-from etl.pipeline.directory import Providers, checked_directory, providers_of
-from etl.pipeline.reading import Read
-from etl.pipeline.tools import Tools
-from etl.pipeline.work import KeysOf
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.partition.check_and_map import KeysOf
+from etl.pipeline.partition.claims import Claims
+from etl.pipeline.partition.providers import Providers, checked_directory, providers_of
+from etl.pipeline.read import Read
 from etl.publish.reader import Release
 from etl.quality import check
 from etl.quality.suites.sample import NO_ROW
@@ -108,13 +108,17 @@ def require_same(extract: Extract, release: Release, name: str) -> None:
 
 
 def explain(
-    read: Read, tools: Tools, resource_type: str, logical_id: str, release: Release | None
+    read: Read,
+    definitions: Definitions,
+    resource_type: str,
+    logical_id: str,
+    release: Release | None,
 ) -> Explanation:
     """Return where a resource came from.
 
     Args:
         read: the extract that the resource was made of, cut by member.
-        tools: rules and mappings it was made with.
+        definitions: rules and mappings it was made with.
         resource_type: FHIR type.
         logical_id: its id.
         release: the release to compare with; None to compare with nothing.
@@ -122,18 +126,18 @@ def explain(
     Raises:
         UsageError: no mapping makes such a resource, or no accepted row of the extract.
     """
-    plans = tuple(plan for plan in tools.mappings.plans if plan.resource == resource_type)
+    plans = tuple(plan for plan in definitions.mappings.plans if plan.resource == resource_type)
     if not plans:
-        types = sorted({plan.resource for plan in tools.mappings.plans})
+        types = sorted({plan.resource for plan in definitions.mappings.plans})
         raise UsageError(f"no mapping makes a {resource_type}; they make {', '.join(types)}")
     directory = checked_directory(
-        read.partitions.directory(), tools, as_of=read.as_of, sampled=NO_ROW
+        read.partitions.directory(), definitions, as_of=read.as_of, sampled=NO_ROW
     )
-    providers = providers_of(directory.tables, tools)
+    providers = providers_of(directory.tables, definitions)
     if plans[0].compartment is None:
         tables = _pieces_of_directory(providers)
     else:
-        tables = _pieces(read, tools, providers, plans, logical_id)
+        tables = _pieces(read, definitions, providers, plans, logical_id)
     for accepted in tables:
         found = _found(plans, accepted, providers.environment, logical_id)
         if found is not None:
@@ -157,7 +161,11 @@ def _pieces_of_directory(providers: Providers) -> Iterator[Partition]:
 
 
 def _pieces(
-    read: Read, tools: Tools, providers: Providers, plans: Sequence[Plan], logical_id: str
+    read: Read,
+    definitions: Definitions,
+    providers: Providers,
+    plans: Sequence[Plan],
+    logical_id: str,
 ) -> Iterator[Partition]:
     """Yield, for each member that the resource may belong to, the member's accepted rows."""
     for index in range(read.partitions.count):
@@ -165,11 +173,11 @@ def _pieces(
         members = _members(loaded.tables, plans, providers.environment, logical_id)
         if not len(members):
             continue
-        claims = Claims.of(tools)
+        claims = Claims.of(definitions)
         checked = check(
             loaded.tables,
             loaded.findings,
-            tools.book,
+            definitions.book,
             KeysOf(read.partitions.keys),
             providers.known,
             as_of=read.as_of,

@@ -14,16 +14,16 @@ import pyarrow as pa
 from etl.engine.partition import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
-from etl.pipeline.asking import Questions
-from etl.pipeline.directory import Providers, providers_of
+from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import ignore
-from etl.pipeline.memory import Memory, keep_ledger
+from etl.pipeline.incremental.cache import Memory, keep_ledger
+from etl.pipeline.incremental.dependencies import Questions
+from etl.pipeline.incremental.reuse import Made, PreviousResults, Setting, work_remembering
 from etl.pipeline.outcomes import outcome_from, outcome_to
-from etl.pipeline.remembering import Made, PreviousResults, Setting, work_remembering
+from etl.pipeline.partition.check_and_map import Outcome, work
+from etl.pipeline.partition.providers import Providers, providers_of
 from etl.pipeline.suites import of_partition
-from etl.pipeline.tools import Tools
-from etl.pipeline.work import Outcome, work
-from etl.pipeline.workers import Workers, tools_here
+from etl.pipeline.workers import Workers, definitions_here
 from etl.quality.suites.sample import Share
 from etl.rows import table_schema
 from etl.sources import Partitions
@@ -97,7 +97,7 @@ _TOGETHER: Final = 8
 
 
 def outcomes(
-    task: Task, tools: Tools, count: int, workers: Workers
+    task: Task, definitions: Definitions, count: int, workers: Workers
 ) -> Iterator[tuple[range, Outcome]]:
     """Yield the outcome of every partition, in order; of some together where little is to be done.
 
@@ -105,13 +105,13 @@ def outcomes(
 
     Args:
         task: what to do.
-        tools: the tools of this process.
+        definitions: the definitions of this process.
         count: how many partitions there are.
         workers: where it is done.
     """
     units = _units(task, count, workers.processes)
     if workers.processes == 1:
-        worker = _Worker(task.folder, tools)
+        worker = _Worker(task.folder, definitions)
         for unit in units:
             yield from worker.do(task, unit)
         return
@@ -147,7 +147,7 @@ class _Worker:
     """What a process knows of the work folder of a run, whatever it is to do there."""
 
     folder: Path
-    tools: Tools
+    definitions: Definitions
 
     @cached_property
     def partitions(self) -> Partitions:
@@ -155,11 +155,11 @@ class _Worker:
 
     @cached_property
     def providers(self) -> Providers:
-        return read_providers(self.folder, self.tools)
+        return read_providers(self.folder, self.definitions)
 
     @cached_property
     def questions(self) -> Questions:
-        return Questions.of(self.tools)
+        return Questions.of(self.definitions)
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -203,7 +203,7 @@ class _Worker:
             self.partitions.load(index),
             self.partitions.keys,
             self.providers,
-            self.tools,
+            self.definitions,
             None if sink is None else sink.take,
             as_of=task.as_of,
             sampled=of_partition(task.share, self.partitions, index),
@@ -231,7 +231,12 @@ class _Worker:
             written.extend(sink.finish())
 
         setting = Setting(
-            self.partitions, self.providers, self.tools, self.questions, task.as_of, task.share
+            self.partitions,
+            self.providers,
+            self.definitions,
+            self.questions,
+            task.as_of,
+            task.share,
         )
         worked = work_remembering(setting, unit, before, hand_on)
         if worked is None:
@@ -251,7 +256,7 @@ def _forget(folder: Path, unit: range) -> None:
 
 @lru_cache(maxsize=1)
 def _worker(folder: Path) -> _Worker:
-    return _Worker(folder, tools_here())
+    return _Worker(folder, definitions_here())
 
 
 def _do(job: tuple[Task, range], emit: Emit) -> list[tuple[range, Outcome]]:
@@ -268,10 +273,10 @@ def save_providers(folder: Path, providers: Providers) -> None:
             writer.write_table(table.select(table_schema(name).names).cast(table_schema(name)))
 
 
-def read_providers(folder: Path, tools: Tools) -> Providers:
+def read_providers(folder: Path, definitions: Definitions) -> Providers:
     """Return the directory's accepted rows that `save_providers` kept."""
     tables = {}
     for name in ("organization", "practitioner"):
         with pa.ipc.open_file(folder / f"{name}.arrow") as reader:
             tables[name] = reader.read_all()
-    return providers_of(tables, tools)
+    return providers_of(tables, definitions)

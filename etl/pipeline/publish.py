@@ -18,12 +18,12 @@ from etl.engine.partition import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
 from etl.pipeline.attempt import own_folder
-from etl.pipeline.directory import with_listing
+from etl.pipeline.definitions import Definitions
 from etl.pipeline.dry import DryStore
-from etl.pipeline.job import Settled
-from etl.pipeline.pool import OpenSink
-from etl.pipeline.settling import mapped_directory
-from etl.pipeline.tools import Tools
+from etl.pipeline.executor import OpenSink
+from etl.pipeline.partition.directory import mapped_directory
+from etl.pipeline.partition.providers import with_listing
+from etl.pipeline.process import Settled
 from etl.publish.directory import DirectoryResult, write_directory
 from etl.publish.lease import Lease
 from etl.publish.manifest import Manifest, Named, ReleaseFacts
@@ -187,11 +187,16 @@ class Published:
 
 
 def stage(
-    settled: Settled, tools: Tools, store: Store, base: Current, facts: ReleaseFacts, target: Target
+    settled: Settled,
+    definitions: Definitions,
+    store: Store,
+    base: Current,
+    facts: ReleaseFacts,
+    target: Target,
 ) -> Staged:
     """Write the shared directory and the catalog of a release, without bulk files."""
     now = target.now
-    directory, made = _directory(settled, tools, store, base, target)
+    directory, made = _directory(settled, definitions, store, base, target)
     folder = settled.read.work / PARTS
     partitions = [SavedPartition(_saved(folder, number)) for number in settled.parts]
     manifest = assemble(store, base, partitions, directory, facts, now)
@@ -224,7 +229,7 @@ def publish(
 
 
 def _directory(
-    settled: Settled, tools: Tools, store: Store, base: Current, target: Target
+    settled: Settled, definitions: Definitions, store: Store, base: Current, target: Target
 ) -> tuple[DirectoryResult, Mapping[str, int]]:
     made: list[Rendered] = []
     claimed = frozenset((one.resource, one.key) for one in settled.missing)
@@ -232,7 +237,7 @@ def _directory(
     def take(plan: Plan, runs: list[Rendered], partition: Partition) -> None:
         made.extend(with_listing(plan, run, partition, claimed) for run in runs)
 
-    directory = mapped_directory(settled.providers, settled.missing, tools, take)
+    directory = mapped_directory(settled.providers, settled.missing, definitions, take)
     resources, lost = _Made(made), base.lost.shards
     written = write_directory(
         store, base.release, resources, target.now, stamp=target.stamp, lost=lost

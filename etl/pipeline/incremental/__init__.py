@@ -1,0 +1,1 @@
+"""Incremental processing: unchanged members reuse the results of the previous release."""

@@ -1,0 +1,1 @@
+"""One partition of members: rows checked, claims settled, resources mapped."""
