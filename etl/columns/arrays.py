@@ -1,4 +1,4 @@
-"""What a column kernel gives back, and the byte matrices it works on.
+"""Columns as Arrow and numpy arrays: masks, bytes, runs, and what a column kernel gives back.
 
 A kernel reads a whole column at once. It is held to a slow, obvious oracle by property tests, and
 callers usually run it over the distinct values of a column only (`etl.quality.checks.frames`).
@@ -7,11 +7,15 @@ callers usually run it over the distinct values of a column only (`etl.quality.c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+Bools: TypeAlias = npt.NDArray[np.bool_]
+Indices: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,10 @@ def as_array(column: Any) -> Any:
     return column
 
 
-def true_where(mask: Any) -> Any:
+def true_where(mask: Any) -> Bools:
     """Return a boolean Arrow array as numpy, null read as false."""
-    return pc.fill_null(mask, False).to_numpy(zero_copy_only=False)
+    where: Bools = pc.fill_null(mask, False).to_numpy(zero_copy_only=False)
+    return where
 
 
 def matches(column: Any, pattern: str) -> Any:
@@ -91,3 +96,71 @@ def blanked(column: Any, where: Any) -> Any:
     if not where.any():
         return column
     return as_array(pc.if_else(pa.array(where), pa.scalar(None, pa.string()), column))
+
+
+def column_of(table: pa.Table, name: str) -> pa.StringArray:
+    """Return a column of a table as a single array."""
+    column = table.column(name)
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def text_bytes(column: pa.StringArray | pa.LargeStringArray) -> npt.NDArray[np.uint8]:
+    """Return the bytes of all texts of a column, one after the other, without copying them."""
+    _, offsets, data = column.buffers()
+    if data is None or len(column) == 0:
+        return np.empty(0, dtype=np.uint8)
+    width = np.dtype(np.int64 if pa.types.is_large_string(column.type) else np.int32)
+    at = width.itemsize * column.offset
+    bounds = np.frombuffer(offsets, dtype=width, count=len(column) + 1, offset=at)
+    return np.frombuffer(data, dtype=np.uint8)[bounds[0] : bounds[-1]]
+
+
+def join(*pieces: str | pa.StringArray, absent_as_empty: bool) -> pa.StringArray:
+    """Return the pieces of each row put together, a `str` being the same in every row.
+
+    Args:
+        pieces: at least one of them a column.
+        absent_as_empty: an absent piece is nothing; else it makes its whole row absent.
+    """
+    if absent_as_empty:
+        return pc.binary_join_element_wise(
+            *pieces, "", null_handling="replace", null_replacement=""
+        )
+    return pc.binary_join_element_wise(*pieces, "")
+
+
+def valid(column: pa.Array) -> Bools | bool:
+    """Return where a column is there; True or False where that is the same in every row."""
+    if column.null_count == 0:
+        return True
+    if column.null_count == len(column):
+        return False
+    return np.asarray(column.is_valid())
+
+
+def over_distinct(column: pa.StringArray, answers: object) -> pa.StringArray:
+    """Return a column through a function of a list of texts, asked once for each distinct text.
+
+    Args:
+        column: shape (n,).
+        answers: takes the distinct texts, gives one text or None for each.
+    """
+    encoded = column.dictionary_encode()
+    texts = encoded.dictionary.to_pylist()
+    given = pa.array(answers(texts), pa.string())  # type: ignore[operator]
+    return given.take(encoded.indices)
+
+
+def total_of_groups(values: Indices, groups: Indices, size: int) -> Indices:
+    """Return the sum of the values of each group, exactly.
+
+    Args:
+        values: shape (m,).
+        groups: shape (m,), ascending: the group of each value.
+        size: how many groups there are.
+    """
+    sums = np.zeros(size + 1, dtype=np.int64)
+    running = np.concatenate(([0], np.cumsum(values)))
+    bounds = np.searchsorted(groups, np.arange(size + 1))
+    sums[:] = running[bounds]
+    return np.diff(sums)

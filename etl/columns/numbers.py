@@ -14,7 +14,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Parsed, as_array, blanked, matches, replaced, true_where
+from etl.columns.arrays import (
+    Bools,
+    Indices,
+    Parsed,
+    as_array,
+    blanked,
+    matches,
+    replaced,
+    true_where,
+)
 
 MONEY_DIGITS: Final = 13
 """Most digits before the point of an amount: what still adds up in 64 bits of cents."""
@@ -148,6 +157,18 @@ def cents(column: Any) -> Any:
     """
     digits = pc.replace_substring(column, pattern=".", replacement="", max_replacements=1)
     return pc.fill_null(pc.cast(digits, pa.int64()), 0).to_numpy(zero_copy_only=False)
+
+
+def money_of_cents(cents: Indices, where: Bools) -> pa.StringArray:
+    """Return cents as canonical money: two fraction digits.
+
+    Args:
+        cents: shape (n,).
+        where: shape (n,): rows that are there.
+    """
+    whole = pa.array(cents).cast(pa.decimal128(19, 0))
+    scaled = pa.Array.from_buffers(pa.decimal128(19, 2), len(whole), whole.buffers())
+    return pc.if_else(pa.array(where), scaled.cast(pa.string()), None)
 
 
 def integers(column: Any) -> Any:

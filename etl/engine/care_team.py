@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.kernels import Indices, column_of
+from etl.columns.arrays import Indices, column_of
 from etl.mapping.environment import Environment
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN
 from etl.rows import OF_LINE, table_schema

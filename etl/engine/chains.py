@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.kernels import Bools, Indices, column_of, true_of
+from etl.columns.arrays import Bools, Indices, column_of, true_where
 from etl.model.chains import Linked, Role, places
 from etl.model.tables import AMOUNT_COLUMNS
 
@@ -120,7 +120,7 @@ def _unpaired(claims: pa.Table, lines: pa.Table, linked: Indices) -> Bools:
     negative = _with_minus(claims)
     owners = pc.unique(column_of(lines, "claim_id").filter(pa.array(_with_minus(lines))))
     if len(owners):
-        negative |= true_of(pc.is_in(column_of(claims, "claim_id"), value_set=owners))
+        negative |= true_where(pc.is_in(column_of(claims, "claim_id"), value_set=owners))
     negative[linked] = False
     at = np.flatnonzero(negative)  # of most partitions none
     if len(at):
@@ -136,14 +136,14 @@ def _with_minus(table: pa.Table) -> Bools:
         if name in table.column_names and table.column(name).null_count < table.num_rows:
             minus = pc.starts_with(table.column(name), "-")
             if pc.any(minus).as_py():
-                found |= true_of(minus)
+                found |= true_where(minus)
     return found
 
 
 def voids(claims: pa.Table) -> Bools:
     """Return which claims void another by their bill frequency; shape (claims,)."""
     stated = pc.coalesce(column_of(claims, "type_of_bill"), column_of(claims, "bill_frequency"))
-    return true_of(pc.ends_with(stated, _VOID))
+    return true_where(pc.ends_with(stated, _VOID))
 
 
 def _others(linked: list[Linked], neighbours: tuple[int, ...], stated: str | None) -> str | None:
@@ -176,7 +176,7 @@ def _linked(claims: pa.Table) -> Indices:
     for name in ("adjusted_from_claim_id", "adjusted_to_claim_id"):
         named = column_of(claims, name)
         if named.null_count < len(named):
-            found |= np.asarray(named.is_valid()) | true_of(pc.is_in(ids, value_set=named))
+            found |= np.asarray(named.is_valid()) | true_where(pc.is_in(ids, value_set=named))
     known = pc.and_(ids.is_valid(), column_of(claims, "member_id").is_valid())
     return np.flatnonzero(found & np.asarray(known))
 
@@ -242,9 +242,9 @@ def _signs(amounts: pa.StringArray) -> tuple[Bools, Bools]:
     if amounts.null_count == len(amounts):
         nowhere = np.zeros(len(amounts), dtype=np.bool_)
         return nowhere, nowhere
-    some = true_of(pc.invert(pc.is_in(amounts, value_set=_NOUGHT)))
-    minus = true_of(pc.starts_with(amounts, "-"))
-    some &= true_of(amounts.is_valid())
+    some = true_where(pc.invert(pc.is_in(amounts, value_set=_NOUGHT)))
+    minus = true_where(pc.starts_with(amounts, "-"))
+    some &= true_where(amounts.is_valid())
     return some & minus, some & ~minus
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.kernels import Bools, Indices, over_distinct, text_bytes
+from etl.columns.arrays import Bools, Indices, over_distinct, text_bytes
 from etl.engine.values import Values, both, either, opposite
 from etl.mapping.expressions import Constant, Expr
 from etl.mapping.formulas import (

@@ -13,14 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.kernels import (
-    Bools,
-    Indices,
-    cents_of_money,
-    money_of_cents,
-    over_distinct,
-    total_of_groups,
-)
+from etl.columns.arrays import Bools, Indices, over_distinct, total_of_groups
+from etl.columns.numbers import cents, money_of_cents
 from etl.engine.reasons import all_reasons
 from etl.mapping.rows import RELATIONS, Many
 from etl.model.codes import SERVICE_SYSTEMS
@@ -134,7 +128,7 @@ def _sum(
     cells = partition.column(table, amount) if isinstance(amount, str) else amount
     amounts = cells.take(pa.array(children.rows))
     size = partition.size("claim")
-    sums = total_of_groups(cents_of_money(amounts), children.parents, size)
+    sums = total_of_groups(cents(amounts), children.parents, size)
     has = np.bincount(children.parents[np.asarray(amounts.is_valid())], minlength=size) > 0
     return money_of_cents(sums, has)
 

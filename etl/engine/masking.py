@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.kernels import Bools, column_of, over_distinct, true_of
+from etl.columns.arrays import Bools, column_of, over_distinct, true_where
 from etl.model.crosswalks import Crosswalk
 from etl.model.sensitive import (
     DIAGNOSES,
@@ -198,7 +198,7 @@ def masked(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Table]:
             found[cell.table] = _blanked(found[cell.table], cell.column, cell.where)
     claims = pa.array(sorted(touched), pa.string())
     for table, column in (("claim_line", "service_text"), ("claim_note", "text")):
-        here = true_of(pc.is_in(column_of(found[table], "claim_id"), value_set=claims))
+        here = true_where(pc.is_in(column_of(found[table], "claim_id"), value_set=claims))
         found[table] = _blanked(found[table], column, here)
     for cell in masks.cells:
         if cell.column == "service_code":
@@ -230,11 +230,11 @@ class _Types:
 
     def sells_a_drug(self, lines: pa.Table) -> Bools:
         """Pharmacy `item.productOrService` is an NDC, or a compound's literal."""
-        plain = ~true_of(pc.equal(self._compound, _COMPOUND))
+        plain = ~true_where(pc.equal(self._compound, _COMPOUND))
         return self._of(lines, ["pharmacy"]) & self._spread(lines, plain)
 
     def _of(self, lines: pa.Table, types: Iterable[str]) -> Bools:
-        here = true_of(pc.is_in(self._types, value_set=pa.array(types, pa.string())))
+        here = true_where(pc.is_in(self._types, value_set=pa.array(types, pa.string())))
         return self._spread(lines, here)
 
     def _spread(self, lines: pa.Table, of_claims: Bools) -> Bools:

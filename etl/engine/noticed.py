@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.kernels import Bools, Indices, valid
+from etl.columns.arrays import Bools, Indices, valid
 from etl.engine.values import Values, both, either, opposite
 from etl.mapping.expressions import (
     Absent,

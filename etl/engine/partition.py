@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.arrays import Indices, column_of
 from etl.engine import derive
 from etl.engine.chains import Chains, chains_of
-from etl.engine.kernels import Indices, column_of
 from etl.mapping.rows import Many, One
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.rows import FINDINGS_SCHEMA, OF_LINE

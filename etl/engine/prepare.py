@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.arrays import Bools, Indices, column_of
 from etl.engine.care_team import care_team
-from etl.engine.kernels import Bools, Indices, column_of
 from etl.engine.masking import Masks, masked
 from etl.engine.reasons import reasons_once
 from etl.mapping.environment import Environment

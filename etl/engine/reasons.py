@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.kernels import Bools, Indices, column_of
+from etl.columns.arrays import Bools, Indices, column_of
 
 if TYPE_CHECKING:
     from etl.engine.partition import Partition

@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.kernels import Bools, Indices, join, joined_lists, valid
+from etl.columns.arrays import Bools, Indices, join, valid
+from etl.engine.kernels import joined_lists
 from etl.engine.partition import Partition
 from etl.engine.values import Values, both, either
 from etl.mapping.environment import Environment

@@ -10,15 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.kernels import (
-    Bools,
-    Indices,
-    escaped,
-    join,
-    logical_ids,
-    over_distinct,
-    valid,
-)
+from etl.columns.arrays import Bools, Indices, join, over_distinct, valid
+from etl.engine.kernels import escaped, logical_ids
 from etl.engine.partition import Children, Partition, starts_of
 from etl.mapping.environment import Environment
 from etl.mapping.expressions import (

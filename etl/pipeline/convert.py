@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from etl.engine.kernels import join, text_bytes
+from etl.columns.arrays import join, text_bytes
+from etl.columns.digests import hash_ids
 from etl.engine.partition import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
@@ -27,7 +28,6 @@ from etl.pipeline.report import LimitBroken
 from etl.pipeline.workers import Workers
 from etl.quality.totals.limits import refusal
 from etl.reports import Rejected
-from etl.sources.keys import hash_ids
 
 _PARTS = "ndjson"
 

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 import pyarrow as pa
 
+from etl.columns.digests import Hashes
 from etl.engine.partition import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
@@ -29,7 +30,6 @@ from etl.rows import table_schema
 from etl.sources import Partitions
 from etl.sources.events import Emit
 from etl.sources.inventory import Inventory
-from etl.sources.keys import Hashes
 from etl.storage.port import Store
 
 OUTCOMES: Final = "outcomes"

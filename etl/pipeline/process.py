@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from etl.columns.digests import NO_HASHES, Hashes
+from etl.columns.places import place_keys
 from etl.engine.noticed import Mention
 from etl.pipeline.advice import advice
 from etl.pipeline.definitions import Definitions
@@ -28,10 +30,8 @@ from etl.publish.reader import Current
 from etl.quality import Checked, Verdict, reconcile, verdicts
 from etl.quality.suites.expectations import SuiteResult
 from etl.quality.suites.rows import SuiteRows
-from etl.quality.totals.by_member import place_keys
 from etl.reports import FindingPlaces, Rejected, rejected
 from etl.sources import Partitions
-from etl.sources.keys import NO_HASHES, Hashes
 from etl.storage.port import Store
 
 

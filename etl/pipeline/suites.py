@@ -16,14 +16,14 @@ from typing import Any, Final
 
 import numpy as np
 
+from etl.columns.digests import Hashes, hash_ids
+from etl.columns.places import place_keys
 from etl.errors import StoreError
 from etl.model.tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.quality.suites.expectations import SuiteResult
 from etl.quality.suites.pages import Page
 from etl.quality.suites.sample import EVERY_ROW, NO_ROW, Sampled, Share
-from etl.quality.totals.by_member import place_keys
 from etl.sources import Loaded, Partitions
-from etl.sources.keys import Hashes, hash_ids
 
 _FORMAT: Final = 1
 

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.model.tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.columns.places import place_keys, table_places
+from etl.model.tables import DIRECTORY_TABLES, TABLES
 from etl.quality.checks.cascade import Cascade, Rejections, rules_of_rows
 from etl.quality.checks.cells import check_cells, read_types
 from etl.quality.checks.claims import Settling, find, leave_out
@@ -26,7 +27,7 @@ from etl.quality.checks.rows import check_rows
 from etl.quality.rules.book import RuleBook
 from etl.quality.rules.kinds import CELL_KINDS, RELATION_KINDS, ROW_KINDS
 from etl.quality.suites.sample import NO_ROW, Sample, Sampled, sample_of
-from etl.quality.totals.by_member import RowOwners, Shares, place_keys, shares
+from etl.quality.totals.by_member import RowOwners, Shares, shares
 from etl.quality.totals.money import MoneyKey, MoneyTotals, money_totals
 from etl.quality.totals.rows import RowCounts
 from etl.rows import FINDINGS_SCHEMA, Unread, empty_table
@@ -194,8 +195,7 @@ def _lost(bare: pa.Table, findings: pa.Table, book: RuleBook, name: str) -> pa.T
             ),
         )
     )
-    keys = place_keys(bare.column(FILE_COLUMN).to_numpy(), bare.column(ROW_COLUMN).to_numpy())
-    return bare.filter(pa.array(np.isin(keys, _places(mine))))
+    return bare.filter(pa.array(np.isin(table_places(bare), _places(mine))))
 
 
 def _places(findings: pa.Table) -> Any:

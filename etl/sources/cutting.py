@@ -18,17 +18,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from etl.columns.digests import Hashes, filled, hash_ids, row_digests, seed_of
 from etl.errors import ExtractError
 from etl.model.tables import FILE_COLUMN, ROW_COLUMN
 from etl.sources import columnar, cuts, delimited
 from etl.sources.delimited import Batch, Span, SpanAstray
-from etl.sources.digests import row_digests, seed_of
 from etl.sources.events import Emit, FileProgress
 from etl.sources.extract import SourceFile, spill_names
 from etl.sources.fills import fill_ids
 from etl.sources.groups import RawRows, holds
 from etl.sources.inventory import Checksum
-from etl.sources.keys import Hashes, HashSet, OwnedIds, Owners, filled, hash_ids
+from etl.sources.keys import HashSet, OwnedIds, Owners
 from etl.sources.layout import Condition, Fills, Layout, RawTable
 from etl.sources.runs import Run
 from etl.sources.spill import Index, SpillWriter, gathered_bytes, rows_path, with_places

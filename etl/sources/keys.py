@@ -1,8 +1,4 @@
-"""Ids as 64-bit hashes: which partition a row belongs to, and what no partition can know alone.
-
-A hash depends on the id's UTF-8 bytes alone, so it is the same in every process and on every
-machine. Among ten million ids the chance that any two share one is about three in a million; where
-that happens the claims concerned are rejected as duplicates, never mixed up.
+"""Sets of hashed ids of a whole extract: what no partition can know alone.
 
 The directory of claims costs 16 bytes a claim (its hash and its member's), the sets of ids 8 bytes
 an id: on disk. They are sorted there, and are files of the work folder that every process maps
@@ -14,74 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from etl.columns.digests import NO_HASHES, Hashes, changes, is_among
 from etl.sources.runs import Run, SortedRows, open_numbers, save_numbers
 
-Hashes = npt.NDArray[np.uint64]
-NO_HASHES: Final[Hashes] = np.empty(0, dtype=np.uint64)
-# The constants of SplitMix64 (Steele, Lea and Flood 2014; variant 13 of Stafford).
-_GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
-_FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND: Final = np.uint64(0x94D049BB133111EB)
 _ROWS_ENDING: Final = ".sorting"
 _OWNERS_ENDING: Final = ".owners"
-
-
-def hash_ids(ids: Any) -> Hashes:
-    """Return the hash of each id, blanks around it trimmed; an absent id hashes as an empty one.
-
-    Eight bytes at a time go through SplitMix64's finalizer, whole columns at once: BLAKE2b, called
-    for each id, took as long as parsing the file. Nobody gains by two ids that share a hash.
-
-    Args:
-        ids: `string` array, shape (n,).
-    """
-    if isinstance(ids, pa.ChunkedArray):
-        ids = ids.combine_chunks()
-    trimmed = pc.fill_null(pc.utf8_trim_whitespace(ids), "")
-    hashes = np.empty(len(trimmed), dtype=np.uint64)
-    if not len(trimmed):
-        return hashes
-    _, offsets_buffer, data_buffer = trimmed.buffers()
-    offsets = np.frombuffer(offsets_buffer, dtype=np.int32)[
-        trimmed.offset : trimmed.offset + len(trimmed) + 1
-    ]
-    data = np.frombuffer(data_buffer or b"", dtype=np.uint8)
-    lengths = np.diff(offsets)
-    for length in np.unique(lengths):
-        at = np.flatnonzero(lengths == length)
-        words = np.zeros((len(at), -(-int(length) // 8) * 8), dtype=np.uint8)
-        if length:
-            words[:, :length] = data[offsets[:-1][at][:, None] + np.arange(length)]
-        hashes[at] = _hash_words(words.view("<u8"), int(length))
-    return hashes
-
-
-def _hash_words(words: npt.NDArray[np.uint64], length: int) -> Hashes:
-    hashes = np.full(len(words), length, dtype=np.uint64)
-    for column in range(words.shape[1]):
-        hashes = _mixed((hashes ^ words[:, column]) + _GAMMA)
-    return _mixed(hashes + _GAMMA)
-
-
-def _mixed(value: Hashes) -> Hashes:
-    value = (value ^ (value >> np.uint64(30))) * _FIRST
-    value = (value ^ (value >> np.uint64(27))) * _SECOND
-    mixed: Hashes = value ^ (value >> np.uint64(31))
-    return mixed
-
-
-def filled(ids: Any) -> npt.NDArray[np.bool_]:
-    """Return which ids are there, shape (n,)."""
-    there = pc.greater(pc.binary_length(pc.utf8_trim_whitespace(ids)), 0)
-    found: npt.NDArray[np.bool_] = pc.fill_null(there, False).to_numpy(zero_copy_only=False)
-    return found
 
 
 class HashSet:
@@ -99,7 +37,7 @@ class HashSet:
     def add(self, hashes: Hashes) -> None:
         """Put hashes in, in any order and as often as they come."""
         # Rows that name the same id mostly stand together; the rest is left to the sorting.
-        self._rows.add(hashes[_changes(hashes)].reshape(-1, 1))
+        self._rows.add(hashes[changes(hashes)].reshape(-1, 1))
 
     def runs(self) -> tuple[Run, ...]:
         """Return what was put in, as another process may `join` it to a set of its own."""
@@ -134,7 +72,7 @@ class Owners:
 
     def add(self, ids: Hashes, owners: Hashes) -> None:
         """Put pairs in; both have shape (n,)."""
-        once = _changes(ids) | _changes(owners)
+        once = changes(ids) | changes(owners)
         self._rows.add(np.stack([ids[once], owners[once]], axis=1))
         self._known = None
 
@@ -165,7 +103,7 @@ class Owners:
 
             def owners() -> Iterator[Hashes]:
                 for pairs in self._rows.ranges():
-                    first = _changes(pairs[:, 0])
+                    first = changes(pairs[:, 0])
                     several = np.unique(pairs[~first, 0])
                     shared.append(several)
                     sharers.append(pairs[np.isin(pairs[:, 0], several), 1])
@@ -174,7 +112,7 @@ class Owners:
             save_numbers(_owners_path(self._folder, self._name), owners())
             save_numbers(
                 _path(self._folder, self._name),
-                (pairs[_changes(pairs[:, 0]), 0] for pairs in self._rows.ranges()),
+                (pairs[changes(pairs[:, 0]), 0] for pairs in self._rows.ranges()),
             )
             self._known = (
                 OwnedIds.open(self._folder, self._name),
@@ -186,13 +124,6 @@ class Owners:
         """Take away what was only there to make it; a directory that was returned stays."""
         self._rows.remove()
         _owners_path(self._folder, self._name).unlink(missing_ok=True)
-
-
-def _changes(hashes: Hashes) -> npt.NDArray[np.bool_]:
-    """Return where a hash is not the one before it, shape (n,)."""
-    changed = np.ones(len(hashes), dtype=bool)
-    np.not_equal(hashes[1:], hashes[:-1], out=changed[1:])
-    return changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,35 +164,12 @@ class OwnedIds:
         """Return the owner of each id; an id that nobody owns is its own."""
         if not len(self.ids):
             return ids
-        changed = _changes(ids)
+        changed = changes(ids)
         once = ids[changed]
         at = np.minimum(np.searchsorted(self.ids, once), len(self.ids) - 1)
         found: Hashes = np.where(self.ids[at] == once, self.owners[at], once)
         spread: Hashes = found[np.cumsum(changed) - 1]
         return spread
-
-
-def among(hashes: Hashes, some: Hashes) -> npt.NDArray[np.bool_]:
-    """Return which hashes are in a set, shape (n,). Quickest where equal ones stand together.
-
-    Args:
-        hashes: in any order.
-        some: the set, ascending.
-    """
-    if not len(hashes) or not len(some):
-        return np.zeros(len(hashes), dtype=bool)
-    changed = _changes(hashes)
-    once = hashes[changed]
-    at = np.minimum(np.searchsorted(some, once), len(some) - 1)
-    found: npt.NDArray[np.bool_] = (some[at] == once)[np.cumsum(changed) - 1]
-    return found
-
-
-def is_among(ids: pa.Array, hashes: Hashes) -> pa.BooleanArray:
-    """Return which ids are in a set, shape (n,); an absent id is in none, and nothing is null."""
-    if not len(ids) or not len(hashes):
-        return pa.array(np.zeros(len(ids), dtype=bool))
-    return pa.array(among(hash_ids(ids), hashes) & filled(ids))
 
 
 @dataclass(frozen=True, slots=True)

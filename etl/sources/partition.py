@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from etl.columns.digests import NO_HASHES, Hashes, among
 from etl.errors import StoreError, UsageError
 from etl.model.tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
 from etl.rows import LOOSE_SCHEMA, PLACE_FIELDS, Unread
@@ -45,15 +46,7 @@ from etl.sources.cutting import (
 from etl.sources.events import Emit, FileProgress, Partitioned, ignore
 from etl.sources.extract import UNKNOWN_TABLE, Extract, SourceFile, check_rows, spill_names
 from etl.sources.inventory import Checksum, Inventory, checksum_of
-from etl.sources.keys import (
-    NO_HASHES,
-    GlobalKeys,
-    Hashes,
-    HashSet,
-    Owners,
-    among,
-    clear_gathered,
-)
+from etl.sources.keys import GlobalKeys, HashSet, Owners, clear_gathered
 from etl.sources.layout import Layout
 from etl.sources.spill import (
     Index,

@@ -27,13 +27,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.digests import Hashes, among, hash_ids, row_digests, seed_of
 from etl.model.tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
 from etl.rows import FINDINGS_SCHEMA, LOOSE_SCHEMA
 from etl.sources.cutting import HIGH_COLUMN, LOW_COLUMN, OWNER_COLUMN, partition_of
-from etl.sources.digests import row_digests, seed_of
 from etl.sources.extract import SourceFile, spill_names
 from etl.sources.inventory import Checksum
-from etl.sources.keys import Hashes, OwnedIds, among, hash_ids
+from etl.sources.keys import OwnedIds
 from etl.sources.layout import Layout, RawTable
 from etl.sources.rules import RAGGED_ROW
 from etl.sources.spill import Index, SpillWriter, rows_path

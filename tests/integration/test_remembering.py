@@ -20,6 +20,7 @@ import pyarrow as pa
 import pytest
 
 from etl.bootstrap import jobs
+from etl.columns.digests import Hashes, hash_ids
 from etl.pipeline import process as job
 from etl.pipeline import publish as publishing
 from etl.pipeline.events import Event, PartitionDone
@@ -29,7 +30,6 @@ from etl.publish.reader import open_current
 from etl.publish.verify import verify
 from etl.quality.suites import expectations
 from etl.quality.suites.sample import Share
-from etl.sources.keys import Hashes, hash_ids
 from etl.storage.local import LocalStore
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from etl.columns.places import place_keys
 from etl.errors import DataRejected, UsageError
 from etl.model.findings import Severity
 from etl.model.tables import CLAIM_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
@@ -28,7 +29,6 @@ from etl.pipeline.definitions import Definitions
 from etl.publish.manifest import Named
 from etl.publish.reader import Current, checked
 from etl.quality.rules.kinds import LineRejected
-from etl.quality.totals.by_member import place_keys
 from etl.sources import Loaded, Partitions
 from etl.storage.port import Store
 

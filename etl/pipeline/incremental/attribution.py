@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.kernels import text_bytes
+from etl.columns.arrays import text_bytes
+from etl.columns.digests import Hashes, among
 from etl.engine.noticed import Mention, mentioned_by, mentions
 from etl.engine.partition import Partition
 from etl.engine.render import Rendered
@@ -24,7 +25,6 @@ from etl.pipeline.partition.references import REFERENCE
 from etl.quality import Checked, CountsDoNotAddUp
 from etl.quality.totals.by_member import RowOwners, summed_counts, summed_money
 from etl.sources import GlobalKeys, Loaded
-from etl.sources.keys import Hashes, among
 
 
 def owners_of(places: Places, wanted: Hashes | None = None) -> RowOwners:

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from etl.columns.digests import NO_HASHES, Hashes
 from etl.errors import StoreError
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.ledger import Ledger, joined
@@ -31,7 +32,6 @@ from etl.pipeline.suites import from_bytes, to_bytes
 from etl.publish.manifest import Named
 from etl.publish.reader import Current, checked
 from etl.quality.suites.expectations import SuiteResult
-from etl.sources.keys import NO_HASHES, Hashes
 from etl.storage.port import Store
 
 FOLDER: Final = "memory/"

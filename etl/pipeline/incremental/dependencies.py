@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.dates import NO_DAY, read_dates
+from etl.columns.digests import Hashes, hash_ids, row_digests, seed_of
 from etl.engine.partition import Partition
 from etl.mapping.expressions import ColumnOf, Condition, Expr, LogicalId, ProviderReference, walk
 from etl.mapping.plan import Entry, Guarded, Leaf, Loop, Plan, nodes_of
@@ -25,8 +26,6 @@ from etl.pipeline.partition.providers import Providers
 from etl.quality.rules import kinds
 from etl.quality.totals.by_member import RowOwners
 from etl.sources import GlobalKeys
-from etl.sources.digests import row_digests, seed_of
-from etl.sources.keys import Hashes, hash_ids
 
 Columns = frozenset[tuple[str, str]]
 """Tables and columns."""

@@ -19,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.digests import Hashes, among
+from etl.columns.places import place_keys
 from etl.engine.noticed import Mention
 from etl.errors import StoreError
 from etl.quality import REJECTED_SCHEMA, Checked
@@ -26,14 +28,12 @@ from etl.quality.totals.by_member import (
     COUNTS_SCHEMA,
     FILLED_SCHEMA,
     MONEY_SCHEMA,
-    place_keys,
     summed_counts,
     summed_filled,
     summed_money,
 )
 from etl.rows import FINDINGS_SCHEMA
 from etl.sources import Partitions
-from etl.sources.keys import Hashes, among
 
 _WORD: Final = pa.dictionary(pa.int32(), pa.string())
 _OWNER: Final = pa.field("owner", pa.uint64())

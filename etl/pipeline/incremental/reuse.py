@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.digests import NO_HASHES, Hashes, among
 from etl.engine.partition import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
@@ -37,7 +38,6 @@ from etl.pipeline.partition.providers import Providers
 from etl.pipeline.suites import of_members
 from etl.quality.suites.sample import Share
 from etl.sources import GlobalKeys, Partitions
-from etl.sources.keys import NO_HASHES, Hashes, among
 
 Made: TypeAlias = tuple[Plan, list[Rendered], Partition]
 """A plan, its runs, and the rows that they were made of."""

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from etl.engine.kernels import text_bytes
+from etl.columns.arrays import text_bytes
 from etl.engine.noticed import Mention, findings, mentions, once_each
 from etl.engine.omitted import OMITTED, omitted
 from etl.engine.partition import Partition

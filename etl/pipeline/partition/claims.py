@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.arrays import Bools, over_distinct
 from etl.engine.chains import Chains, chains_of
-from etl.engine.kernels import Bools, over_distinct
 from etl.engine.masking import Masker
 from etl.engine.partition import Partition
 from etl.engine.prepare import prepare

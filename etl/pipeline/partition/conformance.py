@@ -9,8 +9,8 @@ from typing import Final, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.arrays import join
 from etl.engine.checks import broken_rows
-from etl.engine.kernels import join
 from etl.engine.noticed import MISSHAPEN, UNMAPPED, WITHOUT_CODE, once_each
 from etl.engine.omitted import OMITTED
 from etl.engine.values import Values

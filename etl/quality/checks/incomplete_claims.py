@@ -20,10 +20,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from etl.model.tables import AMOUNT_COLUMNS, FILE_COLUMN, ROW_COLUMN
+from etl.columns.places import table_places
+from etl.model.tables import AMOUNT_COLUMNS
 from etl.quality.checks.frames import Frame, Work
 from etl.quality.rules.book import Rule
-from etl.quality.totals.by_member import place_keys
 
 _AMOUNT: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,2})?")
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
@@ -49,9 +49,7 @@ def find_lacking(work: Work, claims: Frame, rule: Rule) -> None:
     if not work.loose.num_rows:
         return
     lacks = _lacks(work, claims)
-    places = place_keys(
-        work.loose.column(FILE_COLUMN).to_numpy(), work.loose.column(ROW_COLUMN).to_numpy()
-    )
+    places = table_places(work.loose)
     failing = np.zeros(claims.count, dtype=bool)
     for place, cells in zip(places.tolist(), work.loose.column("cells").to_pylist(), strict=True):
         found = [

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from etl.columns.arrays import as_array
+from etl.columns.places import place_keys
 from etl.quality.checks.frames import Frame, Work
-from etl.quality.totals.by_member import place_keys
 
 _HASH_BITS: Final = 64
 _MOST_HALVINGS: Final = 32

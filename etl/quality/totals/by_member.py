@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import as_array
+from etl.columns.places import place_keys
 from etl.model.tables import AMOUNT_CATEGORIES, CLAIM_TYPES, FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.quality.checks.cascade import Rejections
 from etl.quality.checks.frames import Work
@@ -29,7 +30,6 @@ from etl.quality.totals.money import (
 )
 from etl.quality.totals.rows import RowCounts
 
-_SHIFT: Final = 40
 _LARGEST: Final = 2**63
 _FATES: Final = ("published", "quarantined", "superseded")
 _SUMS: Final = ("source", *_FATES, "net")
@@ -88,11 +88,6 @@ class RowOwners:
 
 NOBODY: Final = RowOwners(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64))
 """Of a partition without rows."""
-
-
-def place_keys(files: Any, rows: Any) -> Any:
-    """Return one number for file and row, so that numbers order like places do."""
-    return (np.asarray(files).astype(np.int64) << _SHIFT) | np.asarray(rows).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from etl.engine.kernels import (
-    cents_of_money,
-    escaped,
-    join,
-    joined_lists,
-    logical_ids,
-    money_of_cents,
-    text_bytes,
-    total_of_groups,
-)
+from etl.columns import numbers
+from etl.columns.arrays import join, text_bytes, total_of_groups
+from etl.engine.kernels import escaped, joined_lists, logical_ids
 from etl.mapping.environment import Environment
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('"\\\b\f\n\r\t\x00\x1f'))
@@ -84,18 +77,18 @@ def test_money_of_cents_is_the_decimal_with_two_digits(
     cents: list[int], data: st.DataObject
 ) -> None:
     there = data.draw(st.lists(st.booleans(), min_size=len(cents), max_size=len(cents)))
-    got = money_of_cents(np.array(cents, dtype=np.int64), np.array(there, dtype=np.bool_))
+    got = numbers.money_of_cents(np.array(cents, dtype=np.int64), np.array(there, dtype=np.bool_))
     wanted = [
         f"{Decimal(c).scaleb(-2):.2f}" if t else None for c, t in zip(cents, there, strict=True)
     ]
     assert got.to_pylist() == wanted
 
 
-@given(cents=st.lists(st.none() | CENTS, max_size=12))
-def test_cents_and_money_are_each_others_way_back(cents: list[int | None]) -> None:
-    money = [None if c is None else f"{Decimal(c).scaleb(-2):.2f}" for c in cents]
-    got = cents_of_money(pa.array(money, pa.string()))
-    assert got.tolist() == [c or 0 for c in cents]
+@given(amounts=st.lists(st.none() | CENTS, max_size=12))
+def test_cents_and_money_are_each_others_way_back(amounts: list[int | None]) -> None:
+    money = [None if c is None else f"{Decimal(c).scaleb(-2):.2f}" for c in amounts]
+    got = numbers.cents(pa.array(money, pa.string()))
+    assert got.tolist() == [c or 0 for c in amounts]
 
 
 @given(groups=st.lists(st.lists(CENTS, max_size=4), max_size=6))

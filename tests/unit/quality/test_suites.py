@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from etl.columns.places import place_keys
 from etl.model.tables import TABLES
 from etl.quality import Checked
 from etl.quality.checks.frames import Frame
@@ -24,7 +25,6 @@ from etl.quality.suites.pages import harmless
 from etl.quality.suites.plan import plan_suite
 from etl.quality.suites.rows import SuiteRows
 from etl.quality.suites.sample import EVERY_ROW, Sample, Sampled, Share
-from etl.quality.totals.by_member import place_keys
 from tests.unit.quality.world import World, run, standard_book, tables, world
 
 WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)

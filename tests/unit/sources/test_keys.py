@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from etl.sources.keys import HashSet, Owners, among, hash_ids, is_among
+from etl.columns.digests import among, hash_ids, is_among
+from etl.sources.keys import HashSet, Owners
 
 
 def test_the_hash_of_an_id_never_changes() -> None:

@@ -1,0 +1,160 @@
+"""Hashes of ids, 64 bits, and digests of raw rows, 128 bits.
+
+An id's hash depends on its UTF-8 bytes alone, so it is the same in every process and on every
+machine. Among ten million ids the chance that any two share one is about three in a million; where
+that happens the claims concerned are rejected as duplicates, never mixed up.
+
+A row's digest tells whether it is, cell by cell, what it was in another extract: XXH3 (xxHash 0.8)
+over its cells, begun from a hash of the raw table and the headers, so that the same text under
+other headers is another row. It tells accidents apart, not forgeries; both sides of every
+comparison come from the payer's own extract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+Hashes = npt.NDArray[np.uint64]
+NO_HASHES: Final[Hashes] = np.empty(0, dtype=np.uint64)
+# The constants of SplitMix64 (Steele, Lea and Flood 2014; variant 13 of Stafford).
+_GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
+_FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND: Final = np.uint64(0x94D049BB133111EB)
+_BETWEEN: Final = "\x1f"
+
+
+class Digests(NamedTuple):
+    """Digests of some rows, in two halves; each of shape (n,)."""
+
+    low: Hashes
+    high: Hashes
+
+
+def seed_of(table: str, headers: Sequence[str]) -> int:
+    """Return what the digests of a file's rows begin from."""
+    return xxhash.xxh3_64_intdigest(_BETWEEN.join([table, *headers]).encode())
+
+
+def row_digests(columns: Sequence[Any], seed: int) -> Digests:
+    """Return the digest of each row.
+
+    Args:
+        columns: `string` arrays of one length, at least one; null and `""` are the same.
+        seed: from `seed_of`.
+    """
+    rows = _joined(columns)
+    _, offsets, data = rows.buffers()
+    bounds = np.frombuffer(offsets, dtype=np.int32, count=len(rows) + 1, offset=4 * rows.offset)
+    text, digest = memoryview(data or b""), xxhash.xxh3_128_digest
+    ends = bounds.tolist()
+    found = b"".join([digest(text[start:end], seed) for start, end in pairwise(ends)])
+    lanes = np.frombuffer(found, dtype="<u8").reshape(-1, 2)
+    return Digests(lanes[:, 0].astype(np.uint64), lanes[:, 1].astype(np.uint64))
+
+
+def _joined(columns: Sequence[Any]) -> pa.StringArray:
+    """Return the cells of each row as one text from which they could be told again."""
+    if any(_holds_mark(column) for column in columns):
+        columns = [
+            pc.replace_substring(pc.replace_substring(column, "\x1e", "\x1e0"), _BETWEEN, "\x1e1")
+            for column in columns
+        ]
+    return pc.binary_join_element_wise(
+        *columns, _BETWEEN, null_handling="replace", null_replacement=""
+    )
+
+
+def _holds_mark(column: Any) -> bool:
+    # What the column is a slice of may hold one too: then the marks are taken care of in vain.
+    data = column.buffers()[2]
+    text = b"" if data is None else data.to_pybytes()
+    return b"\x1f" in text or b"\x1e" in text
+
+
+def hash_ids(ids: Any) -> Hashes:
+    """Return the hash of each id, blanks around it trimmed; an absent id hashes as an empty one.
+
+    Eight bytes at a time go through SplitMix64's finalizer, whole columns at once: BLAKE2b, called
+    for each id, took as long as parsing the file. Nobody gains by two ids that share a hash.
+
+    Args:
+        ids: `string` array, shape (n,).
+    """
+    if isinstance(ids, pa.ChunkedArray):
+        ids = ids.combine_chunks()
+    trimmed = pc.fill_null(pc.utf8_trim_whitespace(ids), "")
+    hashes = np.empty(len(trimmed), dtype=np.uint64)
+    if not len(trimmed):
+        return hashes
+    _, offsets_buffer, data_buffer = trimmed.buffers()
+    offsets = np.frombuffer(offsets_buffer, dtype=np.int32)[
+        trimmed.offset : trimmed.offset + len(trimmed) + 1
+    ]
+    data = np.frombuffer(data_buffer or b"", dtype=np.uint8)
+    lengths = np.diff(offsets)
+    for length in np.unique(lengths):
+        at = np.flatnonzero(lengths == length)
+        words = np.zeros((len(at), -(-int(length) // 8) * 8), dtype=np.uint8)
+        if length:
+            words[:, :length] = data[offsets[:-1][at][:, None] + np.arange(length)]
+        hashes[at] = _hash_words(words.view("<u8"), int(length))
+    return hashes
+
+
+def _hash_words(words: npt.NDArray[np.uint64], length: int) -> Hashes:
+    hashes = np.full(len(words), length, dtype=np.uint64)
+    for column in range(words.shape[1]):
+        hashes = _mixed((hashes ^ words[:, column]) + _GAMMA)
+    return _mixed(hashes + _GAMMA)
+
+
+def _mixed(value: Hashes) -> Hashes:
+    value = (value ^ (value >> np.uint64(30))) * _FIRST
+    value = (value ^ (value >> np.uint64(27))) * _SECOND
+    mixed: Hashes = value ^ (value >> np.uint64(31))
+    return mixed
+
+
+def filled(ids: Any) -> npt.NDArray[np.bool_]:
+    """Return which ids are there, shape (n,)."""
+    there = pc.greater(pc.binary_length(pc.utf8_trim_whitespace(ids)), 0)
+    found: npt.NDArray[np.bool_] = pc.fill_null(there, False).to_numpy(zero_copy_only=False)
+    return found
+
+
+def changes(hashes: Hashes) -> npt.NDArray[np.bool_]:
+    """Return where a hash is not the one before it, shape (n,)."""
+    changed = np.ones(len(hashes), dtype=bool)
+    np.not_equal(hashes[1:], hashes[:-1], out=changed[1:])
+    return changed
+
+
+def among(hashes: Hashes, some: Hashes) -> npt.NDArray[np.bool_]:
+    """Return which hashes are in a set, shape (n,). Quickest where equal ones stand together.
+
+    Args:
+        hashes: in any order.
+        some: the set, ascending.
+    """
+    if not len(hashes) or not len(some):
+        return np.zeros(len(hashes), dtype=bool)
+    changed = changes(hashes)
+    once = hashes[changed]
+    at = np.minimum(np.searchsorted(some, once), len(some) - 1)
+    found: npt.NDArray[np.bool_] = (some[at] == once)[np.cumsum(changed) - 1]
+    return found
+
+
+def is_among(ids: pa.Array, hashes: Hashes) -> pa.BooleanArray:
+    """Return which ids are in a set, shape (n,); an absent id is in none, and nothing is null."""
+    if not len(ids) or not len(hashes):
+        return pa.array(np.zeros(len(ids), dtype=bool))
+    return pa.array(among(hash_ids(ids), hashes) & filled(ids))
