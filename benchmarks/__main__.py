@@ -19,10 +19,10 @@ import orjson
 import pyarrow as pa
 from fhir.resources.R4B.explanationofbenefit import ExplanationOfBenefit
 
-from etl.bootstrap.jobs import convert_extract
 from etl.bootstrap.settings import Settings
+from etl.bootstrap.use_cases import convert_extract
 from etl.bootstrap.wiring import load_definitions
-from etl.engine.partition import Partition
+from etl.engine.partition_columns import Partition
 from etl.engine.prepare import prepare
 from etl.engine.render import render
 from etl.pipeline.definitions import Definitions

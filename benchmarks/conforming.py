@@ -19,12 +19,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from benchmarks.__main__ import accepted
-from etl.bootstrap import jobs
+from etl.bootstrap import use_cases
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.wiring import load_definitions
-from etl.engine.partition import Partition
+from etl.engine.evaluate import Values
+from etl.engine.partition_columns import Partition
 from etl.engine.render import render
-from etl.engine.values import Values
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import ignore
 from etl.pipeline.partition.conformance import Judge
@@ -104,7 +104,9 @@ def _of_a_run(settings: Settings, extract: Path, folder: Path) -> tuple[float, f
 
     Judge.look = timed  # type: ignore[method-assign]
     try:
-        whole = _seconds(lambda: jobs.convert_extract(settings, extract, folder / "out", ignore))
+        whole = _seconds(
+            lambda: use_cases.convert_extract(settings, extract, folder / "out", ignore)
+        )
     finally:
         Judge.look = look  # type: ignore[method-assign]
     return whole, spent

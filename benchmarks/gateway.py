@@ -31,8 +31,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.gateway_serving import Server, environment, served, started, tokens
-from etl.bootstrap.jobs import run_extract
 from etl.bootstrap.settings import read_settings
+from etl.bootstrap.use_cases import run_extract
 from etl.pipeline.events import ignore
 from etl.publish.reader import open_current
 from etl.storage.local import LocalStore

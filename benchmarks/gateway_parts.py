@@ -25,14 +25,14 @@ from typing import Any
 import uvloop
 
 from benchmarks.gateway_serving import environment, token_of
-from etl.bootstrap import serving
+from etl.bootstrap import served_app
 from etl.bootstrap.gc_policy import relax_gc
 from etl.bootstrap.settings import read_settings
 from etl.gateway.bundle import Entries, searchset
-from etl.gateway.folder import FolderObjects
 from etl.gateway.log_writer import LogWriter
-from etl.gateway.retry import RetryingObjects
 from etl.smart.grants import Access, Grant
+from etl.storage.async_local import FolderObjects
+from etl.storage.async_retry import RetryingObjects
 
 TOGETHER = 8
 ROUNDS = 7
@@ -42,14 +42,14 @@ EOB = "ExplanationOfBenefit"
 async def parts(tree: Path, patients: Sequence[str], folder: Path) -> list[tuple[str, float]]:
     """Return each step and its microseconds of processor time; the whole comes last."""
     os.environ.update(environment(folder))
-    settings = serving.prepared(read_settings(None, target=str(tree)))
-    service = serving.opened(settings)
-    authorized = serving.authorization(settings)
+    settings = served_app.prepared(read_settings(None, target=str(tree)))
+    service = served_app.opened(settings)
+    authorized = served_app.authorization(settings)
     services = authorized.services
     assert services is not None  # noqa: S101 - the settings ask for them
     asked = [(one, token_of(services, one)) for one in patients]
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    app = serving.application(
+    app = served_app.application(
         settings, service=service, authorized=authorized, write=LogWriter(log)
     )
     async with AsyncExitStack() as stack:

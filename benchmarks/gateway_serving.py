@@ -18,10 +18,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from etl.auth.clients import Client
+from etl.auth.database_tables import ConsentRow
+from etl.auth.records import ATTESTATIONS, AppDraft
 from etl.auth.services import Services
-from etl.auth.tables import ConsentRow
 from etl.auth.tokens import AccessTokens, Holder
-from etl.auth.values import ATTESTATIONS, AppDraft
 from etl.bootstrap import auth
 from etl.bootstrap.settings import read_settings
 

@@ -12,9 +12,9 @@ from etl.bootstrap.gc_policy import gc_disabled
 from etl.storage.port import Store
 
 with gc_disabled():  # as the command line loads them
-    from etl.bootstrap.jobs import run_extract
     from etl.bootstrap.settings import read_settings
     from etl.bootstrap.targets import target_store
+    from etl.bootstrap.use_cases import run_extract
     from etl.pipeline.events import ignore
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 
 PLACE_FIELDS: Final = (pa.field(FILE_COLUMN, pa.int32()), pa.field(ROW_COLUMN, pa.int64()))
 

@@ -11,14 +11,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from etl.auth import registration
+from etl.auth.app_names import imitates, is_taken
 from etl.auth.configuration import AuthConfiguration, Clock, Randomness
 from etl.auth.consents import end_consents
 from etl.auth.database import Database
-from etl.auth.names import imitates, is_taken
-from etl.auth.revocations import Revocations
-from etl.auth.secrets import hash_of, is_same, new_token
-from etl.auth.tables import AppRow, DeveloperRow
-from etl.auth.values import (
+from etl.auth.database_tables import AppRow, DeveloperRow
+from etl.auth.records import (
     Action,
     App,
     AppDraft,
@@ -30,6 +28,8 @@ from etl.auth.values import (
     Note,
     Origin,
 )
+from etl.auth.revocations import Revocations
+from etl.auth.secrets import hash_of, is_same, new_token
 
 _CLIENT_ID_BYTES: Final = 16
 

@@ -28,11 +28,11 @@ from typing import Final, NamedTuple, cast
 from sqlalchemy import Table, func
 from sqlalchemy.exc import SQLAlchemyError
 
-from etl.auth import events
+from etl.auth import audit_events
 from etl.auth.configuration import Clock, Randomness
 from etl.auth.database import Database
-from etl.auth.tables import AccessRow, TrailRow
-from etl.auth.values import Happening
+from etl.auth.database_tables import AccessRow, TrailRow
+from etl.auth.records import Happening
 from etl.smart.grants import Access
 
 _LOG = logging.getLogger(__name__)
@@ -273,11 +273,11 @@ class AuditTrail:
             for what in batch:
                 try:
                     body = (
-                        events.of_access(what)
+                        audit_events.of_access(what)
                         if isinstance(what, Access)
-                        else events.canonical(events.of_happening(what))
+                        else audit_events.canonical(audit_events.of_happening(what))
                     )
-                    head, line = events.chained(head, body)
+                    head, line = audit_events.chained(head, body)
                 except Exception as error:  # this one alone is refused; the thread must go on
                     outcomes.append(error)
                 else:
@@ -315,7 +315,7 @@ class AuditTrail:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         descriptor = os.open(self._folder / name, flags, 0o600)
         opened = int(now.timestamp())
-        self._file = _Open(name, descriptor, day, opened, 0, 0, events.start_of(name))
+        self._file = _Open(name, descriptor, day, opened, 0, 0, audit_events.start_of(name))
         try:
             _tell(self._database, self._file, {})
         except SQLAlchemyError as error:
@@ -487,15 +487,15 @@ def verify_trail(folders: Sequence[Path], database: Database | None) -> TrailChe
 
 def _chain(name: str, path: Path) -> tuple[list[str], str]:
     heads: list[str] = []
-    previous = events.start_of(name)
+    previous = audit_events.start_of(name)
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                event = events.parse(line)
+                event = audit_events.parse(line)
                 given = event.pop("id")
             except (ValueError, KeyError, AttributeError):
                 return heads, f"{name}: line {number} is no event"
-            previous, _ = events.chained(previous, events.canonical(event))
+            previous, _ = audit_events.chained(previous, audit_events.canonical(event))
             if previous != given:
                 return heads, f"{name}: line {number} was changed, or one before it is missing"
             heads.append(previous)

@@ -13,15 +13,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from etl.auth import scopes as scope_rules
-from etl.auth.browser import REQUEST_SECONDS, BrowserCookies
+from etl.auth.authlib_server import Incoming, origin_of
 from etl.auth.clients import Client
-from etl.auth.grants import Approval
+from etl.auth.form_protection import REQUEST_SECONDS, BrowserCookies
+from etl.auth.grant_types import Approval
 from etl.auth.http import address_of, for_people, incoming_of, read_form, redirect
-from etl.auth.protocol import Incoming, origin_of
+from etl.auth.records import Happening, SignInRefused
 from etl.auth.secrets import hash_of
 from etl.auth.services import Services
 from etl.auth.sessions import Session
-from etl.auth.values import Happening, SignInRefused
 from etl.errors import StoreError
 
 _KEPT: Final = (

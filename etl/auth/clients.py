@@ -20,10 +20,10 @@ from etl.auth import registration
 from etl.auth.apps import Apps
 from etl.auth.configuration import AuthConfiguration, Clock
 from etl.auth.database import Database
+from etl.auth.database_tables import AssertionRow
+from etl.auth.records import App, NoSuchApp
 from etl.auth.scopes import ScopeRefused, granted
 from etl.auth.secrets import hash_of
-from etl.auth.tables import AssertionRow
-from etl.auth.values import App, NoSuchApp
 
 METHODS: Final = ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
 """How an app may authenticate at the token endpoint, in the order in which they are looked for."""

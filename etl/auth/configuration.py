@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
-from etl.auth.values import DemoMember
+from etl.auth.records import DemoMember
 
 Clock = Callable[[], datetime]
 """Gives the present time, with its zone."""

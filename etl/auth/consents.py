@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 
 from etl.auth.configuration import Clock, Randomness
 from etl.auth.database import Database
+from etl.auth.database_tables import AccessRow, AppRow, CodeRow, ConsentRow, RefreshRow
+from etl.auth.records import AccessDay, Consent, Happening, Note, Usage
 from etl.auth.revocations import Revocations
 from etl.auth.secrets import new_token
-from etl.auth.tables import AccessRow, AppRow, CodeRow, ConsentRow, RefreshRow
-from etl.auth.values import AccessDay, Consent, Happening, Note, Usage
 
 _KEPT_SECONDS: Final = 86_400
 

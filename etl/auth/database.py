@@ -26,7 +26,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from etl.auth.tables import Base
+from etl.auth.database_tables import Base
 from etl.errors import MappingError, StoreError
 
 if TYPE_CHECKING:

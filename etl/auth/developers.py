@@ -9,15 +9,13 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from etl.auth.addresses import Addresses
 from etl.auth.configuration import AuthConfiguration, Clock, Randomness
 from etl.auth.database import Database
+from etl.auth.database_tables import AppRow, DeveloperRow, SessionRow
+from etl.auth.email_verification import Addresses
 from etl.auth.lockout import REFUSED, Lockout
 from etl.auth.mail import Mail
-from etl.auth.registration import LONGEST_NAME, is_email, line_problem
-from etl.auth.secrets import is_guessable, is_password, new_token, password_hash
-from etl.auth.tables import AppRow, DeveloperRow, SessionRow
-from etl.auth.values import (
+from etl.auth.records import (
     Action,
     Developer,
     Happening,
@@ -26,6 +24,8 @@ from etl.auth.values import (
     Note,
     SignInRefused,
 )
+from etl.auth.registration import LONGEST_NAME, is_email, line_problem
+from etl.auth.secrets import is_guessable, is_password, new_token, password_hash
 
 SHORTEST_PASSWORD: Final = 12
 """NIST SP 800-63B: length counts, rules about characters do not."""

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from etl.auth.authlib_server import Outgoing
 from etl.auth.clients import ASSERTION_ALGORITHMS, CONFIDENTIAL_METHODS, METHODS
 from etl.auth.configuration import AuthConfiguration
 from etl.auth.http import (
@@ -23,10 +24,9 @@ from etl.auth.http import (
     open_to_all,
     read_parameters,
 )
-from etl.auth.limits import Endpoint
-from etl.auth.protocol import Outgoing
+from etl.auth.rate_limits import Endpoint
+from etl.auth.records import RESOURCE_TYPES, Happening
 from etl.auth.services import Services
-from etl.auth.values import RESOURCE_TYPES, Happening
 from etl.smart.discovery import CAPABILITIES, AuthEndpoints, smart_configuration
 from etl.smart.scopes import PLAIN
 

@@ -13,10 +13,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from etl.auth.authlib_server import Incoming, Outgoing, origin_of, read_json
 from etl.auth.configuration import Clock
-from etl.auth.limits import TooMany
 from etl.auth.pages import HSTS, PageRenderer, protect
-from etl.auth.protocol import Incoming, Outgoing, origin_of, read_json
+from etl.auth.rate_limits import TooMany
 from etl.auth.services import Services
 
 LONGEST_BODY: Final = 65_536

@@ -14,9 +14,9 @@ from sqlalchemy import delete
 
 from etl.auth.configuration import Clock
 from etl.auth.database import Database
+from etl.auth.database_tables import FailureRow
+from etl.auth.records import SignInRefused
 from etl.auth.secrets import hash_of
-from etl.auth.tables import FailureRow
-from etl.auth.values import SignInRefused
 from etl.smart.callers import caller_of
 
 FREE_FAILURES: Final = 5

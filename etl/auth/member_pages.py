@@ -8,11 +8,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from etl.auth import scopes as scope_rules
-from etl.auth.browser import REQUEST_SECONDS, BrowserCookies
+from etl.auth.form_protection import REQUEST_SECONDS, BrowserCookies
 from etl.auth.http import address_of, for_people, read_form, redirect
+from etl.auth.records import SignInRefused
 from etl.auth.services import Services
 from etl.auth.sessions import Session
-from etl.auth.values import SignInRefused
 
 _STALE = "This page is too old, or belongs to another browser."
 

@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse
 
 from etl.auth.configuration import AuthConfiguration, Clock, IdentityProvider
 from etl.auth.lockout import REFUSED, Lockout
-from etl.auth.values import DemoMember, Happening, Note, SignedInMember, SignInRefused
+from etl.auth.records import DemoMember, Happening, Note, SignedInMember, SignInRefused
 
 if TYPE_CHECKING:
     from authlib.integrations.starlette_client import StarletteOAuth2App

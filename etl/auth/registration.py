@@ -12,8 +12,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from etl.auth import scopes as scope_rules
-from etl.auth.names import has_invisible
-from etl.auth.values import ATTESTATIONS, AppDraft, InvalidForm
+from etl.auth.app_names import has_invisible
+from etl.auth.records import ATTESTATIONS, AppDraft, InvalidForm
 from etl.smart import scopes as smart_scopes
 
 LONGEST_NAME: Final = 80

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from etl.auth.configuration import LONGEST_ACCESS_SECONDS, Clock
 from etl.auth.database import Database
-from etl.auth.tables import RevocationRow
+from etl.auth.database_tables import RevocationRow
 
 Kind = Literal["consent", "app", "token"]
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from etl.auth.values import RESOURCE_TYPES
+from etl.auth.records import RESOURCE_TYPES
 from etl.smart import scopes as smart_scopes
 from etl.smart.scopes import EVERY, ResourceScope
 

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 from etl.auth.apps import Apps
 from etl.auth.audit import AuditTrail
-from etl.auth.browser import Browsers
+from etl.auth.authlib_server import Protocol
 from etl.auth.configuration import AuthConfiguration, Clock, Randomness
 from etl.auth.consents import Consents
 from etl.auth.database import Database
 from etl.auth.developers import Developers
-from etl.auth.keys import Keys
-from etl.auth.limits import EndpointLimits
+from etl.auth.form_protection import Browsers
 from etl.auth.lockout import Lockout
 from etl.auth.members import DemoSignIn, IsPublished, ProviderSignIn
 from etl.auth.pages import PageRenderer
-from etl.auth.protocol import Protocol
+from etl.auth.rate_limits import EndpointLimits
 from etl.auth.revocations import Revocations
 from etl.auth.sessions import Sessions
+from etl.auth.signing_keys import Keys
 from etl.auth.verifier import LocalVerifier
 
 

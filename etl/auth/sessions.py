@@ -10,8 +10,8 @@ from sqlalchemy import delete
 
 from etl.auth.configuration import Clock, Randomness
 from etl.auth.database import Database
+from etl.auth.database_tables import SessionRow
 from etl.auth.secrets import hash_of, new_token
-from etl.auth.tables import SessionRow
 
 Kind = Literal["developer", "member", "authorize"]
 """A developer on the portal; a member on the page of grants; a member for one authorization."""

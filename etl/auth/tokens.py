@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 from etl.auth.clients import Client
 from etl.auth.configuration import AuthConfiguration, Clock, Randomness
 from etl.auth.database import Database, changed
-from etl.auth.keys import ALGORITHM, Keys
+from etl.auth.database_tables import ConsentRow, RefreshRow
 from etl.auth.scopes import is_long_lived
 from etl.auth.secrets import hash_of, new_token
-from etl.auth.tables import ConsentRow, RefreshRow
+from etl.auth.signing_keys import ALGORITHM, Keys
 
 ID_TOKEN_SECONDS: Final = 3600
 

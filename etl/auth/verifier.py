@@ -20,9 +20,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from etl.auth.configuration import LONGEST_REVOCATION_SECONDS, AuthConfiguration, Clock
-from etl.auth.keys import ALGORITHM, Keys
 from etl.auth.revocations import Revocations
 from etl.auth.secrets import hash_of
+from etl.auth.signing_keys import ALGORITHM, Keys
 from etl.smart.grants import Grant, TokenRefused
 
 TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1

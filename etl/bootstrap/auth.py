@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from etl.auth.authorization_server import open_authorization, quiet_logs, tidy
 from etl.auth.configuration import AuthConfiguration, DemoDirectory, IdentityProvider
 from etl.auth.database import (
     Database,
@@ -29,17 +30,16 @@ from etl.auth.database import (
     open_database,
     present_version,
 )
-from etl.auth.limits import rates_of
 from etl.auth.mail import Mailer, MailServer, smtp_mailer
 from etl.auth.members import IsPublished
+from etl.auth.rate_limits import rates_of
+from etl.auth.records import DemoMember
 from etl.auth.registration import is_email
-from etl.auth.server import open_authorization, quiet_logs, tidy
 from etl.auth.services import Services
-from etl.auth.values import DemoMember
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError, Mistakes
-from etl.gateway.releases import Releases
-from etl.model.ids import logical_id
+from etl.gateway.served_releases import Releases
+from etl.model.logical_ids import logical_id
 
 log = logging.getLogger(__name__)
 

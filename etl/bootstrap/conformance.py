@@ -9,9 +9,9 @@ from etl.conform.findings import ConformanceReport
 from etl.conform.reading import Lines, Source, file_sources
 from etl.conform.run import conform
 from etl.errors import UsageError
-from etl.publish import keys
+from etl.publish import object_keys
 from etl.publish.reader import open_current, open_index, read_all
-from etl.storage.opening import open_store
+from etl.storage.open_store import open_store
 from etl.storage.port import Store
 
 
@@ -40,7 +40,7 @@ def conform_to_guide(
 
 
 def _is_tree(name: str) -> bool:
-    return name.startswith("s3://") or (Path(name) / keys.CURRENT).is_file()
+    return name.startswith("s3://") or (Path(name) / object_keys.CURRENT).is_file()
 
 
 def _blocks(store: Store) -> Iterator[Source]:

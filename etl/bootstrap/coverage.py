@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from etl.bootstrap.jobs import convert_extract
 from etl.bootstrap.settings import Settings
+from etl.bootstrap.use_cases import convert_extract
 from etl.bootstrap.wiring import load_definitions
 from etl.conform.filled import FilledElements
 from etl.mapping.coverage import Filled, ProfileCoverage, coverage

@@ -13,19 +13,19 @@ from starlette.concurrency import run_in_threadpool
 from starlette.routing import Mount
 
 from etl.auth.apps import Apps
-from etl.auth.limits import Endpoint
+from etl.auth.rate_limits import Endpoint
+from etl.auth.records import ATTESTATIONS, AppDraft, NoSuchApp
 from etl.auth.services import Services
-from etl.auth.values import ATTESTATIONS, AppDraft, NoSuchApp
-from etl.bootstrap.serving import DIRECTORY, FHIR, ServedRoom, ServerDescription
+from etl.bootstrap.served_app import DIRECTORY, FHIR, ServedRoom, ServerDescription
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
-from etl.gateway.releases import Releases
+from etl.gateway.served_releases import Releases
 from etl.portal.app import portal_app
 from etl.portal.portal import Portal
 from etl.portal.rendering import open_templates
 from etl.portal.sandbox import SandboxMembers
 from etl.portal.sessions import PortalSessions
-from etl.portal.site import Contact, ServerFacts, Site, duration_text
+from etl.portal.site_facts import Contact, ServerFacts, Site, duration_text
 
 TRY_CLIENT: Final = "portal-try-it"
 """Client id of the public app behind `/try`, in a sandbox."""

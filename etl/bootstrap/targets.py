@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from etl.bootstrap.settings import Settings
-from etl.publish.keys import CLOSED
-from etl.storage.opening import StoreOptions, open_store
+from etl.publish.object_keys import CLOSED
+from etl.storage.open_store import StoreOptions, open_store
 from etl.storage.port import Store
 
 

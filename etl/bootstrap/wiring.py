@@ -19,8 +19,8 @@ from etl.mapping.fhir import problems
 from etl.mapping.library import compile_set
 from etl.mapping.obligations import obligations, of_data
 from etl.model.crosswalks import Crosswalk
-from etl.model.findings import Severity
-from etl.model.sensitive import read_sensitive
+from etl.model.sensitive_codes import read_sensitive
+from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.quality import Limits, Policy, load_rules, named, read_rules, rules_of

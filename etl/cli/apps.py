@@ -11,8 +11,8 @@ import click
 
 from etl.auth.audit import verify_trail
 from etl.auth.database import migrate, open_database, present_version
-from etl.auth.dynamic import draft_of
-from etl.auth.values import App, AppStatus, Issued
+from etl.auth.dynamic_registration import draft_of
+from etl.auth.records import App, AppStatus, Issued
 from etl.bootstrap import auth
 from etl.bootstrap.settings import Settings
 from etl.cli.options import json_option

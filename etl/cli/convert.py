@@ -9,10 +9,16 @@ from typing import Final
 
 import click
 
-from etl.bootstrap.jobs import convert_extract
+from etl.bootstrap.use_cases import convert_extract
 from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
 from etl.cli.progress import progress
-from etl.cli.tables import counts_json, rejected_json, show_counts, show_rejected, show_unowned
+from etl.cli.result_tables import (
+    counts_json,
+    rejected_json,
+    show_counts,
+    show_rejected,
+    show_unowned,
+)
 from etl.errors import if_interrupted
 from etl.pipeline.process import Settled
 from etl.pipeline.report import LimitBroken

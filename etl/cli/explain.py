@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from etl.bootstrap.jobs import explain_resource
+from etl.bootstrap.use_cases import explain_resource
 from etl.cli.options import json_option, layout_option, view_option, viewing
 from etl.cli.progress import progress
 from etl.errors import UsageError

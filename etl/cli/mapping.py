@@ -13,7 +13,7 @@ from etl.bootstrap.coverage import extract_coverage, mapping_coverage
 from etl.bootstrap.wiring import CheckedMappings, check_mappings, load_definitions
 from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
 from etl.cli.progress import progress
-from etl.cli.tables import print_table
+from etl.cli.result_tables import print_table
 from etl.errors import MappingError
 from etl.mapping.coverage import STATUSES, ProfileCoverage, labelled
 from etl.mapping.coverage import as_markdown as coverage_markdown

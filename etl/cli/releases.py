@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import click
 
-from etl.bootstrap.jobs import prune_target, resume_target, roll_back
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
-from etl.cli.changes import changes_json, show_changes
+from etl.bootstrap.use_cases import prune_target, resume_target, roll_back
 from etl.cli.options import endpoint, json_option
+from etl.cli.release_changes import changes_json, show_changes
 from etl.errors import StoreError, if_interrupted
-from etl.publish.changes import Changes
-from etl.publish.difference import compare
+from etl.publish.change_counts import Changes
+from etl.publish.diff import compare
 from etl.publish.history import ReleaseInfo, find_release, releases
 from etl.publish.verify import Verified, verify
 

@@ -8,8 +8,7 @@ from typing import Final
 
 import click
 
-from etl.bootstrap.jobs import plan_extract, run_extract
-from etl.cli.changes import changes_json, changes_text, show_changes, show_plan
+from etl.bootstrap.use_cases import plan_extract, run_extract
 from etl.cli.logfile import log_file, noting
 from etl.cli.options import (
     endpoint,
@@ -20,7 +19,8 @@ from etl.cli.options import (
     workers_option,
 )
 from etl.cli.progress import progress
-from etl.cli.tables import show_summary, summary_json
+from etl.cli.release_changes import changes_json, changes_text, show_changes, show_plan
+from etl.cli.result_tables import show_summary, summary_json
 from etl.errors import if_interrupted
 from etl.pipeline.report import LimitBroken, page_of
 from etl.pipeline.run import Ran

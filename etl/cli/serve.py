@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from etl.bootstrap.server import Bound, bind, run
-from etl.bootstrap.serving import DIRECTORY, FHIR
+from etl.bootstrap.http_server import Bound, bind, run
+from etl.bootstrap.served_app import DIRECTORY, FHIR
 from etl.cli.options import endpoint
 from etl.errors import UsageError
 

@@ -8,10 +8,10 @@ from typing import Final
 
 import click
 
-from etl.bootstrap.jobs import validate_extract
+from etl.bootstrap.use_cases import validate_extract
 from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
 from etl.cli.progress import progress
-from etl.cli.tables import show_summary, summary_json
+from etl.cli.result_tables import show_summary, summary_json
 from etl.errors import if_interrupted
 
 NO_REPORT: Final = "no report was written; running the same again goes on from here"

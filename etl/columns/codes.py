@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Parsed, as_array, blanked, matches, replaced
-from etl.model.codes import NPI_DIGITS, is_npi
+from etl.model.code_shapes import NPI_DIGITS, is_npi
 
 FLAG_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {"y": "Y", "yes": "Y", "true": "Y", "t": "Y", "1": "Y"}

@@ -18,7 +18,7 @@ from etl.conform.codes import DATA_ABSENT_REASON
 from etl.conform.elements import Json, coded, entries, there
 from etl.conform.narrative import is_narrative
 from etl.conform.visit import Holds
-from etl.model.codes import NPI_DIGITS, SHAPES, is_npi
+from etl.model.code_shapes import NPI_DIGITS, SHAPES, is_npi
 
 _ID_TYPES: Final = "http://terminology.hl7.org/CodeSystem/v2-0203"
 _PRACTITIONER_IDS: Final = ("http://hl7.org/fhir/sid/us-npi", "urn:oid:2.16.840.1.113883.4.4")

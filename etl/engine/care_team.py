@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import Indices, column_of
 from etl.mapping.environment import Environment
-from etl.model.tables import FILE_COLUMN, ROW_COLUMN
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.rows import OF_LINE, table_schema
 
 _ROLES: Final[Mapping[str, str]] = {

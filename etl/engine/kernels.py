@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import Indices, text_bytes
 from etl.mapping.environment import Environment
-from etl.model.ids import ID_BYTES
+from etl.model.logical_ids import ID_BYTES
 
 _QUOTE, _BACKSLASH, _FIRST_PRINTABLE = 0x22, 0x5C, 0x20
 _BASE32: Final = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", dtype=np.uint8)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, column_of, over_distinct, true_where
 from etl.model.crosswalks import Crosswalk
-from etl.model.sensitive import (
+from etl.model.sensitive_codes import (
     DIAGNOSES,
     DRGS,
     PROCEDURES,

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, column_of
+from etl.engine.adjustment_reasons import reasons_once
 from etl.engine.care_team import care_team
 from etl.engine.masking import Masks, masked
-from etl.engine.reasons import reasons_once
 from etl.mapping.environment import Environment
-from etl.model.tables import AMOUNT_COLUMNS
+from etl.model.canonical_tables import AMOUNT_COLUMNS
 
 _LINE_AMOUNT_TYPES: Final = pa.array(["pharmacy", "professional", "vision", "oral"])
 """Claim types whose profiles want an amount on every item (adjudicationamounttype 1..*)."""
@@ -33,7 +33,7 @@ def prepare(
       (`etl.engine.care_team`).
     * A claim of one line with amounts on its header only carries them on that line, where its
       profile wants amounts on items.
-    * A reason of the adjudication stands once (`etl.engine.reasons`).
+    * A reason of the adjudication stands once (`etl.engine.adjustment_reasons`).
 
     Args:
         tables: canonical tables, each in the order of its key.

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, join, valid
+from etl.engine.evaluate import Values, both, either
 from etl.engine.kernels import joined_lists
-from etl.engine.partition import Partition
-from etl.engine.values import Values, both, either
+from etl.engine.partition_columns import Partition
 from etl.mapping.environment import Environment
 from etl.mapping.expressions import Constant, Joined, Kind
 from etl.mapping.plan import (

@@ -25,8 +25,7 @@ from etl.gateway.authentication import Authenticator, refuse_tokens, scope_chall
 from etl.gateway.cors import CorsPolicy
 from etl.gateway.header_cache import cached_parse
 from etl.gateway.metrics import Metrics
-from etl.gateway.outcomes import Rejection, rejection_of, reply_of
-from etl.gateway.releases import Releases
+from etl.gateway.operation_outcomes import Rejection, rejection_of, reply_of
 from etl.gateway.request import (
     RequestLimits,
     body_of,
@@ -40,6 +39,7 @@ from etl.gateway.request import (
 )
 from etl.gateway.routes import Route, route_of
 from etl.gateway.search.parsing import HTTP
+from etl.gateway.served_releases import Releases
 from etl.gateway.service import Answer, Found, Refusal, Service
 from etl.gateway.timeouts import RequestTimeout
 from etl.smart.grants import Access, Grant

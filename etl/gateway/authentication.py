@@ -14,8 +14,8 @@ from typing import Final, Protocol
 
 from etl.gateway.access_log import RequestRecord
 from etl.gateway.asgi import Header
-from etl.gateway.limits import RateLimits
-from etl.gateway.outcomes import Rejection
+from etl.gateway.operation_outcomes import Rejection
+from etl.gateway.rate_limits import RateLimits
 from etl.smart.callers import caller_of
 from etl.smart.grants import Access, Grant, Recorder, TokenRefused, Verifier
 

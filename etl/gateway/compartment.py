@@ -1,8 +1,8 @@
 """A member's compartment for `$everything`: parameters, and rows of the block.
 
 FHIR R4, Patient operation `everything`. `start` and `end` are dates of care and choose among
-claims. `_since` names a release, and what changed after it is told (`etl.gateway.since`). Without
-it, directory resources come with the page that refers to them.
+claims. `_since` names a release; the answer is what changed after it (`etl.gateway.changes_since`).
+Without it, directory resources come with the page that refers to them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Final
 from etl.gateway.access import may
 from etl.gateway.bundle import Entries
 from etl.gateway.includes import ReferenceResolver
-from etl.gateway.objects import Line
 from etl.gateway.refusals import wrong
+from etl.gateway.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.dates import BEGINNING, END, Span, asked_span, stored_span
+from etl.gateway.search.parameter_values import count
 from etl.gateway.search.parsing import EMPTY, HTTP, LeavingOut
-from etl.gateway.search.values import count
 from etl.gateway.supported import EVERYTHING, TYPES
-from etl.gateway.tree import IndexedBlock, ReleaseTree, column_name
 from etl.publish.manifest import RELEASE
 from etl.smart.grants import Grant
+from etl.storage.async_port import Line
 
 OWN: Final = tuple(name for name, kind in TYPES.items() if not kind.shared)
 _SHARED: Final = tuple(name for name, kind in TYPES.items() if kind.shared)

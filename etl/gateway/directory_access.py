@@ -15,13 +15,13 @@ from typing import Any, Final
 import orjson
 
 from etl.gateway.includes import Hit, referenced
-from etl.gateway.objects import Line
+from etl.gateway.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.query import SearchCondition
 from etl.gateway.supported import ResourceType
-from etl.gateway.tree import IndexedBlock, ReleaseTree, column_name
-from etl.publish.canonical import short_hash
-from etl.publish.resources import LISTED, NAMED, ROW
+from etl.publish.canonical_json import short_hash
+from etl.publish.rendered_resources import LISTED, NAMED, ROW
 from etl.smart.grants import Grant
+from etl.storage.async_port import Line
 
 _IDENTIFIER: Final = "identifier"
 _NPI: Final = "http://hl7.org/fhir/sid/us-npi|"

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from etl.gateway.access import may
-from etl.gateway.objects import Line
+from etl.gateway.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.query import Query, RequestedInclude
 from etl.gateway.supported import TYPES, ResourceType
-from etl.gateway.tree import IndexedBlock, ReleaseTree, column_name
 from etl.smart.grants import Grant
+from etl.storage.async_port import Line
 
 Hit = tuple[IndexedBlock, int]
 """A block and a row in it."""

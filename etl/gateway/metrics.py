@@ -21,7 +21,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from etl.gateway.releases import ServedRelease
+from etl.gateway.served_releases import ServedRelease
 from etl.gateway.startup import ReadCounts
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST.encode()

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 from etl.gateway.header_cache import cached_parse
-from etl.gateway.outcomes import Rejection
+from etl.gateway.operation_outcomes import Rejection
 
 FHIR_JSON: Final = b"application/fhir+json"
 JSON: Final = b"application/json"

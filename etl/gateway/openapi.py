@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from etl.gateway.outcomes import KINDS
+from etl.gateway.operation_outcomes import KINDS
 from etl.gateway.provider_directory import DIRECTORY_TYPES
 from etl.gateway.routes import COMPARTMENT
 from etl.gateway.supported import (

@@ -14,11 +14,11 @@ from typing import Final
 from etl.gateway.directory_access import PublicTree, asking_publicly, public_rows
 from etl.gateway.includes import Hit
 from etl.gateway.refusals import Refusal
+from etl.gateway.release_reader import IndexedBlock, ReleaseTree
 from etl.gateway.search.matching import matching, ordered, sections
 from etl.gateway.search.query import Query
 from etl.gateway.service import Service
 from etl.gateway.supported import TYPES, ResourceType
-from etl.gateway.tree import IndexedBlock, ReleaseTree
 from etl.smart.grants import Grant
 
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 from etl.gateway.asgi import Receive, Scope
 from etl.gateway.header_cache import cached_parse
-from etl.gateway.outcomes import Rejection
+from etl.gateway.operation_outcomes import Rejection
 from etl.gateway.paging import LONGEST_LINK
 
 MAX_PARAMETERS: Final = 100

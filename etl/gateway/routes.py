@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from etl.gateway.outcomes import Rejection
+from etl.gateway.operation_outcomes import Rejection
 from etl.gateway.supported import EVERYTHING, TYPES
 
 Kind = Literal["document", "search", "read", "vread", "everything", "page"]

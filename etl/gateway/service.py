@@ -11,19 +11,19 @@ from etl.errors import NotFound
 from etl.gateway import compartment
 from etl.gateway.access import may, require, supported
 from etl.gateway.bundle import Entries, Note, head_of, searchset
+from etl.gateway.changes_since import difference, seen
 from etl.gateway.directory_access import reaches, tells_of_what_is_gone
 from etl.gateway.header_cache import LONGEST
 from etl.gateway.includes import Hit, ReferenceResolver, relevant_to
 from etl.gateway.paging import Position, Sealer, etag_of, url_of
 from etl.gateway.refusals import Refusal
-from etl.gateway.releases import Releases
+from etl.gateway.release_reader import IndexedBlock, ReleaseTree
 from etl.gateway.search.matching import matching, ordered, sections
 from etl.gateway.search.parsing import LeavingOut, parse, parse_shape
 from etl.gateway.search.query import Query
-from etl.gateway.since import difference, seen
+from etl.gateway.served_releases import Releases
 from etl.gateway.subset import subset
 from etl.gateway.supported import TYPES, ResourceType, answerable
-from etl.gateway.tree import IndexedBlock, ReleaseTree
 from etl.publish.catalog import ID
 from etl.smart.grants import Grant
 

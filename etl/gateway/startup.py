@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 
 from etl.errors import UsageError
 from etl.gateway.cache import Cache
-from etl.gateway.folder import FolderObjects
-from etl.gateway.objects import Objects
 from etl.gateway.paging import Sealer
 from etl.gateway.provider_directory import DirectoryService
-from etl.gateway.releases import Releases
-from etl.gateway.retry import RetryingObjects, RetryPolicy
+from etl.gateway.served_releases import Releases
 from etl.gateway.service import PageSizes, Service
-from etl.storage.opening import StoreOptions
+from etl.storage.async_local import FolderObjects
+from etl.storage.async_port import Objects
+from etl.storage.async_retry import RetryingObjects, RetryPolicy
+from etl.storage.open_store import StoreOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ def serve_objects(
 
 
 def open_objects(target: str, options: StoreOptions, read_seconds: float) -> Objects:
-    """Return the objects of a target, as `etl.storage.opening.open_store` returns its store.
+    """Return the objects of a target, as `etl.storage.open_store.open_store` returns its store.
 
     Raises:
         UsageError: the target is neither a folder nor `s3://bucket/prefix`.
@@ -171,6 +171,6 @@ def open_objects(target: str, options: StoreOptions, read_seconds: float) -> Obj
     parts = urlsplit(target)
     if not parts.netloc:
         raise UsageError(f"{target}: there is no bucket in it; write s3://bucket/prefix")
-    from etl.gateway.obstore_s3 import S3Objects  # a folder needs none of it
+    from etl.storage.async_s3 import S3Objects  # a folder needs none of it
 
     return S3Objects(parts.netloc, parts.path.strip("/"), options, read_seconds=read_seconds)

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from etl.gateway.objects import Line
 from etl.gateway.search.query import Summary
+from etl.storage.async_port import Line
 
 _ALWAYS: Final = ("resourceType", "id", "meta", "implicitRules")
 _TAG: Final = (

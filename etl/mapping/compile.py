@@ -36,7 +36,7 @@ from etl.mapping.rows import LIST_ITEM, Many, columns_of, relations_of
 from etl.mapping.scope import Binding, Library, Parameter, Row, Scope, StaticRow
 from etl.mapping.syntax import parse_condition, parse_leaf
 from etl.mapping.view import skipped
-from etl.model.tables import TABLES, FieldType
+from etl.model.canonical_tables import TABLES, FieldType
 
 _DIRECTIVES: Final = frozenset({"when", "include", "with", "for", "each", "emit"})
 _KEYS: Final = (

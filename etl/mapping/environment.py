@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from etl.model import ids
+from etl.model import logical_ids
 from etl.model.crosswalks import Crosswalk
 
 ProviderType: TypeAlias = Literal["Organization", "Practitioner"]
@@ -46,11 +46,11 @@ class Environment:
 
     def salt(self, resource: str) -> bytes:
         """Return what goes before the business key of a resource type when it is hashed."""
-        return ids.salt(self.payer, resource)
+        return logical_ids.salt(self.payer, resource)
 
     def logical_id(self, resource: str, key: str) -> str:
         """Return the logical id of the resource of that type and business key."""
-        return ids.logical_id(self.payer, self.id_key, resource, key)
+        return logical_ids.logical_id(self.payer, self.id_key, resource, key)
 
     def provider(self, key: str, resource: ProviderType, *, only: bool) -> Provider:
         """Return the provider that a claim means by an id or NPI.

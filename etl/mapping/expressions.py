@@ -214,7 +214,7 @@ class TranslatedAll:
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """A text where it has a shape (see `etl.model.codes.SHAPES`); absent where it has not."""
+    """A text where it has a shape (see `etl.model.code_shapes.SHAPES`); absent where it has not."""
 
     of: Expr
     shape: str

@@ -23,7 +23,7 @@ from etl.mapping.expressions import (
     TranslatedAll,
 )
 from etl.mapping.scope import Scope
-from etl.model.codes import SHAPES
+from etl.model.code_shapes import SHAPES
 
 
 class Reader(Protocol):

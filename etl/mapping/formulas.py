@@ -53,7 +53,7 @@ class Misshapen:
 
     Attributes:
         of: the value.
-        type: `code`, `string`, `positiveInt`, …; or a name of `etl.model.codes.SHAPES`.
+        type: `code`, `string`, `positiveInt`, …; or a name of `etl.model.code_shapes.SHAPES`.
     """
 
     of: Expr

@@ -57,7 +57,7 @@ from etl.mapping.plan import (
     Spliced,
 )
 from etl.mapping.rows import Many, One, relations_of
-from etl.model.codes import SHAPES
+from etl.model.code_shapes import SHAPES
 
 Record: TypeAlias = Mapping[str, str | None]
 

@@ -47,7 +47,7 @@ from etl.mapping.proof import Names, never
 from etl.mapping.row_tests import At, Nowhere, Points, Rows, Shared, Test, Twice
 from etl.mapping.selecting import begins
 from etl.mapping.static import answers, static_value
-from etl.model.codes import ABSENT_REASONS
+from etl.model.code_shapes import ABSENT_REASONS
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.structures import (
     US_CORE,

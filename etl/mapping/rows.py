@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from etl.model.tables import AMOUNT_CATEGORIES, TABLES, Column, FieldType
+from etl.model.canonical_tables import AMOUNT_CATEGORIES, TABLES, Column, FieldType
 
 
 @dataclass(frozen=True, slots=True)

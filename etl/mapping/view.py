@@ -31,7 +31,7 @@ from etl.mapping.plan import (
 )
 from etl.mapping.rows import TELLS_OF_AMOUNTS, columns_of
 from etl.mapping.static import is_strong
-from etl.model.tables import TABLES
+from etl.model.canonical_tables import TABLES
 from etl.profiles.structures import (
     Element,
     Profile,

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from etl.columns.arrays import join, text_bytes
 from etl.columns.digests import hash_ids
-from etl.engine.partition import Partition
+from etl.engine.partition_columns import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
 from etl.pipeline.attempt import own_folder

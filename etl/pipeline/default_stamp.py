@@ -13,7 +13,7 @@ from etl.columns.dates import read_timestamps
 from etl.pipeline.process import stamp
 from etl.pipeline.publish import as_instant
 from etl.pipeline.read import Read
-from etl.publish.canonical import instant
+from etl.publish.canonical_json import instant
 from etl.reports import DefaultStamp
 
 _COLUMN: Final = "last_updated"

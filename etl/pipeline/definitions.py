@@ -10,7 +10,7 @@ from etl.mapping.library import MappingSet
 from etl.mapping.obligations import Obligation
 from etl.mapping.plan import Plan
 from etl.model.crosswalks import Crosswalk
-from etl.model.sensitive import SensitiveCodes
+from etl.model.sensitive_codes import SensitiveCodes
 from etl.quality import RuleBook
 from etl.sources import Layout
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import pyarrow as pa
 
 from etl.columns.digests import Hashes
-from etl.engine.partition import Partition
+from etl.engine.partition_columns import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
 from etl.pipeline.definitions import Definitions

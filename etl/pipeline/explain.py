@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.partition import Partition
-from etl.engine.records import records_of
-from etl.engine.values import Values
+from etl.engine.evaluate import Values
+from etl.engine.partition_columns import Partition
+from etl.engine.row_records import records_of
 from etl.errors import NotFound, UsageError
 from etl.mapping.environment import Environment
 from etl.mapping.interpret import Cell, ExplainedElement, Made, explained
 from etl.mapping.plan import Place, Plan
-from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.check_and_map import KeysOf
 from etl.pipeline.partition.claims import Claims

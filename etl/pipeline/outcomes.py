@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from etl.engine.noticed import Mention
+from etl.engine.unmapped import Mention
 from etl.pipeline.partition.check_and_map import Outcome
 from etl.publish.manifest import Named
 from etl.quality import Checked, RowCounts

@@ -16,8 +16,8 @@ from etl.pipeline.publish import Target, open_block_sink, stage
 from etl.pipeline.release_limits import ReleaseLimits, input_verdicts, retraction_verdicts
 from etl.pipeline.run import facts_of
 from etl.pipeline.workers import Workers
-from etl.publish.canonical import instant
-from etl.publish.changes import Changes
+from etl.publish.canonical_json import instant
+from etl.publish.change_counts import Changes
 from etl.publish.manifest import Manifest
 from etl.publish.reader import Current
 from etl.publish.release import is_published

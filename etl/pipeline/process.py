@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from etl.columns.digests import NO_HASHES, Hashes
 from etl.columns.places import place_keys
-from etl.engine.noticed import Mention
+from etl.engine.unmapped import Mention
 from etl.pipeline.advice import advice
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import Emit, PartitionDone, StageBegan

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from etl.engine.partition import Partition
+from etl.engine.partition_columns import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
 from etl.pipeline.attempt import own_folder
@@ -27,11 +27,11 @@ from etl.pipeline.process import Settled
 from etl.publish.directory import DirectoryResult, write_directory
 from etl.publish.lease import Lease
 from etl.publish.manifest import Manifest, Named, ReleaseFacts
-from etl.publish.partition import SavedPartition, write_partition
+from etl.publish.partition_writer import SavedPartition, write_partition
 from etl.publish.reader import Current, open_release
 from etl.publish.release import assemble, commit
-from etl.publish.resources import PatientResources, Resource
-from etl.storage.opening import StoreOptions, open_store
+from etl.publish.rendered_resources import PatientResources, Resource
+from etl.storage.open_store import StoreOptions, open_store
 from etl.storage.port import Store
 
 PARTS: Final = "published"

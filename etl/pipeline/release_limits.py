@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
-from etl.model.tables import TABLES
-from etl.publish.changes import Changes
+from etl.model.canonical_tables import TABLES
+from etl.publish.change_counts import Changes
 from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.quality import Verdict
 from etl.quality.totals.limits import percent

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.errors import DataRejected
-from etl.model.tables import FILE_COLUMN, ROW_COLUMN
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.process import Settled
@@ -37,7 +37,7 @@ from etl.reports import (
 )
 from etl.reports.small_cells import exact_csv, shown_money
 from etl.sources import Partitions
-from etl.sources.rules import RAGGED_ROW
+from etl.sources.rule_ids import RAGGED_ROW
 
 REPORT: Final = "report"
 QUARANTINE: Final = "quarantine"

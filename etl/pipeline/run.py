@@ -42,8 +42,8 @@ from etl.pipeline.workers import Workers
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
-from etl.publish.changes import Changes
-from etl.publish.identity import id_facts
+from etl.publish.change_counts import Changes
+from etl.publish.id_fingerprint import id_facts
 from etl.publish.lease import Lease
 from etl.publish.manifest import Named, ReleaseFacts
 from etl.publish.reader import Current

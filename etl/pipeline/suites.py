@@ -19,7 +19,7 @@ import numpy as np
 from etl.columns.digests import Hashes, hash_ids
 from etl.columns.places import place_keys
 from etl.errors import StoreError
-from etl.model.tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.quality.suites.expectations import SuiteResult
 from etl.quality.suites.pages import Page
 from etl.quality.suites.sample import EVERY_ROW, NO_ROW, Sampled, Share

@@ -9,8 +9,8 @@ from typing import Final
 
 import pyarrow as pa
 
-from etl.engine.noticed import WITHOUT_CODE, Mention, once_each
-from etl.engine.omitted import OMITTED
+from etl.engine.omitted_rows import OMITTED
+from etl.engine.unmapped import WITHOUT_CODE, Mention, once_each
 from etl.pipeline.partition.check_and_map import Outcome
 from etl.quality.suites.rows import SuiteRows
 from etl.reports import Example, FindingPlaces, Tally, Unmapped

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from etl.auth.mail import MailNotSent
-from etl.auth.values import Developer, InvalidForm, SignInRefused
+from etl.auth.records import Developer, InvalidForm, SignInRefused
 from etl.portal.forms import Form
 from etl.portal.portal import Portal, local_path, to
 

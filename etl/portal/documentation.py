@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from etl.portal.capability_tables import read_statement
 from etl.portal.examples import FILES, LOOPBACK, SCOPE, example_file
 from etl.portal.portal import Portal
-from etl.portal.site import Json
-from etl.portal.statement import read_statement
+from etl.portal.site_facts import Json
 
 CLAIM_KINDS: Final = ("institutional", "professional", "pharmacy", "oral", "vision")
 """Codes of `ExplanationOfBenefit.type`, in the order in which the sandbox shows them."""

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from etl.portal.site import ServerFacts
+from etl.portal.site_facts import ServerFacts
 
 SCOPE: Final = "launch/patient openid fhirUser offline_access patient/*.rs"
 """What the examples ask for."""

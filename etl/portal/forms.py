@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from etl.auth.values import (
+from etl.auth.records import (
     ATTESTATIONS,
     DEFAULT_SCOPES,
     AppDraft,

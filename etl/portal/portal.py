@@ -17,15 +17,15 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from etl.auth.apps import Apps
 from etl.auth.developers import Developers
-from etl.auth.limits import Endpoint, EndpointLimits, TooMany
 from etl.auth.pages import HSTS
-from etl.auth.values import App, DemoMember, Developer, NoSuchApp
+from etl.auth.rate_limits import Endpoint, EndpointLimits, TooMany
+from etl.auth.records import App, DemoMember, Developer, NoSuchApp
 from etl.portal import error_reference
+from etl.portal.capability_tables import Statement, read_statement
 from etl.portal.examples import LOOPBACK, page_examples
 from etl.portal.forms import Form, read_form
 from etl.portal.sessions import PortalSessions, PortalVisit
-from etl.portal.site import ServerFacts, Site
-from etl.portal.statement import Statement, read_statement
+from etl.portal.site_facts import ServerFacts, Site
 
 MENU: Final = (
     ("/", "Home"),

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from etl.auth.values import ATTESTATIONS, App, AppStatus, InvalidForm, Issued, NoSuchApp
+from etl.auth.records import ATTESTATIONS, App, AppStatus, InvalidForm, Issued, NoSuchApp
 from etl.portal.forms import Form, blank_draft, draft_of, explained, form_of
 from etl.portal.portal import Portal, to
 

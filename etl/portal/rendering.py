@@ -12,7 +12,7 @@ from pygments import highlight as coloured
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
-from etl.portal.site import duration_text
+from etl.portal.site_facts import duration_text
 
 _LANGUAGES: Final = ("bash", "python", "javascript", "json")
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from etl.auth.values import DemoMember
+from etl.auth.records import DemoMember
 from etl.errors import StoreError
-from etl.gateway.releases import Releases
-from etl.gateway.tree import ReleaseTree, column_name
+from etl.gateway.release_reader import ReleaseTree, column_name
+from etl.gateway.served_releases import Releases
 from etl.portal.portal import SandboxMember
 
 _CLAIM = "ExplanationOfBenefit"

@@ -8,12 +8,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from etl.auth import browser
-from etl.auth.browser import Browsers
+from etl.auth import form_protection
 from etl.auth.developers import Developers
+from etl.auth.form_protection import Browsers
 from etl.auth.http import address_of
+from etl.auth.records import Developer, NoSuchAccount
 from etl.auth.sessions import Session, Sessions
-from etl.auth.values import Developer, NoSuchAccount
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class PortalVisit:
     session: str
     csrf: str = field(repr=False)
     address: str
-    came: browser.BrowserCookies = field(repr=False)
+    came: form_protection.BrowserCookies = field(repr=False)
 
 
 class PortalSessions:

@@ -14,8 +14,8 @@ from typing import Final
 import deflate
 
 from etl.errors import StoreError
-from etl.publish.index import BlockPart, IndexRow
-from etl.publish.resources import rank
+from etl.publish.rendered_resources import rank
+from etl.publish.search_index import BlockPart, IndexRow
 
 PART_ROWS: Final = 10
 """Resources of one part at most: the gateway's default page, so that it reads one part."""

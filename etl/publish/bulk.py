@@ -16,16 +16,16 @@ from dataclasses import replace
 from typing import Final
 
 from etl.publish.bulk_files import BulkFiles, BulkOptions
-from etl.publish.canonical import JSON, dumps
+from etl.publish.canonical_json import JSON, dumps
 from etl.publish.catalog import Unit
-from etl.publish.difference import Name, UnitChange, changed_directory, changed_patients
-from etl.publish.index import BlockPart, Index
+from etl.publish.diff import Name, UnitChange, changed_directory, changed_patients
 from etl.publish.manifest import Manifest
 from etl.publish.reader import Current, Release, lines_of, open_index, read_parts
-from etl.publish.resources import rank
-from etl.storage.mapped import mapped
+from etl.publish.rendered_resources import rank
+from etl.publish.search_index import BlockPart, Index
+from etl.storage.parallel_reads import mapped
+from etl.storage.parallel_writes import Writer
 from etl.storage.port import Store
-from etl.storage.writer import Writer
 
 _DELETES: Final = 100
 """Deleted resources of one Bundle, which is one line."""

@@ -17,9 +17,9 @@ from typing import Final
 import deflate
 
 from etl.errors import StoreError
-from etl.publish.canonical import JSON, sha256
-from etl.publish.resources import rank
-from etl.storage.writer import Writer
+from etl.publish.canonical_json import JSON, sha256
+from etl.publish.rendered_resources import rank
+from etl.storage.parallel_writes import Writer
 
 FOLDER: Final = "bulk/"
 _LEVEL: Final = 1

@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from etl.errors import CommitConflict, NotFound, StoreError
 from etl.publish.bulk_files import BulkOptions
-from etl.publish.canonical import JSON, dumps, loads
+from etl.publish.canonical_json import JSON, dumps, loads
 from etl.publish.history import lineage
 from etl.publish.reader import Current, Release, open_current, read_pointer
 from etl.storage.port import Store, Tagged

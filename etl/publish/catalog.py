@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from etl.errors import StoreError
-from etl.publish.canonical import JSON, dumps, loads
+from etl.publish.canonical_json import JSON, dumps, loads
 
 ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 """FHIR's data type id."""

@@ -7,11 +7,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from etl.publish.catalog import DIRECTORY_TARGET, Unit, choose_bits, shard_number
-from etl.publish.changes import Changes, total
-from etl.publish.index import Gone
+from etl.publish.change_counts import Changes, total
 from etl.publish.reader import Release
-from etl.publish.resources import Resources
-from etl.publish.units import (
+from etl.publish.rendered_resources import Resources
+from etl.publish.search_index import Gone
+from etl.publish.unit_writer import (
     Owner,
     PreviousUnit,
     before_of,
@@ -19,8 +19,8 @@ from etl.publish.units import (
     to_line,
     write_unit,
 )
+from etl.storage.parallel_writes import Writer
 from etl.storage.port import Store
-from etl.storage.writer import Writer
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from etl.errors import NotFound, StoreError, UsageError
-from etl.publish import keys
+from etl.publish import object_keys
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
-from etl.publish.canonical import JSON, dumps
-from etl.publish.difference import compare
+from etl.publish.canonical_json import JSON, dumps
+from etl.publish.diff import compare
 from etl.publish.lease import Lease
 from etl.publish.manifest import Manifest, is_named
 from etl.publish.reader import Release, open_current
@@ -84,7 +84,7 @@ def lineage(store: Store, lose: Callable[[LostRelease], None] = _warn) -> Iterat
         parent = release.manifest.parent
         if parent is None:
             return
-        key = keys.manifest(parent)
+        key = object_keys.manifest(parent)
         try:
             data = store.get(key)
         except NotFound:  # pruned
@@ -103,7 +103,7 @@ def _intact(store: Store, release: str, data: bytes) -> Release:
     Raises:
         StoreError: they are not those that the release is named after.
     """
-    what = f"{store.name}: {keys.manifest(release)}"
+    what = f"{store.name}: {object_keys.manifest(release)}"
     if not is_named(data, release, what):
         raise StoreError(f"{what} is damaged: it is not what {release} is named after")
     return Release(store, Manifest.from_bytes(data, what))
@@ -141,7 +141,7 @@ def holds(store: Store, present: Release | None) -> bool:
     if present is None or present.manifest.facts.kind != "rollback":
         return False
     try:
-        store.get(keys.resumed(present.id))
+        store.get(object_keys.resumed(present.id))
     except NotFound:
         return True
     return False
@@ -157,7 +157,10 @@ def resume(store: Store, now: str) -> str | None:
     present = open_current(store).release
     if present is None or not holds(store, present):
         return None
-    store.put(keys.resumed(present.id), dumps({"format": keys.FORMAT, "resumed": now}) + b"\n")
+    store.put(
+        object_keys.resumed(present.id),
+        dumps({"format": object_keys.FORMAT, "resumed": now}) + b"\n",
+    )
     store.sync()
     return present.id
 
@@ -217,7 +220,7 @@ def rollback(
         raise UsageError(f"{store.name}: {to.id} is the present release already")
     there = base.release.manifest
     if there.facts.kind == "rollback" and there.facts.run["rollbackTo"] == to.id:
-        store.delete([keys.resumed(base.release.id)])
+        store.delete([object_keys.resumed(base.release.id)])
         fenced(store, base)  # a run may be at work that began when it was resumed
         return there
     manifest = rolled_back(base.release, to, now, reason)

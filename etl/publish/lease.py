@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from etl.errors import CommitConflict, NotFound, StoreError
-from etl.publish.canonical import dumps, instant, loads
+from etl.publish.canonical_json import dumps, instant, loads
 from etl.storage.port import Store, Tagged
 
 PREFIX: Final = "leases/"

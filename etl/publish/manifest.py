@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from etl.errors import StoreError
-from etl.publish import keys
-from etl.publish.canonical import JSON, dumps, instant, loads, sha256
+from etl.publish import object_keys
+from etl.publish.canonical_json import JSON, dumps, instant, loads, sha256
 from etl.publish.catalog import Unit
 
 Kind = Literal["full", "delta", "rollback"]
@@ -106,7 +106,7 @@ class Manifest:
     @property
     def key(self) -> str:
         """Key of the manifest."""
-        return keys.manifest(self.release)
+        return object_keys.manifest(self.release)
 
     def to_bytes(self) -> bytes:
         """Return the manifest as canonical JSON."""
@@ -115,7 +115,7 @@ class Manifest:
     def _to_json(self) -> JSON:
         facts = self.facts
         return {
-            "format": keys.FORMAT,
+            "format": object_keys.FORMAT,
             "release": self.release,
             "parent": self.parent,
             "created": self.created,
@@ -165,7 +165,7 @@ class Manifest:
         """
         value = loads(data, what)
         try:
-            if value["format"] != keys.FORMAT:
+            if value["format"] != object_keys.FORMAT:
                 raise StoreError(
                     f"{what} is of format {value['format']}, which this version cannot read; "
                     "use the version that wrote it, or a later one"
@@ -234,7 +234,7 @@ class Pointer:
         try:
             fence = value.get("fence", 0)
             pointer = cls(value["release"], value["manifest"], value["sha256"], int(fence))
-            if RELEASE.fullmatch(pointer.release) and pointer.manifest == keys.manifest(
+            if RELEASE.fullmatch(pointer.release) and pointer.manifest == object_keys.manifest(
                 pointer.release
             ):
                 return pointer

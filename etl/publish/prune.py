@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Final
 
 from etl.errors import CommitUnknown, StoreError, UsageError
-from etl.publish import keys
+from etl.publish import object_keys
 from etl.publish.bulk_pages import close_pages
-from etl.publish.canonical import instant
+from etl.publish.canonical_json import instant
 from etl.publish.catalog import Unit, parse_shard
 from etl.publish.history import LostRelease, lineage
 from etl.publish.lease import LEASE_TIME, Clock, Lease, prune_lease
 from etl.publish.manifest import Manifest, Shard, stamp_of
 from etl.publish.reader import Release, checked, open_current
 from etl.publish.release import fenced
-from etl.storage.mapped import mapped
+from etl.storage.parallel_reads import mapped
 from etl.storage.port import Entry, Store
 
 GRACE: Final = timedelta(days=1)
@@ -134,7 +134,7 @@ class _InUse:
     """The keys that are named: few in memory, blocks and indexes on disk by their first bits."""
 
     def __init__(self, folder: Path) -> None:
-        self.keys: set[str] = {keys.CURRENT}
+        self.keys: set[str] = {object_keys.CURRENT}
         self._files = {
             prefix: [
                 (folder / f"{prefix.rstrip('/')}-{number}").open("w+b")
@@ -155,7 +155,7 @@ class _InUse:
         """Note the objects of a unit."""
         for key in (unit.block, unit.index):
             if key is not None:
-                digest = bytes.fromhex(keys.digest_of(key))
+                digest = bytes.fromhex(object_keys.digest_of(key))
                 bucket = digest[0] * _BUCKETS // 256
                 self._files[key.partition("/")[0] + "/"][bucket].write(digest)
 
@@ -186,7 +186,7 @@ def _chosen(store: Store, keep: int, before: datetime, grace: datetime) -> _Chos
     dropped: list[str] = []
 
     def lose(lost: LostRelease) -> None:
-        there = written.get(keys.manifest(lost.release), grace)
+        there = written.get(object_keys.manifest(lost.release), grace)
         stays = len(kept) < keep or stamp_of(lost.release) > before or there >= grace
         if stays and not dropped:
             raise StoreError(f"{lost.why}; nothing was deleted")
@@ -235,7 +235,7 @@ def named_keys(manifest: Manifest) -> set[str]:
     found |= {one.key for one in manifest.facts.reports}
     found |= set(_keys_in(dict(manifest.bulk)))
     if manifest.facts.kind == "rollback":
-        found.add(keys.resumed(manifest.release))
+        found.add(object_keys.resumed(manifest.release))
     return found
 
 
@@ -267,7 +267,7 @@ def _unused(store: Store, used: _InUse, before: datetime) -> Iterator[Entry]:
 
 def _digest(key: str) -> bytes:
     try:
-        return bytes.fromhex(keys.digest_of(key))
+        return bytes.fromhex(object_keys.digest_of(key))
     except ValueError:
         return b""  # its key holds no hash: nothing that this program wrote
 

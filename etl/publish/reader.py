@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from etl.errors import NotFound, StoreError
-from etl.publish import keys
+from etl.publish import object_keys
 from etl.publish.block import unpack
-from etl.publish.canonical import sha256
+from etl.publish.canonical_json import sha256
 from etl.publish.catalog import Unit, by_shard, find_row, parse_shard, shard_number
-from etl.publish.index import HEAD, WHOLE, BlockPart, Index
 from etl.publish.manifest import Manifest, Pointer, Shard
+from etl.publish.search_index import HEAD, WHOLE, BlockPart, Index
 from etl.storage.port import Store, Tagged
 
 _FAR: Final = 64 * 1024
@@ -166,14 +166,14 @@ def open_current(store: Store) -> Current:
     tagged = read_pointer(store)
     if tagged is None:
         return Current(None, None)
-    pointer = Pointer.from_bytes(tagged.data, f"{store.name}: {keys.CURRENT}")
+    pointer = Pointer.from_bytes(tagged.data, f"{store.name}: {object_keys.CURRENT}")
     return Current(open_release(store, pointer.release, pointer.sha256), tagged.tag)
 
 
 def read_pointer(store: Store) -> Tagged | None:
     """Return the bytes and the tag of `current.json`; None before the first release."""
     try:
-        return store.read(keys.CURRENT)
+        return store.read(object_keys.CURRENT)
     except NotFound:
         return None
 
@@ -190,7 +190,7 @@ def open_release(store: Store, release: str, digest: str | None = None) -> Relea
         NotFound: there is no such release, or it was pruned.
         StoreError: its manifest is damaged.
     """
-    key = keys.manifest(release)
+    key = object_keys.manifest(release)
     try:
         data = store.get(key) if digest is None else checked(store, key, digest)
     except NotFound:
@@ -207,7 +207,7 @@ def checked(store: Store, key: str, digest: str | None = None) -> bytes:
         StoreError: it is damaged.
     """
     data = store.get(key)
-    if sha256(data) != (digest or keys.digest_of(key)):
+    if sha256(data) != (digest or object_keys.digest_of(key)):
         raise StoreError(f"{store.name}: {key} is damaged: its bytes do not have its hash")
     return data
 

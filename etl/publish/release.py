@@ -17,8 +17,8 @@ from functools import lru_cache
 from itertools import groupby
 
 from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
-from etl.publish import keys
-from etl.publish.canonical import JSON, sha256
+from etl.publish import object_keys
+from etl.publish.canonical_json import JSON, sha256
 from etl.publish.catalog import (
     CATALOG_TARGET,
     Unit,
@@ -27,15 +27,15 @@ from etl.publish.catalog import (
     render_shard,
     shard_number,
 )
-from etl.publish.changes import Changes, total
+from etl.publish.change_counts import Changes, total
 from etl.publish.directory import DirectoryResult
 from etl.publish.lease import Lease
 from etl.publish.manifest import Manifest, Pointer, ReleaseFacts, Shard
-from etl.publish.partition import PartitionUnits, merged_kept, merged_units
+from etl.publish.partition_writer import PartitionUnits, merged_kept, merged_units
 from etl.publish.reader import Current, Release, open_release, read_pointer
-from etl.publish.units import Owner, write_unit
+from etl.publish.unit_writer import Owner, write_unit
+from etl.storage.parallel_writes import Writer
 from etl.storage.port import Store
-from etl.storage.writer import Writer
 
 
 def assemble(
@@ -129,7 +129,7 @@ def commit(store: Store, manifest: Manifest, base: Current, lease: Lease | None 
     if lease is not None:
         lease.renew()
     try:
-        store.swap(keys.CURRENT, pointer.to_bytes(), base.tag)
+        store.swap(object_keys.CURRENT, pointer.to_bytes(), base.tag)
     except (CommitConflict, CommitUnknown) as error:
         if _landed(store, manifest.release):  # a store may have tried again, and met itself
             return
@@ -175,9 +175,9 @@ def fenced(store: Store, base: Current) -> Current:
         )
     if tagged is None:  # there is nothing yet to put a fence around
         return base
-    pointer = Pointer.from_bytes(tagged.data, f"{store.name}: {keys.CURRENT}")
+    pointer = Pointer.from_bytes(tagged.data, f"{store.name}: {object_keys.CURRENT}")
     fence = replace(pointer, fence=pointer.fence + 1)
-    return replace(base, tag=store.swap(keys.CURRENT, fence.to_bytes(), base.tag))
+    return replace(base, tag=store.swap(object_keys.CURRENT, fence.to_bytes(), base.tag))
 
 
 def put_named(store: Store, key: str, data: bytes, base: Current) -> Current:
@@ -209,7 +209,7 @@ def _landed(store: Store, release: str) -> bool:
         tagged = read_pointer(store)
         if tagged is None:
             return False
-        name: str | None = Pointer.from_bytes(tagged.data, keys.CURRENT).release
+        name: str | None = Pointer.from_bytes(tagged.data, object_keys.CURRENT).release
         while name is not None and name >= release:  # ids sort by time
             if name == release:
                 return True
@@ -324,7 +324,7 @@ def _write_shard(
     digest = sha256(data)
     if before is not None and before.sha256 == digest:
         return before
-    key = keys.catalog_shard(digest)
+    key = object_keys.catalog_shard(digest)
     writer.put(key, data)
     live = sum(1 for unit in rows if unit.block is not None)
     return Shard(key, digest, len(data), live, len(rows) - live)

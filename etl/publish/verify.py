@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from etl.errors import NotFound, StoreError
-from etl.publish import keys
+from etl.publish import object_keys
 from etl.publish.block import Line, hashed_head, header_line, line_head, unpack
 from etl.publish.bulk_pages import untrue_pages
-from etl.publish.canonical import instant, short_hash
+from etl.publish.canonical_json import instant, short_hash
 from etl.publish.catalog import Unit, parse_shard, shard_number
-from etl.publish.index import Index, IndexRow, rows_of
 from etl.publish.manifest import Manifest, Named, Shard
 from etl.publish.reader import Release, checked, open_index
-from etl.publish.units import body_of, content_hash
-from etl.storage.mapped import mapped
+from etl.publish.search_index import Index, IndexRow, rows_of
+from etl.publish.unit_writer import body_of, content_hash
+from etl.storage.parallel_reads import mapped
 
 _REFERENCE: Final = re.compile(
     rb'"reference":\s*"([A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[^"]*)?"'
@@ -289,7 +289,7 @@ def _check_counts(
     release: Release, counts: Counter[str], live: int, retracted: int
 ) -> Iterator[Problem]:
     stated = release.manifest.counts
-    key = keys.manifest(release.id)
+    key = object_keys.manifest(release.id)
     if dict(counts) != stated["resources"]:
         yield Problem("count", key, "the manifest states other counts of resources")
     if (live, retracted) != (stated["patients"], stated["retractedPatients"]):

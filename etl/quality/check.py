@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.places import place_keys, table_places
-from etl.model.tables import DIRECTORY_TABLES, TABLES
+from etl.model.canonical_tables import DIRECTORY_TABLES, TABLES
 from etl.quality.checks.cascade import Cascade, Rejections, rules_of_rows
 from etl.quality.checks.cells import check_cells, read_types
 from etl.quality.checks.claims import Settling, find, leave_out

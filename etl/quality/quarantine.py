@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from etl.columns.arrays import as_array
-from etl.model.tables import FILE_COLUMN, ROW_COLUMN
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 
 REASON_COLUMNS: Final = ("cpcds_row", "cpcds_rules")
 """In front of the source's own columns: row of the file (the header is row 1), rule ids by `;`."""

@@ -5,7 +5,8 @@
 rows that the command line prints. No value of a member reaches any of them: places only.
 """
 
-from etl.reports.facts import (
+from etl.reports.finding_places import FindingPlaces
+from etl.reports.report_values import (
     DefaultStamp,
     Example,
     ExtractFacts,
@@ -17,10 +18,9 @@ from etl.reports.facts import (
     SuiteLine,
     Unmapped,
 )
-from etl.reports.places import FindingPlaces
+from etl.reports.report_writer import FORMAT_VERSION, report_json, report_page, write_report
 from etl.reports.summary import Cause, Rejected, Summary, rejected, summary
 from etl.reports.tally import Tally
-from etl.reports.writing import FORMAT_VERSION, report_json, report_page, write_report
 
 __all__ = [
     "FORMAT_VERSION",

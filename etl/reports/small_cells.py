@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from etl.columns.numbers import cents_text
-from etl.model.tables import AMOUNT_CATEGORIES
+from etl.model.canonical_tables import AMOUNT_CATEGORIES
 from etl.quality import MoneyKey, MoneyTotals
 from etl.quality.totals.money import LEVELS
 

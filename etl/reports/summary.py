@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from etl.model.tables import TABLES
+from etl.model.canonical_tables import TABLES
 from etl.quality import RowCounts
-from etl.reports.facts import Report, RuleTotals
+from etl.reports.report_values import Report, RuleTotals
 
 
 @dataclass(frozen=True, slots=True)

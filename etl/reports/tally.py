@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.model.tables import OWNER_COLUMNS, TABLES
+from etl.model.canonical_tables import OWNER_COLUMNS, TABLES
 from etl.quality import (
     Checked,
     MoneyKey,
@@ -21,7 +21,7 @@ from etl.quality import (
     add_counts,
     add_money,
 )
-from etl.reports.facts import Example, RuleTotals
+from etl.reports.report_values import Example, RuleTotals
 
 EXAMPLES: Final = 10
 """How many places are kept of each rule."""

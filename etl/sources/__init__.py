@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from etl.sources.canonical import CANONICAL
+from etl.sources.canonical_layout import CANONICAL
 from etl.sources.events import Emit, Event, FileProgress, Hashed, Partitioned
 from etl.sources.extract import Extract, SourceFile, open_extract
 from etl.sources.keys import GlobalKeys
 from etl.sources.layout import Layout
 from etl.sources.layout_syntax import load_layouts, read_layout
-from etl.sources.partition import Loaded, Partitions, partition
+from etl.sources.partitions import Loaded, Partitions, partition
 
 __all__ = [
     "CANONICAL",

@@ -22,9 +22,9 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from etl.errors import ExtractError
-from etl.model.tables import ROW_COLUMN
-from etl.sources.cuts import QuoteWatch
-from etl.sources.folder import Listed, broken_gzip, refuse_nul, text_chunks, traits
+from etl.model.canonical_tables import ROW_COLUMN
+from etl.sources.extract_folder import Listed, broken_gzip, refuse_nul, text_chunks, traits
+from etl.sources.file_splits import QuoteWatch
 
 BLOCK_BYTES: Final = 1 << 20
 """Bytes parsed at a time, the size that is quickest; a row longer than this is refused."""

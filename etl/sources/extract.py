@@ -11,12 +11,9 @@ import pyarrow as pa
 
 from etl.errors import ExtractError
 from etl.rows import FINDINGS_SCHEMA
-from etl.sources.canonical import CANONICAL
-from etl.sources.columnar import parquet_headers, parquet_rows
-from etl.sources.cuts import Cut
-from etl.sources.detect import Fit, choose
+from etl.sources.canonical_layout import CANONICAL
 from etl.sources.events import Emit, Hashed, ignore
-from etl.sources.folder import (
+from etl.sources.extract_folder import (
     MANIFEST_NAME,
     Listed,
     Traits,
@@ -25,8 +22,11 @@ from etl.sources.folder import (
     read_header,
     traits,
 )
+from etl.sources.extract_manifest import ExtractManifest, Kind, read_manifest
+from etl.sources.file_splits import Cut
 from etl.sources.layout import Layout, RawTable, spelling
-from etl.sources.manifest import ExtractManifest, Kind, read_manifest
+from etl.sources.layout_detection import Fit, choose
+from etl.sources.parquet import parquet_headers, parquet_rows
 
 UNKNOWN_TABLE = "*"
 """Table of a finding about a file that belongs to none."""

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from etl.columns.digests import NO_HASHES, Hashes, changes, is_among
-from etl.sources.runs import Run, SortedRows, open_numbers, save_numbers
+from etl.sources.external_sort import Run, SortedRows, open_numbers, save_numbers
 
 _ROWS_ENDING: Final = ".sorting"
 _OWNERS_ENDING: Final = ".owners"

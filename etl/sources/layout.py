@@ -1,7 +1,8 @@
 """What a layout is: raw files, and how the canonical tables are fed from their columns.
 
 These are values only. `etl.sources.layout_syntax` makes them from YAML and checks them,
-`etl.sources.canonical` holds the product's own layout, `etl.sources.convert` carries them out.
+`etl.sources.canonical_layout` holds the product's own layout, `etl.sources.convert_rows` carries
+them out.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from etl.model.canonical_tables import DIRECTORY_TABLES
 from etl.model.crosswalks import Crosswalk
-from etl.model.tables import DIRECTORY_TABLES
 
 CANONICAL_NAME: Final = "cpcds"
 """Name of the product's own layout, as `manifest.json` and `--layout` spell it."""

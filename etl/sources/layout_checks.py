@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from etl.errors import MappingError, Mistakes
-from etl.model.tables import CLAIM_TABLES, TABLES
+from etl.model.canonical_tables import CLAIM_TABLES, TABLES
 from etl.sources.layout import ColumnSpec, FromColumn, Layout, RawTable, TableSpec
 
 Where = Callable[[str], str]

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from etl.documents import Map, Seq, read_yaml
 from etl.errors import MappingError, Mistakes
+from etl.model.canonical_tables import TABLES
 from etl.model.crosswalks import Crosswalk, read_crosswalk
-from etl.model.tables import TABLES
-from etl.sources import rules
+from etl.sources import rule_ids
 from etl.sources.layout import (
     Accept,
     ColumnSpec,
@@ -70,7 +70,7 @@ _CONVERSION_KEYS: Final = (
     "conflict",
     "finding",
 )
-_CONFLICTS: Final = {"reject": rules.CONFLICT, "left-out": rules.LEFT_OUT_CONFLICT}
+_CONFLICTS: Final = {"reject": rule_ids.CONFLICT, "left-out": rule_ids.LEFT_OUT_CONFLICT}
 _CONDITION_KEYS: Final = ("column", "any_of", "none_of", "filled", "differs_from")
 _FILLS_KEYS: Final = ("where", "by")
 _LOOKUP_KEYS: Final = ("table", "key", "by", "value", "order")
@@ -333,7 +333,7 @@ class _Reader:
             accept=accept,
             crosswalk=crosswalk,
             answer=answer,
-            rule=self._rule(entry, "rule") or rules.UNMAPPED_WORD,
+            rule=self._rule(entry, "rule") or rule_ids.UNMAPPED_WORD,
             amount=self._flag(entry, "amount", default=False),
             conflict=self._conflict(entry),
             finding=finding,
@@ -509,14 +509,14 @@ class _Reader:
         if key not in entry:
             return None
         rule = self._word(entry, key)
-        if rule not in rules.NAMED_IN_LAYOUTS:
-            known = ", ".join(rules.NAMED_IN_LAYOUTS)
+        if rule not in rule_ids.NAMED_IN_LAYOUTS:
+            known = ", ".join(rule_ids.NAMED_IN_LAYOUTS)
             raise MappingError(self._at(entry, key), "layout-rule", f"{key} must be one of {known}")
         return rule
 
     def _conflict(self, entry: Map) -> str:
         if "conflict" not in entry:
-            return rules.CONFLICT
+            return rule_ids.CONFLICT
         if self._word(entry, "conflict") not in _CONFLICTS:
             known = ", ".join(_CONFLICTS)
             raise MappingError(

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.sources.groups import Mask, RawRows, number_rank
 from etl.sources.layout import Lookup, RowOrder
+from etl.sources.row_merging import Mask, RawRows, number_rank
 
 _BETWEEN: Final = "\x1f"
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from etl.errors import StoreError
-from etl.model.tables import FILE_COLUMN, ROW_COLUMN
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.rows import PLACE_FIELDS
 from etl.sources.inventory import Checksum, Summing
 

@@ -31,7 +31,7 @@ from etl.storage.port import Entry, Tagged, checked_key
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-    from etl.storage.opening import StoreOptions
+    from etl.storage.open_store import StoreOptions
 
 _BODY_ATTEMPTS: Final = 3
 _SWAP_ATTEMPTS: Final = 4

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from etl.synth.chance import Dice, Purpose, iso, stamp
 from etl.synth.identifiers import clia, npi, phone, tax_id
 from etl.synth.names import HERITAGES, SECOND_LINES, STATES, STREETS, State
+from etl.synth.seeded_random import Dice, Purpose, iso, stamp
 from etl.synth.spec import Spec
 
 Row = dict[str, str]

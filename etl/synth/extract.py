@@ -8,8 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from etl.model.tables import SHORT_FORMS, TABLES, short_form
-from etl.synth.changes import delta_of, member_on
+from etl.model.canonical_tables import SHORT_FORMS, TABLES, short_form
+from etl.synth.daily_changes import delta_of, member_on
 from etl.synth.directory import (
     PAYER_NAMES,
     REGION_SIZE,
@@ -18,10 +18,10 @@ from etl.synth.directory import (
     practitioners_on,
     region_of,
 )
+from etl.synth.extract_writer import LEDGER, Folder, folder
 from etl.synth.faults import Planted, plant, plant_directory
 from etl.synth.members import MemberRows, joined
 from etl.synth.spec import Spec
-from etl.synth.writing import LEDGER, Folder, folder
 
 LEDGER_COLUMNS: Final = ("file", "row", "column", "fault")
 _EVERY: Final = 500

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from etl.synth.chance import Dice, Purpose
 from etl.synth.directory import Row
 from etl.synth.members import MemberRows
-from etl.synth.spec import Spec
-from etl.synth.spoiling import (
+from etl.synth.row_faults import (
     Case,
     Found,
     Planting,
@@ -52,6 +50,8 @@ from etl.synth.spoiling import (
     unless,
     wrong_total,
 )
+from etl.synth.seeded_random import Dice, Purpose
+from etl.synth.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from etl.synth.cast import CAST, CastMember
-from etl.synth.chance import Dice, Purpose, Weighted, first_of_year, year_of
 from etl.synth.directory import DENTAL_PAYER, MEDICAL_PAYERS
 from etl.synth.names import (
     EMPLOYERS,
@@ -25,6 +23,8 @@ from etl.synth.names import (
     SURNAME_PARTICLES,
     Heritage,
 )
+from etl.synth.scripted_members import CAST, CastMember
+from etl.synth.seeded_random import Dice, Purpose, Weighted, first_of_year, year_of
 from etl.synth.spec import SINCE, Spec
 
 BLOCK: Final = 6

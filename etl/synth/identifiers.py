@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from etl.model.codes import npi_check_digit
+from etl.model.code_shapes import npi_check_digit
 
 _PRIME: Final = 999_999_937
 """The largest prime of nine digits: multiplying by anything shuffles 0 to itself, without twins."""

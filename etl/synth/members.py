@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from etl.model.tables import CLAIM_TABLES
-from etl.synth.chance import Dice, Purpose, mixed, stamp
-from etl.synth.covers import (
+from etl.model.canonical_tables import CLAIM_TABLES
+from etl.synth.care_events import live
+from etl.synth.claim_drafts import Claim, Life, claim_number
+from etl.synth.coverages import (
     Cover,
     Covering,
     further_addresses,
@@ -16,10 +17,9 @@ from etl.synth.covers import (
     subscriber_id,
 )
 from etl.synth.directory import REGION_SIZE, Row, region_of
-from etl.synth.drafts import Claim, Life, claim_number
-from etl.synth.history import live
 from etl.synth.households import household_of
-from etl.synth.shortform import shortened
+from etl.synth.numbered_columns import shortened
+from etl.synth.seeded_random import Dice, Purpose, mixed, stamp
 from etl.synth.spec import Spec
 
 MemberRows = dict[str, list[Row]]

@@ -11,10 +11,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from etl.synth.codes import Denial
+from etl.synth.sample_codes import Denial
 
 Amounts = dict[str, int]
-"""Category of `etl.model.tables.AMOUNT_CATEGORIES` -> cents."""
+"""Category of `etl.model.canonical_tables.AMOUNT_CATEGORIES` -> cents."""
 
 ALWAYS: Final = (
     "submitted",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from etl.gateway.metrics import Metrics
-from etl.gateway.outcomes import KINDS
+from etl.gateway.operation_outcomes import KINDS
 from tests.docs.pages import page, rows, section
 
 PAGE = page("docs/gateway.md")

@@ -12,8 +12,8 @@ import pytest
 from etl.mapping.compile import compile_mapping
 from etl.mapping.filters import NAMES
 from etl.mapping.rows import RELATIONS, Many, columns_of
-from etl.model.codes import SHAPES
-from etl.model.tables import AMOUNT_CATEGORIES, TABLES
+from etl.model.canonical_tables import AMOUNT_CATEGORIES, TABLES
+from etl.model.code_shapes import SHAPES
 from tests.docs.pages import ROOT, codes, page, rows, section
 
 PAGE = page("docs/mapping.md")

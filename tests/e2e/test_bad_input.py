@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from etl.bootstrap import jobs
+from etl.bootstrap import use_cases
 from tests.e2e.commands import SAMPLES, Called, copied, cpcds, done, rows_of, write_rows
 
 Spoil = Callable[[Path], object]
@@ -134,7 +134,7 @@ def test_an_unknown_layout_is_refused_with_those_there_are(small: Path, tmp_path
 
 
 def test_two_layouts_that_fit_are_refused_with_both_names(small: Path, tmp_path: Path) -> None:
-    shipped = Path(jobs.__file__).parents[2] / "mappings/layouts/synthea-members.yaml"
+    shipped = Path(use_cases.__file__).parents[2] / "mappings/layouts/synthea-members.yaml"
     own = tmp_path / "own/layouts"
     own.mkdir(parents=True)
     text = shipped.read_text().replace("layout: synthea-members", "layout: other-members")

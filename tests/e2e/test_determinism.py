@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from etl.bootstrap import jobs
+from etl.bootstrap import use_cases
 from tests.e2e.commands import (
     SAMPLES,
     columns_of,
@@ -90,7 +90,7 @@ def run(extract: Path, target: Path, rows: str, workers: str = "1") -> dict[str,
 
 @pytest.fixture
 def _one_night(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "now", lambda: NIGHT)
+    monkeypatch.setattr(use_cases, "now", lambda: NIGHT)
 
 
 @pytest.mark.slow
@@ -126,7 +126,7 @@ def runs_at_two_clocks(
     """Return what two first runs of an extract published, and what their reports say of stamps."""
     made, told = [], []
     for number, moment in enumerate((NIGHT, NIGHT.replace(year=2027, month=7))):
-        monkeypatch.setattr(jobs, "now", lambda moment=moment: moment)
+        monkeypatch.setattr(use_cases, "now", lambda moment=moment: moment)
         target = folder / str(number)
         made.append(run(extract, target, "100000"))
         (report,) = (target / "reports").glob("*/report.json")
@@ -183,11 +183,11 @@ def test_another_night_changes_no_object_of_a_patient(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has not changed keeps the time at which it first appeared."""
-    monkeypatch.setattr(jobs, "now", lambda: NIGHT)
+    monkeypatch.setattr(use_cases, "now", lambda: NIGHT)
     target = tmp_path / "target"
     before = run(small, target, "100000")
     other = shuffled(small, tmp_path / "other", 9)  # not the same files, yet the same rows
-    monkeypatch.setattr(jobs, "now", lambda: NIGHT.replace(day=3))
+    monkeypatch.setattr(use_cases, "now", lambda: NIGHT.replace(day=3))
     after = run(other, target, "100000")
     assert {name for name in after if name.startswith("patients/")} == {
         name for name in before if name.startswith("patients/")

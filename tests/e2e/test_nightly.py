@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from etl.bootstrap import jobs
+from etl.bootstrap import use_cases
 from etl.errors import StoreError
 from etl.pipeline import publish as publishing
 from etl.pipeline import run as nightly
@@ -25,7 +25,7 @@ CUT = {"CPCDS_RUN__PARTITION_ROWS": "100"}
 
 @pytest.fixture(autouse=True)
 def _monday(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "now", lambda: MONDAY)
+    monkeypatch.setattr(use_cases, "now", lambda: MONDAY)
 
 
 def run(extract: Path, target: Path, *more: str, **environment: str) -> Called:
@@ -63,7 +63,7 @@ def test_nothing_to_do_is_said_in_json_too(small: Path, tmp_path: Path) -> None:
 
 def test_nothing_is_left_of_the_work_when_all_went_well(small: Path, tmp_path: Path) -> None:
     done(run(small, tmp_path, **CUT))
-    assert not (tmp_path / jobs.WORK).exists()
+    assert not (tmp_path / use_cases.WORK).exists()
     assert list((tmp_path / ".staging").glob("*")) == []
     assert list(tmp_path.glob("leases/*")) == []
 
@@ -182,7 +182,7 @@ def test_two_runs_at_once_are_one_run_and_one_refusal(
         second.append(run(small, tmp_path))
         return real(*args, **options)
 
-    monkeypatch.setattr(jobs, "run", interrupted)
+    monkeypatch.setattr(use_cases, "run", interrupted)
     done(run(small, tmp_path))
     (refused,) = second
     assert refused.code == 5

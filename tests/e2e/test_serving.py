@@ -206,7 +206,7 @@ def test_authorization_server_and_portal_leave_it_thin_and_quick(tmp_path: Path)
 
 def test_the_command_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from etl.cli import main; import etl.cli.serve, etl.bootstrap.serving;"
+        "import sys; from etl.cli import main; import etl.cli.serve, etl.bootstrap.served_app;"
         f"print([one for one in {HEAVY!r} if one in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

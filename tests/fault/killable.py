@@ -21,7 +21,7 @@ from typing import Final
 
 import pytest
 
-from etl.bootstrap import jobs
+from etl.bootstrap import use_cases
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
 from etl.errors import EtlError
@@ -73,18 +73,18 @@ class Job:
         if self.keep is not None:
             self._let_leases_rest()
         patch = pytest.MonkeyPatch()  # never undone: the process ends
-        patch.setattr(jobs, "now", lambda: self.at)
-        patch.setattr(jobs, "load_definitions", same_definitions)
-        patch.setattr(jobs, "target_store", lambda _: store)
+        patch.setattr(use_cases, "now", lambda: self.at)
+        patch.setattr(use_cases, "load_definitions", same_definitions)
+        patch.setattr(use_cases, "target_store", lambda _: store)
         patch.setattr(publishing, "open_store", lambda *_: store)
         if self.extract is not None:
             tell("reading")
-            jobs.run_extract(self.settings, self.extract, lambda event: _note(event, tell))
+            use_cases.run_extract(self.settings, self.extract, lambda event: _note(event, tell))
         if self.back_to is not None:
-            jobs.roll_back(self.settings, self.back_to)
+            use_cases.roll_back(self.settings, self.back_to)
         if self.keep is not None:
             tell(PRUNING)
-            jobs.prune_target(self.settings, self.keep, timedelta(0), dry_run=False)
+            use_cases.prune_target(self.settings, self.keep, timedelta(0), dry_run=False)
         tell(f"{ENDED} {store.writes}")
 
     def _let_leases_rest(self) -> None:

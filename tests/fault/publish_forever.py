@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from etl.publish.manifest import ReleaseFacts
 from etl.publish.reader import open_current
 from etl.publish.release import commit
-from etl.publish.resources import PatientResources
+from etl.publish.rendered_resources import PatientResources
 from etl.storage.local import LocalStore
 from etl.storage.port import Store
 from tests.unit.publish.samples import claim, logical_id, patient, stage

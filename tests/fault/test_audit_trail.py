@@ -18,8 +18,8 @@ import pytest
 from etl.auth import audit
 from etl.auth.audit import AuditStalled, AuditTrail, verify_trail
 from etl.auth.database import Database, migrate, open_database
-from etl.auth.tables import AccessRow
-from etl.auth.values import Happening
+from etl.auth.database_tables import AccessRow
+from etl.auth.records import Happening
 from etl.smart.grants import Access
 from tests.unit.gateway import calls
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from etl.bootstrap import jobs
+from etl.bootstrap import use_cases
 from etl.errors import EtlError, StoreError
 from etl.pipeline import read as reading
 from etl.pipeline.events import Event, PartitionDone
@@ -49,7 +49,7 @@ class Attempt:
     @property
     def files(self) -> list[str]:
         """Every file that the attempt left in its work folder."""
-        work = self.kept / jobs.WORK
+        work = self.kept / use_cases.WORK
         return sorted(str(path.relative_to(work)) for path in work.rglob("*") if path.is_file())
 
     def finished_after(self, damage: Callable[[Path], object], name: str) -> None:
@@ -57,7 +57,7 @@ class Attempt:
         target = self.payer.target
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(self.kept, target)
-        damage(target / jobs.WORK / name)
+        damage(target / use_cases.WORK / name)
         payer = replace(self.payer)
         payer.run(self.extract)
         found = payer.files()
@@ -146,7 +146,7 @@ def test_a_run_makes_again_what_was_damaged(
 
 
 def test_the_list_names_every_file_that_the_next_attempt_believes(attempt: Attempt) -> None:
-    (work,) = (attempt.kept / jobs.WORK).iterdir()
+    (work,) = (attempt.kept / use_cases.WORK).iterdir()
     lines = (work / LIST).read_text().split("\n")
     steps = [json.loads(line.partition(" ")[2]) for line in lines if line]
     named = {f"{work.name}/{name}" for step in steps for name in step["files"]}
@@ -187,8 +187,8 @@ def test_rows_that_vanish_while_a_run_is_at_work_stop_it(
 def test_a_work_folder_that_others_may_enter_is_refused(attempt: Attempt, mode: int) -> None:
     target = attempt.payer.target
     shutil.rmtree(target, ignore_errors=True)
-    (target / jobs.WORK).mkdir(parents=True)
-    (target / jobs.WORK).chmod(mode)
+    (target / use_cases.WORK).mkdir(parents=True)
+    (target / use_cases.WORK).chmod(mode)
     with pytest.raises(StoreError, match="closed to everybody else"):
         replace(attempt.payer).run(attempt.extract)
 
@@ -197,7 +197,7 @@ def test_a_work_folder_that_is_a_link_is_refused(attempt: Attempt, tmp_path: Pat
     target = attempt.payer.target
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
-    (target / jobs.WORK).symlink_to(tmp_path)
+    (target / use_cases.WORK).symlink_to(tmp_path)
     with pytest.raises(EtlError, match="closed to everybody else"):
         replace(attempt.payer).run(attempt.extract)
 
@@ -206,7 +206,7 @@ def test_a_work_folder_that_is_a_link_is_refused(attempt: Attempt, tmp_path: Pat
 def test_a_work_folder_of_somebody_else_is_refused(attempt: Attempt) -> None:
     target = attempt.payer.target
     shutil.rmtree(target, ignore_errors=True)
-    (target / jobs.WORK).mkdir(parents=True, mode=0o700)
-    os.chown(target / jobs.WORK, 12345, 12345)
+    (target / use_cases.WORK).mkdir(parents=True, mode=0o700)
+    os.chown(target / use_cases.WORK, 12345, 12345)
     with pytest.raises(StoreError, match="closed to everybody else"):
         replace(attempt.payer).run(attempt.extract)

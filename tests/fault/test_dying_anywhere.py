@@ -9,20 +9,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from etl.errors import CommitConflict, CommitUnknown, StoreError
-from etl.publish.canonical import sha256
+from etl.publish.canonical_json import sha256
 from etl.publish.directory import write_directory
 from etl.publish.history import rollback
 from etl.publish.lease import run_lease
 from etl.publish.manifest import Named, ReleaseFacts
-from etl.publish.partition import write_partition
+from etl.publish.partition_writer import write_partition
 from etl.publish.prune import prune
 from etl.publish.reader import Current, open_current
 from etl.publish.release import assemble, commit, is_published
-from etl.publish.resources import PatientResources
+from etl.publish.rendered_resources import PatientResources
 from etl.publish.verify import verify
-from etl.storage.memory import MemoryStore
 from etl.storage.port import Store
 from tests.fault.faulty import FaultyStore, Killed, LostAnswer
+from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import (
     LATER,
     claim,

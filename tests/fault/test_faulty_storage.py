@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from etl.errors import NotFound
-from etl.gateway.development import NoTrail
-from etl.gateway.objects import Transient
+from etl.gateway.development_tokens import NoTrail
 from etl.gateway.startup import ServiceOptions, serve_objects
-from etl.publish import keys
+from etl.publish import object_keys
 from etl.publish.reader import open_current
-from etl.storage.memory import MemoryStore
+from etl.storage.async_port import Transient
+from tests.memory_store import MemoryStore
 from tests.unit.gateway.calls import BASE, TOKEN, Got, Server, bearer, called, served
 from tests.unit.gateway.faulty import Watched
 from tests.unit.gateway.memory_objects import MemoryObjects
@@ -51,7 +51,7 @@ class Failing:
             raise Transient("storage is busy")
         if dice < 0.05:
             raise NotFound("storage has lost it for a moment")
-        if dice < 0.06 and key != keys.CURRENT and data:
+        if dice < 0.06 and key != object_keys.CURRENT and data:
             at = self.chance.randrange(len(data))
             return data[:at] + bytes([data[at] ^ 0x41]) + data[at + 1 :]
         if dice < 0.065:

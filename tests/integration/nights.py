@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.bootstrap import jobs
+from etl.bootstrap import use_cases
 from etl.bootstrap.settings import Settings, read_settings
 from etl.bootstrap.targets import target_store
 from etl.pipeline import publish as publishing
@@ -127,16 +127,18 @@ class Payer:
     def run(self, extract: Path, budget: Budget | None = None) -> Ran:
         """Publish an extract, a day after whatever was done before; die where the budget ends."""
         self.at += timedelta(days=1)
-        self.patch.setattr(jobs, "now", lambda: self.at)
-        self.patch.setattr(jobs, "load_definitions", same_definitions)
+        self.patch.setattr(use_cases, "now", lambda: self.at)
+        self.patch.setattr(use_cases, "load_definitions", same_definitions)
         if budget is None:
-            return jobs.run_extract(self.settings, extract, ignore)
+            return use_cases.run_extract(self.settings, extract, ignore)
         with pytest.MonkeyPatch.context() as patch:
             mortal, opened = budget.store(self.target), target_store
             answers = iter([mortal])  # the run's own; a rollback from inside gets a healthy one
-            patch.setattr(jobs, "target_store", lambda given: next(answers, None) or opened(given))
+            patch.setattr(
+                use_cases, "target_store", lambda given: next(answers, None) or opened(given)
+            )
             patch.setattr(publishing, "open_store", lambda *_: mortal)
-            return jobs.run_extract(self.settings, extract, ignore)
+            return use_cases.run_extract(self.settings, extract, ignore)
 
     @property
     def release(self) -> Release:

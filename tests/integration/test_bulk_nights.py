@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.bootstrap import jobs
+from etl.bootstrap import use_cases
 from etl.publish.bulk_pages import ROOT
 from etl.publish.verify import verify
 from tests.integration.nights import Payer, delta, full
@@ -32,8 +32,8 @@ def test_who_follows_full_nights_deltas_and_a_rollback_has_what_readers_see(
         payer.run(extract)
         follower.update()
         assert follower.resources == everything(payer.release)
-    jobs.roll_back(payer.settings, first)
-    jobs.resume_target(payer.settings)
+    use_cases.roll_back(payer.settings, first)
+    use_cases.resume_target(payer.settings)
     follower.update()
     assert follower.resources == everything(payer.release)
     payer.run(delta(extracts / "delta1", 1))

@@ -22,15 +22,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 import pyarrow as pa
-from etl.bootstrap import jobs
+from etl.bootstrap import use_cases
 from etl.bootstrap.settings import read_settings
-from etl.sources import delimited, runs, spill
+from etl.sources import delimited, external_sort, spill
 
 # Buffers and files so small that even the few fill them: then all that differs is members.
 delimited.read_batches = partial(delimited.read_batches, block_bytes=1 << 15)
-runs._GATHERED, spill.BUFFER_BYTES, spill.BYTES_PER_PARTITION = 1 << 10, 1 << 18, 1 << 10
-options = jobs._bulk_options
-jobs._bulk_options = lambda settings: replace(options(settings), file_bytes=1 << 18)
+external_sort._GATHERED, spill.BUFFER_BYTES, spill.BYTES_PER_PARTITION = 1 << 10, 1 << 18, 1 << 10
+options = use_cases._bulk_options
+use_cases._bulk_options = lambda settings: replace(options(settings), file_bytes=1 << 18)
 settings = read_settings(
     None,
     target=sys.argv[2],
@@ -45,7 +45,7 @@ def look(event):
         tracemalloc.reset_peak()
 
 tracemalloc.start()
-jobs.run_extract(settings, Path(sys.argv[1]), look)
+use_cases.run_extract(settings, Path(sys.argv[1]), look)
 traced = tracemalloc.get_traced_memory()[1] - began[0]
 print(json.dumps([traced, pa.default_memory_pool().max_memory()]))
 """

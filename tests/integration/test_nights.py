@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from etl.bootstrap import jobs
+from etl.bootstrap import use_cases
 from etl.errors import CommitConflict, DataRejected
 from etl.pipeline.events import ignore
-from etl.publish.changes import Changes
+from etl.publish.change_counts import Changes
 from etl.publish.reader import read_all
 from etl.publish.verify import verify
 from tests.fault.faulty import Killed
@@ -24,13 +24,13 @@ from tests.integration.nights import ANY_CHANGE, MEMBERS, Budget, Payer, delta, 
 def test_a_dry_run_writes_nothing_and_tells_what_the_run_then_does(
     payer: Payer, extracts: Path
 ) -> None:
-    nothing = jobs.plan_extract(payer.settings, full(extracts / "full0", 0), ignore)
+    nothing = use_cases.plan_extract(payer.settings, full(extracts / "full0", 0), ignore)
     assert not payer.target.exists()
     assert nothing.changes.patients.added == MEMBERS
     payer.run(full(extracts / "full0", 0))
     before = payer.files()
     for extract in (full(extracts / "full1", 1), delta(extracts / "delta1", 1)):
-        planned = jobs.plan_extract(payer.settings, extract, ignore)
+        planned = use_cases.plan_extract(payer.settings, extract, ignore)
         assert payer.files() == before
         assert planned.manifest is not None
         one = replace(payer, target=payer.target.with_name(extract.name))
@@ -116,11 +116,11 @@ def test_of_two_runs_one_wins_and_the_other_changes_nothing(payer: Payer, extrac
     settings = payer.settings
     with pytest.raises(CommitConflict, match="another run published"):
         payer.run(
-            full(extracts / "full2", 2), Budget(10**9, lambda: jobs.roll_back(settings, first))
+            full(extracts / "full2", 2), Budget(10**9, lambda: use_cases.roll_back(settings, first))
         )
     assert payer.release.manifest.facts.run["rollbackTo"] == first
     assert verify(payer.release).ok
-    jobs.resume_target(settings)
+    use_cases.resume_target(settings)
     payer.run(full(extracts / "full2", 2))
     assert verify(payer.release).ok
 

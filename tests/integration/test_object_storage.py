@@ -13,15 +13,15 @@ import pytest
 from click.testing import CliRunner, Result
 from moto import mock_aws
 
-from etl.bootstrap import jobs
+from etl.bootstrap import use_cases
 from etl.bootstrap.settings import read_settings
 from etl.bootstrap.targets import store_options
 from etl.cli.main import main
 from etl.errors import StoreError
 from etl.pipeline import run as nightly
-from etl.publish.keys import CLOSED
+from etl.publish.object_keys import CLOSED
 from etl.publish.reader import open_current
-from etl.storage.opening import StoreOptions, open_store
+from etl.storage.open_store import StoreOptions, open_store
 from tests.contract.store.seaweed import SECRETS, Seaweed, find_weed, start_weed
 from tests.e2e.commands import ANY_CHANGE, same_definitions
 from tests.fault.faulty import Killed
@@ -42,7 +42,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "load_definitions", same_definitions)
+    monkeypatch.setattr(use_cases, "load_definitions", same_definitions)
     monkeypatch.setenv("CPCDS_REPORT__GX_ROWS", "0")
     monkeypatch.setenv("CPCDS_RUN__WORKERS", "1")
     for name, value in ANY_CHANGE.items():
@@ -85,7 +85,7 @@ def test_a_bucket_holds_the_same_blocks_as_a_folder_and_is_looked_after(
     assert pruned["kept_for_their_age"] == [second["release"], first["release"]]
     assert len(said("releases", TARGET)) == 3
     assert len(said("prune", TARGET, "--keep", "2", "--older-than", "7")["kept"]) == 3
-    monkeypatch.setattr(jobs, "now", lambda: datetime.now(UTC) + timedelta(days=2))
+    monkeypatch.setattr(use_cases, "now", lambda: datetime.now(UTC) + timedelta(days=2))
     assert said("resume", TARGET)["resumed"] == back["release"]
     done = said("prune", TARGET, "--keep", "1")
     assert done["kept"] == [back["release"]]
@@ -96,7 +96,7 @@ def test_a_bucket_holds_the_same_blocks_as_a_folder_and_is_looked_after(
 def test_reports_of_an_attempt_that_died_are_replaced(
     payer: Payer, extracts: Path, bucket: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "now", lambda: FIRST)
+    monkeypatch.setattr(use_cases, "now", lambda: FIRST)
     run = ["run", full(extracts / "full0", 0), "--to", TARGET]
 
     def dying(*_: object) -> None:
@@ -176,7 +176,7 @@ def test_a_real_server_takes_a_run_and_refuses_the_reader_to_write(
         _same_blocks(server, payer)
         _as(monkeypatch, "gateway")
         with pytest.raises(StoreError):
-            jobs.run_extract(
+            use_cases.run_extract(
                 read_settings(None, target=TARGET, store={"endpoint_url": server.endpoint_url}),
                 full(extracts / "full1", 1),
                 lambda _: None,

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from etl.bootstrap import jobs
+from etl.bootstrap import use_cases
 from etl.columns.digests import Hashes, hash_ids
 from etl.pipeline import process as job
 from etl.pipeline import publish as publishing
@@ -235,9 +235,9 @@ def worked_on(payer: Payer, extract: Path, monkeypatch: pytest.MonkeyPatch) -> t
             seen.append(event)
 
     with monkeypatch.context() as patch:
-        run = jobs.run_extract
+        run = use_cases.run_extract
         patch.setattr(
-            jobs, "run_extract", lambda settings, one, _: run(settings, one, note, rekey=True)
+            use_cases, "run_extract", lambda settings, one, _: run(settings, one, note, rekey=True)
         )
         payer.run(extract)
     known = sum(event.remembered for event in seen)
@@ -301,8 +301,8 @@ def test_deltas_and_rollbacks_remember_as_well(
     payer.run(delta(extracts / "delta1", 1))
     _, known = worked_on(payer, delta(extracts / "delta2", 2), monkeypatch)
     assert known > 3
-    jobs.roll_back(payer.settings, first)
-    jobs.resume_target(payer.settings)
+    use_cases.roll_back(payer.settings, first)
+    use_cases.resume_target(payer.settings)
     mine, other = both(
         payer,
         first=tmp_path,

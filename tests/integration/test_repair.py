@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.bootstrap import jobs
+from etl.bootstrap import use_cases
 from etl.errors import StoreError
 from etl.pipeline.events import ignore
 from etl.publish.verify import verify
@@ -21,8 +21,8 @@ def payer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Payer:
 
 def remade(payer: Payer, extract: Path, *, repair: bool = False) -> None:
     """Publish an extract; all that readers see then is whole."""
-    payer.patch.setattr(jobs, "now", lambda: payer.at)
-    jobs.run_extract(payer.settings, extract, ignore, repair=repair)
+    payer.patch.setattr(use_cases, "now", lambda: payer.at)
+    use_cases.run_extract(payer.settings, extract, ignore, repair=repair)
     assert verify(payer.release).problems == []
 
 
@@ -124,7 +124,7 @@ def test_a_rollback_to_what_is_not_whole_is_refused(payer: Payer, tmp_path: Path
     (payer.target / str(min(filter(None, gone)))).unlink()
     before = payer.files()
     with pytest.raises(StoreError, match=f"{first.id} is not whole, so nothing was rolled back"):
-        jobs.roll_back(payer.settings, first.id)
+        use_cases.roll_back(payer.settings, first.id)
     assert payer.files() == before
 
 

@@ -1,7 +1,7 @@
 """What the commands do to a tree, in the order in which they do it, with tiny made-up patients.
 
-They are `etl.bootstrap.jobs` and `etl.pipeline.run` without an extract to read and map: the
-same functions of `etl.publish`, called in the same order.
+They are `etl.bootstrap.use_cases` and `etl.pipeline.nightly` without an extract to read and map:
+the same functions of `etl.publish`, called in the same order.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import lru_cache
 
 from etl.errors import CommitUnknown, EtlError, StoreError, UsageError
-from etl.publish import history, lease, losing, partition, release
+from etl.publish import damaged_objects, history, lease, partition_writer, release
 from etl.publish import prune as pruning
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
@@ -21,7 +21,7 @@ from etl.publish.bulk_pages import write_pages
 from etl.publish.directory import write_directory
 from etl.publish.manifest import Kind, Manifest, Named, ReleaseFacts
 from etl.publish.reader import Current, open_current
-from etl.publish.resources import PatientResources, Resource
+from etl.publish.rendered_resources import PatientResources, Resource
 from etl.publish.verify import require_whole
 from etl.storage.port import Store
 from tests.simulation.disk import Disk, store_of
@@ -134,7 +134,7 @@ def run(tree: Tree, extract: Extract) -> Callable[[Process], str]:
             base = open_current(store)
             if history.holds(store, base.release):
                 return "a rollback holds"
-            base = losing.with_lost(base, repair=False)
+            base = damaged_objects.with_lost(base, repair=False)
             if not base.lost and release.is_published(base, extract.facts):
                 assert base.release is not None
                 if tree.bulk is not None:
@@ -182,7 +182,9 @@ def _staged(
     parts = []
     for part in (changed[::2], changed[1::2]):
         units = base.release.units(one.patient_id for one in part) if base.release else {}
-        parts.append(partition.write_partition(store, units, part, now, lost=base.lost.patients))
+        parts.append(
+            partition_writer.write_partition(store, units, part, now, lost=base.lost.patients)
+        )
         held.renew()
     parts[0] = parts[0].keeping(same)
     directory = [_payer(), *map(_practitioner, sorted(extract.directory))]

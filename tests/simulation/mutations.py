@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Any, Final
 from unittest.mock import patch
 
-from etl.publish import history, keys, lease, prune, release
-from etl.publish.canonical import sha256
+from etl.publish import history, lease, object_keys, prune, release
+from etl.publish.canonical_json import sha256
 from etl.publish.manifest import Manifest, Pointer
 from etl.publish.reader import Current, read_pointer
 from etl.storage.port import Entry, Store
@@ -38,7 +38,7 @@ def _pointer_first(
 ) -> None:
     data = manifest.to_bytes()
     pointer = Pointer(manifest.release, manifest.key, sha256(data))
-    store.swap(keys.CURRENT, pointer.to_bytes(), base.tag)
+    store.swap(object_keys.CURRENT, pointer.to_bytes(), base.tag)
     store.put(manifest.key, data)
 
 

@@ -15,7 +15,7 @@ from etl.publish.manifest import Kind
 from etl.publish.prune import GRACE
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
-from etl.storage.memory import MemoryStore
+from tests.memory_store import MemoryStore
 from tests.simulation import jobs
 from tests.simulation.disk import Disk
 from tests.simulation.jobs import NAMES, Extract, Tree

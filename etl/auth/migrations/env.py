@@ -9,7 +9,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, text
 
-from etl.auth.tables import Base
+from etl.auth.database_tables import Base
 
 _LOCK = 0x6370636473  # "cpcds"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from etl.gateway.release_reader import IndexedBlock, column_name
 from etl.gateway.search.dates import stored_span
 from etl.gateway.search.query import Query, SearchCondition, SortKey
-from etl.gateway.tree import IndexedBlock, column_name
-from etl.publish.index import IndexColumn
+from etl.publish.search_index import IndexColumn
 
 _OF_ALL = {"_id": "ids", "_lastUpdated": "lastUpdated"}
 

@@ -14,9 +14,9 @@ from functools import cache
 from typing import Final, get_args
 
 from etl.gateway.refusals import shown, wrong
-from etl.gateway.search import comparing
+from etl.gateway.search import comparisons
+from etl.gateway.search.parameter_values import count, plain, split
 from etl.gateway.search.query import Query, RequestedInclude, SearchCondition, SortKey, Summary
-from etl.gateway.search.values import count, plain, split
 from etl.gateway.supported import TYPES, ResourceType, SearchParameter
 
 MOST_PARAMETERS: Final = 100
@@ -182,7 +182,7 @@ def _take(taken: _Taken, kind: ResourceType, name: str, value: str, *, base: str
             taken.compared += value.count(",") + 1
         if condition.parameter.type == "reference":
             # The base may be another one when a page link is followed.
-            value = ",".join(comparing.relative(one, base) for one in split(value, ","))
+            value = ",".join(comparisons.relative(one, base) for one in split(value, ","))
     taken.used.append((name, value))
 
 
@@ -222,16 +222,16 @@ def _test(
     modifier: str,
     base: str,
     now: int,
-) -> comparing.Test:
+) -> comparisons.Test:
     match parameter.type:
         case "token":
-            return comparing.token(parameter, values)
+            return comparisons.token(parameter, values)
         case "date":
-            return comparing.date(parameter, values, now)
+            return comparisons.date(parameter, values, now)
         case "reference":
-            return comparing.reference(parameter, values, target, base)
+            return comparisons.reference(parameter, values, target, base)
         case "string":
-            return comparing.string(values, modifier)
+            return comparisons.string(values, modifier)
 
 
 def _unknown(kind: ResourceType, name: str, known: str) -> str:

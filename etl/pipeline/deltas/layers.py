@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 
 from etl.columns.places import place_keys
 from etl.errors import DataRejected, UsageError
-from etl.model.findings import Severity
-from etl.model.tables import CLAIM_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import CLAIM_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
 from etl.publish.manifest import Named
 from etl.publish.reader import Current, checked

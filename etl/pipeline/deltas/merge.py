@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etl.model.tables import TABLES
+from etl.model.canonical_tables import TABLES
 from etl.pipeline.deltas.layers import Layer
 from etl.publish.reader import checked
 from etl.storage.port import Store

@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import text_bytes
 from etl.columns.digests import Hashes, among
-from etl.engine.noticed import Mention, mentioned_by, mentions
-from etl.engine.partition import Partition
+from etl.engine.evaluate import Values
+from etl.engine.partition_columns import Partition
 from etl.engine.render import Rendered
-from etl.engine.values import Values
+from etl.engine.unmapped import Mention, mentioned_by, mentions
 from etl.mapping.plan import Plan
-from etl.model.tables import FILE_COLUMN, ROW_COLUMN
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.pipeline.incremental.dependencies import Questions, ids_asked, latest_days, names_asked
 from etl.pipeline.incremental.ledger import RULES, SCHEMAS, Ledger, Places
 from etl.pipeline.partition.providers import Providers

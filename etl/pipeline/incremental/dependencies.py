@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 
 from etl.columns.dates import NO_DAY, read_dates
 from etl.columns.digests import Hashes, hash_ids, row_digests, seed_of
-from etl.engine.partition import Partition
+from etl.engine.partition_columns import Partition
 from etl.mapping.expressions import ColumnOf, Condition, Expr, LogicalId, ProviderReference, walk
 from etl.mapping.plan import Entry, Guarded, Leaf, Loop, Plan, nodes_of
 from etl.mapping.rows import RELATIONS, One, relations_of
-from etl.model.tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.providers import Providers
 from etl.quality.rules import kinds

@@ -1,7 +1,7 @@
 """What working on a partition found out, member by member, in a form that outlives the run.
 
 A *ledger* is a handful of Arrow tables that all begin with the column `owner`: the hash of the
-member (`etl.sources.partition.OWNER_COLUMN`). Places are told as raw table and number of the row
+member (`etl.sources.partitions.OWNER_COLUMN`). Places are told as raw table and number of the row
 among the member's own, so that they stay right when rows of others come and go above them. The sum
 of all members' entries is the outcome of the partition.
 """
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from etl.columns.digests import Hashes, among
 from etl.columns.places import place_keys
-from etl.engine.noticed import Mention
+from etl.engine.unmapped import Mention
 from etl.errors import StoreError
 from etl.quality import REJECTED_SCHEMA, Checked
 from etl.quality.totals.by_member import (

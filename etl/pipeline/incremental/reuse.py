@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.digests import NO_HASHES, Hashes, among
-from etl.engine.partition import Partition
+from etl.engine.partition_columns import Partition
 from etl.engine.render import Rendered
 from etl.mapping.plan import Plan
 from etl.pipeline.definitions import Definitions

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from etl.columns.arrays import text_bytes
-from etl.engine.noticed import Mention, findings, mentions, once_each
-from etl.engine.omitted import OMITTED, omitted
-from etl.engine.partition import Partition
+from etl.engine.evaluate import Values
+from etl.engine.omitted_rows import OMITTED, omitted
+from etl.engine.partition_columns import Partition
 from etl.engine.render import Rendered, render
-from etl.engine.values import Values
+from etl.engine.unmapped import Mention, findings, mentions, once_each
 from etl.mapping.environment import Environment
 from etl.mapping.plan import Plan
 from etl.pipeline.definitions import Definitions

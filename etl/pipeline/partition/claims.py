@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, over_distinct
-from etl.engine.chains import Chains, chains_of
+from etl.engine.adjustment_chains import Chains, chains_of
 from etl.engine.masking import Masker
-from etl.engine.partition import Partition
+from etl.engine.partition_columns import Partition
 from etl.engine.prepare import prepare
 from etl.mapping.environment import Environment
-from etl.model.chains import Role
+from etl.model.adjustment_chains import Role
 from etl.model.crosswalks import Crosswalk
 from etl.pipeline.definitions import Definitions
 from etl.quality.checks.claims import Noticed, Standing

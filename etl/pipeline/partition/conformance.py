@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import join
-from etl.engine.checks import broken_rows
-from etl.engine.noticed import MISSHAPEN, UNMAPPED, WITHOUT_CODE, once_each
-from etl.engine.omitted import OMITTED
-from etl.engine.values import Values
+from etl.engine.evaluate import Values
+from etl.engine.obligation_checks import broken_rows
+from etl.engine.omitted_rows import OMITTED
+from etl.engine.unmapped import MISSHAPEN, UNMAPPED, WITHOUT_CODE, once_each
 from etl.mapping.obligations import Obligation
 from etl.quality import RuleBook
 

@@ -10,9 +10,9 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.noticed import Mention, findings
-from etl.engine.partition import Partition
+from etl.engine.partition_columns import Partition
 from etl.engine.render import Rendered, render
+from etl.engine.unmapped import Mention, findings
 from etl.errors import MappingError
 from etl.mapping.plan import Plan
 from etl.pipeline.definitions import Definitions

@@ -16,15 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.noticed import Mention
-from etl.engine.partition import Partition
+from etl.engine.partition_columns import Partition
 from etl.engine.render import Rendered
+from etl.engine.unmapped import Mention
 from etl.mapping.environment import Environment, Provider, ProviderType
 from etl.mapping.plan import Plan
-from etl.model.codes import is_npi
-from etl.model.tables import ROW_COLUMN
+from etl.model.canonical_tables import ROW_COLUMN
+from etl.model.code_shapes import is_npi
 from etl.pipeline.definitions import Definitions
-from etl.publish.resources import LISTED, NAMED, ROW
+from etl.publish.rendered_resources import LISTED, NAMED, ROW
 from etl.quality import Checked, DirectoryIds, check_directory, read_directory
 from etl.quality.suites.sample import Sampled
 from etl.rows import table_schema

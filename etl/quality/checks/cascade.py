@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import true_where
-from etl.model.findings import Severity
-from etl.model.tables import CLAIM_TABLES, LINE_TABLES
+from etl.model.canonical_tables import CLAIM_TABLES, LINE_TABLES
+from etl.model.severity import Severity
 from etl.quality.checks.frames import KEYS, Failure, Frame, Work
 from etl.quality.rules import kinds
 from etl.quality.rules.book import RuleBook

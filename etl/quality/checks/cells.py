@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from etl.columns import codes, dates, numbers
 from etl.columns.arrays import Parsed, as_array, blanked, matches, true_where
-from etl.model.codes import NPI_DIGITS, NPI_FIRST_DIGITS
-from etl.model.tables import FieldType
+from etl.model.canonical_tables import FieldType
+from etl.model.code_shapes import NPI_DIGITS, NPI_FIRST_DIGITS
 from etl.quality.checks.frames import Cells, Frame, Work
 from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import true_where
-from etl.model.tables import CLAIM_TABLES
+from etl.model.canonical_tables import CLAIM_TABLES
 from etl.quality.checks.cascade import Rejections
 from etl.quality.checks.frames import Work
 

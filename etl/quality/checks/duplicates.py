@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from etl.columns.arrays import as_array, true_where
-from etl.model.tables import EVERY_TABLE
+from etl.model.canonical_tables import EVERY_TABLE
 from etl.quality.checks.frames import KEYS, Frame, Work
 from etl.quality.rules import kinds
 

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from etl.columns import dates, numbers
 from etl.columns.arrays import as_array, blanked, true_where
-from etl.model.findings import Severity
-from etl.model.tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.severity import Severity
 from etl.quality.checks.keys_elsewhere import DirectoryIds, KnownKeys, PublishedKeys
 from etl.quality.rules.book import Rule, RuleBook
 from etl.quality.rules.kinds import Clause, Condition

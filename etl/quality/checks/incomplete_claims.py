@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from etl.columns.places import table_places
-from etl.model.tables import AMOUNT_COLUMNS
+from etl.model.canonical_tables import AMOUNT_COLUMNS
 from etl.quality.checks.frames import Frame, Work
 from etl.quality.rules.book import Rule
 

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import as_array, true_where
 from etl.columns.dates import NO_DAY
-from etl.model.findings import Severity
-from etl.model.tables import AMOUNT_COLUMNS, FieldType
+from etl.model.canonical_tables import AMOUNT_COLUMNS, FieldType
+from etl.model.severity import Severity
 from etl.quality.checks.frames import KEYS, Frame, Work
 from etl.quality.checks.incomplete_claims import find_lacking
 from etl.quality.rules import kinds

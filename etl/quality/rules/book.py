@@ -22,9 +22,9 @@ from typing import Annotated, Any, Final, get_origin, get_type_hints
 
 from etl.documents import Map, Seq, read_yaml
 from etl.errors import MappingError, Mistakes
+from etl.model.canonical_tables import CLAIM_TABLES, TABLES
 from etl.model.crosswalks import Crosswalk
-from etl.model.findings import Severity
-from etl.model.tables import CLAIM_TABLES, TABLES
+from etl.model.severity import Severity
 from etl.quality.rules.kinds import KINDS, SINGLE, Allowed, Clause, Condition, Kind, Unmet
 from etl.quality.rules.parameters import Mistake, column_mistake, kind_mistake, near, text_mistake
 

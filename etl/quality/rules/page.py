@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Iterable
 
-from etl.model.tables import TABLES
+from etl.model.canonical_tables import TABLES
 from etl.quality.rules.book import Rule, RuleBook
 from etl.quality.rules.kinds import KINDS, Clause
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.dates import day_number
-from etl.model.tables import DIRECTORY_TABLES, TABLES, FieldType
+from etl.model.canonical_tables import DIRECTORY_TABLES, TABLES, FieldType
 from etl.quality.rules import kinds
 from etl.quality.rules.kinds import Kind, Meaning
 

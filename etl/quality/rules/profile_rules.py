@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from etl.mapping.obligations import Obligation
-from etl.model.findings import Severity
+from etl.model.severity import Severity
 from etl.quality.rules.book import Rule, RuleBook
 from etl.quality.rules.kinds import Reading, Unmet
 

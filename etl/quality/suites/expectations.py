@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from etl.model.tables import TABLES
+from etl.model.canonical_tables import TABLES
 from etl.quality.suites import pages
 from etl.quality.suites.pages import Page
 from etl.quality.suites.plan import Suite, Wanted

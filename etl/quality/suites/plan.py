@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from etl.model.tables import TABLES, FieldType
+from etl.model.canonical_tables import TABLES, FieldType
 from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule, RuleBook
 from etl.quality.rules.kinds import RELATION_KINDS

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import as_array
-from etl.model.tables import TABLES
+from etl.model.canonical_tables import TABLES
 from etl.quality.rules.book import RuleBook
 from etl.quality.suites.plan import Suite, plan_suite
 from etl.quality.suites.sample import Sample, Share

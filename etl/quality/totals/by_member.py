@@ -16,7 +16,13 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import as_array
 from etl.columns.places import place_keys
-from etl.model.tables import AMOUNT_CATEGORIES, CLAIM_TYPES, FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import (
+    AMOUNT_CATEGORIES,
+    CLAIM_TYPES,
+    FILE_COLUMN,
+    ROW_COLUMN,
+    TABLES,
+)
 from etl.quality.checks.cascade import Rejections
 from etl.quality.checks.frames import Work
 from etl.quality.totals.money import (

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.numbers import exact_sum
-from etl.model.tables import AMOUNT_CATEGORIES, CLAIM_TYPES
+from etl.model.canonical_tables import AMOUNT_CATEGORIES, CLAIM_TYPES
 from etl.quality.checks.cascade import Rejections
 from etl.quality.checks.frames import Work
 

@@ -18,10 +18,10 @@ from etl.publish.prune import prune
 from etl.publish.reader import Release, open_current
 from etl.publish.release import commit
 from etl.publish.verify import verify
-from etl.storage.memory import MemoryStore
-from etl.storage.opening import StoreOptions
+from etl.storage.open_store import StoreOptions
 from etl.storage.s3 import S3Store
 from tests.contract.store.seaweed import BUCKET, Seaweed
+from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import LATER, NOW, logical_id, objects, patient, publish, stage
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from etl.errors import CommitConflict, NotFound, StoreError
+from etl.storage.parallel_writes import Writer
 from etl.storage.port import Store
-from etl.storage.writer import Writer
 
 
 def test_what_was_put_is_read_back(store: Store) -> None:

@@ -15,10 +15,10 @@ from unittest.mock import patch
 
 import uvicorn
 
-from etl.auth.limits import RATES
+from etl.auth.rate_limits import RATES
+from etl.auth.records import ATTESTATIONS, AppDraft, DemoMember
 from etl.auth.services import Services
-from etl.auth.values import ATTESTATIONS, AppDraft, DemoMember
-from etl.bootstrap.serving import application, authorization, prepared
+from etl.bootstrap.served_app import application, authorization, prepared
 from etl.bootstrap.settings import (
     AuthSettings,
     PayerSettings,

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from playwright.sync_api import Page, expect
 
-from etl.auth.values import ATTESTATIONS
+from etl.auth.records import ATTESTATIONS
 
 PASSWORD: Final = "correct horse battery staple"  # noqa: S105 - of tests
 _NUMBERS: Final = count(1)

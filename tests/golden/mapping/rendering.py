@@ -17,12 +17,12 @@ from typing import Any, Final
 import pyarrow as pa
 
 from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
-from etl.engine.partition import Partition
+from etl.engine.partition_columns import Partition
 from etl.engine.prepare import prepare
 from etl.engine.render import render
 from etl.mapping.environment import Environment, Provider
 from etl.mapping.library import MappingSet, compile_set
-from etl.model.tables import TABLES, FieldType
+from etl.model.canonical_tables import TABLES, FieldType
 from etl.rows import table_schema
 
 Rows = Iterable[Mapping[str, str]]

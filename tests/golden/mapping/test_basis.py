@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from etl.model.tables import TABLES, FieldType
+from etl.model.canonical_tables import TABLES, FieldType
 from etl.profiles.structures import load_profile, value_set
 from tests.golden.mapping.everything import AllRows, everything, thinned, without_line_amounts
 from tests.golden.mapping.rendering import exact, rendered, resources

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import pytest
 
-from etl.bootstrap import jobs
+from etl.bootstrap import use_cases
 from etl.mapping.environment import Environment
 from etl.pipeline.events import ignore
 from tests.golden.mapping.comparing import differences
@@ -190,7 +190,7 @@ def converted(place: Path) -> dict[str, Any]:
                 claims |= {row["claim_id"]: folder.name for row in mine if table == "claim"}
         write(place / f"{number}" / "in", rows)
         out = place / f"{number}" / "out"
-        jobs.convert_extract(how, place / f"{number}" / "in", out, ignore)
+        use_cases.convert_extract(how, place / f"{number}" / "in", out, ignore)
         for path in sorted(out.glob("*.ndjson")):
             for resource in map(exact, path.read_text("utf-8").splitlines()):
                 name = names().get(f"{resource['resourceType']}/{resource['id']}")

@@ -7,12 +7,12 @@ from itertools import count
 
 from joserfc.jwk import ECKey, RSAKey
 
-from etl.auth import keys
+from etl.auth import signing_keys
 
 MADE = 4
 """No test needs more of them in one database."""
 
-_make = keys._new_key
+_make = signing_keys._new_key
 _next = count()
 
 
@@ -21,6 +21,6 @@ def _ready() -> tuple[RSAKey | ECKey, ...]:
     return tuple(_make("id") for _ in range(MADE))
 
 
-def new_key(use: keys.Use) -> RSAKey | ECKey:
-    """Return a key as `etl.auth.keys` makes it; RSA keys come round again after four."""
+def new_key(use: signing_keys.Use) -> RSAKey | ECKey:
+    """Return a key as `etl.auth.signing_keys` makes it; RSA keys come round again after four."""
     return _ready()[next(_next) % MADE] if use == "id" else _make(use)

@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from etl.auth.server import routes_of
-from etl.auth.values import Issued
+from etl.auth.authorization_server import routes_of
+from etl.auth.records import Issued
 from etl.smart.grants import TokenRefused
 from tests.integration.auth.standing import DRAFT, Standing, stand_up
 

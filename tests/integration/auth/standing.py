@@ -20,12 +20,12 @@ from httpx2 import Client, Response
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from etl.auth.authorization_server import open_authorization, routes_of
 from etl.auth.configuration import AuthConfiguration, DemoDirectory
 from etl.auth.database import migrate, open_database
 from etl.auth.members import IsPublished
-from etl.auth.server import open_authorization, routes_of
+from etl.auth.records import ATTESTATIONS, AppDraft, DemoMember, Issued
 from etl.auth.services import Services
-from etl.auth.values import ATTESTATIONS, AppDraft, DemoMember, Issued
 from etl.smart.grants import Access, TokenRefused
 
 BASE = "https://api.example"

@@ -16,11 +16,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from etl.auth.audit import verify_trail
+from etl.auth.authorization_server import tidy
 from etl.auth.clients import SignedAssertion
 from etl.auth.database import latest_version, migrate, open_database, present_version
-from etl.auth.server import tidy
-from etl.auth.tables import Base
-from etl.auth.values import InvalidForm, Issued, SignInRefused
+from etl.auth.database_tables import Base
+from etl.auth.records import InvalidForm, Issued, SignInRefused
 from etl.errors import MappingError
 from tests.integration.auth import standing as acting
 from tests.integration.auth.databases import free_port

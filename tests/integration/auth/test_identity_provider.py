@@ -16,7 +16,7 @@ import pytest
 from etl.auth.audit import AuditTrail
 from etl.auth.configuration import IdentityProvider
 from etl.auth.members import IsPublished
-from etl.auth.values import Happening
+from etl.auth.records import Happening
 from etl.errors import StoreError
 from tests.integration.auth import standing as acting
 from tests.integration.auth.databases import free_port

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from etl.auth.values import AppDraft
+from etl.auth.records import AppDraft
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, DRAFT, PUBLIC, Standing
 

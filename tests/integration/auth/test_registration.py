@@ -11,8 +11,8 @@ import pytest
 from joserfc.jwk import ECKey
 from sqlalchemy.exc import IntegrityError
 
-from etl.auth.tables import DeveloperRow
-from etl.auth.values import InvalidForm, Issued, NoSuchApp
+from etl.auth.database_tables import DeveloperRow
+from etl.auth.records import InvalidForm, Issued, NoSuchApp
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import CALLBACK, DRAFT, PUBLIC, Standing, stand_up
 

@@ -12,7 +12,7 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from etl.auth.mail import Mail
-from etl.auth.values import ATTESTATIONS
+from etl.auth.records import ATTESTATIONS
 from tests.integration.portal.served import BASE, Standing, in_production, stand_up
 
 FORM = {

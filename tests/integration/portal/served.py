@@ -11,25 +11,25 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from etl.auth.addresses import Addresses
 from etl.auth.apps import Apps
-from etl.auth.browser import Browsers
 from etl.auth.configuration import AuthConfiguration
 from etl.auth.database import Database, open_database
+from etl.auth.database_tables import Base
 from etl.auth.developers import Developers
-from etl.auth.limits import EndpointLimits
+from etl.auth.email_verification import Addresses
+from etl.auth.form_protection import Browsers
 from etl.auth.lockout import Lockout
 from etl.auth.mail import Mail, Mailer
+from etl.auth.rate_limits import EndpointLimits
+from etl.auth.records import DemoMember, Happening
 from etl.auth.revocations import Revocations
 from etl.auth.sessions import Sessions
-from etl.auth.tables import Base
-from etl.auth.values import DemoMember, Happening
 from etl.gateway.supported import TYPES
 from etl.portal.app import portal_app
 from etl.portal.portal import Portal, SandboxMember
 from etl.portal.rendering import open_templates
 from etl.portal.sessions import PortalSessions
-from etl.portal.site import Contact, ServerFacts, Site
+from etl.portal.site_facts import Contact, ServerFacts, Site
 
 BASE = "https://api.example"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from etl.auth.values import NoSuchAccount
+from etl.auth.records import NoSuchAccount
 from tests.integration.portal.conftest import PASSWORD, Browser, browser
 from tests.integration.portal.served import Standing
 

@@ -14,7 +14,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, Session
 
 from etl.auth.mail import Mail, MailNotSent, MailServer, smtp_mailer
-from etl.auth.values import AppStatus, InvalidForm, NoSuchAccount
+from etl.auth.records import AppStatus, InvalidForm, NoSuchAccount
 from tests.integration.auth.databases import free_port
 from tests.integration.auth.standing import DRAFT
 from tests.integration.portal.conftest import FORM, PASSWORD, browser, link_of

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from etl.portal.site import Contact
+from etl.portal.site_facts import Contact
 from tests.integration.portal.conftest import Browser, browser
 from tests.integration.portal.served import BASE, SITE, Standing, stand_up
 

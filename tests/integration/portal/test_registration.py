@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from etl.auth.values import ATTESTATIONS, AppStatus
+from etl.auth.records import ATTESTATIONS, AppStatus
 from etl.portal.app import portal_app
 from tests.integration.portal.conftest import FORM, Browser, browser
 from tests.integration.portal.served import BASE, Standing, smart

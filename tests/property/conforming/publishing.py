@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from etl.bootstrap import jobs
+from etl.bootstrap import use_cases
 from etl.bootstrap.mappings import read_folder, shipped
 from etl.bootstrap.settings import Settings
 from etl.conform.findings import IssueSeverity
@@ -70,7 +70,7 @@ def published(folder: Path, rows: AllRows, how: Settings) -> Judged:
     """Convert rows and check all that comes of them, what the guide says in words included."""
     shutil.rmtree(folder, ignore_errors=True)
     write(folder / "in", rows)
-    converted = jobs.convert_extract(how, folder / "in", folder / "out", ignore)
+    converted = use_cases.convert_extract(how, folder / "in", folder / "out", ignore)
     report = conform(file_sources([folder / "out"]), whole=True, strict=True)
     errors: Counter[str] = Counter()
     for (severity, rule, profile, path), count in report.counts.items():

@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 
 from etl.conform.checker import Checker
 from etl.conform.findings import IssueSeverity
-from etl.engine.checks import broken_rows
-from etl.engine.partition import Partition
+from etl.engine.obligation_checks import broken_rows
+from etl.engine.partition_columns import Partition
 from etl.engine.prepare import prepare
 from etl.engine.render import Rendered, render
 from etl.mapping.environment import Environment
 from etl.mapping.obligations import obligations, of_data
 from etl.mapping.plan import Plan
-from etl.model.tables import ROW_COLUMN, TABLES
+from etl.model.canonical_tables import ROW_COLUMN, TABLES
 from tests.golden.mapping.everything import AllRows, everything, thinned
 from tests.golden.mapping.rendering import ID_KEY, mapping_set, providers_of, tables_of
 

@@ -13,7 +13,7 @@ from functools import cache
 
 import pytest
 
-from etl.engine.partition import Partition
+from etl.engine.partition_columns import Partition
 from etl.mapping.environment import Environment
 from etl.mapping.obligation import counted
 from etl.mapping.obligations import obligations

@@ -8,11 +8,11 @@ from random import Random
 import pyarrow as pa
 
 from etl.engine.masking import Masker
-from etl.engine.partition import Partition
+from etl.engine.partition_columns import Partition
 from etl.engine.prepare import prepare
 from etl.mapping.environment import Environment
-from etl.model.sensitive import CodeSystem, SensitiveCodes
-from etl.model.tables import TABLES, Column, FieldType
+from etl.model.canonical_tables import TABLES, Column, FieldType
+from etl.model.sensitive_codes import CodeSystem, SensitiveCodes
 from etl.rows import table_schema
 
 TEXTS = ('"', "\\", "a\nb", "\t\x01", "é\u2028", "Nguyễn", "x" * 40, "</s>", "plain", "A", "b7")

@@ -11,15 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.engine import render as render_module
-from etl.engine.records import records_of
 from etl.engine.render import render
+from etl.engine.row_records import records_of
 from etl.mapping.environment import Environment, Provider
 from etl.mapping.interpret import explained, interpret
 from etl.mapping.library import compile_set
 from etl.mapping.plan import Plan
 from etl.mapping.rows import Many, One, columns_of, relations_of
+from etl.model.canonical_tables import FieldType
 from etl.model.crosswalks import read_crosswalk
-from etl.model.tables import FieldType
 from tests.property.engine.rows import tables, to_partition
 
 CROSSWALKS = {

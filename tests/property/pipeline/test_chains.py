@@ -19,8 +19,8 @@ from etl.bootstrap.wiring import load_definitions
 from etl.engine.masking import Masker
 from etl.engine.render import render
 from etl.mapping.environment import Environment
-from etl.model.sensitive import SensitiveCodes
-from etl.model.tables import TABLES
+from etl.model.canonical_tables import TABLES
+from etl.model.sensitive_codes import SensitiveCodes
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.claims import Claims
 from etl.quality import Checked, KeysInMemory, MoneyKey, check, reconcile

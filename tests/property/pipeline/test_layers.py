@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.model.tables import TABLES
+from etl.model.canonical_tables import TABLES
 from etl.pipeline.deltas.layers import Layer
 from etl.pipeline.deltas.merge import merged_extract
 from etl.publish.manifest import Named
-from etl.storage.memory import MemoryStore
+from tests.memory_store import MemoryStore
 
 MEMBERS = ("m1", "m2")
 CLAIMS = ("c1", "c2", "c3")

@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etl.model.tables import AMOUNT_COLUMNS, TABLES
+from etl.model.canonical_tables import AMOUNT_COLUMNS, TABLES
 from etl.quality import Checked, KeysInMemory, add_counts, add_money, check, reconcile
 from etl.quality.totals.money import MoneyKey
 from etl.rows import no_findings

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from etl.model.tables import CLAIM_TYPES
+from etl.model.canonical_tables import CLAIM_TYPES
 from etl.quality import MoneyKey, MoneyTotals
 from etl.reports.small_cells import SUMS, MoneyTable, ShownMoney, shown_money
 

@@ -99,7 +99,7 @@ def test_what_is_read_in_spans_is_what_is_read_as_a_whole(
     member: str, claim: str, line: str, every: int, in_parts: bool
 ) -> None:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as base:
-        patch.setattr("etl.sources.cuts.CUT_BYTES", every)
+        patch.setattr("etl.sources.file_splits.CUT_BYTES", every)
         patch.setattr("etl.sources.spill.BUFFER_BYTES", every)
         patch.setattr("etl.sources.spill.BYTES_PER_PARTITION", 0)
         folder = Path(base) / "in"

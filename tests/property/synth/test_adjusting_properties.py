@@ -9,10 +9,10 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.model.tables import AMOUNT_COLUMNS, LINE_TABLES, TABLES
+from etl.model.canonical_tables import AMOUNT_COLUMNS, LINE_TABLES, TABLES
 from etl.synth import Spec
-from etl.synth.adjusting import add_line, drop_line, lower, may_change_lines
-from etl.synth.drafts import Claim
+from etl.synth.adjustments import add_line, drop_line, lower, may_change_lines
+from etl.synth.claim_drafts import Claim
 from etl.synth.members import member_of
 
 Change = Callable[[Claim], object]

@@ -12,15 +12,15 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.model.codes import npi_check_digit
-from etl.model.tables import TABLES
+from etl.model.canonical_tables import TABLES
+from etl.model.code_shapes import npi_check_digit
 from etl.synth import Spec
-from etl.synth.chance import Dice, Weighted, iso, mixed
-from etl.synth.changes import delta_of, difference, member_on
-from etl.synth.codes import REFUSALS
+from etl.synth.daily_changes import delta_of, difference, member_on
+from etl.synth.extract_writer import DELIMITERS, HashedFile, TextFile
 from etl.synth.identifiers import npi, shuffled
 from etl.synth.pricing import Terms, adjustments, cents_of, money, price
-from etl.synth.writing import DELIMITERS, HashedFile, TextFile
+from etl.synth.sample_codes import REFUSALS
+from etl.synth.seeded_random import Dice, Weighted, iso, mixed
 
 CENTS = st.integers(0, 10**9)
 PER_CENT = st.integers(0, 100)

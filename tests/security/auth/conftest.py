@@ -13,7 +13,7 @@ from tests.integration.auth.standing import Standing, stand_up
 
 @pytest.fixture(autouse=True)
 def ready_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("etl.auth.keys._new_key", new_key)
+    monkeypatch.setattr("etl.auth.signing_keys._new_key", new_key)
 
 
 @pytest.fixture

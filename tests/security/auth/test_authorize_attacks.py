@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from etl.auth.database_tables import AppRow
+from etl.auth.records import AppDraft, InvalidForm
 from etl.auth.registration import redirect_uri_problem
-from etl.auth.tables import AppRow
-from etl.auth.values import AppDraft, InvalidForm
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, BASE, BEN, CALLBACK, DRAFT, PUBLIC, Standing
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from etl.auth.audit import verify_trail
+from etl.auth.authorization_server import tidy
 from etl.auth.configuration import DemoDirectory
-from etl.auth.server import tidy
-from etl.auth.values import DemoMember, InvalidForm, Issued, SignInRefused
+from etl.auth.records import DemoMember, InvalidForm, Issued, SignInRefused
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import PUBLIC, Standing, stand_up
 

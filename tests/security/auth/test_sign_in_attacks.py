@@ -8,7 +8,7 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
-from etl.auth.values import InvalidForm, SignInRefused
+from etl.auth.records import InvalidForm, SignInRefused
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, Standing, stand_up
 

@@ -15,7 +15,7 @@ from httpx2 import Response
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 
-from etl.auth.values import InvalidForm, Issued
+from etl.auth.records import InvalidForm, Issued
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, BASE, CALLBACK, PUBLIC, VERIFIER, Standing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 
-from etl.gateway.outcomes import KINDS
+from etl.gateway.operation_outcomes import KINDS
 from tests.unit.gateway.calls import FHIR, OTHER_TOKEN, Got, Server, another, served
 from tests.unit.gateway.trees import busiest, directory, members
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.auth import scopes
-from etl.auth.values import RESOURCE_TYPES
+from etl.auth.records import RESOURCE_TYPES
 from etl.smart import scopes as smart
 
 TYPES = st.sampled_from(["*", *RESOURCE_TYPES])

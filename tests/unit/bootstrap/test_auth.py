@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from etl.auth.limits import RATES, TooMany
+from etl.auth.rate_limits import RATES, TooMany
 from etl.bootstrap import auth
 from etl.bootstrap.settings import Settings, read_settings
 from etl.errors import MappingError

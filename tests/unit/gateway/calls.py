@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from starlette.applications import Starlette
 
-from etl.bootstrap.serving import Authorization, application, prepared
+from etl.bootstrap.served_app import Authorization, application, prepared
 from etl.bootstrap.settings import ServeSettings, Settings
-from etl.gateway.development import DevelopmentToken, DevelopmentVerifier
+from etl.gateway.development_tokens import DevelopmentToken, DevelopmentVerifier
 from etl.gateway.startup import GatewayServices
 from etl.smart.discovery import AuthEndpoints
 from etl.smart.grants import Access, Recorder

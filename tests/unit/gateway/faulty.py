@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from etl.gateway.objects import Objects
+from etl.storage.async_port import Objects
 
 
 class Watched:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from etl.errors import StoreError
-from etl.storage.memory import MemoryStore
+from tests.memory_store import MemoryStore
 
 
 class MemoryObjects:

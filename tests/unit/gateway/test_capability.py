@@ -12,7 +12,7 @@ import pytest
 
 from etl.gateway.provider_directory import DIRECTORY_TYPES
 from etl.gateway.supported import INSTANTIATES, TYPES
-from etl.publish.canonical import short_hash
+from etl.publish.canonical_json import short_hash
 from tests.unit.gateway.calls import ENDPOINTS, FHIR, Server, served
 from tests.unit.gateway.trees import busiest, directory, members
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from etl.gateway.startup import GatewayServices
-from etl.storage.memory import MemoryStore
+from tests.memory_store import MemoryStore
 from tests.unit.gateway.faulty import Watched
 from tests.unit.gateway.memory_objects import MemoryObjects
 from tests.unit.gateway.trees import BASE, bundle, grant, ids, link, opened, run

@@ -7,10 +7,10 @@ import random
 import pytest
 
 from etl.errors import NotFound, StoreError
-from etl.gateway.objects import Transient
 from etl.gateway.startup import GatewayServices
 from etl.publish.reader import open_current
-from etl.storage.memory import MemoryStore
+from etl.storage.async_port import Transient
+from tests.memory_store import MemoryStore
 from tests.unit.gateway.faulty import Watched
 from tests.unit.gateway.memory_objects import MemoryObjects
 from tests.unit.gateway.trees import BASE, grant, opened, run

@@ -9,8 +9,8 @@ import pytest
 
 from etl.gateway.service import Refusal, Service
 from etl.gateway.startup import GatewayServices
-from etl.publish.resources import LISTED, NAMED, ROW, PatientResources, Resource
-from etl.storage.memory import MemoryStore
+from etl.publish.rendered_resources import LISTED, NAMED, ROW, PatientResources, Resource
+from tests.memory_store import MemoryStore
 from tests.unit.gateway.trees import BASE, grant, opened, run
 from tests.unit.publish.samples import logical_id, patient, publish, resource
 

@@ -8,8 +8,8 @@ import pytest
 
 from etl.gateway.refusals import Refusal
 from etl.gateway.service import Service
-from etl.publish.resources import PatientResources
-from etl.storage.memory import MemoryStore
+from etl.publish.rendered_resources import PatientResources
+from tests.memory_store import MemoryStore
 from tests.unit.gateway.trees import (
     ALL,
     BASE,

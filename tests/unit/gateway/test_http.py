@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from etl.errors import StoreError
-from etl.gateway.objects import Objects
-from etl.gateway.outcomes import KINDS, SYSTEM
+from etl.gateway.operation_outcomes import KINDS, SYSTEM
 from etl.gateway.service import Service
 from etl.smart.grants import Grant
+from etl.storage.async_port import Objects
 from tests.unit.gateway.calls import (
     BASE,
     FHIR,
@@ -618,7 +618,7 @@ def test_a_request_that_takes_too_long_is_503(monkeypatch: pytest.MonkeyPatch) -
 
 def test_before_the_first_release_the_answer_is_503_and_says_so() -> None:
     from etl.gateway.startup import ServiceOptions, serve_objects
-    from etl.storage.memory import MemoryStore
+    from tests.memory_store import MemoryStore
     from tests.unit.gateway.trees import KEY
 
     def empty() -> Objects:

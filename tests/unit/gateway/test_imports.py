@@ -10,7 +10,7 @@ HEAVY = ("pandas", "pyarrow", "numpy", "great_expectations", "boto3", "botocore"
 
 def test_the_service_loads_none_of_the_heavy_libraries() -> None:
     program = (
-        "import sys, etl.gateway.service, etl.gateway.startup, etl.gateway.obstore_s3\n"
+        "import sys, etl.gateway.service, etl.gateway.startup, etl.storage.async_s3\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)

@@ -15,7 +15,7 @@ from etl.gateway.startup import GatewayServices
 from etl.publish.history import rollback
 from etl.publish.prune import prune
 from etl.publish.reader import open_current
-from etl.storage.memory import MemoryStore
+from tests.memory_store import MemoryStore
 from tests.unit.gateway.trees import (
     BASE,
     KEY,

@@ -10,7 +10,7 @@ from etl.gateway.refusals import Refusal
 from etl.gateway.service import Service
 from etl.gateway.supported import TYPES
 from etl.publish.reader import open_current
-from etl.storage.memory import MemoryStore
+from tests.memory_store import MemoryStore
 from tests.unit.gateway.trees import busiest, directory, grant, members, opened, run, sample_tree
 from tests.unit.publish.samples import claim, logical_id, patient, payer, publish
 

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from etl.errors import NotFound, StoreError
-from etl.gateway.objects import Transient
-from etl.gateway.retry import RetryingObjects, RetryPolicy
-from etl.storage.memory import MemoryStore
+from etl.storage.async_port import Transient
+from etl.storage.async_retry import RetryingObjects, RetryPolicy
+from tests.memory_store import MemoryStore
 from tests.unit.gateway.faulty import Watched
 from tests.unit.gateway.memory_objects import MemoryObjects
 

@@ -10,8 +10,8 @@ from etl.gateway.refusals import Refusal
 from etl.gateway.service import Answer, Service
 from etl.gateway.supported import TYPES
 from etl.publish.manifest import ReleaseFacts
-from etl.publish.resources import PatientResources
-from etl.storage.memory import MemoryStore
+from etl.publish.rendered_resources import PatientResources
+from tests.memory_store import MemoryStore
 from tests.unit.gateway.trees import (
     ALL,
     BASE,

@@ -18,14 +18,14 @@ from typing import Any, Final, TypeVar
 
 from click.testing import CliRunner
 
-from etl.gateway.folder import FolderObjects
-from etl.gateway.objects import Objects
 from etl.gateway.service import Answer
 from etl.gateway.startup import GatewayServices, ServiceOptions, serve_objects
 from etl.publish.reader import open_current, read_all
 from etl.smart.grants import Grant
+from etl.storage.async_local import FolderObjects
+from etl.storage.async_port import Objects
 from etl.storage.local import LocalStore
-from etl.storage.memory import MemoryStore
+from tests.memory_store import MemoryStore
 from tests.unit.gateway.memory_objects import MemoryObjects
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ import pytest
 
 from etl.columns.codes import npi_holds
 from etl.conform.natives import npi_has_its_check_digit, npi_has_ten_digits
-from etl.model.codes import SHAPES, is_npi, npi_check_digit
+from etl.model.code_shapes import SHAPES, is_npi, npi_check_digit
 from etl.synth.identifiers import npi
 
 

@@ -14,7 +14,7 @@ from etl.quality import RowCounts
 from etl.reports import Example, Tally
 from etl.rows import FINDINGS_SCHEMA
 from etl.sources import Extract
-from etl.sources.canonical import CANONICAL
+from etl.sources.canonical_layout import CANONICAL
 from etl.sources.extract import SourceFile
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from etl.engine.noticed import Mention
+from etl.engine.unmapped import Mention
 from etl.pipeline.outcomes import outcome_from, outcome_to
 from etl.pipeline.partition.check_and_map import Outcome
 from etl.publish.manifest import Named

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from etl.engine.noticed import Mention
+from etl.engine.unmapped import Mention
 from etl.pipeline.partition.providers import with_stubs
 from etl.rows import table_schema
 

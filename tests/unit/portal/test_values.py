@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.auth.values import ATTESTATIONS, AppDraft, Authentication, ClientType
+from etl.auth.records import ATTESTATIONS, AppDraft, Authentication, ClientType
+from etl.portal.capability_tables import read_statement
 from etl.portal.examples import FILES, example_file, page_examples
 from etl.portal.forms import KINDS, Form, blank_draft, draft_of, explained, form_of
 from etl.portal.portal import local_path
-from etl.portal.site import ServerFacts, duration_text
-from etl.portal.statement import read_statement
+from etl.portal.site_facts import ServerFacts, duration_text
 
 DRAFT = AppDraft(
     name="Claim Lens",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from etl.model import ids
+from etl.model import logical_ids
 from etl.publish.directory import write_directory
 from etl.publish.manifest import Kind, Manifest, ReleaseFacts
-from etl.publish.partition import write_partition
+from etl.publish.partition_writer import write_partition
 from etl.publish.reader import Current, Release, open_current
 from etl.publish.release import assemble, commit
-from etl.publish.resources import LISTED, ROW, PatientResources, Resource
+from etl.publish.rendered_resources import LISTED, ROW, PatientResources, Resource
 from etl.storage.port import Store
 
 NOW = "2026-11-24T16:25:19Z"
@@ -23,7 +23,7 @@ PROFILE = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
 
 def logical_id(name: str) -> str:
     """Return the id that the pipeline gives the Patient of a member id; here others have it too."""
-    return ids.logical_id(PAYER, ID_KEY, "Patient", name)
+    return logical_ids.logical_id(PAYER, ID_KEY, "Patient", name)
 
 
 def resource(

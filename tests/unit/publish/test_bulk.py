@@ -30,12 +30,12 @@ from etl.publish.history import rollback
 from etl.publish.prune import prune
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import commit
-from etl.publish.resources import PatientResources, Resource
+from etl.publish.rendered_resources import PatientResources, Resource
 from etl.publish.verify import verify
 from etl.storage.local import LocalStore
-from etl.storage.memory import MemoryStore
 from etl.storage.port import Store
 from tests.fault.faulty import FaultyStore, Killed
+from tests.memory_store import MemoryStore
 from tests.unit.publish.bulk_consumer import Consumer
 from tests.unit.publish.samples import claim, logical_id, objects, patient, payer, resource, stage
 

@@ -11,8 +11,8 @@ import pytest
 from etl.errors import StoreError
 from etl.publish.bulk_files import BulkFiles, BulkOptions
 from etl.storage.local import LocalStore
-from etl.storage.memory import MemoryStore
-from etl.storage.writer import Writer
+from etl.storage.parallel_writes import Writer
+from tests.memory_store import MemoryStore
 
 MB = 1 << 20
 

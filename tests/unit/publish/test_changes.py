@@ -8,19 +8,19 @@ from dataclasses import replace
 
 import pytest
 
-from etl.publish import keys
-from etl.publish.canonical import sha256
-from etl.publish.changes import ChangeCounts
+from etl.publish import object_keys
+from etl.publish.canonical_json import sha256
+from etl.publish.change_counts import ChangeCounts
 from etl.publish.directory import write_directory
-from etl.publish.index import Gone
 from etl.publish.manifest import Kind, ReleaseFacts, Shard
-from etl.publish.partition import write_partition
+from etl.publish.partition_writer import write_partition
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import assemble, commit
-from etl.publish.resources import PatientResources, Resource
+from etl.publish.rendered_resources import PatientResources, Resource
+from etl.publish.search_index import Gone
 from etl.publish.verify import verify
-from etl.storage.memory import MemoryStore
 from etl.storage.port import Store
+from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import (
     LATER,
     NOW,
@@ -349,7 +349,7 @@ def older(store: Store) -> None:
     data = b"\n".join(marked)
     assert data.count(b'"source"') == 2
     digest = sha256(data)
-    key = keys.catalog_shard(digest)
+    key = object_keys.catalog_shard(digest)
     store.put(key, data)
     catalog = [Shard(key, digest, len(data), shard.patients, shard.retracted)]
     manifest = replace(base.release.manifest, parent=base.release.id, catalog=catalog)

@@ -6,7 +6,7 @@ import pytest
 
 from etl.errors import StoreError
 from etl.publish.reader import Release, open_current, open_index, read_all, read_rows
-from etl.storage.memory import MemoryStore
+from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import logical_id, objects, patient, publish
 
 

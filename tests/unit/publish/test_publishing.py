@@ -15,14 +15,13 @@ from pathlib import Path
 import pytest
 
 from etl.errors import CommitConflict, NotFound, StoreError
-from etl.publish import keys
+from etl.publish import object_keys
 from etl.publish.block import PART_ROWS, PART_SIZE
-from etl.publish.canonical import sha256, short_hash
+from etl.publish.canonical_json import sha256, short_hash
 from etl.publish.catalog import Unit
 from etl.publish.directory import write_directory
-from etl.publish.index import Index
 from etl.publish.manifest import Manifest, ReleaseFacts
-from etl.publish.partition import SavedPartition, write_partition
+from etl.publish.partition_writer import SavedPartition, write_partition
 from etl.publish.reader import (
     Current,
     Release,
@@ -31,8 +30,9 @@ from etl.publish.reader import (
     read_rows,
 )
 from etl.publish.release import assemble, commit, is_published
-from etl.publish.resources import PatientResources, Resource
-from etl.storage.memory import MemoryStore
+from etl.publish.rendered_resources import PatientResources, Resource
+from etl.publish.search_index import Index
+from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import (
     LATER,
     NOW,
@@ -286,7 +286,7 @@ def test_every_content_key_is_the_hash_of_its_bytes() -> None:
     publish(store, [patient("anna", 30), patient("bert", 1)])
     for key, data in objects(store).items():
         if not key.startswith(("releases/", "current")):
-            assert keys.digest_of(key) == sha256(data)
+            assert object_keys.digest_of(key) == sha256(data)
 
 
 def test_the_manifest_says_what_was_published_and_what_it_was_told() -> None:
@@ -501,7 +501,7 @@ def test_a_manifest_of_a_later_format_is_refused_with_what_to_do() -> None:
 
 def test_the_reader_loads_neither_arrow_nor_pandas_nor_boto3() -> None:
     code = (
-        "import sys, etl.publish.reader, etl.storage.opening;"
+        "import sys, etl.publish.reader, etl.storage.open_store;"
         "print([m for m in ('pyarrow','pandas','numpy','boto3','great_expectations')"
         " if m in sys.modules])"
     )

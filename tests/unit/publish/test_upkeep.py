@@ -13,20 +13,20 @@ from pathlib import Path
 import pytest
 
 from etl.errors import CommitConflict, CommitUnknown, StoreError, UsageError
-from etl.publish.canonical import sha256
-from etl.publish.changes import ChangeCounts, Changes
-from etl.publish.difference import compare
+from etl.publish.canonical_json import sha256
+from etl.publish.change_counts import ChangeCounts, Changes
+from etl.publish.diff import compare
 from etl.publish.history import find_release, holds, releases, resume, rollback
-from etl.publish.identity import changed_ids, id_facts
+from etl.publish.id_fingerprint import changed_ids, id_facts
 from etl.publish.lease import LEASE_TIME, prune_lease, run_lease
 from etl.publish.manifest import Manifest, Named, Pointer, ReleaseFacts
 from etl.publish.prune import prune
 from etl.publish.reader import open_current, read_all
 from etl.publish.release import commit
-from etl.publish.resources import PatientResources
+from etl.publish.rendered_resources import PatientResources
 from etl.publish.verify import verify
 from etl.storage.local import LocalStore
-from etl.storage.memory import MemoryStore
+from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import (
     LATER,
     NOW,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from etl.model.tables import TABLES
+from etl.model.canonical_tables import TABLES
 from etl.quality import KeysInMemory, RowCounts
 from etl.quality.checks.keys_elsewhere import TreeInMemory
 from etl.rows import FINDINGS_SCHEMA, LOOSE_SCHEMA, Unread, table_schema

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from etl.errors import DataRejected, MappingError
-from etl.model.findings import Severity
+from etl.model.severity import Severity
 from etl.quality import (
     CountsDoNotAddUp,
     Limits,

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from etl.columns.places import place_keys
-from etl.model.tables import TABLES
+from etl.model.canonical_tables import TABLES
 from etl.quality import Checked
 from etl.quality.checks.frames import Frame
 from etl.quality.rules import kinds

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from etl.model.canonical_tables import TABLES
 from etl.model.crosswalks import Crosswalk, read_crosswalk
-from etl.model.findings import Severity
-from etl.model.tables import TABLES
+from etl.model.severity import Severity
 from etl.quality import (
     Checked,
     DirectoryIds,

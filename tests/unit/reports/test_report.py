@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from etl.model.findings import Severity
+from etl.model.severity import Severity
 from etl.quality import (
     Checked,
     CountsDoNotAddUp,
@@ -326,7 +326,7 @@ def test_the_summary_has_the_rows_of_the_command_line() -> None:
 
 
 def test_shares_are_whole_only_where_they_are() -> None:
-    from etl.reports.writing import _money_text, _share
+    from etl.reports.report_writer import _money_text, _share
 
     assert [_share(*each) for each in ((0, 9), (9, 9), (1, 9999), (9998, 9999), (1, 3))] == [
         "0.0 %",

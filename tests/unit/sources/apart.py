@@ -6,8 +6,8 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from etl.sources.cutting import Refused
 from etl.sources.events import Emit, ignore
+from etl.sources.partition_rows import Refused
 from etl.sources.spreading import Found, Job
 
 

@@ -11,8 +11,8 @@ import pytest
 from etl.pipeline.partition.check_and_map import KeysOf
 from etl.quality import DirectoryIds, check
 from etl.sources import Partitions
-from etl.sources.convert import to_cents
-from etl.sources.rules import RULES
+from etl.sources.convert_rows import to_cents
+from etl.sources.rule_ids import RULES
 from tests.unit.quality.world import standard_book
 from tests.unit.sources.dialects import BILLS_HEADER, LAYOUT, PERSONS, layout, write
 from tests.unit.sources.extracts import findings_of, read, rows_of

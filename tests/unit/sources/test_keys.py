@@ -65,7 +65,7 @@ def test_a_set_gives_back_what_was_put_in_once(tmp_path: Path) -> None:
 def test_an_owner_is_the_least_of_those_that_were_seen(
     gathered: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etl.sources.runs._GATHERED", gathered)
+    monkeypatch.setattr("etl.sources.external_sort._GATHERED", gathered)
     owners = Owners(tmp_path, "some")
     for ids, whose in (([1, 2, 2], [7, 9, 9]), ([3, 2], [4, 5]), ([1], [7])):
         owners.add(np.array(ids, dtype=np.uint64), np.array(whose, dtype=np.uint64))

@@ -47,7 +47,7 @@ def test_memory_of_reading_does_not_grow_with_the_number_of_members(
     # Buffers so small that even the few fill them: Arrow's parser reads 32 blocks ahead.
     small = partial(delimited.read_batches, block_bytes=1 << 15)
     monkeypatch.setattr("etl.sources.delimited.read_batches", small)
-    monkeypatch.setattr("etl.sources.runs._GATHERED", 1 << 14)
+    monkeypatch.setattr("etl.sources.external_sort._GATHERED", 1 << 14)
     monkeypatch.setattr("etl.sources.spill.BUFFER_BYTES", 1 << 18)
 
     def peak(members: int) -> tuple[int, int]:

@@ -8,11 +8,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from etl.model.findings import Severity
-from etl.model.tables import AMOUNT_COLUMNS, EVERY_TABLE, SHORT_FORMS, TABLES, Column, FieldType
+from etl.model.canonical_tables import (
+    AMOUNT_COLUMNS,
+    EVERY_TABLE,
+    SHORT_FORMS,
+    TABLES,
+    Column,
+    FieldType,
+)
+from etl.model.severity import Severity
 from etl.sources import CANONICAL, load_layouts, open_extract, read_layout
 from etl.sources import layout_syntax as syntax
-from etl.sources.rules import NAMED_IN_LAYOUTS, RULES
+from etl.sources.rule_ids import NAMED_IN_LAYOUTS, RULES
 from tests.unit.sources.dialects import crosswalk
 from tests.unit.sources.extracts import CLAIM, read, rows_of, write_extract
 

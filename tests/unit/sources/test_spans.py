@@ -11,9 +11,9 @@ import pytest
 
 from etl.errors import ExtractError, StoreError
 from etl.sources import Event, Partitions, delimited, open_extract, partition
-from etl.sources.cutting import cut_up
 from etl.sources.delimited import Span
 from etl.sources.events import FileProgress
+from etl.sources.partition_rows import cut_up
 from etl.sources.spreading import ALONE
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import MEMBER, rows_of, write_extract
@@ -23,7 +23,7 @@ HEADER = ",".join(MEMBER) + "\n"
 
 @pytest.fixture(autouse=True)
 def _small_spans(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("etl.sources.cuts.CUT_BYTES", 200)
+    monkeypatch.setattr("etl.sources.file_splits.CUT_BYTES", 200)
     monkeypatch.setattr("etl.sources.spill.BUFFER_BYTES", 100)
     monkeypatch.setattr("etl.sources.spill.BYTES_PER_PARTITION", 0)
 

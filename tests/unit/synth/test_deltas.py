@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from etl.model.tables import CLAIM_TABLES, TABLES
+from etl.model.canonical_tables import CLAIM_TABLES, TABLES
 from etl.synth import Spec
 from tests.unit.synth.written import Row, keyed, world
 

@@ -14,7 +14,7 @@ import pytest
 
 from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
 from etl.columns.dates import day_number
-from etl.model.tables import CLAIM_TABLES, MEMBER_TABLES, TABLES
+from etl.model.canonical_tables import CLAIM_TABLES, MEMBER_TABLES, TABLES
 from etl.quality import (
     KeysInMemory,
     Policy,

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from etl.model.tables import (
+from etl.model.canonical_tables import (
     AMOUNT_COLUMNS,
     CLAIM_TABLES,
     LINE_TABLES,

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from etl.model.tables import TABLES, FieldType
+from etl.model.canonical_tables import TABLES, FieldType
 from tests.unit.synth.written import WORLD, Row, world
 
 ICD_10 = r"[A-Z][0-9][0-9A-Z](\.[0-9A-Z]{1,4})?"

@@ -12,7 +12,7 @@ import pytest
 
 from etl.errors import StoreError, UsageError
 from etl.synth import Progress, Spec, write_extract
-from etl.synth.writing import HashedFile
+from etl.synth.extract_writer import HashedFile
 from tests.unit.synth.written import WORLD, folder_of, hashes, read, world
 
 SMALL = Spec(members=8, seed=5)

@@ -1,0 +1,454 @@
+"""Authlib's authorization server over Starlette's requests and this server's database.
+
+Authlib is synchronous: its calls run in a thread. Request URIs are built from the configured base
+URL, never from the socket. What comes in is checked for shape first, since Authlib repeats some
+parameters in its error descriptions and stumbles over characters that may not stand there.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from authlib.common.urls import add_params_to_uri
+from authlib.oauth2 import AuthorizationServer, OAuth2Error, OAuth2Request
+from authlib.oauth2.rfc6749 import (
+    InvalidClientError,
+    InvalidRequestError,
+    OAuth2Payload,
+)
+from authlib.oauth2.rfc7009 import RevocationEndpoint
+from authlib.oauth2.rfc7662 import IntrospectionEndpoint
+
+from etl.auth.clients import CONFIDENTIAL_METHODS, METHODS, Client, Clients, SignedAssertion
+from etl.auth.grant_types import S256, Approval, CodeGrant, GrantContext, RotatingRefreshGrant
+from etl.auth.scopes import names_patient
+from etl.auth.tokens import AccessTokens, IdTokens
+from etl.auth.verifier import AccessToken, LocalVerifier
+from etl.smart.grants import TokenRefused
+
+# At its debug level Authlib writes tokens into the log.
+logging.getLogger("authlib").setLevel(logging.WARNING)
+
+LONGEST_PARAMETER: Final = 4096
+LONGEST_ASSERTION: Final = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A request to an OAuth endpoint, read to its end.
+
+    Attributes:
+        method: HTTP method.
+        path: path at this server.
+        parameters: names and values of the query or the body, in their order.
+        headers: HTTP headers; names in any case.
+        address: where the request came from.
+    """
+
+    method: str
+    path: str
+    parameters: tuple[tuple[str, str], ...]
+    headers: Mapping[str, str] = field(repr=False)
+    address: str
+
+    @property
+    def claimed_client(self) -> str:
+        """The id of the app that the request says it comes from; empty where it says none."""
+        for name, value in self.parameters:
+            if name == "client_id":
+                return value
+        pair = _basic(self.headers.get("authorization", ""))
+        return pair.partition(":")[0] if pair else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An answer, before it becomes one of Starlette's.
+
+    Attributes:
+        status: HTTP status.
+        body: what becomes the JSON body; None for none.
+        headers: HTTP headers.
+    """
+
+    status: int
+    body: Mapping[str, Any] | None
+    headers: tuple[tuple[str, str], ...]
+
+    @property
+    def location(self) -> str:
+        """Target of a redirect; empty where it is none."""
+        return dict(self.headers).get("Location", "")
+
+
+class _Payload(OAuth2Payload):  # type: ignore[misc]
+    def __init__(self, parameters: tuple[tuple[str, str], ...]) -> None:
+        self._lists: defaultdict[str, list[str]] = defaultdict(list)
+        for name, value in parameters:
+            self._lists[name].append(value)
+        self._data = {name: values[0] for name, values in self._lists.items()}
+
+    @property
+    def data(self) -> dict[str, str]:
+        return self._data
+
+    @property
+    def datalist(self) -> defaultdict[str, list[str]]:
+        return self._lists
+
+
+class _Request(OAuth2Request):  # type: ignore[misc]
+    def __init__(self, incoming: Incoming, base_url: str) -> None:
+        super().__init__(incoming.method, base_url + incoming.path, headers=incoming.headers)
+        self.payload = _Payload(incoming.parameters)
+        self.address = incoming.address
+
+    @property
+    def args(self) -> dict[str, str]:
+        return self.payload.data
+
+    @property
+    def form(self) -> dict[str, str]:
+        return self.payload.data
+
+
+class Protocol(AuthorizationServer):  # type: ignore[misc]
+    """The authorization server's protocol. Its functions wait for the database."""
+
+    def __init__(
+        self,
+        tools: GrantContext,
+        clients: Clients,
+        access_tokens: AccessTokens,
+        id_tokens: IdTokens,
+        verifier: LocalVerifier,
+    ) -> None:
+        super().__init__()
+        self._tools = tools
+        self._clients = clients
+        self.register_client_auth_method(
+            "private_key_jwt", SignedAssertion(tools.configuration, tools.database, tools.clock)
+        )
+        self.register_token_generator("default", access_tokens)
+        code = type("_CodeGrant", (CodeGrant,), {"tools": tools})
+        refresh = type("_RefreshGrant", (RotatingRefreshGrant,), {"tools": tools})
+        self.register_grant(code, [S256(required=True), id_tokens])
+        self.register_grant(refresh)
+        self.register_endpoint(Introspection(self, tools, verifier))
+        self.register_endpoint(Revocation(self, tools, verifier))
+
+    def consider(self, incoming: Incoming) -> tuple[Client, tuple[str, ...], str]:
+        """Return app, grantable scopes and redirect URI of an authorization request.
+
+        Raises:
+            OAuth2Error: it cannot be put to a member; `redirect_uri` is set where the error may
+                be told to the app.
+        """
+        check_shape(incoming)
+        grant = self.get_consent_grant(incoming)
+        return grant.request.client, tuple(grant.request.scope.split()), grant.redirect_uri
+
+    def approve(self, incoming: Incoming, approval: Approval | None) -> Outgoing:
+        """Return the answer to an authorization request that a member decided on.
+
+        Args:
+            incoming: the request, checked once more.
+            approval: what was agreed to; None where it was refused.
+        """
+        request = self.create_oauth2_request(incoming)
+        try:
+            check_shape(incoming)
+            grant = self.get_authorization_grant(request)
+            grant.validate_no_multiple_request_parameter(request)
+        except OAuth2Error as error:
+            return self.refused(incoming, error)
+        answer: Outgoing = self.create_authorization_response(request, approval, grant)
+        return self._identified(answer)
+
+    def refused(self, incoming: Incoming, error: Any) -> Outgoing:
+        """Return the answer to an authorization request that cannot be put to a member."""
+        error.state = dict(incoming.parameters).get("state")
+        return self._identified(self.handle_response(*error(None)))
+
+    def token(self, incoming: Incoming) -> Outgoing:
+        """Return the answer of the token endpoint."""
+        try:
+            check_shape(incoming, longest=LONGEST_ASSERTION)
+            _check_methods(incoming)
+        except OAuth2Error as error:
+            return self.handle_response(*error(None))
+        answer: Outgoing = self.create_token_response(incoming)
+        return answer
+
+    def endpoint(self, name: str, incoming: Incoming) -> Outgoing:
+        """Return the answer of the endpoint `introspection` or `revocation`."""
+        try:
+            check_shape(incoming, longest=LONGEST_ASSERTION)
+            _check_methods(incoming)
+        except OAuth2Error as error:
+            return self.handle_response(*error(None))
+        answer: Outgoing = self.create_endpoint_response(name, incoming)
+        return answer
+
+    # What Authlib asks of an integration:
+
+    def query_client(self, client_id: str) -> Client | None:
+        """Return an app that is allowed to work."""
+        return self._clients.query(client_id)
+
+    def authenticate_client(
+        self, request: _Request, methods: list[str], endpoint: str = "token"
+    ) -> Client:
+        """Return the app that a request comes from.
+
+        Raises:
+            InvalidClientError: it did not prove it, or names another one beside.
+        """
+        named = request.payload.client_id
+        is_told = named or "client_assertion" in request.form or "authorization" in request.headers
+        if not is_told:
+            raise InvalidClientError(
+                status_code=401,
+                description="'client_id' is missing; a public app sends it with every request.",
+            )
+        client: Client = super().authenticate_client(request, methods, endpoint)
+        if named and named != client.get_client_id():
+            raise InvalidClientError(description="The client_id is not the authenticated one.")
+        return client
+
+    def get_authorization_grant(self, request: _Request) -> Any:
+        """Return the grant for an authorization request: `code` is the only response type.
+
+        Raises:
+            OAuth2Error: `unsupported_response_type`; told to the app where its redirect URI is
+                registered.
+        """
+        if request.payload.response_type == "code":
+            return super().get_authorization_grant(request)
+        client = self.query_client(request.payload.client_id or "")
+        uri = request.payload.redirect_uri
+        is_known = client is not None and bool(uri) and client.check_redirect_uri(uri)
+        raise OAuth2Error(
+            error="unsupported_response_type",
+            description="'response_type' has to be code.",
+            redirect_uri=uri if is_known else None,
+        )
+
+    def save_token(self, token: dict[str, Any], request: _Request) -> None:
+        """Add SMART's launch context to the token response; the grants keep the token."""
+        if names_patient(str(token.get("scope", "")).split()):
+            token["patient"] = request.user.consent.patient
+
+    def create_oauth2_request(self, request: Incoming) -> _Request:
+        """Return the request as Authlib reads it."""
+        return _Request(request, self._tools.configuration.base_url)
+
+    def handle_response(self, status: int, body: Any, headers: list[tuple[str, str]]) -> Outgoing:
+        """Return an answer."""
+        if isinstance(body, list):
+            body = dict(body)
+        return Outgoing(status, body or ({} if status == 200 else None), tuple(headers))
+
+    def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: what happens is in the audit trail."""
+
+    def _identified(self, answer: Outgoing) -> Outgoing:
+        """Add the issuer to a redirect (RFC 9207), errors included."""
+        if not answer.location:
+            return answer
+        issuer = self._tools.configuration.base_url
+        location = add_params_to_uri(answer.location, [("iss", issuer)])
+        others = [pair for pair in answer.headers if pair[0] != "Location"]
+        return Outgoing(answer.status, None, (*others, ("Location", location)))
+
+
+class _AboutTokens:
+    """Token lookup, shared by introspection and revocation."""
+
+    def __init__(self, server: Protocol, tools: GrantContext, verifier: LocalVerifier) -> None:
+        super().__init__(server)  # type: ignore[call-arg]
+        self._tools = tools
+        self._verifier = verifier
+
+    def query_token(self, token_string: str, token_type_hint: str | None) -> Any:
+        """Return an active token of any kind; the hint is not needed."""
+        del token_type_hint
+        return _active(token_string, self._tools, self._verifier)
+
+
+class Introspection(_AboutTokens, IntrospectionEndpoint):  # type: ignore[misc]
+    """RFC 7662: an app asks about its own tokens, a configured one about all."""
+
+    CLIENT_AUTH_METHODS = CONFIDENTIAL_METHODS
+
+    def check_permission(self, token: _Active, client: Client, request: Any) -> bool:
+        """Return whether an app may ask about a token."""
+        del request
+        asking = client.get_client_id()
+        return asking == token.client_id or asking in self._tools.configuration.introspectors
+
+    def introspect_token(self, token: _Active) -> dict[str, Any]:
+        """Return the introspection response (SMART App Launch 2.2.0, "Token Introspection")."""
+        return token.facts(self._tools.configuration.base_url, self._tools.configuration.fhir_base)
+
+
+class Revocation(_AboutTokens, RevocationEndpoint):  # type: ignore[misc]
+    """RFC 7009: a refresh token takes the whole consent with it, an access token itself."""
+
+    CLIENT_AUTH_METHODS = METHODS
+
+    def revoke_token(self, token: _Active, request: _Request) -> None:
+        """End a token."""
+        if token.access is None:
+            self._tools.consents.revoke(
+                token.consent, by="app", address=request.address, detail="token-revoked"
+            )
+            return
+        self._tools.consents.revoke_token(
+            token.access.id, token.client_id, token.consent, address=request.address
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Active:
+    """A token that may be used, of either kind."""
+
+    client_id: str
+    consent: str
+    scope: str
+    patient: str
+    expires: int
+    issued: int
+    access: AccessToken | None
+
+    def check_client(self, client: Client) -> bool:
+        return client.get_client_id() == self.client_id
+
+    def is_expired(self) -> bool:
+        return False
+
+    def is_revoked(self) -> bool:
+        return False
+
+    def facts(self, issuer: str, fhir_base: str) -> dict[str, Any]:
+        facts: dict[str, Any] = {
+            "active": True,
+            "iss": issuer,
+            "aud": fhir_base,
+            "client_id": self.client_id,
+            "scope": self.scope,
+            "sub": self.patient,
+            "exp": self.expires,
+            "iat": self.issued,
+            "patient": self.patient,
+        }
+        if self.access is not None:
+            facts["token_type"] = "Bearer"  # noqa: S105 - RFC 6750
+            facts["jti"] = self.access.id
+        if "fhirUser" in self.scope.split():
+            facts["fhirUser"] = f"{fhir_base}/Patient/{self.patient}"
+        return facts
+
+
+def _active(token: str, tools: GrantContext, verifier: LocalVerifier) -> _Active | None:
+    if token.count(".") == 2:
+        try:
+            found = verifier.active(token)
+        except TokenRefused:
+            return None
+        grant = found.grant
+        return _Active(
+            grant.client,
+            grant.grant,
+            " ".join(grant.scopes),
+            grant.patient,
+            int(grant.expires.timestamp()),
+            found.issued,
+            found,
+        )
+    row = tools.refresh_tokens.find(token)
+    holder = None if row is None else tools.holder(row.consent_id)
+    is_over = row is None or row.used is not None or row.expires <= tools.now()
+    if row is None or holder is None or is_over:
+        return None
+    return _Active(
+        row.client_id,
+        row.consent_id,
+        row.scope,
+        holder.consent.patient,
+        row.expires,
+        row.issued,
+        None,
+    )
+
+
+def check_shape(incoming: Incoming, *, longest: int = LONGEST_PARAMETER) -> None:
+    """Refuse parameters that are there twice, too long, or hold what RFC 6749 does not allow.
+
+    Raises:
+        InvalidRequestError: never told by a redirect.
+    """
+    names = [name for name, _ in incoming.parameters if name != "resource"]
+    if len(names) != len(set(names)):
+        raise InvalidRequestError("A parameter is there more than once.")
+    for name, value in incoming.parameters:
+        is_printable = value.isascii() and (value.isprintable() or not value)
+        if not is_printable or len(value) > longest or not name.isascii():
+            raise InvalidRequestError("A parameter is too long, or holds characters it may not.")
+
+
+def read_json(body: bytes) -> tuple[tuple[str, str], ...]:
+    """Return the parameters of a JSON body: an object of texts.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = json.loads(body)
+    if not isinstance(found, dict):
+        raise ValueError("no object")
+    pairs = [(name, value) for name, value in found.items() if value is not None]
+    if any(not isinstance(value, str) for _, value in pairs):
+        raise ValueError("no texts")
+    return tuple(pairs)
+
+
+def origin_of(uri: str) -> str:
+    """Return scheme and host of a URI; for an app's own scheme the scheme alone."""
+    parts = urlsplit(uri)
+    if parts.scheme in ("https", "http"):
+        return f"{parts.scheme}://{parts.netloc}"
+    return f"{parts.scheme}:"
+
+
+def _check_methods(incoming: Incoming) -> None:
+    """Refuse two ways of authenticating in one request (RFC 6749 section 2.3).
+
+    Raises:
+        InvalidRequestError: there are two.
+        InvalidClientError: the header cannot be read.
+    """
+    names = {name for name, value in incoming.parameters if value}
+    header = incoming.headers.get("authorization", "")
+    used = bool(header) + ("client_secret" in names) + ("client_assertion" in names)
+    if used > 1:
+        raise InvalidRequestError("The client authenticates in more than one way.")
+    if header and _basic(header) is None:
+        raise InvalidClientError(status_code=401, description="The header is not HTTP Basic.")
+
+
+def _basic(header: str) -> str | None:
+    scheme, _, text = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        pair = base64.b64decode(text.strip(), validate=True).decode()
+    except ValueError:
+        return None
+    return pair if ":" in pair and "\x00" not in pair else None

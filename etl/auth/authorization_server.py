@@ -1,0 +1,167 @@
+"""The authorization server, put together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from starlette.routing import Route
+
+from etl.auth.apps import Apps
+from etl.auth.audit import AuditTrail
+from etl.auth.authlib_server import Protocol
+from etl.auth.authorize import AuthorizePages
+from etl.auth.clients import Clients
+from etl.auth.configuration import AuthConfiguration, Clock, Randomness
+from etl.auth.consents import Consents
+from etl.auth.database import Database
+from etl.auth.developers import Developers
+from etl.auth.dynamic_registration import DynamicRegistration
+from etl.auth.email_verification import Addresses
+from etl.auth.endpoints import ProgramEndpoints
+from etl.auth.form_protection import Browsers
+from etl.auth.grant_types import GrantContext
+from etl.auth.lockout import Lockout
+from etl.auth.mail import Mailer
+from etl.auth.member_pages import MemberPages
+from etl.auth.members import DemoSignIn, IsPublished, PatientOf, ProviderSignIn
+from etl.auth.pages import PageRenderer
+from etl.auth.rate_limits import EndpointLimits
+from etl.auth.revocations import Revocations
+from etl.auth.services import Services
+from etl.auth.sessions import Sessions
+from etl.auth.signing_keys import Keys
+from etl.auth.tokens import AccessTokens, IdTokens, RefreshTokens
+from etl.auth.verifier import LocalVerifier
+
+
+def open_authorization(
+    configuration: AuthConfiguration,
+    database: Database,
+    audit: Path,
+    *,
+    clock: Clock,
+    randomness: Randomness,
+    patient_of: PatientOf,
+    is_published: IsPublished | None = None,
+    rates: Mapping[str, str] | None = None,
+    mailer: Mailer | None = None,
+) -> Services:
+    """Return the authorization server on a database that is migrated. Nothing runs yet.
+
+    Args:
+        configuration: how it is set up.
+        database: where it keeps what it knows; shared by all processes.
+        audit: folder of the audit trail; each process writes files of its own there.
+        clock: gives the present time, with its zone.
+        randomness: gives unpredictable bytes.
+        patient_of: member id → logical id of the Patient.
+        rates: other limits than `etl.auth.rate_limits.RATES`.
+        is_published: whether the release that is served has a Patient; where not given, nobody is
+            turned away for having no data.
+        mailer: sends mail to developers; None where no mail server is configured.
+    """
+    trail = AuditTrail(audit, database, clock=clock, randomness=randomness)
+    revocations = Revocations(database, clock)
+    keys = Keys(database, secret=configuration.secret, clock=clock, note=trail.note)
+    verifier = LocalVerifier(configuration, keys, revocations, clock=clock)
+    lockout = Lockout(database, clock)
+    apps = Apps(
+        database, configuration, revocations, clock=clock, randomness=randomness, note=trail.note
+    )
+    consents = Consents(database, revocations, clock=clock, randomness=randomness, note=trail.note)
+    tools = GrantContext(
+        configuration,
+        database,
+        consents,
+        RefreshTokens(database, configuration, clock),
+        clock,
+        trail.note,
+    )
+    demo, provider = _sign_ins(configuration, lockout, patient_of, clock, trail)
+    return Services(
+        configuration=configuration,
+        clock=clock,
+        randomness=randomness,
+        database=database,
+        trail=trail,
+        keys=keys,
+        revocations=revocations,
+        verifier=verifier,
+        apps=apps,
+        developers=Developers(
+            database,
+            lockout,
+            Addresses(configuration, mailer, clock),
+            configuration,
+            clock=clock,
+            randomness=randomness,
+            note=trail.note,
+        ),
+        consents=consents,
+        sessions=Sessions(database, clock=clock, randomness=randomness),
+        browsers=Browsers(configuration, randomness=randomness),
+        lockout=lockout,
+        limits=EndpointLimits(rates),
+        protocol=Protocol(
+            tools,
+            Clients(apps),
+            AccessTokens(configuration, keys, clock=clock, randomness=randomness),
+            IdTokens(configuration, keys, clock=clock),
+            verifier,
+        ),
+        pages=PageRenderer(configuration),
+        demo=demo,
+        provider=provider,
+        is_published=is_published or _anyone,
+    )
+
+
+async def _anyone(patient: str) -> bool:
+    del patient
+    return True
+
+
+def _sign_ins(
+    configuration: AuthConfiguration,
+    lockout: Lockout,
+    patient_of: PatientOf,
+    clock: Clock,
+    trail: AuditTrail,
+) -> tuple[DemoSignIn | None, ProviderSignIn | None]:
+    """Return where members sign in: at the identity provider, else in the demo directory."""
+    known = configuration.identity_provider
+    if known is not None:
+        return None, ProviderSignIn(configuration, known, patient_of, clock=clock, note=trail.note)
+    if configuration.demo is not None:
+        return DemoSignIn(configuration, lockout, clock=clock, note=trail.note), None
+    return None, None
+
+
+def routes_of(services: Services) -> list[Route]:
+    """Return all routes of the authorization server, with absolute paths.
+
+    `/oauth/*`, `/member*`, `/.well-known/openid-configuration` and
+    `/.well-known/oauth-authorization-server`.
+    """
+    return [
+        *ProgramEndpoints(services).routes(),
+        *AuthorizePages(services).routes(),
+        *MemberPages(services).routes(),
+        *DynamicRegistration(services).routes(),
+    ]
+
+
+def tidy(services: Services) -> None:
+    """Delete what is over: sessions, codes, tokens, old failures. Call it now and then."""
+    services.sessions.forget()
+    services.lockout.forget()
+    services.revocations.forget()
+    services.consents.forget()
+
+
+def quiet_logs() -> None:
+    """Keep libraries from writing tokens or URLs into the log, whatever level is configured."""
+    for name in ("authlib", "httpx", "httpx2", "httpcore", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,205 @@
+"""Signing keys: made, published ahead, used, kept published until the last token is over.
+
+ID tokens are signed RS256, which SMART clients expect (SMART App Launch 2.2.0, "OpenID Connect");
+access tokens ES256, which nobody but this server's gateway has to read. All processes share the
+keys by the database, where private halves are encrypted (RFC 7516, `dir` with A256GCM).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+from joserfc import jwe
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, KeyParameters, KeySet, OctKey, RSAKey, import_key
+from sqlalchemy import delete, select
+
+from etl.auth.configuration import Clock
+from etl.auth.database import Database
+from etl.auth.database_tables import KeyRow
+from etl.auth.records import Happening, Note
+from etl.auth.secrets import derived_key
+from etl.errors import MappingError
+
+Use = Literal["id", "access"]
+
+ALGORITHM: Final[dict[Use, str]] = {"id": "RS256", "access": "ES256"}
+
+SIGNS_FOR: Final = timedelta(days=90)
+PUBLISHED_AHEAD: Final = timedelta(days=1)
+"""Clients may keep the key set so long without seeing the next key."""
+
+PUBLISHED_AFTER: Final = timedelta(days=1)
+"""Longer than any token that a key has signed."""
+
+_RELOAD_SECONDS: Final = 60
+_RSA_BITS: Final = 2048
+
+PrivateKey = RSAKey | ECKey
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    at: int
+    private: dict[Use, PrivateKey]
+    until: dict[Use, int]
+    public: KeySet
+    access: KeySet
+    document: dict[str, Any]
+
+
+class Keys:
+    """The signing keys of all processes. Its functions wait for the database now and then."""
+
+    def __init__(self, database: Database, *, secret: bytes, clock: Clock, note: Note) -> None:
+        self._database = database
+        self._wrapping = OctKey.import_key(derived_key(secret, "signing keys"))
+        self._clock = clock
+        self._note = note
+        self._lock = threading.Lock()
+        self._loaded: _Loaded | None = None
+
+    def signing(self, use: Use) -> PrivateKey:
+        """Return the private key to sign with now; its `kid` goes into the header.
+
+        Raises:
+            MappingError: the stored keys were encrypted with another secret.
+        """
+        return self._current().private[use]
+
+    def verifying(self, kid: str | None = None) -> KeySet:
+        """Return the public keys that access tokens may be signed with.
+
+        Args:
+            kid: the key that is wanted; where it is not known yet the keys are read again.
+        """
+        loaded = self._current()
+        if kid is not None and all(key.kid != kid for key in loaded.access.keys):
+            loaded = self._current(older_than=5)
+        return loaded.access
+
+    def published(self) -> dict[str, Any]:
+        """Return the JSON Web Key Set for everyone (RFC 7517)."""
+        return self._current().document
+
+    def rotate(self) -> None:
+        """Sign with new keys from now on; the old ones stay published for what they signed."""
+        now = self._now()
+        with self._database.write() as session:
+            for use in ALGORITHM:
+                for row in session.scalars(select(KeyRow).where(KeyRow.use == use)):
+                    if row.signs_from > now:
+                        session.delete(row)  # announced, never used: make way for the new one
+                    elif row.signs_until > now:
+                        row.signs_until = now
+                        row.published_until = now + int(PUBLISHED_AFTER.total_seconds())
+        self._loaded = None
+        self._current()
+        self._note(Happening(self._clock(), "keys-rotated", by="operator"))
+
+    def _current(self, older_than: int = _RELOAD_SECONDS) -> _Loaded:
+        loaded, now = self._loaded, self._now()
+        if loaded is not None and now - loaded.at < older_than and min(loaded.until.values()) > now:
+            return loaded
+        with self._lock:
+            if self._loaded is loaded:
+                self._loaded = self._load()
+            return self._loaded if self._loaded is not None else self._load()
+
+    def _load(self) -> _Loaded:
+        now = self._now()
+        for use in ALGORITHM:
+            self._make_what_is_missing(use, now)
+        with self._database.read() as session:
+            rows = list(
+                session.scalars(
+                    select(KeyRow)
+                    .where(KeyRow.published_until > now)
+                    .order_by(KeyRow.use, KeyRow.generation)
+                )
+            )
+        private: dict[Use, PrivateKey] = {}
+        until: dict[Use, int] = {}
+        for use in ALGORITHM:
+            row = next(
+                one for one in rows if one.use == use and one.signs_from <= now < one.signs_until
+            )
+            private[use] = self._unwrap(row.private)
+            until[use] = row.signs_until
+        return _Loaded(
+            now,
+            private,
+            until,
+            KeySet([import_key(row.public) for row in rows]),
+            KeySet([import_key(row.public) for row in rows if row.use == "access"]),
+            {"keys": [row.public for row in rows]},
+        )
+
+    def _make_what_is_missing(self, use: Use, now: int) -> None:
+        """Make the first key, and the next one a day before the present one ends."""
+        with self._database.read() as session:
+            latest = session.scalar(
+                select(KeyRow).where(KeyRow.use == use).order_by(KeyRow.generation.desc()).limit(1)
+            )
+        ahead = int(PUBLISHED_AHEAD.total_seconds())
+        if latest is not None and latest.signs_until - now > ahead:
+            return
+        key = _new_key(use)
+        starts = now if latest is None else max(now, latest.signs_until)
+        ends = starts + int(SIGNS_FOR.total_seconds())
+        with self._database.write() as session:
+            # Another process may do the same: the first one's key stays.
+            self._database.add_if_missing(
+                session,
+                KeyRow,
+                kid=key.kid,
+                use=use,
+                generation=1 if latest is None else latest.generation + 1,
+                public=_public(key, use),
+                private=self._wrap(key),
+                signs_from=starts,
+                signs_until=ends,
+                published_until=ends + int(PUBLISHED_AFTER.total_seconds()),
+            )
+            session.execute(delete(KeyRow).where(KeyRow.use == use, KeyRow.published_until <= now))
+
+    def _wrap(self, key: PrivateKey) -> str:
+        header = {"alg": "dir", "enc": "A256GCM"}
+        text = json.dumps(key.as_dict(private=True))
+        return jwe.encrypt_compact(header, text, self._wrapping)
+
+    def _unwrap(self, text: str) -> PrivateKey:
+        try:
+            plain = jwe.decrypt_compact(text, self._wrapping).plaintext
+        except JoseError:
+            raise MappingError(
+                "auth.secret",
+                "config-value",
+                "setting auth.secret: the stored signing keys were encrypted with another secret",
+                hint="set the old one, or delete the rows of the table signing_key",
+            ) from None
+        key = import_key(json.loads(plain or b"{}"))
+        if not isinstance(key, RSAKey | ECKey):
+            raise TypeError("no signing key")
+        return key
+
+    def _now(self) -> int:
+        return int(self._clock().timestamp())
+
+
+def _new_key(use: Use) -> PrivateKey:
+    parameters: KeyParameters = {"use": "sig", "alg": ALGORITHM[use]}
+    key: PrivateKey
+    if use == "id":
+        key = RSAKey.generate_key(_RSA_BITS, parameters, auto_kid=True)
+    else:
+        key = ECKey.generate_key("P-256", parameters, auto_kid=True)
+    return key
+
+
+def _public(key: PrivateKey, use: Use) -> dict[str, Any]:
+    return {**key.as_dict(private=False), "kid": key.kid, "use": "sig", "alg": ALGORITHM[use]}

@@ -1,0 +1,157 @@
+"""The socket, the workers and the signals around the served application."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from uvicorn import Config, Server
+from uvicorn.supervisors import Multiprocess
+
+from etl.bootstrap.connection_limits import ConnectionBounds
+from etl.bootstrap.gc_policy import gc_disabled
+from etl.bootstrap.served_app import opened, prepared, served_by_worker
+from etl.bootstrap.settings import Settings
+from etl.errors import StoreError, UsageError
+from etl.gateway.metrics import FOLDER
+from etl.gateway.served_releases import ServedRelease
+from etl.publish.id_fingerprint import changed_ids, id_facts
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A server that has its address, and does not serve yet.
+
+    Attributes:
+        settings: as all workers will have them.
+        socket: listens on the address.
+        served: what was published when it was looked at; None where nothing could be read.
+        trouble: what kept it from being read; empty where nothing did.
+        other_ids: settings with which members signing in are not those of the tree.
+    """
+
+    settings: Settings
+    socket: socket.socket
+    served: ServedRelease | None
+    trouble: str
+    other_ids: tuple[str, ...] = ()
+
+
+def bind(settings: Settings) -> Bound:
+    """Take the address, and look once at what is published.
+
+    Raises:
+        UsageError: the target is none, or the address cannot be had.
+        MappingError: a setting is wrong; see `etl.bootstrap.served_app.prepared`.
+    """
+    target = settings.target
+    if "://" not in target and not Path(target).is_dir():
+        raise UsageError(f"{target}: there is no such folder; publish to it with cpcds run --to")
+    with gc_disabled():
+        settings = prepared(settings)  # before the address is taken: what is wrong is said first
+    named = bool(settings.serve.port)
+    listening = _listen(settings.serve.host, settings.serve.port)
+    if not named:
+        port = listening.getsockname()[1]
+        base = settings.serve.base_url
+        if base.endswith(":0"):
+            base = f"{base[:-1]}{port}"
+        serve = settings.serve.model_copy(update={"port": port, "base_url": base})
+        settings = settings.model_copy(update={"serve": serve})
+    try:
+        served = asyncio.run(_looked(settings))
+    except StoreError as error:
+        return Bound(settings, listening, None, str(error))
+    except BaseException:
+        listening.close()
+        raise
+    return Bound(settings, listening, served, "", _other_ids(settings, served))
+
+
+def run(bound: Bound) -> None:
+    """Serve until SIGINT or SIGTERM; what is under way is finished first."""
+    serve = bound.settings.serve
+    bounds = ConnectionBounds(
+        head_bytes=serve.header_bytes,
+        headers=serve.header_count,
+        head_seconds=serve.header_seconds,
+        body_seconds=serve.request_seconds + serve.header_seconds,  # the application's is first
+        idle_seconds=serve.idle_seconds,
+    )
+    config = Config(
+        partial(served_by_worker, bound.settings),
+        factory=True,
+        workers=serve.workers,
+        loop="uvloop",
+        http=bounds.protocol(),
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=bool(serve.trusted_proxies),
+        forwarded_allow_ips=list(serve.trusted_proxies),
+        timeout_keep_alive=serve.idle_seconds,
+        timeout_graceful_shutdown=serve.shutdown_seconds,
+    )
+    with _quietly_stopped():
+        if serve.workers == 1:
+            Server(config).run(sockets=[bound.socket])
+        else:
+            with tempfile.TemporaryDirectory(prefix="cpcds-metrics-") as folder:
+                os.environ[FOLDER] = folder  # workers are started with it, and count into it
+                Multiprocess(config, sockets=[bound.socket]).run()
+
+
+async def _looked(settings: Settings) -> ServedRelease:
+    service = opened(settings)
+    await service.releases.refresh()
+    return service.releases.served
+
+
+def _other_ids(settings: Settings, served: ServedRelease) -> tuple[str, ...]:
+    """Return the settings that ids were made with otherwise, where members sign in by them."""
+    if settings.auth.mode == "off" or not served.ids:
+        return ()
+    names = {"payer": "payer.id", "key": "CPCDS_ID_KEY"}
+    mine = id_facts(settings.payer.id, settings.id_key_bytes())
+    return tuple(names[one] for one in changed_ids(served.ids, mine))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        reason = os.strerror(error.errno).lower() if error.errno else "it is no address"
+        raise UsageError(f"cannot listen on {host}, port {port}: {reason}") from None
+    listening.setblocking(False)
+    listening.set_inheritable(True)
+    return listening
+
+
+@contextmanager
+def _quietly_stopped() -> Iterator[None]:
+    """Let a signal that stopped the server end this process with 0, not as a death by it."""
+    before = {one: signal.signal(one, _nothing) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _nothing(number: int, frame: object) -> None:
+    """Do nothing: uvicorn raises again the signal that it stopped for."""

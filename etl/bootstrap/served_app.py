@@ -1,0 +1,503 @@
+"""Settings into the served process: one Starlette application of several rooms.
+
+| path | room |
+|---|---|
+| `/fhir` | the gateway: Patient Access, with a token |
+| `/directory` | the gateway: Provider Directory, for everybody |
+| `/.well-known/…`, `/oauth`, … | the authorization server, where there is one |
+| `/healthz`, `/readyz`, `/metrics` | the gateway |
+| `/` | the developer portal, where there is one |
+
+A room that is not the gateway is a `ServedRoom`: routes, and a lifespan. Each is put together in a
+module of its own beside this one, and listed in `rooms_of`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+)
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from etl.bootstrap.dispatch import PrefixDispatcher
+from etl.bootstrap.gc_policy import gc_disabled, relax_gc
+from etl.bootstrap.process_setup import configure_logging, end_with_parent
+from etl.bootstrap.settings import ServeSettings, Settings
+from etl.bootstrap.targets import store_options
+from etl.errors import MappingError, Mistakes, StoreError
+from etl.gateway.access_log import AccessLog, AccessLogMiddleware
+from etl.gateway.app import Document, Gateway, GatewayOptions
+from etl.gateway.asgi import App, Header
+from etl.gateway.authentication import Authenticator, PublicAuthenticator, TokenAuthenticator
+from etl.gateway.capability import StatementFacts, capability_statement, directory_statement
+from etl.gateway.cors import CorsPolicy
+from etl.gateway.development_tokens import (
+    HEADER,
+    ClosedVerifier,
+    DevelopmentToken,
+    DevelopmentVerifier,
+    NoTrail,
+    is_loopback,
+)
+from etl.gateway.health import health_routes, renew
+from etl.gateway.log_writer import LogWriter
+from etl.gateway.metrics import Metrics
+from etl.gateway.openapi import openapi
+from etl.gateway.provider_directory import DIRECTORY_TYPES
+from etl.gateway.rate_limits import RateLimits, rate_of
+from etl.gateway.request import RequestLimits
+from etl.gateway.served_releases import Releases
+from etl.gateway.service import Service
+from etl.gateway.startup import GatewayServices, ServiceOptions, open_service
+from etl.gateway.supported import TYPES
+from etl.smart.discovery import AuthEndpoints, smart_configuration
+from etl.smart.grants import Recorder, Verifier
+
+if TYPE_CHECKING:
+    from etl.auth.services import Services
+
+log = logging.getLogger(__name__)
+
+FHIR: Final = "/fhir"
+DIRECTORY: Final = "/directory"
+WELL_KNOWN: Final = "/.well-known/smart-configuration"
+
+_KEY_CHARACTERS: Final = 32
+_PLAIN: Final = b"application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRoom:
+    """Routes and lifespan of another room of the process.
+
+    Attributes:
+        routes: in the order in which they are tried; a mount at `/` goes last.
+        lifespan: what runs while the server does; None for nothing.
+    """
+
+    routes: tuple[BaseRoute, ...] = ()
+    lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """Authorization: token verification, audit, and the server behind them.
+
+    Attributes:
+        verifier: turns tokens into grants.
+        recorder: takes down every access.
+        endpoints: where the authorization server is; None where there is none.
+        room: its pages and endpoints.
+        services: its parts, for the portal; None where there is none.
+    """
+
+    verifier: Verifier
+    recorder: Recorder
+    endpoints: AuthEndpoints | None = None
+    room: ServedRoom = field(default_factory=ServedRoom)
+    services: Services | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDescription:
+    """Documents that the server publishes of itself, for the portal.
+
+    Attributes:
+        base_url: scheme, host and port.
+        capability: the CapabilityStatement of Patient Access.
+        directory: that of the Provider Directory; None where it is not served.
+        smart: the SMART configuration; None where there is no authorization server.
+    """
+
+    base_url: str
+    capability: dict[str, Any]
+    directory: dict[str, Any] | None
+    smart: dict[str, Any] | None
+
+
+def prepared(settings: Settings) -> Settings:
+    """Return settings fit to serve with: keys made where none are given, the base URL filled in.
+
+    It is called once, before workers start, so that all of them have the same.
+
+    Raises:
+        MappingError: `config-base-url`, `config-key`, `config-development`, `config-rate`,
+            `config-paging`.
+    """
+    serve = settings.serve
+    mistakes = Mistakes()
+    for error in _mistakes(settings):
+        mistakes.add(error)
+    if settings.auth.mode != "off":
+        from etl.bootstrap import auth  # as in `authorization`
+
+        for error in auth.mistakes_of(settings):
+            mistakes.add(error)
+        mistakes.report()
+        settings = auth.prepared(settings)
+    mistakes.report()
+    base = serve.base_url.rstrip("/")
+    if not base:
+        host = f"[{serve.host}]" if ":" in serve.host else serve.host
+        base = f"http://{host}:{serve.port}"
+    keys = {
+        name: getattr(serve, name)
+        if getattr(serve, name).get_secret_value()
+        else SecretStr(token_hex(32))
+        for name in ("cursor_key", "log_key")
+    }
+    changed = serve.model_copy(update={"base_url": base, **keys})
+    return settings.model_copy(update={"serve": changed})
+
+
+def _mistakes(settings: Settings) -> Iterator[MappingError]:
+    serve = settings.serve
+    parts = urlsplit(serve.base_url)
+    if serve.base_url and (
+        parts.scheme not in ("http", "https")
+        or not parts.netloc
+        or parts.path.strip("/")
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
+        yield MappingError(
+            settings.origin("serve", "base_url"),
+            "config-base-url",
+            "serve.base_url is no URL of scheme, host and port alone",
+            hint="for instance https://fhir.example.org",
+        )
+    if not serve.base_url.rstrip("/") and not is_loopback(serve.host):
+        yield MappingError(
+            "serve.base_url",
+            "config-base-url",
+            f"it must be given where the server listens on {serve.host}",
+            hint="for instance https://fhir.example.org",
+        )
+    for name in ("cursor_key", "log_key"):
+        key = getattr(serve, name).get_secret_value()
+        if key and len(key) < _KEY_CHARACTERS:
+            what = f"serve.{name} is shorter than {_KEY_CHARACTERS} characters"
+            yield MappingError(settings.origin("serve", name), "config-key", what)
+    for name in ("rate_limit", "refused_limit"):
+        try:
+            rate_of(getattr(serve, name))
+        except ValueError as error:
+            what = f"serve.{name}: {error}"
+            yield MappingError(settings.origin("serve", name), "config-rate", what)
+    if serve.page_size > serve.page_limit:
+        what = "serve.page_size is larger than serve.page_limit"
+        yield MappingError(settings.origin("serve", "page_size"), "config-paging", what)
+    if serve.development_tokens and not (serve.development_anywhere or is_loopback(serve.host)):
+        yield MappingError(
+            settings.origin("serve", "development_tokens"),
+            "config-development",
+            f"development mode does not listen on {serve.host}: whoever knows a token reads data",
+            hint="listen on 127.0.0.1, or set serve.development_anywhere for made-up data",
+        )
+
+
+def opened(settings: Settings) -> GatewayServices:
+    """Return the service of the target. Nothing is read yet."""
+    serve = settings.serve
+    options = ServiceOptions(
+        cache_bytes=serve.cache_bytes,
+        poll_seconds=serve.poll_seconds,
+        page_size=serve.page_size,
+        page_limit=serve.page_limit,
+        cursor_seconds=serve.cursor_seconds,
+        releases_open=serve.releases_open,
+        read_attempts=serve.read_attempts,
+        read_seconds=serve.read_seconds,
+        deadline_seconds=serve.deadline_seconds,
+    )
+    key = serve.cursor_key.get_secret_value().encode()
+    return open_service(settings.target, (key,), options, store_options(settings))
+
+
+def authorization(settings: Settings, releases: Releases | None = None) -> Authorization:
+    """Return the authorization: the server's own, development tokens, or none.
+
+    Without one: tokens of the configuration in development mode, else nobody.
+
+    Args:
+        settings: as `prepared` returns them.
+        releases: what is served; a member who is not in it is not asked for consent.
+    """
+    tokens = settings.serve.development_tokens
+    if settings.auth.mode != "off":
+        if tokens:
+            raise MappingError(
+                "serve.development_tokens",
+                "config-development",
+                "development tokens and an authorization server (auth.mode) exclude each other",
+            )
+        # Not above: a gateway alone starts in half the time without database and OAuth libraries.
+        from etl.auth.authorization_server import routes_of
+        from etl.auth.endpoints import endpoints_of
+        from etl.bootstrap import auth
+
+        services = auth.opened(settings, settings.serve.base_url, releases=releases)
+        return Authorization(
+            services.verifier,
+            services.trail,
+            endpoints_of(services.configuration),
+            ServedRoom(tuple(routes_of(services)), lambda: auth.lifespan(services)),
+            services,
+        )
+    if not tokens:
+        return Authorization(ClosedVerifier(), NoTrail())
+    verifier = DevelopmentVerifier(
+        DevelopmentToken(
+            one.token.get_secret_value(), one.patient, one.client, tuple(one.scopes.split())
+        )
+        for one in tokens
+    )
+    return Authorization(verifier, NoTrail())
+
+
+def rooms_of(
+    settings: Settings,
+    description: ServerDescription,
+    authorized: Authorization,
+    service: GatewayServices,
+) -> tuple[ServedRoom, ...]:
+    """Return the rooms beside gateway and authorization server, in the order they are tried.
+
+    The portal is there where the authorization server is: without it, it would have no accounts.
+    """
+    if authorized.services is None or not settings.portal.enabled:
+        return ()
+    # Not above: it needs what is above, and a gateway alone needs no templates.
+    from etl.bootstrap.portal import portal_room
+
+    return (portal_room(settings, description, authorized.services, service.releases),)
+
+
+def application(
+    settings: Settings,
+    *,
+    service: GatewayServices | None = None,
+    authorized: Authorization | None = None,
+    rooms: Callable[
+        [Settings, ServerDescription, Authorization, GatewayServices], Sequence[ServedRoom]
+    ] = rooms_of,
+    write: Callable[[bytes], object] | None = None,
+) -> Starlette:
+    """Return the served process's application.
+
+    Args:
+        settings: as `prepared` returns them.
+        service: what answers; that of the settings where not given.
+        authorized: who may read; as the settings say where not given.
+        rooms: gives the rooms beside.
+        write: takes a line of the log; standard error where not given.
+    """
+    serve = settings.serve
+    standard_error = LogWriter(2)
+    service = service or opened(settings)
+    authorized = authorized or authorization(settings, service.releases)
+    lines = None if serve.log == "off" else write or standard_error
+    request_log = AccessLog(lines, serve.log_key.get_secret_value().encode())
+    metrics = Metrics()
+    limits = RateLimits(serve.rate_limit, serve.refused_limit)
+    description = describe_server(settings, authorized)
+    origins = CorsPolicy(serve.cors_origins)
+
+    def base(
+        path: str,
+        answers: Service,
+        authenticator: Authenticator,
+        types: frozenset[str],
+        documents: dict[str, Document],
+    ) -> tuple[str, AccessLogMiddleware]:
+        options = GatewayOptions(
+            base=f"{serve.base_url}{path}",
+            path=path,
+            bounds=RequestLimits(serve.url_bytes, serve.body_bytes),
+            seconds=serve.request_seconds,
+            most=serve.requests_at_once,
+            gzip=serve.gzip,
+            standing=_standing(serve),
+        )
+        gateway = Gateway(
+            answers,
+            service.releases,
+            authenticator,
+            types,
+            documents,
+            origins,
+            options,
+            request_log,
+            metrics,
+        )
+        return path, AccessLogMiddleware(gateway, request_log, metrics)
+
+    member = TokenAuthenticator(authorized.verifier, authorized.recorder, limits)
+    access_documents = _documents(settings, description)
+    bases = [base(FHIR, service.service, member, frozenset(TYPES), access_documents)]
+    if description.directory is not None:
+        shared = frozenset(DIRECTORY_TYPES)
+        everybody = PublicAuthenticator(sorted(shared), limits)
+        documents = _directory_documents(settings, description.directory)
+        bases.append(base(DIRECTORY, service.directory, everybody, shared, documents))
+    routes = health_routes(service, metrics, with_metrics=serve.metrics)
+    if description.smart is not None:
+        routes.append(_well_known(description.smart))
+    others = (authorized.room, *rooms(settings, description, authorized, service))
+    routes += [route for room in others for route in room.routes]
+    lifespans = [room.lifespan for room in others if room.lifespan is not None]
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.callback(standard_error.flush)
+            await stack.enter_async_context(_watching(service, metrics, serve.poll_seconds))
+            for one in lifespans:
+                await stack.enter_async_context(one())
+            yield
+
+    app = PrefixDispatcher(
+        bases,
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[Middleware(_with_access_log, log=request_log, metrics=metrics)],
+    )
+    # It would lead to the address that the request's own Host header names.
+    app.router.redirect_slashes = False
+    return app
+
+
+def describe_server(settings: Settings, authorized: Authorization) -> ServerDescription:
+    """Return the documents that the server publishes of itself."""
+    serve = settings.serve
+
+    def about(path: str) -> StatementFacts:
+        return StatementFacts(
+            base=f"{serve.base_url}{path}",
+            publisher=settings.payer.name,
+            version=_version(),
+            date=datetime.now(UTC).date().isoformat(),
+            endpoints=authorized.endpoints,
+            development=bool(serve.development_tokens),
+        )
+
+    return ServerDescription(
+        base_url=serve.base_url,
+        capability=capability_statement(about(FHIR)),
+        directory=directory_statement(about(DIRECTORY)) if serve.directory else None,
+        smart=smart_configuration(authorized.endpoints) if authorized.endpoints else None,
+    )
+
+
+def served_by_worker(settings: Settings) -> Starlette:
+    """Return a worker's application; the function that each worker calls."""
+    configure_logging()
+    end_with_parent()
+    if settings.serve.development_tokens:
+        log.warning(
+            "DEVELOPMENT MODE: access tokens of the configuration are accepted; "
+            "never serve real members' data like this"
+        )
+    with gc_disabled():
+        app = application(settings)
+    relax_gc()
+    return app
+
+
+def _documents(settings: Settings, description: ServerDescription) -> dict[str, Document]:
+    base = f"{settings.serve.base_url}{FHIR}"
+    described = openapi(base, "Patient Access API", _version(), public=False)
+    documents = {
+        "metadata": Document(orjson.dumps(description.capability)),
+        "openapi.json": Document(orjson.dumps(described), _PLAIN),
+    }
+    if description.smart is not None:
+        documents[WELL_KNOWN.strip("/")] = Document(orjson.dumps(description.smart), _PLAIN)
+    return documents
+
+
+def _directory_documents(settings: Settings, statement: dict[str, Any]) -> dict[str, Document]:
+    base = f"{settings.serve.base_url}{DIRECTORY}"
+    described = openapi(base, "Provider Directory API", _version(), public=True)
+    return {
+        "metadata": Document(orjson.dumps(statement)),
+        "openapi.json": Document(orjson.dumps(described), _PLAIN),
+    }
+
+
+def _well_known(smart: dict[str, Any]) -> Route:
+    body = orjson.dumps(smart)
+    headers = {"access-control-allow-origin": "*", "cache-control": "public, max-age=300"}
+
+    async def configuration(_: Request) -> Response:
+        return Response(body, headers=headers, media_type=_PLAIN.decode())
+
+    return Route(WELL_KNOWN, configuration)
+
+
+def _standing(serve: ServeSettings) -> tuple[Header, ...]:
+    headers: list[Header] = [(b"x-content-type-options", b"nosniff")]
+    if serve.base_url.startswith("https://"):
+        headers.append((b"strict-transport-security", b"max-age=31536000"))
+    if serve.development_tokens:
+        headers.append(HEADER)
+    return tuple(headers)
+
+
+@asynccontextmanager
+async def _watching(
+    service: GatewayServices, metrics: Metrics, seconds: float
+) -> AsyncIterator[None]:
+    """Look for releases and bring the metrics up to date while the server runs."""
+    stop = asyncio.Event()
+    try:
+        await service.releases.refresh()
+    except StoreError as error:
+        log.warning("nothing is served yet: %s", error)
+
+    async def counting() -> None:
+        while not stop.is_set():
+            renew(service, metrics)
+            try:
+                async with asyncio.timeout(seconds):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    tasks = [asyncio.create_task(service.releases.watch(stop)), asyncio.create_task(counting())]
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+        metrics.leave()
+
+
+def _with_access_log(app: App, log: AccessLog, metrics: Metrics) -> AccessLogMiddleware:
+    return AccessLogMiddleware(app, log, metrics)
+
+
+def _version() -> str:
+    try:
+        return version("cpcds-bluebutton")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,478 @@
+"""The use cases, called with settings: what the command line and a scheduler call."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from filelock import FileLock, Timeout
+
+from etl.bootstrap.gc_policy import gc_disabled, gc_relaxed
+from etl.bootstrap.settings import Settings
+from etl.bootstrap.targets import store_options, target_store
+from etl.bootstrap.wiring import load_definitions, release_limits
+from etl.errors import EtlError, MappingError, StoreError, UsageError
+from etl.mapping.view import FINANCIAL
+from etl.pipeline.attempt import own_folder
+from etl.pipeline.convert import Converted, convert
+from etl.pipeline.default_stamp import default_stamp
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.deltas.layers import layers_of
+from etl.pipeline.deltas.merge import merged_extract
+from etl.pipeline.events import Emit
+from etl.pipeline.explain import Explanation, explain, require_same
+from etl.pipeline.keeping import Keeping
+from etl.pipeline.plan import Planned, plan
+from etl.pipeline.publish import Target, as_instant
+from etl.pipeline.read import Read, expected_partitions, open_with, read
+from etl.pipeline.release_limits import ReleaseLimits
+from etl.pipeline.run import Ran, run
+from etl.pipeline.validate import Validated, check_report_folder, validate
+from etl.pipeline.workers import Workers
+from etl.publish.bulk_files import BulkOptions
+from etl.publish.bulk_pages import write_pages
+from etl.publish.damaged_objects import with_lost
+from etl.publish.history import find_release, holds, resume, rollback
+from etl.publish.id_fingerprint import changed_ids, id_facts
+from etl.publish.lease import run_lease
+from etl.publish.manifest import Manifest
+from etl.publish.prune import Pruned, prune
+from etl.publish.reader import Current, open_current
+from etl.publish.verify import require_whole
+from etl.sources import Extract
+from etl.storage.port import Store
+
+WORK = ".cpcds-work"
+
+
+def now() -> datetime:
+    """Return the time: the one place where the clock is read."""
+    return datetime.now(UTC)
+
+
+@contextmanager
+def work_folder(settings: Settings, beside: Path) -> Iterator[Path]:
+    """Give the folder for what is in progress; what is in it goes when all went well.
+
+    After a failure it stays, so that the next run of the same goes on from there. Deleting it is
+    always safe.
+
+    Raises:
+        StoreError: it is there, and is not the caller's alone.
+    """
+    # Never the folder that was named itself: it may hold what is not ours.
+    folder = (settings.run.work if settings.run.work is not None else beside) / WORK
+    own_folder(folder)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def prepared(settings: Settings, extract: Path) -> Iterator[tuple[Definitions, Workers]]:
+    """Give the definitions of a job and its processes, which make theirs at the same time.
+
+    All definitions stay: nothing among them is garbage while the job lasts. Files get the mode
+    of the settings, in the processes too.
+    """
+    with (
+        _masked(settings.publish.folder_mode),
+        Workers(settings.run.workers, partial(load_definitions, settings)) as workers,
+    ):
+        workers.begin(expected_partitions(extract, settings.run.partition_rows))
+        with ExitStack() as until_the_end:
+            with gc_disabled():
+                definitions = load_definitions(settings)
+                until_the_end.enter_context(gc_relaxed())
+            yield definitions, workers
+
+
+@contextmanager
+def _masked(mode: int) -> Iterator[None]:
+    """Let files and folders be made with that mode at most, whatever the umask was."""
+    before = os.umask(0o777 & ~mode)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _rows(
+    settings: Settings,
+    extract: Extract,
+    work: Path,
+    definitions: Definitions,
+    workers: Workers,
+    emit: Emit,
+) -> Read:
+    rows = settings.run.partition_rows
+    return read(extract, work, definitions, workers, partition_rows=rows, emit=emit)
+
+
+def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) -> Converted:
+    """Write an extract as plain bulk NDJSON into a folder."""
+    with prepared(settings, extract) as (definitions, workers):
+        opened = open_with(extract, definitions, settings.layout, emit)
+        moment = now()
+        with work_folder(settings, out) as work:
+            rows = _rows(settings, opened, work, definitions, workers, emit)
+            return convert(
+                rows,
+                out,
+                definitions,
+                workers,
+                now=default_stamp(rows, moment).instant,
+                emit=emit,
+            )
+
+
+def validate_extract(settings: Settings, extract: Path, report: Path, emit: Emit) -> Validated:
+    """Check an extract and write the report into a folder."""
+    with prepared(settings, extract) as (definitions, workers):
+        moment = now()
+        opened = open_with(extract, definitions, settings.layout, emit)
+        check_report_folder(report)
+        report.mkdir(parents=True, exist_ok=True)
+        with work_folder(settings, report) as work:
+            rows = _rows(settings, opened, work, definitions, workers, emit)
+            return validate(
+                rows,
+                report,
+                definitions,
+                workers,
+                when=moment,
+                gx_rows=settings.report.gx_rows,
+                small_cells=settings.report.small_cells,
+                emit=emit,
+            )
+
+
+def run_extract(
+    settings: Settings,
+    extract: Path,
+    emit: Emit,
+    *,
+    rekey: bool = False,
+    after_rollback: bool = False,
+    repair: bool = False,
+) -> Ran:
+    """Publish an extract to the target.
+
+    Two runs on one machine never work on one folder at the same time. What readers see and the
+    store has lost is made again, where a glance finds that something is.
+
+    Args:
+        settings: say which target, and how.
+        extract: folder of the extract.
+        emit: takes events.
+        rekey: whether ids may be made with another key or payer id than those of the target.
+        after_rollback: whether a rollback that holds may be published over.
+        repair: whether to read all that readers see, and make again what is damaged as well.
+
+    Raises:
+        UsageError: the target holds another view of claims.
+        MappingError: the target's ids were made with another key or payer id.
+        DataRejected: a limit does not hold; readers see what they saw.
+        StoreError: another run is at work on the target, or storage failed.
+    """
+    settings = settings.of_a_run()
+    with prepared(settings, extract) as (definitions, workers):
+        opened = open_with(extract, definitions, settings.layout, emit)
+        store = target_store(settings)
+        moment = now()
+        consents = Approvals(rekey, after_rollback)
+        _check_base(settings, store, open_current(store), definitions, consents)
+        with (
+            _alone(settings),
+            run_lease(store, now) as lease,
+            work_folder(settings, _beside(settings)) as work,
+        ):
+            base = open_current(store)
+            _check_base(
+                settings, store, base, definitions, consents
+            )  # another run may have been first
+            base = with_lost(base, repair=repair)
+            return run(
+                opened,
+                work,
+                _target(settings, base, moment),
+                store,
+                base,
+                definitions,
+                workers,
+                when=moment,
+                partition_rows=settings.run.partition_rows,
+                gx_rows=settings.report.gx_rows,
+                small_cells=settings.report.small_cells,
+                emit=Keeping(emit, lease),
+                lease=lease,
+                bulk=_bulk_options(settings),
+                limits=_limits(settings, base, definitions),
+                keep_rows=settings.publish.deltas,
+            )
+
+
+def explain_resource(
+    settings: Settings, extract: Path | None, resource_type: str, logical_id: str, emit: Emit
+) -> Explanation:
+    """Return where each element of a resource of the target's present release came from.
+
+    Args:
+        settings: say which target; the mappings must be those of the release.
+        extract: folder that the release was made of; None where the target keeps its rows.
+        resource_type: FHIR type.
+        logical_id: its id.
+        emit: takes events.
+
+    Raises:
+        UsageError: nothing was published, the extract is another one, rows were not kept, or the
+            resource is made of no row.
+        StoreError: the target cannot be read.
+    """
+    alone = Workers(1, partial(load_definitions, settings))
+    definitions = load_definitions(settings)
+    store = target_store(settings)
+    base = open_current(store)
+    if base.release is None:
+        raise UsageError(f"{settings.target}: nothing was published yet")
+    _check_view(settings, base)
+    with TemporaryDirectory(prefix="cpcds-explain-", dir=settings.run.work) as work:
+        folder = extract
+        if folder is None:
+            layers = layers_of(store, base)
+            folder = merged_extract(store, layers, Path(work) / "rows", None, None)
+        opened = open_with(folder, definitions, settings.layout if extract else None, emit)
+        if extract is not None:
+            require_same(opened, base.release, str(extract))
+        rows = _rows(settings, opened, Path(work), definitions, alone, emit)
+        return explain(rows, definitions, resource_type, logical_id, base.release)
+
+
+def plan_extract(
+    settings: Settings,
+    extract: Path,
+    emit: Emit,
+    *,
+    rekey: bool = False,
+    after_rollback: bool = False,
+) -> Planned:
+    """Tell what publishing an extract to the target would do. Nothing is written to the target.
+
+    Args: as for `run_extract`.
+
+    Raises:
+        UsageError: the target holds another view of claims.
+        StoreError: the target cannot be read.
+    """
+    settings = settings.of_a_run()
+    with prepared(settings, extract) as (definitions, workers):
+        opened = open_with(extract, definitions, settings.layout, emit)
+        store = target_store(settings)
+        base = open_current(store)
+        _check_view(settings, base)
+        refusal = _refusal(settings, store, base, definitions, Approvals(rekey, after_rollback))
+        if settings.run.work is not None:
+            settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with TemporaryDirectory(prefix="cpcds-plan-", dir=settings.run.work) as work:
+            planned = plan(
+                opened,
+                Path(work),
+                replace(_target(settings, base, now()), dry=True),
+                base,
+                definitions,
+                workers,
+                partition_rows=settings.run.partition_rows,
+                limits=_limits(settings, base, definitions),
+                emit=emit,
+            )
+            return replace(planned, refusal=refusal)
+
+
+@dataclass(frozen=True, slots=True)
+class Approvals:
+    """The caller's approvals of a run.
+
+    Attributes:
+        rekey: that ids are made with another key or payer id than those of the target.
+        after_rollback: that a rollback that holds is published over.
+    """
+
+    rekey: bool = False
+    after_rollback: bool = False
+
+
+def _check_base(
+    settings: Settings, store: Store, base: Current, definitions: Definitions, consents: Approvals
+) -> None:
+    """Refuse to publish on top of what readers see, where that needs a decision first.
+
+    Raises:
+        UsageError: the target holds another view.
+        MappingError: its ids were made with another key or payer id.
+        StoreError: a rollback holds.
+    """
+    _check_view(settings, base)
+    refusal = _refusal(settings, store, base, definitions, consents)
+    if refusal is not None:
+        raise refusal
+
+
+def _refusal(
+    settings: Settings, store: Store, base: Current, definitions: Definitions, consents: Approvals
+) -> EtlError | None:
+    """Return why a run may not publish on top of what readers see; None where it may."""
+    if base.release is None:
+        return None
+    facts = base.release.manifest.facts
+    changed = changed_ids(facts.ids, id_facts(definitions.payer, definitions.id_key))
+    if changed and not consents.rekey:
+        where = {"key": "CPCDS_ID_KEY", "payer": "payer.id"}
+        what = {"key": "another id key", "payer": f"payer id {facts.ids.get('payer')!r}"}
+        return MappingError(
+            ", ".join(where[name] for name in changed),
+            "config-rekey",
+            f"{settings.target} was published with {' and '.join(what[name] for name in changed)}, "
+            "so that every resource would be retracted and added again under a new id",
+            hint="set what it was published with, or pass --rekey where that is meant",
+        )
+    if holds(store, base.release) and not consents.after_rollback:
+        reason = facts.run.get("reason")
+        return StoreError(
+            f"{settings.target} was rolled back to {facts.run['rollbackTo']}"
+            f"{f' ({reason})' if reason else ''}, and the rollback holds: `cpcds resume "
+            f"{settings.target}` lets runs publish again, --after-rollback this one"
+        )
+    return None
+
+
+def _limits(settings: Settings, base: Current, definitions: Definitions) -> ReleaseLimits:
+    """Return the limits against what readers see; other ids retract all of it, which was meant."""
+    limits = release_limits(settings)
+    before = base.release.manifest.facts.ids if base.release is not None else {}
+    return (
+        limits.of_other_ids()
+        if changed_ids(before, id_facts(definitions.payer, definitions.id_key))
+        else limits
+    )
+
+
+def _check_view(settings: Settings, base: Current) -> None:
+    """Refuse to publish one view of claims over another: readers of the one may not see the other.
+
+    Raises:
+        UsageError: the target holds another view.
+    """
+    if base.release is None:
+        return
+    there, wanted = (
+        base.release.manifest.facts.mapping.get("view", FINANCIAL),
+        settings.publish.view,
+    )
+    if there != wanted:
+        raise UsageError(
+            f"{settings.target} holds the {there} view of claims, and the {wanted} view is not for "
+            f"the same readers: name another target, or --view {there}"
+        )
+
+
+def _target(settings: Settings, base: Current, moment: datetime) -> Target:
+    return Target(
+        settings.target,
+        store_options(settings),
+        base.release.id if base.release is not None else None,
+        as_instant(moment),
+        lost=base.lost.patients,
+    )
+
+
+def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manifest, str]:
+    """Make an earlier release of the target the present one again; return it, and its model's id.
+
+    Args:
+        settings: say which target.
+        release: id of the release to go back to, or a unique beginning of it.
+        reason: why; kept in the new release.
+
+    Raises:
+        UsageError: there is no such release, or it is the present one.
+        StoreError: a prune is under way, another run published first, storage failed, or the
+            release is not whole any more: readers see what they saw.
+    """
+    store = target_store(settings)
+    bulk = _bulk_options(settings)
+    if settings.run.work is not None:
+        settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with run_lease(store, now) as lease:
+        to = find_release(store, release)
+        require_whole(to)
+        manifest = rollback(store, to, as_instant(now()), bulk, reason, lease)
+        if manifest.bulk:
+            write_pages(store, bulk)
+    return manifest, to.id
+
+
+def resume_target(settings: Settings) -> str | None:
+    """Let runs publish over a rollback of the target again; return its id, None where none holds.
+
+    Raises:
+        UsageError: nothing was published there yet.
+        StoreError: a prune is under way, or storage failed.
+    """
+    store = target_store(settings)
+    if open_current(store).release is None:  # before a lease is written where nothing should be
+        raise UsageError(f"{settings.target}: nothing was published yet")
+    with run_lease(store, now):
+        return resume(store, as_instant(now()))
+
+
+def prune_target(settings: Settings, keep: int, older_than: timedelta, *, dry_run: bool) -> Pruned:
+    """Drop old releases of the target, and every object that only they named.
+
+    Raises:
+        UsageError: none would be kept.
+        StoreError: a run is under way, or storage failed.
+    """
+    return prune(target_store(settings), now, keep=keep, older_than=older_than, dry_run=dry_run)
+
+
+def _beside(settings: Settings) -> Path:
+    """Return the folder in which work goes on: the target, or this one for object storage."""
+    return Path() if "://" in settings.target else Path(settings.target)
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Hold the lock of the target's work folder."""
+    folder = _beside(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{WORK}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise StoreError(
+            f"{settings.target}: another run is at work on it; wait for it, or stop it first"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _bulk_options(settings: Settings) -> BulkOptions | None:
+    """Return how bulk files are made; None where none are wanted."""
+    wanted = settings.publish
+    if not wanted.bulk:
+        return None
+    return BulkOptions(
+        base_url=wanted.base_url,
+        cadence=wanted.cadence,
+        requires_access_token=wanted.requires_access_token,
+        snapshot_every=wanted.snapshot_every,
+        work=settings.run.work,
+    )

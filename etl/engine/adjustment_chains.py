@@ -1,0 +1,252 @@
+"""Chains of adjustments in the accepted rows of a partition, as columns.
+
+Few claims are linked to others: those are taken out by column, and only they are looked at one by
+one (`etl.model.adjustment_chains`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.arrays import Bools, Indices, column_of, true_where
+from etl.model.adjustment_chains import Linked, Role, places
+from etl.model.canonical_tables import AMOUNT_COLUMNS
+
+_NEEDED: Final = (
+    "member_id",
+    "claim_id",
+    "adjusted_from_claim_id",
+    "adjusted_to_claim_id",
+    "adjudication_date",
+    "last_updated",
+    "type_of_bill",
+    "bill_frequency",
+    "payment_amount",
+    *AMOUNT_COLUMNS,
+)
+"""Columns of a claim that chains look at."""
+_NOUGHT: Final = pa.array(["0.00", "-0.00"])
+_VOID: Final = "8"
+"""Bill frequency of a claim that voids or cancels a prior one (NUBC, type of bill, third digit)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chains:
+    """What each claim is within its chain; every array has shape (claims,).
+
+    Attributes:
+        role: a `Role`'s value; never null.
+        last: whether the claim is the last of its chain, as one without a chain is.
+        priors: claims directly before it that it does not name itself, by `;`; null for none.
+        successors: claims directly after it that it does not name itself.
+        updated: `last_updated`, or that of the claim which superseded this one, if later.
+        rivals: claims of a chain that nothing replaces and that lost to another such claim.
+        circular: claims that their own links lead back to.
+        unpaired: claims of negative amounts only that name no claim, nor are named by one.
+    """
+
+    role: pa.StringArray
+    last: Bools
+    priors: pa.StringArray
+    successors: pa.StringArray
+    updated: pa.StringArray
+    rivals: Bools
+    circular: Bools
+    unpaired: Bools
+
+    def only(self, keep: Bools) -> Chains:
+        """Return the same of some of the claims."""
+        mask = pa.array(keep)
+        return Chains(
+            self.role.filter(mask),
+            self.last[keep],
+            self.priors.filter(mask),
+            self.successors.filter(mask),
+            self.updated.filter(mask),
+            self.rivals[keep],
+            self.circular[keep],
+            self.unpaired[keep],
+        )
+
+
+def chains_of(tables: Mapping[str, pa.Table]) -> Chains:
+    """Return the chains of the claims of a partition.
+
+    Args:
+        tables: accepted rows; `claim` and `claim_line` are looked at.
+    """
+    claims = tables["claim"]
+    size = claims.num_rows
+    at = _linked(claims)
+    linked = _as_linked(claims, tables["claim_line"], at)
+    found = places(linked)
+    both = list(zip(linked, found, strict=True))
+    nothing = pa.nulls(size, pa.string())
+    return Chains(
+        role=_spread(
+            [place.role.value for place in found],
+            at,
+            pa.repeat(Role.CURRENT.value, size).cast(pa.string()),
+        ),
+        last=~_where([not place.last for place in found], at, size),
+        priors=_spread(
+            [_others(linked, place.priors, claim.prior) for claim, place in both], at, nothing
+        ),
+        successors=_spread(
+            [_others(linked, place.successors, claim.successor) for claim, place in both],
+            at,
+            nothing,
+        ),
+        updated=_spread([place.updated for place in found], at, column_of(claims, "last_updated")),
+        rivals=_where([place.rival for place in found], at, size),
+        circular=_where([place.circular for place in found], at, size),
+        unpaired=_unpaired(claims, tables["claim_line"], at),
+    )
+
+
+def _where(flags: list[bool], at: Indices, size: int) -> Bools:
+    found = np.zeros(size, dtype=np.bool_)
+    found[at] = flags
+    return found
+
+
+def _unpaired(claims: pa.Table, lines: pa.Table, linked: Indices) -> Bools:
+    negative = _with_minus(claims)
+    owners = pc.unique(column_of(lines, "claim_id").filter(pa.array(_with_minus(lines))))
+    if len(owners):
+        negative |= true_where(pc.is_in(column_of(claims, "claim_id"), value_set=owners))
+    negative[linked] = False
+    at = np.flatnonzero(negative)  # of most partitions none
+    if len(at):
+        below, above = signs(claims.select(list(_NEEDED)).take(pa.array(at)), lines)
+        negative[at] = below & ~above
+    return negative
+
+
+def _with_minus(table: pa.Table) -> Bools:
+    """Return the rows of which some amount begins with a minus."""
+    found = np.zeros(table.num_rows, dtype=np.bool_)
+    for name in (*AMOUNT_COLUMNS, "payment_amount"):
+        if name in table.column_names and table.column(name).null_count < table.num_rows:
+            minus = pc.starts_with(table.column(name), "-")
+            if pc.any(minus).as_py():
+                found |= true_where(minus)
+    return found
+
+
+def voids(claims: pa.Table) -> Bools:
+    """Return which claims void another by their bill frequency; shape (claims,)."""
+    stated = pc.coalesce(column_of(claims, "type_of_bill"), column_of(claims, "bill_frequency"))
+    return true_where(pc.ends_with(stated, _VOID))
+
+
+def _others(linked: list[Linked], neighbours: tuple[int, ...], stated: str | None) -> str | None:
+    """Return the numbers of neighbours that the claim does not name itself.
+
+    A number with the separator in it is not told: the other claim names this one.
+    """
+    numbers = [linked[one].claim_id for one in neighbours]
+    return ";".join(one for one in numbers if one != stated and ";" not in one) or None
+
+
+def _spread(texts: list[str | None], at: Indices, otherwise: pa.StringArray) -> pa.StringArray:
+    """Return a column with other texts in some places."""
+    if not texts:
+        return otherwise
+    own = np.full(len(otherwise), -1, dtype=np.int64)
+    own[at] = np.arange(len(at))
+    here = own >= 0
+    taken = pa.array(texts, pa.string()).take(pa.array(own, mask=~here))
+    return pc.if_else(pa.array(here), taken, otherwise)
+
+
+def _linked(claims: pa.Table) -> Indices:
+    """Return the claims that name another, are named by another or void one.
+
+    One without a number or a member is in no chain; it is rejected.
+    """
+    found = voids(claims)
+    ids = column_of(claims, "claim_id")
+    for name in ("adjusted_from_claim_id", "adjusted_to_claim_id"):
+        named = column_of(claims, name)
+        if named.null_count < len(named):
+            found |= np.asarray(named.is_valid()) | true_where(pc.is_in(ids, value_set=named))
+    known = pc.and_(ids.is_valid(), column_of(claims, "member_id").is_valid())
+    return np.flatnonzero(found & np.asarray(known))
+
+
+def _as_linked(claims: pa.Table, lines: pa.Table, at: Indices) -> list[Linked]:
+    some = claims.select(list(_NEEDED)).take(pa.array(at))
+    void = voids(some)
+    below, above = signs(some, lines)
+    negative = below & ~above
+    texts = {
+        name: column_of(some, name).to_pylist()
+        for name in (
+            "member_id",
+            "claim_id",
+            "adjusted_from_claim_id",
+            "adjusted_to_claim_id",
+            "adjudication_date",
+            "last_updated",
+        )
+    }
+    return [
+        Linked(
+            owner=texts["member_id"][number],
+            claim_id=texts["claim_id"][number],
+            prior=texts["adjusted_from_claim_id"][number],
+            successor=texts["adjusted_to_claim_id"][number],
+            adjudicated=texts["adjudication_date"][number],
+            updated=texts["last_updated"][number],
+            voids=bool(void[number]),
+            negative=bool(negative[number]),
+        )
+        for number in range(len(at))
+    ]
+
+
+def signs(claims: pa.Table, lines: pa.Table) -> tuple[Bools, Bools]:
+    """Return which claims have an amount below nought, and which have one above it.
+
+    Args:
+        claims: some claims.
+        lines: lines of these and of others.
+    """
+    owner = _indices(
+        pc.index_in(column_of(lines, "claim_id"), value_set=column_of(claims, "claim_id"))
+    )
+    below = np.zeros(claims.num_rows, dtype=np.bool_)
+    above = np.zeros(claims.num_rows, dtype=np.bool_)
+    mine = np.flatnonzero(owner >= 0)
+    own = lines.select(list(AMOUNT_COLUMNS)).take(pa.array(mine))
+    for name in (*AMOUNT_COLUMNS, "payment_amount"):
+        less, more = _signs(column_of(claims, name))
+        below |= less
+        above |= more
+        if name != "payment_amount":
+            less, more = _signs(column_of(own, name))
+            below[owner[mine][less]] = True
+            above[owner[mine][more]] = True
+    return below, above
+
+
+def _signs(amounts: pa.StringArray) -> tuple[Bools, Bools]:
+    """Return which amounts are below nought, and which are above it."""
+    if amounts.null_count == len(amounts):
+        nowhere = np.zeros(len(amounts), dtype=np.bool_)
+        return nowhere, nowhere
+    some = true_where(pc.invert(pc.is_in(amounts, value_set=_NOUGHT)))
+    minus = true_where(pc.starts_with(amounts, "-"))
+    some &= true_where(amounts.is_valid())
+    return some & minus, some & ~minus
+
+
+def _indices(column: Any) -> Indices:
+    return np.asarray(pc.fill_null(column, -1), dtype=np.int64)

@@ -1,0 +1,328 @@
+"""Columns that the engine derives, so that mappings need no arithmetic.
+
+They are listed in `etl.mapping.rows`; docs/mapping.md says what each means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.arrays import Bools, Indices, over_distinct, total_of_groups
+from etl.columns.numbers import cents, money_of_cents
+from etl.engine.adjustment_reasons import all_reasons
+from etl.mapping.rows import RELATIONS, Many
+from etl.model.canonical_tables import AMOUNT_CATEGORIES, AMOUNT_COLUMNS
+from etl.model.code_shapes import SERVICE_SYSTEMS
+
+if TYPE_CHECKING:
+    from etl.engine.partition_columns import Children, Partition
+
+
+def column(partition: Partition, table: str, name: str) -> pa.StringArray:
+    """Return a derived column of a table; shape (rows of the table,), null where absent.
+
+    Raises:
+        KeyError: there is no such column.
+    """
+    if name == "position":
+        return _position(partition, table)
+    return _DERIVED[table, name](partition)
+
+
+def _related(partition: Partition, table: str, relation: str) -> Children:
+    found = RELATIONS[table][relation]
+    if not isinstance(found, Many):
+        raise AssertionError(relation)
+    return partition.children(table, found)
+
+
+def _flag(where: Bools) -> pa.StringArray:
+    return pc.if_else(pa.array(where), "Y", "N")
+
+
+def _any_amount(partition: Partition, table: str) -> Bools:
+    found = np.zeros(partition.size(table), dtype=np.bool_)
+    for name in AMOUNT_COLUMNS:
+        amounts = partition.column(table, name)
+        if amounts.null_count != len(amounts):
+            found |= np.asarray(amounts.is_valid())
+    return found
+
+
+def _any_line_amount(partition: Partition) -> pa.StringArray:
+    lines = _related(partition, "claim", "lines")
+    has = _any_amount(partition, "claim_line")[lines.rows]
+    return _flag(np.bincount(lines.parents[has], minlength=partition.size("claim")) > 0)
+
+
+def _position(partition: Partition, table: str) -> pa.StringArray:
+    """Return 1, 2, … within the rows of each claim."""
+    relation = next(
+        name
+        for name, relation in RELATIONS["claim"].items()
+        if isinstance(relation, Many) and relation.table == table
+    )
+    children = _related(partition, "claim", relation)
+    counts = np.bincount(children.parents, minlength=partition.size("claim"))
+    starts = np.concatenate(([0], np.cumsum(counts)))[children.parents]
+    positions = np.zeros(partition.size(table), dtype=np.int64)
+    positions[children.rows] = np.arange(len(children.rows)) - starts + 1
+    return pa.array(positions).cast(pa.string())
+
+
+def _total(category: str) -> Callable[[Partition], pa.StringArray]:
+    amount = f"amount_{category}"
+
+    def total(partition: Partition) -> pa.StringArray:
+        stated = partition.column("claim", amount)
+        paid_before = category == "priorpayerpaid"
+        if paid_before:
+            stated = pc.coalesce(stated, _paid_before(partition, of_claim=True))
+        if stated.null_count == 0:
+            return stated
+        summed = _sum(partition, "lines", "claim_line", amount)
+        if paid_before:
+            summed = pc.coalesce(summed, _paid_before(partition, of_claim=False))
+        return pc.coalesce(stated, pc.if_else(pa.array(_states_total(partition)), None, summed))
+
+    return total
+
+
+def _states_total(partition: Partition) -> Bools:
+    """Return which claims state a total: in their own row, or in another payer's about them."""
+    header: Bools = np.asarray(pc.equal(partition.column("claim", "has_amounts"), "Y"))
+    stated: Bools = header | np.asarray(_paid_before(partition, of_claim=True).is_valid())
+    return stated
+
+
+def _paid_before(partition: Partition, *, of_claim: bool) -> pa.StringArray:
+    """Return what other payers paid for the claim as a whole, or else for its lines."""
+    amounts = partition.column("claim_other_payer", "amount_priorpayerpaid")
+    whole = partition.column("claim_other_payer", "line_number").is_null()
+    return _sum(
+        partition,
+        "other_payers",
+        "claim_other_payer",
+        pc.if_else(whole if of_claim else pc.invert(whole), amounts, None),
+    )
+
+
+def _sum(
+    partition: Partition, relation: str, table: str, amount: str | pa.StringArray
+) -> pa.StringArray:
+    """Return the exact sum over the related rows of each claim that state the amount.
+
+    Args:
+        partition: the rows.
+        relation: of the claim.
+        table: of those rows.
+        amount: a column of theirs, by name or as its values.
+    """
+    children = _related(partition, "claim", relation)
+    cells = partition.column(table, amount) if isinstance(amount, str) else amount
+    amounts = cells.take(pa.array(children.rows))
+    size = partition.size("claim")
+    sums = total_of_groups(cents(amounts), children.parents, size)
+    has = np.bincount(children.parents[np.asarray(amounts.is_valid())], minlength=size) > 0
+    return money_of_cents(sums, has)
+
+
+def _line_status(partition: Partition) -> pa.StringArray:
+    """Return the status that the lines agree on, `other` where they differ."""
+    lines = _related(partition, "claim", "lines")
+    encoded = partition.column("claim_line", "benefit_payment_status").dictionary_encode()
+    codes = np.asarray(pc.fill_null(encoded.indices, -1), dtype=np.int64)[lines.rows]
+    stated = codes >= 0
+    size = partition.size("claim")
+    least = np.full(size, len(encoded.dictionary), dtype=np.int64)
+    most = np.full(size, -1, dtype=np.int64)
+    np.minimum.at(least, lines.parents[stated], codes[stated])
+    np.maximum.at(most, lines.parents[stated], codes[stated])
+    agreed = encoded.dictionary.take(pa.array(most, mask=most < 0))
+    return pc.if_else(pa.array((most >= 0) & (least != most)), "other", agreed)
+
+
+def _service_system(partition: Partition) -> pa.StringArray:
+    """Return the system that is stated, else the one whose shape the code has."""
+    stated = pc.ascii_upper(partition.column("claim_line", "service_code_system"))
+    if stated.null_count == 0:
+        return stated
+    told = over_distinct(
+        partition.column("claim_line", "service_code"),
+        lambda codes: [
+            next((name for name, shape in SERVICE_SYSTEMS if shape.fullmatch(code)), None)
+            for code in codes
+        ],
+    )
+    return pc.coalesce(stated, told)
+
+
+def _line_key(table: str) -> Callable[[Partition], pa.StringArray]:
+    def key(partition: Partition) -> pa.StringArray:
+        parts = partition.column(table, "claim_id"), partition.column(table, "line_number")
+        return pc.binary_join_element_wise(*parts, "\x1f")
+
+    return key
+
+
+# -- teeth -----------------------------------------------------------------------------------
+
+
+def _promoted(partition: Partition) -> Indices:
+    """Return, for each line, the claim_tooth row that is its body site; -1 for none.
+
+    A line that names no tooth and no area itself has that of its first row that is not missing.
+    """
+    teeth = _related(partition, "claim_line", "teeth")
+    result = np.full(partition.size("claim_line"), -1, dtype=np.int64)
+    if len(teeth.rows) == 0:
+        return result
+    own = _own_site(partition)
+    missing = pc.equal(partition.column("claim_tooth", "missing"), "Y")
+    there = ~np.asarray(pc.fill_null(missing, False))[teeth.rows] & ~own[teeth.parents]
+    lines, firsts = np.unique(teeth.parents[there], return_index=True)
+    result[lines] = teeth.rows[there][firsts]
+    return result
+
+
+def _own_site(partition: Partition) -> Bools:
+    tooth = partition.column("claim_line", "tooth_number")
+    area = partition.column("claim_line", "oral_cavity_area")
+    own: Bools = np.asarray(tooth.is_valid()) | np.asarray(area.is_valid())
+    return own
+
+
+def _site(name: str) -> Callable[[Partition], pa.StringArray]:
+    def site(partition: Partition) -> pa.StringArray:
+        own, promoted = partition.column("claim_line", name), _promoted(partition)
+        if (promoted < 0).all():
+            return own
+        theirs = partition.column("claim_tooth", name)
+        return pc.coalesce(own, theirs.take(pa.array(promoted, mask=promoted < 0)))
+
+    return site
+
+
+def _tooth_role(partition: Partition) -> pa.StringArray:
+    promoted = np.zeros(partition.size("claim_tooth"), dtype=np.bool_)
+    rows = _promoted(partition)
+    promoted[rows[rows >= 0]] = True
+    missing = pc.fill_null(pc.equal(partition.column("claim_tooth", "missing"), "Y"), False)
+    return pc.if_else(missing, "missing", pc.if_else(pa.array(promoted), "site", "additional"))
+
+
+def _has_tooth(partition: Partition) -> pa.StringArray:
+    teeth = _related(partition, "claim_line", "teeth")
+    found = np.asarray(partition.column("claim_line", "site_tooth").is_valid()).copy()
+    additional = np.asarray(pc.equal(partition.column("claim_tooth", "role"), "additional"))
+    numbered = np.asarray(partition.column("claim_tooth", "tooth_number").is_valid())
+    found[teeth.parents[(additional & numbered)[teeth.rows]]] = True
+    return _flag(found)
+
+
+# -- the rest --------------------------------------------------------------------------------
+
+
+def _transport_number(partition: Partition) -> pa.StringArray:
+    return over_distinct(partition.column("claim_transport", "value"), _decimals)
+
+
+def _decimals(texts: list[str]) -> list[str | None]:
+    return [text if _is_decimal(text) else None for text in texts]
+
+
+def _is_decimal(text: str) -> bool:
+    whole, _, fraction = text.partition(".")
+    plain = whole.isascii() and whole.isdigit() and (len(whole) == 1 or whole[0] != "0")
+    return plain and (fraction.isascii() and fraction.isdigit() if "." in text else True)
+
+
+def _taxonomy(partition: Partition) -> pa.StringArray:
+    """Return the row's own code, else that of the directory's practitioner it names."""
+    own = partition.column("claim_care_team", "taxonomy_code")
+    if own.null_count == 0 or partition.size("practitioner") == 0:
+        return own
+    provider = partition.column("claim_care_team", "provider_id")
+    taxonomy = partition.column("practitioner", "taxonomy_code")
+    found = [
+        taxonomy.take(pc.index_in(provider, value_set=partition.column("practitioner", key)))
+        for key in ("practitioner_id", "npi")
+    ]
+    return pc.coalesce(own, *found)
+
+
+def _own_coverage(partition: Partition) -> pa.StringArray:
+    """Return the coverage that another payer's row names, where it is the same member's."""
+    named = partition.column("claim_other_payer", "coverage_id")
+    at = pc.index_in(named, value_set=partition.column("coverage", "coverage_id"))
+    holder = partition.column("coverage", "member_id").take(at)
+    claim = pc.index_in(
+        partition.column("claim_other_payer", "claim_id"),
+        value_set=partition.column("claim", "claim_id"),
+    )
+    member = partition.column("claim", "member_id").take(claim)
+    return pc.if_else(pc.fill_null(pc.equal(holder, member), False), named, None)
+
+
+def _first_of_payer(partition: Partition) -> pa.StringArray:
+    """Return Y for the first row of its claim that names this payer and coverage."""
+    parts = [
+        pc.fill_null(partition.column("claim_other_payer", name), "")
+        for name in ("claim_id", "payer_id", "payer_name", "coverage_id")
+    ]
+    keys = pc.binary_join_element_wise(*parts, "\x1f").dictionary_encode().indices
+    first = np.zeros(len(keys), dtype=np.bool_)
+    first[np.unique(np.asarray(keys), return_index=True)[1]] = True
+    return _flag(first)
+
+
+def _masked(partition: Partition) -> pa.StringArray:
+    """Return Y where the code, compulsory as it is, was taken out."""
+    return _flag(np.asarray(partition.column("claim_diagnosis", "code").is_null()))
+
+
+_PRINCIPAL: Final = pa.array(["principal", "primary"])
+
+
+def _names_principal(partition: Partition) -> pa.StringArray:
+    """Return Y where one of the claim's diagnoses is said to be the principal one."""
+    diagnoses = _related(partition, "claim", "diagnoses")
+    words = pc.ascii_lower(partition.column("claim_diagnosis", "type"))
+    named = np.asarray(pc.is_in(words, value_set=_PRINCIPAL))[diagnoses.rows]
+    size = partition.size("claim")
+    return _flag(np.bincount(diagnoses.parents[named], minlength=size) > 0)
+
+
+_DERIVED: Final[Mapping[tuple[str, str], Callable[[Partition], pa.StringArray]]] = MappingProxyType(
+    {
+        ("claim", "has_amounts"): lambda partition: _flag(_any_amount(partition, "claim")),
+        ("claim", "has_line_amounts"): _any_line_amount,
+        ("claim", "line_benefit_payment_status"): _line_status,
+        ("claim", "names_principal"): _names_principal,
+        ("claim", "all_reasons"): all_reasons,
+        **{("claim", f"total_{category}"): _total(category) for category in AMOUNT_CATEGORIES},
+        ("claim", "chain_role"): lambda partition: partition.chains.role,
+        ("claim", "other_priors"): lambda partition: partition.chains.priors,
+        ("claim", "other_successors"): lambda partition: partition.chains.successors,
+        ("claim", "chain_updated"): lambda partition: partition.chains.updated,
+        ("claim_diagnosis", "masked"): _masked,
+        ("claim_line", "line_key"): _line_key("claim_line"),
+        ("claim_line", "has_amounts"): lambda part: _flag(_any_amount(part, "claim_line")),
+        ("claim_line", "service_system"): _service_system,
+        ("claim_line", "site_tooth"): _site("tooth_number"),
+        ("claim_line", "site_area"): _site("oral_cavity_area"),
+        ("claim_line", "has_tooth"): _has_tooth,
+        ("claim_tooth", "line_key"): _line_key("claim_tooth"),
+        ("claim_tooth", "role"): _tooth_role,
+        ("claim_transport", "number"): _transport_number,
+        ("claim_care_team", "taxonomy"): _taxonomy,
+        ("claim_other_payer", "own_coverage_id"): _own_coverage,
+        ("claim_other_payer", "first"): _first_of_payer,
+    }
+)

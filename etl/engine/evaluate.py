@@ -1,0 +1,392 @@
+"""Expressions and conditions over the rows of a plan's levels, a whole column at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.arrays import Bools, Indices, join, over_distinct, valid
+from etl.engine.kernels import escaped, logical_ids
+from etl.engine.partition_columns import Children, Partition, starts_of
+from etl.mapping.environment import Environment
+from etl.mapping.expressions import (
+    Absent,
+    AllOf,
+    AnyOf,
+    Before,
+    Cased,
+    Cast,
+    Chosen,
+    ColumnOf,
+    Condition,
+    Constant,
+    Expr,
+    FirstOf,
+    IsPresent,
+    Joined,
+    Kind,
+    Left,
+    LogicalId,
+    LoopIndex,
+    Not,
+    OneOf,
+    Plus,
+    ProviderReference,
+    Same,
+    Shaped,
+    Translated,
+    TranslatedAll,
+    Truth,
+    walk,
+)
+from etl.mapping.plan import Loop, Plan
+from etl.mapping.rows import Many, One, relations_of
+from etl.model.code_shapes import SHAPES
+
+
+@dataclass(eq=False)
+class Level:
+    """The rows of one level of a plan.
+
+    Attributes:
+        table: their table.
+        rows: their positions in the table; None for all, in order.
+        parent: level of the rows around them; None for level 0.
+        parents: position of each row's parent in that level, ascending; None for level 0.
+        items: texts of a list column, where the rows are those.
+        size: how many rows.
+    """
+
+    table: str
+    size: int
+    rows: Indices | None = None
+    parent: int | None = None
+    parents: Indices | None = None
+    items: pa.StringArray | None = None
+
+    @cached_property
+    def starts(self) -> Indices:
+        """Position of the first row of each parent, and one more for the end."""
+        parents = self.parents if self.parents is not None else np.empty(0, dtype=np.int64)
+        return starts_of(parents, self.parent_size)
+
+    parent_size: int = 0
+
+
+@dataclass(eq=False)
+class Values:
+    """Evaluates expressions of one plan over one partition; remembers what it was asked."""
+
+    plan: Plan
+    partition: Partition
+    environment: Environment
+    levels: dict[int, Level] = field(default_factory=dict)
+    kept: dict[int, Bools | bool] = field(default_factory=dict)
+    _texts: dict[tuple[Expr, int], pa.StringArray] = field(default_factory=dict)
+    _escaped: dict[tuple[Expr, int], pa.StringArray] = field(default_factory=dict)
+    _conditions: dict[tuple[Condition, int], Bools | bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        table = self.plan.table
+        self.levels[0] = Level(table, self.partition.size(table))
+        if self.plan.condition is not None:
+            holds = self.holds(self.plan.condition, 0)
+            if holds is not True:
+                rows = np.flatnonzero(holds) if holds is not False else np.empty(0, dtype=np.int64)
+                self.levels[0] = Level(table, len(rows), rows)
+                self._texts.clear()
+                self._conditions.clear()
+
+    # -- levels ------------------------------------------------------------------------------
+
+    def enter(self, loop: Loop) -> Level:
+        """Return the level of a loop's rows, making it when first asked."""
+        if loop.level not in self.levels:
+            around = self.levels[loop.around]
+            level = (
+                self._items(loop, loop.relation)
+                if isinstance(loop.relation, str)
+                else self._children(loop, loop.relation)
+            )
+            level.parent_size = around.size
+            self.levels[loop.level] = level
+            self.kept[loop.level] = (
+                True if loop.condition is None else self.holds(loop.condition, loop.level)
+            )
+        return self.levels[loop.level]
+
+    def _children(self, loop: Loop, relation: Many) -> Level:
+        owner = self.levels[loop.parent]
+        children = self.partition.children(owner.table, relation)
+        rows, parents = children.rows, children.parents
+        owners = owner.rows
+        if loop.parent != loop.around:
+            up = self.up(loop.around, loop.parent)
+            owners = up if owners is None else owners[up]
+        if owners is not None:
+            rows, parents = _regrouped(children, owners)
+        return Level(relation.table, len(rows), rows, loop.around, parents)
+
+    def _items(self, loop: Loop, column: str) -> Level:
+        texts = self._column(loop.parent, (), column)
+        if loop.parent != loop.around:
+            texts = texts.take(pa.array(self.up(loop.around, loop.parent)))
+        lists = pc.split_pattern(texts, ";")
+        parents = np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
+        items = pc.list_flatten(lists)
+        table = self.plan.tables[loop.level]
+        return Level(table, len(items), None, loop.around, parents, items)
+
+    def up(self, from_level: int, to_level: int) -> Indices:
+        """Return, for each row of a level, the position of its row in a level around it."""
+        level = self.levels[from_level]
+        if level.parents is None or level.parent is None:
+            raise AssertionError(f"level {to_level} is not around level {from_level}")
+        if level.parent == to_level:
+            return level.parents
+        return self.up(level.parent, to_level)[level.parents]
+
+    # -- texts -------------------------------------------------------------------------------
+
+    def asked(self) -> Iterator[tuple[Expr, int]]:
+        """Yield every expression that was evaluated, with its own level."""
+        for expr, level in self._texts:
+            if self.home(expr) == level:
+                yield expr, level
+
+    def home(self, node: Expr | Condition) -> int:
+        """Return the deepest level that an expression or condition speaks of."""
+        return max(
+            (part.level for part in walk(node) if isinstance(part, ColumnOf | LoopIndex)), default=0
+        )
+
+    def text(self, expr: Expr, level: int) -> pa.StringArray:
+        """Return the values of an expression; shape (rows of the level,), null where absent."""
+        key = (expr, level)
+        if key not in self._texts:
+            home = self.home(expr)
+            if home == level:
+                self._texts[key] = self._evaluate(expr, level)
+            else:
+                self._texts[key] = self.text(expr, home).take(pa.array(self.up(level, home)))
+        return self._texts[key]
+
+    def json_text(self, expr: Expr, level: int) -> pa.StringArray:
+        """Return the values of an expression, escaped for JSON where they may need it."""
+        if expr.kind.plain or isinstance(expr, LogicalId | ProviderReference):
+            return self.text(expr, level)
+        key = (expr, level)
+        if key not in self._escaped:
+            self._escaped[key] = escaped(self.text(expr, level))
+        return self._escaped[key]
+
+    def _evaluate(self, expr: Expr, level: int) -> pa.StringArray:
+        match expr:
+            case Constant(value=value):
+                return pa.repeat(value, self.levels[level].size).cast(pa.string())
+            case Absent():
+                return pa.nulls(self.levels[level].size, pa.string())
+            case ColumnOf(via=via, column=column):
+                return self._column(level, via, column)
+            case LoopIndex():
+                return self._loop_index(level)
+            case Joined(parts=parts):
+                return self._joined(parts, level)
+            case FirstOf(parts=parts):
+                return pc.coalesce(*(self._scalar_or_text(part, level) for part in parts))
+            case Chosen(condition=condition, then=then, otherwise=otherwise):
+                return self._chosen(condition, then, otherwise, level)
+            case _:
+                return self._changed(expr, self.text(expr.of, level))
+
+    def _scalar_or_text(self, expr: Expr, level: int) -> pa.StringArray | pa.StringScalar:
+        if isinstance(expr, Constant):
+            return pa.scalar(expr.value, pa.string())
+        if isinstance(expr, Absent):
+            return pa.scalar(None, pa.string())
+        return self.text(expr, level)
+
+    def _joined(self, parts: Sequence[Expr], level: int) -> pa.StringArray:
+        pieces = [
+            part.value if isinstance(part, Constant) else self.text(part, level) for part in parts
+        ]
+        return join(*pieces, absent_as_empty=False)
+
+    def _chosen(
+        self, condition: Condition, then: Expr, otherwise: Expr, level: int
+    ) -> pa.StringArray:
+        holds = self.holds(condition, level)
+        if isinstance(holds, bool):
+            return self.text(then if holds else otherwise, level)
+        yes, no = (self._scalar_or_text(part, level) for part in (then, otherwise))
+        return pc.if_else(pa.array(holds), yes, no)
+
+    def _changed(self, expr: Expr, of: pa.StringArray) -> pa.StringArray:
+        match expr:
+            case Cast(kind=Kind.INSTANT):
+                dated = pc.equal(pc.binary_length(of), 10)
+                midnight = join(of, "T00:00:00Z", absent_as_empty=False)
+                return pc.if_else(dated, midnight, of)
+            case Cast(kind=Kind.BOOLEAN, of=inner) if inner.kind is Kind.FLAG:
+                return pc.if_else(pc.equal(of, "Y"), "true", "false")
+            case Cast():
+                return of
+            case Cased(case=case):
+                return pc.ascii_lower(of) if case == "lower" else pc.ascii_upper(of)
+            case Plus(amount=amount):
+                return pc.add(of.cast(pa.int64()), amount).cast(pa.string())
+            case Translated(crosswalk=name, column=column):
+                crosswalk = self.environment.crosswalks[name]
+                return over_distinct(
+                    of, lambda texts: [crosswalk.answer(text, column) for text in texts]
+                )
+            case TranslatedAll(crosswalk=name, column=column, separator=separator):
+                crosswalk = self.environment.crosswalks[name]
+                return over_distinct(
+                    of,
+                    lambda texts: [
+                        separator.join(
+                            crosswalk.answer(one, column) or one for one in text.split(";")
+                        )
+                        for text in texts
+                    ],
+                )
+            case Shaped(shape=shape):
+                fits = SHAPES[shape]
+                return over_distinct(of, lambda texts: [t if fits(t) else None for t in texts])
+            case Left(length=length):
+                return over_distinct(of, lambda texts: [text[:length] for text in texts])
+            case LogicalId(resource=resource):
+                return logical_ids(of, resource, self.environment)
+            case ProviderReference(resource=resource, only=only):
+                return over_distinct(of, lambda texts: self._providers(texts, resource, only))
+            case _:
+                raise AssertionError(expr)
+
+    def _providers(self, texts: list[str], resource: str, only: bool) -> list[str]:
+        environment = self.environment
+        found = [environment.provider(text, resource, only=only) for text in texts]  # type: ignore[arg-type]
+        return [f"{one.resource}/{environment.logical_id(one.resource, one.key)}" for one in found]
+
+    def _column(self, at: int, via: tuple[str, ...], column: str) -> pa.StringArray:
+        level = self.levels[at]
+        if level.items is not None:
+            return level.items
+        table, rows = level.table, level.rows
+        missing: Bools | None = None
+        for step in via:
+            relation = relations_of(table)[step]
+            if not isinstance(relation, One):
+                raise AssertionError(step)
+            named = self.partition.named(table, relation)
+            found = named if rows is None else named[rows]
+            if missing is not None:
+                found = np.where(missing, -1, found)
+            missing = found < 0
+            rows, table = np.where(missing, 0, found), relation.table
+        texts = self.partition.column(table, column)
+        if rows is None:
+            return texts
+        if missing is not None:
+            return texts.take(pa.array(rows, mask=missing))
+        return texts.take(pa.array(rows))
+
+    def _loop_index(self, at: int) -> pa.StringArray:
+        level, kept = self.levels[at], self.kept.get(at, True)
+        counted = np.ones(level.size, dtype=np.int64) if kept is True else np.asarray(kept) * 1
+        running = np.concatenate(([0], np.cumsum(counted)))
+        parents = level.parents if level.parents is not None else np.empty(0, dtype=np.int64)
+        before = running[level.starts[parents]]
+        return pa.array(running[1:] - before).cast(pa.string())
+
+    # -- conditions --------------------------------------------------------------------------
+
+    def holds(self, condition: Condition, level: int) -> Bools | bool:
+        """Return where a condition holds; True or False where that is the same in every row."""
+        key = (condition, level)
+        if key not in self._conditions:
+            home = self.home(condition)
+            if home == level:
+                self._conditions[key] = self._decide(condition, level)
+            else:
+                outer = self.holds(condition, home)
+                up = outer if isinstance(outer, bool) else outer[self.up(level, home)]
+                self._conditions[key] = up
+        return self._conditions[key]
+
+    def _decide(self, condition: Condition, level: int) -> Bools | bool:
+        match condition:
+            case Truth(holds=holds):
+                return holds
+            case IsPresent(of=of):
+                return valid(self.text(of, level))
+            case OneOf(of=of, values=values, negated=negated):
+                text = self.text(of, level)
+                found = pc.is_in(text, value_set=pa.array(values, pa.string()))
+                if negated:
+                    found = pc.and_(pc.invert(found), text.is_valid())
+                return _settled(np.asarray(found))
+            case Same(left=left, right=right, negated=negated):
+                texts = self.text(left, level), self.text(right, level)
+                same = pc.not_equal(*texts) if negated else pc.equal(*texts)
+                return _settled(np.asarray(pc.fill_null(same, False)))
+            case Before(left=left, right=right, or_same=or_same):
+                texts = self._scalar_or_text(left, level), self._scalar_or_text(right, level)
+                found = pc.less_equal(*texts) if or_same else pc.less(*texts)
+                return _settled(np.asarray(pc.fill_null(found, False)))
+            case AllOf(parts=parts):
+                return both(*(self.holds(part, level) for part in parts))
+            case AnyOf(parts=parts):
+                return either(*(self.holds(part, level) for part in parts))
+            case Not(of=inner):
+                return opposite(self.holds(inner, level))
+
+
+def _regrouped(children: Children, wanted: Indices) -> tuple[Indices, Indices]:
+    """Return children again for parents that may repeat and come in any order.
+
+    Args:
+        children: related rows of all rows of a table.
+        wanted: positions in the table of the parents that are wanted.
+
+    Returns:
+        The related rows, grouped, and for each the place of its parent in `wanted`, ascending.
+    """
+    starts = children.starts[wanted]
+    counts = children.starts[wanted + 1] - starts
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    taken = np.arange(total) + np.repeat(starts - ends + counts, counts)
+    return children.rows[taken], np.repeat(np.arange(len(wanted)), counts)
+
+
+def _settled(mask: Bools) -> Bools | bool:
+    if mask.all():
+        return True
+    return mask if mask.any() else False
+
+
+def both(*masks: Bools | bool) -> Bools | bool:
+    """Return where all of some masks hold."""
+    arrays = [mask for mask in masks if not isinstance(mask, bool)]
+    if False in [mask for mask in masks if isinstance(mask, bool)]:
+        return False
+    return _settled(np.logical_and.reduce(arrays)) if arrays else True
+
+
+def either(*masks: Bools | bool) -> Bools | bool:
+    """Return where one of some masks holds."""
+    arrays = [mask for mask in masks if not isinstance(mask, bool)]
+    if True in [mask for mask in masks if isinstance(mask, bool)]:
+        return True
+    return _settled(np.logical_or.reduce(arrays)) if arrays else False
+
+
+def opposite(mask: Bools | bool) -> Bools | bool:
+    """Return where a mask does not hold."""
+    return (not mask) if isinstance(mask, bool) else ~mask

@@ -1,0 +1,332 @@
+"""Obligations by column: which rows of a partition make a resource that breaks its profile.
+
+The tests of `etl.mapping.obligations` are evaluated over the values that rendering has computed:
+masks of what is there, and texts. A formula that is false of all rows after its first part, as
+nearly every one is, costs that part alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.arrays import Bools, Indices, over_distinct, text_bytes
+from etl.engine.evaluate import Values, both, either, opposite
+from etl.mapping.expressions import Constant, Expr
+from etl.mapping.formulas import (
+    All,
+    Amount,
+    Any_,
+    Begins,
+    Coded,
+    Formula,
+    Misshapen,
+    No,
+    Some,
+    When,
+)
+from etl.mapping.obligations import Obligation
+from etl.mapping.plan import Loop
+from etl.mapping.row_tests import Alone, Nowhere, Numbers, Points, Rows, Shared, Test, Twice
+from etl.model.code_shapes import SHAPES
+from etl.profiles.structures import primitives
+from etl.rows import FINDINGS_SCHEMA, no_findings
+
+_LINES: Final = "claim_line"
+_MOST: Final = 2**31 - 1
+"""Largest of FHIR's integers, which have 32 bits."""
+
+_LEAST: Final[Mapping[str, int]] = MappingProxyType({"positiveInt": 1, "unsignedInt": 0})
+
+
+def broken_rows(
+    values: Values,
+    obligations: Iterable[Obligation],
+    *,
+    made: pa.StringArray | None = None,
+    types: frozenset[str] = frozenset(),
+) -> pa.Table:
+    """Return the rows of a partition that break obligations of a plan.
+
+    Args:
+        values: the plan's expressions, as rendering left them.
+        obligations: of the plan; those without a test are passed over.
+        made: `Type/id` of all that was made of the partition, which references must lead to.
+        types: FHIR types that `made` has all resources of; others are not looked for.
+
+    Returns:
+        `etl.rows.FINDINGS_SCHEMA`, each finding once: about the claim line where an obligation is
+        about one, else about the row that the resource is made of. `file` and `row` are null for
+        rows that come from no file.
+    """
+    if values.levels[0].size == 0:
+        return no_findings()
+    checks = _Checks(values, made, types)
+    found = [no_findings()]
+    for one in obligations:
+        if one.test is not None:
+            rows, level = checks.rows(one.test)
+            if len(rows):
+                found.append(checks.places(one.rule, rows, level))
+    return pa.concat_tables(found).group_by(FINDINGS_SCHEMA.names).aggregate([])
+
+
+@dataclass(eq=False, slots=True)
+class _Checks:
+    values: Values
+    made: pa.StringArray | None
+    types: frozenset[str]
+    _masks: dict[tuple[int, int], Bools | bool] = field(default_factory=dict)
+    _shapes: dict[tuple[Expr, str], Bools | bool] = field(default_factory=dict)
+
+    def places(self, rule: str, rows: Indices, level: int) -> pa.Table:
+        """Return findings about rows of a level, or about the nearest row above with a place."""
+        values = self.values
+        while level and values.levels[level].table != _LINES:
+            parent = values.levels[level].parent
+            if parent is None:
+                raise AssertionError(level)
+            rows, level = values.up(level, parent)[rows], parent
+        at = values.levels[level]
+        rows = np.unique(rows)
+        positions = rows if at.rows is None else at.rows[rows]
+        return values.partition.findings(at.table, positions, rule)
+
+    # -- tests -------------------------------------------------------------------------------
+
+    def rows(self, test: Test) -> tuple[Indices, int]:
+        """Return the rows that a test finds, and their level."""
+        match test:
+            case Rows(loops=loops, broken=formula):
+                level = self.enter(loops)
+                return self.where(self.mask(formula, level), level), level
+            case Twice(numbers=numbers, loops=loops):
+                level = self.enter(loops)
+                owners, told = self.numbers(numbers, level)
+                return _repeated(owners, told), level
+            case Nowhere(named=named, known=known):
+                return self.common(named, known, wanted=False), 0
+            case Shared(left=left, right=right):
+                return self.common(left, right, wanted=True), 0
+            case Alone():
+                return self.alone(test)
+            case Points():
+                return self.lost(test)
+
+    def enter(self, loops: Sequence[Loop]) -> int:
+        level = 0
+        for loop in loops:
+            self.values.enter(loop)
+            level = loop.level
+        return level
+
+    def where(self, mask: Bools | bool, level: int) -> Indices:
+        if mask is False:
+            return np.empty(0, dtype=np.int64)
+        size = self.values.levels[level].size
+        return np.arange(size) if mask is True else np.flatnonzero(mask)
+
+    def numbers(self, numbers: Numbers, level: int) -> tuple[Indices, Indices]:
+        """Return owners, which are rows of a level, and the numbers that their entries carry."""
+        owners: list[Indices] = [np.empty(0, dtype=np.int64)]
+        told: list[Indices] = [np.empty(0, dtype=np.int64)]
+        for loops, given, number in numbers.sources:
+            at = self.enter(loops)
+            rows = self.where(self.mask(given, at), at)
+            if not len(rows):
+                continue
+            owners.append(rows if at == level else self.values.up(at, level)[rows])
+            if isinstance(number, int):
+                told.append(np.full(len(rows), number, dtype=np.int64))
+                continue
+            texts = self.values.text(number, at).take(pa.array(rows)).cast(pa.int64())
+            told.append(np.asarray(pc.fill_null(texts, 0), dtype=np.int64))
+        return np.concatenate(owners), np.concatenate(told)
+
+    def common(self, left: Numbers, right: Numbers, *, wanted: bool) -> Indices:
+        """Return resources with a left number that some right one is, or (`wanted`) is not."""
+        owners, told = self.numbers(left, 0)
+        if not len(owners):
+            return owners
+        found = np.isin(_keys(owners, told), _keys(*self.numbers(right, 0)))
+        return owners[found if wanted else ~found]
+
+    def alone(self, test: Alone) -> tuple[Indices, int]:
+        level = self.enter(test.loops)
+        rows = self.where(self.mask(test.given, level), level)
+        if not len(rows):
+            return rows, level
+        owners, told = self.numbers(test.named, level)
+        roots = owners if level == 0 else self.values.up(level, 0)[owners]
+        known = np.isin(_keys(roots, told), _keys(*self.numbers(test.known, 0)))
+        return rows[~np.isin(rows, owners[known])], level
+
+    def lost(self, test: Points) -> tuple[Indices, int]:
+        """Return rows whose reference leads to nothing that was made."""
+        level = self.enter(test.loops)
+        if self.made is None:
+            return np.empty(0, dtype=np.int64), level
+        rows = self.where(self.mask(test.given, level), level)
+        texts = self.values.text(test.reference, level).take(pa.array(rows))
+        meant = np.zeros(len(rows), dtype=np.bool_)
+        for name in sorted(self.types):
+            meant |= np.asarray(pc.fill_null(pc.starts_with(texts, f"{name}/"), False))
+        if not meant.any():
+            return np.empty(0, dtype=np.int64), level
+        found = np.asarray(pc.is_in(texts, value_set=self.made))
+        return rows[meant & ~found], level
+
+    # -- formulas ----------------------------------------------------------------------------
+
+    def mask(self, formula: Formula, level: int) -> Bools | bool:
+        """Return where a formula is true; True or False where that is the same in every row."""
+        if isinstance(formula, bool):
+            return formula
+        key = (id(formula), level)
+        if key not in self._masks:
+            self._masks[key] = _settled(self._mask(formula, level))
+        return self._masks[key]
+
+    def _mask(self, formula: Formula, level: int) -> Bools | bool:
+        match formula:
+            case bool():
+                return formula
+            case When(condition=condition):
+                return self.values.holds(condition, level)
+            case No(of=of):
+                return opposite(self.mask(of, level))
+            case All(parts=parts):
+                result: Bools | bool = True
+                for part in parts:
+                    result = _settled(both(result, self.mask(part, level)))
+                    if result is False:
+                        return False
+                return result
+            case Any_(parts=parts):
+                result = False
+                for part in parts:
+                    result = _settled(either(result, self.mask(part, level)))
+                    if result is True:
+                        return True
+                return result
+            case Some(loop=loop, inner=inner):
+                return self.some(loop, inner, level)
+            case Amount(entries=entries, least=least):
+                return self.count(entries, level) >= least
+            case Misshapen(of=of, type=name):
+                return self.misshapen(of, name, level)
+            case Begins(of=of, text=text):
+                return _filled(pc.starts_with(self.values.text(of, level), text))
+            case Coded():
+                return self.coded(formula, level)
+
+    def some(self, loop: Loop, inner: Formula, level: int) -> Bools | bool:
+        if level != loop.around:
+            return self.lifted(self.mask_of_some(loop, inner), loop.around, level)
+        return self.mask_of_some(loop, inner)
+
+    def mask_of_some(self, loop: Loop, inner: Formula) -> Bools | bool:
+        rows = self.values.enter(loop)
+        mask = self.mask(inner, loop.level)
+        if mask is False or rows.size == 0:
+            return False
+        if mask is True:
+            return np.diff(rows.starts) > 0
+        running = np.concatenate(([0], np.cumsum(mask)))
+        return np.diff(running[rows.starts]) > 0
+
+    def lifted(self, mask: Bools | bool, home: int, level: int) -> Bools | bool:
+        if isinstance(mask, bool) or home == level:
+            return mask
+        return mask[self.values.up(level, home)]
+
+    def count(self, entries: Sequence[tuple[tuple[Loop, ...], Formula]], level: int) -> Indices:
+        size = self.values.levels[level].size
+        total = np.zeros(size, dtype=np.int64)
+        for loops, formula in entries:
+            if not loops:
+                total += np.asarray(self.mask(formula, level))
+                continue
+            at = self.enter(loops)
+            rows = self.where(self.mask(formula, at), at)
+            total += np.bincount(self.values.up(at, level)[rows], minlength=size)
+        return total
+
+    def coded(self, formula: Coded, level: int) -> Bools | bool:
+        system, code = formula.system, formula.code
+        if isinstance(system, Constant):
+            if system.value in formula.open_systems:
+                return _filled(self.values.text(code, level).is_valid())
+            codes = [one for of, one in sorted(formula.pairs) if of == system.value]
+            return _filled(
+                pc.is_in(self.values.text(code, level), value_set=pa.array(codes, pa.string()))
+            )
+        systems, codes_of = self.values.text(system, level), self.values.text(code, level)
+        pairs = pa.array([f"{of}|{one}" for of, one in sorted(formula.pairs)], pa.string())
+        found = pc.is_in(
+            pc.binary_join_element_wise(systems, codes_of, "|"), value_set=pairs, skip_nulls=True
+        )
+        known: Bools | bool = _filled(found)
+        if formula.open_systems:
+            opened = pa.array(sorted(formula.open_systems), pa.string())
+            free = pc.and_(pc.is_in(systems, value_set=opened), codes_of.is_valid())
+            known = either(known, _filled(free))
+        return known
+
+    def misshapen(self, of: Expr, name: str, level: int) -> Bools | bool:
+        home = self.values.home(of)
+        key = (of, name)
+        if key not in self._shapes:
+            self._shapes[key] = _settled(_misshapen(self.values.text(of, home), name))
+        return self.lifted(self._shapes[key], home, level)
+
+
+def _misshapen(texts: pa.StringArray, name: str) -> Bools | bool:
+    if name in _LEAST:
+        numbers = texts.cast(pa.int64())
+        bad = pc.or_(pc.less(numbers, _LEAST[name]), pc.greater(numbers, _MOST))
+        return _filled(bad)
+    if name in SHAPES:
+        return _filled(_told(texts, SHAPES[name]))
+    data = text_bytes(texts)
+    if not (data <= 0x20).any() and not pc.any(pc.equal(texts, "")).as_py():
+        return False  # no blank, no control character, nothing empty: every form allows it
+    pattern = re.compile(primitives()[name] or "", re.ASCII)
+    return _filled(_told(texts, lambda text: text != "" and bool(pattern.fullmatch(text))))
+
+
+def _told(texts: pa.StringArray, fits: Callable[[str], bool]) -> pa.BooleanArray:
+    marks = over_distinct(texts, lambda all_of: ["N" if not fits(one) else None for one in all_of])
+    return marks.is_valid()
+
+
+def _filled(mask: pa.BooleanArray) -> Bools:
+    found: Bools = np.asarray(pc.fill_null(mask, False))
+    return found
+
+
+def _settled(mask: Bools | bool) -> Bools | bool:
+    if isinstance(mask, bool):
+        return mask
+    if not mask.any():
+        return False
+    return True if mask.all() else mask
+
+
+def _keys(owners: Indices, told: Indices) -> Indices:
+    return (owners << 32) | (told & 0xFFFFFFFF)
+
+
+def _repeated(owners: Indices, told: Indices) -> Indices:
+    keys = _keys(owners, told)
+    if len(keys) < 2 or (np.diff(keys) > 0).all():
+        return np.empty(0, dtype=np.int64)
+    ordered = np.sort(keys)
+    return np.unique(ordered[1:][np.diff(ordered) == 0] >> 32)

@@ -1,0 +1,60 @@
+"""Rows that a mapping leaves out because something that has to go with them is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from etl.engine.evaluate import Values, both, opposite
+from etl.engine.unmapped import once_each
+from etl.mapping.expressions import AllOf, AnyOf, Condition, IsPresent, walk
+from etl.mapping.plan import Loop, nodes_of
+from etl.model.canonical_tables import TABLES
+from etl.rows import FINDINGS_SCHEMA
+
+OMITTED: Final = "incomplete-row"
+"""Rule of a row that is left out of a list."""
+
+
+def omitted(values: Values) -> pa.Table:
+    """Return rows that a loop passes over for want of one of several values.
+
+    That is what a condition `… and (a is present or b …)` of a loop says: the row would make an
+    entry, and its profile wants something with it. A rendering provider without a taxonomy code is
+    one, on an outpatient claim.
+
+    Returns:
+        `etl.rows.FINDINGS_SCHEMA`, each row once.
+    """
+    found: list[pa.Table] = []
+    for _, node in nodes_of(values.plan.body):
+        if isinstance(node, Loop) and node.level in values.levels:
+            for needed, others in _needs(node.condition):
+                lacking = both(
+                    *(values.holds(one, node.level) for one in others),
+                    opposite(values.holds(needed, node.level)),
+                )
+                size = values.levels[node.level].size
+                rows = np.flatnonzero(np.broadcast_to(np.asarray(lacking), size))
+                if len(rows):
+                    found.append(_places(values, node.level, rows))
+    return once_each(found)
+
+
+def _needs(condition: Condition | None) -> Iterator[tuple[Condition, tuple[Condition, ...]]]:
+    """Yield what a loop's row needs besides being meant: each with the other parts."""
+    if isinstance(condition, AllOf):
+        for part in condition.parts:
+            if isinstance(part, AnyOf) and any(isinstance(one, IsPresent) for one in walk(part)):
+                yield part, tuple(one for one in condition.parts if one is not part)
+
+
+def _places(values: Values, at: int, rows: np.ndarray) -> pa.Table:
+    level = values.levels[at]
+    if level.table not in TABLES:
+        return FINDINGS_SCHEMA.empty_table()
+    positions = rows if level.rows is None else level.rows[rows]
+    return values.partition.findings(level.table, positions, OMITTED)

@@ -1,0 +1,272 @@
+"""What a run of a plan noticed: words without a code, and providers that the directory lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.arrays import Bools, Indices, valid
+from etl.engine.evaluate import Values, both, either, opposite
+from etl.mapping.expressions import (
+    Absent,
+    Cased,
+    Cast,
+    Chosen,
+    ColumnOf,
+    Condition,
+    Constant,
+    Expr,
+    FirstOf,
+    Joined,
+    Kind,
+    LogicalId,
+    LoopIndex,
+    ProviderReference,
+    Shaped,
+    Translated,
+)
+from etl.mapping.plan import Feed
+from etl.mapping.rows import LIST_ITEM, PASSED_ON, One, relations_of
+from etl.model.canonical_tables import TABLES
+from etl.model.code_shapes import SHAPES
+from etl.rows import FINDINGS_SCHEMA, no_findings
+
+UNMAPPED: Final = "unmapped-word"
+"""Rule of a cell for which a crosswalk has no line."""
+WITHOUT_CODE: Final = "word-without-code"
+"""Rule of a cell whose word a crosswalk knows without a code that an element needs."""
+MISSHAPEN: Final = "misshapen-identifier"
+"""Rule of a cell that is left out, because it has not the shape its system demands."""
+
+
+MOST_WORDS: Final = 500
+"""Words of one column of a partition that are told apart; more of them are no words of a code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A directory resource that rows name.
+
+    Attributes:
+        resource: `Organization` or `Practitioner`.
+        key: its business key.
+        payer: it is named as a payer.
+    """
+
+    resource: Literal["Organization", "Practitioner"]
+    key: str
+    payer: bool
+
+
+def mentions(values: Values) -> frozenset[Mention]:
+    """Return the directory resources that the rows of a plan name, used or not."""
+    found: set[Mention] = set()
+    for expr, level in list(values.asked()):
+        match expr:
+            case LogicalId(of=of, resource=("Organization" | "Practitioner") as resource):
+                payer = any(column.column == "payer_id" for column in _columns(of))
+                keys = values.text(of, level).unique().to_pylist()
+                found |= {Mention(resource, key, payer) for key in keys if key is not None}
+            case ProviderReference(of=of, resource=resource, only=only):
+                for key in values.text(of, level).unique().to_pylist():
+                    if key is not None:
+                        meant = values.environment.provider(key, resource, only=only)
+                        found.add(Mention(meant.resource, meant.key, payer=False))
+            case _:
+                continue
+    return frozenset(found)
+
+
+def findings(values: Values) -> dict[str, pa.Table]:
+    """Return the cells that a plan read and for which it had no code.
+
+    Returns:
+        Name of the crosswalk or shape -> its findings (`etl.rows.FINDINGS_SCHEMA`), one a cell
+        however often the plan looked; only those that found something. Behind the name of a
+        crosswalk stand `#` and a keyed hash of the word, so that words can be told apart without
+        being known; without it where a column has too many of them. Words that are known and have
+        no code are all under the name of their rule, `WITHOUT_CODE`.
+    """
+    found: dict[str, list[pa.Table]] = {}
+    for expr, level in list(values.asked()):
+        known: Callable[[str], bool]
+        match expr:
+            case Translated(of=of, crosswalk=name):
+                known, rule = values.environment.crosswalks[name].knows, UNMAPPED
+            case Shaped(of=of, shape=name):
+                known, rule = SHAPES[name], MISSHAPEN
+            case _:
+                continue
+        for column in _columns(of):
+            texts = values.text(column, level)
+            encoded = texts.dictionary_encode()
+            words = encoded.dictionary.to_pylist()
+            odd = [at for at, text in enumerate(words) if not known(text)]
+            if not odd:
+                continue
+            codes = np.asarray(pc.fill_null(encoded.indices, -1))
+            if rule != UNMAPPED or len(odd) > MOST_WORDS:
+                groups = [(name, np.flatnonzero(np.isin(codes, odd)))]
+            else:
+                key = values.environment.id_key
+                groups = [
+                    (f"{name}#{_token(words[at], key)}", np.flatnonzero(codes == at)) for at in odd
+                ]
+            for group, rows in groups:
+                found.setdefault(group, []).append(_places(values, column, level, rows, rule))
+    for feed in values.plan.feeds:
+        found.setdefault(WITHOUT_CODE, []).extend(_without_code(values, feed))
+    return {name: once_each(tables) for name, tables in found.items() if tables}
+
+
+def _without_code(values: Values, feed: Feed) -> Iterator[pa.Table]:
+    """Yield the cells whose word lacks the code that a feed is for, where that shows."""
+    answer, crosswalk = feed.answer, values.environment.crosswalks[feed.answer.crosswalk]
+    level = max(values.home(part) for part in (answer, feed.use, *feed.needs))
+    if level not in values.levels or not values.levels[level].size:
+        return
+    texts = values.text(answer.of, level)
+    words = [
+        word
+        for word in pc.unique(texts.drop_null()).to_pylist()
+        if crosswalk.knows(word) and crosswalk.answer(word, answer.column) is None
+    ]
+    if not words:
+        return
+    shows = both(_shows(values, feed, level), *(values.holds(one, level) for one in feed.needs))
+    for column in _columns(answer.of):
+        without = pc.is_in(values.text(column, level), value_set=pa.array(words, pa.string()))
+        where = both(shows, np.asarray(without))
+        rows = np.flatnonzero(np.broadcast_to(np.asarray(where), values.levels[level].size))
+        at = rows if column.level == level else values.up(level, column.level)[rows]
+        yield _places(values, column, column.level, np.unique(at), WITHOUT_CODE)
+
+
+def _shows(values: Values, feed: Feed, level: int) -> Bools | bool:
+    """Return the rows in which a word without a code would be missed."""
+    if isinstance(feed.use, Condition):
+        return opposite(values.holds(feed.use, level))
+    there = valid(values.text(feed.use, level))
+    asked = _asked(values, feed.use, feed.answer, level)
+    return asked if feed.vital else both(asked, there)
+
+
+def _asked(values: Values, expr: Expr, answer: Translated, level: int) -> Bools | bool:
+    """Return the rows in which an expression comes to ask a crosswalk."""
+    match expr:
+        case Translated():
+            return expr == answer
+        case FirstOf(parts=parts):
+            found: Bools | bool = False
+            before: Bools | bool = False
+            for part in parts:
+                mine = _asked(values, part, answer, level)
+                found = either(found, both(mine, opposite(before)))
+                before = either(before, valid(values.text(part, level)))
+            return found
+        case Joined(parts=parts):
+            return either(*(_asked(values, part, answer, level) for part in parts))
+        case Chosen(condition=condition, then=then, otherwise=otherwise):
+            holds = values.holds(condition, level)
+            return either(
+                both(holds, _asked(values, then, answer, level)),
+                both(opposite(holds), _asked(values, otherwise, answer, level)),
+            )
+        case Constant() | Absent() | ColumnOf() | LoopIndex():
+            return False
+        case _:
+            return _asked(values, expr.of, answer, level)
+
+
+def _token(word: str, key: bytes) -> str:
+    """Return what stands for a word; words that are the same to a crosswalk have the same."""
+    return blake2b(word.strip().casefold().encode(), digest_size=6, key=key).hexdigest()
+
+
+def once_each(tables: Iterable[pa.Table]) -> pa.Table:
+    """Return findings put together, each once."""
+    whole = pa.concat_tables([no_findings(), *tables])
+    return whole.group_by(FINDINGS_SCHEMA.names).aggregate([])
+
+
+def _columns(expr: Expr) -> Iterator[ColumnOf]:
+    """Yield the columns whose text an expression passes on unchanged (or in another case)."""
+    match expr:
+        case ColumnOf(kind=Kind.LIST):
+            return  # read as a whole: its values are looked up one by one elsewhere
+        case ColumnOf():
+            yield expr
+        case Cast(of=of) | Cased(of=of):
+            yield from _columns(of)
+        case FirstOf(parts=parts):
+            for part in parts:
+                yield from _columns(part)
+        case _:
+            return
+
+
+def _places(values: Values, column: ColumnOf, at: int, rows: Indices, rule: str) -> pa.Table:
+    """Return findings about the cells of a column in some rows of a level."""
+    level = values.levels[at]
+    if level.table == LIST_ITEM:
+        return no_findings()  # its own column is read whole elsewhere, or is free text
+    table, positions = level.table, rows if level.rows is None else level.rows[rows]
+    for step in column.via:
+        relation = relations_of(table)[step]
+        if not isinstance(relation, One):
+            raise AssertionError(step)
+        positions = values.partition.named(table, relation)[positions]
+        positions, table = positions[positions >= 0], relation.table
+    if TABLES[table].column(column.column) is not None:
+        return values.partition.findings(table, positions, rule, column.column)
+    found = [no_findings()]  # derived: no cell of a file, unless it passes one on
+    for name in PASSED_ON.get((table, column.column), ()):
+        cells = values.partition.column(table, name).take(pa.array(positions))
+        filled = np.asarray(cells.is_valid())
+        found.append(values.partition.findings(table, positions[filled], rule, name))
+        positions = positions[~filled]
+    return pa.concat_tables(found)
+
+
+def mentioned_by(
+    values: Values, wanted: frozenset[Mention], owners: np.ndarray
+) -> set[tuple[int, Mention]]:
+    """Return which owners' rows name some directory resources, used or not.
+
+    Args:
+        values: of a plan that was run.
+        wanted: some of what `mentions` gave.
+        owners: shape (rows of the plan's table,), a number for whose each row is.
+    """
+    keys = pa.array(sorted({one.key for one in wanted}), pa.string())
+    found: set[tuple[int, Mention]] = set()
+    for expr, level in list(values.asked()):
+        match expr:
+            case LogicalId(of=of, resource="Organization" | "Practitioner"):
+                payer = any(column.column == "payer_id" for column in _columns(of))
+            case ProviderReference(of=of):
+                payer = False
+            case _:
+                continue
+        texts = values.text(of, level)
+        rows = np.flatnonzero(np.asarray(pc.fill_null(pc.is_in(texts, value_set=keys), False)))
+        roots = rows if level == 0 else values.up(level, 0)[rows]
+        if values.levels[0].rows is not None:
+            roots = values.levels[0].rows[roots]
+        for key, owner in set(
+            zip(texts.take(pa.array(rows)).to_pylist(), owners[roots].tolist(), strict=True)
+        ):
+            if isinstance(expr, ProviderReference):
+                meant = values.environment.provider(key, expr.resource, only=expr.only)
+                one = Mention(meant.resource, meant.key, payer)
+            else:
+                one = Mention(expr.resource, key, payer)  # type: ignore[arg-type]
+            if one in wanted:
+                found.add((owner, one))
+    return found

@@ -1,0 +1,180 @@
+"""Changes to a member's data since a release: `$everything?_since=…`.
+
+Two releases are compared by what they hold, and no date is believed: a claim that the payer stamped
+last year and published today is new, and what a rollback took back is named as retracted. See
+docs/decisions/0020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final
+
+from etl.errors import NotFound
+from etl.gateway import compartment
+from etl.gateway.access import may
+from etl.gateway.bundle import Note
+from etl.gateway.includes import Hit, ReferenceResolver, referenced
+from etl.gateway.operation_outcomes import KINDS, SYSTEM
+from etl.gateway.refusals import Refusal
+from etl.gateway.release_reader import ReleaseTree
+from etl.gateway.served_releases import Releases
+from etl.gateway.supported import TYPES
+from etl.smart.grants import Grant
+
+_SECTIONS: Final = ("ids", "parts", "versions", "lastUpdated")
+_GONE: Final = "resource-deleted"
+_ANEW: Final = "begin anew: drop your copy and call $everything without _since"
+
+
+Mark = tuple[str, str]
+"""Version and time of a resource: an app's copy is right while both are what they were."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChanges:
+    """Changes that bring an app's copy up to date.
+
+    Attributes:
+        hits: what it has to take in, by `Type/id`: the member's own first.
+        gone: `Type/id` of what it has to drop.
+        is_whole: whether this is everything there is, because there is nothing to compare with.
+    """
+
+    hits: dict[str, Hit]
+    gone: Sequence[str]
+    is_whole: bool
+
+    def notes(self) -> list[Note]:
+        """Return its outcome issues: one for each resource that is gone."""
+        found = [
+            Note(
+                "deleted",
+                f"{name} is gone: drop it",
+                "information",
+                {
+                    "coding": [{"system": SYSTEM, "code": _GONE, "display": KINDS[_GONE].display}],
+                    "text": name,
+                },
+            )
+            for name in self.gone
+        ]
+        if self.is_whole:
+            found.append(
+                Note(
+                    "incomplete",
+                    "_since lies before the oldest release that is kept, or compared: this is "
+                    "everything there is; drop what is not in it",
+                )
+            )
+        return found
+
+
+async def difference(
+    releases: Releases, tree: ReleaseTree, grant: Grant, asked: compartment.EverythingRequest
+) -> MemberChanges:
+    """Return what changed from the releases that `_since` names to the one given.
+
+    Raises:
+        Refusal: 410, the release that was named is not kept any more.
+    """
+    readable = seen(tree, grant).types
+    olds: list[dict[str, tuple[Hit, Mark]]] = []
+    if isinstance(asked.since, compartment.SeenRelease):
+        try:
+            base = await releases.earlier(asked.since.release)
+            # What the app could not read then is new to it.
+            olds = [await _reached(base, grant, asked, readable & asked.since.types)]
+        except NotFound:
+            raise Refusal(
+                410, "expired", f"the release of _since is not kept any more; {_ANEW}"
+            ) from None
+    elif asked.since is not None:
+        olds = await _reached_since(releases, tree, grant, asked, readable)
+    new = await _reached(tree, grant, asked, readable)
+    if not olds:
+        own = await tree.patient(grant.patient)
+        if own is not None:
+            await tree.need(own, ("gone",))
+        gone = [
+            f"{one.type}/{one.id}"
+            for one in (own.index.gone if own is not None else ())
+            if one.type in readable and asked.wants(one.type)
+        ]
+        return MemberChanges({name: hit for name, (hit, _) in new.items()}, gone, True)
+    hits = {
+        name: hit
+        for name, (hit, mark) in new.items()
+        if any(_mark(old, name) != mark for old in olds)
+    }
+    missing = [name for name in dict.fromkeys(chain.from_iterable(olds)) if name not in new]
+    # What is left of the directory but not referred to any more is no business of the app's.
+    left = await ReferenceResolver(tree, grant, None).hits(
+        one for one in missing if TYPES[one.partition("/")[0]].shared
+    )
+    return MemberChanges(hits, [one for one in missing if one not in left], False)
+
+
+async def _reached_since(
+    releases: Releases,
+    tree: ReleaseTree,
+    grant: Grant,
+    asked: compartment.EverythingRequest,
+    readable: frozenset[str],
+) -> list[dict[str, tuple[Hit, Mark]]]:
+    """Return what an app may have seen at an instant, of each release that it may have seen it in.
+
+    Which of them that was, a date does not say, and what came and went or changed and changed back
+    in between is in neither end.
+    """
+    assert isinstance(asked.since, int)  # noqa: S101 - the caller looked
+    try:
+        return [
+            await _reached(one, grant, asked, readable)
+            for one in await releases.since(tree, asked.since)
+        ]
+    except NotFound:  # pruned meanwhile
+        return []
+
+
+def _mark(known: dict[str, tuple[Hit, Mark]], name: str) -> Mark | None:
+    found = known.get(name)
+    return None if found is None else found[1]
+
+
+def seen(tree: ReleaseTree, grant: Grant) -> compartment.SeenRelease:
+    """Return what an app sees that is answered from a release."""
+    return compartment.SeenRelease(
+        tree.id, frozenset(name for name in TYPES if may(grant, name, "r"))
+    )
+
+
+async def _reached(
+    tree: ReleaseTree, grant: Grant, asked: compartment.EverythingRequest, readable: frozenset[str]
+) -> dict[str, tuple[Hit, Mark]]:
+    """Return all that `$everything` gives in a release without `_since`, each with its mark."""
+    own = await tree.patient(grant.patient)
+    found: dict[str, Hit] = {}
+    if own is None:
+        return {}
+    await tree.need(own, (*compartment.SECTIONS, *_SECTIONS))
+    own_types = [name for name in compartment.OWN if name in readable]
+    rows = compartment.rows_of(own, asked, own_types)
+    for name in own_types:
+        if asked.wants(name):
+            of_type = own.rows(name)
+            found |= {f"{name}/{own.index.ids[row]}": (own, row) for row in rows if row in of_type}
+    chosen = frozenset(rows)
+    for name, kind in TYPES.items():
+        if kind.shared and asked.wants(name) and name in readable:
+            references = sorted(await referenced(tree, own, name, chosen))
+            found |= await ReferenceResolver(tree, grant, None).hits(references, _SECTIONS)
+    return {name: (hit, _mark_of(hit)) for name, hit in found.items()}
+
+
+def _mark_of(hit: Hit) -> Mark:
+    block, row = hit
+    (stamp,) = block.index.last_updated.of(row)
+    return block.index.versions[row], stamp

@@ -1,0 +1,235 @@
+"""The release that is served, and those that page links are pinned to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from etl.errors import NotFound, StoreError
+from etl.gateway.cache import Cache
+from etl.gateway.release_reader import ReleaseTree, checked
+from etl.gateway.search.dates import DAY
+from etl.publish import object_keys
+from etl.publish.canonical_json import sha256
+from etl.publish.manifest import Manifest, Pointer, is_named
+from etl.storage.async_port import Objects
+
+log = logging.getLogger(__name__)
+
+_MOST_COMPARED: Final = 100
+"""Releases that `since` goes back, at most."""
+
+
+def _cost(tree: ReleaseTree) -> int:
+    """Return about how many bytes a release takes beside its objects."""
+    return 20_000 + 1_000 * (len(tree.manifest.catalog) + len(tree.manifest.directory))
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRelease:
+    """The release served now, for readiness and metrics.
+
+    Attributes:
+        release: id of the release; None before the first was seen.
+        created: FHIR instant of the run that made it; None likewise.
+        seen: seconds since the pointer was last read with success; None where it never was.
+        failures: how many times in a row it could not be read since then.
+        ids: what its logical ids were made with, as its manifest says; empty where it does not.
+    """
+
+    release: str | None
+    created: str | None
+    seen: float | None
+    failures: int
+    ids: Mapping[str, object] = field(default_factory=dict)
+
+
+class Releases:
+    """The current release, renewed while `watch` runs.
+
+    A request takes `current` once, at its start. What it took stays whole, whatever is published
+    meanwhile: all objects of a release are immutable.
+
+    Args:
+        objects: the target.
+        cache: shared by all releases, because objects are named by their content.
+        poll_seconds: time between two looks at the pointer.
+        keep: releases kept open for page links, beside the current one.
+        clock: seconds, that never go back.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        cache: Cache,
+        *,
+        poll_seconds: float = 5.0,
+        keep: int = 4,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._objects = objects
+        self._cache = cache
+        self._poll_seconds = poll_seconds
+        self._keep = keep
+        self._clock = clock
+        self._current: ReleaseTree | None = None
+        self._opened: OrderedDict[str, ReleaseTree] = OrderedDict()
+        self._seen: float | None = None
+        self._failures = 0
+
+    @property
+    def served(self) -> ServedRelease:
+        """The release served now."""
+        tree = self._current
+        return ServedRelease(
+            tree.id if tree else None,
+            tree.created if tree else None,
+            None if self._seen is None else self._clock() - self._seen,
+            self._failures,
+            tree.manifest.facts.ids if tree else {},
+        )
+
+    def current(self) -> ReleaseTree:
+        """Return the release that readers see.
+
+        Raises:
+            StoreError: none was seen yet.
+        """
+        if self._current is None:
+            raise StoreError(f"{self._objects.name}: no release was read yet")
+        return self._current
+
+    async def refresh(self) -> bool:
+        """Look at the pointer once; return whether another release is served now.
+
+        Raises:
+            StoreError: storage failed, or nothing was published yet; what was served still is.
+        """
+        try:
+            changed = await self._looked()
+        except StoreError:
+            self._failures += 1
+            raise
+        self._failures = 0
+        self._seen = self._clock()
+        return changed
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Look again every few seconds until `stop` is set; storage errors are only counted."""
+        while not stop.is_set():
+            try:
+                if await self.refresh():
+                    log.info("serving release %s", self.current().id)
+            except StoreError as error:
+                log.warning("still serving what was served before: %s", error)
+            try:
+                async with asyncio.timeout(self._poll_seconds):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    async def open(self, release: str, digest: str) -> ReleaseTree:
+        """Return a release by its id, current or not.
+
+        Args:
+            release: its id.
+            digest: SHA-256 of its manifest.
+
+        Raises:
+            NotFound: it was pruned.
+            StoreError: its manifest is damaged or cannot be read.
+        """
+        if self._current is not None and self._current.id == release:
+            return self._current
+        tree = self._opened.get(release)
+        if tree is None:
+            tree = await self._cache.once(("release", release), lambda: self._read(release, digest))
+        self._remember(tree)
+        return tree
+
+    async def earlier(self, release: str) -> ReleaseTree:
+        """Return a release that an app names, by its id alone.
+
+        Raises:
+            NotFound: it was pruned, or there never was one.
+            StoreError: its manifest is damaged or cannot be read.
+        """
+        if self._current is not None and self._current.id == release:
+            return self._current
+        key = object_keys.manifest(release)
+
+        async def read() -> ReleaseTree:
+            data = await self._objects.get(key)
+            what = f"{self._objects.name}: {key}"
+            if not is_named(data, release, what):
+                raise StoreError(f"{what} is damaged: its bytes are not those it is named after")
+            return ReleaseTree(
+                self._objects, self._cache, Manifest.from_bytes(data, what), sha256(data)
+            )
+
+        return await self._cache.get(("earlier", release), read, _cost)
+
+    async def since(self, tree: ReleaseTree, instant: int) -> Sequence[ReleaseTree]:
+        """Return the releases behind a given one that an app may have seen at an instant, or after.
+
+        A run is stamped when it begins and published when it ends. So of the releases behind a
+        given one the newest is taken that was stamped a day before the instant, then the one that
+        it was made from, which was surely published by the instant; and all that came later. None
+        are returned where that one is not kept, or more than `_MOST_COMPARED` releases back.
+
+        Args:
+            tree: where to begin.
+            instant: nanoseconds.
+        """
+        found: list[ReleaseTree] = []
+        at = tree
+        is_before = False
+        try:
+            while not is_before:
+                is_before = at.now <= instant - DAY
+                parent = at.manifest.parent
+                if parent is None or len(found) == _MOST_COMPARED:
+                    return ()
+                at = await self.earlier(parent)
+                found.append(at)
+        except NotFound:
+            return ()
+        return found
+
+    def forget(self, release: str) -> None:
+        """Let go of a release of which objects were found missing."""
+        self._opened.pop(release, None)
+
+    async def _looked(self) -> bool:
+        try:
+            data = await self._objects.get(object_keys.CURRENT)
+        except NotFound:
+            raise NotFound(f"{self._objects.name}: nothing was published yet") from None
+        pointer = Pointer.from_bytes(data, f"{self._objects.name}: {object_keys.CURRENT}")
+        before = self._current
+        if before is not None and before.id == pointer.release:
+            return False
+        tree = self._opened.get(pointer.release)
+        if tree is None:
+            tree = await self._read(pointer.release, pointer.sha256)
+        if before is not None:
+            self._remember(before)
+        self._current = tree
+        return True
+
+    async def _read(self, release: str, digest: str) -> ReleaseTree:
+        key = object_keys.manifest(release)
+        data = await checked(self._objects, key, digest)
+        manifest = Manifest.from_bytes(data, f"{self._objects.name}: {key}")
+        return ReleaseTree(self._objects, self._cache, manifest, sha256(data))
+
+    def _remember(self, tree: ReleaseTree) -> None:
+        self._opened[tree.id] = tree
+        self._opened.move_to_end(tree.id)
+        while len(self._opened) > self._keep:
+            self._opened.popitem(last=False)

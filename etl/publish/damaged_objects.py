@@ -1,0 +1,119 @@
+"""Objects that a release names and the store has not any more, or holds damaged.
+
+A run glances at some of them each night: one shard of the catalog, in turn, so that the cost does
+not follow the members, while a folder that is gone is found at once. Where it finds something, or
+is asked to repair, it looks at all of them, and makes again what can be made of the extract.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+
+from etl.errors import NotFound, StoreError
+from etl.publish.canonical_json import sha256
+from etl.publish.catalog import Unit
+from etl.publish.manifest import Named
+from etl.publish.object_keys import digest_of
+from etl.publish.reader import Current, Lost, Release
+from etl.publish.verify import bulk_files
+from etl.storage.parallel_reads import mapped
+from etl.storage.port import Store
+
+log = logging.getLogger(__name__)
+
+
+def with_lost(base: Current, *, repair: bool) -> Current:
+    """Return what readers see, with what of it is to be made again; arguments as of `find_lost`."""
+    if base.release is None:
+        return base
+    lost = find_lost(base.release, repair=repair)
+    if lost:
+        log.warning(
+            "%s: of release %s, objects of %d members and of %d shards of the directory%s are "
+            "missing or damaged; they are made again",
+            base.release.store.name,
+            base.release.id,
+            len(lost.patients),
+            len(lost.shards),
+            ", and bulk files" if lost.bulk else "",
+        )
+    return replace(base, lost=lost)
+
+
+def find_lost(release: Release, *, repair: bool) -> Lost:
+    """Return what of a release is to be made again; nothing, as a rule.
+
+    Objects that are there and damaged are deleted: not every store replaces them.
+
+    Args:
+        release: what readers see.
+        repair: whether to read all objects, and not only to glance at some.
+
+    Raises:
+        StoreError: storage failed, or the catalog itself is damaged: only a copy helps there.
+    """
+    _check_catalog(release)
+    manifest = release.manifest
+    directory = [unit for unit in manifest.directory if unit is not None]
+    if not repair:
+        number = int(sha256(release.id.encode())[:8], 16) % len(manifest.catalog)
+        units = [*directory, *release.units_of(number)]
+        if not any(lost for _, lost in _lost_units(release.store, units, read=False)):
+            return Lost()
+    found = list(_lost_units(release.store, directory, read=repair))
+    shards = frozenset(int(unit.id) for unit, lost in found if lost)
+    patients = set[str]()
+    damaged = [key for _, lost in found for key in lost]
+    for unit, lost in _lost_units(release.store, release.all_units(), read=repair):
+        if lost:
+            patients.add(unit.id)
+            damaged += lost
+    files = [one for one in bulk_files(manifest) if not _is_there(release.store, repair, one)]
+    bulk = [one.key for one in files]
+    release.store.delete([*damaged, *bulk])
+    return Lost(frozenset(patients), shards, bool(bulk))
+
+
+def _check_catalog(release: Release) -> None:
+    store = release.store
+    shards = [shard for shard in release.manifest.catalog if shard is not None]
+    named = [Named(shard.key, shard.sha256, shard.bytes) for shard in shards]
+    there = mapped(store, partial(_is_there, store, False), named)
+    gone = [one.key for one, whole in zip(named, there, strict=True) if not whole]
+    if gone:
+        raise StoreError(
+            f"{store.name}: {len(gone)} objects of the catalog of {release.id} are missing "
+            f"or cut off, the first is {gone[0]}; restore them from a copy, or roll back to a "
+            "release that is whole"
+        )
+
+
+def _lost_units(
+    store: Store, units: Iterable[Unit], *, read: bool
+) -> Iterator[tuple[Unit, list[str]]]:
+    """Yield each unit with the keys of its objects that are not what they should be."""
+
+    def lost(unit: Unit) -> tuple[Unit, list[str]]:
+        named = [Named(unit.index, digest_of(unit.index), unit.index_bytes)]
+        if unit.block is not None:
+            named.append(Named(unit.block, digest_of(unit.block), unit.bytes))
+        return unit, [one.key for one in named if not _is_there(store, read, one)]
+
+    yield from mapped(store, lost, units)
+
+
+def _is_there(store: Store, read: bool, named: Named) -> bool:
+    """Return whether an object is as long as it should be; where it is read, whether it is whole.
+
+    Raises:
+        StoreError: storage failed.
+    """
+    try:
+        if read:
+            return sha256(store.get(named.key)) == named.sha256
+        return len(store.get_range(named.key, max(0, named.bytes - 1), 2)) == 1
+    except NotFound:
+        return False

@@ -1,0 +1,207 @@
+"""What differs between two releases: patients, resources, money."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from etl.publish.catalog import Unit, parse_rows, place, row_lines
+from etl.publish.change_counts import ChangeCounts, Changes, total
+from etl.publish.manifest import Manifest, Shard
+from etl.publish.reader import Release, open_index
+from etl.publish.search_index import Index
+from etl.storage.parallel_reads import mapped
+from etl.storage.port import Store
+
+Name = tuple[str, str]
+"""Type and id of a resource."""
+
+State = tuple[str, str]
+"""Version and time of a resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What became of one release in another.
+
+    Attributes:
+        before: id of the one.
+        after: id of the other.
+        changes: patients touched, and resources added, changed and retracted by type.
+        money: claim type -> name of the total -> difference as decimal text; what did not change
+            is left out. None where one of them states no totals.
+    """
+
+    before: str
+    after: str
+    changes: Changes
+    money: Mapping[str, Mapping[str, str]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnitChange:
+    """What became of one patient, or of one shard of the directory.
+
+    Attributes:
+        before: its row before; None where there was none.
+        after: its row after.
+        new: its index after; None where it has no block.
+        added: resources that are new.
+        changed: resources with another content or time.
+        retracted: resources that are gone.
+    """
+
+    before: Unit | None
+    after: Unit | None
+    new: Index | None
+    added: Sequence[Name]
+    changed: Sequence[Name]
+    retracted: Sequence[Name]
+
+    def tally(self) -> Changes:
+        """Return the change as counts."""
+        found: dict[str, list[int]] = {}
+        for at, names in enumerate((self.added, self.changed, self.retracted)):
+            for name, _ in names:
+                found.setdefault(name, [0, 0, 0])[at] += 1
+        was = self.before is not None and self.before.block is not None
+        now = self.after is not None and self.after.block is not None
+        patients = ChangeCounts(
+            added=int(now and not was), changed=int(now and was), retracted=int(was and not now)
+        )
+        return Changes(patients, {name: ChangeCounts(*counts) for name, counts in found.items()})
+
+
+def compare(before: Release, after: Release) -> Difference:
+    """Return what differs between two releases of a tree.
+
+    Only what the two do not share is read.
+
+    Raises:
+        StoreError: something of them is missing or damaged.
+    """
+    changes = [total(one.tally() for one in changed_patients(before, after))]
+    changes += [
+        Changes(resources=one.tally().resources) for one in changed_directory(before, after)
+    ]
+    return Difference(before.id, after.id, total(changes), _money(before.manifest, after.manifest))
+
+
+def changed_patients(before: Release | None, after: Release) -> Iterator[UnitChange]:
+    """Yield every patient whose row differs, ordered by place."""
+    yield from _compared(after.store, _changed_rows(before, after))
+
+
+def changed_directory(before: Release | None, after: Release) -> Iterator[UnitChange]:
+    """Yield what changed in the directory, shard by shard of the later release."""
+    old = before.manifest.directory if before is not None else ()
+    new = after.manifest.directory
+    if len(old) in (0, len(new)):
+        pairs = zip(old or [None] * len(new), new, strict=True)
+        yield from _compared(after.store, ((a, b) for a, b in pairs if a != b))
+        return
+    yield from _resharded(after.store, old, new)
+
+
+def _changed_rows(
+    before: Release | None, after: Release
+) -> Iterator[tuple[Unit | None, Unit | None]]:
+    bits = after.manifest.catalog_bits
+    coarse = bits if before is None else min(bits, before.manifest.catalog_bits)
+    for number in range(1 << coarse):
+        old_shards = _slice(before, coarse, number)
+        new_shards = _slice(after, coarse, number)
+        if old_shards == new_shards:
+            continue
+        old_lines, new_lines = _lines(before, old_shards), _lines(after, new_shards)
+        # Most rows are as they were; to parse them would be most of the work.
+        old = _parsed(before, old_lines - new_lines)
+        new = _parsed(after, new_lines - old_lines)
+        for unit_id in sorted(old.keys() | new.keys(), key=place):
+            pair = (old.get(unit_id), new.get(unit_id))
+            if pair[0] != pair[1]:
+                yield pair
+
+
+def _slice(release: Release | None, coarse: int, number: int) -> list[Shard]:
+    if release is None:
+        return []
+    more = release.manifest.catalog_bits - coarse
+    shards = release.manifest.catalog[number << more : (number + 1) << more]
+    return [shard for shard in shards if shard is not None]
+
+
+def _lines(release: Release | None, shards: Iterable[Shard]) -> frozenset[bytes]:
+    if release is None:
+        return frozenset()
+    return frozenset().union(*(row_lines(release.shard_bytes(shard)) for shard in shards))
+
+
+def _parsed(release: Release | None, lines: Iterable[bytes]) -> dict[str, Unit]:
+    if release is None:
+        return {}
+    what = f"{release.store.name}: the catalog of {release.id}"
+    return {unit.id: unit for unit in parse_rows(lines, what)}
+
+
+def _compared(
+    store: Store, pairs: Iterable[tuple[Unit | None, Unit | None]]
+) -> Iterator[UnitChange]:
+    def one(pair: tuple[Unit | None, Unit | None]) -> UnitChange:
+        old, new = (_live_index(store, unit) for unit in pair)
+        return _change(pair[0], pair[1], _states(old), new)
+
+    yield from mapped(store, one, pairs)
+
+
+def _resharded(
+    store: Store, old: Sequence[Unit | None], new: Sequence[Unit | None]
+) -> Iterator[UnitChange]:
+    left: dict[Name, State] = {}
+    for unit in old:
+        left.update(_states(_live_index(store, unit)))
+    for unit in new:
+        index = _live_index(store, unit)
+        here = {name: left.pop(name) for name in _states(index) if name in left}
+        yield _change(None, unit, here, index)
+    yield UnitChange(None, None, None, (), (), sorted(left))
+
+
+def _live_index(store: Store, unit: Unit | None) -> Index | None:
+    return open_index(store, unit) if unit is not None and unit.block is not None else None
+
+
+def _states(index: Index | None) -> dict[Name, State]:
+    if index is None:
+        return {}
+    index.load("ids", "versions", "lastUpdated")
+    return {
+        (name, index.ids[row]): (index.versions[row], index.last_updated.of(row)[0])
+        for name, rows in index.types.items()
+        for row in rows
+    }
+
+
+def _change(
+    before: Unit | None, after: Unit | None, old: Mapping[Name, State], new: Index | None
+) -> UnitChange:
+    states = _states(new)
+    added = [name for name in states if name not in old]
+    changed = [name for name, state in states.items() if old.get(name, state) != state]
+    retracted = [name for name in old if name not in states]
+    return UnitChange(before, after, new, added, changed, retracted)
+
+
+def _money(before: Manifest, after: Manifest) -> Mapping[str, Mapping[str, str]] | None:
+    old, new = before.facts.totals, after.facts.totals
+    if not old or not new:
+        return None
+    found: dict[str, dict[str, str]] = {}
+    for claim_type in sorted(old.keys() | new.keys()):
+        a, b = old.get(claim_type, {}), new.get(claim_type, {})
+        for name in sorted(a.keys() | b.keys()):
+            more = Decimal(b.get(name, "0")) - Decimal(a.get(name, "0"))
+            if more:
+                found.setdefault(claim_type, {})[name] = str(more)
+    return found

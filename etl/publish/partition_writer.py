@@ -1,0 +1,267 @@
+"""Publishing one partition of patients: what a worker does, on this machine or on another.
+
+A partition may hold any patients, as long as no patient is in two of them. Its result is small,
+and can be saved, so that a run that died goes on after the last finished partition.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import astuple, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Final, Protocol
+
+from etl.publish.block import Line
+from etl.publish.canonical_json import JSON, dumps, loads
+from etl.publish.catalog import Unit, place
+from etl.publish.change_counts import ChangeCounts, Changes, total
+from etl.publish.rendered_resources import PatientResources
+from etl.publish.unit_writer import Owner, to_line, write_unit
+from etl.storage.parallel_writes import Writer
+from etl.storage.port import Store
+
+_STAYS: Final = b'{"stays":'
+_PIECE: Final = 16 * 1024
+"""Bytes of a saved partition that are read at a time, and held while partitions are merged."""
+_FOLD: Final = 1000
+"""Counts that are held before they are summed up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a partition.
+
+    Attributes:
+        changes: counts against the release that the run started from.
+        orphans: (type, id) of resources that were left out, because no Patient is there for them.
+        objects: how many objects were written that were not in the store before.
+        bytes: their size together.
+        count: how many patients the partition had.
+        kept: how many more of them stay as they are.
+    """
+
+    changes: Changes
+    orphans: Sequence[tuple[str, str]]
+    objects: int
+    bytes: int
+    count: int
+    kept: int = 0
+
+
+class PartitionUnits(Protocol):
+    """A finished partition: in memory, or saved in a file."""
+
+    @property
+    def written(self) -> Written:
+        """What became of it."""
+
+    def units(self) -> Iterator[Unit]:
+        """Yield the rows of its patients, ordered by place. Can be called again."""
+
+    def kept(self) -> Iterator[str]:
+        """Yield the ids of patients whose rows stay as they are, ordered by place."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionResult:
+    """A finished partition in memory.
+
+    Attributes:
+        written: what became of it.
+        rows: the rows of its patients, ordered by place.
+        staying: ids of patients whose rows stay as they are, ordered by place.
+    """
+
+    written: Written
+    rows: Sequence[Unit]
+    staying: Sequence[str] = ()
+
+    def units(self) -> Iterator[Unit]:
+        """Yield the rows of its patients, ordered by place."""
+        yield from self.rows
+
+    def kept(self) -> Iterator[str]:
+        """Yield the ids of patients whose rows stay as they are, ordered by place."""
+        yield from self.staying
+
+    def keeping(self, patient_ids: Iterable[str]) -> PartitionResult:
+        """Return the same partition with patients of whom nothing changed.
+
+        They are neither rendered nor hashed nor read: their rows are taken from the catalog of the
+        release that the run started from, where the caller knows that they have a block.
+        """
+        staying = sorted({*self.staying, *patient_ids}, key=place)
+        return replace(self, written=replace(self.written, kept=len(staying)), staying=staying)
+
+    def save(self, path: Path) -> SavedPartition:
+        """Write the result to a file, whole or not at all, and return it as saved."""
+        written = self.written
+        top = {
+            "changes": _changes_to_json(written.changes),
+            "orphans": [list(one) for one in written.orphans],
+            "objects": written.objects,
+            "bytes": written.bytes,
+            "count": written.count,
+            "kept": written.kept,
+        }
+        staged = path.with_name(path.name + ".part")
+        with staged.open("wb") as file:
+            file.write(dumps(top) + b"\n")
+            for unit in self.rows:
+                file.write(dumps({"id": unit.id, **unit.to_json()}) + b"\n")
+            for patient_id in self.staying:
+                file.write(dumps({"stays": patient_id}) + b"\n")
+        staged.replace(path)
+        return SavedPartition(path)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPartition:
+    """A finished partition in a file that `PartitionResult.save` wrote.
+
+    Attributes:
+        path: the file.
+    """
+
+    path: Path
+
+    @property
+    def written(self) -> Written:
+        """What became of it."""
+        with self.path.open("rb") as file:
+            top = loads(file.readline(), str(self.path))
+        return Written(
+            _changes_from_json(top["changes"]),
+            [(name, resource_id) for name, resource_id in top["orphans"]],
+            top["objects"],
+            top["bytes"],
+            top["count"],
+            top["kept"],
+        )
+
+    def units(self) -> Iterator[Unit]:
+        """Yield the rows of its patients, ordered by place."""
+        for line in islice(self._lines(), 1, None):
+            value = loads(line, str(self.path))
+            if "stays" in value:
+                return
+            yield Unit.from_json(value.pop("id"), value)
+
+    def kept(self) -> Iterator[str]:
+        """Yield the ids of patients whose rows stay as they are, ordered by place."""
+        for line in islice(self._lines(), 1, None):
+            if line.startswith(_STAYS):
+                yield loads(line, str(self.path))["stays"]
+
+    def _lines(self) -> Iterator[bytes]:
+        """Yield the lines, without line ends.
+
+        The file is open only while a piece of it is read: of all partitions of a run, which are
+        merged, there may be more than a process can have files open.
+        """
+        at, rest = 0, b""
+        while True:
+            with self.path.open("rb") as file:
+                file.seek(at)
+                piece = file.read(_PIECE)
+            if not piece:
+                return
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from lines
+            at += len(piece)
+
+
+def write_partition(
+    store: Store,
+    previous: Mapping[str, Unit],
+    patients: Iterable[PatientResources],
+    now: str,
+    *,
+    stamp: str = "",
+    lost: AbstractSet[str] = frozenset(),
+) -> PartitionResult:
+    """Publish the patients of one partition.
+
+    A patient whose content is what it was costs a hash: nothing is read, compressed or written.
+
+    Args:
+        store: the target.
+        previous: the rows that these patients have in the release that the run started from
+            (`Release.units`); empty before the first release.
+        patients: everything there is of each patient.
+        now: FHIR instant of the run.
+        stamp: FHIR instant for resources that state none; `now` where empty.
+        lost: ids of patients whose block or index is not in the store any more.
+
+    Returns:
+        The rows of all these patients. Their objects are in the store and would survive a crash;
+        no reader sees them before the commit.
+
+    Raises:
+        StoreError: storage failed. Nothing that a reader sees was changed.
+    """
+    units: dict[str, Unit] = {}
+    changes: list[Changes] = []
+    orphans: list[tuple[str, str]] = []
+    with Writer(store) as writer:
+        for patient in patients:
+            if patient.patient_id in units:
+                raise ValueError(f"Patient/{patient.patient_id} was handed in twice")
+            before = previous.get(patient.patient_id)
+            lines = [to_line(one) for one in patient.resources]
+            if lines and not _has_patient(lines, patient.patient_id):
+                orphans += [(line.row.type, line.row.id) for line in lines]
+                lines = []
+            if lines or before is not None:
+                owner = Owner.patient(patient.patient_id)
+                gone = patient.patient_id in lost
+                unit, change = write_unit(
+                    store, writer, owner, lines, before, now, stamp=stamp, lost=gone
+                )
+                units[owner.id] = unit
+                changes.append(change)
+            if len(changes) > _FOLD:
+                changes = [total(changes)]
+    store.sync()
+    rows = sorted(units.values(), key=lambda unit: place(unit.id))
+    written = Written(total(changes), orphans, writer.objects, writer.bytes, len(rows))
+    return PartitionResult(written, rows)
+
+
+def merged_units(partitions: Iterable[PartitionUnits]) -> Iterator[Unit]:
+    """Yield the rows of many partitions, ordered by place.
+
+    Raises:
+        ValueError: a patient is in two partitions (a bug of the caller).
+    """
+    before = ""
+    streams = [((place(unit.id), unit) for unit in one.units()) for one in partitions]
+    for at, unit in heapq.merge(*streams, key=lambda pair: pair[0]):
+        if at == before:
+            raise ValueError(f"Patient/{unit.id} is in two partitions")
+        before = at
+        yield unit
+
+
+def merged_kept(partitions: Iterable[PartitionUnits]) -> Iterator[str]:
+    """Yield the ids of patients of many partitions whose rows stay, ordered by place."""
+    return heapq.merge(*(one.kept() for one in partitions), key=place)
+
+
+def _has_patient(lines: Iterable[Line], patient_id: str) -> bool:
+    return any(line.row.type == "Patient" and line.row.id == patient_id for line in lines)
+
+
+def _changes_to_json(changes: Changes) -> JSON:
+    return {
+        "patients": astuple(changes.patients),
+        "resources": {name: astuple(tally) for name, tally in changes.resources.items()},
+    }
+
+
+def _changes_from_json(value: JSON) -> Changes:
+    resources = {name: ChangeCounts(*counts) for name, counts in value["resources"].items()}
+    return Changes(ChangeCounts(*value["patients"]), resources)

@@ -1,0 +1,381 @@
+"""The search index of a block: where each resource is, and what a search can ask of it.
+
+One JSON document, laid out by column: each member stands on a line of its own, and the first line
+says where the others are. So a reader of a patient with 5,000 claims fetches the two columns that
+it needs, while `json.load` still reads the whole.
+
+Rows are the block's resources in the block's order. A column of texts that repeat is
+`{"rows": […], "values": […]}`: the distinct values in order of appearance, and for each row the
+number of its value, or a list of numbers where it has none or several.
+"""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Final
+
+from etl.errors import StoreError
+from etl.publish import object_keys
+from etl.publish.canonical_json import JSON, dumps, loads
+
+WHOLE: Final = 128 * 1024
+"""Indexes up to this size are read whole; of larger ones the head and what is needed."""
+
+HEAD: Final = 16 * 1024
+"""Bytes in which the head of any index fits."""
+
+_CHECK: Final = "check"
+"""Member of the head: CRC-32 of the head without it, for those who read no more than the head."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A resource that was published once and is no more.
+
+    Attributes:
+        type: FHIR resource type.
+        id: logical id.
+        when: instant at which it was retracted.
+    """
+
+    type: str
+    id: str
+    when: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPart:
+    """One independently compressed part of a block.
+
+    Attributes:
+        first: number of its first row.
+        rows: how many rows it holds; none for the part with the header line.
+        offset: where it starts in the block.
+        length: its compressed size.
+        size: its size as plain NDJSON.
+    """
+
+    first: int
+    rows: int
+    offset: int
+    length: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexColumn:
+    """One column of texts.
+
+    Attributes:
+        values: the distinct values.
+        rows: for each row the numbers of its values.
+    """
+
+    values: Sequence[str]
+    rows: Sequence[Sequence[int]]
+
+    def of(self, row: int) -> list[str]:
+        """Return the values of one row."""
+        return [self.values[number] for number in self.rows[row]]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """What an index is made from, for each resource of the block in order."""
+
+    type: str
+    id: str
+    version: str
+    last_updated: str
+    stated: bool
+    search: Mapping[str, Sequence[str]]
+
+
+def render_index(
+    head: Mapping[str, JSON],
+    parts: Sequence[tuple[int, int, int]],
+    rows: Sequence[IndexRow],
+    gone: Sequence[Gone],
+) -> bytes:
+    """Return the index of a block.
+
+    Args:
+        head: whose index it is: block key, its bytes, patient or shard.
+        parts: rows, length and size of each part of the block.
+        rows: what the block holds, in its order.
+        gone: what it held once.
+    """
+    stated = [row.stated for row in rows]
+    sections: dict[str, bytes] = {
+        "parts": dumps([list(part) for part in parts]),
+        "ids": dumps([row.id for row in rows]),
+        "versions": dumps([row.version for row in rows]),
+        "lastUpdated": _column([[row.last_updated] for row in rows]),
+        "stated": dumps(stated[0] if len(set(stated)) == 1 else [int(flag) for flag in stated]),
+        "gone": dumps([[one.type, one.id, one.when] for one in gone]),
+    }
+    types = _runs([row.type for row in rows])
+    first = 0
+    for resource_type, count in types:
+        of_type = rows[first : first + count]
+        first += count
+        for parameter in sorted({name for row in of_type for name in row.search}):
+            sections[f"search/{resource_type}/{parameter}"] = _column(
+                [row.search.get(parameter, ()) for row in of_type]
+            )
+    places: dict[str, list[int]] = {}
+    lines: list[bytes] = []
+    at = 0
+    for name, text in sections.items():
+        label = dumps(name) + b":"
+        places[name] = [at + len(label), len(text), zlib.crc32(text)]
+        lines.append(label + text)
+        at += len(label) + len(text) + 2  # the comma and the line break
+    told = {**head, "format": object_keys.FORMAT, "sections": places, "types": types}
+    top = dumps({**told, _CHECK: zlib.crc32(dumps(told))})
+    if len(top) > HEAD - 32:
+        raise ValueError("too many search parameters: the head of an index would not fit")
+    return b'{"head":' + top + b",\n" + b",\n".join(lines) + b"}\n"
+
+
+class Index:
+    """A search index, read column by column.
+
+    Args:
+        what: what messages call it.
+        head: the first bytes of the object, at least up to the first line break.
+        fetch: returns bytes of the object by start and length; not called for what is in `head`.
+
+    Raises:
+        StoreError: (from every method) the object is damaged.
+    """
+
+    def __init__(self, what: str, head: bytes, fetch: Callable[[int, int], bytes]) -> None:
+        self._what = what
+        self._bytes = head
+        self._fetch = fetch
+        end = head.find(b",\n")
+        if end < 0 or not head.startswith(b'{"head":'):
+            raise StoreError(f"{what} is no index: the object is damaged; run verify")
+        self._base = end + 2
+        self.head: JSON = loads(head[8:end], what)
+        check = self.head.pop(_CHECK, None)
+        if check is not None and check != zlib.crc32(dumps(self.head)):
+            raise StoreError(f"{what}: its head is damaged; run verify")
+        self._loaded: dict[str, JSON] = {}
+
+    @classmethod
+    def of(cls, data: bytes, what: str) -> Index:
+        """Return an index whose bytes are all there."""
+        return cls(what, data, lambda start, length: data[start : start + length])
+
+    def span(self, names: Iterable[str]) -> tuple[int, int]:
+        """Return start and length of the bytes that hold all these sections."""
+        places = [self._place(name) for name in names]
+        start = min(place[0] for place in places)
+        return self._base + start, max(place[0] + place[1] for place in places) - start
+
+    def load(self, *names: str) -> None:
+        """Read several sections with one fetch."""
+        missing = self.missing(*names)
+        if missing:
+            start, length = self.span(missing)
+            self.supply(missing, start, self._read(start, length))
+
+    def missing(self, *names: str) -> list[str]:
+        """Return those of some sections that there are and that were not read yet."""
+        return [name for name in names if name not in self._loaded and self.has(name)]
+
+    def supply(self, names: Iterable[str], start: int, data: bytes) -> None:
+        """Take in sections whose bytes the caller fetched, who may wait where this class cannot.
+
+        Args:
+            names: the sections.
+            start: where in the object `data` starts: what `span` says of these names.
+            data: bytes of the object that hold all of them.
+        """
+        for name in names:
+            at, size, check = self._place(name)
+            at += self._base - start
+            self._loaded[name] = self._parsed(name, data[at : at + size], check)
+
+    def holds(self, start: int, length: int) -> bool:
+        """Return whether bytes of the object, as `span` names them, are at hand."""
+        return start + length <= len(self._bytes)
+
+    def size(self, name: str) -> int:
+        """Return how many bytes of the object a section takes."""
+        return self._place(name)[1]
+
+    def has(self, name: str) -> bool:
+        """Return whether there is such a section."""
+        return name in self.head["sections"]
+
+    @cached_property
+    def types(self) -> dict[str, range]:
+        """Row numbers of each type."""
+        found: dict[str, range] = {}
+        first = 0
+        for name, count in self.head["types"]:
+            found[name] = range(first, first + count)
+            first += count
+        return found
+
+    @property
+    def count(self) -> int:
+        """How many resources the block holds."""
+        return sum(len(rows) for rows in self.types.values())
+
+    @property
+    def block(self) -> str | None:
+        """Key of the block; None where everything was retracted."""
+        key: str | None = self.head["block"]
+        return key
+
+    @cached_property
+    def parts(self) -> list[BlockPart]:
+        """The block's parts in order."""
+        triples = self._section("parts")
+        firsts = accumulate((rows for rows, _, _ in triples), initial=0)
+        offsets = accumulate((length for _, length, _ in triples), initial=0)
+        return [
+            BlockPart(first, rows, offset, length, size)
+            for first, offset, (rows, length, size) in zip(firsts, offsets, triples, strict=False)
+        ]
+
+    @property
+    def ids(self) -> list[str]:
+        """Logical id of each row."""
+        found: list[str] = self._section("ids")
+        return found
+
+    @property
+    def versions(self) -> list[str]:
+        """`meta.versionId` of each row."""
+        found: list[str] = self._section("versions")
+        return found
+
+    @cached_property
+    def last_updated(self) -> IndexColumn:
+        """`meta.lastUpdated` of each row."""
+        return _read_column(self._section("lastUpdated"))
+
+    @cached_property
+    def stated(self) -> list[bool]:
+        """Whether the source states the `lastUpdated` of each row."""
+        flags = self._section("stated")
+        return [flags] * self.count if isinstance(flags, bool) else [bool(flag) for flag in flags]
+
+    @cached_property
+    def gone(self) -> list[Gone]:
+        """What was retracted, and when."""
+        return [Gone(*one) for one in self._section("gone")]
+
+    def parameters(self, resource_type: str) -> list[str]:
+        """Return the search parameters that rows of this type have values for."""
+        start = f"search/{resource_type}/"
+        return [name[len(start) :] for name in self.head["sections"] if name.startswith(start)]
+
+    def search(self, resource_type: str, parameter: str) -> IndexColumn:
+        """Return the values of one parameter for the rows of one type, the first row being 0."""
+        name = f"search/{resource_type}/{parameter}"
+        if not self.has(name):
+            return IndexColumn((), [()] * len(self.types.get(resource_type, ())))
+        return _read_column(self._section(name))
+
+    def row_of(self, resource_type: str, resource_id: str) -> int | None:
+        """Return the row of a resource, or None where the block has no such one."""
+        rows = self.types.get(resource_type)
+        if not rows or not self._firsts:
+            return None
+        try:
+            return self.ids.index(resource_id, rows.start, rows.stop)
+        except ValueError:
+            return None
+
+    def parts_of(self, rows: range) -> list[BlockPart]:
+        """Return the parts that hold these consecutive rows; they are contiguous in the block."""
+        if not rows or not self._firsts:
+            return []
+        first = bisect_right(self._firsts, rows.start) - 1
+        return self.parts[first : bisect_left(self._firsts, rows.stop, first)]
+
+    @cached_property
+    def _firsts(self) -> list[int]:
+        return [part.first for part in self.parts]
+
+    def _place(self, name: str) -> tuple[int, int, int]:
+        try:
+            start, length, check = self.head["sections"][name]
+        except (KeyError, TypeError, ValueError):
+            raise StoreError(f"{self._what} has no section {name}; run verify") from None
+        return start, length, check
+
+    def _section(self, name: str) -> JSON:
+        if name not in self._loaded:
+            start, length, check = self._place(name)
+            self._loaded[name] = self._parsed(name, self._read(self._base + start, length), check)
+        return self._loaded[name]
+
+    def _read(self, start: int, length: int) -> bytes:
+        if self.holds(start, length):
+            return self._bytes[start : start + length]
+        return self._fetch(start, length)
+
+    def _parsed(self, name: str, text: bytes, check: int) -> JSON:
+        if zlib.crc32(text) != check:
+            raise StoreError(f"{self._what}: section {name} is damaged; run verify")
+        return loads(text, self._what)
+
+
+def rows_of(index: Index) -> list[IndexRow]:
+    """Return all rows of an index, as `render_index` took them."""
+    columns = {
+        (name, parameter): index.search(name, parameter)
+        for name in index.types
+        for parameter in index.parameters(name)
+    }
+    rows: list[IndexRow] = []
+    for name, numbers in index.types.items():
+        for row in numbers:
+            search = {
+                parameter: values
+                for (of, parameter), column in columns.items()
+                if of == name and (values := column.of(row - numbers.start))
+            }
+            (stamp,) = index.last_updated.of(row)
+            rows.append(
+                IndexRow(
+                    name, index.ids[row], index.versions[row], stamp, index.stated[row], search
+                )
+            )
+    return rows
+
+
+def _runs(types: Sequence[str]) -> list[list[JSON]]:
+    runs: list[list[JSON]] = []
+    for name in types:
+        if runs and runs[-1][0] == name:
+            runs[-1][1] += 1
+        else:
+            runs.append([name, 1])
+    return runs
+
+
+def _column(rows: Iterable[Sequence[str]]) -> bytes:
+    numbers: dict[str, int] = {}
+    coded: list[int | list[int]] = []
+    for values in rows:
+        codes = [numbers.setdefault(value, len(numbers)) for value in values]
+        coded.append(codes[0] if len(codes) == 1 else codes)
+    return dumps({"rows": coded, "values": list(numbers)})
+
+
+def _read_column(value: JSON) -> IndexColumn:
+    rows = [(codes,) if isinstance(codes, int) else codes for codes in value["rows"]]
+    return IndexColumn(value["values"], rows)

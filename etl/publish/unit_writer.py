@@ -1,0 +1,279 @@
+"""Writing one unit of the tree: a patient's block and index, or a directory shard's."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from etl.errors import StoreError
+from etl.publish import object_keys
+from etl.publish.block import Block, Line, hashed_head, in_block_order, line_head, render_block
+from etl.publish.canonical_json import dumps, instant, loads, sha256, short_hash
+from etl.publish.catalog import ID, Unit
+from etl.publish.change_counts import ChangeCounts, Changes
+from etl.publish.reader import checked, open_index
+from etl.publish.rendered_resources import Resource, rank
+from etl.publish.search_index import Gone, IndexRow, render_index
+from etl.storage.parallel_writes import Writer
+from etl.storage.port import Store
+
+_TYPE: Final = re.compile(r"[A-Z][A-Za-z]{1,63}")
+_HEAD: Final = re.compile(
+    rb'^\{"resourceType":"([A-Za-z]+)","id":"([A-Za-z0-9.-]+)","meta":'
+    rb'\{"versionId":"([0-9a-f]+)","lastUpdated":"([^"]+)"',
+    re.MULTILINE,
+)
+"""The start of a line of a block (`block.line_head`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose unit it is: one patient's, or one shard of the directory.
+
+    Attributes:
+        id: id of the unit.
+        patient_id: None for the directory.
+        block_key: key of a block by its hash.
+        index_key: key of an index by its hash.
+    """
+
+    id: str
+    patient_id: str | None
+    block_key: Callable[[str], str]
+    index_key: Callable[[str], str]
+
+    @classmethod
+    def patient(cls, patient_id: str) -> Owner:
+        """Return a patient as owner."""
+        return cls(patient_id, patient_id, object_keys.patient_block, object_keys.patient_index)
+
+    @classmethod
+    def shard(cls, number: int) -> Owner:
+        """Return a shard of the directory as owner."""
+        return cls(str(number), None, object_keys.directory_block, object_keys.directory_index)
+
+    @property
+    def head(self) -> Mapping[str, str | int]:
+        """What the index's head says of the owner."""
+        return {"shard": int(self.id)} if self.patient_id is None else {"patient": self.id}
+
+
+def to_line(resource: Resource) -> Line:
+    """Return a resource with its version; its time is settled when it is written.
+
+    The version is the hash of the resource as it will be read, but for version and time. So equal
+    versions mean equal content, wherever and whenever it was rendered.
+
+    Raises:
+        ValueError: type, id or `last_updated` are not what FHIR allows (a bug of the caller).
+    """
+    if not _TYPE.fullmatch(resource.type) or not ID.fullmatch(resource.id):
+        raise ValueError(f"no FHIR type and id: {resource.type}/{resource.id}")
+    stated = resource.last_updated
+    if stated is not None:
+        instant(stated)
+    version = short_hash(hashed_head(resource.type, resource.id), resource.body)
+    values = loads(resource.search or b"{}", "search values") or {}
+    search = {name: texts for name, texts in values.items() if texts}
+    row = IndexRow(resource.type, resource.id, version, stated or "", stated is not None, search)
+    return Line(row, resource.body)
+
+
+def content_hash(lines: Sequence[Line]) -> str:
+    """Return the hash of all that a unit is made from, times that were not stated left out.
+
+    Args:
+        lines: in block order.
+    """
+    parts = [b"%d" % object_keys.FORMAT]
+    for line in lines:
+        row = line.row
+        stated = row.last_updated if row.stated else ""
+        parts.append(f"\n{row.type} {row.id} {row.version} {stated} ".encode())
+        parts.append(dumps(row.search))
+    return short_hash(b"".join(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class PreviousUnit:
+    """What a unit held, and what it once held.
+
+    Attributes:
+        known: (type, id) -> version, lastUpdated, whether it was stated.
+        gone: what had been retracted already.
+    """
+
+    known: Mapping[tuple[str, str], tuple[str, str, bool]]
+    gone: Sequence[Gone]
+
+
+def before_of(store: Store, unit: Unit | None) -> PreviousUnit:
+    """Return what a unit held, read from its index."""
+    if unit is None:
+        return PreviousUnit({}, ())
+    index = open_index(store, unit)
+    index.load("ids", "versions", "lastUpdated", "stated", "gone")
+    known = {}
+    for name, rows in index.types.items():
+        for row in rows:
+            (stamp,) = index.last_updated.of(row)
+            known[name, index.ids[row]] = (index.versions[row], stamp, index.stated[row])
+    return PreviousUnit(known, index.gone)
+
+
+def before_of_damaged(store: Store, unit: Unit | None) -> PreviousUnit:
+    """Return what a unit held, read from whatever is left of it: from its block without an index.
+
+    Of one that lost both, nothing is known: its resources are new, and what was retracted before is
+    forgotten.
+    """
+    try:
+        return before_of(store, unit)
+    except StoreError:
+        if unit is None or unit.block is None:
+            return PreviousUnit({}, ())
+    try:
+        text = gzip.decompress(checked(store, unit.block))
+    except (StoreError, OSError, EOFError, zlib.error):
+        return PreviousUnit({}, ())
+    known = {
+        (kind.decode(), name.decode()): (version.decode(), stamp.decode(), False)
+        for kind, name, version, stamp in _HEAD.findall(text)
+    }
+    return PreviousUnit(known, ())
+
+
+def write_unit(
+    store: Store,
+    writer: Writer,
+    owner: Owner,
+    lines: Iterable[Line],
+    previous: Unit | None,
+    now: str,
+    *,
+    before: PreviousUnit | None = None,
+    stamp: str = "",
+    lost: bool = False,
+) -> tuple[Unit, Changes]:
+    """Write the block and index of a unit, unless it is what it was.
+
+    A unit without lines is retracted: it has no block any more, and an index that says what there
+    was.
+
+    Args:
+        store: where the previous index is read from.
+        writer: where new objects go.
+        owner: whose unit it is.
+        lines: everything that is in it now.
+        previous: its row in the release that the run started from.
+        now: instant of the run: the time of what is retracted.
+        before: what was there, if that is not in the previous index.
+        stamp: instant for what has no stated time and did not have this content before, but never
+            earlier than the one of its content before; `now` where empty.
+        lost: whether the previous block or index is not in the store any more.
+
+    Returns:
+        The unit's new row, and what changed.
+
+    Raises:
+        ValueError: two resources have one type and id (a bug of the caller).
+    """
+    ordered = in_block_order(lines)
+    _check_unique(ordered)
+    content = content_hash(ordered) if ordered else ""
+    if previous is not None and previous.content == content and not lost:
+        return previous, Changes(ChangeCounts(same=1) if ordered else ChangeCounts())
+    if before is None:
+        before = before_of_damaged(store, previous) if lost else before_of(store, previous)
+    resources = _compared(ordered, before)
+    ordered = [_timed(line, before, stamp or now) for line in ordered]
+    rows = [line.row for line in ordered]
+    block = render_block(ordered, owner.patient_id) if ordered else Block(b"", ())
+    block_key = owner.block_key(sha256(block.data)) if ordered else None
+    if block_key is not None and (lost or previous is None or previous.block != block_key):
+        writer.put(block_key, block.data)
+    head = {**owner.head, "block": block_key, "bytes": len(block.data)}
+    index = render_index(head, block.parts, rows, _gone(before, rows, now))
+    index_key = owner.index_key(sha256(index))
+    writer.put(index_key, index)
+    unit = Unit(
+        owner.id,
+        block_key,
+        len(block.data),
+        index_key,
+        len(index),
+        content,
+        Counter(row.type for row in rows),
+        max({row.last_updated for row in rows}, key=instant) if rows else now,
+        None if rows else now,
+    )
+    if unit == previous:  # it was lost, and is what it was
+        return unit, Changes(ChangeCounts(same=1) if ordered else ChangeCounts())
+    return unit, Changes(_fate(previous, unit), resources)
+
+
+def _fate(before: Unit | None, after: Unit) -> ChangeCounts:
+    if after.block is None:
+        return ChangeCounts(retracted=1)
+    if before is None or before.block is None:
+        return ChangeCounts(added=1)
+    return ChangeCounts(changed=1)
+
+
+def body_of(row: IndexRow, text: bytes) -> bytes:
+    """Return the body of a line that was read from a block: what `Resource.body` was."""
+    return text[len(line_head(row)) :]
+
+
+def _timed(line: Line, before: PreviousUnit, stamp: str) -> Line:
+    row = line.row
+    if row.stated:
+        return line
+    version, earlier, _ = before.known.get((row.type, row.id), ("", "", False))
+    if version == row.version or (earlier and instant(earlier) > instant(stamp)):
+        stamp = earlier
+    return Line(replace(row, last_updated=stamp), line.body)
+
+
+def _compared(lines: Iterable[Line], before: PreviousUnit) -> Mapping[str, ChangeCounts]:
+    found: dict[str, list[int]] = {}
+    present = set()
+    for line in lines:
+        row = line.row
+        counts = found.setdefault(row.type, [0, 0, 0, 0])
+        known = before.known.get((row.type, row.id))
+        present.add((row.type, row.id))
+        if known is None:
+            counts[0] += 1
+        elif known[0] != row.version or (row.stated and known[1] != row.last_updated):
+            counts[1] += 1
+        else:
+            counts[3] += 1
+    for name, resource_id in before.known:
+        if (name, resource_id) not in present:
+            found.setdefault(name, [0, 0, 0, 0])[2] += 1
+    return {name: ChangeCounts(*counts) for name, counts in found.items()}
+
+
+def _gone(before: PreviousUnit, rows: Iterable[IndexRow], now: str) -> list[Gone]:
+    present = {(row.type, row.id) for row in rows}
+    gone = {(one.type, one.id): one for one in before.gone}
+    gone |= {
+        (name, resource_id): Gone(name, resource_id, now) for name, resource_id in before.known
+    }
+    kept = [one for key, one in gone.items() if key not in present]
+    return sorted(kept, key=lambda one: (rank(one.type), one.id))
+
+
+def _check_unique(lines: Sequence[Line]) -> None:
+    seen = set()
+    for line in lines:
+        key = (line.row.type, line.row.id)
+        if key in seen:
+            raise ValueError(f"{line.row.type}/{line.row.id} was handed in twice for one block")
+        seen.add(key)

@@ -1,0 +1,245 @@
+"""The values that a report is made of. They hold names, counts, places and hashes; never a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Literal
+
+from etl.model.severity import Severity
+from etl.quality import MoneyKey, MoneyTotals, RowCounts, Verdict
+from etl.reports.small_cells import SMALL_CELLS
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractFile:
+    """One file of the extract.
+
+    Attributes:
+        name: path inside the extract.
+        rows: rows below the header.
+        sha256: of the file as it lies there.
+        unowned: rows of those that cannot be read and belong to nothing that could be told.
+    """
+
+    name: str
+    rows: int
+    sha256: str
+    unowned: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractFacts:
+    """What was loaded.
+
+    Attributes:
+        layout: the dialect, as `cpcds layouts` calls it.
+        kind: `full` or `delta`.
+        as_of: day of the extract, where it says.
+        payer: name of the payer, or empty.
+        files: in the order in which findings number them.
+    """
+
+    layout: str
+    kind: str
+    as_of: date | None
+    payer: str
+    files: tuple[ExtractFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultStamp:
+    """The `meta.lastUpdated` of resources of which the source states none.
+
+    Attributes:
+        instant: FHIR instant.
+        source: `as_of`: the day of the extract; `newest_stamp`: the newest `last_updated` in it;
+            `clock`: when the run began.
+    """
+
+    instant: str
+    source: Literal["as_of", "newest_stamp", "clock"]
+
+
+@dataclass(frozen=True, slots=True)
+class MappingFacts:
+    """What the rows were mapped with.
+
+    Attributes:
+        set_name: name of the mapping set.
+        version: version of the guide that it maps to.
+        sha256: of the compiled mappings and crosswalks.
+        profiles: canonical with its version, each profile once.
+    """
+
+    set_name: str
+    version: str
+    sha256: str
+    profiles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Example:
+    """Where to look: a place in a file of the extract.
+
+    Attributes:
+        file: number of the file.
+        row: row as a spreadsheet shows it; None for a whole file.
+        column: canonical column; empty for a whole row.
+    """
+
+    file: int
+    row: int | None
+    column: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleTotals:
+    """What one rule found.
+
+    Attributes:
+        rule: its id.
+        severity: as the payer set it.
+        default: as the rule file has it.
+        says, spoils: its two sentences.
+        findings: how many, over all tables.
+        tables: table -> how many.
+        rejected_rows: rows in quarantine for which this rule began the chain.
+        rejected_claims: claims among them; over all rules they sum to the claims in quarantine.
+        examples: the first places, in the order of the files.
+    """
+
+    rule: str
+    severity: Severity
+    default: Severity
+    says: str
+    spoils: str
+    findings: int
+    tables: Mapping[str, int]
+    rejected_rows: int
+    examples: tuple[Example, ...]
+    rejected_claims: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unmapped:
+    """A word that a crosswalk does not know: how many cells, and where; not which word.
+
+    Attributes:
+        crosswalk: its name.
+        count: cells.
+        examples: the first places.
+    """
+
+    crosswalk: str
+    count: int
+    examples: tuple[Example, ...] = ()
+
+    @property
+    def first(self) -> tuple[int, int, str]:
+        """What orders words that are as common as each other: the first place of each."""
+        if not self.examples:
+            return (0, 0, "")
+        place = self.examples[0]
+        return (place.file or 0, place.row or 0, place.column)
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteLine:
+    """How one table's suite of expectations did.
+
+    Attributes:
+        table: the table.
+        covered: rows looked at.
+        of: rows there are.
+        expectations: how many.
+        passed: how many of them hold.
+        page: path of its page, relative to the report; empty where there is none.
+    """
+
+    table: str
+    covered: int
+    of: int
+    expectations: int
+    passed: int
+    page: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineFile:
+    """One file of rejected rows.
+
+    Attributes:
+        source: the file of the extract.
+        rows: rows in it.
+        path: where it is, relative to the report.
+    """
+
+    source: str
+    rows: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that a report says about one run.
+
+    Attributes:
+        run: id of the run.
+        release: id of the release that it made; None where nothing was published.
+        parent: id of the release before it.
+        when: when the run began, with its zone.
+        program: name and version of the program.
+        extract: what was loaded.
+        mapping: what it was mapped with; None for a run that only checks.
+        counts: table -> what became of its rows.
+        rules: every rule that found something, and those with a limit.
+        rules_looked_at: how many rules there are.
+        verdicts: every limit that is set.
+        money: sums by level, claim type and category.
+        resources: resource type -> how many were published.
+        filled: table -> column -> accepted rows in which it is filled.
+        unmapped: words that crosswalks do not know.
+        suites: how the suites did.
+        quarantine: files of rejected rows.
+        data_docs: path of the Data Docs, relative to the report; empty where there are none.
+        notes: further sentences for the reader.
+        default_stamp: `meta.lastUpdated` where the source states none; None where nothing was
+            published.
+        findings_file: path of the file with every place of every finding, relative to the report;
+            empty where there are none.
+        advice: what to do where a whole table, or over half of the claims, was rejected.
+        small_cells: most claims whose sum of money is withheld; 0 where none is.
+        exact_money: path of the exact sums, relative to the report; empty where none is withheld.
+    """
+
+    run: str
+    release: str | None
+    parent: str | None
+    when: datetime
+    program: str
+    extract: ExtractFacts
+    mapping: MappingFacts | None
+    counts: Mapping[str, RowCounts]
+    rules: tuple[RuleTotals, ...]
+    rules_looked_at: int
+    verdicts: tuple[Verdict, ...]
+    money: Mapping[MoneyKey, MoneyTotals]
+    resources: Mapping[str, int] = field(default_factory=dict)
+    filled: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    unmapped: tuple[Unmapped, ...] = ()
+    suites: tuple[SuiteLine, ...] = ()
+    quarantine: tuple[QuarantineFile, ...] = ()
+    data_docs: str = ""
+    notes: tuple[str, ...] = ()
+    default_stamp: DefaultStamp | None = None
+    findings_file: str = ""
+    advice: tuple[str, ...] = ()
+    small_cells: int = SMALL_CELLS
+    exact_money: str = ""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a limit kept the run from publishing."""
+        return any(not verdict.holds for verdict in self.verdicts)

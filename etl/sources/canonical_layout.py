@@ -1,0 +1,143 @@
+"""The product's own layout, built from the canonical tables, and its short forms."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.model.canonical_tables import (
+    CLAIM_TABLES,
+    FILE_COLUMN,
+    ROW_COLUMN,
+    SHORT_FORM_COUNT,
+    SHORT_FORMS,
+    TABLES,
+    Table,
+)
+from etl.rows import table_schema
+from etl.sources.layout import CANONICAL_NAME, ColumnSpec, FromColumn, Layout, RawTable, TableSpec
+
+SHORT_FORM_COLUMNS: Final = tuple(
+    f"{table.removeprefix('claim_')}_{word}_{number}"
+    for table, words in SHORT_FORMS.items()
+    for word in words
+    for number in range(1, SHORT_FORM_COUNT + 1)
+)
+"""Every numbered column that a claim may carry instead of child rows."""
+
+
+def _raw(table: Table) -> RawTable:
+    headers = table.names + (SHORT_FORM_COLUMNS if table.name == "claim" else ())
+    return RawTable(
+        name=table.name,
+        columns=headers,
+        required=table.required,
+        compulsory=table.compulsory,
+        member="member_id" if table.column("member_id") else None,
+        claim="claim_id" if table.name == "claim" or table.name in CLAIM_TABLES else None,
+        coverage="coverage_id" if table.name == "coverage" else None,
+        main=table.name,
+    )
+
+
+def _spec(table: Table) -> TableSpec:
+    columns = {name: ColumnSpec(FromColumn(name)) for name in table.names}
+    return TableSpec(table=table.name, source=table.name, columns=MappingProxyType(columns))
+
+
+CANONICAL: Final = Layout(
+    name=CANONICAL_NAME,
+    title="Canonical CPCDS layout",
+    description=(
+        "The product's own layout: one file a table, named after it. "
+        "docs/canonical-layout.md has every table and column."
+    ),
+    raw=MappingProxyType({table.name: _raw(table) for table in TABLES.values()}),
+    tables=tuple(_spec(table) for table in TABLES.values()),
+    canonical=True,
+)
+"""The layout of docs/canonical-layout.md."""
+
+
+def required_columns(table: str, *, delta: bool) -> tuple[tuple[str, ...], ...]:
+    """Return what a file of a canonical table must have: one column of each group.
+
+    A delta may hold deletions alone, so that there only the key is compulsory.
+    """
+    if delta:
+        return tuple((name,) for name in TABLES[table].key)
+    groups = tuple((name,) for name in TABLES[table].required)
+    # MapID 130 is filled by the parts of the name or by the whole of it.
+    return (*groups, ("family_name", "full_name")) if table == "member" else groups
+
+
+def add_short_forms(child: pa.Table, claims: pa.Table, raw: pa.Table, name: str) -> pa.Table:
+    """Return a child table with the rows that the numbered columns of `claim` stand for.
+
+    A row keeps the place of its claim row, and that row's `record_action` and `last_updated`. Its
+    sequence is the number of the column; where the claim has child rows of its own as well, their
+    highest sequence is added to it, so that no two are the same.
+
+    Args:
+        child: rows of the child table's own file.
+        claims: the canonical claim rows.
+        raw: the numbered columns, row by row as in `claims`, trimmed; absent is null.
+        name: the child table.
+    """
+    stem = name.removeprefix("claim_")
+    base = _highest_sequence(child, claims.column("claim_id"))
+    parts = [child]
+    for number in range(1, SHORT_FORM_COUNT + 1):
+        cells = {
+            column: raw.column(f"{stem}_{word}_{number}")
+            for word, column in SHORT_FORMS[name].items()
+            if f"{stem}_{word}_{number}" in raw.column_names
+        }
+        if not cells:
+            continue
+        filled = np.zeros(claims.num_rows, dtype=bool)
+        for cell in cells.values():
+            filled |= cell.is_valid().to_numpy(zero_copy_only=False)
+        at = np.flatnonzero(filled)
+        if len(at):
+            parts.append(_short_rows(claims.take(at), cells, at, base[at] + number, name))
+    return pa.concat_tables(parts)
+
+
+def _short_rows(
+    claims: pa.Table,
+    cells: dict[str, pa.ChunkedArray],
+    at: np.ndarray,
+    sequence: np.ndarray,
+    name: str,
+) -> pa.Table:
+    made = {column: cell.take(pa.array(at)) for column, cell in cells.items()}
+    made["sequence"] = pa.array(sequence).cast(pa.string())
+    for column in ("claim_id", "record_action", "last_updated", FILE_COLUMN, ROW_COLUMN):
+        made[column] = claims.column(column)
+    schema = table_schema(name)
+    arrays = [made.get(field.name, pa.nulls(claims.num_rows, field.type)) for field in schema]
+    return pa.table(arrays, schema=schema)
+
+
+def _highest_sequence(child: pa.Table, claim_ids: pa.ChunkedArray) -> np.ndarray:
+    """Highest sequence among each claim's child rows; 0 where it has none."""
+    base = np.zeros(len(claim_ids), dtype=np.int64)
+    if child.num_rows == 0:
+        return base
+    sequence = child.column("sequence")
+    digits = pc.fill_null(pc.match_substring_regex(sequence, r"^[0-9]{1,9}$"), False)
+    numbers = pc.if_else(digits, sequence, "0").cast(pa.int64())
+    highest = (
+        pa.table([child.column("claim_id"), numbers], names=["claim_id", "n"])
+        .group_by("claim_id")
+        .aggregate([("n", "max")])
+    )
+    at = pc.index_in(claim_ids, value_set=highest.column("claim_id").combine_chunks())
+    found = at.is_valid().to_numpy(zero_copy_only=False)
+    base[found] = highest.column("n_max").take(at.drop_null()).to_numpy()
+    return base

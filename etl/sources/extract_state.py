@@ -1,0 +1,42 @@
+"""What a work folder keeps of its extract, as plain JSON, so that any process can open it."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+from etl.model.crosswalks import Crosswalk
+from etl.sources.canonical_layout import CANONICAL
+from etl.sources.extract import SourceFile
+from etl.sources.layout import Layout
+from etl.sources.layout_syntax import read_layout
+
+
+def layout_state(layout: Layout) -> dict[str, Any]:
+    """Return what a layout is read from."""
+    return {
+        "file": layout.file,
+        "text": layout.text,
+        "crosswalks": {
+            name: {"columns": crosswalk.columns, "rows": dict(crosswalk.rows)}
+            for name, crosswalk in layout.crosswalks.items()
+        },
+    }
+
+
+def layout_from(state: Any) -> Layout:
+    """Return the layout that `layout_state` kept; without a text it is the built-in one."""
+    if not state["text"]:
+        return CANONICAL
+    crosswalks = {}
+    for name, kept in state["crosswalks"].items():
+        rows = {source: tuple(answers) for source, answers in kept["rows"].items()}
+        crosswalks[name] = Crosswalk(name, tuple(kept["columns"]), MappingProxyType(rows))
+    return read_layout(state["text"], state["file"], crosswalks)
+
+
+def file_from(state: Any) -> SourceFile:
+    """Return the file that `dataclasses.asdict` kept."""
+    lists = {name: tuple(state[name]) for name in ("columns", "known")}
+    lists["cuts"] = tuple(tuple(cut) for cut in state["cuts"])
+    return SourceFile(**{**state, **lists})

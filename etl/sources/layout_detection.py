@@ -1,0 +1,167 @@
+"""Which layout an extract has, and which file is what in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from etl.errors import ExtractError
+from etl.sources.canonical_layout import required_columns
+from etl.sources.extract_folder import Listed
+from etl.sources.layout import Layout, RawTable, spelling
+
+Headers = Callable[[Listed, Layout], tuple[str, ...]]
+_NAMED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How well a layout fits the files.
+
+    Attributes:
+        layout: the layout.
+        tables: file name -> its raw table, for the files that are one of the layout's.
+        lacks: what is missing, a clause each; empty where it fits.
+        share: share of all headers that the layout knows, 0 to 1.
+    """
+
+    layout: Layout
+    tables: dict[str, str]
+    lacks: tuple[str, ...]
+    share: float
+
+
+def choose(
+    files: Sequence[Listed],
+    layouts: Sequence[Layout],
+    named: str | None,
+    headers: Headers,
+    *,
+    delta: bool,
+) -> Fit:
+    """Return the layout of an extract: the one that is named, else the only one that fits.
+
+    Raises:
+        ExtractError: there is no such layout, it does not fit, none does, or two do.
+    """
+    if named is not None:
+        layout = next((known for known in layouts if known.name == named), None)
+        if layout is None:
+            known = ", ".join(sorted(known.name for known in layouts))
+            raise ExtractError(f"there is no layout {named!r}; there are {known}")
+        fit = match(files, layout, headers, delta=delta)
+        if fit.lacks:
+            raise ExtractError(f"the extract is not in layout {named}: {fit.lacks[0]}")
+        return fit
+    fits = [match(files, layout, headers, delta=delta) for layout in layouts]
+    whole = [fit for fit in fits if not fit.lacks]
+    if len(whole) == 1:
+        return whole[0]
+    if whole:
+        names = " and ".join(fit.layout.name for fit in whole)
+        raise ExtractError(
+            f"{_names(files)} fit the layouts {names}; say which it is with --layout"
+        )
+    nearest = max(fits, key=lambda fit: (fit.share, -len(fit.lacks)))
+    raise ExtractError(
+        f"no known layout fits {_names(files)}; the nearest is {nearest.layout.name}, but "
+        f"{nearest.lacks[0]}"
+    )
+
+
+def match(files: Sequence[Listed], layout: Layout, headers: Headers, *, delta: bool) -> Fit:
+    """Return how a layout fits: canonical files are known by name, all others by their headers."""
+    data = [listed for listed in files if listed.is_data]
+    cells = {listed.name: headers(listed, layout) for listed in data}
+    if layout.canonical:
+        tables, lacks = _match_names(data, cells, layout, delta=delta)
+    else:
+        tables, lacks = _match_headers(data, cells, layout)
+    known = sum(_overlap(layout, cells[listed.name]) for listed in data)
+    total = sum(len(names) for names in cells.values())
+    return Fit(layout, tables, tuple(lacks), known / max(total, 1))
+
+
+def _overlap(layout: Layout, header: tuple[str, ...]) -> int:
+    spelled = {spelling(name) for name in header}
+    return max(len(spelled & raw.spellings.keys()) for raw in layout.raw.values())
+
+
+def _match_names(
+    data: list[Listed], cells: dict[str, tuple[str, ...]], layout: Layout, *, delta: bool
+) -> tuple[dict[str, str], list[str]]:
+    tables: dict[str, str] = {}
+    whole: dict[str, str] = {}
+    lacks = []
+    for listed in data:
+        name = _table_named(listed.stem, layout)
+        if name is None:
+            continue
+        tables[listed.name] = name
+        if spelling(listed.stem) == name:
+            whole[name] = listed.name
+        has = {layout.raw[name].column(header) for header in cells[listed.name]}
+        lacks += [
+            f"{listed.name} lacks the compulsory column {' or '.join(group)}"
+            for group in required_columns(name, delta=delta)
+            if not has.intersection(group)
+        ]
+    for file, name in tables.items():
+        if whole.get(name, file) != file:
+            raise ExtractError(
+                f"{name} is there whole ({whole[name]}) and in parts ({file}); "
+                "take one of them away"
+            )
+    compulsory = [] if delta else [raw.name for raw in layout.raw.values() if raw.compulsory]
+    missing = [name for name in compulsory if name not in tables.values()]
+    if delta and not tables:
+        missing = ["claim"]
+    lacks[:0] = [
+        f"there is no file of the compulsory table {name} ({name}.csv)" for name in missing
+    ]
+    return tables, lacks
+
+
+def _table_named(stem: str, layout: Layout) -> str | None:
+    """Return the table that a file's name says: `claim`, or `claim-2` for a part of it."""
+    spelled = spelling(stem)
+    if spelled in layout.raw:
+        return spelled
+    table, part, _ = stem.partition("-")
+    return spelling(table) if part and spelling(table) in layout.raw else None
+
+
+def _match_headers(
+    data: list[Listed], cells: dict[str, tuple[str, ...]], layout: Layout
+) -> tuple[dict[str, str], list[str]]:
+    tables: dict[str, str] = {}
+    nearest: dict[str, tuple[int, str, list[str]]] = {}
+    for listed in data:
+        best = 0
+        for raw in layout.raw.values():
+            has = {raw.column(header) for header in cells[listed.name]} - {None}
+            missing = [name for name in raw.required if name not in has]
+            if not missing and len(has) > best:
+                best, tables[listed.name] = len(has), raw.name
+            if missing and has and len(has) > nearest.get(raw.name, (0,))[0]:
+                nearest[raw.name] = (len(has), listed.name, missing)
+    lacks = [
+        _no_file(raw, nearest.get(raw.name))
+        for raw in layout.raw.values()
+        if raw.compulsory and raw.name not in tables.values()
+    ]
+    return tables, lacks
+
+
+def _no_file(raw: RawTable, near: tuple[int, str, list[str]] | None) -> str:
+    # A file that shares a column or two by chance is not worth naming.
+    if near is not None and 2 * near[0] >= len(raw.required):
+        return f"{near[1]} lacks the compulsory column {near[2][0]}"
+    wanted = ", ".join(raw.required[:3])
+    return f"there is no file of {raw.name} (with the columns {wanted}, …)"
+
+
+def _names(files: Sequence[Listed]) -> str:
+    names = [listed.name for listed in files if listed.is_data] or [listed.name for listed in files]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,324 @@
+"""Rows with too few or too many cells: which ids of theirs can be read, and what they belong to.
+
+Nobody can say which of their cells belongs to which column, so no cell of them is published. But
+what they belong to must not be published without them, and mostly that can be told: the cells
+before the place where a row breaks are where they should be, and those after it are moved by as
+many columns as there are too many or too few.
+
+* A row that is a claim, coverage or member itself: its id, where that is the first column. A
+  coverage says whose it is as well.
+* Any other row: the one claim (else: member) that the extract knows, among the cells where its id
+  can stand. Where none of them is known, or several are, nothing is told.
+
+What is told is spilled into the partition of its owner, under the headers of the ids and with a
+mark. `etl.sources.convert_rows` makes canonical rows of it that have a key and nothing else.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.digests import Hashes, among, hash_ids, row_digests, seed_of
+from etl.model.canonical_tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
+from etl.rows import FINDINGS_SCHEMA, LOOSE_SCHEMA
+from etl.sources.extract import SourceFile, spill_names
+from etl.sources.inventory import Checksum
+from etl.sources.keys import OwnedIds
+from etl.sources.layout import Layout, RawTable
+from etl.sources.partition_rows import HIGH_COLUMN, LOW_COLUMN, OWNER_COLUMN, partition_of
+from etl.sources.rule_ids import RAGGED_ROW
+from etl.sources.spill import Index, SpillWriter, rows_path
+
+UNREAD: Final = "_unread"
+"""Column that is filled in rows of which only the ids could be read; no header begins with `_`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Ids that the readable rows of an extract tell.
+
+    Attributes:
+        members: their hashes, ascending.
+        claims: hashes of claims, and whose each is.
+    """
+
+    members: Hashes
+    claims: OwnedIds
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where unread rows of a raw table went.
+
+    Attributes:
+        index: where their pieces are.
+        files: name of the file that they were written to -> its checksum.
+        findings: one a row; schema `etl.rows.FINDINGS_SCHEMA`.
+        unowned: file name -> numbers of its rows that name nothing that they could belong to.
+    """
+
+    index: Index
+    files: Mapping[str, Checksum]
+    findings: pa.Table
+    unowned: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(slots=True)
+class _Row:
+    """One unread row.
+
+    Attributes:
+        file: where it is from.
+        number: of the row.
+        text: the row as it was.
+        ids: role -> id.
+        owner: hash of the member, or of what stands for one.
+        is_owned: whether it is told what it belongs to.
+    """
+
+    file: SourceFile
+    number: int
+    text: str
+    ids: dict[str, str]
+    owner: int
+    is_owned: bool = False
+
+
+def place_unread(
+    ragged: pa.Table,
+    files: Sequence[SourceFile],
+    layout: Layout,
+    known: Known,
+    work: Path,
+    *,
+    parts: Iterator[int],
+    partitions: int,
+    digests: bool,
+) -> dict[str, Placed]:
+    """Spill what can be told of unread rows beside the readable ones; return that by raw table.
+
+    Args:
+        ragged: the rows: `text` as it was, `_file`, `_row`; in any order.
+        files: the extract's files.
+        layout: what the rows would have meant.
+        known: ids of the readable rows.
+        work: the work folder.
+        parts: numbers for what is spilled.
+        partitions: how many there are.
+        digests: whether to keep a digest of every row as well.
+
+    Raises:
+        StoreError: the work folder cannot be written, or its disk is full.
+    """
+    tables: dict[str, list[_Row]] = {}
+    nobody = int(hash_ids(pa.nulls(1, pa.string()))[0])
+    ordered = ragged.sort_by([(FILE_COLUMN, "ascending"), (ROW_COLUMN, "ascending")])
+    for one in ordered.to_pylist():
+        file = files[one[FILE_COLUMN]]
+        row = _Row(file, one[ROW_COLUMN], one["text"], {}, nobody)
+        tables.setdefault(file.table, []).append(row)
+    placed = {}
+    for name in sorted(tables):
+        raw, rows = layout.raw[name], tables[name]
+        _tell(rows, raw, layout, known)
+        part = next(parts)
+        writer = SpillWriter(work, name, part, partitions)
+        of_members = [row for row in rows if _ids_of(row.file, raw)]
+        of_nobody = [row for row in rows if not _ids_of(row.file, raw)]
+        if of_members:
+            owners = np.array([row.owner for row in of_members], dtype=np.uint64)
+            batch = _batch(of_members, raw, owners, digests=digests)
+            writer.write(batch, partition_of(owners, partitions))
+        if of_nobody:
+            cut = np.full(len(of_nobody), partitions, dtype=np.int32)
+            writer.write(_batch(of_nobody, raw, None, digests=False), cut)
+        unowned: dict[str, list[int]] = {}
+        for row in rows:
+            if not row.is_owned and _can_belong(raw, layout):
+                unowned.setdefault(row.file.name, []).append(row.number)
+        noted = found_unread(
+            raw.main,
+            pa.array([row.file.index for row in rows], pa.int32()),
+            pa.array([row.number for row in rows], pa.int64()),
+        )
+        numbers = {file: tuple(at) for file, at in unowned.items()}
+        index = writer.close()
+        files_of = {rows_path(work, name, part).name: writer.checksum()}
+        placed[name] = Placed(index, files_of, noted, numbers)
+    return placed
+
+
+def loose_lines(
+    ragged: pa.Table,
+    files: Sequence[SourceFile],
+    layout: Layout,
+    unowned: Mapping[str, tuple[int, ...]],
+) -> pa.Table:
+    """Return the claim lines among unowned rows, with their cells; `etl.rows.LOOSE_SCHEMA`.
+
+    Args:
+        ragged: rows that cannot be read: `text` as it was, `_file`, `_row`.
+        files: the extract's files.
+        layout: what the rows would have meant.
+        unowned: file name -> numbers of rows.
+    """
+    found = []
+    for one in ragged.to_pylist():
+        file, number = files[one[FILE_COLUMN]], one[ROW_COLUMN]
+        of_lines = layout.raw[file.table].main == "claim_line"
+        if of_lines and number in unowned.get(file.name, ()):
+            row = _Row(file, number, one["text"], {}, 0)
+            found.append({FILE_COLUMN: file.index, ROW_COLUMN: number, "cells": _cells(row)})
+    return pa.Table.from_pylist(found, schema=LOOSE_SCHEMA)
+
+
+def found_unread(table: str, files: pa.Array, rows: pa.Array) -> pa.Table:
+    """Return a finding for each place of an unread row; schema `etl.rows.FINDINGS_SCHEMA`."""
+    rule, name = (pa.array([word] * len(rows), pa.string()) for word in (RAGGED_ROW, table))
+    nothing = pa.nulls(len(rows), pa.string())
+    return pa.Table.from_arrays([rule, name, files, rows, nothing], schema=FINDINGS_SCHEMA)
+
+
+def readable(rows: pa.Table) -> pa.Table:
+    """Return the rows of a raw table that could be read."""
+    if UNREAD not in rows.column_names:
+        return rows
+    return rows.filter(pc.is_null(rows.column(UNREAD)))
+
+
+def unread(rows: pa.Table) -> pa.Table:
+    """Return the rows of a raw table of which only the ids could be read."""
+    if UNREAD not in rows.column_names:
+        return rows.slice(0, 0)
+    return rows.filter(pc.is_valid(rows.column(UNREAD)))
+
+
+def _can_belong(raw: RawTable, layout: Layout) -> bool:
+    """Return whether something could be published without a row of this file that it should have.
+
+    A provider or payer of whom nothing is read is published from what claims say.
+    """
+    members = raw.name in layout.sources(directory=False)
+    return members and raw.main not in DIRECTORY_TABLES
+
+
+def _ids_of(file: SourceFile, raw: RawTable) -> dict[str, int]:
+    """Return role -> place of its header in a file."""
+    names = spill_names(file)
+    return {role: names.index(header) for role, header in raw.ids.items() if header in names}
+
+
+def _tell(rows: Sequence[_Row], raw: RawTable, layout: Layout, known: Known) -> None:
+    """Fill in the ids and owners of rows of one raw table."""
+    fed = {spec.table for spec in layout.tables if spec.source == raw.name and not spec.grain}
+    # A row that is put together with others is not the claim itself.
+    alone = [role for role in ("claim", "coverage", "member") if role in fed]
+    rest = []
+    for row in rows:
+        places, cells = _ids_of(row.file, raw), _cells(row)
+        itself = next((role for role in alone if places.get(role) == 0), None)
+        if itself is not None and cells and cells[0].strip():
+            row.ids[itself] = cells[0]
+        if itself == "coverage" or not alone:
+            rest.append(row)
+    for row, owner in _hashed(rows, "member"):
+        row.owner, row.is_owned = owner, True
+    claims = list(_hashed(rows, "claim"))
+    owners = known.claims.owner_of(np.array([claim for _, claim in claims], dtype=np.uint64))
+    for (row, _), owner in zip(claims, owners.tolist(), strict=True):
+        row.owner, row.is_owned = owner, True
+    _find([row for row in rest if row.ids or not alone], raw, known)
+
+
+def _hashed(rows: Sequence[_Row], role: str) -> Iterator[tuple[_Row, int]]:
+    """Yield the rows that have an id, and its hash."""
+    told = [row for row in rows if role in row.ids]
+    yield from zip(told, _hashes(row.ids[role] for row in told), strict=True)
+
+
+def _find(rows: Sequence[_Row], raw: RawTable, known: Known) -> None:
+    """Tell of each row the one known id that can be read in it."""
+    role = "claim" if "claim" in raw.ids else "member"
+    there = known.claims.ids if role == "claim" else known.members
+    found: list[tuple[_Row, str]] = []
+    for row in rows:
+        place = _ids_of(row.file, raw).get(role)
+        if place is not None:
+            cells = _candidates(_cells(row), place, len(row.file.columns))
+            found += [(row, text) for text in cells if text.strip()]
+    hashes = np.array(_hashes(text for _, text in found), dtype=np.uint64)
+    hits: dict[int, dict[int, str]] = {}
+    for (row, text), value, is_known in zip(
+        found, hashes.tolist(), among(hashes, there).tolist(), strict=True
+    ):
+        if is_known:
+            hits.setdefault(id(row), {})[value] = text
+    for row in rows:
+        choice = hits.get(id(row), {})
+        if len(choice) != 1:
+            row.ids.clear()
+            continue
+        ((value, text),) = choice.items()
+        row.ids[role], row.is_owned = text, True
+        owner = np.array([value], dtype=np.uint64)
+        row.owner = int(known.claims.owner_of(owner)[0]) if role == "claim" else value
+
+
+def _candidates(cells: Sequence[str], place: int, columns: int) -> Sequence[str]:
+    """Return the cells in which what belongs under a header can stand.
+
+    Before the place where the row breaks that is the header's own; after it the one that is moved
+    by the cells that are too many or too few. Nothing stands before the first header.
+    """
+    moved = place + len(cells) - columns
+    if place == 0:
+        moved = 0
+    first, last = sorted((place, moved))
+    return cells[max(first, 0) : last + 1]
+
+
+def _cells(row: _Row) -> list[str]:
+    """Return the cells of a row as its file is read; none where they are longer than any cell."""
+    lines = io.StringIO(row.text, newline="")
+    if not row.file.quoting:
+        return row.text.split(row.file.delimiter)
+    try:
+        return next(csv.reader(lines, delimiter=row.file.delimiter), [])
+    except csv.Error:
+        return []
+
+
+def _hashes(texts: Iterable[str]) -> list[int]:
+    found: list[int] = hash_ids(pa.array(list(texts), pa.string())).tolist()
+    return found
+
+
+def _batch(
+    rows: Sequence[_Row], raw: RawTable, owners: Hashes | None, *, digests: bool
+) -> pa.RecordBatch:
+    """Return rows as they are spilled: ids, mark, places, owners and digests."""
+    columns: dict[str, Any] = {
+        header: pa.array([row.ids.get(role) for row in rows], pa.string())
+        for role, header in raw.ids.items()
+    }
+    columns[UNREAD] = pa.array(["1"] * len(rows), pa.string())
+    columns[FILE_COLUMN] = pa.array([row.file.index for row in rows], pa.int32())
+    columns[ROW_COLUMN] = pa.array([row.number for row in rows], pa.int64())
+    if owners is not None:
+        columns[OWNER_COLUMN] = pa.array(owners)
+        if digests:
+            # What is told hangs on other rows too, so it is a part of what is compared.
+            told = [columns[header] for header in raw.ids.values()]
+            text = pa.array([row.text for row in rows], pa.string())
+            made = row_digests([text, *told], seed_of(raw.name, [UNREAD, *raw.ids.values()]))
+            columns |= {LOW_COLUMN: pa.array(made.low), HIGH_COLUMN: pa.array(made.high)}
+    return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))

@@ -1,0 +1,218 @@
+"""Rows of a raw file put together: which are one canonical row, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
+from etl.sources.layout import Condition
+
+Mask = npt.NDArray[np.bool_]
+Index = npt.NDArray[np.int64]
+LIST_SEPARATOR: Final = ";"
+_DIGITS: Final = r"^[0-9]{1,18}$"
+
+
+class RawRows:
+    """The rows of one raw file in a partition, in the order of files and rows.
+
+    Args:
+        table: the rows.
+        unread: further ones, of which nothing but their ids could be read.
+    """
+
+    def __init__(self, table: pa.Table, unread: pa.Table | None = None) -> None:
+        self.table = table
+        self.unread = unread
+        self.count = table.num_rows
+        self._columns: dict[str, Any] = {}
+
+    def column(self, header: str) -> Any:
+        """Return the cells under a header, shape (count,), trimmed; null where empty."""
+        if header not in self._columns:
+            self._columns[header] = self._text(header)
+        return self._columns[header]
+
+    def _text(self, header: str) -> Any:
+        if header not in self.table.column_names:
+            return pa.nulls(self.count, pa.string())
+        column = pc.utf8_trim_whitespace(self.table.column(header).combine_chunks())
+        return pc.if_else(pc.equal(pc.binary_length(column), 0), None, column)
+
+    @property
+    def places(self) -> tuple[Any, Any]:
+        """`_file` and `_row` of every row."""
+        return (
+            self.table.column(FILE_COLUMN).combine_chunks(),
+            self.table.column(ROW_COLUMN).combine_chunks(),
+        )
+
+
+def text_rank(column: Any) -> Index:
+    """Return numbers that order like the texts do; -1 where absent."""
+    encoded = column.dictionary_encode()
+    order = pc.sort_indices(encoded.dictionary).to_numpy()
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    indices = pc.fill_null(encoded.indices, -1).to_numpy().astype(np.int64)
+    return np.where(indices >= 0, rank[indices] if len(rank) else -1, -1)
+
+
+def number_rank(column: Any) -> tuple[Index, Index]:
+    """Return two keys, the first the more important: numbers by size, then texts by letter."""
+    digits = pc.fill_null(pc.match_substring_regex(column, _DIGITS), False)
+    numbers = pc.if_else(digits, column, "0").cast(pa.int64()).to_numpy()
+    is_text = ~digits.to_numpy(zero_copy_only=False)
+    return np.where(is_text, np.iinfo(np.int64).max, numbers), text_rank(column)
+
+
+def holds(conditions: Sequence[Condition], column: Callable[[str], Any], count: int) -> Mask:
+    """Return for which rows all conditions hold, shape (count,)."""
+    result = np.ones(count, dtype=bool)
+    for condition in conditions:
+        cell = column(condition.column)
+        there = cell.is_valid().to_numpy(zero_copy_only=False)
+        if condition.any_of:
+            result &= _is_one_of(cell, condition.any_of)
+        if condition.none_of:
+            result &= ~_is_one_of(cell, condition.none_of)
+        if condition.filled is not None:
+            result &= there == condition.filled
+        if condition.differs_from is not None:
+            same = pc.fill_null(pc.equal(cell, column(condition.differs_from)), False)
+            result &= ~same.to_numpy(zero_copy_only=False)
+    return result
+
+
+def _is_one_of(cell: Any, words: frozenset[str]) -> Mask:
+    lowered = pc.utf8_lower(cell)
+    found: Mask = pc.is_in(lowered, value_set=pa.array(sorted(words), pa.string())).to_numpy(
+        zero_copy_only=False
+    )
+    return found
+
+
+class Groups:
+    """Raw rows, put together by grain. Group number i is the i-th canonical row.
+
+    Groups stand in the order of their first rows' order cells, then of their grain, so that the
+    order in which a file has its rows does not show.
+    """
+
+    def __init__(
+        self, rows: RawRows, where: Sequence[Condition], grain: Sequence[str], order: Sequence[str]
+    ) -> None:
+        self.rows = rows
+        at = np.flatnonzero(holds(where, rows.column, rows.count)) if where else None
+        self._all = at is None and not grain and not order
+        self._at: Index = np.arange(rows.count) if at is None else at
+        self._starts: Index = np.arange(len(self._at))
+        self._grouped = bool(grain)
+        if grain or order:
+            self._arrange(grain, order)
+        self.count = len(self._starts)
+
+    def _arrange(self, grain: Sequence[str], order: Sequence[str]) -> None:
+        keys: list[Index] = []
+        for header in order:
+            keys.extend(key[self._at] for key in number_rank(self.rows.column(header)))
+        grains = [text_rank(self.rows.column(header))[self._at] for header in grain]
+        group = _group_numbers(grains, len(self._at))
+        within = np.lexsort((self._at, *reversed(keys), group))
+        self._at, group = self._at[within], group[within]
+        starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
+        if not len(self._at):
+            starts = starts[:0]
+        # Now the groups themselves, by what their first rows say.
+        firsts = within[starts]
+        said = [key[firsts] for key in (*keys, *grains)]
+        ranked = np.lexsort((self._at[starts], *reversed(said)))
+        sizes = np.diff(np.append(starts, len(self._at)))
+        pieces = np.repeat(starts[ranked] - _starts_of(sizes[ranked]), sizes[ranked])
+        self._at = self._at[pieces + np.arange(len(self._at))]
+        self._starts = _starts_of(sizes[ranked])
+
+    @property
+    def first(self) -> Index:
+        """Index of each group's first row."""
+        return self._at[self._starts]
+
+    def numbered(self) -> tuple[Index, Index]:
+        """Return the group of each row that is in one, and which row that is."""
+        sizes = np.diff(np.append(self._starts, len(self._at)))
+        return np.repeat(np.arange(self.count), sizes), self._at
+
+    def pick(self, header: str, among: Mask | None = None) -> tuple[Any, Mask | None]:
+        """Return each group's cell and where its rows contradict each other.
+
+        The first filled cell in the order of the group is taken. The mask is None where no two
+        rows were put together.
+
+        Args:
+            header: of the column.
+            among: which rows speak, shape (rows,); of them an empty cell contradicts a filled one.
+                None for those whose cell is filled.
+        """
+        column = self.rows.column(header)
+        if not self._grouped:
+            return (column if self._all else column.take(pa.array(self._at))), None
+        if column.null_count == len(column):
+            return pa.nulls(self.count, pa.string()), None
+        encoded = column.dictionary_encode()
+        codes = pc.fill_null(encoded.indices, -1).to_numpy().astype(np.int64)[self._at]
+        speaks = codes >= 0 if among is None else among[self._at]
+        last = len(codes)
+        position = np.where(speaks & (codes >= 0), np.arange(last), last)
+        first = np.minimum.reduceat(position, self._starts) if self.count else position
+        found = first < last
+        low = np.where(speaks, codes, np.iinfo(np.int64).max)
+        high = np.where(speaks, codes, -2)
+        high = np.maximum.reduceat(high, self._starts) if self.count else high
+        low = np.minimum.reduceat(low, self._starts) if self.count else low
+        chosen = codes[np.where(found, first, 0)] if self.count else codes
+        indices = pa.array(np.where(found, chosen, 0), mask=~found)
+        return encoded.dictionary.take(indices), found & (low != high)
+
+    def each(self, header: str) -> Any:
+        """Return each group's distinct filled cells in order, with `;` between them."""
+        column = self.rows.column(header)
+        if not self._grouped:
+            return column if self._all else column.take(pa.array(self._at))
+        encoded = column.dictionary_encode()
+        codes = pc.fill_null(encoded.indices, -1).to_numpy().astype(np.int64)[self._at]
+        group = np.repeat(np.arange(self.count), np.diff(np.append(self._starts, len(codes))))
+        kept = np.flatnonzero(codes >= 0)
+        pairs = np.stack([group[kept], codes[kept]], axis=1)
+        _, once = np.unique(pairs, axis=0, return_index=True)
+        kept = kept[np.sort(once)]
+        counts = np.bincount(group[kept], minlength=self.count)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        words = encoded.dictionary.take(pa.array(codes[kept]))
+        joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), words), LIST_SEPARATOR)
+        return pc.if_else(pa.array(counts == 0), None, joined)
+
+
+def _starts_of(sizes: npt.NDArray[Any]) -> Index:
+    starts = np.zeros(len(sizes), dtype=np.int64)
+    np.cumsum(sizes[:-1], out=starts[1:])
+    return starts
+
+
+def _group_numbers(grains: list[Index], count: int) -> Index:
+    """Return a number a row that rows of one group share."""
+    if not grains:
+        return np.arange(count, dtype=np.int64)
+    number = np.zeros(count, dtype=np.int64)
+    for codes in grains:
+        _, number = np.unique(np.stack([number, codes], axis=1), axis=0, return_inverse=True)
+        number = number.reshape(-1).astype(np.int64)
+    # A row that does not say what it belongs to stands for itself.
+    alone = grains[0] < 0
+    number[alone] = count + np.flatnonzero(alone)
+    return number

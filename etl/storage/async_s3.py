@@ -1,0 +1,140 @@
+"""Objects in S3 or anything that speaks its protocol, read with obstore.
+
+obstore needs a quarter of boto3's processor time per read, and it is asynchronous. It does not try
+again here: `retrying` does, for every kind of storage alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import Any, Final
+
+import obstore
+from obstore.exceptions import (
+    BaseError,
+    GenericError,
+    InvalidPathError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from obstore.store import S3Store
+
+from etl.errors import NotFound, StoreError
+from etl.storage.async_port import Transient
+from etl.storage.open_store import StoreOptions
+from etl.storage.port import checked_key
+
+_STATUS: Final = re.compile(r"status (?:code )?:?\s*([45]\d\d)|\b([45]\d\d) [A-Z]")
+_PASSING_STATUS: Final = frozenset({"408", "425", "429"})
+_OPAQUE_STATUS: Final = {
+    "301": "the bucket is in another region; set the region",
+    "416": "the object ends before that; run verify",
+}
+
+
+class S3Objects:
+    """Objects of a bucket, below a prefix.
+
+    Args:
+        bucket: its name.
+        prefix: what all keys start with, without a slash at its end; may be empty.
+        options: endpoint, region, profile, time-outs. Credentials come by AWS's usual chain; with
+            a profile by boto3, which is loaded only then.
+        read_seconds: the longest that one read may take, connecting included.
+        credentials: access key id and secret, where they are not to come by the chain.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        options: StoreOptions,
+        *,
+        read_seconds: float = 5.0,
+        credentials: tuple[str, str] | None = None,
+    ) -> None:
+        self._name = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._prefix = f"{prefix}/" if prefix else ""
+        config: dict[str, Any] = {}
+        if options.endpoint_url is not None:
+            config["endpoint"] = options.endpoint_url
+        if options.region is not None:
+            config["region"] = options.region
+        if credentials is not None:
+            config["access_key_id"], config["secret_access_key"] = credentials
+        elif options.profile is not None:
+            config["credential_provider"] = _from_profile(options.profile)
+        self._store = S3Store(
+            bucket,
+            client_options={
+                "allow_http": (options.endpoint_url or "").startswith("http:"),
+                "connect_timeout": timedelta(seconds=min(options.connect_seconds, read_seconds)),
+                "timeout": timedelta(seconds=read_seconds),
+            },
+            retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=read_seconds)},
+            **config,
+        )
+
+    @property
+    def name(self) -> str:
+        """`s3://bucket/prefix`."""
+        return self._name
+
+    @property
+    def near(self) -> bool:
+        """A read takes a millisecond or more."""
+        return False
+
+    async def get(self, key: str) -> bytes:
+        """Return the whole object."""
+        return await self._tried(key, self._whole(self._prefix + checked_key(key)))
+
+    async def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return exactly `length` bytes from `start` on."""
+        path = self._prefix + checked_key(key)
+        data = await self._tried(key, self._range(path, start, length))
+        if len(data) != length:
+            raise StoreError(f"{self._name}: {key} ends before byte {start + length}; run verify")
+        return data
+
+    async def _whole(self, path: str) -> bytes:
+        answer = await obstore.get_async(self._store, path)
+        return bytes(await answer.bytes_async())
+
+    async def _range(self, path: str, start: int, length: int) -> bytes:
+        return bytes(await obstore.get_range_async(self._store, path, start=start, length=length))
+
+    async def _tried(self, key: str, reading: Awaitable[bytes]) -> bytes:
+        what = f"{self._name}: cannot read {key}"
+        try:
+            return await reading
+        except FileNotFoundError:
+            raise NotFound(f"{self._name}: there is no object {key}") from None
+        except (PermissionDeniedError, UnauthenticatedError):
+            raise StoreError(f"{what}: access denied; check credentials and policy") from None
+        except InvalidPathError:
+            raise StoreError(f"{what}: no such key is possible") from None
+        except GenericError as error:
+            raise _from_answer(str(error), what) from None
+        except (BaseError, OSError) as error:
+            raise Transient(f"{what}: {type(error).__name__}") from None
+
+
+def _from_answer(message: str, what: str) -> StoreError:
+    """Return the error of an answer; obstore hands on its status as text alone."""
+    match = _STATUS.search(message)
+    status = (match[1] or match[2]) if match else ""
+    if status in _OPAQUE_STATUS:
+        return StoreError(f"{what}: {_OPAQUE_STATUS[status]}")
+    if not status or status >= "500" or status in _PASSING_STATUS:
+        return Transient(f"{what}: {f'the server answered {status}' if status else 'no answer'}")
+    return StoreError(f"{what}: the server answered {status}")
+
+
+def _from_profile(profile: str) -> Any:
+    import boto3
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    return Boto3CredentialProvider(boto3.Session(profile_name=profile))

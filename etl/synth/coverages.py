@@ -1,0 +1,262 @@
+"""Rows about the member himself: `member`, addresses, telecoms and coverages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from etl.synth.directory import OTHER_PAYERS, VISION_PAYER, Row, address
+from etl.synth.households import DENTAL_PLAN, OPEN, HealthPlan, Household, Person, Term
+from etl.synth.identifiers import phone, shuffled
+from etl.synth.names import SECOND_LINES, State
+from etl.synth.seeded_random import Dice, iso, stamp
+
+FAR_PLAN: Final = HealthPlan(OTHER_PAYERS[0], "512", "77-B", "Other carrier PPO", "", 0, 0, 0, 0)
+SENIOR_PLAN: Final = HealthPlan(
+    OTHER_PAYERS[1], "HIP", "SF-1", "Seniors' Plan A & B", "", 0, 0, 0, 0
+)
+VISION_PLAN: Final = HealthPlan(
+    VISION_PAYER, "VISPOL", "V-2", "Clear Pane Basic", "Panes", 0, 1000, 0, 20
+)
+_STATUSES: Final = ("active", "active", "active", "active", "active", "Active", "ACTIVE")
+_TELECOMS: Final = (
+    ("phone", "mobile"),
+    ("phone", "home"),
+    ("phone", "work"),
+    ("fax", "home"),
+    ("email", "work"),
+    ("url", "home"),
+    ("sms", "mobile"),
+)
+
+
+@dataclass(slots=True)
+class Cover:
+    """One coverage and its row.
+
+    Attributes:
+        role: medical, dental, vision or other (a second payer).
+        start, end: ordinal days; `end` is the last day, or `OPEN`.
+    """
+
+    role: str
+    plan: HealthPlan
+    start: int
+    end: int
+    row: Row
+
+    @property
+    def identifier(self) -> str:
+        """The coverage_id."""
+        return self.row["coverage_id"]
+
+
+def subscriber_id(salt: int, household: Household) -> str:
+    """Return the number on the subscriber's card: three letters and nine digits."""
+    return f"HPX{shuffled(household.first, salt):09d}"
+
+
+def member_id(salt: int, household: Household, person: Person) -> str:
+    """Return the member id: the subscriber's number and two digits for the person."""
+    return f"{subscriber_id(salt, household)}{person.place:02d}"
+
+
+def member_row(
+    dice: Dice, salt: int, identifier: str, person: Person, state: State, today: int
+) -> Row:
+    """Return the member's row, with an address and, mostly, a telephone and an e-mail."""
+    name = person.name
+    row = {
+        "record_action": "A",
+        "member_id": identifier,
+        "unique_member_id": f"U{shuffled(person.index, 3 * salt + 7):010d}",
+        "name_prefix": name.prefix,
+        "family_name": name.family,
+        "given_name": name.given,
+        "middle_name": name.middle,
+        "name_suffix": name.suffix,
+        "full_name": name.full,
+        "birth_date": iso(person.birth),
+        "gender": _gender(dice, person.sex),
+        "race": person.race,
+        "ethnicity": person.ethnicity,
+        "language": person.language,
+    }
+    if dice.chance(650) or person.part:
+        row["birth_sex"] = person.sex if dice.chance(970) else "UNK"
+    if person.death is not None:
+        row["deceased"] = "Y"
+        if person.part or dice.chance(800):
+            row["death_date"] = iso(person.death)
+    elif dice.chance(500):
+        row["deceased"] = "N"
+    if dice.chance(850):
+        row["phone"] = phone(state.area, dice.below(100))
+    if dice.chance(600):
+        row["email"] = f"member.{shuffled(person.index, 5 * salt + 1):09d}@mail.example"
+    row |= address(dice, state)
+    born = max(person.birth, today - 1800)
+    row["last_updated"] = stamp(dice, born + dice.below(max(1, today - born)))
+    return {column: text for column, text in row.items() if text}
+
+
+def _gender(dice: Dice, sex: str) -> str:
+    draw = dice.below(60)
+    if draw == 0:
+        return "U"
+    if draw == 1:
+        return "O"
+    if draw < 6:
+        return "female" if sex == "F" else "male"
+    return sex
+
+
+def further_addresses(
+    dice: Dice, identifier: str, state: State, today: int, stamped: str, many: bool
+) -> list[Row]:
+    """Return rows of `member_address`: where the member lived before, works or gets his bills."""
+    count = 3 if many else (0, 0, 0, 0, 1, 2)[dice.below(6)]
+    rows = []
+    for sequence, use in enumerate(("old", "billing", "temp")[:count], start=1):
+        row = {"record_action": "A", "member_id": identifier, "sequence": str(sequence), "use": use}
+        row |= address(dice, state)
+        if many:
+            row["address_line_2"] = dice.pick(SECOND_LINES)
+        moved = today - dice.between(400, 2500)
+        row["start_date"] = iso(moved - dice.between(300, 2000) if use == "old" else moved)
+        if use != "billing":
+            row["end_date"] = iso(moved if use == "old" else moved + 180)
+        row["last_updated"] = stamped
+        rows.append(row)
+    return rows
+
+
+def further_telecoms(
+    dice: Dice, identifier: str, state: State, stamped: str, many: bool
+) -> list[Row]:
+    """Return rows of `member_telecom`; no value stands twice, nor again in the member's row."""
+    count = len(_TELECOMS) if many else (0, 0, 1, 2)[dice.below(4)]
+    rows = []
+    serial = dice.below(1_000_000)
+    for sequence, (system, use) in enumerate(_TELECOMS[:count], start=1):
+        digits = (serial + sequence) % 100
+        value = {
+            "email": f"work.{serial}@office.example",
+            "url": f"https://people.example/{serial}",
+        }.get(system, f"+1-{phone(state.area, digits)}")
+        rows.append(
+            {
+                "record_action": "A",
+                "member_id": identifier,
+                "sequence": str(sequence),
+                "system": system,
+                "value": value,
+                "use": use,
+                "rank": str(sequence),
+                "last_updated": stamped,
+            }
+        )
+    return rows
+
+
+class Covering:
+    """Makes the coverages of one member, with their ids in order.
+
+    Attributes:
+        dice: the stream that the next coverage draws from.
+    """
+
+    def __init__(self, dice: Dice, salt: int, household: Household, person: Person) -> None:
+        self.dice = dice
+        self._household = household
+        self._person = person
+        self._subscriber_id = subscriber_id(salt, household)
+        self._member_id = member_id(salt, household, person)
+        self._number = shuffled(person.index, salt)
+        self._count = 0
+
+    def all(self, today: int) -> list[Cover]:
+        """Return every coverage that the member has or had up to `today`."""
+        person, household = self._person, self._household
+        covers = [
+            cover for term in household.terms if (cover := self.cover("medical", term, today))
+        ]
+        first = household.terms[0].start
+        last = household.terms[-1].end
+        if household.dental:
+            covers += self._some("dental", Term(DENTAL_PLAN, first, last), today)
+        if household.vision:
+            covers += self._some("vision", Term(VISION_PLAN, first + 31, last), today)
+        second = person.part.other_payer if person.part else self.dice.chance(60)
+        if second:
+            plan = SENIOR_PLAN if person.age(today) >= 65 else FAR_PLAN
+            covers += self._some("other", Term(plan, first, last), today)
+        return covers
+
+    def _some(self, role: str, term: Term, today: int) -> list[Cover]:
+        cover = self.cover(role, term, today)
+        return [cover] if cover else []
+
+    def cover(self, role: str, term: Term, today: int) -> Cover | None:
+        """Return the member's coverage for a term, or None where he was not alive in it."""
+        dice, person, plan = self.dice, self._person, term.plan
+        start = max(term.start, person.birth)
+        end = min(term.end, OPEN if person.death is None else person.death)
+        if start > end or start > today:
+            return None
+        self._count += 1
+        row = {
+            "record_action": "A",
+            "coverage_id": f"C{self._number:09d}-{self._count:02d}",
+            "member_id": self._member_id,
+            "subscriber_id": self._subscriber_id,
+            "relationship": person.relationship,
+            "dependent_number": f"{person.place:02d}",
+            "coverage_type": plan.kind,
+            "status": dice.pick(_STATUSES) if end >= today else "cancelled",
+            "start_date": iso(start),
+        }
+        if end < OPEN:
+            row["end_date"] = iso(end)
+        if role == "other":
+            row["card_member_id"] = f"OQ-{self._number:09d}-{person.place}"
+            row["status"] = row["status"].lower()
+        elif dice.chance(300):
+            row["card_member_id"] = self._member_id
+        row |= self._subscriber()
+        row |= self._plan(plan, role)
+        row["payer_id"] = plan.payer
+        changed = start if end >= today else end
+        row["last_updated"] = stamp(dice, min(today, changed + dice.below(20)))
+        return Cover(role, plan, start, end, row)
+
+    def _subscriber(self) -> Row:
+        person, subscriber = self._person, self._household.subscriber
+        if person.relationship == "self":
+            return {}
+        return {
+            "subscriber_family_name": subscriber.name.family,
+            "subscriber_given_name": subscriber.name.given,
+            "subscriber_birth_date": iso(subscriber.birth),
+            "subscriber_gender": subscriber.sex,
+            "subscriber_relationship": _role(person, subscriber),
+        }
+
+    def _plan(self, plan: HealthPlan, role: str) -> Row:
+        row = {"plan_id": plan.plan_id, "plan_name": plan.name}
+        if plan.network:
+            row["network_name"] = plan.network
+        if self._household.group[0] and role != "other":
+            row["group_id"], row["group_name"] = self._household.group
+        return row
+
+
+def _role(person: Person, subscriber: Person) -> str:
+    """Return what the subscriber is to the member (v3-RoleCode)."""
+    woman = subscriber.sex == "F"
+    return {
+        "spouse": "WIFE" if woman else "HUSB",
+        "common": "DOMPART",
+        "child": "MTH" if woman else "FTH",
+        "parent": "DAUC" if woman else "SONC",
+    }.get(person.relationship, "GRMTH" if woman else "GRFTH")

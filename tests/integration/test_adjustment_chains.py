@@ -1,0 +1,162 @@
+"""Chains of adjustments night after night: replacements retract, and money is counted once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from etl.bootstrap import use_cases
+from etl.pipeline.events import ignore
+from etl.publish.diff import compare
+from etl.publish.reader import Release, open_index, open_release, read_all
+from etl.storage.local import LocalStore
+from tests.e2e.commands import SAMPLES
+from tests.integration.nights import Payer, blocks, delta, full, live
+
+CLAIM = "professional,M1,C1,PAY,2024-03-01"
+FILES = {
+    "member.csv": "member_id,family_name,birth_date,gender\nM1,Doe,1980-05-06,F\n",
+    "coverage.csv": "coverage_id,member_id,relationship,payer_id\nC1,M1,self,PAY\n",
+    "claim.csv": "claim_id,claim_type,member_id,coverage_id,payer_id,statement_from_date,"
+    "adjudication_date,adjusted_from_claim_id,amount_submitted\n",
+    "claim_line.csv": "claim_id,line_number,service_from_date,service_code,amount_submitted\n",
+    "claim_diagnosis.csv": "claim_id,sequence,code\n",
+}
+
+
+def extract(folder: Path, kind: str, **claims: tuple[str, str, str]) -> Path:
+    """Write an extract of claims: number -> day of adjudication, prior claim, amount."""
+    folder.mkdir()
+    texts = dict(FILES) if kind == "full" else {name: FILES[name] for name in list(FILES)[2:]}
+    for number, (day, prior, amount) in claims.items():
+        texts["claim.csv"] += f"{number},{CLAIM},{day},{prior},{amount}\n"
+        texts["claim_line.csv"] += f"{number},1,2024-03-01,99213,{amount}\n"
+        texts["claim_diagnosis.csv"] += f"{number},1,E11.65\n"
+    if kind == "delta":  # every file is compulsory, rows are not
+        texts = {**{name: FILES[name] for name in ("member.csv", "coverage.csv")}, **texts}
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    as_of = max(day for day, _, _ in claims.values())
+    manifest = {"layout": "cpcds", "kind": kind, "as_of": as_of}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def eobs(release: Release) -> dict[str, Any]:
+    """Return what readers see of each claim, by its number."""
+    found = {}
+    for unit in live(release):
+        for line in read_all(release.store, open_index(release.store, unit)):
+            resource = json.loads(line, parse_float=Decimal)
+            if resource["resourceType"] == "ExplanationOfBenefit":
+                found[resource["identifier"][0]["value"]] = resource
+    return found
+
+
+def related(eob: Any) -> list[tuple[str, str]]:
+    return [
+        (one["relationship"]["coding"][0]["code"], one["reference"]["value"])
+        for one in eob.get("related", ())
+    ]
+
+
+def leaving_out(payer: Payer, target: Path) -> Payer:
+    changed = {**payer.changed, "claims": {"superseded": "leave-out"}}
+    return replace(payer, target=target, changed=changed)
+
+
+def test_a_replacement_that_comes_later_cancels_the_original_and_its_money(
+    payer: Payer, tmp_path: Path
+) -> None:
+    payer.run(extract(tmp_path / "one", "full", A=("2024-03-10", "", "100.00")))
+    first = payer.release
+    assert eobs(first)["A"]["status"] == "active"
+    later = extract(tmp_path / "two", "delta", B=("2024-04-10", "A", "90.00"))
+    planned = use_cases.plan_extract(payer.settings, later, ignore)
+    assert planned.money["professional"]["claim.submitted"] == "-10.00"
+    payer.run(later)
+    found = eobs(payer.release)
+    assert {number: eob["status"] for number, eob in found.items()} == {
+        "A": "cancelled",
+        "B": "active",
+    }
+    assert related(found["A"]) == [("replacedby", "B")]
+    assert related(found["B"]) == [("prior", "A")]
+    totals = payer.release.manifest.facts.totals
+    assert totals["professional"]["claim.submitted"] == "90.00"
+    money = compare(open_release(LocalStore(payer.target), first.id), payer.release).money
+    assert money is not None
+    assert money["professional"]["claim.submitted"] == "-10.00"
+
+
+def test_what_is_superseded_is_retracted_and_its_rows_counted(payer: Payer, tmp_path: Path) -> None:
+    payer = leaving_out(payer, tmp_path / "left-out")
+    payer.run(extract(tmp_path / "one", "full", A=("2024-03-10", "", "100.00")))
+    assert set(eobs(payer.release)) == {"A"}
+    ran = payer.run(extract(tmp_path / "two", "delta", B=("2024-04-10", "A", "90.00")))
+    found = eobs(payer.release)
+    assert set(found) == {"B"}
+    assert related(found["B"]) == [("prior", "A")]
+    changes = payer.release.manifest.counts["changes"]["resources"]["ExplanationOfBenefit"]
+    assert changes == {"added": 1, "changed": 0, "retracted": 1}
+    assert ran.reported is not None
+    counts = ran.reported.report.counts
+    for table in ("claim", "claim_line", "claim_diagnosis"):
+        assert (counts[table].published, counts[table].superseded) == (1, 1)
+
+
+def test_a_replacement_that_was_rejected_replaces_nothing(payer: Payer, tmp_path: Path) -> None:
+    payer = leaving_out(payer, tmp_path / "left-out")
+    folder = extract(
+        tmp_path / "one", "full", A=("2024-03-10", "", "100.00"), B=("2024-04-10", "A", "9.00")
+    )
+    (folder / "claim_line.csv").write_text(
+        "\n".join((folder / "claim_line.csv").read_text().splitlines()[:2]) + "\n"
+    )
+    payer.run(folder)
+    found = eobs(payer.release)
+    assert set(found) == {"A"}  # B has no line
+    assert found["A"]["status"] == "active"  # only B said that it replaced A
+
+
+def test_deltas_end_where_a_full_extract_does_where_claims_are_left_out(
+    payer: Payer, extracts: Path, tmp_path: Path
+) -> None:
+    payer = leaving_out(payer, tmp_path / "deltas")
+    payer.run(full(extracts / "full0", 0))
+    for day in (1, 2, 3):
+        payer.run(delta(extracts / f"delta{day}", day))
+    loaded = replace(payer, target=tmp_path / "loaded")
+    loaded.run(full(extracts / "full3", 3))
+    assert blocks(payer.release) == blocks(loaded.release)
+    assert payer.release.manifest.facts.totals == loaded.release.manifest.facts.totals
+
+
+def test_of_the_samples_no_superseded_claim_is_left_and_reversals_are_cancelled(
+    payer: Payer, tmp_path: Path
+) -> None:
+    payer.run(SAMPLES)
+    whole = eobs(payer.release)
+    totals = payer.release.manifest.facts.totals
+    payer = leaving_out(payer, tmp_path / "left-out")
+    payer.run(SAMPLES)
+    rest = eobs(payer.release)
+    assert len(whole) == 908
+    assert len(rest) == 908 - 45
+    assert payer.release.manifest.facts.totals == totals
+    sums: dict[str, Decimal] = {}
+    for eob in whole.values():
+        for total in eob["total"]:
+            code = total["category"]["coding"][0]["code"]
+            if "value" not in total["amount"]:
+                continue
+            amount = total["amount"]["value"]
+            assert amount >= 0 or eob["status"] == "cancelled"
+            if eob["status"] == "active" and code == "benefit":
+                kind = eob["type"]["coding"][0]["code"]
+                sums[kind] = sums.get(kind, Decimal(0)) + amount
+    assert sums["pharmacy"] == Decimal(totals["pharmacy"]["claim.benefit"])
+    assert sums["oral"] == Decimal(totals["oral"]["claim.benefit"])

@@ -1,0 +1,249 @@
+"""Chains of adjustments: whatever the links and the order, what a slow and obvious reading says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from etl.engine.adjustment_chains import chains_of
+from etl.engine.prepare import prepare
+from etl.mapping.environment import Environment
+from etl.model.adjustment_chains import ChainPosition, Linked, Role, moment, places
+from tests.property.engine.rows import to_table
+
+ENVIRONMENT = Environment("p", b"k", {}, {})
+
+NUMBERS = ["A", "B", "C", "D", "E", "F"]
+
+
+@st.composite
+def linked(draw: st.DrawFn) -> list[Linked]:
+    claims = []
+    for owner in ("M1", "M2"):
+        for number in draw(st.lists(st.sampled_from(NUMBERS), unique=True, max_size=6)):
+            named = st.none() | st.sampled_from([*NUMBERS, "gone"])
+            claims.append(
+                Linked(
+                    owner=owner,
+                    claim_id=f"{owner}{number}",
+                    prior=_of(owner, draw(named)),
+                    successor=_of(owner, draw(named)),
+                    adjudicated=draw(st.sampled_from(["2024-01-01", "2024-02-01", "2024-03-01"])),
+                    updated=draw(
+                        st.sampled_from([None, "2024-04-01", "2024-04-01T01:00:00+02:00"])
+                    ),
+                    voids=draw(st.integers(0, 5)) == 0,
+                    negative=draw(st.integers(0, 3)) == 0,
+                )
+            )
+    return claims
+
+
+def _of(owner: str, number: str | None) -> str | None:
+    return None if number is None else f"{owner}{number}"
+
+
+# -- the oracle: every question asked of every pair of claims, over and over ------------------
+
+
+def follows(one: Linked, other: Linked) -> bool:
+    """Whether the second claim comes directly after the first, whichever says so."""
+    if one.owner != other.owner or one.claim_id == other.claim_id:
+        return False
+    return other.prior == one.claim_id or one.successor == other.claim_id
+
+
+def chain(claim: Linked, claims: Sequence[Linked]) -> list[Linked]:
+    """Return the claim's chain: grown by neighbours until it grows no more."""
+    found = [claim]
+    while True:
+        more = [
+            one
+            for one in claims
+            if one not in found and any(follows(one, in_) or follows(in_, one) for in_ in found)
+        ]
+        if not more:
+            return found
+        found += more
+
+
+def takes_back(claim: Linked, claims: Sequence[Linked]) -> bool:
+    names_one = claim.prior not in (None, claim.claim_id)
+    return claim.voids or (
+        claim.negative and (names_one or any(follows(one, claim) for one in claims))
+    )
+
+
+def last_of(claims: list[Linked]) -> Linked:
+    """Return the claim that is left of a chain when all that lose to another are struck out."""
+    left = [one for one in claims if not any(follows(one, other) for other in claims)] or claims
+    standing = [one for one in left if not takes_back(one, claims)]
+    left = standing or left
+    here = [one for one in left if one.successor in (None, one.claim_id)]
+    left = here or left
+    newest = max(one.adjudicated for one in left)
+    left = [one for one in left if one.adjudicated == newest]
+    latest = max(moment(one.updated) for one in left)
+    left = [one for one in left if moment(one.updated) == latest]
+    return max(left, key=lambda one: one.claim_id)
+
+
+def role_of(claim: Linked, claims: Sequence[Linked]) -> Role:
+    mine = chain(claim, claims)
+    if claim != last_of(mine):
+        return Role.SUPERSEDED
+    if takes_back(claim, mine):
+        return Role.VOID
+    return Role.CURRENT if claim.successor in (None, claim.claim_id) else Role.SUPERSEDED
+
+
+def leads_back(claim: Linked, claims: Sequence[Linked]) -> bool:
+    reached = [one for one in claims if follows(claim, one)]
+    for one in reached:
+        reached += [other for other in claims if follows(one, other) and other not in reached]
+    return claim in reached
+
+
+@given(linked(), st.randoms(use_true_random=False))
+@example([], Random(1))
+def test_a_chain_has_the_last_claim_that_the_oracle_finds_in_any_order(
+    claims: list[Linked], chance: Random
+) -> None:
+    found = {claim.claim_id: place for claim, place in zip(claims, places(claims), strict=True)}
+    for claim in claims:
+        place, mine = found[claim.claim_id], chain(claim, claims)
+        assert place.role is role_of(claim, claims)
+        assert place.last == (claim == last_of(mine))
+        assert {claims[at] for at in place.priors} == {o for o in claims if follows(o, claim)}
+        assert {claims[at] for at in place.successors} == {o for o in claims if follows(claim, o)}
+        assert place.circular or not leads_back(claim, claims)
+    turned = list(claims)
+    chance.shuffle(turned)
+    again = {claim.claim_id: place for claim, place in zip(turned, places(turned), strict=True)}
+    assert {key: _named(place, claims) for key, place in found.items()} == {
+        key: _named(place, turned) for key, place in again.items()
+    }
+
+
+def _named(place: ChainPosition, claims: Sequence[Linked]) -> tuple[object, ...]:
+    """Return a place with numbers of claims where it has their positions."""
+    names = [[claims[at].claim_id for at in side] for side in (place.priors, place.successors)]
+    return replace(place, priors=(), successors=()), names
+
+
+@given(linked())
+def test_each_chain_has_one_last_claim_and_at_most_one_that_is_current(
+    claims: list[Linked],
+) -> None:
+    found = dict(zip([claim.claim_id for claim in claims], places(claims), strict=True))
+    for claim in claims:
+        mine = [found[one.claim_id] for one in chain(claim, claims)]
+        assert sum(place.last for place in mine) == 1
+        assert sum(place.role is Role.CURRENT for place in mine) <= 1
+        assert not any(place.role is Role.CURRENT and not place.last for place in mine)
+
+
+@given(linked())
+def test_columns_say_what_the_chains_of_the_rows_are(claims: list[Linked]) -> None:
+    rows: list[dict[str, str | None]] = [
+        {
+            "claim_id": claim.claim_id,
+            "member_id": claim.owner,
+            "adjusted_from_claim_id": claim.prior,
+            "adjusted_to_claim_id": claim.successor,
+            "adjudication_date": claim.adjudicated,
+            "last_updated": claim.updated,
+            "bill_frequency": "8" if claim.voids else "1",
+            "amount_benefit": "-1.00" if claim.negative else "1.00",
+            "amount_copay": "0.00",
+        }
+        for claim in claims
+    ]
+    found = chains_of({"claim": to_table("claim", rows), "claim_line": to_table("claim_line", [])})
+    expected = places(claims)
+    assert found.role.to_pylist() == [place.role.value for place in expected]
+    assert found.last.tolist() == [place.last for place in expected]
+    assert found.rivals.tolist() == [place.rival for place in expected]
+    assert found.circular.tolist() == [place.circular for place in expected]
+    for at, (claim, place) in enumerate(zip(claims, expected, strict=True)):
+        named = [
+            claims[one].claim_id for one in place.priors if claims[one].claim_id != claim.prior
+        ]
+        assert found.priors[at].as_py() == (";".join(named) or None)
+        stated = claims[at].updated
+        assert found.updated[at].as_py() in {stated, *(one.updated for one in claims)}
+        assert (found.updated[at].as_py() is None) == (stated is None)
+
+
+MONEY = st.integers(-500, 500).map(lambda cents: f"{cents / 100:.2f}".replace("-0.00", "0.00"))
+
+
+@given(st.lists(st.tuples(st.booleans(), MONEY, MONEY, MONEY), max_size=5))
+def test_money_is_published_as_stated_whether_or_not_the_claim_is_a_void(
+    drawn: list[tuple[bool, str, str, str]],
+) -> None:
+    ids = [f"C{at}" for at in range(len(drawn))]
+    tables = {
+        "claim": to_table(
+            "claim",
+            [
+                {"claim_id": key, "type_of_bill": "118" if void else "111", "amount_benefit": one}
+                for key, (void, one, _, _) in zip(ids, drawn, strict=True)
+            ],
+        ),
+        "claim_line": to_table(
+            "claim_line",
+            [
+                {"claim_id": key, "line_number": "1", "amount_copay": two}
+                for key, (_, _, two, _) in zip(ids, drawn, strict=True)
+            ],
+        ),
+        "claim_adjustment": to_table(
+            "claim_adjustment",
+            [
+                {"claim_id": key, "line_number": "1", "sequence": "1", "amount": three}
+                for key, (_, _, _, three) in zip(ids, drawn, strict=True)
+            ],
+        ),
+        "claim_other_payer": to_table("claim_other_payer", []),
+        "claim_care_team": to_table("claim_care_team", []),
+    }
+    made = prepare(tables, ENVIRONMENT)
+    for table, column in (
+        ("claim", "amount_benefit"),
+        ("claim_line", "amount_copay"),
+        ("claim_adjustment", "amount"),
+    ):
+        assert made[table].column(column).equals(tables[table].column(column))
+
+
+@given(linked(), st.sampled_from(["claim_id", "member_id"]), st.sampled_from(NUMBERS))
+def test_a_claim_without_a_number_or_a_member_is_in_no_chain(
+    claims: list[Linked], lacking: str, named: str
+) -> None:
+    rows: list[dict[str, str | None]] = [
+        {
+            "claim_id": claim.claim_id,
+            "member_id": claim.owner,
+            "adjusted_from_claim_id": claim.prior,
+            "adjusted_to_claim_id": claim.successor,
+        }
+        for claim in claims
+    ]
+    incomplete: dict[str, str | None] = {
+        "claim_id": "M1Z",
+        "member_id": "M1",
+        "adjusted_from_claim_id": f"M1{named}",
+        "adjusted_to_claim_id": f"M1{named}",
+        lacking: None,
+    }
+    lines = to_table("claim_line", [])
+    without = chains_of({"claim": to_table("claim", rows), "claim_line": lines})
+    found = chains_of({"claim": to_table("claim", [*rows, incomplete]), "claim_line": lines})
+    assert found.role.to_pylist() == [*without.role.to_pylist(), Role.CURRENT.value]
+    assert found.priors.to_pylist() == [*without.priors.to_pylist(), None]
+    assert found.successors.to_pylist() == [*without.successors.to_pylist(), None]

@@ -1,0 +1,52 @@
+"""Rows sorted on disk are those that were put in, each once."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.sources import external_sort
+from etl.sources.external_sort import SortedRows, open_numbers, save_numbers
+
+numbers = st.integers(0, 2**64 - 1) | st.sampled_from(
+    [0, 1, (1 << 56) - 1, 1 << 56, (255 << 56) - 1, 255 << 56, 2**64 - 1]
+)
+
+
+@given(
+    st.integers(1, 2).flatmap(
+        lambda width: st.lists(
+            st.lists(st.tuples(*[numbers] * width), max_size=8), min_size=1, max_size=12
+        )
+    ),
+    st.integers(0, 20),
+)
+def test_rows_come_back_ascending_and_once(
+    batches: list[list[tuple[int, ...]]], gathered: int
+) -> None:
+    width = next((len(row) for batch in batches for row in batch), 1)
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(external_sort, "_GATHERED", gathered)
+        rows = SortedRows(Path(folder) / "rows", width)
+        for batch in batches:
+            rows.add(np.array(batch, dtype=np.uint64).reshape(-1, width))
+        found = list(rows.ranges())
+        again = [row for one in rows.ranges() for row in map(tuple, one.tolist())]
+        rows.remove()
+        assert not list(Path(folder).iterdir())
+    assert again == sorted({row for batch in batches for row in batch})
+    firsts = [set(one[:, 0].tolist()) for one in found]
+    assert sum(map(len, firsts)) == len(set().union(*firsts))
+
+
+@given(st.lists(st.lists(numbers, max_size=5), max_size=5))
+def test_numbers_in_a_file_are_those_that_were_written(pieces: list[list[int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "numbers"
+        save_numbers(path, (np.array(piece, dtype=np.uint64) for piece in pieces))
+        assert open_numbers(path).tolist() == [number for piece in pieces for number in piece]

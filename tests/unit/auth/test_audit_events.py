@@ -1,0 +1,140 @@
+"""AuditEvents as they stand in the trail."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.auth import audit_events
+from etl.smart.grants import Access
+
+READ = Access(
+    when=datetime(2026, 2, 1, 9, 30, 1, 250_000, tzinfo=UTC),
+    request="r1",
+    client="app",
+    grant="consent",
+    patient="ana",
+    interaction="read",
+    what="Coverage/c1",
+    query="",
+    outcome=200,
+    address="192.0.2.1",
+)
+AUDIT = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
+ROLE = "http://terminology.hl7.org/CodeSystem/object-role"
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+INTERACTION = st.sampled_from(["read", "vread", "search", "everything"])
+
+
+def named(name: str, value: str) -> dict[str, Any]:
+    return {"what": {"identifier": {"value": value}}, "name": name}
+
+
+def test_a_read_is_an_event_of_app_patient_resource_request_and_consent() -> None:
+    assert json.loads(audit_events.of_access(READ)) == {
+        "resourceType": "AuditEvent",
+        "type": {
+            "system": "http://terminology.hl7.org/CodeSystem/audit-event-type",
+            "code": "rest",
+        },
+        "subtype": [{"system": "http://hl7.org/fhir/restful-interaction", "code": "read"}],
+        "action": "R",
+        "recorded": "2026-02-01T09:30:01.250Z",
+        "outcome": "0",
+        "outcomeDesc": "HTTP 200",
+        "agent": [
+            {
+                "type": {
+                    "coding": [
+                        {
+                            "system": (
+                                "http://terminology.hl7.org/CodeSystem/extra-security-role-type"
+                            ),
+                            "code": "dataprocessor",
+                        }
+                    ],
+                    "text": "app",
+                },
+                "requestor": True,
+                "who": {"identifier": {"value": "app"}},
+                "network": {"address": "192.0.2.1", "type": "2"},
+            }
+        ],
+        "source": {"observer": {"display": "CPCDS Blue Button"}},
+        "entity": [
+            {
+                "what": {"reference": "Patient/ana"},
+                "type": {"system": AUDIT, "code": "1"},
+                "role": {"system": ROLE, "code": "1"},
+            },
+            {
+                "what": {"reference": "Coverage/c1"},
+                "type": {"system": AUDIT, "code": "2"},
+                "role": {"system": ROLE, "code": "4"},
+            },
+            named("request", "r1"),
+            named("consent", "consent"),
+        ],
+    }
+
+
+def test_a_search_in_a_compartment_is_an_event_with_its_whole_address() -> None:
+    what = "Patient/someone/ExplanationOfBenefit"
+    access = READ._replace(interaction="search", what=what, query="type=oral")
+    (query,) = [
+        one["query"]
+        for one in json.loads(audit_events.of_access(access))["entity"]
+        if "query" in one
+    ]
+    assert base64.b64decode(query).decode() == f"{what}?type=oral"
+
+
+@given(
+    texts=st.lists(TEXT, min_size=6, max_size=6),
+    interaction=INTERACTION,
+    outcome=st.integers(200, 599),
+    detail=st.dictionaries(TEXT, TEXT, max_size=3),
+)
+def test_an_access_is_canonical_json_that_holds_each_text_as_it_was(
+    texts: list[str], interaction: Any, outcome: int, detail: dict[str, str]
+) -> None:
+    request, client, grant, patient, query, address = texts
+    what = "Coverage/c1" if interaction in ("read", "vread") else f"{query[:3].replace('/', '')}T"
+    access = READ._replace(
+        request=request,
+        client=client,
+        grant=grant,
+        patient=patient,
+        interaction=interaction,
+        what=what,
+        query=query,
+        outcome=outcome,
+        address=address,
+        detail=detail,
+    )
+    body = audit_events.of_access(access)
+    event = json.loads(body)
+    assert audit_events.canonical(event) == body
+    (agent,) = event["agent"]
+    assert agent.get("who", {"identifier": {"value": ""}}) == {"identifier": {"value": client}}
+    assert agent.get("network", {"address": ""})["address"] == address
+    assert event["outcomeDesc"] == f"HTTP {outcome}"
+    assert event["action"] == ("E" if interaction == "search" else "R")
+    entities = event["entity"]
+    first = entities.pop(0) if patient else {"what": {"reference": "Patient/"}}
+    assert first["what"] == {"reference": f"Patient/{patient}"}
+    asked = entities.pop(0)
+    if "/" in what:
+        assert asked["what"] == {"reference": what}
+    else:
+        assert "name" not in asked
+        assert base64.b64decode(asked["query"]).decode() == (f"{what}?{query}" if query else what)
+    expected = [named("request", request)]
+    expected += [named("consent", grant)] if grant else []
+    assert entities == expected + [named(*one) for one in sorted(detail.items())]

@@ -1,0 +1,426 @@
+"""`Patient/[id]/$everything?_since=…`: an app that follows its link `monitor` misses nothing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from etl.gateway.compartment import SeenRelease
+from etl.gateway.refusals import Refusal
+from etl.gateway.startup import GatewayServices
+from etl.gateway.supported import TYPES
+from etl.publish.history import rollback
+from etl.publish.prune import prune
+from etl.publish.reader import open_current, open_release
+from etl.publish.rendered_resources import PatientResources, Resource
+from tests.memory_store import MemoryStore
+from tests.unit.gateway.trees import ALL, BASE, bundle, grant, opened, run
+from tests.unit.publish.samples import logical_id, publish, resource
+
+EOB = "ExplanationOfBenefit"
+ANN = logical_id("ann")
+BOB = logical_id("bob")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+LONG_AGO = "2019-05-05T00:00:00Z"
+
+
+def day(number: int) -> str:
+    return f"{START + timedelta(days=number):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def claim(name: str, *, provider: str = "clinic", amount: int = 1) -> Resource:
+    """Return a claim that the payer stamped years ago, whenever it is published."""
+    reference = f"Organization/{logical_id(provider)}"
+    return resource(
+        EOB,
+        name,
+        last_updated=LONG_AGO,
+        search={"provider": [reference], "service-date": ["2019-05-01"]},
+        provider={"reference": reference},
+        payment={"amount": {"value": amount}},
+    )
+
+
+def of(member: str, claims: Sequence[Resource]) -> PatientResources:
+    return PatientResources(logical_id(member), [resource("Patient", member), *claims])
+
+
+def organizations(*names: str, words: str = "as ever") -> list[Resource]:
+    return [resource("Organization", name, name=f"{name}, {words}") for name in names]
+
+
+class App:
+    """An app's copy of a member's data, kept right by following links alone."""
+
+    def __init__(
+        self, made: GatewayServices, patient: str = ANN, scopes: tuple[str, ...] = ALL
+    ) -> None:
+        self.made = made
+        self.who = grant(patient, scopes)
+        self.copy: dict[str, dict[str, Any]] = {}
+        self.later: list[tuple[str, str]] = []
+        self.taken: list[str] = []
+        self.dropped: list[str] = []
+        self.is_whole = False
+
+    def visit(self) -> None:
+        """Fetch what is new, page by page, and drop what is gone."""
+        service = self.made.service
+        answer = service.everything(
+            self.who, self.who.patient, [*self.later, ("_count", "2")], base=BASE
+        )
+        self.taken, self.dropped, self.is_whole = [], [], False
+        page = bundle(run(answer))
+        while True:
+            for entry in page.get("entry", []):
+                self._take(entry)
+            links = {one["relation"]: one["url"] for one in page["link"]}
+            if "next" not in links:
+                break
+            page = bundle(run(service.page(self.who, links["next"].rpartition("/")[2], base=BASE)))
+        if self.is_whole:
+            self.copy = {name: self.copy[name] for name in self.taken}
+        query = links["monitor"].partition("?")[2]
+        self.later = [
+            (name, value)
+            for name, _, value in (one.partition("=") for one in query.split("&"))
+            if name != "_count"
+        ]
+
+    def _take(self, entry: dict[str, Any]) -> None:
+        one = entry["resource"]
+        if entry["search"]["mode"] != "outcome":
+            name = f"{one['resourceType']}/{one['id']}"
+            self.copy[name] = one
+            self.taken.append(name)
+        else:
+            for issue in one["issue"]:
+                if issue["code"] == "deleted":
+                    self.copy.pop(issue["details"]["text"], None)
+                    self.dropped.append(issue["details"]["text"])
+                if issue["code"] == "incomplete":
+                    self.is_whole = True
+
+    def own(self) -> dict[str, dict[str, Any]]:
+        return {name: one for name, one in self.copy.items() if not shared(name)}
+
+
+def shared(name: str) -> bool:
+    return TYPES[name.partition("/")[0]].shared
+
+
+def fresh(made: GatewayServices, patient: str = ANN, scopes: tuple[str, ...] = ALL) -> App:
+    app = App(made, patient, scopes)
+    app.visit()
+    return app
+
+
+def refreshed(made: GatewayServices) -> None:
+    run(made.releases.refresh())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_app_that_polls_through_ten_releases_has_what_one_that_begins_anew_has(
+    seed: int,
+) -> None:
+    """Back-dated claims, changes, retractions, claims that move, a rollback, a changing payer."""
+    dice = random.Random(seed)
+    store, made = MemoryStore(), None
+    apps: list[tuple[int, App]] = []
+    held: dict[str, Resource] = {"claim-0": claim("claim-0")}
+    first = ""
+    for night in range(10):
+        for number in range(dice.randint(0, 3)):
+            name = f"claim-{night}-{number}"
+            held[name] = claim(name, provider=dice.choice(["clinic", "lab", "surgery"]))
+        for name in dice.sample(sorted(held), min(len(held) - 1, dice.randint(0, 2))):
+            if dice.random() < 0.5:
+                del held[name]
+            else:
+                held[name] = claim(name, amount=dice.randint(2, 99))
+        if night == 6:
+            rollback(store, open_release(store, first), day(night))
+        else:
+            words = f"since night {night // 3}"
+            directory = organizations("clinic", "lab", "surgery", "payer", words=words)
+            moved = [claim("wanderer")]
+            members = [
+                of("ann", [*held.values(), *(moved if night % 2 else [])]),
+                of("bob", [] if night % 2 else moved),
+            ]
+            release = publish(store, members, directory=directory, now=day(night))
+            first = first or release.id
+        if made is None:
+            made = opened(store)
+            apps = [(every, App(made)) for every in (1, 2, 3, 5)]
+        refreshed(made)
+        truth = fresh(made)
+        for every, app in apps:
+            if night % every == 0:
+                app.visit()
+                assert app.own() == truth.own(), (night, every)
+                assert {n: one for n, one in app.copy.items() if n in truth.copy} == truth.copy
+    assert len(truth.own()) > 3
+
+
+def test_a_claim_stamped_before_the_last_visit_and_published_after_it_is_found() -> None:
+    store = MemoryStore()
+    publish(store, [of("ann", [claim("old")])], directory=organizations("clinic"), now=day(0))
+    made = opened(store)
+    app = fresh(made)
+    held = [claim("old"), claim("late")]
+    publish(store, [of("ann", held)], directory=organizations("clinic"), now=day(1))
+    refreshed(made)
+    app.visit()
+    assert app.taken == [f"{EOB}/{logical_id('late')}"]
+    app.visit()
+    assert (app.taken, app.dropped) == ([], [])
+
+
+def test_what_is_gone_is_named_once_and_what_is_elsewhere_is_not_told() -> None:
+    store = MemoryStore()
+    directory = organizations("clinic", "lab")
+    both = [of("ann", [claim("one"), claim("two", provider="lab")]), of("bob", [claim("three")])]
+    publish(store, both, directory=directory, now=day(0))
+    made = opened(store)
+    ann, bob = fresh(made), fresh(made, BOB)
+    publish(
+        store,
+        [of("ann", [claim("one")]), of("bob", [claim("three")])],
+        directory=organizations("clinic"),
+        now=day(1),
+    )
+    refreshed(made)
+    ann.visit()
+    bob.visit()
+    assert (ann.taken, bob.taken, bob.dropped) == ([], [], [])
+    assert ann.dropped == [f"{EOB}/{logical_id('two')}", f"Organization/{logical_id('lab')}"]
+    ann.visit()
+    assert ann.dropped == []
+
+
+def test_an_organization_that_changed_comes_though_no_claim_did() -> None:
+    store = MemoryStore()
+    publish(store, [of("ann", [claim("one")])], directory=organizations("clinic"), now=day(0))
+    made = opened(store)
+    app = fresh(made)
+    directory = organizations("clinic", words="moved")
+    publish(store, [of("ann", [claim("one")])], directory=directory, now=day(1))
+    refreshed(made)
+    app.visit()
+    assert app.taken == [f"Organization/{logical_id('clinic')}"]
+
+
+def test_what_a_wider_consent_opens_is_new_to_the_app() -> None:
+    store = MemoryStore()
+    publish(store, [of("ann", [claim("one")])], directory=organizations("clinic"), now=day(0))
+    made = opened(store)
+    app = fresh(made, scopes=("patient/Patient.r",))
+    assert set(app.copy) == {f"Patient/{ANN}"}
+    app.who = grant(ANN)
+    app.visit()
+    assert set(app.taken) == {
+        f"{EOB}/{logical_id('one')}",
+        f"Organization/{logical_id('clinic')}",
+    }
+
+
+def test_a_token_keeps_to_the_types_and_dates_that_were_asked_for() -> None:
+    store = MemoryStore()
+    publish(store, [of("ann", [claim("one")])], directory=organizations("clinic"), now=day(0))
+    made = opened(store)
+    app = App(made)
+    app.later = [("_type", "Patient"), ("start", "2019-01-01")]
+    app.visit()
+    assert dict(app.later).keys() == {"_type", "start", "_since"}
+    publish(
+        store,
+        [of("ann", [claim("one"), claim("two")])],
+        directory=organizations("clinic"),
+        now=day(1),
+    )
+    refreshed(made)
+    app.visit()
+    assert app.taken == []
+
+
+def test_an_app_whose_release_was_pruned_is_told_to_begin_anew() -> None:
+    store = MemoryStore()
+    for night in range(3):
+        claims = [claim(f"claim-{night}")]
+        publish(store, [of("ann", claims)], directory=organizations("clinic"), now=day(night))
+        if night == 0:
+            app = fresh(opened(store))
+    prune(store, lambda: START + timedelta(days=400), keep=1)
+    for made in (opened(store), app.made):
+        refreshed(made)
+        app.made = made
+        with pytest.raises(Refusal) as caught:
+            app.visit()
+        assert (caught.value.status, caught.value.code) == (410, "expired")
+        assert "begin anew" in caught.value.diagnostics
+
+
+def test_an_instant_misses_nothing_that_was_published_after_it_whatever_its_stamp() -> None:
+    """A run is stamped at its start: what was asked in between has to come again."""
+    store = MemoryStore()
+    for night in range(5):
+        claims = [claim(f"claim-{one}") for one in range(night + 1)]
+        publish(store, [of("ann", claims)], directory=organizations("clinic"), now=day(night))
+    made = opened(store)
+    app = App(made)
+    for instant, least in ((day(3), 3), (day(4), 4), ("2026-01-04T12:00:00Z", 4)):
+        app.later = [("_since", instant)]
+        app.visit()
+        assert {f"{EOB}/{logical_id(f'claim-{one}')}" for one in range(least, 5)} <= set(app.taken)
+        assert len(app.taken) < 5
+
+
+def test_an_instant_names_what_came_and_went_and_gives_what_changed_and_changed_back() -> None:
+    """What an app saw in between differs from both ends."""
+    store = MemoryStore()
+    nights = (
+        *((("kept", 1), ("turned", 1), ("back", 1)),) * 3,
+        (("kept", 1), ("turned", 2), ("passing", 1)),
+        (("kept", 1), ("turned", 1), ("back", 1)),
+    )
+    for night, claims in enumerate(nights):
+        if night == 4:
+            app = fresh(opened(store))
+        held = [claim(name, amount=amount) for name, amount in claims]
+        publish(store, [of("ann", held)], directory=organizations("clinic"), now=day(night))
+    app.made = opened(store)
+    for instant in ("2026-01-04T06:00:00Z", "2026-01-04"):
+        app.later = [("_since", instant)]
+        app.visit()
+        assert app.dropped == [f"{EOB}/{logical_id('passing')}"]
+        assert {f"{EOB}/{logical_id(one)}" for one in ("turned", "back")} == set(app.taken)
+    assert app.own() == fresh(app.made).own()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_app_that_knows_no_link_and_names_its_last_visit_has_all_that_one_that_begins_anew_has(
+    seed: int,
+) -> None:
+    chance = random.Random(seed)
+    store = MemoryStore()
+    held: dict[str, int] = {}
+    app: App | None = None
+    for night in range(10):
+        for name in map(str, range(5)):
+            if chance.random() < 0.4:
+                held[name] = chance.randrange(2)
+            elif chance.random() < 0.3:
+                held.pop(name, None)
+        claims = [claim(name, amount=amount) for name, amount in held.items()]
+        publish(store, [of("ann", claims)], directory=organizations("clinic"), now=day(night))
+        if chance.random() < 0.2 and (base := open_current(store).release) is not None:
+            parent = base.manifest.parent
+            if parent is not None:
+                rollback(store, open_release(store, parent), day(night)[:-9] + "03:00:00Z")
+        made = opened(store)
+        if app is None:
+            app = fresh(made)
+        elif chance.random() < 0.6:
+            app.made = made
+            app.visit()
+            assert app.own() == fresh(made).own()
+        else:
+            continue
+        app.later = [("_since", day(night)[:-9] + "06:00:00Z")]
+
+
+def test_an_instant_before_all_that_is_kept_gives_everything_and_says_so() -> None:
+    store = MemoryStore()
+    publish(store, [of("ann", [claim("one"), claim("two")])], now=day(0))
+    publish(store, [of("ann", [claim("one")])], now=day(1))
+    made = opened(store)
+    found = bundle(
+        run(made.service.everything(grant(ANN), ANN, [("_since", "2001-01-01")], base=BASE))
+    )
+    assert len([one for one in found["entry"] if one["search"]["mode"] == "match"]) == 2
+    issues = found["entry"][-1]["resource"]["issue"]
+    assert [one["code"] for one in issues] == ["deleted", "incomplete"]
+    assert issues[0]["details"]["text"] == f"{EOB}/{logical_id('two')}"
+    assert "oldest release that is kept" in issues[1]["diagnostics"]
+
+
+def test_a_page_after_a_prune_is_410_where_there_is_nothing_left_to_compare_with() -> None:
+    """Its offset would count in other answers than the first page's."""
+    store = MemoryStore()
+    for night in range(4):
+        claims = [claim(f"claim-{one}") for one in range(4 * night)]
+        publish(store, [of("ann", claims)], directory=organizations("clinic"), now=day(night))
+    for instant, status in ((day(3), 410), ("2001-01-01", 200)):
+        made = opened(store)
+        asked = [("_since", instant), ("_count", "2")]
+        first = bundle(run(made.service.everything(grant(ANN), ANN, asked, base=BASE)))
+        links = {one["relation"]: one["url"] for one in first["link"]}
+        prune(store, lambda: START + timedelta(days=400), keep=1)
+        following = opened(store).service.page(
+            grant(ANN), links["next"].rpartition("/")[2], base=BASE
+        )
+        if status == 200:
+            assert len(bundle(run(following))["entry"]) == 2
+        else:
+            with pytest.raises(Refusal) as caught:
+                run(following)
+            assert (caught.value.status, caught.value.code) == (status, "expired")
+
+
+def test_a_member_who_was_retracted_is_410_and_one_who_never_was_404() -> None:
+    store = MemoryStore()
+    publish(store, [of("ann", [claim("one")]), of("bob", [])], now=day(0))
+    made = opened(store)
+    app = fresh(made)
+    publish(store, [of("bob", [])], now=day(1))
+    refreshed(made)
+    with pytest.raises(Refusal) as caught:
+        app.visit()
+    assert (caught.value.status, caught.value.code) == (410, "deleted")
+    with pytest.raises(Refusal) as caught:
+        fresh(made, logical_id("nobody"))
+    assert caught.value.status == 404
+
+
+def test_a_poll_that_finds_nothing_reads_no_line_and_little_else() -> None:
+    store = MemoryStore()
+    for night in range(2):
+        claims = [claim(f"claim-{one}") for one in range(night + 30)]
+        publish(store, [of("ann", claims)], directory=organizations("clinic"), now=day(night))
+    made = opened(store)
+    app = fresh(made)
+    app.visit()
+    before = made.counts().reads
+    app.visit()
+    assert made.counts().reads == before
+
+
+def test_a_manifest_that_was_changed_is_not_believed() -> None:
+    store = MemoryStore()
+    first = publish(store, [of("ann", [claim("one")])], now=day(0))
+    token = SeenRelease(first.id, frozenset(TYPES)).token
+    publish(store, [of("ann", [])], now=day(1))
+    data = store.get(first.manifest.key)
+    spoilt = MemoryStore()
+    for entry in store.list():
+        spoilt.put(entry.key, store.get(entry.key))
+    spoilt.put(first.manifest.key, data.replace(b'"patients":1', b'"patients":2'))
+    assert open_current(spoilt).release is not None
+    made = opened(spoilt)
+    with pytest.raises(Exception, match="damaged"):
+        run(made.service.everything(grant(ANN), ANN, [("_since", token)], base=BASE))
+
+
+def test_a_token_says_release_and_types_and_no_other_text_is_one() -> None:
+    release = "20260201T000000Z-0123456789ab"
+    for types in (frozenset[str](), frozenset(["Patient"]), frozenset(TYPES)):
+        token = SeenRelease(release, types).token
+        assert SeenRelease.of(token) == SeenRelease(release, types)
+    assert SeenRelease(release, frozenset(TYPES)).token == f"{release}.ff"
+    for text in ("", release, f"{release}.", f"{release}.f", f"../{release}.ff", f"{release}.FF"):
+        assert SeenRelease.of(text) is None

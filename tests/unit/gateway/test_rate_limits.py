@@ -1,0 +1,132 @@
+"""Rates, and the end of what takes too long."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.gateway.operation_outcomes import Rejection
+from etl.gateway.rate_limits import RateLimits, Windows, rate_of
+from etl.gateway.timeouts import RequestTimeout
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def refused(windows: Windows, *who: str) -> int | None:
+    """Return the seconds to wait where a request is refused."""
+    try:
+        windows.count(*who)
+    except Rejection as rejection:
+        return int(dict(rejection.headers)[b"retry-after"])
+    return None
+
+
+def windows(text: str, clock: Clock, most: int = 1000) -> Windows:
+    rate = rate_of(text)
+    assert rate is not None
+    return Windows(rate, clock, most)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 40)), max_size=60))
+def test_a_window_counts_as_a_list_of_all_that_came_would(came: list[tuple[str, float]]) -> None:
+    clock = Clock()
+    counted = windows("3/minute", clock)
+    starts: dict[str, tuple[float, int]] = {}
+    for who, later in came:
+        clock.now += later
+        start, count = starts.get(who, (-1e9, 0))
+        if clock.now >= start + 60:
+            start, count = clock.now, 0
+        starts[who] = (start, count + 1)
+        wait = refused(counted, who)
+        assert (wait is not None) == (count >= 3)
+        if wait is not None:
+            assert 0 <= wait - (start + 60 - clock.now) <= 1
+
+
+def test_memory_is_bounded_whoever_comes() -> None:
+    clock = Clock()
+    counted = windows("1/hour", clock, most=10)
+    for number in range(1000):
+        assert refused(counted, str(number)) is None
+    assert len(counted) == 10
+    assert refused(counted, "999") is not None
+    assert refused(counted, "0") is None  # forgotten, which lets it in
+
+
+def test_a_window_that_is_over_gives_room_first() -> None:
+    clock = Clock()
+    counted = windows("5/minute", clock, most=2)
+    refused(counted, "a")
+    refused(counted, "b")
+    clock.now += 61
+    refused(counted, "a")
+    refused(counted, "c")  # pushes out "b", which is over, and not "a"
+    assert [refused(counted, "a") for _ in range(5)][-1] is not None
+
+
+def test_an_empty_rate_sets_no_limit_and_nonsense_is_refused() -> None:
+    limits = RateLimits("", "")
+    for _ in range(1000):
+        limits.count("app", "patient")
+        limits.count_refused("192.0.2.1")
+    for text in ("often", "10", "10/fortnight", "-1/minute"):
+        with pytest.raises(ValueError, match="is no rate"):
+            rate_of(text)
+
+
+def test_work_that_is_quick_is_left_alone_and_slow_work_is_ended() -> None:
+    ended: list[str] = []
+
+    async def work(name: str, seconds: float) -> str:
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            ended.append(name)
+            raise
+        return name
+
+    async def all_of_it() -> tuple[object, ...]:
+        deadline = RequestTimeout(0.1)
+
+        async def later(name: str, wait: float, seconds: float) -> str:
+            await asyncio.sleep(wait)
+            return await deadline.keep(work(name, seconds))
+
+        return await asyncio.gather(
+            later("quick", 0, 0.01),
+            later("slow", 0, 5),
+            later("late and quick", 0.08, 0.05),
+            later("late and slow", 0.08, 5),
+            later("after all", 0.4, 0.01),
+            return_exceptions=True,
+        )
+
+    quick, slow, late, late_slow, after = asyncio.run(asyncio.wait_for(all_of_it(), 3))
+    assert (quick, late, after) == ("quick", "late and quick", "after all")
+    assert isinstance(slow, TimeoutError)
+    assert isinstance(late_slow, TimeoutError)
+    assert ended == ["slow", "late and slow"]
+
+
+def test_a_cancellation_from_elsewhere_stays_one() -> None:
+    async def cancelled() -> None:
+        deadline = RequestTimeout(10)
+        task = asyncio.ensure_future(deadline.keep(asyncio.sleep(5)))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())

@@ -1,0 +1,80 @@
+"""The file of sensitive codes: how codes are compared, and what is said of mistakes."""
+
+from __future__ import annotations
+
+import pytest
+
+from etl.errors import MappingError
+from etl.model.sensitive_codes import DRGS, SERVICES, CodeSystem, plain_code, read_sensitive
+
+FILE = """\
+# a comment
+system,code,group
+icd-10-cm,f10*,use
+ICD10CM,Z21,
+http://hl7.org/fhir/sid/ndc,0054-0176-25,drug
+HCPCS Level II,H0020,
+DRG,0897,
+revenue,116,room
+"""
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "group"),
+    [
+        (CodeSystem.ICD_10_CM, "F10.239", "use"),
+        (CodeSystem.ICD_10_CM, "F10", "use"),
+        (CodeSystem.ICD_10_CM, "F11.10", None),
+        (CodeSystem.ICD_10_CM, "z21", ""),
+        (CodeSystem.ICD_10_CM, "Z21.1", None),
+        (CodeSystem.ICD_9_CM, "F10.1", None),
+        (CodeSystem.NDC, "00054017625", "drug"),
+        (CodeSystem.HCPCS, "H0020", ""),
+        (CodeSystem.MS_DRG, "897", ""),
+        (CodeSystem.APR_DRG, "897", None),
+        (CodeSystem.REVENUE, "0116", "room"),
+    ],
+)
+def test_a_code_is_compared_without_points_hyphens_case_and_leading_noughts(
+    system: CodeSystem, code: str, group: str | None
+) -> None:
+    assert read_sensitive(FILE, "codes.csv").group({system}, code) == group
+
+
+def test_a_code_is_looked_for_in_every_system_that_it_may_be_of() -> None:
+    codes = read_sensitive("system,code\nCPT,99*\nAP-DRG,12\n", "codes.csv")
+    assert codes.group(SERVICES, "99213") == ""
+    assert codes.group(SERVICES, "99213", whole=True) is None
+    assert codes.group(DRGS, "012") == ""
+    assert codes.group({CodeSystem.HCPCS}, "99213") is None
+
+
+def test_a_header_alone_names_no_code() -> None:
+    assert not read_sensitive("system,code", "")
+    assert read_sensitive(FILE, "codes.csv")
+
+
+def test_each_form_of_an_ndc_is_the_same_code() -> None:
+    forms = ["00054-0176-25", "0054-0176-25", "00054-176-25", "00054-0176-25", "00054017625"]
+    assert {plain_code(CodeSystem.NDC, form) for form in forms} == {"00054017625"}
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "said"),
+    [
+        ("", "codes.csv:1", "header"),
+        ("code,system\n", "codes.csv:1", "header"),
+        ("system,code\n\nCPT\n", "codes.csv:3", "1 cells under a header of 2"),
+        ("system,code\nCPT,*\n", "codes.csv:2", "missing"),
+        ("system,code\nCPT, \n", "codes.csv:2", "missing"),
+        ("system,code\nICD-10-CN,F10\n", "codes.csv:2", "did you mean 'ICD-10-CM'"),
+    ],
+)
+def test_a_mistake_is_named_by_its_line(text: str, where: str, said: str) -> None:
+    with pytest.raises(MappingError) as raised:
+        read_sensitive(text, "codes.csv")
+    told = str(raised.value)
+    assert told.startswith(where)
+    assert said in told
+    assert "F10" not in told
+    assert "[config-sensitive-codes]" in told

@@ -1,0 +1,147 @@
+"""From what a user calls a target to a store, and the helpers that any store goes with."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from etl.errors import StoreError, UsageError
+from etl.storage.local import LocalStore
+from etl.storage.open_store import StoreOptions, open_store
+from etl.storage.parallel_reads import mapped
+from etl.storage.parallel_writes import Writer
+from etl.storage.port import Store
+from tests.memory_store import MemoryStore
+
+
+def test_a_path_is_a_folder() -> None:
+    for target in ("output", "./output", "/data/tree", "s3/bucket"):
+        store = open_store(target)
+        assert isinstance(store, LocalStore)
+        assert isinstance(store, Store)
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/", "s3://bucket"),
+        ("s3://bucket/a/prefix/", "s3://bucket/a/prefix"),
+    ],
+)
+def test_an_s3_url_is_a_bucket_and_a_prefix(target: str, name: str) -> None:
+    store = open_store(target, StoreOptions(concurrency=3))
+    assert (store.name, store.concurrency) == (name, 3)
+    assert isinstance(store, Store)
+
+
+@pytest.mark.parametrize("target", ["", "s3://", "s3:///prefix", "gs://bucket/x", "http://x/y"])
+def test_anything_else_is_a_mistake_of_the_caller(target: str) -> None:
+    with pytest.raises(UsageError):
+        open_store(target)
+
+
+class Waiting(MemoryStore):
+    """A store whose answers take a while, and that counts how many are waited for."""
+
+    def __init__(self, concurrency: int) -> None:
+        super().__init__()
+        self._concurrency = concurrency
+        self._now = 0
+        self._counting = threading.Lock()
+        self.most = 0
+
+    @property
+    def concurrency(self) -> int:
+        return self._concurrency
+
+    def put(self, key: str, data: bytes) -> bool:
+        with self._counting:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        time.sleep(0.002)
+        with self._counting:
+            self._now -= 1
+        if key == "bad":
+            raise StoreError("refused")
+        return super().put(key, data)
+
+
+def test_a_writer_puts_as_many_at_once_as_the_store_is_worth() -> None:
+    store = Waiting(4)
+    with Writer(store) as writer:
+        for number in range(60):
+            writer.put(f"k{number}", b"xy")
+    assert (writer.objects, writer.bytes) == (60, 120)
+    assert 1 < store.most <= 4
+
+
+def test_no_more_bytes_wait_than_a_writer_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etl.storage.parallel_writes._BYTES_IN_FLIGHT", 100)
+    store = Waiting(4)
+    handed, most = 0, 0
+    with Writer(store) as writer:
+        for number in range(60):
+            size = 150 if number % 20 == 19 else 30  # more than may wait goes alone
+            writer.put(f"k{number}", bytes(size))
+            handed += size
+            most = max(most, handed - sum(entry.size for entry in store.list()))
+    assert writer.bytes == handed
+    assert 30 < most <= 150
+    assert 1 < store.most <= 3
+
+
+def test_a_put_that_fails_fails_the_writer() -> None:
+    def write(concurrency: int) -> None:
+        with Writer(Waiting(concurrency)) as writer:
+            for number in range(60):
+                writer.put("bad" if number == 5 else f"k{number}", b"x")
+
+    for concurrency in (1, 4):
+        with pytest.raises(StoreError, match="refused"):
+            write(concurrency)
+
+
+def test_what_fails_in_the_block_is_what_is_raised() -> None:
+    def write() -> None:
+        with Writer(Waiting(4)) as writer:
+            writer.put("bad", b"x")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write()
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_mapped_results_come_in_order(concurrency: int) -> None:
+    def slow(number: int) -> int:
+        time.sleep(0.001 * (number % 3))
+        return number * number
+
+    store = Waiting(concurrency)
+    assert list(mapped(store, slow, range(40))) == [number * number for number in range(40)]
+
+
+def test_mapped_reads_no_further_ahead_than_it_may() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    results = mapped(Waiting(2), lambda number: number, items())
+    next(results)
+    assert len(taken) <= 5
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_an_error_of_a_mapped_call_is_raised() -> None:
+    def refuse(number: int) -> int:
+        raise StoreError(f"no {number}")
+
+    with pytest.raises(StoreError, match="no 0"):
+        list(mapped(Waiting(4), refuse, range(9)))
