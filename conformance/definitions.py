@@ -14,7 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Final
 
-from etl.profiles.structures import ValueSet, code_systems, value_set, value_set_urls
+from etl.profiles.value_sets import ValueSet, code_systems, value_set, value_set_urls
 
 Json = dict[str, Any]
 

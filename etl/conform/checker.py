@@ -12,16 +12,8 @@ from etl.conform.compiler import Compiler, is_resource
 from etl.conform.findings import ConformanceRule, Issue, IssueSeverity, fixed_rule
 from etl.conform.visit import Check, Visit
 from etl.errors import UsageError
-from etl.profiles.fact_files import check_version
-from etl.profiles.structures import (
-    VERSIONS,
-    Profile,
-    find_canonical,
-    is_type,
-    load_type,
-    profile_names,
-    unknown_version,
-)
+from etl.profiles.guides import DEFAULT, GUIDES, Guide, known_versions, unknown_version
+from etl.profiles.structures import Profile, find_canonical, is_type, load_type, profile_names
 
 NOT_FOR_THE_GUIDE = frozenset({"Parameters"})
 """Types that bulk files hold besides resources of members: the header of a resource block."""
@@ -59,7 +51,9 @@ class Checker:
     """
 
     def __init__(self, profiles: Iterable[str] = (), *, strict: bool = False) -> None:
-        self._compilers = {version: Compiler(version, strict=strict) for version in VERSIONS}
+        self._compilers = {
+            guide: Compiler(guide, strict=strict) for guide in GUIDES if guide.binding
+        }
         self._checks: dict[str, Check] = {}
         self._chosen: dict[str, list[Profile]] = {}
         for name in profiles:
@@ -90,8 +84,7 @@ class Checker:
     def _visit(self, profile: Profile, resource: dict[str, Any]) -> Visit:
         check = self._checks.get(profile.canonical)
         if check is None:
-            version = profile.version if profile.version in VERSIONS else VERSIONS[0]
-            check = self._compilers[version].resource(profile)
+            check = self._compilers[profile.terminology].resource(profile)
             self._checks[profile.canonical] = check
         visit = Visit(resource)
         try:
@@ -110,16 +103,16 @@ class Checker:
         named = meta.get("profile") if type(meta) is dict else None
         profiles: list[Profile] = []
         issues: list[tuple[str, Issue]] = []
-        versions: list[tuple[str, str]] = []
+        versions: list[tuple[Guide, str, str]] = []
         for index, canonical in enumerate(named if type(named) is list else ()):
             if type(canonical) is not str:
                 continue
             place = f"meta.profile[{index}]"
             profile = find_canonical(canonical)
             if profile is None:
-                version = unknown_version(canonical)
-                if version is not None:
-                    versions.append((version, place))
+                other = unknown_version(canonical)
+                if other is not None:
+                    versions.append((*other, place))
                 else:
                     issues.append(("", Issue(fixed_rule("profile-unknown"), place)))
             elif profile.type != kind:
@@ -128,8 +121,9 @@ class Checker:
                 profiles.append(profile)
                 if "|" not in canonical and not _asks_for_version(profile):
                     issues.append(("", Issue(fixed_rule("profile-version"), place)))
-        for version, place in versions:
-            issues.append(("", Issue(_guide_version(version, checked=bool(profiles)), place)))
+        for guide, version, place in versions:
+            rule = _guide_version(guide, version, checked=bool(profiles))
+            issues.append(("", Issue(rule, place)))
         if not profiles and not versions:
             issues.append(("", Issue(fixed_rule("profile-missing"), "meta.profile")))
         return profiles, issues
@@ -143,24 +137,28 @@ _VERSION: Final = re.compile(r"\d{1,3}(\.\d{1,3}){0,2}(-[a-z]{1,12}\d{0,2})?")
 
 
 @cache
-def _told_version(version: str, severity: IssueSeverity, then: str) -> ConformanceRule:
-    known = " and ".join(VERSIONS)
+def _told_version(guide: Guide, name: str, severity: IssueSeverity, then: str) -> ConformanceRule:
+    known = known_versions(guide)
     return ConformanceRule(
-        "guide-version", severity, f"{version} is not known here; known are {known}.{then}"
+        "guide-version", severity, f"{name} is not known here; known are {known}.{then}"
     )
 
 
-def _guide_version(version: str, *, checked: bool) -> ConformanceRule:
-    """Return the rule of a profile of another version of the guide.
+def _guide_version(guide: Guide, version: str, *, checked: bool) -> ConformanceRule:
+    """Return the rule of a profile of another version of a guide.
 
     Args:
+        guide: in its default version.
         version: as the canonical has it.
         checked: the resource names a profile that is known as well.
     """
-    name = f"C4BB {version}" if _VERSION.fullmatch(version) else "That version of C4BB"
+    title = guide.title
+    name = f"{title} {version}" if _VERSION.fullmatch(version) else f"That version of {title}"
     if checked:
-        return _told_version(name, IssueSeverity.WARNING, "")
-    return _told_version(name, IssueSeverity.ERROR, " The resource was checked as plain FHIR R4.")
+        return _told_version(guide, name, IssueSeverity.WARNING, "")
+    return _told_version(
+        guide, name, IssueSeverity.ERROR, " The resource was checked as plain FHIR R4."
+    )
 
 
 def _no_resource(value: Any) -> ConformanceRule:
@@ -202,14 +200,20 @@ def profile_named(name: str) -> Profile:
     Raises:
         UsageError: there is none.
     """
-    bare, _, version = name.partition("|")
-    if "/" not in name and any(bare in profile_names(known) for known in VERSIONS):
-        name = f"http://hl7.org/fhir/us/carin-bb/StructureDefinition/{bare}"
-        name = f"{name}|{version}" if version else name
-    profile = find_canonical(name)
-    if (other := unknown_version(name)) is not None:
-        check_version(other)
+    bare = name.partition("|")[0]
+    canonical = name
+    if "/" not in name:
+        of = (guide for guide in GUIDES if guide.binding and bare in profile_names(guide))
+        if (guide := next(of, None)) is not None:
+            canonical = f"{guide.canonical}{name}"
+    if (other := unknown_version(canonical)) is not None:
+        guide, version = other
+        known = known_versions(guide)
+        raise UsageError(f"{guide.title} {version} is not known here; known are {known}")
+    profile = find_canonical(canonical)
     if profile is None or not is_resource(profile):
         known = ", ".join(profile_names())
-        raise UsageError(f"no profile {name!r} is known; the C4BB profiles are {known}")
+        raise UsageError(
+            f"no profile {canonical!r} is known; the {DEFAULT.title} profiles are {known}"
+        )
     return profile

@@ -11,24 +11,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from etl.conform.findings import ConformanceRule, IssueSeverity
-from etl.profiles.structures import Binding, ValueSet, code_systems, value_set
+from etl.profiles.guides import Guide
+from etl.profiles.structures import Binding
+from etl.profiles.value_sets import ValueSet, code_systems, value_set
 
 Verdict = Callable[[Any], "ConformanceRule | None"]
 """Looks at a value; returns the rule it breaks, or None."""
 
 CONCEPT_TYPES: Final = frozenset({"CodeableConcept", "Coding"})
 TEXT_TYPES: Final = frozenset({"code", "string", "uri"})
-
-DATA_ABSENT_REASON: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
-"""The extension that says why a value is not there (FHIR R4)."""
-
-_REASONS: Final = (
-    "unknown asked-unknown temp-unknown not-asked asked-declined masked not-applicable unsupported"
-    " as-text error not-a-number negative-infinity positive-infinity not-performed"
-    " not-permitted"
-)
-ABSENT_REASONS: Final = frozenset(_REASONS.split())
-"""Its codes: the value set data-absent-reason of FHIR R4."""
 
 _CPT_OR_MODIFIER: Final = r"\d{4}[0-9A-Z]|[0-9A-Z]{2}"
 _THO: Final = "http://terminology.hl7.org/CodeSystem/"
@@ -100,18 +91,18 @@ def _held(values: ValueSet, coding: dict[str, Any]) -> bool | None:
     return values.holds(system, code)
 
 
-def binding_verdict(where: str, binding: Binding, kind: str, version: str) -> Verdict | None:
+def binding_verdict(where: str, binding: Binding, kind: str, guide: Guide) -> Verdict | None:
     """Return the check of a binding; None where it says nothing that can be checked.
 
     Args:
         where: id of the element, for the message.
         binding: `preferred` and `example` ones are never checked.
         kind: FHIR type of the bound value.
-        version: of the guide, whose value sets are meant.
+        guide: whose value sets are meant.
     """
     if binding.strength not in {"required", "extensible"}:
         return None
-    values = value_set(binding.value_set, version)
+    values = value_set(binding.value_set, guide)
     if values.status == "unavailable":
         return None
     required = binding.strength == "required"
@@ -152,9 +143,9 @@ def _concept_verdict(values: ValueSet, rule: ConformanceRule) -> Verdict:
     return lambda value: rule if member_of(values, value) is False else None
 
 
-def coding_verdict(version: str) -> Verdict:
+def coding_verdict(guide: Guide) -> Verdict:
     """Return the check of every Coding: its code exists, its display fits, its shape is right."""
-    own = code_systems(version)
+    own = code_systems(guide)
     unknown, displays = {}, {}
     for url in own:
         name = url.rpartition("/")[2]

@@ -11,13 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from etl.conform import guide
-from etl.conform.codes import (
-    ABSENT_REASONS,
-    DATA_ABSENT_REASON,
-    Verdict,
-    binding_verdict,
-    coding_verdict,
-)
+from etl.conform.codes import Verdict, binding_verdict, coding_verdict
 from etl.conform.findings import ConformanceRule, Issue
 from etl.conform.invariants import NOT_CHECKED, rule_of, test_of
 from etl.conform.members import (
@@ -37,9 +31,9 @@ from etl.conform.primitives import TESTS, json_kind
 from etl.conform.references import allowed_types, is_local, resolved_type, stated_type
 from etl.conform.slices import classifier
 from etl.conform.visit import Check, Holds, Member, Visit
+from etl.profiles.absent_reasons import ABSENT_REASONS, DATA_ABSENT_REASON
+from etl.profiles.guides import DEFAULT, US_CORE, Guide
 from etl.profiles.structures import (
-    US_CORE,
-    VERSIONS,
     Element,
     Profile,
     TypeChoice,
@@ -54,18 +48,18 @@ _BACKBONE: Final = frozenset({"BackboneElement", "Element"})
 
 
 class Compiler:
-    """Compiles profiles of one version of the guide; what they share is compiled once.
+    """Compiles profiles by the terminology of one guide; what they share is compiled once.
 
     Args:
-        version: of the guide: its value sets and code systems are meant.
+        guide: its value sets and code systems are meant.
         strict: dangling sequence numbers are errors, not warnings.
     """
 
-    def __init__(self, version: str = VERSIONS[0], *, strict: bool = False) -> None:
+    def __init__(self, guide: Guide = DEFAULT, *, strict: bool = False) -> None:
         self._strict = strict
-        self._version = version
+        self._guide = guide
         self._made: dict[tuple[str, str, str], Check] = {}
-        self._coding = coding_verdict(version)
+        self._coding = coding_verdict(guide)
         self._extensions: dict[str, Check] = {}
 
     def resource(self, profile: Profile) -> Check:
@@ -105,7 +99,7 @@ class Compiler:
         if element.pattern is not None:
             yield _pattern(element)
         if element.binding is not None:
-            verdict = binding_verdict(element.id, element.binding, choice.code, self._version)
+            verdict = binding_verdict(element.id, element.binding, choice.code, self._guide)
             # The guide asks for codes that the extensible binding of the type does not have.
             asked = element.binding.strength == "extensible" and element.pattern is not None
             if verdict is not None and not (asked and verdict(element.pattern)):
@@ -189,7 +183,7 @@ class Compiler:
                 if key not in seen:
                     seen.add(key)
                     invariant = where.invariants[key]
-                    test = test_of(invariant, at.path, self._version)
+                    test = test_of(invariant, at.path, self._guide)
                     yield test, rule_of(invariant, where, at)
 
     # Members -------------------------------------------------------------------------------------
@@ -248,7 +242,7 @@ class Compiler:
             )
             for one in slices
         ]
-        classify = classifier(profile, element.slicing, slices, self._version)
+        classify = classifier(profile, element.slicing, slices, self._guide)
         return sliced(name, bounds, check, classify, made)
 
     # Types with a twist --------------------------------------------------------------------------
@@ -265,7 +259,7 @@ class Compiler:
             elif url == DATA_ABSENT_REASON:
                 absent(value, visit)
             else:
-                if url not in known and url.startswith(US_CORE):
+                if url not in known and US_CORE.covers(url):
                     profile = find_canonical(url)
                     if profile is not None and profile.type == "Extension":
                         known[url] = self._unfold(profile, profile.root, "Extension")

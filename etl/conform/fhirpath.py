@@ -18,7 +18,8 @@ from fhirpathpy.models import models
 from etl.conform.codes import member_of
 from etl.conform.narrative import is_narrative
 from etl.conform.references import resolved_type
-from etl.profiles.structures import value_set
+from etl.profiles.guides import Guide
+from etl.profiles.value_sets import value_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,39 +31,39 @@ _ROOT: ContextVar[dict[str, Any]] = ContextVar("root")
 """The resource at hand: `resolve` needs it, and the library hands functions nothing but input."""
 
 
-def holds(expression: str, path: str, version: str) -> Holds:
+def holds(expression: str, path: str, guide: Guide) -> Holds:
     """Return the test of an invariant.
 
     Args:
         expression: FHIRPath.
         path: of the element it is about, so that the library knows types and choices.
-        version: of the guide, whose value sets `memberOf` means.
+        guide: whose value sets `memberOf` means.
     """
 
     def test(value: Any, root: dict[str, Any]) -> bool:
         try:
-            return answer(expression, path, version, value, root) != [False]
+            return answer(expression, path, guide, value, root) != [False]
         except Exception:  # the library raises bare ones, on input whose structure is wrong
             return True
 
     return test
 
 
-def answer(expression: str, path: str, version: str, value: Any, root: dict[str, Any]) -> list[Any]:
+def answer(expression: str, path: str, guide: Guide, value: Any, root: dict[str, Any]) -> list[Any]:
     """Return what the library makes of an expression about a value of a resource."""
     node = _node(value, path)
     around = {"resource": root, "rootResource": root, "context": node}
     token = _ROOT.set(root)
     try:
-        return _compiled(expression, version)(node, around)
+        return _compiled(expression, guide)(node, around)
     finally:
         _ROOT.reset(token)
 
 
 @cache
-def _compiled(expression: str, version: str) -> Callable[[Any, Any], list[Any]]:
+def _compiled(expression: str, guide: Guide) -> Callable[[Any, Any], list[Any]]:
     functions = {
-        "memberOf": {"fn": _member_of(version), "arity": {1: ["String"]}},
+        "memberOf": {"fn": _member_of(guide), "arity": {1: ["String"]}},
         "resolve": {"fn": _resolve, "arity": {0: []}},
         "hasValue": {"fn": _has_value, "arity": {0: []}},
         "htmlChecks": {"fn": _html_checks, "arity": {0: []}},
@@ -79,9 +80,9 @@ def _node(value: Any, path: str) -> Any:
     return make(value, path)
 
 
-def _member_of(version: str) -> Callable[[list[Any], str], list[bool]]:
+def _member_of(guide: Guide) -> Callable[[list[Any], str], list[bool]]:
     def member(values: list[Any], url: str) -> list[bool]:
-        return [member_of(value_set(url, version), value) is not False for value in values[:1]]
+        return [member_of(value_set(url, guide), value) is not False for value in values[:1]]
 
     return member
 

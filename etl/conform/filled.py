@@ -71,9 +71,9 @@ class _Elements:
         if whole.name.endswith("[x]"):
             return (at for at in self.profile.slices(whole.id) if at.slice_name == name)
         if whole.id not in self._tests:
-            slicing, version = whole.slicing, self.profile.version
+            slicing, guide = whole.slicing, self.profile.terminology
             self._tests[whole.id] = tuple(
-                (at, slice_test(self.profile, slicing, at, version))
+                (at, slice_test(self.profile, slicing, at, guide))
                 for at in self.profile.slices(whole.id)
                 if slicing is not None
             )

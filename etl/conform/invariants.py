@@ -10,6 +10,7 @@ from etl.conform.natives import NATIVES, meta_profile, signature
 
 if TYPE_CHECKING:
     from etl.conform.visit import Holds
+    from etl.profiles.guides import Guide
     from etl.profiles.structures import Element, Invariant, Profile
 
 NOT_CHECKED: Final = frozenset({"dom-6", "ele-1"})
@@ -21,21 +22,21 @@ WHERE_CONTAINED: Final = frozenset({"dom-2", "dom-3", "dom-4", "dom-5"})
 _LONGEST: Final = 160
 
 
-def test_of(invariant: Invariant, path: str, version: str) -> Holds:
+def test_of(invariant: Invariant, path: str, guide: Guide) -> Holds:
     """Return the test of an invariant: Python where there is some, else the FHIRPath library."""
-    test = native(invariant.key, invariant.expression, version)
+    test = native(invariant.key, invariant.expression, guide)
     if test is None:
-        test = fhirpath.holds(invariant.expression, path, version)
+        test = fhirpath.holds(invariant.expression, path, guide)
     if invariant.key in WHERE_CONTAINED:
         return _guarded(test)
     return test
 
 
-def native(key: str, expression: str, version: str) -> Holds | None:
+def native(key: str, expression: str, guide: Guide) -> Holds | None:
     """Return the Python test of an invariant, or None where only the library can tell."""
     made = NATIVES.get((key, signature(expression)))
     if made is not None:
-        return made(version)
+        return made(guide)
     return natives_eob.care_team(expression) or meta_profile(expression)
 
 

@@ -14,17 +14,18 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from etl.conform.codes import DATA_ABSENT_REASON
 from etl.conform.elements import Json, coded, entries, there
 from etl.conform.narrative import is_narrative
 from etl.conform.visit import Holds
 from etl.model.code_shapes import NPI_DIGITS, SHAPES, is_npi
+from etl.profiles.absent_reasons import DATA_ABSENT_REASON
+from etl.profiles.guides import Guide
 
 _ID_TYPES: Final = "http://terminology.hl7.org/CodeSystem/v2-0203"
 _PRACTITIONER_IDS: Final = ("http://hl7.org/fhir/sid/us-npi", "urn:oid:2.16.840.1.113883.4.4")
 
-NATIVES: Final[dict[tuple[str, str], Callable[[str], Holds]]] = {}
-"""(key, signature of the expression) -> maker of the test for a version of the guide."""
+NATIVES: Final[dict[tuple[str, str], Callable[[Guide], Holds]]] = {}
+"""(key, signature of the expression) -> maker of the test for a guide."""
 
 
 def signature(expression: str) -> str:
@@ -36,16 +37,18 @@ def stands_for(key: str, digest: str) -> Callable[[Holds], Holds]:
     """Register a test for the expression of that key and signature."""
 
     def register(test: Holds) -> Holds:
-        NATIVES[key, digest] = lambda _version: test
+        NATIVES[key, digest] = lambda _guide: test
         return test
 
     return register
 
 
-def made_for(key: str, digest: str) -> Callable[[Callable[[str], Holds]], Callable[[str], Holds]]:
-    """Register a maker of tests, for an expression that asks for value sets of a version."""
+def made_for(
+    key: str, digest: str
+) -> Callable[[Callable[[Guide], Holds]], Callable[[Guide], Holds]]:
+    """Register a maker of tests, for an expression that asks for value sets of a guide."""
 
-    def register(maker: Callable[[str], Holds]) -> Callable[[str], Holds]:
+    def register(maker: Callable[[Guide], Holds]) -> Callable[[Guide], Holds]:
         NATIVES[key, digest] = maker
         return maker
 

@@ -11,7 +11,8 @@ from etl.conform.elements import Json, coded, codings, entries, of_system, there
 from etl.conform.natives import made_for, stands_for
 from etl.conform.references import resolved_type
 from etl.conform.visit import Holds
-from etl.profiles.structures import value_set
+from etl.profiles.guides import Guide
+from etl.profiles.value_sets import value_set
 
 _C4BB: Final = "http://hl7.org/fhir/us/carin-bb/ValueSet/"
 _AMOUNTS: Final = f"{_C4BB}C4BBAdjudication"
@@ -60,8 +61,8 @@ def origin_fits_admission(value: Any, root: Json) -> bool:
     return not (other and any(of_system(info, "code", _NEWBORN) for info in infos))
 
 
-def _has_amount(value: Any, version: str) -> bool:
-    amounts = value_set(_AMOUNTS, version)
+def _has_amount(value: Any, guide: Guide) -> bool:
+    amounts = value_set(_AMOUNTS, guide)
     return any(
         member_of(amounts, category) is not False
         for adjudication in entries(value, "adjudication")
@@ -70,21 +71,21 @@ def _has_amount(value: Any, version: str) -> bool:
 
 
 @made_for("EOB-institutional-item-or-header-adjudication", "c528485c")
-def _amounts_in_one_place(version: str) -> Holds:
+def _amounts_in_one_place(guide: Guide) -> Holds:
     """Amounts are adjudicated in the header or in items, never in both and never in neither."""
 
     def test(value: Any, root: Json) -> bool:
         del root
-        items = any(_has_amount(item, version) for item in entries(value, "item"))
-        return _has_amount(value, version) != items
+        items = any(_has_amount(item, guide) for item in entries(value, "item"))
+        return _has_amount(value, guide) != items
 
     return test
 
 
 @made_for("adjudication-has-amount-type-slice", "ccc1d724")
-def _item_has_amount(version: str) -> Holds:
+def _item_has_amount(guide: Guide) -> Holds:
     """An item that is adjudicated has an amount."""
-    return lambda value, _root: not there(value, "adjudication") or _has_amount(value, version)
+    return lambda value, _root: not there(value, "adjudication") or _has_amount(value, guide)
 
 
 def linked(value: Any) -> set[Any]:
@@ -102,11 +103,11 @@ def _sequences(infos: Iterator[Any]) -> list[Any]:
 
 
 @made_for("EOB-prof-all-transportation-supportinginfo-linked-to-line", "e28efdcb")
-def _transport_is_linked(version: str) -> Holds:
+def _transport_is_linked(guide: Guide) -> Holds:
     """Every supportingInfo about transport is named by an item."""
 
     def test(value: Any, root: Json) -> bool:
-        kinds = value_set(_TRANSPORT, version)
+        kinds = value_set(_TRANSPORT, guide)
         transports = (
             info
             for info in entries(value, "supportingInfo")

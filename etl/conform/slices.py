@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from etl.conform.codes import codings_of, member_of
 from etl.conform.patterns import Test, matcher
-from etl.profiles.structures import Element, Profile, Slicing, value_set
+from etl.profiles.guides import Guide
+from etl.profiles.structures import Element, Profile, Slicing
+from etl.profiles.value_sets import value_set
 
 NO_SLICE: Final = -1
 
@@ -21,21 +23,21 @@ Classify = Callable[[Any], int]
 
 
 def classifier(
-    profile: Profile, slicing: Slicing, slices: Sequence[Element], version: str
+    profile: Profile, slicing: Slicing, slices: Sequence[Element], guide: Guide
 ) -> Classify:
     """Return the function that tells entries apart; the first slice that fits has the entry.
 
     Raises:
         ValueError: the profile says nothing at a discriminator's path; it cannot be compiled.
     """
-    return _by_coding(profile, slicing, slices, version) or _by_tests(
-        [slice_test(profile, slicing, one, version) for one in slices]
+    return _by_coding(profile, slicing, slices, guide) or _by_tests(
+        [slice_test(profile, slicing, one, guide) for one in slices]
     )
 
 
-def slice_test(profile: Profile, slicing: Slicing, one: Element, version: str) -> Test:
+def slice_test(profile: Profile, slicing: Slicing, one: Element, guide: Guide) -> Test:
     """Return the test of whether an entry belongs to one slice."""
-    tests = [_discriminator_test(profile, one, path, version) for _, path in slicing.by]
+    tests = [_discriminator_test(profile, one, path, guide) for _, path in slicing.by]
     if len(tests) == 1:
         return tests[0]
     return lambda entry: all(test(entry) for test in tests)
@@ -73,7 +75,7 @@ def _target(profile: Profile, one: Element, path: str) -> Element | None:
     return one if path == "$this" else profile.by_id.get(f"{one.id}.{path}")
 
 
-def _discriminator_test(profile: Profile, one: Element, path: str, version: str) -> Test:
+def _discriminator_test(profile: Profile, one: Element, path: str, guide: Guide) -> Test:
     find = _at(path)
     target = _target(profile, one, path)
     if target is not None and target.fixed is not None:
@@ -83,7 +85,7 @@ def _discriminator_test(profile: Profile, one: Element, path: str, version: str)
         matches = matcher(target.pattern)
         return lambda entry: matches(find(entry))
     if target is not None and target.binding and target.binding.strength == "required":
-        values = value_set(target.binding.value_set, version)
+        values = value_set(target.binding.value_set, guide)
         return lambda entry: member_of(values, find(entry)) is True
     if path == "url" and one.types and one.types[0].profiles:
         url = one.types[0].profiles[0].partition("|")[0]
@@ -92,7 +94,7 @@ def _discriminator_test(profile: Profile, one: Element, path: str, version: str)
 
 
 def _by_coding(
-    profile: Profile, slicing: Slicing, slices: Sequence[Element], version: str
+    profile: Profile, slicing: Slicing, slices: Sequence[Element], guide: Guide
 ) -> Classify | None:
     """Return a look-up by system and code, where every slice is told by one concept's codings."""
     ((_, path), *more) = slicing.by
@@ -100,7 +102,7 @@ def _by_coding(
         return None
     table: dict[tuple[str, str], tuple[int, str | None]] = {}
     for index, one in enumerate(slices):
-        codes = _codes_of(_target(profile, one, path), version)
+        codes = _codes_of(_target(profile, one, path), guide)
         if codes is None:
             return None
         for system, code, wanted in codes:
@@ -120,7 +122,7 @@ def _by_coding(
     return classify
 
 
-def _codes_of(target: Element | None, version: str) -> list[tuple[str, str, str | None]] | None:
+def _codes_of(target: Element | None, guide: Guide) -> list[tuple[str, str, str | None]] | None:
     """Return (system, code, version) of all codings that fit; None where that is no such list."""
     if target is None:
         return None
@@ -132,7 +134,7 @@ def _codes_of(target: Element | None, version: str) -> list[tuple[str, str, str 
             return None
         return [(coding["system"], coding["code"], coding.get("version"))]
     if target.pattern is None and target.binding and target.binding.strength == "required":
-        values = value_set(target.binding.value_set, version)
+        values = value_set(target.binding.value_set, guide)
         if values.status == "complete":
             return [(code.system, code.code, None) for code in values.codes]
     return None

@@ -19,12 +19,13 @@ from etl.gateway.supported import (
     Operation,
     ResourceType,
 )
+from etl.profiles.guides import C4BB
 from etl.smart.discovery import AuthEndpoints, oauth_uris
 
 OAUTH_URIS: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 _SERVICE: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
 _PATIENT_COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition/patient"
-_GUIDE: Final = "http://hl7.org/fhir/us/carin-bb/ImplementationGuide/hl7.fhir.us.carin-bb|2.2.0"
+_GUIDE: Final = f"{C4BB.base}ImplementationGuide/hl7.fhir.us.carin-bb|{C4BB.version}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from etl.gateway.includes import Hit, referenced
 from etl.gateway.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.query import SearchCondition
 from etl.gateway.supported import ResourceType
+from etl.profiles.absent_reasons import DATA_ABSENT_REASON
 from etl.publish.canonical_json import short_hash
 from etl.publish.rendered_resources import LISTED, NAMED, ROW
 from etl.smart.grants import Grant
@@ -44,7 +45,7 @@ _PERHAPS: Final = re.compile(
 _MASKED: Final = {
     "extension": [
         {
-            "url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason",
+            "url": DATA_ABSENT_REASON,
             "valueCode": "masked",
         }
     ]

@@ -15,18 +15,18 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Literal
 
+from etl.profiles.guides import C4BB, US_CORE
+
 ParameterType = Literal["token", "date", "reference", "string"]
 Interaction = Literal["read", "vread", "search-type"]
 
 PREFIXES: Final = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
 """Prefixes of date values, FHIR R4 search 3.1.1.4.5."""
 
-_CARIN: Final = "http://hl7.org/fhir/us/carin-bb/SearchParameter/"
+_CARIN: Final = f"{C4BB.base}SearchParameter/"
 _R4: Final = "http://hl7.org/fhir/SearchParameter/"
-_PROFILE: Final = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
-_US_CORE: Final = "http://hl7.org/fhir/us/core/StructureDefinition/"
 
-INSTANTIATES: Final = "http://hl7.org/fhir/us/carin-bb/CapabilityStatement/c4bb"
+INSTANTIATES: Final = f"{C4BB.base}CapabilityStatement/c4bb"
 """Canonical of the guide's requirements, without version: its testers look for exactly this."""
 
 
@@ -177,7 +177,7 @@ def _type(
     targets = {one.name: one.targets for one in parameters}
     return ResourceType(
         name,
-        tuple(one if "://" in one else f"{_PROFILE}{one}" for one in profiles),
+        tuple(one if "://" in one else f"{C4BB.canonical}{one}" for one in profiles),
         _ALL,
         MappingProxyType(known),
         tuple(SearchInclude(f"{name}:{one}", one, targets[one]) for one in includes),
@@ -359,7 +359,7 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
             ),
             _type(
                 "PractitionerRole",
-                (f"{_US_CORE}us-core-practitionerrole",),
+                (f"{US_CORE.canonical}us-core-practitionerrole",),
                 (
                     _reference(
                         "practitioner",
@@ -387,7 +387,7 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
             ),
             _type(
                 "Location",
-                (f"{_US_CORE}us-core-location",),
+                (f"{US_CORE.canonical}us-core-location",),
                 (
                     _string("name", f"{_R4}Location-name", "Start of the name."),
                     _reference(

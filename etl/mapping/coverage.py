@@ -28,14 +28,8 @@ from etl.mapping.plan import (
 )
 from etl.mapping.static import answers, static_value
 from etl.model.crosswalks import Crosswalk
-from etl.profiles.structures import (
-    Element,
-    Profile,
-    ValueSet,
-    choice_names,
-    find_canonical,
-    value_set,
-)
+from etl.profiles.structures import Element, Profile, choice_names, find_canonical
+from etl.profiles.value_sets import ValueSet, value_set
 
 Status = Literal["produced", "could be", "cannot be"]
 STATUSES: Final[tuple[Status, ...]] = ("produced", "could be", "cannot be")

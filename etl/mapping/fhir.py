@@ -43,8 +43,8 @@ from etl.profiles.structures import (
     find_canonical,
     is_type,
     load_type,
-    value_set,
 )
+from etl.profiles.value_sets import value_set
 
 _KINDS: Final[Mapping[str, frozenset[Kind]]] = {
     "boolean": frozenset({Kind.BOOLEAN}),

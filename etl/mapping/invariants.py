@@ -52,9 +52,11 @@ from etl.mapping.selecting import (
     entries_of,
     numbers,
 )
-from etl.profiles.structures import Invariant, value_set
+from etl.profiles.absent_reasons import DATA_ABSENT_REASON
+from etl.profiles.guides import C4BB, Guide
+from etl.profiles.structures import Invariant
+from etl.profiles.value_sets import value_set
 
-_VALUE_SETS: Final = "http://hl7.org/fhir/us/carin-bb/ValueSet/"
 _TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem/"
 NUBC: Final = "https://www.nubc.org/CodeSystem/"
 _TOOTH: Final = f"{_TERMINOLOGY}ADAUniversalToothDesignationSystem"
@@ -71,7 +73,7 @@ class Subject:
         given: when it is there.
         invariant: the invariant, as the profile words it.
         codes: tells which codes are meant.
-        version: of the guide.
+        guide: whose value sets are meant.
     """
 
     node: Entry
@@ -80,7 +82,7 @@ class Subject:
     given: Formula
     invariant: Invariant
     codes: Codes
-    version: str
+    guide: Guide
 
     def rows(self, broken: Formula) -> Rows:
         """Return the test that finds rows in which the object is there and something is true."""
@@ -88,7 +90,7 @@ class Subject:
 
     def in_set(self, concept: Entry, name: str) -> Formula:
         """Return that a concept is of one of the guide's value sets."""
-        allowed = value_set(_VALUE_SETS + name, self.version)
+        allowed = value_set(C4BB.value_set(name), self.guide)
         return self.codes.concept_in(concept, allowed, surely=False)
 
 
@@ -191,9 +193,10 @@ _simple("org-3", lambda node: exists(node, ("use",), lambda use: matches(use, "h
 
 @_of("us-core-6")
 def _name_or_reason(subject: Subject) -> Iterator[Test]:
-    url = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
     named = has(subject.node, "family", "given")
-    reason = exists(subject.node, ("extension",), lambda one: matches(one, {"url": url}))
+    reason = exists(
+        subject.node, ("extension",), lambda one: matches(one, {"url": DATA_ABSENT_REASON})
+    )
     yield subject.rows(any_of(all_of(named, reason), all_of(no(named), no(reason))))
 
 

@@ -47,27 +47,24 @@ from etl.mapping.proof import Names, never
 from etl.mapping.row_tests import At, Nowhere, Points, Rows, Shared, Test, Twice
 from etl.mapping.selecting import begins
 from etl.mapping.static import answers, static_value
-from etl.model.code_shapes import ABSENT_REASONS
 from etl.model.crosswalks import Crosswalk
+from etl.profiles.absent_reasons import ABSENT_REASONS, DATA_ABSENT_REASON
+from etl.profiles.guides import US_CORE, Guide
 from etl.profiles.structures import (
-    US_CORE,
-    VERSIONS,
     Element,
     Profile,
     TypeChoice,
     child,
     choice_names,
-    code_systems,
     find_canonical,
     is_type,
     load_type,
-    value_set,
 )
+from etl.profiles.value_sets import code_systems, value_set
 
 __all__ = ["Obligation", "obligations", "of_data"]
 
 _ENGINE_MADE: Final = frozenset({"id", "meta", "resourceType"})
-_ABSENT_REASON: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 _UNRESOLVED: Final = "reference-unresolved"
 _MADE_SO: Final = "a constant, a default, or how the mapping is made"
 
@@ -88,8 +85,7 @@ def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obliga
         raise MappingError(
             str(plan.body.place), "map-unknown-profile", f"no profile {plan.profile}"
         )
-    version = profile.version if profile.version in VERSIONS else VERSIONS[0]
-    walker = _Walker(plan, profile, version, Codes(crosswalks))
+    walker = _Walker(plan, profile, profile.terminology, Codes(crosswalks))
     walker.object(plan.body, profile, profile.root, None, "", At())
     if plan.resource == "ExplanationOfBenefit":
         for rule, path, test in guide_rules(plan.body):
@@ -101,7 +97,7 @@ def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obliga
 class _Walker:
     plan: Plan
     profile: Profile
-    version: str
+    guide: Guide
     codes: Codes
     names: Names = field(default_factory=Names)
     found: list[Obligation] = field(default_factory=list)
@@ -243,7 +239,7 @@ class _Walker:
                 self.found.append(replace(one, listed=LISTED[key]))
             elif key in INVARIANTS:
                 subject = Subject(
-                    node, self.plan.body, at.loops, at.given, invariant, self.codes, self.version
+                    node, self.plan.body, at.loops, at.given, invariant, self.codes, self.guide
                 )
                 for test in INVARIANTS[key](subject):
                     self.add("invariant", path, node.place, test, key)
@@ -334,7 +330,7 @@ class _Walker:
             return exists(node, steps, lambda at: matches(at, wanted))
         if target is None or target.binding is None or target.binding.strength != "required":
             return False
-        allowed = value_set(target.binding.value_set, self.version)
+        allowed = value_set(target.binding.value_set, self.guide)
         return exists(node, steps, lambda at: self.codes.concept_in(at, allowed, surely=True))
 
     # -- values ------------------------------------------------------------------------------
@@ -374,14 +370,14 @@ class _Walker:
         """Return where an extension is defined; add what its url alone asks."""
         value = static_value(node)
         url = value.get("url") if isinstance(value, Mapping) else None
-        if url == _ABSENT_REASON:
+        if url == DATA_ABSENT_REASON:
             reason = exists(
                 node,
                 ("valueCode",),
                 lambda one: any_of(*(matches(one, word) for word in sorted(ABSENT_REASONS))),
             )
             self.add("code", path, node.place, self.rows(at, no(reason)))
-        elif isinstance(url, str) and url.startswith(US_CORE):
+        elif isinstance(url, str) and US_CORE.covers(url):
             found = find_canonical(url)
             if found is not None and found.type == "Extension":
                 return found, found.root
@@ -394,7 +390,7 @@ class _Walker:
         """Add that a concept has a code of the value set that it is bound to."""
         if element.binding is None or element.binding.strength != "required":
             return
-        allowed = value_set(element.binding.value_set, self.version)
+        allowed = value_set(element.binding.value_set, self.guide)
         if allowed.status == "unavailable":
             self.listed("binding", path, node.place, "the codes of the value set are not to be had")
             return
@@ -407,7 +403,7 @@ class _Walker:
 
     def own_code(self, node: ObjectNode, path: str, at: At) -> None:
         """Add that a code, and a display, of the guide's own code systems exists."""
-        own = code_systems(self.version)
+        own = code_systems(self.guide)
         for (of_system, system), (of_code, code) in (
             (one, other) for one in members_of(node, "system") for other in members_of(node, "code")
         ):
@@ -473,7 +469,7 @@ class _Walker:
         binding = element.binding
         if binding is None or binding.strength != "required" or choice.code not in _BOUND:
             return
-        allowed = value_set(binding.value_set, self.version)
+        allowed = value_set(binding.value_set, self.guide)
         if allowed.status != "complete":
             self.listed("binding", path, node.place, "not all codes of the value set are known")
             return

@@ -32,14 +32,7 @@ from etl.mapping.plan import (
 from etl.mapping.rows import TELLS_OF_AMOUNTS, columns_of
 from etl.mapping.static import is_strong
 from etl.model.canonical_tables import TABLES
-from etl.profiles.structures import (
-    Element,
-    Profile,
-    child,
-    choice_names,
-    find_canonical,
-    is_type,
-)
+from etl.profiles.structures import Element, Profile, child, choice_names, find_canonical, is_type
 
 FINANCIAL: Final = "financial"
 """The view that the mappings are written for: all of it."""

@@ -62,24 +62,3 @@ SHAPES: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
     }
 )
 """Shapes that a mapping can ask for by name: NPI; CLIA (us-core-18); NAIC (us-core-19); EIN."""
-
-ABSENT_REASONS: Final = frozenset(
-    {
-        "unknown",
-        "asked-unknown",
-        "temp-unknown",
-        "not-asked",
-        "asked-declined",
-        "masked",
-        "not-applicable",
-        "unsupported",
-        "as-text",
-        "error",
-        "not-a-number",
-        "negative-infinity",
-        "positive-infinity",
-        "not-performed",
-        "not-permitted",
-    }
-)
-"""Why a value is not there: the value set data-absent-reason of FHIR R4."""

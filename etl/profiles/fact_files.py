@@ -1,36 +1,23 @@
-"""The files under `facts/`: which there are, and their JSON."""
+"""The files under `facts/`: which there are of a guide, and their JSON."""
 
 from __future__ import annotations
 
 import json
 from functools import cache
 from importlib import resources
-from typing import Any, Final
+from typing import Any
 
-from etl.errors import UsageError
-
-VERSIONS: Final = ("2.2.0", "2.1.0")
-"""Versions of the guide whose facts are here, the default first."""
-
-
-def check_version(version: str) -> None:
-    """Refuse a version of the guide whose facts are not here.
-
-    Raises:
-        UsageError: no such version.
-    """
-    if version not in VERSIONS:
-        raise UsageError(f"C4BB {version} is not known here; known are {' and '.join(VERSIONS)}")
+from etl.profiles.guides import Guide
 
 
 @cache
-def listing(folder: str) -> frozenset[str]:
-    """Return the names of the files in a folder of the facts."""
-    place = resources.files("etl.profiles") / "facts" / folder
-    return frozenset(entry.name for entry in place.iterdir())
+def fact_names(guide: Guide) -> frozenset[str]:
+    """Return the names of a guide's facts: those of its profiles, `value-sets` and others."""
+    place = resources.files("etl.profiles") / "facts" / guide.id / guide.version
+    return frozenset(entry.name.removesuffix(".json") for entry in place.iterdir())
 
 
-def read_facts(name: str) -> Any:
-    """Return the JSON of one file, named by its path under `facts/`."""
-    place = resources.files("etl.profiles") / "facts"
-    return json.loads(place.joinpath(*name.split("/")).read_bytes())
+def read_facts(guide: Guide, name: str) -> Any:
+    """Return the JSON of one file of a guide, named without `.json`."""
+    place = resources.files("etl.profiles") / "facts" / guide.id / guide.version
+    return json.loads(place.joinpath(f"{name}.json").read_bytes())

@@ -14,29 +14,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from etl.errors import UsageError
-from etl.profiles.fact_files import VERSIONS as VERSIONS
-from etl.profiles.fact_files import check_version, listing, read_facts
-from etl.profiles.value_sets import Code as Code
-from etl.profiles.value_sets import ValueSet as ValueSet
-from etl.profiles.value_sets import code_systems as code_systems
-from etl.profiles.value_sets import value_set as value_set
-from etl.profiles.value_sets import value_set_urls as value_set_urls
+from etl.profiles.fact_files import fact_names, read_facts
+from etl.profiles.guides import DEFAULT, GUIDES, R4, Guide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-CANONICAL: Final = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
-"""What a C4BB profile's canonical begins with; its name follows, then `|` and the version."""
-
-US_CORE: Final = "http://hl7.org/fhir/us/core/StructureDefinition/"
-US_CORE_VERSION: Final = "7.0.0"
-
-R4: Final = "http://hl7.org/fhir/StructureDefinition/"
 
 Strength = Literal["required", "extensible", "preferred", "example"]
 
@@ -148,6 +135,7 @@ class Profile:
     """One profile or type: its snapshot.
 
     Attributes:
+        guide: that has it.
         name: `C4BB-Patient`, `us-core-race`, `Identifier`.
         url: canonical without version.
         version: of the guide (or of FHIR) that defines it.
@@ -158,6 +146,7 @@ class Profile:
         by_id: element id -> element.
     """
 
+    guide: Guide
     name: str
     url: str
     version: str
@@ -173,6 +162,11 @@ class Profile:
     def canonical(self) -> str:
         """What `meta.profile` carries: url and version."""
         return f"{self.url}|{self.version}"
+
+    @property
+    def terminology(self) -> Guide:
+        """The guide whose value sets and code systems it is bound to."""
+        return self.guide if self.guide.binding else DEFAULT
 
     @property
     def root(self) -> Element:
@@ -263,40 +257,24 @@ def choice_names(element: Element) -> Mapping[str, TypeChoice]:
     return {stem + choice.code[0].upper() + choice.code[1:]: choice for choice in element.types}
 
 
-@dataclass(frozen=True, slots=True)
-class MapId:
-    """Where a CPCDS element goes, as the comments of the 2.2.0 profiles cite it.
-
-    Attributes:
-        map_id: number in the CPCDS Data Dictionary. The guide cites 109 for both the patient
-            account number and the medical record number; the dictionary has 109 and 110.
-        profile: name of the profile.
-        element: id of the element in it.
-    """
-
-    map_id: int
-    profile: str
-    element: str
+def profile_names(guide: Guide = DEFAULT) -> tuple[str, ...]:
+    """Return the names of all profiles of a guide, abstract ones included; of FHIR, its types."""
+    return tuple(sorted(fact_names(guide) - _NO_PROFILES))
 
 
-def profile_names(version: str = VERSIONS[0]) -> tuple[str, ...]:
-    """Return the names of all C4BB profiles of a version, the Basis and abstract ones included."""
-    check_version(version)
-    return tuple(
-        sorted(name[:-5] for name in listing(f"carin-bb/{version}") if name.startswith("C4BB-"))
-    )
+_NO_PROFILES: Final = frozenset({"primitives", "code-systems", "value-sets", "map-ids"})
+"""Facts that are no profile's."""
 
 
-def load_profile(name: str, version: str = VERSIONS[0]) -> Profile:
-    """Return a C4BB profile.
+def load_profile(name: str, guide: Guide = DEFAULT) -> Profile:
+    """Return a profile of a guide, or a type of FHIR.
 
     Raises:
-        UsageError: no such profile or version.
+        UsageError: the guide has no such profile here.
     """
-    check_version(version)
-    if f"{name}.json" not in listing(f"carin-bb/{version}") or not name.startswith("C4BB-"):
-        raise UsageError(f"no profile {name!r} in C4BB {version}")
-    return _load(f"carin-bb/{version}/{name}.json")
+    if name not in fact_names(guide) - _NO_PROFILES:
+        raise UsageError(f"no profile {name!r} in {guide.title} {guide.version}")
+    return _load(guide, name)
 
 
 def load_type(name: str) -> Profile:
@@ -307,71 +285,37 @@ def load_type(name: str) -> Profile:
     """
     if not is_type(name):
         raise UsageError(f"no FHIR type {name!r} among the facts")
-    return _load(f"r4/4.0.1/{name}.json")
+    return _load(R4, name)
 
 
-def load_us_core(name: str) -> Profile:
-    """Return a US Core 7.0.0 extension or profile: `us-core-race`, `us-core-location`, ….
-
-    Raises:
-        UsageError: no such profile here.
-    """
-    if f"{name}.json" not in listing(f"us-core/{US_CORE_VERSION}"):
-        raise UsageError(f"no US Core profile {name!r} among the facts")
-    return _load(f"us-core/{US_CORE_VERSION}/{name}.json")
-
-
+@lru_cache(maxsize=4096)
 def find_canonical(canonical: str) -> Profile | None:
     """Return what a canonical names, or None where it is not among the facts.
 
-    A C4BB canonical without a version means the default one; `|2.2` means 2.2.0. A US Core or R4
-    canonical is found whatever its version.
+    A canonical without a version means the guide's default one; `|2.2` means 2.2.0.
     """
     url, _, version = canonical.partition("|")
-    if url.startswith(CANONICAL):
-        name = url[len(CANONICAL) :]
-        for known in VERSIONS:
-            if known == version or known.startswith(f"{version}.") or not version:
-                return load_profile(name, known) if name in profile_names(known) else None
-    elif url.startswith(US_CORE):
-        name = url[len(US_CORE) :]
-        return (
-            load_us_core(name) if f"{name}.json" in listing(f"us-core/{US_CORE_VERSION}") else None
-        )
-    elif url.startswith(R4) and is_type(url[len(R4) :]):
-        return load_type(url[len(R4) :])
+    for guide in GUIDES:
+        if guide.covers(url) and guide.answers_to(version):
+            name = url.removeprefix(guide.canonical)
+            return load_profile(name, guide) if name in profile_names(guide) else None
     return None
-
-
-def unknown_version(canonical: str) -> str | None:
-    """Return the version of C4BB that a canonical names and that is not among the facts, if any."""
-    url, _, version = canonical.partition("|")
-    if not url.startswith(CANONICAL) or not version:
-        return None
-    known = any(one == version or one.startswith(f"{version}.") for one in VERSIONS)
-    return None if known else version
 
 
 def is_type(name: str) -> bool:
     """Whether the facts have a complex type or resource of that name."""
-    return name != "primitives" and f"{name}.json" in listing("r4/4.0.1")
+    return name != "primitives" and name in fact_names(R4)
 
 
 @cache
 def primitives() -> Mapping[str, str | None]:
     """Return FHIR's primitive types: name -> regular expression; None for xhtml."""
-    return MappingProxyType(read_facts("r4/4.0.1/primitives.json"))
+    return MappingProxyType(read_facts(R4, "primitives"))
 
 
 @cache
-def map_ids() -> tuple[MapId, ...]:
-    """Return where each MapID goes in the C4BB 2.2.0 profiles, by MapID, profile and element."""
-    return tuple(MapId(*row) for row in read_facts(f"carin-bb/{VERSIONS[0]}/map-ids.json"))
-
-
-@cache
-def _load(name: str) -> Profile:
-    said = read_facts(name)
+def _load(guide: Guide, name: str) -> Profile:
+    said = read_facts(guide, name)
     elements = tuple(_element(entry) for entry in said["elements"])
     below: dict[str, list[Element]] = {}
     slices: dict[str, list[Element]] = {}
@@ -383,6 +327,7 @@ def _load(name: str) -> Profile:
         elif dot:
             below.setdefault(head, []).append(element)
     return Profile(
+        guide=guide,
         name=said["name"],
         url=said["url"],
         version=said["version"],

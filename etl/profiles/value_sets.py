@@ -11,7 +11,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal
 
-from etl.profiles.fact_files import VERSIONS, check_version, read_facts
+from etl.profiles.fact_files import read_facts
+from etl.profiles.guides import DEFAULT, Guide, versions_of
 
 Status = Literal["complete", "partial", "open", "unavailable"]
 
@@ -65,23 +66,23 @@ class ValueSet:
         return self.open_systems | {code.system for code in self.codes}
 
 
-def value_set(url: str, version: str = VERSIONS[0]) -> ValueSet:
-    """Return a value set as the given version of the guide has it.
+def value_set(url: str, guide: Guide = DEFAULT) -> ValueSet:
+    """Return a value set as a guide has it.
 
     Args:
         url: canonical; a version after `|` is ignored.
-        version: of the guide.
+        guide: one whose facts have value sets.
 
     Returns:
         One of status `unavailable`, without codes, for a value set that is not known.
     """
-    check_version(version)
-    return _value_set(url.partition("|")[0], version)
+    return _value_set(url.partition("|")[0], guide)
 
 
 @cache
-def _value_set(url: str, version: str) -> ValueSet:
-    said = _value_sets(version).get(url) or _value_sets(VERSIONS[0]).get(url)
+def _value_set(url: str, guide: Guide) -> ValueSet:
+    # The facts of an older version have what differs from the default one.
+    said = _value_sets(guide).get(url) or _value_sets(versions_of(guide)[0]).get(url)
     if said is None:
         return ValueSet(url, "unavailable", (), frozenset(), frozenset())
     codes = tuple(Code(**entry) for entry in said["codes"])
@@ -90,19 +91,17 @@ def _value_set(url: str, version: str) -> ValueSet:
 
 
 @cache
-def _value_sets(version: str) -> Mapping[str, Any]:
-    return MappingProxyType(read_facts(f"carin-bb/{version}/value-sets.json"))
+def _value_sets(guide: Guide) -> Mapping[str, Any]:
+    return MappingProxyType(read_facts(guide, "value-sets"))
 
 
-def value_set_urls(version: str = VERSIONS[0]) -> tuple[str, ...]:
-    """Return the canonicals of all value sets of a version."""
-    check_version(version)
-    return tuple(sorted({*_value_sets(VERSIONS[0]), *_value_sets(version)}))
+def value_set_urls(guide: Guide = DEFAULT) -> tuple[str, ...]:
+    """Return the canonicals of all value sets of a guide."""
+    return tuple(sorted({*_value_sets(versions_of(guide)[0]), *_value_sets(guide)}))
 
 
 @cache
-def code_systems(version: str = VERSIONS[0]) -> Mapping[str, Mapping[str, str]]:
-    """Return the guide's own code systems: url -> code -> display."""
-    check_version(version)
-    said = read_facts(f"carin-bb/{version}/code-systems.json")
+def code_systems(guide: Guide = DEFAULT) -> Mapping[str, Mapping[str, str]]:
+    """Return a guide's own code systems: url -> code -> display."""
+    said = read_facts(guide, "code-systems")
     return MappingProxyType({url: MappingProxyType(s["codes"]) for url, s in said.items()})

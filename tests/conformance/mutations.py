@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from etl.profiles.structures import Element, Profile, child, load_type, value_set
+from etl.profiles.structures import Element, Profile, child, load_type
+from etl.profiles.value_sets import value_set
 
 Json = dict[str, Any]
 Path = tuple[str | int, ...]

@@ -12,7 +12,8 @@ from typing import Any, Final
 import pytest
 
 from etl.model.canonical_tables import TABLES, FieldType
-from etl.profiles.structures import load_profile, value_set
+from etl.profiles.structures import load_profile
+from etl.profiles.value_sets import value_set
 from tests.golden.mapping.everything import AllRows, everything, thinned, without_line_amounts
 from tests.golden.mapping.rendering import exact, rendered, resources
 from tests.golden.mapping.test_conforming import errors

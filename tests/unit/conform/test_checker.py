@@ -10,7 +10,7 @@ import pytest
 from etl.conform.checker import Checker, profile_named
 from etl.conform.findings import IssueSeverity
 from etl.errors import UsageError
-from etl.profiles.structures import R4
+from etl.profiles.guides import R4
 from tests.unit.conform import samples
 from tests.unit.conform.samples import C4BB, THO, changed, concept, reference, without
 
@@ -444,12 +444,12 @@ def test_a_chosen_profile_of_another_version_is_refused_with_those_that_are_know
             profile_named(name)
 
 
-@pytest.mark.parametrize("stated", ["Patient", f"{R4}Patient", "Nonsense"])
+@pytest.mark.parametrize("stated", ["Patient", f"{R4.canonical}Patient", "Nonsense"])
 def test_a_logical_reference_is_held_to_the_type_that_it_states(stated: str) -> None:
     identifier = {"system": "http://hl7.org/fhir/sid/us-npi", "value": "1234567893"}
     other = changed(INPATIENT, "provider", to={"type": stated, "identifier": identifier})
     assert found(other) == [("ExplanationOfBenefit.provider", "reference-type")]
-    for right in ("Organization", f"{R4}Practitioner"):
+    for right in ("Organization", f"{R4.canonical}Practitioner"):
         told = changed(INPATIENT, "provider", to={"type": right, "identifier": identifier})
         assert found(told) == []
 

@@ -15,13 +15,8 @@ from etl.conform.patterns import contains, matcher, told
 from etl.conform.primitives import TESTS
 from etl.conform.references import allowed_types, resolved_type, target_of
 from etl.conform.slices import NO_SLICE, classifier, slice_test
-from etl.profiles.structures import (
-    TypeChoice,
-    load_profile,
-    load_us_core,
-    primitives,
-    profile_names,
-)
+from etl.profiles import guides
+from etl.profiles.structures import TypeChoice, load_profile, primitives, profile_names
 from tests.unit.conform.samples import C4BB, THO
 
 RIGHT = {
@@ -142,18 +137,18 @@ def test_the_fast_way_to_an_entry_s_slice_is_the_first_that_fits(data: st.DataOb
     concept = st.fixed_dictionaries({"coding": st.lists(coding, max_size=3)})
     ((_, path),) = slicing.by
     entry = data.draw(st.fixed_dictionaries({} if path == "$this" else {path: concept}))
-    tests = [slice_test(profile, slicing, one, "2.2.0") for one in slices]
+    tests = [slice_test(profile, slicing, one, guides.C4BB) for one in slices]
     expected = next((i for i, test in enumerate(tests) if test(entry)), NO_SLICE)
-    assert classifier(profile, slicing, slices, "2.2.0")(entry) == expected
+    assert classifier(profile, slicing, slices, guides.C4BB)(entry) == expected
 
 
 def test_extensions_are_told_apart_by_their_url() -> None:
-    race = load_us_core("us-core-race")
+    race = load_profile("us-core-race", guides.US_CORE)
     slicing = race.by_id["Extension.extension"].slicing
     assert slicing is not None
     slices = race.slices("Extension.extension")
     names = [one.slice_name for one in slices]
-    classify = classifier(race, slicing, slices, "2.2.0")
+    classify = classifier(race, slicing, slices, guides.C4BB)
     assert names[classify({"url": "text", "valueString": "White"})] == "text"
     assert classify({"url": "other"}) == NO_SLICE
 
@@ -163,7 +158,7 @@ def test_a_slice_that_nothing_tells_apart_cannot_be_compiled() -> None:
     slicing = profile.by_id["Patient.identifier"].slicing
     assert slicing is not None
     with pytest.raises(ValueError, match="nothing tells"):
-        classifier(profile, slicing, profile.elements[:1], "2.2.0")
+        classifier(profile, slicing, profile.elements[:1], guides.C4BB)
 
 
 def div(inner: str, attributes: str = ' xmlns="http://www.w3.org/1999/xhtml"') -> str:

@@ -9,20 +9,18 @@ import pytest
 
 from etl.errors import UsageError
 from etl.profiles import structures
+from etl.profiles.fact_files import read_facts
+from etl.profiles.guides import C4BB, C4BB_2_1_0, R4, US_CORE, known_versions, unknown_version
 from etl.profiles.structures import (
     child,
     choice_names,
-    code_systems,
     find_canonical,
     load_profile,
     load_type,
-    load_us_core,
-    map_ids,
     primitives,
     profile_names,
-    value_set,
-    value_set_urls,
 )
+from etl.profiles.value_sets import code_systems, value_set, value_set_urls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,29 +31,29 @@ ADJUDICATION = "http://hl7.org/fhir/us/carin-bb/ValueSet/C4BBAdjudication"
 
 
 def every_profile() -> Iterator[structures.Profile]:
-    for version in structures.VERSIONS:
-        for name in profile_names(version):
-            yield load_profile(name, version)
+    for guide in (C4BB, C4BB_2_1_0):
+        for name in profile_names(guide):
+            yield load_profile(name, guide)
     for name in ("us-core-race", "us-core-location", "us-core-practitionerrole"):
-        yield load_us_core(name)
+        yield load_profile(name, US_CORE)
 
 
 def test_every_version_has_the_sixteen_profiles_of_the_guide() -> None:
-    for version in structures.VERSIONS:
-        names = profile_names(version)
+    for guide in (C4BB, C4BB_2_1_0):
+        names = profile_names(guide)
         assert len(names) == 16
         assert sum(name.endswith("-Basis") for name in names) == 5
 
 
 def test_a_canonical_names_the_version() -> None:
     profile = load_profile("C4BB-Patient")
-    assert profile.canonical == f"{structures.CANONICAL}C4BB-Patient|2.2.0"
+    assert profile.canonical == f"{C4BB.canonical}C4BB-Patient|2.2.0"
 
 
 def test_2_2_0_wants_the_version_of_claim_type_and_2_1_0_does_not() -> None:
     kind = "ExplanationOfBenefit.type"
     (new,) = load_profile(INPATIENT).by_id[kind].pattern["coding"]
-    (old,) = load_profile(INPATIENT, "2.1.0").by_id[kind].pattern["coding"]
+    (old,) = load_profile(INPATIENT, C4BB_2_1_0).by_id[kind].pattern["coding"]
     assert new == {**old, "version": "1.0.1"}
 
 
@@ -173,10 +171,10 @@ def test_a_complete_value_set_says_no_and_an_open_one_says_it_cannot_know() -> N
 
 def test_2_1_0_has_its_own_icd_9_system_and_shares_the_rest() -> None:
     url = "http://hl7.org/fhir/us/carin-bb/ValueSet/CMSICD910PCSProcedureCodes"
-    assert "http://www.cms.gov/Medicare/Coding/ICD9" in value_set(url, "2.1.0").open_systems
+    assert "http://www.cms.gov/Medicare/Coding/ICD9" in value_set(url, C4BB_2_1_0).open_systems
     assert "http://hl7.org/fhir/sid/icd-9-cm" in value_set(url).open_systems
     same = "http://hl7.org/fhir/ValueSet/administrative-gender"
-    assert value_set(same, "2.1.0") == value_set(same)
+    assert value_set(same, C4BB_2_1_0) == value_set(same)
 
 
 def test_displays_are_those_of_the_guide_s_own_code_systems_only() -> None:
@@ -197,22 +195,23 @@ def test_value_sets_that_profiles_require_and_the_guide_defines_are_known() -> N
 
 
 def test_map_ids_point_at_elements_that_exist() -> None:
-    assert len({row.map_id for row in map_ids()}) == 108
-    for row in map_ids():
-        assert row.element in load_profile(row.profile).by_id
+    rows = read_facts(C4BB, "map-ids")
+    assert len({map_id for map_id, _, _ in rows}) == 108
+    for _, name, element in rows:
+        assert element in load_profile(name).by_id
 
 
 def test_canonicals_are_found_with_and_without_a_version() -> None:
     for text in ("C4BB-Patient", "C4BB-Patient|2.2.0", "C4BB-Patient|2.2"):
-        found = find_canonical(structures.CANONICAL + text)
+        found = find_canonical(C4BB.canonical + text)
         assert found is load_profile("C4BB-Patient")
-    old = find_canonical(structures.CANONICAL + "C4BB-Patient|2.1.0")
+    old = find_canonical(C4BB.canonical + "C4BB-Patient|2.1.0")
     assert old is not None
     assert old.version == "2.1.0"
-    assert find_canonical(structures.CANONICAL + "C4BB-Patient|1.0.0") is None
-    assert find_canonical(structures.CANONICAL + "C4BB-Nobody") is None
-    assert find_canonical(f"{structures.US_CORE}us-core-location|7.0.0") is not None
-    assert find_canonical(structures.R4 + "Patient") is load_type("Patient")
+    assert find_canonical(C4BB.canonical + "C4BB-Patient|1.0.0") is None
+    assert find_canonical(C4BB.canonical + "C4BB-Nobody") is None
+    assert find_canonical(f"{US_CORE.canonical}us-core-location|7.0.0") is not None
+    assert find_canonical(R4.canonical + "Patient") is load_type("Patient")
     assert find_canonical("http://example.org/StructureDefinition/x") is None
 
 
@@ -222,20 +221,27 @@ def test_an_unknown_profile_is_a_usage_error(name: str) -> None:
         load_profile(name)
 
 
-def test_an_unknown_version_type_or_us_core_profile_is_a_usage_error() -> None:
-    with pytest.raises(
-        UsageError, match=r"C4BB 9\.9\.9 is not known here; known are 2\.2\.0 and 2\.1\.0"
+def test_a_version_that_is_not_known_is_told_with_its_guide() -> None:
+    assert unknown_version(f"{C4BB.canonical}C4BB-Patient|9.9.9") == (C4BB, "9.9.9")
+    assert known_versions(C4BB) == "2.2.0 and 2.1.0"
+    for canonical in (
+        f"{C4BB.canonical}x|2.1",
+        f"{C4BB.canonical}x",
+        f"{US_CORE.canonical}x|1.0.0",
     ):
-        load_profile("C4BB-Patient", "9.9.9")
+        assert unknown_version(canonical) is None
+
+
+def test_an_unknown_type_or_us_core_profile_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="no FHIR type"):
         load_type("primitives")
-    with pytest.raises(UsageError, match="no US Core profile"):
-        load_us_core("us-core-nothing")
+    with pytest.raises(UsageError, match=r"no profile 'us-core-nothing' in US Core 7\.0\.0"):
+        load_profile("us-core-nothing", US_CORE)
 
 
 def test_the_us_core_location_needs_a_name_and_the_role_a_way_to_reach_it() -> None:
-    assert load_us_core("us-core-location").by_id["Location.name"].min == 1
-    role = load_us_core("us-core-practitionerrole")
+    assert load_profile("us-core-location", US_CORE).by_id["Location.name"].min == 1
+    role = load_profile("us-core-practitionerrole", US_CORE)
     assert {"pd-1", "us-core-13"} <= set(role.root.invariants)
     assert role.by_id["PractitionerRole.telecom.value"].min == 1
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 GUIDE = ROOT.parent / "shared" / "ig"
-FACTS = ROOT / "etl" / "model" / "facts"
+FACTS = ROOT / "etl" / "profiles" / "facts"
 
 pytestmark = [
     pytest.mark.shared,

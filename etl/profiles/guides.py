@@ -1,0 +1,101 @@
+"""Implementation guides whose facts are here: what names them, and where their facts lie.
+
+A guide is one version of it, as an ImplementationGuide resource is; FHIR itself counts as one. A
+further guide is one more value here and one more folder under `facts/`
+(CONTRIBUTING, "add a guide").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """One version of an implementation guide.
+
+    Attributes:
+        id: last part of its package's name; `facts/<id>/<version>` holds its facts.
+        version: as canonicals and `meta.profile` carry it.
+        title: as messages name it.
+        base: what its canonicals begin with, up to the kind of the resource.
+        binding: whether its facts have value sets. The profiles of a guide without are bound to
+            those that the default guide lists.
+        any_version: whether a canonical of any version means these facts, for want of others.
+    """
+
+    id: str
+    version: str
+    title: str
+    base: str
+    binding: bool = True
+    any_version: bool = False
+
+    @property
+    def folder(self) -> str:
+        """Path of its facts under `facts/`."""
+        return f"{self.id}/{self.version}"
+
+    @property
+    def canonical(self) -> str:
+        """What the canonical of a profile begins with; the profile's name follows."""
+        return f"{self.base}StructureDefinition/"
+
+    def value_set(self, name: str) -> str:
+        """Return the canonical of one of its own value sets."""
+        return f"{self.base}ValueSet/{name}"
+
+    def covers(self, canonical: str) -> bool:
+        """Tell whether a canonical names a profile of this guide, in whatever version."""
+        return canonical.startswith(self.canonical)
+
+    def answers_to(self, version: str) -> bool:
+        """Tell whether a canonical's version means this one: none, all of it or its beginning."""
+        return (
+            self.any_version
+            or version in ("", self.version)
+            or self.version.startswith(f"{version}.")
+        )
+
+
+_CARIN: Final = ("C4BB", "http://hl7.org/fhir/us/carin-bb/")
+
+C4BB: Final = Guide("carin-bb", "2.2.0", *_CARIN)
+C4BB_2_1_0: Final = Guide("carin-bb", "2.1.0", *_CARIN)
+US_CORE: Final = Guide(
+    "us-core", "7.0.0", "US Core", "http://hl7.org/fhir/us/core/", binding=False, any_version=True
+)
+R4: Final = Guide("r4", "4.0.1", "FHIR", "http://hl7.org/fhir/", binding=False, any_version=True)
+
+GUIDES: Final = (C4BB, C4BB_2_1_0, US_CORE, R4)
+"""All of them; of the versions of one guide the default comes first."""
+
+DEFAULT: Final = C4BB
+"""The guide that is meant where none is named."""
+
+
+@cache
+def versions_of(guide: Guide) -> tuple[Guide, ...]:
+    """Return the versions of a guide whose facts are here, the default first."""
+    return tuple(one for one in GUIDES if one.id == guide.id)
+
+
+def unknown_version(canonical: str) -> tuple[Guide, str] | None:
+    """Return a guide and the version of it that a canonical names, if that is not among the facts.
+
+    Returns:
+        The guide in its default version, and the version that is not known; None where the version
+        is known, where none is named, and for canonicals of no guide here.
+    """
+    url, _, version = canonical.partition("|")
+    known = [guide for guide in GUIDES if guide.covers(url)]
+    if not known or any(guide.answers_to(version) for guide in known):
+        return None
+    return known[0], version
+
+
+def known_versions(guide: Guide) -> str:
+    """Return the versions of a guide as messages list them: `2.2.0 and 2.1.0`."""
+    return " and ".join(one.version for one in versions_of(guide))
