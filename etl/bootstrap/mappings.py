@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import etl
-from etl.documents import MOST_CHARACTERS
+from etl.documents.yaml_text import MOST_CHARACTERS
 from etl.errors import MappingError, Mistakes
 from etl.model.crosswalks import Crosswalk, read_crosswalk
 

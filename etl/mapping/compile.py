@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
-from etl.documents import Map, Mark, Seq
+from etl.documents.yaml_text import Map, Mark, Seq
 from etl.errors import MappingError, Mistakes
 from etl.mapping.combining import conjunction
 from etl.mapping.expressions import Absent, Condition, Constant, Expr, Truth, walk

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
-from etl.documents import Map, Seq, read_yaml
+from etl.documents.yaml_text import Map, Seq, read_yaml
 from etl.errors import MappingError, Mistakes
 from etl.mapping.compile import compile_mapping, merged
 from etl.mapping.feeds import feeds_of

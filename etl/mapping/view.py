@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final
 
-from etl.documents import Map, Seq
+from etl.documents.yaml_text import Map, Seq
 from etl.errors import MappingError
 from etl.mapping.expressions import ColumnOf, Condition, Expr, Kind, walk
 from etl.mapping.plan import (

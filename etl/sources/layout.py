@@ -1,20 +1,49 @@
 """What a layout is: raw files, and how the canonical tables are fed from their columns.
 
-These are values only. `etl.sources.layout_syntax` makes them from YAML and checks them,
-`etl.sources.canonical_layout` holds the product's own layout, `etl.sources.convert_rows` carries
-them out.
+Their fields are the grammar of layout files (docs/layouts.md): a field is a key, its type says what
+may stand there and which names it is held to. `etl.sources.layout_syntax` reads files with them,
+`etl.sources.canonical_layout` holds the product's own layout, `etl.sources.convert_rows` carries them out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Final
+from typing import Annotated, Any, Final, TypeAlias
 
+from etl.documents.models import (
+    LISTED,
+    ByKey,
+    Check,
+    Flag,
+    Given,
+    MaybeFlag,
+    MaybeText,
+    Mistake,
+    Model,
+    Text,
+)
+from etl.documents.nearest import nearest
 from etl.model.canonical_tables import DIRECTORY_TABLES
 from etl.model.crosswalks import Crosswalk
+from etl.sources.layout_names import (
+    CanonicalColumn,
+    CanonicalColumns,
+    ConflictRule,
+    FindingRule,
+    Header,
+    Headers,
+    LayoutNames,
+    MaybeFindingRule,
+    MaybeHeader,
+    MaybePattern,
+    NamedCrosswalk,
+    RawFileName,
+    Words,
+    unknown_header,
+)
 
 CANONICAL_NAME: Final = "cpcds"
 """Name of the product's own layout, as `manifest.json` and `--layout` spell it."""
@@ -32,7 +61,7 @@ def spelling(header: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Model):
     """What must hold for a row. Words are compared without regard to case.
 
     Attributes:
@@ -43,11 +72,17 @@ class Condition:
         differs_from: header of a cell that must not hold the same text; None: not asked.
     """
 
-    column: str
-    any_of: frozenset[str] = frozenset()
-    none_of: frozenset[str] = frozenset()
-    filled: bool | None = None
-    differs_from: str | None = None
+    column: Header
+    any_of: Words = frozenset()
+    none_of: Words = frozenset()
+    filled: MaybeFlag = None
+    differs_from: MaybeHeader = None
+
+    def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
+        """Yield the mistake that a condition is which asks nothing."""
+        if self == Condition(self.column):
+            what = f"a condition asks one of {', '.join(self.keys()[1:])}"
+            yield Mistake("layout-key", what, is_absence=True)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -55,8 +90,11 @@ class Condition:
         return (self.column,) if self.differs_from is None else (self.column, self.differs_from)
 
 
+Conditions: TypeAlias = Annotated[tuple[Condition, ...], LISTED]
+
+
 @dataclass(frozen=True, slots=True)
-class Accept:
+class Accept(Model):
     """Which values of a cell are right as they are.
 
     Attributes:
@@ -64,47 +102,47 @@ class Accept:
         where: conditions on other cells of the row that must hold too.
     """
 
-    pattern: str | None = None
-    where: tuple[Condition, ...] = ()
+    pattern: MaybePattern = None
+    where: Conditions = ()
 
 
 @dataclass(frozen=True, slots=True)
-class FromColumn:
+class FromColumn(Model):
     """The cell under one header."""
 
-    column: str
+    column: Header
 
 
 @dataclass(frozen=True, slots=True)
-class ConstantText:
+class ConstantText(Model):
     """The same text in every row."""
 
-    text: str
+    text: Text = field(metadata={"alias": "constant"})
 
 
 @dataclass(frozen=True, slots=True)
-class FirstColumn:
+class FirstColumn(Model):
     """The first of several that is there, each with its own conversions."""
 
-    options: tuple[ColumnSpec, ...]
+    options: tuple[ColumnSpec, ...] = field(metadata={"alias": "first_of"})
 
 
 @dataclass(frozen=True, slots=True)
-class JoinedColumns:
+class JoinedColumns(Model):
     """The filled cells of one row under several headers, with `;` between them."""
 
-    columns: tuple[str, ...]
+    columns: Headers = field(metadata={"alias": "join"})
 
 
 @dataclass(frozen=True, slots=True)
-class EachRow:
+class EachRow(Model):
     """The distinct cells of all rows of a group under one header, with `;` between them."""
 
-    column: str
+    column: Header = field(metadata={"alias": "each_row"})
 
 
 @dataclass(frozen=True, slots=True)
-class RowOrder:
+class RowOrder(Model):
     """By which cells rows are put in order: numbers before texts, absent ones last.
 
     Attributes:
@@ -112,12 +150,17 @@ class RowOrder:
         descending: whether the largest number, or the last text, comes first.
     """
 
-    column: str
-    descending: bool = False
+    column: Text
+    descending: Flag = False
+
+    @classmethod
+    def shaped(cls, value: Any) -> Any:
+        """Take a header alone, too."""
+        return value if isinstance(value, dict) else {"column": value}
 
 
 @dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(Model):
     """A cell of another raw file, in the row of the same member whose key is this row's cell.
 
     Attributes:
@@ -132,27 +175,67 @@ class Lookup:
             say different things, or none is declared, none counts.
     """
 
-    table: str
-    key: str
-    by: str
-    value: str
-    member: str
-    other_member: str
-    order: tuple[RowOrder, ...] = ()
+    table: RawFileName
+    key: Text
+    by: Header
+    value: Text
+    member: str = field(default="", metadata={"init": False})
+    other_member: str = field(default="", metadata={"init": False})
+    order: Annotated[tuple[RowOrder, ...], LISTED] = ()
+
+    @classmethod
+    def shaped(cls, value: Any) -> Any:
+        """Take what stands below its key."""
+        return value["lookup"]
+
+    def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
+        """Yield headers that the other file has not, and that a file names no member."""
+        raw, other = context.raw, context.raws.get(self.table)
+        for header in (self.key, self.value, *(order.column for order in self.order)):
+            if other and header not in other.columns:
+                yield unknown_header(header, other.name, other.columns)
+        if raw and other and (raw.member is None or other.member is None):
+            what = f"{raw.name} and {other.name} must both name their member"
+            yield Mistake("layout-keys", what)
+
+    def completed(self, context: LayoutNames) -> Lookup:
+        """Return it with both files' headers of the member."""
+        raw, other = context.raw, context.raws.get(self.table)
+        return replace(
+            self,
+            member=(raw and raw.member) or "",
+            other_member=(other and other.member) or "",
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class Number(Model):
     """1, 2, 3… among the rows that agree in some canonical columns."""
 
-    within: tuple[str, ...]
+    within: CanonicalColumns = field(metadata={"alias": "number_within"})
 
 
-Source = FromColumn | ConstantText | FirstColumn | JoinedColumns | EachRow | Lookup | Number
+def _sources() -> Mapping[str, type[Model]]:
+    """Return what a column may be made of, by the key of each: a new one gets its line here."""
+    return {
+        "column": FromColumn,
+        "constant": ConstantText,
+        "first_of": FirstColumn,
+        "join": JoinedColumns,
+        "each_row": EachRow,
+        "lookup": Lookup,
+        "number_within": Number,
+    }
+
+
+Source: TypeAlias = Annotated[
+    FromColumn | ConstantText | FirstColumn | JoinedColumns | EachRow | Lookup | Number,
+    ByKey(_sources, "layout-key"),
+]
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnSpec:
+class ColumnSpec(Model):
     """How one canonical column is made. Conversions apply in the order of the attributes.
 
     Attributes:
@@ -172,16 +255,38 @@ class ColumnSpec:
     """
 
     source: Source
-    among: tuple[Condition, ...] = ()
-    when: tuple[Condition, ...] = ()
-    sentinels: frozenset[str] = frozenset()
-    accept: Accept | None = None
-    crosswalk: Crosswalk | None = None
-    answer: str | None = None
-    rule: str = "dialect-unmapped-word"
-    amount: bool = False
-    conflict: str = "dialect-conflict"
-    finding: str | None = None
+    among: Conditions = ()
+    when: Conditions = ()
+    sentinels: Annotated[frozenset[str], Given(Annotated[frozenset[Text], LISTED])] = frozenset()
+    accept: Annotated[Accept | None, Given(Accept)] = None
+    crosswalk: NamedCrosswalk = None
+    answer: MaybeText = None
+    rule: FindingRule = "dialect-unmapped-word"
+    amount: Flag = False
+    conflict: ConflictRule = "dialect-conflict"
+    finding: MaybeFindingRule = None
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        """Return the keys of all sources and of what is done with their text."""
+        return (*_sources(), *super(ColumnSpec, cls).keys()[1:])
+
+    @classmethod
+    def shaped(cls, value: Any) -> Any:
+        """Gather the key that says what the column is made of; a text alone is a header."""
+        if not isinstance(value, dict):
+            return {"source": {"column": value}} if isinstance(value, str) else value
+        source = {key: value[key] for key in value if key in _sources()}
+        rest = {key: part for key, part in value.items() if key not in source}
+        return {"source": source, **rest}
+
+    def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
+        """Yield an answer that the crosswalk has no column for."""
+        del context
+        columns = self.crosswalk.columns if self.crosswalk else ()
+        if self.answer is not None and self.answer not in columns:
+            what, hint = f"no answer column {self.answer!r}", nearest(self.answer, columns)
+            yield Mistake("layout-crosswalk", what, hint, at=("answer",))
 
     def headers(self) -> frozenset[str]:
         """Return the headers of its own raw file that it reads."""
@@ -215,8 +320,17 @@ class ColumnSpec:
                 return frozenset()
 
 
+def _frozen(columns: dict[str, ColumnSpec], _names: LayoutNames) -> Mapping[str, ColumnSpec]:
+    return MappingProxyType(columns)
+
+
+Columns: TypeAlias = Annotated[
+    Mapping[str, ColumnSpec], Given(dict[CanonicalColumn, ColumnSpec]), Check(_frozen)
+]
+
+
 @dataclass(frozen=True, slots=True)
-class TableSpec:
+class TableSpec(Model):
     """How one raw file feeds one canonical table.
 
     Attributes:
@@ -234,15 +348,19 @@ class TableSpec:
             `columns` and the entry's own columns. Empty: one row.
     """
 
-    table: str
-    source: str
-    columns: Mapping[str, ColumnSpec]
-    where: tuple[Condition, ...] = ()
-    grain: tuple[str, ...] = ()
-    order: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
-    needs_any: tuple[str, ...] = ()
-    rows: tuple[Mapping[str, ColumnSpec], ...] = ()
+    source: RawFileName = field(metadata={"alias": "from"})
+    columns: Columns = field(default_factory=dict)
+    where: Conditions = ()
+    grain: Headers = ()
+    order: Headers = ()
+    needs: CanonicalColumns = ()
+    needs_any: CanonicalColumns = ()
+    rows: tuple[Columns, ...] = ()
+    table: str = field(default="", metadata={"init": False})
+
+    def completed(self, context: LayoutNames) -> TableSpec:
+        """Return it with its canonical table."""
+        return replace(self, table=context.table)
 
     def headers(self) -> frozenset[str]:
         """Return every header of the raw file that is read."""
@@ -261,7 +379,7 @@ class TableSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Fills:
+class Fills(Model):
     """How a file writes several fills of drugs as one claim.
 
     Attributes:
@@ -269,8 +387,8 @@ class Fills:
         by: header that tells the fills of a claim apart.
     """
 
-    where: tuple[Condition, ...]
-    by: str
+    where: Conditions
+    by: Header
 
 
 @dataclass(frozen=True, slots=True)

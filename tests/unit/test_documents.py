@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from etl.bootstrap.mappings import read_folder
-from etl.documents import MOST_CHARACTERS, MOST_DEPTH, read_yaml
+from etl.documents.yaml_text import MOST_CHARACTERS, MOST_DEPTH, read_yaml
 from etl.errors import MappingError
 
 ALIAS_BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

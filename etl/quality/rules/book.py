@@ -20,7 +20,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from decimal import Decimal
 from typing import Annotated, Any, Final, get_origin, get_type_hints
 
-from etl.documents import Map, Seq, read_yaml
+from etl.documents.yaml_text import Map, Seq, read_yaml
 from etl.errors import MappingError, Mistakes
 from etl.model.canonical_tables import CLAIM_TABLES, TABLES
 from etl.model.crosswalks import Crosswalk

@@ -17,7 +17,7 @@ from etl.bootstrap.settings import Settings
 from etl.conform.findings import IssueSeverity
 from etl.conform.reading import file_sources
 from etl.conform.run import conform
-from etl.documents import read_yaml
+from etl.documents.yaml_text import read_yaml
 from etl.pipeline.convert import Converted
 from etl.pipeline.events import ignore
 from tests.golden.mapping.everything import AllRows

@@ -22,7 +22,7 @@ MISTAKES = [
     ("title: Tiny", "title: Tiny\nquoting: maybe", 3, "layout-value", "must be true or false"),
     ("member: Person\n    cov", "member: Persn\n    cov", 7, "layout-header", "did you mean"),
     ("  persons:\n    comp", "  ../x:\n    comp", 5, "layout-value", "must be lower-case"),
-    ("columns: [Name, Sex", "columns: [Name, name, Sex", 5, "layout-header", "stands twice"),
+    ("columns: [Name, Sex", "columns: [Name, name, Sex", 9, "layout-header", "stands twice"),
     ("old: { Day", "old: { Dy", 18, "layout-header", "bills has no column 'Dy'"),
     ("  member:\n    from", "  membr:\n    from", 22, "layout-table", "did you mean 'member'"),
     ("from: persons", "from: person", 23, "layout-table", "did you mean 'persons'"),

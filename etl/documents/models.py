@@ -1,0 +1,364 @@
+"""Parts of documents into frozen dataclasses: the one reader of rules, layouts and mappings.
+
+What a map of a document may hold is declared by a dataclass that derives from `Model`: its fields
+are the keys, their types what may stand there. `read_as` makes it from a `Map` and reports every
+mistake at once, each with file and line, the id of its kind and the nearest right word.
+
+pydantic does the work, and only here: models say what they hold with the types of this module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import date
+from functools import cache
+from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar
+
+from pydantic import (
+    ConfigDict,
+    GetCoreSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
+
+from etl.documents.nearest import nearest
+from etl.documents.yaml_text import Map, Mark, Seq
+from etl.errors import MappingError, Mistakes
+
+T = TypeVar("T")
+Location: TypeAlias = tuple[int | str, ...]
+
+
+class Mistake(ValueError):
+    """What a check of a model found wrong.
+
+    Attributes:
+        error_id: id of the error.
+        what: what is wrong; `{key}` in it stands for the key of the value.
+        hint: what to try, or "".
+        at: where below the value; empty for the value itself.
+        is_absence: something is missing, which is not news beside a misspelt key.
+    """
+
+    def __init__(
+        self,
+        error_id: str,
+        what: str,
+        hint: str = "",
+        *,
+        at: Location = (),
+        is_absence: bool = False,
+    ) -> None:
+        super().__init__(what)
+        self.error_id, self.what, self.hint = error_id, what, hint
+        self.at, self.is_absence = at, is_absence
+
+
+class _Several(ValueError):
+    """Mistakes of one value."""
+
+    def __init__(self, every: tuple[Mistake, ...]) -> None:
+        super().__init__("several")
+        self.every = every
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorIds:
+    """Ids of the errors that every document of a kind may have.
+
+    Attributes:
+        key: a key that is unknown.
+        missing: a key that is missing.
+        value: a value of another type.
+    """
+
+    key: str
+    missing: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """One pass of the reader: what checks are given, and the model that each map was read as."""
+
+    context: Any
+    models: dict[int, type[Model]]
+
+
+@pydantic_dataclass(frozen=True, slots=True)
+class Model:
+    """A map of a document.
+
+    Subclasses are dataclasses, whose constructors check nothing: documents are checked while they
+    are read. The metadata of a field may have its key (`alias`), or that it has none (`init`).
+    """
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        """Return the keys that the map may have."""
+        return tuple(
+            str(spec.metadata.get("alias", spec.name))
+            for spec in fields(cls)
+            if spec.metadata.get("init", True)
+        )
+
+    @classmethod
+    def shaped(cls, value: Any) -> Any:
+        """Return what stands in the document in the shape of the fields."""
+        return value
+
+    def mistakes(self, context: Any) -> Iterator[Mistake]:
+        """Yield what is wrong with fields beside each other; each of them alone is right."""
+        del context
+        return iter(())
+
+    def completed(self, context: Any) -> Model:
+        """Return itself with the fields that follow from the context."""
+        del context
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _before(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, Map):
+            _pass(info).models[id(value)] = cls
+        return cls.shaped(value)
+
+    @model_validator(mode="after")
+    def _after(self, info: ValidationInfo) -> Model:
+        context = _pass(info).context
+        every = tuple(self.mistakes(context))
+        if every:
+            raise _Several(every)
+        return self.completed(context)
+
+
+def _pass(info: ValidationInfo) -> _Pass:
+    reading: _Pass = info.context  # type: ignore[assignment] # `read_as` is the one caller
+    return reading
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a value is held to beside its type; stands in `Annotated`.
+
+    Attributes:
+        holds: takes the value and the context of `read_as`, returns the value, raises `Mistake`.
+        before: it is asked before the type is.
+    """
+
+    holds: Callable[[Any, Any], Any]
+    before: bool = False
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Ask before or after what pydantic does for the type."""
+
+        def asked(value: Any, info: Any) -> Any:
+            return self.holds(value, info.context.context)
+
+        if self.before:
+            return core_schema.with_info_before_validator_function(asked, handler(source))
+        return core_schema.with_info_after_validator_function(asked, handler(source))
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Reads a value as another type than its field's; stands in `Annotated`.
+
+    A field that is None where its key is missing says so of its default alone: a key with nothing
+    behind it is a mistake.
+    """
+
+    of: Any
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Take the other type's."""
+        return handler.generate_schema(self.of)
+
+
+class _Strict:
+    """Takes a value of the very type alone: no 1 for true, no "1" for 1."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return {**handler(source), "strict": True}  # type: ignore[typeddict-item, return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class ByKey:
+    """One of several models, told apart by the one key that each has; stands in `Annotated`.
+
+    Attributes:
+        members: key -> model.
+        error_id: where none, or more than one, of the keys is there.
+    """
+
+    members: Callable[[], Mapping[str, type[Model]]]
+    error_id: str
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Choose by the key."""
+        members = self.members()
+
+        def one_key(value: dict[str, Any]) -> dict[str, Any]:
+            if len(value) != 1:
+                what = f"one of {', '.join(members)} must be there, and only one"
+                raise Mistake(self.error_id, what, is_absence=not value)
+            return value
+
+        choices = {key: handler.generate_schema(model) for key, model in members.items()}
+        chosen = core_schema.tagged_union_schema(choices, lambda value: next(iter(value)))
+        return core_schema.no_info_before_validator_function(one_key, chosen)
+
+
+def _as_text(value: Any, _context: Any) -> Any:
+    # A date written without quotes is read as one by YAML, and means its text.
+    if isinstance(value, date):
+        return value.isoformat()
+    return " ".join(value.split()) or None if isinstance(value, str) else value
+
+
+def _as_list(value: Any, _context: Any) -> Any:
+    return value if isinstance(value, Seq) else [value]
+
+
+Text: TypeAlias = Annotated[str, _Strict(), Check(_as_text, before=True)]
+"""Words for people or names: not blank, each run of blanks one."""
+MaybeText: TypeAlias = Annotated[str | None, Given(Text)]
+Flag: TypeAlias = Annotated[bool, _Strict()]
+MaybeFlag: TypeAlias = Annotated[bool | None, Given(Flag)]
+Whole: TypeAlias = Annotated[int, _Strict()]
+LISTED: Final = Check(_as_list, before=True)
+"""Makes a tuple take one value where a list of one is meant."""
+Texts: TypeAlias = Annotated[tuple[Text, ...], LISTED]
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def read_as(kind: type[T], document: Any, file: str, ids: ErrorIds, context: Any = None) -> T:
+    """Return a part of a document as what it is declared to be.
+
+    Args:
+        kind: a `Model`.
+        document: the part, as `read_yaml` returns it.
+        file: what messages call the file where the part knows no line of its own.
+        ids: ids of the errors.
+        context: for the checks.
+
+    Raises:
+        MappingError: every mistake, in the order of lines.
+    """
+    reading = _Pass(context, {})
+    try:
+        return _adapter(kind).validate_python(document, context=reading)  # type: ignore[no-any-return]
+    except ValidationError as error:
+        told = error.errors(include_url=False)
+    misspelt = {one["loc"][:-1] for one in told if _is_unknown(one)}
+    found: list[tuple[int, MappingError]] = []
+    for one in told:
+        for mistake in _mistakes(one, document, reading, ids):
+            if mistake.is_absence and misspelt & {one["loc"], one["loc"][:-1]}:
+                continue
+            location = (*one["loc"], *mistake.at)
+            mark = _mark(document, location, is_absence=one["type"] == "missing")
+            what = mistake.what.replace("{key}", _key(location))
+            where = str(mark) if mark else file
+            made = MappingError(where, mistake.error_id, what, hint=mistake.hint)
+            found.append((mark.line if mark else 0, made))
+    mistakes = Mistakes()
+    for _, made in sorted(found, key=lambda pair: pair[0]):
+        mistakes.add(made)
+    mistakes.report()
+    raise AssertionError("a mistake was found and none is told")
+
+
+def _is_unknown(error: ErrorDetails) -> bool:
+    return error["type"] in ("unexpected_keyword_argument", "extra_forbidden")
+
+
+def _key(location: Location) -> str:
+    return next((part for part in reversed(location) if isinstance(part, str)), "it")
+
+
+def _steps(document: Any, location: Location) -> Iterator[tuple[Mark | None, Any]]:
+    """Yield the marks and values on the way to a place.
+
+    Parts that are not written in the document (fields that keys were gathered in, tags) are passed.
+    """
+    value = document
+    yield getattr(value, "mark", None), value
+    for part in location:
+        if isinstance(value, Map) and part in value.marks:
+            mark, value = value.marks[str(part)], value[str(part)]
+            yield mark, value
+        elif isinstance(value, Seq) and isinstance(part, int) and part < len(value):
+            mark, value = value.marks[part], value[part]
+            yield mark, value
+
+
+def _mark(document: Any, location: Location, *, is_absence: bool) -> Mark | None:
+    """Return where a mistake is written: at its key, or where the map starts that lacks it."""
+    *_, (mark, value) = _steps(document, location)
+    return value.mark if is_absence and isinstance(value, Map) else mark
+
+
+def _mistakes(
+    error: ErrorDetails, document: Any, reading: _Pass, ids: ErrorIds
+) -> tuple[Mistake, ...]:
+    raised = error.get("ctx", {}).get("error")
+    if isinstance(raised, Mistake):
+        return (raised,)
+    if isinstance(raised, _Several):
+        return raised.every
+    if _is_unknown(error):
+        *_, (_, around) = _steps(document, error["loc"][:-1])
+        model = reading.models.get(id(around))
+        word = str(error["loc"][-1])
+        hint = nearest(word, model.keys()) if model else ""
+        return (Mistake(ids.key, f"there is no key {word!r} here", hint),)
+    if error["type"] == "missing":
+        return (Mistake(ids.missing, "{key} is missing", is_absence=True),)
+    return (_of_type(error, ids.value),)
+
+
+_PAIRS: Final = "key: value pairs must stand here"
+_SENTENCES: Final[Mapping[str, str]] = {
+    "bool_type": "{key} must be true or false",
+    "int_type": "{key} must be a whole number",
+    "tuple_type": "{key} must be a list",
+    "list_type": "{key} must be a list",
+    "string_type": "{key} must be text",
+    "dataclass_type": _PAIRS,
+    "dict_type": _PAIRS,
+    "mapping_type": _PAIRS,
+}
+
+
+def _of_type(error: ErrorDetails, error_id: str) -> Mistake:
+    """Return the mistake that a value of another type, or none of some words, is."""
+    kind, given = error["type"], error["input"]
+    if kind in ("literal_error", "enum"):
+        known = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+        what = f"{{key}} must be one of {', '.join(known)}"
+        return Mistake(error_id, what, nearest(str(given), known))
+    is_number = kind == "string_type" and isinstance(given, int | float)
+    hint = 'put it in quotes: "01"' if is_number and not isinstance(given, bool) else ""
+    return Mistake(error_id, _SENTENCES.get(kind, f"{{key}}: {error['msg']}"), hint)

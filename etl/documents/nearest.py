@@ -1,0 +1,12 @@
+"""The nearest right word, for messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Return the question whether the nearest of some words was meant; "" where none is near."""
+    found = get_close_matches(word, list(words), n=1)
+    return f"did you mean {found[0]!r}?" if found else ""

@@ -1,0 +1,124 @@
+"""Names that the parts of a layout may use, and the checks that hold each to what there is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+
+from etl.documents.models import LISTED, Check, Given, Location, MaybeText, Mistake, Text
+from etl.documents.nearest import nearest
+from etl.model.canonical_tables import TABLES
+from etl.model.crosswalks import Crosswalk
+from etl.sources import rule_ids
+
+if TYPE_CHECKING:
+    from etl.sources.layout import RawTable
+
+_CONFLICTS: Final = {"reject": rule_ids.CONFLICT, "left-out": rule_ids.LEFT_OUT_CONFLICT}
+
+
+@dataclass
+class LayoutNames:
+    """Names that are known while a layout is read.
+
+    Attributes:
+        crosswalks: all by name.
+        used: those that the layout names.
+        raw_names: names of all raw files, those with mistakes included.
+        raws: raw files without mistakes.
+        table: canonical table of the entry that is read.
+        raw: raw file of that entry; None where it has mistakes of its own.
+        raw_name: name of the raw file that is read.
+    """
+
+    crosswalks: Mapping[str, Crosswalk]
+    used: dict[str, Crosswalk] = field(default_factory=dict)
+    raw_names: frozenset[str] = frozenset()
+    raws: dict[str, RawTable] = field(default_factory=dict)
+    table: str = ""
+    raw: RawTable | None = None
+    raw_name: str = ""
+
+
+def unknown_header(header: str, name: str, headers: Sequence[str], at: Location = ()) -> Mistake:
+    """Return the mistake that a header is which a raw file of that name does not have."""
+    what = f"{name} has no column {header!r}"
+    return Mistake("layout-header", what, nearest(header, headers), at=at)
+
+
+def _header(header: str, names: LayoutNames) -> str:
+    raw = names.raw
+    if raw is not None and header not in raw.columns:
+        raise unknown_header(header, raw.name, raw.columns)
+    return header
+
+
+def _canonical(name: str, names: LayoutNames) -> str:
+    table = TABLES[names.table]
+    if table.column(name) is None:
+        what = f"{table.name} has no column {name!r}"
+        raise Mistake("layout-column", what, nearest(name, table.names))
+    return name
+
+
+def _raw_file(name: str, names: LayoutNames) -> str:
+    if name not in names.raw_names:
+        hint = nearest(name, names.raw_names)
+        raise Mistake("layout-table", f"no raw file {name!r}", hint)
+    return name
+
+
+def _crosswalk(name: str, names: LayoutNames) -> Crosswalk:
+    if name not in names.crosswalks:
+        hint = nearest(name, names.crosswalks)
+        raise Mistake("layout-crosswalk", f"no crosswalk {name!r}", hint)
+    names.used[name] = names.crosswalks[name]
+    return names.crosswalks[name]
+
+
+def _finding(rule: str, _names: LayoutNames) -> str:
+    if rule not in rule_ids.NAMED_IN_LAYOUTS:
+        what = f"{{key}} must be one of {', '.join(rule_ids.NAMED_IN_LAYOUTS)}"
+        raise Mistake("layout-rule", what, nearest(rule, rule_ids.NAMED_IN_LAYOUTS))
+    return rule
+
+
+def _conflict(word: str, _names: LayoutNames) -> str:
+    if word not in _CONFLICTS:
+        what = f"{{key}} must be one of {', '.join(_CONFLICTS)}"
+        raise Mistake("layout-value", what, nearest(word, _CONFLICTS))
+    return _CONFLICTS[word]
+
+
+def _pattern(pattern: str, _names: LayoutNames) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise Mistake("layout-value", f"not a regular expression: {error}") from None
+    return pattern
+
+
+def _lower(words: frozenset[str], _names: LayoutNames) -> frozenset[str]:
+    return frozenset(word.lower() for word in words)
+
+
+Header: TypeAlias = Annotated[Text, Check(_header)]
+"""A header of the raw file that feeds the table."""
+MaybeHeader: TypeAlias = Annotated[str | None, Given(Header)]
+Headers: TypeAlias = Annotated[tuple[Header, ...], LISTED]
+CanonicalColumn: TypeAlias = Annotated[Text, Check(_canonical)]
+CanonicalColumns: TypeAlias = Annotated[tuple[CanonicalColumn, ...], LISTED]
+RawFileName: TypeAlias = Annotated[Text, Check(_raw_file)]
+NamedCrosswalk: TypeAlias = Annotated[
+    Crosswalk | None, Given(Annotated[MaybeText, Check(_crosswalk)])
+]
+FindingRule: TypeAlias = Annotated[str, Given(Annotated[Text, Check(_finding)])]
+MaybeFindingRule: TypeAlias = Annotated[str | None, Given(FindingRule)]
+ConflictRule: TypeAlias = Annotated[str, Given(Annotated[Text, Check(_conflict)])]
+MaybePattern: TypeAlias = Annotated[str | None, Given(Annotated[Text, Check(_pattern)])]
+Words: TypeAlias = Annotated[
+    frozenset[str], Given(Annotated[frozenset[Text], LISTED, Check(_lower)])
+]
+"""Words that are compared without regard to case."""
