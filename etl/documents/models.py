@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import date
-from functools import cache
 from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar
 
 from pydantic import (
@@ -102,7 +101,7 @@ class Model:
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
     @classmethod
-    def keys(cls) -> tuple[str, ...]:
+    def known_keys(cls) -> tuple[str, ...]:
         """Return the keys that the map may have."""
         return tuple(
             str(spec.metadata.get("alias", spec.name))
@@ -194,7 +193,7 @@ class _Strict:
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        return {**handler(source), "strict": True}  # type: ignore[typeddict-item, return-value]
+        return {**handler(source), "strict": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +247,14 @@ LISTED: Final = Check(_as_list, before=True)
 Texts: TypeAlias = Annotated[tuple[Text, ...], LISTED]
 
 
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+_ADAPTERS: Final[dict[Any, TypeAdapter[Any]]] = {}
+"""Model -> what reads it; one takes milliseconds to build."""
+
+
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def read_as(kind: type[T], document: Any, file: str, ids: ErrorIds, context: Any = None) -> T:
@@ -268,7 +272,7 @@ def read_as(kind: type[T], document: Any, file: str, ids: ErrorIds, context: Any
     """
     reading = _Pass(context, {})
     try:
-        return _adapter(kind).validate_python(document, context=reading)  # type: ignore[no-any-return]
+        return _adapter(kind).validate_python(document, context=reading)
     except ValidationError as error:
         told = error.errors(include_url=False)
     misspelt = {one["loc"][:-1] for one in told if _is_unknown(one)}
@@ -332,7 +336,7 @@ def _mistakes(
         *_, (_, around) = _steps(document, error["loc"][:-1])
         model = reading.models.get(id(around))
         word = str(error["loc"][-1])
-        hint = nearest(word, model.keys()) if model else ""
+        hint = nearest(word, model.known_keys()) if model else ""
         return (Mistake(ids.key, f"there is no key {word!r} here", hint),)
     if error["type"] == "missing":
         return (Mistake(ids.missing, "{key} is missing", is_absence=True),)

@@ -7,7 +7,7 @@ from etl.sources.events import Emit, Event, FileProgress, Hashed, Partitioned
 from etl.sources.extract import Extract, SourceFile, open_extract
 from etl.sources.keys import GlobalKeys
 from etl.sources.layout import Layout
-from etl.sources.layout_syntax import load_layouts, read_layout
+from etl.sources.layout_syntax import read_layout
 from etl.sources.partitions import Loaded, Partitions, partition
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "Partitioned",
     "Partitions",
     "SourceFile",
-    "load_layouts",
     "open_extract",
     "partition",
     "read_layout",

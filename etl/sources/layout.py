@@ -2,7 +2,8 @@
 
 Their fields are the grammar of layout files (docs/layouts.md): a field is a key, its type says what
 may stand there and which names it is held to. `etl.sources.layout_syntax` reads files with them,
-`etl.sources.canonical_layout` holds the product's own layout, `etl.sources.convert_rows` carries them out.
+`etl.sources.canonical_layout` holds the product's own layout, `etl.sources.convert_rows` carries
+them out.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Condition(Model):
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
         """Yield the mistake that a condition is which asks nothing."""
         if self == Condition(self.column):
-            what = f"a condition asks one of {', '.join(self.keys()[1:])}"
+            what = f"a condition asks one of {', '.join(self.known_keys()[1:])}"
             yield Mistake("layout-key", what, is_absence=True)
 
     @property
@@ -267,9 +268,9 @@ class ColumnSpec(Model):
     finding: MaybeFindingRule = None
 
     @classmethod
-    def keys(cls) -> tuple[str, ...]:
+    def known_keys(cls) -> tuple[str, ...]:
         """Return the keys of all sources and of what is done with their text."""
-        return (*_sources(), *super(ColumnSpec, cls).keys()[1:])
+        return (*_sources(), *super(ColumnSpec, cls).known_keys()[1:])
 
     @classmethod
     def shaped(cls, value: Any) -> Any:

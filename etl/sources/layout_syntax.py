@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final
 
@@ -26,7 +25,7 @@ from etl.documents.nearest import nearest
 from etl.documents.yaml_text import Map, Seq, read_yaml
 from etl.errors import MappingError, Mistakes
 from etl.model.canonical_tables import TABLES
-from etl.model.crosswalks import Crosswalk, read_crosswalk
+from etl.model.crosswalks import Crosswalk
 from etl.sources.layout import Fills, Layout, RawTable, TableSpec, spelling
 from etl.sources.layout_checks import check_layout
 from etl.sources.layout_names import LayoutNames, unknown_header
@@ -251,32 +250,3 @@ def _table_name(table: str, tables: Map) -> str:
         where, hint = str(tables.marks[table]), nearest(table, TABLES)
         raise MappingError(where, "layout-table", f"no table {table!r}", hint=hint)
     return table
-
-
-def load_layouts(folder: Path, crosswalk_folders: Sequence[Path]) -> tuple[Layout, ...]:
-    """Return the layouts of a folder, `*.yaml`, in the order of their names.
-
-    Args:
-        folder: where they are.
-        crosswalk_folders: where crosswalks are, `*.csv`; a file of the same name in a later folder
-            is a payer's own and is laid over the earlier one.
-
-    Raises:
-        MappingError: a file of them is wrong or cannot be read.
-    """
-    crosswalks: dict[str, Crosswalk] = {}
-    for other in crosswalk_folders:
-        for path in sorted(other.glob("*.csv")):
-            crosswalk = read_crosswalk(_text(path), path.stem, file=str(path))
-            base = crosswalks.get(path.stem)
-            crosswalks[path.stem] = base.overlaid(crosswalk) if base else crosswalk
-    return tuple(
-        read_layout(_text(path), str(path), crosswalks) for path in sorted(folder.glob("*.yaml"))
-    )
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise MappingError(str(path), "layout-value", "the file cannot be read as UTF-8") from None

@@ -26,7 +26,13 @@ from etl.model.canonical_tables import CLAIM_TABLES, TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.model.severity import Severity
 from etl.quality.rules.kinds import KINDS, SINGLE, Allowed, Clause, Condition, Kind, Unmet
-from etl.quality.rules.parameters import Mistake, column_mistake, kind_mistake, near, text_mistake
+from etl.quality.rules.parameters import (
+    ParameterMistake,
+    column_mistake,
+    kind_mistake,
+    near,
+    text_mistake,
+)
 
 _ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _KEYS: Final = frozenset(
@@ -376,7 +382,7 @@ class _Reader:
             self.refuse(text_mistake(meanings[0] if meanings else None, word, tables, key))
         return words[0] if of is str else words
 
-    def refuse(self, mistake: Mistake | None) -> None:
+    def refuse(self, mistake: ParameterMistake | None) -> None:
         if mistake is not None:
             key = mistake.key.replace("_", "-")
             raise self.error(mistake.error_id, mistake.what, key, mistake.hint)

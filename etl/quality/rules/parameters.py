@@ -44,7 +44,7 @@ _OBLIGATION: Final = re.compile(r"[a-z0-9*][A-Za-z0-9*.:\[\]_-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class ParameterMistake:
     """What is wrong with a parameter.
 
     Attributes:
@@ -68,7 +68,7 @@ def near(word: str, words: Iterable[str]) -> str:
 
 def text_mistake(
     meaning: Meaning | None, text: str, tables: Sequence[str], key: str
-) -> Mistake | None:
+) -> ParameterMistake | None:
     """Return what is wrong with one text of a parameter that has a meaning; None for nothing."""
     match meaning:
         case Meaning.COLUMN | Meaning.DATE | Meaning.AMOUNT | Meaning.NUMBER:
@@ -92,36 +92,36 @@ def text_mistake(
         case Meaning.OBLIGATION:
             if _OBLIGATION.fullmatch(text):
                 return None
-            return Mistake("rule-value", f"{text!r} is no id of an obligation", key)
+            return ParameterMistake("rule-value", f"{text!r} is no id of an obligation", key)
         case None:
             return None
 
 
 def column_mistake(
     name: str, tables: Iterable[str], key: str, types: frozenset[FieldType] | None = None
-) -> Mistake | None:
+) -> ParameterMistake | None:
     """Return what is wrong with the name of a column that all tables are to have."""
     for table in tables:
         column = TABLES[table].column(name)
         if column is None:
             what = f"table {table!r} has no column {name!r}"
-            return Mistake("rule-column", what, key, near(name, TABLES[table].names))
+            return ParameterMistake("rule-column", what, key, near(name, TABLES[table].names))
         if types is not None and column.type not in types:
             wanted = " or ".join(sorted(each.value for each in types))
             what = (
                 f"column {name!r} of {table!r} is {column.type.value}, and {key!r} takes {wanted}"
             )
-            return Mistake("rule-column", what, key)
+            return ParameterMistake("rule-column", what, key)
     return None
 
 
-def kind_mistake(kind: Kind, tables: Sequence[str]) -> Mistake | None:
+def kind_mistake(kind: Kind, tables: Sequence[str]) -> ParameterMistake | None:
     """Return what is wrong with parameters beside each other, or with the tables of the rule."""
     for table in tables:
         only = getattr(kind, "only", (table,))
         if table not in only:
             what = f"this check is for table {only[0]!r}, not for {table!r}"
-            return Mistake("rule-column", what, "table")
+            return ParameterMistake("rule-column", what, "table")
     for name in getattr(kind, "reads", ()):
         mistake = column_mistake(name, tables, "table")
         if mistake is not None:
@@ -130,7 +130,7 @@ def kind_mistake(kind: Kind, tables: Sequence[str]) -> Mistake | None:
         words = _WORDS.get((type(kind), parameter.name))
         word = getattr(kind, parameter.name)
         if words is not None and word not in words:
-            return Mistake(
+            return ParameterMistake(
                 "rule-value",
                 f"{parameter.name!r} is one of {', '.join(words)}, not {word!r}",
                 parameter.name,
@@ -139,62 +139,64 @@ def kind_mistake(kind: Kind, tables: Sequence[str]) -> Mistake | None:
     return _TOGETHER.get(type(kind), _nothing)(kind, tables)
 
 
-def _nothing(_kind: Kind, _tables: Sequence[str]) -> Mistake | None:
+def _nothing(_kind: Kind, _tables: Sequence[str]) -> ParameterMistake | None:
     return None
 
 
-def _of_allowed(kind: Kind, _tables: Sequence[str]) -> Mistake | None:
+def _of_allowed(kind: Kind, _tables: Sequence[str]) -> ParameterMistake | None:
     if isinstance(kind, kinds.Allowed) and not (kind.values or kind.pattern or kind.crosswalk):
-        return Mistake("rule-key", "this check needs values, pattern or crosswalk", "")
+        return ParameterMistake("rule-key", "this check needs values, pattern or crosswalk", "")
     return None
 
 
-def _of_unreadable(kind: Kind, _tables: Sequence[str]) -> Mistake | None:
+def _of_unreadable(kind: Kind, _tables: Sequence[str]) -> ParameterMistake | None:
     if isinstance(kind, kinds.Unreadable) and kind.beyond_cents and kind.type != "money":
-        return Mistake("rule-value", "'beyond-cents' is for type money", "beyond-cents")
+        return ParameterMistake("rule-value", "'beyond-cents' is for type money", "beyond-cents")
     return None
 
 
-def _of_rewrite(kind: Kind, _tables: Sequence[str]) -> Mistake | None:
+def _of_rewrite(kind: Kind, _tables: Sequence[str]) -> ParameterMistake | None:
     if isinstance(kind, kinds.Rewrite):
         try:
             pc.replace_substring_regex(
                 pa.array([""]), pattern=kind.pattern, replacement=kind.becomes
             )
         except pa.ArrowInvalid as error:
-            return Mistake("rule-value", f"no replacement: {_reason(error)}", "becomes")
+            return ParameterMistake("rule-value", f"no replacement: {_reason(error)}", "becomes")
     return None
 
 
-def _of_repeated(kind: Kind, tables: Sequence[str]) -> Mistake | None:
+def _of_repeated(kind: Kind, tables: Sequence[str]) -> ParameterMistake | None:
     if isinstance(kind, kinds.Repeated) and kind.also:
         return _step_mistake(tables, "member", "also")
     return None
 
 
-def _of_orphan(kind: Kind, tables: Sequence[str]) -> Mistake | None:
+def _of_orphan(kind: Kind, tables: Sequence[str]) -> ParameterMistake | None:
     if not isinstance(kind, kinds.Orphan):
         return None
     keys = _PARENT_KEYS[kind.parent]
     if kind.by not in keys:
         what = f"{kind.parent!r} is named by {' and '.join(keys)}, not by {kind.by!r}"
-        return Mistake("rule-column", what, "by", near(kind.by, keys))
+        return ParameterMistake("rule-column", what, "by", near(kind.by, keys))
     return _step_mistake(tables, kind.parent, "parent")
 
 
-def _of_childless(kind: Kind, tables: Sequence[str]) -> Mistake | None:
+def _of_childless(kind: Kind, tables: Sequence[str]) -> ParameterMistake | None:
     if not isinstance(kind, kinds.Childless):
         return None
     for table in tables:
         if table not in _PARENT_KEYS:
-            return Mistake("rule-column", f"no rows of others belong to {table!r}", "table")
+            return ParameterMistake(
+                "rule-column", f"no rows of others belong to {table!r}", "table"
+            )
         mistake = _step_mistake([kind.child], table, "child")
         if mistake is not None:
             return mistake
     return None
 
 
-def _of_disagrees(kind: Kind, tables: Sequence[str]) -> Mistake | None:
+def _of_disagrees(kind: Kind, tables: Sequence[str]) -> ParameterMistake | None:
     if not isinstance(kind, kinds.Disagrees):
         return None
     return _step_mistake(tables, kind.parent, "parent") or column_mistake(
@@ -202,7 +204,7 @@ def _of_disagrees(kind: Kind, tables: Sequence[str]) -> Mistake | None:
     )
 
 
-def _of_outside(kind: Kind, tables: Sequence[str]) -> Mistake | None:
+def _of_outside(kind: Kind, tables: Sequence[str]) -> ParameterMistake | None:
     if not isinstance(kind, kinds.Outside):
         return None
     at = tables
@@ -212,7 +214,7 @@ def _of_outside(kind: Kind, tables: Sequence[str]) -> Mistake | None:
             return mistake
         at = [parent]
     if not (kind.start or kind.end):
-        return Mistake("rule-key", "this check needs 'start' or 'end'", "")
+        return ParameterMistake("rule-key", "this check needs 'start' or 'end'", "")
     for key, name in (("start", kind.start), ("end", kind.end)):
         mistake = column_mistake(name, at, key, _TYPES[Meaning.DATE]) if name else None
         if mistake is not None:
@@ -220,7 +222,7 @@ def _of_outside(kind: Kind, tables: Sequence[str]) -> Mistake | None:
     return None
 
 
-_TOGETHER: Final[Mapping[type[Kind], Callable[[Kind, Sequence[str]], Mistake | None]]] = (
+_TOGETHER: Final[Mapping[type[Kind], Callable[[Kind, Sequence[str]], ParameterMistake | None]]] = (
     MappingProxyType(
         {
             kinds.Allowed: _of_allowed,
@@ -237,19 +239,23 @@ _TOGETHER: Final[Mapping[type[Kind], Callable[[Kind, Sequence[str]], Mistake | N
 """Kinds some of whose parameters have to fit each other, or the tables."""
 
 
-def _step_mistake(tables: Iterable[str], parent: str, key: str) -> Mistake | None:
+def _step_mistake(tables: Iterable[str], parent: str, key: str) -> ParameterMistake | None:
     """Return what is wrong where rows of tables are to belong to those of a parent."""
     for table in tables:
         for column in _PARENT_KEYS[parent]:
             if TABLES[table].column(column) is None or table == parent:
-                return Mistake("rule-column", f"no row of {table!r} belongs to {parent!r}", key)
+                return ParameterMistake(
+                    "rule-column", f"no row of {table!r} belongs to {parent!r}", key
+                )
     return None
 
 
-def _pair_mistake(text: str, tables: Sequence[str], key: str) -> Mistake | None:
+def _pair_mistake(text: str, tables: Sequence[str], key: str) -> ParameterMistake | None:
     parts = text.split(" <= ")
     if len(parts) != 2:
-        return Mistake("rule-value", f"a pair is written: earlier <= later, not {text!r}", key)
+        return ParameterMistake(
+            "rule-value", f"a pair is written: earlier <= later, not {text!r}", key
+        )
     for part in parts:
         mistake = column_mistake(part, tables, key, _TYPES[Meaning.DATE])
         if mistake is not None:
@@ -257,27 +263,27 @@ def _pair_mistake(text: str, tables: Sequence[str], key: str) -> Mistake | None:
     return None
 
 
-def _word_mistake(text: str, words: Iterable[str], what: str, key: str) -> Mistake | None:
+def _word_mistake(text: str, words: Iterable[str], what: str, key: str) -> ParameterMistake | None:
     known = list(words)
     if text in known:
         return None
-    return Mistake("rule-value", f"{key!r}: no {what} {text!r}", key, near(text, known))
+    return ParameterMistake("rule-value", f"{key!r}: no {what} {text!r}", key, near(text, known))
 
 
-def _day_mistake(text: str, key: str) -> Mistake | None:
+def _day_mistake(text: str, key: str) -> ParameterMistake | None:
     try:
         day_number(text)
     except ValueError:
-        return Mistake("rule-value", f"{text!r} is no YYYY-MM-DD day", key)
+        return ParameterMistake("rule-value", f"{text!r} is no YYYY-MM-DD day", key)
     return None
 
 
-def _pattern_mistake(text: str, key: str) -> Mistake | None:
+def _pattern_mistake(text: str, key: str) -> ParameterMistake | None:
     """Patterns are RE2's, which knows less than Python does: no look-around, no references."""
     try:
         pc.match_substring_regex(pa.array([""]), pattern=text)
     except pa.ArrowInvalid as error:
-        return Mistake("rule-value", f"no pattern: {_reason(error)}", key)
+        return ParameterMistake("rule-value", f"no pattern: {_reason(error)}", key)
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import MappingProxyType
 
+from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.model.crosswalks import Crosswalk
 from etl.sources import Layout, read_layout
 
@@ -112,6 +113,18 @@ BILLS = BILLS_HEADER + "B1,M1,1,professional,2024-01-05,2024-01-09,10,10,D1,O1,I
 def layout(text: str = LAYOUT) -> Layout:
     """The layout that a text describes."""
     return read_layout(text, "tiny.yaml", CROSSWALKS)
+
+
+def shipped_layouts() -> tuple[Layout, ...]:
+    """The layouts that come with the program."""
+    folder = "layouts/"
+    crosswalks = {
+        name.removeprefix(folder): found
+        for name, found in read_crosswalks([shipped()]).items()
+        if name.startswith(folder)
+    }
+    paths = sorted((shipped() / "layouts").glob("*.yaml"))
+    return tuple(read_layout(path.read_text(), str(path), crosswalks) for path in paths)
 
 
 def write(folder: Path, bills: str = BILLS, persons: str = PERSONS) -> Path:

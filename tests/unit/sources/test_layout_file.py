@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from etl.bootstrap.mappings import read_crosswalks
 from etl.errors import ExtractError, MappingError
-from etl.sources import load_layouts, open_extract
+from etl.sources import open_extract, read_layout
 from etl.sources.layout import spelling
-from tests.unit.sources.dialects import LAYOUT, layout, write
+from tests.unit.sources.dialects import LAYOUT, layout, shipped_layouts, write
 from tests.unit.sources.extracts import write_extract
-
-ROOT = Path(__file__).parents[3]
 
 MISTAKES = [
     ("layout: tiny", "lay_out: tiny", 1, "layout-key", "there is no key 'lay_out'"),
@@ -22,7 +21,7 @@ MISTAKES = [
     ("title: Tiny", "title: Tiny\nquoting: maybe", 3, "layout-value", "must be true or false"),
     ("member: Person\n    cov", "member: Persn\n    cov", 7, "layout-header", "did you mean"),
     ("  persons:\n    comp", "  ../x:\n    comp", 5, "layout-value", "must be lower-case"),
-    ("columns: [Name, Sex", "columns: [Name, name, Sex", 9, "layout-header", "stands twice"),
+    ("columns: [Name, Sex", "columns: [Name, name, Sex", 10, "layout-header", "stands twice"),
     ("old: { Day", "old: { Dy", 18, "layout-header", "bills has no column 'Dy'"),
     ("  member:\n    from", "  membr:\n    from", 22, "layout-table", "did you mean 'member'"),
     ("from: persons", "from: person", 23, "layout-table", "did you mean 'persons'"),
@@ -46,7 +45,7 @@ MISTAKES = [
     ("needs: [code]", "needs: [cod]", 73, "layout-column", "did you mean 'code'"),
     ("grain: [Bill, Person]\n    order", "grain: [Bil]\n    order", 38, "layout-header", "'Bill'"),
     ("first_of: [Paid, Day]", "first_of: Paid", 47, "layout-value", "must be a list"),
-    ("columns:\n      member_id", "columns: 1\n  x:\n      member_id", 25, "layout-table", "'x'"),
+    ("columns:\n      member_id", "columns: 1\n  x:\n      member_id", 24, "layout-value", "pairs"),
 ]  # fmt: skip
 
 
@@ -61,6 +60,69 @@ def test_a_mistake_is_told_with_its_line(
     assert sentence in str(caught.value)
     assert caught.value.where == f"tiny.yaml:{line}"
     assert caught.value.exit_code == 3
+
+
+MORE_MISTAKES = [
+    ("{ constant: self }", "{ constnt: self }", 34, "layout-key", "did you mean 'constant'"),
+    ("from: persons", "frm: persons", 23, "layout-key", "did you mean 'from'"),
+    ("from: persons", "from: 1", 23, "layout-value", "from must be text"),
+    ("full_name: Name", "full_name: 3", 26, "layout-value", "pairs must stand here"),
+    ("title: Tiny", "title: 01", 2, "layout-value", 'put it in quotes: "01"'),
+    ("title: Tiny", 'title: " "', 2, "layout-value", "title must be text"),
+    ("[Name, Sex, Payer]", "[Name, Sex, 1]", 10, "layout-value", "columns must be text"),
+    ("old: { Day: [Date of bill, When] }", "old: 1", 18, "layout-value", "pairs must stand"),
+    ("[Date of bill, When]", "When, Row: when", 18, "layout-header", "stands for two columns"),
+    ("claim: Bill\n", "claim: Bll\n", 14, "layout-header", "did you mean 'Bill'"),
+    ("coverage: Policy", "coverage: Plicy", 8, "layout-header", "did you mean 'Policy'"),
+    ("column: Extra,", "column: Extr,", 20, "layout-header", "did you mean 'Extra'"),
+    (", reason: means nothing", "", 20, "layout-key", "reason is missing"),
+    ("column: Extra, ", "", 20, "layout-value", "column must be text"),
+    ("    claim: Bill\n", "    claim: Bill\n    fills: {by: Row}\n", 15, "layout-key", "where is"),
+    (
+        "    claim: Bill\n",
+        "    claim: Bill\n    fills: {by: Rw, where: {column: Code, filled: true}}\n",
+        15,
+        "layout-header",
+        "did you mean 'Row'",
+    ),
+    (
+        "    coverage: Policy\n",
+        "    coverage: Policy\n    fills: {by: Sex, where: {column: Sex, filled: true}}\n",
+        9,
+        "layout-key",
+        "fills need a claim",
+    ),
+    ("grain: [Bill, Person]\n    order: [Row]", "order: [Rw]", 38, "layout-header", "'Row'"),
+    ("value: Policy }", "value: Plicy }", 44, "layout-header", "did you mean 'Policy'"),
+    ("table: persons,", "table: person,", 44, "layout-table", "did you mean 'persons'"),
+    ("by: Person,", "by: Persn,", 44, "layout-header", "did you mean 'Person'"),
+    ("value: Policy }", "value: Policy, order: Brn }", 44, "layout-header", "mean 'Born'"),
+    (
+        "value: Policy }",
+        "value: Policy, order: [{column: Born, descending: 1}] }",
+        44,
+        "layout-value",
+        "descending must be true or false",
+    ),
+    ("key: Person, ", "", 44, "layout-key", "key is missing"),
+    ("{ join: [Note, Code] }", "{ join: [Nte, Code] }", 56, "layout-header", "mean 'Note'"),
+    ("{ each_row: Row }", "{ each_row: Rw }", 83, "layout-header", "did you mean 'Row'"),
+    ("within: [claim_id] }\n    rows", "within: [clam_id] }\n    rows", 64, "layout-column", "id'"),
+    ("none_of: [other]", "none_of: [1]", 82, "layout-value", "none_of must be text"),
+    ("filled: true }", "differs_from: Sstem }", 70, "layout-header", "did you mean 'System'"),
+    ("where: { column: Code, filled: true }", "where:", 70, "layout-value", "pairs must stand"),
+    ('sentinels: ["1969-12-31", ', "sentinels: [true, ", 46, "layout-value", "must be text"),
+    ("amount: true }\n  claim_line", "amount: 1 }\n  claim_line", 48, "layout-value", "false"),
+    ("amount: true }\n  claim_line", "conflict: x }\n  claim_line", 48, "layout-value", "reject"),
+    ("rule: dialect-foreign-code-system", "rule: foreign", 81, "layout-rule", "must be one of"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "line", "error_id", "sentence"), MORE_MISTAKES)
+def test_whatever_a_layout_says_is_held_to_its_meaning(
+    old: str, new: str, line: int, error_id: str, sentence: str
+) -> None:
+    test_a_mistake_is_told_with_its_line(old, new, line, error_id, sentence)
 
 
 def test_all_mistakes_of_a_layout_are_told_at_once_and_none_that_only_follows_from_another() -> (
@@ -172,26 +234,18 @@ def test_delimiter_and_quoting_of_a_layout_beat_the_ending(tmp_path: Path) -> No
 
 
 def test_a_payers_crosswalk_is_laid_over_ours(tmp_path: Path) -> None:
-    for name in ("layouts", "ours", "theirs"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "layouts" / "tiny.yaml").write_text(LAYOUT)
-    (tmp_path / "ours" / "sexes.csv").write_text("source,code\nm,M\nf,F\n")
-    (tmp_path / "ours" / "foreign.csv").write_text("source,code\n")
-    (tmp_path / "theirs" / "foreign.csv").write_text("source,code\ns1,E11.9\n")
-    folders = [tmp_path / "ours", tmp_path / "theirs"]
-    (found,) = load_layouts(tmp_path / "layouts", folders)
-    assert found.crosswalks["foreign"].answer("S1") == "E11.9"
-    (found,) = load_layouts(tmp_path / "layouts", folders[:1])
-    assert found.crosswalks["foreign"].answer("S1") is None
-
-
-def test_a_layout_that_is_no_text_is_told(tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe")
-    with pytest.raises(MappingError, match=r"bad\.yaml: the file cannot be read as UTF-8"):
-        load_layouts(tmp_path, [])
+    for root, text in (("ours", "source,code\ns2,E11.8\n"), ("theirs", "source,code\ns1,E11.9\n")):
+        (tmp_path / root / "crosswalks").mkdir(parents=True)
+        (tmp_path / root / "crosswalks" / "foreign.csv").write_text(text)
+        (tmp_path / root / "crosswalks" / "sexes.csv").write_text("source,code\nm,M\nf,F\n")
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    found = read_layout(LAYOUT, "tiny.yaml", read_crosswalks([ours, theirs])).crosswalks["foreign"]
+    assert (found.answer("S1"), found.answer("s2")) == ("E11.9", "E11.8")
+    found = read_layout(LAYOUT, "tiny.yaml", read_crosswalks([ours])).crosswalks["foreign"]
+    assert (found.answer("S1"), found.answer("s2")) == (None, "E11.8")
 
 
 def test_every_shipped_layout_can_be_read() -> None:
-    layouts = load_layouts(ROOT / "mappings/layouts", [ROOT / "mappings/crosswalks/layouts"])
+    layouts = shipped_layouts()
     assert [found.name for found in layouts] == ["synthea-members"]
     assert all(found.title and found.description for found in layouts)

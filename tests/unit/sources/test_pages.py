@@ -17,14 +17,24 @@ from etl.model.canonical_tables import (
     FieldType,
 )
 from etl.model.severity import Severity
-from etl.sources import CANONICAL, load_layouts, open_extract, read_layout
-from etl.sources import layout_syntax as syntax
+from etl.sources import CANONICAL, open_extract, read_layout
+from etl.sources.layout import (
+    Accept,
+    ColumnSpec,
+    Condition,
+    Fills,
+    Lookup,
+    RowOrder,
+    TableSpec,
+)
+from etl.sources.layout_syntax import LayoutFile, RawFile, UnusedColumns
 from etl.sources.rule_ids import NAMED_IN_LAYOUTS, RULES
-from tests.unit.sources.dialects import crosswalk
+from tests.unit.sources.dialects import crosswalk, shipped_layouts
 from tests.unit.sources.extracts import CLAIM, read, rows_of, write_extract
 
 ROOT = Path(__file__).parents[3]
 CANONICAL_PAGE = (ROOT / "docs/canonical-layout.md").read_text(encoding="utf-8")
+LAYOUT_MODULES = ("layout", "layout_names", "layout_syntax", "layout_checks")
 LAYOUTS_PAGE = (ROOT / "docs/layouts.md").read_text(encoding="utf-8")
 
 
@@ -97,26 +107,17 @@ def test_the_example_of_the_layouts_page_can_be_read() -> None:
 
 
 def test_the_layouts_page_names_every_layout_key_rule_and_mistake() -> None:
-    layouts = load_layouts(ROOT / "mappings/layouts", [ROOT / "mappings/crosswalks/layouts"])
+    layouts = shipped_layouts()
     for layout in (CANONICAL, *layouts):
         assert f"\n| `{layout.name}` |" in LAYOUTS_PAGE
-    keys = (
-        *syntax._LAYOUT_KEYS,
-        *syntax._RAW_KEYS,
-        *syntax._TABLE_KEYS,
-        *syntax._SOURCE_KEYS,
-        *syntax._CONVERSION_KEYS,
-        *syntax._CONDITION_KEYS,
-        *syntax._LOOKUP_KEYS,
-        *syntax._ORDER_KEYS,
-        *syntax._FILLS_KEYS,
-    )
+    files = (LayoutFile, RawFile, UnusedColumns, TableSpec)
+    models = (*files, ColumnSpec, Accept, Condition, Lookup, RowOrder, Fills)
+    keys = [key for model in models for key in model.known_keys()]
+    assert {"lookup", "number_within", "differs_from", "any_of", "needs_any"} <= set(keys)
     for key in keys:
         assert re.search(rf"`[^`\n]*\b{key}\b[^`\n]*`", LAYOUTS_PAGE), key
     assert [row[0] for row in table_after(LAYOUTS_PAGE, "Findings")] == [f"`{r}`" for r in RULES]
-    code = "".join(
-        (ROOT / f"etl/sources/{name}.py").read_text() for name in ("layout_syntax", "layout_checks")
-    )
+    code = "".join((ROOT / f"etl/sources/{name}.py").read_text() for name in LAYOUT_MODULES)
     mistakes = set(re.findall(r'"(layout-[a-z]+)"', code))
     assert {row[0].strip("`") for row in table_after(LAYOUTS_PAGE, "Mistakes")} == mistakes
 

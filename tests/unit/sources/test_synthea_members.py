@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from etl.sources import Layout, Partitions, load_layouts, open_extract
+from etl.sources import Layout, Partitions, open_extract
+from tests.unit.sources.dialects import shipped_layouts
 from tests.unit.sources.extracts import all_loaded, findings_of, read, rows_of
 
 ROOT = Path(__file__).parents[3]
@@ -26,7 +27,7 @@ real = [
 
 @pytest.fixture(scope="module")
 def layouts() -> tuple[Layout, ...]:
-    return load_layouts(ROOT / "mappings/layouts", [ROOT / "mappings/crosswalks/layouts"])
+    return shipped_layouts()
 
 
 def as_text(parts: Partitions) -> str:
