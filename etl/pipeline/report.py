@@ -21,6 +21,7 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.process import Settled
 from etl.quality.quarantine import quarantine_csv, reasons
+from etl.quality.rules.kinds import AnyFilled, Required
 from etl.quality.suites.expectations import SuiteResult, run_suites
 from etl.quality.suites.rows import SuiteRows
 from etl.quality.totals.limits import refusal
@@ -29,8 +30,10 @@ from etl.reports import (
     ExtractFacts,
     ExtractFile,
     MappingFacts,
+    MissingCells,
     QuarantineFile,
     Rejected,
+    ReleaseBefore,
     Report,
     SuiteLine,
     write_report,
@@ -61,8 +64,10 @@ class About:
         parent: id of the release before it.
         resources: FHIR type -> how many were made.
         quarantine: path of the quarantine's folder, as the report links to it.
-        default_stamp: of resources that state none; None where nothing is published.
         small_cells: most claims whose sum of money is withheld; 0 to withhold none.
+        default_stamp: of resources that state none; None where nothing is published.
+        before: the release that the run was made on top of; None without one.
+        all_reports: path of the page of all reports, as the report links to it; empty without one.
     """
 
     run: str
@@ -73,6 +78,8 @@ class About:
     quarantine: str
     small_cells: int
     default_stamp: DefaultStamp | None = None
+    before: ReleaseBefore | None = None
+    all_reports: str = ""
 
 
 class LimitBroken(DataRejected):
@@ -209,8 +216,8 @@ def write_reports(
         suites = run_suites(suite_rows, docs, run_name=about.run, run_time=about.when, known=known)
     emit(StageBegan("report"))
     quarantined = write_quarantine(settled, folder / QUARANTINE)
-    places, names = settled.totals.places, [file.name for file in settled.read.extract.files]
-    is_there = places is not None and places.write(folder / REPORT / _FINDINGS, names)
+    found, names = settled.totals.places, [file.name for file in settled.read.extract.files]
+    places = found.write(folder / REPORT / _FINDINGS, names) if found is not None else {}
     tally = settled.totals.tally
     report = Report(
         run=about.run,
@@ -240,17 +247,39 @@ def write_reports(
         ),
         data_docs=f"{_DOCS}/index.html" if suites else "",
         default_stamp=about.default_stamp,
-        findings_file=_FINDINGS if is_there else "",
+        findings_file=_FINDINGS if places else "",
         advice=settled.rejected(definitions).advice,
         small_cells=about.small_cells,
+        missing=tuple(_missing(settled, definitions)),
+        before=about.before,
+        all_reports=about.all_reports,
     )
     if shown_money(report.money, report.small_cells).withheld:
         report = replace(report, exact_money=f"{about.quarantine}/{_EXACT_MONEY}")
         _write(
             folder / QUARANTINE / _EXACT_MONEY, iter([exact_csv(report.money, definitions.id_key)])
         )
-    write_report(report, folder / REPORT)
+    write_report(report, folder / REPORT, places)
     return Reported(report, folder, suites)
+
+
+def _missing(settled: Settled, definitions: Definitions) -> list[MissingCells]:
+    """Return which required cells are missing, those that are missing most first."""
+    asking = {
+        rule.id for rule in definitions.book.rules if isinstance(rule.kind, Required | AnyFilled)
+    }
+    asking |= {
+        one.rule
+        for duties in definitions.duties.values()
+        for one in duties
+        if one.what == "required"
+    }
+    found = [
+        MissingCells(rule, table, column, cells)
+        for (rule, table, column), cells in settled.totals.tally.cells.items()
+        if rule in asking
+    ]
+    return sorted(found, key=lambda one: (-one.cells, one.rule, one.table, one.column))
 
 
 def _suite_lines(suites: Iterable[SuiteResult], of: Mapping[str, int]) -> Iterator[SuiteLine]:

@@ -17,6 +17,7 @@ from etl.pipeline.deltas.layers import keep_layers
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.intake import take_in
 from etl.pipeline.money import Totals, money_difference, published_money
+from etl.pipeline.nights import release_before
 from etl.pipeline.process import Settled, Tree, keep_remembered, settle
 from etl.pipeline.publish import (
     Published,
@@ -49,7 +50,7 @@ from etl.publish.manifest import Named, ReleaseFacts
 from etl.publish.reader import Current
 from etl.publish.release import is_published, put_named
 from etl.quality.suites.rows import SuiteRows
-from etl.reports import DefaultStamp
+from etl.reports import DefaultStamp, ReleaseBefore
 from etl.sources import Extract
 from etl.storage.port import Store
 
@@ -164,7 +165,14 @@ def run(
             if all(verdict.holds for verdict in looked_at.verdicts):
                 return
             about = _about(
-                looked_at, unstated, when, run_id(when, rows), None, base, {}, small_cells
+                looked_at,
+                unstated,
+                when,
+                run_id(when, rows),
+                None,
+                release_before(base, None),
+                {},
+                small_cells,
             )
             reported = write_reports(looked_at, definitions, taken, about, rows.work, emit)
             _store_reports(store, reported, about.run, base)
@@ -180,8 +188,10 @@ def run(
             manifest = with_bulk(store, base, staged.manifest, replace(bulk, work=rows.work))
             staged = replace(staged, manifest=manifest)
         release = staged.manifest.release
+        changes = Changes.from_json(staged.manifest.counts["changes"])
+        before = release_before(base, changes)
         about = _about(
-            settled, unstated, when, release, release, base, staged.resources, small_cells
+            settled, unstated, when, release, release, before, staged.resources, small_cells
         )
         known = settled.memory.suite_results(store) if taken and settled.memory else {}
         reported = write_reports(settled, definitions, taken, about, rows.work, emit, known)
@@ -201,7 +211,7 @@ def run(
         release,
         published,
         reported,
-        Changes.from_json(staged.manifest.counts["changes"]),
+        changes,
         money_difference(parent.facts.totals if parent is not None else {}, facts.totals),
     )
 
@@ -212,7 +222,7 @@ def _about(
     when: datetime,
     run: str,
     release: str | None,
-    base: Current,
+    before: ReleaseBefore | None,
     directory: Mapping[str, int],
     small_cells: int,
 ) -> About:
@@ -220,11 +230,12 @@ def _about(
         run=run,
         when=when,
         release=release,
-        parent=base.release.id if base.release is not None else None,
+        parent=before.release if before is not None else None,
         resources={**settled.totals.resources, **directory},
         quarantine=f"../../{QUARANTINE}/{run}",
         small_cells=small_cells,
         default_stamp=unstated,
+        before=before,
     )
 
 

@@ -74,8 +74,9 @@ class Totals:
     def unmapped(self) -> tuple[Unmapped, ...]:
         """Return the words that crosswalks do not know: of each crosswalk the commonest first."""
         found = [
-            Unmapped(name.partition("#")[0], count, tuple(_examples(self._where[name])))
+            Unmapped(crosswalk, count, tuple(_examples(self._where[name])), word)
             for name, count in self._unmapped.items()
+            for crosswalk, _, word in [name.partition("#")]
             if count
         ]
         return tuple(sorted(found, key=lambda one: (one.crosswalk, -one.count, one.first)))

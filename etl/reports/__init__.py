@@ -1,24 +1,29 @@
-"""What auditors read: `report.json` and `index.html`, made from plain values.
+"""What auditors read: `report.json` and pages, made from plain values.
 
 `Tally` adds up partitions in bounded memory, `Report` holds everything a report says,
-`write_report` writes both files after checking that counts and money add up, `summary` gives the
-rows that the command line prints. No value of a member reaches any of them: places only.
+`report_document` is what of it may be shown, and all that a page is made of. `write_report` writes
+the files after checking that counts and money add up, `summary` gives the rows that the command
+line prints. No value of a member reaches any of them: places only.
 """
 
-from etl.reports.finding_places import FindingPlaces
+from etl.reports.document import FORMAT_VERSION, report_document, report_json
+from etl.reports.finding_places import FindingPlaces, Place
+from etl.reports.page import report_page, rule_page
 from etl.reports.report_values import (
     DefaultStamp,
     Example,
     ExtractFacts,
     ExtractFile,
     MappingFacts,
+    MissingCells,
     QuarantineFile,
+    ReleaseBefore,
     Report,
     RuleTotals,
     SuiteLine,
     Unmapped,
 )
-from etl.reports.report_writer import FORMAT_VERSION, report_json, report_page, write_report
+from etl.reports.report_writer import write_report
 from etl.reports.summary import Cause, Rejected, Summary, rejected, summary
 from etl.reports.tally import Tally
 
@@ -31,8 +36,11 @@ __all__ = [
     "ExtractFile",
     "FindingPlaces",
     "MappingFacts",
+    "MissingCells",
+    "Place",
     "QuarantineFile",
     "Rejected",
+    "ReleaseBefore",
     "Report",
     "RuleTotals",
     "SuiteLine",
@@ -40,8 +48,10 @@ __all__ = [
     "Tally",
     "Unmapped",
     "rejected",
+    "report_document",
     "report_json",
     "report_page",
+    "rule_page",
     "summary",
     "write_report",
 ]

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import gzip
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +20,30 @@ import pyarrow as pa
 from pyarrow import csv
 
 BLOCK_ROWS: Final = 1 << 18
+SHOWN_PLACES: Final = 1000
+"""How many places the page of a rule shows."""
 _NONE: Final = -1
 _PLACE: Final = np.dtype(
     [("file", "<i4"), ("row", "<i8"), ("table", "<i4"), ("column", "<i4"), ("rule", "<i4")]
 )
 _HEADER: Final = ("file", "row", "table", "column", "rule")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a finding is.
+
+    Attributes:
+        file: name of the file; empty for the extract as a whole.
+        row: row as a spreadsheet shows it; None for a whole file.
+        table: canonical table.
+        column: canonical column; empty for a whole row.
+    """
+
+    file: str
+    row: int | None
+    table: str
+    column: str
 
 
 class FindingPlaces:
@@ -55,7 +76,7 @@ class FindingPlaces:
             with self._path(file, block).open("ab") as kept:
                 kept.write(places[which.ravel() == number].tobytes())
 
-    def write(self, path: Path, names: Sequence[str]) -> bool:
+    def write(self, path: Path, names: Sequence[str]) -> dict[str, list[Place]]:
         """Write all places as CSV with gzip, in the order of files and rows.
 
         Args:
@@ -63,10 +84,11 @@ class FindingPlaces:
             names: names of the extract's files by number.
 
         Returns:
-            Whether there was any; without one no file is written.
+            Rule -> its first places, `SHOWN_PLACES` at most; without any no file is written.
         """
         if not self._words:
-            return False
+            return {}
+        first: dict[str, list[Place]] = defaultdict(list)
         path.parent.mkdir(parents=True, exist_ok=True)
         words = np.array(list(self._words), dtype=object)
         ranks = np.empty(len(words), np.int64)
@@ -79,7 +101,20 @@ class FindingPlaces:
                 keys = [ranks[places[name]] for name in ("rule", "column", "table")]
                 ordered = places[np.lexsort((*keys, places["row"]))]
                 csv.write_csv(_table(ordered, words, names), file, options)
-        return True
+                self._show(ordered, words, names, first)
+        return dict(first)
+
+    def _show(
+        self, places: Any, words: Any, names: Sequence[str], first: dict[str, list[Place]]
+    ) -> None:
+        """Add places of rules that have fewer than are shown."""
+        for number in np.unique(places["rule"]).tolist():
+            found = first[words[number]]
+            mine = np.flatnonzero(places["rule"] == number)[: SHOWN_PLACES - len(found)]
+            for file, row, table, column, _ in places[mine].tolist():
+                name = "" if file == _NONE else names[file]
+                shown = None if row == _NONE else row
+                found.append(Place(name, shown, words[table], words[column]))
 
     def _blocks(self) -> Iterator[Any]:
         found = [tuple(map(int, path.stem.split("_"))) for path in self._folder.iterdir()]

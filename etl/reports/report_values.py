@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from etl.model.severity import Severity
+from etl.publish.change_counts import Changes
 from etl.quality import MoneyKey, MoneyTotals, RowCounts, Verdict
 from etl.reports.small_cells import SMALL_CELLS
 
@@ -130,11 +131,13 @@ class Unmapped:
         crosswalk: its name.
         count: cells.
         examples: the first places.
+        word: a keyed hash of the word; empty where it is not told apart from others.
     """
 
     crosswalk: str
     count: int
     examples: tuple[Example, ...] = ()
+    word: str = ""
 
     @property
     def first(self) -> tuple[int, int, str]:
@@ -182,6 +185,38 @@ class QuarantineFile:
 
 
 @dataclass(frozen=True, slots=True)
+class MissingCells:
+    """Cells that must be filled, and are empty or cannot be read.
+
+    Attributes:
+        rule: the rule that asks for them.
+        table, column: which; the column is empty where one of several would do.
+        cells: how many.
+    """
+
+    rule: str
+    table: str
+    column: str
+    cells: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseBefore:
+    """The release that a run was made on top of.
+
+    Attributes:
+        release: its id.
+        changes: members and resources that the run added, changed and retracted; None where it
+            published nothing.
+        document: what its `report.json` holds; None where that cannot be read.
+    """
+
+    release: str
+    changes: Changes | None
+    document: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything that a report says about one run.
 
@@ -212,6 +247,9 @@ class Report:
         advice: what to do where a whole table, or over half of the claims, was rejected.
         small_cells: most claims whose sum of money is withheld; 0 where none is.
         exact_money: path of the exact sums, relative to the report; empty where none is withheld.
+        missing: cells that must be filled and are not.
+        before: the release that the run was made on top of; None without one.
+        all_reports: path of the page of all reports, relative to the report; empty without one.
     """
 
     run: str
@@ -238,6 +276,9 @@ class Report:
     advice: tuple[str, ...] = ()
     small_cells: int = SMALL_CELLS
     exact_money: str = ""
+    missing: tuple[MissingCells, ...] = ()
+    before: ReleaseBefore | None = None
+    all_reports: str = ""
 
     @property
     def stopped(self) -> bool:

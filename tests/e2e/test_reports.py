@@ -15,6 +15,7 @@ import pytest
 
 from etl.reports.tally import EXAMPLES
 from tests.e2e.commands import SAMPLES, Called, columns_of, copied, cpcds, done, rows_of, write_rows
+from tests.unit.reports.test_answers import answers
 
 FAULTY = SAMPLES / "faulty"
 ANY_SHARE = {"CPCDS_LIMITS__REJECTED_CLAIMS": "1"}
@@ -183,6 +184,33 @@ def test_a_word_without_a_code_is_told_where_another_status_is_published_and_may
     assert told["rejected_rows"] == sum(map(len, again.quarantine.values())) > 2
     claims = {row["claim_id"] for row in again.quarantine["claim.csv"]}
     assert claims == {rows[at]["claim_id"] for at in oral[:2]}
+
+
+def test_the_five_questions_are_answered_by_the_first_screen_alone(faulty: Run) -> None:
+    """Of the sample with planted faults; each figure is the one of `report.json`."""
+    report = faulty.report
+    page = faulty.target / "reports" / faulty.release / "index.html"
+    told = answers(page.read_text(encoding="utf-8"))
+    claims = report["tables"]["claim"]
+    assert f"{claims['quarantined']} of {claims['in']} claims (10.5 %)" in told["how-many"]
+    assert f"published {claims['published']} 89.5 %" in told["how-many"]
+    causes = [each for each in report["rules"] if each["rejected_rows"]]
+    rows = sum(each["rejected_rows"] for each in causes)
+    assert f"{len(causes)} rules rejected {rows} rows" in told["why"]
+    assert f"all that is in quarantine {claims['quarantined']} {rows}" in told["why"]
+    worst = max(causes, key=lambda each: (each["rejected_claims"], each["rejected_rows"]))
+    line = f"{worst['rejected_claims']} {worst['rejected_rows']} {worst['findings']} places"
+    assert f"{worst['rule']} {line}" in told["why"]
+    compared = report["money_check"]["compared"]
+    assert f"Yes: {compared} sums compared, each agrees to the cent" in told["cents"]
+    assert "This is the first release" in told["changed"]
+    missing = sum(each["cells"] for each in report["missing"])
+    assert missing > 5
+    assert f"{missing} required values missing" in told["missing"]
+    planted = Counter(each["fault"] for each in rows_of(FAULTY / "faults.csv"))
+    required = [each for each in report["missing"] if each["rule"] == "required"]
+    assert sum(each["cells"] for each in required) >= planted["required"] > 0
+    assert f"As of {report['extract']['as_of']}," in told["current"]
 
 
 # -- secrets and the network -------------------------------------------------------------------

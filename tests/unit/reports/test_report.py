@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterable
@@ -37,11 +36,14 @@ from etl.reports import (
     SuiteLine,
     Tally,
     Unmapped,
+    report_document,
     report_json,
     report_page,
     summary,
     write_report,
 )
+from etl.reports.page import _money_text
+from etl.reports.percentages import share
 from etl.rows import FINDINGS_SCHEMA
 from tests.unit.quality.test_suites import hosts_asked
 from tests.unit.quality.world import World, book, run, standard_book, world
@@ -92,8 +94,12 @@ def report(tally: Tally | None = None, limits: Limits | None = None) -> Report:
     )
 
 
+def page_of(told: Report) -> str:
+    return report_page(report_document(told))
+
+
 def test_report_json_is_what_its_page_of_documentation_lists() -> None:
-    told = json.loads(report_json(report()))
+    told = report_document(report())
     page = (Path(__file__).parents[3] / "docs" / "reports.md").read_text("utf-8")
     listed = re.search(r"\| key \| meaning \|\n(.*?)\n\n", page, re.DOTALL)
     assert listed
@@ -111,7 +117,7 @@ def test_report_json_is_what_its_page_of_documentation_lists() -> None:
 
 
 def test_counts_and_money_are_those_of_the_run() -> None:
-    told = json.loads(report_json(replace(report(), small_cells=0)))
+    told = report_document(replace(report(), small_cells=0))
     assert told["tables"]["claim"] == {
         "in": 6,
         "published": 5,
@@ -131,7 +137,7 @@ def test_counts_and_money_are_those_of_the_run() -> None:
 
 
 def test_rows_lost_to_each_rule_sum_to_the_quarantine() -> None:
-    told = json.loads(report_json(report()))
+    told = report_document(report())
     lost = sum(each["rejected_rows"] for each in told["rules"])
     assert lost == sum(each["quarantined"] for each in told["tables"].values())
     [amount] = [each for each in told["rules"] if each["rule"] == "amount-unreadable"]
@@ -141,7 +147,7 @@ def test_rows_lost_to_each_rule_sum_to_the_quarantine() -> None:
 
 
 def test_completeness_lists_the_columns_that_carry_elements() -> None:
-    told = json.loads(report_json(report()))["completeness"]
+    told = report_document(report())["completeness"]
     by_column = {(each["table"], each["column"]): each for each in told}
     assert by_column["member", "birth_date"]["filled"] == 2
     assert by_column["member", "birth_date"]["required"]
@@ -172,7 +178,7 @@ def test_a_lost_cent_or_row_keeps_the_report_from_being_written(tmp_path: Path) 
 
 def test_the_order_of_partitions_decides_nothing() -> None:
     parts = [run(spoiled()), run(world()), run(spoiled())]
-    pages = {report_json(report(tally_of(order))) for order in permutations(parts)}
+    pages = {report_json(report_document(report(tally_of(order)))) for order in permutations(parts)}
     assert len(pages) == 1
 
 
@@ -199,7 +205,7 @@ def test_one_place_is_not_places(rows: range, said: str) -> None:
     tally.add_findings(
         pa.table([*columns, list(rows), ["amount_copay"] * len(rows)], schema=FINDINGS_SCHEMA)
     )
-    page = report_page(replace(report(tally), rules=tuple(tally.rules(standard_book()))))
+    page = page_of(replace(report(tally), rules=tuple(tally.rules(standard_book()))))
     assert f"<summary>{said}" in page
 
 
@@ -210,12 +216,12 @@ def test_a_finding_about_a_whole_file_or_the_extract_is_shown_as_such() -> None:
         schema=FINDINGS_SCHEMA,
     )
     tally.add_findings(rows)
-    told = json.loads(report_json(replace(report(), rules=tally.rules(standard_book()))))
+    told = report_document(replace(report(), rules=tally.rules(standard_book())))
     assert [each["examples"] for each in told["rules"]] == [
         [{"file": "file-3.csv", "row": None, "column": None}],
         [{"file": None, "row": None, "column": None}],
     ]
-    assert "the extract" in report_page(replace(report(), rules=tally.rules(standard_book())))
+    assert "the extract" in page_of(replace(report(), rules=tally.rules(standard_book())))
 
 
 def test_a_changed_severity_is_shown_beside_the_default() -> None:
@@ -223,7 +229,7 @@ def test_a_changed_severity_is_shown_beside_the_default() -> None:
     tally = tally_of([run(spoiled(), rules=strict)])
     totals = {each.rule: each for each in tally.rules(strict)}["amount-negative"]
     assert (totals.severity, totals.default) == (Severity.REJECT_CLAIM, Severity.WARN)
-    assert "by default warn" in report_page(replace(report(tally), rules=(totals,)))
+    assert "by default warn" in page_of(replace(report(tally), rules=(totals,)))
 
 
 class Page(HTMLParser):
@@ -258,7 +264,7 @@ class Page(HTMLParser):
 
 def test_the_page_is_whole_and_loads_nothing() -> None:
     page = Page()
-    page.feed(report_page(report()))
+    page.feed(page_of(report()))
     page.close()
     assert page.open == []
     assert page.loads == []
@@ -274,7 +280,7 @@ def test_nothing_shows_a_value_of_a_member(tmp_path: Path) -> None:
 
 
 def test_names_from_outside_cannot_break_out_of_the_page() -> None:
-    page = report_page(report())
+    page = page_of(report())
     assert "Plan &amp; &lt;Sons&gt;" in page
     assert "<Sons>" not in page
 
@@ -294,23 +300,23 @@ def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
     ],
 )
 def test_the_page_says_first_what_became_of_the_run(change: dict[str, str], told: str) -> None:
-    assert told in report_page(replace(report(), **change))  # type: ignore[arg-type]
+    assert told in page_of(replace(report(), **change))  # type: ignore[arg-type]
 
 
 def test_a_broken_limit_is_the_first_thing_to_read() -> None:
     limits = Limits(rejected_claims=Decimal("0.01"))
     stopped = replace(report(limits=limits), release=None)
-    page = report_page(stopped)
+    page = page_of(stopped)
     assert "Nothing was published: a limit was broken." in page
     assert "1 of 6 claim rows (16.6667 %) are in quarantine; at most 1 % are allowed" in page
-    assert json.loads(report_json(stopped))["stopped"]
+    assert report_document(stopped)["stopped"]
     assert summary(stopped).broken_limits == tuple(each.sentence for each in stopped.verdicts)
     assert "accepted" in page
 
 
 def test_a_run_without_faults_says_so() -> None:
     clean = report(tally_of([run(world())]))
-    page = report_page(replace(clean, unmapped=()))
+    page = page_of(replace(clean, unmapped=()))
     assert "No row was rejected." in page
     assert "Nothing to warn of." in page
     assert "Every word was known." in page
@@ -326,16 +332,14 @@ def test_the_summary_has_the_rows_of_the_command_line() -> None:
 
 
 def test_shares_are_whole_only_where_they_are() -> None:
-    from etl.reports.report_writer import _money_text, _share
-
-    assert [_share(*each) for each in ((0, 9), (9, 9), (1, 9999), (9998, 9999), (1, 3))] == [
-        "0.0 %",
+    assert [share(*each) for each in ((0, 9), (9, 9), (1, 9999), (9998, 9999), (1, 3))] == [
+        "0 %",
         "100 %",
-        "< 0.1 %",
-        "99.9 %",
+        "0.01 %",
+        "99.99 %",
         "33.3 %",
     ]
-    assert _money_text(-123456789) == "\N{MINUS SIGN}1,234,567.89"
+    assert _money_text("-1234567.89") == "\N{MINUS SIGN}1,234,567.89"
 
 
 @pytest.mark.slow

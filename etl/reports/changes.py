@@ -1,0 +1,87 @@
+"""What differs from the release before, as a report says it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+from etl.publish.change_counts import ChangeCounts, Changes
+from etl.reports.report_values import ReleaseBefore
+
+CLAIMS: Final = "ExplanationOfBenefit"
+COMPARED_MONEY: Final = ("submitted", "eligible", "benefit", "memberliability")
+"""Categories whose net sums of headers are compared: those that every claim states."""
+
+_SUMS: Final = ("before", "now", "change")
+
+
+def changes_since(before: ReleaseBefore, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what differs from the release before.
+
+    Args:
+        before: that release.
+        document: the report that is being made, without this.
+    """
+    there, made = before.document, before.changes
+    return {
+        "since": before.release,
+        "members": None if made is None else made.patients.to_json(),
+        "resources": {} if made is None else made.to_json()["resources"],
+        "money": [] if made is None or there is None else _money(there, document, made),
+        "new_rules": None if there is None else _new_rules(there, document),
+        "new_unmapped": None if there is None else _new_unmapped(there, document),
+    }
+
+
+def _money(
+    before: Mapping[str, Any], now: Mapping[str, Any], made: Changes
+) -> list[dict[str, Any]]:
+    """Return by how much net sums changed; the difference that few claims make is their amount."""
+    claims = made.resources.get(CLAIMS, ChangeCounts())
+    is_few = 0 < claims.touched <= now["money_check"]["small_cells"]
+    was, new = _net(before), _net(now)
+    found = []
+    for category in COMPARED_MONEY:
+        old, present = was.get(category), new.get(category)
+        if category not in was and category not in new:
+            continue
+        sums: list[str | None] = [None, None, None]
+        if not (is_few or old is None or present is None):
+            sums = [old, present, str(Decimal(present) - Decimal(old))]
+        found.append({"category": category, **dict(zip(_SUMS, sums, strict=True))})
+    return found
+
+
+def _net(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the net sums of headers over all claim types: None where one is withheld."""
+    return {
+        each["category"]: each["net"]
+        for each in document.get("money_totals", ())
+        if each["level"] == "header"
+    }
+
+
+def _new_rules(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    fired = {each["rule"] for each in before.get("rules", ()) if each["findings"]}
+    return [each["rule"] for each in now["rules"] if each["findings"] and each["rule"] not in fired]
+
+
+def _new_unmapped(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return how many words of each crosswalk were not among those of the release before.
+
+    A word is known by its keyed hash. Where a column has too many to tell them apart, or the
+    report before has no hashes, the numbers of words are compared.
+    """
+    known = {(each["crosswalk"], each.get("word")) for each in before.get("unmapped", ())}
+    told_apart = all(word for _, word in known)
+    words: Sequence[Mapping[str, Any]] = now["unmapped"]
+    if told_apart:
+        new = Counter(
+            each["crosswalk"] for each in words if (each["crosswalk"], each["word"]) not in known
+        )
+    else:
+        were = Counter(each["crosswalk"] for each in before["unmapped"])
+        new = Counter(each["crosswalk"] for each in words) - were
+    return [{"crosswalk": name, "words": count} for name, count in sorted(new.items())]

@@ -1,0 +1,222 @@
+"""A report as plain values: what `report.json` holds, and all that the pages are made of.
+
+A page shows nothing that is not here: what is withheld from the document no table and no plot can
+show.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from etl.columns.numbers import cents_text
+from etl.model.canonical_tables import TABLES
+from etl.reports.changes import changes_since
+from etl.reports.report_values import Example, Report
+from etl.reports.small_cells import LEVEL_NAMES, SUMS, ShownMoney, shown_money
+
+FORMAT_VERSION: Final = "2"
+"""Goes up when a reader of `report.json` has to change; docs/reports.md tells how."""
+
+
+def report_json(document: Mapping[str, Any]) -> bytes:
+    """Return the report for machines, as docs/reports.md describes it."""
+    return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()
+
+
+def report_document(report: Report) -> dict[str, Any]:
+    """Return what a report says; docs/reports.md describes its members."""
+    document = _facts(report)
+    document["changes"] = (
+        changes_since(report.before, document) if report.before is not None else None
+    )
+    return document
+
+
+def _facts(report: Report) -> dict[str, Any]:
+    money = shown_money(report.money, report.small_cells)
+    return {
+        "format": FORMAT_VERSION,
+        "run": report.run,
+        "release": report.release,
+        "parent": report.parent,
+        "when": report.when.isoformat(),
+        "program": report.program,
+        "published": report.release is not None,
+        "stopped": report.stopped,
+        "extract": {
+            "layout": report.extract.layout,
+            "kind": report.extract.kind,
+            "as_of": report.extract.as_of.isoformat() if report.extract.as_of else None,
+            "payer": report.extract.payer or None,
+            "default_stamp": report.default_stamp
+            and {"instant": report.default_stamp.instant, "source": report.default_stamp.source},
+            "files": [
+                {
+                    "name": each.name,
+                    "rows": each.rows,
+                    "unowned_rows": each.unowned,
+                    "sha256": each.sha256,
+                }
+                for each in report.extract.files
+            ],
+        },
+        "mapping": report.mapping
+        and {
+            "set": report.mapping.set_name,
+            "version": report.mapping.version,
+            "sha256": report.mapping.sha256,
+            "profiles": list(report.mapping.profiles),
+        },
+        "tables": {
+            name: {
+                "in": each.rows_in,
+                "published": each.published,
+                "quarantined": each.quarantined,
+                "superseded": each.superseded,
+                "adds_up": each.adds_up,
+            }
+            for name, each in _in_order(report.counts).items()
+        },
+        "limits": [
+            {
+                "limit": each.limit,
+                "allowed": each.allowed,
+                "found": each.found,
+                "holds": each.holds,
+                "sentence": each.sentence,
+            }
+            for each in report.verdicts
+        ],
+        "rules_looked_at": report.rules_looked_at,
+        "rules": [
+            {
+                "rule": each.rule,
+                "severity": each.severity.value,
+                "default_severity": each.default.value,
+                "says": each.says,
+                "spoils": each.spoils,
+                "findings": each.findings,
+                "tables": dict(each.tables),
+                "rejected_rows": each.rejected_rows,
+                "rejected_claims": each.rejected_claims,
+                "page": rule_page_path(each.rule) if each.findings or each.rejected_rows else None,
+                "examples": [_example(report, place) for place in each.examples],
+            }
+            for each in report.rules
+        ],
+        "money": [
+            {
+                "level": LEVEL_NAMES[key.level],
+                "claim_type": key.claim_type,
+                "category": key.category,
+                **_sums(each),
+            }
+            for key, each in money.cells.items()
+        ],
+        "money_totals": [
+            {"level": LEVEL_NAMES[level], "category": category, **_sums(each)}
+            for (level, category), each in money.totals.items()
+        ],
+        "money_check": {
+            "compared": len(report.money),
+            "adds_up": all(each.adds_up for each in report.money.values()),
+            "small_cells": report.small_cells,
+            "withheld": money.withheld,
+            "exact": report.exact_money or None,
+        },
+        "resources": dict(sorted(report.resources.items())),
+        "completeness": _completeness(report),
+        "missing": [
+            {
+                "rule": each.rule,
+                "table": each.table,
+                "column": each.column or None,
+                "cells": each.cells,
+            }
+            for each in report.missing
+        ],
+        "unmapped": [
+            {
+                "crosswalk": each.crosswalk,
+                "word": each.word or None,
+                "count": each.count,
+                "examples": [_example(report, place) for place in each.examples],
+            }
+            for each in report.unmapped
+        ],
+        "suites": [
+            {
+                "table": each.table,
+                "rows": each.of,
+                "looked_at": each.covered,
+                "expectations": each.expectations,
+                "met": each.passed,
+                "page": each.page or None,
+            }
+            for each in report.suites
+        ],
+        "quarantine": [
+            {"source": each.source, "rows": each.rows, "path": each.path}
+            for each in report.quarantine
+        ],
+        "data_docs": report.data_docs or None,
+        "notes": list(report.notes),
+        "findings_file": report.findings_file or None,
+        "advice": list(report.advice),
+        "all_reports": report.all_reports or None,
+    }
+
+
+def rule_page_path(rule: str) -> str:
+    """Return where the page of a rule is, relative to the report."""
+    return f"rules/{rule}.html"
+
+
+def _sums(each: ShownMoney) -> dict[str, Any]:
+    sums = {name: getattr(each, name) for name in SUMS}
+    return {
+        **{name: None if cents is None else cents_text(cents) for name, cents in sums.items()},
+        "adds_up": each.adds_up,
+    }
+
+
+def _in_order(counts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: counts[name] for name in TABLES if name in counts}
+
+
+def _file_name(report: Report, number: int | None) -> str:
+    """Return a file's name; findings about the extract as a whole name no file of it."""
+    if number is not None and 0 <= number < len(report.extract.files):
+        return report.extract.files[number].name
+    return ""
+
+
+def _example(report: Report, place: Example) -> dict[str, Any]:
+    return {
+        "file": _file_name(report, place.file) or None,
+        "row": place.row,
+        "column": place.column or None,
+    }
+
+
+def _completeness(report: Report) -> list[dict[str, Any]]:
+    """Return, for each column that carries an element of CPCDS, how many rows fill it."""
+    lines = []
+    for name, columns in report.filled.items():
+        of = report.counts[name].published if name in report.counts else 0
+        for column in TABLES[name].columns:
+            if not of or not (column.required or column.map_ids):
+                continue
+            lines.append(
+                {
+                    "table": name,
+                    "column": column.name,
+                    "map_ids": list(column.map_ids),
+                    "required": column.required,
+                    "filled": columns.get(column.name, 0),
+                    "of": of,
+                }
+            )
+    return sorted(lines, key=lambda line: list(TABLES).index(line["table"]))

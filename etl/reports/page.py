@@ -1,0 +1,162 @@
+"""Pages for people: of a run and of each rule that found something in it.
+
+They are made of the report's document alone, need no script, and load nothing from anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from functools import cache
+from itertools import groupby
+from typing import Any, Final
+
+import jinja2
+
+from etl.model.canonical_tables import CLAIM_TYPES
+from etl.quality.totals.money import UNKNOWN_TYPE
+from etl.reports.changes import CLAIMS, COMPARED_MONEY
+from etl.reports.finding_places import Place
+from etl.reports.percentages import percentages, share
+
+_MINUS: Final = "\N{MINUS SIGN}"
+_CATEGORIES: Final = {
+    "submitted": "billed (submitted)",
+    "eligible": "allowed (eligible)",
+    "benefit": "plan paid (benefit)",
+    "memberliability": "member owes (memberliability)",
+}
+"""Categories in words that need no glossary, with the name that all tables use."""
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Return what makes pages of templates."""
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("etl.reports", "pages"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "number": lambda value: f"{value:,}",
+        "category": lambda name: _CATEGORIES.get(name, name),
+        "counted": _counted,
+        "money": lambda text: "withheld" if text is None else _money_text(text),
+        "change": lambda text: "withheld" if text is None else _signed(text),
+        "figure": _figure,
+        "minute": _minute,
+        "share": share,
+        "percentages": lambda parts: percentages(list(parts)),
+    }
+    return made
+
+
+def report_page(document: Mapping[str, Any]) -> str:
+    """Return the report for people: one page, its answers first."""
+    rules: Sequence[Mapping[str, Any]] = document["rules"]
+    accepted = "published" if document["release"] else "accepted"
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            report=document,
+            tables=document["tables"],
+            accepted=accepted,
+            claims=_of_table(document, "claim"),
+            members=_of_table(document, "member"),
+            causes=causes(document),
+            headline_money=[
+                each
+                for each in document["money_totals"]
+                if each["level"] == "header" and each["category"] in COMPARED_MONEY
+            ],
+            money_by_type=[
+                (claim_type, rows)
+                for claim_type in (*CLAIM_TYPES, UNKNOWN_TYPE)
+                if (
+                    rows := [each for each in document["money"] if each["claim_type"] == claim_type]
+                )
+            ],
+            changed_claims=_changed_claims(document),
+            completeness=_by_table(document["completeness"]),
+            rejecting=[each for each in rules if rejects(each) and each["findings"]],
+            warning=[each for each in rules if not rejects(each) and each["findings"]],
+            rule_of={each["rule"]: each for each in rules},
+            days_old=_days_between(document["extract"]["as_of"], document["when"]),
+        )
+    )
+
+
+def rule_page(document: Mapping[str, Any], rule: Mapping[str, Any], places: Sequence[Place]) -> str:
+    """Return the page of one rule: what it says, what it found, and the first places."""
+    return (
+        environment()
+        .get_template("rule.html.j2")
+        .render(report=document, rule=rule, rejects=rejects(rule), places=places)
+    )
+
+
+def causes(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the rules that began a rejection, the one that cost most claims first."""
+    began = [each for each in document["rules"] if each["rejected_rows"]]
+    return sorted(
+        began, key=lambda each: (-each["rejected_claims"], -each["rejected_rows"], each["rule"])
+    )
+
+
+def _of_type(rows: Iterable[Mapping[str, Any]], claim_type: str) -> list[Mapping[str, Any]]:
+    return [each for each in rows if each["claim_type"] == claim_type]
+
+
+def rejects(rule: Mapping[str, Any]) -> bool:
+    """Return whether a rule's findings reject rows or claims."""
+    return bool(rule["severity"] != "warn")
+
+
+def _of_table(document: Mapping[str, Any], table: str) -> Mapping[str, int]:
+    none = {"in": 0, "published": 0, "quarantined": 0, "superseded": 0}
+    counts: Mapping[str, int] = document["tables"].get(table, none)
+    return counts
+
+
+def _changed_claims(document: Mapping[str, Any]) -> Mapping[str, int]:
+    none = {"added": 0, "changed": 0, "retracted": 0}
+    changes = document["changes"]
+    counts: Mapping[str, int] = (changes or {"resources": {}})["resources"].get(CLAIMS, none)
+    return counts
+
+
+def _by_table(lines: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    return [(table, list(group)) for table, group in groupby(lines, key=lambda line: line["table"])]
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _money_text(text: str) -> str:
+    whole, _, cents = text.partition(".")
+    sign = _MINUS if whole.startswith("-") else ""
+    return f"{sign}{int(whole.lstrip('-')):,}.{cents}"
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "\N{EN DASH}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def _signed(text: str) -> str:
+    return _money_text(text) if text.startswith("-") else f"+{_money_text(text)}"
+
+
+def _minute(when: str) -> str:
+    return datetime.fromisoformat(when).strftime("%Y-%m-%d %H:%M %Z").strip()
+
+
+def _days_between(as_of: str | None, when: str) -> int | None:
+    if as_of is None:
+        return None
+    return (datetime.fromisoformat(when).date() - date.fromisoformat(as_of)).days

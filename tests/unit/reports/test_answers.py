@@ -1,0 +1,270 @@
+"""The first screen answers what an auditor asks, in the figures of `report.json`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from etl.publish.change_counts import ChangeCounts, Changes
+from etl.reports import (
+    MissingCells,
+    Place,
+    ReleaseBefore,
+    Report,
+    Unmapped,
+    report_document,
+    report_page,
+    rule_page,
+    write_report,
+)
+from tests.unit.quality.world import run, world
+from tests.unit.reports.test_report import report, spoiled, tally_of
+
+QUESTIONS = ("how-many", "why", "cents", "changed", "missing", "current")
+
+
+class Answers(HTMLParser):
+    """Reads the text of each answer of the first screen, by the id of its question."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: dict[str, list[str]] = {}
+        self._here = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        told = dict(attrs)
+        if tag == "section":
+            self._here = str(told.get("aria-labelledby"))
+            self.texts[self._here] = []
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "section":
+            self._here = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._here:
+            self.texts[self._here].append(data)
+
+
+def answers(page: str) -> dict[str, str]:
+    """Return the answers of a page: the id of a question → its text."""
+    reader = Answers()
+    reader.feed(page)
+    return {name: " ".join(" ".join(parts).split()) for name, parts in reader.texts.items()}
+
+
+def shown(made: Report) -> tuple[dict[str, Any], dict[str, str]]:
+    document = report_document(made)
+    return document, answers(report_page(document))
+
+
+CHANGES = Changes(
+    ChangeCounts(1, 2, 3),
+    {"ExplanationOfBenefit": ChangeCounts(40, 5, 6), "Patient": ChangeCounts()},
+)
+
+
+def before(document: Mapping[str, Any] | None, changes: Changes | None = CHANGES) -> ReleaseBefore:
+    return ReleaseBefore("release-6", changes, document)
+
+
+def test_all_questions_are_answered_in_their_order() -> None:
+    _, told = shown(report())
+    assert tuple(told) == QUESTIONS
+    assert all(told.values())
+
+
+def test_claims_in_published_and_rejected_stand_with_shares_that_sum_to_100() -> None:
+    document, told = shown(report())
+    claims = document["tables"]["claim"]
+    assert (claims["in"], claims["published"], claims["quarantined"]) == (6, 5, 1)
+    assert "1 of 6 claims (16.7 %)" in told["how-many"]
+    assert "claims that came in 6 100 %" in told["how-many"]
+    assert "published 5 83.3 %" in told["how-many"]
+
+
+def test_first_causes_sum_to_the_quarantine_and_lead_to_their_rule_and_places() -> None:
+    document = report_document(report())
+    page = report_page(document)
+    told = answers(page)["why"]
+    rows = sum(each["quarantined"] for each in document["tables"].values())
+    claims = document["tables"]["claim"]["quarantined"]
+    assert f"all that is in quarantine {claims} {rows}" in told
+    for each in document["rules"]:
+        if each["rejected_rows"]:
+            path = f"rules/{each['rule']}.html"
+            assert each["page"] == path
+            assert f'href="{path}"' in page
+            assert f'href="{path}#places"' in page
+
+
+def test_the_rows_of_more_than_five_causes_sum_up_as_well() -> None:
+    made = report()
+    first, *others = [each for each in made.rules if each.rejected_rows]
+    rest = first.rejected_rows - 6
+    causes = [
+        replace(first, rule=f"rule-{n}", rejected_rows=rest if not n else 1, rejected_claims=not n)
+        for n in range(7)
+    ]
+    _, told = shown(replace(made, rules=(*causes, *others)))
+    numbers = [
+        tuple(map(int, pair)) for pair in re.findall(r"(?:rule-\d|rules?) (\d+) (\d+)", told["why"])
+    ]
+    [total] = re.findall(r"all that is in quarantine (\d+) (\d+)", told["why"])
+    assert len(numbers) == 6
+    assert [sum(column) for column in zip(*numbers, strict=True)] == [int(each) for each in total]
+
+
+def test_every_cent_is_accounted_for_with_the_number_of_sums_compared() -> None:
+    document, told = shown(report())
+    compared = document["money_check"]["compared"]
+    assert compared == len(document["money"])
+    assert f"Yes: {compared} sums compared, each agrees to the cent" in told["cents"]
+
+
+def test_a_first_release_is_compared_with_nothing() -> None:
+    document, told = shown(report())
+    assert document["changes"] is None
+    assert "This is the first release" in told["changed"]
+
+
+def test_changes_since_the_release_before_name_new_rules_and_new_words() -> None:
+    earlier = report_document(report(tally_of([run(world())])))
+    earlier["unmapped"] = [{"crosswalk": "gender", "word": "aa"}]
+    words = (
+        Unmapped("gender", 3, word="aa"),
+        Unmapped("gender", 1, word="bb"),
+        Unmapped("race", 2, word="cc"),
+    )
+    document, told = shown(replace(report(), unmapped=words, before=before(earlier)))
+    changes = document["changes"]
+    assert changes["since"] == "release-6"
+    assert "Members: 1 added, 2 changed, 3 retracted" in told["changed"]
+    assert "Claims: 40 added, 5 changed, 6 retracted" in told["changed"]
+    fired = {each["rule"] for each in document["rules"] if each["findings"]}
+    assert set(changes["new_rules"]) == fired
+    assert all(rule in told["changed"] for rule in fired)
+    assert changes["new_unmapped"] == [
+        {"crosswalk": "gender", "words": 1},
+        {"crosswalk": "race", "words": 1},
+    ]
+    assert "Newly unmapped words: 1 of gender , 1 of race ." in told["changed"]
+    assert changes["resources"] == {
+        "ExplanationOfBenefit": {"added": 40, "changed": 5, "retracted": 6}
+    }
+
+
+def test_what_was_there_the_night_before_is_not_new() -> None:
+    made = replace(report(), unmapped=(Unmapped("gender", 3, word="aa"),))
+    document, told = shown(replace(made, before=before(report_document(made))))
+    assert document["changes"]["new_rules"] == document["changes"]["new_unmapped"] == []
+    assert "Rules that newly fire: none." in told["changed"]
+    assert "Newly unmapped words: none." in told["changed"]
+
+
+def test_words_of_a_report_without_hashes_are_compared_by_their_number() -> None:
+    earlier = report_document(report())
+    earlier["unmapped"] = [{"crosswalk": "gender"}, {"crosswalk": "gender"}]
+    words = tuple(Unmapped("gender", 1, word=word) for word in ("aa", "bb", "cc"))
+    document, _ = shown(replace(report(), unmapped=words, before=before(earlier)))
+    assert document["changes"]["new_unmapped"] == [{"crosswalk": "gender", "words": 1}]
+
+
+def test_a_report_of_the_release_before_that_is_gone_is_said_to_be() -> None:
+    document, told = shown(replace(report(), before=before(None)))
+    assert document["changes"]["new_rules"] is document["changes"]["new_unmapped"] is None
+    assert "rules and words were not compared" in told["changed"]
+    assert document["changes"]["money"] == []
+
+
+def test_a_stopped_run_names_the_rules_that_newly_fire() -> None:
+    earlier = report_document(report(tally_of([run(world())])))
+    document, told = shown(replace(report(), release=None, before=before(earlier, None)))
+    assert document["changes"]["members"] is None
+    assert document["changes"]["money"] == []
+    assert "Nothing that members see" in told["changed"]
+    assert document["changes"]["new_rules"]
+
+
+def money_of(made: Report, *, small_cells: int, touched: int) -> list[Mapping[str, Any]]:
+    changes = Changes(ChangeCounts(1), {"ExplanationOfBenefit": ChangeCounts(touched)})
+    earlier = report_document(replace(made, small_cells=small_cells))
+    for each in earlier["money_totals"]:
+        each["net"] = each["net"] and "1.00"
+    now = replace(made, small_cells=small_cells, before=before(earlier, changes))
+    money: list[Mapping[str, Any]] = report_document(now)["changes"]["money"]
+    return money
+
+
+def test_money_is_compared_net_and_to_the_cent() -> None:
+    money = money_of(report(), small_cells=0, touched=1)
+    [benefit] = [each for each in money if each["category"] == "benefit"]
+    assert benefit == {"category": "benefit", "before": "1.00", "now": "-1.00", "change": "-2.00"}
+
+
+def test_the_money_that_few_claims_changed_is_withheld() -> None:
+    made = report()
+    for touched, is_shown in ((10, False), (11, True), (0, True)):
+        money = money_of(replace(made, money={}), small_cells=10, touched=touched)
+        assert money == []
+        key = next(iter(made.money))
+        whole = replace(made.money[key], published_claims=99, net_claims=99)
+        some = {replace(key, level="claim", category="benefit"): whole}
+        [each] = money_of(replace(made, money=some), small_cells=10, touched=touched)
+        assert (each["change"] is not None) is is_shown
+
+
+def test_required_cells_that_are_missing_are_counted_by_column() -> None:
+    missing = tuple(MissingCells("required", "claim", f"column_{n}", 9 - n) for n in range(7))
+    required = replace(report().rules[0], rule="required")
+    document, told = shown(replace(report(), rules=(*report().rules, required), missing=missing))
+    assert "42 required values missing" in told["missing"]
+    assert "claim.column_0 9 required" in told["missing"]
+    assert "2 more columns" in told["missing"]
+    assert document["missing"][0] == {
+        "rule": "required",
+        "table": "claim",
+        "column": "column_0",
+        "cells": 9,
+    }
+    _, none = shown(report())
+    assert "No: every required value is there" in none["missing"]
+
+
+def test_how_old_the_extract_is_stands_on_the_page() -> None:
+    _, told = shown(report())
+    assert "As of 2026-11-23, 1 day before this run" in told["current"]
+    unsaid = report()
+    _, told = shown(replace(unsaid, extract=replace(unsaid.extract, as_of=None)))
+    assert "does not say of which day it is" in told["current"]
+
+
+def test_each_rule_that_found_something_has_a_page_with_its_places(tmp_path: Path) -> None:
+    made = report()
+    places = {"amount-unreadable": [Place("file-6.csv", 4, "claim", "amount_copay")]}
+    write_report(made, tmp_path, places)
+    document = report_document(made)
+    pages = {each["page"] for each in document["rules"] if each["page"]}
+    assert pages == {f"rules/{path.name}" for path in (tmp_path / "rules").iterdir()}
+    page = (tmp_path / "rules" / "amount-unreadable.html").read_text("utf-8")
+    assert "<td>file-6.csv</td>" in page
+    assert "All 1 place." in page
+    assert "default-src 'none'" in page
+
+
+def test_the_page_of_a_rule_with_many_places_leads_to_all_of_them() -> None:
+    document = report_document(replace(report(), findings_file="findings.csv.gz"))
+    rule = {**document["rules"][0], "findings": 5000}
+    page = rule_page(document, rule, [Place("a.csv", row, "claim", "") for row in range(2, 12)])
+    assert "The first 10 of 5,000 places" in page
+    assert 'href="../findings.csv.gz"' in page
+
+
+def test_what_is_folded_is_printed() -> None:
+    page = report_page(report_document(report(tally_of([run(spoiled())]))))
+    assert "details::details-content { content-visibility: visible" in page
+    assert "@page { margin: 12mm }" in page
