@@ -27,11 +27,10 @@ from etl.engine.prepare import prepare
 from etl.engine.render import render
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import ignore
-from etl.pipeline.partition.check_and_map import KeysOf
 from etl.pipeline.partition.providers import Providers, checked_directory, providers_of
 from etl.pipeline.read import open_with, read
 from etl.pipeline.workers import Workers
-from etl.quality import check
+from etl.quality import RuleContext, check
 from etl.quality.suites.sample import NO_ROW
 from etl.synth import Spec, write_extract
 
@@ -115,11 +114,8 @@ def accepted(
     checked = check(
         loaded.tables,
         loaded.findings,
-        definitions.book,
-        KeysOf(rows.partitions.keys),
-        providers.known,
-        as_of=rows.as_of,
-        unread=loaded.unread,
+        RuleContext(definitions.book, rows.partitions.keys, providers.known, rows.as_of),
+        loaded.unread,
     )
     return prepare({**checked.tables, **providers.tables}, providers.environment), providers
 

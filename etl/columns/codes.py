@@ -141,18 +141,6 @@ def read_icd(column: Any, kind: IcdKind) -> Icd:
     return Icd(values, pointed & moved & ~impossible, unusual, impossible)
 
 
-@dataclass(frozen=True, slots=True)
-class Ndc(Parsed):
-    """A column read as National Drug Codes.
-
-    Attributes:
-        ten_digits: numpy `bool`, shape (n,): bad because ten digits without hyphens may be padded
-            in three ways; a part of `bad`.
-    """
-
-    ten_digits: Any
-
-
 _NDC_FORMS: Final = (
     (r"^([0-9]{5})-([0-9]{4})-([0-9]{2})$", r"\1\2\3"),
     (r"^([0-9]{4})-([0-9]{4})-([0-9]{2})$", r"0\1\2\3"),
@@ -161,7 +149,7 @@ _NDC_FORMS: Final = (
 )
 
 
-def read_ndc(column: Any) -> Ndc:
+def read_ndc(column: Any) -> Parsed:
     """Read NDCs of 11 digits, or hyphenated 4-4-2, 5-3-2, 5-4-1 and 5-4-2, as 11 digits."""
     values = column
     plain = matches(column, r"^[0-9]{11}$")
@@ -172,7 +160,7 @@ def read_ndc(column: Any) -> Ndc:
         values = as_array(values)
         plain = matches(values, r"^[0-9]{11}$")
     bad = pc.is_valid(column).to_numpy(zero_copy_only=False) & ~plain
-    return Ndc(blanked(values, bad), pa.array(bad), matches(column, r"^[0-9]{10}$"))
+    return Parsed(blanked(values, bad), pa.array(bad))
 
 
 def npi_holds(column: Any) -> Any:

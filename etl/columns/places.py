@@ -17,6 +17,11 @@ def place_keys(files: Any, rows: Any) -> Any:
     return (np.asarray(files).astype(np.int64) << _SHIFT) | np.asarray(rows).astype(np.int64)
 
 
+def places_of(table: pa.Table) -> tuple[Any, Any]:
+    """Return the file and the row of each row of a canonical table, as numpy."""
+    return table.column(FILE_COLUMN).to_numpy(), table.column(ROW_COLUMN).to_numpy()
+
+
 def table_places(table: pa.Table) -> Any:
     """Return `place_keys` of the rows of a canonical table."""
-    return place_keys(table.column(FILE_COLUMN).to_numpy(), table.column(ROW_COLUMN).to_numpy())
+    return place_keys(*places_of(table))

@@ -18,12 +18,11 @@ from etl.mapping.interpret import Cell, ExplainedElement, Made, explained
 from etl.mapping.plan import Place, Plan
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.partition.check_and_map import KeysOf
-from etl.pipeline.partition.claims import Claims
+from etl.pipeline.partition.claims import ClaimRules
 from etl.pipeline.partition.providers import Providers, checked_directory, providers_of
 from etl.pipeline.read import Read
 from etl.publish.reader import Release
-from etl.quality import check
+from etl.quality import RuleContext, check_rows
 from etl.quality.suites.sample import NO_ROW
 from etl.sources import Extract
 
@@ -168,25 +167,20 @@ def _pieces(
     logical_id: str,
 ) -> Iterator[Partition]:
     """Yield, for each member that the resource may belong to, the member's accepted rows."""
+    context = RuleContext(definitions.book, read.partitions.keys, providers.known, read.as_of)
+    claim_rules = ClaimRules.of(definitions)
     for index in range(read.partitions.count):
         loaded = read.partitions.load(index)
         members = _members(loaded.tables, plans, providers.environment, logical_id)
         if not len(members):
             continue
-        claims = Claims.of(definitions)
-        checked = check(
-            loaded.tables,
-            loaded.findings,
-            definitions.book,
-            KeysOf(read.partitions.keys),
-            providers.known,
-            as_of=read.as_of,
-            settling=claims,
-            unread=loaded.unread,
+        claims = claim_rules.settle(
+            check_rows(loaded.tables, loaded.findings, context, loaded.unread)
         )
-        own = _of_members(checked.tables, members)
+        accepted = claims.decided.accepted
+        own = _of_members(accepted, members)
         ids = own["claim"].column("claim_id").combine_chunks()
-        keep = np.asarray(pc.is_in(checked.tables["claim"].column("claim_id"), value_set=ids))
+        keep = np.asarray(pc.is_in(accepted["claim"].column("claim_id"), value_set=ids))
         yield claims.partition({**own, **providers.tables}, providers.environment, keep)
 
 

@@ -1,15 +1,16 @@
 """Rules over canonical rows: findings, quarantine, reconciliation, suites.
 
-`load_rules` reads the rules, `check` one partition, `add_counts` and `reconcile` the totals,
-`verdicts` the limits. Great Expectations stays behind `suites`, which nothing here imports.
+`load_rules` reads the rules; `check_rows` and `check_totals` take a partition through them, with
+what is decided in between (`check`: with no claims to settle); `add_counts` and `reconcile` look at
+the totals, `verdicts` at the limits. Great Expectations stays behind `suites`.
 """
 
-from etl.quality.check import REJECTED_SCHEMA, Checked, check, check_directory
+from etl.quality.check import REJECTED_SCHEMA, Checked, check, check_rows, check_totals
+from etl.quality.checks.frames import RuleContext
 from etl.quality.checks.keys_elsewhere import (
     DirectoryIds,
-    KeysInMemory,
     KnownKeys,
-    PublishedKeys,
+    NoKeys,
     read_directory,
 )
 from etl.quality.rules.book import Limits, Policy, Rule, RuleBook, load_rules, read_rules
@@ -23,21 +24,22 @@ __all__ = [
     "Checked",
     "CountsDoNotAddUp",
     "DirectoryIds",
-    "KeysInMemory",
     "KnownKeys",
     "Limits",
     "MoneyKey",
     "MoneyTotals",
+    "NoKeys",
     "Policy",
-    "PublishedKeys",
     "RowCounts",
     "Rule",
     "RuleBook",
+    "RuleContext",
     "Verdict",
     "add_counts",
     "add_money",
     "check",
-    "check_directory",
+    "check_rows",
+    "check_totals",
     "enforce",
     "load_rules",
     "named",

@@ -1,7 +1,9 @@
-"""One partition in, its accepted rows and findings out. Pure: nothing is read or written.
+"""The rules over one partition: check its rows, decide on them, and add up what came of them.
 
-The order is fixed: types, single cells, rows, keys, relations, then what hangs on a rejected row.
-A rule about rows therefore sees only values that will be published.
+`check_rows` runs the rules in a fixed order: types, single cells, rows, keys, relations. A rule
+about rows therefore sees only values that will be published. `decide_rows` rejects what failed, and
+what hangs on it. Between the two, and after them, claims are settled (`checks.claims`).
+`check_totals` is last. All are pure: nothing is read or written.
 """
 
 from __future__ import annotations
@@ -15,18 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.places import place_keys, table_places
-from etl.model.canonical_tables import DIRECTORY_TABLES, TABLES
-from etl.quality.checks.cascade import Cascade, Rejections, rules_of_rows
+from etl.model.canonical_tables import TABLES
+from etl.quality.checks.cascade import DecidedRows, decide_rows, rules_of_rows
 from etl.quality.checks.cells import check_cells, read_types
-from etl.quality.checks.claims import Settling, find, leave_out
 from etl.quality.checks.duplicates import find_duplicates, find_shared
-from etl.quality.checks.frames import Frame, Work
-from etl.quality.checks.keys_elsewhere import DirectoryIds, KeysInMemory, KnownKeys, PublishedKeys
+from etl.quality.checks.frames import Frame, RuleContext, Work
 from etl.quality.checks.relations import check_relations
-from etl.quality.checks.rows import check_rows
+from etl.quality.checks.rows import check_single_rows
 from etl.quality.rules.book import RuleBook
 from etl.quality.rules.kinds import CELL_KINDS, RELATION_KINDS, ROW_KINDS
-from etl.quality.suites.sample import NO_ROW, Sample, Sampled, sample_of
+from etl.quality.suites.sample import NO_ROW, Sample, Sampled, samples_of
 from etl.quality.totals.by_member import RowOwners, Shares, shares
 from etl.quality.totals.money import MoneyKey, MoneyTotals, money_totals
 from etl.quality.totals.rows import RowCounts
@@ -76,32 +76,30 @@ class Checked:
 
 def check(
     tables: Mapping[str, pa.Table],
-    findings_from_sources: pa.Table,
-    book: RuleBook,
-    known: KnownKeys,
-    directory: DirectoryIds,
-    *,
-    published: PublishedKeys | None = None,
-    as_of: int | None = None,
-    sampled: Sampled = NO_ROW,
-    owners: RowOwners | None = None,
-    settling: Settling | None = None,
+    from_sources: pa.Table,
+    context: RuleContext,
     unread: Unread | None = None,
+    sampled: Sampled = NO_ROW,
 ) -> Checked:
-    """Check one member partition.
+    """Check the rows of one partition in which no claims are to be settled, from begin to end.
+
+    Arguments are those of `check_rows` and `check_totals`.
+    """
+    return check_totals(decide_rows(check_rows(tables, from_sources, context, unread)), sampled)
+
+
+def check_rows(
+    tables: Mapping[str, pa.Table],
+    from_sources: pa.Table,
+    context: RuleContext,
+    unread: Unread | None = None,
+) -> Work:
+    """Run every rule over the rows of one partition.
 
     Args:
         tables: canonical tables by name, raw text; those left out are empty.
-        findings_from_sources: what was noticed while reading; a rejecting one takes its row out.
-        book: the rules.
-        known: answers about other partitions.
-        directory: ids of organizations and practitioners.
-        published: answers about the published tree; only a delta has it beside itself.
-        as_of: day of the extract, in days since 1970 (`dates.day_number`); None: not known.
-        sampled: which rows to keep for the suites.
-        owners: whose the rows are, where each member's shares are wanted.
-        settling: works out what becomes of chains of claims, and which codes are not published;
-            None for neither: every accepted claim counts.
+        from_sources: what was noticed while reading; a rejecting finding takes its row out.
+        context: the rules, and what they ask about outside the partition.
         unread: rows that could not be read; None for none. Of those of which ids are known, the
             ones that a rejecting finding of `sources` is about are in quarantine, with what they
             belong to.
@@ -110,51 +108,55 @@ def check(
     frames = {}
     for name in TABLES:
         whole = tables.get(name, empty_table(name))
-        lost = _lost(unread.bare.get(name, empty_table(name)), findings_from_sources, book, name)
+        bare = unread.bare.get(name, empty_table(name))
+        lost = _lost(bare, from_sources, context.book, name)
         frames[name] = Frame(name, pa.concat_tables([whole, lost]), lost.num_rows)
-    work = Work(frames, book, known, directory, as_of, published, unread.loose)
-    _from_sources(work, findings_from_sources)
+    work = Work(frames, context, from_sources, unread.loose)
+    _from_sources(work, from_sources)
     _look(work)
-    if settling is not None:
-        find(work, settling)
-    rejected = Cascade(work).run()
-    counted = None
-    if settling is not None:
-        accepted = _accepted(work, rejected)
-        standing = settling.standing(accepted)
-        leave_out(work, rejected, accepted, standing.left_out)
-        counted = standing.counted[~standing.left_out]
-    return _checked(work, rejected, findings_from_sources, sampled, owners, counted)
+    return work
 
 
-def _accepted(work: Work, rejected: Mapping[str, Rejections]) -> dict[str, pa.Table]:
-    return {
-        name: frame.table(~(rejected[name].rows | frame.superseded))
+def check_totals(
+    decided: DecidedRows, sampled: Sampled = NO_ROW, owners: RowOwners | None = None
+) -> Checked:
+    """Add up what became of the rows of one partition.
+
+    Args:
+        decided: the rows.
+        sampled: which rows to keep for the suites.
+        owners: whose the rows are, where each member's shares are wanted.
+    """
+    work, accepted = decided.work, decided.accepted
+    rejected = _rejected_table(decided)
+    quarantined = _rows_by_table(rejected)
+    counts = {
+        name: RowCounts(
+            rows_in=frame.count,
+            published=accepted[name].num_rows,
+            quarantined=quarantined.get(name, 0),
+            superseded=int(np.count_nonzero(frame.superseded)),
+        )
         for name, frame in work.frames.items()
     }
-
-
-def check_directory(
-    tables: Mapping[str, pa.Table],
-    findings_from_sources: pa.Table,
-    book: RuleBook,
-    directory: DirectoryIds,
-    *,
-    as_of: int | None = None,
-    sampled: Sampled = NO_ROW,
-    unread: Unread | None = None,
-) -> Checked:
-    """Check `organization` and `practitioner`, which belong to no member."""
-    only = {name: tables[name] for name in DIRECTORY_TABLES}
-    return check(
-        only,
-        findings_from_sources,
-        book,
-        KeysInMemory(),
-        directory,
-        as_of=as_of,
-        sampled=sampled,
-        unread=unread,
+    filled = {
+        name: {
+            column: table.num_rows - table.column(column).null_count
+            for column in TABLES[name].names
+        }
+        for name, table in accepted.items()
+        if table.num_rows
+    }
+    return Checked(
+        tables=accepted,
+        findings=_findings_table(work),
+        rejected=rejected,
+        counts=counts,
+        money=money_totals(decided),
+        filled=filled,
+        samples=samples_of(work, sampled),
+        shares=None if owners is None else shares(decided, rejected, owners),
+        owned=frozenset(work.owned),
     )
 
 
@@ -166,7 +168,7 @@ def _look(work: Work) -> None:
     for name in ("claim", "coverage"):
         if work.frames[name].count:
             find_shared(work, work.frames[name])
-    for phase, run in ((CELL_KINDS, check_cells), (ROW_KINDS, check_rows)):
+    for phase, run in ((CELL_KINDS, check_cells), (ROW_KINDS, check_single_rows)):
         for rule in work.book.of(*phase):
             for table in rule.tables:
                 if work.frames[table].count:
@@ -220,53 +222,6 @@ def _from_sources(work: Work, findings: pa.Table) -> None:
             work.reject_quietly(rule, frame, np.flatnonzero(np.isin(own, _places(here))))
 
 
-def _checked(
-    work: Work,
-    rejected: Mapping[str, Rejections],
-    from_sources: pa.Table,
-    sampled: Sampled,
-    owners: RowOwners | None,
-    counted: Any,
-) -> Checked:
-    accepted = _accepted(work, rejected)
-    rejected_table = _rejected_table(work, rejected)
-    quarantined = _rows_by_table(rejected_table)
-    counts = {
-        name: RowCounts(
-            rows_in=frame.count,
-            published=accepted[name].num_rows,
-            quarantined=quarantined.get(name, 0),
-            superseded=int(np.count_nonzero(frame.superseded)),
-        )
-        for name, frame in work.frames.items()
-    }
-    filled = {
-        name: {
-            column: table.num_rows - table.column(column).null_count
-            for column in TABLES[name].names
-        }
-        for name, table in accepted.items()
-        if table.num_rows
-    }
-    return Checked(
-        tables=accepted,
-        findings=_findings_table(work, from_sources),
-        rejected=rejected_table,
-        counts=counts,
-        money=money_totals(work, rejected, accepted, counted),
-        filled=filled,
-        samples={
-            name: sample_of(work, frame, sampled)
-            for name, frame in work.frames.items()
-            if sampled and frame.count
-        },
-        shares=shares(work, rejected, rejected_table, accepted, owners, counted)
-        if owners is not None
-        else None,
-        owned=frozenset(work.owned),
-    )
-
-
 def _rows_by_table(rejected: pa.Table) -> dict[str, int]:
     """Return how many rows of each table the quarantine names.
 
@@ -276,9 +231,9 @@ def _rows_by_table(rejected: pa.Table) -> dict[str, int]:
     return {each["values"]: each["counts"] for each in counted.to_pylist()}
 
 
-def _findings_table(work: Work, from_sources: pa.Table) -> pa.Table:
+def _findings_table(work: Work) -> pa.Table:
     names = list(TABLES)
-    parts = [from_sources.cast(FINDINGS_SCHEMA)]
+    parts = [work.from_sources.cast(FINDINGS_SCHEMA)]
     for failure in work.failures:
         if failure.quiet:
             continue
@@ -306,11 +261,12 @@ def _findings_table(work: Work, from_sources: pa.Table) -> pa.Table:
     return whole.take(pc.sort_indices(keyed, sort_keys=by))
 
 
-def _rejected_table(work: Work, rejected: Mapping[str, Rejections]) -> pa.Table:
+def _rejected_table(decided: DecidedRows) -> pa.Table:
+    work, rejected = decided.work, decided.rejected
     ids = [rule.id for rule in work.book.rules]
     rows: list[tuple[str, int, int, str, str, str]] = []
     for name, frame in work.frames.items():
-        rules = rules_of_rows(work, name, rejected[name], work.book)
+        rules = rules_of_rows(work, name, rejected[name])
         mine = [
             (
                 name,

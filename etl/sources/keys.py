@@ -176,8 +176,8 @@ class OwnedIds:
 class GlobalKeys:
     """What one partition cannot know: which ids there are anywhere, and which two members share.
 
-    Every method takes a `string` array of shape (n,) and gives a boolean one, never null: False
-    for an absent id.
+    `exists` and `shared` take a `string` array of shape (n,) and give a boolean one, never null:
+    False for an absent id.
 
     Attributes:
         members: hashes of all ids in the member table, ascending; likewise the others.
@@ -195,25 +195,17 @@ class GlobalKeys:
     shared_coverages: Hashes
     sharers: Hashes
 
-    def member_exists(self, ids: pa.Array) -> pa.BooleanArray:
-        """Return which ids are in the member table."""
-        return is_among(ids, self.members)
+    def ids(self, table: str) -> Hashes:
+        """Return the hashes of the ids in a table: `member`, `coverage` or `claim`."""
+        return {"member": self.members, "coverage": self.coverages, "claim": self.claims}[table]
 
-    def claim_exists(self, ids: pa.Array) -> pa.BooleanArray:
-        """Return which ids are in the claim table."""
-        return is_among(ids, self.claims)
+    def exists(self, table: str, ids: pa.Array) -> pa.BooleanArray:
+        """Return which ids are in a table: `member`, `coverage` or `claim`."""
+        return is_among(ids, self.ids(table))
 
-    def coverage_exists(self, ids: pa.Array) -> pa.BooleanArray:
-        """Return which ids are in the coverage table."""
-        return is_among(ids, self.coverages)
-
-    def claim_shared(self, ids: pa.Array) -> pa.BooleanArray:
-        """Return which ids are claims of more than one member."""
-        return is_among(ids, self.shared_claims)
-
-    def coverage_shared(self, ids: pa.Array) -> pa.BooleanArray:
-        """Return which ids are coverages of more than one member."""
-        return is_among(ids, self.shared_coverages)
+    def shared(self, table: str, ids: pa.Array) -> pa.BooleanArray:
+        """Return which ids of `coverage` or `claim` are of more than one member."""
+        return is_among(ids, self.shared_claims if table == "claim" else self.shared_coverages)
 
     @classmethod
     def save(

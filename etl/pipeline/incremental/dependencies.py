@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.dates import NO_DAY, read_dates
-from etl.columns.digests import Hashes, hash_ids, row_digests, seed_of
+from etl.columns.digests import Hashes, among, hash_ids, row_digests, seed_of
 from etl.engine.partition_columns import Partition
 from etl.mapping.expressions import ColumnOf, Condition, Expr, LogicalId, ProviderReference, walk
 from etl.mapping.plan import Entry, Guarded, Leaf, Loop, Plan, nodes_of
@@ -211,11 +211,7 @@ def ids_asked(
 
 def answers(kind: str, ids: Hashes, keys: GlobalKeys) -> Any:
     """Return which ids are there anywhere, numpy `bool`."""
-    known = {"member": keys.members, "coverage": keys.coverages, "claim": keys.claims}[kind]
-    if not len(known):
-        return np.zeros(len(ids), dtype=bool)
-    at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-    return np.asarray(known[at] == ids)
+    return among(ids, keys.ids(kind))
 
 
 def latest_days(questions: Questions, tables: Mapping[str, pa.Table], owners: RowOwners) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain
 from typing import TypeAlias
 
@@ -22,12 +21,19 @@ from etl.mapping.environment import Environment
 from etl.mapping.plan import Plan
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.attribution import MadeBy
-from etl.pipeline.partition.claims import Claims
+from etl.pipeline.partition.claims import ClaimRules, SettledClaims
 from etl.pipeline.partition.conformance import Duties, Judge, rejecting_words, with_broken
 from etl.pipeline.partition.providers import Providers
 from etl.pipeline.partition.references import REFERENCE
 from etl.publish.manifest import Named
-from etl.quality import Checked, add_counts, add_money, check
+from etl.quality import (
+    Checked,
+    RuleContext,
+    add_counts,
+    add_money,
+    check_rows,
+    check_totals,
+)
 from etl.quality.suites.sample import Sampled
 from etl.quality.totals.by_member import NOBODY, RowOwners
 from etl.sources import GlobalKeys, Loaded
@@ -88,37 +94,6 @@ class Outcome:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class KeysOf:
-    """`KnownKeys` for rules, over what reading the extract found.
-
-    Attributes:
-        found: ids of all partitions.
-    """
-
-    found: GlobalKeys
-
-    def claim_exists(self, ids: pa.Array) -> pa.BooleanArray:
-        """Return which claims are there."""
-        return self.found.claim_exists(ids)
-
-    def member_exists(self, ids: pa.Array) -> pa.BooleanArray:
-        """Return which members are there."""
-        return self.found.member_exists(ids)
-
-    def coverage_exists(self, ids: pa.Array) -> pa.BooleanArray:
-        """Return which coverages are there."""
-        return self.found.coverage_exists(ids)
-
-    def duplicate_claims(self, ids: pa.Array) -> pa.BooleanArray:
-        """Return which claim ids stand on rows of more than one member."""
-        return self.found.claim_shared(ids)
-
-    def duplicate_coverages(self, ids: pa.Array) -> pa.BooleanArray:
-        """Return which coverage ids stand on rows of more than one member."""
-        return self.found.coverage_shared(ids)
-
-
 def work(
     loaded: Loaded,
     keys: GlobalKeys,
@@ -168,21 +143,12 @@ def work_through(
 
     Arguments are those of `work`; with `owners`, what is found is told member by member as well.
     """
-    claims = Claims.of(definitions)
-    judge = partial(
-        check,
-        book=definitions.book,
-        known=KeysOf(keys),
-        directory=providers.known,
-        as_of=as_of,
-        sampled=sampled,
-        owners=owners,
-        settling=claims,
-        unread=loaded.unread,
-    )
+    context = RuleContext(definitions.book, keys, providers.known, as_of)
+    claim_rules = ClaimRules.of(definitions)
     found = loaded.findings
     while True:
-        checked = judge(loaded.tables, found)
+        claims = claim_rules.settle(check_rows(loaded.tables, found, context, loaded.unread))
+        checked = check_totals(claims.decided, sampled, owners)
         tables = {**checked.tables, **providers.tables}
         by = MadeBy(owners or NOBODY, providers)
         made = mapped(
@@ -228,7 +194,7 @@ def mapped(
     environment: Environment,
     sink: Sink | None,
     duties: Duties,
-    claims: Claims | None = None,
+    claims: SettledClaims | None = None,
     note: Note | None = None,
     rejecting: frozenset[str] = frozenset(),
 ) -> Mapped:

@@ -19,18 +19,48 @@ from etl.mapping.environment import Environment
 from etl.model.adjustment_chains import Role
 from etl.model.crosswalks import Crosswalk
 from etl.pipeline.definitions import Definitions
-from etl.quality.checks.claims import Noticed, Standing
+from etl.quality.checks.cascade import DecidedRows, decide_rows
+from etl.quality.checks.claims import Noticed, leave_out, note, whole_rows
+from etl.quality.checks.frames import Work
 
 _STATUS: Final = "claim_status"
 _ACTIVE: Final = "active"
 
 
-@dataclass
-class Claims:
-    """Settles the claims of one partition, and makes of its accepted rows what mappings run over.
+@dataclass(frozen=True, slots=True)
+class SettledClaims:
+    """The claims of one partition, settled.
 
-    It stands in for `etl.quality.checks.claims.Settling`, and remembers what claims that are left
-    out have to do with those that are not.
+    Attributes:
+        decided: its rows; claims that are left out are superseded.
+        chains: what each published claim is within its chain, those that are left out among them.
+        masker: finds sensitive codes.
+    """
+
+    decided: DecidedRows
+    chains: Chains
+    masker: Masker
+
+    def partition(
+        self,
+        tables: Mapping[str, pa.Table],
+        environment: Environment,
+        keep: Bools | None = None,
+    ) -> Partition:
+        """Return accepted rows as mappings run over them.
+
+        Args:
+            tables: the accepted rows, and the directory's.
+            environment: the directory and the crosswalks, as mappings look at them.
+            keep: which of the accepted claims `tables` holds; None for all of them.
+        """
+        chains = self.chains if keep is None else self.chains.only(keep)
+        return Partition(prepare(tables, environment, self.masker.masks(tables)), chains)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRules:
+    """What settles claims, as the configuration wants it.
 
     Attributes:
         masker: finds sensitive codes.
@@ -41,11 +71,9 @@ class Claims:
     masker: Masker
     statuses: Crosswalk | None
     leave_out: bool
-    _chains: Chains | None = None
-    _seen: tuple[tuple[int, int], Chains] | None = None
 
     @classmethod
-    def of(cls, definitions: Definitions) -> Claims:
+    def of(cls, definitions: Definitions) -> ClaimRules:
         """Return what settles claims as the configuration wants it."""
         return cls(
             Masker(definitions.sensitive, definitions.crosswalks),
@@ -53,10 +81,28 @@ class Claims:
             definitions.leave_out_superseded,
         )
 
-    def notice(self, tables: Mapping[str, pa.Table]) -> Iterator[Noticed]:
-        """Return what is odd in chains, and where sensitive codes stand."""
-        chains = chains_of(tables)
-        self._seen = _size(tables), chains
+    def settle(self, work: Work) -> SettledClaims:
+        """Decide on the checked rows of a partition and on the chains of their claims.
+
+        What is odd in chains, and sensitive codes that cannot be masked, may reject rows; which
+        claims are left out, and whose money counts, follows from the rows that are accepted.
+        """
+        tables = whole_rows(work)
+        chains, size = chains_of(tables), _size(tables)
+        note(work, self._noticed(tables, chains))
+        decided = decide_rows(work)
+        # Accepted rows are some of those: as many are the same.
+        if size != _size(decided.accepted):
+            chains = chains_of(decided.accepted)
+        counted = np.asarray(pc.equal(chains.role, Role.CURRENT.value))
+        counted = counted & self._active(decided.accepted)
+        left_out = ~chains.last if self.leave_out else np.zeros(len(chains.last), dtype=np.bool_)
+        return SettledClaims(
+            leave_out(decided, left_out, counted), chains.only(~left_out), self.masker
+        )
+
+    def _noticed(self, tables: Mapping[str, pa.Table], chains: Chains) -> Iterator[Noticed]:
+        """Yield what is odd in chains, and where sensitive codes stand."""
         for rule, where in (
             ("claim-replaced-twice", chains.rivals),
             ("claim-chain-circle", chains.circular),
@@ -68,17 +114,6 @@ class Claims:
             if cell.withholds.any():
                 yield Noticed("sensitive-code-required", cell.table, cell.column, cell.withholds)
 
-    def standing(self, tables: Mapping[str, pa.Table]) -> Standing:
-        """Return which claims are left out, and whose money counts: that of the active ones."""
-        seen = self._seen
-        # Accepted rows are some of those seen before: as many are the same.
-        same = seen is not None and seen[0] == _size(tables)
-        chains = seen[1] if seen is not None and same else chains_of(tables)
-        counted = np.asarray(pc.equal(chains.role, Role.CURRENT.value)) & self._active(tables)
-        left_out = ~chains.last if self.leave_out else np.zeros(len(chains.last), dtype=np.bool_)
-        self._chains = chains.only(~left_out)
-        return Standing(left_out, counted)
-
     def _active(self, tables: Mapping[str, pa.Table]) -> Bools:
         """Return which claims the source calls active, as the mapping of the status has it."""
         statuses = self.statuses
@@ -87,23 +122,6 @@ class Claims:
             lambda words: [word if statuses is None else statuses.answer(word) for word in words],
         )
         return np.asarray(pc.equal(pc.coalesce(told, _ACTIVE), _ACTIVE))
-
-    def partition(
-        self,
-        tables: Mapping[str, pa.Table],
-        environment: Environment,
-        keep: Bools | None = None,
-    ) -> Partition:
-        """Return accepted rows as mappings run over them.
-
-        Args:
-            tables: those that `standing` was asked about, without what is left out, and the
-                directory's.
-            environment: the directory and the crosswalks, as mappings look at them.
-            keep: which of these claims `tables` holds; None for all of them.
-        """
-        chains = self._chains if self._chains is None or keep is None else self._chains.only(keep)
-        return Partition(prepare(tables, environment, self.masker.masks(tables)), chains)
 
 
 def _size(tables: Mapping[str, pa.Table]) -> tuple[int, int]:

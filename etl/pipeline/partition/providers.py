@@ -21,11 +21,11 @@ from etl.engine.render import Rendered
 from etl.engine.unmapped import Mention
 from etl.mapping.environment import Environment, Provider, ProviderType
 from etl.mapping.plan import Plan
-from etl.model.canonical_tables import ROW_COLUMN
+from etl.model.canonical_tables import DIRECTORY_TABLES, ROW_COLUMN
 from etl.model.code_shapes import is_npi
 from etl.pipeline.definitions import Definitions
 from etl.publish.rendered_resources import LISTED, NAMED, ROW
-from etl.quality import Checked, DirectoryIds, check_directory, read_directory
+from etl.quality import Checked, DirectoryIds, NoKeys, RuleContext, check, read_directory
 from etl.quality.suites.sample import Sampled
 from etl.rows import table_schema
 from etl.sources import Loaded
@@ -69,14 +69,12 @@ def checked_directory(
 ) -> Checked:
     """Return the directory's tables, checked."""
     known = read_directory(loaded.tables["organization"], loaded.tables["practitioner"])
-    return check_directory(
-        loaded.tables,
+    return check(
+        {name: loaded.tables[name] for name in DIRECTORY_TABLES},
         loaded.findings,
-        definitions.book,
-        known,
-        as_of=as_of,
-        sampled=sampled,
-        unread=loaded.unread,
+        RuleContext(definitions.book, NoKeys(), known, as_of),
+        loaded.unread,
+        sampled,
     )
 
 

@@ -22,7 +22,6 @@ from etl.model.canonical_tables import CLAIM_TABLES, LINE_TABLES
 from etl.model.severity import Severity
 from etl.quality.checks.frames import KEYS, Failure, Frame, Work
 from etl.quality.rules import kinds
-from etl.quality.rules.book import RuleBook
 
 NO_RULE: Final = -1
 
@@ -54,7 +53,7 @@ class Rejections:
 
 
 @dataclass(slots=True)
-class Cascade:
+class _Cascade:
     """The way from failures to rejected rows of one partition."""
 
     work: Work
@@ -165,15 +164,46 @@ class Cascade:
         self.work.record(rule, frame, np.flatnonzero(new), None)
 
 
-def rules_of_rows(
-    work: Work, name: str, rejected: Rejections, book: RuleBook
-) -> Mapping[int, list[int]]:
+@dataclass(frozen=True, slots=True)
+class DecidedRows:
+    """The rows of one partition, each accepted, rejected or superseded.
+
+    Attributes:
+        work: the partition, checked.
+        rejected: rejected rows of every table.
+        accepted: every canonical table: accepted rows, canonical text.
+        counted: numpy `bool`, shape (accepted claims,): whose money is net; None for all.
+    """
+
+    work: Work
+    rejected: Mapping[str, Rejections]
+    accepted: Mapping[str, pa.Table]
+    counted: Any = None
+
+
+def decide_rows(work: Work) -> DecidedRows:
+    """Reject the rows that failed, and what hangs on them; record findings about the latter."""
+    return decided_rows(work, _Cascade(work).run())
+
+
+def decided_rows(
+    work: Work, rejected: Mapping[str, Rejections], counted: Any = None
+) -> DecidedRows:
+    """Return the rows of a partition, those accepted that are neither rejected nor superseded."""
+    accepted = {
+        name: frame.table(~(rejected[name].rows | frame.superseded))
+        for name, frame in work.frames.items()
+    }
+    return DecidedRows(work, rejected, accepted, counted)
+
+
+def rules_of_rows(work: Work, name: str, rejected: Rejections) -> Mapping[int, list[int]]:
     """Return, for each rejected row of a table, the numbers of all rules that reject it."""
     rules: dict[int, list[int]] = {int(at): [] for at in np.flatnonzero(rejected.rows)}
     if not rules:
         return rules
     for failure in work.failures:
-        if failure.table != name or not book.rules[failure.rule].severity.rejects:
+        if failure.table != name or not work.book.rules[failure.rule].severity.rejects:
             continue
         for at in failure.at.tolist():
             if at in rules and failure.rule not in rules[at]:

@@ -155,7 +155,7 @@ def _by_word(work: Work, frame: Frame, rule: Rule, column: str) -> None:
     cells = frame.cells(column)
     if cells.empty:
         return
-    failing = word_fails(rule, cells.words, work.as_of)
+    failing = word_fails(rule, cells.words, work.context.as_of)
     if not failing.any():
         return
     where = cells.spread(failing, absent=False) & work.holds(rule, frame)

@@ -1,15 +1,15 @@
-"""What is settled about whole claims beside the rules: what is left out, whose money counts.
+"""Whole claims beside the rules: findings about them, claims left out, claims whose money counts.
 
-The rules look at cells, rows and keys. What a chain of adjustments comes to, and which codes a
-payer does not publish, is worked out elsewhere and handed in here, so that rows, cents, findings
-and quarantine add up with it.
+The rules look at cells, rows and keys. Chains of adjustments, and the codes that a payer does not
+publish, are the engine's to know: its results are handed in here, so that rows, cents, findings and
+quarantine add up with them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import true_where
 from etl.model.canonical_tables import CLAIM_TABLES
-from etl.quality.checks.cascade import Rejections
-from etl.quality.checks.frames import Work
+from etl.quality.checks.cascade import DecidedRows, decided_rows
+from etl.quality.checks.frames import Frame, Work
 
 SUPERSEDED: Final = "claim-superseded"
 """Rule of a claim that is left out because another of its chain stands in its place."""
@@ -41,63 +41,42 @@ class Noticed:
     where: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What becomes of accepted claims; arrays are numpy `bool`, shape (claims,).
-
-    Attributes:
-        left_out: not published: another claim of the chain is.
-        counted: its money is in the net sums.
-    """
-
-    left_out: Any
-    counted: Any
+def whole_rows(work: Work) -> dict[str, pa.Table]:
+    """Return the rows that stand for themselves; rules may yet reject them."""
+    return {name: frame.table(_stands(frame)) for name, frame in work.frames.items()}
 
 
-class Settling(Protocol):
-    """Works out what is settled about the claims of one partition."""
-
-    def notice(self, tables: Mapping[str, pa.Table]) -> Iterable[Noticed]:
-        """Return what there is to find in rows that rules may yet reject."""
-        ...
-
-    def standing(self, tables: Mapping[str, pa.Table]) -> Standing:
-        """Return what becomes of the claims of accepted rows."""
-        ...
-
-
-def find(work: Work, settling: Settling) -> None:
-    """Record what is noticed in the rows that stand for themselves."""
-    keep = {name: frame.whole_rows & ~frame.shared for name, frame in work.frames.items()}
-    tables = {name: frame.table(keep[name]) for name, frame in work.frames.items()}
-    for noticed in settling.notice(tables):
-        rule, frame = work.book[noticed.rule], work.frames[noticed.table]
+def note(work: Work, noticed: Iterable[Noticed]) -> None:
+    """Record what is noticed in the tables of `whole_rows`."""
+    for each in noticed:
+        rule, frame = work.book[each.rule], work.frames[each.table]
         where = np.zeros(frame.count, dtype=bool)
-        where[np.flatnonzero(keep[noticed.table])[noticed.where]] = True
-        work.fail(rule, frame, where & work.holds(rule, frame), noticed.column)
+        where[np.flatnonzero(_stands(frame))[each.where]] = True
+        work.fail(rule, frame, where & work.holds(rule, frame), each.column)
 
 
-def leave_out(
-    work: Work,
-    rejected: Mapping[str, Rejections],
-    accepted: Mapping[str, pa.Table],
-    where: Any,
-) -> None:
+def _stands(frame: Frame) -> Any:
+    return frame.whole_rows & ~frame.shared
+
+
+def leave_out(decided: DecidedRows, where: Any, counted: Any) -> DecidedRows:
     """Count accepted claims, with all their rows, as superseded.
 
     Args:
-        work: the partition.
-        rejected: rejected rows of every table; they stay rejected.
-        accepted: its accepted rows.
-        where: numpy `bool`, shape (accepted claims,).
+        decided: the rows.
+        where: numpy `bool`, shape (accepted claims,): which are left out.
+        counted: likewise: whose money is net, if it is not left out.
     """
+    counted = counted[~where]
     if not where.any():
-        return
-    ids = accepted["claim"].column("claim_id").filter(pa.array(where)).combine_chunks()
+        return replace(decided, counted=counted)
+    work, claims = decided.work, decided.accepted["claim"]
+    ids = claims.column("claim_id").filter(pa.array(where)).combine_chunks()
     for name in ("claim", *CLAIM_TABLES):
         frame = work.frames[name]
         here = true_where(pc.is_in(frame.cells("claim_id").text, value_set=ids))
-        here &= frame.live & ~rejected[name].rows
+        here &= frame.live & ~decided.rejected[name].rows
         if name == "claim":
             work.record(work.book[SUPERSEDED], frame, np.flatnonzero(here), None)
         frame.superseded |= here
+    return decided_rows(work, decided.rejected, counted)

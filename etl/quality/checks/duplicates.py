@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from etl.columns.arrays import as_array, true_where
+from etl.columns.arrays import true_where
 from etl.model.canonical_tables import EVERY_TABLE
 from etl.quality.checks.frames import KEYS, Frame, Work
 from etl.quality.rules import kinds
@@ -78,10 +78,7 @@ def find_shared(work: Work, frame: Frame) -> None:
         if frame.name not in rule.tables:
             continue
         cells = frame.cells(KEYS[frame.name])
-        ask = (
-            work.known.duplicate_claims if frame.name == "claim" else work.known.duplicate_coverages
-        )
-        of_words = true_where(as_array(ask(cells.words)))
+        of_words = true_where(work.context.known.shared(frame.name, cells.words))
         keys, members = cells.codes, frame.cells("member_id").codes
         alive = np.flatnonzero(~(frame.deleted | frame.bare) & (keys >= 0) & (members >= 0))
         if len(cells.words) < len(alive):

@@ -18,10 +18,10 @@ from etl.columns import dates, numbers
 from etl.columns.arrays import as_array, blanked, true_where
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.model.severity import Severity
-from etl.quality.checks.keys_elsewhere import DirectoryIds, KnownKeys, PublishedKeys
+from etl.quality.checks.keys_elsewhere import DirectoryIds, KnownKeys
 from etl.quality.rules.book import Rule, RuleBook
 from etl.quality.rules.kinds import Clause, Condition
-from etl.rows import LOOSE_SCHEMA
+from etl.rows import FINDINGS_SCHEMA, LOOSE_SCHEMA
 
 KEYS: Final = {"member": "member_id", "coverage": "coverage_id", "claim": "claim_id"}
 """Tables that other rows name by one column."""
@@ -207,32 +207,49 @@ class Failure:
     quiet: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class RuleContext:
+    """The rules, and what they ask about outside a partition.
+
+    Attributes:
+        book: the rules.
+        known: what other partitions hold.
+        directory: ids of the directory's tables.
+        as_of: day of the extract, in days since 1970 (`dates.day_number`); None where it does not
+            say.
+    """
+
+    book: RuleBook
+    known: KnownKeys
+    directory: DirectoryIds
+    as_of: int | None = None
+
+
 @dataclass(slots=True)
 class Work:
     """One partition on its way through the checks.
 
     Attributes:
         frames: every table by name.
-        book: the rules.
-        known: what other partitions hold.
-        published: what the published tree holds, for a delta; None for a full extract.
-        directory: ids of the directory's tables.
-        as_of: day of the extract, in days since 1970; None where it does not say.
+        context: the rules, and what they ask about outside the partition.
+        from_sources: what was noticed while reading; `etl.rows.FINDINGS_SCHEMA`.
         loose: claim lines that cannot be read and name no claim; `etl.rows.LOOSE_SCHEMA`.
         failures: what was found so far, in the order of finding.
         owned: `place_keys` of loose lines that some claim was found to lack.
     """
 
     frames: Mapping[str, Frame]
-    book: RuleBook
-    known: KnownKeys
-    directory: DirectoryIds
-    as_of: int | None
-    published: PublishedKeys | None = None
+    context: RuleContext
+    from_sources: pa.Table = field(default_factory=FINDINGS_SCHEMA.empty_table)
     loose: pa.Table = field(default_factory=LOOSE_SCHEMA.empty_table)
     failures: list[Failure] = field(default_factory=list)
     owned: set[int] = field(default_factory=set)
     _above: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    @property
+    def book(self) -> RuleBook:
+        """The rules."""
+        return self.context.book
 
     def fail(self, rule: Rule, frame: Frame, where: Any, column: str | None = None) -> None:
         """Record that rows fail a rule; blank the cells where the rule says so.

@@ -1,128 +1,41 @@
-"""What a partition has to know about the rest: keys of other partitions, ids of the directory."""
+"""Keys outside a partition: ids in other partitions, and ids of the directory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import as_array
+from etl.columns.arrays import as_array, true_where
 
 
 class KnownKeys(Protocol):
     """Answers about the whole extract.
 
-    Every method takes `string` of shape (n,) and gives `bool` of shape (n,), never null.
+    Both take `string` of shape (n,) and give `bool` of shape (n,), never null.
     """
 
-    def claim_exists(self, ids: Any) -> Any:
-        """Return which claims are there."""
+    def exists(self, table: str, ids: Any) -> Any:
+        """Return which ids are in a table: `member`, `coverage` or `claim`."""
         ...
 
-    def member_exists(self, ids: Any) -> Any:
-        """Return which members are there."""
-        ...
-
-    def coverage_exists(self, ids: Any) -> Any:
-        """Return which coverages are there."""
-        ...
-
-    def duplicate_claims(self, ids: Any) -> Any:
-        """Return which claim ids stand on rows of more than one member."""
-        ...
-
-    def duplicate_coverages(self, ids: Any) -> Any:
-        """Return which coverage ids stand on rows of more than one member."""
+    def shared(self, table: str, ids: Any) -> Any:
+        """Return which ids of `coverage` or `claim` stand on rows of more than one member."""
         ...
 
 
-class PublishedKeys(Protocol):
-    """Answers about the published tree, onto which a delta is merged.
+class NoKeys:
+    """`KnownKeys` of an extract of one partition: nothing is elsewhere."""
 
-    Every method takes `string` of shape (n,) and gives `bool` of shape (n,), never null.
-    """
+    def exists(self, table: str, ids: Any) -> Any:
+        """Return that no id is in a table."""
+        del table
+        return pa.repeat(False, len(ids))
 
-    def member_exists(self, ids: Any) -> Any:
-        """Return which members are there."""
-        ...
-
-    def coverage_of(self, ids: Any, members: Any) -> Any:
-        """Return which coverages are there and belong to that member."""
-        ...
-
-    def claim_exists(self, ids: Any) -> Any:
-        """Return which claims are there."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class TreeInMemory:
-    """`PublishedKeys` over plain values, for tests.
-
-    Attributes:
-        members: ids of the members there.
-        coverages: coverage id -> its member.
-        claims: ids of the claims there.
-    """
-
-    members: frozenset[str] = frozenset()
-    coverages: Mapping[str, str] = field(default_factory=dict)
-    claims: frozenset[str] = frozenset()
-
-    def member_exists(self, ids: Any) -> Any:
-        """Return which members are there."""
-        return _among(ids, self.members)
-
-    def coverage_of(self, ids: Any, members: Any) -> Any:
-        """Return which coverages are there and belong to that member."""
-        both = zip(as_array(ids).to_pylist(), as_array(members).to_pylist(), strict=True)
-        return pa.array(
-            [member is not None and self.coverages.get(each) == member for each, member in both],
-            pa.bool_(),
-        )
-
-    def claim_exists(self, ids: Any) -> Any:
-        """Return which claims are there."""
-        return _among(ids, self.claims)
-
-
-@dataclass(frozen=True, slots=True)
-class KeysInMemory:
-    """`KnownKeys` over plain sets: for tests and small extracts."""
-
-    claims: frozenset[str] = frozenset()
-    members: frozenset[str] = frozenset()
-    coverages: frozenset[str] = frozenset()
-    shared_claims: frozenset[str] = frozenset()
-    shared_coverages: frozenset[str] = frozenset()
-
-    def claim_exists(self, ids: Any) -> Any:
-        """Return which claims are there."""
-        return _among(ids, self.claims)
-
-    def member_exists(self, ids: Any) -> Any:
-        """Return which members are there."""
-        return _among(ids, self.members)
-
-    def coverage_exists(self, ids: Any) -> Any:
-        """Return which coverages are there."""
-        return _among(ids, self.coverages)
-
-    def duplicate_claims(self, ids: Any) -> Any:
-        """Return which claim ids stand on rows of more than one member."""
-        return _among(ids, self.shared_claims)
-
-    def duplicate_coverages(self, ids: Any) -> Any:
-        """Return which coverage ids stand on rows of more than one member."""
-        return _among(ids, self.shared_coverages)
-
-
-def _among(ids: Any, known: Iterable[str]) -> Any:
-    words = pa.array(sorted(known), pa.string())
-    return pc.fill_null(pc.is_in(as_array(ids), value_set=words), False)
+    shared = exists
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +53,7 @@ class DirectoryIds:
         """Return which ids stand in any of the tables, as numpy `bool`."""
         each = {"organization": self.organizations, "practitioner": self.practitioners}
         known = pa.concat_arrays([each[table] for table in tables])
-        found = pc.fill_null(pc.is_in(ids, value_set=known), False)
-        return found.to_numpy(zero_copy_only=False)
+        return true_where(pc.is_in(ids, value_set=known))
 
 
 def read_directory(organization: pa.Table, practitioner: pa.Table) -> DirectoryIds:

@@ -42,7 +42,7 @@ def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
         case kinds.NotInDirectory(columns, of):
             for column in columns:
                 words = frame.cells(column).words
-                _fail_words(work, frame, rule, column, ~work.directory.holds(words, of))
+                _fail_words(work, frame, rule, column, ~work.context.directory.holds(words, of))
         case kinds.CardOfAnother():
             _card_of_another(work, frame, rule)
         case kinds.UnknownClaim(columns, fault):
@@ -63,29 +63,11 @@ def _fail_words(work: Work, frame: Frame, rule: Rule, column: str, failing: Any)
 
 
 def _exists(work: Work, table: str, ids: Any) -> Any:
-    """Return which ids a table has anywhere: in this partition, another, or the published tree."""
-    ask = {
-        "claim": work.known.claim_exists,
-        "member": work.known.member_exists,
-        "coverage": work.known.coverage_exists,
-    }
+    """Return which ids a table has anywhere: in this partition or another."""
     here = work.frames[table].cells(KEYS[table]).text
-    found = true_where(as_array(ask[table](ids))) | true_where(pc.is_in(ids, value_set=here))
-    if work.published is not None and table != "coverage":
-        published = {
-            "claim": work.published.claim_exists,
-            "member": work.published.member_exists,
-        }
-        found |= true_where(as_array(published[table](ids)))
-    return found
-
-
-def _published_coverage(work: Work, frame: Frame) -> Any:
-    """Return which claims name a coverage of their member that the published tree holds."""
-    if work.published is None:
-        return np.zeros(frame.count, dtype=bool)
-    ids, members = frame.cells("coverage_id").text, frame.cells("member_id").text
-    return true_where(as_array(work.published.coverage_of(ids, members)))
+    return true_where(work.context.known.exists(table, ids)) | true_where(
+        pc.is_in(ids, value_set=here)
+    )
 
 
 def _orphan(work: Work, frame: Frame, rule: Rule, parent: str, by: str) -> None:
@@ -99,8 +81,6 @@ def _orphan(work: Work, frame: Frame, rule: Rule, parent: str, by: str) -> None:
     else:
         cells = frame.cells(by)
         where &= ~cells.spread(_exists(work, parent, cells.words), False)
-    if parent == "coverage":
-        where &= ~_published_coverage(work, frame)
     work.fail(rule, frame, where & work.holds(rule, frame), by)
 
 
@@ -115,7 +95,6 @@ def _of_another(work: Work, frame: Frame, rule: Rule) -> None:
     if stray.any():
         cells = frame.cells("coverage_id")
         stray &= cells.spread(_exists(work, "coverage", cells.words), False)
-        stray &= ~_published_coverage(work, frame)
         work.fail(rule, frame, stray & work.holds(rule, frame), "coverage_id")
 
 

@@ -12,7 +12,7 @@ from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule
 
 
-def check_rows(work: Work, frame: Frame, rule: Rule) -> None:
+def check_single_rows(work: Work, frame: Frame, rule: Rule) -> None:
     """Run one rule about single rows over one table."""
     match rule.kind:
         case kinds.Required():

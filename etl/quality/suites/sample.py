@@ -108,7 +108,16 @@ class Sample:
         )
 
 
-def sample_of(work: Work, frame: Frame, sampled: Sampled) -> Sample:
+def samples_of(work: Work, sampled: Sampled) -> dict[str, Sample]:
+    """Return the rows of every table that are to be kept of a checked partition."""
+    if not sampled:
+        return {}
+    return {
+        name: _sample_of(work, frame, sampled) for name, frame in work.frames.items() if frame.count
+    }
+
+
+def _sample_of(work: Work, frame: Frame, sampled: Sampled) -> Sample:
     """Return those rows of a table that are to be kept, without deletions and superseded rows."""
     kept = np.flatnonzero(frame.whole_rows & sampled.of(frame))
     at = pa.array(kept)

@@ -14,25 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import as_array
-from etl.columns.places import place_keys
-from etl.model.canonical_tables import (
-    AMOUNT_CATEGORIES,
-    CLAIM_TYPES,
-    FILE_COLUMN,
-    ROW_COLUMN,
-    TABLES,
-)
-from etl.quality.checks.cascade import Rejections
-from etl.quality.checks.frames import Work
+from etl.columns.places import place_keys, places_of
+from etl.model.canonical_tables import TABLES
+from etl.quality.checks.cascade import DecidedRows
 from etl.quality.totals.money import (
-    LEVELS,
-    UNKNOWN_TYPE,
+    MONEY_TYPES,
     MoneyKey,
     MoneyTotals,
-    claims_of_rows,
-    of_counted,
-    type_codes,
+    amount_sums,
 )
 from etl.quality.totals.rows import RowCounts
 
@@ -111,40 +100,28 @@ class Shares:
     filled: pa.Table
 
 
-def shares(
-    work: Work,
-    rejected: Mapping[str, Rejections],
-    rejected_rows: pa.Table,
-    accepted: Mapping[str, pa.Table],
-    owners: RowOwners,
-    counted: Any = None,
-) -> Shares | None:
+def shares(decided: DecidedRows, rejected: pa.Table, owners: RowOwners) -> Shares | None:
     """Return the shares of a partition's members.
 
     Args:
-        work: the partition, checked.
-        rejected: rejected rows of every table.
-        rejected_rows: the same as a table with `table`, `file` and `row`.
-        accepted: accepted rows of every table.
+        decided: the partition's rows.
+        rejected: its rejected rows, as a table with `table`, `file` and `row`.
         owners: whose the rows are.
-        counted: numpy `bool`, shape (accepted claims,): whose money is net; None for all.
 
     Returns:
         The shares; None where a row is nobody's, or sums might not fit in 64 bits.
     """
-    codes = {name: owners.of(frame.files, frame.rows) for name, frame in work.frames.items()}
-    gone = owners.of(
-        rejected_rows.column("file").to_numpy(), rejected_rows.column("row").to_numpy()
-    )
+    codes = {
+        name: owners.of(frame.files, frame.rows) for name, frame in decided.work.frames.items()
+    }
+    gone = owners.of(rejected.column("file").to_numpy(), rejected.column("row").to_numpy())
     if any((each < 0).any() for each in (*codes.values(), gone)):
         return None
-    money = _money(work, rejected, accepted, owners, codes, counted)
+    money = _money(decided, owners)
     if money is None:
         return None
     return Shares(
-        _counts(work, rejected_rows, gone, accepted, owners, codes),
-        money,
-        _filled(accepted, owners),
+        _counts(decided, rejected, gone, owners, codes), money, _filled(decided.accepted, owners)
     )
 
 
@@ -196,22 +173,21 @@ def _by_name(table: pa.Table, names: list[str], sums: list[tuple[str, str]]) -> 
 
 
 def _counts(
-    work: Work,
+    decided: DecidedRows,
     rejected: pa.Table,
     gone: Any,
-    accepted: Mapping[str, pa.Table],
     owners: RowOwners,
     codes: Mapping[str, Any],
 ) -> pa.Table:
     size = len(owners.ids)
     parts = []
-    for name, frame in work.frames.items():
+    for name, frame in decided.work.frames.items():
         here = np.asarray(pc.equal(rejected.column("table"), name))
         if not frame.count:
             continue
         columns = [
             np.bincount(codes[name], minlength=size),
-            np.bincount(_of_table(accepted[name], owners), minlength=size),
+            np.bincount(owners.of(*places_of(decided.accepted[name])), minlength=size),
             np.bincount(gone[here], minlength=size),
             np.bincount(codes[name][frame.superseded], minlength=size),
         ]
@@ -220,89 +196,19 @@ def _counts(
     return pa.concat_tables([COUNTS_SCHEMA.empty_table(), *parts])
 
 
-def _of_table(table: pa.Table, owners: RowOwners) -> Any:
-    return owners.of(
-        table.column(FILE_COLUMN).to_numpy(zero_copy_only=False),
-        table.column(ROW_COLUMN).to_numpy(zero_copy_only=False),
-    )
-
-
-def _money(
-    work: Work,
-    rejected: Mapping[str, Rejections],
-    accepted: Mapping[str, pa.Table],
-    owners: RowOwners,
-    codes: Mapping[str, Any],
-    counted: Any,
-) -> pa.Table | None:
-    types = (*CLAIM_TYPES, UNKNOWN_TYPE)
-    everything = counted is None or bool(counted.all())
-    net = accepted if everything else of_counted(accepted, counted)
+def _money(decided: DecidedRows, owners: RowOwners) -> pa.Table | None:
     parts = []
-    for level in LEVELS:
-        frame = work.frames[level]
-        keys = codes[level] * len(types) + type_codes(work, level)
-        behind = claims_of_rows(work, level, rejected, counted)
-        owner_of = np.zeros(len(behind.types), dtype=np.int64)
-        owner_of[behind.claims] = codes[level]
-        keys_of_claims = owner_of * len(types) + behind.types
-        _, gone, old, _ = behind.fates
-        fates = (np.ones(frame.count, dtype=bool), gone, old)
-        size = len(owners.ids) * len(types)
-        out = [(each[level], _keys_of(each, level, owners)) for each in (accepted, net)]
-        for category in AMOUNT_CATEGORIES:
-            column = f"amount_{category}"
-            if frame.cells(column).empty:
-                continue
-            cents, filled = frame.cents(column), frame.filled(column)
-            if int(np.abs(cents).max(initial=0)) * len(cents) >= _LARGEST:
-                return None
-            sums = [np.zeros(size, dtype=np.int64) for _ in _SUMS]
-            for total, fate in zip((sums[0], sums[2], sums[3]), fates, strict=True):
-                here = filled & fate
-                np.add.at(total, keys[here], cents[here])
-            for total, (table, own) in zip((sums[1], sums[4]), out, strict=True):
-                np.add.at(total, *_published(table, column, own))
-            counts = [
-                np.bincount(keys_of_claims[each], minlength=size) for each in behind.among(filled)
-            ]
-            present = np.bincount(keys[filled], minlength=size)
-            there = np.flatnonzero(np.any([present, *counts], axis=0))
-            for code, claim_type in enumerate(types):
-                mine = there[there % len(types) == code]
-                if len(mine):
-                    parts.append(
-                        _part(
-                            MONEY_SCHEMA,
-                            owners,
-                            mine // len(types),
-                            [level, claim_type, category],
-                            [each[mine] for each in (*sums, *counts)],
-                        )
-                    )
+    for each in amount_sums(decided, owners.of, len(owners.ids)):
+        if any(column.dtype == object for column in each.sums):
+            return None
+        there = np.flatnonzero(each.present)
+        for code, claim_type in enumerate(MONEY_TYPES):
+            mine = there[there % len(MONEY_TYPES) == code]
+            if len(mine):
+                words = [each.level, claim_type, each.category]
+                columns = [column[mine] for column in (*each.sums, *each.claims)]
+                parts.append(_part(MONEY_SCHEMA, owners, mine // len(MONEY_TYPES), words, columns))
     return pa.concat_tables([MONEY_SCHEMA.empty_table(), *parts])
-
-
-def _keys_of(accepted: Mapping[str, pa.Table], level: str, owners: RowOwners) -> Any:
-    """Return a number for owner and claim type of each accepted row."""
-    claims, unknown = accepted["claim"], len(CLAIM_TYPES)
-    index = pc.index_in(claims.column("claim_type"), value_set=pa.array(CLAIM_TYPES, pa.string()))
-    types = pc.fill_null(index, unknown).to_numpy().astype(np.int64)
-    if level == "claim_line":
-        ids = claims.column("claim_id").combine_chunks()
-        at = pc.index_in(accepted["claim_line"].column("claim_id"), value_set=ids)
-        types = np.append(types, unknown)[pc.fill_null(at, len(claims)).to_numpy()]
-    return _of_table(accepted[level], owners) * (unknown + 1) + types
-
-
-def _published(table: pa.Table, column: str, keys: Any) -> tuple[Any, Any]:
-    """Return keys and cents of the accepted amounts, read anew from their text."""
-    texts = table.column(column)
-    there = np.asarray(pc.is_valid(texts))
-    exact = as_array(pc.cast(pc.drop_null(texts), pa.decimal128(18, 2)))
-    # An Arrow decimal is its unscaled number in 128 bits; 18 digits are in the lower 64.
-    words = np.frombuffer(exact.buffers()[1] or b"", dtype="<i8")
-    return keys[there], words[2 * exact.offset :: 2][: len(exact)]
 
 
 def _filled(accepted: Mapping[str, pa.Table], owners: RowOwners) -> pa.Table:
@@ -310,7 +216,7 @@ def _filled(accepted: Mapping[str, pa.Table], owners: RowOwners) -> pa.Table:
     for name, table in accepted.items():
         if not table.num_rows:
             continue
-        codes = _of_table(table, owners)
+        codes = owners.of(*places_of(table))
         whole = np.bincount(codes, minlength=len(owners.ids))
         for column in TABLES[name].names:
             cells = table.column(column)

@@ -1,30 +1,35 @@
 """Money by claim type and amount category: what came in, what goes out, and what stays behind.
 
-The source is summed as 64-bit cents over the rows as they were read; the published side as Arrow
-decimals over the accepted tables. Two ways that share no code, so that their agreement means
-something.
+The source is summed over the rows as they were read, in cents that `columns.numbers` makes of their
+text; the published side over the accepted tables, whose text Arrow reads as decimals. Two ways to
+read amounts and to find their claim types, so that their agreement means something.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.numbers import exact_sum
+from etl.columns.arrays import as_array
+from etl.columns.places import places_of
 from etl.model.canonical_tables import AMOUNT_CATEGORIES, CLAIM_TYPES
-from etl.quality.checks.cascade import Rejections
+from etl.quality.checks.cascade import DecidedRows
 from etl.quality.checks.frames import Work
 
 UNKNOWN_TYPE: Final = "unknown"
 """Claim type of rows whose claim has none that is known, or is not there."""
 
 LEVELS: Final = ("claim", "claim_line")
-_EXACT: Final = pa.decimal128(38, 2)
+MONEY_TYPES: Final = (*CLAIM_TYPES, UNKNOWN_TYPE)
+_LARGEST: Final = 2**63
+
+OwnerOf: TypeAlias = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +101,9 @@ def add_money(parts: Iterable[Mapping[MoneyKey, MoneyTotals]]) -> dict[MoneyKey,
 
 
 def _order(key: MoneyKey) -> tuple[int, int, int]:
-    types = (*CLAIM_TYPES, UNKNOWN_TYPE)
     return (
         LEVELS.index(key.level),
-        types.index(key.claim_type),
+        MONEY_TYPES.index(key.claim_type),
         AMOUNT_CATEGORIES.index(key.category),
     )
 
@@ -110,7 +114,7 @@ class ClaimsOfRows:
 
     Attributes:
         claims: numpy `int64`, shape (rows,): number of the claim.
-        types: numpy `int64`, shape (claims,): place of its type, as `type_codes`.
+        types: numpy `int64`, shape (claims,): place of its type in `MONEY_TYPES`.
         fates: numpy `bool`, shape (rows,) each: published, quarantined, superseded, net.
     """
 
@@ -128,14 +132,13 @@ class ClaimsOfRows:
         return tuple(found)
 
 
-def claims_of_rows(
-    work: Work, level: str, rejected: Mapping[str, Rejections], counted: Any
-) -> ClaimsOfRows:
+def _claims_of_rows(decided: DecidedRows, level: str) -> ClaimsOfRows:
     """Return the claims behind the rows of a level.
 
     Rows with one claim id are one claim, however often it was sent; of two members, they are two.
     """
-    frame, types = work.frames[level], type_codes(work, level)
+    work, rejected = decided.work, decided.rejected[level]
+    frame, types = work.frames[level], _type_codes(work, level)
     ids = frame.cells("claim_id")
     numbers = ids.codes.astype(np.int64) + 1
     size = len(ids.words) + 1
@@ -147,73 +150,116 @@ def claims_of_rows(
     else:
         of_claims = np.full(size, len(CLAIM_TYPES), dtype=np.int64)
         of_claims[numbers] = types
-    gone, old = rejected[level].rows & ~frame.superseded, frame.superseded
-    kept = ~(rejected[level].rows | old)
-    net = kept if counted is None else kept & _counting(work, level, rejected, counted)
+    gone, old = rejected.rows & ~frame.superseded, frame.superseded
+    kept = ~(rejected.rows | old)
+    net = kept if decided.counted is None else kept & _counting(decided, level)
     return ClaimsOfRows(numbers, of_claims, (kept, gone, old, net))
 
 
-def _counting(work: Work, level: str, rejected: Mapping[str, Rejections], counted: Any) -> Any:
+def _counting(decided: DecidedRows, level: str) -> Any:
     """Return which rows are of accepted claims that count."""
+    work = decided.work
     claims = work.frames["claim"]
     counting = np.zeros(claims.count, dtype=bool)
-    counting[~(rejected["claim"].rows | claims.superseded)] = counted
+    counting[~(decided.rejected["claim"].rows | claims.superseded)] = decided.counted
     if level == "claim":
         return counting
     return np.append(counting, False)[work.above(work.frames[level], "claim")]
 
 
-def money_totals(
-    work: Work,
-    rejected: Mapping[str, Rejections],
-    accepted: Mapping[str, pa.Table],
-    counted: Any = None,
-) -> dict[MoneyKey, MoneyTotals]:
-    """Return the money of one partition; only cells in which some amount stands.
+@dataclass(frozen=True, slots=True)
+class AmountSums:
+    """Sums of one category of amounts on one level, by a key of the rows.
+
+    Attributes:
+        level, category: as `MoneyKey`.
+        sums: source, published, quarantined, superseded and net cents: numpy `int64`, shape
+            (keys,) each; Python integers in it (`object`) where 64 bits might not hold them.
+        claims: published, quarantined, superseded and net: how many claims have an amount; numpy
+            `int64`, shape (keys,) each.
+        present: numpy `bool`, shape (keys,): where there is anything.
+    """
+
+    level: str
+    category: str
+    sums: tuple[Any, ...]
+    claims: tuple[Any, ...]
+    present: Any
+
+
+def amount_sums(decided: DecidedRows, owner_of: OwnerOf, owners: int) -> Iterator[AmountSums]:
+    """Yield the sums of a partition's amounts by owner and claim type.
+
+    The key of a sum is owner * `len(MONEY_TYPES)` + claim type; categories without an amount are
+    left out.
 
     Args:
-        work: the partition, checked.
-        rejected: rejected rows of every table.
-        accepted: accepted rows of every table.
-        counted: numpy `bool`, shape (accepted claims,): whose money is net; None for all.
+        decided: the rows.
+        owner_of: takes numpy arrays of files and rows, gives each row's owner, from 0.
+        owners: how many owners there are.
     """
-    totals: dict[MoneyKey, MoneyTotals] = {}
-    published = _published(accepted)
-    everything = counted is None or bool(counted.all())
-    net = published if everything else _published(of_counted(accepted, counted))
-    types = np.array([*CLAIM_TYPES, UNKNOWN_TYPE])
+    size, everything = owners * len(MONEY_TYPES), decided.counted is None or decided.counted.all()
+    accepted = decided.accepted
+    net = accepted if everything else _of_counted(accepted, decided.counted)
     for level in LEVELS:
-        frame = work.frames[level]
-        codes = type_codes(work, level)
-        behind = claims_of_rows(work, level, rejected, counted)
+        frame = decided.work.frames[level]
+        owned = owner_of(frame.files, frame.rows)
+        keys = owned * len(MONEY_TYPES) + _type_codes(decided.work, level)
+        behind = _claims_of_rows(decided, level)
+        owner_of_claims = np.zeros(len(behind.types), dtype=np.int64)
+        owner_of_claims[behind.claims] = owned
+        keys_of_claims = owner_of_claims * len(MONEY_TYPES) + behind.types
         _, gone, old, _ = behind.fates
+        keys_out = _keys_of(accepted, level, owner_of)
+        keys_net = keys_out if everything else _keys_of(net, level, owner_of)
         for category in AMOUNT_CATEGORIES:
             column = f"amount_{category}"
-            if frame.cells(column).empty:
+            texts = accepted[level].column(column)
+            if frame.cells(column).empty and texts.null_count == len(texts):
                 continue
             cents, filled = frame.cents(column), frame.filled(column)
-            present = np.bincount(codes[filled], minlength=len(types))
-            claims = [
-                np.bincount(behind.types[each], minlength=len(types)).tolist()
-                for each in behind.among(filled)
-            ]
-            for code in np.flatnonzero(present).tolist():
-                here = filled & (codes == code)
-                key = MoneyKey(level, str(types[code]), category)
-                totals[key] = MoneyTotals(
-                    exact_sum(cents[here]),
-                    published.get(key, 0),
-                    exact_sum(cents[here & gone]),
-                    exact_sum(cents[here & old]),
-                    net.get(key, 0),
-                    *(each[code] for each in claims),
-                )
-    for key in published.keys() - totals.keys():  # would be a bug; let it show as one
-        totals[key] = MoneyTotals(published=published[key])
-    return totals
+            exact = int(np.abs(cents).max(initial=0)) * len(cents) < _LARGEST
+            add = partial(_sum_by, size=size, exact=exact)
+            published = add(*_published(texts, keys_out))
+            sums = (
+                add(cents[filled], keys[filled]),
+                published,
+                add(cents[filled & gone], keys[filled & gone]),
+                add(cents[filled & old], keys[filled & old]),
+                published if everything else add(*_published(net[level].column(column), keys_net)),
+            )
+            claims = tuple(
+                np.bincount(keys_of_claims[each], minlength=size) for each in behind.among(filled)
+            )
+            there = np.bincount(keys[filled], minlength=size)
+            yield AmountSums(
+                level, category, sums, claims, np.any([there, *claims, published != 0], axis=0)
+            )
 
 
-def of_counted(accepted: Mapping[str, pa.Table], counted: Any) -> dict[str, pa.Table]:
+def _sum_by(amounts: Any, keys: Any, *, size: int, exact: bool) -> Any:
+    sums = np.zeros(size, dtype=np.int64 if exact else object)
+    np.add.at(sums, keys, amounts if exact else amounts.astype(object))
+    return sums
+
+
+def money_totals(decided: DecidedRows) -> dict[MoneyKey, MoneyTotals]:
+    """Return the money of one partition; only cells in which some amount stands."""
+
+    def nobody(files: Any, rows: Any) -> Any:
+        del files
+        return np.zeros(len(rows), dtype=np.int64)
+
+    return {
+        MoneyKey(each.level, MONEY_TYPES[code], each.category): MoneyTotals(
+            *(int(column[code]) for column in (*each.sums, *each.claims))
+        )
+        for each in amount_sums(decided, nobody, 1)
+        for code in np.flatnonzero(each.present).tolist()
+    }
+
+
+def _of_counted(accepted: Mapping[str, pa.Table], counted: Any) -> dict[str, pa.Table]:
     """Return claims and lines of the claims that count."""
     claims = accepted["claim"].filter(pa.array(counted))
     lines = accepted["claim_line"]
@@ -221,10 +267,9 @@ def of_counted(accepted: Mapping[str, pa.Table], counted: Any) -> dict[str, pa.T
     return {"claim": claims, "claim_line": lines.filter(mine)}
 
 
-def type_codes(work: Work, level: str) -> Any:
-    """Return the place of each row's claim type in `CLAIM_TYPES`; one past the end if unknown."""
-    claims = work.frames["claim"]
-    cells = claims.cells("claim_type")
+def _type_codes(work: Work, level: str) -> Any:
+    """Return the place of each row's claim type in `MONEY_TYPES`."""
+    cells = work.frames["claim"].cells("claim_type")
     index = pc.index_in(cells.words, value_set=pa.array(CLAIM_TYPES, pa.string()))
     unknown = len(CLAIM_TYPES)
     codes = cells.spread(pc.fill_null(index, unknown).to_numpy(zero_copy_only=False), unknown)
@@ -233,30 +278,22 @@ def type_codes(work: Work, level: str) -> Any:
     return np.append(codes, unknown)[work.above(work.frames[level], "claim")]
 
 
-def _published(accepted: Mapping[str, pa.Table]) -> dict[MoneyKey, int]:
-    found: dict[MoneyKey, int] = {}
-    claims = accepted["claim"]
-    for level in LEVELS:
-        table = accepted[level]
-        columns = [
-            category
-            for category in AMOUNT_CATEGORIES
-            if table.column(f"amount_{category}").null_count < table.num_rows
-        ]
-        if not columns:
-            continue
-        types = claims.column("claim_type")
-        if level == "claim_line":
-            at = pc.index_in(table.column("claim_id"), value_set=claims.column("claim_id"))
-            types = types.take(at)
-        for word in pc.unique(types).to_pylist():
-            here = pc.fill_null(pc.equal(types, word), False) if word else pc.is_null(types)
-            claim_type = word if word in CLAIM_TYPES else UNKNOWN_TYPE
-            for category in columns:
-                texts = table.column(f"amount_{category}").filter(here)
-                if texts.null_count == len(texts):
-                    continue
-                total = pc.sum(pc.cast(texts, _EXACT)).as_py()
-                key = MoneyKey(level, claim_type, category)
-                found[key] = found.get(key, 0) + int(total * 100)
-    return found
+def _keys_of(accepted: Mapping[str, pa.Table], level: str, owner_of: OwnerOf) -> Any:
+    """Return the key of each accepted row, from the accepted tables alone."""
+    claims, unknown = accepted["claim"], len(CLAIM_TYPES)
+    index = pc.index_in(claims.column("claim_type"), value_set=pa.array(CLAIM_TYPES, pa.string()))
+    types = pc.fill_null(index, unknown).to_numpy().astype(np.int64)
+    if level == "claim_line":
+        ids = claims.column("claim_id").combine_chunks()
+        at = pc.index_in(accepted["claim_line"].column("claim_id"), value_set=ids)
+        types = np.append(types, unknown)[pc.fill_null(at, len(claims)).to_numpy()]
+    return owner_of(*places_of(accepted[level])) * len(MONEY_TYPES) + types
+
+
+def _published(texts: pa.ChunkedArray, keys: Any) -> tuple[Any, Any]:
+    """Return cents and keys of the accepted amounts, read anew from their text."""
+    there = np.asarray(pc.is_valid(texts))
+    exact = as_array(pc.cast(pc.drop_null(texts), pa.decimal128(18, 2)))
+    # An Arrow decimal is its unscaled number in 128 bits; 18 digits are in the lower 64.
+    words = np.frombuffer(exact.buffers()[1] or b"", dtype="<i8")
+    return words[2 * exact.offset :: 2][: len(exact)], keys[there]

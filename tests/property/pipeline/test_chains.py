@@ -22,8 +22,16 @@ from etl.mapping.environment import Environment
 from etl.model.canonical_tables import TABLES
 from etl.model.sensitive_codes import SensitiveCodes
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.partition.claims import Claims
-from etl.quality import Checked, KeysInMemory, MoneyKey, check, reconcile
+from etl.pipeline.partition.claims import ClaimRules
+from etl.quality import (
+    Checked,
+    MoneyKey,
+    NoKeys,
+    RuleContext,
+    check_rows,
+    check_totals,
+    reconcile,
+)
 from etl.rows import no_findings
 from tests.unit.quality.world import LISTED, Row, World, tables, world
 
@@ -77,10 +85,12 @@ class Made(NamedTuple):
 
 def made(of: dict[str, pa.Table], *, leave_out: bool) -> Made:
     """Return what becomes of rows: what the rules say, and the claims' resources by id."""
-    claims = Claims(
+    rules = ClaimRules(
         Masker(SensitiveCodes()), definitions().crosswalks.get("claim_status"), leave_out=leave_out
     )
-    checked = check(of, no_findings(), definitions().book, KeysInMemory(), LISTED, settling=claims)
+    context = RuleContext(definitions().book, NoKeys(), LISTED)
+    claims = rules.settle(check_rows(of, no_findings(), context))
+    checked = check_totals(claims.decided)
     environment = Environment("p", b"key", definitions().crosswalks, {})
     partition = claims.partition(checked.tables, environment)
     bodies: dict[str, str] = {}

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.model.canonical_tables import AMOUNT_COLUMNS, TABLES
-from etl.quality import Checked, KeysInMemory, add_counts, add_money, check, reconcile
+from etl.quality import Checked, RuleContext, add_counts, add_money, check, reconcile
 from etl.quality.totals.money import MoneyKey
 from etl.rows import no_findings
-from tests.unit.quality.world import LISTED, World, standard_book, tables, world
+from tests.unit.quality.world import LISTED, KeysInMemory, World, standard_book, tables, world
 
 CELLS = st.sampled_from(
     [
@@ -58,7 +58,8 @@ def spoiled_worlds(draw: st.DrawFn) -> World:
 
 
 def checked(parts: dict[str, pa.Table], known: KeysInMemory | None = None) -> Checked:
-    return check(parts, no_findings(), standard_book(), known or KeysInMemory(), LISTED)
+    context = RuleContext(standard_book(), known or KeysInMemory(), LISTED)
+    return check(parts, no_findings(), context)
 
 
 calm = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.data_too_large])

@@ -6,10 +6,9 @@ import pyarrow as pa
 import pytest
 
 from etl.model.canonical_tables import TABLES
-from etl.quality import KeysInMemory, RowCounts
-from etl.quality.checks.keys_elsewhere import TreeInMemory
+from etl.quality import RowCounts
 from etl.rows import FINDINGS_SCHEMA, LOOSE_SCHEMA, Unread, table_schema
-from tests.unit.quality.world import accepted, book, found, rejected, run, world
+from tests.unit.quality.world import KeysInMemory, accepted, book, found, rejected, run, world
 
 
 def causes(checked: object) -> dict[tuple[str, int], tuple[str, str, str]]:
@@ -123,16 +122,6 @@ def test_a_severity_can_be_made_harder() -> None:
     assert ("claim", 4, "hangs-on-rejected") in rejected(checked)
 
 
-def test_whoever_is_in_the_published_tree_is_no_stranger_in_a_delta() -> None:
-    of = world()
-    del of["member"][0]
-    del of["coverage"][0]
-    tree = TreeInMemory(members=frozenset({"M1"}), coverages={"C1": "M1"})
-    checked = run(of, published=tree)
-    assert checked.rejected.num_rows == 0
-    assert run(of).counts["claim"].published == 0
-
-
 def test_a_coverage_of_another_member_is_found_in_whatever_partition_it_lies() -> None:
     of = world()
     of["claim"][2]["coverage_id"] = "C2"
@@ -144,14 +133,6 @@ def test_a_coverage_of_another_member_is_found_in_whatever_partition_it_lies() -
         assert ("claim", 4, "coverage-of-another") in rejected(checked)
         assert "K2" not in accepted(checked, "claim", "claim_id")
     assert causes(together) == causes(apart)
-
-
-def test_a_published_coverage_of_another_member_is_no_coverage_of_a_delta_either() -> None:
-    of = world()
-    del of["coverage"][0]
-    del of["member"][0]
-    tree = TreeInMemory(members=frozenset({"M1", "M2"}), coverages={"C1": "M2"})
-    assert ("claim", 4, "claim-unknown-coverage") in rejected(run(of, published=tree))
 
 
 def test_a_deletion_needs_its_key_and_its_member_and_no_more() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from etl.quality import KeysInMemory, RowCounts, check_directory, read_directory
+from etl.quality import NoKeys, RowCounts, RuleContext, check, read_directory
 from etl.rows import no_findings
 from tests.unit.quality.world import (
     LISTED,
+    KeysInMemory,
     Row,
     World,
     accepted,
@@ -162,7 +163,7 @@ def test_the_directory_is_checked_alone() -> None:
     }
     both = tables(of)
     directory = read_directory(both["organization"], both["practitioner"])
-    checked = check_directory(both, no_findings(), standard_book(), directory)
+    checked = check(both, no_findings(), RuleContext(standard_book(), NoKeys(), directory))
     assert found(checked) == {
         ("npi", "organization", 3, "npi"),
         ("npi", "practitioner", 3, "npi"),
@@ -184,7 +185,7 @@ def test_an_npi_of_an_unassigned_range_is_warned_of_and_stays() -> None:
         }
     )
     directory = read_directory(both["organization"], both["practitioner"])
-    checked = check_directory(both, no_findings(), standard_book(), directory)
+    checked = check(both, no_findings(), RuleContext(standard_book(), NoKeys(), directory))
     assert found(checked) == {
         ("npi-unassigned", "organization", 4, "npi"),
         ("npi", "organization", 5, "npi"),

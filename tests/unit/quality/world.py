@@ -6,8 +6,10 @@ Two members, a coverage each, a claim of every type; made up here, of nobody.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -17,11 +19,10 @@ from etl.model.severity import Severity
 from etl.quality import (
     Checked,
     DirectoryIds,
-    KeysInMemory,
     KnownKeys,
     Policy,
-    PublishedKeys,
     RuleBook,
+    RuleContext,
     check,
     load_rules,
     reconcile,
@@ -147,6 +148,26 @@ def standard_book() -> RuleBook:
     return load_rules(rule_texts(), Policy(), crosswalks())
 
 
+@dataclass(frozen=True)
+class KeysInMemory:
+    """`KnownKeys` over plain sets."""
+
+    claims: frozenset[str] = frozenset()
+    members: frozenset[str] = frozenset()
+    coverages: frozenset[str] = frozenset()
+    shared_claims: frozenset[str] = frozenset()
+    shared_coverages: frozenset[str] = frozenset()
+
+    def exists(self, table: str, ids: Any) -> Any:
+        return self._among(ids, getattr(self, f"{table}s"))
+
+    def shared(self, table: str, ids: Any) -> Any:
+        return self._among(ids, getattr(self, f"shared_{table}s"))
+
+    def _among(self, ids: Any, known: frozenset[str]) -> Any:
+        return pa.array([each in known for each in ids.to_pylist()], pa.bool_())
+
+
 def book(**severities: str) -> RuleBook:
     """Return the product's rules, some with other severities (`_` for `-` in their ids)."""
     if not severities:
@@ -163,7 +184,6 @@ def run(
     *,
     rules: RuleBook | None = None,
     known: KnownKeys | None = None,
-    published: PublishedKeys | None = None,
     findings: pa.Table | None = None,
     as_of: int | None = None,
     sampled: Sampled = NO_ROW,
@@ -173,13 +193,9 @@ def run(
     checked = check(
         tables(of),
         no_findings() if findings is None else findings,
-        rules or standard_book(),
-        known or KeysInMemory(),
-        LISTED,
-        published=published,
-        as_of=as_of,
-        sampled=sampled,
-        unread=unread,
+        RuleContext(rules or standard_book(), known or KeysInMemory(), LISTED, as_of),
+        unread,
+        sampled,
     )
     reconcile(checked.counts, [checked.rejected.num_rows])
     assert all(totals.adds_up for totals in checked.money.values())

@@ -378,11 +378,11 @@ def test_keys_know_what_one_partition_cannot(tmp_path: Path) -> None:
     for count in (1, 4):
         keys = read(folder, tmp_path / f"work{count}", count).keys
         ids = pa.array(["CL1", "CL2", "gone", None, "M1", "C1", "C2", " CL1 ", ""])
-        assert keys.claim_exists(ids).to_pylist() == [True, True, *[False] * 5, True, False]
-        assert keys.claim_shared(ids).to_pylist() == [True, *[False] * 6, True, False]
-        assert keys.member_exists(ids).to_pylist() == [*[False] * 4, True, *[False] * 4]
-        assert keys.coverage_exists(ids).to_pylist() == [*[False] * 5, True, True, False, False]
-        assert keys.coverage_shared(ids).to_pylist() == [*[False] * 5, True, *[False] * 3]
+        assert keys.exists("claim", ids).to_pylist() == [True, True, *[False] * 5, True, False]
+        assert keys.shared("claim", ids).to_pylist() == [True, *[False] * 6, True, False]
+        assert keys.exists("member", ids).to_pylist() == [*[False] * 4, True, *[False] * 4]
+        assert keys.exists("coverage", ids).to_pylist() == [*[False] * 5, True, True, False, False]
+        assert keys.shared("coverage", ids).to_pylist() == [*[False] * 5, True, *[False] * 3]
 
 
 def test_a_work_folder_can_be_opened_again_by_another_process(tmp_path: Path) -> None:

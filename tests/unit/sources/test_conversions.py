@@ -8,8 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from etl.pipeline.partition.check_and_map import KeysOf
-from etl.quality import DirectoryIds, check
+from etl.quality import DirectoryIds, RuleContext, check
 from etl.sources import Partitions
 from etl.sources.convert_rows import to_cents
 from etl.sources.rule_ids import RULES
@@ -125,7 +124,7 @@ def test_rows_without_a_claim_id_are_not_put_together(tmp_path: Path) -> None:
 def test_one_claim_id_of_two_members_stays_two_claims(tmp_path: Path) -> None:
     parts = run(tmp_path, "B1,M1,1,oral,,,,,,,,,", "B1,M2,1,oral,,,,,,,,,")
     assert [row["member_id"] for row in rows_of(parts, "claim")] == ["M1", "M2"]
-    assert parts.keys.claim_shared(pa.array(["B1"])).to_pylist() == [True]
+    assert parts.keys.shared("claim", pa.array(["B1"])).to_pylist() == [True]
 
 
 @pytest.mark.parametrize("day", ["1969-12-31", "1970-01-01"])
@@ -406,14 +405,17 @@ def test_rows_that_a_layout_leaves_out_are_nowhere(
     persons = PERSONS + "M2,C2,1970-01-01,out,f,\n"
     bills = [f"B{n},M{n},1,oral,2024-01-05,2024-01-09,,,,,,," for n in (1, 2)]
     parts = run(tmp_path, *bills, persons=persons, text=text)
-    exists = {"coverage": parts.keys.coverage_exists, "member": parts.keys.member_exists}[table]
     letter = {"coverage": "C", "member": "M"}[table]
-    assert exists(pa.array([f"{letter}1", f"{letter}2"])).to_pylist() == [True, False]
+    assert parts.keys.exists(table, pa.array([f"{letter}1", f"{letter}2"])).to_pylist() == [
+        True,
+        False,
+    ]
     nobody = DirectoryIds(pa.array([], pa.string()), pa.array([], pa.string()))
     told = set()
     for index in range(parts.count):
         loaded = parts.load(index)
-        checked = check(loaded.tables, loaded.findings, standard_book(), KeysOf(parts.keys), nobody)
+        context = RuleContext(standard_book(), parts.keys, nobody)
+        checked = check(loaded.tables, loaded.findings, context)
         told |= {
             (one["rule"], one["row"])
             for one in checked.findings.to_pylist()
@@ -430,7 +432,7 @@ def test_a_claim_that_a_layout_leaves_out_has_no_lines(tmp_path: Path) -> None:
         f"B{n},M1,1,oral,2024-01-05,2024-01-09,,,,,,,{note}" for n, note in ((1, ""), (2, "out"))
     ]
     parts = run(tmp_path, *bills, text=text)
-    assert parts.keys.claim_exists(pa.array(["B1", "B2"])).to_pylist() == [True, False]
+    assert parts.keys.exists("claim", pa.array(["B1", "B2"])).to_pylist() == [True, False]
 
 
 OUT = (

@@ -105,8 +105,8 @@ def test_a_claim_with_a_row_that_cannot_be_read_is_not_split(tmp_path: Path) -> 
 def test_an_id_that_a_fill_gets_is_no_other_members(tmp_path: Path) -> None:
     rows = ("B1", "1", "30", "10", "7"), ("B1", "2", "30", "20", "14")
     parts = run(tmp_path, *rows, more="B1-2,M2,1,oral,2024-01-05,2024-01-09,5,5,,,,,\n")
-    assert parts.keys.claim_shared(pa.array(["B1-1", "B1-2"])).to_pylist() == [False, True]
-    assert parts.keys.claim_exists(pa.array(["B1-1", "B1"])).to_pylist() == [True, True]
+    assert parts.keys.shared("claim", pa.array(["B1-1", "B1-2"])).to_pylist() == [False, True]
+    assert parts.keys.exists("claim", pa.array(["B1-1", "B1"])).to_pylist() == [True, True]
 
 
 def test_where_rows_stand_and_how_many_partitions_there_are_does_not_show(tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ class TestBigQuerySample:
         parts = read(REAL / "google-bigquery-layout", tmp_path / "work", 4, layouts=layouts)
         claims = rows_of(parts, "claim")
         members = pa.array([claim["member_id"] for claim in claims])
-        assert sum(parts.keys.member_exists(members).to_pylist()) == 1
+        assert sum(parts.keys.exists("member", members).to_pylist()) == 1
         coverages = pa.array([claim["coverage_id"] for claim in claims])
-        assert not any(parts.keys.coverage_exists(coverages).to_pylist())
+        assert not any(parts.keys.exists("coverage", coverages).to_pylist())
         assert all("payer_id" not in claim for claim in claims)

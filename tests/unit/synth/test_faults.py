@@ -16,10 +16,10 @@ from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
 from etl.columns.dates import day_number
 from etl.model.canonical_tables import CLAIM_TABLES, MEMBER_TABLES, TABLES
 from etl.quality import (
-    KeysInMemory,
+    NoKeys,
     Policy,
+    RuleContext,
     check,
-    check_directory,
     load_rules,
     read_directory,
 )
@@ -284,27 +284,13 @@ def findings(folder: Path) -> set[Entry]:
     with TemporaryDirectory() as work:
         cut = partition(extract, Path(work) / "cut", partitions=1)
         directory = cut.directory()
-        known = read_directory(directory.tables["organization"], directory.tables["practitioner"])
+        listed = read_directory(directory.tables["organization"], directory.tables["practitioner"])
+        context = RuleContext(book, NoKeys(), listed, as_of)
         loaded = cut.load(0)
         tables = [
             cut.findings,
-            check_directory(
-                directory.tables,
-                directory.findings,
-                book,
-                known,
-                as_of=as_of,
-                unread=directory.unread,
-            ).findings,
-            check(
-                loaded.tables,
-                loaded.findings,
-                book,
-                KeysInMemory(),
-                known,
-                as_of=as_of,
-                unread=loaded.unread,
-            ).findings,
+            check(directory.tables, directory.findings, context, directory.unread).findings,
+            check(loaded.tables, loaded.findings, context, loaded.unread).findings,
         ]
         return {
             (loaded.files[row["file"]], row["row"] or 0, row["column"] or "", row["rule"])
