@@ -16,7 +16,7 @@ from etl.auth.apps import Apps
 from etl.auth.rate_limits import Endpoint
 from etl.auth.records import ATTESTATIONS, AppDraft, NoSuchApp
 from etl.auth.services import Services
-from etl.bootstrap.served_app import DIRECTORY, FHIR, ServedRoom, ServerDescription
+from etl.bootstrap.served_rooms import DIRECTORY, FHIR, ServedRoom, ServerDescription
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
 from etl.gateway.served_releases import Releases

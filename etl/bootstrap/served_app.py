@@ -18,7 +18,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import (
-    AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
 )
@@ -35,11 +34,12 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from etl.bootstrap.dispatch import PrefixDispatcher
 from etl.bootstrap.gc_policy import gc_disabled, relax_gc
 from etl.bootstrap.process_setup import configure_logging, end_with_parent
+from etl.bootstrap.served_rooms import DIRECTORY, FHIR, ServedRoom, ServerDescription
 from etl.bootstrap.settings import ServeSettings, Settings
 from etl.bootstrap.targets import store_options
 from etl.errors import MappingError, Mistakes, StoreError
@@ -76,25 +76,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FHIR: Final = "/fhir"
-DIRECTORY: Final = "/directory"
 WELL_KNOWN: Final = "/.well-known/smart-configuration"
 
 _KEY_CHARACTERS: Final = 32
 _PLAIN: Final = b"application/json"
-
-
-@dataclass(frozen=True, slots=True)
-class ServedRoom:
-    """Routes and lifespan of another room of the process.
-
-    Attributes:
-        routes: in the order in which they are tried; a mount at `/` goes last.
-        lifespan: what runs while the server does; None for nothing.
-    """
-
-    routes: tuple[BaseRoute, ...] = ()
-    lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +99,6 @@ class Authorization:
     endpoints: AuthEndpoints | None = None
     room: ServedRoom = field(default_factory=ServedRoom)
     services: Services | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ServerDescription:
-    """Documents that the server publishes of itself, for the portal.
-
-    Attributes:
-        base_url: scheme, host and port.
-        capability: the CapabilityStatement of Patient Access.
-        directory: that of the Provider Directory; None where it is not served.
-        smart: the SMART configuration; None where there is no authorization server.
-    """
-
-    base_url: str
-    capability: dict[str, Any]
-    directory: dict[str, Any] | None
-    smart: dict[str, Any] | None
 
 
 def prepared(settings: Settings) -> Settings:
@@ -286,7 +254,7 @@ def rooms_of(
     """
     if authorized.services is None or not settings.portal.enabled:
         return ()
-    # Not above: it needs what is above, and a gateway alone needs no templates.
+    # Not above: a gateway alone needs no templates.
     from etl.bootstrap.portal import portal_room
 
     return (portal_room(settings, description, authorized.services, service.releases),)

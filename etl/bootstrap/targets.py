@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from etl.bootstrap.settings import Settings
 from etl.publish.object_keys import CLOSED
-from etl.storage.open_store import StoreOptions, open_store
-from etl.storage.port import Store
+from etl.storage.open_store import open_store
+from etl.storage.port import Store, StoreOptions
 
 
 def store_options(settings: Settings) -> StoreOptions:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from etl.bootstrap.http_server import Bound, bind, run
-from etl.bootstrap.served_app import DIRECTORY, FHIR
+from etl.bootstrap.served_rooms import DIRECTORY, FHIR
 from etl.cli.options import endpoint
 from etl.errors import UsageError
 

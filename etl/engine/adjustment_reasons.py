@@ -7,16 +7,13 @@ once more in a `denial_reason`. FHIR has one place for both.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, column_of
-
-if TYPE_CHECKING:
-    from etl.engine.partition_columns import Partition
+from etl.engine.related_rows import RelatedRows
 
 
 def reasons_once(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
@@ -48,7 +45,7 @@ def reasons_once(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     }
 
 
-def all_reasons(partition: Partition) -> pa.StringArray:
+def all_reasons(partition: RelatedRows) -> pa.StringArray:
     """Return the reasons that the lists of each claim and of its lines state, each once.
 
     Those that an adjustment of the claim states are left out. List of codes; null for none.

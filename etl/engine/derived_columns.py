@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -16,15 +16,13 @@ import pyarrow.compute as pc
 from etl.columns.arrays import Bools, Indices, over_distinct, total_of_groups
 from etl.columns.numbers import cents, money_of_cents
 from etl.engine.adjustment_reasons import all_reasons
+from etl.engine.related_rows import Children, RelatedRows
 from etl.mapping.rows import RELATIONS, Many
 from etl.model.canonical_tables import AMOUNT_CATEGORIES, AMOUNT_COLUMNS
 from etl.model.code_shapes import SERVICE_SYSTEMS
 
-if TYPE_CHECKING:
-    from etl.engine.partition_columns import Children, Partition
 
-
-def column(partition: Partition, table: str, name: str) -> pa.StringArray:
+def column(partition: RelatedRows, table: str, name: str) -> pa.StringArray:
     """Return a derived column of a table; shape (rows of the table,), null where absent.
 
     Raises:
@@ -35,7 +33,7 @@ def column(partition: Partition, table: str, name: str) -> pa.StringArray:
     return _DERIVED[table, name](partition)
 
 
-def _related(partition: Partition, table: str, relation: str) -> Children:
+def _related(partition: RelatedRows, table: str, relation: str) -> Children:
     found = RELATIONS[table][relation]
     if not isinstance(found, Many):
         raise AssertionError(relation)
@@ -46,7 +44,7 @@ def _flag(where: Bools) -> pa.StringArray:
     return pc.if_else(pa.array(where), "Y", "N")
 
 
-def _any_amount(partition: Partition, table: str) -> Bools:
+def _any_amount(partition: RelatedRows, table: str) -> Bools:
     found = np.zeros(partition.size(table), dtype=np.bool_)
     for name in AMOUNT_COLUMNS:
         amounts = partition.column(table, name)
@@ -55,13 +53,13 @@ def _any_amount(partition: Partition, table: str) -> Bools:
     return found
 
 
-def _any_line_amount(partition: Partition) -> pa.StringArray:
+def _any_line_amount(partition: RelatedRows) -> pa.StringArray:
     lines = _related(partition, "claim", "lines")
     has = _any_amount(partition, "claim_line")[lines.rows]
     return _flag(np.bincount(lines.parents[has], minlength=partition.size("claim")) > 0)
 
 
-def _position(partition: Partition, table: str) -> pa.StringArray:
+def _position(partition: RelatedRows, table: str) -> pa.StringArray:
     """Return 1, 2, … within the rows of each claim."""
     relation = next(
         name
@@ -76,10 +74,10 @@ def _position(partition: Partition, table: str) -> pa.StringArray:
     return pa.array(positions).cast(pa.string())
 
 
-def _total(category: str) -> Callable[[Partition], pa.StringArray]:
+def _total(category: str) -> Callable[[RelatedRows], pa.StringArray]:
     amount = f"amount_{category}"
 
-    def total(partition: Partition) -> pa.StringArray:
+    def total(partition: RelatedRows) -> pa.StringArray:
         stated = partition.column("claim", amount)
         paid_before = category == "priorpayerpaid"
         if paid_before:
@@ -94,14 +92,14 @@ def _total(category: str) -> Callable[[Partition], pa.StringArray]:
     return total
 
 
-def _states_total(partition: Partition) -> Bools:
+def _states_total(partition: RelatedRows) -> Bools:
     """Return which claims state a total: in their own row, or in another payer's about them."""
     header: Bools = np.asarray(pc.equal(partition.column("claim", "has_amounts"), "Y"))
     stated: Bools = header | np.asarray(_paid_before(partition, of_claim=True).is_valid())
     return stated
 
 
-def _paid_before(partition: Partition, *, of_claim: bool) -> pa.StringArray:
+def _paid_before(partition: RelatedRows, *, of_claim: bool) -> pa.StringArray:
     """Return what other payers paid for the claim as a whole, or else for its lines."""
     amounts = partition.column("claim_other_payer", "amount_priorpayerpaid")
     whole = partition.column("claim_other_payer", "line_number").is_null()
@@ -114,7 +112,7 @@ def _paid_before(partition: Partition, *, of_claim: bool) -> pa.StringArray:
 
 
 def _sum(
-    partition: Partition, relation: str, table: str, amount: str | pa.StringArray
+    partition: RelatedRows, relation: str, table: str, amount: str | pa.StringArray
 ) -> pa.StringArray:
     """Return the exact sum over the related rows of each claim that state the amount.
 
@@ -133,7 +131,7 @@ def _sum(
     return money_of_cents(sums, has)
 
 
-def _line_status(partition: Partition) -> pa.StringArray:
+def _line_status(partition: RelatedRows) -> pa.StringArray:
     """Return the status that the lines agree on, `other` where they differ."""
     lines = _related(partition, "claim", "lines")
     encoded = partition.column("claim_line", "benefit_payment_status").dictionary_encode()
@@ -148,7 +146,7 @@ def _line_status(partition: Partition) -> pa.StringArray:
     return pc.if_else(pa.array((most >= 0) & (least != most)), "other", agreed)
 
 
-def _service_system(partition: Partition) -> pa.StringArray:
+def _service_system(partition: RelatedRows) -> pa.StringArray:
     """Return the system that is stated, else the one whose shape the code has."""
     stated = pc.ascii_upper(partition.column("claim_line", "service_code_system"))
     if stated.null_count == 0:
@@ -163,8 +161,8 @@ def _service_system(partition: Partition) -> pa.StringArray:
     return pc.coalesce(stated, told)
 
 
-def _line_key(table: str) -> Callable[[Partition], pa.StringArray]:
-    def key(partition: Partition) -> pa.StringArray:
+def _line_key(table: str) -> Callable[[RelatedRows], pa.StringArray]:
+    def key(partition: RelatedRows) -> pa.StringArray:
         parts = partition.column(table, "claim_id"), partition.column(table, "line_number")
         return pc.binary_join_element_wise(*parts, "\x1f")
 
@@ -174,7 +172,7 @@ def _line_key(table: str) -> Callable[[Partition], pa.StringArray]:
 # -- teeth -----------------------------------------------------------------------------------
 
 
-def _promoted(partition: Partition) -> Indices:
+def _promoted(partition: RelatedRows) -> Indices:
     """Return, for each line, the claim_tooth row that is its body site; -1 for none.
 
     A line that names no tooth and no area itself has that of its first row that is not missing.
@@ -191,15 +189,15 @@ def _promoted(partition: Partition) -> Indices:
     return result
 
 
-def _own_site(partition: Partition) -> Bools:
+def _own_site(partition: RelatedRows) -> Bools:
     tooth = partition.column("claim_line", "tooth_number")
     area = partition.column("claim_line", "oral_cavity_area")
     own: Bools = np.asarray(tooth.is_valid()) | np.asarray(area.is_valid())
     return own
 
 
-def _site(name: str) -> Callable[[Partition], pa.StringArray]:
-    def site(partition: Partition) -> pa.StringArray:
+def _site(name: str) -> Callable[[RelatedRows], pa.StringArray]:
+    def site(partition: RelatedRows) -> pa.StringArray:
         own, promoted = partition.column("claim_line", name), _promoted(partition)
         if (promoted < 0).all():
             return own
@@ -209,7 +207,7 @@ def _site(name: str) -> Callable[[Partition], pa.StringArray]:
     return site
 
 
-def _tooth_role(partition: Partition) -> pa.StringArray:
+def _tooth_role(partition: RelatedRows) -> pa.StringArray:
     promoted = np.zeros(partition.size("claim_tooth"), dtype=np.bool_)
     rows = _promoted(partition)
     promoted[rows[rows >= 0]] = True
@@ -217,7 +215,7 @@ def _tooth_role(partition: Partition) -> pa.StringArray:
     return pc.if_else(missing, "missing", pc.if_else(pa.array(promoted), "site", "additional"))
 
 
-def _has_tooth(partition: Partition) -> pa.StringArray:
+def _has_tooth(partition: RelatedRows) -> pa.StringArray:
     teeth = _related(partition, "claim_line", "teeth")
     found = np.asarray(partition.column("claim_line", "site_tooth").is_valid()).copy()
     additional = np.asarray(pc.equal(partition.column("claim_tooth", "role"), "additional"))
@@ -229,7 +227,7 @@ def _has_tooth(partition: Partition) -> pa.StringArray:
 # -- the rest --------------------------------------------------------------------------------
 
 
-def _transport_number(partition: Partition) -> pa.StringArray:
+def _transport_number(partition: RelatedRows) -> pa.StringArray:
     return over_distinct(partition.column("claim_transport", "value"), _decimals)
 
 
@@ -243,7 +241,7 @@ def _is_decimal(text: str) -> bool:
     return plain and (fraction.isascii() and fraction.isdigit() if "." in text else True)
 
 
-def _taxonomy(partition: Partition) -> pa.StringArray:
+def _taxonomy(partition: RelatedRows) -> pa.StringArray:
     """Return the row's own code, else that of the directory's practitioner it names."""
     own = partition.column("claim_care_team", "taxonomy_code")
     if own.null_count == 0 or partition.size("practitioner") == 0:
@@ -257,7 +255,7 @@ def _taxonomy(partition: Partition) -> pa.StringArray:
     return pc.coalesce(own, *found)
 
 
-def _own_coverage(partition: Partition) -> pa.StringArray:
+def _own_coverage(partition: RelatedRows) -> pa.StringArray:
     """Return the coverage that another payer's row names, where it is the same member's."""
     named = partition.column("claim_other_payer", "coverage_id")
     at = pc.index_in(named, value_set=partition.column("coverage", "coverage_id"))
@@ -270,7 +268,7 @@ def _own_coverage(partition: Partition) -> pa.StringArray:
     return pc.if_else(pc.fill_null(pc.equal(holder, member), False), named, None)
 
 
-def _first_of_payer(partition: Partition) -> pa.StringArray:
+def _first_of_payer(partition: RelatedRows) -> pa.StringArray:
     """Return Y for the first row of its claim that names this payer and coverage."""
     parts = [
         pc.fill_null(partition.column("claim_other_payer", name), "")
@@ -282,7 +280,7 @@ def _first_of_payer(partition: Partition) -> pa.StringArray:
     return _flag(first)
 
 
-def _masked(partition: Partition) -> pa.StringArray:
+def _masked(partition: RelatedRows) -> pa.StringArray:
     """Return Y where the code, compulsory as it is, was taken out."""
     return _flag(np.asarray(partition.column("claim_diagnosis", "code").is_null()))
 
@@ -290,7 +288,7 @@ def _masked(partition: Partition) -> pa.StringArray:
 _PRINCIPAL: Final = pa.array(["principal", "primary"])
 
 
-def _names_principal(partition: Partition) -> pa.StringArray:
+def _names_principal(partition: RelatedRows) -> pa.StringArray:
     """Return Y where one of the claim's diagnoses is said to be the principal one."""
     diagnoses = _related(partition, "claim", "diagnoses")
     words = pc.ascii_lower(partition.column("claim_diagnosis", "type"))
@@ -299,30 +297,32 @@ def _names_principal(partition: Partition) -> pa.StringArray:
     return _flag(np.bincount(diagnoses.parents[named], minlength=size) > 0)
 
 
-_DERIVED: Final[Mapping[tuple[str, str], Callable[[Partition], pa.StringArray]]] = MappingProxyType(
-    {
-        ("claim", "has_amounts"): lambda partition: _flag(_any_amount(partition, "claim")),
-        ("claim", "has_line_amounts"): _any_line_amount,
-        ("claim", "line_benefit_payment_status"): _line_status,
-        ("claim", "names_principal"): _names_principal,
-        ("claim", "all_reasons"): all_reasons,
-        **{("claim", f"total_{category}"): _total(category) for category in AMOUNT_CATEGORIES},
-        ("claim", "chain_role"): lambda partition: partition.chains.role,
-        ("claim", "other_priors"): lambda partition: partition.chains.priors,
-        ("claim", "other_successors"): lambda partition: partition.chains.successors,
-        ("claim", "chain_updated"): lambda partition: partition.chains.updated,
-        ("claim_diagnosis", "masked"): _masked,
-        ("claim_line", "line_key"): _line_key("claim_line"),
-        ("claim_line", "has_amounts"): lambda part: _flag(_any_amount(part, "claim_line")),
-        ("claim_line", "service_system"): _service_system,
-        ("claim_line", "site_tooth"): _site("tooth_number"),
-        ("claim_line", "site_area"): _site("oral_cavity_area"),
-        ("claim_line", "has_tooth"): _has_tooth,
-        ("claim_tooth", "line_key"): _line_key("claim_tooth"),
-        ("claim_tooth", "role"): _tooth_role,
-        ("claim_transport", "number"): _transport_number,
-        ("claim_care_team", "taxonomy"): _taxonomy,
-        ("claim_other_payer", "own_coverage_id"): _own_coverage,
-        ("claim_other_payer", "first"): _first_of_payer,
-    }
+_DERIVED: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]]] = (
+    MappingProxyType(
+        {
+            ("claim", "has_amounts"): lambda partition: _flag(_any_amount(partition, "claim")),
+            ("claim", "has_line_amounts"): _any_line_amount,
+            ("claim", "line_benefit_payment_status"): _line_status,
+            ("claim", "names_principal"): _names_principal,
+            ("claim", "all_reasons"): all_reasons,
+            **{("claim", f"total_{category}"): _total(category) for category in AMOUNT_CATEGORIES},
+            ("claim", "chain_role"): lambda partition: partition.chains.role,
+            ("claim", "other_priors"): lambda partition: partition.chains.priors,
+            ("claim", "other_successors"): lambda partition: partition.chains.successors,
+            ("claim", "chain_updated"): lambda partition: partition.chains.updated,
+            ("claim_diagnosis", "masked"): _masked,
+            ("claim_line", "line_key"): _line_key("claim_line"),
+            ("claim_line", "has_amounts"): lambda part: _flag(_any_amount(part, "claim_line")),
+            ("claim_line", "service_system"): _service_system,
+            ("claim_line", "site_tooth"): _site("tooth_number"),
+            ("claim_line", "site_area"): _site("oral_cavity_area"),
+            ("claim_line", "has_tooth"): _has_tooth,
+            ("claim_tooth", "line_key"): _line_key("claim_tooth"),
+            ("claim_tooth", "role"): _tooth_role,
+            ("claim_transport", "number"): _transport_number,
+            ("claim_care_team", "taxonomy"): _taxonomy,
+            ("claim_other_payer", "own_coverage_id"): _own_coverage,
+            ("claim_other_payer", "first"): _first_of_payer,
+        }
+    )
 )

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, join, over_distinct, valid
 from etl.engine.kernels import escaped, logical_ids
-from etl.engine.partition_columns import Children, Partition, starts_of
+from etl.engine.partition_columns import Partition
+from etl.engine.related_rows import Children, starts_of
 from etl.mapping.environment import Environment
 from etl.mapping.expressions import (
     Absent,

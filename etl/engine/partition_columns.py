@@ -1,109 +1,22 @@
-"""The accepted rows of one partition, as columns, with the ways from row to row.
-
-Columns are single Arrow arrays, made when first asked for and kept. Relations are arrays of row
-positions, so that following one is a `take`.
-"""
+"""The accepted rows of one partition: columns, derived ones included, and findings about them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from etl.columns.arrays import Indices, column_of
+from etl.columns.arrays import Indices
 from etl.engine import derived_columns
-from etl.engine.adjustment_chains import Chains, chains_of
-from etl.mapping.rows import Many, One
-from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.engine.related_rows import RelatedRows
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.rows import FINDINGS_SCHEMA, OF_LINE
 
 
-@dataclass(frozen=True, slots=True)
-class Children:
-    """The related rows of all rows of a table.
+class Partition(RelatedRows):
+    """All tables of one partition, with the columns that the engine derives."""
 
-    Attributes:
-        rows: positions of the related rows in their own table, grouped by parent.
-        parents: position of the parent of each, ascending.
-        starts: where the rows of each parent start in `rows`, and one more for the end.
-    """
-
-    rows: Indices
-    parents: Indices
-    starts: Indices
-
-    @classmethod
-    def grouped(cls, rows: Indices, parents: Indices, size: int) -> Children:
-        """Return related rows by their parents, of which there are `size`."""
-        if np.any(np.diff(parents) < 0):
-            order = np.argsort(parents, kind="stable")
-            rows, parents = rows[order], parents[order]
-        return cls(rows, parents, starts_of(parents, size))
-
-
-def starts_of(parents: Indices, size: int) -> Indices:
-    """Return where the rows of each parent start, and one more for the end; shape (size + 1,)."""
-    starts = np.zeros(size + 1, dtype=np.int64)
-    np.cumsum(np.bincount(parents, minlength=size), out=starts[1:])
-    return starts
-
-
-@dataclass(eq=False)
-class Partition:
-    """All tables of one partition.
-
-    Attributes:
-        tables: canonical tables, each in the order of its key; the directory's tables among them
-            where mappings look at organizations.
-        known_chains: chains of the claims, where claims that are not published were among them;
-            None to find them in the tables.
-    """
-
-    tables: Mapping[str, pa.Table]
-    known_chains: Chains | None = None
-    _columns: dict[tuple[str, str], pa.StringArray] = field(default_factory=dict)
-    _children: dict[tuple[str, Many], Children] = field(default_factory=dict)
-    _named: dict[tuple[str, One], Indices] = field(default_factory=dict)
-    _owned: dict[tuple[str, str], Indices] = field(default_factory=dict)
-
-    def size(self, table: str) -> int:
-        """Return how many rows a table has."""
-        found = self.tables.get(table)
-        return 0 if found is None else found.num_rows
-
-    @cached_property
-    def chains(self) -> Chains:
-        """The chains of adjustments of the claims."""
-        return chains_of(self.tables) if self.known_chains is None else self.known_chains
-
-    def column(self, table: str, name: str) -> pa.StringArray:
-        """Return a column of a table, derived ones included; shape (size,), null where absent."""
-        key = (table, name)
-        if key not in self._columns:
-            self._columns[key] = self._column(table, name)
-        return self._columns[key]
-
-    def columns_read(self, table: str) -> frozenset[str]:
-        """Return the columns of a table that were asked for so far."""
-        return frozenset(name for of, name in self._columns if of == table)
-
-    def _column(self, table: str, name: str) -> pa.StringArray:
-        if table not in self.tables:
-            return pa.nulls(0, pa.string())
-        if TABLES[table].column(name) is None:
-            return derived_columns.column(self, table, name)
-        return column_of(self.tables[table], name)
-
-    def children(self, table: str, relation: Many) -> Children:
-        """Return the related rows of every row of a table."""
-        key = (table, relation)
-        if key not in self._children:
-            self._children[key] = self._related(table, relation)
-        return self._children[key]
+    def _derived(self, table: str, name: str) -> pa.StringArray:
+        return derived_columns.column(self, table, name)
 
     def findings(
         self, table: str, positions: Indices, rule: str, column: str | None = None
@@ -139,87 +52,3 @@ class Partition:
             },
             schema=FINDINGS_SCHEMA,
         )
-
-    def _related(self, table: str, relation: Many) -> Children:
-        size = self.size(table)
-        if relation.listed:
-            lists = pc.split_pattern(self.column(relation.table, relation.on[-1][1]), ";")
-            rows = np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
-            numbers = pc.list_flatten(lists)
-        else:
-            rows = np.arange(self.size(relation.table), dtype=np.int64)
-            numbers = None
-        (_, first), *more = relation.on
-        owners = self._owners(relation.table, first)[rows]
-        if more:
-            (mine, other) = more[0]
-            if numbers is None:
-                numbers = self.column(relation.table, other)
-            owners = self._among_siblings(table, mine, owners, numbers)
-        known = owners >= 0
-        if not known.all():
-            rows, owners = rows[known], owners[known]
-        return Children.grouped(rows, owners, size)
-
-    def _owners(self, table: str, column: str) -> Indices:
-        """Return the position of the member or claim that each row of a table names; -1 for none.
-
-        The rows lie in the order of their key, so that those of one claim stand together, and only
-        the first of each has to be looked up.
-        """
-        key = (table, column)
-        if key not in self._owned:
-            texts = self.column(table, column)
-            owner = {"member_id": "member", "claim_id": "claim"}[column]
-            self._owned[key] = _positions_of_runs(texts, self.column(owner, column))
-        return self._owned[key]
-
-    def _among_siblings(
-        self, table: str, column: str, claims: Indices, numbers: pa.StringArray
-    ) -> Indices:
-        """Return the row of a table that has a number within its claim; -1 for none.
-
-        Args:
-            table: a table of lines.
-            column: its number.
-            claims: shape (n,), position of the claim that is meant.
-            numbers: shape (n,), text of the number that is meant.
-        """
-        own = self._owners(table, "claim_id")
-        numbered = self.column(table, column).dictionary_encode()
-        place = np.asarray(
-            pc.fill_null(pc.index_in(numbers, value_set=numbered.dictionary), -1), dtype=np.int64
-        )
-        width = max(1, len(numbered.dictionary))
-        keys = own * width + np.asarray(pc.fill_null(numbered.indices, 0), dtype=np.int64)
-        wanted = claims * width + place
-        order = np.argsort(keys, kind="stable")
-        at = np.minimum(np.searchsorted(keys, wanted, sorter=order), max(0, len(keys) - 1))
-        if len(keys) == 0:
-            return np.full(len(wanted), -1, dtype=np.int64)
-        found = order[at]
-        return np.where((claims >= 0) & (place >= 0) & (keys[found] == wanted), found, -1)
-
-    def named(self, table: str, relation: One) -> Indices:
-        """Return the position of the row that each row of a table names; -1 for none."""
-        key = (table, relation)
-        if key not in self._named:
-            theirs = self.column(relation.table, relation.key)
-            self._named[key] = _positions(self.column(table, relation.column), theirs)
-        return self._named[key]
-
-
-def _positions_of_runs(column: pa.StringArray, of: pa.StringArray) -> Indices:
-    """Return where each text of a column stands in another, looking up each run of equals once."""
-    if len(column) == 0:
-        return np.empty(0, dtype=np.int64)
-    changes = pc.fill_null(pc.not_equal(column.slice(1), column.slice(0, len(column) - 1)), True)
-    firsts = np.concatenate(([0], np.flatnonzero(np.asarray(changes)) + 1))
-    counts = np.diff(np.append(firsts, len(column)))
-    return np.repeat(_positions(column.take(pa.array(firsts)), of), counts)
-
-
-def _positions(column: pa.StringArray, of: pa.StringArray) -> Indices:
-    """Return where each text of a column stands in another; -1 where it does not, or is absent."""
-    found = pc.index_in(column, value_set=of, skip_nulls=True)
-    return np.asarray(pc.fill_null(found, -1), dtype=np.int64)

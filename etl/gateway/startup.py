@@ -16,7 +16,7 @@ from etl.gateway.service import PageSizes, Service
 from etl.storage.async_local import FolderObjects
 from etl.storage.async_port import Objects
 from etl.storage.async_retry import RetryingObjects, RetryPolicy
-from etl.storage.open_store import StoreOptions
+from etl.storage.port import StoreOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ from etl.publish.partition_writer import SavedPartition, write_partition
 from etl.publish.reader import Current, open_release
 from etl.publish.release import assemble, commit
 from etl.publish.rendered_resources import PatientResources, Resource
-from etl.storage.open_store import StoreOptions, open_store
-from etl.storage.port import Store
+from etl.storage.open_store import open_store
+from etl.storage.port import Store, StoreOptions
 
 PARTS: Final = "published"
 

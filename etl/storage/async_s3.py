@@ -23,8 +23,7 @@ from obstore.store import S3Store
 
 from etl.errors import NotFound, StoreError
 from etl.storage.async_port import Transient
-from etl.storage.open_store import StoreOptions
-from etl.storage.port import checked_key
+from etl.storage.port import StoreOptions, checked_key
 
 _STATUS: Final = re.compile(r"status (?:code )?:?\s*([45]\d\d)|\b([45]\d\d) [A-Z]")
 _PASSING_STATUS: Final = frozenset({"408", "425", "429"})
@@ -134,7 +133,8 @@ def _from_answer(message: str, what: str) -> StoreError:
 
 
 def _from_profile(profile: str) -> Any:
-    import boto3
     from obstore.auth.boto3 import Boto3CredentialProvider
 
-    return Boto3CredentialProvider(boto3.Session(profile_name=profile))
+    from etl.storage.s3 import profile_session  # boto3 takes a while to load
+
+    return Boto3CredentialProvider(profile_session(profile))

@@ -19,7 +19,7 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 
 from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
-from etl.storage.port import Entry, Tagged, checked_key
+from etl.storage.port import OWNER, Entry, Tagged, checked_key
 
 STAGING: Final = ".staging"
 """Where files are written before they get their name. What is in it after a crash is rubbish."""
@@ -28,9 +28,6 @@ _LOCK: Final = ".lock"
 _LOCK_SECONDS: Final = 30.0
 _FEW: Final = 100
 """Files that are synced one by one, at 0.4 ms each; more are synced with the whole file system."""
-
-OWNER: Final = 0o700
-"""Mode of a folder for its owner alone."""
 
 _WHY: Final = {
     errno.ENOSPC: "no space is left on the device; free some and run again",

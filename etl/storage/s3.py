@@ -26,12 +26,10 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as NoConnection
 
 from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
-from etl.storage.port import Entry, Tagged, checked_key
+from etl.storage.port import Entry, StoreOptions, Tagged, checked_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-    from etl.storage.open_store import StoreOptions
 
 _BODY_ATTEMPTS: Final = 3
 _SWAP_ATTEMPTS: Final = 4
@@ -57,6 +55,11 @@ _WHY_BY_STATUS: Final = {
     403: "access denied; check the credentials and what they may do",
     507: "the server has no space left",
 }
+
+
+def profile_session(profile: str) -> boto3.Session:
+    """Return a session with the credentials of a profile in the AWS configuration files."""
+    return boto3.Session(profile_name=profile)
 
 
 class S3Store:
@@ -115,7 +118,7 @@ class S3Store:
             s3={"addressing_style": "path"} if options.endpoint_url else {},
         )
         with self._explained("open", "the store"):
-            session = boto3.Session(profile_name=options.profile) if options.profile else boto3
+            session = profile_session(options.profile) if options.profile else boto3
             return session.client(
                 "s3",
                 region_name=options.region,

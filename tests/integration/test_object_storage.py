@@ -21,7 +21,8 @@ from etl.errors import StoreError
 from etl.pipeline import run as nightly
 from etl.publish.object_keys import CLOSED
 from etl.publish.reader import open_current
-from etl.storage.open_store import StoreOptions, open_store
+from etl.storage.open_store import open_store
+from etl.storage.port import StoreOptions
 from tests.contract.store.seaweed import SECRETS, Seaweed, find_weed, start_weed
 from tests.e2e.commands import ANY_CHANGE, same_definitions
 from tests.fault.faulty import Killed

@@ -13,8 +13,7 @@ from typing import Any, Final, TypeVar
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
-from etl.storage.open_store import StoreOptions
-from etl.storage.port import Entry, Store, Tagged
+from etl.storage.port import Entry, Store, StoreOptions, Tagged
 from etl.storage.s3 import S3Store
 from tests.simulation.world import Killed, Process, World
 

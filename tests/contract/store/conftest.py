@@ -13,8 +13,7 @@ from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 
 from etl.storage.local import LocalStore
-from etl.storage.open_store import StoreOptions
-from etl.storage.port import Store
+from etl.storage.port import Store, StoreOptions
 from etl.storage.s3 import S3Store
 from tests.contract.store.seaweed import Seaweed, find_weed, start_weed
 from tests.memory_store import MemoryStore

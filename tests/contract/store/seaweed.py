@@ -17,7 +17,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from etl.storage.open_store import StoreOptions
+from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
 
 BUCKET = "fhir"

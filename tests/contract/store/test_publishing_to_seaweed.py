@@ -18,7 +18,7 @@ from etl.publish.prune import prune
 from etl.publish.reader import Release, open_current
 from etl.publish.release import commit
 from etl.publish.verify import verify
-from etl.storage.open_store import StoreOptions
+from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
 from tests.contract.store.seaweed import BUCKET, Seaweed
 from tests.memory_store import MemoryStore

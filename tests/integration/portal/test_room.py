@@ -13,7 +13,8 @@ from starlette.concurrency import run_in_threadpool
 from etl.auth.records import App, AppStatus
 from etl.bootstrap import auth
 from etl.bootstrap.portal import TRY_CLIENT, portal_room, site_of
-from etl.bootstrap.served_app import ServerDescription, authorization, opened, prepared
+from etl.bootstrap.served_app import authorization, opened, prepared
+from etl.bootstrap.served_rooms import ServerDescription
 from etl.bootstrap.settings import AuthSettings, PortalSettings, ServeSettings, Settings
 from etl.errors import MappingError
 

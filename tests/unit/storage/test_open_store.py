@@ -10,10 +10,10 @@ import pytest
 
 from etl.errors import StoreError, UsageError
 from etl.storage.local import LocalStore
-from etl.storage.open_store import StoreOptions, open_store
+from etl.storage.open_store import open_store
 from etl.storage.parallel_reads import mapped
 from etl.storage.parallel_writes import Writer
-from etl.storage.port import Store
+from etl.storage.port import Store, StoreOptions
 from tests.memory_store import MemoryStore
 
 

@@ -14,7 +14,7 @@ from botocore.response import StreamingBody
 from moto import mock_aws
 
 from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
-from etl.storage.open_store import StoreOptions
+from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
 
 

@@ -1,0 +1,43 @@
+"""Rooms of the served process, and the paths and documents that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.routing import BaseRoute
+
+FHIR: Final = "/fhir"
+DIRECTORY: Final = "/directory"
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRoom:
+    """Routes and lifespan of another room of the process.
+
+    Attributes:
+        routes: in the order in which they are tried; a mount at `/` goes last.
+        lifespan: what runs while the server does; None for nothing.
+    """
+
+    routes: tuple[BaseRoute, ...] = ()
+    lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDescription:
+    """Documents that the server publishes of itself, for the portal.
+
+    Attributes:
+        base_url: scheme, host and port.
+        capability: the CapabilityStatement of Patient Access.
+        directory: that of the Provider Directory; None where it is not served.
+        smart: the SMART configuration; None where there is no authorization server.
+    """
+
+    base_url: str
+    capability: dict[str, Any]
+    directory: dict[str, Any] | None
+    smart: dict[str, Any] | None
