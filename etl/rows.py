@@ -37,7 +37,7 @@ LOOSE_SCHEMA: Final = pa.schema([*PLACE_FIELDS, pa.field("cells", pa.list_(pa.st
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """What is known of rows that could not be read, or not be made.
+    """Facts about rows that could not be read, or not be made.
 
     Attributes:
         bare: canonical table -> rows of which nothing but their ids is known; each has a finding.

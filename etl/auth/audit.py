@@ -38,10 +38,10 @@ from etl.smart.grants import Access
 _LOG = logging.getLogger(__name__)
 
 SETTLE_SECONDS: Final = 1.0
-"""How often files are forced to the disk and the database is told how far they have got."""
+"""Interval of syncs to disk and of the database's record of them."""
 
 STALL_SECONDS: Final = 5.0
-"""How long an event may take to be written, before whoever asked for it is refused."""
+"""Time limit of writing an event, before the request behind it is refused."""
 
 _WAIT_SECONDS: Final = 30.0
 _DAY: Final = 86_400

@@ -26,7 +26,7 @@ from etl.auth.scopes import ScopeRefused, granted
 from etl.auth.secrets import hash_of
 
 METHODS: Final = ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
-"""How an app may authenticate at the token endpoint, in the order in which they are looked for."""
+"""Authentication methods of the token endpoint, in the order in which they are tried."""
 
 CONFIDENTIAL_METHODS: Final = METHODS[:3]
 

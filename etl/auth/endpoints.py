@@ -31,7 +31,7 @@ from etl.smart.discovery import CAPABILITIES, AuthEndpoints, smart_configuration
 from etl.smart.scopes import PLAIN
 
 UNKNOWN_CLIENT: Final = "?"
-"""What stands for all ids of apps that there are not, where calls are counted."""
+"""Stand-in for all unknown client ids, where calls are counted."""
 
 
 def endpoints_of(configuration: AuthConfiguration) -> AuthEndpoints:

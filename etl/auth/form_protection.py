@@ -22,7 +22,7 @@ from etl.auth.sessions import Kind
 Cookie = Literal["browser", "request", "login", "developer", "member", "authorize"]
 
 REQUEST_SECONDS: Final = 1800
-"""How long someone may take from the authorize URL to the consent."""
+"""Time limit from the authorize URL to the consent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ ClientType = Literal["confidential", "public"]
 """RFC 6749 section 2.1: whether the app can keep a secret."""
 
 Authentication = Literal["secret", "private_key_jwt", "none"]
-"""How the app authenticates: a secret (Basic or in the body), a signed assertion, not at all."""
+"""Authentication of an app: a secret (Basic or in the body), a signed assertion, or none."""
 
 Origin = Literal["portal", "dynamic", "operator"]
-"""Where an app was registered: on the portal, by RFC 7591, from the command line or settings."""
+"""Origin of a registration: the portal, RFC 7591, the command line or settings."""
 
 ATTESTATIONS: Final[dict[str, str]] = {
     "hipaa": (
@@ -34,7 +34,7 @@ ATTESTATIONS: Final[dict[str, str]] = {
         "happens to the data we have."
     ),
 }
-"""What a developer confirms when registering an app: id → the sentence. All are required."""
+"""Statements that a developer confirms at registration: id → the sentence. All are required."""
 
 RESOURCE_TYPES: Final = (
     "Patient",
@@ -55,7 +55,7 @@ DEFAULT_SCOPES: Final = (
     "offline_access",
     "patient/*.rs",
 )
-"""What an app is registered for where it chooses nothing. It may ask for less."""
+"""Default scopes of a registration. An app may ask for less."""
 
 
 class AppStatus(StrEnum):

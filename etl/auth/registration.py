@@ -31,7 +31,7 @@ _HOST: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?")
 
 _OWN_SCHEME: Final = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
 _LINES: Final = str.maketrans("", "", "\n\r\t")
-"""What a text of several lines may hold beside."""
+"""Control characters that a text of several lines may hold."""
 
 
 def check(draft: AppDraft) -> AppDraft:

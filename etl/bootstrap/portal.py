@@ -39,7 +39,7 @@ def portal_room(
     """Return the portal's routes, and what it does at the server's start.
 
     Args:
-        settings: as `serving.prepared` returns them.
+        settings: as `served_app.prepared` returns them.
         description: documents that the server publishes of itself.
         services: the authorization server.
         releases: what is served, for the sandbox's list of members.
@@ -115,7 +115,7 @@ _LIMITED: Final[Mapping[Endpoint, str]] = MappingProxyType(
         "register": "Dynamic registrations",
     }
 )
-"""What of the authorization server's limits developers are shown."""
+"""Limits of the authorization server that developers are shown."""
 
 
 def served_of(
@@ -154,7 +154,7 @@ def _given(document: dict[str, Any]) -> Callable[[], dict[str, Any]]:
 
 
 def _register_try_app(apps: Apps, portal: Portal) -> None:
-    """See to it that the app behind `/try` is registered as it has to be."""
+    """Register the app behind `/try`, or correct its registration."""
     base = urlsplit(portal.served.base_url)
     draft = AppDraft(
         name="Try it",

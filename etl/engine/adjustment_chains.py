@@ -38,7 +38,7 @@ _VOID: Final = "8"
 
 @dataclass(frozen=True, slots=True)
 class Chains:
-    """What each claim is within its chain; every array has shape (claims,).
+    """Standing of each claim within its chain; every array has shape (claims,).
 
     Attributes:
         role: a `Role`'s value; never null.

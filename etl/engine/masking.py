@@ -42,7 +42,7 @@ _DRG_SYSTEMS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class SensitiveCells:
-    """Where sensitive codes stand in one column.
+    """Positions of sensitive codes in one column.
 
     Attributes:
         table: the table.
@@ -209,7 +209,7 @@ def masked(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Table]:
 
 
 class _Types:
-    """Which lines are of claims whose profile has no word for a code that is masked."""
+    """Lines of claims whose profile has no word for a code that is masked."""
 
     def __init__(self, claims: pa.Table, crosswalks: Mapping[str, Crosswalk]) -> None:
         self._ids = column_of(claims, "claim_id")

@@ -1,4 +1,4 @@
-"""What is put right in the rows of a partition before mapping, so that mappings stay plain.
+"""Corrections to the rows of a partition before mapping, so that mappings stay plain.
 
 Nothing is invented: a fact that one column states is said again in the place where FHIR has it.
 """

@@ -176,7 +176,7 @@ _Piece: TypeAlias = str | pa.StringArray | _Optional | _Listed
 
 @dataclass(eq=False, slots=True)
 class _Rope:
-    """What is written for each row of a level, from left to right."""
+    """Pieces written for each row of a level, from left to right."""
 
     level: int
     pieces: list[_Piece] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What a run of a plan noticed: words without a code, and providers that the directory lacks."""
+"""Unmapped values of a run: words without a code, and providers missing from the directory."""
 
 from __future__ import annotations
 

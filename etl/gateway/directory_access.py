@@ -38,7 +38,7 @@ _SECRET_SYSTEMS: Final = frozenset(
 )
 """Tax numbers and social security numbers."""
 _SECRET: Final = re.compile(r"\d{3}[- ]?\d{2}[- ]?\d{4}|\d{2}[- ]?\d{7}")
-"""What may be one of them, in whatever system it stands."""
+"""Shape of such an identifier, in whatever system it stands."""
 _PERHAPS: Final = re.compile(
     rb'"value": ?"[\d -]{9,11}"|' + b"|".join(re.escape(one.encode()) for one in _SECRET_SYSTEMS)
 )

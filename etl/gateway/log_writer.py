@@ -17,7 +17,7 @@ from typing import Final
 import orjson
 
 SECONDS: Final = 0.05
-"""How long lines are gathered; a process that is killed may lose those of so long."""
+"""Interval of gathering lines; a process that is killed may lose those of one interval."""
 
 MOST: Final = 20_000
 """Lines that wait at most: some 8 MB."""

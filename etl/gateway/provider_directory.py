@@ -29,7 +29,7 @@ def _public(kind: ResourceType) -> ResourceType:
 DIRECTORY_TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
     {kind.name: _public(kind) for kind in TYPES.values() if kind.shared}
 )
-"""What the Provider Directory supports."""
+"""Types, parameters and includes of the Provider Directory."""
 
 
 class DirectoryService(Service):

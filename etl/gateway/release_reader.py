@@ -35,7 +35,7 @@ _BLOCK_COST: Final = 8_000
 """Bytes that the head of an index takes once it is parsed."""
 
 _PARSED: Final = 5
-"""How many times larger a section of an index is once it is parsed."""
+"""Growth of a section of an index when it is parsed, as a factor."""
 
 
 class IndexedBlock:

@@ -1,4 +1,4 @@
-"""What the gateway supports, in one place: types, interactions, search parameters, includes.
+"""Supported FHIR, in one place: types, interactions, search parameters, includes.
 
 The search reads it to know what a parameter is; the capability statement is made from it. So what
 is told and what is done cannot differ.

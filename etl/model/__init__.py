@@ -1,1 +1,1 @@
-"""What the specifications say, as data: canonical tables, crosswalks, codes, findings."""
+"""Facts of the specifications, as data: canonical tables, crosswalks, codes, findings."""

@@ -14,7 +14,7 @@ from typing import Final
 
 
 class Role(Enum):
-    """What a claim is within its chain; a claim without a chain is current."""
+    """Standing of a claim within its chain; a claim without a chain is current."""
 
     CURRENT = "current"
     """Nothing replaces it: its money counts."""
@@ -51,7 +51,7 @@ class Linked:
 
 @dataclass(frozen=True, slots=True)
 class ChainPosition:
-    """Where a claim stands in its chain.
+    """Place of a claim in its chain.
 
     Attributes:
         role: what it is.

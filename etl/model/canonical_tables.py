@@ -15,7 +15,7 @@ from typing import Final
 
 
 class FieldType(Enum):
-    """How the text of a cell is read. Every cell stays text; the type says which text is right."""
+    """Kind of text in a cell. Every cell stays text; the kind says which text is valid."""
 
     TEXT = "text"
     CODE = "code"
@@ -114,7 +114,7 @@ AMOUNT_CATEGORIES: Final = (
 AMOUNT_COLUMNS: Final = tuple(f"amount_{category}" for category in AMOUNT_CATEGORIES)
 
 SHORT_FORM_COUNT: Final = 25
-"""How many numbered diagnosis and procedure columns a claim row may carry."""
+"""Number of numbered diagnosis and procedure columns that a claim row may carry."""
 
 CLAIM_TYPES: Final = ("inpatient", "outpatient", "professional", "vision", "oral", "pharmacy")
 

@@ -1,4 +1,4 @@
-"""What a finding does to the row that it is about."""
+"""Severity of a finding: its consequence for the row that it is about."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Severity(Enum):
-    """What a failed rule does to the row that failed it."""
+    """Consequence of a failed rule for the row that failed it."""
 
     WARN = "warn"
     """The row is published; the report counts the finding."""

@@ -17,10 +17,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from etl.portal.site_facts import ServerFacts
 
 SCOPE: Final = "launch/patient openid fhirUser offline_access patient/*.rs"
-"""What the examples ask for."""
+"""Scopes that the examples request."""
 
 LOOPBACK: Final = "http://127.0.0.1:8765/callback"
-"""Where the Python and JavaScript files wait for the browser."""
+"""Redirect address of the Python and JavaScript files."""
 
 FILES: Final[Mapping[str, str]] = {
     "first_claim.sh": "text/x-shellscript",

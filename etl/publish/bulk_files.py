@@ -31,7 +31,7 @@ _SMALL: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class BulkOptions:
-    """How bulk files are made and announced.
+    """Options of making and announcing bulk files.
 
     Attributes:
         base_url: URL that the tree is served under; empty makes links relative to the page that

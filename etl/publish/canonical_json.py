@@ -16,7 +16,7 @@ import orjson
 from etl.errors import StoreError
 
 JSON = Any
-"""What JSON text can stand for. Its shape is checked where it is read."""
+"""Value of a JSON text. Its shape is checked where it is read."""
 
 _HASHED: Final = 32
 """Hex digits of a short hash: 128 bits, enough to tell versions of one resource apart."""

@@ -10,7 +10,7 @@ from etl.publish.canonical_json import JSON
 
 @dataclass(frozen=True, slots=True)
 class ChangeCounts:
-    """How many were added, changed, retracted, or stayed as they were."""
+    """Counts of added, changed, retracted and unchanged items."""
 
     added: int = 0
     changed: int = 0
@@ -28,7 +28,7 @@ class ChangeCounts:
 
     @property
     def touched(self) -> int:
-        """How many did not stay as they were."""
+        """Number of added, changed and retracted items."""
         return self.added + self.changed + self.retracted
 
     def to_json(self) -> JSON:
@@ -38,7 +38,7 @@ class ChangeCounts:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What became of patients and of resources.
+    """Changes to patients and to resources.
 
     Attributes:
         patients: by what happened to anything in their blocks.

@@ -1,4 +1,4 @@
-"""What differs between two releases: patients, resources, money."""
+"""Differences between two releases: patients, resources, money."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ State = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What became of one release in another.
+    """Differences of one release from another.
 
     Attributes:
         before: id of the one.
@@ -41,7 +41,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class UnitChange:
-    """What became of one patient, or of one shard of the directory.
+    """Changes to one patient, or to one shard of the directory.
 
     Attributes:
         before: its row before; None where there was none.

@@ -27,10 +27,10 @@ from etl.storage.port import Store, Tagged
 
 PREFIX: Final = "leases/"
 LEASE_TIME: Final = timedelta(hours=2)
-"""How long a lease lasts that is not renewed."""
+"""Lifetime of a lease that is not renewed."""
 
 _OFTEN: Final = timedelta(minutes=10)
-"""How long its holder leaves it as it is."""
+"""Interval after which its holder renews it."""
 
 Clock = Callable[[], datetime]
 

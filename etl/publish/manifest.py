@@ -54,7 +54,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFacts:
-    """What the caller knows about a release, and publishing only writes down.
+    """Facts about a release that publishing takes from its caller and only writes down.
 
     Attributes:
         kind: a full extract, a delta, or a rollback.
@@ -63,7 +63,7 @@ class ReleaseFacts:
         run: counts of rows in, quarantined, superseded, and the like.
         totals: money: claim type -> name -> decimal text.
         reports: reports and quarantine files, already in the store.
-        ids: what logical ids are made with (`identity.id_facts`); empty in older releases.
+        ids: what logical ids are made with (`id_fingerprint.id_facts`); empty in older releases.
     """
 
     kind: Kind
@@ -202,7 +202,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """What `current.json` says.
+    """Content of `current.json`.
 
     Attributes:
         release: id of the release that readers see.

@@ -32,7 +32,7 @@ _FOLD: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of a partition.
+    """Result of publishing one partition.
 
     Attributes:
         changes: counts against the release that the run started from.
@@ -56,7 +56,7 @@ class PartitionUnits(Protocol):
 
     @property
     def written(self) -> Written:
-        """What became of it."""
+        """Changes to patients and resources."""
 
     def units(self) -> Iterator[Unit]:
         """Yield the rows of its patients, ordered by place. Can be called again."""
@@ -130,7 +130,7 @@ class SavedPartition:
 
     @property
     def written(self) -> Written:
-        """What became of it."""
+        """Changes to patients and resources."""
         with self.path.open("rb") as file:
             top = loads(file.readline(), str(self.path))
         return Written(

@@ -36,7 +36,7 @@ _BUCKETS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What a prune did, or would do.
+    """Result of a prune, done or planned.
 
     Attributes:
         kept: ids of the releases that stay, newest first.

@@ -25,7 +25,7 @@ _FAR: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What of a release is not in the store any more, and is to be made again.
+    """Units of a release that the store has lost, to be made again.
 
     Attributes:
         patients: ids of those whose block or index it is.

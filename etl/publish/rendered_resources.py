@@ -1,4 +1,4 @@
-"""What the pipeline hands to publishing: rendered resources, by patient."""
+"""Rendered resources by patient, as the pipeline hands them to publishing."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 PATIENT_TYPES: Final = ("Patient", "Coverage", "RelatedPerson", "ExplanationOfBenefit")
-"""What a patient's block holds, in the order in which it holds it. Other types come after."""
+"""Resource types of a patient's block, in their order. Other types come after."""
 
 DIRECTORY_TYPES: Final = ("Organization", "Practitioner", "PractitionerRole", "Location")
-"""What the shared directory holds, in that order."""
+"""Resource types of the shared directory, in their order."""
 
 LISTED: Final = "_listed"
 """Search value of an Organization or Practitioner without an NPI: why others may see it. There is

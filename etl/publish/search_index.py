@@ -86,7 +86,7 @@ class IndexColumn:
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
-    """What an index is made from, for each resource of the block in order."""
+    """Input of an index, for each resource of the block in order."""
 
     type: str
     id: str
@@ -228,7 +228,7 @@ class Index:
 
     @property
     def count(self) -> int:
-        """How many resources the block holds."""
+        """Number of resources in the block."""
         return sum(len(rows) for rows in self.types.values())
 
     @property
@@ -273,7 +273,7 @@ class Index:
 
     @cached_property
     def gone(self) -> list[Gone]:
-        """What was retracted, and when."""
+        """Retracted resources, and the time of their retraction."""
         return [Gone(*one) for one in self._section("gone")]
 
     def parameters(self, resource_type: str) -> list[str]:

@@ -33,7 +33,7 @@ _HEAD: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose unit it is: one patient's, or one shard of the directory.
+    """Owner of a unit: one patient, or one shard of the directory.
 
     Attributes:
         id: id of the unit.
@@ -59,7 +59,7 @@ class Owner:
 
     @property
     def head(self) -> Mapping[str, str | int]:
-        """What the index's head says of the owner."""
+        """The owner's entry in the index's head."""
         return {"shard": int(self.id)} if self.patient_id is None else {"patient": self.id}
 
 
@@ -101,7 +101,7 @@ def content_hash(lines: Sequence[Line]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PreviousUnit:
-    """What a unit held, and what it once held.
+    """Present and earlier content of a unit.
 
     Attributes:
         known: (type, id) -> version, lastUpdated, whether it was stated.

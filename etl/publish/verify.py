@@ -80,7 +80,7 @@ class Verified:
 
 @dataclass(slots=True)
 class _Checked:
-    """What came out of checking one unit."""
+    """Result of checking one unit."""
 
     unit: Unit
     problems: list[Problem]

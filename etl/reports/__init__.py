@@ -1,4 +1,4 @@
-"""What auditors read: `report.json` and pages, made from plain values.
+"""Reports for auditors: `report.json` and pages, made from plain values.
 
 `Tally` adds up partitions in bounded memory, `Report` holds everything a report says,
 `report_document` is what of it may be shown, and all that a page is made of. `write_report` writes

@@ -32,7 +32,7 @@ class ExtractFile:
 
 @dataclass(frozen=True, slots=True)
 class ExtractFacts:
-    """What was loaded.
+    """The extract of a run.
 
     Attributes:
         layout: the dialect, as `cpcds layouts` calls it.
@@ -65,7 +65,7 @@ class DefaultStamp:
 
 @dataclass(frozen=True, slots=True)
 class MappingFacts:
-    """What the rows were mapped with.
+    """The mappings of a run.
 
     Attributes:
         set_name: name of the mapping set.
@@ -82,7 +82,7 @@ class MappingFacts:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Example:
-    """Where to look: a place in a file of the extract.
+    """Place in a file of the extract.
 
     Attributes:
         file: number of the file.
@@ -97,7 +97,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class RuleTotals:
-    """What one rule found.
+    """Findings of one rule.
 
     Attributes:
         rule: its id.
@@ -141,7 +141,7 @@ class Unmapped:
 
     @property
     def first(self) -> tuple[int, int, str]:
-        """What orders words that are as common as each other: the first place of each."""
+        """Order of words that are equally frequent: the first place of each."""
         if not self.examples:
             return (0, 0, "")
         place = self.examples[0]
@@ -150,7 +150,7 @@ class Unmapped:
 
 @dataclass(frozen=True, slots=True)
 class SuiteLine:
-    """How one table's suite of expectations did.
+    """Result of one table's suite of expectations.
 
     Attributes:
         table: the table.

@@ -1,4 +1,4 @@
-"""Which sums of money a report shows: none over a few claims, and none from which one follows.
+"""Suppression of small cells: no sum of money over a few claims, and none from which one follows.
 
 A sum over one claim is its amount. So a sum over 1 to `most` claims is withheld, and of the sums
 that it could be worked out from, enough that it cannot:
@@ -50,13 +50,13 @@ class ShownMoney:
 
     @property
     def withheld(self) -> int:
-        """How many sums are."""
+        """Number of withheld sums."""
         return sum(getattr(self, name) is None for name in SUMS)
 
 
 @dataclass(frozen=True, slots=True)
 class MoneyTable:
-    """What a report shows of its money.
+    """Money of a report, with small cells withheld.
 
     Attributes:
         cells: by level, claim type and category.
@@ -68,7 +68,7 @@ class MoneyTable:
 
     @property
     def withheld(self) -> int:
-        """How many sums of cells are withheld."""
+        """Number of withheld sums of cells."""
         return sum(each.withheld for each in self.cells.values())
 
 

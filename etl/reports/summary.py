@@ -29,7 +29,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """What was rejected, by first cause.
+    """Rejected rows and claims, by first cause.
 
     Attributes:
         claims: claims in quarantine: the sum over all causes.
@@ -69,7 +69,7 @@ def rejected(
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run comes to.
+    """Totals of a run.
 
     Attributes:
         tables: (table, rows in, published, quarantined, superseded), tables with rows only.

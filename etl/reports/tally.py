@@ -24,7 +24,7 @@ from etl.quality import (
 from etl.reports.report_values import Example, RuleTotals
 
 EXAMPLES: Final = 10
-"""How many places are kept of each rule."""
+"""Number of places kept of each rule."""
 
 
 REQUIRED: Final = "required"

@@ -52,7 +52,7 @@ _IDS: Final[tuple[str, ...]] = ("member_id", "coverage_id", "claim_id")
 
 @dataclass(frozen=True, slots=True)
 class Canonical:
-    """What raw rows became.
+    """Result of converting raw rows.
 
     Attributes:
         tables: every canonical table by name.

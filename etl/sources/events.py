@@ -1,4 +1,4 @@
-"""What happens while an extract is read, for progress bars and logs. No row's data in them."""
+"""Events of reading an extract, for progress bars and logs. No row's data in them."""
 
 from __future__ import annotations
 

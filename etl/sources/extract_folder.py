@@ -61,7 +61,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What tells one file from another.
+    """Size, hash and splits of a file.
 
     Attributes:
         bytes: its size.

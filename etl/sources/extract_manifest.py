@@ -19,7 +19,7 @@ _FILE_KEYS: Final = ("rows", "sha256")
 
 @dataclass(frozen=True, slots=True)
 class FileClaim:
-    """What a manifest says of one file; None where it says nothing.
+    """A manifest's entry of one file; None where it says nothing.
 
     Attributes:
         rows: how many rows it has, the header not counted.

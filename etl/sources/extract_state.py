@@ -1,4 +1,4 @@
-"""What a work folder keeps of its extract, as plain JSON, so that any process can open it."""
+"""State of an extract in a work folder, as plain JSON, so that any process can open it."""
 
 from __future__ import annotations
 

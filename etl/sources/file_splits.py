@@ -1,4 +1,4 @@
-"""Where a delimited file can be cut and how many rows it has, found while it is read for its hash.
+"""Splits of delimited files at record boundaries, and row counts, found while a file is hashed.
 
 A line end with an even number of quotes before it ends a row, unless a quote stands inside a cell
 that is not quoted (an inch mark). So these are good guesses, and whoever reads a span of a file
@@ -20,7 +20,7 @@ _QUOTE: Final = b'"'
 
 Places = npt.NDArray[np.int64]
 Cut = tuple[int, int]
-"""Where a row begins, in bytes, and its number, the header being 1."""
+"""Start of a row in bytes, and its number, the header being 1."""
 
 
 class CutFinder:

@@ -25,7 +25,7 @@ _CHUNK: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """What a file holds, as far as accidents can tell it from another.
+    """Size and checksum of a file, against accidental change.
 
     Attributes:
         bytes: its size.

@@ -58,7 +58,7 @@ class HashSet:
 
 
 class Owners:
-    """Which member each id was seen with.
+    """Ids with the member that each was seen with.
 
     Args:
         folder: where that is kept.
@@ -174,7 +174,7 @@ class OwnedIds:
 
 @dataclass(frozen=True, slots=True)
 class GlobalKeys:
-    """What one partition cannot know: which ids there are anywhere, and which two members share.
+    """Keys that one partition cannot know: ids of all partitions, and ids that two members share.
 
     `exists` and `shared` take a `string` array of shape (n,) and give a boolean one, never null:
     False for an absent id.

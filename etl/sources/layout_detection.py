@@ -1,4 +1,4 @@
-"""Which layout an extract has, and which file is what in it."""
+"""Layout detection: the layout of an extract, and the table of each of its files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMED = 6
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How well a layout fits the files.
+    """Fit of a layout with the files.
 
     Attributes:
         layout: the layout.

@@ -57,7 +57,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where unread rows of a raw table went.
+    """Partitions of the malformed rows of a raw table.
 
     Attributes:
         index: where their pieces are.

@@ -39,18 +39,18 @@ LOW_COLUMN: Final = "_low"
 HIGH_COLUMN: Final = "_high"
 """The halves of a row's digest."""
 RAGGED: Final = "_ragged"
-"""What rows with too few or too many cells are spilled as."""
+"""Spill name of rows with too few or too many cells."""
 RAGGED_ROW: Final = "ragged-row"
 """Rule of the findings about them."""
 CLAIMS: Final = "claims"
-"""Where `Owners` keeps whose each claim is."""
+"""Name under which `Owners` keeps the member of each claim."""
 _JOBS: Final = 64
 """About how many jobs the largest raw table makes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """How the rows of a raw table tell whose they are.
+    """Columns of a raw table that name the owner of its rows.
 
     Attributes:
         table: name of the raw table.
@@ -168,7 +168,7 @@ def _after(file: SourceFile) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What a job read.
+    """Result of a reading job.
 
     Attributes:
         rows: of each part, how many rows it has: ragged ones counted, blank ones not.
@@ -185,7 +185,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Why nothing came of a job.
+    """Failure of a reading job.
 
     Attributes:
         error: what is wrong with a file; None where a span only was no span of rows.

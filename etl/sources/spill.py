@@ -38,7 +38,7 @@ _INDEX: Final = np.dtype(
 _ENTRY: Final = struct.Struct("<iiqq")
 """One of it."""
 Index = npt.NDArray[np.void]
-"""Where the pieces of a raw table are; of dtype `_INDEX`, shape (n,)."""
+"""Index of the pieces of a raw table; of dtype `_INDEX`, shape (n,)."""
 
 
 def gathered_bytes(partitions: int) -> int:

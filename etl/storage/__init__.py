@@ -1,1 +1,1 @@
-"""Object storage: one port, and memory, folder and S3 behind it."""
+"""Object storage: one port with folder and S3 behind it, and asynchronous reading of both."""

@@ -64,12 +64,12 @@ class RetryingObjects:
 
     @property
     def name(self) -> str:
-        """As beneath."""
+        """Name of the underlying objects."""
         return self._objects.name
 
     @property
     def near(self) -> bool:
-        """As beneath."""
+        """Nearness of the underlying objects."""
         return self._is_near
 
     async def get(self, key: str) -> bytes:

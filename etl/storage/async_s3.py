@@ -1,7 +1,7 @@
 """Objects in S3 or anything that speaks its protocol, read with obstore.
 
 obstore needs a quarter of boto3's processor time per read, and it is asynchronous. It does not try
-again here: `retrying` does, for every kind of storage alike.
+again here: `RetryingObjects` does, for every kind of storage alike.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
 from etl.storage.port import OWNER, Entry, Tagged, checked_key
 
 STAGING: Final = ".staging"
-"""Where files are written before they get their name. What is in it after a crash is rubbish."""
+"""Folder of files that have no name yet. Its content after a crash is rubbish."""
 
 _LOCK: Final = ".lock"
 _LOCK_SECONDS: Final = 30.0

@@ -102,7 +102,7 @@ class S3Store:
 
     @property
     def concurrency(self) -> int:
-        """As the options say."""
+        """Requests at once, from the options."""
         return self._options.concurrency
 
     @cached_property

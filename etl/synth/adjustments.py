@@ -1,4 +1,4 @@
-"""What happens to a claim after it was paid: lowered, replaced, voided, a line more or less.
+"""Adjustments of paid claims: lowered, replaced, voided, a line more or less.
 
 Amounts are changed so that every equation of `pricing` goes on holding to the cent.
 """

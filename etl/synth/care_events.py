@@ -1,4 +1,4 @@
-"""What happens to a member over the years: conditions, seasons, checks, teeth, eyes, bad luck."""
+"""Care over the years of a member: conditions, seasons, checks, teeth, eyes, accidents."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Claim:
 
 @dataclass(slots=True)
 class Life:
-    """What is known of one member while his claims are told.
+    """A member's circumstances while his claims are written.
 
     Attributes:
         today: ordinal of the last day that can be seen.

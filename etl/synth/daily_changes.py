@@ -1,4 +1,4 @@
-"""What happens after day 0, day by day, and what a delta extract says of it.
+"""Changes after day 0, day by day, and the delta extract that states them.
 
 A day's state is the state of the day before with one event applied, so the full extract of day k
 is the one of day 0 with the deltas 1 to k applied: the delta *is* the difference of two states.

@@ -30,7 +30,7 @@ _EVERY: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the writing is; the last one has `done == members`."""
+    """Progress of writing; the last one has `done == members`."""
 
     done: int
     members: int
@@ -39,7 +39,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class WrittenExtract:
-    """What was written.
+    """Result of writing an extract.
 
     Attributes:
         rows: table -> rows, headers not counted.

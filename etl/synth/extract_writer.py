@@ -81,7 +81,7 @@ class HashedFile:
 
 
 class RowFile(Protocol):
-    """Where the rows of one file go."""
+    """Destination of the rows of one file."""
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write rows."""

@@ -1,4 +1,4 @@
-"""Who the members are: households of up to six, with their plans over time.
+"""Members in households of up to six, with their plans over time.
 
 Six member indexes make a block, cut into households by the block's own draws, so that a member's
 relatives are known from his index alone. The subscriber comes first; so whoever is in an extract
@@ -34,7 +34,7 @@ OPEN: Final = 3_000_000
 
 @dataclass(frozen=True, slots=True)
 class HealthPlan:
-    """What a plan pays.
+    """Benefits of a plan.
 
     Attributes:
         payer: organization id.

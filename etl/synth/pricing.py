@@ -1,4 +1,4 @@
-"""What a charge comes to: whole cents, and equations that hold to the cent.
+"""Prices of charges: whole cents, and equations that hold to the cent.
 
 * eligible = submitted - noncovered - discount
 * memberliability = deductible + coinsurance + copay + noncovered
@@ -31,7 +31,7 @@ ALWAYS: Final = (
 
 
 class Terms(NamedTuple):
-    """What the plan says about one charge.
+    """The plan's decision about one charge.
 
     Attributes:
         discount: per cent off, as agreed with the provider.

@@ -53,7 +53,7 @@ class Drug:
 
 @dataclass(frozen=True, slots=True)
 class Ailment:
-    """Why somebody sees a doctor.
+    """Reason for a visit to a doctor.
 
     Attributes:
         diagnosis: ICD-10-CM codes, the main one first.
@@ -280,7 +280,7 @@ OLD_PROCEDURES: Final = ("47.01", "88.01")
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """Why a line was not paid.
+    """Reasons for not paying a line.
 
     Attributes:
         group: X12 claim adjustment group; PR makes it the member's to pay, the others nobody's.

@@ -1,7 +1,7 @@
 """Set pieces: the first members of every world, who show what chance would seldom bring.
 
 So an extract of 25 members or more has every table, every column and every kind of claim in it.
-The others live by chance alone (`history.py`).
+The others live by chance alone (`care_events.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 
 class Twist(StrEnum):
-    """What becomes of a claim."""
+    """Course of a claim, other than being paid."""
 
     NONE = ""
     REFUSED = "refused"
@@ -29,7 +29,7 @@ class Twist(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Something that happens to a member: a name of `history.SCENES`, its day, and a twist."""
+    """Something that happens to a member: a name of `care_events.SCENES`, its day, and a twist."""
 
     name: str
     day: date

@@ -20,7 +20,7 @@ _MASK: Final = (1 << 64) - 1
 
 
 class Purpose(IntEnum):
-    """What a stream of draws is for, so that two uses of one index never share it."""
+    """Purpose of a stream of draws, so that two uses of one index never share it."""
 
     HOUSEHOLD = 1
     PERSON = 2

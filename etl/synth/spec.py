@@ -1,4 +1,4 @@
-"""What to write: every choice that an extract depends on, checked before anything is written.
+"""Specification of an extract: every choice that it depends on, checked before writing.
 
 No clock is read: `as_of` is an argument with a fixed default, so that the same `Spec` gives the
 same bytes on any day.
@@ -113,10 +113,10 @@ class Spec:
 
     @property
     def joiners(self) -> int:
-        """How many members join on each day after day 0."""
+        """Number of members that join on each day after day 0."""
         return max(1, self.members // 1000)
 
     @property
     def population(self) -> int:
-        """How many members the world has on its day, those included who have left it since."""
+        """Number of members of the world on its day, former ones included."""
         return self.members + self.day * self.joiners

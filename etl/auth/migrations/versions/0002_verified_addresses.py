@@ -1,4 +1,4 @@
-"""When a developer's address was verified; of accounts that are there already it was not."""
+"""Verification time of a developer's address; existing accounts are not verified."""
 
 from __future__ import annotations
 
