@@ -7,7 +7,7 @@ line prints. No value of a member reaches any of them: places only.
 """
 
 from etl.reports.document import FORMAT_VERSION, report_document, report_json
-from etl.reports.finding_places import FindingPlaces, Place
+from etl.reports.finding_places import FindingPlaces, ShownPlace
 from etl.reports.page import report_page, rule_page
 from etl.reports.report_values import (
     DefaultStamp,
@@ -37,12 +37,12 @@ __all__ = [
     "FindingPlaces",
     "MappingFacts",
     "MissingCells",
-    "Place",
     "QuarantineFile",
     "Rejected",
     "ReleaseBefore",
     "Report",
     "RuleTotals",
+    "ShownPlace",
     "SuiteLine",
     "Summary",
     "Tally",

@@ -1,4 +1,4 @@
-"""What differs from the release before, as a report says it."""
+"""Differences from the release before, as a report states them."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from pyarrow import csv
 
 BLOCK_ROWS: Final = 1 << 18
 SHOWN_PLACES: Final = 1000
-"""How many places the page of a rule shows."""
+"""Number of places that the page of a rule shows."""
 _NONE: Final = -1
 _PLACE: Final = np.dtype(
     [("file", "<i4"), ("row", "<i8"), ("table", "<i4"), ("column", "<i4"), ("rule", "<i4")]
@@ -30,8 +30,8 @@ _HEADER: Final = ("file", "row", "table", "column", "rule")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a finding is.
+class ShownPlace:
+    """Place of a finding, as the page of its rule shows it.
 
     Attributes:
         file: name of the file; empty for the extract as a whole.
@@ -76,7 +76,7 @@ class FindingPlaces:
             with self._path(file, block).open("ab") as kept:
                 kept.write(places[which.ravel() == number].tobytes())
 
-    def write(self, path: Path, names: Sequence[str]) -> dict[str, list[Place]]:
+    def write(self, path: Path, names: Sequence[str]) -> dict[str, list[ShownPlace]]:
         """Write all places as CSV with gzip, in the order of files and rows.
 
         Args:
@@ -88,7 +88,7 @@ class FindingPlaces:
         """
         if not self._words:
             return {}
-        first: dict[str, list[Place]] = defaultdict(list)
+        first: dict[str, list[ShownPlace]] = defaultdict(list)
         path.parent.mkdir(parents=True, exist_ok=True)
         words = np.array(list(self._words), dtype=object)
         ranks = np.empty(len(words), np.int64)
@@ -105,7 +105,7 @@ class FindingPlaces:
         return dict(first)
 
     def _show(
-        self, places: Any, words: Any, names: Sequence[str], first: dict[str, list[Place]]
+        self, places: Any, words: Any, names: Sequence[str], first: dict[str, list[ShownPlace]]
     ) -> None:
         """Add places of rules that have fewer than are shown."""
         for number in np.unique(places["rule"]).tolist():
@@ -114,7 +114,7 @@ class FindingPlaces:
             for file, row, table, column, _ in places[mine].tolist():
                 name = "" if file == _NONE else names[file]
                 shown = None if row == _NONE else row
-                found.append(Place(name, shown, words[table], words[column]))
+                found.append(ShownPlace(name, shown, words[table], words[column]))
 
     def _blocks(self) -> Iterator[Any]:
         found = [tuple(map(int, path.stem.split("_"))) for path in self._folder.iterdir()]

@@ -16,7 +16,7 @@ import jinja2
 from etl.model.canonical_tables import CLAIM_TYPES
 from etl.quality.totals.money import UNKNOWN_TYPE
 from etl.reports.changes import CLAIMS, COMPARED_MONEY
-from etl.reports.finding_places import Place
+from etl.reports.finding_places import ShownPlace
 from etl.reports.percentages import percentages, share
 
 _MINUS: Final = "\N{MINUS SIGN}"
@@ -89,7 +89,9 @@ def report_page(document: Mapping[str, Any]) -> str:
     )
 
 
-def rule_page(document: Mapping[str, Any], rule: Mapping[str, Any], places: Sequence[Place]) -> str:
+def rule_page(
+    document: Mapping[str, Any], rule: Mapping[str, Any], places: Sequence[ShownPlace]
+) -> str:
     """Return the page of one rule: what it says, what it found, and the first places."""
     return (
         environment()

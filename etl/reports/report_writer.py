@@ -11,13 +11,13 @@ from types import MappingProxyType
 
 from etl.quality import CountsDoNotAddUp, RowCounts, reconcile
 from etl.reports.document import report_document, report_json
-from etl.reports.finding_places import Place
+from etl.reports.finding_places import ShownPlace
 from etl.reports.page import report_page, rule_page
 from etl.reports.report_values import Report
 
 
 def write_report(
-    report: Report, folder: Path, places: Mapping[str, Sequence[Place]] = MappingProxyType({})
+    report: Report, folder: Path, places: Mapping[str, Sequence[ShownPlace]] = MappingProxyType({})
 ) -> tuple[Path, Path]:
     """Write a report into a folder, which is made if it is not there.
 

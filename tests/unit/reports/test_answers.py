@@ -12,9 +12,9 @@ from typing import Any
 from etl.publish.change_counts import ChangeCounts, Changes
 from etl.reports import (
     MissingCells,
-    Place,
     ReleaseBefore,
     Report,
+    ShownPlace,
     Unmapped,
     report_document,
     report_page,
@@ -245,7 +245,7 @@ def test_how_old_the_extract_is_stands_on_the_page() -> None:
 
 def test_each_rule_that_found_something_has_a_page_with_its_places(tmp_path: Path) -> None:
     made = report()
-    places = {"amount-unreadable": [Place("file-6.csv", 4, "claim", "amount_copay")]}
+    places = {"amount-unreadable": [ShownPlace("file-6.csv", 4, "claim", "amount_copay")]}
     write_report(made, tmp_path, places)
     document = report_document(made)
     pages = {each["page"] for each in document["rules"] if each["page"]}
@@ -259,7 +259,9 @@ def test_each_rule_that_found_something_has_a_page_with_its_places(tmp_path: Pat
 def test_the_page_of_a_rule_with_many_places_leads_to_all_of_them() -> None:
     document = report_document(replace(report(), findings_file="findings.csv.gz"))
     rule = {**document["rules"][0], "findings": 5000}
-    page = rule_page(document, rule, [Place("a.csv", row, "claim", "") for row in range(2, 12)])
+    page = rule_page(
+        document, rule, [ShownPlace("a.csv", row, "claim", "") for row in range(2, 12)]
+    )
     assert "The first 10 of 5,000 places" in page
     assert 'href="../findings.csv.gz"' in page
 
