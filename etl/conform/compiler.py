@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from etl.conform import guide
 from etl.conform.codes import Verdict, binding_verdict, coding_verdict
 from etl.conform.findings import ConformanceRule, Issue
-from etl.conform.invariants import NOT_CHECKED, rule_of, test_of
+from etl.conform.guide_rules import guide_check
+from etl.conform.invariants import rule_of, test_of
 from etl.conform.members import (
     Bounds,
     Slice,
@@ -33,6 +33,7 @@ from etl.conform.slices import classifier
 from etl.conform.visit import Check, Holds, Member, Visit
 from etl.profiles.absent_reasons import ABSENT_REASONS, DATA_ABSENT_REASON
 from etl.profiles.guides import DEFAULT, US_CORE, Guide
+from etl.profiles.invariants import NOT_CHECKED, guide_rules
 from etl.profiles.structures import (
     Element,
     Profile,
@@ -65,7 +66,8 @@ class Compiler:
     def resource(self, profile: Profile) -> Check:
         """Return the check of a whole resource against a profile or plain type."""
         check = self._object(profile, profile.root, TypeChoice(profile.type))
-        checks = (check, *guide.checks_of(profile, strict=self._strict))
+        rules = guide_rules(profile)
+        checks = (check, *(guide_check(one, self._guide, strict=self._strict) for one in rules))
         if len(checks) == 1:
             return check
 

@@ -1,47 +1,51 @@
-"""Invariants of profiles: which of them are checked, by what, and what a broken one says."""
+"""Invariants of profiles as tests of JSON.
+
+A constraint (`etl.profiles.invariants`) becomes a closure, which is called on any JSON, also where
+its structure has been found invalid already; what has none is evaluated by the FHIRPath library.
+Property tests hold the closures to the library's answers.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
-from etl.conform import fhirpath, natives_eob
+from etl.conform import fhirpath
+from etl.conform.codes import member_of
+from etl.conform.elements import entries, there
 from etl.conform.findings import ConformanceRule, IssueSeverity
-from etl.conform.natives import NATIVES, meta_profile, signature
+from etl.conform.narrative import is_narrative
+from etl.conform.references import is_local, resolved_type
+from etl.conform.visit import Holds
+from etl.profiles import constraints
+from etl.profiles.constraints import Constraint, EntriesNamed, NumberPath
+from etl.profiles.guides import Guide
+from etl.profiles.invariants import constraint_of
+from etl.profiles.structures import Element, Invariant, Profile
+from etl.profiles.value_sets import value_set
 
-if TYPE_CHECKING:
-    from etl.conform.visit import Holds
-    from etl.profiles.guides import Guide
-    from etl.profiles.structures import Element, Invariant, Profile
-
-NOT_CHECKED: Final = frozenset({"dom-6", "ele-1"})
-"""Left out: dom-6 only recommends a narrative; ele-1 is part of the structural checks."""
-
-WHERE_CONTAINED: Final = frozenset({"dom-2", "dom-3", "dom-4", "dom-5"})
-"""Invariants that say nothing about a resource without contained ones."""
+_WHERE_CONTAINED: Final = frozenset({"dom-3"})
+"""Left to the library, and about nothing in a resource that contains no others."""
 
 _LONGEST: Final = 160
 
 
 def test_of(invariant: Invariant, path: str, guide: Guide) -> Holds:
-    """Return the test of an invariant: Python where there is some, else the FHIRPath library."""
+    """Return the test of an invariant: a closure where its constraint is known, else FHIRPath."""
     test = native(invariant.key, invariant.expression, guide)
-    if test is None:
-        test = fhirpath.holds(invariant.expression, path, guide)
-    if invariant.key in WHERE_CONTAINED:
-        return _guarded(test)
-    return test
+    if test is not None:
+        return test
+    evaluated = fhirpath.holds(invariant.expression, path, guide)
+    if invariant.key in _WHERE_CONTAINED:
+        return lambda value, root: "contained" not in value or evaluated(value, root)
+    return evaluated
 
 
 def native(key: str, expression: str, guide: Guide) -> Holds | None:
-    """Return the Python test of an invariant, or None where only the library can tell."""
-    made = NATIVES.get((key, signature(expression)))
-    if made is not None:
-        return made(guide)
-    return natives_eob.care_team(expression) or meta_profile(expression)
-
-
-def _guarded(test: Holds) -> Holds:
-    return lambda value, root: "contained" not in value or test(value, root)
+    """Return the closure that tests an invariant, or None where only the library can tell."""
+    constraint = constraint_of(key, expression)
+    return None if constraint is None else compiled(constraint, guide)
 
 
 def rule_of(invariant: Invariant, profile: Profile, element: Element) -> ConformanceRule:
@@ -54,3 +58,227 @@ def rule_of(invariant: Invariant, profile: Profile, element: Element) -> Conform
         IssueSeverity(invariant.severity),
         f"{element.id} breaks the invariant {invariant.key} of {profile.name}: {expression}",
     )
+
+
+def compiled(constraint: Constraint, guide: Guide) -> Holds:
+    """Return the test of a constraint.
+
+    Args:
+        constraint: what is asked of an element.
+        guide: whose value sets are meant.
+    """
+
+    def of(part: Constraint) -> Holds:
+        return compiled(part, guide)
+
+    match constraint:
+        case constraints.Exists(path=path, constraint=inner):
+            return _exists(path, of(inner))
+        case constraints.Conjunction(parts=parts):
+            tests = tuple(map(of, parts))
+            return lambda value, root: all(test(value, root) for test in tests)
+        case constraints.Disjunction(parts=parts):
+            tests = tuple(map(of, parts))
+            return lambda value, root: any(test(value, root) for test in tests)
+        case constraints.Negation(of=inner):
+            broken = of(inner)
+            return lambda value, root: not broken(value, root)
+        case constraints.Implication(given=given, then=then):
+            applies, holds = of(given), of(then)
+            return lambda value, root: not applies(value, root) or holds(value, root)
+        case constraints.OneOfTwo(left=left, right=right):
+            first, second = of(left), of(right)
+            return lambda value, root: first(value, root) != second(value, root)
+        case constraints.NumbersListed(numbers=numbers, among=others):
+            listed, known = _numbers(numbers, guide), _numbers(others, guide)
+            return lambda value, root: set(known(root, root)).issuperset(listed(value, root))
+        case constraints.NumbersApart(numbers=numbers, others=others):
+            listed, known = _numbers(numbers, guide), _numbers(others, guide)
+            return lambda value, root: set(known(root, root)).isdisjoint(listed(value, root))
+        case EntriesNamed():
+            return _entries_named(constraint, guide)
+        case _:
+            return _test_of_subject(constraint, guide)
+
+
+def _test_of_subject(constraint: Constraint, guide: Guide) -> Holds:
+    """Return the test of a constraint that is made of no others."""
+    match constraint:
+        case constraints.Present(names=names):
+            return _present(names)
+        case constraints.ValuePresent():
+            return _value_present
+        case constraints.Contains(pattern=pattern):
+            return _contains(pattern)
+        case constraints.InValueSet(url=url):
+            values = value_set(url, guide)
+            return lambda value, _root: member_of(values, value) is not False
+        case constraints.FewerThan(count=count, name=name, pattern=pattern):
+            meant = _contains(pattern)
+            return lambda value, root: (
+                sum(meant(entry, root) for entry in entries(value, name)) < count
+            )
+        case constraints.Tautology():
+            return lambda _value, _root: True
+        case constraints.PeriodOrder():
+            return _in_order
+        case constraints.ContainedTarget():
+            return _is_contained
+        case constraints.ReferenceTarget(name=name, type=wanted):
+            return lambda value, root: all(
+                resolved_type(reference, root) == wanted for reference in entries(value, name)
+            )
+        case constraints.NarrativeText():
+            return lambda value, _root: is_narrative(value)
+        case constraints.ValueShape(fits=fits):
+            return _shaped(fits)
+        case constraints.Uncontained():
+            return lambda value, root: bool(value == root)
+        case constraints.ProfileClaim(prefix=prefix):
+            return lambda value, _root: any(
+                type(canonical) is str and canonical.startswith(prefix)
+                for meta in entries(value, "meta")
+                for canonical in entries(meta, "profile")
+            )
+        case _:
+            raise AssertionError(constraint)
+
+
+def _present(names: Sequence[str]) -> Holds:
+    if len(names) == 1:
+        (name,) = names
+        return lambda value, _root: there(value, name)
+    return lambda value, _root: any(there(value, name) for name in names)
+
+
+def _value_present(value: Any, _root: Any) -> bool:
+    return type(value) is dict and any(name.startswith(("value", "_value")) for name in value)
+
+
+def _exists(path: Sequence[str], test: Holds) -> Holds:
+    for name in reversed(path):
+        test = _some_entry(name, test)
+    return test
+
+
+def _some_entry(name: str, test: Holds) -> Holds:
+    return lambda value, root: any(test(entry, root) for entry in entries(value, name))
+
+
+def _contains(pattern: Any) -> Holds:
+    """Return the test of a pattern; a list where FHIR has none is looked into all the same."""
+    if isinstance(pattern, dict):
+        parts = [
+            (name, _contains(part))
+            for name, inner in pattern.items()
+            for part in (inner if isinstance(inner, list) else (inner,))
+        ]
+        return lambda value, root: (
+            type(value) is dict
+            and all(any(test(e, root) for e in entries(value, name)) for name, test in parts)
+        )
+    kind = type(pattern)
+    return lambda value, _root: type(value) is kind and bool(value == pattern)
+
+
+def _is_contained(value: Any, root: dict[str, Any]) -> bool:
+    reference = value.get("reference") if type(value) is dict else None
+    if type(reference) is not str or not is_local(reference) or len(reference) == 1:
+        return True
+    return any(
+        type(inner) is dict and inner.get("id") == reference[1:]
+        for inner in entries(root, "contained")
+    )
+
+
+def _shaped(fits: Callable[[str], bool]) -> Holds:
+    def test(value: Any, root: dict[str, Any]) -> bool:
+        del root
+        text = value.get("value") if type(value) is dict else None
+        return type(text) is not str or fits(text)
+
+    return test
+
+
+# Numbers -----------------------------------------------------------------------------------------
+
+_Numbers = Callable[[Any, dict[str, Any]], Iterator[int]]
+
+
+def _numbers(numbers: NumberPath, guide: Guide) -> _Numbers:
+    first, *rest = numbers.path
+    meant = None if numbers.where is None else compiled(numbers.where, guide)
+
+    def found(value: Any, root: dict[str, Any]) -> Iterator[int]:
+        for entry in entries(value, first):
+            if meant is None or meant(entry, root):
+                yield from _integers(entry, rest)
+
+    return found
+
+
+def _integers(value: Any, path: Sequence[str]) -> Iterator[int]:
+    if path:
+        for entry in entries(value, path[0]):
+            yield from _integers(entry, path[1:])
+    elif type(value) is int:
+        yield value
+
+
+def _entries_named(constraint: EntriesNamed, guide: Guide) -> Holds:
+    has_to = compiled(constraint.where, guide)
+    known_numbers = _numbers(constraint.known, guide)
+    member = (constraint.member,)
+
+    def test(value: Any, root: dict[str, Any]) -> bool:
+        known = list(known_numbers(root, root))
+
+        def lacking(entry: Any) -> bool:
+            if not has_to(entry, root):
+                return False
+            together = [*_integers(entry, member), *known]  # as the expression combines them
+            return len(set(together)) == len(together)
+
+        return not any(map(lacking, entries(value, constraint.name)))
+
+    return test
+
+
+# Periods -----------------------------------------------------------------------------------------
+
+_MOMENT: Final = re.compile(
+    r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d))?)?)?"
+)
+
+
+def _in_order(value: Any, root: dict[str, Any]) -> bool:
+    del root
+    start, end = (value.get("start"), value.get("end")) if type(value) is dict else (None, None)
+    if type(start) is not str or type(end) is not str:
+        return True
+    if len(start) == len(end) == 10:
+        return start <= end
+    return not _after(start, end)
+
+
+def _after(start: str, end: str) -> bool:
+    """Whether a moment is certainly after another one; times of day are compared in UTC."""
+    first, second = _MOMENT.fullmatch(start), _MOMENT.fullmatch(end)
+    if first is None or second is None:
+        return False
+    if first[4] and second[4]:
+        return _instant(first) > _instant(second)
+    count = min(sum(part is not None for part in moment.groups()[:3]) for moment in (first, second))
+    return first.groups()[:count] > second.groups()[:count]
+
+
+def _instant(moment: re.Match[str]) -> tuple[float, float]:
+    """Return seconds on one scale, and their fraction; leap years are counted as they fall."""
+    year, month, day, hour, minute, second = (int(moment[at]) for at in range(1, 7))
+    zone = 0
+    if moment[8] != "Z":
+        zone = (int(moment[8][1:3]) * 60 + int(moment[8][4:6])) * (-1 if moment[8][0] == "-" else 1)
+    shifted = year - (month < 3)
+    days = 365 * shifted + shifted // 4 - shifted // 100 + shifted // 400
+    days += (153 * ((month - 3) % 12) + 2) // 5 + day
+    return ((days * 24 + hour) * 60 + minute - zone) * 60 + second, float(moment[7] or 0)

@@ -1,65 +1,63 @@
-"""What the guide asks in words, where its profiles' expressions cannot check it."""
+"""Rules that a guide states in words, as tests of the rows of a plan."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
-from etl.mapping.formulas import (
-    all_of,
-    at_least,
-    exists,
-    matches,
-    no,
-)
-from etl.mapping.invariants import NUBC, admission, of_system
-from etl.mapping.plan import (
-    Entry,
-)
-from etl.mapping.row_tests import (
-    Nowhere,
-    Rows,
-    Test,
-    Twice,
-)
+from etl.mapping.formulas import Formula, all_of, at_least, exists, matches, no
+from etl.mapping.invariants import Subject, fulfilled
+from etl.mapping.plan import Loop
+from etl.mapping.row_tests import Nowhere, Rows, Test, Twice
 from etl.mapping.selecting import entries_of, numbers
+from etl.profiles.guide_rules import (
+    ForbiddenEntry,
+    GuideRule,
+    ListedNumbers,
+    MarkedEntry,
+    UniqueNumbers,
+)
 
-_NUMBERED: Final = ("careTeam", "supportingInfo", "diagnosis", "procedure", "item")
-_REFERRING: Final = {
-    "careTeamSequence": "careTeam",
-    "diagnosisSequence": "diagnosis",
-    "procedureSequence": "procedure",
-    "informationSequence": "supportingInfo",
-}
 
+def guide_rule_tests(rule: GuideRule, subject: Subject) -> Iterator[tuple[str, Test]]:
+    """Yield the path that a rule is about, and what finds the rows that break it there.
 
-def guide_rules(root: Entry) -> Iterator[tuple[str, str, Test]]:
-    """Yield what the guide asks of an EOB in words: rule, path and test.
-
-    At most one insurance is focal; sequences are unique, and what names them resolves; so do note
-    numbers; a newborn admission has a newborn's point of origin. `etl.conform.guide` checks the
-    same on JSON.
+    Args:
+        rule: about whole resources.
+        subject: the root of a plan.
     """
-    focal = tuple(
-        (loops, all_of(given, exists(entry, ("focal",), lambda one: matches(one, True))))
-        for loops, given, entry in entries_of(root, "insurance")
-    )
-    yield "guide-focal", "insurance.focal", Rows((), no(at_least(1, focal)))
-    yield "guide-focal", "insurance.focal", Rows((), at_least(2, focal))
-    for name in _NUMBERED:
-        yield "guide-sequence", f"{name}.sequence", Twice(numbers(root, (name, "sequence")))
-    for loops, given, item in entries_of(root, "item"):
-        details = numbers(item, ("detail", "sequence"), loops=loops, given=given)
-        if details.sources:
-            yield "guide-sequence", "item.detail.sequence", Twice(details, loops)
-    for name, target in _REFERRING.items():
-        known = numbers(root, (target, "sequence"))
-        yield "guide-sequence-link", f"item.{name}", Nowhere(numbers(root, ("item", name)), known)
-    notes = numbers(root, ("processNote", "number"))
-    for path in (("item", "noteNumber"), ("item", "detail", "noteNumber")):
-        yield "guide-note", ".".join(path), Nowhere(numbers(root, path), notes)
-    plain = exists(
-        root, ("supportingInfo",), lambda info: of_system(info, "code", f"{NUBC}PointOfOrigin")
-    )
-    at = "supportingInfo:pointoforigin.code"
-    yield "guide-newborn", at, Rows((), all_of(admission(root, newborn=True), plain))
+    root = subject.root
+    match rule:
+        case MarkedEntry(name=name, mark=mark):
+            marked = tuple(_marked(subject, name, mark))
+            yield f"{name}.{mark}", Rows((), no(at_least(1, marked)))
+            yield f"{name}.{mark}", Rows((), at_least(2, marked))
+        case UniqueNumbers(lists=lists, inner=inner, number=number):
+            for name in lists:
+                yield f"{name}.{number}", Twice(numbers(root, (name, number)))
+            for outer, name in inner:
+                for loops, given, entry in entries_of(root, outer):
+                    found = numbers(entry, (name, number), loops=loops, given=given)
+                    if found.sources:
+                        yield f"{outer}.{name}.{number}", Twice(found, loops)
+        case ListedNumbers():
+            yield from _listed(rule, subject)
+        case ForbiddenEntry(given=given, name=name, forbidden=forbidden):
+            entered = exists(root, (name,), lambda one: fulfilled(forbidden, one, subject))
+            together = all_of(fulfilled(given, root, subject), entered)
+            yield f"{name}:{rule.slice_name}.{rule.at}", Rows((), together)
+
+
+def _marked(subject: Subject, name: str, mark: str) -> Iterator[tuple[tuple[Loop, ...], Formula]]:
+    for loops, given, entry in entries_of(subject.root, name):
+        yield loops, all_of(given, exists(entry, (mark,), lambda one: matches(one, True)))
+
+
+def _listed(rule: ListedNumbers, subject: Subject) -> Iterator[tuple[str, Test]]:
+    """Yield the tests of numbers that a plan names; what it names nowhere needs none."""
+    for name in rule.lists:
+        for depth in range(len(rule.inner) + 1):
+            for member, known in rule.members:
+                path = (name, *rule.inner[:depth], member)
+                named = numbers(subject.root, path)
+                if named.sources:
+                    yield ".".join(path), Nowhere(named, numbers(subject.root, known))

@@ -39,8 +39,8 @@ from etl.mapping.formulas import (
     there,
     through,
 )
-from etl.mapping.guide_rules import guide_rules
-from etl.mapping.invariants import INVARIANTS, LISTED, PROVED, Subject
+from etl.mapping.guide_rules import guide_rule_tests
+from etl.mapping.invariants import Subject, UncheckableError, reason_of, tests_of
 from etl.mapping.obligation import Obligation, What, of_data, profile_slug
 from etl.mapping.plan import Entry, Guarded, ListNode, Loop, ObjectNode, Place, Plan
 from etl.mapping.proof import Names, never
@@ -50,8 +50,10 @@ from etl.mapping.static import answers, static_value
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.absent_reasons import ABSENT_REASONS, DATA_ABSENT_REASON
 from etl.profiles.guides import US_CORE, Guide
+from etl.profiles.invariants import NOT_CHECKED, constraint_of, guide_rules
 from etl.profiles.structures import (
     Element,
+    Invariant,
     Profile,
     TypeChoice,
     child,
@@ -87,9 +89,9 @@ def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obliga
         )
     walker = _Walker(plan, profile, profile.terminology, Codes(crosswalks))
     walker.object(plan.body, profile, profile.root, None, "", At())
-    if plan.resource == "ExplanationOfBenefit":
-        for rule, path, test in guide_rules(plan.body):
-            walker.add("guide", path, plan.body.place, test, rule)
+    for rule in guide_rules(profile):
+        for path, test in guide_rule_tests(rule, walker.subject(plan.body, At())):
+            walker.add("guide", path, plan.body.place, test, rule.rule)
     return tuple(walker.found)
 
 
@@ -230,22 +232,28 @@ class _Walker:
             kind = load_type(choice.code)
             around |= {key: kind.invariants[key] for key in kind.root.invariants}
         for key, invariant in around.items():
-            if key.endswith("-meta-profile-version"):
-                self.add("invariant", path, node.place, "meta.profile is a constant", key)
-            elif key in PROVED and not any(name == "contained" for name, _ in node.members):
-                self.add("invariant", path, node.place, PROVED[key], key)
-            elif key in LISTED:
+            if key in NOT_CHECKED:
                 one = Obligation(key, "invariant", path, self.profile.name, node.place)
-                self.found.append(replace(one, listed=LISTED[key]))
-            elif key in INVARIANTS:
-                subject = Subject(
-                    node, self.plan.body, at.loops, at.given, invariant, self.codes, self.guide
-                )
-                for test in INVARIANTS[key](subject):
-                    self.add("invariant", path, node.place, test, key)
-            else:
-                what = f"{self.plan.resource}.{path}: nothing here can check invariant {key}"
-                raise MappingError(str(node.place), "map-unchecked", what)
+                self.found.append(replace(one, listed=NOT_CHECKED[key]))
+                continue
+            for test in self.tests(node, path, at, invariant):
+                self.add("invariant", path, node.place, test, key)
+
+    def subject(self, node: ObjectNode, at: At) -> Subject:
+        return Subject(node, self.plan.body, at.loops, at.given, self.codes, self.guide)
+
+    def tests(self, node: ObjectNode, path: str, at: At, invariant: Invariant) -> list[Test | str]:
+        """Return the tests of an invariant, or a text that says why none is needed."""
+        constraint = constraint_of(invariant.key, invariant.expression)
+        if reason := reason_of(invariant.key, constraint, node):
+            return [reason]
+        try:
+            if constraint is not None:
+                return list(tests_of(constraint, self.subject(node, at)))
+        except UncheckableError:
+            pass
+        what = f"{self.plan.resource}.{path}: nothing here can check invariant {invariant.key}"
+        raise MappingError(str(node.place), "map-unchecked", what)
 
     # -- lists -------------------------------------------------------------------------------
 

@@ -568,3 +568,10 @@ def places(value: Any) -> list[tuple[str | int, ...]]:
     elif isinstance(value, list):
         parts = list(enumerate(value))
     return [(step, *rest) for step, inner in parts for rest in [(), *places(inner)]]
+
+
+def test_two_details_of_one_item_do_not_have_the_same_sequence() -> None:
+    details = [{"sequence": 1, "productOrService": {"text": "a"}} for _ in range(2)]
+    claim = {"resourceType": "ExplanationOfBenefit", "item": [{"sequence": 1, "detail": details}]}
+    issues = [i for _, i in CHECKER.check(claim).issues if i.rule.id == "guide-sequence"]
+    assert [i.path for i in issues] == ["ExplanationOfBenefit.item[0].detail[1].sequence"]

@@ -6,8 +6,10 @@ import pyarrow as pa
 import pytest
 
 from etl.columns.codes import npi_holds
-from etl.conform.natives import npi_has_its_check_digit, npi_has_ten_digits
+from etl.conform.invariants import compiled
 from etl.model.code_shapes import SHAPES, is_npi, npi_check_digit
+from etl.profiles.guides import C4BB
+from etl.profiles.invariants import INVARIANTS
 from etl.synth.identifiers import npi
 
 
@@ -35,8 +37,10 @@ def test_the_check_digit_is_that_of_the_standards_own_example() -> None:
 )
 def test_every_user_of_the_definition_has_the_same_answer(text: str, holds: bool) -> None:
     value = {"value": text}
+    keys = ("us-core-16", "us-core-17")
+    tests = [compiled(what, C4BB) for (key, _), what in INVARIANTS.items() if key in keys]
 
     assert is_npi(text) is holds
     assert SHAPES["npi"](text) is holds
     assert npi_holds(pa.array([text])).tolist() == [holds]
-    assert (npi_has_ten_digits(value, {}) and npi_has_its_check_digit(value, {})) is holds
+    assert all(test(value, {}) for test in tests) is holds

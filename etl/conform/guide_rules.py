@@ -1,0 +1,117 @@
+"""Rules that a guide states in words, as checks of a whole resource."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+from etl.conform.elements import Json
+from etl.conform.findings import ConformanceRule, Issue, IssueSeverity
+from etl.conform.invariants import compiled
+from etl.conform.visit import Check, Visit
+from etl.profiles.guide_rules import (
+    ForbiddenEntry,
+    GuideRule,
+    ListedNumbers,
+    MarkedEntry,
+    UniqueNumbers,
+)
+from etl.profiles.guides import Guide
+
+_Breaches: TypeAlias = Callable[[Json], Iterator[str]]
+"""Yields the paths at which a resource breaks a rule."""
+
+
+def guide_check(rule: GuideRule, guide: Guide, *, strict: bool) -> Check:
+    """Return the check of a rule.
+
+    Args:
+        rule: about whole resources.
+        guide: whose value sets are meant.
+        strict: a rule that official examples break is an error; else a warning.
+    """
+    lenient = isinstance(rule, ListedNumbers) and rule.lenient and not strict
+    severity = IssueSeverity.WARNING if lenient else IssueSeverity.ERROR
+    broken = ConformanceRule(rule.rule, severity, rule.says)
+    breaches = _breaches_of(rule, guide)
+
+    def check(value: Any, visit: Visit) -> None:
+        visit.issues.extend(Issue(broken, path) for path in breaches(value))
+
+    return check
+
+
+def _breaches_of(rule: GuideRule, guide: Guide) -> _Breaches:
+    match rule:
+        case MarkedEntry():
+            return partial(_marked_again, rule)
+        case UniqueNumbers():
+            return partial(_repeated, rule)
+        case ListedNumbers():
+            return partial(_unlisted, rule)
+        case ForbiddenEntry():
+            return _forbidden(rule, guide)
+
+
+def _entries(value: Any, name: str) -> Iterator[tuple[int, Json]]:
+    """Yield the entries of a list with their indexes."""
+    inner = value.get(name) if type(value) is dict else None
+    if type(inner) is list:
+        yield from ((index, entry) for index, entry in enumerate(inner) if type(entry) is dict)
+
+
+def _marked_again(rule: MarkedEntry, value: Json) -> Iterator[str]:
+    marked = [i for i, entry in _entries(value, rule.name) if entry.get(rule.mark) is True]
+    yield from (f"{rule.name}[{index}].{rule.mark}" for index in marked[1:])
+
+
+def _repeated(rule: UniqueNumbers, value: Json) -> Iterator[str]:
+    for name in rule.lists:
+        yield from _repeated_in(value, name, rule.number)
+    for outer, name in rule.inner:
+        for index, entry in _entries(value, outer):
+            yield from (f"{outer}[{index}].{at}" for at in _repeated_in(entry, name, rule.number))
+
+
+def _repeated_in(value: Json, name: str, number: str) -> Iterator[str]:
+    seen = set()
+    for index, entry in _entries(value, name):
+        found = entry.get(number)
+        if type(found) is int:
+            if found in seen:
+                yield f"{name}[{index}].{number}"
+            seen.add(found)
+
+
+def _unlisted(rule: ListedNumbers, value: Json) -> Iterator[str]:
+    known = {
+        member: {n for _, entry in _entries(value, name) if type(n := entry.get(number)) is int}
+        for member, (name, number) in rule.members
+    }
+    for name in rule.lists:
+        yield from _unlisted_in(value, (name, *rule.inner), known)
+
+
+def _unlisted_in(value: Json, lists: Sequence[str], known: dict[str, set[int]]) -> Iterator[str]:
+    name, *inner = lists
+    for at, entry in _entries(value, name):
+        for member, numbers in known.items():
+            named = entry.get(member)
+            for index, number in enumerate(named if type(named) is list else ()):
+                if type(number) is int and number not in numbers:
+                    yield f"{name}[{at}].{member}[{index}]"
+        if inner:
+            yield from (f"{name}[{at}].{path}" for path in _unlisted_in(entry, inner, known))
+
+
+def _forbidden(rule: ForbiddenEntry, guide: Guide) -> _Breaches:
+    applies, forbidden = compiled(rule.given, guide), compiled(rule.forbidden, guide)
+
+    def breaches(value: Json) -> Iterator[str]:
+        if applies(value, value):
+            for index, entry in _entries(value, rule.name):
+                if forbidden(entry, value):
+                    yield f"{rule.name}[{index}].{rule.at}"
+
+    return breaches

@@ -1,0 +1,242 @@
+"""The vocabulary of invariants: what can be asked of an element, as values.
+
+A profile words an invariant as FHIRPath. A constraint says the same once, for two readers:
+`etl.conform.invariants` makes a test of JSON of it, `etl.mapping.invariants` a test of rows. A
+constraint is about one element, its subject; paths are names of members, and lists on the way stand
+for each of their entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """One of some members is there, were it only the extension of a primitive."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ValuePresent:
+    """A member of the choice `value[x]` is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """The subject contains a pattern (FHIR's pattern[x])."""
+
+    pattern: Any
+
+
+@dataclass(frozen=True, slots=True)
+class InValueSet:
+    """The subject, a concept, may be of a value set; what cannot be known counts as being so."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """Something at a path below the subject fulfils a constraint."""
+
+    path: tuple[str, ...]
+    constraint: Constraint
+
+
+@dataclass(frozen=True, slots=True)
+class FewerThan:
+    """Of the entries of a list, fewer than so many contain a pattern."""
+
+    count: int
+    name: str
+    pattern: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Conjunction:
+    """All of some constraints hold."""
+
+    parts: tuple[Constraint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Disjunction:
+    """One of some constraints holds."""
+
+    parts: tuple[Constraint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """A constraint does not hold."""
+
+    of: Constraint
+
+
+@dataclass(frozen=True, slots=True)
+class Implication:
+    """Where one constraint holds, another does."""
+
+    given: Constraint
+    then: Constraint
+
+
+@dataclass(frozen=True, slots=True)
+class OneOfTwo:
+    """One of two constraints holds, and the other does not."""
+
+    left: Constraint
+    right: Constraint
+
+
+@dataclass(frozen=True, slots=True)
+class Tautology:
+    """An expression that is never false, whatever its author meant."""
+
+    reason: str
+
+
+# Of single types -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodOrder:
+    """The start of a period is not after its end, as far as both are precise."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainedTarget:
+    """A reference that begins with `#` names a contained resource, or the resource itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceTarget:
+    """Every reference at a member leads to a type of resource; one of no known type does not."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class NarrativeText:
+    """The subject is XHTML of the kind that FHIR allows, with something to see in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueShape:
+    """The text of an identifier, where there is one, has a shape.
+
+    Attributes:
+        shape: name of the shape, of `etl.model.code_shapes.SHAPES`, by which a column is checked.
+        fits: tells whether one text has what the invariant asks, which may be less than the shape.
+    """
+
+    shape: str
+    fits: Callable[[str], bool]
+
+
+# Of whole resources --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Uncontained:
+    """The subject is the whole resource, not one that it contains."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileClaim:
+    """`meta.profile` has a canonical that begins with a text."""
+
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class NumberPath:
+    """Numbers at a path below the subject.
+
+    Attributes:
+        path: the last name is the number's, the first a list's.
+        where: which entries of that list are meant; None for all.
+    """
+
+    path: tuple[str, ...]
+    where: Constraint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NumbersListed:
+    """Every number is one of others of the resource."""
+
+    numbers: NumberPath
+    among: NumberPath
+
+
+@dataclass(frozen=True, slots=True)
+class NumbersApart:
+    """No number is one of others of the resource."""
+
+    numbers: NumberPath
+    others: NumberPath
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesNamed:
+    """Each of some entries of a list names one of some numbers of the resource.
+
+    Attributes:
+        name: of the list.
+        where: which of its entries have to.
+        member: in which they name numbers.
+        known: the numbers.
+    """
+
+    name: str
+    where: Constraint
+    member: str
+    known: NumberPath
+
+
+Constraint: TypeAlias = (
+    Present
+    | ValuePresent
+    | Contains
+    | InValueSet
+    | Exists
+    | FewerThan
+    | Conjunction
+    | Disjunction
+    | Negation
+    | Implication
+    | OneOfTwo
+    | Tautology
+    | PeriodOrder
+    | ContainedTarget
+    | ReferenceTarget
+    | NarrativeText
+    | ValueShape
+    | Uncontained
+    | ProfileClaim
+    | NumbersListed
+    | NumbersApart
+    | EntriesNamed
+)
+
+
+def present(*names: str) -> Constraint:
+    """Return that one of some members is there."""
+    return Present(names)
+
+
+def coded(name: str, code: str, system: str | None = None) -> Constraint:
+    """Return that a member, a concept, has a coding of a code, and of a system if one is given."""
+    coding = {"code": code} if system is None else {"code": code, "system": system}
+    return Exists((name,), Contains({"coding": [coding]}))
+
+
+def of_system(name: str, system: str) -> Constraint:
+    """Return that a member, a concept, has a coding of a code system."""
+    return Exists((name,), Contains({"coding": [{"system": system}]}))

@@ -1,0 +1,82 @@
+"""What the invariants of profiles ask, told by their keys and the wording of their expressions.
+
+An expression that a guide words otherwise than is known here has no constraint: on JSON the
+FHIRPath library evaluates it, and a mapping that makes its subject cannot be checked
+(`map-unchecked`). Property tests hold every constraint to the library's answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from etl.profiles.c4bb_guide_rules import C4BB_GUIDE_RULES
+from etl.profiles.c4bb_invariants import C4BB_INVARIANTS
+from etl.profiles.constraints import (
+    Constraint,
+    Disjunction,
+    Implication,
+    ProfileClaim,
+    ReferenceTarget,
+    coded,
+)
+from etl.profiles.guide_rules import GuideRule
+from etl.profiles.guides import C4BB
+from etl.profiles.r4_invariants import R4_INVARIANTS
+from etl.profiles.structures import Profile
+
+INVARIANTS: Final[Mapping[tuple[str, str], Constraint]] = MappingProxyType(
+    {**R4_INVARIANTS, **C4BB_INVARIANTS}
+)
+"""Of all guides: (key, signature of the expression) -> what is asked."""
+
+NOT_CHECKED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "dom-6": "a warning, which recommends a narrative; none is written",
+        "ele-1": "part of what the structure of an object is held to",
+    }
+)
+"""Keys of invariants that are left out, and why."""
+
+_META_PROFILE: Final = re.compile(r"meta\.profile\.exists\(\$this\.startsWith\('([^']*)'\)\)")
+_CARE_TEAM: Final = re.compile(
+    r"\(role\.where\(coding\.where\(codein\(([^)]*)\)\)\.exists\(\)\)\.exists\(\)"
+    r"impliesprovider\.all\(resolve\(\)is(\w+)\)\)"
+)
+"""Who may have a role in a care team: these expressions differ in roles and type alone."""
+
+
+def signature(expression: str) -> str:
+    """Return what tells one wording of an expression from another; blanks do not count."""
+    return hashlib.sha256(_squeezed(expression).encode()).hexdigest()[:8]
+
+
+def constraint_of(key: str, expression: str) -> Constraint | None:
+    """Return what an invariant asks; None where only FHIRPath can say."""
+    known = INVARIANTS.get((key, signature(expression)))
+    if known is not None:
+        return known
+    if (found := _META_PROFILE.fullmatch(expression)) is not None:
+        return ProfileClaim(found[1])
+    if (found := _CARE_TEAM.fullmatch(_squeezed(expression))) is not None:
+        roles = re.findall(r"'([^']*)'", found[1])
+        acting = Disjunction(tuple(coded("role", role) for role in roles))
+        return Implication(acting, ReferenceTarget("provider", found[2]))
+    return None
+
+
+def _squeezed(expression: str) -> str:
+    return re.sub(r"\s+", "", expression)
+
+
+def guide_rules(profile: Profile) -> tuple[GuideRule, ...]:
+    """Return what the guide of a profile states in words about resources of its type."""
+    return _GUIDE_RULES.get(profile.terminology.id, {}).get(profile.type, ())
+
+
+_GUIDE_RULES: Final[Mapping[str, Mapping[str, tuple[GuideRule, ...]]]] = MappingProxyType(
+    {C4BB.id: C4BB_GUIDE_RULES}
+)
