@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import date
 from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar
 
@@ -84,10 +84,27 @@ class ErrorIds:
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """One pass of the reader: what checks are given, and the model that each map was read as."""
+    """One pass of the reader: what checks are given, and the maps with keys that are unknown."""
 
     context: Any
-    models: dict[int, type[Model]]
+    unknown: dict[int, tuple[Map, type[Model]]] = field(default_factory=dict)
+
+    def known(self, value: Any, model: type[Model]) -> Any:
+        """Return a map without the keys that its model does not have; they are told at the end."""
+        unknown = set(value) - set(model.known_keys()) if isinstance(value, Map) else ()
+        if not unknown:
+            return value
+        self.unknown[id(value)] = (value, model)
+        return value.without(*unknown)
+
+    def misspelt(self, ids: ErrorIds) -> Iterator[tuple[int, MappingError]]:
+        """Yield line and mistake of each key that is unknown."""
+        for value, model in self.unknown.values():
+            for key in value:
+                if key not in model.known_keys():
+                    mark, what = value.marks[key], f"there is no key {key!r} here"
+                    hint = nearest(key, model.known_keys())
+                    yield mark.line, MappingError(str(mark), ids.key, what, hint=hint)
 
 
 @pydantic_dataclass(frozen=True, slots=True)
@@ -127,9 +144,8 @@ class Model:
     @model_validator(mode="before")
     @classmethod
     def _before(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, Map):
-            _pass(info).models[id(value)] = cls
-        return cls.shaped(value)
+        reading = _pass(info)
+        return reading.known(cls.shaped(reading.known(value, cls)), cls)
 
     @model_validator(mode="after")
     def _after(self, info: ValidationInfo) -> Model:
@@ -236,6 +252,14 @@ def _as_list(value: Any, _context: Any) -> Any:
     return value if isinstance(value, Seq) else [value]
 
 
+def _not_empty(value: Any, _context: Any) -> Any:
+    if not value:
+        raise ValueError
+    return value
+
+
+RawText: TypeAlias = Annotated[str, _Strict()]
+"""Text as it is written; may be empty."""
 Text: TypeAlias = Annotated[str, _Strict(), Check(_as_text, before=True)]
 """Words for people or names: not blank, each run of blanks one."""
 MaybeText: TypeAlias = Annotated[str | None, Given(Text)]
@@ -244,6 +268,8 @@ MaybeFlag: TypeAlias = Annotated[bool | None, Given(Flag)]
 Whole: TypeAlias = Annotated[int, _Strict()]
 LISTED: Final = Check(_as_list, before=True)
 """Makes a tuple take one value where a list of one is meant."""
+NOT_EMPTY: Final = Check(_not_empty)
+"""Refuses a list or map with nothing in it."""
 Texts: TypeAlias = Annotated[tuple[Text, ...], LISTED]
 
 
@@ -270,76 +296,66 @@ def read_as(kind: type[T], document: Any, file: str, ids: ErrorIds, context: Any
     Raises:
         MappingError: every mistake, in the order of lines.
     """
-    reading = _Pass(context, {})
+    reading, made, told = _Pass(context), None, []
     try:
-        return _adapter(kind).validate_python(document, context=reading)
-    except ValidationError as error:
-        told = error.errors(include_url=False)
-    misspelt = {one["loc"][:-1] for one in told if _is_unknown(one)}
-    found: list[tuple[int, MappingError]] = []
+        made = _adapter(kind).validate_python(document, context=reading)
+    except ValidationError as invalid:
+        told = invalid.errors(include_url=False)
+    found = list(reading.misspelt(ids))
     for one in told:
-        for mistake in _mistakes(one, document, reading, ids):
-            if mistake.is_absence and misspelt & {one["loc"], one["loc"][:-1]}:
+        *_, (_, _, around) = _steps(document, one["loc"])
+        for mistake in _mistakes(one, ids):
+            if mistake.is_absence and id(around) in reading.unknown:
                 continue
             location = (*one["loc"], *mistake.at)
             mark = _mark(document, location, is_absence=one["type"] == "missing")
-            what = mistake.what.replace("{key}", _key(location))
-            where = str(mark) if mark else file
-            made = MappingError(where, mistake.error_id, what, hint=mistake.hint)
-            found.append((mark.line if mark else 0, made))
+            what = mistake.what.replace("{key}", _key(document, location))
+            where, line = (str(mark), mark.line) if mark else (file, 0)
+            found.append((line, MappingError(where, mistake.error_id, what, hint=mistake.hint)))
     mistakes = Mistakes()
-    for _, made in sorted(found, key=lambda pair: pair[0]):
-        mistakes.add(made)
+    for _, error in sorted(found, key=lambda pair: pair[0]):
+        mistakes.add(error)
     mistakes.report()
-    raise AssertionError("a mistake was found and none is told")
+    if made is None:
+        raise AssertionError("a mistake was found and none is told")
+    return made
 
 
-def _is_unknown(error: ErrorDetails) -> bool:
-    return error["type"] in ("unexpected_keyword_argument", "extra_forbidden")
+def _key(document: Any, location: Location) -> str:
+    written = [part for part, _, _ in _steps(document, location) if isinstance(part, str)]
+    return written[-1]
 
 
-def _key(location: Location) -> str:
-    return next((part for part in reversed(location) if isinstance(part, str)), "it")
-
-
-def _steps(document: Any, location: Location) -> Iterator[tuple[Mark | None, Any]]:
-    """Yield the marks and values on the way to a place.
+def _steps(document: Any, location: Location) -> Iterator[tuple[int | str, Mark | None, Any]]:
+    """Yield the key, mark and value of each step on the way to a place, the document's own first.
 
     Parts that are not written in the document (fields that keys were gathered in, tags) are passed.
     """
     value = document
-    yield getattr(value, "mark", None), value
+    yield "it", getattr(value, "mark", None), value
     for part in location:
-        if isinstance(value, Map) and part in value.marks:
+        if isinstance(value, Map) and part in value:
             mark, value = value.marks[str(part)], value[str(part)]
-            yield mark, value
+            yield part, mark, value
         elif isinstance(value, Seq) and isinstance(part, int) and part < len(value):
             mark, value = value.marks[part], value[part]
-            yield mark, value
+            yield part, mark, value
 
 
 def _mark(document: Any, location: Location, *, is_absence: bool) -> Mark | None:
     """Return where a mistake is written: at its key, or where the map starts that lacks it."""
-    *_, (mark, value) = _steps(document, location)
+    *_, (_, mark, value) = _steps(document, location)
     return value.mark if is_absence and isinstance(value, Map) else mark
 
 
-def _mistakes(
-    error: ErrorDetails, document: Any, reading: _Pass, ids: ErrorIds
-) -> tuple[Mistake, ...]:
+def _mistakes(error: ErrorDetails, ids: ErrorIds) -> tuple[Mistake, ...]:
     raised = error.get("ctx", {}).get("error")
     if isinstance(raised, Mistake):
         return (raised,)
     if isinstance(raised, _Several):
         return raised.every
-    if _is_unknown(error):
-        *_, (_, around) = _steps(document, error["loc"][:-1])
-        model = reading.models.get(id(around))
-        word = str(error["loc"][-1])
-        hint = nearest(word, model.known_keys()) if model else ""
-        return (Mistake(ids.key, f"there is no key {word!r} here", hint),)
     if error["type"] == "missing":
-        return (Mistake(ids.missing, "{key} is missing", is_absence=True),)
+        return (Mistake(ids.missing, f"{error['loc'][-1]} is missing", is_absence=True),)
     return (_of_type(error, ids.value),)
 
 
@@ -353,6 +369,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "dataclass_type": _PAIRS,
     "dict_type": _PAIRS,
     "mapping_type": _PAIRS,
+    "value_error": "{key} must not be empty",
 }
 
 

@@ -62,6 +62,16 @@ class Map(dict[str, Any]):
         """Line of each of its keys."""
         return {key: mark.line for key, mark in self.marks.items()}
 
+    def without(self, *keys: str) -> Map:
+        """Return the map without some keys."""
+        result = Map({key: value for key, value in self.items() if key not in keys})
+        result.mark, result.marks = self.mark, self.marks
+        return result
+
+    def only(self, *keys: str) -> Map:
+        """Return the map with no other keys than these."""
+        return self.without(*(key for key in self if key not in keys))
+
 
 class Seq(list[Any]):
     """A YAML sequence that remembers where it (`mark`) and each of its entries (`marks`) stand."""

@@ -286,7 +286,7 @@ class _Compiler:
         if not isinstance(value, Map):
             return [self.node(value, scope, place, path)]
         if "each" in value:
-            rest = _without(value, "each")
+            rest = value.without("each")
             rows = self.static_rows(value, path)
             return [
                 entry
@@ -348,7 +348,7 @@ class _Compiler:
         condition = self.condition(value, inner)
         if any(isinstance(part, LoopIndexOf) and part.level == level for part in walk(condition)):
             _fail(mark, "map-loop", "loop.index counts what `when` lets through; not usable in it")
-        node = self.looped(_without(value, "for", "when"), inner, place, path)
+        node = self.looped(value.without("for", "when"), inner, place, path)
         holds = None if condition == Truth(holds=True) else condition
         around = scope.loop or 0
         return Loop(around, parent.level, level, relation, holds, node, place)
@@ -403,12 +403,6 @@ class _Compiler:
             return Parameter(node, None)
         decoded = json.loads(node.json)
         return Parameter(node, decoded if isinstance(decoded, str) else None)
-
-
-def _without(value: Map, *keys: str) -> Map:
-    result = Map({key: item for key, item in value.items() if key not in keys})
-    result.mark, result.marks = value.mark, value.marks
-    return result
 
 
 def _is_nothing(node: Entry) -> bool:

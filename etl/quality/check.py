@@ -25,7 +25,7 @@ from etl.quality.checks.frames import Frame, RuleContext, Work
 from etl.quality.checks.relations import check_relations
 from etl.quality.checks.rows import check_single_rows
 from etl.quality.rules.book import RuleBook
-from etl.quality.rules.kinds import CELL_KINDS, RELATION_KINDS, ROW_KINDS
+from etl.quality.rules.kinds import CellKind, RelationKind, RowKind
 from etl.quality.suites.sample import NO_ROW, Sample, Sampled, samples_of
 from etl.quality.totals.by_member import RowOwners, Shares, shares
 from etl.quality.totals.money import MoneyKey, MoneyTotals, money_totals
@@ -168,8 +168,8 @@ def _look(work: Work) -> None:
     for name in ("claim", "coverage"):
         if work.frames[name].count:
             find_shared(work, work.frames[name])
-    for phase, run in ((CELL_KINDS, check_cells), (ROW_KINDS, check_single_rows)):
-        for rule in work.book.of(*phase):
+    for phase, run in ((CellKind, check_cells), (RowKind, check_single_rows)):
+        for rule in work.book.of(phase):
             for table in rule.tables:
                 if work.frames[table].count:
                     run(work, work.frames[table], rule)
@@ -177,7 +177,7 @@ def _look(work: Work) -> None:
         if frame.count > 0:
             find_duplicates(work, frame)
     work.forget_above()
-    for rule in work.book.of(*RELATION_KINDS):
+    for rule in work.book.of(RelationKind):
         for table in rule.tables:
             if work.frames[table].count:
                 check_relations(work, work.frames[table], rule)

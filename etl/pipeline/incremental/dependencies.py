@@ -89,7 +89,7 @@ class Questions:
 
 
 def _of_rule(
-    kind: kinds.Kind,
+    kind: kinds.RuleKind,
     tables: tuple[str, ...],
     ids: Mapping[str, set[tuple[str, str]]],
     names: set[tuple[str, str]],

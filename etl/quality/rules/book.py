@@ -15,29 +15,42 @@ A rule book is a plain value that pickles, so that it travels to worker processe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Annotated, Any, Final, get_origin, get_type_hints
+from typing import Annotated, Any, Final, TypeAlias
 
+from etl.documents.models import (
+    NOT_EMPTY,
+    Check,
+    ErrorIds,
+    Flag,
+    Given,
+    Mistake,
+    Model,
+    Text,
+    read_as,
+)
+from etl.documents.nearest import nearest
 from etl.documents.yaml_text import Map, Seq, read_yaml
 from etl.errors import MappingError, Mistakes
 from etl.model.canonical_tables import CLAIM_TABLES, TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.model.severity import Severity
-from etl.quality.rules.kinds import KINDS, SINGLE, Allowed, Clause, Condition, Kind, Unmet
-from etl.quality.rules.parameters import (
-    ParameterMistake,
-    column_mistake,
-    kind_mistake,
-    near,
-    text_mistake,
+from etl.quality.rules.kinds import (
+    KINDS,
+    RULE_KEYS,
+    SINGLE,
+    Allowed,
+    Clause,
+    Condition,
+    RuleKind,
+    Unmet,
 )
+from etl.quality.rules.parameters import CrosswalkName, RawTexts, RuleNames, unknown_columns
 
 _ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_KEYS: Final = frozenset(
-    {"id", "table", "check", "severity", "spoils", "says", "when", "unless", "blanks", "firm"}
-)
+_IDS: Final = ErrorIds(key="rule-key", missing="rule-key", value="rule-value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +109,7 @@ class Rule:
 
     id: str
     tables: tuple[str, ...]
-    kind: Kind
+    kind: RuleKind
     severity: Severity
     default: Severity
     blanks: bool
@@ -111,7 +124,7 @@ class Rule:
     @property
     def check(self) -> str:
         """The name of the kind, as rule files write it."""
-        return next(name for name, kind in KINDS.items() if kind is type(self.kind))
+        return self.kind.check
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +145,118 @@ class RuleBook:
         """Return the rule of that id."""
         return self.rules[self.numbers[rule_id]]
 
-    def of(self, *kinds: type[Kind]) -> tuple[Rule, ...]:
+    def of(self, *kinds: type[RuleKind]) -> tuple[Rule, ...]:
         """Return the rules of some kinds, in order."""
         return tuple(rule for rule in self.rules if isinstance(rule.kind, kinds))
 
-    def the(self, kind: type[Kind]) -> Rule:
+    def the(self, kind: type[RuleKind]) -> Rule:
         """Return the one rule of a kind of `SINGLE`."""
         return self.of(kind)[0]
+
+
+def _checked_id(text: str, _names: RuleNames) -> str:
+    if not _ID.fullmatch(text):
+        raise Mistake("rule-value", f"rule id {text!r} is not in kebab-case")
+    return text
+
+
+def _kind(check: str, names: RuleNames) -> type[RuleKind]:
+    if check not in KINDS:
+        raise Mistake("rule-check", f"no check {check!r}", nearest(check, KINDS))
+    names.kind = KINDS[check]
+    return names.kind
+
+
+def _tables(tables: tuple[str, ...], names: RuleNames) -> tuple[str, ...]:
+    tables = tuple(TABLES) if tables == ("*",) else tables
+    for table in tables:
+        if table not in TABLES:
+            raise Mistake("rule-column", f"no table {table!r}", nearest(table, TABLES))
+    names.tables = tables
+    return tables
+
+
+@dataclass(frozen=True, slots=True)
+class Answers(Model):
+    """Source words to which a crosswalk gives one of some answers."""
+
+    crosswalk: CrosswalkName
+    answers: RawTexts
+
+    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+        """Yield answers that the crosswalk never gives."""
+        known = context.crosswalks[self.crosswalk].answers()
+        for answer in self.answers:
+            if answer not in known:
+                what = f"crosswalk {self.crosswalk!r} never answers {answer!r}"
+                yield Mistake("rule-crosswalk", what, nearest(answer, known), at=("answers",))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Model):
+    """What a condition asks of one column: `filled`, `empty`, words, or answers of a crosswalk."""
+
+    filled: bool = True
+    words: RawTexts = ()
+    among: Annotated[Answers | None, Given(Answers)] = None
+
+    @classmethod
+    def known_keys(cls) -> tuple[str, ...]:
+        """Return the keys of answers: words stand alone."""
+        return Answers.known_keys()
+
+    @classmethod
+    def shaped(cls, value: Any) -> Any:
+        """Tell words from what stands for more."""
+        if value in ("filled", "empty"):
+            return {"filled": value == "filled"}
+        return {"among" if isinstance(value, dict) else "words": value}
+
+
+def _asked_column(name: str, names: RuleNames) -> str:
+    of_claim = name.startswith("claim.")
+    if of_claim and not all(table in ("claim", *CLAIM_TABLES) for table in names.tables):
+        raise Mistake("rule-column", f"{name!r}: the table belongs to no claim")
+    tables = ["claim"] if of_claim else names.tables
+    for mistake in unknown_columns(name.removeprefix("claim."), tables):
+        raise mistake
+    return name
+
+
+def _clauses(columns: dict[str, Asked], names: RuleNames) -> Condition:
+    clauses = []
+    for name, asked in columns.items():
+        words = frozenset(word.lower() for word in asked.words)
+        if asked.among is not None:
+            crosswalk, wanted = names.crosswalks[asked.among.crosswalk], asked.among.answers
+            words = frozenset(word for word in crosswalk.rows if crosswalk.answer(word) in wanted)
+        column = name.removeprefix("claim.")
+        clauses.append(Clause(name != column, column, words, asked.filled))
+    return tuple(clauses)
+
+
+When: TypeAlias = Annotated[
+    Condition,
+    Given(dict[Annotated[str, Check(_asked_column)], Asked]),
+    NOT_EMPTY,
+    Check(_clauses),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleEntry(Model):
+    """What every rule says, beside the parameters of its kind."""
+
+    id: Annotated[Text, Check(_checked_id)]
+    check: Annotated[type[RuleKind], Given(Annotated[Text, Check(_kind)])]
+    table: Annotated[RawTexts, Check(_tables)]
+    severity: Severity
+    says: Text
+    spoils: Text
+    when: When = ()
+    unless: When = ()
+    blanks: Flag = False
+    firm: Flag = False
 
 
 def load_rules(
@@ -171,11 +289,10 @@ def load_rules(
     for single in SINGLE:
         found = [rule for rule in rules.values() if isinstance(rule.kind, single)]
         if len(found) != 1:
-            kind = next(name for name, kind in KINDS.items() if kind is single)
             raise MappingError(
                 ", ".join(sorted(texts)) or "rules",
                 "rule-missing",
-                f"exactly one rule must have check: {kind}, {len(found)} have",
+                f"exactly one rule must have check: {single.check}, {len(found)} have",
             )
     _check_policy(policy, rules)
     told = tuple(_under(policy, rule) for rule in rules.values())
@@ -196,9 +313,9 @@ def read_rules(texts: Mapping[str, str], crosswalks: Mapping[str, Crosswalk]) ->
             document = read_yaml(texts[name], name)
             if not isinstance(document, Seq):
                 raise MappingError(name, "rule-value", "a rule file is a list of rules")
-            for entry, line in zip(document, document.lines, strict=True):
+            for entry, mark in zip(document, document.marks, strict=True):
                 with mistakes.collected():
-                    rule = _Reader(name, line, entry, crosswalks).rule()
+                    rule = _rule(entry, str(mark), crosswalks)
                     if rule.id in rules:
                         what = f"rule {rule.id!r} stands in {rules[rule.id].where}"
                         raise MappingError(rule.where, "rule-duplicate", what)
@@ -221,7 +338,7 @@ def _check_policy(policy: Policy, rules: Mapping[str, Rule]) -> None:
     for key, ids in (("severities", policy.severities), ("findings", policy.limits.findings)):
         for rule_id in ids:
             if rule_id not in rules:
-                what, hint = f"no rule {rule_id!r}", near(rule_id, rules)
+                what, hint = f"no rule {rule_id!r}", nearest(rule_id, rules)
                 where = policy.origin(key, rule_id)
                 mistakes.add(MappingError(where, "rule-unknown", what, hint=hint))
     for rule_id, severity in policy.severities.items():
@@ -233,194 +350,37 @@ def _check_policy(policy: Policy, rules: Mapping[str, Rule]) -> None:
     mistakes.report()
 
 
-class _Reader:
-    """Reads one entry of a rule file; every mistake is named with its line."""
-
-    def __init__(
-        self, file: str, line: int, entry: Any, crosswalks: Mapping[str, Crosswalk]
-    ) -> None:
-        self.file = file
-        self.line = line
-        self.crosswalks = crosswalks
-        if not isinstance(entry, Map):
-            raise self.error("rule-value", "a rule is a mapping with id, table, check, …")
-        self.entry = entry
-
-    def error(self, error_id: str, what: str, key: str = "", hint: str = "") -> MappingError:
-        line = self.entry.lines.get(key, self.line) if key else self.line
-        return MappingError(f"{self.file}:{line}", error_id, what, hint=hint)
-
-    def rule(self) -> Rule:
-        mistakes = Mistakes()
-        for read in (
-            self.check,
-            self.tables,
-            self.severity,
-            lambda: self.flag("blanks"),
-            lambda: self.flag("firm"),
-            lambda: self.text("says"),
-            lambda: self.text("spoils"),
-            lambda: self.condition("when", self.tables()),
-            lambda: self.condition("unless", self.tables()),
-            self._checked,
-        ):
-            with mistakes.collected():
-                read()
-        mistakes.report()
-        return self._checked()
-
-    def _checked(self) -> Rule:
-        rule_id = self.text("id")
-        if not _ID.fullmatch(rule_id):
-            raise self.error("rule-value", f"rule id {rule_id!r} is not in kebab-case", "id")
-        tables = self.tables()
-        kind = self.kind(self.check(), tables)
-        severity = self.severity()
-        if isinstance(kind, Unmet) and not (severity.rejects and self.flag("firm")):
-            what = "what breaks a profile is rejected, and the rule is firm"
-            raise self.error("rule-value", what, "severity")
-        words: frozenset[str] = frozenset()
-        if isinstance(kind, Allowed) and kind.crosswalk:
-            if kind.crosswalk not in self.crosswalks:
-                hint = near(kind.crosswalk, self.crosswalks)
-                what = f"no crosswalk {kind.crosswalk!r}"
-                raise self.error("rule-crosswalk", what, "crosswalk", hint)
-            words = frozenset(self.crosswalks[kind.crosswalk].rows)
-        return Rule(
-            id=rule_id,
-            tables=tables,
-            kind=kind,
-            severity=severity,
-            default=severity,
-            blanks=self.flag("blanks"),
-            firm=self.flag("firm"),
-            when=self.condition("when", tables),
-            unless=self.condition("unless", tables),
-            says=self.text("says"),
-            spoils=self.text("spoils"),
-            where=f"{self.file}:{self.line}",
-            known_words=words,
-        )
-
-    def check(self) -> type[Kind]:
-        check = self.text("check")
-        if check not in KINDS:
-            raise self.error("rule-check", f"no check {check!r}", "check", near(check, KINDS))
-        return KINDS[check]
-
-    def text(self, key: str) -> str:
-        value = self.entry.get(key)
-        if not isinstance(value, str) or not value.strip():
-            raise self.error("rule-key", f"{key!r} is missing or no text", key)
-        return value.strip()
-
-    def flag(self, key: str) -> bool:
-        value = self.entry.get(key, False)
-        if not isinstance(value, bool):
-            raise self.error("rule-value", f"{key!r} is true or false", key)
-        return value
-
-    def words(self, key: str, value: Any) -> tuple[str, ...]:
-        values = value if isinstance(value, Seq) else [value]
-        if not values or not all(isinstance(each, str) for each in values):
-            raise self.error("rule-value", f"{key!r} is text or a list of texts", key)
-        return tuple(values)
-
-    def severity(self) -> Severity:
-        word = self.text("severity")
-        try:
-            return Severity(word)
-        except ValueError:
-            known = [severity.value for severity in Severity]
-            what = f"severity {word!r} is none of {', '.join(known)}"
-            raise self.error("rule-value", what, "severity", near(word, known)) from None
-
-    def tables(self) -> tuple[str, ...]:
-        names = self.words("table", self.entry.get("table"))
-        if names == ("*",):
-            return tuple(TABLES)
-        for name in names:
-            if name not in TABLES:
-                raise self.error("rule-column", f"no table {name!r}", "table", near(name, TABLES))
-        return names
-
-    def kind(self, made: type[Kind], tables: tuple[str, ...]) -> Kind:
-        hints = get_type_hints(made, include_extras=True)
-        named = {spec.name.replace("_", "-"): spec for spec in fields(made)}
-        mistakes = Mistakes()
-        for key in self.entry:
-            if key not in _KEYS and key not in named:
-                hint = near(key, [*named, *_KEYS])
-                mistakes.add(self.error("rule-key", f"this check takes no {key!r}", key, hint))
-        values: dict[str, Any] = {}
-        for key, spec in named.items():
-            with mistakes.collected():
-                if key in self.entry:
-                    values[spec.name] = self.parameter(key, hints[spec.name], tables)
-                elif spec.default is MISSING and not mistakes:  # a misspelt key is named once
-                    raise self.error("rule-key", f"this check needs {key!r}")
-        mistakes.report()
-        kind = made(**values)
-        self.refuse(kind_mistake(kind, tables))
-        return kind
-
-    def parameter(self, key: str, hint: Any, tables: tuple[str, ...]) -> Any:
-        value = self.entry[key]
-        of, *meanings = (
-            (hint.__origin__, *hint.__metadata__) if get_origin(hint) is Annotated else (hint,)
-        )
-        if of is bool:
-            return self.flag(key)
-        if of is int:
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise self.error("rule-value", f"{key!r} is a whole number", key)
-            return value
-        if of is str and not isinstance(value, str):
-            raise self.error("rule-value", f"{key!r} is one text", key)
-        words = self.words(key, value)
-        for word in words:
-            self.refuse(text_mistake(meanings[0] if meanings else None, word, tables, key))
-        return words[0] if of is str else words
-
-    def refuse(self, mistake: ParameterMistake | None) -> None:
-        if mistake is not None:
-            key = mistake.key.replace("_", "-")
-            raise self.error(mistake.error_id, mistake.what, key, mistake.hint)
-
-    def condition(self, key: str, tables: Sequence[str]) -> Condition:
-        value = self.entry.get(key)
-        if value is None:
-            return ()
-        if not isinstance(value, Map) or not value:
-            raise self.error("rule-value", f"{key!r} is a mapping of columns", key)
-        clauses: list[Clause] = []
-        for name, words in value.items():
-            of_claim = name.startswith("claim.")
-            column = name.removeprefix("claim.")
-            if of_claim and not all(table in ("claim", *CLAIM_TABLES) for table in tables):
-                raise self.error("rule-column", f"{name!r}: the table belongs to no claim", key)
-            self.refuse(column_mistake(column, ["claim"] if of_claim else tables, key))
-            if words in ("filled", "empty"):
-                clauses.append(Clause(of_claim, column, frozenset(), words == "filled"))
-            elif isinstance(words, Map):
-                clauses.append(Clause(of_claim, column, self.answering(key, words), filled=True))
-            else:
-                told = frozenset(word.lower() for word in self.words(key, words))
-                clauses.append(Clause(of_claim, column, told, filled=True))
-        return tuple(clauses)
-
-    def answering(self, key: str, spec: Map) -> frozenset[str]:
-        """Return the source words to which a crosswalk gives one of some answers."""
-        if set(spec) != {"crosswalk", "answers"}:
-            raise self.error("rule-key", f"{key!r} takes words, or crosswalk and answers", key)
-        name = spec["crosswalk"]
-        if name not in self.crosswalks:
-            hint = near(str(name), self.crosswalks)
-            raise self.error("rule-crosswalk", f"no crosswalk {name!r}", key, hint)
-        wanted = self.words("answers", spec["answers"])
-        crosswalk = self.crosswalks[name]
-        for answer in wanted:
-            if answer not in crosswalk.answers():
-                what = f"crosswalk {name!r} never answers {answer!r}"
-                raise self.error("rule-crosswalk", what, key, near(answer, crosswalk.answers()))
-        return frozenset(word for word in crosswalk.rows if crosswalk.answer(word) in wanted)
+def _rule(entry: Any, where: str, crosswalks: Mapping[str, Crosswalk]) -> Rule:
+    names, mistakes = RuleNames(crosswalks), Mistakes()
+    read: RuleEntry | None = None
+    kind: RuleKind | None = None
+    common = entry.only(*RULE_KEYS) if isinstance(entry, Map) else entry
+    with mistakes.collected():
+        read = read_as(RuleEntry, common, where, _IDS, names)
+    if names.kind is not None and names.tables:
+        with mistakes.collected():
+            kind = read_as(names.kind, entry.without(*RULE_KEYS), where, _IDS, names)
+    mistakes.report()
+    if read is None or kind is None:
+        raise AssertionError("a rule without mistakes was read")
+    if isinstance(kind, Unmet) and not (read.severity.rejects and read.firm):
+        what = "what breaks a profile is rejected, and the rule is firm"
+        raise MappingError(str(entry.marks["severity"]), "rule-value", what)
+    words: Iterable[str] = ()
+    if isinstance(kind, Allowed) and kind.crosswalk:
+        words = crosswalks[kind.crosswalk].rows
+    return Rule(
+        id=read.id,
+        tables=read.table,
+        kind=kind,
+        severity=read.severity,
+        default=read.severity,
+        blanks=read.blanks,
+        firm=read.firm,
+        when=read.when,
+        unless=read.unless,
+        says=read.says,
+        spoils=read.spoils,
+        where=where,
+        known_words=frozenset(words),
+    )

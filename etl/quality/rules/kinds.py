@@ -6,38 +6,46 @@ names with hyphens. What a kind does is in `etl.quality.checks`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum, auto
 from fnmatch import fnmatchcase
-from types import MappingProxyType
-from typing import Annotated, ClassVar, Final, TypeAlias
+from typing import ClassVar, Final, Literal, TypeAlias
 
+from pydantic import ConfigDict
 
-class Meaning(Enum):
-    """What the text of a parameter is; `etl.quality.rules.parameters` holds each to it."""
-
-    COLUMN = auto()
-    DATE = auto()
-    AMOUNT = auto()
-    NUMBER = auto()
-    MEMBER_COLUMN = auto()
-    PARENT = auto()
-    CHILD = auto()
-    DIRECTORY = auto()
-    PAIR = auto()
-    PATTERN = auto()
-    DAY = auto()
-    TYPE = auto()
-    OBLIGATION = auto()
-
-
-Columns: TypeAlias = Annotated[tuple[str, ...], Meaning.COLUMN]
-Dates: TypeAlias = Annotated[tuple[str, ...], Meaning.DATE]
-Amounts: TypeAlias = Annotated[tuple[str, ...], Meaning.AMOUNT]
-Pattern: TypeAlias = Annotated[str, Meaning.PATTERN]
-Days: TypeAlias = Annotated[tuple[str, ...], Meaning.DAY]
-Parent: TypeAlias = Annotated[str, Meaning.PARENT]
+from etl.documents.models import Flag, Mistake, Model, RawText, Whole
+from etl.documents.nearest import nearest
+from etl.model.canonical_tables import FieldType
+from etl.quality.rules.parameters import (
+    DATES,
+    PARENT_KEYS,
+    Amount,
+    Amounts,
+    Child,
+    ColumnName,
+    Columns,
+    ColumnType,
+    CrosswalkName,
+    DateName,
+    DatePairs,
+    Dates,
+    Day,
+    Days,
+    DirectoryTables,
+    MemberColumns,
+    Numbers,
+    Obligations,
+    Parent,
+    Parents,
+    Pattern,
+    RawTexts,
+    RuleNames,
+    hyphened,
+    replacement_fault,
+    steps,
+    unknown_columns,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +70,72 @@ Condition: TypeAlias = tuple[Clause, ...]
 """Holds where every clause holds; the empty one always holds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+@dataclass(frozen=True)
+class RuleKind(Model):
+    """What a rule looks for.
+
+    Attributes:
+        check: what rule files call it: the class's name with hyphens where it gives no other.
+        reads: columns that its tables must have, beside those that a rule names.
+        only: the tables that it is for; empty: any.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", alias_generator=hyphened)
+    check: ClassVar[str]
+    reads: ClassVar[tuple[str, ...]] = ()
+    only: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, check: str | None = None) -> None:
+        """Make the kind known under its name; those of "" are no kinds, but groups of them."""
+        cls.check = (
+            re.sub(r"(?<=.)(?=[A-Z])", "-", cls.__name__).lower() if check is None else check
+        )
+        if cls.check:
+            KINDS[cls.check] = cls
+
+    @classmethod
+    def known_keys(cls) -> tuple[str, ...]:
+        """Return its parameters and what every rule says."""
+        return (*map(hyphened, super().known_keys()), *RULE_KEYS)
+
+    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+        """Yield that the rule's tables are none that it is for."""
+        for table in context.tables:
+            if self.only and table not in self.only:
+                what = f"this check is for table {self.only[0]!r}, not for {table!r}"
+                yield Mistake("rule-column", what, at=("table",))
+        for name in self.reads:
+            yield from unknown_columns(name, context.tables, at=("table",))
+
+
+KINDS: Final[dict[str, type[RuleKind]]] = {}
+"""Every kind by the name that rules call it."""
+RULE_KEYS: Final = (
+    *("id", "table", "check", "severity", "says", "spoils"),
+    *("when", "unless", "blanks", "firm"),
+)
+"""What every rule says, beside the parameters of its kind."""
+
+
+class CellKind(RuleKind, check=""):
+    """A kind that looks at one cell; the first to run."""
+
+
+class RowKind(RuleKind, check=""):
+    """A kind that looks at one row; it sees what is left of its cells."""
+
+
+class RelationKind(RuleKind, check=""):
+    """A kind that looks at rows together; it sees what is left of the rows."""
+
+
+@dataclass(frozen=True)
+class Reading(RuleKind):
     """Raised by `sources` while a file is read; nothing is looked for here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unmet:
+@dataclass(frozen=True)
+class Unmet(RuleKind):
     """The row would make a resource that breaks its profile; told of what was mapped.
 
     Attributes:
@@ -76,15 +143,15 @@ class Unmet:
             are reported under this rule instead of their own.
     """
 
-    obligations: Annotated[tuple[str, ...], Meaning.OBLIGATION]
+    obligations: Obligations
 
     def names(self, rule_id: str) -> bool:
         """Tell whether an obligation is one of these."""
         return any(fnmatchcase(rule_id, one) for one in self.obligations)
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+@dataclass(frozen=True)
+class Unreadable(RuleKind):
     """A filled cell cannot be read as the type of its column. The cell is absent afterwards.
 
     Attributes:
@@ -93,12 +160,18 @@ class Unreadable:
             rule without it covers the other ones.
     """
 
-    type: Annotated[str, Meaning.TYPE]
-    beyond_cents: bool = False
+    type: ColumnType
+    beyond_cents: Flag = False
+
+    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+        """Yield cents of what is no money."""
+        yield from super().mistakes(context)
+        if self.beyond_cents and self.type != FieldType.MONEY.value:
+            yield Mistake("rule-value", "'beyond-cents' is for type money", at=("beyond-cents",))
 
 
-@dataclass(frozen=True, slots=True)
-class Rewrite:
+@dataclass(frozen=True)
+class Rewrite(CellKind):
     r"""A cell that matches is put right.
 
     Attributes:
@@ -109,19 +182,26 @@ class Rewrite:
 
     columns: Columns
     pattern: Pattern
-    becomes: str
+    becomes: RawText
+
+    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+        """Yield that the replacement names a group that the pattern has not."""
+        yield from super().mistakes(context)
+        reason = replacement_fault(self.pattern, self.becomes)
+        if reason:
+            yield Mistake("rule-value", f"no replacement: {reason}", at=("becomes",))
 
 
-@dataclass(frozen=True, slots=True)
-class Forbidden:
+@dataclass(frozen=True)
+class Forbidden(CellKind):
     """A cell fails where it matches `pattern` (RE2)."""
 
     columns: Columns
     pattern: Pattern
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
+@dataclass(frozen=True)
+class Allowed(CellKind):
     """A cell fails where it is none of what is allowed. An empty cell passes.
 
     Attributes:
@@ -133,33 +213,40 @@ class Allowed:
     """
 
     columns: Columns
-    values: tuple[str, ...] = ()
+    values: RawTexts = ()
     pattern: Pattern = ""
-    crosswalk: str = ""
-    each: bool = False
+    crosswalk: CrosswalkName = ""
+    each: Flag = False
+
+    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+        """Yield that nothing says what is allowed."""
+        yield from super().mistakes(context)
+        if not (self.values or self.pattern or self.crosswalk):
+            what = "this check needs values, pattern or crosswalk"
+            yield Mistake("rule-key", what, is_absence=True)
 
 
-@dataclass(frozen=True, slots=True)
-class IcdPoint:
+@dataclass(frozen=True)
+class IcdPoint(CellKind):
     """An ICD code has its point in the wrong place; it is put right."""
 
     reads: ClassVar = ("code", "icd_version")
 
 
-@dataclass(frozen=True, slots=True)
-class IcdShape:
+@dataclass(frozen=True)
+class IcdShape(CellKind):
     """An ICD code does not look like one of its version.
 
     Attributes:
         impossible: fail only what cannot be one at all, not what is merely of unusual shape.
     """
 
-    impossible: bool = False
+    impossible: Flag = False
     reads: ClassVar = ("code", "icd_version")
 
 
-@dataclass(frozen=True, slots=True)
-class Npi:
+@dataclass(frozen=True)
+class Npi(CellKind):
     """A cell is no National Provider Identifier: not 10 digits, or an invalid check digit.
 
     Attributes:
@@ -169,12 +256,12 @@ class Npi:
     """
 
     columns: Columns
-    only_ten_digits: bool = False
-    unassigned: bool = False
+    only_ten_digits: Flag = False
+    unassigned: Flag = False
 
 
-@dataclass(frozen=True, slots=True)
-class Sentinel:
+@dataclass(frozen=True)
+class Sentinel(CellKind):
     """A date stands for "none", as systems write it that cannot leave a date empty.
 
     Attributes:
@@ -186,43 +273,43 @@ class Sentinel:
     columns: Dates = ()
 
 
-@dataclass(frozen=True, slots=True)
-class NotBefore:
+@dataclass(frozen=True)
+class NotBefore(CellKind):
     """A date is earlier than can be."""
 
     columns: Dates
-    day: Annotated[str, Meaning.DAY]
+    day: Day
 
 
-@dataclass(frozen=True, slots=True)
-class NotAfterExtract:
+@dataclass(frozen=True)
+class NotAfterExtract(CellKind):
     """A date is later than the day of the extract (its `as_of`; not looked at without one)."""
 
     columns: Dates
 
 
-@dataclass(frozen=True, slots=True)
-class AtLeast:
+@dataclass(frozen=True)
+class AtLeast(CellKind):
     """A number is smaller than `least`."""
 
-    columns: Annotated[tuple[str, ...], Meaning.NUMBER]
-    least: int
+    columns: Numbers
+    least: Whole
 
 
-@dataclass(frozen=True, slots=True)
-class Required:
+@dataclass(frozen=True)
+class Required(RowKind):
     """A compulsory cell is empty, or could not be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+@dataclass(frozen=True)
+class Order(RowKind):
     """Two dates of a row stand in the wrong order; equal ones pass.
 
     Attributes:
         pairs: `earlier_column <= later_column`, one or more.
     """
 
-    pairs: Annotated[tuple[str, ...], Meaning.PAIR]
+    pairs: DatePairs
 
     def columns(self) -> tuple[tuple[str, str], ...]:
         """Return the pairs, taken apart."""
@@ -230,8 +317,8 @@ class Order:
         return tuple((earlier, later) for earlier, later in both)
 
 
-@dataclass(frozen=True, slots=True)
-class Equation:
+@dataclass(frozen=True)
+class Equation(RowKind):
     """An amount is not the sum it should be. Absent parts count as nothing.
 
     Attributes:
@@ -241,40 +328,40 @@ class Equation:
         needs: rows without all of these pass too.
     """
 
-    total: Annotated[str, Meaning.AMOUNT]
+    total: Amount
     plus: Amounts
     minus: Amounts = ()
     needs: Columns = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AnyFilled:
+@dataclass(frozen=True)
+class AnyFilled(RowKind, check="one-of"):
     """None of the columns is filled."""
 
     columns: Columns
 
 
-@dataclass(frozen=True, slots=True)
-class Together:
+@dataclass(frozen=True)
+class Together(RowKind):
     """More than one of the columns is filled."""
 
     columns: Columns
 
 
-@dataclass(frozen=True, slots=True)
-class Unexpected:
+@dataclass(frozen=True)
+class Unexpected(RowKind):
     """One of the columns is filled, though (the rule's `when`) it should not be."""
 
     columns: Columns
 
 
-@dataclass(frozen=True, slots=True)
-class Misplaced:
+@dataclass(frozen=True)
+class Misplaced(RowKind):
     """The row itself should not be there: the rule's `when` says where."""
 
 
-@dataclass(frozen=True, slots=True)
-class Duplicate:
+@dataclass(frozen=True)
+class Duplicate(RuleKind):
     """Another row has the same key.
 
     Attributes:
@@ -282,18 +369,18 @@ class Duplicate:
             newer, which stays) or `conflict` (nobody can tell which is right: none stays).
     """
 
-    of: str
+    of: Literal["identical", "older", "conflict"]
 
 
-@dataclass(frozen=True, slots=True)
-class KeyOfTwoMembers:
+@dataclass(frozen=True)
+class KeyOfTwoMembers(RuleKind):
     """Rows of two members have the same key: nobody can tell whose it is."""
 
     reads: ClassVar = ("member_id",)
 
 
-@dataclass(frozen=True, slots=True)
-class Repeated:
+@dataclass(frozen=True)
+class Repeated(RelationKind):
     """A further row says the same.
 
     Attributes:
@@ -303,13 +390,19 @@ class Repeated:
     """
 
     columns: Columns
-    within: Annotated[str, Meaning.COLUMN]
-    also: Annotated[tuple[str, ...], Meaning.MEMBER_COLUMN] = ()
+    within: ColumnName
+    also: MemberColumns = ()
     reads: ClassVar = ("sequence",)
 
+    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+        """Yield that the rows belong to no member."""
+        yield from super().mistakes(context)
+        if self.also:
+            yield from steps(context.tables, "member", "also")
 
-@dataclass(frozen=True, slots=True)
-class Orphan:
+
+@dataclass(frozen=True)
+class Orphan(RelationKind):
     """The row that this one belongs to is not there.
 
     Attributes:
@@ -318,18 +411,38 @@ class Orphan:
     """
 
     parent: Parent
-    by: Annotated[str, Meaning.COLUMN]
+    by: ColumnName
+
+    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+        """Yield that the rows do not belong to the parent, or name it by another column."""
+        yield from super().mistakes(context)
+        keys = PARENT_KEYS[self.parent]
+        if self.by in keys:
+            yield from steps(context.tables, self.parent, "parent")
+        else:
+            what = f"{self.parent!r} is named by {' and '.join(keys)}, not by {self.by!r}"
+            yield Mistake("rule-column", what, nearest(self.by, keys), at=("by",))
 
 
-@dataclass(frozen=True, slots=True)
-class Childless:
+@dataclass(frozen=True)
+class Childless(RelationKind):
     """No row of another table belongs to this one."""
 
-    child: Annotated[str, Meaning.CHILD]
+    child: Child
+
+    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+        """Yield tables that the children do not belong to."""
+        yield from super().mistakes(context)
+        for table in context.tables:
+            if table in PARENT_KEYS:
+                yield from steps([self.child], table, "child")
+            else:
+                what = f"no rows of others belong to {table!r}"
+                yield Mistake("rule-column", what, at=("table",))
 
 
-@dataclass(frozen=True, slots=True)
-class Disagrees:
+@dataclass(frozen=True)
+class Disagrees(RelationKind):
     """The row that this one names says otherwise.
 
     Attributes:
@@ -338,18 +451,24 @@ class Disagrees:
     """
 
     parent: Parent
-    column: Annotated[str, Meaning.COLUMN]
+    column: ColumnName
+
+    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+        """Yield that the rows do not belong to the parent, or it lacks the column."""
+        yield from super().mistakes(context)
+        yield from steps(context.tables, self.parent, "parent")
+        yield from unknown_columns(self.column, [self.parent], at=("column",))
 
 
-@dataclass(frozen=True, slots=True)
-class OfAnother:
+@dataclass(frozen=True)
+class OfAnother(RelationKind):
     """The coverage that the claim names belongs to another member."""
 
     reads: ClassVar = ("coverage_id", "member_id")
 
 
-@dataclass(frozen=True, slots=True)
-class Outside:
+@dataclass(frozen=True)
+class Outside(RelationKind):
     """A date lies outside the period of a row above.
 
     Attributes:
@@ -359,46 +478,59 @@ class Outside:
         end: its last day; not looked at where empty.
     """
 
-    column: Annotated[str, Meaning.DATE]
-    above: Annotated[tuple[str, ...], Meaning.PARENT]
-    start: str = ""
-    end: str = ""
+    column: DateName
+    above: Parents
+    start: RawText = ""
+    end: RawText = ""
+
+    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+        """Yield a step up that is none, and what is no period of the uppermost row."""
+        yield from super().mistakes(context)
+        below = context.tables
+        for parent in self.above:
+            yield from steps(below, parent, "above")
+            below = (parent,)
+        if not (self.start or self.end):
+            yield Mistake("rule-key", "this check needs 'start' or 'end'", is_absence=True)
+        for key, name in (("start", self.start), ("end", self.end)):
+            if name:
+                yield from unknown_columns(name, self.above[-1:], DATES, at=(key,))
 
 
-@dataclass(frozen=True, slots=True)
-class SumOfLines:
+@dataclass(frozen=True)
+class SumOfLines(RelationKind):
     """An amount of the header is not the sum of its lines, category by category."""
 
     only: ClassVar = ("claim",)
 
 
-@dataclass(frozen=True, slots=True)
-class LacksLine:
-    """The claim lacks a line, and one that cannot be read and names no claim may be it."""
-
-
-@dataclass(frozen=True, slots=True)
-class NoAmount:
+@dataclass(frozen=True)
+class NoAmount(RelationKind):
     """Neither the claim nor any of its lines carries an amount.
 
     Attributes:
         summed: lines do, and only the claim itself states none: its totals are their sums.
     """
 
-    summed: bool = False
+    summed: Flag = False
     only: ClassVar = ("claim",)
 
 
-@dataclass(frozen=True, slots=True)
-class NamesNoLine:
+@dataclass(frozen=True)
+class LacksLine(RelationKind):
+    """The claim lacks a line, and one that cannot be read and names no claim may be it."""
+
+
+@dataclass(frozen=True)
+class NamesNoLine(RelationKind):
     """`column` names a line that the claim does not have."""
 
-    column: Annotated[str, Meaning.COLUMN]
+    column: ColumnName
     reads: ClassVar = ("claim_id",)
 
 
-@dataclass(frozen=True, slots=True)
-class NotInDirectory:
+@dataclass(frozen=True)
+class NotInDirectory(RelationKind):
     """An id names nobody in the directory's tables.
 
     Attributes:
@@ -407,18 +539,18 @@ class NotInDirectory:
     """
 
     columns: Columns
-    of: Annotated[tuple[str, ...], Meaning.DIRECTORY]
+    of: DirectoryTables
 
 
-@dataclass(frozen=True, slots=True)
-class CardOfAnother:
+@dataclass(frozen=True)
+class CardOfAnother(RelationKind):
     """`card_member_id` is the member id of somebody else."""
 
     reads: ClassVar = ("card_member_id", "member_id")
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownClaim:
+@dataclass(frozen=True)
+class UnknownClaim(RelationKind):
     """A claim named as earlier or later version is none that can be one.
 
     Attributes:
@@ -428,144 +560,21 @@ class UnknownClaim:
     """
 
     columns: Columns
-    fault: str = "absent"
+    fault: Literal["absent", "itself", "another"] = "absent"
     reads: ClassVar = ("claim_id", "member_id")
 
 
-@dataclass(frozen=True, slots=True)
-class HangsOnRejected:
+@dataclass(frozen=True)
+class HangsOnRejected(RuleKind):
     """The member, coverage, claim or line of the row was rejected."""
 
 
-@dataclass(frozen=True, slots=True)
-class LineRejected:
+@dataclass(frozen=True)
+class LineRejected(RuleKind):
     """A line of the claim was rejected, so that its money would not add up."""
 
     only: ClassVar = ("claim",)
 
 
-Kind: TypeAlias = (
-    Reading
-    | Unmet
-    | Unreadable
-    | Rewrite
-    | Forbidden
-    | Allowed
-    | IcdPoint
-    | IcdShape
-    | Npi
-    | Sentinel
-    | NotBefore
-    | NotAfterExtract
-    | AtLeast
-    | Required
-    | Order
-    | Equation
-    | AnyFilled
-    | Together
-    | Unexpected
-    | Misplaced
-    | Duplicate
-    | KeyOfTwoMembers
-    | Repeated
-    | Orphan
-    | Childless
-    | Disagrees
-    | OfAnother
-    | Outside
-    | SumOfLines
-    | NoAmount
-    | LacksLine
-    | NamesNoLine
-    | NotInDirectory
-    | CardOfAnother
-    | UnknownClaim
-    | HangsOnRejected
-    | LineRejected
-)
-
-KINDS: Final[Mapping[str, type[Kind]]] = MappingProxyType(
-    {
-        "reading": Reading,
-        "unmet": Unmet,
-        "unreadable": Unreadable,
-        "rewrite": Rewrite,
-        "forbidden": Forbidden,
-        "allowed": Allowed,
-        "icd-point": IcdPoint,
-        "icd-shape": IcdShape,
-        "npi": Npi,
-        "sentinel": Sentinel,
-        "not-before": NotBefore,
-        "not-after-extract": NotAfterExtract,
-        "at-least": AtLeast,
-        "required": Required,
-        "order": Order,
-        "equation": Equation,
-        "one-of": AnyFilled,
-        "together": Together,
-        "unexpected": Unexpected,
-        "misplaced": Misplaced,
-        "duplicate": Duplicate,
-        "key-of-two-members": KeyOfTwoMembers,
-        "repeated": Repeated,
-        "orphan": Orphan,
-        "childless": Childless,
-        "disagrees": Disagrees,
-        "of-another": OfAnother,
-        "outside": Outside,
-        "sum-of-lines": SumOfLines,
-        "no-amount": NoAmount,
-        "lacks-line": LacksLine,
-        "names-no-line": NamesNoLine,
-        "not-in-directory": NotInDirectory,
-        "card-of-another": CardOfAnother,
-        "unknown-claim": UnknownClaim,
-        "hangs-on-rejected": HangsOnRejected,
-        "line-rejected": LineRejected,
-    }
-)
-"""Every kind by the name that rules call it."""
-
 SINGLE: Final = frozenset({HangsOnRejected, LineRejected})
 """Kinds of which a rule book holds exactly one rule: the cascade needs to know its id."""
-
-CELL_KINDS: Final = (
-    Rewrite,
-    Forbidden,
-    Allowed,
-    IcdPoint,
-    IcdShape,
-    Npi,
-    Sentinel,
-    NotBefore,
-    NotAfterExtract,
-    AtLeast,
-)
-"""Kinds that look at one cell; the first to run."""
-ROW_KINDS: Final = (
-    Required,
-    Order,
-    Equation,
-    AnyFilled,
-    Together,
-    Unexpected,
-    Misplaced,
-)
-"""Kinds that look at one row; they see what is left of its cells."""
-RELATION_KINDS: Final = (
-    Orphan,
-    Childless,
-    Disagrees,
-    OfAnother,
-    Outside,
-    SumOfLines,
-    NoAmount,
-    LacksLine,
-    NamesNoLine,
-    NotInDirectory,
-    CardOfAnother,
-    UnknownClaim,
-    Repeated,
-)
-"""Kinds that look at rows together; they see what is left of the rows."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.dates import day_number
+from etl.documents.models import LISTED, NOT_EMPTY, Check, Location, Mistake, RawText, Text
+from etl.documents.nearest import nearest
 from etl.model.canonical_tables import DIRECTORY_TABLES, TABLES, FieldType
-from etl.quality.rules import kinds
-from etl.quality.rules.kinds import Kind, Meaning
+from etl.model.crosswalks import Crosswalk
 
-_PARENT_KEYS: Final = MappingProxyType(
+if TYPE_CHECKING:
+    from etl.quality.rules.kinds import RuleKind
+
+PARENT_KEYS: Final = MappingProxyType(
     {
         "member": ("member_id",),
         "coverage": ("coverage_id",),
@@ -26,266 +29,164 @@ _PARENT_KEYS: Final = MappingProxyType(
     }
 )
 """Tables that rows of others belong to -> the columns by which they name them."""
-_TYPES: Final[Mapping[Meaning, frozenset[FieldType]]] = MappingProxyType(
-    {
-        Meaning.DATE: frozenset({FieldType.DATE}),
-        Meaning.AMOUNT: frozenset({FieldType.MONEY}),
-        Meaning.NUMBER: frozenset({FieldType.MONEY, FieldType.DECIMAL, FieldType.INTEGER}),
-    }
-)
-_WORDS: Final[Mapping[tuple[type[Kind], str], tuple[str, ...]]] = MappingProxyType(
-    {
-        (kinds.Duplicate, "of"): ("identical", "older", "conflict"),
-        (kinds.UnknownClaim, "fault"): ("absent", "itself", "another"),
-    }
-)
-"""Parameters that are one of some words."""
+DATES: Final = frozenset({FieldType.DATE})
+_MONEY: Final = frozenset({FieldType.MONEY})
+_NUMBERS: Final = frozenset({FieldType.MONEY, FieldType.DECIMAL, FieldType.INTEGER})
 _OBLIGATION: Final = re.compile(r"[a-z0-9*][A-Za-z0-9*.:\[\]_-]*")
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterMistake:
-    """What is wrong with a parameter.
+@dataclass
+class RuleNames:
+    """Names that are known while a rule is read.
 
     Attributes:
-        error_id: of the error.
-        what: what is wrong.
-        key: the parameter.
-        hint: the nearest right word, or "".
+        crosswalks: all by name.
+        tables: the rule's, as far as they are read.
+        kind: its kind, as far as it is read.
     """
 
-    error_id: str
-    what: str
-    key: str
-    hint: str = ""
+    crosswalks: Mapping[str, Crosswalk]
+    tables: tuple[str, ...] = ()
+    kind: type[RuleKind] | None = None
 
 
-def near(word: str, words: Iterable[str]) -> str:
-    """Return the question whether the nearest of some words was meant; "" where none is near."""
-    found = get_close_matches(word, list(words), n=1)
-    return f"did you mean {found[0]!r}?" if found else ""
+def hyphened(name: str) -> str:
+    """Return the key that stands for a parameter."""
+    return name.replace("_", "-")
 
 
-def text_mistake(
-    meaning: Meaning | None, text: str, tables: Sequence[str], key: str
-) -> ParameterMistake | None:
-    """Return what is wrong with one text of a parameter that has a meaning; None for nothing."""
-    match meaning:
-        case Meaning.COLUMN | Meaning.DATE | Meaning.AMOUNT | Meaning.NUMBER:
-            return column_mistake(text, tables, key, _TYPES.get(meaning))
-        case Meaning.MEMBER_COLUMN:
-            return column_mistake(text, ["member"], key)
-        case Meaning.PAIR:
-            return _pair_mistake(text, tables, key)
-        case Meaning.PARENT:
-            return _word_mistake(text, _PARENT_KEYS, "table that rows belong to", key)
-        case Meaning.CHILD:
-            return _word_mistake(text, TABLES, "table", key)
-        case Meaning.DIRECTORY:
-            return _word_mistake(text, DIRECTORY_TABLES, "table of the directory", key)
-        case Meaning.TYPE:
-            return _word_mistake(text, [each.value for each in FieldType], "type", key)
-        case Meaning.DAY:
-            return _day_mistake(text, key)
-        case Meaning.PATTERN:
-            return _pattern_mistake(text, key)
-        case Meaning.OBLIGATION:
-            if _OBLIGATION.fullmatch(text):
-                return None
-            return ParameterMistake("rule-value", f"{text!r} is no id of an obligation", key)
-        case None:
-            return None
-
-
-def column_mistake(
-    name: str, tables: Iterable[str], key: str, types: frozenset[FieldType] | None = None
-) -> ParameterMistake | None:
-    """Return what is wrong with the name of a column that all tables are to have."""
+def unknown_columns(
+    name: str,
+    tables: Iterable[str],
+    types: frozenset[FieldType] | None = None,
+    at: Location = (),
+) -> Iterator[Mistake]:
+    """Yield the tables that lack a column, or have it with another type."""
     for table in tables:
         column = TABLES[table].column(name)
         if column is None:
             what = f"table {table!r} has no column {name!r}"
-            return ParameterMistake("rule-column", what, key, near(name, TABLES[table].names))
-        if types is not None and column.type not in types:
+            yield Mistake("rule-column", what, nearest(name, TABLES[table].names), at=at)
+        elif types is not None and column.type not in types:
             wanted = " or ".join(sorted(each.value for each in types))
-            what = (
-                f"column {name!r} of {table!r} is {column.type.value}, and {key!r} takes {wanted}"
-            )
-            return ParameterMistake("rule-column", what, key)
-    return None
+            what = f"column {name!r} of {table!r} is {column.type.value}"
+            yield Mistake("rule-column", f"{what}, and '{{key}}' takes {wanted}", at=at)
 
 
-def kind_mistake(kind: Kind, tables: Sequence[str]) -> ParameterMistake | None:
-    """Return what is wrong with parameters beside each other, or with the tables of the rule."""
+def steps(tables: Iterable[str], parent: str, key: str) -> Iterator[Mistake]:
+    """Yield the tables whose rows do not belong to those of a parent."""
     for table in tables:
-        only = getattr(kind, "only", (table,))
-        if table not in only:
-            what = f"this check is for table {only[0]!r}, not for {table!r}"
-            return ParameterMistake("rule-column", what, "table")
-    for name in getattr(kind, "reads", ()):
-        mistake = column_mistake(name, tables, "table")
-        if mistake is not None:
-            return mistake
-    for parameter in fields(kind):
-        words = _WORDS.get((type(kind), parameter.name))
-        word = getattr(kind, parameter.name)
-        if words is not None and word not in words:
-            return ParameterMistake(
-                "rule-value",
-                f"{parameter.name!r} is one of {', '.join(words)}, not {word!r}",
-                parameter.name,
-                near(word, words),
-            )
-    return _TOGETHER.get(type(kind), _nothing)(kind, tables)
+        keys = PARENT_KEYS[parent]
+        if table == parent or any(TABLES[table].column(column) is None for column in keys):
+            yield Mistake("rule-column", f"no row of {table!r} belongs to {parent!r}", at=(key,))
 
 
-def _nothing(_kind: Kind, _tables: Sequence[str]) -> ParameterMistake | None:
-    return None
-
-
-def _of_allowed(kind: Kind, _tables: Sequence[str]) -> ParameterMistake | None:
-    if isinstance(kind, kinds.Allowed) and not (kind.values or kind.pattern or kind.crosswalk):
-        return ParameterMistake("rule-key", "this check needs values, pattern or crosswalk", "")
-    return None
-
-
-def _of_unreadable(kind: Kind, _tables: Sequence[str]) -> ParameterMistake | None:
-    if isinstance(kind, kinds.Unreadable) and kind.beyond_cents and kind.type != "money":
-        return ParameterMistake("rule-value", "'beyond-cents' is for type money", "beyond-cents")
-    return None
-
-
-def _of_rewrite(kind: Kind, _tables: Sequence[str]) -> ParameterMistake | None:
-    if isinstance(kind, kinds.Rewrite):
-        try:
-            pc.replace_substring_regex(
-                pa.array([""]), pattern=kind.pattern, replacement=kind.becomes
-            )
-        except pa.ArrowInvalid as error:
-            return ParameterMistake("rule-value", f"no replacement: {_reason(error)}", "becomes")
-    return None
-
-
-def _of_repeated(kind: Kind, tables: Sequence[str]) -> ParameterMistake | None:
-    if isinstance(kind, kinds.Repeated) and kind.also:
-        return _step_mistake(tables, "member", "also")
-    return None
-
-
-def _of_orphan(kind: Kind, tables: Sequence[str]) -> ParameterMistake | None:
-    if not isinstance(kind, kinds.Orphan):
-        return None
-    keys = _PARENT_KEYS[kind.parent]
-    if kind.by not in keys:
-        what = f"{kind.parent!r} is named by {' and '.join(keys)}, not by {kind.by!r}"
-        return ParameterMistake("rule-column", what, "by", near(kind.by, keys))
-    return _step_mistake(tables, kind.parent, "parent")
-
-
-def _of_childless(kind: Kind, tables: Sequence[str]) -> ParameterMistake | None:
-    if not isinstance(kind, kinds.Childless):
-        return None
-    for table in tables:
-        if table not in _PARENT_KEYS:
-            return ParameterMistake(
-                "rule-column", f"no rows of others belong to {table!r}", "table"
-            )
-        mistake = _step_mistake([kind.child], table, "child")
-        if mistake is not None:
-            return mistake
-    return None
-
-
-def _of_disagrees(kind: Kind, tables: Sequence[str]) -> ParameterMistake | None:
-    if not isinstance(kind, kinds.Disagrees):
-        return None
-    return _step_mistake(tables, kind.parent, "parent") or column_mistake(
-        kind.column, [kind.parent], "column"
-    )
-
-
-def _of_outside(kind: Kind, tables: Sequence[str]) -> ParameterMistake | None:
-    if not isinstance(kind, kinds.Outside):
-        return None
-    at = tables
-    for parent in kind.above:
-        mistake = _step_mistake(at, parent, "above")
-        if mistake is not None:
-            return mistake
-        at = [parent]
-    if not (kind.start or kind.end):
-        return ParameterMistake("rule-key", "this check needs 'start' or 'end'", "")
-    for key, name in (("start", kind.start), ("end", kind.end)):
-        mistake = column_mistake(name, at, key, _TYPES[Meaning.DATE]) if name else None
-        if mistake is not None:
-            return mistake
-    return None
-
-
-_TOGETHER: Final[Mapping[type[Kind], Callable[[Kind, Sequence[str]], ParameterMistake | None]]] = (
-    MappingProxyType(
-        {
-            kinds.Allowed: _of_allowed,
-            kinds.Unreadable: _of_unreadable,
-            kinds.Rewrite: _of_rewrite,
-            kinds.Repeated: _of_repeated,
-            kinds.Orphan: _of_orphan,
-            kinds.Childless: _of_childless,
-            kinds.Disagrees: _of_disagrees,
-            kinds.Outside: _of_outside,
-        }
-    )
-)
-"""Kinds some of whose parameters have to fit each other, or the tables."""
-
-
-def _step_mistake(tables: Iterable[str], parent: str, key: str) -> ParameterMistake | None:
-    """Return what is wrong where rows of tables are to belong to those of a parent."""
-    for table in tables:
-        for column in _PARENT_KEYS[parent]:
-            if TABLES[table].column(column) is None or table == parent:
-                return ParameterMistake(
-                    "rule-column", f"no row of {table!r} belongs to {parent!r}", key
-                )
-    return None
-
-
-def _pair_mistake(text: str, tables: Sequence[str], key: str) -> ParameterMistake | None:
-    parts = text.split(" <= ")
-    if len(parts) != 2:
-        return ParameterMistake(
-            "rule-value", f"a pair is written: earlier <= later, not {text!r}", key
-        )
-    for part in parts:
-        mistake = column_mistake(part, tables, key, _TYPES[Meaning.DATE])
-        if mistake is not None:
-            return mistake
-    return None
-
-
-def _word_mistake(text: str, words: Iterable[str], what: str, key: str) -> ParameterMistake | None:
-    known = list(words)
-    if text in known:
-        return None
-    return ParameterMistake("rule-value", f"{key!r}: no {what} {text!r}", key, near(text, known))
-
-
-def _day_mistake(text: str, key: str) -> ParameterMistake | None:
+def replacement_fault(pattern: str, replacement: str) -> str:
+    """Return why a replacement does not go with a pattern of RE2; "" where it does."""
     try:
-        day_number(text)
-    except ValueError:
-        return ParameterMistake("rule-value", f"{text!r} is no YYYY-MM-DD day", key)
-    return None
-
-
-def _pattern_mistake(text: str, key: str) -> ParameterMistake | None:
-    """Patterns are RE2's, which knows less than Python does: no look-around, no references."""
-    try:
-        pc.match_substring_regex(pa.array([""]), pattern=text)
+        pc.replace_substring_regex(pa.array([""]), pattern=pattern, replacement=replacement)
     except pa.ArrowInvalid as error:
-        return ParameterMistake("rule-value", f"no pattern: {_reason(error)}", key)
-    return None
+        return _reason(error)
+    return ""
 
 
 def _reason(error: pa.ArrowInvalid) -> str:
     return str(error).partition(": ")[2]
+
+
+def _column(types: frozenset[FieldType] | None = None, table: str = "") -> Check:
+    """Hold a text to be a column of the rule's tables, or of one table."""
+
+    def holds(name: str, names: RuleNames) -> str:
+        for mistake in unknown_columns(name, [table] if table else names.tables, types):
+            raise mistake
+        return name
+
+    return Check(holds)
+
+
+def _word(what: str, words: Iterable[str]) -> Check:
+    """Hold a text to be one of some words."""
+    known = list(words)
+
+    def holds(word: str, _names: RuleNames) -> str:
+        if word not in known:
+            raise Mistake("rule-value", f"{{key}}: no {what} {word!r}", nearest(word, known))
+        return word
+
+    return Check(holds)
+
+
+def known_crosswalk(name: str, names: RuleNames) -> str:
+    """Return the name of a crosswalk that there is.
+
+    Raises:
+        Mistake: there is none.
+    """
+    if name not in names.crosswalks:
+        hint = nearest(name, names.crosswalks)
+        raise Mistake("rule-crosswalk", f"no crosswalk {name!r}", hint)
+    return name
+
+
+def _day(text: str, _names: RuleNames) -> str:
+    try:
+        day_number(text)
+    except ValueError:
+        raise Mistake("rule-value", f"{text!r} is no YYYY-MM-DD day") from None
+    return text
+
+
+def _pattern(text: str, _names: RuleNames) -> str:
+    """Patterns are RE2's, which knows less than Python does: no look-around, no references."""
+    try:
+        pc.match_substring_regex(pa.array([""]), pattern=text)
+    except pa.ArrowInvalid as error:
+        raise Mistake("rule-value", f"no pattern: {_reason(error)}") from None
+    return text
+
+
+def _pair(text: str, names: RuleNames) -> str:
+    parts = text.split(" <= ")
+    if len(parts) != 2:
+        raise Mistake("rule-value", f"a pair is written: earlier <= later, not {text!r}")
+    for part in parts:
+        for mistake in unknown_columns(part, names.tables, DATES):
+            raise mistake
+    return text
+
+
+def _obligation(text: str, _names: RuleNames) -> str:
+    if not _OBLIGATION.fullmatch(text):
+        raise Mistake("rule-value", f"{text!r} is no id of an obligation")
+    return text
+
+
+RawTexts: TypeAlias = Annotated[tuple[RawText, ...], LISTED, NOT_EMPTY]
+ColumnName: TypeAlias = Annotated[RawText, _column()]
+Columns: TypeAlias = Annotated[tuple[ColumnName, ...], LISTED, NOT_EMPTY]
+DateName: TypeAlias = Annotated[RawText, _column(DATES)]
+Dates: TypeAlias = Annotated[tuple[DateName, ...], LISTED, NOT_EMPTY]
+Amount: TypeAlias = Annotated[RawText, _column(_MONEY)]
+Amounts: TypeAlias = Annotated[tuple[Amount, ...], LISTED, NOT_EMPTY]
+Numbers: TypeAlias = Annotated[tuple[Annotated[RawText, _column(_NUMBERS)], ...], LISTED, NOT_EMPTY]
+MemberColumns: TypeAlias = Annotated[
+    tuple[Annotated[RawText, _column(table="member")], ...], LISTED, NOT_EMPTY
+]
+Parent: TypeAlias = Annotated[RawText, _word("table that rows belong to", PARENT_KEYS)]
+Parents: TypeAlias = Annotated[tuple[Parent, ...], LISTED, NOT_EMPTY]
+Child: TypeAlias = Annotated[RawText, _word("table", TABLES)]
+DirectoryTables: TypeAlias = Annotated[
+    tuple[Annotated[RawText, _word("table of the directory", DIRECTORY_TABLES)], ...],
+    LISTED,
+    NOT_EMPTY,
+]
+ColumnType: TypeAlias = Annotated[RawText, _word("type", [each.value for each in FieldType])]
+CrosswalkName: TypeAlias = Annotated[RawText, Check(known_crosswalk)]
+Day: TypeAlias = Annotated[Text, Check(_day)]
+Days: TypeAlias = Annotated[tuple[Day, ...], LISTED, NOT_EMPTY]
+Pattern: TypeAlias = Annotated[RawText, Check(_pattern)]
+DatePairs: TypeAlias = Annotated[tuple[Annotated[RawText, Check(_pair)], ...], LISTED, NOT_EMPTY]
+Obligations: TypeAlias = Annotated[
+    tuple[Annotated[RawText, Check(_obligation)], ...], LISTED, NOT_EMPTY
+]

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from etl.model.canonical_tables import TABLES, FieldType
 from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule, RuleBook
-from etl.quality.rules.kinds import RELATION_KINDS
+from etl.quality.rules.kinds import RelationKind
 
 Form = Literal["not-null", "regex", "not-regex", "in-set", "not-in-set", "unique", "pair", "rule"]
 
@@ -67,7 +67,7 @@ def plan_suite(book: RuleBook, table: str) -> Suite:
     rewritten = _last_rewrite(book, table)
     blanked_late = {
         column
-        for rule in book.of(*RELATION_KINDS)
+        for rule in book.of(RelationKind)
         if rule.blanks and table in rule.tables
         for column in _columns(rule, table)
     }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, get_origin, get_type_hints
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
+from etl.documents.models import LISTED, NOT_EMPTY, Check
 from etl.errors import MappingError
 from etl.quality import Policy, load_rules
 from etl.quality.rules.kinds import KINDS
@@ -112,7 +113,7 @@ CASES = {
     ),
     "a fault that there is not": (
         "table: claim, check: unknown-claim, columns: adjusted_to_claim_id, fault: gone",
-        "'fault' is one of absent, itself, another",
+        "fault must be one of absent, itself, another",
     ),
     "a table that is none of the directory's": (
         "table: claim, check: not-in-directory, columns: payer_id, of: member",
@@ -138,7 +139,7 @@ CASES = {
     ),
     "two texts where one belongs": (
         "table: claim, check: forbidden, columns: status, pattern: [a, b]",
-        "'pattern' is one text",
+        "pattern must be text",
     ),
     # tables that a kind cannot be for
     "codes where there are none": ("table: claim, check: icd-shape", "has no column 'code'"),
@@ -161,14 +162,103 @@ def test_a_mistake_in_a_parameter_is_named_by_its_line(case: str) -> None:
     assert told in str(caught.value)
 
 
-FREE = {"values", "crosswalk", "becomes", "fault", "start", "end"}
-"""Texts that are held to something else than a meaning of their own, or may be any."""
+FREE = {"values", "becomes", "start", "end"}
+"""Texts that are held to something beside their own meaning, or may be any."""
+
+
+def has_meaning(hint: object) -> bool:
+    """Tell whether a parameter's type says more than that it is text."""
+    if get_origin(hint) is Annotated:
+        of, *checks = get_args(hint)
+        named = [one for one in checks if isinstance(one, Check) and one is not NOT_EMPTY]
+        return bool([one for one in named if one is not LISTED]) or has_meaning(of)
+    if get_origin(hint) is tuple:
+        return has_meaning(get_args(hint)[0])
+    return hint in (bool, int) or get_origin(hint) is Literal
 
 
 def test_every_parameter_of_every_kind_has_a_meaning() -> None:
-    for name, kind in KINDS.items():
+    for kind in KINDS.values():
         hints = get_type_hints(kind, include_extras=True)
         for parameter in dataclasses.fields(kind):
-            hint = hints[parameter.name]
-            known = get_origin(hint) is Annotated or hint in (bool, int)
-            assert known or parameter.name in FREE or (name, parameter.name) == ("duplicate", "of")
+            assert has_meaning(hints[parameter.name]) != (parameter.name in FREE), parameter.name
+
+
+MORE_CASES = {
+    "a number that is a text": (
+        "table: claim, check: at-least, columns: amount_eligible, least: '0'",
+        "least must be a whole number",
+    ),
+    "no columns": ("table: claim, check: forbidden, columns: [], pattern: x", "must not be empty"),
+    "a column that is a number": (
+        "table: claim, check: forbidden, columns: [1], pattern: x",
+        "columns must be text",
+    ),
+    "a parameter that is missing": (
+        "table: claim, check: forbidden, columns: status",
+        "pattern is missing",
+    ),
+    "a flag that is none": (
+        "table: claim, check: allowed, columns: status, values: x, each: 1",
+        "each must be true or false",
+    ),
+    "a day without quotes that there is": (
+        "table: claim, check: not-before, columns: status, day: 2000-01-01",
+        "takes date",
+    ),
+    "obligations that only warn": (
+        "table: claim, check: unmet, obligations: c4bb.x",
+        "what breaks a profile is rejected, and the rule is firm",
+    ),
+    "a condition of nothing": (
+        "table: claim, check: misplaced, when: {}",
+        "when must not be empty",
+    ),
+    "a condition that is a word": (
+        "table: claim, check: misplaced, when: status",
+        "key: value pairs must stand here",
+    ),
+    "a condition whose word is a number": (
+        "table: claim, check: misplaced, unless: {status: [1]}",
+        "status must be text",
+    ),
+    "answers of no crosswalk": (
+        "table: claim, check: misplaced, unless: {status: {crosswalk: claim_stats, answers: x}}",
+        "did you mean 'claim_status'?",
+    ),
+    "a crosswalk without answers": (
+        "table: claim, check: misplaced, when: {status: {crosswalk: claim_status}}",
+        "answers is missing",
+    ),
+    "a misspelt answers": (
+        "table: claim, check: misplaced, when: {status: {crosswalk: claim_status, answer: x}}",
+        "did you mean 'answers'?",
+    ),
+    "a table twice removed": (
+        "table: claim_line, check: outside, column: service_to_date, above: [claim, covrage]",
+        "did you mean 'coverage'?",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MORE_CASES)
+def test_what_a_rule_says_beside_its_kind_is_held_to_its_meaning(case: str) -> None:
+    rule, told = MORE_CASES[case]
+    text = f"# mine\n- {{id: mine, {rule}, severity: warn, says: It is., spoils: Much.}}\n"
+    with pytest.raises(MappingError) as caught:
+        load_rules({"cascade.yaml": CASCADE, "mine.yaml": text}, Policy(), crosswalks())
+    assert caught.value.where == "mine.yaml:2"
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "told"),
+    [
+        ("a: b", "mine.yaml", "a rule file is a list of rules"),
+        ("- {a: b}\n- just words", "mine.yaml:2", "key: value pairs must stand here"),
+    ],
+)
+def test_what_is_no_list_of_rules_is_refused(text: str, where: str, told: str) -> None:
+    with pytest.raises(MappingError) as caught:
+        load_rules({"cascade.yaml": CASCADE, "mine.yaml": text}, Policy(), crosswalks())
+    assert any(one.where == where and told in str(one) for one in caught.value.every)

@@ -58,7 +58,7 @@ def load(text: str, policy: Policy | None = None) -> object:
         ("values: [oral]", "each: true", "rule-key", "values, pattern or crosswalk"),
         ("values: [oral]", "pattern: '['", "rule-value", "no pattern"),
         ("severity: warn", "severity: reject", "rule-value", "did you mean 'reject-row'?"),
-        ("  says: It is so.\n", "", "rule-key", "'says' is missing"),
+        ("  says: It is so.\n", "", "rule-key", "says is missing"),
         ("severity: warn", "severity: warn\n  blanks: 1", "rule-value", "true or false"),
         (
             "table: claim\n  check: allowed\n  columns: claim_type",
