@@ -14,7 +14,6 @@ from etl.gateway.provider_directory import DIRECTORY_TYPES
 from etl.gateway.supported import (
     INSTANTIATES,
     OPERATIONS,
-    RESULT_PARAMETERS,
     TYPES,
     Operation,
     ResourceType,
@@ -184,8 +183,3 @@ def _without_empty(value: Any) -> Any:
             return [_without_empty(one) for one in value]
         case _:
             return value
-
-
-def result_parameters() -> list[tuple[str, str]]:
-    """Return the parameters that shape an answer, which a statement has no place for."""
-    return [(one.name, one.documentation) for one in RESULT_PARAMETERS]

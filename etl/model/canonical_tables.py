@@ -7,7 +7,7 @@ physical layout; every other layout is a dialect that turns its files into these
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -112,9 +112,6 @@ AMOUNT_CATEGORIES: Final = (
 """Amount categories of C4BBAdjudication and adjudication, as `amount_<category>` columns (20)."""
 
 AMOUNT_COLUMNS: Final = tuple(f"amount_{category}" for category in AMOUNT_CATEGORIES)
-
-SHORT_FORM_COUNT: Final = 25
-"""Number of numbered diagnosis and procedure columns that a claim row may carry."""
 
 CLAIM_TYPES: Final = ("inpatient", "outpatient", "professional", "vision", "oral", "pharmacy")
 
@@ -499,26 +496,3 @@ LINE_TABLES: Final = ("claim_adjustment", "claim_tooth", "claim_ingredient")
 """Claim tables whose rows belong to one line."""
 DIRECTORY_TABLES: Final = ("organization", "practitioner")
 """Tables that belong to no member."""
-
-
-def short_form(stem: str, field: str) -> Iterator[str]:
-    """Yield the numbered columns of `claim` that stand for one field of a child table.
-
-    Args:
-        stem: `diagnosis` or `procedure`.
-        field: `code`, `type`, `poa` or `date`.
-    """
-    return (f"{stem}_{field}_{number}" for number in range(1, SHORT_FORM_COUNT + 1))
-
-
-SHORT_FORMS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
-    {
-        "claim_diagnosis": MappingProxyType(
-            {"code": "code", "type": "type", "poa": "present_on_admission"}
-        ),
-        "claim_procedure": MappingProxyType(
-            {"code": "code", "date": "procedure_date", "type": "type"}
-        ),
-    }
-)
-"""Child table -> middle word of the numbered claim column -> column of the child table."""

@@ -15,7 +15,7 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.workers import Workers
 from etl.sources import Extract, Partitions, open_extract, partition
-from etl.sources.partitions import MAX_PARTITIONS
+from etl.sources.read_extract import MAX_PARTITIONS
 
 _ROW_BYTES: Final = 120
 """About how many bytes a row of input has, as text."""

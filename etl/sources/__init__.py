@@ -8,7 +8,8 @@ from etl.sources.extract import Extract, SourceFile, open_extract
 from etl.sources.keys import GlobalKeys
 from etl.sources.layout import Layout
 from etl.sources.layout_syntax import read_layout
-from etl.sources.partitions import Loaded, Partitions, partition
+from etl.sources.partitions import Loaded, Partitions
+from etl.sources.read_extract import partition
 
 __all__ = [
     "CANONICAL",

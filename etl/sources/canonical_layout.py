@@ -9,15 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.model.canonical_tables import (
-    CLAIM_TABLES,
-    FILE_COLUMN,
-    ROW_COLUMN,
-    SHORT_FORM_COUNT,
-    SHORT_FORMS,
-    TABLES,
-    Table,
-)
+from etl.model.canonical_tables import CLAIM_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES, Table
+from etl.model.short_forms import SHORT_FORM_COUNT, SHORT_FORMS
 from etl.rows import table_schema
 from etl.sources.layout import CANONICAL_NAME, ColumnSpec, FromColumn, Layout, RawTable, TableSpec
 

@@ -16,11 +16,11 @@ from etl.model.canonical_tables import (
     DIRECTORY_TABLES,
     FILE_COLUMN,
     ROW_COLUMN,
-    SHORT_FORMS,
     TABLES,
     FieldType,
 )
 from etl.model.crosswalks import Crosswalk
+from etl.model.short_forms import SHORT_FORMS
 from etl.rows import FINDINGS_SCHEMA, empty_table, no_findings, table_schema
 from etl.sources import rule_ids
 from etl.sources.canonical_layout import add_short_forms

@@ -1,20 +1,15 @@
-"""Reading an extract once, cutting its rows by member, and loading one partition at a time.
+"""Partitions of an extract in a work folder, loaded one at a time.
 
 What is spilled is the source's rows as they were. They become canonical rows when a partition is
 loaded, which many processes can do at once, and which leaves the originals for the quarantine.
-
-A row belongs to the partition of its member's hash; a row of a child table to that of its claim's
-member. Where a row names no member, or a claim that is nowhere, the hash of the claim decides, so
-that orphans that belong together meet in one partition, whatever their order.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -28,43 +23,27 @@ from etl.errors import StoreError, UsageError
 from etl.model.canonical_tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
 from etl.rows import LOOSE_SCHEMA, PLACE_FIELDS, Unread
 from etl.sources.convert_rows import column_values, convert
-from etl.sources.events import Emit, FileProgress, Partitioned, ignore
-from etl.sources.extract import UNKNOWN_TABLE, Extract, SourceFile, check_rows, spill_names
-from etl.sources.extract_state import file_from, layout_from, layout_state
-from etl.sources.inventory import Checksum, Inventory, checksum_of
-from etl.sources.keys import GlobalKeys, HashSet, Owners, clear_gathered
+from etl.sources.extract import SourceFile, spill_names
+from etl.sources.extract_state import file_from, layout_from
+from etl.sources.inventory import Inventory
+from etl.sources.keys import GlobalKeys
 from etl.sources.layout import Layout
-from etl.sources.malformed_rows import Known, loose_lines, place_unread, readable
+from etl.sources.malformed_rows import loose_lines, readable
 from etl.sources.partition_rows import (
-    CLAIMS,
     HIGH_COLUMN,
     LOW_COLUMN,
     OWNER_COLUMN,
     RAGGED,
-    Cut,
-    CutJob,
-    FilePart,
-    Refused,
-    Whose,
-    cut,
-    cut_up,
-    drop,
 )
 from etl.sources.spill import (
-    Index,
-    clear_spilled,
-    disk_error,
     read_spilled,
-    save_index,
 )
-from etl.sources.spreading import ALONE, Spread
 
 MARKS: Final = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN, LOW_COLUMN, HIGH_COLUMN)
-_STATE: Final = "partitions.json"
-_FINDINGS: Final = "findings.arrow"
-_STEP: Final = "read"
+STATE: Final = "partitions.json"
+FINDINGS: Final = "findings.arrow"
+STEP: Final = "read"
 """The step of the work folder's list that names what reading wrote."""
-MAX_PARTITIONS: Final = 1 << 14
 _MOST_LOOSE: Final = 1000
 """Rows that each partition's claims are compared with, at most: past that a file is broken."""
 
@@ -124,11 +103,11 @@ class Partitions:
             StoreError: the folder holds no extract that was read to its end.
         """
         try:
-            state = json.loads((work / _STATE).read_text(encoding="utf-8"))
+            state = json.loads((work / STATE).read_text(encoding="utf-8"))
             keys = GlobalKeys.open(work)  # other versions of the program kept them otherwise
         except (OSError, ValueError):
             raise StoreError(f"{work} holds no partitions; read the extract again") from None
-        with pa.ipc.open_file(work / _FINDINGS) as reader:
+        with pa.ipc.open_file(work / FINDINGS) as reader:
             findings = reader.read_all()
         return cls(
             work=work,
@@ -149,7 +128,7 @@ class Partitions:
         Raises:
             StoreError: the extract was not read to its end, or a file is no longer what it was.
         """
-        if Inventory(work).step(_STEP) is None:
+        if Inventory(work).step(STEP) is None:
             raise StoreError(f"{work} holds no partitions that are whole; read the extract again")
         return cls.open(work)
 
@@ -312,225 +291,3 @@ def _as_written(rows: pa.Table, file: SourceFile) -> pa.Table:
     places = [rows.column(field.name) for field in PLACE_FIELDS]
     names = [*file.columns, *(field.name for field in PLACE_FIELDS)]
     return pa.Table.from_arrays([*arrays, *places], names)
-
-
-def partition(
-    extract: Extract,
-    work: Path,
-    *,
-    partitions: int,
-    digests: bool = False,
-    spread: Spread = ALONE,
-    emit: Emit = ignore,
-) -> Partitions:
-    """Read every row of an extract once and cut the rows by member.
-
-    What is read is the same, wherever it is read.
-
-    Args:
-        extract: what to read.
-        work: a folder of this run alone; made where it is missing. What it held is overwritten.
-        partitions: how many pieces; a partition's rows are held in memory when it is loaded.
-        digests: whether to keep a digest of every row as well.
-        spread: where files are read, and spans of large ones where there are several processes.
-        emit: called after every block of a file, or after each span that other processes read.
-
-    Raises:
-        UsageError: the number of partitions makes no sense.
-        ExtractError: a file cannot be read to its end, or has not the rows that the manifest says
-            it has; `work` holds nothing that can be opened.
-        StoreError: `work` cannot be written, or its disk is full.
-    """
-    if not 1 <= partitions <= MAX_PARTITIONS:
-        raise UsageError(f"partitions must be a number from 1 to {MAX_PARTITIONS}")
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        Inventory(work).clear()
-        (work / _STATE).unlink(missing_ok=True)
-        clear_spilled(work)
-        clear_gathered(work)
-    except OSError as error:
-        raise disk_error(error) from None
-    reading = _Reading(extract, work, partitions, spread, emit, digests=digests)
-    try:
-        reading.read()
-    except OSError as error:
-        raise disk_error(error) from None
-    emit(Partitioned(sum(reading.rows_read.values()), partitions))
-    return Partitions.open(work)
-
-
-class _Reading:
-    """One reading of an extract."""
-
-    def __init__(
-        self,
-        extract: Extract,
-        work: Path,
-        count: int,
-        spread: Spread,
-        emit: Emit,
-        *,
-        digests: bool,
-    ) -> None:
-        self._extract, self._work, self._count = extract, work, count
-        self._spread, self._emit, self._digests = spread, emit, digests
-        self._numbers = itertools.count()
-        # Names of sets of `GlobalKeys`.
-        self._members = HashSet(work, "members")
-        self._claims, self._coverages = Owners(work, CLAIMS), Owners(work, "coverages")
-        self._told: Mapping[str, HashSet | Owners] = {
-            "member": self._members,
-            "claim": self._claims,
-            "coverage": self._coverages,
-        }
-        self._findings: list[pa.Table] = [extract.findings]
-        self._unowned: dict[str, tuple[int, ...]] = {}
-        self._index: dict[str, list[Index]] = {}
-        self._files: dict[str, Checksum] = {}
-        self._bytes_done: Counter[str] = Counter()
-        self._rows_done: Counter[str] = Counter()
-        self.rows_read: Counter[str] = Counter()
-
-    def read(self) -> None:
-        raw = self._extract.layout.raw
-        read = [file for file in self._extract.files if file.table]
-        whose = {file.table: Whose.of(raw[file.table], self._extract.layout) for file in read}
-        first, then = list[SourceFile](), list[SourceFile]()
-        for file in read:
-            (then if whose[file.table].follow_claims(file) else first).append(file)
-        self._read_tables(first, whose)
-        if then:
-            self._claims.directory()  # where those who follow it find it
-            self._read_tables(then, whose)
-        self._save()
-
-    def _read_tables(self, files: Sequence[SourceFile], whose: Mapping[str, Whose]) -> None:
-        """Read files, those of one raw table together."""
-        tables: dict[str, list[SourceFile]] = {}
-        for file in files:
-            tables.setdefault(file.table, []).append(file)
-        jobs = {
-            name: [self._job(whose[name], parts) for parts in self._parts(of_table)]
-            for name, of_table in tables.items()
-        }
-        every = [job for of_table in jobs.values() for job in of_table]
-        coming = self._spread.each(cut, every, self._emit)
-        for name, of_table in tables.items():
-            self._take_table(of_table, jobs[name], coming)
-
-    def _parts(self, files: Sequence[SourceFile]) -> list[tuple[FilePart, ...]]:
-        if self._spread.processes == 1:
-            return [tuple(map(FilePart.whole, files))]
-        return list(cut_up(files, self._count))
-
-    def _job(self, whose: Whose, parts: tuple[FilePart, ...]) -> CutJob:
-        number = next(self._numbers)
-        folder = self._extract.folder
-        return CutJob(number, folder, self._work, self._count, self._digests, whose, parts)
-
-    def _take_table(
-        self,
-        files: Sequence[SourceFile],
-        jobs: Sequence[CutJob],
-        coming: Iterator[Cut | Refused],
-    ) -> None:
-        """Take what came of the jobs of a raw table.
-
-        Raises:
-            ExtractError: one of its files cannot be read, or has not the rows that it should.
-        """
-        done, refused = list[tuple[CutJob, Cut]](), False
-        for job, one in zip(jobs, coming, strict=False):  # those of other tables come after them
-            if isinstance(one, Cut):
-                self._tell(job, one)
-                done.append((job, one))
-            elif not job.has_spans and one.error is not None:
-                raise one.error
-            else:
-                refused = True
-        if refused:
-            for job, one in done:
-                drop(job, one)
-            done = [self._read_whole(jobs[0].whose, files)]
-        for job, one in done:
-            self._take(job, one)
-        for file in files:
-            check_rows(file, self.rows_read[file.name])
-
-    def _read_whole(self, whose: Whose, files: Sequence[SourceFile]) -> tuple[CutJob, Cut]:
-        """Read the files of a raw table from end to end, for some span of them is none.
-
-        Raises:
-            ExtractError: one of them cannot be read.
-        """
-        job = self._job(whose, tuple(map(FilePart.whole, files)))
-        one = cut(job, self._emit)
-        if isinstance(one, Refused):
-            raise one.error or AssertionError("what was read was no span")
-        return job, one
-
-    def _tell(self, job: CutJob, one: Cut) -> None:
-        """Tell how far each file was read: what happens in other processes is not heard here."""
-        if self._spread.processes == 1:
-            return
-        for part, rows in zip(job.parts, one.rows, strict=True):
-            file = part.file
-            self._bytes_done[file.name] += part.bytes
-            self._rows_done[file.name] += rows
-            done, so_far = self._bytes_done[file.name], self._rows_done[file.name]
-            self._emit(FileProgress(file.name, done, file.bytes, so_far))
-
-    def _take(self, job: CutJob, one: Cut) -> None:
-        for part, rows in zip(job.parts, one.rows, strict=True):
-            self.rows_read[part.file.name] += rows
-        for name, index in one.index.items():
-            self._index.setdefault(name, []).append(index)
-        self._files |= one.files
-        for role, runs in one.ids.items():
-            self._told[role].join(runs)
-
-    def _place_unread(self) -> None:
-        """Put what can be told of rows that cannot be read beside the readable ones."""
-        if RAGGED not in self._index:
-            return
-        extract = self._extract
-        save_index(self._work, RAGGED, self._index[RAGGED])
-        placed = place_unread(
-            read_spilled(self._work, RAGGED, None),
-            extract.files,
-            extract.layout,
-            Known(self._members.sorted(), self._claims.directory()),
-            self._work,
-            parts=self._numbers,
-            partitions=self._count,
-            digests=self._digests,
-        )
-        for name, one in placed.items():
-            self._index[name].append(one.index)
-            self._files |= one.files
-            self._unowned |= one.unowned
-            if extract.layout.raw[name].main == UNKNOWN_TABLE:
-                self._findings.append(one.findings)
-
-    def _save(self) -> None:
-        extract = self._extract
-        self._place_unread()
-        findings = pa.concat_tables(self._findings)
-        state = {
-            "count": self._count,
-            "layout": layout_state(extract.layout),
-            "files": [asdict(file) for file in extract.files],
-            "rows_read": self.rows_read,
-            "unowned": self._unowned,
-            "digests": self._digests,
-        }
-        written = [save_index(self._work, name, parts) for name, parts in self._index.items()]
-        written += GlobalKeys.save(self._work, self._members, self._claims, self._coverages)
-        written += (self._work / _FINDINGS, self._work / _STATE)
-        with pa.ipc.new_file(self._work / _FINDINGS, findings.schema) as writer:
-            writer.write_table(findings)
-        (self._work / _STATE).write_text(json.dumps(state), encoding="utf-8")
-        # Last, so that nothing of a folder that was left half-way counts.
-        files = self._files | {path.name: checksum_of(path) for path in written}
-        Inventory(self._work).add(_STEP, files)

@@ -6,7 +6,7 @@ is the one of day 0 with the deltas 1 to k applied: the delta *is* the differenc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from etl.model.canonical_tables import CLAIM_TABLES, TABLES
@@ -232,12 +232,3 @@ _HAPPEN: Final[dict[str, Callable[[Member], None]]] = {
     "plan": _plan,
     "gone": _gone,
 }
-
-
-def everyone(spec: Spec) -> Iterator[tuple[int, MemberRows]]:
-    """Yield index and rows of everyone whom the extract speaks of, by index."""
-    for index in range(spec.population):
-        if spec.kind == "delta":
-            yield index, delta_of(spec, index)
-        else:
-            yield index, member_on(spec, index, spec.day).rows()

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from etl.model.canonical_tables import SHORT_FORMS, TABLES, short_form
+from etl.model.canonical_tables import TABLES
+from etl.model.short_forms import SHORT_FORMS, short_form
 from etl.synth.daily_changes import delta_of, member_on
 from etl.synth.directory import (
     PAYER_NAMES,

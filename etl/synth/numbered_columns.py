@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from etl.model.canonical_tables import SHORT_FORM_COUNT, SHORT_FORMS
+from etl.model.short_forms import SHORT_FORM_COUNT, SHORT_FORMS
 from etl.synth.directory import Row
 
 _SAID: Final = {

@@ -8,15 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from etl.model.canonical_tables import (
-    AMOUNT_COLUMNS,
-    EVERY_TABLE,
-    SHORT_FORMS,
-    TABLES,
-    Column,
-    FieldType,
-)
+from etl.model.canonical_tables import AMOUNT_COLUMNS, EVERY_TABLE, TABLES, Column, FieldType
 from etl.model.severity import Severity
+from etl.model.short_forms import SHORT_FORMS
 from etl.sources import CANONICAL, open_extract, read_layout
 from etl.sources.layout import (
     Accept,

@@ -1,0 +1,267 @@
+"""Read an extract once and partition its rows by member.
+
+A row belongs to the partition of its member's hash; a row of a child table to that of its claim's
+member. Where a row names no member, or a claim that is nowhere, the hash of the claim decides, so
+that orphans that belong together meet in one partition, whatever their order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from etl.errors import UsageError
+from etl.sources.events import Emit, FileProgress, Partitioned, ignore
+from etl.sources.extract import UNKNOWN_TABLE, Extract, SourceFile, check_rows
+from etl.sources.extract_state import layout_state
+from etl.sources.inventory import Checksum, Inventory, checksum_of
+from etl.sources.keys import GlobalKeys, HashSet, Owners, clear_gathered
+from etl.sources.malformed_rows import Known, place_unread
+from etl.sources.partition_rows import (
+    CLAIMS,
+    RAGGED,
+    Cut,
+    CutJob,
+    FilePart,
+    Refused,
+    Whose,
+    cut,
+    cut_up,
+    drop,
+)
+from etl.sources.partitions import FINDINGS, STATE, STEP, Partitions
+from etl.sources.spill import Index, clear_spilled, disk_error, read_spilled, save_index
+from etl.sources.spreading import ALONE, Spread
+
+MAX_PARTITIONS: Final = 1 << 14
+
+
+def partition(
+    extract: Extract,
+    work: Path,
+    *,
+    partitions: int,
+    digests: bool = False,
+    spread: Spread = ALONE,
+    emit: Emit = ignore,
+) -> Partitions:
+    """Read every row of an extract once and cut the rows by member.
+
+    What is read is the same, wherever it is read.
+
+    Args:
+        extract: what to read.
+        work: a folder of this run alone; made where it is missing. What it held is overwritten.
+        partitions: how many pieces; a partition's rows are held in memory when it is loaded.
+        digests: whether to keep a digest of every row as well.
+        spread: where files are read, and spans of large ones where there are several processes.
+        emit: called after every block of a file, or after each span that other processes read.
+
+    Raises:
+        UsageError: the number of partitions makes no sense.
+        ExtractError: a file cannot be read to its end, or has not the rows that the manifest says
+            it has; `work` holds nothing that can be opened.
+        StoreError: `work` cannot be written, or its disk is full.
+    """
+    if not 1 <= partitions <= MAX_PARTITIONS:
+        raise UsageError(f"partitions must be a number from 1 to {MAX_PARTITIONS}")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        Inventory(work).clear()
+        (work / STATE).unlink(missing_ok=True)
+        clear_spilled(work)
+        clear_gathered(work)
+    except OSError as error:
+        raise disk_error(error) from None
+    reading = _Reading(extract, work, partitions, spread, emit, digests=digests)
+    try:
+        reading.read()
+    except OSError as error:
+        raise disk_error(error) from None
+    emit(Partitioned(sum(reading.rows_read.values()), partitions))
+    return Partitions.open(work)
+
+
+class _Reading:
+    """One reading of an extract."""
+
+    def __init__(
+        self,
+        extract: Extract,
+        work: Path,
+        count: int,
+        spread: Spread,
+        emit: Emit,
+        *,
+        digests: bool,
+    ) -> None:
+        self._extract, self._work, self._count = extract, work, count
+        self._spread, self._emit, self._digests = spread, emit, digests
+        self._numbers = itertools.count()
+        # Names of sets of `GlobalKeys`.
+        self._members = HashSet(work, "members")
+        self._claims, self._coverages = Owners(work, CLAIMS), Owners(work, "coverages")
+        self._told: Mapping[str, HashSet | Owners] = {
+            "member": self._members,
+            "claim": self._claims,
+            "coverage": self._coverages,
+        }
+        self._findings: list[pa.Table] = [extract.findings]
+        self._unowned: dict[str, tuple[int, ...]] = {}
+        self._index: dict[str, list[Index]] = {}
+        self._files: dict[str, Checksum] = {}
+        self._bytes_done: Counter[str] = Counter()
+        self._rows_done: Counter[str] = Counter()
+        self.rows_read: Counter[str] = Counter()
+
+    def read(self) -> None:
+        raw = self._extract.layout.raw
+        files = [file for file in self._extract.files if file.table]
+        whose = {file.table: Whose.of(raw[file.table], self._extract.layout) for file in files}
+        # Rows that name only a claim follow its member: files of claims are read before theirs.
+        leading, following = list[SourceFile](), list[SourceFile]()
+        for file in files:
+            (following if whose[file.table].follow_claims(file) else leading).append(file)
+        self._read_tables(leading, whose)
+        if following:
+            self._claims.directory()
+            self._read_tables(following, whose)
+        # Malformed rows come last: all ids are known by then.
+        self._place_malformed()
+        self._save()
+
+    def _read_tables(self, files: Sequence[SourceFile], whose: Mapping[str, Whose]) -> None:
+        """Read files, those of one raw table together."""
+        tables: dict[str, list[SourceFile]] = {}
+        for file in files:
+            tables.setdefault(file.table, []).append(file)
+        jobs = {
+            name: [self._job(whose[name], parts) for parts in self._parts(of_table)]
+            for name, of_table in tables.items()
+        }
+        all_jobs = itertools.chain.from_iterable(jobs.values())
+        results = self._spread.each(cut, list(all_jobs), self._emit)
+        for name, of_table in tables.items():
+            self._take_table(of_table, jobs[name], results)
+
+    def _parts(self, files: Sequence[SourceFile]) -> list[tuple[FilePart, ...]]:
+        if self._spread.processes == 1:
+            return [tuple(map(FilePart.whole, files))]
+        return list(cut_up(files, self._count))
+
+    def _job(self, whose: Whose, parts: tuple[FilePart, ...]) -> CutJob:
+        number = next(self._numbers)
+        folder = self._extract.folder
+        return CutJob(number, folder, self._work, self._count, self._digests, whose, parts)
+
+    def _take_table(
+        self,
+        files: Sequence[SourceFile],
+        jobs: Sequence[CutJob],
+        results: Iterator[Cut | Refused],
+    ) -> None:
+        """Take the results of the jobs of a raw table.
+
+        Raises:
+            ExtractError: one of its files cannot be read, or has not the rows that it should.
+        """
+        done, refused = list[tuple[CutJob, Cut]](), False
+        for job, result in zip(jobs, results, strict=False):  # other tables' results come after
+            if isinstance(result, Cut):
+                self._report_progress(job, result)
+                done.append((job, result))
+            elif not job.has_spans and result.error is not None:
+                raise result.error
+            else:
+                refused = True
+        if refused:
+            for job, result in done:
+                drop(job, result)
+            done = [self._read_whole(jobs[0].whose, files)]
+        for job, result in done:
+            self._take(job, result)
+        for file in files:
+            check_rows(file, self.rows_read[file.name])
+
+    def _read_whole(self, whose: Whose, files: Sequence[SourceFile]) -> tuple[CutJob, Cut]:
+        """Read the files of a raw table from end to end, for some span of them is none.
+
+        Raises:
+            ExtractError: one of them cannot be read.
+        """
+        job = self._job(whose, tuple(map(FilePart.whole, files)))
+        result = cut(job, self._emit)
+        if isinstance(result, Refused):
+            raise result.error or AssertionError("what was read was no span")
+        return job, result
+
+    def _report_progress(self, job: CutJob, result: Cut) -> None:
+        """Emit the progress of each file; events of other processes do not arrive here."""
+        if self._spread.processes == 1:
+            return
+        for part, rows in zip(job.parts, result.rows, strict=True):
+            file = part.file
+            self._bytes_done[file.name] += part.bytes
+            self._rows_done[file.name] += rows
+            done, so_far = self._bytes_done[file.name], self._rows_done[file.name]
+            self._emit(FileProgress(file.name, done, file.bytes, so_far))
+
+    def _take(self, job: CutJob, result: Cut) -> None:
+        for part, rows in zip(job.parts, result.rows, strict=True):
+            self.rows_read[part.file.name] += rows
+        for name, index in result.index.items():
+            self._index.setdefault(name, []).append(index)
+        self._files |= result.files
+        for role, runs in result.ids.items():
+            self._told[role].join(runs)
+
+    def _place_malformed(self) -> None:
+        """Put the readable ids of malformed rows into the partitions that they belong to."""
+        if RAGGED not in self._index:
+            return
+        extract = self._extract
+        save_index(self._work, RAGGED, self._index[RAGGED])
+        placed = place_unread(
+            read_spilled(self._work, RAGGED, None),
+            extract.files,
+            extract.layout,
+            Known(self._members.sorted(), self._claims.directory()),
+            self._work,
+            parts=self._numbers,
+            partitions=self._count,
+            digests=self._digests,
+        )
+        for name, rows in placed.items():
+            self._index[name].append(rows.index)
+            self._files |= rows.files
+            self._unowned |= rows.unowned
+            if extract.layout.raw[name].main == UNKNOWN_TABLE:
+                self._findings.append(rows.findings)
+
+    def _save(self) -> None:
+        extract = self._extract
+        findings = pa.concat_tables(self._findings)
+        state = {
+            "count": self._count,
+            "layout": layout_state(extract.layout),
+            "files": [asdict(file) for file in extract.files],
+            "rows_read": self.rows_read,
+            "unowned": self._unowned,
+            "digests": self._digests,
+        }
+        written = [save_index(self._work, name, parts) for name, parts in self._index.items()]
+        written += GlobalKeys.save(self._work, self._members, self._claims, self._coverages)
+        written += (self._work / FINDINGS, self._work / STATE)
+        with pa.ipc.new_file(self._work / FINDINGS, findings.schema) as writer:
+            writer.write_table(findings)
+        (self._work / STATE).write_text(json.dumps(state), encoding="utf-8")
+        # Last, so that nothing of a folder that was left half-way counts.
+        files = self._files | {path.name: checksum_of(path) for path in written}
+        Inventory(self._work).add(STEP, files)
