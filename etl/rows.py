@@ -6,9 +6,9 @@ where a row came from, so that every finding can name file and row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -63,3 +63,26 @@ def empty_table(name: str) -> pa.Table:
 def no_findings() -> pa.Table:
     """Return a findings table without rows."""
     return FINDINGS_SCHEMA.empty_table()
+
+
+def once_each(tables: Iterable[pa.Table]) -> pa.Table:
+    """Return findings put together, each once."""
+    whole = pa.concat_tables([no_findings(), *tables])
+    return whole.group_by(FINDINGS_SCHEMA.names).aggregate([])
+
+
+def findings_at(rule: str, table: str, files: Any, rows: Any, column: str | None) -> pa.Table:
+    """Return one finding for each place; `FINDINGS_SCHEMA`.
+
+    Args:
+        rule: its id.
+        table: canonical table.
+        files: their numbers; Arrow, shape (n,).
+        rows: likewise.
+        column: the column; None for whole rows.
+    """
+    count = len(rows)
+    rules, tables, columns = (
+        pa.repeat(pa.scalar(word, pa.string()), count) for word in (rule, table, column)
+    )
+    return pa.table([rules, tables, files, rows, columns], schema=FINDINGS_SCHEMA)

@@ -6,6 +6,7 @@ callers usually run it over the distinct values of a column only (`etl.quality.c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -164,3 +165,61 @@ def total_of_groups(values: Indices, groups: Indices, size: int) -> Indices:
     bounds = np.searchsorted(groups, np.arange(size + 1))
     sums[:] = running[bounds]
     return np.diff(sums)
+
+
+def compound_keys(*parts: str | pa.StringArray) -> pa.StringArray:
+    """Return one text for the parts of each row; null where one of them is."""
+    return pc.binary_join_element_wise(*parts, "\x1f")
+
+
+def first_of_each(keys: pa.StringArray) -> Bools:
+    """Return where a key stands for the first time; true where there is none."""
+    first: Bools = ~np.asarray(keys.is_valid())
+    encoded = np.asarray(pc.fill_null(keys.dictionary_encode().indices, -1))
+    numbers, at = np.unique(encoded, return_index=True)
+    first[at[numbers >= 0]] = True
+    return first
+
+
+def any_valid(columns: Iterable[pa.StringArray], size: int) -> Bools:
+    """Return which rows are filled in any of some columns; shape (size,)."""
+    found = np.zeros(size, dtype=np.bool_)
+    for column in columns:
+        if column.null_count != len(column):
+            found |= np.asarray(column.is_valid())
+    return found
+
+
+def list_values(column: pa.StringArray) -> tuple[pa.StringArray, Indices]:
+    """Return the values of lists joined by `;`, and the row of each; a null list has none."""
+    lists = pc.split_pattern(column, ";")
+    return pc.list_flatten(lists), np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
+
+
+def lists_of(values: pa.StringArray, owners: Indices, size: int) -> pa.StringArray:
+    """Return the values of each of `size` rows joined by `;`; null for none.
+
+    Args:
+        values: shape (m,), never null.
+        owners: shape (m,), ascending: the row of each value.
+        size: how many rows there are.
+    """
+    counts = np.bincount(owners, minlength=size)
+    lists = joined_lists(values, counts, ";")
+    return pc.if_else(pa.array(counts > 0), lists, pa.scalar(None, pa.string()))
+
+
+def joined_lists(column: pa.StringArray, counts: Indices, separator: str) -> pa.StringArray:
+    """Return runs of a column joined, `counts[i]` texts in row i.
+
+    Args:
+        column: shape (sum of counts,), never null.
+        counts: shape (n,).
+        separator: between two texts.
+
+    Returns:
+        Shape (n,), never null; "" for an empty run.
+    """
+    offsets = np.zeros(len(counts) + 1, dtype=np.int32)
+    np.cumsum(counts, out=offsets[1:])
+    return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), column), separator)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, column_of, true_where
+from etl.columns.navigation import positions
 from etl.model.adjustment_chains import Linked, Role, places
 from etl.model.canonical_tables import AMOUNT_COLUMNS
 
@@ -219,9 +220,7 @@ def signs(claims: pa.Table, lines: pa.Table) -> tuple[Bools, Bools]:
         claims: some claims.
         lines: lines of these and of others.
     """
-    owner = _indices(
-        pc.index_in(column_of(lines, "claim_id"), value_set=column_of(claims, "claim_id"))
-    )
+    owner = positions(column_of(lines, "claim_id"), column_of(claims, "claim_id"))
     below = np.zeros(claims.num_rows, dtype=np.bool_)
     above = np.zeros(claims.num_rows, dtype=np.bool_)
     mine = np.flatnonzero(owner >= 0)
@@ -246,7 +245,3 @@ def _signs(amounts: pa.StringArray) -> tuple[Bools, Bools]:
     minus = true_where(pc.starts_with(amounts, "-"))
     some &= true_where(amounts.is_valid())
     return some & minus, some & ~minus
-
-
-def _indices(column: Any) -> Indices:
-    return np.asarray(pc.fill_null(column, -1), dtype=np.int64)

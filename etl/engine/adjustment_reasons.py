@@ -12,7 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, Indices, column_of
+from etl.columns.arrays import (
+    Bools,
+    column_of,
+    compound_keys,
+    first_of_each,
+    list_values,
+    lists_of,
+)
+from etl.columns.navigation import positions
 from etl.engine.related_rows import RelatedRows
 
 
@@ -31,13 +39,13 @@ def reasons_once(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
         pc.equal(claims.column("claim_type"), "pharmacy")
     )
     nothing = pa.array([], pa.string())
-    places = _joined(*(column_of(adjustments, name) for name in ("claim_id", "line_number")))
+    places = compound_keys(*(column_of(adjustments, name) for name in ("claim_id", "line_number")))
     lines = tables["claim_line"]
     return {
         "claim": _lists_once(claims, column_of(claims, "claim_id"), pharmacy, nothing),
         "claim_line": _lists_once(
             lines,
-            _joined(column_of(lines, "claim_id"), column_of(lines, "line_number")),
+            compound_keys(column_of(lines, "claim_id"), column_of(lines, "line_number")),
             pharmacy,
             _stated(adjustments, places),
         ),
@@ -54,17 +62,15 @@ def all_reasons(partition: RelatedRows) -> pa.StringArray:
     adjustments = partition.tables["claim_adjustment"]
     codes, owners = [], []
     for table in ("claim", "claim_line"):
-        listed, rows = _listed(partition.column(table, "denial_reason"))
-        at = pc.index_in(partition.column(table, "claim_id"), value_set=claims)
+        listed, rows = list_values(partition.column(table, "denial_reason"))
         codes.append(listed)
-        owners.append(np.asarray(pc.fill_null(at, -1), dtype=np.int64)[rows])
+        owners.append(positions(partition.column(table, "claim_id"), claims)[rows])
     found, owner = pa.concat_arrays(codes), np.concatenate(owners)
-    keys = _joined(claims.take(pa.array(owner)), _systems(found), pc.ascii_upper(found))
-    kept = np.flatnonzero(
-        _first(keys) & ~_among(keys, _stated(adjustments, column_of(adjustments, "claim_id")))
-    )
+    keys = compound_keys(claims.take(pa.array(owner)), _systems(found), pc.ascii_upper(found))
+    stated = _stated(adjustments, column_of(adjustments, "claim_id"))
+    kept = np.flatnonzero(first_of_each(keys) & ~_among(keys, stated))
     kept = kept[np.argsort(owner[kept], kind="stable")]
-    return _lists(found.take(pa.array(kept)), owner[kept], len(claims))
+    return lists_of(found.take(pa.array(kept)), owner[kept], len(claims))
 
 
 def _lists_once(
@@ -74,14 +80,14 @@ def _lists_once(
     column = column_of(table, "denial_reason")
     if column.null_count == len(column):
         return table
-    codes, owners = _listed(column)
+    codes, owners = list_values(column)
     rejects = pc.is_in(column_of(table, "claim_id"), value_set=pharmacy).take(pa.array(owners))
     systems = pc.if_else(rejects, "NCPDP", _systems(codes))
-    keys = _joined(places.take(pa.array(owners)), systems, pc.ascii_upper(codes))
-    kept = _first(keys) & ~_among(keys, stated)
+    keys = compound_keys(places.take(pa.array(owners)), systems, pc.ascii_upper(codes))
+    kept = first_of_each(keys) & ~_among(keys, stated)
     if kept.all():
         return table
-    cells = _lists(codes.filter(pa.array(kept)), owners[kept], len(column))
+    cells = lists_of(codes.filter(pa.array(kept)), owners[kept], len(column))
     return table.set_column(table.schema.get_field_index("denial_reason"), "denial_reason", cells)
 
 
@@ -89,7 +95,7 @@ def _remarks_once(adjustments: pa.Table, places: pa.StringArray) -> pa.Table:
     remarks = column_of(adjustments, "remark_code")
     if remarks.null_count == len(remarks):
         return adjustments
-    first = _first(_joined(places, pc.ascii_upper(remarks)))
+    first = first_of_each(compound_keys(places, pc.ascii_upper(remarks)))
     if first.all():
         return adjustments
     cells = pc.if_else(pa.array(first), remarks, pa.scalar(None, pa.string()))
@@ -101,7 +107,7 @@ def _stated(adjustments: pa.Table, places: pa.StringArray) -> pa.StringArray:
     """Return place, system and code of everything that adjustments state."""
     return pa.concat_arrays(
         [
-            _joined(places, system, pc.ascii_upper(column_of(adjustments, name))).drop_null()
+            compound_keys(places, system, pc.ascii_upper(column_of(adjustments, name))).drop_null()
             for name, system in (("reason_code", "CARC"), ("remark_code", "RARC"))
         ]
     )
@@ -113,33 +119,6 @@ def _systems(codes: pa.StringArray) -> pa.StringArray:
     return pc.if_else(pc.is_in(first, value_set=pa.array(["M", "N"])), "RARC", "CARC")
 
 
-def _listed(column: pa.StringArray) -> tuple[pa.StringArray, Indices]:
-    """Return the values of lists, and the row of each."""
-    lists = pc.split_pattern(column, ";")
-    return pc.list_flatten(lists), np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
-
-
-def _lists(values: pa.StringArray, owners: Indices, size: int) -> pa.StringArray:
-    """Return the list of each row; null for an empty one. `owners` are ascending."""
-    counts = np.bincount(owners, minlength=size)
-    offsets = pa.array(np.concatenate(([0], np.cumsum(counts))).astype(np.int32))
-    lists = pc.binary_join(pa.ListArray.from_arrays(offsets, values), ";")
-    return pc.if_else(pa.array(counts > 0), lists, pa.scalar(None, pa.string()))
-
-
-def _joined(*parts: str | pa.StringArray) -> pa.StringArray:
-    return pc.binary_join_element_wise(*parts, "\x1f")
-
-
 def _among(keys: pa.StringArray, stated: pa.StringArray) -> Bools:
     found: Bools = np.asarray(pc.is_in(keys, value_set=stated))
     return found
-
-
-def _first(keys: pa.StringArray) -> Bools:
-    """Return where a key stands for the first time; true where there is none."""
-    first: Bools = ~np.asarray(keys.is_valid())
-    encoded = np.asarray(pc.fill_null(keys.dictionary_encode().indices, -1))
-    numbers, at = np.unique(encoded, return_index=True)
-    first[at[numbers >= 0]] = True
-    return first

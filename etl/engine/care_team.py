@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Indices, column_of
+from etl.columns.arrays import Indices, column_of, compound_keys, list_values, lists_of
 from etl.mapping.environment import Environment
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.rows import OF_LINE, table_schema
@@ -103,7 +103,7 @@ def _groups(
         found = environment.provider(name, "Practitioner", only=False)
         return found.resource, found.key
 
-    told = pc.binary_join_element_wise(pc.fill_null(types, ""), column_of(rows, "role"), "\x1f")
+    told = compound_keys(pc.fill_null(types, ""), column_of(rows, "role"))
     groups = _numbered(claim_ids, str)
     groups = _joined(groups, _numbered(told, role))
     groups = _joined(groups, _numbered(column_of(rows, "provider_id"), provider))
@@ -137,18 +137,12 @@ def _joined(groups: Indices, numbers: Indices) -> Indices:
 
 def _line_numbers(rows: pa.Table, groups: Indices, size: int) -> pa.StringArray:
     """Return the lines of each group, each once, in the order of the rows; null for none."""
-    lists = pc.split_pattern(column_of(rows, "line_numbers"), ";")
-    numbers = pc.list_flatten(lists)
-    owners = groups[np.asarray(pc.list_parent_indices(lists), dtype=np.int64)]
+    numbers, listed_in = list_values(column_of(rows, "line_numbers"))
+    owners = groups[listed_in]
     _, firsts = np.unique(_joined(owners, _numbered(numbers, str)), return_index=True)
     firsts = np.sort(firsts)
     firsts = firsts[np.argsort(owners[firsts], kind="stable")]
-    counts = np.bincount(owners[firsts], minlength=size)
-    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
-    joined = pc.binary_join(
-        pa.ListArray.from_arrays(pa.array(offsets), numbers.take(pa.array(firsts))), ";"
-    )
-    return pc.if_else(pa.array(counts > 0), joined, pa.scalar(None, pa.string()))
+    return lists_of(numbers.take(pa.array(firsts)), owners[firsts], size)
 
 
 def _sequences(team: pa.Table, rows: pa.Table) -> pa.StringArray:

@@ -13,13 +13,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, Indices, over_distinct, total_of_groups
+from etl.columns.arrays import (
+    Bools,
+    Indices,
+    any_valid,
+    compound_keys,
+    first_of_each,
+    over_distinct,
+    total_of_groups,
+)
+from etl.columns.navigation import Children
 from etl.columns.numbers import cents, money_of_cents
 from etl.engine.adjustment_reasons import all_reasons
-from etl.engine.related_rows import Children, RelatedRows
-from etl.mapping.rows import RELATIONS, Many
+from etl.engine.related_rows import RelatedRows
 from etl.model.canonical_tables import AMOUNT_CATEGORIES, AMOUNT_COLUMNS
 from etl.model.code_shapes import SERVICE_SYSTEMS
+from etl.model.relations import RELATIONS, Many
 
 
 def column(partition: RelatedRows, table: str, name: str) -> pa.StringArray:
@@ -45,12 +54,8 @@ def _flag(where: Bools) -> pa.StringArray:
 
 
 def _any_amount(partition: RelatedRows, table: str) -> Bools:
-    found = np.zeros(partition.size(table), dtype=np.bool_)
-    for name in AMOUNT_COLUMNS:
-        amounts = partition.column(table, name)
-        if amounts.null_count != len(amounts):
-            found |= np.asarray(amounts.is_valid())
-    return found
+    columns = (partition.column(table, name) for name in AMOUNT_COLUMNS)
+    return any_valid(columns, partition.size(table))
 
 
 def _any_line_amount(partition: RelatedRows) -> pa.StringArray:
@@ -163,8 +168,9 @@ def _service_system(partition: RelatedRows) -> pa.StringArray:
 
 def _line_key(table: str) -> Callable[[RelatedRows], pa.StringArray]:
     def key(partition: RelatedRows) -> pa.StringArray:
-        parts = partition.column(table, "claim_id"), partition.column(table, "line_number")
-        return pc.binary_join_element_wise(*parts, "\x1f")
+        return compound_keys(
+            partition.column(table, "claim_id"), partition.column(table, "line_number")
+        )
 
     return key
 
@@ -192,8 +198,7 @@ def _promoted(partition: RelatedRows) -> Indices:
 def _own_site(partition: RelatedRows) -> Bools:
     tooth = partition.column("claim_line", "tooth_number")
     area = partition.column("claim_line", "oral_cavity_area")
-    own: Bools = np.asarray(tooth.is_valid()) | np.asarray(area.is_valid())
-    return own
+    return any_valid((tooth, area), len(tooth))
 
 
 def _site(name: str) -> Callable[[RelatedRows], pa.StringArray]:
@@ -274,10 +279,7 @@ def _first_of_payer(partition: RelatedRows) -> pa.StringArray:
         pc.fill_null(partition.column("claim_other_payer", name), "")
         for name in ("claim_id", "payer_id", "payer_name", "coverage_id")
     ]
-    keys = pc.binary_join_element_wise(*parts, "\x1f").dictionary_encode().indices
-    first = np.zeros(len(keys), dtype=np.bool_)
-    first[np.unique(np.asarray(keys), return_index=True)[1]] = True
-    return _flag(first)
+    return _flag(first_of_each(compound_keys(*parts)))
 
 
 def _masked(partition: RelatedRows) -> pa.StringArray:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, join, over_distinct, valid
+from etl.columns.navigation import Children, starts_of
 from etl.engine.kernels import escaped, logical_ids
 from etl.engine.partition_columns import Partition
-from etl.engine.related_rows import Children, starts_of
 from etl.mapping.environment import Environment
 from etl.mapping.expressions import (
     Absent,
@@ -46,8 +46,8 @@ from etl.mapping.expressions import (
     walk,
 )
 from etl.mapping.plan import Loop, Plan
-from etl.mapping.rows import Many, One, relations_of
 from etl.model.code_shapes import SHAPES
+from etl.model.relations import Many, One, relations_of
 
 
 @dataclass(eq=False)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Indices, text_bytes
+from etl.columns.arrays import text_bytes
 from etl.mapping.environment import Environment
 from etl.model.logical_ids import ID_BYTES
 
@@ -43,21 +43,6 @@ def escaped(column: pa.StringArray) -> pa.StringArray:
     for at in found[found < _FIRST_PRINTABLE]:
         result = pc.replace_substring(result, *_CONTROLS[at])
     return result
-
-
-def joined_lists(column: pa.StringArray, counts: Indices) -> pa.StringArray:
-    """Return runs of a column put together with commas, `counts[i]` texts in row i.
-
-    Args:
-        column: shape (sum of counts,), never null.
-        counts: shape (n,).
-
-    Returns:
-        Shape (n,), never null; "" for an empty run.
-    """
-    offsets = np.zeros(len(counts) + 1, dtype=np.int32)
-    np.cumsum(counts, out=offsets[1:])
-    return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), column), ",")
 
 
 def logical_ids(column: pa.StringArray, resource: str, environment: Environment) -> pa.StringArray:

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, column_of, over_distinct, true_where
+from etl.columns.arrays import Bools, column_of, compound_keys, over_distinct, true_where
+from etl.columns.navigation import positions
 from etl.model.crosswalks import Crosswalk
 from etl.model.sensitive_codes import (
     DIAGNOSES,
@@ -136,7 +137,7 @@ class Masker:
         marks = column_of(rows, beside) if beside else pa.nulls(len(codes), pa.string())
         pairs = pc.if_else(
             codes.is_valid(),
-            pc.binary_join_element_wise(pc.coalesce(marks, ""), pc.coalesce(codes, ""), "\x1f"),
+            compound_keys(pc.coalesce(marks, ""), pc.coalesce(codes, "")),
             None,
         )
         groups = over_distinct(pairs, lambda texts: [_answer(ask, text) for text in texts])
@@ -238,8 +239,9 @@ class _Types:
         return self._spread(lines, here)
 
     def _spread(self, lines: pa.Table, of_claims: Bools) -> Bools:
-        at = pc.fill_null(pc.index_in(column_of(lines, "claim_id"), value_set=self._ids), -1)
-        spread: Bools = np.append(of_claims, np.False_)[np.asarray(at)]
+        spread: Bools = np.append(of_claims, np.False_)[
+            positions(column_of(lines, "claim_id"), self._ids)
+        ]
         return spread
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, Indices, over_distinct, text_bytes
+from etl.columns.arrays import Bools, Indices, over_distinct, text_bytes, true_where
 from etl.engine.evaluate import Values, both, either, opposite
 from etl.mapping.expressions import Constant, Expr
 from etl.mapping.formulas import (
@@ -37,7 +37,7 @@ from etl.mapping.plan import Loop
 from etl.mapping.row_tests import Alone, Nowhere, Numbers, Points, Rows, Shared, Test, Twice
 from etl.model.code_shapes import SHAPES
 from etl.profiles.structures import primitives
-from etl.rows import FINDINGS_SCHEMA, no_findings
+from etl.rows import no_findings, once_each
 
 _LINES: Final = "claim_line"
 _MOST: Final = 2**31 - 1
@@ -69,13 +69,13 @@ def broken_rows(
     if values.levels[0].size == 0:
         return no_findings()
     checks = _Checks(values, made, types)
-    found = [no_findings()]
+    found = []
     for one in obligations:
         if one.test is not None:
             rows, level = checks.rows(one.test)
             if len(rows):
                 found.append(checks.places(one.rule, rows, level))
-    return pa.concat_tables(found).group_by(FINDINGS_SCHEMA.names).aggregate([])
+    return once_each(found)
 
 
 @dataclass(eq=False, slots=True)
@@ -177,7 +177,7 @@ class _Checks:
         texts = self.values.text(test.reference, level).take(pa.array(rows))
         meant = np.zeros(len(rows), dtype=np.bool_)
         for name in sorted(self.types):
-            meant |= np.asarray(pc.fill_null(pc.starts_with(texts, f"{name}/"), False))
+            meant |= true_where(pc.starts_with(texts, f"{name}/"))
         if not meant.any():
             return np.empty(0, dtype=np.int64), level
         found = np.asarray(pc.is_in(texts, value_set=self.made))
@@ -223,7 +223,7 @@ class _Checks:
             case Misshapen(of=of, type=name):
                 return self.misshapen(of, name, level)
             case Begins(of=of, text=text):
-                return _filled(pc.starts_with(self.values.text(of, level), text))
+                return true_where(pc.starts_with(self.values.text(of, level), text))
             case Coded():
                 return self.coded(formula, level)
 
@@ -263,9 +263,9 @@ class _Checks:
         system, code = formula.system, formula.code
         if isinstance(system, Constant):
             if system.value in formula.open_systems:
-                return _filled(self.values.text(code, level).is_valid())
+                return true_where(self.values.text(code, level).is_valid())
             codes = [one for of, one in sorted(formula.pairs) if of == system.value]
-            return _filled(
+            return true_where(
                 pc.is_in(self.values.text(code, level), value_set=pa.array(codes, pa.string()))
             )
         systems, codes_of = self.values.text(system, level), self.values.text(code, level)
@@ -273,11 +273,11 @@ class _Checks:
         found = pc.is_in(
             pc.binary_join_element_wise(systems, codes_of, "|"), value_set=pairs, skip_nulls=True
         )
-        known: Bools | bool = _filled(found)
+        known: Bools | bool = true_where(found)
         if formula.open_systems:
             opened = pa.array(sorted(formula.open_systems), pa.string())
             free = pc.and_(pc.is_in(systems, value_set=opened), codes_of.is_valid())
-            known = either(known, _filled(free))
+            known = either(known, true_where(free))
         return known
 
     def misshapen(self, of: Expr, name: str, level: int) -> Bools | bool:
@@ -292,24 +292,19 @@ def _misshapen(texts: pa.StringArray, name: str) -> Bools | bool:
     if name in _LEAST:
         numbers = texts.cast(pa.int64())
         bad = pc.or_(pc.less(numbers, _LEAST[name]), pc.greater(numbers, _MOST))
-        return _filled(bad)
+        return true_where(bad)
     if name in SHAPES:
-        return _filled(_told(texts, SHAPES[name]))
+        return true_where(_told(texts, SHAPES[name]))
     data = text_bytes(texts)
     if not (data <= 0x20).any() and not pc.any(pc.equal(texts, "")).as_py():
         return False  # no blank, no control character, nothing empty: every form allows it
     pattern = re.compile(primitives()[name] or "", re.ASCII)
-    return _filled(_told(texts, lambda text: text != "" and bool(pattern.fullmatch(text))))
+    return true_where(_told(texts, lambda text: text != "" and bool(pattern.fullmatch(text))))
 
 
 def _told(texts: pa.StringArray, fits: Callable[[str], bool]) -> pa.BooleanArray:
     marks = over_distinct(texts, lambda all_of: ["N" if not fits(one) else None for one in all_of])
     return marks.is_valid()
-
-
-def _filled(mask: pa.BooleanArray) -> Bools:
-    found: Bools = np.asarray(pc.fill_null(mask, False))
-    return found
 
 
 def _settled(mask: Bools | bool) -> Bools | bool:

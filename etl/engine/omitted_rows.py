@@ -9,11 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from etl.engine.evaluate import Values, both, opposite
-from etl.engine.unmapped import once_each
 from etl.mapping.expressions import AllOf, AnyOf, Condition, IsPresent, walk
 from etl.mapping.plan import Loop, nodes_of
 from etl.model.canonical_tables import TABLES
-from etl.rows import FINDINGS_SCHEMA
+from etl.rows import no_findings, once_each
 
 OMITTED: Final = "incomplete-row"
 """Rule of a row that is left out of a list."""
@@ -55,6 +54,6 @@ def _needs(condition: Condition | None) -> Iterator[tuple[Condition, tuple[Condi
 def _places(values: Values, at: int, rows: np.ndarray) -> pa.Table:
     level = values.levels[at]
     if level.table not in TABLES:
-        return FINDINGS_SCHEMA.empty_table()
+        return no_findings()
     positions = rows if level.rows is None else level.rows[rows]
     return values.partition.findings(level.table, positions, OMITTED)

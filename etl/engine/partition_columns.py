@@ -9,7 +9,7 @@ from etl.columns.arrays import Indices
 from etl.engine import derived_columns
 from etl.engine.related_rows import RelatedRows
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.rows import FINDINGS_SCHEMA, OF_LINE
+from etl.rows import OF_LINE, findings_at
 
 
 class Partition(RelatedRows):
@@ -40,15 +40,8 @@ class Partition(RelatedRows):
     def _places(
         self, rows_of: str, table: str, positions: Indices, rule: str, column: str | None
     ) -> pa.Table:
-        places, size = pa.array(positions), len(positions)
-        source = self.tables[rows_of]
-        return pa.table(
-            {
-                "rule": pa.repeat(rule, size).cast(pa.string()),
-                "table": pa.repeat(table, size).cast(pa.string()),
-                "file": source.column(FILE_COLUMN).take(places),
-                "row": source.column(ROW_COLUMN).take(places),
-                "column": pa.repeat(pa.scalar(column, pa.string()), size),
-            },
-            schema=FINDINGS_SCHEMA,
+        files, rows = (
+            self.tables[rows_of].column(name).take(pa.array(positions))
+            for name in (FILE_COLUMN, ROW_COLUMN)
         )
+        return findings_at(rule, table, files, rows, column)

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, Indices, column_of
+from etl.columns.arrays import Bools, any_valid, column_of, true_where
+from etl.columns.navigation import positions
 from etl.engine.adjustment_reasons import reasons_once
 from etl.engine.care_team import care_team
 from etl.engine.masking import Masks, masked
@@ -57,12 +58,9 @@ def _with_header_amounts(lines: pa.Table, claims: pa.Table) -> pa.Table:
     """Return the lines, the only line of a claim carrying its header's amounts if it has none."""
     if lines.num_rows == 0 or claims.num_rows == 0:
         return lines
-    at = pc.index_in(column_of(lines, "claim_id"), value_set=column_of(claims, "claim_id"))
-    claim_of: Indices = np.asarray(pc.fill_null(at, -1), dtype=np.int64)
+    claim_of = positions(column_of(lines, "claim_id"), column_of(claims, "claim_id"))
     counts = np.bincount(claim_of[claim_of >= 0], minlength=claims.num_rows)
-    wanted = np.asarray(
-        pc.fill_null(pc.is_in(column_of(claims, "claim_type"), value_set=_LINE_AMOUNT_TYPES), False)
-    )
+    wanted = true_where(pc.is_in(column_of(claims, "claim_type"), value_set=_LINE_AMOUNT_TYPES))
     lifted = (
         (claim_of >= 0)
         & (counts == 1)[claim_of]
@@ -84,9 +82,4 @@ def _with_header_amounts(lines: pa.Table, claims: pa.Table) -> pa.Table:
 
 
 def _any_amount(table: pa.Table) -> Bools:
-    found = np.zeros(table.num_rows, dtype=np.bool_)
-    for name in AMOUNT_COLUMNS:
-        column = column_of(table, name)
-        if column.null_count != len(column):
-            found |= np.asarray(column.is_valid())
-    return found
+    return any_valid((column_of(table, name) for name in AMOUNT_COLUMNS), table.num_rows)

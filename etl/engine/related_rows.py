@@ -9,45 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Indices, column_of
+from etl.columns.arrays import Indices, column_of, list_values
+from etl.columns.navigation import Children, positions, positions_of_keys, positions_of_runs
 from etl.engine.adjustment_chains import Chains, chains_of
-from etl.mapping.rows import Many, One
 from etl.model.canonical_tables import TABLES
+from etl.model.relations import KEYS, Many, One
 
-
-@dataclass(frozen=True, slots=True)
-class Children:
-    """The related rows of all rows of a table.
-
-    Attributes:
-        rows: positions of the related rows in their own table, grouped by parent.
-        parents: position of the parent of each, ascending.
-        starts: where the rows of each parent start in `rows`, and one more for the end.
-    """
-
-    rows: Indices
-    parents: Indices
-    starts: Indices
-
-    @classmethod
-    def grouped(cls, rows: Indices, parents: Indices, size: int) -> Children:
-        """Return related rows by their parents, of which there are `size`."""
-        if np.any(np.diff(parents) < 0):
-            order = np.argsort(parents, kind="stable")
-            rows, parents = rows[order], parents[order]
-        return cls(rows, parents, starts_of(parents, size))
-
-
-def starts_of(parents: Indices, size: int) -> Indices:
-    """Return where the rows of each parent start, and one more for the end; shape (size + 1,)."""
-    starts = np.zeros(size + 1, dtype=np.int64)
-    np.cumsum(np.bincount(parents, minlength=size), out=starts[1:])
-    return starts
+_OWNERS: Final = {column: table for table, column in KEYS.items()}
 
 
 @dataclass(eq=False)
@@ -109,9 +83,7 @@ class RelatedRows:
     def _related(self, table: str, relation: Many) -> Children:
         size = self.size(table)
         if relation.listed:
-            lists = pc.split_pattern(self.column(relation.table, relation.on[-1][1]), ";")
-            rows = np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
-            numbers = pc.list_flatten(lists)
+            numbers, rows = list_values(self.column(relation.table, relation.on[-1][1]))
         else:
             rows = np.arange(self.size(relation.table), dtype=np.int64)
             numbers = None
@@ -136,8 +108,8 @@ class RelatedRows:
         key = (table, column)
         if key not in self._owned:
             texts = self.column(table, column)
-            owner = {"member_id": "member", "claim_id": "claim"}[column]
-            self._owned[key] = _positions_of_runs(texts, self.column(owner, column))
+            owner = _OWNERS[column]
+            self._owned[key] = positions_of_runs(texts, self.column(owner, column))
         return self._owned[key]
 
     def _among_siblings(
@@ -153,39 +125,16 @@ class RelatedRows:
         """
         own = self._owners(table, "claim_id")
         numbered = self.column(table, column).dictionary_encode()
-        place = np.asarray(
-            pc.fill_null(pc.index_in(numbers, value_set=numbered.dictionary), -1), dtype=np.int64
-        )
+        place = positions(numbers, numbered.dictionary)
         width = max(1, len(numbered.dictionary))
         keys = own * width + np.asarray(pc.fill_null(numbered.indices, 0), dtype=np.int64)
-        wanted = claims * width + place
-        order = np.argsort(keys, kind="stable")
-        at = np.minimum(np.searchsorted(keys, wanted, sorter=order), max(0, len(keys) - 1))
-        if len(keys) == 0:
-            return np.full(len(wanted), -1, dtype=np.int64)
-        found = order[at]
-        return np.where((claims >= 0) & (place >= 0) & (keys[found] == wanted), found, -1)
+        wanted = np.where((claims >= 0) & (place >= 0), claims * width + place, -1)
+        return positions_of_keys(wanted, keys)
 
     def named(self, table: str, relation: One) -> Indices:
         """Return the position of the row that each row of a table names; -1 for none."""
         key = (table, relation)
         if key not in self._named:
             theirs = self.column(relation.table, relation.key)
-            self._named[key] = _positions(self.column(table, relation.column), theirs)
+            self._named[key] = positions(self.column(table, relation.column), theirs)
         return self._named[key]
-
-
-def _positions_of_runs(column: pa.StringArray, of: pa.StringArray) -> Indices:
-    """Return where each text of a column stands in another, looking up each run of equals once."""
-    if len(column) == 0:
-        return np.empty(0, dtype=np.int64)
-    changes = pc.fill_null(pc.not_equal(column.slice(1), column.slice(0, len(column) - 1)), True)
-    firsts = np.concatenate(([0], np.flatnonzero(np.asarray(changes)) + 1))
-    counts = np.diff(np.append(firsts, len(column)))
-    return np.repeat(_positions(column.take(pa.array(firsts)), of), counts)
-
-
-def _positions(column: pa.StringArray, of: pa.StringArray) -> Indices:
-    """Return where each text of a column stands in another; -1 where it does not, or is absent."""
-    found = pc.index_in(column, value_set=of, skip_nulls=True)
-    return np.asarray(pc.fill_null(found, -1), dtype=np.int64)

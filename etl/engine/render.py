@@ -18,9 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, Indices, join, valid
+from etl.columns.arrays import Bools, Indices, join, joined_lists, valid
 from etl.engine.evaluate import Values, both, either
-from etl.engine.kernels import joined_lists
 from etl.engine.partition_columns import Partition
 from etl.mapping.environment import Environment
 from etl.mapping.expressions import Constant, Joined, Kind
@@ -448,4 +447,4 @@ class _Joiner:
         counts = _counts(starts[start : stop + 1] - first, kept)
         if not isinstance(kept, bool):
             entries = entries.filter(pa.array(kept))
-        return joined_lists(entries, counts)
+        return joined_lists(entries, counts, ",")

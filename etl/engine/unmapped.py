@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, Literal
@@ -32,10 +32,11 @@ from etl.mapping.expressions import (
     Translated,
 )
 from etl.mapping.plan import Feed
-from etl.mapping.rows import LIST_ITEM, PASSED_ON, One, relations_of
+from etl.mapping.rows import LIST_ITEM, PASSED_ON
 from etl.model.canonical_tables import TABLES
 from etl.model.code_shapes import SHAPES
-from etl.rows import FINDINGS_SCHEMA, no_findings
+from etl.model.relations import One, relations_of
+from etl.rows import no_findings, once_each
 
 UNMAPPED: Final = "unmapped-word"
 """Rule of a cell for which a crosswalk has no line."""
@@ -187,12 +188,6 @@ def _asked(values: Values, expr: Expr, answer: Translated, level: int) -> Bools 
 def _token(word: str, key: bytes) -> str:
     """Return what stands for a word; words that are the same to a crosswalk have the same."""
     return blake2b(word.strip().casefold().encode(), digest_size=6, key=key).hexdigest()
-
-
-def once_each(tables: Iterable[pa.Table]) -> pa.Table:
-    """Return findings put together, each once."""
-    whole = pa.concat_tables([no_findings(), *tables])
-    return whole.group_by(FINDINGS_SCHEMA.names).aggregate([])
 
 
 def _columns(expr: Expr) -> Iterator[ColumnOf]:

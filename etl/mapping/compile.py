@@ -32,11 +32,12 @@ from etl.mapping.plan import (
     Plan,
     Spliced,
 )
-from etl.mapping.rows import LIST_ITEM, Many, columns_of, relations_of
+from etl.mapping.rows import LIST_ITEM, columns_of
 from etl.mapping.scope import Binding, Library, Parameter, Row, Scope, StaticRow
 from etl.mapping.syntax import parse_condition, parse_leaf
 from etl.mapping.view import skipped
 from etl.model.canonical_tables import TABLES, FieldType
+from etl.model.relations import Many, relations_of
 
 _DIRECTIVES: Final = frozenset({"when", "include", "with", "for", "each", "emit"})
 _KEYS: Final = (

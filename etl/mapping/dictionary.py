@@ -12,7 +12,8 @@ from typing import Final, Literal
 
 from etl.mapping.expressions import ColumnOf, Condition, Expr, walk
 from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, Loop, Place, Plan, nodes_of
-from etl.mapping.rows import LIST_ITEM, Many, One, columns_of, relations_of
+from etl.mapping.rows import LIST_ITEM, columns_of
+from etl.model.relations import Many, One, relations_of
 
 Role = Literal["value", "decides", "constant", "left out"]
 

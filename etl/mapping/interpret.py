@@ -56,8 +56,8 @@ from etl.mapping.plan import (
     Plan,
     Spliced,
 )
-from etl.mapping.rows import Many, One, relations_of
 from etl.model.code_shapes import SHAPES
+from etl.model.relations import Many, One, relations_of
 
 Record: TypeAlias = Mapping[str, str | None]
 

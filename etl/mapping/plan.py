@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from etl.mapping.expressions import Condition, Expr, Translated
-from etl.mapping.rows import Many
+from etl.model.relations import Many
 
 
 @dataclass(frozen=True, slots=True)

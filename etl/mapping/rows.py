@@ -1,111 +1,18 @@
-"""What rows a mapping can speak of: their columns, and the rows that belong to them.
-
-The relations are data, so that the compiler can check them, the interpreter can follow them one row
-at a time, and the engine can follow them a whole column at a time.
-"""
+"""Columns of the rows that a mapping can speak of, the derived ones included."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
 from etl.model.canonical_tables import AMOUNT_CATEGORIES, TABLES, Column, FieldType
-
-
-@dataclass(frozen=True, slots=True)
-class Many:
-    """Rows of another table that belong to a row.
-
-    Attributes:
-        table: the table that they are rows of.
-        on: pairs (column of this row, column of theirs) that are equal.
-        listed: where set, the last pair's column of theirs is a list that holds this row's value.
-    """
-
-    table: str
-    on: tuple[tuple[str, str], ...]
-    listed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class One:
-    """The single row of another table that a row names.
-
-    Attributes:
-        table: the table that it is a row of.
-        column: column of this row that names it.
-        key: column of theirs that is named; unique in its table.
-        certain: an accepted row always has it, because it is rejected otherwise.
-    """
-
-    table: str
-    column: str
-    key: str
-    certain: bool = False
-
+from etl.model.relations import RELATIONS, Many
 
 LIST_ITEM: Final = "list item"
 """Pseudo table of the values of a list column; its one column is `value`."""
 
-
-def _of_claim(table: str) -> Many:
-    return Many(table, (("claim_id", "claim_id"),))
-
-
-def _of_line(table: str, *, listed: bool = False) -> Many:
-    theirs = "line_numbers" if listed else "line_number"
-    return Many(table, (("claim_id", "claim_id"), ("line_number", theirs)), listed)
-
-
-_MEMBER: Final = One("member", "member_id", "member_id", certain=True)
-_PAYER: Final = One("organization", "payer_id", "organization_id")
-
-RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = MappingProxyType(
-    {
-        "member": {
-            "addresses": Many("member_address", (("member_id", "member_id"),)),
-            "telecoms": Many("member_telecom", (("member_id", "member_id"),)),
-            "coverages": Many("coverage", (("member_id", "member_id"),)),
-        },
-        "coverage": {"member": _MEMBER, "payer": _PAYER},
-        "claim": {
-            "lines": _of_claim("claim_line"),
-            "diagnoses": _of_claim("claim_diagnosis"),
-            "procedures": _of_claim("claim_procedure"),
-            "care_team": _of_claim("claim_care_team"),
-            "other_payers": _of_claim("claim_other_payer"),
-            "adjustments": _of_claim("claim_adjustment"),
-            "teeth": _of_claim("claim_tooth"),
-            "ingredients": _of_claim("claim_ingredient"),
-            "transports": _of_claim("claim_transport"),
-            "notes": _of_claim("claim_note"),
-            "member": _MEMBER,
-            "coverage": One("coverage", "coverage_id", "coverage_id", certain=True),
-            "payer": _PAYER,
-            "prior": One("claim", "adjusted_from_claim_id", "claim_id"),
-            "next": One("claim", "adjusted_to_claim_id", "claim_id"),
-        },
-        "claim_line": {
-            "adjustments": _of_line("claim_adjustment"),
-            "teeth": _of_line("claim_tooth"),
-            "ingredients": _of_line("claim_ingredient"),
-            "other_payers": _of_line("claim_other_payer"),
-            "notes": _of_line("claim_note"),
-            "diagnoses": _of_line("claim_diagnosis", listed=True),
-            "care_team": _of_line("claim_care_team", listed=True),
-            "transports": _of_line("claim_transport", listed=True),
-        },
-        "claim_other_payer": {
-            "coverage": One("coverage", "own_coverage_id", "coverage_id"),
-            "payer": _PAYER,
-        },
-        "claim_tooth": {"line": One("claim_line", "line_key", "line_key")},
-        "practitioner": {"organization": One("organization", "organization_id", "organization_id")},
-    }
-)
-"""Table -> name of the relation -> how to find the rows."""
 
 EMPTIED: Final = frozenset({"code", "ndc"})
 """Compulsory columns that are empty all the same where a payer's sensitive codes were taken out."""
@@ -164,11 +71,6 @@ TELLS_OF_AMOUNTS: Final = frozenset({"has_amounts", "has_line_amounts"})
 def columns_of(table: str) -> Mapping[str, Column]:
     """Return every column that a row of the table has in a mapping, the derived ones included."""
     return _COLUMNS[table]
-
-
-def relations_of(table: str) -> Mapping[str, Many | One]:
-    """Return the relations of a row of the table; list columns are relations to their values."""
-    return RELATIONS.get(table, MappingProxyType({}))
 
 
 def _columns(table: str) -> dict[str, Column]:

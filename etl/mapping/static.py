@@ -26,8 +26,8 @@ from etl.mapping.expressions import (
     Translated,
 )
 from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, ObjectNode, Spliced
-from etl.mapping.rows import Many
 from etl.model.crosswalks import Crosswalk
+from etl.model.relations import Many
 
 
 class _Unknown:

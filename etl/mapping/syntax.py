@@ -41,8 +41,9 @@ from etl.mapping.expressions import (
 )
 from etl.mapping.filters import FILTERS, NAMES
 from etl.mapping.plan import Fixed, Leaf
-from etl.mapping.rows import One, columns_of, relations_of
+from etl.mapping.rows import columns_of
 from etl.mapping.scope import Parameter, Row, Scope, StaticRow
+from etl.model.relations import One, relations_of
 
 _ENVIRONMENT: Final = jinja2.Environment(autoescape=False)  # noqa: S701 - parses, never renders
 _CONSTANT: Final = re.compile(r"\$([A-Z][A-Z0-9_]*)")

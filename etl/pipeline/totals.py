@@ -10,11 +10,11 @@ from typing import Final
 import pyarrow as pa
 
 from etl.engine.omitted_rows import OMITTED
-from etl.engine.unmapped import WITHOUT_CODE, Mention, once_each
+from etl.engine.unmapped import WITHOUT_CODE, Mention
 from etl.pipeline.partition.check_and_map import Outcome
 from etl.quality.suites.rows import SuiteRows
 from etl.reports import Example, FindingPlaces, Tally, Unmapped
-from etl.rows import no_findings
+from etl.rows import no_findings, once_each
 
 _EXAMPLES: Final = 10
 

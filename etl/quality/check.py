@@ -30,7 +30,7 @@ from etl.quality.suites.sample import NO_ROW, Sample, Sampled, samples_of
 from etl.quality.totals.by_member import RowOwners, Shares, shares
 from etl.quality.totals.money import MoneyKey, MoneyTotals, money_totals
 from etl.quality.totals.rows import RowCounts
-from etl.rows import FINDINGS_SCHEMA, Unread, empty_table
+from etl.rows import FINDINGS_SCHEMA, Unread, empty_table, findings_at
 
 REJECTED_SCHEMA: Final = pa.schema(
     [
@@ -237,19 +237,10 @@ def _findings_table(work: Work) -> pa.Table:
     for failure in work.failures:
         if failure.quiet:
             continue
-        frame, count = work.frames[failure.table], len(failure.at)
-        parts.append(
-            pa.table(
-                [
-                    pa.array([work.book.rules[failure.rule].id] * count, pa.string()),
-                    pa.array([failure.table] * count, pa.string()),
-                    pa.array(frame.files[failure.at], pa.int32()),
-                    pa.array(frame.rows[failure.at], pa.int64()),
-                    pa.array([failure.column] * count, pa.string()),
-                ],
-                schema=FINDINGS_SCHEMA,
-            )
-        )
+        frame = work.frames[failure.table]
+        rule = work.book.rules[failure.rule].id
+        files, rows = (pa.array(each[failure.at]) for each in (frame.files, frame.rows))
+        parts.append(findings_at(rule, failure.table, files, rows, failure.column))
     whole = pa.concat_tables(parts).combine_chunks()
     if not whole.num_rows:
         return whole

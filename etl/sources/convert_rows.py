@@ -21,7 +21,7 @@ from etl.model.canonical_tables import (
 )
 from etl.model.crosswalks import Crosswalk
 from etl.model.short_forms import SHORT_FORMS
-from etl.rows import FINDINGS_SCHEMA, empty_table, no_findings, table_schema
+from etl.rows import empty_table, findings_at, no_findings, table_schema
 from etl.sources import rule_ids
 from etl.sources.canonical_layout import add_short_forms
 from etl.sources.layout import (
@@ -38,7 +38,7 @@ from etl.sources.layout import (
     TableSpec,
 )
 from etl.sources.lookups import Matches
-from etl.sources.malformed_rows import found_unread, readable, unread
+from etl.sources.malformed_rows import readable, unread
 from etl.sources.pharmacy_fills import FILL, with_fills
 from etl.sources.row_merging import LIST_SEPARATOR, Groups, Mask, RawRows, holds, number_rank
 
@@ -119,7 +119,7 @@ def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> 
         if lost.num_rows and main in TABLES and (main in DIRECTORY_TABLES) == directory:
             ids = {f"{role}_id": header for role, header in layout.raw[name].ids.items()}
             bare.setdefault(main, []).append(_bare(main, ids, lost))
-            findings.append(found_unread(main, *RawRows(lost).places))
+            findings.append(findings_at(rule_ids.RAGGED_ROW, main, *RawRows(lost).places, None))
     return Canonical(
         {name: sort_rows(table, name) for name, table in tables.items()},
         {name: pa.concat_tables(parts) for name, parts in bare.items()},
@@ -291,12 +291,7 @@ class _Feed:
             if not len(at):
                 continue
             files, numbers = (place.take(pa.array(at)) for place in self._places)
-            texts = [pa.repeat(text, len(at)) for text in (rule, self._spec.table, name)]
-            found.append(
-                pa.Table.from_arrays(
-                    [texts[0], texts[1], files, numbers, texts[2]], schema=FINDINGS_SCHEMA
-                )
-            )
+            found.append(findings_at(rule, self._spec.table, files, numbers, name))
         return found
 
     def _make(self, spec: ColumnSpec) -> _Made:

@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 
 from etl.columns.digests import Hashes, among, hash_ids, row_digests, seed_of
 from etl.model.canonical_tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
-from etl.rows import FINDINGS_SCHEMA, LOOSE_SCHEMA
+from etl.rows import LOOSE_SCHEMA, findings_at
 from etl.sources.extract import SourceFile, spill_names
 from etl.sources.inventory import Checksum
 from etl.sources.keys import OwnedIds
@@ -145,10 +145,12 @@ def place_unread(
         for row in rows:
             if not row.is_owned and _can_belong(raw, layout):
                 unowned.setdefault(row.file.name, []).append(row.number)
-        noted = found_unread(
+        noted = findings_at(
+            RAGGED_ROW,
             raw.main,
             pa.array([row.file.index for row in rows], pa.int32()),
             pa.array([row.number for row in rows], pa.int64()),
+            None,
         )
         numbers = {file: tuple(at) for file, at in unowned.items()}
         index = writer.close()
@@ -179,13 +181,6 @@ def loose_lines(
             row = _Row(file, number, one["text"], {}, 0)
             found.append({FILE_COLUMN: file.index, ROW_COLUMN: number, "cells": _cells(row)})
     return pa.Table.from_pylist(found, schema=LOOSE_SCHEMA)
-
-
-def found_unread(table: str, files: pa.Array, rows: pa.Array) -> pa.Table:
-    """Return a finding for each place of an unread row; schema `etl.rows.FINDINGS_SCHEMA`."""
-    rule, name = (pa.array([word] * len(rows), pa.string()) for word in (RAGGED_ROW, table))
-    nothing = pa.nulls(len(rows), pa.string())
-    return pa.Table.from_arrays([rule, name, files, rows, nothing], schema=FINDINGS_SCHEMA)
 
 
 def readable(rows: pa.Table) -> pa.Table:

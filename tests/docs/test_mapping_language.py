@@ -11,9 +11,10 @@ import pytest
 
 from etl.mapping.compile import compile_mapping
 from etl.mapping.filters import NAMES
-from etl.mapping.rows import RELATIONS, Many, columns_of
+from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import AMOUNT_CATEGORIES, TABLES
 from etl.model.code_shapes import SHAPES
+from etl.model.relations import RELATIONS, Many
 from tests.docs.pages import ROOT, codes, page, rows, section
 
 PAGE = page("docs/mapping.md")

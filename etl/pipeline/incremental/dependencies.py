@@ -19,8 +19,8 @@ from etl.columns.digests import Hashes, among, hash_ids, row_digests, seed_of
 from etl.engine.partition_columns import Partition
 from etl.mapping.expressions import ColumnOf, Condition, Expr, LogicalId, ProviderReference, walk
 from etl.mapping.plan import Entry, Guarded, Leaf, Loop, Plan, nodes_of
-from etl.mapping.rows import RELATIONS, One, relations_of
 from etl.model.canonical_tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.relations import RELATIONS, One, relations_of
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.providers import Providers
 from etl.quality.rules import kinds

@@ -16,7 +16,7 @@ from etl.engine.evaluate import Values
 from etl.engine.omitted_rows import OMITTED, omitted
 from etl.engine.partition_columns import Partition
 from etl.engine.render import Rendered, render
-from etl.engine.unmapped import Mention, findings, mentions, once_each
+from etl.engine.unmapped import Mention, findings, mentions
 from etl.mapping.environment import Environment
 from etl.mapping.plan import Plan
 from etl.pipeline.definitions import Definitions
@@ -36,6 +36,7 @@ from etl.quality import (
 )
 from etl.quality.suites.sample import Sampled
 from etl.quality.totals.by_member import NOBODY, RowOwners
+from etl.rows import once_each
 from etl.sources import GlobalKeys, Loaded
 
 Sink: TypeAlias = Callable[[Plan, list[Rendered], Partition], None]

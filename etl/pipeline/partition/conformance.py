@@ -13,9 +13,10 @@ from etl.columns.arrays import join
 from etl.engine.evaluate import Values
 from etl.engine.obligation_checks import broken_rows
 from etl.engine.omitted_rows import OMITTED
-from etl.engine.unmapped import MISSHAPEN, UNMAPPED, WITHOUT_CODE, once_each
+from etl.engine.unmapped import MISSHAPEN, UNMAPPED, WITHOUT_CODE
 from etl.mapping.obligations import Obligation
 from etl.quality import RuleBook
+from etl.rows import once_each
 
 Duties: TypeAlias = Mapping[str, tuple[Obligation, ...]]
 """Mapping -> obligations of its profile that rows could break."""

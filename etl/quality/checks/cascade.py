@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import true_where
 from etl.model.canonical_tables import CLAIM_TABLES, LINE_TABLES
+from etl.model.relations import KEYS
 from etl.model.severity import Severity
-from etl.quality.checks.frames import KEYS, Failure, Frame, Work
+from etl.quality.checks.frames import Failure, Frame, Work
 from etl.quality.rules import kinds
 
 NO_RULE: Final = -1

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns import codes, dates, numbers
-from etl.columns.arrays import Parsed, as_array, blanked, matches, true_where
+from etl.columns.arrays import Parsed, as_array, blanked, list_values, matches, true_where
 from etl.model.canonical_tables import FieldType
 from etl.model.code_shapes import NPI_DIGITS, NPI_FIRST_DIGITS
 from etl.quality.checks.frames import Cells, Frame, Work
@@ -209,9 +209,8 @@ def word_fails(rule: Rule, words: Any, as_of: int | None) -> Any:
 
 def _allowed(rule: Rule, allowed: kinds.Allowed, words: Any) -> Any:
     if allowed.each:
-        parts = pc.split_pattern(words, pattern=";")
-        fine = _allowed_word(rule, allowed, pc.list_flatten(parts))
-        owners = pc.list_parent_indices(parts).to_numpy(zero_copy_only=False)
+        parts, owners = list_values(words)
+        fine = _allowed_word(rule, allowed, parts)
         good = np.ones(len(words), dtype=bool)
         good[owners[~fine]] = False
         return good

@@ -19,7 +19,8 @@ import numpy as np
 
 from etl.columns.arrays import true_where
 from etl.model.canonical_tables import EVERY_TABLE
-from etl.quality.checks.frames import KEYS, Frame, Work
+from etl.model.relations import KEYS
+from etl.quality.checks.frames import Frame, Work
 from etl.quality.rules import kinds
 
 _LARGEST: Final = 2**62

@@ -15,16 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns import dates, numbers
-from etl.columns.arrays import as_array, blanked, true_where
+from etl.columns.arrays import as_array, blanked, compound_keys, true_where
+from etl.columns.navigation import positions, positions_of_keys
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.relations import KEYS
 from etl.model.severity import Severity
 from etl.quality.checks.keys_elsewhere import DirectoryIds, KnownKeys
 from etl.quality.rules.book import Rule, RuleBook
 from etl.quality.rules.kinds import Clause, Condition
 from etl.rows import FINDINGS_SCHEMA, LOOSE_SCHEMA
-
-KEYS: Final = {"member": "member_id", "coverage": "coverage_id", "claim": "claim_id"}
-"""Tables that other rows name by one column."""
 
 _LINE_SHIFT: Final = 32
 
@@ -349,8 +348,7 @@ class Work:
             keys, cells = above.cells(KEYS[parent]).text, frame.cells(KEYS[parent])
         if len(places) != above.count or above.ambiguous:
             keys = keys.take(pa.array(places))
-        found = pc.fill_null(pc.index_in(cells.words, value_set=keys), -1)
-        index = found.to_numpy(zero_copy_only=False).astype(np.int64)
+        index = positions(cells.words, keys)
         return cells.spread(np.where(index < 0, -1, np.append(places, -1)[index]), -1)
 
     def _parents(self, above: Frame) -> Any:
@@ -370,15 +368,8 @@ class Work:
     def _line_above(self, frame: Frame, parent: str) -> Any:
         lines = self.frames[parent]
         places = self._parents(lines)
-        known = self.line_keys(lines)[places]
-        order = np.argsort(known, kind="stable")
-        wanted = self.line_keys(frame)
-        at = np.searchsorted(known[order], wanted)
-        at = np.minimum(at, max(len(order) - 1, 0))
-        if not len(order):
-            return np.full(frame.count, -1, dtype=np.int64)
-        hit = (known[order][at] == wanted) & (wanted >= 0)
-        return np.where(hit, places[order][at], -1)
+        index = positions_of_keys(self.line_keys(frame), self.line_keys(lines)[places])
+        return np.append(places, -1)[index]
 
     def line_keys(self, frame: Frame) -> Any:
         """Return one number a row for its claim and line; -1 where either is unknown."""
@@ -395,4 +386,4 @@ class Work:
 def _with_member(frame: Frame, column: str) -> Any:
     """Return a column with the row's member after it: absent where either is."""
     member = frame.cells("member_id").text
-    return as_array(pc.binary_join_element_wise(frame.cells(column).text, member, "\x1f"))
+    return compound_keys(frame.cells(column).text, member)

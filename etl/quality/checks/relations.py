@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import as_array, true_where
+from etl.columns.arrays import as_array, compound_keys, list_values, true_where
 from etl.columns.dates import NO_DAY
 from etl.model.canonical_tables import AMOUNT_COLUMNS, FieldType
+from etl.model.relations import KEYS
 from etl.model.severity import Severity
-from etl.quality.checks.frames import KEYS, Frame, Work
+from etl.quality.checks.frames import Frame, Work
 from etl.quality.checks.incomplete_claims import find_lacking
 from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule
@@ -197,9 +198,7 @@ def _names_no_line(work: Work, frame: Frame, rule: Rule, column: str) -> None:
     numbers = cells.text
     owners = np.arange(frame.count)
     if frame.spec.column(column).type is FieldType.LIST:  # type: ignore[union-attr]
-        parts = pc.split_pattern(numbers, pattern=";")
-        owners = pc.list_parent_indices(parts).to_numpy(zero_copy_only=False)
-        numbers = as_array(pc.list_flatten(parts))
+        numbers, owners = list_values(numbers)
     there = pc.is_valid(numbers).to_numpy(zero_copy_only=False)
     whole = true_where(pc.match_substring_regex(numbers, pattern=r"^[0-9]{1,9}$"))
     value = pc.cast(pc.if_else(pa.array(whole), numbers, "0"), pa.int64()).to_numpy()
@@ -242,10 +241,9 @@ def _claim_of_another(work: Work, frame: Frame, rule: Rule, column: str) -> None
     """
     cells = frame.cells(column)
     members = frame.cells("member_id").text
-    own = pc.binary_join_element_wise(members, frame.cells("claim_id").text, "\x1f")
-    named = pc.binary_join_element_wise(members, cells.text, "\x1f")
+    own = compound_keys(members, frame.cells("claim_id").text)
     where = frame.filled(column) & frame.filled("member_id")
-    where &= ~true_where(pc.is_in(named, value_set=as_array(own)))
+    where &= ~true_where(pc.is_in(compound_keys(members, cells.text), value_set=own))
     if where.any():
         where &= cells.spread(_exists(work, "claim", cells.words), False)
         work.fail(rule, frame, where & work.holds(rule, frame) & ~frame.superseded, column)

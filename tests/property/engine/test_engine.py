@@ -17,9 +17,10 @@ from etl.mapping.environment import Environment, Provider
 from etl.mapping.interpret import explained, interpret
 from etl.mapping.library import compile_set
 from etl.mapping.plan import Plan
-from etl.mapping.rows import Many, One, columns_of, relations_of
+from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import FieldType
 from etl.model.crosswalks import read_crosswalk
+from etl.model.relations import Many, One, relations_of
 from tests.property.engine.rows import tables, to_partition
 
 CROSSWALKS = {

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etl.columns import numbers
-from etl.columns.arrays import join, text_bytes, total_of_groups
-from etl.engine.kernels import escaped, joined_lists, logical_ids
+from etl.columns.arrays import join, joined_lists, text_bytes, total_of_groups
+from etl.engine.kernels import escaped, logical_ids
 from etl.mapping.environment import Environment
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('"\\\b\f\n\r\t\x00\x1f'))
@@ -102,7 +102,7 @@ def test_totals_are_exact(groups: list[list[int]]) -> None:
 def test_joined_lists_are_joined_with_commas(runs: list[list[str]]) -> None:
     column = pa.array([text for run in runs for text in run], pa.string())
     counts = np.array([len(run) for run in runs], dtype=np.int64)
-    assert joined_lists(column, counts).to_pylist() == [",".join(run) for run in runs]
+    assert joined_lists(column, counts, ",").to_pylist() == [",".join(run) for run in runs]
 
 
 @pytest.mark.parametrize("absent_as_empty", [True, False])

@@ -1,0 +1,71 @@
+"""The way from row to row: relations of `etl.model.relations`, followed a whole column at a time.
+
+A way is an array of positions in the other table, -1 for rows without one, so that following it is
+a `take`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.arrays import Indices
+
+
+def positions(column: pa.StringArray, of: pa.StringArray) -> Indices:
+    """Return where each text of a column first stands in another; -1 if it does not or is null."""
+    found = pc.index_in(column, value_set=of, skip_nulls=True)
+    return np.asarray(pc.fill_null(found, -1), dtype=np.int64)
+
+
+def positions_of_runs(column: pa.StringArray, of: pa.StringArray) -> Indices:
+    """Return the same as `positions`; quicker where equal texts stand together."""
+    if len(column) == 0:
+        return np.empty(0, dtype=np.int64)
+    changes = pc.fill_null(pc.not_equal(column.slice(1), column.slice(0, len(column) - 1)), True)
+    firsts = np.concatenate(([0], np.flatnonzero(np.asarray(changes)) + 1))
+    counts = np.diff(np.append(firsts, len(column)))
+    return np.repeat(positions(column.take(pa.array(firsts)), of), counts)
+
+
+def positions_of_keys(keys: Indices, of: Indices) -> Indices:
+    """Return where each number first stands among others; -1 if it does not or is below 0."""
+    if not len(of):
+        return np.full(len(keys), -1, dtype=np.int64)
+    order = np.argsort(of, kind="stable")
+    at = np.minimum(np.searchsorted(of, keys, sorter=order), len(of) - 1)
+    found = order[at]
+    return np.where((keys >= 0) & (of[found] == keys), found, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """The related rows of all rows of a table.
+
+    Attributes:
+        rows: positions of the related rows in their own table, grouped by parent.
+        parents: position of the parent of each, ascending.
+        starts: where the rows of each parent start in `rows`, and one more for the end.
+    """
+
+    rows: Indices
+    parents: Indices
+    starts: Indices
+
+    @classmethod
+    def grouped(cls, rows: Indices, parents: Indices, size: int) -> Children:
+        """Return related rows by their parents, of which there are `size`."""
+        if np.any(np.diff(parents) < 0):
+            order = np.argsort(parents, kind="stable")
+            rows, parents = rows[order], parents[order]
+        return cls(rows, parents, starts_of(parents, size))
+
+
+def starts_of(parents: Indices, size: int) -> Indices:
+    """Return where the rows of each parent start, and one more for the end; shape (size + 1,)."""
+    starts = np.zeros(size + 1, dtype=np.int64)
+    np.cumsum(np.bincount(parents, minlength=size), out=starts[1:])
+    return starts

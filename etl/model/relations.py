@@ -1,0 +1,112 @@
+"""Relations between canonical tables: rows that belong to a row, and rows that a row names.
+
+They are data, so that the compiler of mappings can check them, the interpreter can follow them one
+row at a time, and `etl.columns.navigation` a whole column at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+KEYS: Final[Mapping[str, str]] = MappingProxyType(
+    {"member": "member_id", "coverage": "coverage_id", "claim": "claim_id"}
+)
+"""Tables of an extract's members that other rows name by one column: table -> that column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """Rows of another table that belong to a row.
+
+    Attributes:
+        table: the table that they are rows of.
+        on: pairs (column of this row, column of theirs) that are equal.
+        listed: where set, the last pair's column of theirs is a list that holds this row's value.
+    """
+
+    table: str
+    on: tuple[tuple[str, str], ...]
+    listed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class One:
+    """The single row of another table that a row names.
+
+    Attributes:
+        table: the table that it is a row of.
+        column: column of this row that names it.
+        key: column of theirs that is named; unique in its table.
+        certain: an accepted row always has it, because it is rejected otherwise.
+    """
+
+    table: str
+    column: str
+    key: str
+    certain: bool = False
+
+
+def _of_claim(table: str) -> Many:
+    return Many(table, (("claim_id", "claim_id"),))
+
+
+def _of_line(table: str, *, listed: bool = False) -> Many:
+    theirs = "line_numbers" if listed else "line_number"
+    return Many(table, (("claim_id", "claim_id"), ("line_number", theirs)), listed)
+
+
+_MEMBER: Final = One("member", "member_id", "member_id", certain=True)
+_PAYER: Final = One("organization", "payer_id", "organization_id")
+
+RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = MappingProxyType(
+    {
+        "member": {
+            "addresses": Many("member_address", (("member_id", "member_id"),)),
+            "telecoms": Many("member_telecom", (("member_id", "member_id"),)),
+            "coverages": Many("coverage", (("member_id", "member_id"),)),
+        },
+        "coverage": {"member": _MEMBER, "payer": _PAYER},
+        "claim": {
+            "lines": _of_claim("claim_line"),
+            "diagnoses": _of_claim("claim_diagnosis"),
+            "procedures": _of_claim("claim_procedure"),
+            "care_team": _of_claim("claim_care_team"),
+            "other_payers": _of_claim("claim_other_payer"),
+            "adjustments": _of_claim("claim_adjustment"),
+            "teeth": _of_claim("claim_tooth"),
+            "ingredients": _of_claim("claim_ingredient"),
+            "transports": _of_claim("claim_transport"),
+            "notes": _of_claim("claim_note"),
+            "member": _MEMBER,
+            "coverage": One("coverage", "coverage_id", "coverage_id", certain=True),
+            "payer": _PAYER,
+            "prior": One("claim", "adjusted_from_claim_id", "claim_id"),
+            "next": One("claim", "adjusted_to_claim_id", "claim_id"),
+        },
+        "claim_line": {
+            "adjustments": _of_line("claim_adjustment"),
+            "teeth": _of_line("claim_tooth"),
+            "ingredients": _of_line("claim_ingredient"),
+            "other_payers": _of_line("claim_other_payer"),
+            "notes": _of_line("claim_note"),
+            "diagnoses": _of_line("claim_diagnosis", listed=True),
+            "care_team": _of_line("claim_care_team", listed=True),
+            "transports": _of_line("claim_transport", listed=True),
+        },
+        "claim_other_payer": {
+            "coverage": One("coverage", "own_coverage_id", "coverage_id"),
+            "payer": _PAYER,
+        },
+        "claim_tooth": {"line": One("claim_line", "line_key", "line_key")},
+        "practitioner": {"organization": One("organization", "organization_id", "organization_id")},
+    }
+)
+"""Table -> name of the relation -> how to find the rows."""
+
+
+def relations_of(table: str) -> Mapping[str, Many | One]:
+    """Return the relations of a row of the table; list columns are relations to their values."""
+    return RELATIONS.get(table, MappingProxyType({}))
