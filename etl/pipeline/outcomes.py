@@ -1,6 +1,7 @@
 """Outcomes of partitions as bytes: JSON and Arrow tables, which nothing can hide a program in.
 
 A line of JSON with every value in it, then the tables one after the other as Arrow IPC streams.
+Spaces fill the line up, so that the streams lie as Arrow asks of memory: it reads them in place.
 Only values of the classes below are made of it. Whether the bytes are those that were written is
 the work folder's list to say (`etl.sources.inventory`).
 """
@@ -26,6 +27,8 @@ _CLASSES: Final[Mapping[str, Callable[..., Any]]] = {
     each.__name__: each
     for each in (Outcome, Checked, RowCounts, MoneyKey, MoneyTotals, Sample, Mention, Named)
 }
+_ALIGNMENT: Final = 64
+"""Bytes of which the length of the line is a multiple; those of a stream are one of eight."""
 _ONE: Final = "_"
 """Column of a table that holds an array alone."""
 
@@ -39,7 +42,8 @@ def outcome_to(outcome: Outcome) -> bytes:
     streams: list[bytes] = []
     body = _plain(outcome, streams)
     head = {"sizes": [len(stream) for stream in streams], "body": body}
-    return json.dumps(head, separators=(",", ":")).encode() + b"\n" + b"".join(streams)
+    line = json.dumps(head, separators=(",", ":")).encode()
+    return line + b" " * (-(len(line) + 1) % _ALIGNMENT) + b"\n" + b"".join(streams)
 
 
 def outcome_from(data: bytes) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,23 @@ def test_an_outcome_comes_back_as_it_was_kept() -> None:
 
 def test_the_same_outcome_is_kept_as_the_same_bytes() -> None:
     assert outcome_to(OUTCOME) == outcome_to(outcome_from(outcome_to(OUTCOME)))
+
+
+def addresses(table: pa.Table) -> list[int]:
+    """Return where the buffers of a table lie."""
+    columns = [chunk for column in table.columns for chunk in column.chunks]
+    columns += [each.dictionary for each in columns if pa.types.is_dictionary(each.type)]
+    return [one.address for each in columns for one in each.buffers() if one is not None]
+
+
+@pytest.mark.parametrize("longer", range(8))
+def test_tables_of_a_kept_outcome_lie_as_arrow_asks_of_memory(longer: int) -> None:
+    """Arrow would copy every buffer that does not, and say so on standard error."""
+    table = pa.table({"row": pa.array([1, 2], pa.uint64()), "word": pa.array(["a", None])})
+    kept = replace(OUTCOME, unmapped={"w" * longer: table, "words": FINDINGS})
+    found = outcome_from(outcome_to(kept))
+    tables = [*found.unmapped.values(), found.checked.findings, found.checked.rejected]
+    assert {at % 8 for each in tables for at in addresses(each)} == {0}
 
 
 def test_what_is_no_part_of_outcomes_is_neither_kept_nor_made() -> None:
