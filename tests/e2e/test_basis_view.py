@@ -61,8 +61,13 @@ def test_fhir_resources_accepts_basis_claims(basis: Path) -> None:
         model.model_validate_json(line)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(11, 19))
+@pytest.mark.parametrize(
+    "seed",
+    [
+        *(pytest.param(seed, marks=pytest.mark.slow) for seed in (11, 12)),
+        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(13, 19)),
+    ],
+)
 def test_any_synthetic_extract_conforms_in_the_basis_view(tmp_path: Path, seed: int) -> None:
     write_extract(tmp_path / "in", Spec(members=40, seed=seed))
     out = tmp_path / "out"

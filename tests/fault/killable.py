@@ -27,6 +27,9 @@ from etl.bootstrap.targets import target_store
 from etl.errors import EtlError
 from etl.pipeline import publish as publishing
 from etl.pipeline.events import Event, StageBegan
+from etl.publish.manifest import Pointer
+from etl.publish.object_keys import CURRENT
+from etl.publish.reader import read_pointer
 from etl.storage.port import Store
 from tests.e2e.commands import same_definitions
 from tests.fault.faulty import FaultyStore
@@ -98,7 +101,7 @@ class Job:
 
 
 class _Telling(FaultyStore):
-    """Tells when readers have the new release, and kills its process before a write."""
+    """Tells when readers get another release, and kills its process before a write."""
 
     def __init__(self, store: Store, tell: Callable[[str], None], die_at: int | None) -> None:
         super().__init__(store, at=die_at, fault=_die)
@@ -109,12 +112,20 @@ class _Telling(FaultyStore):
         return self._store.concurrency
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
-        if key != "current.json":
+        if key != CURRENT or not self._names_another_release(data):
             return super().swap(key, data, expected)
         self._tell(SWAPPING)
         tag = super().swap(key, data, expected)
         self._tell(AFTER)
         return tag
+
+    def _names_another_release(self, data: bytes) -> bool:
+        """Return whether a pointer is no fence, which is the same release written anew."""
+        there = read_pointer(self._store)
+        if there is None:
+            return True
+        old, new = (Pointer.from_bytes(each, CURRENT) for each in (there.data, data))
+        return old.release != new.release
 
 
 def _die() -> BaseException:

@@ -109,7 +109,13 @@ def flipped(path: Path) -> None:
     path.write_bytes(data)
 
 
-ALL = (deleted, emptied, halved, flipped)
+def lengthened(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + bytes(8))
+
+
+ALL = (deleted, emptied, halved, flipped, lengthened)
+OF_AN_EMPTY_FILE = (deleted, lengthened)
+"""What of them changes a file that has nothing in it: a set of hashes may be empty."""
 
 
 def test_an_attempt_leaves_every_kind_of_file(attempt: Attempt) -> None:
@@ -156,12 +162,21 @@ def test_the_list_names_every_file_that_the_next_attempt_believes(attempt: Attem
     }
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    "step", [pytest.param(3, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.long)]
+)
 def test_whichever_file_is_damaged_a_run_publishes_what_an_undisturbed_one_does(
-    attempt: Attempt,
+    attempt: Attempt, step: int
 ) -> None:
-    for number, name in enumerate(attempt.files):
-        attempt.finished_after(ALL[number % len(ALL)], name)
+    """Every third file is of every kind, and comes to every damage."""
+    sample = attempt.files[::step]
+    assert {PurePath(each).suffix for each in sample} == {
+        PurePath(each).suffix for each in attempt.files
+    }
+    for number, name in enumerate(sample):
+        filled = (attempt.kept / use_cases.WORK / name).stat().st_size
+        damages = ALL if filled else OF_AN_EMPTY_FILE
+        attempt.finished_after(damages[number % len(damages)], name)
 
 
 def test_rows_that_vanish_while_a_run_is_at_work_stop_it(

@@ -18,7 +18,6 @@ from etl.storage.local import LocalStore
 from tests.fault.publish_forever import run
 from tests.unit.publish.samples import objects
 
-KILLS = 200
 SCRIPT = Path(__file__).with_name("publish_forever.py")
 ROOT = Path(__file__).parents[2]
 
@@ -70,6 +69,9 @@ def test_a_publisher_killed_at_any_moment_leaves_a_whole_release(tmp_path: Path)
     check(tmp_path / "killed", tmp_path / "whole", 5, seed=1)
 
 
-@pytest.mark.slow
-def test_two_hundred_kills_leave_a_whole_release_each_time(tmp_path: Path) -> None:
-    check(tmp_path / "killed", tmp_path / "whole", KILLS, seed=2)
+@pytest.mark.parametrize(
+    "kills",
+    [pytest.param(40, marks=pytest.mark.slow), pytest.param(200, marks=pytest.mark.long)],
+)
+def test_kill_after_kill_leaves_a_whole_release_each_time(tmp_path: Path, kills: int) -> None:
+    check(tmp_path / "killed", tmp_path / "whole", kills, seed=2)

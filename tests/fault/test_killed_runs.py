@@ -178,11 +178,20 @@ class Killer:
         return running.last
 
 
-def kill_nights(killed: Nights, whole: Nights, kills: int, seed: int) -> Counter[str]:
-    """Kill night after night; readers only ever see one whole release or the next."""
+def kill_nights(killed: Nights, whole: Nights, kills: int, seed: int, in_each: int = 0) -> None:
+    """Kill night after night; readers only ever see one whole release or the next.
+
+    Args:
+        killed: the nights to kill.
+        whole: the same nights, undisturbed.
+        kills: how many have to fall.
+        seed: decides on phases and moments.
+        in_each: how many of them in each phase.
+    """
     killer = Killer(Random(seed), {}, Counter())
     old, night = None, 0
-    while killer.fell.total() < kills:
+    while killer.fell.total() < kills or min(killer.fell[each] for each in PHASES) < in_each:
+        assert night <= kills, killer.fell
         killer.learn(whole.finish(whole.run(night)))
         new = whole.release()
         order = [*killer.random.choices(BEFORE, k=killer.random.randint(2, 4)), AFTER]
@@ -203,7 +212,6 @@ def kill_nights(killed: Nights, whole: Nights, kills: int, seed: int) -> Counter
     for each in (killed, whole):
         each.settle(night)
     assert killed.objects() == whole.objects()
-    return killer.fell
 
 
 def test_nights_killed_at_random_moments_leave_one_whole_release_or_the_next(
@@ -216,10 +224,17 @@ def test_nights_killed_at_random_moments_leave_one_whole_release_or_the_next(
     assert not list((killed.here / "tree" / ".staging").iterdir())
 
 
-@pytest.mark.slow
-def test_two_hundred_killed_nights(nights: Callable[..., Nights]) -> None:
-    fell = kill_nights(nights("killed"), nights("whole"), 200, seed=2)
-    assert min(fell[phase] for phase in PHASES) >= 20, fell
+@pytest.mark.parametrize(
+    ("kills", "in_each"),
+    [
+        pytest.param(25, 3, marks=pytest.mark.slow),
+        pytest.param(200, 20, marks=pytest.mark.long),
+    ],
+)
+def test_nights_killed_in_every_phase_again_and_again(
+    nights: Callable[..., Nights], kills: int, in_each: int
+) -> None:
+    kill_nights(nights("killed"), nights("whole"), kills, seed=2, in_each=in_each)
 
 
 def is_worker(path: Path, of: int) -> bool:
@@ -367,8 +382,7 @@ def bucket(
 
 @pytest.mark.slow
 def test_killed_nights_to_object_storage(bucket: Callable[..., Nights]) -> None:
-    fell = kill_nights(bucket("killed"), bucket("whole"), 25, seed=3)
-    assert min(fell[phase] for phase in PHASES) >= 2, fell
+    kill_nights(bucket("killed"), bucket("whole"), 10, seed=3, in_each=1)
 
 
 def race(one: Nights, other: Nights) -> None:

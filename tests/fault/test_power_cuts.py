@@ -29,10 +29,6 @@ from etl.publish.verify import verify
 from etl.storage.local import LocalStore
 from tests.fault.publish_forever import run
 
-CUTS: Final = 60
-SECONDS: Final = 100.0
-"""After which no further cut is made, once there were as many as `LEAST`."""
-LEAST: Final = 50
 BYTES: Final = 24 << 20
 TREE: Final = "tree"
 
@@ -160,15 +156,16 @@ def cut(folder: Path, random: Random, *, killed_before: bool) -> tuple[int, int]
         return publisher.last, int(release.manifest.facts.inputs[0]["name"])
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(bool(why_not()), reason=f"power is not cut here: {why_not()}")
+@pytest.mark.parametrize(
+    "cuts",
+    [pytest.param(10, marks=pytest.mark.slow), pytest.param(30, marks=pytest.mark.long)],
+)
 @pytest.mark.parametrize("killed_before", [False, True], ids=["undisturbed", "after a kill"])
 def test_a_power_cut_leaves_all_that_the_pointer_names_and_the_last_release_that_was_told(
-    tmp_path: Path, killed_before: bool
+    tmp_path: Path, killed_before: bool, cuts: int
 ) -> None:
-    random, until = Random(killed_before), time.monotonic() + SECONDS / 2
-    cuts = 0
-    while cuts < LEAST // 2 or (cuts < CUTS // 2 and time.monotonic() < until):
+    random = Random(killed_before)
+    for _ in range(cuts):
         told, found = cut(tmp_path, random, killed_before=killed_before)
         assert found >= told
-        cuts += 1

@@ -183,8 +183,13 @@ def test_whatever_is_left_of_the_rows_they_become_conforming_basis_claims(seed: 
     assert errors(thinned(everything(), random.Random(seed)), "basis") == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4, 100))
+@pytest.mark.parametrize(
+    "seed",
+    [
+        *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 16)),
+        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(16, 100)),
+    ],
+)
 def test_however_much_is_left_they_become_conforming_basis_claims(seed: int) -> None:
     assert errors(thinned(everything(), random.Random(seed)), "basis") == []
 

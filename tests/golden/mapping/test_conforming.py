@@ -46,8 +46,13 @@ def test_whatever_is_left_of_the_rows_they_become_conforming_resources(seed: int
     _assert_conforming(seed)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(8, 200))
+@pytest.mark.parametrize(
+    "seed",
+    [
+        *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 32)),
+        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(32, 200)),
+    ],
+)
 def test_however_much_is_left_of_the_rows_they_become_conforming_resources(seed: int) -> None:
     _assert_conforming(seed)
 

@@ -47,8 +47,13 @@ def test_rows_of_any_kind_become_conforming_resources_or_none(seed: int, tmp_pat
     assert_conforming(judged, 45)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(100, 160))
+@pytest.mark.parametrize(
+    "seed",
+    [  # fifteen are every setting of a third with every view
+        *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(100, 115)),
+        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(115, 160)),
+    ],
+)
 def test_more_rows_of_any_kind_become_conforming_resources_or_none(
     seed: int, tmp_path: Path
 ) -> None:

@@ -55,8 +55,13 @@ def test_of_a_spoilt_mapping_both_find_the_same_resources(seed: int) -> None:
     assert_agreed(spoilt(chance.choice(plans()), chance), 4)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1000, 1400))
+@pytest.mark.parametrize(
+    "seed",
+    [
+        *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1000, 1080)),
+        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1080, 1400)),
+    ],
+)
 def test_of_more_spoilt_mappings_both_find_the_same_resources(seed: int) -> None:
     chance = random.Random(seed)
     assert_agreed(spoilt(chance.choice(plans()), chance), 12)
