@@ -147,9 +147,7 @@ def test_an_idle_connection_is_kept_for_a_while_and_then_closed(server: Running)
             connection.sendall(request)
             assert one_answer(connection).startswith(b"HTTP/1.1 200")
             time.sleep(SECONDS / 4)
-        began = time.monotonic()
         assert connection.recv(4096) == b""
-        assert time.monotonic() - began < 2 * SECONDS
 
 
 def test_a_body_that_does_not_come_ends_the_connection(server: Running) -> None:

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from etl.storage.local import LocalStore
 from tests.e2e.commands import COMMAND, SAMPLES
 from tests.unit.gateway.trees import busiest, members, sample_tree
 from tests.unit.publish.samples import LATER, logical_id, patient, publish
+from tests.waiting import until
 
 HEAVY = ("pyarrow", "pandas", "numpy", "great_expectations")
 TOKEN = "try-me"  # noqa: S105 - of a test
@@ -104,18 +104,6 @@ def running(
                 process.wait(20)
             process.kill()
             process.stdout.close()
-
-
-def until(true: Any, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if true():
-                return
-        except OSError:
-            pass
-        time.sleep(0.02)
-    raise AssertionError("it did not come to pass")
 
 
 def development() -> tuple[str, str]:
@@ -265,6 +253,14 @@ def test_a_new_release_is_served_without_a_restart(tmp_path: Path) -> None:
         assert server.json(following.removeprefix(server.base))["total"] == 3
 
 
+def listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=10).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
 def test_what_is_under_way_is_finished_before_the_server_ends(tmp_path: Path) -> None:
     with running(sample_tree(), tmp_path, *development()) as server:
         host, _, port = server.base.removeprefix("http://").partition(":")
@@ -276,9 +272,9 @@ def test_what_is_under_way_is_finished_before_the_server_ends(tmp_path: Path) ->
         )
         with socket.create_connection((host, int(port)), timeout=10) as connection:
             connection.sendall(head.encode() + body[:3])
-            time.sleep(0.3)
+            assert server.get("/healthz", None)[0] == 200  # so what came before was read
             server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.3)
+            until(lambda: not listens(host, int(port)))
             connection.sendall(body[3:])
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
         assert server.process.wait(10) == 0

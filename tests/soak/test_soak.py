@@ -24,7 +24,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -41,6 +41,7 @@ from tests.soak.crowd import HEADER_SECONDS, Crowd
 from tests.soak.faulty_proxy import KINDS, Proxy, proxied
 from tests.soak.payer import MEMBERS, PASSWORD, Payer
 from tests.unit.publish.samples import ID_KEY, PAYER, logical_id
+from tests.waiting import until
 
 SECONDS: Final = float(os.environ.get("SOAK_SECONDS", "600"))
 CLIENTS: Final = 8
@@ -170,13 +171,12 @@ def wait_until_ready(base: str, created: str | None = None) -> None:
 
     Slow answers of storage make its pointer late.
     """
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        with suppress(OSError), urllib.request.urlopen(f"{base}/readyz", timeout=2) as got:  # noqa: S310
-            if created in (None, json.load(got)["created"]):
-                return
-        time.sleep(0.05)
-    raise AssertionError("it never became ready, or never saw the release")
+
+    def is_ready() -> bool:
+        with urllib.request.urlopen(f"{base}/readyz", timeout=2) as got:  # noqa: S310
+            return created in (None, json.load(got)["created"])
+
+    until(is_ready)
 
 
 def registered(base: str) -> App:

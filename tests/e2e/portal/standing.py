@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from etl.bootstrap.settings import (
 )
 from etl.portal.examples import LOOPBACK
 from tests.e2e.commands import NO_SUITES, SAMPLES, cpcds, done
+from tests.waiting import until
 
 PASSWORD = "sandbox"  # noqa: S105 - public, and on the page
 
@@ -117,7 +117,7 @@ def stand_up(target: Path, folder: Path, **auth: Any) -> Iterator[Standing]:
     )
     thread.start()
     try:
-        _wait(server)
+        until(lambda: server.started)
         demo = services.configuration.demo
         yield Standing(base, services, () if demo is None else demo.members)
     finally:
@@ -131,11 +131,3 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
         return port
-
-
-def _wait(server: uvicorn.Server) -> None:
-    until = time.monotonic() + 20
-    while not server.started:
-        if time.monotonic() > until:
-            raise TimeoutError("the server did not start")
-        time.sleep(0.05)

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -72,10 +71,8 @@ def test_an_example_file_fetches_claims_and_revokes(
 def test_an_example_without_a_client_id_says_what_to_set(page: Page, tmp_path: Path) -> None:
     file = tmp_path / "first_claim.py"
     file.write_bytes(page.request.get("/examples/first_claim.py").body())
-    started = time.monotonic()
     ran = subprocess.run(
-        [sys.executable, str(file)], env={}, capture_output=True, text=True, check=False
+        [sys.executable, str(file)], env={}, capture_output=True, text=True, check=False, timeout=60
     )
     assert ran.returncode == 1
     assert ran.stderr.strip() == "Set CLIENT_ID, from App Registration."
-    assert time.monotonic() - started < 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -28,29 +27,26 @@ COSTLY = {
     "no-day": ("2025-13-45", "yaml-value", "put it into quotes"),
     "control-character": ("a: \x00", "yaml-syntax", "not YAML"),
 }
-DEAR = {
-    "one-line": "[" + "a, " * 100_000 + "a] # note",
-    "blanks": "a: 1 #" + " " * 1_000_000 + "x",
+LONG_LINES = {
+    "one-line": ("[" + "a, " * 100_000 + "a] # note", ["a"] * 100_001),
+    "blanks": ("a: 1 #" + " " * 1_000_000 + "x", {"a": 1}),
 }
 
 
 @pytest.mark.parametrize(("text", "code", "says"), COSTLY.values(), ids=COSTLY)
 def test_a_document_past_a_bound_is_refused_at_once(text: str, code: str, says: str) -> None:
-    began = time.process_time()
-    with pytest.raises(MappingError) as caught:
+    with pytest.raises(MappingError) as caught:  # what was not bounded would not come to an end
         read_yaml(text, "own.yaml")
-    assert time.process_time() - began < 10
     assert code in str(caught.value)
     assert says in str(caught.value)
     assert str(caught.value).startswith("own.yaml")
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("text", DEAR.values(), ids=DEAR)
-def test_what_is_within_the_bounds_is_read_in_time_that_follows_its_length(text: str) -> None:
-    began = time.process_time()
-    read_yaml(text, "own.yaml")
-    assert time.process_time() - began < 20
+@pytest.mark.parametrize(("text", "value"), LONG_LINES.values(), ids=LONG_LINES)
+def test_a_long_line_within_the_bounds_is_read(text: str, value: object) -> None:
+    """In time that follows its length: with its square, it would be hours."""
+    assert read_yaml(text, "own.yaml") == value
 
 
 def test_aliases_within_the_bounds_stand_for_what_they_name() -> None:

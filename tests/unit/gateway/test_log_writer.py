@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,13 +37,8 @@ def test_a_pipe_that_nobody_reads_holds_up_nobody_and_what_was_dropped_is_told()
     reading, writing = os.pipe()
     write = LogWriter(writing, most=100, now=lambda: NOON)
     line = b"x" * 1023 + b"\n"
-    began = time.perf_counter()
-    for _ in range(1000):  # a pipe holds some 64 of them
+    for _ in range(2000):  # a pipe holds some 64 of them: who waited for it would never end
         write(line)
-    time.sleep(0.2)
-    for _ in range(1000):
-        write(line)
-    assert time.perf_counter() - began < 2  # the writes of one who waits would never end
     got = b""
     while b"dropped" not in got:
         got += os.read(reading, 65536)

@@ -49,11 +49,12 @@ def test_a_new_release_is_served_within_the_time_between_two_looks() -> None:
     async def work() -> tuple[str | None, str | None]:
         stop = asyncio.Event()
         watching = asyncio.ensure_future(releases.watch(stop))
-        await asyncio.sleep(0.03)
-        before = releases.served.release
-        published(store, 2, 11)
-        await asyncio.sleep(0.1)
-        after = releases.served.release
+        async with asyncio.timeout(20):
+            while (before := releases.served.release) is None:
+                await asyncio.sleep(0)
+            published(store, 2, 11)
+            while (after := releases.served.release) == before:
+                await asyncio.sleep(0)
         stop.set()
         await watching
         return before, after

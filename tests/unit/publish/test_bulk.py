@@ -10,7 +10,6 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,6 +37,7 @@ from tests.fault.faulty import FaultyStore, Killed
 from tests.memory_store import MemoryStore
 from tests.unit.publish.bulk_consumer import Consumer
 from tests.unit.publish.samples import claim, logical_id, objects, patient, payer, resource, stage
+from tests.waiting import until
 
 DAYS = [f"2026-12-{day:02}T02:00:00Z" for day in range(1, 29)]
 NGINX_BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -423,7 +423,7 @@ def test_nginx_serves_the_tree_with_the_headers_of_the_ballot(tmp_path: Path) ->
     with subprocess.Popen([NGINX_BINARY, "-c", str(config), *user]) as server:
         try:
             url = f"http://127.0.0.1:{port}"
-            wait_for(url)
+            until(lambda: fetch(f"{url}/current.json"))  # nginx is up
             follower = Consumer(f"{url}/{ROOT}", fetch)
             for day, (people, directory) in enumerate(nights()):
                 release = publish(store, people, day + 1, directory=directory)
@@ -435,14 +435,3 @@ def test_nginx_serves_the_tree_with_the_headers_of_the_ballot(tmp_path: Path) ->
                 assert answer.headers["Content-Encoding"] == "gzip"
         finally:
             server.terminate()
-
-
-def wait_for(url: str) -> None:
-    for _ in range(100):
-        try:
-            fetch(f"{url}/current.json")
-        except urllib.error.URLError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError("nginx did not start")

@@ -117,12 +117,17 @@ def test_what_fails_in_the_block_is_what_is_raised() -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_mapped_results_come_in_order(concurrency: int) -> None:
-    def slow(number: int) -> int:
-        time.sleep(0.001 * (number % 3))
+    overtaken = threading.Event()
+
+    def called(number: int) -> int:
+        if number == 1:
+            overtaken.set()
+        elif number == 0 and concurrency > 1:
+            assert overtaken.wait(20), "the second does not wait for the first"
         return number * number
 
     store = Waiting(concurrency)
-    assert list(mapped(store, slow, range(40))) == [number * number for number in range(40)]
+    assert list(mapped(store, called, range(40))) == [number * number for number in range(40)]
 
 
 def test_mapped_reads_no_further_ahead_than_it_may() -> None:

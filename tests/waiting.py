@@ -1,0 +1,35 @@
+"""Waiting for what another process or thread brings about: the one place that polls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+_PAUSE_SECONDS = 0.02
+
+
+def until(
+    holds: Callable[[], object],
+    seconds: float = 20.0,
+    *,
+    passing: tuple[type[Exception], ...] = (OSError,),
+) -> None:
+    """Wait until something holds.
+
+    Args:
+        holds: what is asked, again and again.
+        seconds: after which waiting fails; so many that a busy machine has done it long ago.
+        passing: errors of asking that say no more than "not yet".
+
+    Raises:
+        AssertionError: it did not come about in time.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            if holds():
+                return
+        except passing:
+            pass
+        assert time.monotonic() < end, f"it did not come about in {seconds:g} seconds"
+        time.sleep(_PAUSE_SECONDS)
