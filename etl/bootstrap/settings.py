@@ -293,7 +293,7 @@ class ServeSettings(_Part):
         "600/minute", description="Requests of one app for one member, a worker; none where empty."
     )
     refused_limit: str = Field(
-        "60/minute", description="Requests with no or a wrong token, by address and worker."
+        "60/minute", description="Requests with no or an invalid token, by address and worker."
     )
     requests_at_once: int = Field(
         1000, ge=1, description="Requests under way at once, a worker; more are told to come back."

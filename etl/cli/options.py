@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 layout_option: Final = click.option(
-    "--layout", help="Layout of the extract; found out where not given."
+    "--layout", help="Layout of the extract; detected where not given."
 )
 workers_option: Final = click.option(
     "--workers",

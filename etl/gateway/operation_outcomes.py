@@ -44,7 +44,7 @@ KINDS: Final[Mapping[str, IssueKind]] = MappingProxyType(
         "body-malformed": IssueKind(400, "structure", "Body cannot be read"),
         "client-gone": IssueKind(400, "incomplete", "Request broke off"),
         "parameters-too-many": IssueKind(400, "too-costly", "Too many parameters"),
-        "parameter-invalid": IssueKind(400, "value", "Parameter with a wrong value"),
+        "parameter-invalid": IssueKind(400, "value", "Parameter with an invalid value"),
         "parameter-unsupported": IssueKind(400, "not-supported", "Parameter not supported"),
         "request-invalid": IssueKind(400, "invalid", "Request not understood"),
         "link-invalid": IssueKind(400, "invalid", "Page link not made by this server for this app"),

@@ -74,12 +74,12 @@ FHIR: Final = (
 OAUTH: Final = (
     ErrorEntry(
         "invalid_request",
-        "A parameter is missing, doubled or malformed: no PKCE challenge, a wrong aud.",
+        "A parameter is missing, doubled or malformed: no PKCE challenge, an invalid aud.",
         "Compare with the tables above; error_description names the parameter.",
     ),
     ErrorEntry(
         "invalid_client",
-        "Client id or secret is wrong, or the app is disabled. Status 401.",
+        "Client id or secret is invalid, or the app is disabled. Status 401.",
         "Check the authorization header; rotate the secret if it is lost.",
     ),
     ErrorEntry(

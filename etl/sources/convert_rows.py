@@ -1,4 +1,4 @@
-"""Raw rows into canonical rows, as a layout says, with a finding for everything it puts right."""
+"""Convert raw rows into canonical rows, as a layout says, with a finding for each correction."""
 
 from __future__ import annotations
 
