@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
@@ -19,6 +20,7 @@ from etl.auth.form_protection import REQUEST_SECONDS, BrowserCookies
 from etl.auth.grant_types import Approval
 from etl.auth.http import address_of, for_people, incoming_of, read_form, redirect
 from etl.auth.records import Happening, SignInRefused
+from etl.auth.sample_sign_in import patient_signed_in, sign_in_page
 from etl.auth.secrets import hash_of
 from etl.auth.services import Services
 from etl.auth.sessions import Session
@@ -103,7 +105,7 @@ class AuthorizePages:
             response = await self._to_provider(request)
             self._browsers.set(response, "request", sealed, seconds=REQUEST_SECONDS)
         else:
-            response = self._sign_in_page(visit, sealed, asked)
+            response = self._sign_in_page(visit, sealed, asked, {})
         self._browsers.greet(response, visit)
         return response
 
@@ -120,15 +122,11 @@ class AuthorizePages:
             return services.pages.problem(_STALE, status=403)
         if isinstance(asked, Response):
             return asked
-        services.limits.hit("sign-in", address_of(request))
-        username = form.get("username", "")[:100]
         try:
-            member = await run_in_threadpool(
-                demo.sign_in, username, form.get("password", "")[:200], address_of(request)
-            )
+            patient = await patient_signed_in(services, demo, request, form)
         except SignInRefused as error:
-            return self._sign_in_page(visit, sealed, asked, error=error, username=username)
-        return await self._on_to_consent(member.patient, sealed)
+            return self._sign_in_page(visit, sealed, asked, form, error)
+        return await self._on_to_consent(patient, sealed)
 
     async def callback(self, request: Request) -> Response:
         """Take the answer of the payer's identity provider."""
@@ -280,28 +278,13 @@ class AuthorizePages:
         visit: BrowserCookies,
         sealed: str,
         asked: _Asked,
-        *,
+        form: Mapping[str, str],
         error: SignInRefused | None = None,
-        username: str = "",
     ) -> Response:
-        demo = self._services.demo
-        if demo is None:
-            return self._services.pages.problem("Nobody can sign in here yet.", status=503)
-        status = 200 if error is None else 429 if error.retry_after else 401
-        response = self._services.pages.page(
-            "sign_in.html.j2",
-            status=status,
-            app=asked.client.app.draft,
-            action="/oauth/sign-in",
-            form_token=self._browsers.form_token(visit),
-            sealed=sealed,
-            error=str(error) if error is not None else "",
-            username=username,
-            demo=demo,
+        app = asked.client.app.draft
+        return sign_in_page(
+            self._services, visit, "/oauth/sign-in", form, error, app=app, sealed=sealed
         )
-        if error is not None and error.retry_after:
-            response.headers["Retry-After"] = str(error.retry_after)
-        return response
 
     def _consent_page(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,6 +13,7 @@ from etl.auth import scopes as scope_rules
 from etl.auth.form_protection import REQUEST_SECONDS, BrowserCookies
 from etl.auth.http import address_of, for_people, read_form, redirect
 from etl.auth.records import SignInRefused
+from etl.auth.sample_sign_in import patient_signed_in, sign_in_page
 from etl.auth.services import Services
 from etl.auth.sessions import Session
 
@@ -51,7 +54,7 @@ class MemberPages:
             self._browsers.set(response, "login", sealed, seconds=REQUEST_SECONDS)
             self._browsers.greet(response, visit)
             return response
-        return self._sign_in_page(visit)
+        return self._sign_in_page(visit, {})
 
     async def sign_in(self, request: Request) -> Response:
         """Take user name and password of a sample member."""
@@ -61,15 +64,11 @@ class MemberPages:
         is_own = self._browsers.is_own_form(request, visit, form.get("form_token", ""))
         if demo is None or not is_own:
             return services.pages.problem(_STALE, status=403)
-        services.limits.hit("sign-in", address_of(request))
-        username = form.get("username", "")[:100]
         try:
-            member = await run_in_threadpool(
-                demo.sign_in, username, form.get("password", "")[:200], address_of(request)
-            )
+            patient = await patient_signed_in(services, demo, request, form)
         except SignInRefused as error:
-            return self._sign_in_page(visit, error=error, username=username)
-        token = await run_in_threadpool(services.sessions.start, "member", member.patient)
+            return self._sign_in_page(visit, form, error)
+        token = await run_in_threadpool(services.sessions.start, "member", patient)
         response = redirect(services, "/member")
         self._browsers.set(response, "member", token)
         return response
@@ -133,24 +132,8 @@ class MemberPages:
         )
 
     def _sign_in_page(
-        self, visit: BrowserCookies, *, error: SignInRefused | None = None, username: str = ""
+        self, visit: BrowserCookies, form: Mapping[str, str], error: SignInRefused | None = None
     ) -> Response:
-        demo = self._services.demo
-        if demo is None:
-            return self._services.pages.problem("Nobody can sign in here yet.", status=503)
-        status = 200 if error is None else 429 if error.retry_after else 401
-        response = self._services.pages.page(
-            "sign_in.html.j2",
-            status=status,
-            app=None,
-            action="/member/sign-in",
-            form_token=self._browsers.form_token(visit),
-            sealed="",
-            error=str(error) if error is not None else "",
-            username=username,
-            demo=demo,
-        )
-        if error is not None and error.retry_after:
-            response.headers["Retry-After"] = str(error.retry_after)
+        response = sign_in_page(self._services, visit, "/member/sign-in", form, error)
         self._browsers.greet(response, visit)
         return response

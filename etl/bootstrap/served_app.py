@@ -40,7 +40,8 @@ from etl.bootstrap.dispatch import PrefixDispatcher
 from etl.bootstrap.gc_policy import gc_disabled, relax_gc
 from etl.bootstrap.process_setup import configure_logging, end_with_parent
 from etl.bootstrap.served_rooms import DIRECTORY, FHIR, ServedRoom, ServerDescription
-from etl.bootstrap.settings import ServeSettings, Settings
+from etl.bootstrap.setting_groups import ServeSettings
+from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import store_options
 from etl.errors import MappingError, Mistakes, StoreError
 from etl.gateway.access_log import AccessLog, AccessLogMiddleware

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from etl.auth.audit import verify_trail
+from etl.auth.audit_verification import verify_trail
 from etl.auth.database import migrate, open_database, present_version
 from etl.auth.dynamic_registration import draft_of
 from etl.auth.records import App, AppStatus, Issued

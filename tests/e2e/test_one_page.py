@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.bootstrap.settings import ServeSettings
+from etl.bootstrap.setting_groups import ServeSettings
 from tests.e2e.commands import SAMPLES, columns_of, cpcds, done, rows_of, write_rows
 
 PAGE = ServeSettings().page_size

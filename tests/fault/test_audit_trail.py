@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from etl.auth import audit
-from etl.auth.audit import AuditStalled, AuditTrail, verify_trail
+from etl.auth.audit import AuditStalled, AuditTrail
+from etl.auth.audit_verification import verify_trail
 from etl.auth.database import Database, migrate, open_database
 from etl.auth.database_tables import AccessRow
 from etl.auth.records import Happening

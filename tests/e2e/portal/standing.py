@@ -18,13 +18,13 @@ from etl.auth.rate_limits import RATES
 from etl.auth.records import ATTESTATIONS, AppDraft, DemoMember
 from etl.auth.services import Services
 from etl.bootstrap.served_app import application, authorization, prepared
-from etl.bootstrap.settings import (
+from etl.bootstrap.setting_groups import (
     AuthSettings,
     PayerSettings,
     PortalSettings,
     ServeSettings,
-    Settings,
 )
+from etl.bootstrap.settings import Settings
 from etl.portal.examples import LOOPBACK
 from tests.e2e.commands import NO_SUITES, SAMPLES, cpcds, done
 from tests.waiting import until

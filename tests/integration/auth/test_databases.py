@@ -15,7 +15,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from etl.auth.audit import verify_trail
+from etl.auth.audit_verification import verify_trail
 from etl.auth.authorization_server import tidy
 from etl.auth.clients import SignedAssertion
 from etl.auth.database import latest_version, migrate, open_database, present_version

@@ -15,7 +15,8 @@ from etl.bootstrap import auth
 from etl.bootstrap.portal import TRY_CLIENT, portal_room, site_of
 from etl.bootstrap.served_app import authorization, opened, prepared
 from etl.bootstrap.served_rooms import ServerDescription
-from etl.bootstrap.settings import AuthSettings, PortalSettings, ServeSettings, Settings
+from etl.bootstrap.setting_groups import AuthSettings, PortalSettings, ServeSettings
+from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
 
 

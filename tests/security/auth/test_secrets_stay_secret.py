@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.auth.audit import verify_trail
+from etl.auth.audit_verification import verify_trail
 from etl.auth.authorization_server import tidy
 from etl.auth.configuration import DemoDirectory
 from etl.auth.records import DemoMember, InvalidForm, Issued, SignInRefused

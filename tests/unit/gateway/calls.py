@@ -12,7 +12,8 @@ from typing import Any, Final
 from starlette.applications import Starlette
 
 from etl.bootstrap.served_app import Authorization, application, prepared
-from etl.bootstrap.settings import ServeSettings, Settings
+from etl.bootstrap.setting_groups import ServeSettings
+from etl.bootstrap.settings import Settings
 from etl.gateway.development_tokens import DevelopmentToken, DevelopmentVerifier
 from etl.gateway.startup import GatewayServices
 from etl.smart.discovery import AuthEndpoints

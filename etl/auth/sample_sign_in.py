@@ -1,0 +1,72 @@
+"""Sign-in of sample members by user name and password: the form, and what it sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from etl.auth.form_protection import BrowserCookies
+from etl.auth.http import address_of
+from etl.auth.members import DemoSignIn
+from etl.auth.records import SignInRefused
+from etl.auth.services import Services
+
+
+async def patient_signed_in(
+    services: Services, demo: DemoSignIn, request: Request, form: Mapping[str, str]
+) -> str:
+    """Return the patient id of the sample member that a form names.
+
+    Raises:
+        SignInRefused: user name or password is invalid, or there were too many tries.
+    """
+    address = address_of(request)
+    services.limits.hit("sign-in", address)
+    member = await run_in_threadpool(
+        demo.sign_in, form.get("username", "")[:100], form.get("password", "")[:200], address
+    )
+    return member.patient
+
+
+def sign_in_page(
+    services: Services,
+    visit: BrowserCookies,
+    action: str,
+    form: Mapping[str, str],
+    error: SignInRefused | None = None,
+    *,
+    app: Any = None,
+    sealed: str = "",
+) -> Response:
+    """Return the page with the form.
+
+    Args:
+        services: the authorization server.
+        visit: cookies of the request.
+        action: path that the form is sent to.
+        form: what was sent before; empty at first.
+        error: why that was refused.
+        app: the app that asks for data; None at the member's own page.
+        sealed: the app's request.
+    """
+    if services.demo is None:
+        return services.pages.problem("Nobody can sign in here yet.", status=503)
+    status = 200 if error is None else 429 if error.retry_after else 401
+    response = services.pages.page(
+        "sign_in.html.j2",
+        status=status,
+        app=app,
+        action=action,
+        form_token=services.browsers.form_token(visit),
+        sealed=sealed,
+        error=str(error) if error is not None else "",
+        username=form.get("username", "")[:100],
+        demo=services.demo,
+    )
+    if error is not None and error.retry_after:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response

@@ -1,0 +1,424 @@
+"""Groups of settings, as they stand in `cpcds.toml`: one class a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class SettingGroup(BaseModel):
+    """Settings that belong together, immutable; others than those named are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PayerSettings(SettingGroup):
+    """The publishing payer, and its identifiers in FHIR."""
+
+    id: str = Field("demo", description="The payer's id; part of every logical id.")
+    name: str = Field("Demonstration Health Plan", description="The payer's name for people.")
+    member_id_system: str = Field(
+        "urn:cpcds:demo:member-id", description="`Patient.identifier.system` of member ids (MB)."
+    )
+    unique_member_id_system: str = Field(
+        "urn:cpcds:demo:unique-member-id",
+        description="`Patient.identifier.system` of person-wide ids (um).",
+    )
+    claim_id_system: str = Field(
+        "urn:cpcds:demo:claim-id",
+        description="`ExplanationOfBenefit.identifier.system` of claim numbers (uc).",
+    )
+    organization_id_system: str = Field(
+        "urn:cpcds:demo:organization-id", description="System of the payer's organization ids."
+    )
+    practitioner_id_system: str = Field(
+        "urn:cpcds:demo:practitioner-id", description="System of the payer's practitioner ids."
+    )
+    payer_id_system: str = Field(
+        "", description="System of payer ids in `Organization.identifier`; none where empty."
+    )
+    default_network_status: Literal["", "innetwork", "outofnetwork"] = Field(
+        "",
+        description=(
+            "Network status of a provider where a claim states none and its profile requires one."
+        ),
+    )
+
+
+class RulesSettings(SettingGroup):
+    """Severities of findings."""
+
+    severities: dict[str, Literal["warn", "reject-row", "reject-claim"]] = Field(
+        default_factory=dict, description="Rule id → severity, where it is not the rule's own."
+    )
+
+
+class ClaimsSettings(SettingGroup):
+    """Publication of superseded claims and of sensitive codes."""
+
+    superseded: Literal["publish", "leave-out"] = Field(
+        "publish",
+        description=(
+            "Whether a claim that another of its chain replaced is published as cancelled, or not."
+        ),
+    )
+    sensitive_codes: Path | None = Field(
+        None, description="File of codes that are not published: `system,code[,group]`."
+    )
+
+
+class LimitsSettings(SettingGroup):
+    """Limits on what is invalid, missing or moved; beyond them nothing is published (exit 4)."""
+
+    rejected_claims: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description=(
+            "Most share of claims that may be rejected; where not set 0.5 for `run`, and no limit "
+            "for `convert` and `validate`."
+        ),
+    )
+    rejected_members: float = Field(
+        1.0, ge=0, le=1, description="Most share of members that may be rejected."
+    )
+    findings: dict[str, int] = Field(
+        default_factory=dict, description="Rule id → most findings of it."
+    )
+    fewer_rows: float = Field(
+        0.5, ge=0, le=1, description="Most share of a table's rows that may be missing."
+    )
+    fewer_claims: float = Field(
+        0.25, ge=0, le=1, description="Most share of accepted claims that may be missing."
+    )
+    money_change: float = Field(
+        0.5, ge=0, description="Most share by which a net sum of a claim type may change."
+    )
+    retracted_members: float = Field(
+        0.25, ge=0, le=1, description="Most share of published members that a run may retract."
+    )
+    retracted_claims: float = Field(
+        0.25, ge=0, le=1, description="Most share of published claims that a run may retract."
+    )
+    retracted_resources: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Most share of the published resources of a type that a run may retract.",
+    )
+    unowned_rows: int | None = Field(
+        None,
+        ge=0,
+        description=(
+            "Most rows that cannot be read and of which nobody can say what they belong to; where "
+            "not set, 0 for `run`, and no limit for `convert` and `validate`."
+        ),
+    )
+
+    def of_a_run(self) -> LimitsSettings:
+        """Return these limits, with those that are on by default for a run alone."""
+        missing = {name: most for name, most in _OF_A_RUN.items() if getattr(self, name) is None}
+        return self.model_copy(update=missing)
+
+
+_OF_A_RUN: Final[Mapping[str, float]] = MappingProxyType(
+    {"rejected_claims": 0.5, "unowned_rows": 0}
+)
+
+
+class RunSettings(SettingGroup):
+    """Resources of a run. They have no influence on the output."""
+
+    partition_rows: int = Field(
+        200_000, ge=1, description="About how many rows of input are worked on at a time."
+    )
+    workers: int = Field(0, ge=0, description="Processes; 0 for one a processor.")
+    work: Path | None = Field(
+        None,
+        description=(
+            "Folder for what is in progress; in the target's, or for object storage in the "
+            "current one, where not set."
+        ),
+    )
+
+
+class ReportSettings(SettingGroup):
+    """Contents of the validation report."""
+
+    gx_rows: int = Field(
+        2_000,
+        ge=0,
+        description=(
+            "About how many rows of the largest file Great Expectations looks at; "
+            "0 to leave it out."
+        ),
+    )
+    small_cells: int = Field(
+        10,
+        ge=0,
+        description="Most claims whose sum of money the report withholds; 0 to withhold none.",
+    )
+
+
+class StorageSettings(SettingGroup):
+    """Object storage. A folder needs none of it; credentials come by AWS's usual chain."""
+
+    endpoint_url: str | None = Field(
+        None, description="URL of an S3-compatible server other than AWS."
+    )
+    region: str | None = Field(None, description="Region of the bucket; AWS's own way if not set.")
+    profile: str | None = Field(None, description="Profile in the AWS configuration files.")
+    sse: Literal["AES256", "aws:kms"] | None = Field(
+        None, description="Server-side encryption of what is written."
+    )
+    sse_key: str | None = Field(
+        None, description="KMS key for `aws:kms`; the bucket's own where not set."
+    )
+    storage_class: str | None = Field(
+        None, description="Storage class of what is written; the bucket's default where not set."
+    )
+    concurrency: int = Field(16, ge=1, le=256, description="Requests at once, a process.")
+    attempts: int = Field(5, ge=1, description="Tries of one request before it counts as failed.")
+    connect_seconds: float = Field(5.0, gt=0, description="How long to wait for a connection.")
+    read_seconds: float = Field(60.0, gt=0, description="How long to wait for an answer.")
+    part_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=5 * 1024 * 1024,
+        description="Larger objects are sent in parts of this size.",
+    )
+
+
+class PublishSettings(SettingGroup):
+    """Publication, retention, and files beside the blocks."""
+
+    view: Literal["financial", "basis"] = Field(
+        "financial",
+        description="Which view of claims is made: all of them, or `basis`, without any amount.",
+    )
+    deltas: bool = Field(
+        False,
+        description="Whether a full extract's rows are kept, so that deltas can follow it.",
+    )
+    bulk: bool = Field(True, description="Whether bulk files by resource type are written.")
+    base_url: str = Field(
+        "", description="URL that the tree is served under; links are relative where empty."
+    )
+    cadence: str = Field("P1D", description="ISO 8601 duration between releases.")
+    requires_access_token: bool = Field(
+        True, description="Whether clients need an access token for the files."
+    )
+    snapshot_every: int = Field(
+        30, ge=1, description="Releases after which there is a new snapshot, at the latest."
+    )
+    mode: Literal["0700", "0750", "0755"] = Field(
+        "0700",
+        description=(
+            "Mode of folders that are written, whatever the umask; files have the same without "
+            "the right to execute."
+        ),
+    )
+
+    @property
+    def folder_mode(self) -> int:
+        """The mode as a number."""
+        return int(self.mode, 8)
+
+
+class DevelopmentTokenSettings(SettingGroup):
+    """An access token that is accepted in development mode."""
+
+    token: SecretStr = Field(description="The access token.")
+    patient: str = Field(description="Logical id of the Patient that it opens.")
+    client: str = Field("development", description="Id of the app that it stands for.")
+    scopes: str = Field("patient/*.rs", description="SMART scopes, separated by blanks.")
+
+
+class ServeSettings(SettingGroup):
+    """Serving of the published tree."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    workers: int = Field(1, ge=1, le=256, description="Processes.")
+    base_url: str = Field(
+        "",
+        description="Scheme, host and port by which apps reach the server. Links are made from it.",
+    )
+    cursor_key: SecretStr = Field(
+        SecretStr(""), description="Secret that seals page links; made at start where empty."
+    )
+    log_key: SecretStr = Field(
+        SecretStr(""),
+        description="Secret of the hash that stands for patients in logs; made at start if empty.",
+    )
+    log: Literal["json", "off"] = Field("json", description="Whether requests are logged.")
+    metrics: bool = Field(True, description="Whether `/metrics` is there.")
+    gzip: bool = Field(True, description="Whether answers are compressed for clients that take it.")
+    directory: bool = Field(
+        True, description="Whether the Provider Directory is served at `/directory`, to everybody."
+    )
+    cors_origins: tuple[str, ...] = Field(
+        ("*",), description="Origins of browser apps that may read members' data with a token."
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="Addresses or networks whose `X-Forwarded-For` is believed."
+    )
+    rate_limit: str = Field(
+        "600/minute", description="Requests of one app for one member, a worker; none where empty."
+    )
+    refused_limit: str = Field(
+        "60/minute", description="Requests with no or an invalid token, by address and worker."
+    )
+    requests_at_once: int = Field(
+        1000, ge=1, description="Requests under way at once, a worker; more are told to come back."
+    )
+    request_seconds: float = Field(30.0, gt=0, description="How long a request may take.")
+    shutdown_seconds: int = Field(
+        20, ge=0, description="How long requests under way have when the server is stopped."
+    )
+    url_bytes: int = Field(8192, ge=256, description="Longest URL.")
+    body_bytes: int = Field(65536, ge=1024, description="Largest body of a request.")
+    header_bytes: int = Field(
+        32768, ge=1024, description="Largest URL and headers of a request together."
+    )
+    header_count: int = Field(100, ge=1, description="Most headers of a request.")
+    header_seconds: float = Field(
+        10.0, gt=0, description="How long URL and headers of a request may take to come."
+    )
+    idle_seconds: int = Field(
+        75,  # longer than load balancers keep a connection: none is closed under a request
+        ge=1,
+        description="How long a connection is kept between two requests.",
+    )
+    cache_bytes: int = Field(
+        64 * 1024 * 1024, ge=0, description="Memory for what was read, a worker."
+    )
+    poll_seconds: float = Field(
+        5.0, gt=0, description="Seconds between two looks for a new release."
+    )
+    page_size: int = Field(10, ge=1, description="Matches a page where `_count` is not given.")
+    page_limit: int = Field(100, ge=1, description="Most matches a page.")
+    cursor_seconds: int = Field(
+        24 * 3600, ge=60, description="How long a page link works, at least."
+    )
+    releases_open: int = Field(
+        4, ge=0, description="Earlier releases kept open for page links, a worker."
+    )
+    read_attempts: int = Field(3, ge=1, description="Tries of one read of storage.")
+    read_seconds: float = Field(5.0, gt=0, description="The longest that one try may take.")
+    deadline_seconds: float = Field(
+        10.0, gt=0, description="The longest that all tries of one read may take together."
+    )
+    development_tokens: tuple[DevelopmentTokenSettings, ...] = Field(
+        (),
+        description="Access tokens of development mode, which is off where there is none.",
+    )
+    development_anywhere: bool = Field(
+        False, description="Whether development mode may listen on more than loopback."
+    )
+
+
+class PortalSettings(SettingGroup):
+    """The developer portal's words and look."""
+
+    enabled: bool = Field(
+        True, description="Whether the portal is there, where there is an authorization server."
+    )
+    title: str = Field("Developer Portal", description="The portal's name.")
+    contact_name: str = Field("", description="Team that developers write to.")
+    contact_email: str = Field("", description="Its e-mail address.")
+    contact_phone: str = Field("", description="Its phone number.")
+    contact_hours: str = Field("", description="When somebody answers, for people.")
+    contact_url: str = Field("", description="URL of a help desk.")
+    contact_address: str = Field("", description="Postal address; line breaks are kept.")
+    security_email: str = Field("", description="Where weaknesses are reported.")
+    privacy_url: str = Field("", description="URL of the payer's privacy notice.")
+    terms_url: str = Field("", description="URL of the terms for developers.")
+    sandbox_url: str = Field("", description="URL of the sandbox's portal, told in production.")
+    stylesheet: Path | None = Field(None, description="CSS file laid over the portal's own.")
+    logo: Path | None = Field(None, description="SVG or PNG file in place of the portal's mark.")
+    templates: Path | None = Field(
+        None, description="Folder of templates that are taken before the portal's own."
+    )
+
+
+class AuthSettings(SettingGroup):
+    """The authorization server, its members, its audit trail."""
+
+    mode: Literal["off", "sandbox", "production"] = Field(
+        "off",
+        description=(
+            "`sandbox`: apps work as soon as they are registered; `production`: they wait for "
+            "`cpcds apps approve`; `off`: no authorization server."
+        ),
+    )
+    database: str = Field(
+        "sqlite:///cpcds-auth.sqlite3",
+        description="Where apps, accounts and consents are kept: SQLite, or PostgreSQL.",
+    )
+    secret: SecretStr = Field(
+        SecretStr(""),
+        description="Secret behind cookies and stored signing keys; made beside SQLite if empty.",
+    )
+    audit: Path = Field(Path("cpcds-audit"), description="Folder of the audit trail.")
+    oidc_issuer: str = Field("", description="Issuer of the payer's OpenID Connect provider.")
+    oidc_client_id: str = Field("", description="This server's client id there.")
+    oidc_client_secret: SecretStr = Field(
+        SecretStr(""), description="This server's secret there. Set it by environment."
+    )
+    oidc_scope: str = Field("openid profile", description="What is asked of the provider.")
+    oidc_member_claim: str = Field(
+        "member_id", description="Claim of the ID token that holds the member id."
+    )
+    demo_members: Path | None = Field(
+        None,
+        description="`member.csv` of made-up members that anyone may sign in as; sandbox only.",
+    )
+    demo_password: str = Field("sandbox", description="The one, public password of them all.")
+    access_seconds: int = Field(600, ge=60, le=600, description="Life of an access token.")
+    code_seconds: int = Field(60, ge=10, le=60, description="Life of an authorization code.")
+    refresh_idle_days: int = Field(
+        90, ge=1, description="Days without use after which a refresh token is over."
+    )
+    online_hours: int = Field(12, ge=1, le=24, description="Hours that `online_access` lasts.")
+    consent_days: tuple[int, ...] = Field(
+        (90, 30, 365),
+        min_length=1,
+        description="Terms of a consent that members choose from, the preselected first.",
+    )
+    revocation_seconds: int = Field(
+        10, ge=1, le=30, description="Age at which the list of what was revoked is read again."
+    )
+    limits: dict[str, str] = Field(
+        default_factory=dict,
+        description="Endpoint → most calls of an address or app, a worker; none where empty.",
+    )
+    plain_apps: tuple[str, ...] = Field(
+        (),
+        description="Ids of apps that may do without scope, `state`, `aud` and PKCE; none else.",
+    )
+    introspectors: tuple[str, ...] = Field(
+        (), description="Ids of apps that may introspect everyone's tokens."
+    )
+    registration: Literal["off", "token", "open"] = Field(
+        "off", description="Dynamic registration of apps (RFC 7591)."
+    )
+    registration_token: SecretStr = Field(
+        SecretStr(""), description="The initial access token that `token` asks for."
+    )
+    most_apps: int = Field(20, ge=1, description="Apps that an account of a developer may have.")
+    smtp_host: str = Field(
+        "", description="Mail server for links that verify developers' addresses; empty for none."
+    )
+    smtp_port: int = Field(587, ge=1, le=65535, description="Its port.")
+    smtp_encryption: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How it is spoken to; `none` on a loopback address only."
+    )
+    smtp_user: str = Field("", description="Account there; empty for none.")
+    smtp_password: SecretStr = Field(
+        SecretStr(""), description="Its password. Set it by environment."
+    )
+    mail_from: str = Field("", description="Address that mail comes from.")
