@@ -12,14 +12,13 @@ from typing import Any, Final
 
 from etl.conform.findings import ConformanceRule, IssueSeverity
 from etl.profiles.guides import Guide
+from etl.profiles.shapes import CONCEPT_TYPES, TEXT_TYPES
 from etl.profiles.structures import Binding
 from etl.profiles.value_sets import ValueSet, code_systems, value_set
 
 Verdict = Callable[[Any], "ConformanceRule | None"]
 """Looks at a value; returns the rule it breaks, or None."""
 
-CONCEPT_TYPES: Final = frozenset({"CodeableConcept", "Coding"})
-TEXT_TYPES: Final = frozenset({"code", "string", "uri"})
 
 _CPT_OR_MODIFIER: Final = r"\d{4}[0-9A-Z]|[0-9A-Z]{2}"
 _THO: Final = "http://terminology.hl7.org/CodeSystem/"

@@ -8,6 +8,7 @@ snapshot repeats what holds for all entries.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from etl.conform.codes import Verdict, binding_verdict, coding_verdict
@@ -28,16 +29,18 @@ from etl.conform.members import (
 from etl.conform.objects import Choice, RequiredElement, object_check
 from etl.conform.patterns import matcher, told
 from etl.conform.primitives import TESTS, json_kind
-from etl.conform.references import allowed_types, is_local, resolved_type, stated_type
+from etl.conform.references import is_local, resolved_type, stated_type
 from etl.conform.slices import classifier
 from etl.conform.visit import Check, Holds, Member, Visit
 from etl.profiles.absent_reasons import ABSENT_REASONS, DATA_ABSENT_REASON
 from etl.profiles.guides import DEFAULT, US_CORE, Guide
 from etl.profiles.invariants import NOT_CHECKED, guide_rules
+from etl.profiles.shapes import target_types
 from etl.profiles.structures import (
     Element,
     Profile,
     TypeChoice,
+    choice_names,
     find_canonical,
     is_type,
     load_type,
@@ -199,8 +202,7 @@ class Compiler:
             yield from self._typed(profile, element, element.name, element.types[0])
             return
         slices = {one.types[0].code: one for one in profile.slices(element.id)}
-        for choice in element.types:
-            name = element.name[:-3] + choice.code[0].upper() + choice.code[1:]
+        for name, choice in choice_names(element).items():
             one = slices.get(choice.code, element)
             kind = one.types[0] if one is not element else choice
             yield from self._typed(profile, one, name, kind)
@@ -310,7 +312,7 @@ def _reference(check: Check) -> Check:
 
 def _targets(check: Check, element: Element, choice: TypeChoice) -> Check:
     """Return the check of a Reference followed by that of the type it points to."""
-    types = allowed_types(choice)
+    types = target_types(choice)
     if not types:
         return check
     rule = error(
@@ -366,31 +368,22 @@ def _required(profile: Profile, element: Element) -> Iterator[RequiredElement]:
     slices = profile.slices(element.id)
     bounds = Bounds(element.id, element.min, element.max)
     choice = element.name.endswith("[x]")
-    names = tuple(_names(element))
+    names = tuple(choice_names(element)) or (element.name,)
     if element.min > 0 and not (choice and any(one.min for one in slices)):
         rule = error("min", f"{element.id} is missing, and the profile requires it.")
         yield RequiredElement(names, rule)
     for one in slices:
         if one.min > 0 and choice:
-            (kind,) = one.types
-            named = f"{element.name[:-3]}{kind.code[0].upper()}{kind.code[1:]}"
+            (named,) = choice_names(replace(element, types=one.types))
             rule = error("min", f"{element.id} must be there as {named}; the profile requires it.")
             yield RequiredElement((named,), rule)
         elif one.min > 0 and element.min == 0:
             yield RequiredElement(names, bounds.too_few(one.slice_name))
 
 
-def _names(element: Element) -> Iterator[str]:
-    if not element.name.endswith("[x]"):
-        yield element.name
-        return
-    for choice in element.types:
-        yield f"{element.name[:-3]}{choice.code[0].upper()}{choice.code[1:]}"
-
-
 def _choice(element: Element) -> Choice:
     twice = error("choice", f"{element.id} is there with more than one type.")
-    return Choice(element.name[:-3], frozenset(_names(element)), twice)
+    return Choice(element.name[:-3], frozenset(choice_names(element)), twice)
 
 
 def _fixed(element: Element) -> Verdict:

@@ -6,9 +6,6 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
-from etl.profiles.structures import TypeChoice, find_canonical
-
-_TYPE: Final = re.compile(r"[A-Z][A-Za-z]+")
 _LITERAL: Final = re.compile(
     r"(?:(?P<base>https?://\S+)/)?(?P<type>[A-Z][A-Za-z]+)/(?P<id>[A-Za-z0-9\-.]{1,64})"
     r"(?:/_history/[A-Za-z0-9\-.]{1,64})?"
@@ -17,22 +14,6 @@ _LITERAL: Final = re.compile(
 
 _CONDITIONAL: Final = re.compile(r"(?:https?://\S+/)?(?P<type>[A-Z][A-Za-z]+)\?\S+")
 """A search instead of an id (FHIR R4, transactions): [base/]Type?parameters."""
-
-ANY: Final[frozenset[str]] = frozenset()
-"""No restriction."""
-
-_US_CORE_TYPES: Final = {
-    "us-core-patient": "Patient",
-    "us-core-practitioner": "Practitioner",
-    "us-core-organization": "Organization",
-    "us-core-practitionerrole": "PractitionerRole",
-    "us-core-location": "Location",
-    "us-core-relatedperson": "RelatedPerson",
-    "us-core-coverage": "Coverage",
-    "us-core-careteam": "CareTeam",
-    "us-core-condition": "Condition",
-    "us-core-encounter": "Encounter",
-}
 
 
 @lru_cache(maxsize=262_144)
@@ -45,26 +26,6 @@ def target_of(reference: str) -> tuple[str, str] | None:
 def is_local(reference: str) -> bool:
     """Whether it points into the same resource (contained), or to the resource itself."""
     return reference.startswith("#")
-
-
-def allowed_types(choice: TypeChoice) -> frozenset[str]:
-    """Return the resource types that a Reference may point to; `ANY` for no restriction."""
-    types = set()
-    for canonical in choice.targets:
-        url = canonical.partition("|")[0]
-        name = url.rpartition("/")[2]
-        if name == "Resource":
-            return ANY
-        profile = find_canonical(url)
-        if profile is not None:
-            types.add(profile.type)
-        elif name in _US_CORE_TYPES:
-            types.add(_US_CORE_TYPES[name])
-        elif _TYPE.fullmatch(name):
-            types.add(name)
-        else:
-            return ANY
-    return frozenset(types)
 
 
 def resolved_type(reference: Any, root: dict[str, Any]) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from etl.conform.codes import codings_of, member_of
 from etl.conform.patterns import Test, matcher
 from etl.profiles.guides import Guide
+from etl.profiles.shapes import Discriminator, discriminators
 from etl.profiles.structures import Element, Profile, Slicing
 from etl.profiles.value_sets import value_set
 
@@ -37,7 +38,7 @@ def classifier(
 
 def slice_test(profile: Profile, slicing: Slicing, one: Element, guide: Guide) -> Test:
     """Return the test of whether an entry belongs to one slice."""
-    tests = [_discriminator_test(profile, one, path, guide) for _, path in slicing.by]
+    tests = [_told_by(told, guide) for told in discriminators(profile, slicing, one)]
     if len(tests) == 1:
         return tests[0]
     return lambda entry: all(test(entry) for test in tests)
@@ -55,56 +56,41 @@ def _by_tests(tests: Sequence[Test]) -> Classify:
     return classify
 
 
-def _at(path: str) -> Callable[[Any], Any]:
-    """Return what finds the value at a discriminator's path; None where there is none."""
-    if path == "$this":
-        return lambda entry: entry
-    names = path.split(".")
+def _told_by(told: Discriminator, guide: Guide) -> Test:
+    if told.value_set is None:
+        test = matcher(told.pattern)
+    else:
+        values = value_set(told.value_set, guide)
 
-    def find(entry: Any) -> Any:
+        def test(value: Any) -> bool:
+            return member_of(values, value) is True
+
+    if not told.path:
+        return test
+    names = told.path
+
+    def find(entry: Any) -> bool:
         for name in names:
             if type(entry) is not dict:
-                return None
+                return False
             entry = entry.get(name)
-        return entry
+        return test(entry)
 
     return find
-
-
-def _target(profile: Profile, one: Element, path: str) -> Element | None:
-    return one if path == "$this" else profile.by_id.get(f"{one.id}.{path}")
-
-
-def _discriminator_test(profile: Profile, one: Element, path: str, guide: Guide) -> Test:
-    find = _at(path)
-    target = _target(profile, one, path)
-    if target is not None and target.fixed is not None:
-        fixed = target.fixed
-        return lambda entry: bool(find(entry) == fixed)
-    if target is not None and target.pattern is not None:
-        matches = matcher(target.pattern)
-        return lambda entry: matches(find(entry))
-    if target is not None and target.binding and target.binding.strength == "required":
-        values = value_set(target.binding.value_set, guide)
-        return lambda entry: member_of(values, find(entry)) is True
-    if path == "url" and one.types and one.types[0].profiles:
-        url = one.types[0].profiles[0].partition("|")[0]
-        return lambda entry: bool(find(entry) == url)
-    raise ValueError(f"{profile.name}: nothing tells {one.id} by {path}")
 
 
 def _by_coding(
     profile: Profile, slicing: Slicing, slices: Sequence[Element], guide: Guide
 ) -> Classify | None:
     """Return a look-up by system and code, where every slice is told by one concept's codings."""
-    ((_, path), *more) = slicing.by
-    if more or path == "$this" or "." in path:
-        return None
     table: dict[tuple[str, str], tuple[int, str | None]] = {}
+    path = ""
     for index, one in enumerate(slices):
-        codes = _codes_of(_target(profile, one, path), guide)
+        told = discriminators(profile, slicing, one)
+        codes = _codes_of(told[0], guide) if len(told) == 1 else None
         if codes is None:
             return None
+        (path,) = told[0].path
         for system, code, wanted in codes:
             table.setdefault((system, code), (index, wanted))
 
@@ -122,19 +108,16 @@ def _by_coding(
     return classify
 
 
-def _codes_of(target: Element | None, guide: Guide) -> list[tuple[str, str, str | None]] | None:
+def _codes_of(told: Discriminator, guide: Guide) -> list[tuple[str, str, str | None]] | None:
     """Return (system, code, version) of all codings that fit; None where that is no such list."""
-    if target is None:
+    if len(told.path) != 1:
         return None
-    if type(target.pattern) is dict and set(target.pattern) == {"coding"}:
-        if len(target.pattern["coding"]) != 1:
-            return None
-        (coding,) = target.pattern["coding"]
-        if not {"system", "code"} <= set(coding) <= {"system", "code", "version"}:
-            return None
-        return [(coding["system"], coding["code"], coding.get("version"))]
-    if target.pattern is None and target.binding and target.binding.strength == "required":
-        values = value_set(target.binding.value_set, guide)
+    if told.value_set is not None:
+        values = value_set(told.value_set, guide)
         if values.status == "complete":
             return [(code.system, code.code, None) for code in values.codes]
+    elif type(told.pattern) is dict and set(told.pattern) == {"coding"}:
+        (coding, *more) = told.pattern["coding"]
+        if not more and {"system", "code"} <= set(coding) <= {"system", "code", "version"}:
+            return [(coding["system"], coding["code"], coding.get("version"))]
     return None

@@ -7,7 +7,7 @@ given rows, none fills it) or *cannot be*, and then a mapping says why under `sk
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
@@ -28,6 +28,7 @@ from etl.mapping.plan import (
 )
 from etl.mapping.static import answers, static_value
 from etl.model.crosswalks import Crosswalk
+from etl.profiles.shapes import Discriminator, discriminators
 from etl.profiles.structures import Element, Profile, choice_names, find_canonical
 from etl.profiles.value_sets import ValueSet, value_set
 
@@ -244,23 +245,17 @@ class SliceMatcher:
             return part.slice_name == name
         if whole.slicing is None:
             return False
-        return all(self.may_fit(entry, part, path) for _, path in whole.slicing.by)
+        return all(
+            self.may_fit(entry, told) for told in discriminators(self.profile, whole.slicing, part)
+        )
 
-    def may_fit(self, entry: Entry, part: Element, path: str) -> bool:
-        """Tell whether an entry can have a slice's value at the path that tells slices apart."""
-        below = "" if path == "$this" else f".{path}"
-        target = self.profile.by_id.get(f"{part.id}{below}")
-        nodes = [entry] if not below else list(_at(entry, path.split(".")))
-        if target is not None and (target.fixed is not None or target.pattern is not None):
-            wanted = target.fixed if target.fixed is not None else target.pattern
-            return any(self.may_equal(node, wanted) for node in nodes)
-        if target is not None and target.binding is not None:
-            allowed = value_set(target.binding.value_set)
+    def may_fit(self, entry: Entry, told: Discriminator) -> bool:
+        """Tell whether an entry can have what tells the entries of a slice."""
+        nodes = list(_at(entry, told.path)) if told.path else [entry]
+        if told.value_set is not None:
+            allowed = value_set(told.value_set)
             return any(self.may_hold(node, allowed) for node in nodes)
-        if path == "url" and part.types and part.types[0].profiles:
-            url = part.types[0].profiles[0].partition("|")[0]
-            return any(self.may_equal(node, url) for node in nodes)
-        return False
+        return any(self.may_equal(node, told.pattern) for node in nodes)
 
     def may_equal(self, node: Entry, wanted: Any) -> bool:
         """Tell whether a node can contain a pattern (FHIR's pattern[x])."""
@@ -320,7 +315,7 @@ def _opened(node: Entry) -> Entry:
     return node.node if isinstance(node, Guarded) else node
 
 
-def _at(node: Entry, path: list[str]) -> Iterator[Fixed | Leaf | ObjectNode]:
+def _at(node: Entry, path: Sequence[str]) -> Iterator[Fixed | Leaf | ObjectNode]:
     """Yield the values at a path below a node."""
     for value in values_of(node):
         if not path:

@@ -34,16 +34,8 @@ from etl.mapping.plan import (
 )
 from etl.mapping.static import UNKNOWN, Facts, answers, covers, fits, is_strong, static_value
 from etl.model.crosswalks import Crosswalk
-from etl.profiles.structures import (
-    Element,
-    Profile,
-    TypeChoice,
-    child,
-    choice_names,
-    find_canonical,
-    is_type,
-    load_type,
-)
+from etl.profiles.shapes import ENGINE_MADE, Shape, discriminators, target_types
+from etl.profiles.structures import TypeChoice, choice_names, find_canonical, is_type
 from etl.profiles.value_sets import value_set
 
 _KINDS: Final[Mapping[str, frozenset[Kind]]] = {
@@ -59,7 +51,6 @@ _KINDS: Final[Mapping[str, frozenset[Kind]]] = {
 """Which kinds of expression a FHIR primitive takes; all other primitives take any text."""
 
 _NO_TEXT: Final = frozenset({Kind.MONEY, Kind.DECIMAL, Kind.INTEGER, Kind.BOOLEAN})
-_ENGINE_MADE: Final = frozenset({"id", "meta", "resourceType"})
 
 
 def problems(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> list[MappingError]:
@@ -78,7 +69,7 @@ def problems(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> list[MappingErr
         return [MappingError(str(plan.body.place), "map-unknown-profile", what)]
     checker = _Checker(plan, crosswalks)
     facts = Facts() if plan.condition is None else Facts().given(plan.condition)
-    checker.structure(plan.body, profile, profile.root, "", facts)
+    checker.structure(plan.body, Shape(profile, profile.root), "", facts)
     return checker.found
 
 
@@ -94,153 +85,110 @@ class _Checker:
 
     # -- shape -------------------------------------------------------------------------------
 
-    def member(
-        self, node: Node, profile: Profile, element: Element, key: str, path: str, facts: Facts
-    ) -> None:
+    def member(self, node: Node, shape: Shape, path: str, facts: Facts) -> None:
         """Check what stands under one name of an object."""
-        choice = choice_names(element).get(key) or (element.types[0] if element.types else None)
+        element = shape.element
         if isinstance(node, Guarded):
-            self.member(node.node, profile, element, key, path, facts.given(node.condition))
-            return
-        if element.max == 0:
+            self.member(node.node, shape, path, facts.given(node.condition))
+        elif element.max == 0:
             self.problem(node.place, "map-cardinality", path, "the profile forbids it")
         elif element.array != isinstance(node, ListNode):
             what = "FHIR has a list here" if element.array else "FHIR has no list here"
             self.problem(node.place, "map-cardinality", path, what)
         elif isinstance(node, ListNode):
-            self.entries(node, profile, element, choice, path, facts)
+            self.entries(node, shape, path, facts)
         else:
-            self.value(node, profile, element, choice, path, facts)
+            self.value(node, shape, path, facts)
 
-    def entries(
-        self,
-        node: ListNode,
-        profile: Profile,
-        element: Element,
-        choice: TypeChoice | None,
-        path: str,
-        facts: Facts,
-    ) -> None:
+    def entries(self, node: ListNode, shape: Shape, path: str, facts: Facts) -> None:
         flat = list(_flat(node.entries, facts))
         unguarded = [entry for entry, _, guarded in flat if not guarded]
         loops = [entry for entry in node.entries if isinstance(entry, Loop)]
-        if element.max == 1 and (len(unguarded) > 1 or loops):
+        if shape.element.max == 1 and (len(unguarded) > 1 or loops):
             self.problem(node.place, "map-cardinality", path, "the profile allows one entry")
-        slices = profile.slices(element.id)
-        used: dict[str, list[Entry]] = {one.id: [] for one in slices}
+        slices = shape.slices()
+        used: dict[str, list[Entry]] = {part.element.id: [] for part in slices}
         for entry, known, _ in flat:
-            at = self.slice_of(entry, profile, element, slices)
-            if at is not element:
-                used[at.id].append(entry)
-            self.value(entry, profile, at, choice, path, known)
-        for one in slices:
-            sure = covers(tuple(used[one.id]), facts)
-            if one.min > 0 and not sure and not self.is_assured(path, one):
-                what = f"the profile requires slice {one.slice_name}, and it can be absent"
+            value = static_value(entry)
+            part = next((part for part in slices if _is_of_slice(value, shape, part)), None)
+            if part is not None:
+                used[part.element.id].append(entry)
+            self.value(entry, part or shape, path, known)
+        for part in slices:
+            sure = covers(tuple(used[part.element.id]), facts)
+            if part.element.min > 0 and not sure and not self.is_assured(path, part):
+                name = part.element.slice_name
+                what = f"the profile requires slice {name}, and it can be absent"
                 self.problem(node.place, "map-required", path, what)
 
-    def slice_of(
-        self, entry: Entry, profile: Profile, element: Element, slices: tuple[Element, ...]
-    ) -> Element:
-        """Return the slice that an entry is in; the element itself where it is in none."""
-        if element.slicing is None:
-            return element
-        value = static_value(entry)
-        for one in slices:
-            if all(_discriminates(profile, one, path, value) for _, path in element.slicing.by):
-                return one
-        return element
-
-    def value(
-        self,
-        node: Entry,
-        profile: Profile,
-        element: Element,
-        choice: TypeChoice | None,
-        path: str,
-        facts: Facts,
-    ) -> None:
+    def value(self, node: Entry, shape: Shape, path: str, facts: Facts) -> None:
         """Check one value: a leaf against a primitive type, an object against its children."""
         match node:
             case Guarded(condition=condition, node=inner):
-                self.value(inner, profile, element, choice, path, facts.given(condition))
+                self.value(inner, shape, path, facts.given(condition))
             case Fixed() | Leaf():
-                self.leaf(node, element, choice, path)
+                self.leaf(node, shape, path)
             case ObjectNode():
+                choice = shape.choice
                 if choice is not None and not is_type(choice.code):
                     self.problem(node.place, "map-type", path, f"a {choice.code} is no object")
                     return
-                self.patterns(node, element, path)
-                self.bindings(node, element, choice, path)
-                self.references(node, choice, path)
-                at = _narrowed(element, choice)
-                self.structure(node, profile, at, path, facts)
+                self.pattern(node, shape, path, " in it")
+                self.bindings(node, shape, path)
+                self.references(node, shape, path)
+                self.structure(node, shape, path, facts)
             case _:
                 self.problem(node.place, "map-type", path, "FHIR has no list in a list")
 
-    def structure(
-        self, node: ObjectNode, profile: Profile, element: Element, path: str, facts: Facts
-    ) -> None:
-        names = {key for key, _ in node.members}
+    def structure(self, node: ObjectNode, shape: Shape, path: str, facts: Facts) -> None:
+        children = shape.children()
         for key, member in node.members:
             below = f"{path}.{key}" if path else key
-            found = child(profile, element, key.removeprefix("_"))
+            found = shape.member(key.removeprefix("_"))
             if found is None:
-                known = [
-                    name for one in children_of(profile, element) for name in choice_names(one[1])
-                ]
-                close = get_close_matches(key, known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else ""
-                self.problem(member.place, "map-unknown-path", below, "no such element", hint)
+                known = [name for one in children for name in choice_names(one.element)]
+                self.problem(
+                    member.place, "map-unknown-path", below, "no such element", _near(key, known)
+                )
             elif not key.startswith("_"):
-                self.member(member, *found, key, below, facts)
-        for owner, required in children_of(profile, element):
-            if required.min > 0 and not (path == "" and required.name in _ENGINE_MADE):
-                self.required(node, owner, required, names, path, facts)
+                self.member(member, found, below, facts)
+        for required in children:
+            name = required.element.name
+            if required.element.min > 0 and not (path == "" and name in ENGINE_MADE):
+                self.required(node, required, f"{path}.{name}" if path else name, facts)
 
-    def required(
-        self,
-        node: ObjectNode,
-        profile: Profile,
-        element: Element,
-        names: set[str],
-        path: str,
-        facts: Facts,
-    ) -> None:
+    def required(self, node: ObjectNode, shape: Shape, path: str, facts: Facts) -> None:
         """Check that an element is there whenever the object that it is required in is there."""
-        del profile
-        spelt = set(choice_names(element)) or {element.name}
+        spelt = set(choice_names(shape.element)) or {shape.element.name}
         spelt |= {f"_{name}" for name in spelt}
-        mine = [(key, member) for key, member in node.members if key in spelt]
-        below = f"{path}.{element.name}" if path else element.name
-        if self.is_assured(below, element):
+        mine = [member for key, member in node.members if key in spelt]
+        if self.is_assured(path, shape):
             return
         if not mine:
-            self.problem(node.place, "map-required", below, "the profile requires it")
+            self.problem(node.place, "map-required", path, "the profile requires it")
             return
-        if covers(tuple(member for _, member in mine), facts):
+        if covers(tuple(mine), facts):
             return
         strong = [key for key, member in node.members if is_strong(member)]
-        if path and strong and set(strong) <= spelt:
+        if "." in path and strong and set(strong) <= spelt:
             return  # the object is there only if this is
         self.problem(
-            mine[0][1].place,
+            mine[0].place,
             "map-required",
-            below,
+            path,
             "the profile requires it, and it can be absent",
             "give it a default, or say under `assured` why it never is",
         )
 
-    def is_assured(self, path: str, element: Element) -> bool:
+    def is_assured(self, path: str, shape: Shape) -> bool:
         assured = self.plan.assured
-        slice_name = element.slice_name
+        slice_name = shape.element.slice_name
         return path in assured or (slice_name is not None and f"{path}:{slice_name}" in assured)
 
     # -- values ------------------------------------------------------------------------------
 
-    def leaf(
-        self, node: Fixed | Leaf, element: Element, choice: TypeChoice | None, path: str
-    ) -> None:
+    def leaf(self, node: Fixed | Leaf, shape: Shape, path: str) -> None:
+        choice = shape.choice
         if choice is None or is_type(choice.code):
             name = choice.code if choice else "an object"
             self.problem(node.place, "map-type", path, f"FHIR has {name} here, not a single value")
@@ -257,8 +205,8 @@ class _Checker:
                 self.problem(node.place, "map-type", path, what, "add the filter text")
         else:
             self.fixed(node, choice, wanted, path)
-        self.constant(node, element, path)
-        self.code(node, element, choice, path)
+        self.pattern(node, shape, path)
+        self.code(node, shape, path)
 
     def fixed(
         self, node: Fixed, choice: TypeChoice, wanted: frozenset[Kind] | None, path: str
@@ -273,24 +221,18 @@ class _Checker:
         if not good:
             self.problem(node.place, "map-type", path, f"{node.json} is no {choice.code}")
 
-    def constant(self, node: Fixed | Leaf, element: Element, path: str) -> None:
-        wanted = element.fixed if element.fixed is not None else element.pattern
-        if wanted is None:
-            return
-        if fits(static_value(node), wanted) is not True:
-            self.problem(node.place, "map-pattern", path, f"the profile wants {wanted!r}")
-
-    def patterns(self, node: ObjectNode, element: Element, path: str) -> None:
-        if element.pattern is not None and fits(static_value(node), element.pattern) is not True:
-            what = f"the profile wants {element.pattern!r} in it"
+    def pattern(
+        self, node: Fixed | Leaf | ObjectNode, shape: Shape, path: str, where: str = ""
+    ) -> None:
+        wanted = shape.wanted
+        if wanted is not None and fits(static_value(node), wanted) is not True:
+            what = f"the profile wants {wanted!r}{where}"
             self.problem(node.place, "map-pattern", path, what)
 
-    def code(self, node: Fixed | Leaf, element: Element, choice: TypeChoice, path: str) -> None:
-        if choice.code != "code" or element.binding is None:
+    def code(self, node: Fixed | Leaf, shape: Shape, path: str) -> None:
+        if shape.choice is None or shape.choice.code != "code" or shape.required_values is None:
             return
-        if element.binding.strength != "required":
-            return
-        allowed = value_set(element.binding.value_set)
+        allowed = value_set(shape.required_values)
         if allowed.status != "complete":
             return
         known = {one.code for one in allowed.codes}
@@ -308,15 +250,14 @@ class _Checker:
             case _:
                 return None
 
-    def bindings(
-        self, node: ObjectNode, element: Element, choice: TypeChoice | None, path: str
-    ) -> None:
+    def bindings(self, node: ObjectNode, shape: Shape, path: str) -> None:
         """Check the codings of a CodeableConcept, or a Coding, against a required binding."""
-        if element.binding is None or element.binding.strength != "required":
+        if shape.required_values is None:
             return
-        allowed = value_set(element.binding.value_set)
+        allowed = value_set(shape.required_values)
         if allowed.status == "unavailable":
             return
+        choice = shape.choice
         codings = [node] if choice is not None and choice.code == "Coding" else _codings(node)
         for coding in codings:
             members = dict(coding.members)
@@ -334,18 +275,16 @@ class _Checker:
                         what = f"{code!r} is not in the required value set"
                         self.problem(coding.place, "map-binding", f"{path}.coding", what)
 
-    def references(self, node: ObjectNode, choice: TypeChoice | None, path: str) -> None:
-        if choice is None or choice.code != "Reference" or not choice.targets:
+    def references(self, node: ObjectNode, shape: Shape, path: str) -> None:
+        if shape.choice is None or shape.choice.code != "Reference":
             return
         member = dict(node.members).get("reference")
-        if not isinstance(member, Leaf):
-            return
-        allowed = {target_type(target) for target in choice.targets} - {None}
-        if "Resource" in allowed:
+        allowed = target_types(shape.choice)
+        if not isinstance(member, Leaf) or not allowed:
             return
         for name in reference_types(member.expr):
             if name not in allowed:
-                names = " or ".join(sorted(str(one) for one in allowed))
+                names = " or ".join(sorted(allowed))
                 what = f"refers to {name}, the profile wants {names}"
                 self.problem(member.place, "map-reference", path, what)
 
@@ -374,63 +313,29 @@ def _flat(entries: tuple[Entry, ...], facts: Facts) -> Iterator[tuple[Node, Fact
                 yield entry, facts, False
 
 
-def _discriminates(profile: Profile, one: Element, path: str, value: Any) -> bool:
-    """Tell whether a static value is in a slice, by one discriminator."""
-    if path == "$this":
-        pattern = one.pattern if one.pattern is not None else one.fixed
-        return pattern is not None and fits(value, pattern) is not False and value is not UNKNOWN
-    element = profile.element(f"{one.id}.{path}")
-    if element is None or not isinstance(value, Mapping):
+def _is_of_slice(value: Any, shape: Shape, part: Shape) -> bool:
+    """Tell whether a static value is in a slice."""
+    slicing = shape.element.slicing
+    if slicing is None:
         return False
-    inner = value.get(path, UNKNOWN)
-    if element.pattern is not None:
-        return fits(inner, element.pattern) is True
-    if element.binding is not None and element.binding.strength == "required":
-        allowed = value_set(element.binding.value_set)
-        codings = inner.get("coding", []) if isinstance(inner, Mapping) else []
-        return any(
-            allowed.holds(str(coding.get("system")), str(coding.get("code"))) is True
-            for coding in codings
-            if isinstance(coding, Mapping)
-        )
-    return False
-
-
-def _narrowed(element: Element, choice: TypeChoice | None) -> Element:
-    """Return an element of a choice as an element of the type that was chosen."""
-    if choice is None or len(element.types) < 2:
-        return element
-    return Element(
-        id=element.id,
-        min=element.min,
-        max=element.max,
-        array=element.array,
-        types=(choice,),
-    )
-
-
-def children_of(profile: Profile, element: Element) -> list[tuple[Profile, Element]]:
-    """Return the elements below one, wherever they are defined, each as `child` finds it."""
-    names: dict[str, None] = {}
-    base = element
-    if element.content is not None:
-        base = profile.by_id[element.content]
-    plain = base.id
-    for at in {base.id, *_unsliced(plain)}:
-        names |= dict.fromkeys(one.name for one in profile.children(at))
-    for choice in element.types:
-        if is_type(choice.code):
-            kind = load_type(choice.code)
-            names |= dict.fromkeys(one.name for one in kind.children(kind.root.id))
-    found = (child(profile, element, name) for name in names)
-    return [one for one in found if one is not None]
-
-
-def _unsliced(element_id: str) -> Iterator[str]:
-    while ":" in element_id:
-        head, _, tail = element_id.rpartition(":")
-        element_id = head + ("." + tail.partition(".")[2] if "." in tail else "")
-        yield element_id
+    for told in discriminators(shape.profile, slicing, part.element):
+        inner = value
+        for name in told.path:
+            inner = inner.get(name, UNKNOWN) if isinstance(inner, Mapping) else UNKNOWN
+        if told.value_set is not None:
+            codings = inner.get("coding", []) if isinstance(inner, Mapping) else []
+            allowed = value_set(told.value_set)
+            if not any(
+                allowed.holds(str(coding.get("system")), str(coding.get("code"))) is True
+                for coding in codings
+                if isinstance(coding, Mapping)
+            ):
+                return False
+            continue
+        said = fits(inner, told.pattern)
+        if said is False or (said is None and (told.path or inner is UNKNOWN)):
+            return False
+    return True
 
 
 def _codings(node: ObjectNode) -> list[ObjectNode]:
@@ -443,12 +348,6 @@ def _codings(node: ObjectNode) -> list[ObjectNode]:
                 if isinstance(coding, ObjectNode):
                     found.append(coding)
     return found
-
-
-def target_type(canonical: str) -> str | None:
-    """Return the resource type that a canonical of a profile or type stands for."""
-    found = find_canonical(canonical)
-    return found.type if found else canonical.rpartition("/")[2].partition("|")[0]
 
 
 def reference_types(expr: Expr) -> Iterator[str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from etl.errors import MappingError
-from etl.mapping.fhir import children_of, reference_types, target_type
+from etl.mapping.fhir import reference_types
 from etl.mapping.forms import form_of
 from etl.mapping.formulas import (
     Coded,
@@ -51,12 +51,19 @@ from etl.model.crosswalks import Crosswalk
 from etl.profiles.absent_reasons import ABSENT_REASONS, DATA_ABSENT_REASON
 from etl.profiles.guides import US_CORE, Guide
 from etl.profiles.invariants import NOT_CHECKED, constraint_of, guide_rules
+from etl.profiles.shapes import (
+    ENGINE_MADE,
+    TEXT_TYPES,
+    Discriminator,
+    Shape,
+    discriminators,
+    target_types,
+)
 from etl.profiles.structures import (
     Element,
     Invariant,
     Profile,
     TypeChoice,
-    child,
     choice_names,
     find_canonical,
     is_type,
@@ -66,7 +73,6 @@ from etl.profiles.value_sets import code_systems, value_set
 
 __all__ = ["Obligation", "obligations", "of_data"]
 
-_ENGINE_MADE: Final = frozenset({"id", "meta", "resourceType"})
 _UNRESOLVED: Final = "reference-unresolved"
 _MADE_SO: Final = "a constant, a default, or how the mapping is made"
 
@@ -88,7 +94,7 @@ def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obliga
             str(plan.body.place), "map-unknown-profile", f"no profile {plan.profile}"
         )
     walker = _Walker(plan, profile, profile.terminology, Codes(crosswalks))
-    walker.object(plan.body, profile, profile.root, None, "", At())
+    walker.object(plan.body, Shape(profile, profile.root), "", At())
     for rule in guide_rules(profile):
         for path, test in guide_rule_tests(rule, walker.subject(plan.body, At())):
             walker.add("guide", path, plan.body.place, test, rule.rule)
@@ -132,83 +138,50 @@ class _Walker:
 
     # -- objects -----------------------------------------------------------------------------
 
-    def object(
-        self,
-        node: ObjectNode,
-        owner: Profile,
-        element: Element,
-        choice: TypeChoice | None,
-        path: str,
-        at: At,
-    ) -> None:
-        """Add what is asked of an object and of all below it."""
-        found = children_of(owner, element)
+    def object(self, node: ObjectNode, shape: Shape, path: str, at: At) -> None:
+        """Add what the profile requires of an object and of all below it."""
         for key, member in node.members:
-            below = f"{path}.{key}" if path else key
             guard, inner = (
                 (holds(member.condition), member.node)
                 if isinstance(member, Guarded)
                 else (True, member)
             )
-            self.member(key, inner, owner, element, below, at, guard)
-        for where, one in found:
-            if not (path == "" and one.name in _ENGINE_MADE):
-                self.required(node, where, one, path, at)
-        self.invariants(node, owner, element, choice, path, at)
+            below = f"{path}.{key}" if path else key
+            self.member(key, inner, shape, below, at.inside(inner, guard))
+        for part in shape.children():
+            if not (path == "" and part.element.name in ENGINE_MADE):
+                self.required(node, part, path, at)
+        self.invariants(node, shape, path, at)
 
-    def member(
-        self,
-        key: str,
-        inner: Entry,
-        owner: Profile,
-        element: Element,
-        path: str,
-        at: At,
-        guard: Formula,
-    ) -> None:
+    def member(self, key: str, inner: Entry, parent: Shape, path: str, at: At) -> None:
         if key.startswith("_"):
             if isinstance(inner, ObjectNode):
-                kind = load_type("Element")
-                self.object(inner, kind, kind.root, None, path, at.inside(inner, guard))
+                self.object(inner, Shape.of_type("Element"), path, at)
             return
-        found = child(owner, element, key)
-        if found is None:
-            self.add("limit", path, inner.place, Rows(at.loops, at.given))
-            return
-        where, one = found
-        kind_of = choice_names(one).get(key) or (one.types[0] if one.types else None)
-        if one.max == 0:
-            self.add("limit", path, inner.place, self.rows(at.inside(inner, guard), True))
-            return
-        if one.name.endswith("[x]") and kind_of is not None:
-            one = next(
-                (s for s in where.slices(one.id) if s.types and s.types[0].code == kind_of.code),
-                one,
-            )
-        if isinstance(inner, ListNode):
-            self.listing(inner, where, one, kind_of, path, at.inside(inner, guard))
+        shape = parent.member(key)
+        if shape is None or shape.element.max == 0:
+            self.add("limit", path, inner.place, self.rows(at, True))
+        elif isinstance(inner, ListNode):
+            self.listing(inner, shape, path, at)
         else:
-            self.value(inner, where, one, kind_of, path, at.inside(inner, guard))
+            self.value(inner, shape, path, at)
 
     def rows(self, at: At, broken: Formula) -> Rows:
         # What is broken comes first: it is nearly always false, and then nothing else is asked.
         return Rows(at.loops, all_of(broken, at.given))
 
-    def required(
-        self, node: ObjectNode, owner: Profile, element: Element, path: str, at: At
-    ) -> None:
+    def required(self, node: ObjectNode, shape: Shape, path: str, at: At) -> None:
         """Add that an element is there wherever the object is, and of one type only."""
-        slices = owner.slices(element.id)
+        element = shape.element
         names = tuple(choice_names(element)) or (element.name,)
         is_choice = element.name.endswith("[x]")
         below = f"{path}.{element.name}" if path else element.name
-        needed = [one for one in slices if one.min > 0]
+        needed = [one for one in shape.profile.slices(element.id) if one.min > 0]
         mine = [member for key, member in node.members if key.lstrip("_") in names]
         place = mine[0].place if mine else node.place
         if is_choice and needed:
             for one in needed:
-                code = one.types[0].code
-                spelt = f"{element.name[:-3]}{code[0].upper()}{code[1:]}"
+                (spelt,) = choice_names(replace(element, types=one.types))
                 self.add("required", below, place, self.rows(at, no(has(node, spelt))))
         elif element.min > 0:
             self.add("required", below, place, self.rows(at, no(has(node, *names))))
@@ -218,18 +191,10 @@ class _Walker:
             several = at_least(2, (((), has(node, name)) for name in names))
             self.add("limit", below, place, self.rows(at, several))
 
-    def invariants(
-        self,
-        node: ObjectNode,
-        owner: Profile,
-        element: Element,
-        choice: TypeChoice | None,
-        path: str,
-        at: At,
-    ) -> None:
-        around = {key: owner.invariants[key] for key in element.invariants}
-        if choice is not None and is_type(choice.code):
-            kind = load_type(choice.code)
+    def invariants(self, node: ObjectNode, shape: Shape, path: str, at: At) -> None:
+        around = {key: shape.profile.invariants[key] for key in shape.element.invariants}
+        if shape.choice is not None and is_type(shape.choice.code):
+            kind = load_type(shape.choice.code)
             around |= {key: kind.invariants[key] for key in kind.root.invariants}
         for key, invariant in around.items():
             if key in NOT_CHECKED:
@@ -257,44 +222,48 @@ class _Walker:
 
     # -- lists -------------------------------------------------------------------------------
 
-    def listing(
-        self,
-        node: ListNode,
-        owner: Profile,
-        element: Element,
-        choice: TypeChoice | None,
-        path: str,
-        at: At,
-    ) -> None:
-        """Add how many entries and slices there have to be, and what is asked of each."""
+    def listing(self, node: ListNode, shape: Shape, path: str, at: At) -> None:
+        """Add how many entries and slices there have to be, and what each has to have."""
         flat = [one for entry in node.entries for one in opened(entry)]
         whole = [(loops, all_of(given, presence(one))) for loops, given, one in flat]
-        self.limits(path, node.place, at, whole, element)
-        slices = owner.slices(element.id) if element.slicing is not None else ()
-        belongs = {
-            one.id: [self.in_slice(inner, owner, element, one) for _, _, inner in flat]
-            for one in slices
-        }
-        for one in slices:
+        self.limits(path, node.place, at, whole, shape.element)
+        slices = [
+            (part, f"{path}:{part.element.slice_name}", self.belonging(flat, shape, part))
+            for part in shape.slices()
+        ]
+        for part, below, belongs in slices:
             entries = [
                 (loops, all_of(given, presence(inner), is_in))
-                for (loops, given, inner), is_in in zip(flat, belongs[one.id], strict=True)
+                for (loops, given, inner), is_in in zip(flat, belongs, strict=True)
                 if is_in is not False
             ]
-            self.limits(f"{path}:{one.slice_name}", node.place, at, entries, one, is_slice=True)
+            self.limits(below, node.place, at, entries, part.element, is_slice=True)
         for number, (loops, given, inner) in enumerate(flat):
             here = at.inside(inner, given, loops)
-            sure = [one for one in slices if belongs[one.id][number] is True]
+            sure = [(part, below) for part, below, belongs in slices if belongs[number] is True]
             if sure:
-                below = f"{path}:{sure[0].slice_name}"
-                self.value(inner, owner, sure[0], choice, below, here)
+                self.value(inner, *sure[0], here)
                 continue
-            self.value(inner, owner, element, choice, path, here)
-            for one in slices:
-                is_in = belongs[one.id][number]
-                if is_in is not False:
-                    below = f"{path}:{one.slice_name}"
-                    self.value(inner, owner, one, choice, below, here.when(is_in))
+            self.value(inner, shape, path, here)
+            for part, below, belongs in slices:
+                if (is_in := belongs[number]) is not False:
+                    self.value(inner, part, below, here.when(is_in))
+
+    def belonging(
+        self, flat: list[tuple[tuple[Loop, ...], Formula, Entry]], shape: Shape, part: Shape
+    ) -> list[Formula]:
+        """Return of each entry, where it is there, that it is in a slice."""
+        slicing = shape.element.slicing
+        if slicing is None:
+            raise AssertionError(part)
+        told = discriminators(shape.profile, slicing, part.element)
+        return [all_of(*(self.told(inner, one) for one in told)) for _, _, inner in flat]
+
+    def told(self, node: Entry, by: Discriminator) -> Formula:
+        if by.value_set is None:
+            return exists(node, by.path, lambda at: matches(at, by.pattern))
+        allowed = value_set(by.value_set, self.guide)
+        return exists(node, by.path, lambda at: self.codes.concept_in(at, allowed, surely=True))
 
     def limits(
         self,
@@ -320,62 +289,32 @@ class _Walker:
         if element.max is not None:
             self.add("limit", path, place, self.rows(at, at_least(element.max + 1, entries)))
 
-    def in_slice(self, node: Entry, owner: Profile, element: Element, one: Element) -> Formula:
-        """Return that an entry, which is there, is in a slice."""
-        if element.slicing is None:
-            return False
-        return all_of(*(self.told(node, owner, one, path) for _, path in element.slicing.by))
-
-    def told(self, node: Entry, owner: Profile, one: Element, path: str) -> Formula:
-        target = one if path == "$this" else owner.element(f"{one.id}.{path}")
-        steps = () if path == "$this" else tuple(path.split("."))
-        wanted = None
-        if target is not None:
-            wanted = target.fixed if target.fixed is not None else target.pattern
-        if wanted is None and path == "url" and one.types and one.types[0].profiles:
-            wanted = one.types[0].profiles[0].partition("|")[0]
-        if wanted is not None:
-            return exists(node, steps, lambda at: matches(at, wanted))
-        if target is None or target.binding is None or target.binding.strength != "required":
-            return False
-        allowed = value_set(target.binding.value_set, self.guide)
-        return exists(node, steps, lambda at: self.codes.concept_in(at, allowed, surely=True))
-
     # -- values ------------------------------------------------------------------------------
 
-    def value(
-        self,
-        node: Entry,
-        owner: Profile,
-        element: Element,
-        choice: TypeChoice | None,
-        path: str,
-        at: At,
-    ) -> None:
-        """Add what is asked of one value and of all below it."""
-        wanted = element.fixed if element.fixed is not None else element.pattern
+    def value(self, node: Entry, shape: Shape, path: str, at: At) -> None:
+        """Add what the profile requires of one value and of all below it."""
+        wanted = shape.wanted
         if wanted is not None:
             self.add("pattern", path, node.place, self.rows(at, no(matches(node, wanted))))
         if not isinstance(node, ObjectNode):
-            self.leaf(node, element, choice, path, at)
+            self.leaf(node, shape, path, at)
             return
+        choice = shape.choice
         if choice is not None and choice.code == "Extension":
-            owner, element = self.extension(node, owner, element, path, at)
+            shape = self.extension(node, shape, path, at)
         elif choice is not None and choice.profiles:
             other = find_canonical(choice.profiles[0])
-            if other is not None and not owner.children(element.id):
-                owner, element = other, other.root
-        self.bound(node, element, path, at)
+            if other is not None and not shape.profile.children(shape.element.id):
+                shape = Shape(other, other.root, choice)
+        self.bound(node, shape, path, at)
         if choice is not None and choice.code == "Coding":
             self.own_code(node, path, at)
         if choice is not None and choice.code == "Reference":
             self.reference(node, choice, path, at)
-        self.object(node, owner, element, choice, path, at)
+        self.object(node, shape, path, at)
 
-    def extension(
-        self, node: ObjectNode, owner: Profile, element: Element, path: str, at: At
-    ) -> tuple[Profile, Element]:
-        """Return where an extension is defined; add what its url alone asks."""
+    def extension(self, node: ObjectNode, shape: Shape, path: str, at: At) -> Shape:
+        """Return where an extension is defined; add what its url alone requires."""
         value = static_value(node)
         url = value.get("url") if isinstance(value, Mapping) else None
         if url == DATA_ABSENT_REASON:
@@ -388,17 +327,16 @@ class _Walker:
         elif isinstance(url, str) and US_CORE.covers(url):
             found = find_canonical(url)
             if found is not None and found.type == "Extension":
-                return found, found.root
-        if owner.children(element.id):
-            return owner, element
-        kind = load_type("Extension")
-        return kind, kind.root
+                return Shape(found, found.root, shape.choice)
+        if shape.profile.children(shape.element.id):
+            return shape
+        return replace(Shape.of_type("Extension"), choice=shape.choice)
 
-    def bound(self, node: ObjectNode, element: Element, path: str, at: At) -> None:
+    def bound(self, node: ObjectNode, shape: Shape, path: str, at: At) -> None:
         """Add that a concept has a code of the value set that it is bound to."""
-        if element.binding is None or element.binding.strength != "required":
+        if shape.required_values is None:
             return
-        allowed = value_set(element.binding.value_set, self.guide)
+        allowed = value_set(shape.required_values, self.guide)
         if allowed.status == "unavailable":
             self.listed("binding", path, node.place, "the codes of the value set are not to be had")
             return
@@ -443,7 +381,7 @@ class _Walker:
 
     def reference(self, node: ObjectNode, choice: TypeChoice, path: str, at: At) -> None:
         """Add that a reference points to a type that the profile allows."""
-        allowed = {target_type(target) for target in choice.targets} - {None}
+        allowed = target_types(choice)
         for given, value in members_of(node, "reference"):
             expr = expr_of(value)
             if expr is None:
@@ -451,33 +389,27 @@ class _Walker:
             here = all_of(at.given, given, there(expr))
             self.add("reference", path, node.place, Points(at.loops, here, expr), _UNRESOLVED)
             types = set(reference_types(expr))
-            if not allowed or "Resource" in allowed or (types and types <= allowed):
+            if not allowed or (types and types <= allowed):
                 self.add("reference", path, node.place, "the types that the mapping can name")
                 continue
-            right = any_of(*(begins(expr, f"{name}/") for name in sorted(map(str, allowed))))
+            right = any_of(*(begins(expr, f"{name}/") for name in sorted(allowed)))
             self.add(
                 "reference", path, node.place, self.rows(at, all_of(given, there(expr), no(right)))
             )
 
-    def leaf(
-        self, node: Entry, element: Element, choice: TypeChoice | None, path: str, at: At
-    ) -> None:
+    def leaf(self, node: Entry, shape: Shape, path: str, at: At) -> None:
         """Add the form of a primitive value, and what its code is bound to."""
         expr = expr_of(node)
-        if choice is None:
+        if shape.choice is None:
             return
         said = None if expr is None else answers(expr, self.codes.crosswalks)
-        form = form_of(node, choice.code, said)
+        form = form_of(node, shape.choice.code, said)
         if form is not None:
-            self.add(
-                "form", path, node.place, form if isinstance(form, str) else self.rows(at, form)
-            )
-        if expr is None:
+            test = form if isinstance(form, str) else self.rows(at, form)
+            self.add("form", path, node.place, test)
+        if expr is None or shape.required_values is None or shape.choice.code not in TEXT_TYPES:
             return
-        binding = element.binding
-        if binding is None or binding.strength != "required" or choice.code not in _BOUND:
-            return
-        allowed = value_set(binding.value_set, self.guide)
+        allowed = value_set(shape.required_values, self.guide)
         if allowed.status != "complete":
             self.listed("binding", path, node.place, "not all codes of the value set are known")
             return
@@ -487,6 +419,3 @@ class _Walker:
             return
         broken = all_of(there(expr), no(says(expr, *sorted(codes))))
         self.add("binding", path, node.place, self.rows(at, broken))
-
-
-_BOUND: Final = frozenset({"code", "string", "uri"})

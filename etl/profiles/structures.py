@@ -215,7 +215,7 @@ def child(profile: Profile, element: Element, name: str) -> tuple[Profile, Eleme
     Returns:
         The profile or type that defines it, and the element there; None if there is no such child.
     """
-    for at in _ways_down(element):
+    for at in (element.id, *unsliced_ids(element.id)):
         found = _named(profile.children(at), name)
         if found is not None:
             return profile, found
@@ -228,10 +228,9 @@ def child(profile: Profile, element: Element, name: str) -> tuple[Profile, Eleme
     return None
 
 
-def _ways_down(element: Element) -> Iterator[str]:
-    """Yield the ids under which children of an element may be listed, the nearest first."""
-    yield element.id
-    plain = element.id
+def unsliced_ids(element_id: str) -> Iterator[str]:
+    """Yield an element's id without its last slice, without its last two, and so on."""
+    plain = element_id
     while ":" in plain:
         head, _, tail = plain.rpartition(":")
         plain = head + ("." + tail.partition(".")[2] if "." in tail else "")

@@ -185,12 +185,11 @@ def values_of(case: Case) -> st.SearchStrategy[tuple[Any, Json]]:
         "us-core-13": maybe(practitioner=thing, organization=thing, location=lists(thing, 2)),
         "us-core-23": maybe(
             extension=lists(
-                st.fixed_dictionaries(
-                    {"url": st.sampled_from(["ombCategory", "text"])},
-                    optional={
-                        "valueCoding": maybe(code=st.sampled_from(["ASKU", "UNK", "2106-3"])),
-                        "valueString": TEXTS,
-                    },
+                st.builds(
+                    lambda url, value: {"url": url, **value},
+                    st.sampled_from(["ombCategory", "text"]),
+                    st.just({"valueString": "a"})
+                    | maybe(valueCoding=maybe(code=st.sampled_from(["ASKU", "UNK", "2106-3"]))),
                 )
             )
         ),

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from etl.conform.narrative import is_narrative
 from etl.conform.patterns import contains, matcher, told
 from etl.conform.primitives import TESTS
-from etl.conform.references import allowed_types, resolved_type, target_of
+from etl.conform.references import resolved_type, target_of
 from etl.conform.slices import NO_SLICE, classifier, slice_test
 from etl.profiles import guides
+from etl.profiles.shapes import target_types
 from etl.profiles.structures import TypeChoice, load_profile, primitives, profile_names
 from tests.unit.conform.samples import C4BB, THO
 
@@ -238,9 +239,9 @@ def test_a_profile_allows_the_types_of_the_profiles_it_names() -> None:
         f"{base}StructureDefinition/Device",
     )
     choice = TypeChoice("Reference", targets=targets)
-    assert allowed_types(choice) == {"Patient", "Organization", "Device"}
+    assert target_types(choice) == {"Patient", "Organization", "Device"}
     anything = TypeChoice("Reference", targets=(f"{base}StructureDefinition/Resource",))
-    assert allowed_types(anything) == frozenset()
+    assert target_types(anything) == frozenset()
 
 
 def test_a_slice_repeats_in_the_snapshot_what_holds_for_every_entry() -> None:

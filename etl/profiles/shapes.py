@@ -1,0 +1,172 @@
+"""What a profile says of a value at one place, wherever the profile and its types define it.
+
+A plan of a mapping and a resource in JSON are walked beside a profile by the same rules: which
+members there are below a value, which slices an entry may belong to, which types a reference may
+lead to. They stand here once.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from etl.profiles.structures import (
+    Element,
+    Profile,
+    Slicing,
+    TypeChoice,
+    child,
+    choice_names,
+    find_canonical,
+    is_type,
+    load_type,
+    unsliced_ids,
+)
+
+CONCEPT_TYPES: Final = frozenset({"CodeableConcept", "Coding"})
+"""Types whose codings a binding is about."""
+TEXT_TYPES: Final = frozenset({"code", "string", "uri"})
+"""Primitive types whose text a binding is about."""
+ENGINE_MADE: Final = frozenset({"id", "meta", "resourceType"})
+"""Members of a resource that no mapping writes: the engine adds them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """An element of a profile, with the type that a value has there.
+
+    Attributes:
+        profile: that defines the element.
+        element: the element; for a choice the slice of its type where the profile has one.
+        choice: the type; None for the root of a resource and where another element's content is.
+    """
+
+    profile: Profile
+    element: Element
+    choice: TypeChoice | None = None
+
+    @classmethod
+    def of_type(cls, name: str) -> Shape:
+        """Return the shape of a data type of FHIR."""
+        kind = load_type(name)
+        return cls(kind, kind.root)
+
+    @property
+    def wanted(self) -> Any:
+        """The value that the element must contain, or None."""
+        return self.element.pattern if self.element.fixed is None else self.element.fixed
+
+    @property
+    def required_values(self) -> str | None:
+        """Canonical of the value set that the element is bound to by a required binding."""
+        binding = self.element.binding
+        return binding.value_set if binding and binding.strength == "required" else None
+
+    def member(self, name: str) -> Shape | None:
+        """Return the shape under a JSON name, or None where there is no such member."""
+        found = child(self.profile, self._narrowed(), name)
+        return None if found is None else _shape_of(*found, name)
+
+    def children(self) -> list[Shape]:
+        """Return the shapes of all elements below, each as `member` finds it."""
+        element = self._narrowed()
+        base = element if element.content is None else self.profile.by_id[element.content]
+        names: dict[str, None] = {}
+        for at in {base.id, *unsliced_ids(base.id)}:
+            names |= dict.fromkeys(one.name for one in self.profile.children(at))
+        for choice in element.types:
+            if is_type(choice.code):
+                kind = load_type(choice.code)
+                names |= dict.fromkeys(one.name for one in kind.children(kind.root.id))
+        found = (child(self.profile, element, name) for name in names)
+        return [_shape_of(*one) for one in found if one is not None]
+
+    def slices(self) -> list[Shape]:
+        """Return the shapes of the slices of a list."""
+        if self.element.slicing is None:
+            return []
+        return [replace(self, element=one) for one in self.profile.slices(self.element.id)]
+
+    def _narrowed(self) -> Element:
+        """Return the element as one of its type alone."""
+        if self.choice is None or len(self.element.types) < 2:
+            return self.element
+        return replace(self.element, types=(self.choice,))
+
+
+def _shape_of(profile: Profile, element: Element, name: str = "") -> Shape:
+    choice = choice_names(element).get(name) or (element.types[0] if element.types else None)
+    if name and name != element.name and choice is not None:
+        typed = (one for one in profile.slices(element.id) if one.types[0].code == choice.code)
+        element = next(typed, element)
+    return Shape(profile, element, choice)
+
+
+@dataclass(frozen=True, slots=True)
+class Discriminator:
+    """What an entry of a slice has at one path, and entries of other slices have not.
+
+    Attributes:
+        path: names of members from the entry on; empty for the entry itself.
+        pattern: what stands there; None where a value set tells.
+        value_set: canonical of the value set that the concept there is of, or None.
+    """
+
+    path: tuple[str, ...]
+    pattern: Any
+    value_set: str | None = None
+
+
+def discriminators(profile: Profile, slicing: Slicing, one: Element) -> tuple[Discriminator, ...]:
+    """Return what tells the entries of a slice, all of which they have.
+
+    Raises:
+        ValueError: the profile says nothing at a discriminator's path.
+    """
+    return tuple(_discriminator(profile, one, path) for _, path in slicing.by)
+
+
+def _discriminator(profile: Profile, one: Element, path: str) -> Discriminator:
+    target = one if path == "$this" else profile.element(f"{one.id}.{path}")
+    names = () if path == "$this" else tuple(path.split("."))
+    if target is not None:
+        shape = Shape(profile, target)
+        if shape.wanted is not None or shape.required_values is not None:
+            only = shape.required_values if shape.wanted is None else None
+            return Discriminator(names, shape.wanted, only)
+    if path == "url" and one.types and one.types[0].profiles:
+        return Discriminator(names, one.types[0].profiles[0].partition("|")[0])
+    raise ValueError(f"{profile.name}: nothing tells {one.id} by {path}")
+
+
+_TYPE: Final = re.compile(r"[A-Z][A-Za-z]+")
+
+
+def target_types(choice: TypeChoice) -> frozenset[str]:
+    """Return the types of resources that a Reference may lead to; none for no restriction."""
+    types = set()
+    for canonical in choice.targets:
+        url = canonical.partition("|")[0]
+        name = url.rpartition("/")[2]
+        profile = find_canonical(url)
+        named = profile.type if profile is not None else _OTHER_TARGETS.get(name, name)
+        if name == "Resource" or not _TYPE.fullmatch(named):
+            return frozenset()
+        types.add(named)
+    return frozenset(types)
+
+
+_OTHER_TARGETS: Final = {
+    "us-core-patient": "Patient",
+    "us-core-practitioner": "Practitioner",
+    "us-core-organization": "Organization",
+    "us-core-practitionerrole": "PractitionerRole",
+    "us-core-location": "Location",
+    "us-core-relatedperson": "RelatedPerson",
+    "us-core-coverage": "Coverage",
+    "us-core-careteam": "CareTeam",
+    "us-core-condition": "Condition",
+    "us-core-encounter": "Encounter",
+}
+"""Profiles that are targets and have no facts here -> the type that each constrains."""
