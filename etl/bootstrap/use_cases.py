@@ -29,6 +29,7 @@ from etl.pipeline.deltas.merge import merged_extract
 from etl.pipeline.events import Emit
 from etl.pipeline.explain import Explanation, explain, require_same
 from etl.pipeline.keeping import Keeping
+from etl.pipeline.nights import write_nights_page
 from etl.pipeline.plan import Planned, plan
 from etl.pipeline.publish import Target, as_instant
 from etl.pipeline.read import Read, expected_partitions, open_with, read
@@ -414,6 +415,7 @@ def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manif
         manifest = rollback(store, to, as_instant(now()), bulk, reason, lease)
         if manifest.bulk:
             write_pages(store, bulk)
+    write_nights_page(store)
     return manifest, to.id
 
 
@@ -438,7 +440,11 @@ def prune_target(settings: Settings, keep: int, older_than: timedelta, *, dry_ru
         UsageError: none would be kept.
         StoreError: a run is under way, or storage failed.
     """
-    return prune(target_store(settings), now, keep=keep, older_than=older_than, dry_run=dry_run)
+    store = target_store(settings)
+    done = prune(store, now, keep=keep, older_than=older_than, dry_run=dry_run)
+    if not dry_run:
+        write_nights_page(store)
+    return done
 
 
 def _beside(settings: Settings) -> Path:

@@ -1,20 +1,27 @@
-"""The reports of earlier runs into the same target."""
+"""The reports of earlier runs into the same target: the last one, and the page of all of them."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from etl.errors import NotFound, StoreError
+from etl.errors import CommitConflict, NotFound, StoreError
+from etl.publish import object_keys
 from etl.publish.change_counts import Changes
+from etl.publish.history import lineage
 from etl.publish.reader import Current, Release, checked
-from etl.reports import ReleaseBefore
+from etl.reports import FORMAT_VERSION, ReleaseBefore
+from etl.reports.nights import NIGHTS, Night, RolledBack, nights_page
+from etl.storage.parallel_reads import mapped
+from etl.storage.port import Store, Tagged
 
 log = logging.getLogger(__name__)
 
-REPORT_FILE: Final = "/report.json"
+_REPORTS: Final = "reports/"
+_REPORT: Final = "/report.json"
+_ATTEMPTS: Final = 3
 
 
 def release_before(base: Current, changes: Changes | None) -> ReleaseBefore | None:
@@ -35,7 +42,7 @@ def _document(release: Release) -> Mapping[str, Any] | None:
     A rollback names the report of the release that it went back to.
     """
     for each in release.manifest.facts.reports:
-        if each.key.startswith("reports/") and each.key.endswith(REPORT_FILE):
+        if each.key.startswith(_REPORTS) and each.key.endswith(_REPORT):
             try:
                 document = json.loads(checked(release.store, each.key, each.sha256))
             except NotFound:
@@ -45,3 +52,89 @@ def _document(release: Release) -> Mapping[str, Any] | None:
                 return None
             return document if isinstance(document, dict) else None
     return None
+
+
+def write_nights_page(store: Store, *, unless_named: str = "") -> None:
+    """Write the page of all reports anew, from the reports that are there.
+
+    No release hangs on it, and the next run writes it again: where it cannot be written, that is a
+    warning.
+
+    Args:
+        store: the target.
+        unless_named: a run; where the page leads to its report, it stays.
+    """
+    try:
+        for _ in range(_ATTEMPTS):
+            there = _there(store)
+            if unless_named and there is not None and unless_named.encode() in there.data:
+                return
+            nights, older = _nights(store)
+            page = nights_page(nights, older).encode()
+            if there is not None and there.data == page:
+                return
+            try:
+                store.swap(object_keys.NIGHTS_PAGE, page, None if there is None else there.tag)
+            except CommitConflict:
+                continue  # another run has written it, perhaps without this one's report
+            return
+        raise CommitConflict(f"{store.name}: other runs write it all the time")
+    except StoreError as error:
+        log.warning("%s: the page of all reports is not up to date", error)
+
+
+def _there(store: Store) -> Tagged | None:
+    try:
+        return store.read(object_keys.NIGHTS_PAGE)
+    except NotFound:
+        return None
+
+
+def _nights(store: Store) -> tuple[list[Night], list[str]]:
+    """Return the newest nights, and the runs whose reports are older than that.
+
+    The report of an attempt that died before its commit says that it published: it is told from
+    others by the releases that there are.
+    """
+    runs = sorted(_runs(store), reverse=True)
+    newest = runs[:NIGHTS]
+    releases: dict[str, Release] = {}
+    for release in lineage(store, lambda _: None):
+        releases[release.id] = release
+        if newest and release.id <= newest[-1]:
+            break
+    found: dict[str, Night] = {
+        one.id: _rolled_back(one)
+        for one in releases.values()
+        if one.manifest.facts.kind == "rollback"
+    }
+    documents = mapped(store, lambda run: _read(store, run), newest)
+    found |= {
+        run: document
+        for run, document in zip(newest, documents, strict=True)
+        if document is not None and document["release"] in {None, *releases}
+    }
+    shown = sorted(found, reverse=True)[:NIGHTS]
+    return [found[run] for run in shown], runs[NIGHTS:]
+
+
+def _rolled_back(release: Release) -> RolledBack:
+    manifest = release.manifest
+    return RolledBack(release.id, manifest.created, manifest.facts.run["rollbackTo"])
+
+
+def _runs(store: Store) -> Iterator[str]:
+    for entry in store.list(_REPORTS):
+        run, _, rest = entry.key.removeprefix(_REPORTS).partition("/")
+        if f"/{rest}" == _REPORT:
+            yield run
+
+
+def _read(store: Store, run: str) -> Mapping[str, Any] | None:
+    """Return what a report holds; None where it is damaged, or of another format."""
+    try:
+        document = json.loads(store.get(f"{_REPORTS}{run}{_REPORT}"))
+    except (NotFound, ValueError):
+        return None
+    is_known = isinstance(document, dict) and document.get("format") == FORMAT_VERSION
+    return document if is_known else None

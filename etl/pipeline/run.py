@@ -17,7 +17,7 @@ from etl.pipeline.deltas.layers import keep_layers
 from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.intake import take_in
 from etl.pipeline.money import Totals, money_difference, published_money
-from etl.pipeline.nights import release_before
+from etl.pipeline.nights import release_before, write_nights_page
 from etl.pipeline.process import Settled, Tree, keep_remembered, settle
 from etl.pipeline.publish import (
     Published,
@@ -127,6 +127,7 @@ def run(
         if bulk is not None:
             write_pages(store, bulk)  # an attempt that died after its commit did not get there
         store.sync()  # nor may it have got its pointer to the disk
+        write_nights_page(store, unless_named=base.release.id)
         return Ran(base.release.id, None, None)
     taken_in = take_in(
         extract,
@@ -176,6 +177,7 @@ def run(
             )
             reported = write_reports(looked_at, definitions, taken, about, rows.work, emit)
             _store_reports(store, reported, about.run, base)
+            write_nights_page(store)
             page = page_of(target.name, about.run)
             raise LimitBroken(looked_at, looked_at.rejected(definitions), reported.report, page)
 
@@ -207,6 +209,7 @@ def run(
         published = publish(staged, named, store, base, lease)
         if bulk is not None:
             write_pages(store, bulk)
+    write_nights_page(store)
     return Ran(
         release,
         published,
@@ -236,6 +239,7 @@ def _about(
         small_cells=small_cells,
         default_stamp=unstated,
         before=before,
+        all_reports="../index.html",
     )
 
 

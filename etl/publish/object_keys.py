@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 CURRENT: Final = "current.json"
+NIGHTS_PAGE: Final = "reports/index.html"
+"""The page of all reports: made of them anew by each run, and named by no release."""
 CLOSED: Final = ("quarantine", "rows", "memory", "leases")
 """Folders of the tree that no reader needs: they stay the owner's, however the rest is opened."""
 FORMAT: Final = 1

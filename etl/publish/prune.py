@@ -134,7 +134,7 @@ class _InUse:
     """The keys that are named: few in memory, blocks and indexes on disk by their first bits."""
 
     def __init__(self, folder: Path) -> None:
-        self.keys: set[str] = {object_keys.CURRENT}
+        self.keys: set[str] = {object_keys.CURRENT, object_keys.NIGHTS_PAGE}
         self._files = {
             prefix: [
                 (folder / f"{prefix.rstrip('/')}-{number}").open("w+b")

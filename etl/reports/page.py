@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from functools import cache
 from itertools import groupby
 from typing import Any, Final
@@ -64,8 +65,8 @@ def report_page(document: Mapping[str, Any]) -> str:
             report=document,
             tables=document["tables"],
             accepted=accepted,
-            claims=_of_table(document, "claim"),
-            members=_of_table(document, "member"),
+            claims=of_table(document, "claim"),
+            members=of_table(document, "member"),
             causes=causes(document),
             headline_money=[
                 each
@@ -117,7 +118,8 @@ def rejects(rule: Mapping[str, Any]) -> bool:
     return bool(rule["severity"] != "warn")
 
 
-def _of_table(document: Mapping[str, Any], table: str) -> Mapping[str, int]:
+def of_table(document: Mapping[str, Any], table: str) -> Mapping[str, int]:
+    """Return what became of the rows of a table; nothing where it has none."""
     none = {"in": 0, "published": 0, "quarantined": 0, "superseded": 0}
     counts: Mapping[str, int] = document["tables"].get(table, none)
     return counts
@@ -144,7 +146,7 @@ def _money_text(text: str) -> str:
     return f"{sign}{int(whole.lstrip('-')):,}.{cents}"
 
 
-def _figure(value: float | None) -> str:
+def _figure(value: float | Decimal | None) -> str:
     if value is None:
         return "\N{EN DASH}"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"

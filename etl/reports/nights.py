@@ -1,0 +1,142 @@
+"""The page of all reports of a target: each night's verdict, and how the nights went on.
+
+It is made of what the reports say, so that it shows nothing that one of them withholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
+
+from etl.reports.changes import COMPARED_MONEY
+from etl.reports.page import causes, environment, of_table, rejects
+from etl.reports.percentages import share
+from etl.reports.plots import Plot
+
+NIGHTS: Final = 30
+"""Nights that are shown; older reports are links."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """A rollback, which has no report of its own.
+
+    Attributes:
+        release: its id.
+        when: FHIR instant.
+        to: id of the release that it went back to.
+    """
+
+    release: str
+    when: str
+    to: str
+
+
+Night: TypeAlias = Mapping[str, Any] | RolledBack
+"""A report as plain values, or a rollback."""
+
+
+def nights_page(nights: Sequence[Night], older: Sequence[str]) -> str:
+    """Return the page of all reports.
+
+    Args:
+        nights: newest first.
+        older: runs whose reports are older than that, newest first.
+    """
+    documents = [each for each in nights if not isinstance(each, RolledBack)]
+    template = environment().get_template("nights.html.j2")
+    return template.render(
+        nights=[
+            {"rolled_back": each} if isinstance(each, RolledBack) else _night(each)
+            for each in nights
+        ],
+        older=older,
+        plots=_plots(documents[::-1]) if len(documents) > 1 else [],
+    )
+
+
+def _night(document: Mapping[str, Any]) -> dict[str, Any]:
+    claims = of_table(document, "claim")
+    began = causes(document)
+    return {
+        "rolled_back": None,
+        "run": document["run"],
+        "when": document["when"],
+        "published": document["release"] is not None,
+        "broken": [each["limit"] for each in document["limits"] if not each["holds"]],
+        "claims": claims,
+        "share": share(claims["quarantined"], claims["in"]),
+        "worst": began[0]["rule"] if began else "",
+        "rejecting": _findings(document, is_rejecting=True),
+        "warnings": _findings(document, is_rejecting=False),
+        "money": document["money_check"],
+    }
+
+
+def _findings(document: Mapping[str, Any], *, is_rejecting: bool) -> int:
+    return sum(each["findings"] for each in document["rules"] if rejects(each) is is_rejecting)
+
+
+def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
+    """Return how the nights went on, oldest first."""
+    labels = [datetime.fromisoformat(each["when"]).strftime("%m-%d") for each in nights]
+    span = f"by night, {len(nights)} nights"
+    shares = [_rejected_percent(each) for each in nights]
+    published = [
+        of_table(each, "claim")["published"] if each["release"] else None for each in nights
+    ]
+    return [
+        Plot(
+            "rejected-share",
+            "Claims rejected, in percent of those that came in",
+            f"A bar a night, {span}: from {min(shares):.1f} % to {max(shares):.1f} %, "
+            f"{shares[-1]:.1f} % in the last.",
+            labels,
+            {"rejected": shares},
+            unit=" %",
+        ),
+        Plot(
+            "findings",
+            "Findings",
+            f"Findings that reject and warnings, {span}.",
+            labels,
+            {
+                "that reject": [_findings(each, is_rejecting=True) for each in nights],
+                "warnings": [_findings(each, is_rejecting=False) for each in nights],
+            },
+        ),
+        Plot(
+            "claims-published",
+            "Claims published",
+            f"Claims that each release held, {span}; none where nothing was published.",
+            labels,
+            {"published": published},
+            kind="lines",
+        ),
+        Plot(
+            "money",
+            "Net amounts of claims",
+            f"Net sums of all claims' headers, {span}; a gap where a sum is withheld or nothing "
+            "was published.",
+            labels,
+            {category: [_net(each, category) for each in nights] for category in COMPARED_MONEY},
+            kind="lines",
+        ),
+    ]
+
+
+def _rejected_percent(document: Mapping[str, Any]) -> float:
+    claims = of_table(document, "claim")
+    return 100 * claims["quarantined"] / claims["in"] if claims["in"] else 0.0
+
+
+def _net(document: Mapping[str, Any], category: str) -> Decimal | None:
+    if document["release"] is None:
+        return None
+    for each in document.get("money_totals", ()):
+        if (each["level"], each["category"]) == ("header", category) and each["net"] is not None:
+            return Decimal(each["net"])
+    return None

@@ -1,0 +1,138 @@
+"""Plots are well-formed, the same every time, and show what the reports show and nothing more."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from etl.quality import MoneyKey
+from etl.reports import Report, report_document
+from etl.reports.nights import NIGHTS, RolledBack, nights_page
+from etl.reports.plots import Plot
+from tests.unit.reports.test_report import Page, report
+from tests.unit.reports.test_small_cells import quarantined
+
+SVG = "{http://www.w3.org/2000/svg}"
+BARS = Plot("some-bars", "Claims", "Claims & more", ["a", "b"], {"one": [1, 2], "two": [3, 0]})
+LINES = Plot("some-lines", "Money", "Net", ["a", "b", "c"], {"one": [1.5, None, 2]}, kind="lines")
+
+
+@pytest.mark.parametrize("plot", [BARS, LINES])
+def test_a_plot_is_well_formed_with_a_title_and_a_description(plot: Plot) -> None:
+    root = ElementTree.fromstring(plot.svg())  # noqa: S314 - our own
+    assert root.tag == f"{SVG}svg"
+    assert root.get("role") == "img"
+    ids = {str(each.get("id")): each.text for each in root if each.get("id")}
+    assert list(ids.values()) == [plot.title, plot.description]
+    assert str(root.get("aria-labelledby")).split() == list(ids)
+
+
+@pytest.mark.parametrize("plot", [BARS, LINES])
+def test_the_same_figures_give_the_same_bytes(plot: Plot) -> None:
+    assert plot.svg() == plot.svg()
+    assert replace(plot, labels=[*plot.labels[:-1], "z"]).svg() != plot.svg()
+
+
+@pytest.mark.parametrize("plot", [BARS, LINES])
+def test_a_plot_has_the_colours_of_the_page_and_no_others(plot: Plot) -> None:
+    drawn = plot.svg()
+    assert "var(--plot-1)" in drawn
+    assert re.findall(r"#[0-9a-f]{6}\b", drawn) == []
+    assert "<script" not in drawn
+    assert "font-family" not in re.sub('font-family="inherit"', "", drawn)
+
+
+def test_names_of_two_plots_of_a_page_do_not_meet() -> None:
+    found = [re.findall(r'\bid="([^"]*)"', plot.svg()) for plot in (BARS, LINES)]
+    assert len({*found[0], *found[1]}) == len(found[0]) + len(found[1])
+
+
+def test_matplotlib_is_loaded_where_a_plot_is_drawn_and_nowhere_else() -> None:
+    code = "import sys, etl.reports.nights, etl.cli.main; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@cache
+def base() -> Report:
+    return report()
+
+
+def night(number: int, **changes: Any) -> Mapping[str, Any]:
+    name = f"release-{number:02d}"
+    made = replace(base(), **{"run": name, "release": name, **changes})
+    return report_document(replace(made, when=made.when.replace(day=1 + number % 28)))
+
+
+def nights(count: int) -> list[Mapping[str, Any]]:
+    return [night(number) for number in reversed(range(count))]
+
+
+def test_the_page_of_all_reports_has_each_nights_verdict_and_leads_to_it() -> None:
+    stopped = night(3, release=None)
+    limit = {"limit": "fewer_rows", "holds": False}
+    rolled = RolledBack("release-02", "2026-11-03T00:00:00Z", "release-00")
+    page = nights_page([{**stopped, "limits": [limit]}, rolled, *nights(2)], ["older-1"])
+    rows = re.findall(r"<tr><td.*?</tr>", page, re.DOTALL)
+    assert "✗ stopped</span>: fewer_rows" in rows[0]
+    assert "rolled back</span> to <code>release-00" in rows[1]
+    assert "✓ published" in rows[2]
+    for number in (0, 1, 3):
+        assert f'href="release-{number:02d}/index.html"' in page
+    assert 'href="older-1/index.html"' in page
+    claims = stopped["tables"]["claim"]
+    cells = re.findall(r'<td class="n">([^<]*)</td>', rows[0])
+    assert cells[:4] == [str(claims["in"]), "0", str(claims["quarantined"]), "16.7 %"]
+
+
+def test_the_page_of_all_reports_is_whole_loads_nothing_and_runs_nothing() -> None:
+    text = nights_page(nights(NIGHTS), [])
+    page = Page()
+    page.feed(re.sub(r"<(path|use)([^>]*)/>", "", text))
+    page.close()
+    assert page.open == []
+    assert page.loads == []
+    assert len(page.ids) == len(set(page.ids))
+    assert "default-src 'none'" in text
+    assert not [link for link in page.links if re.match(r"[a-z]+:|//", link)]
+    assert text == nights_page(nights(NIGHTS), [])
+
+
+def test_figures_stand_as_a_table_beneath_their_plot() -> None:
+    page = nights_page(nights(3), [])
+    figures = re.findall(r"<figure>.*?</figure>", page, re.DOTALL)
+    assert [re.findall(r"<figcaption>(.*?)</figcaption>", one) for one in figures] == [
+        ["Claims rejected, in percent of those that came in"],
+        ["Findings"],
+        ["Claims published"],
+        ["Net amounts of claims"],
+    ]
+    for figure in figures:
+        assert figure.count("<svg") == 1
+        body = figure.partition("<tbody>")[2]
+        assert body.count("<tr>") == 3
+    assert "16.67 %" in figures[0]
+
+
+def test_one_night_has_no_plot() -> None:
+    assert "<svg" not in nights_page(nights(1), [])
+
+
+def test_a_withheld_sum_is_a_gap_in_the_plot_and_in_its_table() -> None:
+    key = MoneyKey("claim", "oral", "benefit")
+    few = replace(quarantined(0, 0), published_claims=3, net_claims=3, net=777_77, published=777_77)
+    few = replace(few, source=777_77)
+    many = replace(few, published_claims=99, net_claims=99)
+    for money, is_shown in ((few, False), (many, True)):
+        page = nights_page([night(1, money={key: money}), night(0, money={key: money})], [])
+        assert ("777.77" in page) is is_shown
+        rows = re.findall(r"<tr>.*?</tr>", page.rpartition("<tbody>")[2])
+        assert len(rows) == 2
+        assert all(row.count("\N{EN DASH}") == (3 if is_shown else 4) for row in rows)
