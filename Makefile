@@ -42,11 +42,11 @@ test: develop ## Run the tests that take seconds, on two processors (JOBS=8 make
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 test-slow: develop ## Run the tests that take minutes, side by side; the soak by itself, for it measures.
-	$(BIN)/pytest -m slow -n $(JOBS) --dist loadfile --ignore tests/soak
+	$(BIN)/pytest -m slow -n $(JOBS) --dist worksteal --ignore tests/soak
 	$(BIN)/pytest -m slow tests/soak
 
 test-long: develop ## Run the tests that take many minutes each; CI does not.
-	$(BIN)/pytest -m long
+	$(BIN)/pytest -m long -n $(JOBS) --dist worksteal
 
 lint: develop ## Check style.
 	$(BIN)/ruff format --check .

@@ -22,6 +22,8 @@ from fhir.resources.R4B.explanationofbenefit import ExplanationOfBenefit
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import convert_extract
 from etl.bootstrap.wiring import load_definitions
+from etl.conform.reading import Lines
+from etl.conform.run import conform
 from etl.engine.partition_columns import Partition
 from etl.engine.prepare import prepare
 from etl.engine.render import render
@@ -69,11 +71,13 @@ def _measure(extract: Path, folder: Path, rounds: int) -> int:
         len(lines),
         lambda: convert_extract(settings, extract, folder / "out", ignore),
     )
+    conform_rate = _rate(1, len(lines), lambda: conform([Lines("rendered", lines)]))
     for name, rate in (
         ("rendering by column", render_rate),
         ("orjson.dumps of ready dicts", orjson_rate),
         ("fhir.resources validate + dump", model_rate),
         ("the whole cpcds convert", convert_rate),
+        ("cpcds conform", conform_rate),
     ):
         print(f"{rate:>12,.0f} EOBs/s  {name}")
     ratios = {

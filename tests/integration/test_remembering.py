@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -26,11 +24,9 @@ from etl.pipeline import publish as publishing
 from etl.pipeline.events import Event, PartitionDone
 from etl.pipeline.incremental.ledger import SCHEMAS
 from etl.pipeline.partition.check_and_map import Outcome
-from etl.publish.reader import open_current
 from etl.publish.verify import verify
 from etl.quality.suites import expectations
 from etl.quality.suites.sample import Share
-from etl.storage.local import LocalStore
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
 from tests.fault.faulty import Killed
@@ -374,32 +370,3 @@ def test_whatever_is_known_of_a_partition_is_remembered_of_its_members() -> None
     about_the_work = {"remembered", "memory", "rows"}
     assert {one.name for one in fields(Outcome)} == told | about_the_work
     assert all(schema.names[0] == "owner" for schema in SCHEMAS.values())
-
-
-@pytest.mark.slow
-def test_a_night_on_which_no_suite_runs_again_costs_less_than_a_fifth_of_a_full_run(
-    tmp_path: Path,
-) -> None:
-    """As a scheduler runs it: default settings, starting, compiling and suites included.
-
-    The goal is 15 % with 1 % changed. Here 31 members of 5,000 change, 5 of them new, and none in
-    the share that suites look at: a cheap night. docs/performance.md has the dear ones.
-    """
-    times = []
-    for day in (2, 3):  # between which nobody in the share that the suites look at changes
-        extract = tmp_path / f"day{day}"
-        spec = Spec(5000, seed=1, since=date(2016, 1, 1), day=day, change_rate=0.01)
-        write_extract(extract, spec)
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.publish_once", extract, tmp_path / "tree", "1"],
-            check=True,
-            capture_output=True,
-        )
-        times.append(json.loads(done.stdout)["processor"])
-        shutil.rmtree(extract)
-    full_run, night = times
-    release = open_current(LocalStore(tmp_path / "tree")).release
-    assert release is not None
-    assert release.manifest.counts["changes"]["patients"]["changed"] > 20
-    assert len(list((tmp_path / "tree" / "memory").glob("*.suites"))) == 1
-    assert night < 0.2 * full_run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import count
 
 import pytest
@@ -10,10 +9,8 @@ import pytest
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.schedule import simulate
 
-SECONDS = 60.0
-SEEDS = 1500
-FEWEST = 50
-"""Schedules that have to be done however slow the machine is."""
+SEEDS = 500
+"""Schedules that CI plays; `make simulate` goes on from there."""
 
 QUICK = (
     "a commit replaces whatever is there",
@@ -36,18 +33,15 @@ def test_a_seed_is_a_schedule_to_the_last_call() -> None:
 
 @pytest.mark.slow
 def test_whatever_befalls_a_tree_its_releases_are_whole_and_what_was_told_is_true() -> None:
-    end = time.monotonic() + SECONDS
     broken = []
     releases = 0
     for seed in range(SEEDS):
-        if seed >= FEWEST and time.monotonic() > end:
-            break
         found = simulate(seed)
         releases += found.releases
         if found.broken:
             broken.append(f"python -m tests.simulation --seed {seed}: {found.broken}")
     assert broken == []
-    assert releases > FEWEST
+    assert releases > SEEDS
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
+from tests.waiting import until
 
 BUCKET = "fhir"
 SECRETS = {"publisher": "publisher-secret", "gateway": "gateway-secret"}
@@ -99,18 +99,16 @@ def _wait_until_ready(server: Seaweed, process: subprocess.Popen[bytes], log: Pa
         aws_secret_access_key=SECRETS["publisher"],
         config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
     )
-    deadline = time.monotonic() + 30
-    while True:
-        try:
+
+    def is_ready() -> bool:
+        if process.poll() is None:
             client.create_bucket(Bucket=BUCKET)
             client.put_object(Bucket=BUCKET, Key="ready", Body=b"")
             client.delete_object(Bucket=BUCKET, Key="ready")
-        except (BotoCoreError, ClientError):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"weed did not start: {log.read_text()[-2000:]}") from None
-            time.sleep(0.1)
-        else:
-            return
+        return True
+
+    until(is_ready, 60, passing=(BotoCoreError, ClientError))
+    assert process.poll() is None, f"weed did not start: {log.read_text()[-2000:]}"
 
 
 def _free_ports(count: int) -> list[int]:

@@ -7,7 +7,6 @@ import hashlib
 import html
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -264,14 +263,6 @@ def is_active(services: Services, token: str) -> bool:
     except TokenRefused:
         return False
     return True
-
-
-def wait_until(holds: Callable[[], bool], *, seconds: float = 5.0) -> None:
-    """Wait until something holds, and fail where it does not in time."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.1)
 
 
 def access(number: int, consent: str, client: str) -> Access:

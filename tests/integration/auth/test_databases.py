@@ -25,6 +25,7 @@ from etl.errors import MappingError
 from tests.integration.auth import standing as acting
 from tests.integration.auth.databases import free_port
 from tests.integration.auth.standing import ANA, PUBLIC, Standing, stand_up
+from tests.waiting import until
 
 GOOD = "a rather long passphrase"
 
@@ -190,7 +191,7 @@ def test_two_processes_that_start_at_once_serve_as_one(database_url: str, tmp_pa
         header = {"authorization": f"Bearer {fresh['access_token']}"}
         assert signed_by.get("/fhir/Patient", headers=header).status_code == 200
         other.post("/oauth/revoke", data={"token": fresh["refresh_token"]}, auth=auth)
-        acting.wait_until(lambda: signed_by.get("/fhir/Patient", headers=header).status_code == 401)
+        until(lambda: signed_by.get("/fhir/Patient", headers=header).status_code == 401)
     database = open_database(database_url)
     found = verify_trail((tmp_path / "audit",), database)
     database.close()

@@ -9,6 +9,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from httpx2 import Response
@@ -37,7 +38,7 @@ def assertion(client_id: str, *, key: Any = KEY, alg: str = "ES384", **claims: A
         "sub": client_id,
         "aud": f"{BASE}/oauth/token",
         "exp": now + 240,
-        "jti": f"jti-{time.perf_counter_ns()}",
+        "jti": f"jti-{uuid4()}",
         **claims,
     }
     return jwt.encode({"alg": alg}, body, key, [alg])

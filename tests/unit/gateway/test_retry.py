@@ -92,7 +92,8 @@ def test_one_slow_read_is_given_up_and_tried_again() -> None:
     async def work() -> bytes:
         reading = RetryingObjects(objects, RetryPolicy(read_seconds=0.02), fraction=lambda: 0.0)
         first = asyncio.ensure_future(reading.get("key"))
-        await asyncio.sleep(0.01)
+        while not objects.reads:
+            await asyncio.sleep(0)
         objects.wait = None
         return await first
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 import tracemalloc
 from collections import Counter
 from pathlib import Path
@@ -205,19 +204,3 @@ def test_memory_of_committing_does_not_grow_with_the_number_of_members(tmp_path:
     peak(8)  # what is loaded once
     few, many = peak(2048), peak(8192)  # 1,024 members to a shard
     assert many - few < 200 * (8192 - 2048), "more than 200 bytes for each further member"
-
-
-@pytest.mark.slow
-def test_a_core_publishes_eight_thousand_claims_a_second() -> None:
-    amount = "".join(f'{n}"{n * 7919}' for n in range(800))[:8000]
-    people = [patient(f"p{n}", 0) for n in range(60)]
-    full = [
-        PatientResources(
-            one.patient_id,
-            [*one.resources, *(claim(f"p{n}", c, "2020-01-01", amount=amount) for c in range(60))],
-        )
-        for n, one in enumerate(people)
-    ]
-    start = time.process_time()
-    write_partition(MemoryStore(), {}, full, NOW)
-    assert 60 * 60 / (time.process_time() - start) > 8_000

@@ -647,5 +647,7 @@ def test_a_lease_that_cannot_be_given_back_does_not_make_a_run_fail() -> None:
         def delete(self, keys: Iterable[str]) -> int:
             raise StoreError("no space is left on the device")
 
-    with run_lease(Stubborn(), clock_at("2030-01-01T00:00:00Z")):
+    store = Stubborn()
+    with run_lease(store, clock_at("2030-01-01T00:00:00Z")):
         pass
+    assert [entry.key.partition("/")[0] for entry in store.list()] == ["leases"]
