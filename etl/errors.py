@@ -19,7 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+T = TypeVar("T")
 
 
 class EtlError(Exception):
@@ -131,6 +133,17 @@ class Mistakes:
         every = tuple(self._every.values())
         if every:
             raise every[0] if len(every) == 1 else MappingErrors(every)
+
+    def made(self, value: T | None) -> T:
+        """Return what blocks without mistakes have made.
+
+        Raises:
+            MappingError: there were mistakes, which is why it may be None.
+        """
+        self.report()
+        if value is None:
+            raise AssertionError("nothing was made, and no mistake was told")
+        return value
 
 
 class DataRejected(EtlError):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
@@ -37,6 +36,7 @@ from etl.bootstrap.setting_groups import (
     StorageSettings,
 )
 from etl.bootstrap.setting_locations import PREFIX, origin_of, syntax_error, variable_of
+from etl.documents.nearest import nearest
 from etl.errors import MappingError, Mistakes
 
 FILE: Final = "cpcds.toml"
@@ -193,8 +193,7 @@ def read_settings(file: Path | None, **flags: Any) -> Settings:
 
 
 def _unknown(where: str, name: str, known: Iterable[str]) -> MappingError:
-    close = get_close_matches(name, list(known), n=1)
-    hint = f"did you mean {close[0]!r}?" if close else "see docs/configuration.md"
+    hint = nearest(name, known) or "see docs/configuration.md"
     return MappingError(where, "config-unknown-setting", f"there is no setting {name!r}", hint=hint)
 
 

@@ -315,10 +315,7 @@ def read_as(kind: type[T], document: Any, file: str, ids: ErrorIds, context: Any
     mistakes = Mistakes()
     for _, error in sorted(found, key=lambda pair: pair[0]):
         mistakes.add(error)
-    mistakes.report()
-    if made is None:
-        raise AssertionError("a mistake was found and none is told")
-    return made
+    return mistakes.made(made)
 
 
 def _key(document: Any, location: Location) -> str:
@@ -332,7 +329,7 @@ def _steps(document: Any, location: Location) -> Iterator[tuple[int | str, Mark 
     Parts that are not written in the document (fields that keys were gathered in, tags) are passed.
     """
     value = document
-    yield "it", getattr(value, "mark", None), value
+    yield "the document", getattr(value, "mark", None), value
     for part in location:
         if isinstance(value, Map) and part in value:
             mark, value = value.marks[str(part)], value[str(part)]
@@ -359,7 +356,7 @@ def _mistakes(error: ErrorDetails, ids: ErrorIds) -> tuple[Mistake, ...]:
     return (_of_type(error, ids.value),)
 
 
-_PAIRS: Final = "key: value pairs must stand here"
+_PAIRS: Final = "{key} must be key: value pairs"
 _SENTENCES: Final[Mapping[str, str]] = {
     "bool_type": "{key} must be true or false",
     "int_type": "{key} must be a whole number",

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
+from etl.documents.models import read_as
+from etl.documents.nearest import nearest
 from etl.documents.yaml_text import Map, Mark, Seq
 from etl.errors import MappingError, Mistakes
 from etl.mapping.combining import conjunction
 from etl.mapping.expressions import Absent, Condition, Constant, Expr, Truth, walk
 from etl.mapping.expressions import LoopIndex as LoopIndexOf
+from etl.mapping.headers import HEADER_IDS, MappingHeader, skipped
 from etl.mapping.plan import (
     Entry,
     Fixed,
@@ -35,23 +37,10 @@ from etl.mapping.plan import (
 from etl.mapping.rows import LIST_ITEM, columns_of
 from etl.mapping.scope import Binding, Library, Parameter, Row, Scope, StaticRow
 from etl.mapping.syntax import parse_condition, parse_leaf
-from etl.mapping.view import skipped
 from etl.model.canonical_tables import TABLES, FieldType
 from etl.model.relations import Many, relations_of
 
 _DIRECTIVES: Final = frozenset({"when", "include", "with", "for", "each", "emit"})
-_KEYS: Final = (
-    "resource",
-    "profile",
-    "from",
-    "when",
-    "compartment",
-    "last_updated",
-    "emit",
-    "search",
-    "skip",
-    "assured",
-)
 _FOR: Final = re.compile(r"(\w+) in (\w+)\.(\w+)")
 _EACH: Final = re.compile(r"(\w+) in (\w+)")
 _MAP_IDS: Final = re.compile(r"[\d ,]+")
@@ -94,8 +83,7 @@ def merged(base: Any, overlay: Any) -> Any:
 def _fail(
     mark: Mark | Place, error_id: str, what: str, near: tuple[str, Iterable[str]] | None = None
 ) -> NoReturn:
-    close = get_close_matches(near[0], list(near[1]), n=1) if near else []
-    hint = f"did you mean {close[0]!r}?" if close else ""
+    hint = nearest(*near) if near else ""
     raise MappingError(f"{mark.file}:{mark.line}", error_id, what, hint=hint)
 
 
@@ -116,92 +104,68 @@ class _Compiler:
     mistakes: Mistakes = field(default_factory=Mistakes)
 
     def mapping(self, document: Any, name: str, canonical: str) -> Plan:
+        header: MappingHeader | None = None
+        with self.mistakes.collected():
+            header = read_as(MappingHeader, document, name, HEADER_IDS)
         if not isinstance(document, Map):
-            raise MappingError(name, "map-shape", "a mapping is a map of keys, see docs/mapping.md")
-        for key, mark in document.marks.items():
-            if key not in _KEYS and key != "extends":
-                with self.mistakes.collected():
-                    _fail(mark, "map-unknown-key", f"no key {key!r} in a mapping", (key, _KEYS))
-        if any(key not in document for key in ("resource", "from", "profile")):
-            self.mistakes.report()  # a misspelt key is named once
-        resource, table = self.text(document, "resource"), self.text(document, "from")
-        profile = self.text(document, "profile")
-        if table not in TABLES:
-            mark = document.marks["from"]
-            _fail(mark, "map-unknown-table", f"no table {table!r}", (table, TABLES))
+            self.mistakes.report()
+        resource, table = (document.get(key) for key in ("resource", "from"))
+        if not (isinstance(resource, str) and isinstance(table, str) and table in TABLES):
+            self.mistakes.report()
         self.levels.append(table)
         scope = Scope(self.library, MappingProxyType({table: Row(0, table)}))
         body = document.get("emit")
         if not isinstance(body, Map) or next(iter(body), None) != "id":
             _fail(document.mark, "map-no-id", "emit is an object whose first member is id")
-        search: Mapping[str, ListNode] = {}
-        with self.mistakes.collected():
-            search = self.search(document, scope)
+        search: dict[str, ListNode] = {}
+        for parameter, values in (header.search if header else {}).items():
+            at = _place(document["search"].marks[parameter])
+            values = document["search"][parameter]
+            search[parameter] = self.listing(values, scope, at, f"search.{parameter}")
         place = _place(document.marks["emit"])
         members = self.members(body, scope, place, resource)
-        for read in (
-            lambda: self.condition(document, scope),
-            lambda: skipped(document),
-            lambda: self.optional(document, "compartment", scope),
-            lambda: self.optional(document, "last_updated", scope),
-            lambda: self.assured(document),
-        ):
-            with self.mistakes.collected():
-                read()
-        self.mistakes.report()
-        condition = self.condition(document, scope)
-        map_ids, elements = skipped(document)
+        condition: Condition = Truth(holds=True)
+        compartment = last_updated = None
+        with self.mistakes.collected():
+            condition = self.condition(document, scope)
+        with self.mistakes.collected():
+            compartment = self.optional(document, "compartment", scope)
+        with self.mistakes.collected():
+            last_updated = self.optional(document, "last_updated", scope)
+        header = self.mistakes.made(header)
+        map_ids, elements = skipped(header.skip)
         (first, id_node), *rest = members
         if not isinstance(id_node, Leaf) or id_node.expr.nullable or first != "id":
             _fail(body.marks["id"], "map-no-id", "id can be absent; make it of compulsory columns")
         return Plan(
             name=name,
             resource=resource,
-            profile=profile if "/" in profile else canonical.replace("{}", profile, 1),
+            profile=(
+                header.profile
+                if "/" in header.profile
+                else canonical.replace("{}", header.profile, 1)
+            ),
             table=table,
             tables=tuple(self.levels),
             condition=None if condition == Truth(holds=True) else condition,
             id=id_node.expr,
-            compartment=self.optional(document, "compartment", scope),
-            last_updated=self.optional(document, "last_updated", scope),
+            compartment=compartment,
+            last_updated=last_updated,
             body=ObjectNode(tuple(rest), place),
-            search=search,
+            search=MappingProxyType(search),
             skipped=map_ids,
             unfed=elements,
-            assured=self.assured(document),
+            assured=MappingProxyType(header.assured),
         )
 
-    def text(self, document: Map, key: str) -> str:
-        value = document.get(key)
-        if not isinstance(value, str):
-            _fail(document.mark, "map-missing-key", f"the mapping needs a text under {key!r}")
-        return value
-
     def optional(self, document: Map, key: str, scope: Scope) -> Expr | None:
-        if key not in document:
+        text = document.get(key)
+        if not isinstance(text, str):
             return None
-        expr = parse_leaf(self.text(document, key), scope, str(document.marks[key])).expr
+        expr = parse_leaf(text, scope, str(document.marks[key])).expr
         if key == "compartment" and expr.nullable:
             _fail(document.marks[key], "map-nullable", "compartment can be absent")
         return None if isinstance(expr, Absent) else expr
-
-    def search(self, document: Map, scope: Scope) -> Mapping[str, ListNode]:
-        found = document.get("search", Map())
-        if not isinstance(found, Map):
-            _fail(document.marks["search"], "map-shape", "search is a map: parameter -> list")
-        result: dict[str, ListNode] = {}
-        for parameter, values in found.items():
-            place = _place(found.marks[parameter])
-            if not isinstance(values, Seq):
-                _fail(place, "map-shape", f"search.{parameter} is a list of values")
-            result[parameter] = self.listing(values, scope, place, f"search.{parameter}")
-        return MappingProxyType(result)
-
-    def assured(self, document: Map) -> Mapping[str, str]:
-        found = document.get("assured", Map())
-        if not isinstance(found, Map):
-            _fail(document.marks["assured"], "map-shape", "assured is a map: path -> reason")
-        return MappingProxyType({path: str(reason) for path, reason in found.items()})
 
     def condition(self, document: Map, scope: Scope) -> Condition:
         if "when" not in document:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Final
 
+from etl.documents.nearest import nearest
 from etl.errors import MappingError
 from etl.mapping.expressions import (
     Constant,
@@ -148,7 +148,7 @@ class _Checker:
             if found is None:
                 known = [name for one in children for name in choice_names(one.element)]
                 self.problem(
-                    member.place, "map-unknown-path", below, "no such element", _near(key, known)
+                    member.place, "map-unknown-path", below, "no such element", nearest(key, known)
                 )
             elif not key.startswith("_"):
                 self.member(member, found, below, facts)
@@ -238,7 +238,7 @@ class _Checker:
         known = {one.code for one in allowed.codes}
         for answer in sorted((self.answers(node) or frozenset()) - known):
             what = f"{answer!r} is not in the required value set"
-            self.problem(node.place, "map-binding", path, what, _near(answer, known))
+            self.problem(node.place, "map-binding", path, what, nearest(answer, known))
 
     def answers(self, node: Entry | None) -> frozenset[str] | None:
         match node:
@@ -266,7 +266,7 @@ class _Checker:
             for system in sorted(systems or ()):
                 if system not in allowed.systems:
                     what = f"system {system} is not in the required value set"
-                    hint = _near(system, allowed.systems)
+                    hint = nearest(system, allowed.systems)
                     self.problem(coding.place, "map-binding", f"{path}.coding", what, hint)
             if systems is not None and len(systems) == 1 and codes is not None:
                 (system,) = systems
@@ -287,11 +287,6 @@ class _Checker:
                 names = " or ".join(sorted(allowed))
                 what = f"refers to {name}, the profile wants {names}"
                 self.problem(member.place, "map-reference", path, what)
-
-
-def _near(name: str, known: Any) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def _flat(entries: tuple[Entry, ...], facts: Facts) -> Iterator[tuple[Node, Facts, bool]]:

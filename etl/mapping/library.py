@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
+from etl.documents.models import read_as
 from etl.documents.yaml_text import Map, Seq, read_yaml
 from etl.errors import MappingError, Mistakes
 from etl.mapping.compile import compile_mapping, merged
 from etl.mapping.feeds import feeds_of
+from etl.mapping.headers import HEADER_IDS, SetFile
 from etl.mapping.plan import Plan
 from etl.mapping.scope import Library, StaticRow
 from etl.mapping.view import FINANCIAL, View, read_view, viewed
@@ -64,46 +66,44 @@ def compile_set(
             is none, every mistake of the mappings.
     """
     document = _document(texts, file, file)
-    if not isinstance(document, Map):
-        raise MappingError(file, "map-shape", "a set is a map of keys, see docs/mapping.md")
     mistakes = Mistakes()
-    for key in ("set", "version", "canonical", "mappings"):
-        if key not in document:
-            mistakes.add(MappingError(file, "map-missing-key", f"the set needs {key!r}"))
-    names = _file_names(document, "mappings", mistakes)
+    read: SetFile | None = None
+    with mistakes.collected():
+        read = read_as(SetFile, document, file, HEADER_IDS)
+    if not isinstance(document, Map):
+        mistakes.report()
     fragments = _fragments(document, texts, mistakes)
-    constants, tables = _constants(document, mistakes), _static_tables(document, mistakes)
     sources = _Sources(texts, layers)
     views = {one.name: one for one in _views(document, sources, mistakes)}
-    mistakes.report()  # what mappings would say of them is no news
+    read = mistakes.made(read)  # what mappings would say of its mistakes is no news
     if view not in views:
         where = str(document.marks.get("views", document.mark))
         raise MappingError(where, "map-view", f"no view {view!r}; there are {', '.join(views)}")
     wanted = views[view]
     library = Library(
-        constants=MappingProxyType(constants),
-        tables=tables,
+        constants=MappingProxyType(read.constants),
+        tables=MappingProxyType({name: _rows(rows) for name, rows in read.tables.items()}),
         fragments=MappingProxyType(fragments),
         crosswalks=crosswalks,
         payer=payer,
         given=wanted.given,
     )
-    version = str(document["version"])
-    canonical = f"{document['canonical']}{{}}|{version}"
+    canonical = f"{read.canonical}{{}}|{read.version}"
     plans: list[Plan] = []
-    for name in names:
+    for name in read.mappings:
         with mistakes.collected():
             extended = _extended(sources, name, str(document.marks["mappings"]))
             plan = compile_mapping(extended, PurePosixPath(name).stem, library, canonical)
             made = viewed(plan, wanted, canonical)
             plans.append(replace(made, feeds=feeds_of(made, crosswalks)))
     mistakes.report()
-    return MappingSet(str(document["set"]), version, tuple(plans), crosswalks, wanted, tuple(views))
+    found = tuple(plans)
+    return MappingSet(read.name, read.version, found, crosswalks, wanted, tuple(views))
 
 
 def _fragments(document: Map, texts: Mapping[str, str], mistakes: Mistakes) -> dict[str, Any]:
     fragments: dict[str, Any] = {}
-    for name in _file_names(document, "fragments", mistakes):
+    for name in _file_names(document, "fragments"):
         with mistakes.collected():
             body = _document(texts, name, str(document.marks["fragments"]))
             if not isinstance(body, Map):
@@ -114,38 +114,16 @@ def _fragments(document: Map, texts: Mapping[str, str], mistakes: Mistakes) -> d
 
 def _views(document: Map, sources: _Sources, mistakes: Mistakes) -> list[View]:
     views = [View()]
-    for name in _file_names(document, "views", mistakes):
+    for name in _file_names(document, "views"):
         with mistakes.collected():
             views.append(read_view(_extended(sources, name, str(document.marks["views"])), name))
     return views
 
 
-def _file_names(document: Map, key: str, mistakes: Mistakes) -> list[str]:
-    names = document.get(key, Seq())
-    if isinstance(names, Seq) and all(isinstance(name, str) for name in names):
-        return list(names)
-    mark = str(document.marks[key])
-    mistakes.add(MappingError(mark, "map-shape", f"{key} is a list of file names"))
-    return []
-
-
-def _map_under(document: Map, key: str, mistakes: Mistakes) -> Map:
-    found = document.get(key, Map())
-    if isinstance(found, Map):
-        return found
-    mark = str(document.marks[key])
-    mistakes.add(MappingError(mark, "map-shape", f"{key} is a map of names"))
-    return Map()
-
-
-def _constants(document: Map, mistakes: Mistakes) -> dict[str, str]:
-    constants = _map_under(document, "constants", mistakes)
-    for name, text in constants.items():
-        if not isinstance(text, str):
-            mark = str(constants.marks[name])
-            what = f"constant {name} is a text in quotes"
-            mistakes.add(MappingError(mark, "map-shape", what))
-    return dict(constants)
+def _file_names(document: Map, key: str) -> list[str]:
+    """Return the files that a set names, whatever else is wrong with it."""
+    names = document.get(key)
+    return [name for name in names if isinstance(name, str)] if isinstance(names, Seq) else []
 
 
 def _document(texts: Mapping[str, str], name: str, where: str) -> Any:
@@ -184,17 +162,12 @@ def _extended(sources: _Sources, name: str, where: str, seen: tuple[str, ...] = 
     return merged(_extended(sources, base, str(mark), (*seen, name)), document)
 
 
-def _static_tables(document: Map, mistakes: Mistakes) -> Mapping[str, tuple[StaticRow, ...]]:
-    tables: dict[str, tuple[StaticRow, ...]] = {}
-    found = _map_under(document, "tables", mistakes)
-    for name, rows in found.items():
-        if isinstance(rows, Seq) and all(isinstance(row, Map) for row in rows):
-            tables[name] = tuple(StaticRow(MappingProxyType(_cells(row))) for row in rows)
-        else:
-            mark, what = str(found.marks[name]), f"static table {name} is a list of rows"
-            mistakes.add(MappingError(mark, "map-shape", what))
-    return MappingProxyType(tables)
+def _rows(rows: Iterable[Mapping[str, Any]]) -> tuple[StaticRow, ...]:
+    return tuple(
+        StaticRow(MappingProxyType({key: _cell(value) for key, value in row.items()}))
+        for row in rows
+    )
 
 
-def _cells(row: Map) -> dict[str, str | None]:
-    return {key: None if value is None else str(value) for key, value in row.items()}
+def _cell(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Final, NoReturn
 
 import jinja2
 from jinja2 import nodes
 
+from etl.documents.nearest import nearest
 from etl.errors import MappingError
 from etl.mapping.combining import (
     common_kind,
@@ -131,11 +131,7 @@ def _weakness(expr: nodes.Expr) -> tuple[nodes.Expr, bool]:
 def _fail(
     where: str, error_id: str, what: str, *, near: tuple[str, Iterable[str]] | None = None
 ) -> NoReturn:
-    hint = ""
-    if near is not None:
-        close = get_close_matches(near[0], list(near[1]), n=1)
-        hint = f"did you mean {close[0]!r}?" if close else ""
-    raise MappingError(where, error_id, what, hint=hint)
+    raise MappingError(where, error_id, what, hint=nearest(*near) if near else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final
 
-from etl.documents.yaml_text import Map, Seq
+from etl.documents.models import read_as
 from etl.errors import MappingError
 from etl.mapping.expressions import ColumnOf, Condition, Expr, Kind, walk
+from etl.mapping.headers import HEADER_IDS, ViewFile, skipped
 from etl.mapping.plan import (
     Entry,
     Fixed,
@@ -29,18 +29,15 @@ from etl.mapping.plan import (
     Spliced,
     nodes_of,
 )
-from etl.mapping.rows import TELLS_OF_AMOUNTS, columns_of
+from etl.mapping.rows import TELLS_OF_AMOUNTS
 from etl.mapping.static import is_strong
-from etl.model.canonical_tables import TABLES
-from etl.profiles.structures import Element, Profile, child, choice_names, find_canonical, is_type
+from etl.profiles.structures import Element, Profile, child, choice_names, find_canonical
 
 FINANCIAL: Final = "financial"
 """The view that the mappings are written for: all of it."""
 
 MONEY: Final = "Money"
 """FHIR's type of an amount; a view without it reads no column of money either."""
-
-_KEYS: Final = ("view", "profiles", "without", "given", "skip", "extends")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,92 +76,18 @@ def read_view(document: Any, file: str) -> View:
         MappingError: `map-shape`, `map-missing-key`, `map-unknown-key`, `map-view`,
             `map-unknown-table`, `map-unknown-column`.
     """
-    if not isinstance(document, Map):
-        raise MappingError(file, "map-shape", "a view is a map of keys, see docs/mapping.md")
-    for key, mark in document.marks.items():
-        if key not in _KEYS:
-            near = _near(key, _KEYS)
-            raise MappingError(str(mark), "map-unknown-key", f"no key {key!r} in a view", hint=near)
-    name = document.get("view")
-    if not isinstance(name, str):
-        raise MappingError(str(document.mark), "map-missing-key", "the view needs 'view', its name")
-    without = list(_left_out(document))
-    numbers, elements = skipped(document)
+    read = read_as(ViewFile, document, file, HEADER_IDS)
+    numbers, elements = skipped(read.skip)
+    given = {(name.split(".")[0], name.split(".")[1]): text for name, text in read.given.items()}
     return View(
-        name,
-        MappingProxyType(dict(_texts(document, "profiles"))),
-        frozenset(one for one in without if "." not in one),
-        frozenset(one for one in without if "." in one),
-        MappingProxyType(dict(_given(document))),
+        read.name,
+        MappingProxyType(read.profiles),
+        frozenset(one for one in read.without if "." not in one),
+        frozenset(one for one in read.without if "." in one),
+        MappingProxyType(given),
         numbers,
         elements,
     )
-
-
-def skipped(document: Map) -> tuple[Mapping[int, str], Mapping[str, str]]:
-    """Return what a mapping or view lists under `skip`: MapIDs, and elements, with the reasons.
-
-    Raises:
-        MappingError: `map-shape`.
-    """
-    numbers: dict[int, str] = {}
-    elements: dict[str, str] = {}
-    entries = document.get("skip", Seq())
-    for entry in entries if isinstance(entries, Seq) else [None]:
-        if not isinstance(entry, Map) or set(entry) not in (
-            {"map_id", "reason"},
-            {"element", "reason"},
-        ):
-            what = "skip lists { map_id: …, reason: … } and { element: …, reason: … }"
-            raise MappingError(str(document.marks["skip"]), "map-shape", what)
-        (key,) = set(entry) - {"reason"}
-        named = entry[key] if isinstance(entry[key], Seq) else [entry[key]]
-        wanted: type = int if key == "map_id" else str
-        if not all(isinstance(one, wanted) for one in named):
-            what = "map_id is a number, or a list of them; element a path, or a list of them"
-            raise MappingError(str(entry.marks[key]), "map-shape", what)
-        into: dict[Any, str] = numbers if key == "map_id" else elements
-        into |= dict.fromkeys(named, str(entry["reason"]))
-    return MappingProxyType(numbers), MappingProxyType(elements)
-
-
-def _texts(document: Map, key: str) -> Iterator[tuple[str, str]]:
-    found = document.get(key, Map())
-    if not isinstance(found, Map) or not all(isinstance(text, str) for text in found.values()):
-        raise MappingError(str(document.marks[key]), "map-shape", f"{key} is a map of texts")
-    yield from found.items()
-
-
-def _left_out(document: Map) -> Iterator[str]:
-    if "without" not in document:
-        return
-    found = document["without"]
-    if not isinstance(found, Seq):
-        raise MappingError(str(document.marks["without"]), "map-shape", "without is a list")
-    for one, mark in zip(found, found.marks, strict=True):
-        if not isinstance(one, str) or not is_type(one.partition(".")[0]):
-            what = f"{one!r} is no type of FHIR, and no element of one of its resources"
-            raise MappingError(str(mark), "map-view", what)
-        yield one
-
-
-def _given(document: Map) -> Iterator[tuple[tuple[str, str], str]]:
-    for name, value in _texts(document, "given"):
-        table, _, column = name.partition(".")
-        mark = str(document["given"].marks[name])
-        if table not in TABLES:
-            near = _near(table, TABLES)
-            raise MappingError(mark, "map-unknown-table", f"no table {table!r}", hint=near)
-        if column not in columns_of(table):
-            what = f"{table} has no {column!r}"
-            near = _near(column, columns_of(table))
-            raise MappingError(mark, "map-unknown-column", what, hint=near)
-        yield (table, column), value
-
-
-def _near(name: str, known: Any) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def viewed(plan: Plan, view: View, canonical: str) -> Plan:

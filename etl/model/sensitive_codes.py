@@ -11,11 +11,11 @@ import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
+from etl.documents.nearest import nearest
 from etl.errors import MappingError
 
 
@@ -172,8 +172,7 @@ def _system(word: str, file: str, number: int) -> CodeSystem:
     found = _NAMES.get(_folded(word))
     if found is None:
         names = [system.value for system in CodeSystem]
-        close = get_close_matches(word.upper(), names, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"systems are {', '.join(names)}"
+        hint = nearest(word.upper(), names) or f"systems are {', '.join(names)}"
         raise _wrong(file, number, "claims have no codes of that system", hint)
     return found
 

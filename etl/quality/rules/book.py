@@ -360,9 +360,7 @@ def _rule(entry: Any, where: str, crosswalks: Mapping[str, Crosswalk]) -> Rule:
     if names.kind is not None and names.tables:
         with mistakes.collected():
             kind = read_as(names.kind, entry.without(*RULE_KEYS), where, _IDS, names)
-    mistakes.report()
-    if read is None or kind is None:
-        raise AssertionError("a rule without mistakes was read")
+    read, kind = mistakes.made(read), mistakes.made(kind)
     if isinstance(kind, Unmet) and not (read.severity.rejects and read.firm):
         what = "what breaks a profile is rejected, and the rule is firm"
         raise MappingError(str(entry.marks["severity"]), "rule-value", what)

@@ -133,10 +133,10 @@ CASES = {
     "one for a list": ("title: x\nshapes: 1", "d.yaml:2: shapes must be a list [a-value]"),
     "a text for a map": (
         "title: x\nshapes:\n  - round",
-        "d.yaml:3: key: value pairs must stand here [a-value]",
+        "d.yaml:3: shapes must be key: value pairs [a-value]",
     ),
-    "no map at all": ("- a", "d.yaml:1: key: value pairs must stand here [a-value]"),
-    "nothing at all": ("", "d.yaml: key: value pairs must stand here [a-value]"),
+    "no map at all": ("- a", "d.yaml:1: the document must be key: value pairs [a-value]"),
+    "nothing at all": ("", "d.yaml: the document must be key: value pairs [a-value]"),
     "none of the keys": (
         "title: x\nshapes:\n  - colour: blue",
         "d.yaml:3: one of radius, group must be there, and only one [a-figure]",

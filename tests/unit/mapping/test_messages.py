@@ -91,14 +91,14 @@ IN_PATIENT: dict[str, Case] = {
         "map-kind",
         "for dates",
     ),
-    "search-shape": ("search: [ a ]", 6, "map-shape", "parameter"),
-    "search-list": ("search: { a: b }", 6, "map-shape", "search.a is a list"),
-    "skip-shape": ("skip: [ 152 ]", 6, "map-shape", "map_id"),
+    "search-shape": ("search: [ a ]", 6, "map-shape", "search must be key: value pairs"),
+    "search-list": ("search: { a: b }", 6, "map-shape", "a must be a list"),
+    "skip-shape": ("skip: [ 152 ]", 6, "map-shape", "skip must be key: value pairs"),
     "unknown-key": ("serach: {}", 6, "map-unknown-key", "did you mean 'search'"),
     "compartment": ("compartment: '{{ member.phone }}'", 6, "map-nullable", "absent"),
 }
 WHOLE: dict[str, tuple[str, str, str, str]] = {
-    "list": ("- a", "m", "map-shape", "a map of keys"),
+    "list": ("- a", "m.yaml:1", "map-shape", "the document must be key: value pairs"),
     "no-resource": ("profile: x\nfrom: member", "m.yaml:1", "map-missing-key", "resource"),
     "table": (
         PATIENT.replace("from: member", "from: members"),
@@ -145,7 +145,7 @@ def test_all_mistakes_of_the_mappings_are_named_at_once_each_once() -> None:
         ("m.yaml:8", "map-unknown-constant"),
         ("m.yaml:8", "map-unknown-name"),
         ("m.yaml:9", "map-unknown-key"),
-        ("n", "map-shape"),
+        ("n.yaml:1", "map-shape"),
     ]
     assert str(found).count("\n") == 7
 
@@ -169,8 +169,8 @@ def test_all_mistakes_of_a_set_its_fragments_and_its_views_are_named_at_once() -
     assert sorted((one.where, one.error_id) for one in found.every) == [
         ("broken.yaml:2", "yaml-syntax"),
         ("fragments.yaml", "map-shape"),
-        ("set.yaml", "map-missing-key"),
-        ("set.yaml", "map-missing-key"),
+        ("set.yaml:1", "map-missing-key"),
+        ("set.yaml:1", "map-missing-key"),
         ("set.yaml:10", "map-shape"),
         ("set.yaml:12", "map-missing-file"),
         ("set.yaml:20", "map-shape"),
@@ -211,6 +211,8 @@ def test_a_row_where_a_text_is_wanted_is_a_wrong_parameter() -> None:
         ("mappings", ["n.yaml"], "map-missing-file"),
         ("fragments", ["n.yaml"], "map-missing-file"),
         ("tables", {"rows": "x"}, "map-shape"),
+        ("version", 2.2, "map-shape"),
+        ("mapings", ["m.yaml"], "map-unknown-key"),
     ],
 )
 def test_a_mistake_in_the_set_is_named(key: str, value: object, kind: str) -> None:

@@ -130,16 +130,20 @@ def test_columns_of_related_rows_are_given_and_found_out_too() -> None:
 @pytest.mark.parametrize(
     ("view", "error_id", "words"),
     [
-        ("- basis\n", "map-shape", "a view is a map"),
-        ("without: []\n", "map-missing-key", "'view'"),
+        ("- basis\n", "map-shape", "must be key: value pairs"),
+        ("without: []\n", "map-missing-key", "view is missing"),
         ("view: basis\nwithuot: []\n", "map-unknown-key", "did you mean 'without'"),
-        ("view: basis\nwithout: Money\n", "map-shape", "without is a list"),
+        ("view: basis\nwithout: Money\n", "map-shape", "without must be a list"),
         ("view: basis\nwithout: [Mony]\n", "map-view", "'Mony' is no type"),
-        ("view: basis\nprofiles: [x]\n", "map-shape", "profiles is a map"),
+        ("view: basis\nprofiles: [x]\n", "map-shape", "profiles must be key: value pairs"),
         ("view: basis\ngiven: { clam.status: x }\n", "map-unknown-table", "did you mean 'claim'"),
         ("view: basis\ngiven: { claim.statsu: x }\n", "map-unknown-column", "'status'"),
-        ("view: basis\nskip: [ { map_id: x, reason: y } ]\n", "map-shape", "map_id is a number"),
-        ("view: basis\nskip: [ { element: 1, reason: y } ]\n", "map-shape", "element a path"),
+        (
+            "view: basis\nskip: [ { map_id: x, reason: y } ]\n",
+            "map-shape",
+            "must be a whole number",
+        ),
+        ("view: basis\nskip: [ { element: 1, reason: y } ]\n", "map-shape", "element must be text"),
         ("view: basis\nskip: [ { reason: y } ]\n", "map-shape", "skip lists"),
     ],
 )

@@ -216,7 +216,7 @@ MORE_CASES = {
     ),
     "a condition that is a word": (
         "table: claim, check: misplaced, when: status",
-        "key: value pairs must stand here",
+        "must be key: value pairs",
     ),
     "a condition whose word is a number": (
         "table: claim, check: misplaced, unless: {status: [1]}",
@@ -255,7 +255,7 @@ def test_what_a_rule_says_beside_its_kind_is_held_to_its_meaning(case: str) -> N
     ("text", "where", "told"),
     [
         ("a: b", "mine.yaml", "a rule file is a list of rules"),
-        ("- {a: b}\n- just words", "mine.yaml:2", "key: value pairs must stand here"),
+        ("- {a: b}\n- just words", "mine.yaml:2", "must be key: value pairs"),
     ],
 )
 def test_what_is_no_list_of_rules_is_refused(text: str, where: str, told: str) -> None:

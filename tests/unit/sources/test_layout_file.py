@@ -66,11 +66,11 @@ MORE_MISTAKES = [
     ("{ constant: self }", "{ constnt: self }", 34, "layout-key", "did you mean 'constant'"),
     ("from: persons", "frm: persons", 23, "layout-key", "did you mean 'from'"),
     ("from: persons", "from: 1", 23, "layout-value", "from must be text"),
-    ("full_name: Name", "full_name: 3", 26, "layout-value", "pairs must stand here"),
+    ("full_name: Name", "full_name: 3", 26, "layout-value", "must be key: value pairs"),
     ("title: Tiny", "title: 01", 2, "layout-value", 'put it in quotes: "01"'),
     ("title: Tiny", 'title: " "', 2, "layout-value", "title must be text"),
     ("[Name, Sex, Payer]", "[Name, Sex, 1]", 10, "layout-value", "columns must be text"),
-    ("old: { Day: [Date of bill, When] }", "old: 1", 18, "layout-value", "pairs must stand"),
+    ("old: { Day: [Date of bill, When] }", "old: 1", 18, "layout-value", "old must be key: v"),
     ("[Date of bill, When]", "When, Row: when", 18, "layout-header", "stands for two columns"),
     ("claim: Bill\n", "claim: Bll\n", 14, "layout-header", "did you mean 'Bill'"),
     ("coverage: Policy", "coverage: Plicy", 8, "layout-header", "did you mean 'Policy'"),
@@ -110,7 +110,7 @@ MORE_MISTAKES = [
     ("within: [claim_id] }\n    rows", "within: [clam_id] }\n    rows", 64, "layout-column", "id'"),
     ("none_of: [other]", "none_of: [1]", 82, "layout-value", "none_of must be text"),
     ("filled: true }", "differs_from: Sstem }", 70, "layout-header", "did you mean 'System'"),
-    ("where: { column: Code, filled: true }", "where:", 70, "layout-value", "pairs must stand"),
+    ("where: { column: Code, filled: true }", "where:", 70, "layout-value", "where must be k"),
     ('sentinels: ["1969-12-31", ', "sentinels: [true, ", 46, "layout-value", "must be text"),
     ("amount: true }\n  claim_line", "amount: 1 }\n  claim_line", 48, "layout-value", "false"),
     ("amount: true }\n  claim_line", "conflict: x }\n  claim_line", 48, "layout-value", "reject"),
@@ -153,7 +153,7 @@ def test_all_mistakes_of_a_layout_are_told_at_once_and_none_that_only_follows_fr
 
 @pytest.mark.parametrize("text", ["", "- a", "x"])
 def test_what_is_no_layout_at_all_is_refused(text: str) -> None:
-    with pytest.raises(MappingError, match="pairs must stand here"):
+    with pytest.raises(MappingError, match="must be key: value pairs"):
         layout(text)
 
 
