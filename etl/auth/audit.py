@@ -226,15 +226,15 @@ class AuditTrail:
         while goes_on:
             self._writing_since = None
             try:
-                one = self._waiting.get(timeout=SETTLE_SECONDS)
+                item = self._waiting.get(timeout=SETTLE_SECONDS)
             except queue.Empty:
-                one = None
+                item = None
                 is_over = False
             else:
-                is_over = one is None
+                is_over = item is None
             self._writing_since = time.monotonic()
-            if one is not None:
-                self._do(one)
+            if item is not None:
+                self._do(item)
             if is_over:
                 self._settle(wait=True)
                 goes_on = False
@@ -245,17 +245,17 @@ class AuditTrail:
             os.close(self._file.descriptor)
             self._file = None
 
-    def _do(self, one: _Gathered | tuple[Happening, Future[None]] | Future[None]) -> None:
-        match one:
+    def _do(self, item: _Gathered | tuple[Happening, Future[None]] | Future[None]) -> None:
+        match item:
             case Future():
                 self._settle(wait=True)
-                one.set_result(None)
+                item.set_result(None)
             case _Gathered():
-                if one.is_given_up:
+                if item.is_given_up:
                     return
-                outcomes = self._write(one.accesses)
-                one.answer(outcomes)
-                for access, error in zip(one.accesses, outcomes, strict=True):
+                outcomes = self._write(item.accesses)
+                item.answer(outcomes)
+                for access, error in zip(item.accesses, outcomes, strict=True):
                     if error is None and access.grant and access.outcome < 300:
                         self._count(access)
             case (happening, done):

@@ -152,10 +152,10 @@ def _within(scope: ResourceScope, registered: tuple[str, ...]) -> list[str]:
         return [scope.text] if is_held else []
     if _is_covered(scope, registered):
         return [scope.text]
-    each = [(name, _of_type(scope, name)) for name in RESOURCE_TYPES]
+    scopes_by_type = [(name, _of_type(scope, name)) for name in RESOURCE_TYPES]
     return [
         text
-        for name, text in each
+        for name, text in scopes_by_type
         if _is_covered(ResourceScope(text, scope.level, name, scope.interactions), registered)
     ]
 

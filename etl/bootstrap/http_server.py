@@ -145,12 +145,12 @@ def _listen(host: str, port: int) -> socket.socket:
 @contextmanager
 def _quietly_stopped() -> Iterator[None]:
     """Let a signal that stopped the server end this process with 0, not as a death by it."""
-    before = {one: signal.signal(one, _nothing) for one in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, _nothing) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _nothing(number: int, frame: object) -> None:

@@ -23,23 +23,25 @@ def list_command(context: click.Context, as_json: bool) -> None:
     """List the accounts, the newest first, with how many apps each has."""
     with auth.services(context.obj.settings()) as services:
         found = [
-            (one, len(services.apps.of_developer(one.id))) for one in services.developers.all()
+            (developer, len(services.apps.of_developer(developer.id)))
+            for developer in services.developers.all()
         ]
     if as_json:
         documents = [
             {
-                **asdict(one),
-                "created": one.created.isoformat(),
-                "verified": one.verified.isoformat() if one.verified else None,
+                **asdict(developer),
+                "created": developer.created.isoformat(),
+                "verified": developer.verified.isoformat() if developer.verified else None,
                 "apps": apps,
             }
-            for one, apps in found
+            for developer, apps in found
         ]
         click.echo(json.dumps(documents, indent=2))
         return
-    for one, apps in found:
-        note = "" if one.verified else "  (address not verified)"
-        click.echo(f"{one.created:%Y-%m-%d}  {apps:>3} apps  {one.email}  {one.name}{note}")
+    for developer, apps in found:
+        note = "" if developer.verified else "  (address not verified)"
+        who = f"{developer.email}  {developer.name}"
+        click.echo(f"{developer.created:%Y-%m-%d}  {apps:>3} apps  {who}{note}")
     if not found:
         click.echo("no accounts")
 

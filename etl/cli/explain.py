@@ -71,11 +71,11 @@ def _show(found: Explanation, origins: list[Origin]) -> None:
         if found.agrees
         else "WARNING: the published resource differs; other mappings or settings made it"
     )
-    for one in origins:
-        cited = f", MapID {', '.join(map(str, one.map_ids))}" if one.map_ids else ""
-        click.echo(f"\n{one.path} = {one.json}")
-        click.echo(f"  by {one.place}{cited}")
-        for cell in one.cells:
+    for origin in origins:
+        cited = f", MapID {', '.join(map(str, origin.map_ids))}" if origin.map_ids else ""
+        click.echo(f"\n{origin.path} = {origin.json}")
+        click.echo(f"  by {origin.place}{cited}")
+        for cell in origin.cells:
             click.echo(f"  from {_told(cell)}")
 
 

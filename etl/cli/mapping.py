@@ -138,12 +138,12 @@ def _show_coverage(found: tuple[ProfileCoverage, ...], *, every: bool) -> None:
         shown = [each for each in one.elements if every or each.status != "produced"]
         if shown:
             click.echo(f"\n{one.profile}")
-        for each in shown:
-            click.echo(f"  {labelled(each):<20} {each.element}")
-            if what := each.reason or ", ".join(each.columns):
+        for element in shown:
+            click.echo(f"  {labelled(element):<20} {element.element}")
+            if what := element.reason or ", ".join(element.columns):
                 click.echo(f"  {'':<20}   {what}")
 
 
-def _coverage_json(one: ProfileCoverage) -> dict[str, Any]:
-    counts = {status: len(one.of(status)) for status in STATUSES}
-    return {**asdict(one), "counts": counts}
+def _coverage_json(coverage: ProfileCoverage) -> dict[str, Any]:
+    counts = {status: len(coverage.of(status)) for status in STATUSES}
+    return {**asdict(coverage), "counts": counts}

@@ -76,12 +76,12 @@ def releases_command(
             )
 
 
-def _of_rollback(one: ReleaseInfo) -> str:
-    if one.rolled_back_to is None:
+def _of_rollback(release: ReleaseInfo) -> str:
+    if release.rolled_back_to is None:
         return ""
-    why = f" ({one.reason})" if one.reason else ""
-    held = "; it holds until cpcds resume" if one.holds else ""
-    return f"; back to {one.rolled_back_to}{why}{held}"
+    why = f" ({release.reason})" if release.reason else ""
+    held = "; it holds until cpcds resume" if release.holds else ""
+    return f"; back to {release.rolled_back_to}{why}{held}"
 
 
 def _touched(changes: Changes) -> tuple[str, str, str]:

@@ -84,8 +84,8 @@ class Masks:
         """Return how many codes there are: (table.column, group) -> count."""
         found: Counter[tuple[str, str]] = Counter()
         for cell in self.cells:
-            for each in pc.value_counts(cell.groups.filter(pa.array(cell.where))).to_pylist():
-                found[f"{cell.table}.{cell.column}", each["values"]] += each["counts"]
+            for counted in pc.value_counts(cell.groups.filter(pa.array(cell.where))).to_pylist():
+                found[f"{cell.table}.{cell.column}", counted["values"]] += counted["counts"]
         return found
 
 

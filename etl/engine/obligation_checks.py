@@ -70,11 +70,11 @@ def broken_rows(
         return no_findings()
     checks = _Checks(values, made, types)
     found = []
-    for one in obligations:
-        if one.test is not None:
-            rows, level = checks.rows(one.test)
+    for obligation in obligations:
+        if obligation.test is not None:
+            rows, level = checks.rows(obligation.test)
             if len(rows):
-                found.append(checks.places(one.rule, rows, level))
+                found.append(checks.places(obligation.rule, rows, level))
     return once_each(found)
 
 

@@ -440,13 +440,13 @@ def _parameters(body: bytes) -> list[tuple[str, str]]:
         raise wrong
     found: list[tuple[str, str]] = []
     listed = document.get("parameter", [])
-    for one in listed if isinstance(listed, list) else [None]:
-        if not isinstance(one, dict) or not isinstance(one.get("name"), str):
+    for parameter in listed if isinstance(listed, list) else [None]:
+        if not isinstance(parameter, dict) or not isinstance(parameter.get("name"), str):
             raise wrong
-        values = [value for name, value in one.items() if name.startswith("value")]
+        values = [value for name, value in parameter.items() if name.startswith("value")]
         if len(values) != 1 or not isinstance(values[0], str | int) or isinstance(values[0], bool):
             raise wrong
-        found.append((one["name"], str(values[0])))
+        found.append((parameter["name"], str(values[0])))
     return found
 
 

@@ -103,12 +103,12 @@ class ReferenceResolver:
         found: dict[str, None] = {}
         for resource_type, (block, row) in frontier:
             first = block.rows(resource_type).start
-            for one in following:
-                if one.type == resource_type:
-                    for value in block.values(resource_type, one.parameter).of(row - first):
+            for include in following:
+                if include.type == resource_type:
+                    for value in block.values(resource_type, include.parameter).of(row - first):
                         reference = value.partition("/_history/")[0]
                         target = reference.partition("/")[0]
-                        if one.target in (None, target) and reference not in seen:
+                        if include.target in (None, target) and reference not in seen:
                             found[reference] = None
         return self.allowed(found)
 

@@ -145,8 +145,8 @@ def _operation(
     }
 
 
-def _parameter(one: SearchParameter) -> dict[str, Any]:
-    return _in_query(one.name, one.documentation)
+def _parameter(parameter: SearchParameter) -> dict[str, Any]:
+    return _in_query(parameter.name, parameter.documentation)
 
 
 def _in_query(name: str, text: str) -> dict[str, Any]:

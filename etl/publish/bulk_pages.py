@@ -121,8 +121,8 @@ def untrue_pages(release: Release) -> Iterator[tuple[str, bool]]:
     if not bulk:
         return
     said: dict[str, list[JSON]] = {}
-    for one in lineage(release.store):
-        contents = _contents(one)
+    for ancestor in lineage(release.store):
+        contents = _contents(ancestor)
         for key, content in contents.items():
             said.setdefault(key, []).append(_told(_page(BulkOptions(), key, content, PENDING)))
     chain = [page_key(one["release"]) for one in bulk["increments"] if "release" in one]

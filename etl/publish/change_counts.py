@@ -67,8 +67,8 @@ def total(changes: Iterable[Changes]) -> Changes:
     """Return the sums of many."""
     patients = ChangeCounts()
     resources: dict[str, ChangeCounts] = {}
-    for one in changes:
-        patients += one.patients
-        for name, tally in one.resources.items():
+    for change in changes:
+        patients += change.patients
+        for name, tally in change.resources.items():
             resources[name] = resources.get(name, ChangeCounts()) + tally
     return Changes(patients, resources)

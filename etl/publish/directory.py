@@ -115,7 +115,7 @@ def _moved(
         before = before_of_damaged(store, unit) if at in lost else before_of(store, unit)
         for (name, resource_id), state in before.known.items():
             known.setdefault(_shard(name, resource_id, bits), {})[name, resource_id] = state
-        for one in before.gone:
-            gone.setdefault(_shard(one.type, one.id, bits), []).append(one)
+        for retracted in before.gone:
+            gone.setdefault(_shard(retracted.type, retracted.id, bits), []).append(retracted)
     numbers = known.keys() | gone.keys()
     return {number: PreviousUnit(known.get(number, {}), gone.get(number, ())) for number in numbers}

@@ -246,8 +246,8 @@ def _keys_in(value: object) -> Iterator[str]:
             yield key
         value = list(value.values())
     if isinstance(value, list):
-        for one in value:
-            yield from _keys_in(one)
+        for item in value:
+            yield from _keys_in(item)
 
 
 def _unused(store: Store, used: _InUse, before: datetime) -> Iterator[Entry]:

@@ -239,9 +239,11 @@ def _check_row(
     if sum(part.rows for part in index.parts) != len(rows):
         yield Problem("index", unit.index, "the parts do not hold the rows")
     present = {(row.type, row.id) for row in rows}
-    for one in index.gone:
-        if (one.type, one.id) in present:
-            yield Problem("index", unit.index, f"{one.type}/{one.id} is there and retracted")
+    for retracted in index.gone:
+        if (retracted.type, retracted.id) in present:
+            yield Problem(
+                "index", unit.index, f"{retracted.type}/{retracted.id} is there and retracted"
+            )
 
 
 def _lines(block: bytes, index: Index, unit: Unit, is_patient: bool) -> Iterator[bytes]:
@@ -303,8 +305,8 @@ def bulk_files(manifest: Manifest) -> list[Named]:
         return []
     found: dict[str, Named] = {}
     for part in (bulk["snapshot"], bulk["increment"] or {}, *bulk["increments"]):
-        for one in [*part.get("output", ()), *part.get("deleted", ())]:
-            found[one["key"]] = Named(one["key"], one["sha256"], one["bytes"])
+        for entry in [*part.get("output", ()), *part.get("deleted", ())]:
+            found[entry["key"]] = Named(entry["key"], entry["sha256"], entry["bytes"])
     return list(found.values())
 
 

@@ -66,8 +66,8 @@ class Tally:
         for table, columns in checked.filled.items():
             self.filled.setdefault(table, Counter()).update(columns)
         causes = checked.rejected.group_by(["cause", "table"]).aggregate([([], "count_all")])
-        for each in causes.to_pylist():
-            self.causes[each["cause"], each["table"]] += each["count_all"]
+        for cause in causes.to_pylist():
+            self.causes[cause["cause"], cause["table"]] += cause["count_all"]
         self.add_findings(checked.findings)
 
     def add_findings(self, findings: pa.Table) -> None:
@@ -77,8 +77,8 @@ class Tally:
             findings: `etl.rows.FINDINGS_SCHEMA`.
         """
         grouped = findings.group_by(["rule", "table", "column"]).aggregate([([], "count_all")])
-        for each in grouped.to_pylist():
-            self.cells[each["rule"], each["table"], each["column"] or ""] += each["count_all"]
+        for group in grouped.to_pylist():
+            self.cells[group["rule"], group["table"], group["column"] or ""] += group["count_all"]
         self._add_unowned(findings)
         for rule in pc.unique(findings.column("rule")).to_pylist():
             mine = findings.filter(pc.equal(findings.column("rule"), rule))
@@ -87,7 +87,7 @@ class Tally:
                     mine, [("file", "ascending"), ("row", "ascending"), ("column", "ascending")]
                 )[: self._keep]
             )
-            found = [_example(each) for each in first.to_pylist()]
+            found = [_example(group) for group in first.to_pylist()]
             kept = {*self._examples.get(rule, []), *found}
             self._examples[rule] = heapq.nsmallest(self._keep, kept, key=_place)
 

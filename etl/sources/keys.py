@@ -220,8 +220,8 @@ class GlobalKeys:
             ("sharers", np.union1d(of_claims.sharers, of_coverages.sharers)),
         ):
             save_numbers(_path(work, name), [found])
-        for each in (members, claims, coverages):
-            each.remove()
+        for gathered in (members, claims, coverages):
+            gathered.remove()
         return tuple(_path(work, name) for name in cls.__slots__)
 
     @classmethod

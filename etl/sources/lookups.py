@@ -84,9 +84,9 @@ def _joined(members: Any, keys: Any) -> Any:
 def _ranks(rows: RawRows, order: tuple[RowOrder, ...]) -> list[Any]:
     """Return the keys that put rows in order, the first the most important."""
     found = []
-    for one in order:
-        cells = rows.column(one.column)
+    for key in order:
+        cells = rows.column(key.column)
         absent = cells.is_null().to_numpy(zero_copy_only=False)
-        sign = -1 if one.descending else 1
+        sign = -1 if key.descending else 1
         found += [absent, *(np.where(absent, 0, sign * rank) for rank in number_rank(cells))]
     return found

@@ -122,9 +122,9 @@ def place_unread(
     tables: dict[str, list[_Row]] = {}
     nobody = int(hash_ids(pa.nulls(1, pa.string()))[0])
     ordered = ragged.sort_by([(FILE_COLUMN, "ascending"), (ROW_COLUMN, "ascending")])
-    for one in ordered.to_pylist():
-        file = files[one[FILE_COLUMN]]
-        row = _Row(file, one[ROW_COLUMN], one["text"], {}, nobody)
+    for raw_row in ordered.to_pylist():
+        file = files[raw_row[FILE_COLUMN]]
+        row = _Row(file, raw_row[ROW_COLUMN], raw_row["text"], {}, nobody)
         tables.setdefault(file.table, []).append(row)
     placed = {}
     for name in sorted(tables):
@@ -174,11 +174,11 @@ def loose_lines(
         unowned: file name -> numbers of rows.
     """
     found = []
-    for one in ragged.to_pylist():
-        file, number = files[one[FILE_COLUMN]], one[ROW_COLUMN]
+    for raw_row in ragged.to_pylist():
+        file, number = files[raw_row[FILE_COLUMN]], raw_row[ROW_COLUMN]
         of_lines = layout.raw[file.table].main == "claim_line"
         if of_lines and number in unowned.get(file.name, ()):
-            row = _Row(file, number, one["text"], {}, 0)
+            row = _Row(file, number, raw_row["text"], {}, 0)
             found.append({FILE_COLUMN: file.index, ROW_COLUMN: number, "cells": _cells(row)})
     return pa.Table.from_pylist(found, schema=LOOSE_SCHEMA)
 
