@@ -284,6 +284,7 @@ def application(
     standard_error = LogWriter(2)
     service = service or opened(settings)
     authorized = authorized or authorization(settings, service.releases)
+    # What all bases share: log, metrics, limits, the documents that describe the server.
     lines = None if serve.log == "off" else write or standard_error
     request_log = AccessLog(lines, serve.log_key.get_secret_value().encode())
     metrics = Metrics()
@@ -320,6 +321,7 @@ def application(
         )
         return path, AccessLogMiddleware(gateway, request_log, metrics)
 
+    # The bases: members' data with a token, the directory without.
     member = TokenAuthenticator(authorized.verifier, authorized.recorder, limits)
     access_documents = _documents(settings, description)
     bases = [base(FHIR, service.service, member, frozenset(TYPES), access_documents)]
@@ -328,6 +330,7 @@ def application(
         everybody = PublicAuthenticator(sorted(shared), limits)
         documents = _directory_documents(settings, description.directory)
         bases.append(base(DIRECTORY, service.directory, everybody, shared, documents))
+    # Everything else goes through Starlette's routing, the portal's mount last.
     routes = health_routes(service, metrics, with_metrics=serve.metrics)
     if description.smart is not None:
         routes.append(_well_known(description.smart))

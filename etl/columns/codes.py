@@ -21,7 +21,7 @@ FLAG_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {"y": "Y", "yes": "Y", "true": "Y", "t": "Y", "1": "Y"}
     | {"n": "N", "no": "N", "false": "N", "f": "N", "0": "N"}
 )
-"""What is read as yes and no, in lower case."""
+"""Words that are read as yes and no, in lower case."""
 
 _CONTROL: Final = r"[\x00-\x08\x0b\x0c\x0e-\x1f]"
 """FHIR R4 `string`: no control character but tab, line feed and carriage return."""

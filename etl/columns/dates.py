@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from etl.columns.arrays import Parsed, as_array, blanked, byte_rows, matches, replaced, text_rows
 
 NO_DAY: Final = np.iinfo(np.int32).min
-"""What `days` holds where there is no date."""
+"""Value in `days` of a cell without a date."""
 
 _MONTH_DAYS: Final = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], dtype=np.int32)
 _HYPHEN: Final = ord("-")

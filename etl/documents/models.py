@@ -35,7 +35,7 @@ Location: TypeAlias = tuple[int | str, ...]
 
 
 class Mistake(ValueError):
-    """What a check of a model found wrong.
+    """Mistake in a value, as a check of a model states it.
 
     Attributes:
         error_id: id of the error.
@@ -163,7 +163,7 @@ def _pass(info: ValidationInfo) -> _Pass:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a value is held to beside its type; stands in `Annotated`.
+    """Check of a value beside its type; stands in `Annotated`.
 
     Attributes:
         holds: takes the value and the context of `read_as`, returns the value, raises `Mistake`.

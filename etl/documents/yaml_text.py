@@ -30,7 +30,7 @@ MOST_VALUES: Final = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where something was written.
+    """Place in a document.
 
     Attributes:
         file: what messages call the file.

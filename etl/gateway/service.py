@@ -430,6 +430,7 @@ class Service:
             raise await _without(tree, own, grant.patient)
         for name in asked.types or ():
             require(grant, TYPES[name], "r")
+        # The page's entries: the whole compartment, or what changed since a release.
         following = ReferenceResolver(tree, grant, own)
         notes = [Note("not-supported", text) for text in asked.ignored]
         size = self._size(asked.count, self._pages.limit)
@@ -448,11 +449,13 @@ class Service:
                 for name, line in await following.read(page)
             ]
             notes += change.notes() if position.offset == 0 else []
+        # Types that the scopes do not open are named, so that nothing is missing silently.
         barred = [name for name in compartment.OWN if not may(grant, name, "r")]
         notes += [
             Note("forbidden", f"{name} was left out: {_needs(name)}")
             for name in sorted(following.withheld.union(barred))
         ]
+        # Links: the pages, and the same question from this release on.
         links = self._sealer.links(grant, position, base, url, size, total)
         later = [pair for pair in asked.used if pair[0] != "_since"]
         later.append(("_since", seen(tree, grant).token))

@@ -66,10 +66,12 @@ def write_directory(
     """
     before = previous.manifest if previous is not None else None
     bits = choose_bits(len(resources), before.directory_bits if before else None, DIRECTORY_TARGET)
-    cut: dict[int, list[int]] = {}
-    for at in range(len(resources)):
-        one = resources[at]
-        cut.setdefault(_shard(one.type, one.id, bits), []).append(at)
+    # Resources by shard, by position: rendering them is put off until their shard is written.
+    by_shard: dict[int, list[int]] = {}
+    for position in range(len(resources)):
+        resource = resources[position]
+        by_shard.setdefault(_shard(resource.type, resource.id, bits), []).append(position)
+    # Previous content, by the new shards where their number has changed.
     moved: Mapping[int, PreviousUnit] | None = None
     old: Sequence[Unit | None] = [None] * (1 << bits)
     if before is not None and before.directory_bits == bits:
@@ -78,9 +80,10 @@ def write_directory(
         moved = _moved(store, before.directory, bits, lost)
     shards: list[Unit | None] = []
     changes: list[Changes] = []
+    # A shard is written where it has resources, or had some.
     with Writer(store) as writer:
         for number, unit in enumerate(old):
-            here = [to_line(resources[at]) for at in cut.get(number, ())]
+            here = [to_line(resources[position]) for position in by_shard.get(number, ())]
             was = moved.get(number) if moved is not None else None
             if here or unit is not None or was is not None:
                 unit, change = write_unit(

@@ -70,6 +70,7 @@ def assemble(
     changes = [one.changes for one in written]
     given = sum(one.count + one.kept for one in written)
     bits = _catalog_bits(parent, given)
+    # Three streams ordered by place: new rows, patients who stay, rows of the previous catalog.
     before = _PreviousRows(base.release, bits)
     merged = _grouped(merged_units(partitions), bits)
     here = next(merged, None)
@@ -84,6 +85,7 @@ def assemble(
                 here = next(merged, None)
             stay = staying.of(number)
             old = before.rows(number)
+            # Of the previous rows without a new one, some stay; the others are retracted.
             left = _left_out(old, new)
             _check_there(store, stay, left)
             going = [unit for unit in left if unit.id not in stay]
@@ -92,6 +94,7 @@ def assemble(
             rows = [*new, *(unit for unit in left if unit.id in stay), *gone]
             counts.replace((unit for unit in old if unit.id not in stay), [*new, *gone])
             shards.append(_write_shard(writer, bits, number, rows, before.shard(number)))
+    # The manifest names all of it, and gets its own name from that.
     everything = total([*changes, directory.changes])
     manifest = Manifest(
         release="",

@@ -109,15 +109,17 @@ def verify(
     directory: set[tuple[str, str]] = set()
     counts: Counter[str] = Counter()
     units = [unit for unit in manifest.directory if unit is not None]
-    between: list[_Checked] = []
+    # The directory first: references of patients lead into it. Its own are resolved at its end.
+    checked: list[_Checked] = []
     for done in mapped(release.store, lambda unit: _check_unit(release, unit, None), units):
         _note(result, done)
         counts.update(done.counts)
         directory |= done.names
-        between.append(done)
+        checked.append(done)
     result.add(_directory_places(release))
-    for done in between:
+    for done in checked:
         result.add(_nowhere(done.unit, [name for name in done.dangling if name not in directory]))
+    # Then every patient, shard by shard of the catalog.
     live = retracted = 0
     for number, shard in enumerate(manifest.catalog):
         if shard is None:
@@ -133,6 +135,7 @@ def verify(
             retracted += done.unit.block is None
         result.patients = live
         progress(live)
+    # Then the counts of the manifest, and the other objects that it names.
     result.add(_check_counts(release, counts, live, retracted))
     for named in [*manifest.facts.reports, *bulk_files(manifest)]:
         result.add(_check_named(release, named))
@@ -140,6 +143,7 @@ def verify(
         result.bytes += named.bytes
     if not pages:
         return result
+    # Pages last: they belong to the tree, not to the release.
     result.add(
         Problem("damaged", key, "it does not say what the manifests say; a run writes it anew")
         if there

@@ -48,7 +48,7 @@ one unless the row hangs on another), and all rejecting rules joined by `;`."""
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What became of one partition.
+    """Result of checking one partition.
 
     Attributes:
         tables: every canonical table: accepted rows, canonical text.

@@ -1,4 +1,4 @@
-"""What a layout is: raw files, and how the canonical tables are fed from their columns.
+"""Layouts: raw files, and the feeds of the canonical tables from their columns.
 
 Their fields are the grammar of layout files (docs/layouts.md): a field is a key, its type says what
 may stand there and which names it is held to. `etl.sources.layout_syntax` reads files with them,
@@ -63,7 +63,7 @@ def spelling(header: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Condition(Model):
-    """What must hold for a row. Words are compared without regard to case.
+    """Condition of a row. Words are compared without regard to case.
 
     Attributes:
         column: header of the source.
@@ -96,7 +96,7 @@ Conditions: TypeAlias = Annotated[tuple[Condition, ...], LISTED]
 
 @dataclass(frozen=True, slots=True)
 class Accept(Model):
-    """Which values of a cell are right as they are.
+    """Values of a cell that are right as they are.
 
     Attributes:
         pattern: regular expression for the whole value, or None.
@@ -237,7 +237,7 @@ Source: TypeAlias = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class ColumnSpec(Model):
-    """How one canonical column is made. Conversions apply in the order of the attributes.
+    """Source of one canonical column. Conversions apply in the order of the attributes.
 
     Attributes:
         source: where the text comes from.
@@ -332,7 +332,7 @@ Columns: TypeAlias = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class TableSpec(Model):
-    """How one raw file feeds one canonical table.
+    """Feed of one canonical table from one raw file.
 
     Attributes:
         table: the canonical table.
@@ -381,7 +381,7 @@ class TableSpec(Model):
 
 @dataclass(frozen=True, slots=True)
 class Fills(Model):
-    """How a file writes several fills of drugs as one claim.
+    """Splitting of claims that hold several fills of drugs.
 
     Attributes:
         where: what holds for a row that is a fill.

@@ -1,4 +1,4 @@
-"""What must hold for a layout as a whole: keys fit together, every header is accounted for."""
+"""Checks of a layout as a whole: keys fit together, every header is accounted for."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class UnusedColumns(Model):
 
 @dataclass(frozen=True, slots=True)
 class RawFile(Model):
-    """What a layout file says of one raw file."""
+    """Entry of one raw file in a layout file."""
 
     required: Texts = ()
     columns: Texts = ()

@@ -130,6 +130,7 @@ def place_unread(
     for name in sorted(tables):
         raw, rows = layout.raw[name], tables[name]
         _tell(rows, raw, layout, known)
+        # Rows of members go into the partition of their owner, all others beside the directory.
         part = next(parts)
         writer = SpillWriter(work, name, part, partitions)
         of_members = [row for row in rows if _ids_of(row.file, raw)]
@@ -141,6 +142,7 @@ def place_unread(
         if of_nobody:
             cut = np.full(len(of_nobody), partitions, dtype=np.int32)
             writer.write(_batch(of_nobody, raw, None, digests=False), cut)
+        # Rows that may be anybody's are counted: a limit stops the run.
         unowned: dict[str, list[int]] = {}
         for row in rows:
             if not row.is_owned and _can_belong(raw, layout):

@@ -1,4 +1,4 @@
-"""Where jobs are done: here, one after the other, or wherever a pipeline has processes."""
+"""Places where jobs are done: this process, or wherever a pipeline has processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Spread(Protocol):
 
     @property
     def processes(self) -> int:
-        """How many processes there are."""
+        """Number of processes."""
 
     def each(
         self, call: Callable[[Job, Emit], Found], jobs: Sequence[Job], emit: Emit

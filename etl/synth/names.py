@@ -8,8 +8,7 @@ from importlib import resources
 from typing import Any, Final
 
 WHITE, BLACK, ASIAN = "2106-3", "2054-5", "2028-9"
-NATIVE, PACIFIC, OTHER_RACE = "1002-5", "2076-8", "2131-1"
-HISPANIC, NOT_HISPANIC = "2135-2", "2186-5"
+NATIVE, OTHER_RACE = "1002-5", "2131-1"
 
 
 @dataclass(frozen=True, slots=True)

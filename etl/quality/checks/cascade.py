@@ -29,7 +29,7 @@ NO_RULE: Final = -1
 
 @dataclass(slots=True)
 class Rejections:
-    """Which rows of one table are rejected, and why.
+    """Rejected rows of one table, with their causes.
 
     Attributes:
         rule: numpy `int32`, shape (n,): number of the first rule that rejects the row.

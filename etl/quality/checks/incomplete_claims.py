@@ -31,7 +31,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 @dataclass(frozen=True, slots=True)
 class _Lacks:
-    """What claims lack.
+    """Lacking parts of claims.
 
     Attributes:
         of_amounts, amounts: places of claims, and cents that each lacks.

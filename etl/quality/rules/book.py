@@ -55,7 +55,7 @@ _IDS: Final = ErrorIds(key="rule-key", missing="rule-key", value="rule-value")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much may be wrong before a run stops; None or left out: no limit.
+    """Limits past which a run stops; None or left out: no limit.
 
     Attributes:
         rejected_claims: largest share of claim rows in quarantine, 0 to 1.
@@ -73,7 +73,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a payer's configuration says about rules.
+    """A payer's configuration of rules.
 
     Attributes:
         severities: rule id -> severity in place of the rule's own.
@@ -194,7 +194,7 @@ class Answers(Model):
 
 @dataclass(frozen=True, slots=True)
 class Asked(Model):
-    """What a condition asks of one column: `filled`, `empty`, words, or answers of a crosswalk."""
+    """Condition of one column: `filled`, `empty`, words, or answers of a crosswalk."""
 
     filled: bool = True
     words: RawTexts = ()
@@ -245,7 +245,7 @@ When: TypeAlias = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class RuleEntry(Model):
-    """What every rule says, beside the parameters of its kind."""
+    """Fields of every rule, beside the parameters of its kind."""
 
     id: Annotated[Text, Check(_checked_id)]
     check: Annotated[type[RuleKind], Given(Annotated[Text, Check(_kind)])]

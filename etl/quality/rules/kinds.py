@@ -72,7 +72,7 @@ Condition: TypeAlias = tuple[Clause, ...]
 
 @dataclass(frozen=True)
 class RuleKind(Model):
-    """What a rule looks for.
+    """Kind of a rule: the check behind it.
 
     Attributes:
         check: what rule files call it: the class's name with hyphens where it gives no other.
@@ -114,7 +114,7 @@ RULE_KEYS: Final = (
     *("id", "table", "check", "severity", "says", "spoils"),
     *("when", "unless", "blanks", "firm"),
 )
-"""What every rule says, beside the parameters of its kind."""
+"""Fields of every rule, beside the parameters of its kind."""
 
 
 class CellKind(RuleKind, check=""):

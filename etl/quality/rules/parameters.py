@@ -1,4 +1,4 @@
-"""What the parameters of rules may say: each is held to its meaning before any row is read."""
+"""Types of rules' parameters: each is checked before any row is read."""
 
 from __future__ import annotations
 

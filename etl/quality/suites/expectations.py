@@ -31,7 +31,7 @@ RESULT_FORMAT: Final[Mapping[str, Any]] = {"result_format": "BASIC", "partial_un
 
 @dataclass(frozen=True, slots=True)
 class SuiteResult:
-    """How one table did.
+    """Result of one table's suite.
 
     Attributes:
         table: the table.

@@ -39,7 +39,7 @@ _ID: Final = re.compile(r"section-\d+(-content-block-\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What the pages of one table show, without anything that could load, run or track.
+    """Content of one table's pages, without anything that could load, run or track.
 
     Attributes:
         results: how the expectations did.

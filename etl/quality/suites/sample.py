@@ -64,7 +64,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Which rows of a partition are kept.
+    """Selection of a partition's rows.
 
     Attributes:
         places: numpy `int64`, ascending: `place_keys` of the rows; None for every row.

@@ -1,4 +1,4 @@
-"""What a partition's counts, money and filled cells are made of, member by member.
+"""Parts of a partition's counts, money and filled cells, member by member.
 
 The sums over all members are those that `check` gives for the partition; a run that remembers the
 shares of members whose rows did not change need not look at these rows again.
@@ -60,7 +60,7 @@ FILLED_SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class RowOwners:
-    """Whose the rows of a partition are.
+    """Owners of the rows of a partition.
 
     Attributes:
         ids: numpy `uint64`, ascending: the members' hashes.

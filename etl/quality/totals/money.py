@@ -110,7 +110,7 @@ def _order(key: MoneyKey) -> tuple[int, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class ClaimsOfRows:
-    """Which claim each row of a level belongs to, and what becomes of the row.
+    """Claim of each row of a level, and the row's fate.
 
     Attributes:
         claims: numpy `int64`, shape (rows,): number of the claim.

@@ -12,7 +12,7 @@ class CountsDoNotAddUp(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """What became of the rows of one table.
+    """Counts of the rows of one table, by what became of them.
 
     Attributes:
         rows_in: rows that the extract holds.
