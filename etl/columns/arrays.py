@@ -47,6 +47,16 @@ def true_where(mask: Any) -> Bools:
     return where
 
 
+def trimmed(column: Any) -> Any:
+    """Return text without the blanks around it; null where nothing is left."""
+    return without_empty(pc.utf8_trim_whitespace(column))
+
+
+def without_empty(column: Any) -> Any:
+    """Return text, null where it is empty."""
+    return pc.if_else(pc.equal(pc.binary_length(column), 0), pa.scalar(None, pa.string()), column)
+
+
 def matches(column: Any, pattern: str) -> Any:
     """Return where the text matches an RE2 pattern, as numpy; an absent cell does not."""
     return true_where(pc.match_substring_regex(column, pattern=pattern))

@@ -14,7 +14,16 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Parsed, as_array, blanked, matches, replaced
+from etl.columns.arrays import (
+    Parsed,
+    as_array,
+    blanked,
+    matches,
+    replaced,
+    trimmed,
+    true_where,
+    without_empty,
+)
 from etl.model.code_shapes import NPI_DIGITS, is_npi
 
 FLAG_WORDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -48,8 +57,7 @@ def read_lists(column: Any) -> Parsed:
     if odd.any():
         rest = as_array(column.filter(pa.array(odd)))
         rest = pc.replace_substring_regex(rest, pattern=r"[\s;]*;[\s;]*", replacement=";")
-        rest = pc.utf8_trim(rest, characters="; \t\r\n\f\v")
-        rest = pc.if_else(pc.equal(pc.binary_length(rest), 0), pa.scalar(None, pa.string()), rest)
+        rest = without_empty(pc.utf8_trim(rest, characters="; \t\r\n\f\v"))
         values = replaced(column, odd, as_array(rest))
     bad = matches(values, _CODE_CONTROL)
     return Parsed(blanked(values, bad), pa.array(bad))
@@ -70,10 +78,7 @@ def read_text(column: Any) -> Parsed:
     if not bad.any():
         return Parsed(column, pa.array(bad))
     rest = as_array(column.filter(pa.array(bad)))
-    rest = pc.utf8_trim_whitespace(
-        pc.replace_substring_regex(rest, pattern=_CONTROL, replacement="")
-    )
-    rest = pc.if_else(pc.equal(pc.binary_length(rest), 0), pa.scalar(None, pa.string()), rest)
+    rest = trimmed(pc.replace_substring_regex(rest, pattern=_CONTROL, replacement=""))
     return Parsed(replaced(column, bad, as_array(rest)), pa.array(bad))
 
 
@@ -136,7 +141,7 @@ def read_icd(column: Any, kind: IcdKind) -> Icd:
     impossible = there & ~matches(bare, shape.possible)
     unusual = there & ~impossible & ~matches(bare, shape.usual)
     pointed = matches(column, r"\.")
-    moved = pc.fill_null(pc.not_equal(upper, placed), False).to_numpy(zero_copy_only=False)
+    moved = true_where(pc.not_equal(upper, placed))
     values = as_array(pc.if_else(pa.array(impossible), column, placed))
     return Icd(values, pointed & moved & ~impossible, unusual, impossible)
 

@@ -8,6 +8,7 @@ zeros, `.50`, `12.`, `30.0`); what would have to be guessed is not (`1,234.50`, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
 import numpy as np
@@ -32,6 +33,10 @@ DECIMAL_DIGITS: Final = 18
 LARGEST_INTEGER: Final = 2**31 - 1
 """FHIR R4 `integer` and `positiveInt` are 32 bits wide."""
 
+_CENT: Final = Decimal("0.01")
+_EXACT_AMOUNT: Final = r"^-?[0-9]+(\.[0-9]{1,2})?$"
+_ANY_AMOUNT: Final = r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$"
+_LARGEST_EXPONENT: Final = 15
 _NUMBER: Final = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)$"
 _PIECES: Final = r"^(?P<sign>-?)0*(?P<whole>[0-9]*)\.?(?P<part>[0-9]*)$"
 _MONEY: Final = r"^(?:-?[1-9][0-9]{0,12}\.[0-9]{2}|0\.[0-9]{2}|-0\.(?:0[1-9]|[1-9][0-9]))$"
@@ -176,13 +181,50 @@ def integers(column: Any) -> Any:
     return pc.fill_null(pc.cast(column, pa.int64()), 0).to_numpy(zero_copy_only=False)
 
 
-def exact_sum(amounts: Any) -> int:
-    """Return the exact sum of `int64` cents as a Python integer, which cannot overflow."""
-    million = 1_000_000
-    return int(np.sum(amounts // million)) * million + int(np.sum(amounts % million))
-
-
 def cents_text(amount: int) -> str:
     """Return whole cents as a decimal of two digits, exactly."""
     sign = "-" if amount < 0 else ""
     return f"{sign}{abs(amount) // 100}.{abs(amount) % 100:02d}"
+
+
+def to_cents(values: Any) -> tuple[Any, Bools]:
+    """Write amounts with at most two fraction digits.
+
+    The exact decimal that is written is what is rounded, half to even; nothing passes through a
+    float. Text that is no amount stays as it is, for the rules to find.
+
+    Args:
+        values: `string` array, shape (n,).
+
+    Returns:
+        The amounts, and which of them lost something, shape (n,).
+    """
+    fine = pc.fill_null(pc.match_substring_regex(values, _EXACT_AMOUNT), True)
+    odd = ~fine.to_numpy(zero_copy_only=False)
+    if not odd.any():
+        return values, odd
+    encoded = values.dictionary_encode()
+    texts = encoded.dictionary.to_pylist()
+    readable = pc.match_substring_regex(encoded.dictionary, _ANY_AMOUNT).to_pylist()
+    pairs = [
+        _written(text) if may else (text, False) for text, may in zip(texts, readable, strict=True)
+    ]
+    written = pa.array([text for text, _ in pairs], pa.string()).take(encoded.indices)
+    lost = pa.array([lost for _, lost in pairs], pa.bool_()).take(encoded.indices)
+    rounded = odd & pc.fill_null(lost, False).to_numpy(zero_copy_only=False)
+    return pc.if_else(pa.array(odd), written, values), rounded
+
+
+def _written(text: str) -> tuple[str, bool]:
+    exact = Decimal(text)
+    if exact and exact.adjusted() > _LARGEST_EXPONENT:
+        return text, False
+    rounded = rounded_to_cents(exact)
+    if not rounded:
+        rounded = abs(rounded)  # there is no negative nothing
+    return f"{rounded:f}", rounded != exact
+
+
+def rounded_to_cents(amount: Decimal) -> Decimal:
+    """Return an amount with two fraction digits, rounded half to even."""
+    return amount.quantize(_CENT, rounding=ROUND_HALF_EVEN)

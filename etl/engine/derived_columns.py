@@ -21,6 +21,7 @@ from etl.columns.arrays import (
     first_of_each,
     over_distinct,
     total_of_groups,
+    true_where,
 )
 from etl.columns.navigation import Children
 from etl.columns.numbers import cents, money_of_cents
@@ -189,7 +190,7 @@ def _promoted(partition: RelatedRows) -> Indices:
         return result
     own = _own_site(partition)
     missing = pc.equal(partition.column("claim_tooth", "missing"), "Y")
-    there = ~np.asarray(pc.fill_null(missing, False))[teeth.rows] & ~own[teeth.parents]
+    there = ~true_where(missing)[teeth.rows] & ~own[teeth.parents]
     lines, firsts = np.unique(teeth.parents[there], return_index=True)
     result[lines] = teeth.rows[there][firsts]
     return result

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, Indices, join, over_distinct, valid
+from etl.columns.arrays import Bools, Indices, join, over_distinct, true_where, valid
 from etl.columns.navigation import Children, starts_of
 from etl.engine.kernels import escaped, logical_ids
 from etl.engine.partition_columns import Partition
@@ -335,11 +335,11 @@ class Values:
             case Same(left=left, right=right, negated=negated):
                 texts = self.text(left, level), self.text(right, level)
                 same = pc.not_equal(*texts) if negated else pc.equal(*texts)
-                return _settled(np.asarray(pc.fill_null(same, False)))
+                return _settled(true_where(same))
             case Before(left=left, right=right, or_same=or_same):
                 texts = self._scalar_or_text(left, level), self._scalar_or_text(right, level)
                 found = pc.less_equal(*texts) if or_same else pc.less(*texts)
-                return _settled(np.asarray(pc.fill_null(found, False)))
+                return _settled(true_where(found))
             case AllOf(parts=parts):
                 return both(*(self.holds(part, level) for part in parts))
             case AnyOf(parts=parts):

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, Indices, valid
+from etl.columns.arrays import Bools, Indices, true_where, valid
 from etl.engine.evaluate import Values, both, either, opposite
 from etl.mapping.expressions import (
     Absent,
@@ -250,7 +250,7 @@ def mentioned_by(
             case _:
                 continue
         texts = values.text(of, level)
-        rows = np.flatnonzero(np.asarray(pc.fill_null(pc.is_in(texts, value_set=keys), False)))
+        rows = np.flatnonzero(true_where(pc.is_in(texts, value_set=keys)))
         roots = rows if level == 0 else values.up(level, 0)[rows]
         if values.levels[0].rows is not None:
             roots = values.levels[0].rows[roots]

@@ -6,6 +6,7 @@ the totals, `verdicts` at the limits. Great Expectations stays behind `suites`.
 """
 
 from etl.quality.check import REJECTED_SCHEMA, Checked, check, check_rows, check_totals
+from etl.quality.checks.cascade import decide_rows
 from etl.quality.checks.frames import RuleContext
 from etl.quality.checks.keys_elsewhere import (
     DirectoryIds,
@@ -40,6 +41,7 @@ __all__ = [
     "check",
     "check_rows",
     "check_totals",
+    "decide_rows",
     "enforce",
     "load_rules",
     "named",

@@ -26,7 +26,6 @@ from etl.quality.checks.relations import check_relations
 from etl.quality.checks.rows import check_single_rows
 from etl.quality.rules.book import RuleBook
 from etl.quality.rules.kinds import CellKind, RelationKind, RowKind
-from etl.quality.suites.sample import NO_ROW, Sample, Sampled, samples_of
 from etl.quality.totals.by_member import RowOwners, Shares, shares
 from etl.quality.totals.money import MoneyKey, MoneyTotals, money_totals
 from etl.quality.totals.rows import RowCounts
@@ -57,7 +56,7 @@ class Checked:
         counts: table -> what became of its rows.
         money: sums by level, claim type and category.
         filled: table -> column -> accepted rows in which it is filled.
-        samples: table -> rows kept for the suites; empty unless asked for.
+        samples: table -> rows that `suites.sample.with_samples` kept for the suites.
         shares: each member's part in counts, money and filled; None unless asked for, and where
             they cannot be told.
         owned: `place_keys` of loose lines that some rejected claim lacks.
@@ -69,7 +68,7 @@ class Checked:
     counts: Mapping[str, RowCounts]
     money: Mapping[MoneyKey, MoneyTotals]
     filled: Mapping[str, Mapping[str, int]]
-    samples: Mapping[str, Sample] = field(default_factory=dict)
+    samples: Mapping[str, Any] = field(default_factory=dict)
     shares: Shares | None = None
     owned: frozenset[int] = frozenset()
 
@@ -79,13 +78,12 @@ def check(
     from_sources: pa.Table,
     context: RuleContext,
     unread: Unread | None = None,
-    sampled: Sampled = NO_ROW,
 ) -> Checked:
     """Check the rows of one partition in which no claims are to be settled, from begin to end.
 
-    Arguments are those of `check_rows` and `check_totals`.
+    Arguments are those of `check_rows`.
     """
-    return check_totals(decide_rows(check_rows(tables, from_sources, context, unread)), sampled)
+    return check_totals(decide_rows(check_rows(tables, from_sources, context, unread)))
 
 
 def check_rows(
@@ -117,14 +115,11 @@ def check_rows(
     return work
 
 
-def check_totals(
-    decided: DecidedRows, sampled: Sampled = NO_ROW, owners: RowOwners | None = None
-) -> Checked:
+def check_totals(decided: DecidedRows, owners: RowOwners | None = None) -> Checked:
     """Add up what became of the rows of one partition.
 
     Args:
         decided: the rows.
-        sampled: which rows to keep for the suites.
         owners: whose the rows are, where each member's shares are wanted.
     """
     work, accepted = decided.work, decided.accepted
@@ -154,7 +149,6 @@ def check_totals(
         counts=counts,
         money=money_totals(decided),
         filled=filled,
-        samples=samples_of(work, sampled),
         shares=None if owners is None else shares(decided, rejected, owners),
         owned=frozenset(work.owned),
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final, assert_never
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.arrays import Bools, compound_keys, true_where
+from etl.columns.numbers import to_cents
 from etl.model.canonical_tables import (
     AMOUNT_COLUMNS,
     DIRECTORY_TABLES,
@@ -40,13 +41,8 @@ from etl.sources.layout import (
 from etl.sources.lookups import Matches
 from etl.sources.malformed_rows import readable, unread
 from etl.sources.pharmacy_fills import FILL, with_fills
-from etl.sources.row_merging import LIST_SEPARATOR, Groups, Mask, RawRows, holds, number_rank
+from etl.sources.row_merging import LIST_SEPARATOR, Groups, RawRows, holds, number_rank
 
-_CENTS: Final = Decimal("0.01")
-_EXACT_AMOUNT: Final = r"^-?[0-9]+(\.[0-9]{1,2})?$"
-_ANY_AMOUNT: Final = r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$"
-_LARGEST_EXPONENT: Final = 15
-_BETWEEN: Final = "\x1f"
 _IDS: Final[tuple[str, ...]] = ("member_id", "coverage_id", "claim_id")
 
 
@@ -76,7 +72,7 @@ class _Made:
     """
 
     values: Any
-    notes: list[tuple[str, Mask]]
+    notes: list[tuple[str, Bools]]
 
     def note(self, rule: str, where: Any) -> None:
         mask = where if isinstance(where, np.ndarray) else where.to_numpy(zero_copy_only=False)
@@ -199,8 +195,7 @@ def _numbered(table: pa.Table, spec: TableSpec) -> pa.Table:
         within = [
             pc.fill_null(table.column(key).combine_chunks(), "") for key in column.source.within
         ]
-        joined = pc.binary_join_element_wise(*within, _BETWEEN)
-        codes = joined.dictionary_encode().indices.to_numpy()
+        codes = compound_keys(*within).dictionary_encode().indices.to_numpy()
         order = np.argsort(codes, kind="stable")
         starts = np.concatenate([[True], codes[order][1:] != codes[order][:-1]])
         first = np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))
@@ -268,7 +263,7 @@ class _Feed:
         """Return one column of `columns`, a cell a group of rows."""
         return self._make(self._spec.columns[column]).values
 
-    def _table(self, made: Mapping[str, _Made], kept: Mask) -> pa.Table:
+    def _table(self, made: Mapping[str, _Made], kept: Bools) -> pa.Table:
         schema = table_schema(self._spec.table)
         places = dict(zip((FILE_COLUMN, ROW_COLUMN), self._places, strict=True))
         arrays = []
@@ -282,7 +277,7 @@ class _Feed:
         table = pa.table(arrays, schema=schema)
         return table if kept.all() else table.filter(pa.array(kept))
 
-    def _findings(self, name: str, column: _Made, kept: Mask) -> list[pa.Table]:
+    def _findings(self, name: str, column: _Made, kept: Bools) -> list[pa.Table]:
         found = []
         for rule, mask in column.notes:
             # Of a row that is not made, only the cell that made it impossible is told.
@@ -383,19 +378,19 @@ class _Feed:
         translated = pa.array([answer for answer, _ in answers], pa.string()).take(encoded.indices)
         known = pa.array([known for _, known in answers], pa.bool_()).take(encoded.indices)
         there = made.values.is_valid().to_numpy(zero_copy_only=False)
-        known_there = pc.fill_null(known, False).to_numpy(zero_copy_only=False)
+        known_there = true_where(known)
         empty = translated.is_null().to_numpy(zero_copy_only=False)
         made.note(spec.rule, there & ~accepted & ~known_there)
         made.note(rule_ids.WORD_WITHOUT_CODE, there & ~accepted & known_there & empty)
         made.values = pc.if_else(pa.array(accepted), made.values, translated)
 
-    def _accepted(self, values: Any, accept: Accept | None) -> Mask:
+    def _accepted(self, values: Any, accept: Accept | None) -> Bools:
         if accept is None:
             return np.zeros(len(values), dtype=bool)
         mask = holds(accept.where, self._cell, len(values))
         if accept.pattern is not None:
             fits = pc.match_substring_regex(values, f"^(?:{accept.pattern})$")
-            mask &= pc.fill_null(fits, False).to_numpy(zero_copy_only=False)
+            mask &= true_where(fits)
         return mask
 
 
@@ -412,41 +407,3 @@ def _answer(crosswalk: Crosswalk | None, word: str, column: str | None) -> tuple
     if crosswalk is None:
         return None, False
     return crosswalk.answer(word, column), word.strip().lower() in crosswalk.rows
-
-
-def to_cents(values: Any) -> tuple[Any, Mask]:
-    """Write amounts with at most two fraction digits.
-
-    The exact decimal that is written is what is rounded, half to even; nothing passes through a
-    float. Text that is no amount stays as it is, for the rules to find.
-
-    Args:
-        values: `string` array, shape (n,).
-
-    Returns:
-        The amounts, and which of them lost something, shape (n,).
-    """
-    fine = pc.fill_null(pc.match_substring_regex(values, _EXACT_AMOUNT), True)
-    odd = ~fine.to_numpy(zero_copy_only=False)
-    if not odd.any():
-        return values, odd
-    encoded = values.dictionary_encode()
-    texts = encoded.dictionary.to_pylist()
-    readable = pc.match_substring_regex(encoded.dictionary, _ANY_AMOUNT).to_pylist()
-    pairs = [
-        _cents(text) if may else (text, False) for text, may in zip(texts, readable, strict=True)
-    ]
-    written = pa.array([text for text, _ in pairs], pa.string()).take(encoded.indices)
-    lost = pa.array([lost for _, lost in pairs], pa.bool_()).take(encoded.indices)
-    rounded = odd & pc.fill_null(lost, False).to_numpy(zero_copy_only=False)
-    return pc.if_else(pa.array(odd), written, values), rounded
-
-
-def _cents(text: str) -> tuple[str, bool]:
-    exact = Decimal(text)
-    if exact and exact.adjusted() > _LARGEST_EXPONENT:
-        return text, False
-    cents = exact.quantize(_CENTS, rounding=ROUND_HALF_EVEN)
-    if not cents:
-        cents = abs(cents)  # there is no negative nothing
-    return f"{cents:f}", cents != exact

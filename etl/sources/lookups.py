@@ -8,16 +8,15 @@ the same. A row that could not be read fits whatever it may fit, and says nothin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.arrays import Bools, compound_keys
 from etl.sources.layout import Lookup, RowOrder
-from etl.sources.row_merging import Mask, RawRows, number_rank
-
-_BETWEEN: Final = "\x1f"
+from etl.sources.row_merging import RawRows, number_rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +33,14 @@ class Matches:
 
     keys: Any
     values: Any
-    torn: Mask
+    torn: Bools
     unread: Any
     anything: Any
 
     @classmethod
     def of(cls, rows: RawRows, source: Lookup) -> Matches:
         """Return how a lookup sees the rows of a file."""
-        keys = _joined(rows.column(source.other_member), rows.column(source.key))
+        keys = compound_keys(rows.column(source.other_member), rows.column(source.key))
         there = np.flatnonzero(keys.is_valid().to_numpy(zero_copy_only=False))
         encoded = keys.take(pa.array(there)).dictionary_encode()
         group = encoded.indices.to_numpy().astype(np.int64)
@@ -63,22 +62,18 @@ class Matches:
         whole = pc.if_else(pa.array(torn[number]), None, values)
         lost = RawRows(rows.unread if rows.unread is not None else rows.table.slice(0, 0))
         members = lost.column(source.other_member)
-        unread = _joined(members, lost.column(source.key))
+        unread = compound_keys(members, lost.column(source.key))
         anything = members.filter(pc.and_(members.is_valid(), unread.is_null()))
         return cls(encoded.dictionary.take(pa.array(number)), whole, torn[number], unread, anything)
 
-    def answer(self, members: Any, keys: Any) -> tuple[Any, Mask]:
+    def answer(self, members: Any, keys: Any) -> tuple[Any, Bools]:
         """Return what is found for each row, and where the rows that fit disagree."""
-        wanted = _joined(members, keys)
+        wanted = compound_keys(members, keys)
         at = pc.index_in(wanted, value_set=self.keys, skip_nulls=True)
         torn = np.append(self.torn, False)[pc.fill_null(at, len(self.torn)).to_numpy()]
         for ours, lost in ((wanted, self.unread), (members, self.anything)):
             torn |= np.asarray(pc.and_(pc.is_in(ours, value_set=lost), wanted.is_valid()))
         return pc.if_else(pa.array(torn), None, self.values.take(at)), torn
-
-
-def _joined(members: Any, keys: Any) -> Any:
-    return pc.binary_join_element_wise(members, keys, _BETWEEN)
 
 
 def _ranks(rows: RawRows, order: tuple[RowOrder, ...]) -> list[Any]:

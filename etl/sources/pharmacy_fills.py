@@ -8,21 +8,22 @@ tells its fills apart. docs/decisions/0017 has when that is done, and when it ca
 from __future__ import annotations
 
 import re
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.arrays import Bools
+from etl.columns.numbers import rounded_to_cents
 from etl.sources.layout import Fills, FromColumn, Layout, RawTable, TableSpec
-from etl.sources.row_merging import Groups, Mask, RawRows, holds
+from etl.sources.row_merging import Groups, RawRows, holds
 
 FILL: Final = "_fill"
 """Column that is filled in rows that are a claim of their own."""
 _BETWEEN: Final = "-"
 _AMOUNT: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]+)?([eE][+-]?[0-9])?")
-_CENTS: Final = Decimal("0.01")
 
 
 def fill_ids(rows: RawRows, claim: str, fills: Fills) -> Any:
@@ -77,7 +78,7 @@ def _feeding(layout: Layout, table: str, raw: RawTable) -> TableSpec | None:
     return found[0] if len(found) == 1 else None
 
 
-def _whole(groups: Groups, ids: Any) -> Mask:
+def _whole(groups: Groups, ids: Any) -> Bools:
     """Return which groups are of several fills and of nothing else, each with an id of its own."""
     codes = pc.fill_null(ids.dictionary_encode().indices, -1).to_numpy().astype(np.int64)
     number, mine = groups.numbered()
@@ -87,11 +88,11 @@ def _whole(groups: Groups, ids: Any) -> Mask:
     pairs = np.unique(np.stack([number, own]), axis=1)[0] if len(number) else number
     size = np.bincount(number, minlength=groups.count)
     distinct = np.bincount(pairs, minlength=groups.count)
-    found: Mask = every & (size > 1) & (distinct == size)
+    found: Bools = every & (size > 1) & (distinct == size)
     return found
 
 
-def _differ(groups: Groups, spec: TableSpec, fills: Fills) -> Mask:
+def _differ(groups: Groups, spec: TableSpec, fills: Fills) -> Bools:
     """Return in which groups some fact of the claim is not the same in all fills."""
     rows = groups.rows
     differ = np.zeros(groups.count, dtype=bool)
@@ -104,7 +105,7 @@ def _differ(groups: Groups, spec: TableSpec, fills: Fills) -> Mask:
     return differ
 
 
-def _adds_up(groups: Groups, wanted: Mask, spec: TableSpec, lines: TableSpec | None) -> Mask:
+def _adds_up(groups: Groups, wanted: Bools, spec: TableSpec, lines: TableSpec | None) -> Bools:
     """Return in which of some groups each amount of the claim is the sum of its lines.
 
     Where it is not, or where only the claim has such an amount, it would be lost.
@@ -135,4 +136,4 @@ def _amount(cell: str | None) -> Decimal | None:
     """Return an amount as it is published: in cents, half to even; None where it is none."""
     if cell is None or not _AMOUNT.fullmatch(cell):
         return None
-    return Decimal(cell).quantize(_CENTS, ROUND_HALF_EVEN)
+    return rounded_to_cents(Decimal(cell))

@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.arrays import Bools, Indices, trimmed, true_where
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.sources.layout import Condition
 
-Mask = npt.NDArray[np.bool_]
-Index = npt.NDArray[np.int64]
 LIST_SEPARATOR: Final = ";"
 _DIGITS: Final = r"^[0-9]{1,18}$"
 
@@ -42,8 +40,7 @@ class RawRows:
     def _text(self, header: str) -> Any:
         if header not in self.table.column_names:
             return pa.nulls(self.count, pa.string())
-        column = pc.utf8_trim_whitespace(self.table.column(header).combine_chunks())
-        return pc.if_else(pc.equal(pc.binary_length(column), 0), None, column)
+        return trimmed(self.table.column(header).combine_chunks())
 
     @property
     def places(self) -> tuple[Any, Any]:
@@ -54,7 +51,7 @@ class RawRows:
         )
 
 
-def text_rank(column: Any) -> Index:
+def text_rank(column: Any) -> Indices:
     """Return numbers that order like the texts do; -1 where absent."""
     encoded = column.dictionary_encode()
     order = pc.sort_indices(encoded.dictionary).to_numpy()
@@ -64,7 +61,7 @@ def text_rank(column: Any) -> Index:
     return np.where(indices >= 0, rank[indices] if len(rank) else -1, -1)
 
 
-def number_rank(column: Any) -> tuple[Index, Index]:
+def number_rank(column: Any) -> tuple[Indices, Indices]:
     """Return two keys, the first the more important: numbers by size, then texts by letter."""
     digits = pc.fill_null(pc.match_substring_regex(column, _DIGITS), False)
     numbers = pc.if_else(digits, column, "0").cast(pa.int64()).to_numpy()
@@ -72,7 +69,7 @@ def number_rank(column: Any) -> tuple[Index, Index]:
     return np.where(is_text, np.iinfo(np.int64).max, numbers), text_rank(column)
 
 
-def holds(conditions: Sequence[Condition], column: Callable[[str], Any], count: int) -> Mask:
+def holds(conditions: Sequence[Condition], column: Callable[[str], Any], count: int) -> Bools:
     """Return for which rows all conditions hold, shape (count,)."""
     result = np.ones(count, dtype=bool)
     for condition in conditions:
@@ -85,17 +82,12 @@ def holds(conditions: Sequence[Condition], column: Callable[[str], Any], count: 
         if condition.filled is not None:
             result &= there == condition.filled
         if condition.differs_from is not None:
-            same = pc.fill_null(pc.equal(cell, column(condition.differs_from)), False)
-            result &= ~same.to_numpy(zero_copy_only=False)
+            result &= ~true_where(pc.equal(cell, column(condition.differs_from)))
     return result
 
 
-def _is_one_of(cell: Any, words: frozenset[str]) -> Mask:
-    lowered = pc.utf8_lower(cell)
-    found: Mask = pc.is_in(lowered, value_set=pa.array(sorted(words), pa.string())).to_numpy(
-        zero_copy_only=False
-    )
-    return found
+def _is_one_of(cell: Any, words: frozenset[str]) -> Bools:
+    return true_where(pc.is_in(pc.utf8_lower(cell), value_set=pa.array(sorted(words), pa.string())))
 
 
 class Groups:
@@ -111,15 +103,15 @@ class Groups:
         self.rows = rows
         at = np.flatnonzero(holds(where, rows.column, rows.count)) if where else None
         self._all = at is None and not grain and not order
-        self._at: Index = np.arange(rows.count) if at is None else at
-        self._starts: Index = np.arange(len(self._at))
+        self._at: Indices = np.arange(rows.count) if at is None else at
+        self._starts: Indices = np.arange(len(self._at))
         self._grouped = bool(grain)
         if grain or order:
             self._arrange(grain, order)
         self.count = len(self._starts)
 
     def _arrange(self, grain: Sequence[str], order: Sequence[str]) -> None:
-        keys: list[Index] = []
+        keys: list[Indices] = []
         for header in order:
             keys.extend(key[self._at] for key in number_rank(self.rows.column(header)))
         grains = [text_rank(self.rows.column(header))[self._at] for header in grain]
@@ -139,16 +131,16 @@ class Groups:
         self._starts = _starts_of(sizes[ranked])
 
     @property
-    def first(self) -> Index:
-        """Index of each group's first row."""
+    def first(self) -> Indices:
+        """Indices of each group's first row."""
         return self._at[self._starts]
 
-    def numbered(self) -> tuple[Index, Index]:
+    def numbered(self) -> tuple[Indices, Indices]:
         """Return the group of each row that is in one, and which row that is."""
         sizes = np.diff(np.append(self._starts, len(self._at)))
         return np.repeat(np.arange(self.count), sizes), self._at
 
-    def pick(self, header: str, among: Mask | None = None) -> tuple[Any, Mask | None]:
+    def pick(self, header: str, among: Bools | None = None) -> tuple[Any, Bools | None]:
         """Return each group's cell and where its rows contradict each other.
 
         The first filled cell in the order of the group is taken. The mask is None where no two
@@ -198,13 +190,13 @@ class Groups:
         return pc.if_else(pa.array(counts == 0), None, joined)
 
 
-def _starts_of(sizes: npt.NDArray[Any]) -> Index:
+def _starts_of(sizes: Indices) -> Indices:
     starts = np.zeros(len(sizes), dtype=np.int64)
     np.cumsum(sizes[:-1], out=starts[1:])
     return starts
 
 
-def _group_numbers(grains: list[Index], count: int) -> Index:
+def _group_numbers(grains: list[Indices], count: int) -> Indices:
     """Return a number a row that rows of one group share."""
     if not grains:
         return np.arange(count, dtype=np.int64)

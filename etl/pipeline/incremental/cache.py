@@ -14,7 +14,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Final
@@ -116,13 +115,12 @@ def _ledger(store: Store, named: Named) -> Ledger | None:
 
 def made_by(read: Read, definitions: Definitions) -> str:
     """Return a hash of all that outcomes hang on beside rows, directory and day."""
-    library = version("great_expectations")  # it makes pages that are remembered
     loose = {
         file.name: file.sha256
         for file in read.partitions.files
         if file.name in read.partitions.unowned
     }
-    facts = [definitions.fingerprint, read.extract.layout.name, _code(), library, loose]
+    facts = [definitions.fingerprint, read.extract.layout.name, _code(), loose]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

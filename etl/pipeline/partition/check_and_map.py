@@ -34,7 +34,7 @@ from etl.quality import (
     check_rows,
     check_totals,
 )
-from etl.quality.suites.sample import Sampled
+from etl.quality.suites.sample import Sampled, with_samples
 from etl.quality.totals.by_member import NOBODY, RowOwners
 from etl.rows import once_each
 from etl.sources import GlobalKeys, Loaded
@@ -149,7 +149,8 @@ def work_through(
     found = loaded.findings
     while True:
         claims = claim_rules.settle(check_rows(loaded.tables, found, context, loaded.unread))
-        checked = check_totals(claims.decided, sampled, owners)
+        checked = check_totals(claims.decided, owners)
+        checked = with_samples(checked, claims.decided, sampled)
         tables = {**checked.tables, **providers.tables}
         by = MadeBy(owners or NOBODY, providers)
         made = mapped(

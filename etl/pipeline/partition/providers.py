@@ -25,8 +25,17 @@ from etl.model.canonical_tables import DIRECTORY_TABLES, ROW_COLUMN
 from etl.model.code_shapes import is_npi
 from etl.pipeline.definitions import Definitions
 from etl.publish.rendered_resources import LISTED, NAMED, ROW
-from etl.quality import Checked, DirectoryIds, NoKeys, RuleContext, check, read_directory
-from etl.quality.suites.sample import Sampled
+from etl.quality import (
+    Checked,
+    DirectoryIds,
+    NoKeys,
+    RuleContext,
+    check_rows,
+    check_totals,
+    decide_rows,
+    read_directory,
+)
+from etl.quality.suites.sample import Sampled, with_samples
 from etl.rows import table_schema
 from etl.sources import Loaded
 
@@ -69,13 +78,10 @@ def checked_directory(
 ) -> Checked:
     """Return the directory's tables, checked."""
     known = read_directory(loaded.tables["organization"], loaded.tables["practitioner"])
-    return check(
-        {name: loaded.tables[name] for name in DIRECTORY_TABLES},
-        loaded.findings,
-        RuleContext(definitions.book, NoKeys(), known, as_of),
-        loaded.unread,
-        sampled,
-    )
+    context = RuleContext(definitions.book, NoKeys(), known, as_of)
+    tables = {name: loaded.tables[name] for name in DIRECTORY_TABLES}
+    decided = decide_rows(check_rows(tables, loaded.findings, context, loaded.unread))
+    return with_samples(check_totals(decided), decided, sampled)
 
 
 def providers_of(tables: Mapping[str, pa.Table], definitions: Definitions) -> Providers:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast
@@ -35,7 +36,7 @@ class SuiteResult:
 
     Attributes:
         table: the table.
-        digest: of the rows that the suite looked at (`SuiteRows.digest`).
+        digest: of the rows that the suite looked at, and of the library (`SuiteRows.digest`).
         covered: how many they are.
         expectations: how many there are.
         passed: how many hold for every row looked at.
@@ -74,7 +75,8 @@ def run_suites(
     Returns:
         One result a table, in the order of the canonical tables.
     """
-    digests = {table: rows.digest(table) for table in TABLES if rows.covered.get(table)}
+    library = version("great_expectations")
+    digests = {table: rows.digest(table, library) for table in TABLES if rows.covered.get(table)}
     results = {
         table: known[table]
         for table, digest in digests.items()

@@ -113,13 +113,15 @@ class SuiteRows:
                     ok[part] = False
         return ok
 
-    def digest(self, table: str) -> str:
+    def digest(self, table: str, library: str = "") -> str:
         """Return a SHA-256 of what the suite of a table is run over, whatever the rows' order.
+
+        The version of the library that runs it is a part of it, because it makes the pages.
 
         Two tables of the same rules have the same digest only where every expectation comes to the
         same, and so do their pages.
         """
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(library.encode())
         for row in sorted(self._as_bytes(table)):
             digest.update(len(row).to_bytes(8, "little") + row)
         return digest.hexdigest()

@@ -11,7 +11,7 @@ of the members; and over the values that the rules saw, before any cell of their
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +19,8 @@ import pyarrow as pa
 
 from etl.columns.arrays import as_array
 from etl.columns.places import place_keys
+from etl.quality.check import Checked
+from etl.quality.checks.cascade import DecidedRows
 from etl.quality.checks.frames import Frame, Work
 
 _HASH_BITS: Final = 64
@@ -108,13 +110,15 @@ class Sample:
         )
 
 
-def samples_of(work: Work, sampled: Sampled) -> dict[str, Sample]:
-    """Return the rows of every table that are to be kept of a checked partition."""
+def with_samples(checked: Checked, decided: DecidedRows, sampled: Sampled) -> Checked:
+    """Return what became of a partition, with the rows of every table that are to be kept."""
     if not sampled:
-        return {}
-    return {
+        return checked
+    work = decided.work
+    samples = {
         name: _sample_of(work, frame, sampled) for name, frame in work.frames.items() if frame.count
     }
+    return replace(checked, samples=samples)
 
 
 def _sample_of(work: Work, frame: Frame, sampled: Sampled) -> Sample:

@@ -197,13 +197,6 @@ def test_integers_fit_in_32_bits_or_are_bad(cells: list[str | None]) -> None:
     ]
 
 
-@given(st.lists(st.integers(-(10**15), 10**15), max_size=30))
-def test_sums_of_cents_are_exact(amounts: list[int]) -> None:
-    import numpy as np
-
-    assert numbers.exact_sum(np.array(amounts, dtype=np.int64)) == sum(amounts)
-
-
 @given(st.integers(-(10**17), 10**17))
 def test_cents_read_back_as_the_amount_they_were(amount: int) -> None:
     assert Decimal(numbers.cents_text(amount)) * 100 == amount

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from etl.columns.numbers import to_cents
 from etl.model.canonical_tables import TABLES
-from etl.sources.convert_rows import to_cents
 from etl.sources.delimited import read_batches
 from etl.sources.extract_folder import Listed
 from tests.unit.sources.extracts import (

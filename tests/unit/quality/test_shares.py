@@ -5,8 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from etl.quality.totals import money as money_module
 from etl.quality.totals.by_member import MONEY_SCHEMA, summed_money
 from etl.quality.totals.money import MoneyKey, MoneyTotals
+from tests.unit.quality.world import run, world
 
 KEY = MoneyKey("claim", "professional", "paid")
 
@@ -47,3 +49,12 @@ def test_money_of_members_adds_up_exactly_even_beyond_64_bits(cents: tuple[int, 
     whole = MoneyTotals(total, total, 0, 0, -total, count, 0, 0, count)
     expected = {KEY: whole} if cents else {}
     assert summed_money(money(*cents)) == expected
+
+
+def test_money_is_the_same_where_64_bits_might_not_hold_its_sums(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = run(world()).money
+    monkeypatch.setattr(money_module, "_LARGEST", 1)
+    assert run(world()).money == plain
+    assert any(totals.source for totals in plain.values())

@@ -128,6 +128,14 @@ def test_rows_have_one_digest_however_they_come(tmp_path: Path) -> None:
     assert digests("a", whole)["claim"] != digests("b", first)["claim"]
 
 
+def test_another_version_of_the_library_makes_another_digest(tmp_path: Path) -> None:
+    checked = run(spoiled(), sampled=EVERY_ROW)
+    with SuiteRows(tmp_path / "rows", standard_book(), Share(0)) as rows:
+        rows.add(checked.samples, checked.counts)
+        assert rows.digest("claim", "1.0") == rows.digest("claim", "1.0")
+        assert rows.digest("claim", "1.0") != rows.digest("claim", "1.1")
+
+
 @pytest.mark.parametrize("change", [{"patient_account_number": "7"}, {"type_of_bill": "zz"}])
 def test_a_cell_that_a_suite_looks_at_or_a_rule_that_fails_makes_another_digest(
     change: dict[str, str], tmp_path: Path
@@ -287,6 +295,14 @@ def test_checking_does_not_import_great_expectations() -> None:
         "import sys, etl.quality, etl.reports, etl.quality.suites.rows;"
         "import etl.quality.suites.expectations;"
         "sys.exit('great_expectations' in sys.modules or 'pandas' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_checking_knows_of_no_suites() -> None:
+    code = (
+        "import sys, etl.quality, etl.reports;"
+        "sys.exit(any(name.startswith('etl.quality.suites') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

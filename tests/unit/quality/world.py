@@ -23,11 +23,13 @@ from etl.quality import (
     Policy,
     RuleBook,
     RuleContext,
-    check,
+    check_rows,
+    check_totals,
+    decide_rows,
     load_rules,
     reconcile,
 )
-from etl.quality.suites.sample import NO_ROW, Sampled
+from etl.quality.suites.sample import NO_ROW, Sampled, with_samples
 from etl.rows import Unread, no_findings, table_schema
 
 MAPPINGS = Path(__file__).parents[3] / "mappings"
@@ -190,13 +192,10 @@ def run(
     unread: Unread | None = None,
 ) -> Checked:
     """Check a world; its counts must add up, whatever is wrong with it."""
-    checked = check(
-        tables(of),
-        no_findings() if findings is None else findings,
-        RuleContext(rules or standard_book(), known or KeysInMemory(), LISTED, as_of),
-        unread,
-        sampled,
-    )
+    context = RuleContext(rules or standard_book(), known or KeysInMemory(), LISTED, as_of)
+    noted = no_findings() if findings is None else findings
+    decided = decide_rows(check_rows(tables(of), noted, context, unread))
+    checked = with_samples(check_totals(decided), decided, sampled)
     reconcile(checked.counts, [checked.rejected.num_rows])
     assert all(totals.adds_up for totals in checked.money.values())
     return checked

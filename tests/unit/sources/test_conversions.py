@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from etl.columns.numbers import to_cents
 from etl.quality import DirectoryIds, RuleContext, check
 from etl.sources import Partitions
-from etl.sources.convert_rows import to_cents
 from etl.sources.rule_ids import RULES
 from tests.unit.quality.world import standard_book
 from tests.unit.sources.dialects import BILLS_HEADER, LAYOUT, PERSONS, layout, write
