@@ -22,7 +22,7 @@ from fhir.resources.R4B.explanationofbenefit import ExplanationOfBenefit
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import convert_extract
 from etl.bootstrap.wiring import load_definitions
-from etl.conform.reading import Lines
+from etl.conform.resource_files import Lines
 from etl.conform.run import conform
 from etl.engine.partition_columns import Partition
 from etl.engine.prepare import prepare

@@ -27,7 +27,7 @@ from etl.engine.partition_columns import Partition
 from etl.engine.render import render
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import ignore
-from etl.pipeline.partition.conformance import Judge
+from etl.pipeline.partition.conformance import ObligationChecks
 from etl.pipeline.partition.providers import Providers
 from etl.synth import Spec, write_extract
 
@@ -83,32 +83,32 @@ def _map(
     renderings = [
         render(plan, partition, providers.environment) for plan in definitions.patient_plans
     ]
-    judge = Judge(definitions.duties)
-    judge.expect(one.values for one in renderings)
+    checks = ObligationChecks(definitions.obligations)
+    checks.expect(one.values for one in renderings)
     for rendering in renderings:
         list(rendering)
         if checked:
-            judge.look(rendering.values)
-    if checked and judge.broken().num_rows:
+            checks.check(rendering.values)
+    if checked and checks.broken().num_rows:
         raise AssertionError("the generator's rows conform")
 
 
 def _of_a_run(settings: Settings, extract: Path, folder: Path) -> tuple[float, float]:
     """Return processor seconds of a conversion, and of the checks in it."""
     spent = 0.0
-    look = Judge.look
+    look = ObligationChecks.check
 
-    def timed(self: Judge, values: Values) -> None:
+    def timed(self: ObligationChecks, values: Values) -> None:
         nonlocal spent
         spent += _seconds(lambda: look(self, values))
 
-    Judge.look = timed  # type: ignore[method-assign]
+    ObligationChecks.check = timed  # type: ignore[method-assign]
     try:
         whole = _seconds(
             lambda: use_cases.convert_extract(settings, extract, folder / "out", ignore)
         )
     finally:
-        Judge.look = look  # type: ignore[method-assign]
+        ObligationChecks.check = look  # type: ignore[method-assign]
     return whole, spent
 
 

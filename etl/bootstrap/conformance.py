@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from etl.conform.findings import ConformanceReport
-from etl.conform.reading import Lines, Source, file_sources
+from etl.conform.resource_files import Lines, Source, file_sources
 from etl.conform.run import conform
 from etl.errors import UsageError
 from etl.publish import object_keys

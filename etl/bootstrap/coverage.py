@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import convert_extract
 from etl.bootstrap.wiring import load_definitions
-from etl.conform.filled import FilledElements
+from etl.conform.filled_elements import FilledElements
 from etl.mapping.coverage import Filled, ProfileCoverage, coverage
 from etl.pipeline.events import Emit
 

@@ -15,9 +15,9 @@ from etl.bootstrap.mappings import SET, Files, read_crosswalks, read_folder, shi
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError, Mistakes
 from etl.mapping.coverage import misplaced_skips
-from etl.mapping.fhir import problems
 from etl.mapping.library import compile_set
 from etl.mapping.obligations import obligations, of_data
+from etl.mapping.profile_checks import problems
 from etl.model.crosswalks import Crosswalk
 from etl.model.sensitive_codes import read_sensitive
 from etl.model.severity import Severity
@@ -60,15 +60,17 @@ def load_definitions(settings: Settings) -> Definitions:
         with mistakes.collected():  # which rules profiles add is not known without the mappings
             read_rules(files["rules"].texts, crosswalks)
     mistakes.report()
-    duties = {plan.name: of_data(obligations(plan, crosswalks)) for plan in mappings.plans}
-    obliged = (rule for plan in mappings.plans for rule in rules_of(duties[plan.name], plan.table))
-    book = load_rules(files["rules"].texts, policy(settings), crosswalks, obliged)
+    broken_by_rows = {plan.name: of_data(obligations(plan, crosswalks)) for plan in mappings.plans}
+    profile_rules = (
+        rule for plan in mappings.plans for rule in rules_of(broken_by_rows[plan.name], plan.table)
+    )
+    book = load_rules(files["rules"].texts, policy(settings), crosswalks, profile_rules)
     return Definitions(
         layouts=layouts,
         crosswalks=crosswalks,
         book=book,
         mappings=mappings,
-        duties={name: named(found, book) for name, found in duties.items()},
+        obligations={name: named(found, book) for name, found in broken_by_rows.items()},
         payer=settings.payer.id,
         id_key=settings.id_key_bytes(),
         fingerprint=_fingerprint(settings, files, crosswalks),

@@ -20,7 +20,7 @@ NOT_FOR_THE_GUIDE = frozenset({"Parameters"})
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class CheckedResource:
     """What was found in one resource.
 
     Attributes:
@@ -60,15 +60,15 @@ class Checker:
             profile = profile_named(name)
             self._chosen.setdefault(profile.type, []).append(profile)
 
-    def check(self, resource: Any) -> Judged:
+    def check(self, resource: Any) -> CheckedResource:
         """Return what is wrong with one resource, as parsed from JSON."""
         kind = resource.get("resourceType") if type(resource) is dict else None
         if type(kind) is not str:
-            return Judged("", issues=(("", Issue(_no_resource(resource))),))
+            return CheckedResource("", issues=(("", Issue(_no_resource(resource))),))
         if kind in NOT_FOR_THE_GUIDE:
-            return Judged(kind, skipped="header")
+            return CheckedResource(kind, skipped="header")
         if not is_type(kind) or not is_resource(load_type(kind)):
-            return Judged(
+            return CheckedResource(
                 "", issues=(("", Issue(fixed_rule("type-unknown"))),), skipped="type-unknown"
             )
         profiles, issues = self._profiles_of(resource, kind)
@@ -79,7 +79,9 @@ class Checker:
             references = references or visit.references
         for _, issue in issues:
             issue.path = f"{kind}.{issue.path}" if issue.path else kind
-        return Judged(kind, tuple(p.canonical for p in profiles), tuple(issues), tuple(references))
+        return CheckedResource(
+            kind, tuple(p.canonical for p in profiles), tuple(issues), tuple(references)
+        )
 
     def _visit(self, profile: Profile, resource: dict[str, Any]) -> Visit:
         check = self._checks.get(profile.canonical)

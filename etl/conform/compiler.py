@@ -1,4 +1,4 @@
-"""Profiles into checks: a snapshot becomes closures once, and then runs on a whole population.
+"""Compiler of profiles into checks: closures made once, then run on a whole population.
 
 An element is checked as the snapshot has it: what it says itself, or, where it lists no children,
 what its type says. Entries of a slice are checked by the slice's own elements, in which the

@@ -1,4 +1,4 @@
-"""What the checker says: rules broken, by file, line and FHIRPath path, and never a value.
+"""Findings of the checker: broken rules by file, line and FHIRPath path, and never a value.
 
 Two shapes of the same thing: an `Issue` is what the compiled checks of one resource collect, a
 `ConformFinding` is an issue with its place in a file.

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-from etl.conform.elements import Json
 from etl.conform.findings import ConformanceRule, Issue, IssueSeverity
 from etl.conform.invariants import compiled
+from etl.conform.json_elements import Json
 from etl.conform.visit import Check, Visit
 from etl.profiles.guide_rules import (
     ForbiddenEntry,

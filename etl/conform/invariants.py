@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from etl.conform import fhirpath
 from etl.conform.codes import member_of
-from etl.conform.elements import entries, there
 from etl.conform.findings import ConformanceRule, IssueSeverity
+from etl.conform.json_elements import entries, there
 from etl.conform.narrative import is_narrative
 from etl.conform.references import is_local, resolved_type
 from etl.conform.visit import Holds

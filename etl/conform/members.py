@@ -1,4 +1,4 @@
-"""Members of JSON objects: single values, arrays, slices, primitives and their extensions.
+"""Checks of members of JSON objects: single values, arrays, slices, primitives.
 
 What these functions return is called for every member of every object of a population, so they hold
 what they need in their closures and build a path only where something is wrong.

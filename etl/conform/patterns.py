@@ -12,19 +12,6 @@ from typing import Any
 Test = Callable[[Any], bool]
 
 
-def contains(pattern: Any, value: Any) -> bool:
-    """Whether `value` matches `pattern`: the plain meaning, which `matcher` compiles."""
-    if isinstance(pattern, dict):
-        return isinstance(value, dict) and all(
-            name in value and contains(inner, value[name]) for name, inner in pattern.items()
-        )
-    if isinstance(pattern, list):
-        return isinstance(value, list) and all(
-            any(contains(inner, entry) for entry in value) for inner in pattern
-        )
-    return type(value) is type(pattern) and bool(value == pattern)
-
-
 def matcher(pattern: Any) -> Test:
     """Return a fast test of whether a value matches `pattern`."""
     if isinstance(pattern, dict):

@@ -1,4 +1,4 @@
-"""What only shows when resources are seen together: references, ids, and who is covered.
+"""Checks across resources: references, ids, and the member that a coverage is about.
 
 Every distinct reference is followed once. It is reported where it was first met, so that a whole
 population is checked in memory that grows with its resources' ids, not with its bytes.
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from etl.conform.elements import entries
 from etl.conform.findings import ConformFinding, fixed_rule
+from etl.conform.json_elements import entries
 from etl.conform.references import is_local, target_of
 
 
@@ -116,7 +116,7 @@ class Population:
 
         Args:
             whole: the input is all there is, so that every relative reference must resolve; if
-                not, only references to types that occur in it are judged.
+                not, only references to types that occur in it are checked.
         """
         for reference, place in self.wanted.items():
             target = target_of(reference)

@@ -1,4 +1,4 @@
-"""FHIR's primitive types: which JSON values are right, after the regular expressions of R4."""
+"""FHIR's primitive types: their JSON values, by the regular expressions of R4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""References: what they point to by their text, and which types a profile allows there."""
+"""References: targets by their text, and contained resources."""
 
 from __future__ import annotations
 

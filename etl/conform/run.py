@@ -1,18 +1,18 @@
-"""The use case: files in, a report out."""
+"""Use case of `cpcds conform`: files in, a report out."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from etl.conform.checker import Checker, Judged
+from etl.conform.checker import CheckedResource, Checker
 from etl.conform.findings import ConformanceReport, ConformFinding, Issue
 from etl.conform.population import Occurrence, Population
-from etl.conform.reading import BYTE_ORDER_MARK, UNREAD
+from etl.conform.resource_files import BYTE_ORDER_MARK, UNREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from etl.conform.reading import Record, Source
+    from etl.conform.resource_files import Record, Source
 
 
 def conform(
@@ -31,7 +31,7 @@ def conform(
         profiles: names or canonicals to check all resources of their types against, whatever
             meta.profile says.
         whole: the sources are all there is: every relative reference must resolve. If not, those
-            to types that do not occur at all are not judged.
+            to types that do not occur at all are not checked.
         strict: what the guide says in words only counts as an error everywhere.
         keep: how many findings of one kind are kept; all are counted.
         progress: called after each source with its name and the resources checked so far.
@@ -63,20 +63,20 @@ def _findings(
             report.skipped[record.fault.id] += 1
     if record.resource is UNREAD:
         return
-    judged = checker.check(record.resource)
-    for profile, issue in judged.issues:
+    checked = checker.check(record.resource)
+    for profile, issue in checked.issues:
         yield _finding(file, record, profile, issue)
-    if judged.skipped or not judged.kind:
-        report.skipped[judged.skipped or "resource"] += 1
+    if checked.skipped or not checked.kind:
+        report.skipped[checked.skipped or "resource"] += 1
         return
-    report.resources[judged.kind] += 1
-    report.profiles.update(judged.profiles)
-    place = Occurrence(file, record.line, record.above or judged.kind, _first(judged))
-    yield from population.add(record.resource, judged.references, place, record.url)
+    report.resources[checked.kind] += 1
+    report.profiles.update(checked.profiles)
+    place = Occurrence(file, record.line, record.above or checked.kind, _first(checked))
+    yield from population.add(record.resource, checked.references, place, record.url)
 
 
-def _first(judged: Judged) -> str:
-    return judged.profiles[0] if judged.profiles else ""
+def _first(checked: CheckedResource) -> str:
+    return checked.profiles[0] if checked.profiles else ""
 
 
 def _finding(file: str, record: Record, profile: str, issue: Issue) -> ConformFinding:

@@ -1,4 +1,4 @@
-"""Which slice an entry of an array belongs to.
+"""Classification of the entries of an array into slices.
 
 Slices are told apart by what a discriminator finds in the entry: a pattern or fixed value there, a
 required binding (the guide's amounts are those whose category is in C4BBAdjudication), or the url

@@ -1,4 +1,4 @@
-"""One resource on its way through the compiled checks."""
+"""State of the check of one resource."""
 
 from __future__ import annotations
 

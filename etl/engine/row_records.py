@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from etl.engine.partition_columns import Partition
-from etl.mapping.interpret import Record, Records
+from etl.mapping.row_interpreter import Record, Records
 from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 

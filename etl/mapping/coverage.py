@@ -26,7 +26,7 @@ from etl.mapping.plan import (
     Spliced,
     nodes_of,
 )
-from etl.mapping.static import answers, static_value
+from etl.mapping.static_values import answers, static_value
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.shapes import Discriminator, discriminators
 from etl.profiles.structures import Element, Profile, choice_names, find_canonical

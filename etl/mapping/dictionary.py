@@ -1,4 +1,4 @@
-"""The data dictionary: which column goes where, and what stands there without one."""
+"""The data dictionary: the FHIR paths of each column, and the elements without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan needs from outside when it is run: ids, crosswalks, the provider directory."""
+"""External dependencies of a plan when it runs: ids, crosswalks, the provider directory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The expressions of a mapping, typed and immutable.
 
 Each knows its kind (which decides its JSON form), whether it can be absent, and nothing else. They
-are evaluated row by row in `etl.mapping.interpret`, and a column at a time in `etl.engine`.
+are evaluated row by row in `etl.mapping.row_interpreter`, and a column at a time in `etl.engine`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NoReturn, Protocol, TypeAlias
 
-from etl.mapping.combining import first_of
+from etl.mapping.combinations import first_of
 from etl.mapping.expressions import (
     Absent,
     Cased,

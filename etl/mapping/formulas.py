@@ -1,4 +1,4 @@
-"""What is written for a row, as formulas over the leaves of a plan.
+"""Formulas about the rows of a plan, over the expressions of its leaves.
 
 A formula is about one row of one level: that an expression is there, that a condition of the
 mapping holds, that a code belongs to a value set, that some related row makes an entry. Formulas
@@ -6,7 +6,7 @@ are plain values: `etl.mapping.proof` decides some of them for all rows at once,
 evaluates the others a whole column at a time.
 
 An object is there where one of its expressions is (docs/mapping.md); `presence` says the same of a
-node, and has to stay true to `etl.engine.render` and `etl.mapping.interpret`.
+node, and has to stay true to `etl.engine.render` and `etl.mapping.row_interpreter`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from etl.mapping.expressions import Condition, Constant, Expr, IsPresent, OneOf, Truth
 from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, ObjectNode, Spliced
-from etl.mapping.static import answers, fits, is_strong, static_value
+from etl.mapping.static_values import answers, fits, is_strong, static_value
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.value_sets import ValueSet
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from etl.mapping.formulas import Formula, all_of, at_least, exists, matches, no
 from etl.mapping.invariants import Subject, fulfilled
 from etl.mapping.plan import Loop
-from etl.mapping.row_tests import Nowhere, Rows, Test, Twice
-from etl.mapping.selecting import entries_of, numbers
+from etl.mapping.row_tests import Nowhere, Rows, Test, Twice, entries_of, numbers
 from etl.profiles.guide_rules import (
     ForbiddenEntry,
     GuideRule,

@@ -31,8 +31,17 @@ from etl.mapping.formulas import (
     presence,
 )
 from etl.mapping.plan import Entry, ListNode, Loop, ObjectNode
-from etl.mapping.row_tests import Alone, Nowhere, Numbers, Rows, Shared, Test
-from etl.mapping.selecting import begins, entries_of, numbers
+from etl.mapping.row_tests import (
+    Alone,
+    Nowhere,
+    Numbers,
+    Rows,
+    Shared,
+    Test,
+    begins,
+    entries_of,
+    numbers,
+)
 from etl.profiles import constraints
 from etl.profiles.constraints import Constraint, EntriesNamed, NumberPath
 from etl.profiles.guides import Guide

@@ -12,7 +12,7 @@ from etl.documents.models import read_as
 from etl.documents.yaml_text import Map, Seq, read_yaml
 from etl.errors import MappingError, Mistakes
 from etl.mapping.compile import compile_mapping, merged
-from etl.mapping.feeds import feeds_of
+from etl.mapping.crosswalk_answers import feeds_of
 from etl.mapping.headers import HEADER_IDS, SetFile
 from etl.mapping.plan import Plan
 from etl.mapping.scope import Library, StaticRow

@@ -1,4 +1,4 @@
-"""One thing that a profile asks of the resources of a plan, and what became of it."""
+"""One obligation of a profile towards the resources of a plan, and how it is met."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a profile asks of the resources of a plan, and how it is known that they have it.
+"""Obligations of a profile towards the resources of a plan: proved, tested on rows, or listed.
 
 Each obligation (a compulsory element, a slice, a pattern, a bound code, the form of a value, an
 invariant, a rule that the guide states in words) is one of three:
@@ -17,8 +17,6 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from etl.errors import MappingError
-from etl.mapping.fhir import reference_types
-from etl.mapping.forms import form_of
 from etl.mapping.formulas import (
     Coded,
     Codes,
@@ -43,10 +41,11 @@ from etl.mapping.guide_rules import guide_rule_tests
 from etl.mapping.invariants import Subject, UncheckableError, reason_of, tests_of
 from etl.mapping.obligation import Obligation, What, of_data, profile_slug
 from etl.mapping.plan import Entry, Guarded, ListNode, Loop, ObjectNode, Place, Plan
+from etl.mapping.primitive_forms import form_of
+from etl.mapping.profile_checks import reference_types
 from etl.mapping.proof import Names, never
-from etl.mapping.row_tests import At, Nowhere, Points, Rows, Shared, Test, Twice
-from etl.mapping.selecting import begins
-from etl.mapping.static import answers, static_value
+from etl.mapping.row_tests import At, Nowhere, Points, Rows, Shared, Test, Twice, begins
+from etl.mapping.static_values import answers, static_value
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.absent_reasons import ABSENT_REASONS, DATA_ABSENT_REASON
 from etl.profiles.guides import US_CORE, Guide

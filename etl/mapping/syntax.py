@@ -16,7 +16,7 @@ from jinja2 import nodes
 
 from etl.documents.nearest import nearest
 from etl.errors import MappingError
-from etl.mapping.combining import (
+from etl.mapping.combinations import (
     common_kind,
     conjunction,
     disjunction,

@@ -1,4 +1,4 @@
-"""Views of a mapping set: the same mappings for other profiles, without some of what they say.
+"""Views of a mapping set: the same mappings for other profiles, without some elements.
 
 A view is derived and never written a second time. The columns that it names are constants while
 the mappings are compiled, so that conditions on them are settled; then every element of the FHIR
@@ -30,7 +30,7 @@ from etl.mapping.plan import (
     nodes_of,
 )
 from etl.mapping.rows import TELLS_OF_AMOUNTS
-from etl.mapping.static import is_strong
+from etl.mapping.static_values import is_strong
 from etl.profiles.structures import Element, Profile, child, choice_names, find_canonical
 
 FINANCIAL: Final = "financial"

@@ -24,7 +24,7 @@ class Definitions:
         crosswalks: by name.
         book: the rules, with the payer's severities and limits.
         mappings: the compiled mappings.
-        duties: mapping -> obligations of its profile that rows could break.
+        obligations: mapping -> obligations of its profile that rows could break.
         payer: the payer's id.
         id_key: key of the hash behind logical ids. Not printed.
         fingerprint: hash of everything that these were made of.
@@ -36,7 +36,7 @@ class Definitions:
     crosswalks: Mapping[str, Crosswalk]
     book: RuleBook
     mappings: MappingSet
-    duties: Mapping[str, tuple[Obligation, ...]]
+    obligations: Mapping[str, tuple[Obligation, ...]]
     payer: str
     id_key: bytes
     fingerprint: str

@@ -14,8 +14,8 @@ from etl.engine.partition_columns import Partition
 from etl.engine.row_records import records_of
 from etl.errors import NotFound, UsageError
 from etl.mapping.environment import Environment
-from etl.mapping.interpret import Cell, ExplainedElement, Made, explained
 from etl.mapping.plan import Place, Plan
+from etl.mapping.row_interpreter import Cell, ExplainedElement, Made, explained
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.claims import ClaimRules

@@ -270,8 +270,8 @@ def _missing(settled: Settled, definitions: Definitions) -> list[MissingCells]:
     }
     asking |= {
         one.rule
-        for duties in definitions.duties.values()
-        for one in duties
+        for obligations in definitions.obligations.values()
+        for one in obligations
         if one.what == "required"
     }
     found = [

@@ -1,1 +1,1 @@
-"""What profiles say of a resource, guide by guide: the facts, and the rules made of them."""
+"""Profile knowledge, by guide: facts of the profiles, and the rules made of them."""

@@ -1,4 +1,4 @@
-"""Why a value is not there: FHIR's extension for it, and the codes that it may have."""
+"""Data-absent-reason: FHIR's extension for a value that is not there, and its codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vocabulary of invariants: what can be asked of an element, as values.
+"""Vocabulary of invariants: constraints on elements, as values.
 
 A profile words an invariant as FHIRPath. A constraint says the same once, for two readers:
 `etl.conform.invariants` makes a test of JSON of it, `etl.mapping.invariants` a test of rows. A

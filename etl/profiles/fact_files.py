@@ -1,4 +1,4 @@
-"""The files under `facts/`: which there are of a guide, and their JSON."""
+"""Files under `facts/`: names and JSON, by guide."""
 
 from __future__ import annotations
 

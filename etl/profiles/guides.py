@@ -1,4 +1,4 @@
-"""Implementation guides whose facts are here: what names them, and where their facts lie.
+"""Implementation guides whose facts are here: canonicals, versions, folders.
 
 A guide is one version of it, as an ImplementationGuide resource is; FHIR itself counts as one. A
 further guide is one more value here and one more folder under `facts/`

@@ -1,4 +1,4 @@
-"""What the invariants of profiles ask, told by their keys and the wording of their expressions.
+"""Constraints of invariants, found by key and wording of the expression.
 
 An expression that a guide words otherwise than is known here has no constraint: on JSON the
 FHIRPath library evaluates it, and a mapping that makes its subject cannot be checked

@@ -1,4 +1,4 @@
-"""What a profile says of a value at one place, wherever the profile and its types define it.
+"""Shapes: an element of a profile with the type of a value, and rules to walk plans and JSON by.
 
 A plan of a mapping and a resource in JSON are walked beside a profile by the same rules: which
 members there are below a value, which slices an entry may belong to, which types a reference may

@@ -1,4 +1,4 @@
-"""What the profiles of CARIN Blue Button, US Core and FHIR R4 ask of a resource, as data.
+"""Structure definitions of profiles and types, as data.
 
 The facts lie in `facts/`, written by `scripts/build_profile_facts.py` from the snapshots of the
 StructureDefinitions: element ids, cardinalities, types, must-support flags, patterns, bindings,
@@ -176,10 +176,6 @@ class Profile:
     def element(self, element_id: str) -> Element | None:
         """Return the element of that id, or None where the snapshot has none."""
         return self.by_id.get(element_id)
-
-    def at_path(self, path: str) -> tuple[Element, ...]:
-        """Return every element of that path, with and without slices."""
-        return tuple(element for element in self.elements if element.path == path)
 
     def children(self, element_id: str) -> tuple[Element, ...]:
         """Return the elements right below one, slices left out.

@@ -11,7 +11,7 @@ import pytest
 
 from etl.conform.checker import Checker
 from etl.conform.findings import IssueSeverity
-from etl.conform.reading import file_sources
+from etl.conform.resource_files import file_sources
 from etl.conform.run import conform
 from etl.profiles.structures import find_canonical
 from tests.conformance.mutations import Mutation, mutations

@@ -22,7 +22,12 @@ from etl.mapping.plan import Plan
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.attribution import MadeBy
 from etl.pipeline.partition.claims import ClaimRules, SettledClaims
-from etl.pipeline.partition.conformance import Duties, Judge, rejecting_words, with_broken
+from etl.pipeline.partition.conformance import (
+    ObligationChecks,
+    Obligations,
+    rejecting_words,
+    with_broken,
+)
 from etl.pipeline.partition.providers import Providers
 from etl.pipeline.partition.references import REFERENCE
 from etl.publish.manifest import Named
@@ -158,7 +163,7 @@ def work_through(
             tables,
             providers.environment,
             sink,
-            definitions.duties,
+            definitions.obligations,
             claims,
             by.take if owners is not None else None,
             rejecting_words(definitions.book),
@@ -195,7 +200,7 @@ def mapped(
     tables: Mapping[str, pa.Table],
     environment: Environment,
     sink: Sink | None,
-    duties: Duties,
+    obligations: Obligations,
     claims: SettledClaims | None = None,
     note: Note | None = None,
     rejecting: frozenset[str] = frozenset(),
@@ -209,9 +214,9 @@ def mapped(
     unmapped: dict[str, list[pa.Table]] = {}
     mentioned: set[Mention] = set()
     made: list[tuple[Plan, list[Rendered]]] = []
-    judge = Judge(duties)
+    checks = ObligationChecks(obligations)
     renderings = [render(plan, partition, environment) for plan in plans]
-    judge.expect(rendering.values for rendering in renderings)
+    checks.expect(rendering.values for rendering in renderings)
     for plan in plans:
         rendering = renderings.pop(0)
         runs = list(_once_each(rendering))
@@ -223,10 +228,10 @@ def mapped(
         if left_out.num_rows:
             unmapped.setdefault(OMITTED, []).append(left_out)
         counts[plan.resource] += sum(len(run.ids) for run in runs)
-        judge.look(rendering.values)
+        checks.check(rendering.values)
         if note is not None:
             note(plan, rendering.values, runs, partition)
-    broken = judge.broken(chain.from_iterable(unmapped.values()), rejecting)
+    broken = checks.broken(chain.from_iterable(unmapped.values()), rejecting)
     if sink is not None and not broken.num_rows:
         for plan, runs in made:
             sink(plan, runs, partition)

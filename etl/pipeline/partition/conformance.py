@@ -18,31 +18,31 @@ from etl.mapping.obligations import Obligation
 from etl.quality import RuleBook
 from etl.rows import once_each
 
-Duties: TypeAlias = Mapping[str, tuple[Obligation, ...]]
+Obligations: TypeAlias = Mapping[str, tuple[Obligation, ...]]
 """Mapping -> obligations of its profile that rows could break."""
 
-NOTICED: Final = (UNMAPPED, MISSHAPEN, WITHOUT_CODE, OMITTED)
-"""Rules of what the engine notices while it maps."""
+WHILE_MAPPING: Final = (UNMAPPED, MISSHAPEN, WITHOUT_CODE, OMITTED)
+"""Rules of the findings that the engine makes while it maps."""
 
 _STUBBED: Final = frozenset({"Organization", "Practitioner"})
 """Types of which a resource is made for whatever refers to one that has no row."""
 
 
 @dataclass(slots=True)
-class Judge:
-    """Looks at what some plans make of one partition.
+class ObligationChecks:
+    """Checks of what some plans make of one partition.
 
     Attributes:
-        duties: what to look for.
+        obligations: what is checked.
     """
 
-    duties: Duties
+    obligations: Obligations
     _made: pa.StringArray | None = None
     _types: frozenset[str] = frozenset()
     _found: list[pa.Table] = field(default_factory=list)
 
     def expect(self, values: Iterable[Values]) -> None:
-        """Take in the ids of all resources that will be made; references must lead to them."""
+        """Add the ids of all resources that will be made; references must lead to them."""
         made, types = [], set()
         for one in values:
             plan = one.plan
@@ -53,18 +53,18 @@ class Judge:
         self._types = frozenset(types) - _STUBBED
         self._made = pa.concat_arrays(made) if made else pa.nulls(0, pa.string())
 
-    def look(self, values: Values) -> None:
-        """Look at the rows of one plan, which has been rendered."""
-        duties = self.duties.get(values.plan.name, ())
-        self._found.append(broken_rows(values, duties, made=self._made, types=self._types))
+    def check(self, values: Values) -> None:
+        """Check the rows of one plan, which has been rendered."""
+        due = self.obligations.get(values.plan.name, ())
+        self._found.append(broken_rows(values, due, made=self._made, types=self._types))
 
     def broken(
-        self, noticed: Iterable[pa.Table] = (), rejecting: frozenset[str] = frozenset()
+        self, findings: Iterable[pa.Table] = (), rejecting: frozenset[str] = frozenset()
     ) -> pa.Table:
         """Return the rows that are kept from being published, each once a rule.
 
         Args:
-            noticed: findings of the engine about cells and rows.
+            findings: those of the engine about cells and rows.
             rejecting: those rules of theirs that reject.
 
         Returns:
@@ -73,13 +73,13 @@ class Judge:
         if not rejecting:
             return once_each(self._found)
         rules = pa.array(sorted(rejecting), pa.string())
-        rejected = (one.filter(pc.is_in(one.column("rule"), value_set=rules)) for one in noticed)
+        rejected = (one.filter(pc.is_in(one.column("rule"), value_set=rules)) for one in findings)
         return once_each([*self._found, *rejected])
 
 
 def rejecting_words(book: RuleBook) -> frozenset[str]:
-    """Return the rules of what the engine notices that a payer's policy has reject."""
-    return frozenset(rule for rule in NOTICED if book[rule].severity.rejects)
+    """Return the rules of findings made while mapping that a payer's policy has reject."""
+    return frozenset(rule for rule in WHILE_MAPPING if book[rule].severity.rejects)
 
 
 def with_broken(findings: pa.Table, broken: pa.Table) -> pa.Table:

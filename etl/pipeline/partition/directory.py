@@ -17,7 +17,7 @@ from etl.errors import MappingError
 from etl.mapping.plan import Plan
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.check_and_map import Mapped, Sink, mapped
-from etl.pipeline.partition.conformance import Judge, rejecting_words, with_broken
+from etl.pipeline.partition.conformance import ObligationChecks, rejecting_words, with_broken
 from etl.pipeline.partition.providers import Providers, checked_directory, providers_of, with_stubs
 from etl.quality import Checked
 from etl.quality.suites.sample import Sampled
@@ -64,15 +64,15 @@ def settled_directory(
 def _broken(checked: Checked, definitions: Definitions) -> pa.Table:
     environment = providers_of(checked.tables, definitions).environment
     partition = Partition(with_stubs(checked.tables, _STUBS))
-    judge = Judge(definitions.duties)
+    checks = ObligationChecks(definitions.obligations)
     every = [render(plan, partition, environment).values for plan in definitions.directory_plans]
-    judge.expect(every)
+    checks.expect(every)
     rejecting, noticed = rejecting_words(definitions.book), list[pa.Table]()
     for values in every:
-        judge.look(values)
+        checks.check(values)
         if rejecting:
             noticed += findings(values).values()
-    return _of_files(judge.broken(noticed, rejecting))
+    return _of_files(checks.broken(noticed, rejecting))
 
 
 def _of_files(broken: pa.Table) -> pa.Table:
@@ -114,7 +114,7 @@ def mapped_directory(
             tables,
             providers.environment,
             hold,
-            definitions.duties,
+            definitions.obligations,
         )
         if _of_files(made.broken).num_rows:
             raise AssertionError("a row of the directory was accepted, and breaks its profile")

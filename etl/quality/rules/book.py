@@ -263,7 +263,7 @@ def load_rules(
     texts: Mapping[str, str],
     policy: Policy,
     crosswalks: Mapping[str, Crosswalk],
-    obliged: Iterable[Rule] = (),
+    profile_rules: Iterable[Rule] = (),
 ) -> RuleBook:
     """Return the rule book that rule files and a payer's policy make together.
 
@@ -271,7 +271,7 @@ def load_rules(
         texts: file name -> its YAML; read in the order of the names.
         policy: severities and limits of the payer.
         crosswalks: every crosswalk by name, the payer's overlay on it.
-        obliged: rules of the profiles' obligations; of several with one id the first stands, and
+        profile_rules: of obligations; of several with one id the first stands, and
             looks at the tables of all.
 
     Raises:
@@ -281,7 +281,7 @@ def load_rules(
     """
     rules = read_rules(texts, crosswalks)
     by_name = [rule.kind for rule in rules.values() if isinstance(rule.kind, Unmet)]
-    for rule in obliged:
+    for rule in profile_rules:
         if any(kind.names(rule.id) for kind in by_name):
             continue  # a rule of the files speaks for it
         known = rules.get(rule.id, rule)

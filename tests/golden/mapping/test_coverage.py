@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from etl.conform.filled import FilledElements
+from etl.conform.filled_elements import FilledElements
 from etl.mapping.coverage import Filled, coverage, made, misplaced_skips
 from etl.model.canonical_tables import TABLES
 from etl.profiles.structures import find_canonical, load_profile

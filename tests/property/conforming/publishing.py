@@ -15,7 +15,7 @@ from etl.bootstrap import use_cases
 from etl.bootstrap.mappings import read_folder, shipped
 from etl.bootstrap.settings import Settings
 from etl.conform.findings import IssueSeverity
-from etl.conform.reading import file_sources
+from etl.conform.resource_files import file_sources
 from etl.conform.run import conform
 from etl.documents.yaml_text import read_yaml
 from etl.pipeline.convert import Converted

@@ -14,9 +14,9 @@ from etl.engine import render as render_module
 from etl.engine.render import render
 from etl.engine.row_records import records_of
 from etl.mapping.environment import Environment, Provider
-from etl.mapping.interpret import explained, interpret
 from etl.mapping.library import compile_set
 from etl.mapping.plan import Plan
+from etl.mapping.row_interpreter import explained, interpret
 from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import FieldType
 from etl.model.crosswalks import read_crosswalk

@@ -11,8 +11,8 @@ import pytest
 
 from etl.conform.findings import ConformanceReport, ConformFinding, IssueSeverity, element_path
 from etl.conform.population import path_of
-from etl.conform.reading import Lines, file_sources
 from etl.conform.render import as_json, text_lines
+from etl.conform.resource_files import Lines, file_sources
 from etl.conform.run import conform
 from etl.errors import UsageError
 from tests.unit.conform import samples

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from etl.errors import MappingError
-from etl.mapping.fhir import problems
 from etl.mapping.library import MappingSet, compile_set
+from etl.mapping.profile_checks import problems
 from etl.model.crosswalks import read_crosswalk
 
 CROSSWALKS: Final = {

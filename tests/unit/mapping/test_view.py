@@ -10,7 +10,7 @@ import pytest
 
 from etl.errors import MappingError
 from etl.mapping.library import MappingSet, compile_set
-from etl.mapping.static import static_value
+from etl.mapping.static_values import static_value
 from tests.unit.mapping.mappings import CROSSWALKS, EOB, FRAGMENTS, PAYER, SET
 
 CLAIM: Final = (

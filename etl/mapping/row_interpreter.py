@@ -1,4 +1,4 @@
-"""A plan run one row at a time: slow and obvious.
+"""Row-by-row interpreter of a plan: slow and obvious.
 
 `explain` uses it, and the tests hold the columnar engine to it, byte for byte. Everything is text:
 a row is a mapping from column to text, None where absent.

@@ -1,4 +1,4 @@
-"""Expressions and conditions put together, with what is known beforehand worked out."""
+"""Combinations of expressions and conditions, simplified by what is known of their parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans against FHIR: paths, types, cardinalities, patterns and bindings, before any row is read.
+"""Checks of plans against FHIR profiles: paths, types, cardinalities, patterns and bindings.
 
 What rows decide is left to the run's own checks; what a plan could get wrong whatever the rows hold
 is found here.
@@ -32,7 +32,7 @@ from etl.mapping.plan import (
     Plan,
     Spliced,
 )
-from etl.mapping.static import UNKNOWN, Facts, answers, covers, fits, is_strong, static_value
+from etl.mapping.static_values import UNKNOWN, Facts, answers, covers, fits, is_strong, static_value
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.shapes import ENGINE_MADE, Shape, discriminators, target_types
 from etl.profiles.structures import TypeChoice, choice_names, find_canonical, is_type

@@ -1,4 +1,4 @@
-"""Where the answers of crosswalks go in a plan: what a word without a code leaves out or replaces.
+"""Places in a plan that a crosswalk fills: what a word without a code leaves out or replaces.
 
 A crosswalk may know a word and have no code for it. That matters where the answer feeds an element
 that the profile requires or marks as must-support, and where something else is written in its
@@ -41,7 +41,7 @@ from etl.mapping.plan import (
     Spliced,
     nodes_of,
 )
-from etl.mapping.static import is_strong
+from etl.mapping.static_values import is_strong
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.structures import Element, choice_names, find_canonical
 

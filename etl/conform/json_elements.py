@@ -1,4 +1,4 @@
-"""Looking into JSON that may be anything: elements, entries and codings of a FHIR value.
+"""Access to elements, entries and codings of FHIR values in JSON that may be anything.
 
 Checks run on resources whose structure has been found wrong already, so nothing is taken for
 granted here.
@@ -27,22 +27,3 @@ def entries(value: Any, name: str) -> Iterator[Any]:
             yield from (entry for entry in inner if entry is not None)
         elif inner is not None:
             yield inner
-
-
-def codings(value: Any, name: str) -> Iterator[Json]:
-    """Yield the codings of a CodeableConcept, or of all of a list of them."""
-    for concept in entries(value, name):
-        yield from (c for c in entries(concept, "coding") if type(c) is dict)
-
-
-def coded(value: Any, name: str, code: str, system: str | None = None) -> bool:
-    """Whether a concept has a coding of that code, and system if one is given."""
-    return any(
-        c.get("code") == code and (system is None or c.get("system") == system)
-        for c in codings(value, name)
-    )
-
-
-def of_system(value: Any, name: str, system: str) -> bool:
-    """Whether a concept has a coding of that system."""
-    return any(c.get("system") == system for c in codings(value, name))

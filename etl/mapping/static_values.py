@@ -1,4 +1,4 @@
-"""What can be known of a plan's nodes without any row."""
+"""Static values of a plan's nodes: what is known of them without any row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the values of a plan have the form of their FHIR type: proved, or what breaks it."""
+"""Forms of FHIR primitives: proofs that values have theirs, or formulas of what breaks it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from etl.mapping.expressions import Kind, LogicalId
 from etl.mapping.formulas import Formula, Misshapen, expr_of
 from etl.mapping.plan import Entry, Fixed
-from etl.mapping.static import static_value
+from etl.mapping.static_values import static_value
 from etl.profiles.structures import primitives
 
 _MARK_FREE: Final = frozenset({"code", "uri", "url", "canonical", "oid", "uuid", "id"})

@@ -1,4 +1,4 @@
-"""Which elements of its profile a resource fills, slices among them."""
+"""Elements of its profile that a resource fills, slices among them."""
 
 from __future__ import annotations
 
