@@ -10,7 +10,7 @@ LOG ?= cpcds-nightly.log
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop run test test-slow test-long check lint types imports format bench bench-gateway \
+.PHONY: help install develop run test test-slow test-long check lint types imports format bench bench-doctor bench-gateway \
 	soak simulate validate nightly conformance s3-demo samples sandbox screenshots lock audit sbom clean
 
 help: ## List the targets.
@@ -67,6 +67,9 @@ format: develop ## Put the style right.
 
 bench: develop ## Print how fast it is on this machine.
 	$(BIN)/python -m benchmarks
+
+bench-doctor: develop ## Print how many columns of unknown files the doctor names rightly.
+	$(BIN)/python -m benchmarks.doctor
 
 bench-gateway: develop ## Load the served process, from a folder and from S3 (needs wrk; takes minutes).
 	$(BIN)/python -m benchmarks.gateway

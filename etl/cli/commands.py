@@ -66,13 +66,18 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
             BATCH,
             "Say what became of release BEFORE of TARGET in release AFTER.",
         ),
+        "doctor": CommandPlace(
+            "doctor:doctor_command",
+            BATCH,
+            "Say what the files in folder EXTRACT may be, and how to read them; for unknown files.",
+        ),
         "explain": CommandPlace(
             "explain:explain_command",
             BATCH,
             "Tell where each element of the resource TYPE/ID in TARGET came from.",
         ),
         "layouts": CommandPlace(
-            "layouts:layouts_command",
+            "layouts:layouts_group",
             BATCH,
             "List the layouts of extracts that are known, the canonical one first.",
         ),

@@ -1,21 +1,26 @@
-"""`cpcds layouts`: the supported extract layouts."""
+"""`cpcds layouts`: the supported extract layouts, and layouts of one's own."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
 from etl.bootstrap.wiring import load_definitions
+from etl.cli.layout_files import mistakes_of
 from etl.cli.options import json_option
+from etl.errors import MappingErrors, UsageError
 from etl.sources import CANONICAL
 
 
-@click.command("layouts")
+@click.group("layouts", invoke_without_command=True)
 @json_option
 @click.pass_context
-def layouts_command(context: click.Context, as_json: bool) -> None:
+def layouts_group(context: click.Context, as_json: bool) -> None:
     """List the layouts of extracts that are known, the canonical one first."""
+    if context.invoked_subcommand is not None:
+        return
     layouts = (CANONICAL, *load_definitions(context.obj.settings()).layouts)
     if as_json:
         body = [
@@ -27,3 +32,40 @@ def layouts_command(context: click.Context, as_json: bool) -> None:
     for layout in layouts:
         click.echo(f"{layout.name}: {layout.title}")
         click.echo(f"    {' '.join(layout.description.split())}")
+
+
+@layouts_group.command("check")
+@click.argument("layout", type=click.Path(path_type=Path))
+@click.pass_context
+def check_command(context: click.Context, layout: Path) -> None:
+    """Check the layout in file LAYOUT; nothing is read. All mistakes are told at once."""
+    try:
+        text = layout.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{layout}: there is no such file") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{layout} is not UTF-8 at byte {error.start + 1}") from None
+    mistakes = mistakes_of(text, str(layout), load_definitions(context.obj.settings()))
+    if mistakes:
+        raise MappingErrors(mistakes)
+    click.echo(f"{layout}: no mistakes")
+
+
+@layouts_group.command("init")
+@click.argument("extract", type=click.Path(path_type=Path))
+@click.option(
+    "--write",
+    "layout",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("layout.yaml"),
+    show_default=True,
+    help="The file; one that is there is never overwritten.",
+)
+@click.pass_context
+def init_command(context: click.Context, extract: Path, layout: Path) -> None:
+    """Start a layout from what `cpcds doctor` finds in folder EXTRACT."""
+    from etl.cli.doctor import diagnose, write_draft  # what it loads is of use to it alone
+
+    definitions = load_definitions(context.obj.settings())
+    for line in write_draft(diagnose(context, definitions, extract), definitions, layout):
+        click.echo(line)

@@ -20,6 +20,7 @@ from etl.sources.extract_folder import (
     holds_rows,
     list_files,
     read_header,
+    refuse_other_forms,
     traits,
 )
 from etl.sources.extract_manifest import ExtractManifest, Kind, read_manifest
@@ -115,6 +116,8 @@ def open_extract(
         ExtractError: it is no extract that can be read; nothing was written.
     """
     files = list_files(folder)
+    for listed in files:
+        refuse_other_forms(listed)
     manifest = _manifest(folder, files)
     known = (CANONICAL, *(other for other in layouts if other.name != CANONICAL.name))
     headers = _Headers()

@@ -15,6 +15,14 @@ from typing import Final
 from etl.errors import ExtractError
 from etl.sources import file_splits
 from etl.sources.file_splits import Cut, CutFinder
+from etl.sources.physical import (
+    HEAD_BYTES,
+    OTHER_FORMS,
+    advice,
+    recognize,
+    remote_address,
+    said_of,
+)
 
 MANIFEST_NAME: Final = "manifest.json"
 ENDINGS: Final = {
@@ -88,8 +96,17 @@ def list_files(folder: Path) -> tuple[Listed, ...]:
             be.
     """
     if not folder.exists():
+        remote = remote_address(str(folder))
+        if remote:
+            raise ExtractError(
+                f"{remote} is no folder: extracts are read from folders; copy the files into one, "
+                f"then {advice('FOLDER')}"
+            )
         raise ExtractError(f"{folder}: there is no such folder; name the folder of the extract")
     if not folder.is_dir():
+        said = said_of(recognize(head_of(_listed(folder))), folder.name, _listed(folder).delimiter)
+        if said and folder.is_file():
+            raise ExtractError(f"{said}; then {advice('FOLDER')}")
         raise ExtractError(f"{folder} is a file; name the folder that holds the extract's files")
     try:
         entries = sorted(folder.iterdir(), key=lambda path: path.name)
@@ -108,6 +125,27 @@ def list_files(folder: Path) -> tuple[Listed, ...]:
         raise ExtractError(f"{folder} holds no files; name the folder of the extract")
     _refuse_twice(found)
     return tuple(found)
+
+
+def head_of(listed: Listed) -> bytes:
+    """Return the first bytes of a file, unpacked where it is gzip by its ending.
+
+    Raises:
+        ExtractError: it cannot be read, or its compression is broken.
+    """
+    return next(text_chunks(listed), b"")[:HEAD_BYTES]
+
+
+def refuse_other_forms(listed: Listed) -> None:
+    """Refuse a file that is no delimited text or Parquet at all, whatever it is called.
+
+    Raises:
+        ExtractError: it is a workbook, an archive, a PDF, or text in UTF-16.
+    """
+    found = recognize(head_of(listed))
+    if found.kind in OTHER_FORMS and listed.is_data:
+        said = said_of(found, listed.name, listed.delimiter)
+        raise ExtractError(f"{said}; {advice(str(listed.path.parent))}")
 
 
 def refuse_no_file(path: Path) -> None:

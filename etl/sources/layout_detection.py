@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 from etl.errors import ExtractError
 from etl.sources.canonical_layout import required_columns
-from etl.sources.extract_folder import Listed
+from etl.sources.extract_folder import Listed, head_of
 from etl.sources.layout import Layout, RawTable, spelling
+from etl.sources.physical import advice, lacks_header, recognize, said_of
 
 Headers = Callable[[Listed, Layout], tuple[str, ...]]
 _NAMED = 6
+_NEAR = 0.5
+"""Share of headers that a layout must know to be called the nearest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ def choose(
             raise ExtractError(f"there is no layout {named!r}; there are {known}")
         fit = match(files, layout, headers, delta=delta)
         if fit.lacks:
-            raise ExtractError(f"the extract is not in layout {named}: {fit.lacks[0]}")
+            odd = _oddity(files, layout.delimiter)
+            raise ExtractError(f"the extract is not in layout {named}: {odd or fit.lacks[0]}")
         return fit
     fits = [match(files, layout, headers, delta=delta) for layout in layouts]
     whole = [fit for fit in fits if not fit.lacks]
@@ -62,11 +66,35 @@ def choose(
         raise ExtractError(
             f"{_names(files)} fit the layouts {names}; say which it is with --layout"
         )
+    raise ExtractError(f"{_why_none(files, fits)}; {advice(str(files[0].path.parent))}")
+
+
+def _why_none(files: Sequence[Listed], fits: Sequence[Fit]) -> str:
+    """Return why no layout fits: a file that is written otherwise, else the nearest layout.
+
+    A layout that knows fewer than half of the headers is not near.
+    """
+    odd = _oddity(files, None)
+    if odd:
+        return odd
     nearest = max(fits, key=lambda fit: (fit.share, -len(fit.lacks)))
-    raise ExtractError(
-        f"no known layout fits {_names(files)}; the nearest is {nearest.layout.name}, but "
-        f"{nearest.lacks[0]}"
-    )
+    near = f"; the nearest is {nearest.layout.name}, but {nearest.lacks[0]}"
+    return f"no known layout fits {_names(files)}{near if nearest.share >= _NEAR else ''}"
+
+
+def _oddity(files: Sequence[Listed], delimiter: str | None) -> str:
+    """Return what the first file is that is not written as its ending says, or has no headers."""
+    for listed in files:
+        found = recognize(head_of(listed))
+        said = said_of(found, listed.name, delimiter or listed.delimiter)
+        if said and not (found.kind == "parquet" and listed.is_parquet):
+            return said
+        if listed.delimiter and found.kind == "delimited" and lacks_header(head_of(listed), found):
+            return (
+                f"{listed.name} has no line of headers: values stand in its first row; "
+                "put a line of headers first"
+            )
+    return ""
 
 
 def match(files: Sequence[Listed], layout: Layout, headers: Headers, *, delta: bool) -> Fit:

@@ -22,6 +22,8 @@ def commands(group: click.Group, before: str = "cpcds") -> Iterator[tuple[str, c
         if command is None or command.hidden:
             continue
         if isinstance(command, click.Group):
+            if command.invoke_without_command:
+                yield f"{before} {name}", command
             yield from commands(command, f"{before} {name}")
         else:
             yield f"{before} {name}", command

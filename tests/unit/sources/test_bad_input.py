@@ -106,7 +106,7 @@ CASES: dict[str, tuple[Spoil, str]] = {
     ),
     "utf-16": (
         write("member.csv", (HEADER + ROW).decode().encode("utf-16-le")),
-        "NUL byte at byte 2",
+        "member.csv is text in UTF-16; write it as UTF-8",
     ),
     "nul-byte": (
         write("member.csv", HEADER + ROW + b"M2,a\0b,1970-01-01,F\n"),
@@ -266,7 +266,7 @@ def test_bad_input_is_refused_in_one_sentence(tmp_path: Path, case: str) -> None
         ("file", "is a file; name the folder"),
         ("empty", "holds no files"),
         ("only-readme", "holds no files"),
-        ("other", "no known layout fits accounts.csv; the nearest is cpcds, but there is no file"),
+        ("other", "no known layout fits accounts.csv; `cpcds doctor .*` looks at every file"),
     ],
 )
 def test_what_is_no_extract_is_refused(tmp_path: Path, name: str, sentence: str) -> None:
@@ -278,6 +278,64 @@ def test_what_is_no_extract_is_refused(tmp_path: Path, name: str, sentence: str)
     (tmp_path / "other" / "accounts.csv").write_text("iban,owner\n1,2\n")
     with pytest.raises(ExtractError, match=sentence):
         open_extract(tmp_path / name, ())
+
+
+SEMICOLONS = HEADER.replace(b",", b";") + ROW.replace(b",", b";")
+BARS = HEADER.replace(b",", b"|") + ROW.replace(b",", b"|")
+ZIPPED = b"PK\x03\x04" + bytes(30) + b"a.csv"
+FORMS = {
+    "semicolons": ("member.csv", SEMICOLONS, 'a layout with delimiter: ";" reads it'),
+    "bars": ("member.csv", BARS, r"has \| between its cells, where its ending says commas"),
+    "bars-in-txt": ("member.txt", BARS, r"has \| between its cells, but no ending that says so"),
+    "commas-in-txt": ("member.txt", HEADER + ROW, "call it .csv"),
+    "utf-16": ("member.csv", (HEADER + ROW).decode().encode("utf-16"), "is text in UTF-16"),
+    "workbook": ("member.xlsx", ZIPPED + b"xl/workbook.xml", "is an Excel workbook"),
+    "workbook-called-csv": ("member.csv", ZIPPED + b"xl/workbook.xml", "is an Excel workbook"),
+    "archive": ("members.zip", ZIPPED, "is a ZIP archive; unpack it"),
+    "fixed-width": ("m.txt", b"M1    Ng        19700101F\n" * 4, "has columns of fixed width"),
+    "no-header": ("member.csv", ROW * 3, "member.csv has no line of headers"),
+    "json": ("member.csv", b'[{"member_id": "M1"}]', "is JSON"),
+    "xml": ("member.csv", b"<members/>", "is XML"),
+    "pdf": ("member.pdf", b"%PDF-1.7 ...", "is a PDF"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_that_is_written_otherwise_is_called_what_it_is_and_the_doctor_named(
+    tmp_path: Path, form: str
+) -> None:
+    name, text, sentence = FORMS[form]
+    (tmp_path / name).write_bytes(text)
+    with pytest.raises(ExtractError, match=sentence) as caught:
+        open_extract(tmp_path, ())
+    message = str(caught.value)
+    assert message.startswith(f"{name} ")
+    assert f"`cpcds doctor {tmp_path}`" in message
+    assert "docs/layouts.md" in message
+    assert "nearest" not in message
+    assert "Ng" not in message
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/extracts/one", "https://example.org/extract"])
+def test_an_address_of_object_storage_is_told_from_a_folder_that_is_not_there(address: str) -> None:
+    with pytest.raises(ExtractError, match=rf"^{address} is no folder.*copy the files into one"):
+        open_extract(Path(address), ())
+
+
+def test_a_file_in_place_of_the_folder_is_called_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "claims.xlsx").write_bytes(ZIPPED + b"xl/workbook.xml")
+    with pytest.raises(ExtractError, match=r"claims.xlsx is an Excel workbook.*cpcds doctor"):
+        open_extract(tmp_path / "claims.xlsx", ())
+
+
+def test_a_layout_that_is_named_does_not_fit_because_of_how_a_file_is_written(
+    tmp_path: Path,
+) -> None:
+    folder = write_extract(tmp_path / "in")
+    (folder / "member.csv").write_bytes(SEMICOLONS)
+    with pytest.raises(ExtractError, match=r"not in layout cpcds: member.csv has ; between"):
+        open_extract(folder, (), layout="cpcds")
 
 
 def test_a_folder_that_may_not_be_listed_is_refused(

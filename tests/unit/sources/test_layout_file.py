@@ -202,7 +202,8 @@ def test_the_nearest_layout_and_what_it_lacks_are_told(tmp_path: Path) -> None:
         open_extract(folder, [layout()])
     assert str(caught.value) == (
         "no known layout fits bills.csv, persons.csv; the nearest is tiny, but bills.csv lacks "
-        "the compulsory column Row"
+        f"the compulsory column Row; `cpcds doctor {folder}` looks at every file and starts a "
+        "layout (docs/layouts.md, A file nobody has seen)"
     )
     with pytest.raises(ExtractError, match=r"not in layout tiny: bills\.csv lacks the compulsory"):
         open_extract(folder, [layout()], layout="tiny")

@@ -1,0 +1,163 @@
+"""`cpcds doctor`: what the files of an unknown extract may be."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from etl.bootstrap.mappings import read_folder
+from etl.bootstrap.wiring import load_definitions, mapping_roots
+from etl.cli.layout_files import mistakes_of
+from etl.cli.options import json_option
+from etl.doctor.drafting import LayoutDraft
+from etl.doctor.elements import read_elements
+from etl.doctor.examination import Examination, examine
+from etl.doctor.report import page_of, report_of
+from etl.errors import UsageError
+from etl.pipeline.definitions import Definitions
+
+_ELEMENTS = "elements.yaml"
+_WIDE = 120
+
+
+@click.command("doctor")
+@click.argument("extract", type=click.Path(path_type=Path))
+@click.option(
+    "--write",
+    "layout",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a layout to start from; a file that is there is never overwritten.",
+)
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write what was found as an HTML page.",
+)
+@json_option
+@click.pass_context
+def doctor_command(
+    context: click.Context, extract: Path, layout: Path | None, page: Path | None, as_json: bool
+) -> None:
+    """Say what the files in folder EXTRACT may be, and how to read them; for unknown files.
+
+    Nothing is published. Values are shown as outlines: 9 for a digit, A or a for a letter.
+    """
+    definitions = load_definitions(context.obj.settings())
+    found = diagnose(context, definitions, extract)
+    if page is not None:
+        page.write_text(page_of(found, extract.name), encoding="utf-8")
+    told = write_draft(found, definitions, layout) if layout is not None else ()
+    if as_json:
+        click.echo(json.dumps(report_of(found), indent=2))
+        return
+    _show(report_of(found))
+    for line in told or _next(extract, found):
+        click.echo(line)
+    if page is not None:
+        click.echo(f"page: {page}")
+
+
+def diagnose(context: click.Context, definitions: Definitions, extract: Path) -> Examination:
+    """Return what the files of a folder may be.
+
+    Raises:
+        ExtractError: there is no such folder, or a file cannot be read.
+    """
+    texts = read_folder(mapping_roots(context.obj.settings()), "doctor", "*.yaml").texts
+    elements = read_elements(
+        texts[_ELEMENTS], f"doctor/{_ELEMENTS}", definitions.crosswalks, definitions.layouts
+    )
+    return examine(extract, elements)
+
+
+def write_draft(found: Examination, definitions: Definitions, path: Path) -> tuple[str, ...]:
+    """Write a layout to start from; return what is to be said of it.
+
+    Raises:
+        UsageError: there is such a file, or no file of the extract is a table.
+    """
+    if not any(file.kind and file.form.has_header for file in found.files):
+        raise UsageError("no file has columns that could be named; no layout was written")
+    name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "mine"
+    text = LayoutDraft(found, name, definitions.layouts).text()
+    try:
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise UsageError(f"{path} is there already; name another file") from None
+    lines = [f"layout: {path}; put it into layouts/ of a folder of yours and name it: --mappings"]
+    mistakes = mistakes_of(text, str(path), definitions)
+    lines += [f"still to be said: {one}" for one in mistakes]
+    return tuple(lines)
+
+
+def _next(extract: Path, found: Examination) -> tuple[str, ...]:
+    if not any(file.kind for file in found.files):
+        return ()
+    return (f"cpcds doctor {extract} --write LAYOUT.yaml starts a layout (docs/layouts.md)",)
+
+
+def _show(report: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    for file in report["files"]:
+        holds = file["holds"] or "nobody can tell what its rows are"
+        more = "" if file["all_rows"] else ", there are more"
+        console.print(f"\n[bold]{_safe(file['file'])}[/bold]: {holds}", soft_wrap=True)
+        console.print(f"{_safe(file['form'])}; {file['rows']:,} rows{more}", soft_wrap=True)
+        for note in file["notes"]:
+            console.print(f"! {note}", markup=False, soft_wrap=True)
+        if file["columns"]:
+            _show_columns(console, file["columns"])
+    for join in report["joins"]:
+        console.print(
+            f"{join['file']} {join['column']} → {join['to_file']} {join['to_column']}: "
+            f"{join['share']:.0%}, {join['cardinality']}",
+            markup=False,
+            soft_wrap=True,
+        )
+    for one in report["questions"]:
+        may = " or ".join(one["candidates"])
+        text = f"question: {one['file']}: is {one['column']} {may}?"
+        console.print(text, markup=False, soft_wrap=True)
+    for table, columns in report["missing"].items():
+        text = f"missing for CARIN Blue Button: {', '.join(f'{table}.{name}' for name in columns)}"
+        console.print(text, markup=False, soft_wrap=True)
+
+
+def _show_columns(console: Console, columns: list[dict[str, Any]]) -> None:
+    """Print the columns of a file; why each was named only where there is room for it."""
+    headings = ["column", "may be", "sure", "looks like", "why"]
+    headings = headings if console.width >= _WIDE else headings[:-1]
+    widest = max(len(one["element"]) for one in columns)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(
+            heading,
+            overflow="fold",
+            justify="right" if heading == "sure" else "left",
+            min_width=widest if heading == "may be" else 4,
+        )
+    for one in columns:
+        said = one["element"] or {
+            "asked": f"question: {' or '.join(one['others'])}",
+            "left out": f"left out: {one['reason']}",
+            "unknown": "not known",
+        }.get(one["state"], "")
+        sure = f"{one['confidence']:.0%}" if one["element"] else ""
+        looks = one["looks_like"][0] if one["looks_like"] else ""
+        cells = (one["column"], said, sure, looks, "; ".join(one["why"]))
+        table.add_row(*map(_safe, cells[: len(headings)]))
+    console.print(table)
+
+
+def _safe(text: str) -> str:
+    """Return a text of a file as rich prints it: no markup, no control characters."""
+    plain = "".join(char if char.isprintable() else "·" for char in text)
+    return plain.replace("[", r"\[")

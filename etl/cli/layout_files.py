@@ -1,0 +1,25 @@
+"""Layout files of one's own: their mistakes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from etl.errors import MappingError
+from etl.pipeline.definitions import Definitions
+from etl.sources import read_layout
+
+_OF_LAYOUTS: Final = "layouts/"
+
+
+def mistakes_of(text: str, file: str, definitions: Definitions) -> tuple[MappingError, ...]:
+    """Return what is wrong with a layout; nothing where it can be used."""
+    crosswalks = {
+        name.removeprefix(_OF_LAYOUTS): crosswalk
+        for name, crosswalk in definitions.crosswalks.items()
+        if name.startswith(_OF_LAYOUTS)
+    }
+    try:
+        read_layout(text, file, crosswalks)
+    except MappingError as error:
+        return error.every
+    return ()

@@ -1,0 +1,446 @@
+"""A layout to start from: what was found, as YAML that `cpcds layouts check` takes.
+
+What is not sure is not used: a column that could not be named, and an amount that may be several,
+are under `unused` with the question as the reason. What CARIN Blue Button cannot do without and no
+file has is written so that it is never there: its rows go to the quarantine until the author of the
+layout says where it comes from.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from etl.doctor.elements import NOTHING
+from etl.doctor.examination import ColumnFound, Examination, FileFound
+from etl.doctor.matching import KINDS, SURE
+from etl.doctor.shapes import READ_DATES
+from etl.model.canonical_tables import TABLES
+from etl.model.crosswalks import Crosswalk
+from etl.sources.layout import FromColumn, Layout, spelling
+
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9 _()./-]*")
+_WORDS_OF_YAML: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+_DELIMITERS: Final = {",": '","', "|": '"|"', ";": '";"', "\t": "tab"}
+_WITH_ROLES: Final = {"claim_care_team": "role", "member_address": "use"}
+_TYPED: Final = ("claim_diagnosis", "claim_procedure")
+_IDS: Final = {
+    "member": {"member": "member_id"},
+    "coverage": {"member": "member_id", "coverage": "coverage_id"},
+    "claim": {"member": "member_id", "claim": "claim_id"},
+    "member_address": {"member": "member_id"},
+    "member_telecom": {"member": "member_id"},
+}
+
+
+@dataclass(slots=True)
+class _Raw:
+    """A file as the layout has it."""
+
+    name: str
+    file: FileFound
+    ids: dict[str, str]
+    used: set[str] = field(default_factory=set)
+    columns: tuple[ColumnFound, ...] = ()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return KINDS.get(self.file.kind, ())
+
+    def of(self, table: str) -> list[ColumnFound]:
+        """Return its columns that are elements of a table."""
+        return [one for one in self.columns if _table(one) == table]
+
+    def named(self, table: str, column: str) -> str | None:
+        """Return the header of an element that is no one of several, and note that it is used."""
+        for one in self.of(table):
+            element = one.match.element
+            if element and element.column == column and not element.qualifier:
+                self.used.add(one.header)
+                return one.header
+        return None
+
+
+class LayoutDraft:
+    """Writes the layout of one examination.
+
+    Args:
+        found: what was found.
+        name: what the layout is called.
+        layouts: known layouts, whose crosswalks may fit the words of a column.
+    """
+
+    def __init__(self, found: Examination, name: str, layouts: Iterable[Layout] = ()) -> None:
+        self._found, self._name = found, name
+        self._crosswalks = _crosswalks_of(layouts)
+        self._raws = [
+            _raw(file, names)
+            for names in [set[str]()]
+            for file in found.files
+            if file.kind and file.form.has_header and file.columns
+        ]
+        self._table_lines: list[str] = []
+
+    def text(self) -> str:
+        """Return the YAML."""
+        self._table_lines = list(self._tables())
+        delimiters = {raw.file.form.physical.delimiter for raw in self._raws} - {""}
+        files = ", ".join(raw.file.name for raw in self._raws)
+        head = [
+            "# Started by `cpcds doctor`. Look for QUESTION and MISSING. docs/layouts.md explains",
+            "# the language; `cpcds layouts check` says what is wrong with the file.",
+            f"layout: {self._name}",
+            f"title: {_quoted(self._name)}",
+            f"description: {_quoted(f'Started from {files}.')}",
+        ]
+        if len(delimiters) == 1 and (only := next(iter(delimiters))) in _DELIMITERS:
+            head.append(f"delimiter: {_DELIMITERS[only]}")
+        elif delimiters:
+            head.append("# QUESTION: the files have several delimiters; write them alike")
+        body = [line for raw in self._raws for line in self._raw_lines(raw)]
+        return "\n".join([*head, "", "raw:", *body, "tables:", *self._table_lines, ""])
+
+    # --- raw files
+
+    def _raw_lines(self, raw: _Raw) -> Iterator[str]:
+        yield f"  {raw.name}:  # {raw.file.name}: {raw.file.kind}"
+        if any(TABLES[table].compulsory for table in raw.tables):
+            yield "    compulsory: true"
+        for role, header in raw.ids.items():
+            yield f"    {role}: {_quoted(header)}"
+        must = dict.fromkeys(raw.ids.values())
+        for column in raw.columns:
+            element = column.match.element
+            needed = element is not None and element.is_required
+            if needed and TABLES[_table(column)].compulsory and column.match.confidence > 0.8:
+                must[column.header] = None
+        required = list(must) or [column.header for column in raw.columns[:3]]
+        yield f"    required: [{', '.join(map(_quoted, required))}]"
+        rest = [column.header for column in raw.columns if column.header not in required]
+        yield "    columns:" if rest else "    columns: []"
+        for header in rest:
+            yield f"      - {_quoted(header)}"
+        unused = [column for column in raw.columns if column.header not in raw.used]
+        if unused:
+            yield "    unused:"
+        for column in unused:
+            reason = _quoted(_reason(column))
+            yield f"      - {{ column: {_quoted(column.header)}, reason: {reason} }}"
+        yield ""
+
+    # --- tables
+
+    def _tables(self) -> Iterator[str]:
+        for table in TABLES.values():
+            raws = [
+                raw
+                for raw in self._raws
+                if table.name in raw.tables and self._feeds(raw, table.name)
+            ]
+            made = [lines for raw in raws if (lines := list(self._table(raw, table.name)))]
+            if not made and table.compulsory:
+                made = [lines for lines in [list(self._stand_in(table.name))] if lines]
+            if len(made) == 1:
+                yield f"  {table.name}:"
+                yield from (f"    {line}" for line in made[0])
+            elif made:
+                yield f"  {table.name}:"
+                for lines in made:
+                    yield f"    - {lines[0]}"
+                    yield from (f"      {line}" for line in lines[1:])
+            if made:
+                yield ""
+
+    def _feeds(self, raw: _Raw, table: str) -> bool:
+        """Return whether a file has what names a row of a table, and something to say of it."""
+        needs = _IDS.get(table, {"claim": "claim_id"} if table.startswith("claim_") else {})
+        if any(role not in raw.ids for role in needs):
+            return False
+        return table == raw.tables[0] or bool(raw.of(table))
+
+    def _stand_in(self, table: str) -> Iterator[str]:
+        """Yield a table that no file has, made of the ids alone: none of its rows is published."""
+        roles = _IDS.get(table, {"claim": "claim_id"})
+        for raw in self._raws:
+            ids = {role: raw.ids.get(role) or raw.ids.get("member", "") for role in roles}
+            if not all(ids.values()) or ("claim" in roles and "claim" not in raw.ids):
+                continue
+            raw.ids |= ids
+            raw.used |= set(ids.values())
+            yield f"from: {raw.name}  # MISSING: no file says it; its rows go to the quarantine"
+            yield f"grain: [{', '.join(map(_quoted, dict.fromkeys(ids.values())))}]"
+            yield "columns:"
+            for role, column in roles.items():
+                yield f"  {column}: {_quoted(ids[role])}"
+            for column in TABLES[table].required:
+                if column not in roles.values():
+                    yield f"  {column}: {_never(next(iter(ids.values())))}  # MISSING"
+            return
+
+    def _table(self, raw: _Raw, table: str) -> Iterator[str]:
+        wide = len(raw.tables) > 1 and "claim" in raw.tables and "claim_line" in raw.tables
+        groups = _groups(raw, table)
+        if table != raw.tables[0] and table in (*_TYPED, *_WITH_ROLES) and not groups:
+            return
+        yield f"from: {raw.name}"
+        keys = [raw.ids[role] for role in ("claim", "member") if role in raw.ids]
+        line = raw.named("claim_line", "line_number") if wide else None
+        single = table in _TYPED and table != raw.tables[0] and _is_single(groups)
+        if single:
+            keys.append(groups[0]["code"].header)
+            yield f"where: {{ column: {_quoted(groups[0]['code'].header)}, filled: true }}"
+        if (wide and table != "claim_line") or single:
+            yield f"grain: [{', '.join(map(_quoted, keys))}]"
+        elif raw.file.kind == "members with their coverages" and table == "member":
+            yield f"grain: [{_quoted(raw.ids['member'])}]"
+        if wide and table != "claim_line" and line:
+            yield f"order: [{_quoted(line)}]"
+        if table == "claim_other_payer" and table != raw.tables[0]:
+            yield from self._of_another_payer(raw)
+        needs = {
+            "claim_diagnosis": "code",
+            "claim_procedure": "code",
+            "claim_care_team": "provider_id",
+        }
+        if table in needs and table != raw.tables[0]:
+            yield f"needs: [{needs[table]}]"
+        if table == "member_address" and groups:
+            names = dict.fromkeys(name for group in groups for name in group)
+            yield f"needs_any: [{', '.join(names)}]"
+        yield "columns:"
+        yield from (f"  {text}" for text in self._columns(raw, table, groups, line))
+        if groups and not single:
+            yield "rows:"
+            for number, group in enumerate(groups, start=1):
+                yield f"  - {{ {', '.join(self._row(raw, table, group, number))} }}"
+
+    def _of_another_payer(self, raw: _Raw) -> Iterator[str]:
+        """Yield which rows name another payer: those whose coverage is not the claim's own."""
+        other, own = (
+            raw.named("claim_other_payer", "coverage_id"),
+            raw.named("claim", "coverage_id"),
+        )
+        if other and own:
+            yield f"where: {{ column: {_quoted(other)}, differs_from: {_quoted(own)} }}"
+        names = dict.fromkeys(
+            one.match.element.column for one in raw.of("claim_other_payer") if one.match.element
+        )
+        yield f"needs_any: [{', '.join(names)}]"
+
+    def _columns(
+        self,
+        raw: _Raw,
+        table: str,
+        groups: Sequence[Mapping[str, ColumnFound]],
+        line: str | None,
+    ) -> Iterator[str]:
+        given: set[str] = set()
+        roles = _IDS.get(table, {"claim": "claim_id"} if table.startswith("claim_") else {})
+        for role, column in roles.items():
+            raw.used.add(raw.ids[role])
+            given.add(column)
+            yield f"{column}: {_quoted(raw.ids[role])}"
+        beside = table != raw.tables[0] and (table in _TYPED or table in _WITH_ROLES)
+        beside = beside or (table == "claim_other_payer" and table != raw.tables[0])
+        if beside and table != "member_address":
+            given.add("sequence")
+            yield "sequence: { number_within: [claim_id] }"
+        grouped = {id(one) for group in groups for one in group.values()}
+        single = _is_single(groups)
+        for one in raw.of(table):
+            element = one.match.element
+            name = one.element.partition(".")[2].partition("[")[0]
+            if element is None or name in given or (id(one) in grouped and not single):
+                continue
+            given.add(name)
+            raw.used.add(one.header)
+            yield f"{name}: {self._value(one)}  # {_evidence(one)}"
+        if single and line and table == "claim_diagnosis":
+            yield f"line_numbers: {{ each_row: {_quoted(line)} }}"
+        in_rows = {name for group in groups for name in group}
+        in_rows |= {"type", "sequence"} if groups and table == "member_address" else set()
+        in_rows |= {_WITH_ROLES[table]} if groups and table in _WITH_ROLES else set()
+        for name in TABLES[table].required:
+            if name not in given and name not in in_rows:
+                yield self._lacking(raw, table, name)
+
+    def _lacking(self, raw: _Raw, table: str, name: str) -> str:
+        """Return a required column that no header is: looked up if possible, else never there."""
+        if (table, name) == ("claim", "payer_id") and (text := self._payer_of_coverage(raw)):
+            return f"payer_id:  # the payer of the coverage\n      {text}"
+        key = next(iter(raw.ids.values()), raw.columns[0].header)
+        raw.used.add(key)
+        hint = ""
+        if name == "adjudication_date" and (paid := raw.named("claim", "paid_date")):
+            hint = f"; or {{ first_of: [{_quoted(paid)}], finding: dialect-stand-in-value }}"
+        return f"{name}: {_never(key)}  # MISSING: nothing says it{hint}"
+
+    def _payer_of_coverage(self, raw: _Raw) -> str:
+        by = raw.named("claim", "coverage_id")
+        for other in self._raws:
+            key, value = (other.named("coverage", name) for name in ("coverage_id", "payer_id"))
+            if (
+                by
+                and key
+                and value
+                and other is not raw
+                and {"member"} <= raw.ids.keys() & other.ids
+            ):
+                parts = {"table": other.name, "key": key, "by": by, "value": value}
+                inside = ", ".join(f"{name}: {_quoted(text)}" for name, text in parts.items())
+                return f"  lookup: {{ {inside} }}"
+        return ""
+
+    def _row(
+        self, raw: _Raw, table: str, group: Mapping[str, ColumnFound], number: int
+    ) -> Iterator[str]:
+        first = next(iter(group.values())).match.element
+        qualifier = first.qualifier if first else ""
+        if table == "member_address":
+            yield f'sequence: {{ constant: "{number}" }}'
+        if qualifier:
+            yield f"{_WITH_ROLES.get(table, 'type')}: {{ constant: {qualifier} }}"
+        for name, one in group.items():
+            raw.used.add(one.header)
+            yield f"{name}: {self._value(one)}"
+
+    def _value(self, one: ColumnFound) -> str:
+        """Return how the cell of a column is read."""
+        header, element = _quoted(one.header), one.match.element
+        extra = ""
+        if element is not None and element.amount and one.profile.share("long_fraction") > 0:
+            extra = ", amount: true"
+        if element is not None and (name := self._crosswalk(one)):
+            extra = f", crosswalk: {name}"
+        return f"{{ column: {header}{extra} }}" if extra else header
+
+    def _crosswalk(self, one: ColumnFound) -> str:
+        """Return the crosswalk of a known layout that has every word of a column; "" for none."""
+        element, words = one.match.element, one.profile.words
+        if element is None or not words or (element.codes and words <= element.codes):
+            return ""
+        for crosswalk in self._crosswalks.get((element.table, element.column), ()):
+            if words <= crosswalk.rows.keys():
+                return crosswalk.name.removeprefix("layouts/")
+        return ""
+
+
+def _raw(file: FileFound, names: set[str]) -> _Raw:
+    stem = spelling(file.name.partition(".")[0]).strip("_")
+    name = re.sub(r"[^a-z0-9_]", "", stem)
+    name = name if name[:1].isalpha() else f"file_{name}".rstrip("_")
+    while name in names:
+        name += "_2"
+    names.add(name)
+    seen: set[str] = set()
+    columns = []
+    for one in file.columns:
+        if one.header != f"column {one.place}" and spelling(one.header) not in seen:
+            seen.add(spelling(one.header))
+            columns.append(_doubted(one) if one.match.confidence < SURE else one)
+    raw = _Raw(name, file, {}, columns=tuple(columns))
+    for role, column in (
+        ("member", "member_id"),
+        ("claim", "claim_id"),
+        ("coverage", "coverage_id"),
+    ):
+        for table in (
+            raw.tables[:1] if role != "coverage" else [t for t in raw.tables if t == "coverage"]
+        ):
+            header = raw.named(table, column)
+            if header is not None:
+                raw.ids[role] = header
+    return raw
+
+
+def _doubted(one: ColumnFound) -> ColumnFound:
+    """Return a column with what it may be as a question: it is not sure enough to be used."""
+    match = one.match
+    if match.element is None or match.element.table == NOTHING:
+        return one
+    others = (match.element, *match.others)
+    return replace(one, match=replace(match, element=None, others=others, question=True))
+
+
+def _groups(raw: _Raw, table: str) -> list[dict[str, ColumnFound]]:
+    """Return columns that make a row together: of one number, or of one role."""
+    if table not in (*_TYPED, *_WITH_ROLES) or table == raw.tables[0]:
+        return []
+    found: dict[tuple[str, int], dict[str, ColumnFound]] = {}
+    for one in raw.of(table):
+        element = one.match.element
+        if element is None:
+            continue
+        number = one.number or 0
+        found.setdefault((element.qualifier, number), {})[element.column] = one
+    main = {"claim_care_team": "provider_id"}.get(table, "code")
+    return [
+        group
+        for (qualifier, _), group in found.items()
+        if (table == "member_address" and qualifier) or main in group
+    ]
+
+
+def _is_single(groups: Sequence[Mapping[str, ColumnFound]]) -> bool:
+    """Return whether there is one column of codes, without a number or a role of its own."""
+    if len(groups) != 1:
+        return False
+    one = groups[0].get("code")
+    return one is not None and not one.number and not (one.match.element or one).qualifier  # type: ignore[union-attr]
+
+
+def _crosswalks_of(layouts: Iterable[Layout]) -> Mapping[tuple[str, str], list[Crosswalk]]:
+    found: dict[tuple[str, str], list[Crosswalk]] = {}
+    for layout in layouts:
+        for spec in layout.tables:
+            for columns in (spec.columns, *spec.rows):
+                for name, made in columns.items():
+                    plain = isinstance(made.source, FromColumn) and made.accept is None
+                    if made.crosswalk is not None and plain:
+                        found.setdefault((spec.table, name), []).append(made.crosswalk)
+    return found
+
+
+def _table(one: ColumnFound) -> str:
+    element = one.match.element
+    return element.table if element is not None and element.table != NOTHING else ""
+
+
+def _never(header: str) -> str:
+    """Return a value that is never there."""
+    quoted = _quoted(header)
+    return f"{{ column: {quoted}, when: {{ column: {quoted}, filled: false }} }}"
+
+
+def _evidence(one: ColumnFound) -> str:
+    match = one.match
+    said = f"{match.confidence:.0%}"
+    if match.others:
+        said += f"; QUESTION: or {' or '.join(other.key for other in match.others)}"
+    if one.profile.ambiguous_date:
+        said += "; QUESTION: day or month first?"
+    elif one.profile.date and one.profile.date not in READ_DATES:
+        said += f"; QUESTION: dates are {one.profile.date}, write them YYYY-MM-DD"
+    elif match.element is not None and match.element.amount and one.profile.is_dressed:
+        said += "; QUESTION: amounts are not plain decimals, write them 1234.56"
+    return said
+
+
+def _reason(one: ColumnFound) -> str:
+    match = one.match
+    if match.question:
+        return f"QUESTION: {' or '.join(other.key for other in match.others)}?"
+    if match.element is not None and match.element.table == NOTHING:
+        return match.element.reason
+    if match.element is not None:
+        return f"QUESTION: it looks like {match.element.key}, which this file cannot feed as it is"
+    return "QUESTION: nobody has said what it is"
+
+
+def _quoted(text: str) -> str:
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS_OF_YAML and text == text.strip():
+        return text
+    return json.dumps(text, ensure_ascii=False)

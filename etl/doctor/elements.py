@@ -1,0 +1,310 @@
+"""Elements of the canonical layout that a column may be, their names and shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from etl.doctor.names import Header, Vocabulary
+from etl.doctor.shapes import SHAPES
+from etl.documents.models import ErrorIds, MaybeText, Mistake, Model, Text, Texts, read_as
+from etl.documents.yaml_text import read_yaml
+from etl.model.canonical_tables import (
+    AMOUNT_CATEGORIES,
+    AMOUNT_COLUMNS,
+    EVERY_TABLE,
+    TABLES,
+    FieldType,
+)
+from etl.model.crosswalks import Crosswalk
+from etl.sources.layout import ConstantText, FromColumn, Layout
+
+_IDS: Final = ErrorIds(key="layout-key", missing="layout-key", value="layout-value")
+_KEY: Final = re.compile(r"(\w+)\.(\w+#?)(?:\[(\w+)\])?")
+_SHAPES: Final = {
+    FieldType.DATE: "date",
+    FieldType.TIMESTAMP: "date",
+    FieldType.MONEY: "money",
+    FieldType.DECIMAL: "number",
+    FieldType.INTEGER: "number",
+    FieldType.FLAG: "flag",
+}
+_REPEATED: Final = ("claim_diagnosis", "claim_procedure")
+_OF_LINES: Final = ("drugcost",)
+"""Amounts that are of a line where nothing else is said."""
+_OF_A_CLAIM: Final = ("claim", "claim total", "total", "header")
+NOTHING: Final = "-"
+"""Table of headers that are well known and that no element carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownElement:
+    """A column of the canonical layout, in one of the rows that a table may have for one thing.
+
+    Attributes:
+        table: canonical table; `-` for what is well known and carried by nothing.
+        column: its column; `modifier_#` stands for the numbered ones.
+        qualifier: which of several rows it is: a role, a use or a type; "" where there is one.
+        names: what it is called, each as words of the field.
+        shape: what its values look like; "" where they may be anything.
+        codes: its values, lower case; empty where they are not listed.
+        amount: its column where it is an amount; "" otherwise.
+        reason: why it is carried by nothing; "" where it is.
+        map_ids: of the CPCDS Data Dictionary.
+    """
+
+    table: str
+    column: str
+    qualifier: str
+    names: tuple[tuple[str, ...], ...]
+    shape: str = ""
+    codes: frozenset[str] = frozenset()
+    amount: str = ""
+    reason: str = ""
+    map_ids: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Its name as reports have it: `claim_care_team.provider_id[attending]`."""
+        qualified = f"[{self.qualifier}]" if self.qualifier else ""
+        return f"{self.table}.{self.column}{qualified}"
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether numbered columns may hold it."""
+        return (
+            self.column.endswith("#")
+            or (self.table in _REPEATED and not self.qualifier)
+            or self.table == NOTHING
+        )
+
+    @property
+    def is_required(self) -> bool:
+        """Whether a row cannot be published without it."""
+        return self.table in TABLES and self.column in TABLES[self.table].required
+
+
+@dataclass(frozen=True)
+class Elements:
+    """Every element, and the words that their names are made of.
+
+    Attributes:
+        every: the elements.
+        vocabulary: for reading headers.
+        tables: canonical table -> what files of it are called.
+        written: every name as it is written.
+        likeness: header -> how alike it is to each element, as far as anyone has asked.
+    """
+
+    every: tuple[KnownElement, ...]
+    vocabulary: Vocabulary
+    tables: Mapping[str, tuple[str, ...]]
+    written: frozenset[str]
+    likeness: dict[Header, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def words(self) -> frozenset[str]:
+        """Every word and abbreviation that a header may be made of."""
+        return frozenset(self.vocabulary.weights) | self.vocabulary.abbreviations.keys()
+
+
+@dataclass(frozen=True, slots=True)
+class NamedElement(Model):
+    """An entry of the file of elements."""
+
+    names: Texts = ()
+    shape: MaybeText = None
+    codes: MaybeText = None
+
+    def mistakes(self, context: Any) -> Iterator[Mistake]:
+        """Yield that its values have a shape that there is not."""
+        del context
+        if self.shape is not None and self.shape not in SHAPES:
+            yield Mistake("layout-value", f"there is no shape {self.shape!r}", at=("shape",))
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut(Model):
+    """Names of headers that no element carries, and why."""
+
+    names: Texts
+    reason: Text
+
+
+@dataclass(frozen=True, slots=True)
+class ElementsFile(Model):
+    """The file of elements, `mappings/doctor/elements.yaml`."""
+
+    abbreviations: dict[str, Text]
+    ignored: Texts
+    uses: dict[str, Texts]
+    tables: dict[str, Texts]
+    elements: dict[str, NamedElement]
+    amounts: dict[str, Texts]
+    left_out: dict[str, LeftOut]
+
+    def mistakes(self, context: Any) -> Iterator[Mistake]:
+        """Yield elements that are no columns of the canonical layout."""
+        del context
+        for key in self.elements:
+            parts = _KEY.fullmatch(key)
+            table = TABLES.get(parts[1]) if parts else None
+            if parts is None or table is None or table.column(parts[2].replace("#", "1")) is None:
+                what = f"{key} is no column of the canonical layout"
+                yield Mistake("layout-column", what, at=("elements", key))
+        for category in self.amounts:
+            if category not in AMOUNT_CATEGORIES:
+                what = f"there is no amount {category!r}"
+                yield Mistake("layout-column", what, at=("amounts", category))
+
+
+def read_elements(
+    text: str,
+    file: str,
+    crosswalks: Mapping[str, Crosswalk],
+    layouts: Iterable[Layout] = (),
+    *,
+    without: Iterable[str] = (),
+) -> Elements:
+    """Return the elements, with the names that a YAML text and known layouts give them.
+
+    Args:
+        text: the YAML, `mappings/doctor/elements.yaml`.
+        file: what messages call the file.
+        crosswalks: whose words say what values look like.
+        layouts: headers of theirs are names as well.
+        without: names that do not count, as they are written: for measuring.
+
+    Raises:
+        MappingError: `layout-key`, `layout-value`, `layout-column`, or one of `read_yaml`.
+    """
+    body = read_as(ElementsFile, read_yaml(text, file), file, _IDS)
+    bare = Vocabulary(body.abbreviations, frozenset(body.ignored), ())
+    names: dict[str, list[str]] = {key: list(one.names) for key, one in body.elements.items()}
+    _add_amounts(names, body)
+    composed = _add_addresses(names, body, bare)
+    for layout in layouts:
+        for key, header in _headers_of(layout):
+            names.setdefault(key, []).append(header)
+    dropped = {bare.plain(name) for name in without} - composed
+    every = (
+        *_carried(names, body, crosswalks, bare, dropped),
+        *_left_out(body.left_out, bare, dropped),
+    )
+    spelled = tuple(tuple(" ".join(name) for name in one.names) for one in every)
+    written = frozenset(
+        name
+        for given in (*names.values(), *(one.names for one in body.left_out.values()))
+        for name in given
+        if bare.plain(name) not in dropped
+    )
+    vocabulary = Vocabulary(body.abbreviations, frozenset(body.ignored), spelled)
+    return Elements(every, vocabulary, MappingProxyType(dict(body.tables)), written)
+
+
+def _add_amounts(names: dict[str, list[str]], body: ElementsFile) -> None:
+    """Add the names of amounts: of a claim and of a line, with the level and without it."""
+    for category in AMOUNT_CATEGORIES:
+        given = [*body.amounts.get(category, ()), f"amount {category}"]
+        for table, levels in (("claim", _OF_A_CLAIM), ("claim_line", ("line",))):
+            plain = [] if table == "claim" and category in _OF_LINES else given
+            marked = (f"{level} {name}" for level in levels for name in given)
+            names[f"{table}.amount_{category}"] = [*plain, *marked]
+
+
+def _add_addresses(
+    names: dict[str, list[str]], body: ElementsFile, bare: Vocabulary
+) -> set[tuple[str, ...]]:
+    """Add names of addresses: those of the member's own, with a word for the use before them."""
+    added = set()
+    for key, name in _of_addresses(names, body.uses):
+        names.setdefault(key, []).append(name)
+        added.add(bare.plain(name))
+    return added
+
+
+def _of_addresses(
+    names: Mapping[str, list[str]], uses: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str]]:
+    """Return elements of addresses of each use, and a name of each."""
+    found = []
+    for column in TABLES["member_address"].names:
+        own = f"member.{column}"
+        if TABLES["member"].column(column) is None or column in ("member_id", "last_updated"):
+            continue
+        for use, words in uses.items():
+            key = own if use == "home" else f"member_address.{column}[{use}]"
+            given = [column, *names.get(own, ())]
+            found += [(key, f"{word} {name}") for word in words for name in given]
+    return found
+
+
+def _carried(
+    names: Mapping[str, list[str]],
+    body: ElementsFile,
+    crosswalks: Mapping[str, Crosswalk],
+    bare: Vocabulary,
+    dropped: set[tuple[str, ...]],
+) -> Iterator[KnownElement]:
+    """Yield the elements that are columns of the canonical layout."""
+    levels = {f"{table}.{name}" for table in ("claim", "claim_line") for name in AMOUNT_COLUMNS}
+    for table in TABLES.values():
+        for column in table.columns:
+            if column.name == "record_action" or _is_numbered(column.name):
+                continue
+            name = "modifier_#" if column.name == "modifier_1" else column.name
+            key = f"{table.name}.{name}"
+            for one in (key, *(other for other in names if other.startswith(f"{key}["))):
+                qualifier = one.removeprefix(key).strip("[]")
+                said = body.elements.get(one) or _member_s_own(one, body)
+                codes = crosswalks.get(said.codes or "")
+                # An amount has names with its level, another row a name of its own.
+                own = [] if qualifier or key in levels else [column.name]
+                plain = dict.fromkeys(bare.plain(text) for text in [*own, *names.get(one, ())])
+                yield KnownElement(
+                    table=table.name,
+                    column=name,
+                    qualifier=qualifier,
+                    names=tuple(text for text in plain if text and text not in dropped),
+                    shape=said.shape or _SHAPES.get(column.type, ""),
+                    codes=frozenset(codes.rows) if codes else frozenset(),
+                    amount=column.name if column.type is FieldType.MONEY else "",
+                    map_ids=column.map_ids,
+                )
+
+
+def _member_s_own(key: str, body: ElementsFile) -> NamedElement:
+    """Return what is said of the member's own column where it is one of a further address."""
+    own = key.partition("[")[0].replace("member_address.", "member.")
+    return body.elements.get(own, NamedElement()) if own.startswith("member.") else NamedElement()
+
+
+def _left_out(
+    left_out: Mapping[str, LeftOut], bare: Vocabulary, dropped: set[tuple[str, ...]]
+) -> Iterator[KnownElement]:
+    """Yield an element for each name that no element carries: many columns may be of one kind."""
+    for title, entry in left_out.items():
+        for name in dict.fromkeys(bare.plain(name) for name in (title, *entry.names)):
+            if name not in dropped:
+                yield KnownElement(NOTHING, title, "", (name,), reason=entry.reason)
+
+
+def _is_numbered(column: str) -> bool:
+    return column.startswith("modifier_") and column != "modifier_1"
+
+
+def _headers_of(layout: Layout) -> Iterator[tuple[str, str]]:
+    """Yield the elements that a layout takes from one header, and the header."""
+    every = {one.name for one in EVERY_TABLE}
+    for spec in layout.tables:
+        for entry in (spec.columns, *spec.rows):
+            marks = (entry[name].source for name in ("role", "use") if name in entry)
+            mark = next((one.text for one in marks if isinstance(one, ConstantText)), "")
+            for column, made in entry.items():
+                if isinstance(made.source, FromColumn) and column not in every:
+                    name = "modifier_#" if column.startswith("modifier_") else column
+                    qualified = f"[{mark}]" if mark and entry is not spec.columns else ""
+                    yield f"{spec.table}.{name}{qualified}", made.source.column

@@ -1,0 +1,330 @@
+"""The examination of an extract: every file read, every column matched, keys found that join."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from etl.doctor.elements import NOTHING, Elements, KnownElement
+from etl.doctor.matching import Candidate, Match, Matched, Matching
+from etl.doctor.reading import FileForm, FileSample, read_sample
+from etl.doctor.shapes import ColumnProfile, pooled, profile
+from etl.model.canonical_tables import TABLES
+from etl.sources.extract_folder import list_files
+
+_MOST_COLUMNS: Final = 1_000
+_SHORTEST_KEY: Final = 3
+_JOINED: Final = 0.8
+_APART: Final = 0.2
+_KEYS: Final = (
+    "member.member_id",
+    "coverage.coverage_id",
+    "claim.claim_id",
+    "organization.organization_id",
+    "practitioner.practitioner_id",
+)
+_FEWEST_CLAIMS: Final = 3
+_Key: TypeAlias = tuple[str, frozenset[str], bool]
+"""The file that has a key, the key's values, and whether these are all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnFound:
+    """A column of a file, and what it is.
+
+    Attributes:
+        place: its number, from 1.
+        header: as the file has it; `column 3` where the file has none.
+        number: which of several of its kind; None where there is one.
+        match: what it was found to be.
+        profile: what its values look like; of all of its kind where there are several.
+    """
+
+    place: int
+    header: str
+    number: int | None
+    match: Match
+    profile: ColumnProfile
+
+    @property
+    def element(self) -> str:
+        """The canonical column, with its number; "" where it is none."""
+        one = self.match.element
+        if one is None or one.table == NOTHING:
+            return ""
+        return one.key.replace("#", str(self.number or 1))
+
+
+@dataclass(frozen=True, slots=True)
+class FileFound:
+    """A file, and what it holds.
+
+    Attributes:
+        name: its name.
+        form: how it is written.
+        kind: what its rows are, one of `etl.doctor.matching.KINDS`; "" where nobody can tell.
+        rows: how many were looked at.
+        whole: whether these are all.
+        columns: its columns in order.
+    """
+
+    name: str
+    form: FileForm
+    kind: str
+    rows: int
+    whole: bool
+    columns: tuple[ColumnFound, ...]
+
+    def header_of(self, table: str, column: str) -> str | None:
+        """Return the header of the column that is an element, or None."""
+        for one in self.columns:
+            element = one.match.element
+            if element and (element.table, element.column) == (table, column):
+                return one.header
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class JoinFound:
+    """A column whose values are keys of another file.
+
+    Attributes:
+        file: where it is.
+        header: its header.
+        to_file: the other file.
+        to_header: the header of the key there.
+        share: share of its different values that are there.
+        many: whether several rows name the same key.
+    """
+
+    file: str
+    header: str
+    to_file: str
+    to_header: str
+    share: float
+    many: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """The findings of the doctor in an extract.
+
+    Attributes:
+        files: in the order of their names.
+        joins: which file joins which.
+        missing: canonical table -> columns that C4BB cannot do without and that no file has.
+    """
+
+    files: tuple[FileFound, ...]
+    joins: tuple[JoinFound, ...]
+    missing: Mapping[str, tuple[str, ...]]
+
+    @property
+    def questions(self) -> tuple[tuple[FileFound, ColumnFound], ...]:
+        """Columns that are not named because several elements cannot be told apart."""
+        return tuple(
+            (file, column)
+            for file in self.files
+            for column in file.columns
+            if column.match.question
+        )
+
+
+@dataclass(slots=True)
+class _File:
+    sample: FileSample
+    groups: tuple[tuple[int, ...], ...]
+    profiles: tuple[ColumnProfile, ...]
+    matched: Matched
+
+
+def examine(folder: Path, elements: Elements) -> Examination:
+    """Return what the files of a folder hold. Nothing is written; no value is kept.
+
+    Raises:
+        ExtractError: there is no such folder, or a file cannot be read.
+    """
+    listed = list_files(folder)
+    return examine_samples(
+        [read_sample(one, elements.words, elements.written) for one in listed], elements
+    )
+
+
+def examine_samples(samples: Iterable[FileSample], elements: Elements) -> Examination:
+    """Return what files hold of which the first rows were read."""
+    matching = Matching(elements)
+    files = [_grouped(sample, elements, matching) for sample in samples]
+    for file in files:
+        file.matched = matching.match(_candidates(file, elements, {}), _stem(file))
+    keys: dict[str, _Key] | None = None
+    for _ in range(2):
+        # What one file is says what the keys of another are; that settles in two rounds.
+        before, keys = keys, _keys(files)
+        if before == keys:
+            break
+        for file in files:
+            file.matched = matching.match(_candidates(file, elements, keys), _stem(file))
+    found = tuple(_found(file, elements) for file in files)
+    return Examination(found, _joins(files), MappingProxyType(_missing(found)))
+
+
+def _stem(file: _File) -> str:
+    return file.sample.name.partition(".")[0]
+
+
+def _grouped(sample: FileSample, elements: Elements, matching: Matching) -> _File:
+    """Return a file whose numbered columns of a kind are put together."""
+    groups: dict[object, list[int]] = {}
+    for at, name in enumerate(sample.headers[:_MOST_COLUMNS]):
+        header = elements.vocabulary.read(name)
+        numbered = header.number is not None and sample.form.has_header
+        repeats = numbered and matching.is_repeated(header)
+        groups.setdefault((header.base, True) if repeats else at, []).append(at)
+    places = tuple(tuple(group) for group in groups.values())
+    profiles = tuple(
+        profile(pooled(sample.columns[at] for at in group) if sample.columns else [])
+        for group in places
+    )
+    return _File(sample, places, profiles, Matched("", ()))
+
+
+def _candidates(file: _File, elements: Elements, keys: Mapping[str, _Key]) -> list[Candidate]:
+    sample, found = file.sample, []
+    claims = _column_of(file, ("claim.claim_id", "claim_line.claim_id"))
+    for group, seen in zip(file.groups, file.profiles, strict=True):
+        values = sample.columns[group[0]] if sample.columns else ()
+        distinct = {value for value in values if len(value) >= _SHORTEST_KEY}
+        joins, clashes = {}, set()
+        for key, (owner, there, whole) in keys.items():
+            if owner == sample.name or not distinct or not there:
+                continue
+            share = len(distinct & there) / len(distinct)
+            if share >= _JOINED:
+                joins[key] = share
+            elif share < _APART and whole:
+                clashes.add(key)
+        headers = [elements.vocabulary.read(sample.headers[at]) for at in group]
+        read = headers[0] if sample.form.has_header else elements.vocabulary.read("")
+        found.append(
+            Candidate(
+                places=group,
+                numbers=tuple(header.number for header in headers),
+                header=read,
+                profile=seen,
+                joins=MappingProxyType(joins),
+                clashes=frozenset(clashes),
+                steady=_steady(claims, values) if len(group) == 1 else None,
+                unique=len(set(values)) / len(values) if values else 1.0,
+            )
+        )
+    return found
+
+
+def _column_of(file: _File, keys: Sequence[str]) -> tuple[str, ...]:
+    """Return the cells of the column that was found to be one of some elements."""
+    for group, match in zip(file.groups, file.matched.matches, strict=False):
+        if match.element is not None and match.element.key in keys and file.sample.columns:
+            return file.sample.columns[group[0]]
+    return ()
+
+
+def _steady(claims: Sequence[str], values: Sequence[str]) -> float | None:
+    """Return the share of claims of several rows within which a value does not change."""
+    if not claims:
+        return None
+    rows: dict[str, int] = {}
+    held: dict[str, set[str]] = {}
+    for claim, value in zip(claims, values, strict=True):
+        rows[claim] = rows.get(claim, 0) + 1
+        if value:
+            held.setdefault(claim, set()).add(value)
+    several = [claim for claim, count in rows.items() if count > 1 and claim in held]
+    if len(several) < _FEWEST_CLAIMS:
+        return None
+    return sum(len(held[claim]) == 1 for claim in several) / len(several)
+
+
+def _keys(files: Sequence[_File]) -> dict[str, _Key]:
+    """Return canonical key -> the file that has it, its values, and whether these are all."""
+    found: dict[str, _Key] = {}
+    for key in _KEYS:
+        for file in files:
+            if key == "claim.claim_id" and file.matched.kind != "claims":
+                continue
+            values = frozenset(_column_of(file, (key,))) - {""}
+            if len(values) > len(found.get(key, ("", frozenset(), True))[1]):
+                found[key] = (file.sample.name, values, file.sample.whole)
+    return found
+
+
+def _joins(files: Sequence[_File]) -> tuple[JoinFound, ...]:
+    keys = _keys(files)
+    found = []
+    for file in files:
+        for group, match in zip(file.groups, file.matched.matches, strict=True):
+            values = file.sample.columns[group[0]] if file.sample.columns else ()
+            distinct = {value for value in values if len(value) >= _SHORTEST_KEY}
+            for key, (owner, there, _) in keys.items():
+                if owner == file.sample.name or not distinct or match.element is None:
+                    continue
+                share = len(distinct & there) / len(distinct)
+                if share >= _JOINED:
+                    other = next(one for one in files if one.sample.name == owner)
+                    filled = sum(1 for value in values if value)
+                    found.append(
+                        JoinFound(
+                            file=file.sample.name,
+                            header=file.sample.headers[group[0]],
+                            to_file=owner,
+                            to_header=_header_of(other, key),
+                            share=share,
+                            many=filled > len({value for value in values if value}),
+                        )
+                    )
+    return tuple(found)
+
+
+def _header_of(file: _File, key: str) -> str:
+    for group, match in zip(file.groups, file.matched.matches, strict=True):
+        if match.element is not None and match.element.key == key:
+            return file.sample.headers[group[0]]
+    return ""
+
+
+def _found(file: _File, elements: Elements) -> FileFound:
+    sample = file.sample
+    columns = []
+    for group, match, seen in zip(file.groups, file.matched.matches, file.profiles, strict=True):
+        for at in group:
+            number = elements.vocabulary.read(sample.headers[at]).number
+            columns.append(ColumnFound(at + 1, sample.headers[at], number, match, seen))
+    columns.sort(key=lambda column: column.place)
+    kind = file.matched.kind
+    return FileFound(sample.name, sample.form, kind, sample.rows, sample.whole, tuple(columns))
+
+
+def _missing(files: Sequence[FileFound]) -> dict[str, tuple[str, ...]]:
+    """Return what C4BB cannot do without, by table, of the tables that some file feeds or must."""
+    have: dict[str, set[str]] = {}
+    for file in files:
+        for column in file.columns:
+            element: KnownElement | None = column.match.element
+            if element is not None and element.table != NOTHING:
+                have.setdefault(element.table, set()).add(element.column)
+    found = {}
+    for table in TABLES.values():
+        if not table.compulsory:
+            continue
+        required = [name for name in table.required if name not in _given(table.name)]
+        lacking = tuple(name for name in required if name not in have.get(table.name, ()))
+        if lacking:
+            found[table.name] = lacking
+    return found
+
+
+def _given(table: str) -> tuple[str, ...]:
+    """Return columns of a line that are those of its claim where both are one row."""
+    return ("claim_id",) if table == "claim_line" else ()

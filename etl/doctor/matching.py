@@ -1,0 +1,446 @@
+"""Elements given out to the columns of a file, in the best of all ways.
+
+How well a column fits an element is a number from 0 to 1: how alike the names are, raised or
+lowered by what the values look like. For each kind of file that it might be, the elements are given
+to its columns so that the sum of the fourth powers is largest (each element once); the kind for
+which most speaks counts. That is an optimum over the whole file: a column gets its second choice
+where another needs its first more, and the power keeps two weak matches from breaking a sure one.
+Only an amount never gets its second choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from etl.doctor.elements import NOTHING, Elements, KnownElement
+from etl.doctor.names import Header
+from etl.doctor.shapes import STRICT, TELLING, ColumnProfile
+from etl.model.canonical_tables import TABLES
+
+LEAST: Final = 0.5
+"""The least fit that is named."""
+_UNLIKE: Final = 0.4
+SURE: Final = 0.6
+"""An amount whose name fits worse than this is asked about; what fits worse is not drafted."""
+_APART: Final = 0.08
+"""By how much the name of an amount must fit better than that of any other."""
+_POWER: Final = 4
+_STEADY: Final = 0.9
+"""An amount of a claim is the same on this share of its lines at least."""
+_CLOSE: Final = 0.93
+_LINE_PARTS: Final = ("claim_diagnosis", "claim_procedure", "claim_care_team", "claim_other_payer")
+KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "members": ("member", "member_address"),
+        "coverages": ("coverage",),
+        "members with their coverages": ("member", "member_address", "coverage"),
+        "claims": ("claim", *_LINE_PARTS),
+        "lines": ("claim_line", "claim_diagnosis", "claim_procedure"),
+        "claims with their lines": ("claim", "claim_line", *_LINE_PARTS, "claim_adjustment"),
+        "organizations": ("organization",),
+        "practitioners": ("practitioner",),
+        "further addresses": ("member_address",),
+        "further phones": ("member_telecom",),
+        "diagnoses": ("claim_diagnosis",),
+        "procedures": ("claim_procedure",),
+        "care team": ("claim_care_team",),
+        "other payers": ("claim_other_payer",),
+        "adjustments": ("claim_adjustment",),
+        "teeth": ("claim_tooth",),
+        "ingredients": ("claim_ingredient",),
+        "transports": ("claim_transport",),
+        "notes": ("claim_note",),
+    }
+)
+"""Kind of a file -> the canonical tables that it would feed."""
+_KEYS: Final = {
+    "member": (("member_id",), ("birth_date", "gender", "family_name", "full_name")),
+    "coverage": (("member_id", "subscriber_id"), ("start_date", "plan_id", "payer_id", "status")),
+    "claim": (("claim_id",), ("member_id", "claim_type", "statement_from_date", "paid_date")),
+    "claim_line": (("claim_id",), ("line_number", "service_code", "service_from_date", "ndc")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A column, or the numbered columns of one kind, before anything is named.
+
+    Attributes:
+        places: which columns of the file they are, from 0.
+        numbers: the numbers in their headers; None for a column that is none of a kind.
+        header: of the first, taken apart.
+        profile: of all their values.
+        joins: canonical keys whose values these are, as `member.member_id`, with the share.
+        clashes: canonical keys of other files whose values these are not.
+        steady: share of claims within which the value does not change; None: not known.
+        unique: share of values that are different.
+    """
+
+    places: tuple[int, ...]
+    numbers: tuple[int | None, ...]
+    header: Header
+    profile: ColumnProfile
+    joins: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    clashes: frozenset[str] = frozenset()
+    steady: float | None = None
+    unique: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The element that a candidate was found to be.
+
+    Attributes:
+        element: None where nothing fits.
+        confidence: 0 to 1.
+        why: what speaks for it, a few words each.
+        others: elements that fit almost as well.
+        question: it is not named, because these cannot be told apart.
+    """
+
+    element: KnownElement | None
+    confidence: float
+    why: tuple[str, ...] = ()
+    others: tuple[KnownElement, ...] = ()
+    question: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """The kind of a file, and a match for each candidate.
+
+    Attributes:
+        kind: one of `KINDS`; "" where nothing fits.
+        matches: in the order of the candidates.
+    """
+
+    kind: str
+    matches: tuple[Match, ...]
+
+
+class Matching:
+    """Fits columns to elements. Results are kept: a header fits the same in every file."""
+
+    def __init__(self, elements: Elements) -> None:
+        self._elements = elements
+        every = elements.every
+        self._tells = np.array([one.shape in TELLING for one in every])
+        self._opened = {kind: _open(every, tables) for kind, tables in KINDS.items()}
+
+    def names(self, header: Header) -> Any:
+        """Return how alike a header is to the names of each element; float64, shape (elements,)."""
+        known = self._elements.likeness
+        if header not in known:
+            vocabulary = self._elements.vocabulary
+            known[header] = np.array(
+                [
+                    max((vocabulary.alike(header, name) for name in one.names), default=0.0)
+                    for one in self._elements.every
+                ]
+            )
+        return known[header]
+
+    def is_repeated(self, header: Header) -> bool:
+        """Return whether a numbered header is more like an element that repeats than another."""
+        alike = self.names(header)
+        repeated = np.array([one.is_repeated for one in self._elements.every])
+        return bool(alike[repeated].max() >= max(alike[~repeated].max(), LEAST))
+
+    def match(self, candidates: Sequence[Candidate], stem: str) -> Matched:
+        """Return what the columns of a file are.
+
+        Args:
+            candidates: its columns.
+            stem: name of the file without its ending.
+        """
+        every = self._elements.every
+        if not candidates:
+            return Matched("", ())
+        names = np.array([self.names(one.header) for one in candidates])
+        scores = np.zeros(names.shape)
+        for at, one in enumerate(candidates):
+            # What is less alike can be raised by keys of other files, or by a telling shape.
+            able = (names[at] >= _UNLIKE) | self._tells | bool(one.joins)
+            for to in np.flatnonzero(able):
+                scores[at, to] = self._score(one, every[to], float(names[at, to]))
+        best_kind, best_value, best_pairs = "", 0.0, {}
+        for kind, tables in KINDS.items():
+            open_to = self._opened[kind]
+            pairs = _assigned(np.where(open_to, scores, 0.0))
+            value = self._worth(kind, tables, scores, pairs, stem)
+            if value > best_value + 1e-9:
+                best_kind, best_value, best_pairs = kind, value, pairs
+        open_to = self._opened.get(best_kind, np.zeros(len(every), dtype=bool))
+        found = [
+            self._matched(one, np.where(open_to, scores[at], 0.0), names[at], best_pairs.get(at))
+            for at, one in enumerate(candidates)
+        ]
+        settled = _settle_levels(found, candidates, every, names, open_to)
+        return Matched(best_kind, tuple(settled))
+
+    def _worth(
+        self, kind: str, tables: Sequence[str], scores: Any, pairs: Mapping[int, int], stem: str
+    ) -> float:
+        """Return how much speaks for a kind of file."""
+        every = self._elements.every
+        value = 0.0
+        named: set[tuple[str, str]] = set()
+        for at, to in pairs.items():
+            named.add((every[to].table, every[to].column))
+            value += scores[at, to] if every[to].table != NOTHING else 0.5 * scores[at, to]
+        for table in tables:
+            of_table = {column for name, column in named if name == table}
+            must, some = _KEYS.get(table, ((), ()))
+            if table == tables[0] and must and not of_table.intersection(must):
+                value -= 2.0
+            if some:
+                value += 0.5 * len(of_table.intersection(some)) - 1.2
+        main = tables[0]
+        if main not in _KEYS:
+            required = TABLES[main].required
+            have = sum((main, column) in named for column in required)
+            value += 0.6 * have - 0.9 * (len(required) - have) - 0.2
+        words = self._elements.vocabulary.read(stem)
+        called = [main, *self._elements.tables.get(main, ())]
+        plain = self._elements.vocabulary.plain
+        exact = any(set(plain(name)) == words.base for name in called)
+        return value + (1.5 if exact else 0.0)
+
+    def _score(self, one: Candidate, element: KnownElement, name: float) -> float:
+        """Return how well a column fits an element."""
+        profile, key = one.profile, element.key
+        if len(one.places) > 1 and not element.is_repeated:
+            return 0.0
+        name *= _by_number(one, element) * _by_level(one, element)
+        score = name * self._by_values(profile, element)
+        if profile.filled and element.shape in TELLING and name < LEAST and not element.qualifier:
+            share = profile.share(element.shape)
+            if share >= 0.95 and profile.distinct >= 8 and element.column in ("code", "ndc", "npi"):
+                score = max(score, LEAST)
+        return self._by_keys(one, element, key, score)
+
+    def _by_values(self, profile: ColumnProfile, element: KnownElement) -> float:
+        """Return by how much values speak for an element, around 1."""
+        if not profile.filled:
+            return 1.0
+        shape = element.shape
+        if element.table == NOTHING:
+            return 1.0
+        if shape != "date" and profile.share("date") > 0.9 and shape not in ("", "number"):
+            return 0.5
+        if element.codes and profile.words:
+            known = len(profile.words & element.codes) / len(profile.words)
+            return 1.1 if known > 0.8 else 0.95
+        if not shape:
+            return 0.6 if profile.share("decimal") > 0.8 and profile.distinct > 5 else 1.0
+        share = profile.share(shape)
+        if shape == "date" and share < 0.3:
+            return 0.3
+        if shape in STRICT:
+            return 1.08 if share > 0.8 else 0.9 if share > 0.4 else 0.4
+        if shape in TELLING:
+            return 1.15 if share > 0.8 else 0.9
+        return 1.04 if share > 0.8 else 0.88 if share > 0.2 else 0.78
+
+    def _by_keys(self, one: Candidate, element: KnownElement, key: str, score: float) -> float:
+        """Return a score with what the keys of other files say of it."""
+        target = _TARGETS.get(element.column) or _TARGETS.get(key)
+        if target is not None and element.table + "." + element.column != target:
+            if target in one.joins:
+                score = (0.45 + 0.5 * score) * (1.0 + 0.3 * one.joins[target])
+            elif target in one.clashes:
+                score *= 0.72
+        elif element.column == "payer_id" and "coverage.coverage_id" in one.joins:
+            score *= 0.5  # whatever it is called, it names the coverage
+        elif element.column == "patient_account_number" and "member.member_id" in one.joins:
+            score *= 0.8
+        if element.table == "claim" and one.steady is not None and one.steady < _STEADY:
+            score *= 0.6
+        if element.table == "claim_line" and one.steady is not None and one.steady < _STEADY:
+            score *= 1.08
+        if _is_key(element) and element.table in ("member", "organization", "practitioner"):
+            score *= 0.75 + 0.3 * one.unique if one.profile.filled else 1.0
+        return score
+
+    def _matched(self, one: Candidate, scores: Any, names: Any, to: int | None) -> Match:
+        every = self._elements.every
+        order = np.lexsort((np.arange(len(scores)), -scores))[:4]
+        near = [int(at) for at in order if scores[at] >= LEAST]
+        if to is None:
+            others = tuple(every[at] for at in near[:3])
+            return Match(None, 0.0, (), others)
+        element, score = every[to], float(scores[to])
+        others = tuple(
+            every[at]
+            for at in near
+            if at != to and scores[at] >= _CLOSE * score and every[at].column != element.column
+        )
+        why = [f"name {names[to]:.0%} alike"]
+        if one.profile.filled and element.shape:
+            why.append(f"{one.profile.share(element.shape):.0%} look like {element.shape}")
+        target = _TARGETS.get(element.column) or _TARGETS.get(element.key)
+        if target is not None and target in one.joins:
+            why.append(f"{one.joins[target]:.0%} are in {target}")
+        if one.steady is not None and one.steady < _STEADY and element.table == "claim_line":
+            why.append("differs within claims")
+        match = Match(element, min(score, 0.99), tuple(why), others)
+        if element.amount or any(every[at].amount for at in near[:1]):
+            return _amount(match, every, scores, names, to)
+        return match
+
+
+_NAMED_ONCE: Final = frozenset(
+    {"member_id", "claim_id", "line_number", "sequence", "last_updated", "line_numbers"}
+)
+_DRUG_FACTS: Final = frozenset(
+    f"claim.{name}"
+    for name in (
+        "days_supply",
+        "daw_code",
+        "refill_number",
+        "refills_authorized",
+        "rx_origin_code",
+        "brand_generic_code",
+        "compound_code",
+    )
+)
+"""Facts of a claim of drugs that files of lines may have."""
+_SECONDS: Final = frozenset(
+    name for table in TABLES.values() for name in table.names if name.endswith("_2")
+)
+_TARGETS: Final = {
+    "member_id": "member.member_id",
+    "coverage_id": "coverage.coverage_id",
+    "claim_line.claim_id": "claim.claim_id",
+    "claim_diagnosis.claim_id": "claim.claim_id",
+    "claim_procedure.claim_id": "claim.claim_id",
+    "service_facility_id": "organization.organization_id",
+    "practitioner.organization_id": "organization.organization_id",
+}
+"""Column, or element, that points to another file -> the key that it points to."""
+
+
+def _open(every: Sequence[KnownElement], tables: Sequence[str]) -> Any:
+    """Return which elements a file may have that feeds some tables; bool, shape (elements,).
+
+    What names a row of the first table is not asked for again for the others.
+    """
+    return np.array(
+        [
+            one.table == NOTHING
+            or one.table == tables[:1][0]
+            or (one.table in tables and one.column not in _NAMED_ONCE and _is_beside(one))
+            or (tables == KINDS["lines"] and one.key in _DRUG_FACTS)
+            or (one.key == "claim_line.line_number" and "claim_line" in tables)
+            for one in every
+        ]
+        if tables
+        else [False] * len(every)
+    )
+
+
+def _is_beside(element: KnownElement) -> bool:
+    """Return whether a file of another table may have it: no amount, no address without its use."""
+    if element.amount and element.table not in ("claim", "claim_line"):
+        return False
+    return element.table != "member_address" or bool(element.qualifier)
+
+
+def _by_number(one: Candidate, element: KnownElement) -> float:
+    """Return by how much the number of a header speaks for an element, at most 1."""
+    number = one.numbers[0]
+    if element.column.endswith("#"):
+        return 1.0 if number is not None else 0.9
+    if element.column.endswith("_2"):
+        return 1.0 if number == 2 else 0.6
+    return 0.6 if number == 2 and f"{element.column}_2" in _SECONDS else 1.0
+
+
+def _by_level(one: Candidate, element: KnownElement) -> float:
+    """Return 0 where a header says of which level an amount is, and the element is of the other."""
+    if not element.amount:
+        return 1.0
+    words = one.header.base
+    of_line, of_claim = "line" in words, bool({"claim", "total"} & words)
+    if element.table == "claim" and of_line:
+        return 0.0
+    return 0.5 if element.table == "claim_line" and of_claim and not of_line else 1.0
+
+
+def _is_key(element: KnownElement) -> bool:
+    return element.column in ("member_id", "coverage_id", "claim_id", "organization_id") or (
+        element.column == "practitioner_id"
+    )
+
+
+def _assigned(scores: Any) -> dict[int, int]:
+    """Return column -> element so that the sum of the powers of scores is largest."""
+    able = np.where(scores >= LEAST, scores, 0.0)
+    rows, columns = linear_sum_assignment(able**_POWER, maximize=True)
+    return {int(at): int(to) for at, to in zip(rows, columns, strict=True) if able[at, to] >= LEAST}
+
+
+def _amount(match: Match, every: Sequence[KnownElement], scores: Any, names: Any, to: int) -> Match:
+    """Return an amount's match, or a question where its name fits another amount as well.
+
+    It must be the best of all amounts by itself, not what another column has left over.
+    """
+    amounts = [at for at, one in enumerate(every) if one.amount and scores[at] > 0]
+    rivals = [at for at in amounts if every[at].amount != every[to].amount]
+    best = max((float(names[at]) for at in rivals), default=0.0)
+    told = every[to].amount and names[to] >= SURE and names[to] >= best + _APART
+    if told or (every[to].amount and names[to] > 0.999 and best < 0.999):
+        return replace(match, others=())
+    likely = sorted({to, *rivals}, key=lambda at: (-float(names[at]), at))[:3]
+    possible = tuple(every[at] for at in likely if every[at].amount)
+    return Match(None, 0.0, match.why, possible, question=True)
+
+
+def _settle_levels(
+    found: Sequence[Match],
+    candidates: Sequence[Candidate],
+    every: Sequence[KnownElement],
+    names: Any,
+    open_to: Any,
+) -> list[Match]:
+    """Return matches: whether an amount is of a claim or of its line must be told apart as well."""
+    at_key = {one.key: at for at, one in enumerate(every)}
+    taken = {match.element.key for match in found if match.element is not None}
+    settled = []
+    for at, match in enumerate(found):
+        element = match.element
+        levels = {"claim": "claim_line", "claim_line": "claim"}
+        other = at_key.get(f"{levels.get(element.table, '')}.{element.column}") if element else None
+        if element is None or not element.amount or other is None:
+            settled.append(match)
+            continue
+        marked = _by_level(candidates[at], every[other]) < 1
+        marked |= names[at, at_key[element.key]] >= names[at, other] + _APART
+        beside = every[other].key in taken
+        if marked or beside or _is_level_told(element, candidates[at], taken, open_to[other]):
+            settled.append(match)
+        else:
+            both = (element, every[other])
+            settled.append(Match(None, 0.0, match.why, both, question=True))
+    return settled
+
+
+def _is_level_told(
+    element: KnownElement, candidate: Candidate, taken: set[str], is_other_possible: bool
+) -> bool:
+    """Return whether it can be told of which level an amount is whose header does not say it.
+
+    Lines have numbers. Where a file has claims and lines, what differs within claims is of a line.
+    """
+    if element.table == "claim_line" and "claim_line.line_number" not in taken:
+        return False
+    if not is_other_possible:
+        return True
+    steady = candidate.steady
+    return steady is not None and (steady < _STEADY) == (element.table == "claim_line")

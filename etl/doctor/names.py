@@ -1,0 +1,184 @@
+"""Headers as words of the field, and how alike two of them are."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+from rapidfuzz import fuzz, process
+
+_PARTS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+(?:st|nd|rd|th|ST|ND|RD|TH)?")
+_NUMBER: Final = re.compile(r"([0-9]+)(?:st|nd|rd|th)?")
+_VOWELS: Final = re.compile(r"(?<=.)[aeiou]")
+_TYPO: Final = 84
+_SLIP: Final = 92
+_SHORT_PIECES: Final = frozenset({"id", "dt", "cd", "nm", "rx", "dx"})
+_DISORDER: Final = 0.97
+_UNKNOWN_WEIGHT: Final = 0.35
+_LARGEST_NUMBER: Final = 25
+"""More numbered columns of a kind than these no claim form has; a larger number is no place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header taken apart.
+
+    Attributes:
+        words: for each of its words the words of the field it may stand for, and how surely.
+        number: the last number in it, as of the third diagnosis; None where there is none.
+    """
+
+    words: tuple[tuple[tuple[str, float], ...], ...]
+    number: int | None = None
+
+    @property
+    def base(self) -> frozenset[str]:
+        """Its words as far as they are known; numbers do not count."""
+        return frozenset(options[0][0] for options in self.words)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words that names of elements are made of.
+
+    Attributes:
+        abbreviations: short word -> the word or words it stands for.
+        ignored: words that say nothing.
+        names: the names of every element, as they are written.
+    """
+
+    abbreviations: Mapping[str, str]
+    ignored: frozenset[str]
+    names: tuple[tuple[str, ...], ...]
+    _seen: dict[str, Header] = field(default_factory=dict, compare=False, repr=False)
+    _options: dict[str, tuple[str | tuple[str, float], ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def plain(self, name: str) -> tuple[str, ...]:
+        """Return the words of an element's own name: nothing in it has to be guessed."""
+        words = []
+        for part in _PARTS.findall(name):
+            lowered = part.lower()
+            if not _NUMBER.fullmatch(lowered):
+                words += self._long(lowered)[0]
+        return tuple(word for word in words if word not in self.ignored)
+
+    def _long(self, word: str) -> list[list[str]]:
+        """Return what a short word may stand for, the likeliest first; itself where it is none."""
+        return [meaning.split() for meaning in self.abbreviations.get(word, word).split("|")]
+
+    @cached_property
+    def weights(self) -> Mapping[str, float]:
+        """Word -> how much it tells: the fewer elements have it, the more."""
+        counts: Counter[str] = Counter()
+        for names in self.names:
+            counts.update({word for name in names for word in self.plain(name)})
+        total = math.log(max(len(self.names), 2))
+        return {
+            word: 0.25 + math.log(max(len(self.names), 2) / count) / total
+            for word, count in counts.items()
+        }
+
+    def read(self, header: str) -> Header:
+        """Return a header taken apart; short, run-together and misspelt words are looked up."""
+        if header not in self._seen:
+            self._seen[header] = self._read(header)
+        return self._seen[header]
+
+    def _read(self, header: str) -> Header:
+        words: list[tuple[tuple[str, float], ...]] = []
+        number = None
+        for part in _PARTS.findall(header):
+            lowered = part.lower()
+            digits = _NUMBER.fullmatch(lowered)
+            if digits is not None:
+                value = int(digits[1][:6])
+                number = value if 0 < value <= _LARGEST_NUMBER else number
+                continue
+            for option in self._meanings(lowered):
+                first, *others = self._long(option[0][0])
+                rest = [(other[0], option[0][1]) for other in others]
+                words.extend(
+                    ((word, option[0][1]), *rest, *option[1:])
+                    for word in first
+                    if word not in self.ignored
+                )
+        return Header(tuple(words), number)
+
+    def _meanings(self, word: str) -> list[tuple[tuple[str, float], ...]]:
+        """Return the words that a part of a header stands for, each with its alternatives."""
+        known = self.weights
+        if word in known or word in self.abbreviations or word in self.ignored:
+            return [((word, 1.0),)]
+        near = process.extractOne(word, list(known), scorer=fuzz.ratio, score_cutoff=_SLIP)
+        if near is not None and len(word) > 4:
+            return [((near[0], near[1] / 100),)]
+        pieces = self._split(word)
+        if pieces:
+            return [((piece, 0.95),) for piece in pieces]
+        found: dict[str, float] = {}
+        skeleton = _VOWELS.sub("", word)
+        for other in known:
+            if len(word) >= 3 and other.startswith(word):
+                found[other] = 0.85
+            elif len(skeleton) >= 2 and other[0] == word[0]:
+                bare = _VOWELS.sub("", other)
+                if bare == skeleton:
+                    found[other] = 0.92
+                elif len(word) >= 3 and _is_within(word, other) and bare.startswith(skeleton[:2]):
+                    found[other] = 0.7
+        if len(word) >= 4:
+            for other, ratio, _ in process.extract(
+                word, list(known), scorer=fuzz.ratio, score_cutoff=_TYPO, limit=3
+            ):
+                found[other] = max(found.get(other, 0), ratio / 100 * 0.97)
+        if not found:
+            return [((word, 1.0),)]
+        ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+        return [tuple(ranked[:4])]
+
+    def _split(self, word: str) -> tuple[str, ...]:
+        """Return the fewest known words that a run-together word is made of; else nothing."""
+        known = self.weights
+        best: list[tuple[str, ...] | None] = [(), *[None] * len(word)]
+        for end in range(2, len(word) + 1):
+            for start in range(end - 1):
+                before, piece = best[start], word[start:end]
+                if len(piece) < 3 and piece not in _SHORT_PIECES:
+                    continue
+                if before is None or not (piece in known or piece in self.abbreviations):
+                    continue
+                held = best[end]
+                if held is None or len(before) + 1 < len(held):
+                    best[end] = (*before, piece)
+        found = best[-1]
+        return found if found is not None and 1 < len(found) <= 6 else ()
+
+    def alike(self, header: Header, name: tuple[str, ...]) -> float:
+        """Return how alike a header and an element's name are, 0 to 1: the share of their words."""
+        weights = self.weights
+        left, places = list(name), []
+        total = sum(weights[word] for word in name)
+        common = 0.0
+        for options in header.words:
+            total += max(weights.get(options[0][0], _UNKNOWN_WEIGHT), _UNKNOWN_WEIGHT)
+            for word, sureness in options:
+                if word in left:
+                    left.remove(word)
+                    places.append(name.index(word))
+                    common += 2 * weights[word] * sureness
+                    break
+        ordered = 1.0 if places == sorted(places) else _DISORDER
+        return ordered * min(common / total, 1.0) if total else 0.0
+
+
+def _is_within(short: str, word: str) -> bool:
+    """Return whether the letters of a short word stand in another, in their order."""
+    letters = iter(word)
+    return all(letter in letters for letter in short)

@@ -1,0 +1,298 @@
+"""The first rows of a file, however it is written."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Final
+
+import charset_normalizer
+from clevercsv.detect import Detector
+
+from etl.doctor.shapes import SHAPES, masked
+from etl.errors import ExtractError
+from etl.sources.extract_folder import Listed
+from etl.sources.parquet import parquet_headers, read_batches
+from etl.sources.physical import DELIMITERS, Physical, cell_counts, delimiter_of, recognize
+
+SAMPLE_BYTES: Final = 4 << 20
+SAMPLE_ROWS: Final = 5_000
+_LINES: Final = 200
+_ENCODINGS: Final = ["cp1252", "mac_roman", "cp850", "cp037"]
+_WESTERN: Final = "\u2018\u2019\u201c\u201d\u2013\u2014\u20ac\xb0\xb7"
+_NOTHING: Final = frozenset({"", "null", "na", "n/a", "none", "unknown", "unk", "nil", "?"})
+_LONG_NUMBER: Final = re.compile(r"\d{4}")
+_TEXT_KINDS: Final = ("delimited", "fixed width", "one column", "UTF-16")
+
+
+@dataclass(frozen=True, slots=True)
+class FileForm:
+    """The way in which a file is written.
+
+    Attributes:
+        physical: what its first bytes say.
+        encoding: of its text; "" where it is none.
+        quoted: whether cells are quoted.
+        has_header: whether its first row names the columns.
+        widths: of columns of fixed width.
+        notes: what else is to be known, a sentence each.
+    """
+
+    physical: Physical
+    encoding: str = ""
+    quoted: bool = False
+    has_header: bool = True
+    widths: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FileSample:
+    """The first rows of a file.
+
+    Attributes:
+        name: of the file.
+        form: how it is written.
+        headers: of its columns; `column 1` and so on where it has none.
+        columns: the cells of each, trimmed, in the order of the rows.
+        whole: whether these are all of its rows.
+    """
+
+    name: str
+    form: FileForm
+    headers: tuple[str, ...]
+    columns: tuple[tuple[str, ...], ...]
+    whole: bool = True
+
+    @property
+    def rows(self) -> int:
+        """The number of rows that were read."""
+        return len(self.columns[0]) if self.columns else 0
+
+
+def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> FileSample:
+    """Return the first rows of a file; no columns where it cannot be read as a table.
+
+    Args:
+        listed: the file.
+        words: words that names of elements are made of, abbreviations included.
+        known: headers that are known, as they are written.
+
+    Raises:
+        ExtractError: it cannot be read.
+    """
+    head, whole = _head(listed.path)
+    physical = recognize(head[:65536])
+    if physical.kind == "parquet":
+        return _parquet(listed)
+    if physical.kind not in _TEXT_KINDS:
+        return FileSample(listed.name, FileForm(physical, has_header=False), (), ())
+    encoding, text = _decoded(head, whole=whole)
+    lines = text.splitlines()
+    if not whole and len(lines) > 1:
+        lines.pop()
+    some = [line for line in lines[:_LINES] if line.strip()]
+    notes = []
+    widths: tuple[int, ...] = ()
+    delimiter = _delimiter(some)
+    if delimiter:
+        kind = "UTF-16" if physical.kind == "UTF-16" else "delimited"
+        physical = Physical(kind, delimiter)
+    elif physical.kind == "fixed width" or _is_even(some):
+        physical = Physical("fixed width")
+        widths = _widths(some)
+    quoted = any(part.startswith('"') for line in some for part in line.split(delimiter or "\0"))
+    rows = _rows(text if whole else "\n".join(lines), delimiter, widths, quoted=quoted)
+    notes += _record_types(rows)
+    has_header = _has_header(rows, words, frozenset(name.lower() for name in known))
+    headers, cells = _table(rows, has_header=has_header)
+    if ragged := sum(len(row) != len(headers) for row in rows):
+        notes.append(f"{ragged:,} of {len(rows):,} rows have another number of cells")
+    form = FileForm(physical, encoding, quoted, has_header, widths, tuple(notes))
+    return FileSample(listed.name, form, headers, cells, whole and len(rows) <= SAMPLE_ROWS)
+
+
+def _head(path: Path) -> tuple[bytes, bool]:
+    """Return the first bytes of a file, unpacked, and whether they are all of it."""
+    try:
+        with path.open("rb") as raw:
+            head = raw.read(SAMPLE_BYTES + 1)
+        if head.startswith(b"\x1f\x8b"):
+            with gzip.open(path) as unpacked:
+                head = unpacked.read(SAMPLE_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or "its compression is broken"
+        raise ExtractError(f"{path.name} cannot be read: {reason}") from None
+    return head[:SAMPLE_BYTES], len(head) <= SAMPLE_BYTES
+
+
+def _decoded(head: bytes, *, whole: bool) -> tuple[str, str]:
+    """Return the encoding of some text, and the text."""
+    if head.startswith(b"\xef\xbb\xbf"):
+        return "UTF-8 with byte order mark", head[3:].decode("utf-8", errors="replace")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "UTF-16", head.decode("utf-16", errors="replace")
+    if b"\0" in head[:4096]:
+        little = head[1:4096:2].count(0) >= head[0:4096:2].count(0)
+        return "UTF-16", head.decode("utf-16-le" if little else "utf-16-be", errors="replace")
+    try:
+        return "UTF-8", head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if not whole and error.start >= len(head) - 3:
+            return "UTF-8", head[: error.start].decode("utf-8")
+    western = head.decode("cp1252", errors="replace")
+    if all(char.isascii() or char.isalpha() or char in _WESTERN for char in western):
+        return "cp1252", western  # a few letters are too little to weigh encodings by
+    best = charset_normalizer.from_bytes(head[:200_000], cp_isolation=_ENCODINGS).best()
+    encoding = best.encoding if best is not None else "cp1252"
+    return encoding, head.decode(encoding, errors="replace")
+
+
+def _delimiter(lines: list[str]) -> str:
+    """Return what stands between cells; where several could, clevercsv weighs their types."""
+    able = []
+    for delimiter in DELIMITERS:
+        counts = cell_counts(lines, delimiter)
+        cells, often = counts.most_common(1)[0] if counts else (0, 0)
+        if cells > 1 and often >= 0.9 * counts.total():
+            able.append(delimiter)
+    if len(able) > 1:
+        sample = "\n".join(lines[:60])[:20_000]
+        found = Detector().detect(sample, delimiters=able)
+        if found is not None and found.delimiter in able:
+            return str(found.delimiter)
+    if able:
+        return able[0] if len(able) == 1 else delimiter_of(lines)
+    if lines and all(delimiter not in lines[0] for delimiter in DELIMITERS):
+        return ""
+    # Rows of several types, or a trailer: what most often stands there.
+    return "" if _is_even(lines) else delimiter_of(lines)
+
+
+def _is_even(lines: Sequence[str]) -> bool:
+    lengths = Counter(map(len, lines))
+    if len(lines) < 3:
+        return False
+    length, often = lengths.most_common(1)[0]
+    return length >= 20 and often >= 0.9 * len(lines)
+
+
+def _widths(lines: Sequence[str]) -> tuple[int, ...]:
+    """Return the widths of columns that are parted by blanks on every line."""
+    length = max(map(len, lines))
+    blank = [all(at >= len(line) or line[at] == " " for line in lines) for at in range(length)]
+    starts = [at for at in range(length) if not blank[at] and (at == 0 or blank[at - 1])]
+    if len(starts) < 2:
+        return (length,)
+    bounds = [0, *starts[1:], length]
+    return tuple(after - before for before, after in pairwise(bounds))
+
+
+def _rows(text: str, delimiter: str, widths: Sequence[int], *, quoted: bool) -> list[list[str]]:
+    if widths:
+        found = []
+        for line in text.splitlines()[: SAMPLE_ROWS + 1]:
+            cells, at = [], 0
+            for width in widths:
+                cells.append(line[at : at + width].strip())
+                at += width
+            found.append(cells)
+        return [row for row in found if any(row)]
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter or "\0",
+        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+    )
+    rows: list[list[str]] = []
+    with contextlib.suppress(csv.Error):  # what was read before says enough
+        rows.extend([cell.strip() for cell in row] for row in islice(reader, SAMPLE_ROWS + 1))
+    return [row for row in rows if any(row)]
+
+
+def _record_types(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a sentence where the first cell tells several kinds of rows apart."""
+    kinds: dict[str, set[int]] = {}
+    for row in rows:
+        kinds.setdefault(row[0], set()).add(len(row))
+    if not 1 < len(kinds) <= 8 or any(len(kind) > 4 for kind in kinds):
+        return []
+    lengths = {max(found) for found in kinds.values()}
+    if len(lengths) < 2 or any(len(found) > 1 for found in kinds.values()):
+        return []
+    told = ", ".join(f"{masked(kind)} with {max(found)} cells" for kind, found in kinds.items())
+    return [f"rows of several types, told by the first cell: {told}; make a file of each"]
+
+
+def _has_header(
+    rows: Sequence[Sequence[str]], words: frozenset[str], known: frozenset[str]
+) -> bool:
+    """Return whether the first row names the columns. In doubt it does not: it may be a member's.
+
+    A name is no number or date. Either most are made of words of the field, or what stands below
+    is of another kind: numbers and dates.
+    """
+    if not rows:
+        return False
+    first, rest = rows[0], rows[1:200]
+    filled = [cell for cell in first if cell]
+    if any(_is_value(cell) for cell in filled):
+        return False
+    named = sum(_is_named(cell, words, known) for cell in filled)
+    if filled and named >= 0.5 * len(filled):
+        return True
+    contrast = numbers = 0
+    for at, cell in enumerate(first):
+        below = [row[at] for row in rest if at < len(row) and row[at].lower() not in _NOTHING]
+        if len(below) >= 2 and sum(map(_is_value, below)) >= 0.9 * len(below):
+            numbers += 1
+            contrast += cell.lower() not in _NOTHING
+    return numbers > 0 and contrast == numbers
+
+
+def _is_named(cell: str, words: frozenset[str], known: frozenset[str]) -> bool:
+    if cell.lower() in known:
+        return True
+    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", cell)
+    return bool(parts) and any(part.lower() in words for part in parts)
+
+
+def _is_value(cell: str) -> bool:
+    return bool(_LONG_NUMBER.search(cell) or SHAPES["number"](cell) or SHAPES["date"](cell)) or (
+        "@" in cell
+    )
+
+
+def _table(
+    rows: Sequence[Sequence[str]], *, has_header: bool
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    if not rows:
+        return (), ()
+    count = len(rows[0]) if has_header else Counter(map(len, rows)).most_common(1)[0][0]
+    body = [row for row in rows[int(has_header) :] if len(row) == count]
+    named = rows[0] if has_header else [""] * count
+    headers = tuple(name or f"column {at}" for at, name in enumerate(named, start=1))
+    return headers, tuple(tuple(row[at] for row in body) for at in range(count))
+
+
+def _parquet(listed: Listed) -> FileSample:
+    headers = parquet_headers(listed)
+    columns: list[list[str]] = [[] for _ in headers]
+    distinct = tuple(f"{at} {name}" for at, name in enumerate(headers))
+    whole = True
+    for batch in read_batches(listed, distinct, 1):
+        for at, held in enumerate(columns):
+            held.extend(str(cell).strip() for cell in batch.rows.column(at).to_pylist())
+        if batch.rows.num_rows and len(columns[0]) >= SAMPLE_ROWS:
+            whole = False
+            break
+    form = FileForm(Physical("parquet"))
+    return FileSample(listed.name, form, headers, tuple(map(tuple, columns)), whole)

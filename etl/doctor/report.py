@@ -1,0 +1,121 @@
+"""The findings for people and programs: plain values, and an HTML page."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+
+from etl.doctor.elements import NOTHING
+from etl.doctor.examination import ColumnFound, Examination, FileFound
+from etl.doctor.shapes import READ_DATES
+from etl.sources.extract_folder import ENDINGS
+from etl.sources.physical import DELIMITER_NAMES, said_of
+
+
+def report_of(found: Examination) -> dict[str, Any]:
+    """Return what was found: places, names, shares and outlines of values, never a value."""
+    return {
+        "files": [_file(file) for file in found.files],
+        "joins": [
+            {
+                "file": join.file,
+                "column": join.header,
+                "to_file": join.to_file,
+                "to_column": join.to_header,
+                "share": round(join.share, 3),
+                "cardinality": "many to one" if join.many else "one to one",
+            }
+            for join in found.joins
+        ],
+        "questions": [
+            {
+                "file": file.name,
+                "column": column.header,
+                "candidates": [other.key for other in column.match.others],
+            }
+            for file, column in found.questions
+        ],
+        "missing": {table: list(columns) for table, columns in found.missing.items()},
+    }
+
+
+def _file(file: FileFound) -> dict[str, Any]:
+    form = file.form
+    lowered = file.name.lower().removesuffix(".gz")
+    ending = next((cells for end, cells in ENDINGS.items() if lowered.endswith(end)), "")
+    notes = [said_of(form.physical, file.name, ending)] if form.physical.kind != "parquet" else []
+    if form.encoding and not form.encoding.startswith("UTF-"):
+        notes.append(
+            f"text is {form.encoding}, not UTF-8; write it as UTF-8 "
+            f"(iconv -f {form.encoding} -t UTF-8 {file.name})"
+        )
+    if file.columns and not form.has_header:
+        notes.append("there is no header: columns are numbered; put a line of headers first")
+    return {
+        "file": file.name,
+        "form": _form(file),
+        "holds": file.kind,
+        "rows": file.rows,
+        "all_rows": file.whole,
+        "notes": [note for note in (*notes, *form.notes) if note],
+        "columns": [_column(column) for column in file.columns],
+    }
+
+
+def _form(file: FileFound) -> str:
+    form = file.form
+    parts = [form.physical.kind]
+    if form.physical.delimiter:
+        parts.append(DELIMITER_NAMES[form.physical.delimiter])
+    if form.encoding:
+        parts.append(form.encoding)
+    if form.widths:
+        parts.append("widths " + " ".join(map(str, form.widths)))
+    if form.quoted:
+        parts.append("quoted")
+    if file.columns and not form.has_header:
+        parts.append("no header")
+    return ", ".join(parts)
+
+
+def _column(column: ColumnFound) -> dict[str, Any]:
+    match, profile = column.match, column.profile
+    left_out = match.element is not None and match.element.table == NOTHING
+    why = list(match.why)
+    if profile.ambiguous_date:
+        why.append("day and month cannot be told apart")
+    elif profile.date and profile.date not in READ_DATES:
+        why.append(f"dates are {profile.date}, write them YYYY-MM-DD")
+    if match.element is not None and match.element.amount and profile.is_dressed:
+        why.append("amounts are not plain decimals, write them 1234.56")
+    return {
+        "column": column.header,
+        "element": column.element,
+        "map_ids": list(match.element.map_ids) if match.element is not None else [],
+        "confidence": round(match.confidence, 2),
+        "state": "asked"
+        if match.question
+        else "left out"
+        if left_out
+        else "named"
+        if column.element
+        else "unknown",
+        "why": why,
+        "reason": match.element.reason if match.element is not None else "",
+        "others": [other.key for other in match.others if other.table != NOTHING],
+        "filled": round(profile.filled / profile.rows, 3) if profile.rows else 0.0,
+        "distinct": profile.distinct,
+        "looks_like": list(profile.sample),
+    }
+
+
+def page_of(found: Examination, extract: str) -> str:
+    """Return the HTML page; it loads nothing and runs no script."""
+    source = files("etl.doctor").joinpath("page.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["share"] = lambda value: f"{value:.0%}"
+    return environment.from_string(source).render(report=report_of(found), extract=extract)

@@ -1,0 +1,158 @@
+"""Shapes of the values of a column, and outlines: values are never shown as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from etl.model.code_shapes import is_npi
+
+_MOST_DISTINCT: Final = 400
+
+
+def _whole(pattern: str) -> Callable[[str], bool]:
+    compiled = re.compile(pattern)
+    return lambda text: compiled.fullmatch(text) is not None
+
+
+DATES: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
+    {
+        "YYYY-MM-DD": _whole(r"(?:18|19|20|21|99)\d\d-[01]\d-[0-3]\d"),
+        "YYYYMMDD": _whole(r"(?:18|19|20|21|99)\d\d[01]\d[0-3]\d"),
+        "RFC 3339 instant": _whole(r"\d{4}-[01]\d-[0-3]\d[T ][0-2]\d:[0-5]\d.*"),
+        "MM/DD/YYYY": _whole(r"(?:0?[1-9]|1[0-2])[/.-](?:0?[1-9]|[12]\d|3[01])[/.-]\d{4}"),
+        "DD/MM/YYYY": _whole(r"(?:0?[1-9]|[12]\d|3[01])[/.-](?:0?[1-9]|1[0-2])[/.-]\d{4}"),
+        "DD-Mon-YYYY": _whole(r"\d{1,2}[ -]?[A-Za-z]{3}[ -]?(?:\d{4}|\d\d)"),
+        "MM/DD/YY": _whole(r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])/\d\d"),
+        "YYYY/MM/DD": _whole(r"\d{4}[/.][01]?\d[/.][0-3]?\d"),
+        "MM/DD/YYYY time": _whole(r"\d{1,2}/\d{1,2}/\d{4} \d{1,2}:.*"),
+    }
+)
+"""Format of dates -> whether a text is one. A column has the first that fits all its values."""
+
+READ_DATES: Final = ("YYYY-MM-DD", "YYYYMMDD", "RFC 3339 instant")
+"""Those that the canonical layout reads as they are."""
+
+_is_number = _whole(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)")
+_is_amount = _whole(r"\(?[-+]?\$?[-+]?\d{1,3}(?:[ ,.]?\d{3})*(?:[.,]\d+)?\)?-?")
+
+SHAPES: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
+    {
+        "npi": is_npi,
+        "icd": _whole(r"(?i)[A-TV-Z]\d[0-9A-Z](?:\.?[0-9A-Z]{1,4})?|[0-9]{3}\.[0-9]{1,2}"),
+        "icd_procedure": _whole(r"(?i)[0-9A-HJ-NP-Z]{7}|\d\d\.\d{1,2}"),
+        "service": _whole(r"(?i)\d{4}[0-9FTUM]|[A-V]\d{4}|[0-9A-Z]{5}"),
+        "ndc": _whole(r"\d{11}|\d{4,5}-\d{3,4}-\d{1,2}"),
+        "revenue": _whole(r"0\d{3}|1\d{3}|[1-9]\d\d"),
+        "two_digits": _whole(r"\d{1,2}"),
+        "digit": _whole(r"(?i)[0-9A-Z]"),
+        "letter": _whole(r"(?i)[A-Z01]"),
+        "modifier": _whole(r"(?i)[0-9A-Z]{2}"),
+        "bill_type": _whole(r"0?\d{2}[0-9A-Z]"),
+        "drg": _whole(r"\d{3,4}"),
+        "taxonomy": _whole(r"(?i)\d{3}[A-Z0-9]{6}X"),
+        "state": _whole(r"(?i)[A-Z]{2}"),
+        "zip": _whole(r"\d{5}(?:-?\d{4})?"),
+        "country": _whole(r"[A-Z]{2,3}"),
+        "phone": _whole(r"[+(]?[\d][\d ().-]{6,16}\d"),
+        "email": _whole(r"[^@\s]+@[^@\s]+\.[a-zA-Z]+"),
+        "date": lambda text: any(fits(text) for fits in DATES.values()),
+        "money": _is_amount,
+        "number": _is_number,
+        "decimal": _whole(r"[($-]*\d[\d,]*\.\d+\)?-?"),
+        "long_fraction": _whole(r".*[.]\d{3,}\)?-?"),
+        "name": _whole(r"[^\d]{2,}"),
+        "words": _whole(r"(?s).*[^\W\d_]{3,}.*"),
+        "key": _whole(r"[^\s]{2,64}"),
+        "provider": _whole(r"[^\s]{4,64}"),
+        "flag": _whole(r"(?i)[YNTF01]|true|false|yes|no"),
+    }
+)
+"""Shape -> whether a text has it."""
+
+STRICT: Final = frozenset({"date", "money", "number", "email", "flag"})
+"""Shapes without which a column is hardly that of the element, whatever it is called."""
+TELLING: Final = ("taxonomy", "email", "npi", "ndc", "icd")
+"""Shapes that a column of other things does not have by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnProfile:
+    """The looks of a column's values.
+
+    Attributes:
+        rows: how many were looked at.
+        filled: how many of them were not empty.
+        distinct: how many different values there were.
+        shares: shape -> share of the different values that have it; empty where all are empty.
+        date: format of its dates; "" where it has none, or several fit.
+        ambiguous_date: two formats fit: nobody can tell day and month apart.
+        sample: some values, masked.
+        words: its different values, lower case, where they are few; never shown.
+    """
+
+    rows: int
+    filled: int
+    distinct: int
+    shares: Mapping[str, float]
+    date: str = ""
+    ambiguous_date: bool = False
+    sample: tuple[str, ...] = ()
+    words: frozenset[str] = frozenset()
+
+    @property
+    def is_dressed(self) -> bool:
+        """Whether it holds amounts that are not plain decimals: with signs, commas or brackets."""
+        return self.share("money") > 0.9 > self.share("number")
+
+    def share(self, shape: str) -> float:
+        """Return the share of values with a shape."""
+        return self.shares.get(shape, 0.0)
+
+
+def profile(values: Sequence[str]) -> ColumnProfile:
+    """Return what the values of a column look like."""
+    filled = [value for value in values if value]
+    distinct = list(dict.fromkeys(filled))
+    some = distinct[:_MOST_DISTINCT]
+    if not some:
+        return ColumnProfile(len(values), 0, 0, MappingProxyType({}))
+    shares = {name: sum(map(fits, some)) / len(some) for name, fits in SHAPES.items()}
+    dates = [name for name, fits in DATES.items() if all(map(fits, some))]
+    unclear = {"MM/DD/YYYY", "DD/MM/YYYY"} <= set(dates)
+    return ColumnProfile(
+        rows=len(values),
+        filled=len(filled),
+        distinct=len(distinct),
+        shares=MappingProxyType(shares),
+        date="" if unclear or not dates else dates[0],
+        ambiguous_date=unclear,
+        sample=tuple(dict.fromkeys(masked(value) for value in some))[:3],
+        words=frozenset(value.lower() for value in some) if len(distinct) <= 40 else frozenset(),
+    )
+
+
+_SHOWN: Final = frozenset(" .,-/():;$%+*#@_|'\"&")
+_MASK_LENGTH: Final = 24
+
+
+def masked(value: str) -> str:
+    """Return the outline of a value: `9` for a digit, `A` or `a` for a letter, no more of it."""
+    outline = "".join(_mask(char) for char in value[:_MASK_LENGTH])
+    return outline + ("…" if len(value) > _MASK_LENGTH else "")
+
+
+def _mask(char: str) -> str:
+    if char.isdigit() or char.isnumeric():
+        return "9"
+    if char.isalpha():
+        return "A" if char.isupper() else "a"
+    return char if char in _SHOWN else "·"
+
+
+def pooled(columns: Iterable[Sequence[str]]) -> list[str]:
+    """Return the values of several columns as those of one."""
+    return [value for column in columns for value in column]

@@ -1,0 +1,176 @@
+"""Physical forms of files, told from their first bytes: how they are written, not what they mean.
+
+Files that payers send are often not written as their endings say. Each such way of writing has a
+name here, so that it is told as what it is, instead of as a layout that does not fit.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shlex
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+PAGE: Final = "docs/layouts.md, A file nobody has seen"
+HEAD_BYTES: Final = 1 << 16
+"""Bytes of a file that are enough to tell."""
+DELIMITERS: Final = (",", "|", ";", "\t", "~", "^")
+DELIMITER_NAMES: Final = {",": "commas", "|": "|", ";": ";", "\t": "tabs", "~": "~", "^": "^"}
+_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+OTHER_FORMS: Final = frozenset({"xlsx", "xls", "zip", "gzip", "UTF-16", "PDF"})
+"""Kinds of files that hold no delimited text, whatever they are called."""
+_REMOTE: Final = re.compile(r"(?P<scheme>s3|gs|gcs|az|abfss?|wasbs?|sftp|https?):/+(?P<rest>.*)")
+_VALUE: Final = re.compile(r"[-+$(]*\d[\d.,/:-]*\)?|\d{1,2}-[A-Za-z]{3}-\d{2,4}")
+_LINES: Final = 50
+_MOST_ALIKE: Final = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Physical:
+    """The physical form of a file.
+
+    Attributes:
+        kind: `delimited`, `fixed width`, `one column`, `UTF-16`, `xlsx`, `zip`, `gzip`, `parquet`,
+            `JSON`, `XML`, `PDF`, `binary` or `empty`.
+        delimiter: what stands between the cells of a delimited file; "" otherwise.
+    """
+
+    kind: str
+    delimiter: str = ""
+
+
+def recognize(head: bytes) -> Physical:
+    """Return how a file is written whose first bytes these are, unpacked where it is gzip."""
+    kind = _signature(head)
+    if kind:
+        return Physical(kind)
+    text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
+    lines = [line for line in text.splitlines()[:_LINES] if line.strip()]
+    if len(head) >= HEAD_BYTES and len(lines) > 1:
+        lines.pop()  # it may be cut off
+    start = text.lstrip()[:1]
+    if start in ("{", "[") and '"' in text[:200]:
+        return Physical("JSON")
+    if start == "<":
+        return Physical("XML")
+    delimiter = delimiter_of(lines)
+    if delimiter:
+        return Physical("delimited", delimiter)
+    if len(lines) > 2 and len(lines[0]) >= 20 and len({len(line) for line in lines}) == 1:
+        return Physical("fixed width")
+    return Physical("one column")
+
+
+def _signature(head: bytes) -> str:
+    if not head:
+        return "empty"
+    if head.startswith(b"PK\x03\x04"):
+        return "xlsx" if b"xl/" in head or b"[Content_Types].xml" in head[:200] else "zip"
+    signatures = {
+        b"\x1f\x8b": "gzip",
+        b"PAR1": "parquet",
+        b"%PDF": "PDF",
+        b"\xd0\xcf\x11\xe0": "xls",
+    }
+    for signature, kind in signatures.items():
+        if head.startswith(signature):
+            return kind
+    if head.startswith(_UTF16):
+        return "UTF-16"
+    zeros = head[:4096].count(0)
+    if zeros:
+        # Text of one byte a character in UTF-16 is half NUL bytes.
+        return "UTF-16" if 0.3 < zeros / len(head[:4096]) < 0.6 else "binary"
+    return ""
+
+
+def delimiter_of(lines: list[str]) -> str:
+    """Return what stands between the cells of lines; "" where nothing does so on all of them."""
+    found: list[tuple[float, int, str]] = []
+    for delimiter in DELIMITERS:
+        counts = cell_counts(lines, delimiter)
+        if not counts:
+            continue
+        cells, often = counts.most_common(1)[0]
+        if cells > 1:
+            found.append((often / counts.total(), cells, delimiter))
+    steady = [one for one in found if one[0] >= _MOST_ALIKE] or found
+    return max(steady, key=lambda one: (one[1], one[0]))[2] if steady else ""
+
+
+def cell_counts(lines: list[str], delimiter: str) -> Counter[int]:
+    """Return how many lines have how many cells."""
+    try:
+        rows = csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter)
+        return Counter(len(row) for row in rows if row)
+    except csv.Error:
+        return Counter(line.count(delimiter) + 1 for line in lines)
+
+
+def said_of(physical: Physical, name: str, ending_says: str) -> str:
+    """Return what a file is, and what to do, where it is not written as its ending says; else "".
+
+    Args:
+        physical: how it is written.
+        name: its name.
+        ending_says: what stands between its cells by its ending; "" where that says nothing.
+    """
+    rest = {
+        "xlsx": "is an Excel workbook; save each sheet as CSV UTF-8",
+        "xls": "is an old Excel workbook; save each sheet as CSV UTF-8",
+        "zip": "is a ZIP archive; unpack it and name the folder",
+        "gzip": "is gzip data; give it the ending .gz behind .csv, .psv or .tsv",
+        "UTF-16": f"is text in UTF-16; write it as UTF-8 (iconv -f UTF-16 -t UTF-8 {name})",
+        "JSON": "is JSON, not a delimited file",
+        "XML": "is XML, not a delimited file",
+        "PDF": "is a PDF, not a delimited file",
+        "binary": "is no text: it holds NUL bytes; export it as CSV",
+        "parquet": "is Parquet; give it the ending .parquet"
+        if not name.endswith(".parquet")
+        else "",
+        "fixed width": "has columns of fixed width, nothing stands between them; write it as CSV",
+    }.get(physical.kind, "")
+    if rest:
+        return f"{name} {rest}"
+    if physical.kind == "delimited" and physical.delimiter != ending_says:
+        between = DELIMITER_NAMES[physical.delimiter]
+        if not ending_says:
+            return (
+                f"{name} has {between} between its cells, but no ending that says so; "
+                + _renamed(physical.delimiter)
+            )
+        return (
+            f"{name} has {between} between its cells, where its ending says "
+            f"{DELIMITER_NAMES[ending_says]}; {_renamed(physical.delimiter)}"
+        )
+    return ""
+
+
+def _renamed(delimiter: str) -> str:
+    endings = {",": ".csv", "|": ".psv", "\t": ".tsv"}
+    if delimiter in endings:
+        return f"call it {endings[delimiter]}"
+    if delimiter == ";":
+        return 'a layout with delimiter: ";" reads it'
+    return "write it with commas"
+
+
+def lacks_header(head: bytes, physical: Physical) -> bool:
+    """Return whether the first row of a delimited file holds values: numbers or dates."""
+    line = head.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].decode("utf-8", errors="replace")
+    row = next(csv.reader([line.strip()], delimiter=physical.delimiter), [])
+    return any(_VALUE.fullmatch(cell.strip()) for cell in row)
+
+
+def remote_address(text: str) -> str:
+    """Return the address that a path stands for which is that of no folder here; "" for a path."""
+    found = _REMOTE.match(text)
+    return f"{found['scheme']}://{found['rest']}" if found else ""
+
+
+def advice(extract: str) -> str:
+    """Return where to go on with files that are not understood."""
+    return f"`cpcds doctor {shlex.quote(extract)}` looks at every file and starts a layout ({PAGE})"

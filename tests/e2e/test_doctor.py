@@ -1,0 +1,117 @@
+"""`cpcds doctor` and `cpcds layouts`, as a user calls them on files that no layout knows."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import ROOT, SAMPLES, cpcds, done
+
+PARTS = ROOT / "tests/golden/doctor/parts/extract"
+ALONE = ("--workers", "1")
+WIDE = ROOT / "tests/golden/doctor/wide/extract"
+
+
+def respelt(folder: Path) -> Path:
+    """Write the samples with other names of files, headers and delimiter."""
+    folder.mkdir()
+    names = {"member": "persons", "coverage": "policies", "claim": "bills", "claim_line": "items"}
+    for table, name in names.items():
+        with (SAMPLES / f"{table}.csv").open(encoding="utf-8", newline="") as stream:
+            header, *rows = csv.reader(stream)
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, delimiter="|", lineterminator="\n")
+            writer.writerow([f"SRC {word.replace('_', ' ').upper()}" for word in header])
+            writer.writerows(rows)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_first_day_with_an_unknown_extract_from_the_message_to_published_claims(
+    tmp_path: Path,
+) -> None:
+    extract = respelt(tmp_path / "in")
+    refused = cpcds("validate", extract, "--report", tmp_path / "no")
+    assert refused.code == 2
+    assert "bills.csv has | between its cells" in refused.err
+    assert f"`cpcds doctor {extract}`" in refused.err
+    layouts = tmp_path / "own" / "layouts"
+    layouts.mkdir(parents=True)
+    told = done(cpcds("doctor", extract, "--write", layouts / "mine.yaml"))
+    assert "persons.csv: members" in told.out
+    assert "missing" not in told.out
+    checked = done(cpcds("layouts", "check", layouts / "mine.yaml"))
+    assert checked.out.endswith("no mistakes\n")
+    counts = {}
+    own: tuple[str | Path, ...] = ("--mappings", tmp_path / "own")
+    for name, options in (("ours", ()), ("theirs", own)):
+        source = extract if options else small(tmp_path / "small")
+        called = done(
+            cpcds(*options, "validate", source, "--report", tmp_path / name, "--json", *ALONE)
+        )
+        counts[name] = json.loads(called.out)["tables"]
+    for table in ("member", "coverage", "claim", "claim_line"):
+        assert counts["theirs"][table] == counts["ours"][table]
+    assert counts["ours"]["claim"]["published"] > 100
+
+
+def small(folder: Path) -> Path:
+    """Write the four compulsory tables of the samples."""
+    folder.mkdir()
+    for table in ("member", "coverage", "claim", "claim_line"):
+        (folder / f"{table}.csv").write_bytes((SAMPLES / f"{table}.csv").read_bytes())
+    return folder
+
+
+def test_json_and_the_page_say_what_the_table_says(tmp_path: Path) -> None:
+    called = done(cpcds("doctor", WIDE, "--json", "--html", tmp_path / "page.html"))
+    report = json.loads(called.out)
+    assert [file["holds"] for file in report["files"]] == [
+        "claims with their lines",
+        "members",
+        "coverages",
+    ]
+    assert [one["column"] for one in report["questions"]] == ["Line Amt"]
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "claim.statement_from_date" in page
+    assert "Ambrose" not in page + called.out
+
+
+def test_layouts_init_writes_what_the_doctor_writes(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    done(cpcds("doctor", PARTS, "--write", tmp_path / "a" / "mine.yaml"))
+    done(cpcds("layouts", "init", PARTS, "--write", tmp_path / "b" / "mine.yaml"))
+    one, other = ((tmp_path / name / "mine.yaml").read_bytes() for name in "ab")
+    assert one == other
+
+
+def test_a_layout_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("layout: edited\n")
+    called = cpcds("layouts", "init", PARTS, "--write", path)
+    assert called.code == 2
+    assert "is there already" in called.err
+    assert path.read_text() == "layout: edited\n"
+
+
+def test_layouts_check_tells_all_mistakes_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    done(cpcds("layouts", "init", PARTS, "--write", path))
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("birth_date:", "birth_dat:").replace("title:", "titel:"))
+    called = cpcds("layouts", "check", path)
+    assert called.code == 3
+    assert "layout-column" in called.err
+    assert "layout-key" in called.err
+    assert cpcds("layouts", "check", tmp_path / "gone.yaml").code == 2
+
+
+@pytest.mark.parametrize("extract", ["s3://bucket/extract", "gone"])
+def test_what_is_no_folder_is_refused(extract: str) -> None:
+    called = cpcds("doctor", extract)
+    assert called.code == 2
+    assert called.err.startswith("error: ")

@@ -1,0 +1,148 @@
+"""Which element each column is, which file joins which, what is in doubt and what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from etl.doctor.drafting import LayoutDraft
+from etl.doctor.examination import examine
+from etl.doctor.report import report_of
+from tests.unit.doctor.world import GOLDEN, columns, elements, examined, named
+
+MEMBERS = "Member ID,Last Name,DOB,Sex\nM1001,Ng,1970-01-31,F\nM1002,Ek,1971-02-28,M\n"
+
+
+@pytest.mark.parametrize("case", sorted(path.name for path in GOLDEN.iterdir()))
+def test_the_report_and_the_layout_of_a_case_are_those_that_a_person_has_read(case: str) -> None:
+    folder = GOLDEN / case
+    found = examine(folder / "extract", elements())
+    made = {
+        "report.json": json.dumps(report_of(found), indent=1, ensure_ascii=False) + "\n",
+        "layout.yaml": LayoutDraft(found, case).text(),
+    }
+    for name, text in made.items():
+        if os.environ.get("WRITE_GOLDEN"):
+            (folder / name).write_text(text, encoding="utf-8")
+        assert text == (folder / name).read_text(encoding="utf-8")
+
+
+def test_what_a_column_holds_counts_more_than_what_it_is_called(tmp_path: Path) -> None:
+    found = examined(
+        tmp_path,
+        members_csv=MEMBERS,
+        coverages_csv="Coverage ID,Member ID,Payer ID,Start Date\n"
+        "V2001,M1001,P1,2023-01-01\nV2002,M1002,P1,2023-01-01\n",
+        claims_csv="Claim Number,Patient account number,Claim payer identifier,Claim Type,"
+        "Paid Date\n"
+        "C3001,M1001,V2001,vision,2023-02-01\nC3002,M1002,V2002,oral,2023-02-02\n",
+    )
+    told = named(found, "claims.csv")
+    assert told["Patient account number"] == "claim.member_id"
+    assert told["Claim payer identifier"] == "claim.coverage_id"
+
+
+def test_joins_have_their_share_and_cardinality(tmp_path: Path) -> None:
+    found = examined(
+        tmp_path,
+        members_csv=MEMBERS,
+        coverages_csv="Coverage ID,Member ID,Start Date\n"
+        + "".join(f"V200{at},M100{at % 2 + 1},2023-01-01\n" for at in range(4)),
+    )
+    (join,) = found.joins
+    assert (join.file, join.header) == ("coverages.csv", "Member ID")
+    assert (join.to_file, join.to_header) == ("members.csv", "Member ID")
+    assert (join.share, join.many) == (1.0, True)
+
+
+WIDE = "Claim Number,Member ID,Claim Type,Statement From Date,Line Number,Procedure Code,{}\n"
+
+
+def wide(amounts: str, *cells: str) -> str:
+    rows = [
+        f"C30{at // 2:02},M1001,vision,2023-02-01,{at % 2 + 1},9921{at % 5},{cell}\n"
+        for at, cell in enumerate(cells)
+    ]
+    return WIDE.format(amounts) + "".join(rows)
+
+
+def test_an_amount_that_several_elements_fit_is_asked_about_and_never_named(
+    tmp_path: Path,
+) -> None:
+    found = examined(tmp_path, claims_csv=wide("Line Amount", *(f"{at}.50" for at in range(8))))
+    assert named(found, "claims.csv")["Line Amount"] == "?"
+    ((file, column),) = found.questions
+    assert (file.name, column.header) == ("claims.csv", "Line Amount")
+    assert len(column.match.others) > 1
+    assert all(other.amount for other in column.match.others)
+
+
+def test_of_which_level_an_amount_is_shows_in_whether_it_differs_within_claims(
+    tmp_path: Path,
+) -> None:
+    cells = [f"{at}.50,{at // 2}.25" for at in range(8)]
+    found = examined(tmp_path, claims_csv=wide("Copay Amount,Deductible Amount", *cells))
+    told = named(found, "claims.csv")
+    assert told["Copay Amount"] == "claim_line.amount_copay"
+    assert told["Deductible Amount"] == "claim.amount_deductible"
+
+
+def test_an_amount_whose_level_nothing_tells_is_asked_about(tmp_path: Path) -> None:
+    found = examined(tmp_path, claims_csv=wide("Copay Amount", "1.50", "2.50"))
+    column = columns(found, "claims.csv")["Copay Amount"]
+    assert column.match.question
+    assert {other.key for other in column.match.others} == {
+        "claim.amount_copay",
+        "claim_line.amount_copay",
+    }
+
+
+def test_an_amount_never_gets_what_another_amount_has_left_over(tmp_path: Path) -> None:
+    header = "Claim Number,Member ID,Claim Type,Paid Date,Total Allowed Amount,Allowed Amt Total"
+    rows = "".join(f"C300{at},M1001,vision,2023-02-01,{at}.50,{at}.75\n" for at in range(4))
+    told = named(examined(tmp_path, claims_csv=f"{header}\n{rows}"), "claims.csv")
+    amounts = [told["Total Allowed Amount"], told["Allowed Amt Total"]]
+    assert amounts.count("claim.amount_eligible") == 1
+    assert {*amounts} <= {"claim.amount_eligible", "?", ""}
+
+
+def test_numbered_columns_are_one_element_each_with_its_number(tmp_path: Path) -> None:
+    header = "Claim Number,Member ID,Claim Type,Dx 1,Dx 2,Dx 3,Dx POA 1,Dx POA 2,Dx POA 3"
+    rows = "".join(f"C300{at},M1001,vision,E11.{at},I10,J45.2,Y,N,U\n" for at in range(4))
+    found = examined(tmp_path, claims_csv=f"{header}\n{rows}")
+    told = columns(found, "claims.csv")
+    assert [told[f"Dx {at}"].element for at in (1, 2, 3)] == ["claim_diagnosis.code"] * 3
+    assert [told[f"Dx {at}"].number for at in (1, 2, 3)] == [1, 2, 3]
+    assert told["Dx POA 2"].element == "claim_diagnosis.present_on_admission"
+
+
+def test_what_carin_blue_button_cannot_do_without_is_listed_where_no_column_is_it(
+    tmp_path: Path,
+) -> None:
+    found = examined(tmp_path, members_csv=MEMBERS.replace("DOB", "Shoe size"))
+    assert found.missing["member"] == ("birth_date",)
+    assert "relationship" in found.missing["coverage"]
+    assert "claim_id" not in found.missing["claim_line"]
+
+
+def test_well_known_headers_that_nothing_carries_say_why(tmp_path: Path) -> None:
+    text = (
+        MEMBERS.replace("Sex", "Sex,Client Code")
+        .replace(",F\n", ",F,X\n")
+        .replace(",M\n", ",M,X\n")
+    )
+    column = columns(examined(tmp_path, members_csv=text), "members.csv")["Client Code"]
+    assert column.element == ""
+    assert column.match.element is not None
+    assert column.match.element.reason == "says where the file came from"
+
+
+def test_the_order_of_columns_and_rows_does_not_change_what_is_found(tmp_path: Path) -> None:
+    rows = [line.split(",") for line in MEMBERS.splitlines()]
+    turned = "\n".join(",".join(reversed(row)) for row in (rows[0], *reversed(rows[1:]))) + "\n"
+    one = named(examined(tmp_path / "a", members_csv=MEMBERS), "members.csv")
+    other = named(examined(tmp_path / "b", members_csv=turned), "members.csv")
+    assert one == other

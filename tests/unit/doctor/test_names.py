@@ -1,0 +1,70 @@
+"""Headers as words of the field, and how alike two of them are."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.doctor.world import elements
+
+
+def best(header: str) -> str:
+    vocabulary = elements().vocabulary
+    read = vocabulary.read(header)
+    likeness = {
+        one.key: max((vocabulary.alike(read, name) for name in one.names), default=0)
+        for one in elements().every
+    }
+    return max(likeness, key=lambda key: likeness[key])
+
+
+@pytest.mark.parametrize(
+    ("header", "element"),
+    [
+        ("Claim received date", "claim.received_date"),
+        ("CLAIM_RECEIVED_DATE", "claim.received_date"),
+        ("claimReceivedDate", "claim.received_date"),
+        ("Claim recieved date", "claim.received_date"),
+        ("clm_rcvd_dt", "claim.received_date"),
+        ("claimrcvddt", "claim.received_date"),
+        ("clm_rcvd_dte", "claim.received_date"),
+        ("TOT_ALWD_AMT", "claim.amount_eligible"),
+        ("Line Alowed Amount", "claim_line.amount_eligible"),
+        ("plc_of_srvc_cd", "claim_line.place_of_service"),
+        ("Work_Zip code", "member_address.postal_code[work]"),
+        ("Attnd Physician NPI", "claim_care_team.provider_id[attending]"),
+    ],
+)
+def test_a_header_is_like_its_element_however_it_is_written(header: str, element: str) -> None:
+    assert best(header) == element
+
+
+@pytest.mark.parametrize(
+    ("header", "number"),
+    [
+        ("Modifier Code-2", 2),
+        ("dx10", 10),
+        ("HCPCS_1ST_MDFR_CD", 1),
+        ("Zip", None),
+        ("c2024", None),
+    ],
+)
+def test_the_number_of_a_header_is_its_last_small_one(header: str, number: int | None) -> None:
+    assert elements().vocabulary.read(header).number == number
+
+
+def test_the_same_words_in_the_element_s_order_are_more_alike_than_in_another() -> None:
+    vocabulary = elements().vocabulary
+    name = vocabulary.plain("type of service code")
+    ordered = vocabulary.alike(vocabulary.read("Type of service code"), name)
+    assert ordered == pytest.approx(1)
+    assert ordered > vocabulary.alike(vocabulary.read("Service code type"), name)
+
+
+def test_from_and_to_are_not_alike() -> None:
+    vocabulary = elements().vocabulary
+    name = vocabulary.plain("claim adjusted from identifier")
+    likeness = [
+        vocabulary.alike(vocabulary.read(f"Claim adjusted {word} id"), name)
+        for word in ("from", "to")
+    ]
+    assert likeness[0] > 1.1 * likeness[1]

@@ -1,0 +1,133 @@
+"""The first rows of a file, however it is written."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from etl.doctor.reading import FileSample, read_sample
+from etl.errors import ExtractError
+from etl.sources.extract_folder import list_files
+from tests.unit.doctor.world import elements
+
+TEXT = "Member ID,Last Name,Date of Birth\nM1,Ng,1970-01-31\nM2,Ek,1971-02-28\nM3,Ã,1972-03-01\n"
+
+
+def sample(folder: Path, name: str, content: bytes) -> FileSample:
+    (folder / name).write_bytes(content)
+    (listed,) = list_files(folder)
+    return read_sample(listed, elements().words, elements().written)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|", "\t", "~"])
+def test_what_stands_between_cells_is_found_whatever_the_ending_says(
+    tmp_path: Path, delimiter: str
+) -> None:
+    found = sample(tmp_path, "m.csv", TEXT.replace(",", delimiter).encode())
+    assert found.form.physical.delimiter == delimiter
+    assert found.headers == ("Member ID", "Last Name", "Date of Birth")
+    assert found.columns[0] == ("M1", "M2", "M3")
+    assert found.whole
+
+
+@pytest.mark.parametrize(
+    ("encoding", "called"),
+    [
+        ("utf-8", "UTF-8"),
+        ("utf-8-sig", "UTF-8 with byte order mark"),
+        ("utf-16", "UTF-16"),
+        ("utf-16-le", "UTF-16"),
+        ("utf-16-be", "UTF-16"),
+        ("cp1252", "cp1252"),
+    ],
+)
+def test_text_is_read_in_its_own_encoding(tmp_path: Path, encoding: str, called: str) -> None:
+    text = TEXT.replace("Ã", "Núñez").replace("Ek", "Müller")
+    found = sample(tmp_path, "m.csv", text.encode(encoding))
+    assert found.form.encoding == called
+    assert found.columns[1] == ("Ng", "Müller", "Núñez")
+
+
+def test_delimiters_inside_quoted_cells_part_no_cells(tmp_path: Path) -> None:
+    text = 'Member ID;Name;City\nM1;"Ng; Bo";"A, B"\nM2;"Ek; Al";"C, D"\n'
+    found = sample(tmp_path, "m.csv", text.encode())
+    assert found.form.physical.delimiter == ";"
+    assert found.form.quoted
+    assert found.columns[1] == ("Ng; Bo", "Ek; Al")
+
+
+def test_columns_of_fixed_width_are_parted_where_every_line_is_blank(tmp_path: Path) -> None:
+    lines = "".join(f"C{at:05d}  M{at % 3}  2023-01-0{at + 1}  {at:3d}.50\n" for at in range(6))
+    found = sample(tmp_path, "claims.txt", lines.encode())
+    assert found.form.physical.kind == "fixed width"
+    assert found.form.widths == (8, 4, 14, 4)
+    assert found.columns[1] == ("M0", "M1", "M2", "M0", "M1", "M2")
+
+
+@pytest.mark.parametrize(
+    ("first", "is_header"),
+    [
+        ("Member ID,Last Name,Date of Birth", True),
+        ("XQ1A,ZZB,FLDQ", True),  # strange words, but dates stand below
+        ("M0,Smith,1969-01-01", False),
+        ("M0000,Smith,NULL", False),
+        ("Smith,Ann,Mary", True),  # text above dates
+        ("Smith,Ann,", False),
+    ],
+)
+def test_the_first_row_is_a_header_where_it_names_what_stands_below(
+    tmp_path: Path, first: str, is_header: bool
+) -> None:
+    found = sample(tmp_path, "m.csv", f"{first}\n{TEXT.partition(chr(10))[2]}".encode())
+    assert found.form.has_header is is_header
+
+
+def test_a_first_row_of_names_above_names_is_taken_for_a_member(tmp_path: Path) -> None:
+    found = sample(tmp_path, "m.csv", b"Smith,Ann\nNg,Bo\nEk,Cy\n")
+    assert not found.form.has_header
+    assert found.headers == ("column 1", "column 2")
+
+
+def test_rows_of_several_types_are_told_by_their_first_cell(tmp_path: Path) -> None:
+    text = "HDR,20240101\nDTL,C1,99213,10.00\nDTL,C2,99214,20.00\nDTL,C3,99215,30.00\nTRL,3,x\n"
+    (note, *_) = sample(tmp_path, "m.csv", text.encode()).form.notes
+    assert note.startswith("rows of several types")
+    assert "HDR" not in note
+
+
+def test_a_compressed_file_and_a_parquet_file_are_read_too(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    packed = sample(tmp_path / "a", "m.csv.gz", gzip.compress(TEXT.encode()))
+    table = pa.table({"Member ID": ["M1", None], "Paid": [1, 2]})
+    parquet.write_table(table, tmp_path / "b" / "m.parquet")
+    (listed,) = list_files(tmp_path / "b")
+    stored = read_sample(listed, elements().words, elements().written)
+    assert packed.columns[0] == ("M1", "M2", "M3")
+    assert stored.headers == ("Member ID", "Paid")
+    assert stored.columns == (("M1", ""), ("1", "2"))
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"PK\x03\x04xl/workbook", "xlsx"),
+        (b"PK\x03\x04other", "zip"),
+        (b"%PDF-1", "PDF"),
+        (b"", "empty"),
+    ],
+)
+def test_what_is_no_table_has_a_name_and_no_columns(
+    tmp_path: Path, content: bytes, kind: str
+) -> None:
+    found = sample(tmp_path, "m.csv", content)
+    assert (found.form.physical.kind, found.headers) == (kind, ())
+
+
+def test_broken_compression_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExtractError, match=r"m.csv.gz cannot be read: its compression is broken"):
+        sample(tmp_path, "m.csv.gz", gzip.compress(TEXT.encode() * 50)[:60])
