@@ -105,7 +105,7 @@ sandbox: install ## Serve the samples with the developer portal at http://127.0.
 		CPCDS_AUTH__DATABASE=sqlite:///.sandbox/auth.sqlite3 CPCDS_AUTH__AUDIT=.sandbox/audit \
 		$(BIN)/cpcds serve .sandbox/published
 
-screenshots: develop ## Picture every page of the portal into .screenshots/ (needs Chromium).
+screenshots: develop ## Picture every page of the portal and of reports into .screenshots/ (needs Chromium).
 	$(BIN)/python -m scripts.screenshots
 
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet pyproject.toml \

@@ -1,9 +1,10 @@
-"""Pictures of every page of the portal, light, dark and narrow, for people to look at.
+"""Pictures of every page of the portal and of the reports, for people to look at.
 
     python -m scripts.screenshots [FOLDER]
 
 It publishes the samples into a temporary folder, serves them as a sandbox, walks through the portal
-with Chromium and writes FOLDER/<page>-<look>.png; FOLDER is `.screenshots` where it is not given.
+and the reports with Chromium and writes FOLDER/<page>-<look>.png, light, dark and narrow, and the
+reports as they are printed; FOLDER is `.screenshots` where it is not given.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Final, Literal
 
 from playwright.sync_api import ViewportSize, sync_playwright
 
+from scripts.report_pictures import report_pictures
 from tests.e2e.portal.conftest import CHROMIUM
 from tests.e2e.portal.pages import every_page
 from tests.e2e.portal.standing import publish, stand_up
@@ -34,7 +36,7 @@ def main(folder: Path) -> int:
         print(f"error: {CHROMIUM} is not there: apt-get install chromium", file=sys.stderr)
         return 2
     folder.mkdir(exist_ok=True)
-    for old in folder.glob("*.png"):
+    for old in (*folder.glob("*.png"), *folder.glob("*.pdf")):
         old.unlink()
     count = 0
     with tempfile.TemporaryDirectory(prefix="cpcds-screenshots-") as temporary:
@@ -58,6 +60,7 @@ def main(folder: Path) -> int:
                         page.screenshot(path=folder / f"{name}-{look}.png", full_page=True)
                         count += 1
                 print(f"{look}: {width} pixels wide")
+            count += report_pictures(browser, work, folder)
     print(f"{count} pictures in {folder}/")
     return 0
 

@@ -21,11 +21,22 @@ from etl.pipeline.partition.check_and_map import Outcome
 from etl.publish.manifest import Named
 from etl.quality import Checked, RowCounts
 from etl.quality.suites.sample import Sample
+from etl.quality.totals.filled import FilledKey
 from etl.quality.totals.money import MoneyKey, MoneyTotals
 
 _CLASSES: Final[Mapping[str, Callable[..., Any]]] = {
     each.__name__: each
-    for each in (Outcome, Checked, RowCounts, MoneyKey, MoneyTotals, Sample, Mention, Named)
+    for each in (
+        Outcome,
+        Checked,
+        RowCounts,
+        MoneyKey,
+        MoneyTotals,
+        FilledKey,
+        Sample,
+        Mention,
+        Named,
+    )
 }
 _ALIGNMENT: Final = 64
 """Bytes of which the length of the line is a multiple; those of a stream are one of eight."""

@@ -27,6 +27,7 @@ from etl.quality.checks.rows import check_single_rows
 from etl.quality.rules.book import RuleBook
 from etl.quality.rules.kinds import CellKind, RelationKind, RowKind
 from etl.quality.totals.by_member import RowOwners, Shares, shares
+from etl.quality.totals.filled import FilledKey, filled_totals
 from etl.quality.totals.money import MoneyKey, MoneyTotals, money_totals
 from etl.quality.totals.rows import RowCounts
 from etl.rows import FINDINGS_SCHEMA, Unread, empty_table, findings_at
@@ -55,7 +56,7 @@ class Checked:
         rejected: `REJECTED_SCHEMA`, sorted by place.
         counts: table -> what became of its rows.
         money: sums by level, claim type and category.
-        filled: table -> column -> accepted rows in which it is filled.
+        filled: filled cells of accepted rows.
         samples: table -> rows that `suites.sample.with_samples` kept for the suites.
         shares: each member's part in counts, money and filled; None unless asked for, and where
             they cannot be told.
@@ -67,7 +68,7 @@ class Checked:
     rejected: pa.Table
     counts: Mapping[str, RowCounts]
     money: Mapping[MoneyKey, MoneyTotals]
-    filled: Mapping[str, Mapping[str, int]]
+    filled: Mapping[FilledKey, int]
     samples: Mapping[str, Any] = field(default_factory=dict)
     shares: Shares | None = None
     owned: frozenset[int] = frozenset()
@@ -134,21 +135,13 @@ def check_totals(decided: DecidedRows, owners: RowOwners | None = None) -> Check
         )
         for name, frame in work.frames.items()
     }
-    filled = {
-        name: {
-            column: table.num_rows - table.column(column).null_count
-            for column in TABLES[name].names
-        }
-        for name, table in accepted.items()
-        if table.num_rows
-    }
     return Checked(
         tables=accepted,
         findings=_findings_table(work),
         rejected=rejected,
         counts=counts,
         money=money_totals(decided),
-        filled=filled,
+        filled=filled_totals(accepted),
         shares=None if owners is None else shares(decided, rejected, owners),
         owned=frozenset(work.owned),
     )

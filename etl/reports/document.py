@@ -7,17 +7,22 @@ show.
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
 from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import TABLES
+from etl.quality.totals.money import MONEY_TYPES
 from etl.reports.changes import changes_since
 from etl.reports.report_values import Example, Report
-from etl.reports.small_cells import LEVEL_NAMES, SUMS, ShownMoney, shown_money
+from etl.reports.small_cells import LEVEL_NAMES, SUMS, ShownMoney, pooled, shown_money
 
 FORMAT_VERSION: Final = "2"
 """Goes up when a reader of `report.json` has to change; docs/reports.md tells how."""
+
+_CLAIM: Final = "claim_id"
+"""Column that each row of a claim fills."""
 
 
 def report_json(document: Mapping[str, Any]) -> bytes:
@@ -128,6 +133,7 @@ def _facts(report: Report) -> dict[str, Any]:
         },
         "resources": dict(sorted(report.resources.items())),
         "completeness": _completeness(report),
+        "claims_by_month": _claims_by_month(report),
         "missing": [
             {
                 "rule": each.rule,
@@ -202,21 +208,55 @@ def _example(report: Report, place: Example) -> dict[str, Any]:
 
 
 def _completeness(report: Report) -> list[dict[str, Any]]:
-    """Return, for each column that carries an element of CPCDS, how many rows fill it."""
+    """Return, for each column that carries an element of CPCDS, how many rows fill it.
+
+    By claim type as well: what no claim of a type has is no gap in the others.
+    """
+    filled: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for key, rows in report.filled.items():
+        filled[key.table, key.column][key.claim_type] += rows
     lines = []
-    for name, columns in report.filled.items():
+    for name in TABLES:
         of = report.counts[name].published if name in report.counts else 0
+        by_type = filled[name, _CLAIM]
         for column in TABLES[name].columns:
             if not of or not (column.required or column.map_ids):
                 continue
+            mine = filled[name, column.name]
             lines.append(
                 {
                     "table": name,
                     "column": column.name,
                     "map_ids": list(column.map_ids),
                     "required": column.required,
-                    "filled": columns.get(column.name, 0),
+                    "filled": mine.total(),
                     "of": of,
+                    "by_claim_type": [
+                        {"claim_type": each, "filled": mine[each], "of": by_type[each]}
+                        for each in MONEY_TYPES
+                        if by_type[each]
+                    ],
                 }
             )
-    return sorted(lines, key=lambda line: list(TABLES).index(line["table"]))
+    return lines
+
+
+def _claims_by_month(report: Report) -> list[dict[str, Any]]:
+    """Return how many claims there are by type and month of service.
+
+    Months with few claims are put together, so that none is named with few.
+    """
+    claims: dict[str, Counter[str]] = defaultdict(Counter)
+    for key, rows in report.filled.items():
+        if key.month:
+            claims[key.claim_type][key.month] += rows
+    lines = []
+    for claim_type in (name for name in MONEY_TYPES if name in claims):
+        months, rest = pooled(claims[claim_type], report.small_cells)
+        lines += [_line(claim_type, month, months[month]) for month in sorted(months)]
+        lines += [_line(claim_type, None, rest)] if rest else []
+    return lines
+
+
+def _line(claim_type: str, month: str | None, claims: int) -> dict[str, Any]:
+    return {"claim_type": claim_type, "month": month, "claims": claims}

@@ -19,6 +19,7 @@ from etl.quality.totals.money import UNKNOWN_TYPE
 from etl.reports.changes import CLAIMS, COMPARED_MONEY
 from etl.reports.finding_places import ShownPlace
 from etl.reports.percentages import percentages, share
+from etl.reports.plots import Plot
 
 _MINUS: Final = "\N{MINUS SIGN}"
 _CATEGORIES: Final = {
@@ -81,6 +82,7 @@ def report_page(document: Mapping[str, Any]) -> str:
                 )
             ],
             changed_claims=_changed_claims(document),
+            month_plot=_month_plot(document["claims_by_month"]),
             completeness=_by_table(document["completeness"]),
             rejecting=[each for each in rules if rejects(each) and each["findings"]],
             warning=[each for each in rules if not rejects(each) and each["findings"]],
@@ -130,6 +132,22 @@ def _changed_claims(document: Mapping[str, Any]) -> Mapping[str, int]:
     changes = document["changes"]
     counts: Mapping[str, int] = (changes or {"resources": {}})["resources"].get(CLAIMS, none)
     return counts
+
+
+def _month_plot(lines: Sequence[Mapping[str, Any]]) -> Plot | None:
+    """Return claims by type and month of service; None where there are none with a month."""
+    months = sorted({each["month"] for each in lines if each["month"]})
+    if not months:
+        return None
+    claims = {(each["claim_type"], each["month"]): each["claims"] for each in lines}
+    types = [name for name in CLAIM_TYPES if any((name, month) in claims for month in months)]
+    return Plot(
+        "claims-by-month",
+        f"Claims by month of service{f': {types[0]}' if len(types) == 1 else ''}",
+        f"Claims of {', '.join(types)} by month, from {months[0]} to {months[-1]}.",
+        months,
+        {name: [claims.get((name, month)) for month in months] for name in types},
+    )
 
 
 def _by_table(lines: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:

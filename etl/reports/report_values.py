@@ -10,6 +10,7 @@ from typing import Any, Literal
 from etl.model.severity import Severity
 from etl.publish.change_counts import Changes
 from etl.quality import MoneyKey, MoneyTotals, RowCounts, Verdict
+from etl.quality.totals.filled import FilledKey
 from etl.reports.small_cells import SMALL_CELLS
 
 
@@ -234,7 +235,7 @@ class Report:
         verdicts: every limit that is set.
         money: sums by level, claim type and category.
         resources: resource type -> how many were published.
-        filled: table -> column -> accepted rows in which it is filled.
+        filled: filled cells of accepted rows.
         unmapped: words that crosswalks do not know.
         suites: how the suites did.
         quarantine: files of rejected rows.
@@ -265,7 +266,7 @@ class Report:
     verdicts: tuple[Verdict, ...]
     money: Mapping[MoneyKey, MoneyTotals]
     resources: Mapping[str, int] = field(default_factory=dict)
-    filled: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    filled: Mapping[FilledKey, int] = field(default_factory=dict)
     unmapped: tuple[Unmapped, ...] = ()
     suites: tuple[SuiteLine, ...] = ()
     quarantine: tuple[QuarantineFile, ...] = ()

@@ -159,6 +159,23 @@ def _shown(each: MoneyTotals, withheld: frozenset[str]) -> ShownMoney:
     return ShownMoney(**sums, adds_up=each.adds_up)
 
 
+def pooled(counts: Mapping[str, int], most: int) -> tuple[dict[str, int], int]:
+    """Return the counts that may be shown, and the sum of those that may not.
+
+    The small ones are put together, with the next larger ones until their sum is not small either:
+    where only one is left out, it is the sum of all less what is shown.
+
+    Args:
+        counts: of claims, by name.
+        most: claims that are few, at most; 0 to show every count.
+    """
+    shown = {name: count for name, count in sorted(counts.items()) if count > most}
+    rest = sum(counts.values()) - sum(shown.values())
+    while 0 < rest <= most and shown:
+        rest += shown.pop(min(shown, key=lambda name: (shown[name], name)))
+    return shown, rest
+
+
 def exact_csv(money: Mapping[MoneyKey, MoneyTotals], key: bytes) -> bytes:
     """Return the exact sums, and over how many claims each is, for those who may see claims.
 

@@ -21,6 +21,7 @@ from etl.quality import (
     add_counts,
     add_money,
 )
+from etl.quality.totals.filled import FilledKey, add_filled
 from etl.reports.report_values import Example, RuleTotals
 
 EXAMPLES: Final = 10
@@ -43,7 +44,7 @@ class Tally:
     Attributes:
         counts: table -> what became of its rows.
         money: sums by level, claim type and category.
-        filled: table -> column -> accepted rows in which it is filled.
+        filled: filled cells of accepted rows.
         cells: (rule id, table, column) -> how many findings; column is empty for whole rows.
         causes: (rule id, table) -> rows in quarantine for which the rule began the chain.
         unowned: number of a file -> its rows that name no claim or member that they are part of.
@@ -52,7 +53,7 @@ class Tally:
     def __init__(self, examples: int = EXAMPLES) -> None:
         self.counts: dict[str, RowCounts] = {name: RowCounts() for name in TABLES}
         self.money: dict[MoneyKey, MoneyTotals] = {}
-        self.filled: dict[str, Counter[str]] = {}
+        self.filled: dict[FilledKey, int] = {}
         self.cells: Counter[tuple[str, str, str]] = Counter()
         self.causes: Counter[tuple[str, str]] = Counter()
         self.unowned: Counter[int] = Counter()
@@ -63,8 +64,7 @@ class Tally:
         """Take in one partition (or the directory)."""
         self.counts = add_counts([self.counts, checked.counts])
         self.money = add_money([self.money, checked.money])
-        for table, columns in checked.filled.items():
-            self.filled.setdefault(table, Counter()).update(columns)
+        self.filled = add_filled([self.filled, checked.filled])
         causes = checked.rejected.group_by(["cause", "table"]).aggregate([([], "count_all")])
         for cause in causes.to_pylist():
             self.causes[cause["cause"], cause["table"]] += cause["count_all"]

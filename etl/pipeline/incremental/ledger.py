@@ -75,8 +75,8 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
 
 Ledger: TypeAlias = Mapping[str, pa.Table]
 
-_FORMAT: Final = 2
-"""Of the bytes of a ledger; 1 did not count the claims behind sums of money."""
+_FORMAT: Final = 3
+"""Of the bytes of a ledger. 1 did not count claims behind sums of money, 2 filled cells by type."""
 
 _SHORTEST: Final = 512
 """Rows that pieces have at least, on average; a table of shorter ones is copied more quickly."""

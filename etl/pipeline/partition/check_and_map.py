@@ -41,6 +41,7 @@ from etl.quality import (
 )
 from etl.quality.suites.sample import Sampled, with_samples
 from etl.quality.totals.by_member import NOBODY, RowOwners
+from etl.quality.totals.filled import add_filled
 from etl.rows import once_each
 from etl.sources import GlobalKeys, Loaded
 
@@ -75,9 +76,6 @@ class Outcome:
     def __add__(self, other: Outcome) -> Outcome:
         """Return the outcome of two parts of a partition; samples are those of the other."""
         mine, theirs = self.checked, other.checked
-        filled = {name: Counter(columns) for name, columns in mine.filled.items()}
-        for name, columns in theirs.filled.items():
-            filled.setdefault(name, Counter()).update(columns)
         return Outcome(
             checked=Checked(
                 tables={},
@@ -85,7 +83,7 @@ class Outcome:
                 rejected=pa.concat_tables([mine.rejected, theirs.rejected]),
                 counts=add_counts([mine.counts, theirs.counts]),
                 money=add_money([mine.money, theirs.money]),
-                filled=filled,
+                filled=add_filled([mine.filled, theirs.filled]),
                 samples=theirs.samples,
                 owned=mine.owned | theirs.owned,
             ),

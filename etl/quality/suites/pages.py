@@ -34,6 +34,13 @@ _DROPPED: Final = frozenset(
     )
 )
 _VOID_DROPPED: Final = frozenset({"link", "input", "img", "meta"})
+_OF_ROWS: Final = re.compile(r"% of [\d,]+ total rows")
+"""Words of the library about a share of the cells that are filled, which it calls one of rows."""
+_REPORT: Final = '<a href="../index.html">Report</a>'
+_FEWER: Final = (
+    "The report counts more rows where some were superseded or could not be read: no suite looks "
+    "at those."
+)
 _ID: Final = re.compile(r"section-\d+(-content-block-\d+)?")
 
 
@@ -82,7 +89,7 @@ def write(
     by_table = {line.table: line for line in lines}
     for table, page in pages.items():
         back = (
-            f'<p class="way"><a href="index.html">All tables</a> · '
+            f'<p class="way">{_REPORT} · <a href="index.html">All tables</a> · '
             f'<a href="{table}.html">Results</a> · <a href="{table}-suite.html">Rules</a></p>'
         )
         for shown, name, title in (
@@ -139,7 +146,8 @@ class _Filter(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not self._dropped:
-            self.parts.append(escape(re.sub(r"\s+", " ", data), quote=False))
+            text = _OF_ROWS.sub("% of the values looked at", re.sub(r"\s+", " ", data))
+            self.parts.append(escape(text, quote=False))
 
 
 def _classes(attrs: list[tuple[str, str | None]]) -> list[str]:
@@ -163,8 +171,9 @@ def _coverage(line: SummaryLine) -> str:
     else:
         text = f"All {line.of:,} rows were looked at by this suite."
     return (
-        f'<p class="covered">{text} Every row of the extract is checked by the run itself: the '
-        "counts of the report are complete. No values are shown here, only counts.</p>"
+        f'<p class="covered">{text} {_FEWER} Every row of the extract is checked by the run '
+        "itself: the counts of the report are complete. Percentages are of the values that were "
+        "looked at. No values are shown here, only counts.</p>"
     )
 
 
@@ -179,9 +188,10 @@ def _index(lines: Sequence[SummaryLine], run_name: str, run_time: datetime) -> s
         for line in lines
     )
     return (
-        "<h1>Data Docs</h1>"
+        f'<p class="way">{_REPORT}</p><h1>Data Docs</h1>'
         f"<p>Run {escape(run_name)}, {run_time.isoformat(timespec='seconds')}. The rules of the "
-        "report as suites of Great Expectations, one a table, run over the loaded rows.</p>"
+        "report as suites of Great Expectations, one a table, run over the loaded rows. "
+        f"{_FEWER}</p>"
         "<table><thead><tr><th>table</th><th class=n>rows</th><th class=n>looked at</th>"
         "<th class=n>expectations</th><th class=n>met</th><th class=n>not met</th><th></th></tr>"
         f"</thead><tbody>{rows}</tbody></table>"

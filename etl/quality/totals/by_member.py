@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from etl.columns.places import place_keys, places_of
 from etl.model.canonical_tables import TABLES
 from etl.quality.checks.cascade import DecidedRows
+from etl.quality.totals.filled import FilledKey, filled_cells
 from etl.quality.totals.money import (
     MONEY_TYPES,
     MoneyKey,
@@ -52,7 +53,9 @@ FILLED_SCHEMA: Final = pa.schema(
     [
         pa.field("owner", pa.uint64()),
         pa.field("table", _WORDS),
+        pa.field("claim_type", _WORDS),
         pa.field("column", _WORDS),
+        pa.field("month", _WORDS),
         pa.field("rows", pa.int64()),
     ]
 )
@@ -157,14 +160,13 @@ def _may_overflow(column: pa.ChunkedArray) -> bool:
     return len(column) * max((abs(end) for end in ends if end is not None), default=0) >= _LARGEST
 
 
-def summed_filled(table: pa.Table) -> dict[str, dict[str, int]]:
+def summed_filled(table: pa.Table) -> dict[FilledKey, int]:
     """Return the filled cells that shares add up to."""
-    filled: dict[str, dict[str, int]] = {}
-    for name in pc.unique(table.column("table")).to_pylist():
-        filled[name] = dict.fromkeys(TABLES[name].names, 0)
-    for one in _by_name(table, ["table", "column"], [("rows", "sum")]):
-        filled[one["table"]][one["column"]] = one["rows_sum"]
-    return filled
+    names = ["table", "claim_type", "column", "month"]
+    return {
+        FilledKey(*(one[name] for name in names)): one["rows_sum"]
+        for one in _by_name(table, names, [("rows", "sum")])
+    }
 
 
 def _by_name(table: pa.Table, names: list[str], sums: list[tuple[str, str]]) -> list[Any]:
@@ -213,22 +215,10 @@ def _money(decided: DecidedRows, owners: RowOwners) -> pa.Table | None:
 
 def _filled(accepted: Mapping[str, pa.Table], owners: RowOwners) -> pa.Table:
     parts = []
-    for name, table in accepted.items():
-        if not table.num_rows:
-            continue
-        codes = owners.of(*places_of(table))
-        whole = np.bincount(codes, minlength=len(owners.ids))
-        for column in TABLES[name].names:
-            cells = table.column(column)
-            if cells.null_count == 0:
-                counts = whole
-            elif cells.null_count == table.num_rows:
-                counts = np.zeros_like(whole)
-            else:
-                there = np.asarray(pc.is_valid(cells))
-                counts = np.bincount(codes[there], minlength=len(owners.ids))
-            at = np.flatnonzero(counts)
-            parts.append(_part(FILLED_SCHEMA, owners, at, [name, column], [counts[at]]))
+    for each in filled_cells(accepted, owners.of, len(owners.ids)):
+        key, at = each.key, np.flatnonzero(each.counts)
+        words = [key.table, key.claim_type, key.column, key.month]
+        parts.append(_part(FILLED_SCHEMA, owners, at, words, [each.counts[at]]))
     return pa.concat_tables([FILLED_SCHEMA.empty_table(), *parts])
 
 

@@ -278,15 +278,28 @@ def _type_codes(work: Work, level: str) -> Any:
     return np.append(codes, unknown)[work.above(work.frames[level], "claim")]
 
 
-def _keys_of(accepted: Mapping[str, pa.Table], level: str, owner_of: OwnerOf) -> Any:
-    """Return the key of each accepted row, from the accepted tables alone."""
+def types_of_accepted(accepted: Mapping[str, pa.Table], table: str) -> Any:
+    """Return the place of each accepted row's claim type in `MONEY_TYPES`.
+
+    It is found in the accepted tables alone.
+
+    Args:
+        accepted: accepted rows of every table.
+        table: `claim`, or one whose rows belong to a claim.
+    """
     claims, unknown = accepted["claim"], len(CLAIM_TYPES)
     index = pc.index_in(claims.column("claim_type"), value_set=pa.array(CLAIM_TYPES, pa.string()))
     types = pc.fill_null(index, unknown).to_numpy().astype(np.int64)
-    if level == "claim_line":
+    if table != "claim":
         ids = claims.column("claim_id").combine_chunks()
-        at = pc.index_in(accepted["claim_line"].column("claim_id"), value_set=ids)
+        at = pc.index_in(accepted[table].column("claim_id"), value_set=ids)
         types = np.append(types, unknown)[pc.fill_null(at, len(claims)).to_numpy()]
+    return types
+
+
+def _keys_of(accepted: Mapping[str, pa.Table], level: str, owner_of: OwnerOf) -> Any:
+    """Return the key of each accepted row."""
+    types = types_of_accepted(accepted, level)
     return owner_of(*places_of(accepted[level])) * len(MONEY_TYPES) + types
 
 

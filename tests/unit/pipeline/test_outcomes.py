@@ -17,6 +17,7 @@ from etl.pipeline.partition.check_and_map import Outcome
 from etl.publish.manifest import Named
 from etl.quality import REJECTED_SCHEMA, Checked, RowCounts
 from etl.quality.suites.sample import Sample
+from etl.quality.totals.filled import FilledKey
 from etl.quality.totals.money import MoneyKey, MoneyTotals
 from etl.rows import FINDINGS_SCHEMA
 
@@ -31,7 +32,7 @@ OUTCOME = Outcome(
         rejected=REJECTED_SCHEMA.empty_table(),
         counts={"claim": RowCounts(3, 2, 1)},
         money={MoneyKey("claim", "oral", "paid"): MoneyTotals(10**30, 1, 2, 3, -4)},
-        filled={"claim": {"claim_id": 3}},
+        filled={FilledKey("claim", "oral", "claim_id"): 3},
         samples={
             "claim": Sample(
                 rows=pa.table({"claim_id": ["a", None]}),

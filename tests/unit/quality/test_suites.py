@@ -218,7 +218,8 @@ def test_no_page_can_load_anything(docs: Docs) -> None:
         assert not re.search(r"https?:|//[a-z]|<script|<link|<img|<iframe|url\(|@import", page)
         assert "default-src 'none'" in page
         for target in re.findall(r'href="([^"]*)"', page):
-            assert target.startswith("#") or (path.parent / target).is_file(), target
+            own = target.startswith("#") or target == "../index.html"
+            assert own or (path.parent / target).is_file(), target
 
 
 def test_pages_say_how_many_rows_were_looked_at(docs: Docs) -> None:
@@ -227,6 +228,15 @@ def test_pages_say_how_many_rows_were_looked_at(docs: Docs) -> None:
     index = (docs.folder / "pages" / "index.html").read_text("utf-8")
     assert "run-1" in index
     assert "2026-01-02T03:04:00+00:00" in index
+
+
+def test_pages_lead_back_and_say_of_what_their_percentages_are(docs: Docs) -> None:
+    pages = {path.name: path.read_text("utf-8") for path in (docs.folder / "pages").iterdir()}
+    for name, page in pages.items():
+        assert '<a href="../index.html">Report</a>' in page, name
+        assert "The report counts more rows where some were superseded" in page, name
+        assert "total rows" not in page, name
+    assert "% of the values looked at" in pages["claim.html"]
 
 
 def test_no_progress_bar_and_no_chatter(docs: Docs) -> None:

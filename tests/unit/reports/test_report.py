@@ -159,6 +159,10 @@ def test_completeness_lists_the_columns_that_carry_elements() -> None:
         "required": False,
         "filled": 1,
         "of": 5,
+        "by_claim_type": [
+            {"claim_type": claim_type, "filled": claim_type == "inpatient", "of": 1}
+            for claim_type in ("inpatient", "outpatient", "vision", "oral", "pharmacy")
+        ],
     }
     assert ("member", "phone") not in by_column
 

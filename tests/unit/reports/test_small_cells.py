@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from etl.quality import MoneyKey, MoneyTotals
+from etl.quality.totals.filled import FilledKey
 from etl.reports import report_document, report_page
-from etl.reports.small_cells import exact_csv, shown_money
+from etl.reports.small_cells import exact_csv, pooled, shown_money
 from tests.unit.reports.test_report import report
 
 KEY = MoneyKey("claim", "oral", "benefit")
@@ -94,3 +95,50 @@ def test_exact_sums_have_a_seal_that_the_key_alone_makes() -> None:
     assert (row["quarantined_claims"], row["published_claims"]) == ("1", "99")
     assert (row["level"], row["adds_up"]) == ("header", "yes")
     assert oral[-1] == vision[-1] != list(csv.reader(other.decode().splitlines()))[1][-1]
+
+
+@pytest.mark.parametrize(
+    ("counts", "shown", "rest"),
+    [
+        ({"a": 20, "b": 30}, {"a": 20, "b": 30}, 0),
+        ({"a": 20, "b": 3}, {}, 23),
+        ({"a": 20, "b": 3, "c": 40}, {"c": 40}, 23),
+        ({"a": 20, "b": 6, "c": 7}, {"a": 20}, 13),
+        ({"a": 3}, {}, 3),
+        ({}, {}, 0),
+    ],
+)
+def test_small_counts_are_put_together_so_that_none_is_left_alone(
+    counts: dict[str, int], shown: dict[str, int], rest: int
+) -> None:
+    assert pooled(counts, 10) == (shown, rest)
+    assert pooled(counts, 0) == (counts, 0)
+
+
+def test_claims_by_month_name_no_month_of_few_claims() -> None:
+    key = FilledKey("claim", "oral", "statement_from_date", "2026-01")
+    filled = {
+        key: 20,
+        replace(key, month="2026-02"): 4,
+        replace(key, month="2026-03"): 30,
+        replace(key, claim_type="vision"): 2,
+        replace(key, claim_type="pharmacy"): 50,
+        replace(key, claim_type="inpatient"): 60,
+    }
+    document = report_document(replace(report(), filled=filled))
+    lines = [tuple(each.values()) for each in document["claims_by_month"]]
+    assert lines == [
+        ("inpatient", "2026-01", 60),
+        ("vision", None, 2),
+        ("oral", "2026-03", 30),
+        ("oral", None, 24),
+        ("pharmacy", "2026-01", 50),
+    ]
+    assert sum(each[2] for each in lines) == sum(filled.values())
+    page = report_page(document)
+    plot = page[page.index("<svg") : page.index("</svg>")]
+    assert "inpatient" in plot
+    assert "vision" not in plot
+    assert "2026-02" not in plot
+    every = report_document(replace(report(), filled=filled, small_cells=0))
+    assert len(every["claims_by_month"]) == len(filled)
