@@ -16,6 +16,7 @@ from etl.auth.records import App, AppStatus, Issued
 from etl.bootstrap import auth
 from etl.bootstrap.settings import Settings
 from etl.cli.options import json_option
+from etl.documents.json_text import DuplicateKey, read_json
 from etl.errors import DataRejected, UsageError
 
 
@@ -77,7 +78,9 @@ def register_command(
     Servers that run know it at once; its site may call the token endpoint within a second.
     """
     try:
-        metadata = json.loads(file.read_text(encoding="utf-8"))
+        metadata = read_json(file.read_text(encoding="utf-8"))
+    except DuplicateKey as error:
+        raise UsageError(f"{file}: {error}; take one of them away") from None
     except ValueError:
         raise UsageError(f"{file}: it is no JSON") from None
     if not isinstance(metadata, dict):

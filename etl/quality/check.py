@@ -25,7 +25,7 @@ from etl.quality.checks.frames import Frame, RuleContext, Work
 from etl.quality.checks.relations import check_relations
 from etl.quality.checks.rows import check_single_rows
 from etl.quality.rules.book import RuleBook
-from etl.quality.rules.kinds import CellKind, RelationKind, RowKind
+from etl.quality.rules.kind import CellKind, RelationKind, RowKind
 from etl.quality.totals.by_member import RowOwners, Shares, shares
 from etl.quality.totals.filled import FilledKey, filled_totals
 from etl.quality.totals.money import MoneyKey, MoneyTotals, money_totals

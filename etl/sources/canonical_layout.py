@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from etl.model.canonical_tables import CLAIM_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES, Table
 from etl.model.short_forms import SHORT_FORM_COUNT, SHORT_FORMS
 from etl.rows import table_schema
-from etl.sources.layout import CANONICAL_NAME, ColumnSpec, FromColumn, Layout, RawTable, TableSpec
+from etl.sources.layout import CANONICAL_NAME, Layout, RawTable, TableSpec
+from etl.sources.layout_columns import ColumnSpec, FromColumn
 
 SHORT_FORM_COLUMNS: Final = tuple(
     f"{table.removeprefix('claim_')}_{word}_{number}"

@@ -25,7 +25,8 @@ from etl.model.short_forms import SHORT_FORMS
 from etl.rows import empty_table, findings_at, no_findings, table_schema
 from etl.sources import rule_ids
 from etl.sources.canonical_layout import add_short_forms
-from etl.sources.layout import (
+from etl.sources.layout import Layout, TableSpec
+from etl.sources.layout_columns import (
     Accept,
     ColumnSpec,
     ConstantText,
@@ -33,10 +34,8 @@ from etl.sources.layout import (
     FirstColumn,
     FromColumn,
     JoinedColumns,
-    Layout,
     Lookup,
     Number,
-    TableSpec,
 )
 from etl.sources.lookups import Matches
 from etl.sources.malformed_rows import readable, unread

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from etl.documents.json_text import DuplicateKey, read_json
 from etl.errors import ExtractError
 
 Kind = Literal["full", "delta"]
@@ -56,13 +57,15 @@ def read_manifest(path: Path) -> ExtractManifest:
         ExtractError: it is no JSON, or says something that a manifest cannot say.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        value = read_json(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ExtractError(f"{path.name} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ExtractError(f"{path.name} is not UTF-8; write it as UTF-8") from None
     except json.JSONDecodeError as error:
         raise ExtractError(f"{path.name} is no JSON: {error.msg}, line {error.lineno}") from None
+    except DuplicateKey as error:
+        raise ExtractError(f"{path.name}: {error}; take one of them away") from None
     except RecursionError:
         raise ExtractError(f"{path.name} is no manifest: it is nested too deep") from None
     if not isinstance(value, dict):

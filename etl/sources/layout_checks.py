@@ -7,7 +7,8 @@ from typing import Final
 
 from etl.errors import MappingError, Mistakes
 from etl.model.canonical_tables import CLAIM_TABLES, TABLES
-from etl.sources.layout import ColumnSpec, FromColumn, Layout, RawTable, TableSpec
+from etl.sources.layout import Layout, RawTable, TableSpec
+from etl.sources.layout_columns import ColumnSpec, FromColumn
 
 Where = Callable[[str], str]
 _KEYS: Final = {

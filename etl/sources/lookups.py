@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, compound_keys
-from etl.sources.layout import Lookup, RowOrder
+from etl.sources.layout_columns import Lookup, RowOrder
 from etl.sources.row_merging import RawRows, number_rank
 
 

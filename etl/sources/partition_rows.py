@@ -28,7 +28,8 @@ from etl.sources.external_sort import Run
 from etl.sources.extract import SourceFile, spill_names
 from etl.sources.inventory import Checksum
 from etl.sources.keys import HashSet, OwnedIds, Owners
-from etl.sources.layout import Condition, Fills, Layout, RawTable
+from etl.sources.layout import Fills, Layout, RawTable
+from etl.sources.layout_columns import Condition
 from etl.sources.pharmacy_fills import fill_ids
 from etl.sources.row_merging import RawRows, holds
 from etl.sources.spill import Index, SpillWriter, gathered_bytes, rows_path, with_places

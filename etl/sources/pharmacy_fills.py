@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools
 from etl.columns.numbers import rounded_to_cents
-from etl.sources.layout import Fills, FromColumn, Layout, RawTable, TableSpec
+from etl.sources.layout import Fills, Layout, RawTable, TableSpec
+from etl.sources.layout_columns import FromColumn
 from etl.sources.row_merging import Groups, RawRows, holds
 
 FILL: Final = "_fill"

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, trimmed, true_where
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.sources.layout import Condition
+from etl.sources.layout_columns import Condition
 
 LIST_SEPARATOR: Final = ";"
 _DIGITS: Final = r"^[0-9]{1,18}$"

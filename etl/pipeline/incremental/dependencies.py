@@ -24,6 +24,7 @@ from etl.model.relations import RELATIONS, One, relations_of
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.providers import Providers
 from etl.quality.rules import kinds
+from etl.quality.rules.kind import RuleKind
 from etl.quality.totals.by_member import RowOwners
 from etl.sources import GlobalKeys
 
@@ -89,7 +90,7 @@ class Questions:
 
 
 def _of_rule(
-    kind: kinds.RuleKind,
+    kind: RuleKind,
     tables: tuple[str, ...],
     ids: Mapping[str, set[tuple[str, str]]],
     names: set[tuple[str, str]],

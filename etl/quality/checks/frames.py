@@ -22,7 +22,7 @@ from etl.model.relations import KEYS
 from etl.model.severity import Severity
 from etl.quality.checks.keys_elsewhere import DirectoryIds, KnownKeys
 from etl.quality.rules.book import Rule, RuleBook
-from etl.quality.rules.kinds import Clause, Condition
+from etl.quality.rules.kind import Clause, Condition
 from etl.rows import FINDINGS_SCHEMA, LOOSE_SCHEMA
 
 _LINE_SHIFT: Final = 32

@@ -37,16 +37,8 @@ from etl.errors import MappingError, Mistakes
 from etl.model.canonical_tables import CLAIM_TABLES, TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.model.severity import Severity
-from etl.quality.rules.kinds import (
-    KINDS,
-    RULE_KEYS,
-    SINGLE,
-    Allowed,
-    Clause,
-    Condition,
-    RuleKind,
-    Unmet,
-)
+from etl.quality.rules.kind import KINDS, RULE_KEYS, Clause, Condition, RuleKind
+from etl.quality.rules.kinds import SINGLE, Allowed, Unmet
 from etl.quality.rules.parameters import CrosswalkName, RawTexts, RuleNames, unknown_columns
 
 _ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

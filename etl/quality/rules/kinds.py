@@ -6,17 +6,15 @@ names with hyphens. What a kind does is in `etl.quality.checks`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import ClassVar, Final, Literal, TypeAlias
+from typing import ClassVar, Final, Literal
 
-from pydantic import ConfigDict
-
-from etl.documents.models import Flag, Mistake, Model, RawText, Whole
+from etl.documents.models import Flag, Mistake, RawText, Whole
 from etl.documents.nearest import nearest
 from etl.model.canonical_tables import FieldType
+from etl.quality.rules.kind import CellKind, RelationKind, RowKind, RuleKind
 from etl.quality.rules.parameters import (
     DATES,
     PARENT_KEYS,
@@ -41,92 +39,10 @@ from etl.quality.rules.parameters import (
     Pattern,
     RawTexts,
     RuleNames,
-    hyphened,
     replacement_fault,
     steps,
     unknown_columns,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Clause:
-    """One condition on one column of the row or of the claim it belongs to.
-
-    Attributes:
-        of_claim: the column is one of the row's claim.
-        column: the column.
-        words: the column holds one of these, in lower case, `""` standing for an
-            empty cell; no words where only `filled` counts.
-        filled: the column is filled (or, where false and `words` is empty, is empty).
-    """
-
-    of_claim: bool
-    column: str
-    words: frozenset[str]
-    filled: bool
-
-
-Condition: TypeAlias = tuple[Clause, ...]
-"""Holds where every clause holds; the empty one always holds."""
-
-
-@dataclass(frozen=True)
-class RuleKind(Model):
-    """Kind of a rule: the check behind it.
-
-    Attributes:
-        check: what rule files call it: the class's name with hyphens where it gives no other.
-        reads: columns that its tables must have, beside those that a rule names.
-        only: the tables that it is for; empty: any.
-    """
-
-    __pydantic_config__ = ConfigDict(extra="forbid", alias_generator=hyphened)
-    check: ClassVar[str]
-    reads: ClassVar[tuple[str, ...]] = ()
-    only: ClassVar[tuple[str, ...]] = ()
-
-    def __init_subclass__(cls, check: str | None = None) -> None:
-        """Make the kind known under its name; those of "" are no kinds, but groups of them."""
-        cls.check = (
-            re.sub(r"(?<=.)(?=[A-Z])", "-", cls.__name__).lower() if check is None else check
-        )
-        if cls.check:
-            KINDS[cls.check] = cls
-
-    @classmethod
-    def known_keys(cls) -> tuple[str, ...]:
-        """Return its parameters and what every rule says."""
-        return (*map(hyphened, super().known_keys()), *RULE_KEYS)
-
-    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
-        """Yield that the rule's tables are none that it is for."""
-        for table in context.tables:
-            if self.only and table not in self.only:
-                what = f"this check is for table {self.only[0]!r}, not for {table!r}"
-                yield Mistake("rule-column", what, at=("table",))
-        for name in self.reads:
-            yield from unknown_columns(name, context.tables, at=("table",))
-
-
-KINDS: Final[dict[str, type[RuleKind]]] = {}
-"""Every kind by the name that rules call it."""
-RULE_KEYS: Final = (
-    *("id", "table", "check", "severity", "says", "spoils"),
-    *("when", "unless", "blanks", "firm"),
-)
-"""Fields of every rule, beside the parameters of its kind."""
-
-
-class CellKind(RuleKind, check=""):
-    """A kind that looks at one cell; the first to run."""
-
-
-class RowKind(RuleKind, check=""):
-    """A kind that looks at one row; it sees what is left of its cells."""
-
-
-class RelationKind(RuleKind, check=""):
-    """A kind that looks at rows together; it sees what is left of the rows."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from etl.model.canonical_tables import TABLES
 from etl.quality.rules.book import Rule, RuleBook
-from etl.quality.rules.kinds import KINDS, Clause
+from etl.quality.rules.kind import KINDS, Clause
 
 _HEAD = """# Rules
 

@@ -18,7 +18,7 @@ from etl.model.canonical_tables import DIRECTORY_TABLES, TABLES, FieldType
 from etl.model.crosswalks import Crosswalk
 
 if TYPE_CHECKING:
-    from etl.quality.rules.kinds import RuleKind
+    from etl.quality.rules.kind import RuleKind
 
 PARENT_KEYS: Final = MappingProxyType(
     {

@@ -205,6 +205,10 @@ CASES: dict[str, tuple[Spoil, str]] = {
         "column 4 (denial_reason) has type list",
     ),
     "manifest-no-json": (write("manifest.json", b"{"), "manifest.json is no JSON"),
+    "manifest-key-twice": (
+        write("manifest.json", b'{"files": {"claim.csv": {"rows": 1, "rows": 2}}}'),
+        "manifest.json: key 'rows' stands twice; take one of them away",
+    ),
     "manifest-list": (write("manifest.json", b"[]"), "manifest.json must hold one JSON object"),
     "manifest-too-deep": (write("manifest.json", b"[" * 100_000), "nested too deep"),
     "manifest-latin-1": (write("manifest.json", b'{"payer": "\xf1"}'), "is not UTF-8"),

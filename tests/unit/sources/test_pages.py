@@ -12,15 +12,8 @@ from etl.model.canonical_tables import AMOUNT_COLUMNS, EVERY_TABLE, TABLES, Colu
 from etl.model.severity import Severity
 from etl.model.short_forms import SHORT_FORMS
 from etl.sources import CANONICAL, open_extract, read_layout
-from etl.sources.layout import (
-    Accept,
-    ColumnSpec,
-    Condition,
-    Fills,
-    Lookup,
-    RowOrder,
-    TableSpec,
-)
+from etl.sources.layout import Fills, TableSpec
+from etl.sources.layout_columns import Accept, ColumnSpec, Condition, Lookup, RowOrder
 from etl.sources.layout_syntax import LayoutFile, RawFile, UnusedColumns
 from etl.sources.rule_ids import NAMED_IN_LAYOUTS, RULES
 from tests.unit.sources.dialects import crosswalk, shipped_layouts
@@ -28,7 +21,7 @@ from tests.unit.sources.extracts import CLAIM, read, rows_of, write_extract
 
 ROOT = Path(__file__).parents[3]
 CANONICAL_PAGE = (ROOT / "docs/canonical-layout.md").read_text(encoding="utf-8")
-LAYOUT_MODULES = ("layout", "layout_names", "layout_syntax", "layout_checks")
+LAYOUT_MODULES = ("layout", "layout_columns", "layout_names", "layout_syntax", "layout_checks")
 LAYOUTS_PAGE = (ROOT / "docs/layouts.md").read_text(encoding="utf-8")
 
 
