@@ -1,4 +1,4 @@
-"""How a canonical column is made, as a layout file says it (docs/layouts.md).
+"""Columns of the canonical tables, and their making, as layout files state it (docs/layouts.md).
 
 A field is a key of the file; its type says what may stand there and which names it is held to. What
 is done with each is in `etl.sources.convert_rows`.

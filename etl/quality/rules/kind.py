@@ -1,4 +1,4 @@
-"""What every kind of check has: its name, its tables, the columns that it reads, its mistakes."""
+"""Kinds of check, in common: name, tables, columns that are read, mistakes."""
 
 from __future__ import annotations
 
