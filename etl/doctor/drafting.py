@@ -20,7 +20,8 @@ from etl.doctor.matching import KINDS, SURE
 from etl.doctor.shapes import READ_DATES
 from etl.model.canonical_tables import TABLES
 from etl.model.crosswalks import Crosswalk
-from etl.sources.layout import FromColumn, Layout, spelling
+from etl.sources.layout import Layout, spelling
+from etl.sources.layout_columns import FromColumn
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9 _()./-]*")
 _WORDS_OF_YAML: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})

@@ -20,7 +20,8 @@ from etl.model.canonical_tables import (
     FieldType,
 )
 from etl.model.crosswalks import Crosswalk
-from etl.sources.layout import ConstantText, FromColumn, Layout
+from etl.sources.layout import Layout
+from etl.sources.layout_columns import ConstantText, FromColumn
 
 _IDS: Final = ErrorIds(key="layout-key", missing="layout-key", value="layout-value")
 _KEY: Final = re.compile(r"(\w+)\.(\w+#?)(?:\[(\w+)\])?")

@@ -11,7 +11,7 @@ from etl.doctor.drafting import LayoutDraft
 from etl.doctor.elements import read_elements
 from etl.doctor.examination import Examination, examine
 from etl.sources import Layout, read_layout
-from etl.sources.layout import ConstantText, FromColumn, Lookup
+from etl.sources.layout_columns import ConstantText, FromColumn, Lookup
 from tests.e2e.commands import SAMPLES
 from tests.unit.doctor.world import GOLDEN, elements, examined
 
