@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -27,11 +28,13 @@ from etl.conform.run import conform
 from etl.engine.partition_columns import Partition
 from etl.engine.prepare import prepare
 from etl.engine.render import render
+from etl.local.executor import LocalExecutor
+from etl.local.workers import Workers
+from etl.pipeline.context import RunContext, RunOptions
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import ignore
 from etl.pipeline.partition.providers import Providers, checked_directory, providers_of
 from etl.pipeline.read import open_with, read
-from etl.pipeline.workers import Workers
 from etl.quality import RuleContext, check
 from etl.quality.suites.sample import NO_ROW
 from etl.synth import Spec, write_extract
@@ -108,8 +111,9 @@ def accepted(
 ) -> tuple[dict[str, pa.Table], Providers]:
     """Return the accepted rows of an extract in one partition, and its directory."""
     opened = open_with(extract, definitions, None, ignore)
-    alone = Workers(1, lambda: definitions)
-    rows = read(opened, folder / "work", definitions, alone, partition_rows=1 << 30, emit=ignore)
+    alone = LocalExecutor(Workers(1, lambda: definitions))
+    when, options = datetime.now(UTC), RunOptions(partition_rows=1 << 30)
+    rows = read(RunContext(opened, definitions, folder / "work", alone, when, options, ignore))
     directory = checked_directory(
         rows.partitions.directory(), definitions, as_of=rows.as_of, sampled=NO_ROW
     )

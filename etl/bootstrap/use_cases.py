@@ -19,26 +19,26 @@ from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import store_options, target_store
 from etl.bootstrap.wiring import load_definitions, release_limits
 from etl.errors import EtlError, MappingError, StoreError, UsageError
+from etl.local.executor import LocalExecutor
+from etl.local.workers import Workers
 from etl.mapping.view import FINANCIAL
-from etl.pipeline.attempt import own_folder
+from etl.pipeline.context import Publication, RunContext, RunOptions
 from etl.pipeline.convert import Converted, convert
-from etl.pipeline.default_stamp import default_stamp
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.deltas.layers import layers_of
 from etl.pipeline.deltas.merge import merged_extract
 from etl.pipeline.events import Emit
+from etl.pipeline.executor import Executor
 from etl.pipeline.explain import Explanation, explain, require_same
-from etl.pipeline.keeping import Keeping
 from etl.pipeline.nights import write_nights_page
-from etl.pipeline.plan import Planned, plan
-from etl.pipeline.publish import Target, as_instant
-from etl.pipeline.read import Read, expected_partitions, open_with, read
+from etl.pipeline.read import expected_partitions, open_with, own_folder
 from etl.pipeline.release_limits import ReleaseLimits
-from etl.pipeline.run import Ran, run
+from etl.pipeline.run import Planned, Ran, plan, run
+from etl.pipeline.target import Target
 from etl.pipeline.validate import Validated, check_report_folder, validate
-from etl.pipeline.workers import Workers
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
+from etl.publish.canonical_json import as_instant
 from etl.publish.damaged_objects import with_lost
 from etl.publish.history import find_release, holds, resume, rollback
 from etl.publish.id_fingerprint import changed_ids, id_facts
@@ -75,9 +75,41 @@ def work_folder(settings: Settings, beside: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedExtract:
+    """An extract, with what a job processes it with.
+
+    Attributes:
+        settings: of the job.
+        extract: the extract; nothing of it was read but headers and hashes.
+        definitions: rules and mappings.
+        executor: where it is processed.
+        emit: takes events.
+    """
+
+    settings: Settings
+    extract: Extract
+    definitions: Definitions
+    executor: Executor
+    emit: Emit
+
+    def context(self, work: Path, when: datetime) -> RunContext:
+        """Return the context of a run that begins now, in a work folder."""
+        run, report = self.settings.run, self.settings.report
+        return RunContext(
+            self.extract,
+            self.definitions,
+            work,
+            self.executor,
+            when,
+            RunOptions(run.partition_rows, report.gx_rows, report.small_cells),
+            self.emit,
+        )
+
+
 @contextmanager
-def prepared(settings: Settings, extract: Path) -> Iterator[tuple[Definitions, Workers]]:
-    """Give the definitions of a job and its processes, which make theirs at the same time.
+def opened(settings: Settings, extract: Path, emit: Emit) -> Iterator[OpenedExtract]:
+    """Open the extract of a job, and begin processes, which load their definitions meanwhile.
 
     All definitions stay: nothing among them is garbage while the job lasts. Files get the mode
     of the settings, in the processes too.
@@ -91,7 +123,8 @@ def prepared(settings: Settings, extract: Path) -> Iterator[tuple[Definitions, W
             with gc_disabled():
                 definitions = load_definitions(settings)
                 until_the_end.enter_context(gc_relaxed())
-            yield definitions, workers
+            files = open_with(extract, definitions, settings.layout, emit)
+            yield OpenedExtract(settings, files, definitions, LocalExecutor(workers), emit)
 
 
 @contextmanager
@@ -104,54 +137,22 @@ def _masked(mode: int) -> Iterator[None]:
         os.umask(before)
 
 
-def _rows(
-    settings: Settings,
-    extract: Extract,
-    work: Path,
-    definitions: Definitions,
-    workers: Workers,
-    emit: Emit,
-) -> Read:
-    rows = settings.run.partition_rows
-    return read(extract, work, definitions, workers, partition_rows=rows, emit=emit)
-
-
 def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) -> Converted:
     """Write an extract as plain bulk NDJSON into a folder."""
-    with prepared(settings, extract) as (definitions, workers):
-        opened = open_with(extract, definitions, settings.layout, emit)
+    with opened(settings, extract, emit) as job:
         moment = now()
         with work_folder(settings, out) as work:
-            rows = _rows(settings, opened, work, definitions, workers, emit)
-            return convert(
-                rows,
-                out,
-                definitions,
-                workers,
-                now=default_stamp(rows, moment).instant,
-                emit=emit,
-            )
+            return convert(job.context(work, moment), out)
 
 
 def validate_extract(settings: Settings, extract: Path, report: Path, emit: Emit) -> Validated:
     """Check an extract and write the report into a folder."""
-    with prepared(settings, extract) as (definitions, workers):
+    with opened(settings, extract, emit) as job:
         moment = now()
-        opened = open_with(extract, definitions, settings.layout, emit)
         check_report_folder(report)
         report.mkdir(parents=True, exist_ok=True)
         with work_folder(settings, report) as work:
-            rows = _rows(settings, opened, work, definitions, workers, emit)
-            return validate(
-                rows,
-                report,
-                definitions,
-                workers,
-                when=moment,
-                gx_rows=settings.report.gx_rows,
-                small_cells=settings.report.small_cells,
-                emit=emit,
-            )
+            return validate(job.context(work, moment), report)
 
 
 def run_extract(
@@ -183,40 +184,29 @@ def run_extract(
         StoreError: another run is at work on the target, or storage failed.
     """
     settings = settings.of_a_run()
-    with prepared(settings, extract) as (definitions, workers):
-        opened = open_with(extract, definitions, settings.layout, emit)
+    with opened(settings, extract, emit) as job:
         store = target_store(settings)
         moment = now()
-        consents = Approvals(rekey, after_rollback)
-        _check_base(settings, store, open_current(store), definitions, consents)
+        approvals, definitions = Approvals(rekey, after_rollback), job.definitions
+        _check_base(settings, store, open_current(store), definitions, approvals)
         with (
             _alone(settings),
             run_lease(store, now) as lease,
             work_folder(settings, _beside(settings)) as work,
+            lease.renewed_in_background(),
         ):
-            base = open_current(store)
-            _check_base(
-                settings, store, base, definitions, consents
-            )  # another run may have been first
-            base = with_lost(base, repair=repair)
-            return run(
-                opened,
-                work,
-                _target(settings, base, moment),
+            base = open_current(store)  # another run may have been first
+            _check_base(settings, store, base, definitions, approvals)
+            publication = Publication(
+                Target(settings.target, store_options(settings)),
                 store,
-                base,
-                definitions,
-                workers,
-                when=moment,
-                partition_rows=settings.run.partition_rows,
-                gx_rows=settings.report.gx_rows,
-                small_cells=settings.report.small_cells,
-                emit=Keeping(emit, lease),
-                lease=lease,
-                bulk=_bulk_options(settings),
-                limits=_limits(settings, base, definitions),
+                with_lost(base, repair=repair),
+                _limits(settings, base, definitions),
+                lease,
+                _bulk_options(settings),
                 keep_rows=settings.publish.deltas,
             )
+            return run(job.context(work, moment), publication)
 
 
 def explain_resource(
@@ -236,7 +226,6 @@ def explain_resource(
             resource is made of no row.
         StoreError: the target cannot be read.
     """
-    alone = Workers(1, partial(load_definitions, settings))
     definitions = load_definitions(settings)
     store = target_store(settings)
     base = open_current(store)
@@ -248,11 +237,12 @@ def explain_resource(
         if folder is None:
             layers = layers_of(store, base)
             folder = merged_extract(store, layers, Path(work) / "rows", None, None)
-        opened = open_with(folder, definitions, settings.layout if extract else None, emit)
+        files = open_with(folder, definitions, settings.layout if extract else None, emit)
         if extract is not None:
-            require_same(opened, base.release, str(extract))
-        rows = _rows(settings, opened, Path(work), definitions, alone, emit)
-        return explain(rows, definitions, resource_type, logical_id, base.release)
+            require_same(files, base.release, str(extract))
+        executor = LocalExecutor(Workers(1, partial(load_definitions, settings)))
+        job = OpenedExtract(settings, files, definitions, executor, emit)
+        return explain(job.context(Path(work), now()), resource_type, logical_id, base.release)
 
 
 def plan_extract(
@@ -272,26 +262,18 @@ def plan_extract(
         StoreError: the target cannot be read.
     """
     settings = settings.of_a_run()
-    with prepared(settings, extract) as (definitions, workers):
-        opened = open_with(extract, definitions, settings.layout, emit)
+    with opened(settings, extract, emit) as job:
         store = target_store(settings)
-        base = open_current(store)
+        base, definitions = open_current(store), job.definitions
         _check_view(settings, base)
         refusal = _refusal(settings, store, base, definitions, Approvals(rekey, after_rollback))
         if settings.run.work is not None:
             settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
+        target = Target(settings.target, store_options(settings), dry=True)
+        limits = _limits(settings, base, definitions)
         with TemporaryDirectory(prefix="cpcds-plan-", dir=settings.run.work) as work:
-            planned = plan(
-                opened,
-                Path(work),
-                replace(_target(settings, base, now()), dry=True),
-                base,
-                definitions,
-                workers,
-                partition_rows=settings.run.partition_rows,
-                limits=_limits(settings, base, definitions),
-                emit=emit,
-            )
+            publication = Publication(target, target.store(), base, limits)
+            planned = plan(job.context(Path(work), now()), publication)
             return replace(planned, refusal=refusal)
 
 
@@ -309,7 +291,7 @@ class Approvals:
 
 
 def _check_base(
-    settings: Settings, store: Store, base: Current, definitions: Definitions, consents: Approvals
+    settings: Settings, store: Store, base: Current, definitions: Definitions, approvals: Approvals
 ) -> None:
     """Refuse to publish on top of what readers see, where that needs a decision first.
 
@@ -319,20 +301,20 @@ def _check_base(
         StoreError: a rollback holds.
     """
     _check_view(settings, base)
-    refusal = _refusal(settings, store, base, definitions, consents)
+    refusal = _refusal(settings, store, base, definitions, approvals)
     if refusal is not None:
         raise refusal
 
 
 def _refusal(
-    settings: Settings, store: Store, base: Current, definitions: Definitions, consents: Approvals
+    settings: Settings, store: Store, base: Current, definitions: Definitions, approvals: Approvals
 ) -> EtlError | None:
     """Return why a run may not publish on top of what readers see; None where it may."""
     if base.release is None:
         return None
     facts = base.release.manifest.facts
     changed = changed_ids(facts.ids, id_facts(definitions.payer, definitions.id_key))
-    if changed and not consents.rekey:
+    if changed and not approvals.rekey:
         where = {"key": "CPCDS_ID_KEY", "payer": "payer.id"}
         what = {"key": "another id key", "payer": f"payer id {facts.ids.get('payer')!r}"}
         return MappingError(
@@ -342,7 +324,7 @@ def _refusal(
             "so that every resource would be retracted and added again under a new id",
             hint="set what it was published with, or pass --rekey where that is meant",
         )
-    if holds(store, base.release) and not consents.after_rollback:
+    if holds(store, base.release) and not approvals.after_rollback:
         reason = facts.run.get("reason")
         return StoreError(
             f"{settings.target} was rolled back to {facts.run['rollbackTo']}"
@@ -380,16 +362,6 @@ def _check_view(settings: Settings, base: Current) -> None:
             f"{settings.target} holds the {there} view of claims, and the {wanted} view is not for "
             f"the same readers: name another target, or --view {there}"
         )
-
-
-def _target(settings: Settings, base: Current, moment: datetime) -> Target:
-    return Target(
-        settings.target,
-        store_options(settings),
-        base.release.id if base.release is not None else None,
-        as_instant(moment),
-        lost=base.lost.patients,
-    )
 
 
 def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manifest, str]:

@@ -20,7 +20,7 @@ from etl.cli.result_tables import (
     show_unowned,
 )
 from etl.errors import if_interrupted
-from etl.pipeline.process import Settled
+from etl.pipeline.process import Processed
 from etl.pipeline.report import LimitBroken
 from etl.reports import Rejected
 
@@ -58,33 +58,33 @@ def convert_command(
         with if_interrupted(NOT_WHOLE), progress(quiet=as_json) as emit:
             converted = convert_extract(settings, extract, out, emit)
     except LimitBroken as stopped:
-        _show(stopped.settled, stopped.rejected, {}, as_json=as_json)
+        _show(stopped.processed, stopped.processed.rejected, {}, as_json=as_json)
         raise
     files = {name: (count, converted.files[name]) for name, count in converted.resources.items()}
-    _show(converted.settled, converted.rejected, files, as_json=as_json)
+    _show(converted.processed, converted.processed.rejected, files, as_json=as_json)
 
 
 def _show(
-    settled: Settled,
+    processed: Processed,
     rejected: Rejected,
     files: Mapping[str, tuple[int, Path]],
     *,
     as_json: bool,
 ) -> None:
-    counts = settled.totals.tally.counts
+    counts = processed.totals.tally.counts
     if as_json:
         body = {
-            "layout": settled.read.extract.layout.name,
+            "layout": processed.read.extract.layout.name,
             "tables": counts_json(counts),
             "resources": {name: count for name, (count, _) in files.items()},
             "files": {name: str(path) for name, (_, path) in files.items()},
-            "unowned_rows": dict(settled.unowned),
+            "unowned_rows": dict(processed.unowned),
             "rejected": rejected_json(rejected),
         }
         click.echo(json.dumps(body, indent=2))
         return
     show_counts(counts)
     show_rejected(rejected)
-    show_unowned(settled.unowned)
+    show_unowned(processed.unowned)
     for name, (count, path) in files.items():
         click.echo(f"{count:>9,} {name:<21} {path}")

@@ -16,7 +16,7 @@ from etl.cli.result_tables import (
     show_counts,
     show_rejected,
 )
-from etl.pipeline.plan import Planned
+from etl.pipeline.run import Planned
 from etl.publish.change_counts import Changes
 from etl.quality import enforce
 
@@ -78,37 +78,37 @@ def show_plan(planned: Planned, target: str, *, as_json: bool) -> None:
         MappingError: ids are made with another key or payer id: the run would stop.
         StoreError: a rollback holds: the run would stop.
     """
-    settled = planned.settled
+    processed = planned.processed
     if as_json:
         body: dict[str, object] = {
             "target": target,
             "dry_run": True,
             "parent": planned.parent,
-            "nothing_to_do": settled is None,
+            "nothing_to_do": processed is None,
             "refusal": None if planned.refusal is None else str(planned.refusal),
             **changes_json(planned.changes, planned.money),
         }
-        if settled is not None:
-            body["tables"] = counts_json(settled.totals.tally.counts)
+        if processed is not None:
+            body["tables"] = counts_json(processed.totals.tally.counts)
             body["limits"] = [
                 {"limit": one.limit, "allowed": one.allowed, "found": one.found, "holds": one.holds}
-                for one in settled.verdicts
+                for one in processed.verdicts
             ]
             body["rejected"] = rejected_json(planned.rejected)
         click.echo(json.dumps(body, indent=2))
-    elif settled is None:
+    elif processed is None:
         click.echo(f"nothing to do: release {planned.parent} was made of the same files")
     else:
-        show_counts(settled.totals.tally.counts)
+        show_counts(processed.totals.tally.counts)
         show_changes(planned.changes, planned.money)
-        for verdict in settled.verdicts:
+        for verdict in processed.verdicts:
             click.echo(f"limit {'holds' if verdict.holds else 'broken'}: {verdict.sentence}")
         show_rejected(planned.rejected)
         click.echo(f"dry run: nothing was written to {target}")
     if planned.refusal is not None:
         raise planned.refusal
-    if settled is not None:
-        enforce(settled.verdicts)
+    if processed is not None:
+        enforce(processed.verdicts)
 
 
 def _amount(text: str) -> str:

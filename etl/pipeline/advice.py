@@ -1,4 +1,4 @@
-"""What to do where a whole table, or over half of the claims, was rejected."""
+"""Advice where a whole table, or over half of the claims, was rejected."""
 
 from __future__ import annotations
 

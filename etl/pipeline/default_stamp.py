@@ -10,10 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.dates import read_timestamps
-from etl.pipeline.process import stamp
-from etl.pipeline.publish import as_instant
-from etl.pipeline.read import Read
-from etl.publish.canonical_json import instant
+from etl.pipeline.executor import Read
+from etl.publish.canonical_json import as_instant, day_instant, instant
 from etl.reports import DefaultStamp
 
 _COLUMN: Final = "last_updated"
@@ -32,7 +30,7 @@ def default_stamp(read: Read, when: datetime) -> DefaultStamp:
         when: when the run began.
     """
     if read.extract.as_of is not None:
-        return DefaultStamp(stamp(read.extract.as_of.isoformat()), "as_of")
+        return DefaultStamp(day_instant(read.extract.as_of.isoformat()), "as_of")
     found = newest(read.partitions.values(_COLUMN), f"{when.astimezone(UTC):%Y-%m-%d}")
     if found is not None:
         return DefaultStamp(found, "newest_stamp")
@@ -61,7 +59,9 @@ def _newest_days(column: Any, until: str) -> set[str]:
     if last is None:
         return set()
     since = pa.scalar((date.fromisoformat(last) - min(_ZONES, _since_year_1(last))).isoformat())
-    return {stamp(text) for text in stamps.filter(pc.greater_equal(stamps, since)).to_pylist()}
+    return {
+        day_instant(text) for text in stamps.filter(pc.greater_equal(stamps, since)).to_pylist()
+    }
 
 
 def _since_year_1(day: str) -> timedelta:

@@ -1,4 +1,4 @@
-"""What a use case works with, made once in each process."""
+"""Layouts, rules, crosswalks and mappings of a payer, loaded once in each process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from etl.sources import Layout
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """What a payer's settings come to.
+    """The rules and mappings that a payer's settings select.
 
     Attributes:
         layouts: the dialects that are known.
@@ -58,4 +58,4 @@ class Definitions:
 
 
 LoadDefinitions: TypeAlias = Callable[[], Definitions]
-"""Makes the definitions; can be sent to another process."""
+"""Loads the definitions; can be sent to another process."""

@@ -1,4 +1,4 @@
-"""What happens during a run, for progress bars and logs. Places and counts, never a row's data."""
+"""Events of a run, for progress bars and logs: places and counts, never a row's data."""
 
 from __future__ import annotations
 
@@ -33,15 +33,14 @@ class PartitionDone:
         count: how many.
         members: how many members it published.
         resources: how many resources it has.
-        remembered: members whose rows are those of the release before, so that they were not
-            worked on; those among them who are rejected included.
+        reused: members whose results are those of the previous release, rejected ones included.
     """
 
     index: int
     count: int
     members: int
     resources: int
-    remembered: int = 0
+    reused: int = 0
 
 
 Event: TypeAlias = SourceEvent | StageBegan | PartitionDone

@@ -1,282 +1,168 @@
-"""Partitions worked on one after the other, or by several processes at once: the same outcomes."""
+"""The port for executors: where an extract is read, and its partitions are processed.
+
+An executor decides where work is done and what survives there. It has no influence on results: the
+units follow from the number of partitions alone, and their outcomes come in order.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import pyarrow as pa
 
-from etl.columns.digests import Hashes
-from etl.engine.partition_columns import Partition
-from etl.engine.render import Rendered
-from etl.mapping.plan import Plan
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.events import ignore
-from etl.pipeline.incremental.cache import Memory, keep_ledger
-from etl.pipeline.incremental.dependencies import Questions
-from etl.pipeline.incremental.reuse import Made, PreviousResults, Setting, work_remembering
-from etl.pipeline.outcomes import outcome_from, outcome_to
-from etl.pipeline.partition.check_and_map import Outcome, work
-from etl.pipeline.partition.providers import Providers, providers_of
-from etl.pipeline.suites import of_partition
-from etl.pipeline.workers import Workers, definitions_here
+from etl.pipeline.incremental.reuse import PreviousRelease
+from etl.pipeline.outcome import Outcome
+from etl.pipeline.partition.mapping import PlanResources
+from etl.pipeline.target import Target
 from etl.quality.suites.sample import Share
-from etl.rows import table_schema
-from etl.sources import Partitions
-from etl.sources.events import Emit
-from etl.sources.inventory import Inventory
+from etl.sources import Emit, Extract, Partitions
 from etl.storage.port import Store
 
-OUTCOMES: Final = "outcomes"
+_MOST_TOGETHER: Final = 8
+"""Most partitions of a unit: their places and ledgers are in memory at once."""
+_LEAST_UNITS: Final = 8
+"""Below so many units, partitions are not put together: processes are to have something to do."""
 
 
-class PartitionSink(Protocol):
-    """Takes the resources of one partition."""
-
-    def take(self, plan: Plan, made: list[Rendered], partition: Partition) -> None:
-        """Take all resources that a plan made."""
-
-    def keep(self, patients: Sequence[str]) -> None:
-        """Take note of patients whose blocks stay as they are."""
-
-    def finish(self) -> tuple[Path, ...]:
-        """Write what was taken, and return the files of the work folder that this took."""
+Pieces: TypeAlias = Iterable[bytes | memoryview]
+"""The bytes of a file, piece by piece."""
 
 
-class OpenSink(Protocol):
-    """Opens what takes a partition's resources; can be sent to another process."""
+class Output(Protocol):
+    """Writes the resources of a unit; can be sent to another process.
 
-    def __call__(self, index: int, /) -> PartitionSink:
-        """Return the sink of one partition."""
-
-
-@dataclass(frozen=True)
-class Remember:
-    """What a run remembers, and where it keeps what the next one is to remember.
-
-    Attributes:
-        open_store: opens the target.
-        memory: what the release before remembers; None where that is of no use.
-        changed: names under which the directory holds something else now.
-        lost: patients whose block or index is not in the store any more.
+    Its `repr` states all that its results depend on.
     """
 
-    open_store: Callable[[], Store]
-    memory: Memory | None
-    changed: Hashes
-    lost: frozenset[str] = frozenset()
+    def __call__(
+        self, made: Sequence[PlanResources], kept: Sequence[str], store: Store | None, /
+    ) -> Mapping[str, Pieces]:
+        """Write resources.
 
-
-@dataclass(frozen=True)
-class Task:
-    """What every process is told, with each of its jobs.
-
-    Attributes:
-        folder: work folder of the run, with partitions and the directory's accepted rows in it.
-        open_sink: opens the sink of a partition; None to make no resources.
-        as_of: day of the extract; None where nobody said.
-        share: of which members rows are kept for the suites; None where no suites are run.
-        remember: None where nothing is remembered.
-    """
-
-    folder: Path
-    open_sink: OpenSink | None
-    as_of: int | None
-    share: Share | None
-    remember: Remember | None = None
-
-
-_ENDING: Final = ".outcome"
-_TOGETHER: Final = 8
-"""Most partitions that are worked on together where most of their members are remembered."""
-
-
-def outcomes(
-    task: Task, definitions: Definitions, count: int, workers: Workers
-) -> Iterator[tuple[range, Outcome]]:
-    """Yield the outcome of every partition, in order; of some together where little is to be done.
-
-    A partition that an earlier run of the same finished is not worked on again.
-
-    Args:
-        task: what to do.
-        definitions: the definitions of this process.
-        count: how many partitions there are.
-        workers: where it is done.
-    """
-    units = _units(task, count, workers.processes)
-    if workers.processes == 1:
-        worker = _Worker(task.folder, definitions)
-        for unit in units:
-            yield from worker.do(task, unit)
-        return
-    jobs = [(_of_unit(task, unit, count), unit) for unit in units]
-    for found in workers.each(_do, jobs, ignore):
-        yield from found
-
-
-def _of_unit(task: Task, unit: range, count: int) -> Task:
-    """Return as much of a task as some partitions need: it is sent to another process."""
-    remember = task.remember
-    if remember is None or remember.memory is None:
-        return task
-    memory = remember.memory.of(unit, count)
-    return replace(task, remember=replace(remember, memory=memory))
-
-
-def _units(task: Task, count: int, processes: int) -> list[range]:
-    """Return which partitions are worked on together.
-
-    A partition of which one member in a hundred changed is hardly worth its start, which costs what
-    a hundred members do. Where more of them changed, each is worked on by itself all the same. All
-    processes have as many.
-    """
-    size = 1
-    if task.remember is not None and task.remember.memory is not None:
-        size = math.ceil(count / (processes * math.ceil(count / (processes * _TOGETHER))))
-    return [range(first, min(first + size, count)) for first in range(0, count, size)]
-
-
-@dataclass
-class _Worker:
-    """What a process knows of the work folder of a run, whatever it is to do there."""
-
-    folder: Path
-    definitions: Definitions
-
-    @cached_property
-    def partitions(self) -> Partitions:
-        return Partitions.open(self.folder)
-
-    @cached_property
-    def providers(self) -> Providers:
-        return read_providers(self.folder, self.definitions)
-
-    @cached_property
-    def questions(self) -> Questions:
-        return Questions.of(self.definitions)
-
-    @cached_property
-    def inventory(self) -> Inventory:
-        return Inventory(self.folder)
-
-    def do(self, task: Task, unit: range) -> Iterator[tuple[range, Outcome]]:
-        """Yield the outcome of some partitions, or of each where together they are too much."""
-        outcome = self.settled(task, unit)
-        if outcome is not None:
-            yield unit, outcome
-            return
-        for index in unit:
-            yield from self.do(task, range(index, index + 1))
-
-    def settled(self, task: Task, unit: range) -> Outcome | None:
-        """Return the outcome of partitions, worked on unless an earlier attempt finished them.
+        Args:
+            made: the resources, plan by plan.
+            kept: ids of patients whose blocks stay as they are.
+            store: the target; None where nothing is published.
 
         Returns:
-            None where that would be more than one partition's work, which is all that a run that is
-            killed may lose.
+            Name -> what the run needs of it at its end.
         """
-        done = self.folder / OUTCOMES / f"{unit.start}-{unit.stop}{_ENDING}"
-        step = f"{OUTCOMES} {done.stem}"
-        if self.inventory.step(step) is not None:
-            return outcome_from(done.read_bytes())
-        remember = task.remember
-        found = self.plain(task, unit) if remember is None else self.again(task, remember, unit)
-        if found is None:
-            return None
-        outcome, written = found
-        done.parent.mkdir(exist_ok=True)
-        done.write_bytes(outcome_to(outcome))
-        self.inventory.add_files(step, (*written, done))
-        return outcome
-
-    def plain(self, task: Task, unit: range) -> tuple[Outcome, tuple[Path, ...]]:
-        (index,) = unit
-        _forget(self.folder / OUTCOMES, unit)
-        sink = task.open_sink(index) if task.open_sink is not None else None
-        outcome = work(
-            self.partitions.load(index),
-            self.partitions.keys,
-            self.providers,
-            self.definitions,
-            None if sink is None else sink.take,
-            as_of=task.as_of,
-            sampled=of_partition(task.share, self.partitions, index),
-        )
-        return outcome, () if sink is None else sink.finish()
-
-    def again(
-        self, task: Task, remember: Remember, unit: range
-    ) -> tuple[Outcome, tuple[Path, ...]] | None:
-        open_sink = task.open_sink
-        if open_sink is None:
-            raise AssertionError("nothing is remembered of what is not published")
-        written: list[Path] = []
-        store, before = remember.open_store(), None
-        if remember.memory is not None:
-            ledger = remember.memory.ledger(store, unit, self.partitions.count)
-            before = PreviousResults(ledger, remember.memory.as_of, remember.changed, remember.lost)
-
-        def hand_on(made: Sequence[Made], kept: Sequence[str]) -> None:
-            _forget(self.folder / OUTCOMES, unit)
-            sink = open_sink(unit.start)
-            for plan, runs, partition in made:
-                sink.take(plan, runs, partition)
-            sink.keep(kept)
-            written.extend(sink.finish())
-
-        setting = Setting(
-            self.partitions,
-            self.providers,
-            self.definitions,
-            self.questions,
-            task.as_of,
-            task.share,
-        )
-        worked = work_remembering(setting, unit, before, hand_on)
-        if worked is None:
-            return None
-        memory = keep_ledger(store, worked.ledger)
-        store.sync()
-        return replace(worked.outcome, memory=memory), tuple(written)
 
 
-def _forget(folder: Path, unit: range) -> None:
-    """Take away outcomes of partitions that another attempt cut into other units."""
-    for path in folder.glob(f"*{_ENDING}"):
-        first, _, end = path.stem.partition("-")
-        if int(first) < unit.stop and unit.start < int(end):
-            path.unlink()
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The task of a run: the same for all units; can be sent to another process.
+
+    Attributes:
+        output: writes the resources; None to make none.
+        directory: the directory's accepted rows.
+        as_of: day of the extract, in days since 1970; None where it is not stated.
+        share: the members whose rows are kept for the suites; None where no suites are run.
+        target: where the run publishes; None where nothing is published.
+        previous: what may be reused.
+        keeps_rejected: whether rejected rows are kept for the quarantine.
+    """
+
+    output: Output | None
+    directory: Mapping[str, pa.Table]
+    as_of: int | None
+    share: Share | None
+    target: Target | None = None
+    previous: PreviousRelease = field(default_factory=PreviousRelease)
+    keeps_rejected: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what the results of units depend on beside the extract and the definitions.
+
+        What another use case, or an attempt on top of another release, finished is of no use.
+        """
+        target = None if self.target is None else (self.target.name, self.target.dry)
+        facts = (self.output, self.as_of, self.share, target, self.keeps_rejected)
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+    def units(self, count: int) -> list[range]:
+        """Return which of `count` partitions are processed together.
+
+        A partition of which one member in a hundred changed is hardly worth its start, which costs
+        what a hundred members do. Where more of them changed, each is a unit of its own all the
+        same.
+        """
+        size = 1
+        if self.previous.results is not None:
+            size = min(_MOST_TOGETHER, math.ceil(count / _LEAST_UNITS))
+        return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
-@lru_cache(maxsize=1)
-def _worker(folder: Path) -> _Worker:
-    return _Worker(folder, definitions_here())
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A unit that is finished.
+
+    Attributes:
+        unit: the partitions.
+        outcome: what it adds to the totals.
+        files: name -> a file of the work folder, of what `UnitResult.files` holds.
+    """
+
+    unit: range
+    outcome: Outcome
+    files: Mapping[str, Path]
 
 
-def _do(job: tuple[Task, range], emit: Emit) -> list[tuple[range, Outcome]]:
-    del emit
-    task, unit = job
-    return list(_worker(task.folder).do(task, unit))
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """Parameters of cutting an extract by member.
+
+    Attributes:
+        folder: the work folder of the run; another extract or other definitions have another.
+        partitions: how many there are to be.
+        digests: whether a digest of every row is kept, for the next release to compare with.
+    """
+
+    folder: Path
+    partitions: int
+    digests: bool
 
 
-def save_providers(folder: Path, providers: Providers) -> None:
-    """Keep the directory's accepted rows where every process finds them."""
-    for name, table in providers.tables.items():
-        path = folder / f"{name}.arrow"
-        with pa.ipc.new_file(path, table_schema(name)) as writer:
-            writer.write_table(table.select(table_schema(name).names).cast(table_schema(name)))
+@dataclass(frozen=True, slots=True)
+class Read:
+    """An extract, cut by member.
+
+    Attributes:
+        extract: what it is.
+        partitions: its rows.
+        work: folder of this run.
+        as_of: its day, in days since 1970; None where it is not stated.
+    """
+
+    extract: Extract
+    partitions: Partitions
+    work: Path
+    as_of: int | None
 
 
-def read_providers(folder: Path, definitions: Definitions) -> Providers:
-    """Return the directory's accepted rows that `save_providers` kept."""
-    tables = {}
-    for name in ("organization", "practitioner"):
-        with pa.ipc.open_file(folder / f"{name}.arrow") as reader:
-            tables[name] = reader.read_all()
-    return providers_of(tables, definitions)
+class Executor(Protocol):
+    """Reads an extract and processes its partitions."""
+
+    def read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
+        """Return an extract cut by member, read unless an earlier attempt did.
+
+        Raises:
+            ExtractError: a file cannot be read to its end.
+            StoreError: the work folder cannot be written.
+        """
+
+    def process(self, read: Read, task: Task, definitions: Definitions) -> Iterator[Done]:
+        """Yield the units of an extract as they are finished, in order.
+
+        A unit that an earlier attempt at the same task finished is not processed again.
+
+        Raises:
+            StoreError: the target failed, or a worker was lost.
+        """

@@ -1,4 +1,4 @@
-"""Where each element of a published resource came from: file, row, column, line of the mapping."""
+"""Origins of each element of a published resource: file, row, column, line of the mapping."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from etl.mapping.environment import Environment
 from etl.mapping.plan import Place, Plan
 from etl.mapping.row_interpreter import Cell, ExplainedElement, Made, explained
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.pipeline.context import RunContext
 from etl.pipeline.definitions import Definitions
+from etl.pipeline.executor import Read
 from etl.pipeline.partition.claims import ClaimRules
 from etl.pipeline.partition.providers import Providers, checked_directory, providers_of
-from etl.pipeline.read import Read
+from etl.pipeline.read import read as read_rows
 from etl.publish.reader import Release
 from etl.quality import RuleContext, check_rows
 from etl.quality.suites.sample import NO_ROW
@@ -50,7 +52,7 @@ class CellOrigin:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where one element came from.
+    """Origin of one element.
 
     Attributes:
         path: FHIR path with positions, without the resource's type: `item[0].net.value`.
@@ -69,7 +71,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Where a resource came from.
+    """Origins of the elements of a resource.
 
     Attributes:
         resource: `Type/id`.
@@ -107,17 +109,12 @@ def require_same(extract: Extract, release: Release, name: str) -> None:
 
 
 def explain(
-    read: Read,
-    definitions: Definitions,
-    resource_type: str,
-    logical_id: str,
-    release: Release | None,
+    context: RunContext, resource_type: str, logical_id: str, release: Release | None
 ) -> Explanation:
     """Return where a resource came from.
 
     Args:
-        read: the extract that the resource was made of, cut by member.
-        definitions: rules and mappings it was made with.
+        context: of the run: the extract that the resource was made of, and what it was made with.
         resource_type: FHIR type.
         logical_id: its id.
         release: the release to compare with; None to compare with nothing.
@@ -125,6 +122,7 @@ def explain(
     Raises:
         UsageError: no mapping makes such a resource, or no accepted row of the extract.
     """
+    definitions, read = context.definitions, read_rows(context)
     plans = tuple(plan for plan in definitions.mappings.plans if plan.resource == resource_type)
     if not plans:
         types = sorted({plan.resource for plan in definitions.mappings.plans})

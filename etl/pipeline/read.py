@@ -1,43 +1,52 @@
-"""From a folder to partitions that can be worked on, resuming what an earlier run left."""
+"""From what was delivered to rows cut by member; a delta on top of what it changes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from etl.columns.dates import day_number
 from etl.errors import StoreError
+from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.definitions import Definitions
+from etl.pipeline.deltas.layers import Layer, layers_of, write_layer
+from etl.pipeline.deltas.merge import merged_extract
 from etl.pipeline.events import Emit, StageBegan
-from etl.pipeline.workers import Workers
-from etl.sources import Extract, Partitions, open_extract, partition
+from etl.pipeline.executor import Cutting, Read
+from etl.publish.canonical_json import as_instant, day_instant
+from etl.sources import Extract, open_extract
+from etl.sources.inventory import Inventory
 from etl.sources.read_extract import MAX_PARTITIONS
 
 _ROW_BYTES: Final = 120
 """About how many bytes a row of input has, as text."""
 _PACKED: Final = 8
 """About how much smaller a compressed file is than its text."""
+_BEGUN: Final = "begun"
+_LASTS: Final = timedelta(hours=12)
+"""Younger than what a prune leaves alone (`prune.GRACE`): objects of a dead attempt still exist."""
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """An extract, cut by member.
+class ReleaseRows:
+    """The rows of a release.
 
     Attributes:
-        extract: what it is.
-        partitions: its rows.
-        work: folder of this run.
-        as_of: its day, in days since 1970; None where nobody said.
+        read: everything that the release is to hold, cut by member.
+        layers: what the release is to keep of it; empty where no delta is to follow.
+        when: when the run began, or the attempt that it goes on from.
     """
 
-    extract: Extract
-    partitions: Partitions
-    work: Path
-    as_of: int | None
+    read: Read
+    layers: Sequence[Layer]
+    when: datetime
 
 
 def open_with(folder: Path, definitions: Definitions, layout: str | None, emit: Emit) -> Extract:
@@ -46,50 +55,105 @@ def open_with(folder: Path, definitions: Definitions, layout: str | None, emit: 
     return open_extract(folder, definitions.layouts, layout=layout, emit=emit)
 
 
-def read(
-    extract: Extract,
-    work: Path,
-    definitions: Definitions,
-    workers: Workers,
-    *,
-    partition_rows: int,
-    emit: Emit,
-    digests: bool = False,
-) -> Read:
-    """Return an extract cut by member, reading it unless an earlier run of the same did.
+def read(context: RunContext, *, digests: bool = False) -> Read:
+    """Return the extract cut by member, read unless an earlier attempt at the same did.
 
     Args:
-        extract: what to read.
-        work: folder for what is in progress; this run's own folder is made inside it.
-        definitions: rules and mappings; other ones make another run.
-        workers: where it is read, and worked on after that.
-        partition_rows: about how many rows to a partition.
-        emit: takes events.
-        digests: whether to keep a digest of every row as well.
+        context: of the run.
+        digests: whether to keep a digest of every row, for the next release to compare with.
     """
-    count = _partition_count(((file.bytes, file.gzipped) for file in extract.files), partition_rows)
-    workers.begin(count)
-    own = work / fingerprint(extract, definitions, count)[:16]
-    try:
-        partitions = Partitions.resume(own)
-        if digests and not partitions.has_digests:
-            raise StoreError(f"{own} was read without digests")
-    except StoreError:
-        partitions = partition(
-            extract, own, partitions=count, digests=digests, spread=workers, emit=emit
-        )
+    extract = context.extract
+    sizes = ((file.bytes, file.gzipped) for file in extract.files)
+    count = _partition_count(sizes, context.options.partition_rows)
+    own = context.work / _fingerprint(extract, context.definitions, count)[:16]
+    partitions = context.executor.read(extract, Cutting(own, count, digests), context.emit)
     as_of = extract.as_of
     return Read(extract, partitions, own, None if as_of is None else day_number(as_of.isoformat()))
 
 
-def fingerprint(extract: Extract, definitions: Definitions, partitions: int) -> str:
+def read_release(context: RunContext, publication: Publication) -> ReleaseRows:
+    """Read an extract that is to be published; a delta together with the layers it changes.
+
+    Raises:
+        UsageError: a delta, and the release that it changes did not keep its rows.
+        DataRejected: a delta of which some rows cannot be read.
+        StoreError: storage failed.
+    """
+    extract, store = context.extract, publication.store
+    delta = extract.kind == "delta"
+    below = layers_of(store, publication.base) if delta else ()
+    rows = read(context, digests=not delta)
+    when = _began(context, publication, rows.work)
+    if not delta and not publication.keep_rows:
+        return ReleaseRows(rows, (), when)
+    # The rows become a layer of their own: later deltas need them as they were delivered.
+    day = extract.as_of.isoformat() if extract.as_of is not None else None
+    time = day_instant(day) if day is not None else as_instant(when)
+    definitions = context.definitions
+    layer = write_layer(store, rows.partitions, definitions, rows.work, extract.kind, time)
+    known = any(layer.tables == one.tables and layer.kind == one.kind for one in below)
+    layers = below if known else (*below, layer)
+    if not delta:
+        return ReleaseRows(rows, layers, when)
+    # A delta is published as the full extract that all layers together make.
+    folder = merged_extract(store, layers, rows.work / "merged", day, extract.payer)
+    whole = open_extract(folder, definitions.layouts, layout="cpcds", emit=context.emit)
+    merged = read(replace(context, extract=whole), digests=True)
+    _began(context, publication, merged.work)
+    return ReleaseRows(merged, layers, when)
+
+
+def _began(context: RunContext, publication: Publication, work: Path) -> datetime:
+    """Return when the run began: now, or when an attempt did that can be gone on from.
+
+    An attempt for the same target on top of the same release can be: the run keeps its time, so
+    that its result is the one of an undisturbed run, and what it finished counts.
+    """
+    inventory, base, when = Inventory(work), publication.base, context.when
+    lost = [sorted(base.lost.patients), sorted(base.lost.shards), base.lost.bulk]
+    facts = {
+        "target": publication.store.name,
+        "release": None if base.release is None else base.release.id,
+        "lost": hashlib.sha256(json.dumps(lost).encode()).hexdigest() if base.lost else "",
+    }
+    there = inventory.step(_BEGUN)
+    if there is not None and facts.items() <= there.facts.items():
+        began = datetime.fromisoformat(there.facts["began"])
+        if timedelta(0) <= when - began < _LASTS:
+            return began
+    inventory.add(_BEGUN, facts={**facts, "began": when.isoformat()})
+    return when
+
+
+def own_folder(work: Path) -> Path:
+    """Return a folder for what is in progress, made for its owner alone.
+
+    Raises:
+        StoreError: it is there, and others own it or may look or write into it: a run would go on
+            from what they put there.
+    """
+    work.mkdir(parents=True, exist_ok=True, mode=0o700)
+    there = work.lstat()
+    if (
+        not stat.S_ISDIR(there.st_mode)
+        or there.st_uid != os.geteuid()
+        or stat.S_IMODE(there.st_mode) & 0o077
+    ):
+        raise StoreError(
+            f"{work} must be a folder of your own that is closed to everybody else (mode 0700), "
+            "because runs go on from what is in it: delete it, or let run.work name another place"
+        )
+    return work
+
+
+def _fingerprint(extract: Extract, definitions: Definitions, partitions: int) -> str:
     """Return a hash of all that a run's result hangs on, but for the clock and the target."""
     facts = {
         "files": [[file.name, file.sha256] for file in extract.files],
         "layout": extract.layout.name,
         "kind": extract.kind,
         "as_of": str(extract.as_of),
-        "definitions": definitions.fingerprint,
+        "tools": definitions.fingerprint,  # the name is part of the hash, and so of run ids
         "partitions": partitions,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

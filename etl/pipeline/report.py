@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
@@ -15,11 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.places import place_keys
 from etl.errors import DataRejected
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.pipeline.definitions import Definitions
-from etl.pipeline.events import Emit, StageBegan
-from etl.pipeline.process import Settled
+from etl.pipeline.context import RunContext
+from etl.pipeline.events import StageBegan
+from etl.pipeline.executor import Read
+from etl.pipeline.process import Processed
+from etl.pipeline.suites import share_of
+from etl.pipeline.unit import REJECTED
 from etl.quality.quarantine import quarantine_csv, reasons
 from etl.quality.rules.kinds import AnyFilled, Required
 from etl.quality.suites.expectations import SuiteResult, run_suites
@@ -32,7 +37,6 @@ from etl.reports import (
     MappingFacts,
     MissingCells,
     QuarantineFile,
-    Rejected,
     ReleaseBefore,
     Report,
     SuiteLine,
@@ -49,13 +53,13 @@ _FINDINGS: Final = "findings.csv.gz"
 _EXACT_MONEY: Final = "sums/money.csv"
 """Below the quarantine; files of rejected rows are in no folder, so that none is called this."""
 MOST_CAUSES: Final = 5
-"""How many first causes a message names."""
+"""Most first causes that a message names."""
 _PLACE: Final = (FILE_COLUMN, ROW_COLUMN)
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a report says of the run itself.
+    """Facts of a report about the run itself.
 
     Attributes:
         run: id of the run.
@@ -64,7 +68,6 @@ class About:
         parent: id of the release before it.
         resources: FHIR type -> how many were made.
         quarantine: path of the quarantine's folder, as the report links to it.
-        small_cells: most claims whose sum of money is withheld; 0 to withhold none.
         default_stamp: of resources that state none; None where nothing is published.
         before: the release that the run was made on top of; None without one.
         all_reports: path of the page of all reports, as the report links to it; empty without one.
@@ -76,7 +79,6 @@ class About:
     parent: str | None
     resources: Mapping[str, int]
     quarantine: str
-    small_cells: int
     default_stamp: DefaultStamp | None = None
     before: ReleaseBefore | None = None
     all_reports: str = ""
@@ -86,17 +88,14 @@ class LimitBroken(DataRejected):
     """A limit does not hold, and nothing was published.
 
     Attributes:
-        rejected: what was rejected, by first cause.
-        settled: the extract, worked through.
+        processed: the extract, checked and mapped.
         report: what the report says; None where none was written.
         page: where the report's page is; empty where none was written.
     """
 
-    def __init__(
-        self, settled: Settled, rejected: Rejected, report: Report | None = None, page: str = ""
-    ) -> None:
-        self.rejected, self.settled, self.report, self.page = rejected, settled, report, page
-        says = [refusal(settled.verdicts), rejected.sentence(MOST_CAUSES)]
+    def __init__(self, processed: Processed, report: Report | None = None, page: str = "") -> None:
+        self.processed, self.report, self.page = processed, report, page
+        says = [refusal(processed.verdicts), processed.rejected.sentence(MOST_CAUSES)]
         says.append(f"The report: {page}" if page else "`cpcds validate` writes the report.")
         super().__init__(" ".join(part for part in says if part))
 
@@ -121,15 +120,31 @@ class Reported:
         return self.folder / REPORT / "index.html"
 
 
+def run_id(when: datetime, read: Read) -> str:
+    """Return the id of a run: its time, and a hash of what it worked on."""
+    return f"{when:%Y%m%dT%H%M%SZ}-{read.work.name[:8]}"
+
+
+@contextmanager
+def suite_rows_of(context: RunContext, read: Read) -> Iterator[SuiteRows | None]:
+    """Give what takes rows for the suites; None where none are run."""
+    if not context.options.gx_rows:
+        yield None
+        return
+    share = share_of(read.partitions, context.options.gx_rows)
+    with SuiteRows(read.work / "suites", context.definitions.book, share) as suite_rows:
+        yield suite_rows
+
+
 def page_of(target: str, run: str) -> str:
     """Return where in a target the page of a run's report is."""
     return f"{target.rstrip('/')}/reports/{run}/index.html"
 
 
-def write_quarantine(settled: Settled, folder: Path) -> tuple[tuple[str, int, str], ...]:
+def write_quarantine(processed: Processed, folder: Path) -> tuple[tuple[str, int, str], ...]:
     """Write rejected rows as they were, a file a source file; return (source, rows, file name)."""
-    partitions = settled.read.partitions
-    found = reasons(settled.totals.rejected.values())
+    partitions = processed.read.partitions
+    found = reasons(processed.totals.rejected)
     ragged = partitions.ragged_rows()
     unreadable = set(zip(*(ragged.column(name).to_pylist() for name in _PLACE), strict=True))
     written = []
@@ -139,22 +154,24 @@ def write_quarantine(settled: Settled, folder: Path) -> tuple[tuple[str, int, st
             continue
         source = partitions.files[number]
         name = f"{_stem(source.name)}.csv"
-        pieces = quarantine_csv(_rows_of(settled, number), source.columns, rows, number)
+        pieces = quarantine_csv(_rejected_of(processed, number), source.columns, rows, number)
         _write(folder / name, pieces)
         written.append((source.name, len(rows), name))
     return (*written, *_write_ragged(partitions, found, folder))
 
 
-def _rows_of(settled: Settled, number: int) -> Iterator[pa.Table]:
-    """Yield the source rows of those partitions in which rows of a file were rejected."""
-    partitions = settled.read.partitions
-    name = partitions.files[number].name
-    for indexes, rejected in settled.totals.rejected.items():
-        if pc.any(pc.equal(rejected.column("file"), number)).as_py():
-            for index in indexes:
-                rows = partitions.raw_rows(index).get(name)
-                if rows is not None:
-                    yield rows
+def _rejected_of(processed: Processed, number: int) -> Iterator[pa.Table]:
+    """Yield the rejected rows of a source file: of the directory, then of each unit."""
+    partitions, rejected = processed.read.partitions, processed.directory.rejected
+    if pc.any(pc.equal(rejected.column("file"), number)).as_py():
+        places = np.unique(place_keys(rejected.column("file"), rejected.column("row")))
+        rows = partitions.raw_rows(partitions.count, places)
+        yield from (rows[name] for name in (partitions.files[number].name,) if name in rows)
+    for files in processed.files:
+        path = files.get(f"{REJECTED}{number:05d}")
+        if path is not None:
+            with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
+                yield reader.read_all()
 
 
 def _write_ragged(
@@ -187,45 +204,42 @@ def _write(path: Path, pieces: Iterator[bytes]) -> None:
 
 
 def write_reports(
-    settled: Settled,
-    definitions: Definitions,
-    suite_rows: SuiteRows | None,
+    context: RunContext,
+    processed: Processed,
     about: About,
-    folder: Path,
-    emit: Emit,
+    suite_rows: SuiteRows | None,
     known: Mapping[str, SuiteResult] = MappingProxyType({}),
 ) -> Reported:
-    """Write the report, its Data Docs and the quarantine into a folder.
+    """Write the report, its Data Docs and the quarantine into the run's folder.
 
     Args:
-        settled: the extract, worked through.
-        definitions: rules and mappings.
-        suite_rows: the rows for the suites; None to run none.
+        context: of the run.
+        processed: the extract, checked and mapped.
         about: what the report says of the run.
-        folder: where it goes: `report/` and `quarantine/` below.
-        emit: takes events.
+        suite_rows: the rows for the suites; None to run none.
         known: table -> what its suite came to in the run before, with the same rules and program.
 
     Raises:
         CountsDoNotAddUp: rows or cents got lost (a bug); there is no report then.
     """
+    folder, definitions, emit = processed.read.work, context.definitions, context.emit
     suites: tuple[SuiteResult, ...] = ()
     if suite_rows is not None:
         emit(StageBegan("suites"))
         docs = folder / REPORT / _DOCS
         suites = run_suites(suite_rows, docs, run_name=about.run, run_time=about.when, known=known)
     emit(StageBegan("report"))
-    quarantined = write_quarantine(settled, folder / QUARANTINE)
-    found, names = settled.totals.places, [file.name for file in settled.read.extract.files]
+    quarantined = write_quarantine(processed, folder / QUARANTINE)
+    found, names = processed.totals.places, [file.name for file in processed.read.extract.files]
     places = found.write(folder / REPORT / _FINDINGS, names) if found is not None else {}
-    tally = settled.totals.tally
+    tally = processed.totals.tally
     report = Report(
         run=about.run,
         release=about.release,
         parent=about.parent,
         when=about.when,
         program=f"cpcds-bluebutton {version('cpcds-bluebutton')}",
-        extract=_extract_facts(settled),
+        extract=_extract_facts(processed),
         mapping=MappingFacts(
             definitions.mappings.name,
             definitions.mappings.version,
@@ -235,11 +249,11 @@ def write_reports(
         counts=tally.counts,
         rules=tally.rules(definitions.book),
         rules_looked_at=len(definitions.book.rules),
-        verdicts=settled.verdicts,
+        verdicts=processed.verdicts,
         money=tally.money,
         resources={name: count for name, count in about.resources.items() if count},
         filled=tally.filled,
-        unmapped=settled.totals.unmapped(),
+        unmapped=processed.totals.unmapped(),
         suites=tuple(_suite_lines(suites, suite_rows.of if suite_rows is not None else {})),
         quarantine=tuple(
             QuarantineFile(source, rows, f"{about.quarantine}/{name}")
@@ -248,9 +262,9 @@ def write_reports(
         data_docs=f"{_DOCS}/index.html" if suites else "",
         default_stamp=about.default_stamp,
         findings_file=_FINDINGS if places else "",
-        advice=settled.rejected(definitions).advice,
-        small_cells=about.small_cells,
-        missing=tuple(_missing(settled, definitions)),
+        advice=processed.rejected.advice,
+        small_cells=context.options.small_cells,
+        missing=tuple(_missing(processed)),
         before=about.before,
         all_reports=about.all_reports,
     )
@@ -263,8 +277,9 @@ def write_reports(
     return Reported(report, folder, suites)
 
 
-def _missing(settled: Settled, definitions: Definitions) -> list[MissingCells]:
+def _missing(processed: Processed) -> list[MissingCells]:
     """Return which required cells are missing, those that are missing most first."""
+    definitions = processed.definitions
     asking = {
         rule.id for rule in definitions.book.rules if isinstance(rule.kind, Required | AnyFilled)
     }
@@ -276,7 +291,7 @@ def _missing(settled: Settled, definitions: Definitions) -> list[MissingCells]:
     }
     found = [
         MissingCells(rule, table, column, cells)
-        for (rule, table, column), cells in settled.totals.tally.cells.items()
+        for (rule, table, column), cells in processed.totals.tally.cells.items()
         if rule in asking
     ]
     return sorted(found, key=lambda one: (-one.cells, one.rule, one.table, one.column))
@@ -294,8 +309,8 @@ def _suite_lines(suites: Iterable[SuiteResult], of: Mapping[str, int]) -> Iterat
         )
 
 
-def _extract_facts(settled: Settled) -> ExtractFacts:
-    extract, rows = settled.read.extract, settled.read.partitions.rows_read
+def _extract_facts(processed: Processed) -> ExtractFacts:
+    extract, rows = processed.read.extract, processed.read.partitions.rows_read
     return ExtractFacts(
         layout=extract.layout.name,
         kind=extract.kind,
@@ -303,7 +318,7 @@ def _extract_facts(settled: Settled) -> ExtractFacts:
         payer=extract.payer or "",
         files=tuple(
             ExtractFile(
-                file.name, rows.get(file.name, 0), file.sha256, settled.unowned.get(file.name, 0)
+                file.name, rows.get(file.name, 0), file.sha256, processed.unowned.get(file.name, 0)
             )
             for file in extract.files
         ),

@@ -1,33 +1,27 @@
-"""The nightly use: everything from an extract to the release that readers see."""
+"""Publish an extract as the release that readers see; a plan is that without the commit."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from etl.errors import if_interrupted
+from etl.errors import EtlError, if_interrupted
 from etl.mapping.library import MappingSet
+from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.default_stamp import default_stamp
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.deltas.layers import keep_layers
-from etl.pipeline.events import Emit, StageBegan
-from etl.pipeline.intake import take_in
+from etl.pipeline.events import StageBegan
+from etl.pipeline.executor import Read
 from etl.pipeline.money import Totals, money_difference, published_money
 from etl.pipeline.nights import release_before, write_nights_page
-from etl.pipeline.process import Settled, Tree, keep_remembered, settle
-from etl.pipeline.publish import (
-    Published,
-    Target,
-    as_instant,
-    open_block_sink,
-    publish,
-    stage,
-)
-from etl.pipeline.release_limits import ReleaseLimits, input_verdicts, retraction_verdicts
+from etl.pipeline.process import Processed, process, write_results
+from etl.pipeline.publish import BlockOutput, Published, Staged, publish, stage
+from etl.pipeline.read import read_release
+from etl.pipeline.release_limits import input_verdicts, retraction_verdicts
 from etl.pipeline.report import (
     QUARANTINE,
     REPORT,
@@ -35,29 +29,27 @@ from etl.pipeline.report import (
     LimitBroken,
     Reported,
     page_of,
+    run_id,
+    suite_rows_of,
     write_reports,
 )
-from etl.pipeline.suites import share_of
-from etl.pipeline.validate import run_id
-from etl.pipeline.workers import Workers
 from etl.publish.bulk import with_bulk
-from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
+from etl.publish.canonical_json import as_instant
 from etl.publish.change_counts import Changes
 from etl.publish.id_fingerprint import id_facts
-from etl.publish.lease import Lease
-from etl.publish.manifest import Named, ReleaseFacts
+from etl.publish.manifest import Manifest, Named, ReleaseFacts
 from etl.publish.reader import Current
 from etl.publish.release import is_published, put_named
 from etl.quality.suites.rows import SuiteRows
-from etl.reports import DefaultStamp, ReleaseBefore
+from etl.reports import DefaultStamp, Rejected, ReleaseBefore
 from etl.sources import Extract
 from etl.storage.port import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         release: id of the release that readers see.
@@ -74,169 +66,194 @@ class Ran:
     money: Totals = field(default_factory=dict)
 
 
-def run(
-    extract: Extract,
-    work: Path,
-    target: Target,
-    store: Store,
-    base: Current,
-    definitions: Definitions,
-    workers: Workers,
-    *,
-    when: datetime,
-    partition_rows: int,
-    gx_rows: int,
-    small_cells: int,
-    emit: Emit,
-    lease: Lease | None = None,
-    bulk: BulkOptions | None = None,
-    limits: ReleaseLimits,
-    keep_rows: bool = False,
-) -> Ran:
-    """Publish an extract.
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The result of a plan: the release that a run would publish.
 
-    Args:
-        extract: what to publish.
-        work: folder for what is in progress.
-        target: the store, as every process opens it.
-        store: the store, open.
-        base: what readers see now, and what of it is to be made again.
-        definitions: rules and mappings.
-        workers: where the work is done.
-        when: when the run began; an attempt that is gone on from began earlier, and its time is
-            taken.
-        partition_rows: about how many rows to a partition.
-        gx_rows: about how many rows of the largest file the suites look at; 0 to run none.
-        small_cells: most claims whose sum of money is withheld; 0 to withhold none.
-        emit: takes events.
-        lease: the run's lease on the target; None where nothing prunes it.
-        bulk: how bulk files are made; None to make none.
-        limits: what may be missing or moved against the release before.
-        keep_rows: whether deltas are to follow a full extract; after a delta they always may.
+    Attributes:
+        parent: id of the release that it would follow; None before the first.
+        processed: the extract, checked and mapped, with all limits; None where the same was
+            published already, and the run would do nothing.
+        manifest: what would be published; its bulk files and reports are not in it.
+        changes: patients and resources that would be added, changed and retracted.
+        money: claim type -> name of the total -> what would be added to it.
+        rejected: what would be rejected, by first cause.
+        refusal: why the run would stop all the same; None where it would not.
+    """
+
+    parent: str | None
+    processed: Processed | None
+    manifest: Manifest | None
+    changes: Changes
+    money: Totals
+    rejected: Rejected
+    refusal: EtlError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A release that is written but for its reports, and that readers do not see yet.
+
+    Attributes:
+        processed: the extract, checked and mapped, with all limits.
+        staged: the release.
+        facts: what its manifest says of the run.
+    """
+
+    processed: Processed
+    staged: Staged
+    facts: ReleaseFacts
+
+    @property
+    def changes(self) -> Changes:
+        return Changes.from_json(self.staged.manifest.counts["changes"])
+
+    def money(self, publication: Publication) -> Totals:
+        parent = publication.base.release
+        before = {} if parent is None else parent.manifest.facts.totals
+        return money_difference(before, self.facts.totals)
+
+
+def run(context: RunContext, publication: Publication) -> Ran:
+    """Publish an extract.
 
     Raises:
         UsageError: a delta, and the release that it changes did not keep its rows.
-        LimitBroken: a limit does not hold; the report tells why, readers see what they saw.
+        LimitBroken: a limit does not hold; the report gives the reasons, readers see what they saw.
         StoreError: storage failed; readers see what they saw.
     """
-    if (
-        base.release is not None
-        and not base.lost
-        and is_published(base, facts_of(extract, definitions))
-    ):
+    store, base, bulk = publication.store, publication.base, publication.bulk
+    facts = facts_of(context.extract, context.definitions)
+    if base.release is not None and not base.lost and is_published(base, facts):
         if bulk is not None:
             write_pages(store, bulk)  # an attempt that died after its commit did not get there
         store.sync()  # nor may it have got its pointer to the disk
         write_nights_page(store, unless_named=base.release.id)
         return Ran(base.release.id, None, None)
-    taken_in = take_in(
-        extract,
-        work,
-        store,
-        base,
-        definitions,
-        workers,
-        when=when,
-        keep_rows=keep_rows,
-        partition_rows=partition_rows,
-        emit=emit,
-    )
-    rows, when = taken_in.rows, taken_in.when
-    unstated = default_stamp(rows, when)
-    target = replace(target, now=as_instant(when), stamp=unstated.instant)
-    share = share_of(rows.partitions, gx_rows)
-    with SuiteRows(rows.work / "suites", definitions.book, share) as suite_rows:
-        taken = suite_rows if gx_rows else None
-        sink = open_block_sink(rows.work, target)
-        settled = settle(
-            rows,
-            definitions,
-            workers,
-            sink,
-            suite_rows=taken,
-            emit=emit,
-            tree=Tree(target.store, base),
-            is_reported=True,
-        )
-        parent = base.release.manifest if base.release is not None else None
-        facts = facts_of(extract, definitions, settled)
-        settled = settled.judged(input_verdicts(limits, parent, facts))
+    rows = read_release(context, publication)
+    context = replace(context, when=rows.when)
+    unstated = default_stamp(rows.read, rows.when)
+    with suite_rows_of(context, rows.read) as suite_rows:
 
-        def stop_at_limits(looked_at: Settled) -> None:
-            if all(verdict.holds for verdict in looked_at.verdicts):
+        def stop_at_limits(processed: Processed) -> None:
+            if all(verdict.holds for verdict in processed.verdicts):
                 return
-            about = _about(
-                looked_at,
-                unstated,
-                when,
-                run_id(when, rows),
-                None,
-                release_before(base, None),
-                {},
-                small_cells,
-            )
-            reported = write_reports(looked_at, definitions, taken, about, rows.work, emit)
-            _store_reports(store, reported, about.run, base)
+            own = run_id(context.when, rows.read)
+            before = release_before(base, None)
+            about = _about(context, processed, unstated, before, own)
+            reported = write_reports(context, processed, about, suite_rows)
+            _store_reports(store, reported, own, base)
             write_nights_page(store)
-            page = page_of(target.name, about.run)
-            raise LimitBroken(looked_at, looked_at.rejected(definitions), reported.report, page)
+            page = page_of(publication.target.name, own)
+            raise LimitBroken(processed, reported.report, page)
 
-        stop_at_limits(settled)
-        emit(StageBegan("publish"))
-        staged = stage(settled, definitions, store, base, facts, target)
-        settled = settled.judged(retraction_verdicts(limits, parent, staged.manifest.counts))
-        stop_at_limits(settled)
-        if bulk is not None:
-            manifest = with_bulk(store, base, staged.manifest, replace(bulk, work=rows.work))
-            staged = replace(staged, manifest=manifest)
-        release = staged.manifest.release
-        changes = Changes.from_json(staged.manifest.counts["changes"])
-        before = release_before(base, changes)
-        about = _about(
-            settled, unstated, when, release, release, before, staged.resources, small_cells
+        prepared = _prepare(
+            context, publication, rows.read, unstated.instant, suite_rows, stop_at_limits
         )
-        known = settled.memory.suite_results(store) if taken and settled.memory else {}
-        reported = write_reports(settled, definitions, taken, about, rows.work, emit, known)
+        staged, processed = prepared.staged, prepared.processed
+        if bulk is not None:
+            own_bulk = replace(bulk, work=rows.read.work)
+            staged = replace(staged, manifest=with_bulk(store, base, staged.manifest, own_bulk))
+        # The report follows the directory and bulk files: it counts what they hold.
+        release = staged.manifest.release
+        before = release_before(base, prepared.changes)
+        about = _about(context, processed, unstated, before, release, staged.resources)
+        previous = processed.previous.results
+        known = previous.suite_results(store) if suite_rows and previous else {}
+        reported = write_reports(context, processed, about, suite_rows, known)
+    # All that the manifest names is in the store before the commit makes it the present release.
     named, base = _store_reports(store, reported, release, base)
-    named += keep_remembered(store, settled, definitions, reported.suites)
-    if taken_in.layers:
-        named += keep_layers(store, taken_in.layers)
+    named += write_results(processed, publication, reported.suites)
+    if rows.layers:
+        named += keep_layers(store, rows.layers)
     uncertain = (
         f"release {release} was being published: `cpcds releases {store.name}` tells whether "
         "readers see it, and running the same again finishes it"
     )
     with if_interrupted(uncertain):
-        published = publish(staged, named, store, base, lease)
+        published = publish(staged, named, replace(publication, base=base))
         if bulk is not None:
             write_pages(store, bulk)
     write_nights_page(store)
-    return Ran(
-        release,
-        published,
-        reported,
-        changes,
-        money_difference(parent.facts.totals if parent is not None else {}, facts.totals),
+    return Ran(release, published, reported, prepared.changes, prepared.money(publication))
+
+
+def plan(context: RunContext, publication: Publication) -> Planned:
+    """Process an extract as a run would, writing nothing to the target.
+
+    Args:
+        context: of the run; its folder is the plan's own: what is in it never was written, so no
+            run may go on from it.
+        publication: as for a run, with a dry target.
+
+    Raises:
+        StoreError: the target cannot be read.
+    """
+    if not publication.target.dry:
+        raise ValueError("a plan needs a dry target")
+    base = publication.base
+    parent = base.release.id if base.release is not None else None
+    if is_published(base, facts_of(context.extract, context.definitions)):
+        return Planned(parent, None, None, Changes(), {}, Rejected(0, 0, ()))
+    rows = read_release(context, publication)
+    stamp = default_stamp(rows.read, context.when).instant
+    prepared = _prepare(context, publication, rows.read, stamp)
+    return Planned(
+        parent,
+        prepared.processed,
+        prepared.staged.manifest,
+        prepared.changes,
+        prepared.money(publication),
+        prepared.processed.rejected,
     )
 
 
+def _prepare(
+    context: RunContext,
+    publication: Publication,
+    read: Read,
+    stamp: str,
+    suite_rows: SuiteRows | None = None,
+    stop_at_limits: Callable[[Processed], None] = lambda _: None,
+) -> _Prepared:
+    """Process an extract and write its release; look at limits as soon as they can be known."""
+    base, now = publication.base, as_instant(context.when)
+    parent = base.release.manifest if base.release is not None else None
+    output = BlockOutput(
+        None if base.release is None else base.release.id,
+        now,
+        stamp,
+        tuple(sorted(base.lost.patients)),
+    )
+    reported = not publication.target.dry
+    processed = process(context, read, output, publication, suite_rows, is_reported=reported)
+    facts = facts_of(context.extract, context.definitions, processed)
+    processed = processed.with_verdicts(input_verdicts(publication.limits, parent, facts))
+    stop_at_limits(processed)
+    context.emit(StageBegan("publish"))
+    staged = stage(processed, publication, facts, now, stamp)
+    counts = staged.manifest.counts
+    processed = processed.with_verdicts(retraction_verdicts(publication.limits, parent, counts))
+    stop_at_limits(processed)
+    return _Prepared(processed, staged, facts)
+
+
 def _about(
-    settled: Settled,
+    context: RunContext,
+    processed: Processed,
     unstated: DefaultStamp,
-    when: datetime,
-    run: str,
-    release: str | None,
     before: ReleaseBefore | None,
-    directory: Mapping[str, int],
-    small_cells: int,
+    run: str,
+    directory: Mapping[str, int] | None = None,
 ) -> About:
+    """Return what a report says of a run; `directory` is None where nothing is published."""
     return About(
         run=run,
-        when=when,
-        release=release,
+        when=context.when,
+        release=None if directory is None else run,
         parent=before.release if before is not None else None,
-        resources={**settled.totals.resources, **directory},
+        resources={**processed.totals.resources, **(directory or {})},
         quarantine=f"../../{QUARANTINE}/{run}",
-        small_cells=small_cells,
         default_stamp=unstated,
         before=before,
         all_reports="../index.html",
@@ -277,15 +294,15 @@ def _searched(mappings: MappingSet) -> dict[str, list[str]]:
 
 
 def facts_of(
-    extract: Extract, definitions: Definitions, settled: Settled | None = None
+    extract: Extract, definitions: Definitions, processed: Processed | None = None
 ) -> ReleaseFacts:
-    """Return what the manifest is to say of a run; of its rows and money once it is settled."""
+    """Return what the manifest is to say of a run; of its rows and money once it is processed."""
     inputs: list[Mapping[str, Any]] = [
         {"name": file.name, "sha256": file.sha256, "bytes": file.bytes} for file in extract.files
     ]
-    counts = settled.totals.tally.counts if settled is not None else {}
+    counts = processed.totals.tally.counts if processed is not None else {}
     # A tree without amounts says nothing of their sums either.
-    is_summed = settled is not None and definitions.mappings.view.states_money
+    is_summed = processed is not None and definitions.mappings.view.states_money
     return ReleaseFacts(
         kind=extract.kind,
         inputs=inputs,
@@ -307,6 +324,6 @@ def facts_of(
             for table, each in counts.items()
             if each.rows_in
         },
-        totals=published_money(settled.totals.tally.money) if settled and is_summed else {},
+        totals=published_money(processed.totals.tally.money) if processed and is_summed else {},
         ids=id_facts(definitions.payer, definitions.id_key),
     )

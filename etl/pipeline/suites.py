@@ -1,4 +1,4 @@
-"""What the suites look at, and what they came to, as the next night remembers it.
+"""Rows for the suites, and the suites' results as the next release keeps them.
 
 A suite comes to the same over the same rows. So that the rows seldom change, they are those of few
 members (`Share`), and their digest is kept beside what came of them.

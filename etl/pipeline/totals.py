@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 
 from etl.engine.omitted_rows import OMITTED
 from etl.engine.unmapped import WITHOUT_CODE, Mention
-from etl.pipeline.partition.check_and_map import Outcome
+from etl.pipeline.outcome import Outcome
 from etl.quality.suites.rows import SuiteRows
 from etl.reports import Example, FindingPlaces, Tally, Unmapped
 from etl.rows import no_findings, once_each
@@ -21,7 +20,7 @@ _EXAMPLES: Final = 10
 
 @dataclass
 class Totals:
-    """What is known after some partitions.
+    """Totals after some partitions.
 
     Attributes:
         suite_rows: takes rows for the suites; None to run none.
@@ -29,7 +28,7 @@ class Totals:
         tally: counts, money and findings.
         resources: FHIR type -> how many were made.
         missing: directory resources that are referred to and have no row.
-        rejected: rejected rows: tables of `REJECTED_SCHEMA` by partitions that have any.
+        rejected: tables of `REJECTED_SCHEMA`, of units that have any.
         owned: `place_keys` of rows that could not be read and that some rejected claim lacks.
     """
 
@@ -38,13 +37,13 @@ class Totals:
     tally: Tally = field(default_factory=Tally)
     resources: Counter[str] = field(default_factory=Counter)
     missing: set[Mention] = field(default_factory=set)
-    rejected: dict[tuple[int, ...], pa.Table] = field(default_factory=dict)
+    rejected: list[pa.Table] = field(default_factory=list)
     owned: set[int] = field(default_factory=set)
     _unmapped: Counter[str] = field(default_factory=Counter)
     _where: dict[str, pa.Table] = field(default_factory=dict)
 
-    def add(self, indexes: Iterable[int], outcome: Outcome) -> None:
-        """Count one more partition, or several that were worked on together."""
+    def add(self, outcome: Outcome) -> None:
+        """Count the outcome of one more unit, or of the directory."""
         self.tally.add(outcome.checked)
         if self.places is not None:
             self.places.add(outcome.checked.findings)
@@ -53,7 +52,7 @@ class Totals:
         self.missing |= outcome.missing
         self.owned |= outcome.checked.owned
         if outcome.checked.rejected.num_rows:
-            self.rejected[tuple(indexes)] = outcome.checked.rejected
+            self.rejected.append(outcome.checked.rejected)
         for crosswalk, found in outcome.unmapped.items():
             if crosswalk in (OMITTED, WITHOUT_CODE):
                 continue  # rows, and words that crosswalks do know

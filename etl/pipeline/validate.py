@@ -5,41 +5,37 @@ from __future__ import annotations
 import shutil
 import stat
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from etl.errors import UsageError
-from etl.pipeline.definitions import Definitions
-from etl.pipeline.events import Emit
-from etl.pipeline.process import Settled, settle
-from etl.pipeline.read import Read
+from etl.pipeline.context import RunContext
+from etl.pipeline.process import Processed, process
+from etl.pipeline.read import read
 from etl.pipeline.report import (
     QUARANTINE,
     REPORT,
     About,
     LimitBroken,
     Reported,
+    run_id,
+    suite_rows_of,
     write_reports,
 )
-from etl.pipeline.suites import share_of
-from etl.pipeline.workers import Workers
-from etl.quality.suites.rows import SuiteRows
-from etl.reports import summary
 
 _KINDS: Final = (QUARANTINE, REPORT)
 
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """What a check came to.
+    """The result of a validation.
 
     Attributes:
-        settled: the extract, worked through.
+        processed: the extract, checked and mapped.
         reported: the report.
     """
 
-    settled: Settled
+    processed: Processed
     reported: Reported
 
     def enforce(self) -> None:
@@ -49,51 +45,30 @@ class Validated:
             LimitBroken: one does not.
         """
         if self.reported.report.stopped:
-            rejected = summary(self.reported.report).rejected
-            raise LimitBroken(self.settled, rejected, self.reported.report, str(self.reported.page))
+            raise LimitBroken(self.processed, self.reported.report, str(self.reported.page))
 
 
-def validate(
-    read: Read,
-    folder: Path,
-    definitions: Definitions,
-    workers: Workers,
-    *,
-    when: datetime,
-    gx_rows: int,
-    small_cells: int,
-    emit: Emit,
-) -> Validated:
+def validate(context: RunContext, folder: Path) -> Validated:
     """Check every row of an extract, map what is accepted to see that it can be, and report.
 
     Args:
-        read: the extract, cut by member.
+        context: of the run.
         folder: where the report goes, below `report/` and `quarantine/`, when it is whole.
-        definitions: rules and mappings.
-        workers: where the work is done.
-        when: when the run began.
-        gx_rows: about how many rows of the largest file the suites look at; 0 to run none.
-        small_cells: most claims whose sum of money is withheld; 0 to withhold none.
-        emit: takes events.
     """
-    share = share_of(read.partitions, gx_rows)
-    with SuiteRows(read.work / "suites", definitions.book, share) as suite_rows:
-        taken = suite_rows if gx_rows else None
-        settled = settle(
-            read, definitions, workers, None, suite_rows=taken, emit=emit, is_reported=True
-        )
+    rows = read(context)
+    with suite_rows_of(context, rows) as suite_rows:
+        processed = process(context, rows, suite_rows=suite_rows, is_reported=True)
         about = About(
-            run=run_id(when, read),
-            when=when,
+            run=run_id(context.when, rows),
+            when=context.when,
             release=None,
             parent=None,
-            resources=settled.totals.resources,
+            resources=processed.totals.resources,
             quarantine=f"../{QUARANTINE}",
-            small_cells=small_cells,
         )
-        reported = write_reports(settled, definitions, taken, about, read.work, emit)
-    _put_in_place(read.work, folder)
-    return Validated(settled, replace(reported, folder=folder))
+        reported = write_reports(context, processed, about, suite_rows)
+    _put_in_place(rows.work, folder)
+    return Validated(processed, replace(reported, folder=folder))
 
 
 def check_report_folder(folder: Path) -> None:
@@ -138,8 +113,3 @@ def _copied(source: Path, target: Path) -> None:
             into.mkdir(stat.S_IMODE(path.stat().st_mode))
         else:
             shutil.copy(path, into)
-
-
-def run_id(when: datetime, read: Read) -> str:
-    """Return the id of a run: its time, and a hash of what it worked on."""
-    return f"{when:%Y%m%dT%H%M%SZ}-{read.work.name[:8]}"

@@ -69,3 +69,13 @@ def instant(text: str) -> datetime:
     if when.tzinfo is None:
         raise ValueError(f"{text!r} is no FHIR instant: it has no zone")
     return when
+
+
+def as_instant(moment: datetime) -> str:
+    """Return a moment as a FHIR instant, to the second, in UTC."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def day_instant(when: str) -> str:
+    """Return a FHIR instant for a day or an instant."""
+    return when if "T" in when else f"{when}T00:00:00Z"

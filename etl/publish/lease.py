@@ -16,6 +16,7 @@ clock that is wrong breaks no lease of the living.
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -49,6 +50,7 @@ class Lease:
         self.key = f"{PREFIX}{kind}-{secrets.token_hex(8)}.json"
         self._started = self._renewed = clock()
         self._stays = False
+        self._renewing = threading.Lock()
         self._tag = store.swap(self.key, self._text(), None)
 
     def renew(self) -> None:
@@ -59,7 +61,8 @@ class Lease:
         """
         now = self._clock()
         try:
-            self._tag = self._store.swap(self.key, self._text(), self._tag)
+            with self._renewing:
+                self._tag = self._store.swap(self.key, self._text(), self._tag)
             self._renewed = now
         except CommitConflict:
             raise StoreError(
@@ -75,6 +78,28 @@ class Lease:
         """
         if not timedelta(0) <= self._clock() - self._renewed < _OFTEN:
             self.renew()
+
+    @contextmanager
+    def renewed_in_background(self, often: timedelta = _OFTEN) -> Iterator[None]:
+        """Keep the lease by a timer, however long a step of the holder takes.
+
+        A renewal that fails is left to the one before the commit, which refuses if the lease was
+        broken.
+        """
+        over = threading.Event()
+
+        def keep() -> None:
+            while not over.wait(often.total_seconds()):
+                with suppress(StoreError):
+                    self.keep()
+
+        timer = threading.Thread(target=keep, daemon=True)
+        timer.start()
+        try:
+            yield
+        finally:
+            over.set()
+            timer.join()
 
     def leave(self) -> None:
         """Let the lease run out, and do not give it back: what was asked for may yet take place."""

@@ -96,31 +96,28 @@ class PartitionResult:
         staying = sorted({*self.staying, *patient_ids}, key=place)
         return replace(self, written=replace(self.written, kept=len(staying)), staying=staying)
 
-    def save(self, path: Path) -> SavedPartition:
-        """Write the result to a file, whole or not at all, and return it as saved."""
+    def lines(self) -> Iterator[bytes]:
+        """Yield the result as lines of a file that `SavedPartition` reads."""
         written = self.written
-        top = {
-            "changes": _changes_to_json(written.changes),
-            "orphans": [list(one) for one in written.orphans],
-            "objects": written.objects,
-            "bytes": written.bytes,
-            "count": written.count,
-            "kept": written.kept,
-        }
-        staged = path.with_name(path.name + ".part")
-        with staged.open("wb") as file:
-            file.write(dumps(top) + b"\n")
-            for unit in self.rows:
-                file.write(dumps({"id": unit.id, **unit.to_json()}) + b"\n")
-            for patient_id in self.staying:
-                file.write(dumps({"stays": patient_id}) + b"\n")
-        staged.replace(path)
-        return SavedPartition(path)
+        yield _line(
+            {
+                "changes": _changes_to_json(written.changes),
+                "orphans": [list(one) for one in written.orphans],
+                "objects": written.objects,
+                "bytes": written.bytes,
+                "count": written.count,
+                "kept": written.kept,
+            }
+        )
+        for unit in self.rows:
+            yield _line({"id": unit.id, **unit.to_json()})
+        for patient_id in self.staying:
+            yield _line({"stays": patient_id})
 
 
 @dataclass(frozen=True, slots=True)
 class SavedPartition:
-    """A finished partition in a file that `PartitionResult.save` wrote.
+    """A finished partition in a file of `PartitionResult.lines`.
 
     Attributes:
         path: the file.
@@ -249,6 +246,10 @@ def merged_units(partitions: Iterable[PartitionUnits]) -> Iterator[Unit]:
 def merged_kept(partitions: Iterable[PartitionUnits]) -> Iterator[str]:
     """Yield the ids of patients of many partitions whose rows stay, ordered by place."""
     return heapq.merge(*(one.kept() for one in partitions), key=place)
+
+
+def _line(value: JSON) -> bytes:
+    return dumps(value) + b"\n"
 
 
 def _has_patient(lines: Iterable[Line], patient_id: str) -> bool:

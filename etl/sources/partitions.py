@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from etl.columns.digests import NO_HASHES, Hashes, among
+from etl.columns.places import table_places
 from etl.errors import StoreError, UsageError
 from etl.model.canonical_tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
 from etl.rows import LOOSE_SCHEMA, PLACE_FIELDS, Unread
@@ -229,12 +230,16 @@ class Partitions:
             raw = {name: read_spilled(self.work, name, index) for name in sorted(names)}
             yield from column_values(here, raw, column)
 
-    def raw_rows(self, index: int) -> dict[str, pa.Table]:
+    def raw_rows(self, index: int, places: Any = None) -> dict[str, pa.Table]:
         """Return the source rows of a partition as they were, by file name.
 
         A table has every header of its file as it is written, as text that is not trimmed, then
         `_file` and `_row`, in the order of the rows. `index` may be `count`: the directory. Files
         without rows in the partition are left out.
+
+        Args:
+            index: the partition.
+            places: `place_keys` of the rows that are wanted; None for all of them.
         """
         found = {}
         spilled: dict[str, pa.Table] = {}
@@ -244,7 +249,10 @@ class Partitions:
             if file.table not in spilled:
                 spilled[file.table] = readable(read_spilled(self.work, file.table, index))
             table = spilled[file.table]
-            at = np.flatnonzero(table.column(FILE_COLUMN).to_numpy() == file.index)
+            wanted = table.column(FILE_COLUMN).to_numpy() == file.index
+            if places is not None:
+                wanted &= np.isin(table_places(table), places)
+            at = np.flatnonzero(wanted)
             if len(at):
                 found[file.name] = _as_written(table.take(pa.array(at)), file)
         return found

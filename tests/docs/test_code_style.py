@@ -20,7 +20,7 @@ NO_NOUN: Final = frozenset(
 )
 """First words of a docstring that is neither a noun phrase nor an imperative."""
 
-UNFINISHED: Final = frozenset({"conform", "mapping", "pipeline", "profiles"})
+UNFINISHED: Final = frozenset({"conform", "mapping", "profiles"})
 """Rooms whose docstrings are not all like that yet."""
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from etl.bootstrap import use_cases
 from etl.errors import StoreError
-from etl.pipeline import publish as publishing
+from etl.local import executor
 from etl.pipeline import run as nightly
+from etl.pipeline.unit import UnitContext, UnitResult, process_unit
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
 from tests.e2e.commands import ANY_CHANGE, SAMPLES, Called, contents, cpcds, done
@@ -75,15 +76,14 @@ class Power(BaseException):
 def fail_at(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
     """Let the power fail while a partition's blocks are written; return who has been worked on."""
     worked: list[int] = []
-    finish = publishing.BlockSink.finish
 
-    def failing(sink: publishing.BlockSink) -> tuple[Path, ...]:
-        if sink.index == number:
+    def failing(context: UnitContext, unit: range, *rest: Any) -> UnitResult | None:
+        if unit.start == number:
             raise Power
-        worked.append(sink.index)
-        return finish(sink)
+        worked.append(unit.start)
+        return process_unit(context, unit, *rest)
 
-    monkeypatch.setattr(publishing.BlockSink, "finish", failing)
+    monkeypatch.setattr(executor, "process_unit", failing)
     return worked
 
 

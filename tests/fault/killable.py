@@ -25,7 +25,7 @@ from etl.bootstrap import use_cases
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
 from etl.errors import EtlError
-from etl.pipeline import publish as publishing
+from etl.pipeline import target as targets
 from etl.pipeline.events import Event, StageBegan
 from etl.publish.manifest import Pointer
 from etl.publish.object_keys import CURRENT
@@ -79,7 +79,7 @@ class Job:
         patch.setattr(use_cases, "now", lambda: self.at)
         patch.setattr(use_cases, "load_definitions", same_definitions)
         patch.setattr(use_cases, "target_store", lambda _: store)
-        patch.setattr(publishing, "open_store", lambda *_: store)
+        patch.setattr(targets, "open_store", lambda *_: store)
         if self.extract is not None:
             tell("reading")
             use_cases.run_extract(self.settings, self.extract, lambda event: _note(event, tell))

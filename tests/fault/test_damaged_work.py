@@ -16,8 +16,9 @@ import pytest
 
 from etl.bootstrap import use_cases
 from etl.errors import EtlError, StoreError
-from etl.pipeline import read as reading
+from etl.local.executor import LocalExecutor
 from etl.pipeline.events import Event, PartitionDone
+from etl.sources import Partitions
 from etl.sources.inventory import LIST
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
@@ -121,7 +122,15 @@ OF_AN_EMPTY_FILE = (deleted, lengthened)
 
 def test_an_attempt_leaves_every_kind_of_file(attempt: Attempt) -> None:
     kinds = {name.rpartition("/")[2].partition(".")[2] for name in attempt.files}
-    assert {"index.npy", "00000.rows", "hashes", "outcome", "ndjson", "arrow", "list"} <= kinds
+    assert {
+        "index.npy",
+        "00000.rows",
+        "hashes",
+        "outcome",
+        "catalog.ndjson",
+        "arrow",
+        "list",
+    } <= kinds
 
 
 def test_what_was_not_damaged_is_gone_on_from(
@@ -130,7 +139,7 @@ def test_what_was_not_damaged_is_gone_on_from(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("it was read already")
 
-    monkeypatch.setattr("etl.pipeline.read.partition", refuse)
+    monkeypatch.setattr("etl.local.executor.partition", refuse)
     attempt.finished_after(lambda _: None, "")
 
 
@@ -140,8 +149,8 @@ def test_what_was_not_damaged_is_gone_on_from(
         ("claim_adjustment.index.npy", deleted),
         ("claim_line.*.rows", flipped),
         ("members.hashes", halved),
-        ("outcomes/0-1.outcome", emptied),
-        ("published/00000.ndjson", flipped),
+        ("units/*/00000-00001.outcome", emptied),
+        ("units/*/00000-00001.catalog.ndjson", flipped),
         (LIST, deleted),
     ],
 )
@@ -190,15 +199,15 @@ def test_rows_that_vanish_while_a_run_is_at_work_stop_it(
     target = attempt.payer.target
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(attempt.kept, target)
-    opened = reading.read
+    read = LocalExecutor.read
 
-    def vanishing(*given: Any, **named: Any) -> reading.Read:
-        rows = opened(*given, **named)
+    def vanishing(executor: LocalExecutor, *given: Any) -> Partitions:
+        rows = read(executor, *given)
         (index,) = rows.work.glob("claim_line.index.npy")
         index.unlink()
         return rows
 
-    monkeypatch.setattr("etl.pipeline.intake.read", vanishing)
+    monkeypatch.setattr(LocalExecutor, "read", vanishing)
     with pytest.raises(StoreError, match=r"of claim_line \d+ rows were read, and \d+ were there"):
         replace(attempt.payer).run(attempt.extract)
 

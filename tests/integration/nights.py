@@ -12,7 +12,7 @@ import pytest
 from etl.bootstrap import use_cases
 from etl.bootstrap.settings import Settings, read_settings
 from etl.bootstrap.targets import target_store
-from etl.pipeline import publish as publishing
+from etl.pipeline import target as targets
 from etl.pipeline.events import ignore
 from etl.pipeline.run import Ran
 from etl.publish.catalog import Unit
@@ -137,7 +137,7 @@ class Payer:
             patch.setattr(
                 use_cases, "target_store", lambda given: next(answers, None) or opened(given)
             )
-            patch.setattr(publishing, "open_store", lambda *_: mortal)
+            patch.setattr(targets, "open_store", lambda *_: mortal)
             return use_cases.run_extract(self.settings, extract, ignore)
 
     @property

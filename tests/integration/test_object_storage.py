@@ -104,7 +104,7 @@ def test_reports_of_an_attempt_that_died_are_replaced(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(nightly, "keep_remembered", dying)
+        patch.setattr(nightly, "write_results", dying)
         with pytest.raises(Killed):
             cpcds(*run)
     store = open_store(TARGET, StoreOptions())

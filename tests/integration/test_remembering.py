@@ -19,11 +19,12 @@ import pytest
 
 from etl.bootstrap import use_cases
 from etl.columns.digests import Hashes, hash_ids
+from etl.local import executor
 from etl.pipeline import process as job
-from etl.pipeline import publish as publishing
 from etl.pipeline.events import Event, PartitionDone
 from etl.pipeline.incremental.ledger import SCHEMAS
-from etl.pipeline.partition.check_and_map import Outcome
+from etl.pipeline.outcome import Outcome
+from etl.pipeline.unit import UnitContext, UnitResult, process_unit
 from etl.publish.verify import verify
 from etl.quality.suites import expectations
 from etl.quality.suites.sample import Share
@@ -64,7 +65,7 @@ def both(
     shutil.copytree(payer.target, other.target)
     payer.run(second)
     with monkeypatch.context() as patch:
-        patch.setattr(job, "recall", lambda *_: None)
+        patch.setattr(job, "open_cache", lambda *_: None)
         other.run(second)
     return payer, other
 
@@ -236,7 +237,7 @@ def worked_on(payer: Payer, extract: Path, monkeypatch: pytest.MonkeyPatch) -> t
             use_cases, "run_extract", lambda settings, one, _: run(settings, one, note, rekey=True)
         )
         payer.run(extract)
-    known = sum(event.remembered for event in seen)
+    known = sum(event.reused for event in seen)
     return sum(event.members for event in seen) - known, known
 
 
@@ -341,21 +342,21 @@ def test_a_night_that_changes_everybody_loses_one_partition_when_it_dies(
     for row in tables["member"]:
         row["family_name"] = "Other"
     second = write_tables(tables, tmp_path / "second", first, "2026-01-01")
-    finish = publishing.BlockSink.finish
 
     def finished(most: int) -> list[int]:
         """Run until so many partitions were finished; return which."""
         done: list[int] = []
 
-        def noting(sink: publishing.BlockSink) -> tuple[Path, ...]:
+        def noting(context: UnitContext, unit: range, *rest: Any) -> UnitResult | None:
             if len(done) == most:
                 raise Killed
-            written = finish(sink)
-            done.append(sink.index)
-            return written
+            result = process_unit(context, unit, *rest)
+            if result is not None:
+                done.append(unit.start)
+            return result
 
         with monkeypatch.context() as patch, suppress(Killed):
-            patch.setattr(publishing.BlockSink, "finish", noting)
+            patch.setattr(executor, "process_unit", noting)
             payer.run(second)
         return done
 
@@ -367,6 +368,6 @@ def test_a_night_that_changes_everybody_loses_one_partition_when_it_dies(
 
 def test_whatever_is_known_of_a_partition_is_remembered_of_its_members() -> None:
     told = {"checked", "unmapped", "resources", "missing"}
-    about_the_work = {"remembered", "memory", "rows"}
+    about_the_work = {"reused", "ledger", "rows"}
     assert {one.name for one in fields(Outcome)} == told | about_the_work
     assert all(schema.names[0] == "owner" for schema in SCHEMAS.values())

@@ -109,7 +109,7 @@ def test_a_catalog_that_is_gone_is_told_before_any_work_is_done(
     extract = full(tmp_path / "night", 0)
     payer.run(extract)
     blocks(payer, "catalog", ".json")[0].unlink()
-    monkeypatch.setattr("etl.pipeline.run.take_in", None)
+    monkeypatch.setattr("etl.pipeline.run.read_release", None)
     with pytest.raises(StoreError, match=r"objects of the catalog .* restore them from a copy"):
         remade(payer, full(tmp_path / "other", 1))
 

@@ -31,7 +31,7 @@ Times: TypeAlias = npt.NDArray[np.int64]
 _NEVER: Final = np.iinfo(np.int64).min
 _MEMBER: Final = "member_id"
 _NOBODY: Final = ""
-"""Whose a claim is after it was deleted: before any member, where rows of one time say both."""
+"""Owner of a deleted claim: before any member, where rows of one time say both."""
 
 Deletions: TypeAlias = dict[str, list[int]]
 """Key -> the ranks (`_Rows.times`) at which it was deleted."""

@@ -1,9 +1,10 @@
-"""Whose each thing is that working on a partition found out: its outcome as a ledger."""
+"""Attribute a partition's results to its members, as a ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,65 +14,130 @@ import pyarrow.compute as pc
 from etl.columns.arrays import text_bytes
 from etl.columns.digests import Hashes, among
 from etl.engine.evaluate import Values
-from etl.engine.partition_columns import Partition
-from etl.engine.render import Rendered
 from etl.engine.unmapped import Mention, mentioned_by, mentions
-from etl.mapping.plan import Plan
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.pipeline.incremental.dependencies import Questions, ids_asked, latest_days, names_asked
+from etl.pipeline.incremental.dependencies import Dependencies, ids_asked, latest_days, names_asked
 from etl.pipeline.incremental.ledger import RULES, SCHEMAS, Ledger, Places
+from etl.pipeline.partition.mapping import REFERENCE, Mapped, PlanResources, reference_of
 from etl.pipeline.partition.providers import Providers
-from etl.pipeline.partition.references import REFERENCE
 from etl.quality import Checked, CountsDoNotAddUp
 from etl.quality.totals.by_member import RowOwners, summed_counts, summed_money
 from etl.sources import GlobalKeys, Loaded
 
 
-def owners_of(places: Places, wanted: Hashes | None = None) -> RowOwners:
-    """Return whose the rows of a partition are, or of some members, whose hashes are ascending."""
-    keys, owner = places.keys, places.owner
-    if wanted is not None:
-        here = among(owner, wanted)
-        keys, owner = keys[here], owner[here]
-    ids, codes = np.unique(owner, return_inverse=True)
-    return RowOwners(ids, keys, codes.astype(np.int64))
+def owners_of(places: Places, wanted: Hashes) -> RowOwners:
+    """Return the owners of the rows of some members, whose hashes are ascending."""
+    here = among(places.owner, wanted)
+    ids, codes = np.unique(places.owner[here], return_inverse=True)
+    return RowOwners(ids, places.keys[here], codes.astype(np.int64))
 
 
 @dataclass
-class MadeBy:
-    """Takes note of whose resources are made, plan by plan.
+class Attribution:
+    """Takes note of the member of each resource, plan by plan.
 
     Attributes:
-        owners: whose the rows are.
+        owners: the members of the rows.
+        places: the places of all rows of the partition.
         providers: the directory.
     """
 
     owners: RowOwners
+    places: Places
     providers: Providers
-    _made: list[tuple[Plan, list[Rendered], Any]] = field(default_factory=list)
+    _made: list[tuple[PlanResources, Any]] = field(default_factory=list)
     _named: set[tuple[int, Mention]] = field(default_factory=set)
 
-    def take(self, plan: Plan, values: Values, made: list[Rendered], partition: Partition) -> None:
+    def begin(self) -> None:
+        """Forget what was noted: the plans run again."""
+        self._made.clear()
+        self._named.clear()
+
+    def take(self, made: PlanResources, values: Values) -> None:
         """Note what a plan made."""
-        table = partition.tables.get(plan.table)
+        table = made.partition.tables.get(made.plan.table)
         if table is None or not table.num_rows:
             return
         codes = self.owners.of(
             table.column(FILE_COLUMN).to_numpy(zero_copy_only=False),
             table.column(ROW_COLUMN).to_numpy(zero_copy_only=False),
         )
-        self._made.append((plan, made, codes))
+        self._made.append((made, codes))
         missing = frozenset(one for one in mentions(values) if not self.providers.holds(one))
         if missing:
             self._named |= mentioned_by(values, missing, codes)
 
-    def resources(self) -> pa.Table:
+    def ledger(
+        self,
+        loaded: Loaded,
+        checked: Checked,
+        made: Mapped,
+        dependencies: Dependencies,
+        keys: GlobalKeys,
+    ) -> Ledger | None:
+        """Return the results of a partition, member by member.
+
+        Members are left out whose results depend on rows of others: those that share a claim,
+        coverage or patient, or name a claim or coverage of another member.
+
+        Args:
+            loaded: the rows.
+            checked: what the rules said, with shares.
+            made: what was mapped.
+            dependencies: which columns refer to something outside.
+            keys: ids of all partitions.
+
+        Returns:
+            The ledger; None where it would not be complete, so that nothing may be reused: where
+            something belongs to no member, or other columns of the directory were read than those
+            of which changes are noticed.
+
+        Raises:
+            CountsDoNotAddUp: the members' shares are not the whole (a bug).
+        """
+        owners, shares, places = self.owners, checked.shares, self.places
+        found = {RULES: checked.findings, **made.unmapped}
+        if shares is None or any(
+            table.column("row").null_count or table.column("file").null_count
+            for table in found.values()
+        ):
+            return None
+        if not all(dependencies.covers(partition) for _, _, partition in made.made):
+            return None
+        if dict(checked.counts) != summed_counts(shares.counts) or dict(
+            checked.money
+        ) != summed_money(shares.money):
+            raise CountsDoNotAddUp("what members have is not what their partition has (a bug)")
+        tables = (loaded.tables, checked.tables)
+        marks = places.marks.filter(
+            pa.array(among(places.marks.column("owner").to_numpy(), owners.ids))
+        )
+        latest = pa.array(latest_days(dependencies, loaded.tables, owners), pa.int32())
+        ledger = {
+            "owners": marks.append_column("latest", latest),
+            "patients": self._patients(),
+            "counts": shares.counts,
+            "money": shares.money,
+            "filled": shares.filled,
+            "findings": _findings(found, places),
+            "rejected": _rejected(checked.rejected, places),
+            "resources": self._resources(),
+            "missing": self.missing,
+            "asked": ids_asked(dependencies, tables, owners, keys),
+            "names": names_asked(dependencies, tables, owners),
+        }
+        return _independent(
+            {name: ledger[name].cast(schema) for name, schema in SCHEMAS.items()}, keys
+        )
+
+    def _resources(self) -> pa.Table:
         """Return `owner`, `type`, `count`."""
         parts = [SCHEMAS["resources"].empty_table()]
         counts: dict[str, Any] = {}
-        for plan, made, codes in self._made:
-            total = counts.setdefault(plan.resource, np.zeros(len(self.owners.ids), np.int64))
-            for run in made:
+        for made, codes in self._made:
+            nothing = np.zeros(len(self.owners.ids), np.int64)
+            total = counts.setdefault(made.plan.resource, nothing)
+            for run in made.runs:
                 total += np.bincount(codes[run.rows], minlength=len(total))
         for name, total in sorted(counts.items()):
             at = np.flatnonzero(total)
@@ -84,23 +150,24 @@ class MadeBy:
             )
         return pa.concat_tables(parts)
 
-    def patients(self) -> pa.Table:
-        """Return `owner`, `patient`, `own`: into whose blocks each member's resources went."""
+    def _patients(self) -> pa.Table:
+        """Return `owner`, `patient`, `own`: the blocks that each member's resources went into."""
         parts = [SCHEMAS["patients"].empty_table()]
-        for plan, made, codes in self._made:
-            for run in made:
+        for made, codes in self._made:
+            for run in made.runs:
                 owner = pa.array(self.owners.ids[codes[run.rows]], pa.uint64())
-                own = pa.repeat(plan.resource == "Patient", len(owner))
+                own = pa.repeat(made.plan.resource == "Patient", len(owner))
                 pairs = pa.table([owner, run.compartments, own], schema=SCHEMAS["patients"])
-                parts.append(_once_each(pairs))
-        return _once_each(pa.concat_tables(parts))
+                parts.append(_distinct(pairs))
+        return _distinct(pa.concat_tables(parts))
 
+    @cached_property
     def missing(self) -> pa.Table:
         """Return `owner`, `resource`, `key`, `payer` of what resources refer to and has no row."""
         environment, named = self.providers.environment, self._named
         by_reference: dict[bytes, set[tuple[int, Mention]]] = {}
         for owner, one in named:
-            reference = f"{one.resource}/{environment.logical_id(one.resource, one.key)}"
+            reference = reference_of(one, environment)
             by_reference.setdefault(reference.encode(), set()).add((owner, one))
         used = self._referring({owner for owner, _ in named}, by_reference.keys())
         kept = sorted(
@@ -123,8 +190,8 @@ class MadeBy:
         if not owners:
             return found
         among = np.array(sorted(owners))
-        for _, made, codes in self._made:
-            for run in made:
+        for made, codes in self._made:
+            for run in made.runs:
                 whose = codes[run.rows]
                 rows = np.flatnonzero(np.isin(whose, among))
                 bodies = run.bodies.take(pa.array(rows))
@@ -136,78 +203,15 @@ class MadeBy:
         return found
 
 
-def _once_each(pairs: pa.Table) -> pa.Table:
+def _distinct(pairs: pa.Table) -> pa.Table:
     there = pairs.filter(pc.is_valid(pairs.column("patient")))
     once = there.group_by(["owner", "patient"]).aggregate([("own", "any")])
     named = once.rename_columns(["owner", "patient", "own"])
     return named.sort_by([("owner", "ascending"), ("patient", "ascending")])
 
 
-def ledger_of(
-    loaded: Loaded,
-    checked: Checked,
-    unmapped: Mapping[str, pa.Table],
-    missing: pa.Table,
-    made: MadeBy,
-    questions: Questions,
-    keys: GlobalKeys,
-    places: Places,
-) -> Ledger | None:
-    """Return what became of a partition, member by member.
-
-    Members are left out whose outcome hangs on rows of others: who share a claim, coverage or
-    patient, or name a claim or coverage that is somebody else's.
-
-    Args:
-        loaded: the rows.
-        checked: what the rules said, with shares.
-        unmapped: crosswalk -> cells without a code.
-        missing: what `MadeBy.missing` gave.
-        made: whose resources were made.
-        questions: which columns ask for something outside.
-        keys: ids of all partitions.
-        places: of all rows of the partition.
-
-    Returns:
-        The ledger; None where something is nobody's, so that nothing may be remembered.
-
-    Raises:
-        CountsDoNotAddUp: the members' shares are not the whole (a bug).
-    """
-    owners, shares = made.owners, checked.shares
-    found = {RULES: checked.findings, **unmapped}
-    if shares is None or any(
-        table.column("row").null_count or table.column("file").null_count
-        for table in found.values()
-    ):
-        return None
-    if dict(checked.counts) != summed_counts(shares.counts) or dict(checked.money) != summed_money(
-        shares.money
-    ):
-        raise CountsDoNotAddUp("what members have is not what their partition has (a bug)")
-    tables = (loaded.tables, checked.tables)
-    marks = places.marks.filter(
-        pa.array(among(places.marks.column("owner").to_numpy(), owners.ids))
-    )
-    latest = pa.array(latest_days(questions, loaded.tables, owners), pa.int32())
-    ledger = {
-        "owners": marks.append_column("latest", latest),
-        "patients": made.patients(),
-        "counts": shares.counts,
-        "money": shares.money,
-        "filled": shares.filled,
-        "findings": _findings(found, places),
-        "rejected": _rejected(checked.rejected, places),
-        "resources": made.resources(),
-        "missing": missing,
-        "asked": ids_asked(questions, tables, owners, keys),
-        "names": names_asked(questions, tables, owners),
-    }
-    return _alone({name: ledger[name].cast(schema) for name, schema in SCHEMAS.items()}, keys)
-
-
-def _alone(ledger: Ledger, keys: GlobalKeys) -> Ledger:
-    """Return the entries of members who have nothing to do with others."""
+def _independent(ledger: Ledger, keys: GlobalKeys) -> Ledger:
+    """Return the entries of members whose results depend on no other member."""
     patients = ledger["patients"]
     shared = pc.value_counts(patients.column("patient").combine_chunks())
     twice = shared.field("values").filter(pc.greater(shared.field("counts"), 1))

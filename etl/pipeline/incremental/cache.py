@@ -1,10 +1,10 @@
-"""What a release remembers of the run that made it, in the tree.
+"""The results that a release keeps in its tree for the next run to reuse.
 
-Ledgers, what the directory was asked for, and what came of the suites.
+Ledgers, digests of the directory, and the results of the suites.
 
 `memory/<sha256>.json` lists the objects; the manifest names the list and all of them among its
 reports. Another mapping, rule, setting, layout or program makes another `made_by`, and then
-nothing of it is used: forgetting is always safe.
+nothing of it is used: a cache that is not used costs time alone.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.ledger import Ledger, joined
 from etl.pipeline.incremental.ledger import from_bytes as ledger_from
 from etl.pipeline.incremental.ledger import to_bytes as ledger_to
-from etl.pipeline.read import Read
 from etl.pipeline.suites import from_bytes, to_bytes
 from etl.publish.manifest import Named
 from etl.publish.reader import Current, checked
 from etl.quality.suites.expectations import SuiteResult
+from etl.sources import Partitions
 from etl.storage.port import Store
 
 FOLDER: Final = "memory/"
@@ -39,11 +39,11 @@ CODE: Final = (
     *("documents", "rows.py", "columns", "profiles", "model", "mapping", "sources", "quality"),
     *("engine", "pipeline", "publish"),
 )
-"""Rooms that outcomes of rows hang on."""
+"""Rooms that results of rows depend on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class CachedLedger:
     """The ledger of some partitions that follow each other.
 
     Attributes:
@@ -58,8 +58,8 @@ class Remembered:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """What the release that a run starts from remembers, as far as this run may use it.
+class CachedResults:
+    """Results that the previous release keeps, as far as this run may use them.
 
     Attributes:
         ledgers: what there is of the partitions, in order: each is a range of members' hashes.
@@ -69,22 +69,22 @@ class Memory:
         suites: the object that holds what came of the suites; None where none were run.
     """
 
-    ledgers: Sequence[Remembered]
+    ledgers: Sequence[CachedLedger]
     count: int
     as_of: int | None
     names: tuple[Hashes, Hashes]
     suites: Named | None
 
     def ledger(self, store: Store, indexes: range, count: int) -> Ledger:
-        """Return what is remembered of the members who are in some of `count` partitions now.
+        """Return what is remembered of the members in some of `count` partitions now.
 
         Entries of members in partitions beside them may be among them. What is lost or damaged is
-        not remembered.
+        left out.
         """
         found = (_ledger(store, one.named) for one in self.of(indexes, count).ledgers)
         return joined(ledger for ledger in found if ledger is not None)
 
-    def of(self, indexes: range, count: int) -> Memory:
+    def of(self, indexes: range, count: int) -> CachedResults:
         """Return what ledgers there are of the members in some of `count` partitions now."""
         touching = [
             one
@@ -113,20 +113,16 @@ def _ledger(store: Store, named: Named) -> Ledger | None:
         return None
 
 
-def made_by(read: Read, definitions: Definitions) -> str:
-    """Return a hash of all that outcomes hang on beside rows, directory and day."""
-    loose = {
-        file.name: file.sha256
-        for file in read.partitions.files
-        if file.name in read.partitions.unowned
-    }
-    facts = [definitions.fingerprint, read.extract.layout.name, _code(), loose]
+def made_by(partitions: Partitions, definitions: Definitions) -> str:
+    """Return a hash of all that results depend on beside rows, directory and day."""
+    loose = {file.name: file.sha256 for file in partitions.files if file.name in partitions.unowned}
+    facts = [definitions.fingerprint, partitions.layout.name, _code(), loose]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 @cache
 def _code() -> str:
-    """Return a hash of the program text that makes outcomes of rows.
+    """Return a hash of the program text that makes results of rows.
 
     The version alone would let a developer's change go unnoticed.
     """
@@ -148,8 +144,8 @@ def _texts(root: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
         yield from _texts(part, f"{path}/{part.name}")
 
 
-def recall(store: Store, base: Current, made: str) -> Memory | None:
-    """Return what the release that a run starts from remembers; None where it is of no use.
+def open_cache(store: Store, base: Current, made: str) -> CachedResults | None:
+    """Return the results that the previous release keeps; None where they are of no use.
 
     Args:
         store: the target.
@@ -157,12 +153,12 @@ def recall(store: Store, base: Current, made: str) -> Memory | None:
         made: what `made_by` returned.
     """
     try:
-        return _recalled(store, base, made)
+        return _opened(store, base, made)
     except StoreError:
         return None  # lost or damaged: `verify` says so, and working on everything mends it
 
 
-def _recalled(store: Store, base: Current, made: str) -> Memory | None:
+def _opened(store: Store, base: Current, made: str) -> CachedResults | None:
     if base.release is None:
         return None
     for named in base.release.manifest.facts.reports:
@@ -172,9 +168,9 @@ def _recalled(store: Store, base: Current, made: str) -> Memory | None:
                 return None
             names = Named(**value["names"])
             suites = value["suites"]
-            return Memory(
+            return CachedResults(
                 [
-                    Remembered(one.pop("first"), one.pop("end"), Named(**one))
+                    CachedLedger(one.pop("first"), one.pop("end"), Named(**one))
                     for one in value["ledgers"]
                 ],
                 value["partitions"],
@@ -185,44 +181,36 @@ def _recalled(store: Store, base: Current, made: str) -> Memory | None:
     return None
 
 
-def keep_ledger(store: Store, ledger: Ledger) -> Named:
+def write_ledger(store: Store, ledger: Ledger) -> Named:
     """Write the ledger of some partitions."""
     return _put(store, ledger_to(ledger), "ledger")
 
 
-def keep_memory(
-    store: Store,
-    ledgers: Sequence[Remembered],
-    count: int,
-    made: str,
-    as_of: int | None,
-    names: tuple[Hashes, Hashes],
-    suites: Sequence[SuiteResult],
+def write_cache(
+    store: Store, results: CachedResults, made: str, suites: Sequence[SuiteResult]
 ) -> list[Named]:
     """Write the list of ledgers, and return all that the manifest is to name.
 
     Args:
         store: the target.
-        ledgers: what there is of the partitions, in order.
-        count: how many partitions there are.
+        results: the ledgers and the directory of this run.
         made: what `made_by` returned.
-        as_of: day of the extract, in days since 1970; None where nobody said.
-        names: what the directory holds (`directory_digests`).
-        suites: what came of the suites.
+        suites: results of the suites.
     """
-    came_to = _put(store, to_bytes(suites), "suites") if suites else None
-    directory = _put(store, _names_to(names), "names")
+    of_suites = _put(store, to_bytes(suites), "suites") if suites else None
+    directory = _put(store, _names_to(results.names), "names")
+    ledgers = results.ledgers
     body = {
         "format": _FORMAT,
         "madeBy": made,
-        "asOf": as_of,
+        "asOf": results.as_of,
         "names": _plain(directory),
-        "suites": None if came_to is None else _plain(came_to),
-        "partitions": count,
+        "suites": None if of_suites is None else _plain(of_suites),
+        "partitions": results.count,
         "ledgers": [{"first": one.first, "end": one.end, **_plain(one.named)} for one in ledgers],
     }
     data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
-    others = [directory, *(() if came_to is None else (came_to,))]
+    others = [directory, *(() if of_suites is None else (of_suites,))]
     objects = {one.key: one for one in (*others, *(each.named for each in ledgers))}
     return [_put(store, data, "json"), *(objects[key] for key in sorted(objects))]
 

@@ -1,7 +1,7 @@
-"""What the outcome of a member's rows hangs on beside these rows: ids of others, providers, a day.
+"""External dependencies of a member's results: ids of other members, providers, the day.
 
-An outcome is remembered together with the answers that it was given. It holds as long as the same
-questions would be answered the same way.
+Results are kept together with the answers that they were made with. They may be reused as long as
+the same questions have the same answers.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _NAMED: Final = ("provider_id", "payer_id", "facility_id", "payee_id", "organiza
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
-    """Which columns ask for something outside the member's rows.
+class Dependencies:
+    """Columns that refer to something outside the member's rows.
 
     Attributes:
         ids: kind of id (`member`, `coverage`, `claim`) -> columns whose ids rules look for.
@@ -60,8 +60,8 @@ class Questions:
     directory: Columns
 
     @classmethod
-    def of(cls, definitions: Definitions) -> Questions:
-        """Return the questions of some rules and mappings."""
+    def of(cls, definitions: Definitions) -> Dependencies:
+        """Return those of some rules and mappings."""
         ids: dict[str, set[tuple[str, str]]] = {kind: set() for kind in _KEYS}
         names = set(_columns_named())
         directory = set(_ALWAYS_READ)
@@ -166,12 +166,12 @@ def _columns_in(expr: Expr | Condition, plan: Plan) -> Iterator[tuple[str, str]]
 
 
 def names_asked(
-    questions: Questions, tables: Iterable[Mapping[str, pa.Table]], owners: RowOwners
+    dependencies: Dependencies, tables: Iterable[Mapping[str, pa.Table]], owners: RowOwners
 ) -> pa.Table:
     """Return `owner`, `name`: under which ids and NPIs the directory was asked for each member."""
     pairs = [
         (owner, hash_ids(texts))
-        for name, column in sorted(questions.names)
+        for name, column in sorted(dependencies.names)
         for owner, texts in _cells(tables, name, column, owners)
     ]
     owner, name = _distinct(pairs)
@@ -179,7 +179,7 @@ def names_asked(
 
 
 def ids_asked(
-    questions: Questions,
+    dependencies: Dependencies,
     tables: Iterable[Mapping[str, pa.Table]],
     owners: RowOwners,
     keys: GlobalKeys,
@@ -187,7 +187,7 @@ def ids_asked(
     """Return `owner`, `kind`, `id`, `there`: ids of others that were looked for, and the answer."""
     parts = []
     held = list(tables)
-    for kind, columns in questions.ids.items():
+    for kind, columns in dependencies.ids.items():
         asked = [
             (owner, hash_ids(texts))
             for name, column in sorted(columns)
@@ -215,10 +215,12 @@ def answers(kind: str, ids: Hashes, keys: GlobalKeys) -> Any:
     return among(ids, keys.ids(kind))
 
 
-def latest_days(questions: Questions, tables: Mapping[str, pa.Table], owners: RowOwners) -> Any:
+def latest_days(
+    dependencies: Dependencies, tables: Mapping[str, pa.Table], owners: RowOwners
+) -> Any:
     """Return the latest day of each of `owners.ids` that a rule compares; numpy `int32`."""
     latest = np.full(len(owners.ids), NO_DAY, dtype=np.int32)
-    for name, column in sorted(questions.days):
+    for name, column in sorted(dependencies.days):
         table = tables[name]
         if table.num_rows:
             encoded = table.column(column).combine_chunks().dictionary_encode()
@@ -228,7 +230,7 @@ def latest_days(questions: Questions, tables: Mapping[str, pa.Table], owners: Ro
     return latest
 
 
-def directory_digests(providers: Providers, questions: Questions) -> tuple[Hashes, Hashes]:
+def directory_digests(providers: Providers, dependencies: Dependencies) -> tuple[Hashes, Hashes]:
     """Return the names under which the directory holds something, ascending, and what it holds.
 
     What is held is told as a hash of the columns that matter: a provider's new telephone number
@@ -236,7 +238,7 @@ def directory_digests(providers: Providers, questions: Questions) -> tuple[Hashe
     """
     names, digests = [], []
     for kind, table in sorted(providers.tables.items()):
-        read = sorted(column for of, column in questions.directory if of == kind)
+        read = sorted(column for of, column in dependencies.directory if of == kind)
         if not table.num_rows:
             continue
         columns = [column.combine_chunks() for column in table.select(read).columns]

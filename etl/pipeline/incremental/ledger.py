@@ -1,4 +1,4 @@
-"""What working on a partition found out, member by member, in a form that outlives the run.
+"""Results of a partition by member, in a form that outlives the run.
 
 A *ledger* is a handful of Arrow tables that all begin with the column `owner`: the hash of the
 member (`etl.sources.partitions.OWNER_COLUMN`). Places are told as raw table and number of the row
@@ -375,9 +375,9 @@ def resources_of(ledger: Ledger) -> Counter[str]:
     return found
 
 
-def missing_of(ledger: Ledger) -> frozenset[Mention]:
+def missing_of(missing: pa.Table) -> frozenset[Mention]:
     """Return the directory resources that are referred to and have no row."""
-    table = ledger["missing"].select(["resource", "key", "payer"])
+    table = missing.select(["resource", "key", "payer"])
     return frozenset(Mention(**one) for one in table.to_pylist())
 
 

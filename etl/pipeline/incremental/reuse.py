@@ -1,77 +1,69 @@
-"""Working on a partition with the release before at hand: who did not change is not worked on.
+"""Members whose results are those of the previous release.
 
-The outcome is, to the byte, that of working on everything. What a member's outcome hangs on is
-compared first: his rows, the answers to what rules ask of other members, the directory's rows that
-he names, the day of the extract, and (`memory.made_by`) rules, mappings, settings and program.
+What the results of a member depend on is compared: the member's rows, the answers to what rules
+ask of other members, the directory's rows that they name, the day of the extract, and
+(`cache.made_by`) rules, mappings, settings and program. What is reused is, to the byte, what
+processing the rows again would give.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.digests import NO_HASHES, Hashes, among
-from etl.engine.partition_columns import Partition
-from etl.engine.render import Rendered
-from etl.mapping.plan import Plan
-from etl.pipeline.definitions import Definitions
-from etl.pipeline.incremental.attribution import ledger_of, owners_of
-from etl.pipeline.incremental.dependencies import Questions, answers
+from etl.pipeline.incremental.cache import CachedResults
+from etl.pipeline.incremental.dependencies import Dependencies, answers
 from etl.pipeline.incremental.ledger import (
     Ledger,
     Places,
     checked_of,
-    joined,
     missing_of,
     no_ledger,
     only,
     resources_of,
     unmapped_of,
 )
-from etl.pipeline.partition.check_and_map import Outcome, work_through
-from etl.pipeline.partition.providers import Providers
-from etl.pipeline.suites import of_members
-from etl.quality.suites.sample import Share
-from etl.sources import GlobalKeys, Partitions
-
-Made: TypeAlias = tuple[Plan, list[Rendered], Partition]
-"""A plan, its runs, and the rows that they were made of."""
+from etl.pipeline.outcome import Outcome
+from etl.sources import GlobalKeys
+from etl.storage.port import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """What is the same for every partition of a run.
+class PreviousRelease:
+    """Results that a run may reuse.
 
     Attributes:
-        partitions: the extract, read with digests.
-        providers: the directory.
-        definitions: rules and mappings.
-        questions: what outcomes hang on beside rows.
-        as_of: day of the extract, in days since 1970; None where nobody said.
-        share: of which members rows are kept for the suites; None where no suites are run.
+        results: what the release keeps; None where that is of no use.
+        changed: names under which the directory held something else then.
+        lost: patients whose block or index is not in the store any more.
     """
 
-    partitions: Partitions
-    providers: Providers
-    definitions: Definitions
-    questions: Questions
-    as_of: int | None
-    share: Share | None
+    results: CachedResults | None = None
+    changed: Hashes = field(default_factory=lambda: NO_HASHES)
+    lost: frozenset[str] = frozenset()
 
-    @property
-    def keys(self) -> GlobalKeys:
-        """Ids of all partitions."""
-        return self.partitions.keys
+    def of(self, unit: range, count: int) -> PreviousRelease:
+        """Return as much of it as some of `count` partitions need."""
+        results = None if self.results is None else self.results.of(unit, count)
+        return replace(self, results=results)
+
+    def members(self, store: Store, unit: range, count: int) -> PreviousMembers:
+        """Return the results of the members of some of `count` partitions."""
+        results = self.results
+        if results is None:
+            return PreviousMembers(no_ledger(), None, self.changed, self.lost)
+        ledger = results.ledger(store, unit, count)
+        return PreviousMembers(ledger, results.as_of, self.changed, self.lost)
 
 
 @dataclass(frozen=True, slots=True)
-class PreviousResults:
-    """What is remembered of a partition's members.
+class PreviousMembers:
+    """Results of the members of one unit in the previous release.
 
     Attributes:
         ledger: their entries, and perhaps those of others.
@@ -83,77 +75,40 @@ class PreviousResults:
     ledger: Ledger
     as_of: int | None
     changed: Hashes
-    lost: frozenset[str] = frozenset()
-
-
-class HandOn(Protocol):
-    """Takes what was made of some members, whole or not at all."""
-
-    def __call__(self, made: Sequence[Made], kept: Sequence[str], /) -> None:
-        """Take it.
-
-        Args:
-            made: their resources: plan, its runs and the rows that they were made of.
-            kept: ids of patients whose blocks stay as they are.
-        """
+    lost: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Worked:
-    """What became of some partitions.
+class ComparedFacts:
+    """Facts that previous results of members are compared with.
 
     Attributes:
-        outcome: of everybody in them.
-        ledger: what to remember of it.
+        places: the rows of the unit, with digests.
+        keys: ids of all partitions.
+        dependencies: which columns refer to something outside.
+        as_of: day of the extract, in days since 1970; None where it is not stated.
+        canonical: whether every row of the layout is a canonical one.
     """
 
-    outcome: Outcome
-    ledger: Ledger
+    places: Places
+    keys: GlobalKeys
+    dependencies: Dependencies
+    as_of: int | None
+    canonical: bool
 
 
-def work_remembering(
-    setting: Setting, indexes: range, before: PreviousResults | None, hand_on: HandOn
-) -> Worked | None:
-    """Check and map some partitions, but for members of whom the outcome is known.
-
-    Args:
-        setting: what is the same for all.
-        indexes: the partitions.
-        before: what is remembered; None for nothing.
-        hand_on: takes the resources.
-
-    Returns:
-        None where there are several partitions, and more rows to work on than one of them has: then
-        nothing was done, and each is to be worked on by itself.
-    """
-    places = Places.of(setting.partitions, indexes)
-    kept = NO_HASHES if before is None else unchanged(setting, places, before)
-    if setting.share is not None:
-        kept = kept[~setting.share.holds(kept)]  # suites want rows, which nobody remembers
-    stays = np.count_nonzero(among(places.owner, kept))
-    if len(indexes) > 1 and (len(places.owner) - stays) * len(indexes) > len(places.owner):
-        return None
-    worked = _work(setting, indexes, places, before, kept, hand_on)
-    if worked is None:  # somebody who stayed shares a patient with somebody who did not
-        if len(indexes) > 1:
-            return None
-        worked = _work(setting, indexes, places, before, NO_HASHES, hand_on)
-    if worked is None:
-        raise AssertionError("nobody is kept, and yet with somebody else")
-    return worked
-
-
-def unchanged(setting: Setting, places: Places, before: PreviousResults) -> Hashes:
-    """Return the members of a partition whose outcome is the one that is remembered."""
-    ledger, marks = before.ledger, places.marks
+def unchanged(now: ComparedFacts, before: PreviousMembers) -> Hashes:
+    """Return the members whose results are those of the previous release."""
+    ledger, marks = before.ledger, now.places.marks
     owners = ledger["owners"]
-    ids, now = owners.column("owner").to_numpy(), marks.column("owner").to_numpy()
-    at = np.searchsorted(now, ids)
-    there = (at < len(now)) & (now[np.minimum(at, len(now) - 1)] == ids) if len(now) else ids < ids
+    ids, here = owners.column("owner").to_numpy(), marks.column("owner").to_numpy()
+    at = np.searchsorted(here, ids)
+    last = len(here) - 1
+    there = (at <= last) & (here[np.minimum(at, last)] == ids) if len(here) else ids < ids
     at = np.where(there, at, 0)
 
     def same(column: str) -> Any:
-        if not len(now):
+        if not len(here):
             return there
         return owners.column(column).to_numpy() == marks.column(column).to_numpy()[at]
 
@@ -161,28 +116,28 @@ def unchanged(setting: Setting, places: Places, before: PreviousResults) -> Hash
     # The order of a member's rows shows in places alone, and only where a row is a canonical one.
     placed = [ledger[name].column("owner").to_numpy() for name in ("findings", "rejected")]
     moved = ~same("order")
-    if setting.partitions.layout.canonical:
+    if now.canonical:
         moved &= np.isin(ids, np.concatenate(placed))
     stays &= ~moved
-    if before.as_of != setting.as_of:
-        days = [day for day in (before.as_of, setting.as_of) if day is not None]
+    if before.as_of != now.as_of:
+        days = [day for day in (before.as_of, now.as_of) if day is not None]
         stays &= owners.column("latest").to_numpy() <= min(days)
     if before.lost:
         patients, lost = ledger["patients"], pa.array(sorted(before.lost), pa.string())
         theirs = patients.filter(pc.is_in(patients.column("patient"), value_set=lost))
         stays &= ~np.isin(ids, theirs.column("owner").to_numpy())
-    kept: Hashes = ids[stays & ~np.isin(ids, _answered_otherwise(setting, before))]
+    kept: Hashes = ids[stays & ~np.isin(ids, _answered_otherwise(now, before))]
     return kept
 
 
-def _answered_otherwise(setting: Setting, before: PreviousResults) -> Hashes:
-    """Return the members who would be told something else than before."""
-    found = [np.asarray(setting.keys.sharers)]
+def _answered_otherwise(now: ComparedFacts, before: PreviousMembers) -> Hashes:
+    """Return the members of which something outside has another answer than before."""
+    found = [np.asarray(now.keys.sharers)]
     asked = before.ledger["asked"]
     kinds = asked.column("kind").cast(pa.string())
-    for kind in setting.questions.ids:
+    for kind in now.dependencies.ids:
         mine = asked.filter(pc.equal(kinds, kind))
-        there = answers(kind, mine.column("id").to_numpy(), setting.keys)
+        there = answers(kind, mine.column("id").to_numpy(), now.keys)
         found.append(mine.column("owner").to_numpy()[there != np.asarray(mine.column("there"))])
     names = before.ledger["names"]
     told = np.isin(names.column("name").to_numpy(), before.changed)
@@ -191,80 +146,18 @@ def _answered_otherwise(setting: Setting, before: PreviousResults) -> Hashes:
     return told_otherwise
 
 
-def _work(
-    setting: Setting,
-    indexes: range,
-    places: Places,
-    before: PreviousResults | None,
-    kept: Hashes,
-    hand_on: HandOn,
-) -> Worked | None:
-    """Return what became of partitions; None where who is kept shares a patient with others."""
-    old = no_ledger() if before is None else _as_now(only(before.ledger, kept), places, kept)
-    patients = old["patients"].column("patient").combine_chunks()
-    stay = tuple(
-        old["patients"].filter(old["patients"].column("own")).column("patient").to_pylist()
-    )
-    outcome = Outcome(
-        checked=checked_of(old, places),
-        unmapped=unmapped_of(old, places),
-        resources=resources_of(old),
-        missing=missing_of(old),
-        remembered=len(kept),
-        rows={name: len(owners) for name, (owners, _) in places.owned.items()},
-    )
-    ledgers, made = [old], list[Made]()
-    fresh = np.setdiff1d(places.marks.column("owner").to_numpy(), kept)
-    if len(fresh):
-        found, ledger, made = _fresh(setting, indexes, places, fresh)
-        for _, runs, _ in made:
-            for run in runs:
-                if pc.any(pc.is_in(run.compartments, value_set=patients)).as_py():
-                    return None
-        ledgers += [] if ledger is None else [ledger]
-        outcome += found
-    hand_on(made, stay)
-    return Worked(outcome, joined(ledgers))
-
-
-def _as_now(ledger: Ledger, places: Places, kept: Hashes) -> Ledger:
-    """Return the ledger of members who are kept, with their rows in today's order."""
-    here = among(places.marks.column("owner").to_numpy(), kept)
+def reused(before: PreviousMembers, places: Places, members: Hashes) -> tuple[Outcome, Ledger]:
+    """Return outcome and entries of members that are reused, with their rows in today's order."""
+    ledger = only(before.ledger, members)
+    here = among(places.marks.column("owner").to_numpy(), members)
     marks = places.marks.filter(pa.array(here))
     latest = ledger["owners"].column("latest")  # both are ordered by member
-    return {**ledger, "owners": marks.append_column("latest", latest)}
-
-
-def _fresh(
-    setting: Setting, indexes: range, places: Places, owners: Hashes
-) -> tuple[Outcome, Ledger | None, list[Made]]:
-    """Check and map some members' rows."""
-    loaded = setting.partitions.load_members(indexes, owners)
-    made: list[Made] = []
-
-    def take(plan: Plan, runs: list[Rendered], partition: Partition) -> None:
-        made.append((plan, runs, partition))
-
-    checked, found, by = work_through(
-        loaded,
-        setting.keys,
-        setting.providers,
-        setting.definitions,
-        take,
-        as_of=setting.as_of,
-        sampled=of_members(setting.share, places.keys, places.owner),
-        owners=owners_of(places, owners),
-    )
-    missing = by.missing()
-    ledger = ledger_of(
-        loaded, checked, found.unmapped, missing, by, setting.questions, setting.keys, places
-    )
+    ledger = {**ledger, "owners": marks.append_column("latest", latest)}
     outcome = Outcome(
-        checked=replace(checked, tables={}, shares=None),
-        unmapped=found.unmapped,
-        resources=found.resources,
-        missing=missing_of({"missing": missing}),
+        checked=checked_of(ledger, places),
+        unmapped=unmapped_of(ledger, places),
+        resources=resources_of(ledger),
+        missing=missing_of(ledger["missing"]),
+        reused=len(members),
     )
-    if not all(setting.questions.covers(partition) for _, _, partition in made):
-        ledger = None  # what else was read of the directory might change unseen
-    return outcome, ledger, made
+    return outcome, ledger

@@ -1,4 +1,4 @@
-"""What becomes of whole claims of a partition: chains of adjustments, and sensitive codes."""
+"""Settle whole claims of a partition: chains of adjustments, and sensitive codes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class SettledClaims:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRules:
-    """What settles claims, as the configuration wants it.
+    """Rules that settle claims, as the configuration wants it.
 
     Attributes:
         masker: finds sensitive codes.

@@ -1,4 +1,4 @@
-"""What was made of a partition against the profiles, before any of it is handed on."""
+"""Check what a partition's rows make against the profiles, before any of it is published."""
 
 from __future__ import annotations
 

@@ -11,13 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.engine.partition_columns import Partition
-from etl.engine.render import Rendered, render
+from etl.engine.render import render
 from etl.engine.unmapped import Mention, findings
 from etl.errors import MappingError
-from etl.mapping.plan import Plan
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.partition.check_and_map import Mapped, Sink, mapped
 from etl.pipeline.partition.conformance import ObligationChecks, rejecting_words, with_broken
+from etl.pipeline.partition.mapping import Mapped, mapped
 from etl.pipeline.partition.providers import Providers, checked_directory, providers_of, with_stubs
 from etl.quality import Checked
 from etl.quality.suites.sample import Sampled
@@ -40,7 +39,7 @@ _STUBS: Final = (
 """One of each kind of row that is made for a provider whom claims name by an id alone."""
 
 
-def settled_directory(
+def accepted_directory(
     loaded: Loaded, definitions: Definitions, *, as_of: int | None, sampled: Sampled
 ) -> Checked:
     """Return the directory's tables, checked; what is accepted makes resources that conform.
@@ -86,34 +85,22 @@ def _of_files(broken: pa.Table) -> pa.Table:
 
 
 def mapped_directory(
-    providers: Providers, missing: Iterable[Mention], definitions: Definitions, sink: Sink | None
+    providers: Providers, missing: Iterable[Mention], definitions: Definitions
 ) -> Mapped:
-    """Map the directory, with resources for those whom claims or its own rows name by an id alone.
+    """Map the directory, with resources for what claims or its own rows name by an id alone.
 
     Args:
         providers: the directory's accepted rows.
-        missing: whom resources of members refer to, and the directory does not hold.
+        missing: what resources of members refer to, and the directory does not hold.
         definitions: mappings.
-        sink: takes the resources; None to make none.
     """
     wanted = frozenset(missing)
-    while True:  # whom a row names has no row of its own that could name somebody else
-        held: list[tuple[Plan, list[Rendered], Partition]] = []
-
-        def hold(
-            plan: Plan,
-            runs: list[Rendered],
-            partition: Partition,
-            to: list[tuple[Plan, list[Rendered], Partition]] = held,
-        ) -> None:
-            to.append((plan, runs, partition))
-
+    while True:  # what a row names has no row of its own that could name something else
         tables = with_stubs(providers.tables, wanted)
         made = mapped(
             definitions.directory_plans,
-            tables,
+            Partition(tables),
             providers.environment,
-            hold,
             definitions.obligations,
         )
         if _of_files(made.broken).num_rows:
@@ -121,12 +108,8 @@ def mapped_directory(
         known = {resource: _keys(tables, resource) for resource in _TABLES}
         more = frozenset(one for one in made.mentioned if one.key not in known[one.resource])
         if not more:
-            break
+            return made
         wanted |= more
-    if sink is not None:
-        for plan, runs, partition in held:
-            sink(plan, runs, partition)
-    return made
 
 
 def _keys(tables: Mapping[str, pa.Table], resource: str) -> frozenset[str]:

@@ -50,7 +50,7 @@ _TABLE_OF: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 _NPI: Final = '"http://hl7.org/fhir/sid/us-npi|'
-"""How search values with an NPI begin."""
+"""Beginning of search values with an NPI."""
 
 
 @dataclass(frozen=True, slots=True)

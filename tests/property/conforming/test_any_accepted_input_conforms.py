@@ -36,7 +36,7 @@ def assert_conforming(judged: Judged, least: int) -> None:
     """Check what was published, that enough was, and that every row is accounted for."""
     assert judged.errors == {}
     assert judged.claims > least
-    reconcile(judged.converted.settled.totals.tally.counts)
+    reconcile(judged.converted.processed.totals.tally.counts)
     for resource in judged.resources(_SHARE):
         get_fhir_model_class(resource["resourceType"]).model_validate(resource)
 
@@ -74,7 +74,7 @@ def test_what_breaks_its_profile_is_a_finding_of_its_row_whatever_the_payer_soft
             if line["claim_id"] == f"oral-{number}":
                 line["benefit_payment_status"] = "other" if number else "innetwork"
     judged = published(tmp_path / "oral", rows, settings(rules={"severities": dict(soft())}))
-    tally = judged.converted.settled.totals.tally
+    tally = judged.converted.processed.totals.tally
     assert tally.findings["oral-without-network-status", "claim"] == 1
     assert tally.counts["claim"].quarantined == 1
     assert tally.counts["claim_line"].quarantined == 2
@@ -87,7 +87,7 @@ def test_a_rendering_provider_who_is_left_out_is_a_finding(tmp_path: Path) -> No
         if row.get("claim_id", "outpatient-0") == "outpatient-0":
             row.pop("taxonomy_code", None)
     judged = published(tmp_path / "team", rows, settings())
-    tally = judged.converted.settled.totals.tally
+    tally = judged.converted.processed.totals.tally
     assert tally.findings["incomplete-row", "claim_care_team"] == 1
     assert judged.errors == {}
 
@@ -105,7 +105,7 @@ def test_a_provider_whom_a_line_alone_names_is_found_and_rejected_there(
     judged = published(
         tmp_path / "line", rows, settings(rules={"severities": {"incomplete-row": severity}})
     )
-    tally = judged.converted.settled.totals.tally
+    tally = judged.converted.processed.totals.tally
     assert tally.findings["incomplete-row", "claim_line"] == 1
     assert tally.counts["claim_line"].quarantined >= quarantined
     assert (tally.counts["claim_line"].quarantined > 0) is (quarantined > 0)

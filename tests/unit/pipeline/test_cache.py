@@ -8,7 +8,7 @@ from etl.pipeline.incremental.cache import CODE
 
 NO_MATTER = {"__init__.py", "errors.py", "reports", "storage", "conform", "synth"}
 """Rooms that no outcome of a row hangs on, beside those that serve and those that start a run."""
-ABOVE = {"cli", "bootstrap", "portal", "gateway", "auth", "smart"}
+ABOVE = {"cli", "bootstrap", "local", "doctor", "portal", "gateway", "auth", "smart"}
 
 
 def test_every_room_that_makes_outcomes_of_rows_is_part_of_what_made_them() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from etl.model import logical_ids
 from etl.publish.directory import write_directory
 from etl.publish.manifest import Kind, Manifest, ReleaseFacts
-from etl.publish.partition_writer import write_partition
+from etl.publish.partition_writer import PartitionResult, SavedPartition, write_partition
 from etl.publish.reader import Current, Release, open_current
 from etl.publish.release import assemble, commit
 from etl.publish.rendered_resources import LISTED, ROW, PatientResources, Resource
@@ -145,3 +146,9 @@ def stage(
 def objects(store: Store) -> dict[str, bytes]:
     """Return everything that is in a store."""
     return {entry.key: store.get(entry.key) for entry in store.list()}
+
+
+def saved(result: PartitionResult, path: Path) -> SavedPartition:
+    """Write a partition to a file, and return it as it is read from there."""
+    path.write_bytes(b"".join(result.lines()))
+    return SavedPartition(path)

@@ -32,6 +32,7 @@ from tests.unit.publish.samples import (
     payer,
     publish,
     resource,
+    saved,
 )
 
 
@@ -188,14 +189,14 @@ def test_memory_of_committing_does_not_grow_with_the_number_of_members(tmp_path:
         folder = tmp_path / str(patients)
         store = OnDisk(folder / "tree")
         base = open_current(store)
-        saved = []
+        parts = []
         for first in range(0, patients, 512):
             people = (patient(f"p{n}", 1) for n in range(first, min(first + 512, patients)))
-            saved.append(write_partition(store, {}, people, NOW).save(folder / f"{first}.part"))
+            parts.append(saved(write_partition(store, {}, people, NOW), folder / f"{first}.part"))
         options = BulkOptions(file_bytes=64 << 10, work=folder)
         shared = write_directory(store, base.release, [payer()], NOW)
         tracemalloc.start()
-        manifest = assemble(store, base, saved, shared, ReleaseFacts("full"), NOW)
+        manifest = assemble(store, base, parts, shared, ReleaseFacts("full"), NOW)
         commit(store, with_bulk(store, base, manifest, options), base)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

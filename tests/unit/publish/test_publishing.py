@@ -21,7 +21,7 @@ from etl.publish.canonical_json import sha256, short_hash
 from etl.publish.catalog import Unit
 from etl.publish.directory import write_directory
 from etl.publish.manifest import Manifest, ReleaseFacts
-from etl.publish.partition_writer import SavedPartition, write_partition
+from etl.publish.partition_writer import write_partition
 from etl.publish.reader import (
     Current,
     Release,
@@ -43,6 +43,7 @@ from tests.unit.publish.samples import (
     payer,
     publish,
     resource,
+    saved,
     stage,
 )
 
@@ -402,12 +403,10 @@ def test_a_saved_partition_is_the_partition(tmp_path: Path) -> None:
     store = MemoryStore()
     lost = PatientResources(logical_id("nobody"), [claim("nobody", 1, "2020-01-01")])
     result = write_partition(store, {}, [patient("anna", 2), patient("bert", 1), lost], NOW)
-    saved = result.save(tmp_path / "partition-0")
-    assert isinstance(saved, SavedPartition)
-    assert saved.written == result.written
-    assert list(saved.units()) == list(result.units())
+    there = saved(result, tmp_path / "partition-0")
+    assert there.written == result.written
+    assert list(there.units()) == list(result.units())
     assert pickle.loads(pickle.dumps(result)) == result  # noqa: S301
-    assert [path.name for path in tmp_path.iterdir()] == ["partition-0"]
 
 
 @pytest.fixture
@@ -427,7 +426,7 @@ def test_more_partitions_than_a_process_may_open_files_make_the_release_of_one(
     whole, cut = MemoryStore(), MemoryStore()
     publish(whole, people)
     parts = [
-        write_partition(cut, {}, [one], NOW).save(tmp_path / f"{number:05d}.ndjson")
+        saved(write_partition(cut, {}, [one], NOW), tmp_path / f"{number:05d}.ndjson")
         for number, one in enumerate(people)
     ]
     base = Current(None, None)
@@ -435,9 +434,10 @@ def test_more_partitions_than_a_process_may_open_files_make_the_release_of_one(
     commit(cut, assemble(cut, base, parts, shared, ReleaseFacts("full"), NOW), base)
     assert objects(cut) == objects(whole)
     stay = [
-        write_partition(cut, {}, [], LATER)
-        .keeping([one.patient_id])
-        .save(tmp_path / f"stays-{number:05d}.ndjson")
+        saved(
+            write_partition(cut, {}, [], LATER).keeping([one.patient_id]),
+            tmp_path / f"stays-{number:05d}.ndjson",
+        )
         for number, one in enumerate(people)
     ]
     base = open_current(cut)
@@ -453,10 +453,10 @@ def test_a_partition_whose_lines_are_longer_than_a_piece_is_saved_whole(tmp_path
         for number in range(500)
     ]
     result = write_partition(MemoryStore(), {}, [patient("anna", 2), *lost], NOW)
-    saved = result.keeping([logical_id("bert")]).save(tmp_path / "partition-0")
-    assert len(saved.written.orphans) == 500
-    assert [unit.id for unit in saved.units()] == [ANNA]
-    assert list(saved.kept()) == [logical_id("bert")]
+    there = saved(result.keeping([logical_id("bert")]), tmp_path / "partition-0")
+    assert len(there.written.orphans) == 500
+    assert [unit.id for unit in there.units()] == [ANNA]
+    assert list(there.kept()) == [logical_id("bert")]
 
 
 def test_a_partition_of_those_who_stay_leaves_them_as_they_are(tmp_path: Path) -> None:
@@ -464,11 +464,11 @@ def test_a_partition_of_those_who_stay_leaves_them_as_they_are(tmp_path: Path) -
     release = publish(store, [patient("anna", 2), patient("bert", 1)])
     base = open_current(store)
     stay = write_partition(store, {}, [], LATER).keeping([ANNA, logical_id("bert")])
-    saved = stay.save(tmp_path / "partition-0")
-    assert list(saved.units()) == []
-    assert list(saved.kept()) == list(stay.kept())
+    there = saved(stay, tmp_path / "partition-0")
+    assert list(there.units()) == []
+    assert list(there.kept()) == list(stay.kept())
     shared = write_directory(store, release, [payer()], LATER)
-    manifest = assemble(store, base, [saved], shared, ReleaseFacts("full"), LATER)
+    manifest = assemble(store, base, [there], shared, ReleaseFacts("full"), LATER)
     assert manifest.catalog == release.manifest.catalog
     assert manifest.counts["patients"] == 2
 

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pytest
 
 from etl.engine.unmapped import Mention
-from etl.pipeline.outcomes import outcome_from, outcome_to
-from etl.pipeline.partition.check_and_map import Outcome
+from etl.pipeline.outcome import Outcome, outcome_from, outcome_to
 from etl.publish.manifest import Named
 from etl.quality import REJECTED_SCHEMA, Checked, RowCounts
 from etl.quality.suites.sample import Sample
@@ -46,8 +45,8 @@ OUTCOME = Outcome(
     missing=frozenset(
         {Mention("Organization", "o", payer=True), Mention("Organization", "p", payer=False)}
     ),
-    remembered=4,
-    memory=Named("memory/x", "ab", 3),
+    reused=4,
+    ledger=Named("memory/x", "ab", 3),
     rows={"claim": 3},
 )
 

@@ -1,4 +1,4 @@
-"""The processes of a run: one that asks, and others where there is enough to do for them."""
+"""Worker processes: begun where there is enough to do for them, and ended with the run."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from itertools import repeat
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
+from typing import Final
 
 from etl.errors import StoreError
 from etl.pipeline.definitions import Definitions, LoadDefinitions
@@ -21,18 +22,21 @@ from etl.pipeline.events import ignore
 from etl.sources.events import Emit
 from etl.sources.spreading import ALONE, Found, Job
 
+_AHEAD: Final = 4
+"""Jobs a process that are begun before the first of them is taken."""
+
 
 class Workers:
-    """Where a run's jobs are done (`etl.sources.spreading.Spread`).
+    """The worker processes of a run (`etl.sources.spreading.Spread`).
 
     Args:
         most: processes; 0 for one a processor.
-        load_definitions: makes the definitions of the run; can be sent to another process.
+        load_definitions: loads the definitions of the run; can be sent to another process.
     """
 
     def __init__(self, most: int, load_definitions: LoadDefinitions) -> None:
         self._most = most or os.cpu_count() or 1
-        self._make_tools = load_definitions
+        self._load_definitions = load_definitions
         self._pool: ProcessPoolExecutor | None = None
         self._stops: list[tuple[Connection, Connection]] = []
         self._leaving: list[threading.Thread] = []
@@ -74,10 +78,10 @@ class Workers:
         self.dismiss()
         context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
         self._stops.append(context.Pipe(duplex=False))
-        told = (self._make_tools, self._stops[-1][0])
-        self._pool = ProcessPoolExecutor(wanted, context, _begin, told)
+        initial = (self._load_definitions, self._stops[-1][0])
+        self._pool = ProcessPoolExecutor(wanted, context, _begin, initial)
         self.processes = wanted
-        with _killed_in_a_sentence(), _left_alone_by_the_terminal():
+        with _killed_as_store_error(), _sigint_blocked():
             for _ in range(wanted):  # a process is begun for each job that finds none waiting
                 self._pool.submit(_nothing)
 
@@ -100,13 +104,24 @@ class Workers:
         if self._pool is None:
             yield from ALONE.each(call, jobs, emit)
             return
-        with _killed_in_a_sentence():
-            yield from self._pool.map(_do, repeat(call), jobs)
+        waiting: deque[Future[Found]] = deque()
+        try:
+            with _killed_as_store_error():
+                # Bounded: results that come early wait in memory for their turn.
+                for job in jobs:
+                    if len(waiting) == _AHEAD * self.processes:
+                        yield waiting.popleft().result()
+                    waiting.append(self._pool.submit(_do, call, job))
+                while waiting:
+                    yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 @contextmanager
-def _left_alone_by_the_terminal() -> Iterator[None]:
-    """Begin processes that do not hear of Ctrl-C: the run does, and ends them."""
+def _sigint_blocked() -> Iterator[None]:
+    """Start workers that ignore SIGINT; the parent stops them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -115,7 +130,7 @@ def _left_alone_by_the_terminal() -> Iterator[None]:
 
 
 @contextmanager
-def _killed_in_a_sentence() -> Iterator[None]:
+def _killed_as_store_error() -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool:

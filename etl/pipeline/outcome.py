@@ -1,28 +1,77 @@
-"""Outcomes of partitions as bytes: JSON and Arrow tables, which nothing can hide a program in.
+"""The outcome of partitions, and its form as bytes, in which nothing can hide a program.
 
 A line of JSON with every value in it, then the tables one after the other as Arrow IPC streams.
 Spaces fill the line up, so that the streams lie as Arrow asks of memory: it reads them in place.
 Only values of the classes below are made of it. Whether the bytes are those that were written is
-the work folder's list to say (`etl.sources.inventory`).
+for their keeper to check (`etl.sources.inventory`).
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from etl.engine.unmapped import Mention
-from etl.pipeline.partition.check_and_map import Outcome
 from etl.publish.manifest import Named
-from etl.quality import Checked, RowCounts
+from etl.quality import Checked, RowCounts, add_counts, add_money
 from etl.quality.suites.sample import Sample
-from etl.quality.totals.filled import FilledKey
+from etl.quality.totals.filled import FilledKey, add_filled
 from etl.quality.totals.money import MoneyKey, MoneyTotals
+from etl.rows import once_each
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of one partition, beside the resources themselves.
+
+    Attributes:
+        checked: what the rules said; its tables are left out.
+        unmapped: crosswalk -> cells for which it has no code; `etl.rows.FINDINGS_SCHEMA`.
+        resources: FHIR type -> how many.
+        missing: directory resources that resources refer to and the directory does not hold.
+        reused: members whose results are those of the previous release.
+        ledger: the object in the target that keeps it by member; None where nothing is kept.
+        rows: raw table -> how many of the extract's rows it is of.
+    """
+
+    checked: Checked
+    unmapped: Mapping[str, pa.Table]
+    resources: Mapping[str, int]
+    missing: frozenset[Mention] = field(default=frozenset())
+    reused: int = 0
+    ledger: Named | None = None
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: Outcome) -> Outcome:
+        """Return the outcome of two parts of a partition; samples are those of the other."""
+        mine, theirs = self.checked, other.checked
+        return Outcome(
+            checked=Checked(
+                tables={},
+                findings=pa.concat_tables([mine.findings, theirs.findings]),
+                rejected=pa.concat_tables([mine.rejected, theirs.rejected]),
+                counts=add_counts([mine.counts, theirs.counts]),
+                money=add_money([mine.money, theirs.money]),
+                filled=add_filled([mine.filled, theirs.filled]),
+                samples=theirs.samples,
+                owned=mine.owned | theirs.owned,
+            ),
+            unmapped={
+                name: once_each(one.unmapped[name] for one in (self, other) if name in one.unmapped)
+                for name in sorted(self.unmapped.keys() | other.unmapped.keys())
+            },
+            resources=Counter(self.resources) + Counter(other.resources),
+            missing=self.missing | other.missing,
+            reused=self.reused + other.reused,
+            rows=Counter(self.rows) + Counter(other.rows),
+        )
+
 
 _CLASSES: Final[Mapping[str, Callable[..., Any]]] = {
     each.__name__: each

@@ -1,12 +1,34 @@
-"""A store that is read and never written: what a dry run publishes to."""
+"""The target of a run, as any process can open it; read alone in a dry run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 from etl.pipeline.deltas.layers import FOLDER
-from etl.storage.port import Entry, Store, Tagged
+from etl.storage.open_store import open_store
+from etl.storage.port import Entry, Store, StoreOptions, Tagged
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The target of a run; can be sent to another process.
+
+    Attributes:
+        name: a folder, or `s3://bucket/prefix`.
+        options: settings of the store.
+        dry: whether nothing is to be written.
+    """
+
+    name: str
+    options: StoreOptions
+    dry: bool = False
+
+    def store(self) -> Store:
+        """Return the store."""
+        store = open_store(self.name, self.options)
+        return DryStore(store) if self.dry else store
 
 
 class DryStore:
@@ -22,12 +44,12 @@ class DryStore:
 
     @property
     def name(self) -> str:
-        """What messages call the target."""
+        """Name of the target in messages."""
         return self._store.name
 
     @property
     def concurrency(self) -> int:
-        """How many requests at once are worth making."""
+        """Requests that are worth making at once."""
         return self._store.concurrency
 
     def get(self, key: str) -> bytes:

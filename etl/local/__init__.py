@@ -1,0 +1,1 @@
+"""The executor of this machine: worker processes, and checkpoints in the work folder."""

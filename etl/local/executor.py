@@ -1,0 +1,134 @@
+"""The executor of this machine: this process, or several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from etl.errors import StoreError
+from etl.local.checkpoints import Checkpoints, open_directory, save_directory
+from etl.local.workers import Workers, definitions_here
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.events import ignore
+from etl.pipeline.executor import Cutting, Done, Read, Task
+from etl.pipeline.incremental.dependencies import Dependencies
+from etl.pipeline.partition.check_and_map import PartitionContext
+from etl.pipeline.partition.providers import Providers, providers_of
+from etl.pipeline.unit import UnitContext, process_unit
+from etl.sources import Emit, Extract, Partitions, partition
+from etl.sources.inventory import Inventory
+
+
+@dataclass(frozen=True, slots=True)
+class LocalExecutor:
+    """Processes of this machine, with checkpoints in the work folder.
+
+    Attributes:
+        workers: the processes.
+    """
+
+    workers: Workers
+
+    def read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
+        """Return an extract cut by member, read unless an earlier attempt did."""
+        self.workers.begin(cutting.partitions)
+        try:
+            there = Partitions.resume(cutting.folder)
+            if there.has_digests or not cutting.digests:
+                return there
+        except StoreError:
+            pass  # no attempt read it to its end
+        return partition(
+            extract,
+            cutting.folder,
+            partitions=cutting.partitions,
+            digests=cutting.digests,
+            spread=self.workers,
+            emit=emit,
+        )
+
+    def process(self, read: Read, task: Task, definitions: Definitions) -> Iterator[Done]:
+        """Yield the units of an extract as they are finished, in order."""
+        save_directory(read.work, task.directory)
+        Checkpoints(read.work, task.fingerprint, Inventory(read.work)).drop_others()
+        count = read.partitions.count
+        # Each process maps the directory; a job takes along no more than its unit may reuse.
+        jobs = [
+            _Job(
+                read.work,
+                unit,
+                replace(task, directory={}, previous=task.previous.of(unit, count)),
+            )
+            for unit in task.units(count)
+        ]
+        if self.workers.processes == 1:
+            process = _Process(read.work, definitions)
+            for job in jobs:
+                yield from process.finish(job.task, job.unit)
+        else:
+            for done in self.workers.each(_finish, jobs, ignore):
+                yield from done
+        self.workers.dismiss()
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    work: Path
+    unit: range
+    task: Task
+
+
+@dataclass
+class _Process:
+    """The state of a process that its units share."""
+
+    work: Path
+    definitions: Definitions
+
+    @cached_property
+    def partitions(self) -> Partitions:
+        return Partitions.open(self.work)
+
+    @cached_property
+    def providers(self) -> Providers:
+        return providers_of(open_directory(self.work), self.definitions)
+
+    @cached_property
+    def dependencies(self) -> Dependencies:
+        return Dependencies.of(self.definitions)
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        return Inventory(self.work)
+
+    def finish(self, task: Task, unit: range) -> Iterator[Done]:
+        """Yield a unit, or each of its partitions where together they are too much.
+
+        No more than one partition's work is lost when a run is killed.
+        """
+        checkpoints = Checkpoints(self.work, task.fingerprint, self.inventory)
+        done = checkpoints.find(unit)
+        if done is None:
+            partition_context = PartitionContext(self.definitions, self.providers, task.as_of)
+            context = UnitContext(partition_context, self.dependencies, task)
+            store = None if task.target is None else task.target.store()
+            rows = self.partitions
+            result = process_unit(context, unit, rows, rows.keys, store)
+            if result is None:
+                for index in unit:
+                    yield from self.finish(task, range(index, index + 1))
+                return
+            done = checkpoints.keep(unit, result)
+        yield done
+
+
+@lru_cache(maxsize=1)
+def _process(work: Path) -> _Process:
+    return _Process(work, definitions_here())
+
+
+def _finish(job: _Job, emit: Emit) -> list[Done]:
+    del emit
+    return list(_process(job.work).finish(job.task, job.unit))

@@ -1,0 +1,79 @@
+"""The context of a run: what every step of a use case is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.events import Emit
+from etl.pipeline.executor import Executor
+from etl.pipeline.release_limits import ReleaseLimits
+from etl.pipeline.target import Target
+from etl.publish.bulk_files import BulkOptions
+from etl.publish.lease import Lease
+from etl.publish.reader import Current
+from etl.sources import Extract
+from etl.storage.port import Store
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Options of every use case, from the settings.
+
+    Attributes:
+        partition_rows: about how many rows to a partition.
+        gx_rows: about how many rows of the largest file the suites look at; 0 to run none.
+        small_cells: most claims whose sum of money is withheld; 0 to withhold none.
+    """
+
+    partition_rows: int
+    gx_rows: int = 0
+    small_cells: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """The context of a run: the same for all of its steps.
+
+    Attributes:
+        extract: what was delivered.
+        definitions: rules and mappings.
+        work: folder for what is in progress; every run has a folder of its own in it.
+        executor: where the extract is read and its partitions are processed.
+        when: when the run began.
+        options: what the settings say.
+        emit: takes events.
+    """
+
+    extract: Extract
+    definitions: Definitions
+    work: Path
+    executor: Executor
+    when: datetime
+    options: RunOptions
+    emit: Emit
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """The target of a run, the release before it, and the limits against that.
+
+    Attributes:
+        target: the store, as every process opens it; dry where nothing is to be written.
+        store: the store, open.
+        base: what readers see now, and what of it is to be made again.
+        limits: what may be missing or moved against the previous release.
+        lease: the run's lease on the target; None where nothing prunes it.
+        bulk: how bulk files are made; None to make none.
+        keep_rows: whether deltas are to follow a full extract; after a delta they always may.
+    """
+
+    target: Target
+    store: Store
+    base: Current
+    limits: ReleaseLimits
+    lease: Lease | None = None
+    bulk: BulkOptions | None = None
+    keep_rows: bool = False

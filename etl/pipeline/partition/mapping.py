@@ -1,0 +1,150 @@
+"""Accepted rows into resources, held until all of them keep their profiles."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from etl.columns.arrays import text_bytes
+from etl.engine.evaluate import Values
+from etl.engine.omitted_rows import OMITTED, omitted
+from etl.engine.partition_columns import Partition
+from etl.engine.render import Rendered, render
+from etl.engine.unmapped import Mention, findings, mentions
+from etl.mapping.environment import Environment
+from etl.mapping.plan import Plan
+from etl.pipeline.partition.conformance import ObligationChecks, Obligations
+from etl.rows import once_each
+
+REFERENCE: Final = re.compile(rb'"reference":"((?:Organization|Practitioner)/[a-z2-7]{32})"')
+"""A reference to an Organization or Practitioner; its group is `Type/id`."""
+
+
+class PlanResources(NamedTuple):
+    """All resources that one plan made.
+
+    Attributes:
+        plan: the plan.
+        runs: the resources, some thousand rows at a time.
+        partition: the rows that they were made of.
+    """
+
+    plan: Plan
+    runs: list[Rendered]
+    partition: Partition
+
+
+class Observer(Protocol):
+    """Takes note of the values and the resources of each plan."""
+
+    def begin(self) -> None:
+        """Begin anew: all plans are about to run, perhaps once more."""
+
+    def take(self, made: PlanResources, values: Values) -> None:
+        """Take what a plan made, and the values that it was made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """The result of running some plans.
+
+    Attributes:
+        made: the resources; none where anything is broken.
+        resources: FHIR type -> how many.
+        unmapped: crosswalk -> cells for which it has no code.
+        mentioned: directory resources that were named, used or not.
+        broken: rows that would make a resource which breaks its profile, or that a payer's rules
+            reject for what was noticed while mapping (`etl.rows.FINDINGS_SCHEMA`).
+    """
+
+    made: Sequence[PlanResources]
+    resources: Mapping[str, int]
+    unmapped: Mapping[str, pa.Table]
+    mentioned: frozenset[Mention]
+    broken: pa.Table
+
+    def referred(self, missing: frozenset[Mention], environment: Environment) -> frozenset[Mention]:
+        """Return those directory resources that some resource refers to."""
+        if not missing:
+            return missing
+        found: set[bytes] = set()
+        for _, runs, _ in self.made:
+            for run in runs:
+                found.update(REFERENCE.findall(text_bytes(run.bodies).tobytes()))
+        return frozenset(
+            mention for mention in missing if reference_of(mention, environment).encode() in found
+        )
+
+
+def reference_of(mention: Mention, environment: Environment) -> str:
+    """Return `Type/id` of a directory resource that was named."""
+    return f"{mention.resource}/{environment.logical_id(mention.resource, mention.key)}"
+
+
+def mapped(
+    plans: tuple[Plan, ...],
+    partition: Partition,
+    environment: Environment,
+    obligations: Obligations,
+    rejecting: frozenset[str] = frozenset(),
+    observer: Observer | None = None,
+) -> Mapped:
+    """Run plans over accepted rows.
+
+    Args:
+        plans: what to make.
+        partition: the rows, prepared.
+        environment: the directory and the crosswalks.
+        obligations: what the profiles demand, by mapping.
+        rejecting: rules of what is noticed while mapping that keep a row from being published.
+        observer: takes note of what each plan makes; None for nothing.
+    """
+    counts: Counter[str] = Counter()
+    unmapped: dict[str, list[pa.Table]] = {}
+    mentioned: set[Mention] = set()
+    made: list[PlanResources] = []
+    checks = ObligationChecks(obligations)
+    renderings = [render(plan, partition, environment) for plan in plans]
+    checks.expect(rendering.values for rendering in renderings)
+    if observer is not None:
+        observer.begin()
+    for plan in plans:
+        rendering = renderings.pop(0)  # its values are freed before the next plan runs
+        values = rendering.values
+        made.append(PlanResources(plan, list(_distinct(rendering)), partition))
+        mentioned |= mentions(values)
+        for name, found in findings(values).items():
+            unmapped.setdefault(name, []).append(found)
+        left_out = omitted(values)
+        if left_out.num_rows:
+            unmapped.setdefault(OMITTED, []).append(left_out)
+        counts[plan.resource] += sum(len(run.ids) for run in made[-1].runs)
+        checks.check(values)
+        if observer is not None:
+            observer.take(made[-1], values)
+    broken = checks.broken(chain.from_iterable(unmapped.values()), rejecting)
+    return Mapped(
+        () if broken.num_rows else made,
+        counts,
+        {name: once_each(found) for name, found in unmapped.items()},
+        frozenset(mentioned),
+        broken,
+    )
+
+
+def _distinct(runs: Iterable[Rendered]) -> Iterator[Rendered]:
+    """Yield runs without resources whose id came before: rows of the table may name one twice."""
+    seen: set[str] = set()
+    for run in runs:
+        fresh = []
+        for logical_id in run.ids.to_pylist():
+            fresh.append(logical_id not in seen)
+            seen.add(logical_id)
+        yield run if all(fresh) else run.only(np.array(fresh))

@@ -1,0 +1,225 @@
+"""One unit of work: some partitions, checked, mapped and written to the target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.digests import NO_HASHES, Hashes, among
+from etl.columns.places import place_keys
+from etl.pipeline.executor import Pieces, Task
+from etl.pipeline.incremental.attribution import Attribution, owners_of
+from etl.pipeline.incremental.cache import write_ledger
+from etl.pipeline.incremental.dependencies import Dependencies
+from etl.pipeline.incremental.ledger import Ledger, Places, joined, missing_of
+from etl.pipeline.incremental.reuse import ComparedFacts, PreviousMembers, reused, unchanged
+from etl.pipeline.outcome import Outcome
+from etl.pipeline.partition.check_and_map import PartitionContext, check_and_map
+from etl.pipeline.partition.mapping import PlanResources
+from etl.pipeline.suites import of_members, of_partition
+from etl.quality import Checked
+from etl.sources import GlobalKeys, Partitions
+from etl.storage.port import Store
+
+REJECTED: Final = "rejected-"
+"""Beginning of the names of files with rejected rows; the number of the source file follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitContext:
+    """The context of a unit: the same for all units of a run.
+
+    Attributes:
+        partition: rules, mappings and the directory.
+        dependencies: which columns refer to something outside a member's rows.
+        task: the task of the run.
+    """
+
+    partition: PartitionContext
+    dependencies: Dependencies
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class UnitResult:
+    """The result of one unit.
+
+    Attributes:
+        outcome: what it adds to the totals.
+        files: name -> what the run keeps of it until its end.
+    """
+
+    outcome: Outcome
+    files: Mapping[str, Pieces]
+
+
+@dataclass(frozen=True, slots=True)
+class _Processed:
+    """A unit, checked and mapped.
+
+    Attributes:
+        outcome: of all members.
+        made: resources of the members that were processed.
+        kept: patients whose blocks stay as they are.
+        ledger: the outcome by member.
+    """
+
+    outcome: Outcome
+    made: Sequence[PlanResources]
+    kept: Sequence[str] = ()
+    ledger: Ledger | None = None
+
+
+def process_unit(
+    context: UnitContext, unit: range, rows: Partitions, keys: GlobalKeys, store: Store | None
+) -> UnitResult | None:
+    """Check and map the rows of a unit; pure but for what it reads and writes in the target.
+
+    Args:
+        context: rules, mappings, the directory, and the task.
+        unit: the partitions.
+        rows: their rows.
+        keys: the ids of all partitions that rules may ask for.
+        store: the target; None where nothing is published.
+
+    Returns:
+        None where there are several partitions, and more rows to process than one of them has:
+        then nothing was done, and each is to be a unit of its own.
+    """
+    if store is None:
+        processed = _all_members(context, unit, rows, keys)
+    else:
+        found = _incremental(context, unit, rows, keys, store)
+        if found is None:
+            return None
+        processed = found
+    outcome, task = processed.outcome, context.task
+    files: dict[str, Pieces] = {}
+    if task.output is not None:
+        files |= task.output(processed.made, processed.kept, store)
+    if task.keeps_rejected:
+        files |= _rejected_rows(rows, unit, outcome.checked.rejected)
+    # The ledger comes after the blocks: it must not name what is not there.
+    if store is not None and processed.ledger is not None:
+        outcome = replace(outcome, ledger=write_ledger(store, processed.ledger))
+        store.sync()
+    return UnitResult(outcome, files)
+
+
+def _all_members(
+    context: UnitContext, unit: range, rows: Partitions, keys: GlobalKeys
+) -> _Processed:
+    """Process a unit of which nothing is kept for a next release."""
+    (index,) = unit
+    loaded = rows.load(index)
+    sampled = of_partition(context.task.share, rows, index)
+    checked, made = check_and_map(context.partition, loaded, keys, sampled)
+    providers = context.partition.providers
+    missing = frozenset(one for one in made.mentioned if not providers.holds(one))
+    outcome = Outcome(
+        checked=_without_tables(checked),
+        unmapped=made.unmapped,
+        resources=made.resources,
+        missing=made.referred(missing, providers.environment),
+        rows=loaded.rows,
+    )
+    return _Processed(outcome, made.made)
+
+
+def _incremental(
+    context: UnitContext, unit: range, rows: Partitions, keys: GlobalKeys, store: Store
+) -> _Processed | None:
+    """Process a unit but for members whose results are known; of a first run, that is nobody.
+
+    Returns:
+        None where several partitions have more rows to process than one of them.
+    """
+    task = context.task
+    places = Places.of(rows, unit)
+    before = task.previous.members(store, unit, rows.count)
+    canonical = rows.layout.canonical
+    now = ComparedFacts(places, keys, context.dependencies, context.partition.as_of, canonical)
+    kept = unchanged(now, before)
+    if task.share is not None:
+        kept = kept[~task.share.holds(kept)]  # suites want rows, of which no results are kept
+    to_process = len(places.owner) - np.count_nonzero(among(places.owner, kept))
+    if len(unit) > 1 and to_process * len(unit) > len(places.owner):
+        return None
+    processed = _members(context, unit, rows, now, before, kept)
+    if processed is None:  # a member that is kept shares a patient with one that is not
+        if len(unit) > 1:
+            return None
+        processed = _members(context, unit, rows, now, before, NO_HASHES)
+    if processed is None:
+        raise AssertionError("no member is kept, and yet one shares a patient with another")
+    return processed
+
+
+def _members(
+    context: UnitContext,
+    unit: range,
+    rows: Partitions,
+    now: ComparedFacts,
+    before: PreviousMembers,
+    kept: Hashes,
+) -> _Processed | None:
+    """Process a unit but for `kept`; None where those share a patient with others."""
+    places, share = now.places, context.task.share
+    old, old_ledger = reused(before, places, kept)
+    total = {name: len(owners) for name, (owners, _) in places.owned.items()}
+    patients = old_ledger["patients"]
+    own = patients.filter(patients.column("own")).column("patient").to_pylist()
+    fresh = np.setdiff1d(places.marks.column("owner").to_numpy(), kept)
+    if not len(fresh):
+        return _Processed(replace(old, rows=total), (), own, joined([old_ledger]))
+    loaded = rows.load_members(unit, fresh)
+    attribution = Attribution(owners_of(places, fresh), places, context.partition.providers)
+    checked, made = check_and_map(
+        context.partition,
+        loaded,
+        now.keys,
+        of_members(share, places.keys, places.owner),
+        attribution.owners,
+        attribution,
+    )
+    names = patients.column("patient").combine_chunks()
+    for _, runs, _ in made.made:
+        if any(pc.any(pc.is_in(run.compartments, value_set=names)).as_py() for run in runs):
+            return None
+    ledger = attribution.ledger(loaded, checked, made, now.dependencies, now.keys)
+    outcome = Outcome(
+        checked=_without_tables(checked),
+        unmapped=made.unmapped,
+        resources=made.resources,
+        missing=missing_of(attribution.missing),
+    )
+    ledgers = [old_ledger] if ledger is None else [old_ledger, ledger]
+    return _Processed(replace(old + outcome, rows=total), made.made, own, joined(ledgers))
+
+
+def _without_tables(checked: Checked) -> Checked:
+    return replace(checked, tables={}, shares=None)
+
+
+def _rejected_rows(
+    rows: Partitions, unit: Iterable[int], rejected: pa.Table
+) -> Iterator[tuple[str, Pieces]]:
+    """Yield the rejected rows of a unit as they were, a file for each source file."""
+    if not rejected.num_rows:
+        return
+    places = np.unique(place_keys(rejected.column("file"), rejected.column("row")))
+    parts: dict[str, list[pa.Table]] = {}
+    for index in unit:
+        for name, table in rows.raw_rows(index, places).items():
+            parts.setdefault(f"{REJECTED}{rows.names.index(name):05d}", []).append(table)
+    for name, tables in parts.items():
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, tables[0].schema) as writer:
+            for table in tables:
+                writer.write_table(table)
+        yield name, [sink.getvalue()]

@@ -1,0 +1,274 @@
+"""The contract of executors: trees that are equal to the byte, whoever dies meanwhile."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from etl.bootstrap.settings import read_settings
+from etl.errors import StoreError
+from etl.local.executor import LocalExecutor
+from etl.local.workers import Workers
+from etl.pipeline.context import Publication, RunContext, RunOptions
+from etl.pipeline.convert import convert
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.events import Emit, Event, PartitionDone, StageBegan, ignore
+from etl.pipeline.executor import Executor, Task
+from etl.pipeline.incremental.cache import CachedResults
+from etl.pipeline.incremental.reuse import PreviousRelease
+from etl.pipeline.read import open_with
+from etl.pipeline.release_limits import ReleaseLimits
+from etl.pipeline.run import run
+from etl.pipeline.target import Target
+from etl.pipeline.validate import validate
+from etl.publish.reader import open_current
+from etl.sources import FileProgress
+from etl.storage.local import LocalStore
+from etl.storage.port import StoreOptions
+from etl.synth import Spec, write_extract
+from tests.contract.executor.direct import DirectExecutor
+from tests.e2e.commands import same_definitions
+from tests.fault.faulty import Killed
+
+FIRST: Final = datetime(2026, 1, 1, 3, tzinfo=UTC)
+OPTIONS: Final = RunOptions(partition_rows=150)
+ANY: Final = Decimal(1_000_000)
+LIMITS: Final = ReleaseLimits(ANY, ANY, ANY, ANY, ANY, ANY)
+
+Open = Callable[[], AbstractContextManager[Executor]]
+
+
+load: Final = partial(
+    same_definitions, read_settings(None, limits={"rejected_claims": 1, "unowned_rows": 1000})
+)
+"""Loads definitions that let mistakes through."""
+
+
+@pytest.fixture(scope="module")
+def definitions() -> Definitions:
+    return load()
+
+
+@pytest.fixture(scope="module")
+def extracts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two nights of a small payer, with mistakes in them."""
+    folder = tmp_path_factory.mktemp("extracts")
+    for day in (0, 1):
+        spec = Spec(8, since=date(2024, 1, 1), day=day, change_rate=0.3, fault_rate=0.05, seed=3)
+        write_extract(folder / str(day), spec)
+    return folder / "0", folder / "1"
+
+
+@contextmanager
+def _local(processes: int) -> Iterator[Executor]:
+    with Workers(processes, load) as workers:
+        yield LocalExecutor(workers)
+
+
+@contextmanager
+def _direct() -> Iterator[Executor]:
+    yield DirectExecutor()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of executor.
+
+    Attributes:
+        processes: how many work for it.
+        open: opens one.
+    """
+
+    processes: int
+    open: Open
+
+    def lose(self) -> None:
+        """Lose a worker; the only one takes the run along."""
+        if self.processes == 1:
+            raise Killed
+        for child in multiprocessing.active_children()[:1]:
+            assert child.pid is not None
+            os.kill(child.pid, signal.SIGKILL)
+            child.join()
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    processes: int = request.param
+    return Kind(processes, partial(_local, processes))
+
+
+@dataclass(frozen=True)
+class Payer:
+    """A target, with a work folder beside it."""
+
+    definitions: Definitions
+    folder: Path
+
+    @property
+    def target(self) -> Path:
+        return self.folder / "tree"
+
+    def context(
+        self, executor: Executor, extract: Path, when: datetime, emit: Emit = ignore
+    ) -> RunContext:
+        work = self.folder / "work"
+        work.mkdir(parents=True, exist_ok=True, mode=0o700)
+        opened = open_with(extract, self.definitions, None, ignore)
+        return RunContext(opened, self.definitions, work, executor, when, OPTIONS, emit)
+
+    def publish(self, open_executor: Open, extract: Path, night: int, emit: Emit = ignore) -> None:
+        store = LocalStore(self.target)
+        with open_executor() as executor:
+            context = self.context(executor, extract, FIRST + timedelta(days=night), emit)
+            target = Target(str(self.target), StoreOptions())
+            run(context, Publication(target, store, open_current(store), LIMITS))
+
+    def files(self) -> dict[str, bytes]:
+        return _files(self.target)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def expected(
+    definitions: Definitions, extracts: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Payer, Payer]:
+    """The trees of one night and of two, made by no more than the functions of the port."""
+    payers: list[Payer] = []
+    for nights in (1, 2):
+        payer = Payer(definitions, tmp_path_factory.mktemp(f"nights{nights}"))
+        if payers:
+            shutil.copytree(payers[0].target, payer.target)
+        payer.publish(_direct, extracts[nights - 1], nights)
+        payers.append(payer)
+    return payers[0], payers[1]
+
+
+def test_the_trees_of_two_nights_are_equal_ledgers_included(
+    kind: Kind,
+    definitions: Definitions,
+    extracts: tuple[Path, Path],
+    expected: tuple[Payer, Payer],
+    tmp_path: Path,
+) -> None:
+    payer = Payer(definitions, tmp_path)
+    reused = 0
+
+    def count(event: Event) -> None:
+        nonlocal reused
+        reused += event.reused if isinstance(event, PartitionDone) else 0
+
+    for night, whole in enumerate(expected):
+        payer.publish(kind.open, extracts[night], night + 1, count)
+        assert payer.files() == whole.files()
+        assert any(name.endswith(".ledger") for name in payer.files())
+        assert (reused > 0) is (night > 0)
+
+
+def test_validation_and_conversion_write_equal_files(
+    kind: Kind, definitions: Definitions, extracts: tuple[Path, Path], tmp_path: Path
+) -> None:
+    found = []
+    for name, open_executor in (("direct", _direct), ("kind", kind.open)):
+        payer = Payer(definitions, tmp_path / name)
+        for use, call in (("checked", validate), ("converted", convert)):
+            (payer.folder / use).mkdir(parents=True)
+            with open_executor() as executor:
+                call(payer.context(executor, extracts[0], FIRST), payer.folder / use)
+            found.append(_files(payer.folder / use))
+    assert found[0] == found[2]
+    assert any(name.startswith("quarantine/") for name in found[2])
+    assert found[1] == found[3]
+    assert "Patient.ndjson" in found[3]
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param("reading", marks=pytest.mark.slow),
+        pytest.param("the directory", marks=pytest.mark.slow),
+        "the first unit",
+        pytest.param("the third unit", marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_that_lost_a_worker_stops_and_the_next_ends_as_an_undisturbed_one(
+    kind: Kind,
+    definitions: Definitions,
+    extracts: tuple[Path, Path],
+    expected: tuple[Payer, Payer],
+    tmp_path: Path,
+    stage: str,
+) -> None:
+    payer = Payer(definitions, tmp_path)
+    units = 0
+
+    def lose(event: Event) -> None:
+        nonlocal units
+        units += isinstance(event, PartitionDone)
+        reached = {
+            "reading": isinstance(event, FileProgress),
+            "the directory": isinstance(event, StageBegan) and event.stage == "directory",
+            "the first unit": units == 1,
+            "the third unit": units == 3,
+        }
+        if reached[stage]:
+            kind.lose()
+
+    with pytest.raises((StoreError, Killed)):
+        payer.publish(kind.open, extracts[0], 1, lose)
+    assert open_current(LocalStore(payer.target)).release is None
+    payer.publish(kind.open, extracts[0], 1)
+    assert payer.files() == expected[0].files()
+
+
+def test_an_interrupted_run_leaves_no_process_and_is_gone_on_from(
+    kind: Kind,
+    definitions: Definitions,
+    extracts: tuple[Path, Path],
+    expected: tuple[Payer, Payer],
+    tmp_path: Path,
+) -> None:
+    payer = Payer(definitions, tmp_path)
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, PartitionDone) and event.index == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        payer.publish(kind.open, extracts[0], 1, interrupt)
+    assert multiprocessing.active_children() == []
+    assert open_current(LocalStore(payer.target)).release is None
+    finished = {path: path.stat().st_mtime_ns for path in payer.folder.rglob("*.outcome")}
+    assert len(finished) >= 2
+    # Hours later: the run has the time of its first attempt, and keeps what that finished.
+    payer.publish(kind.open, extracts[0], 1)
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert payer.files() == expected[0].files()
+
+
+def test_units_follow_from_the_number_of_partitions_alone() -> None:
+    first = Task(None, {}, None, None)
+    results = CachedResults([], 1, None, (), None)  # type: ignore[arg-type] # not looked at
+    night = Task(None, {}, None, None, previous=PreviousRelease(results))
+    for count in (1, 7, 8, 9, 16, 63, 64, 100, 16_384):
+        assert first.units(count) == [range(index, index + 1) for index in range(count)]
+        units = night.units(count)
+        assert [index for unit in units for index in unit] == list(range(count))
+        assert max(len(unit) for unit in units) <= 8
+        assert len(units) >= min(count, 5)

@@ -1,0 +1,68 @@
+"""Worker processes: one that dies ends the run in a sentence; results wait for their turn."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from etl.errors import DataRejected, EtlError, ExtractError, StoreError
+from etl.local.workers import Workers
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.events import ignore
+from etl.sources import Emit
+
+
+def killed() -> Definitions:
+    """Die as a process does that the kernel kills for want of memory."""
+    os._exit(9)
+
+
+def nothing() -> Definitions:
+    """Stand for definitions: nothing that is done here asks for any."""
+    return object()  # type: ignore[return-value]
+
+
+def touched(path: Path, emit: Emit) -> str:
+    """Leave a file, and return its name."""
+    del emit
+    path.touch()
+    return path.name
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Workers]:
+    with Workers(2, nothing) as workers:
+        workers.begin(2)
+        yield workers
+
+
+def test_a_process_that_is_killed_ends_the_run_in_a_sentence(tmp_path: Path) -> None:
+    with Workers(2, killed) as workers:
+        workers.begin(2)
+        with pytest.raises(StoreError, match="a worker process was killed"):
+            list(workers.each(touched, [tmp_path / "a", tmp_path / "b"], ignore))
+
+
+def test_results_come_in_the_order_of_the_jobs(two: Workers, tmp_path: Path) -> None:
+    jobs = [tmp_path / f"{number:02d}" for number in range(30)]
+    assert list(two.each(touched, jobs, ignore)) == [job.name for job in jobs]
+
+
+def test_no_more_jobs_are_begun_than_may_wait_for_their_turn(two: Workers, tmp_path: Path) -> None:
+    jobs = [tmp_path / f"{number:02d}" for number in range(30)]
+    results = two.each(touched, jobs, ignore)
+    assert next(results) == "00"
+    assert not jobs[9].exists(), "the first was taken, and eight more may be begun"
+    assert list(results) == [job.name for job in jobs[1:]]
+
+
+@pytest.mark.parametrize("error", [DataRejected("no"), StoreError("no"), ExtractError("no")])
+def test_an_error_comes_through_from_another_process_as_it_was(error: EtlError) -> None:
+    there = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert type(there) is type(error)
+    assert str(there) == str(error)
+    assert there.exit_code == error.exit_code
