@@ -1,6 +1,6 @@
 """What the commands do to a tree, in the order in which they do it, with tiny made-up patients.
 
-They are `etl.bootstrap.use_cases` and `etl.pipeline.nightly` without an extract to read and map:
+They are `etl.bootstrap.use_cases` and `etl.pipeline.run` without an extract to read and map:
 the same functions of `etl.publish`, called in the same order.
 """
 
