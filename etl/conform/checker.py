@@ -21,7 +21,7 @@ NOT_FOR_THE_GUIDE = frozenset({"Parameters"})
 
 @dataclass(frozen=True, slots=True)
 class CheckedResource:
-    """What was found in one resource.
+    """Findings about one resource.
 
     Attributes:
         kind: its FHIR type; empty if it has none.

@@ -13,7 +13,7 @@ from typing import Final
 
 
 class IssueSeverity(Enum):
-    """What a broken rule means."""
+    """Severity of a broken rule."""
 
     ERROR = "error"
     """The resource does not conform."""
@@ -82,7 +82,7 @@ class ConformFinding:
 
 @dataclass(slots=True)
 class ConformanceReport:
-    """What a whole check found.
+    """The result of a whole check.
 
     Attributes:
         resources: resources checked, by FHIR type.
@@ -109,12 +109,12 @@ class ConformanceReport:
 
     @property
     def errors(self) -> int:
-        """How many errors were found, kept or not."""
+        """Count of errors, kept or not."""
         return self._total(IssueSeverity.ERROR)
 
     @property
     def warnings(self) -> int:
-        """How many warnings were found, kept or not."""
+        """Count of warnings, kept or not."""
         return self._total(IssueSeverity.WARNING)
 
     def _total(self, severity: IssueSeverity) -> int:

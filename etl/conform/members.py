@@ -22,7 +22,7 @@ def error(rule_id: str, text: str) -> ConformanceRule:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How many entries an element may have.
+    """The least and the most entries of an element.
 
     Attributes:
         where: id of the element.
@@ -156,7 +156,7 @@ def sliced(
 
 
 class _ArrayRules:
-    """What every array must keep."""
+    """Requirements of every array."""
 
     __slots__ = ("_empty", "_few", "_many", "_max", "_min", "_shape", "null")
 

@@ -57,7 +57,7 @@ def _entity(found: re.Match[str]) -> str:
 
 
 class _Seen:
-    """What the parser came by."""
+    """Elements and attributes that the parser met."""
 
     def __init__(self) -> None:
         self.content = False

@@ -106,7 +106,7 @@ def _check_choice(choice: Choice, value: dict[str, Any], issues: list[Issue]) ->
 
 
 class _ObjectRules:
-    """What every object must keep."""
+    """Requirements of every object."""
 
     __slots__ = ("_unknown", "_where", "empty", "shape")
 

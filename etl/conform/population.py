@@ -17,7 +17,7 @@ from etl.conform.references import is_local, target_of
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """Where something was met first."""
+    """The place of a first occurrence."""
 
     file: str
     line: int | None

@@ -65,7 +65,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What findings call it."""
+        """Its name in findings."""
 
     def records(self) -> Iterator[Record]:
         """Yield its resources, in order.

@@ -9,7 +9,7 @@ from etl.conform.findings import Issue
 
 
 class Visit:
-    """What the checks of one resource write to and may look at.
+    """The state of checking one resource: what checks write to and may look at.
 
     Attributes:
         root: the whole resource.

@@ -41,7 +41,7 @@ Made: TypeAlias = Mapping[str, frozenset[str]]
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What the resources of one profile have in them.
+    """Elements that the resources of one profile hold.
 
     Attributes:
         resources: how many there are.

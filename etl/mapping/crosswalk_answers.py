@@ -46,7 +46,7 @@ from etl.model.crosswalks import Crosswalk
 from etl.profiles.structures import Element, choice_names, find_canonical
 
 _OF_A_CODE: Final = frozenset({"system", "version"})
-"""What stands beside a code and says nothing without it."""
+"""Parts of a coding that say nothing without its code."""
 
 _Elements: TypeAlias = tuple[Element, ...]
 

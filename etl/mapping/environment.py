@@ -14,7 +14,7 @@ ProviderType: TypeAlias = Literal["Organization", "Practitioner"]
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """What the directory holds under an id.
+    """The directory's resource of an id.
 
     Attributes:
         resource: FHIR type.
@@ -27,7 +27,7 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What is the same for every row of a run.
+    """Values that are the same for every row of a run.
 
     Attributes:
         payer: the payer's id; part of every logical id.

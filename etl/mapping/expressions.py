@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeAlias
 
 
 class Kind(Enum):
-    """What an expression yields."""
+    """The type of an expression's values."""
 
     TEXT = "text"
     CODE = "code"
@@ -184,7 +184,7 @@ class Plus:
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """What a crosswalk answers; absent where it has no answer."""
+    """The answer of a crosswalk; absent where it has none."""
 
     of: Expr
     crosswalk: str
@@ -195,7 +195,7 @@ class Translated:
 
 @dataclass(frozen=True, slots=True)
 class TranslatedAll:
-    """What a crosswalk answers for each value of a list, put together.
+    """The answers of a crosswalk for the values of a list, put together.
 
     A value without an answer keeps its own text.
     """

@@ -31,7 +31,7 @@ class Reader(Protocol):
 
     @property
     def scope(self) -> Scope:
-        """What the leaf can speak of."""
+        """The scope of the leaf."""
 
     def fail(
         self, error_id: str, what: str, near: tuple[str, Iterable[str]] | None = None

@@ -16,7 +16,7 @@ from etl.model.relations import Many
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a mapping something was written.
+    """A place in a mapping.
 
     Attributes:
         file: name of the mapping file.

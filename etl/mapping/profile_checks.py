@@ -48,7 +48,7 @@ _KINDS: Final[Mapping[str, frozenset[Kind]]] = {
     "dateTime": frozenset({Kind.DATE, Kind.DATETIME, Kind.INSTANT}),
     "instant": frozenset({Kind.INSTANT}),
 }
-"""Which kinds of expression a FHIR primitive takes; all other primitives take any text."""
+"""FHIR primitive -> the kinds of expression that it takes; all other primitives take any text."""
 
 _NO_TEXT: Final = frozenset({Kind.MONEY, Kind.DECIMAL, Kind.INTEGER, Kind.BOOLEAN})
 

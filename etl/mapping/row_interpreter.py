@@ -172,7 +172,7 @@ class ExplainedElement:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What a node came to.
+    """The value of a node for one row.
 
     Attributes:
         text: JSON text; None where it vanished.

@@ -35,7 +35,7 @@ from etl.mapping.static_values import keeps_alive, static_value
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """Where a node stands.
+    """The place of a node in its plan.
 
     Attributes:
         loops: lead to the row that makes it.

@@ -39,7 +39,7 @@ Binding: TypeAlias = Row | StaticRow | Parameter
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """What every mapping of a set may draw on.
+    """The library that every mapping of a set may draw on.
 
     Attributes:
         constants: `$NAME` -> text.

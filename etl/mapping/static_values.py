@@ -42,7 +42,7 @@ UNKNOWN: Final = _Unknown()
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known where a node stands: expressions that are there, conditions that hold."""
+    """Facts known at a node: expressions that are there, conditions that hold."""
 
     present: frozenset[Expr] = frozenset()
     holding: frozenset[Condition] = frozenset()

@@ -42,7 +42,7 @@ MONEY: Final = "Money"
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What makes a view of a set.
+    """The definition of a view of a set.
 
     Attributes:
         name: what it is called (`--view`).

@@ -37,7 +37,7 @@ NEWBORN: Final = "4"
 """NUBC, Priority (Type) of Admission or Visit: newborn."""
 _NEWBORN_ORIGINS: Final = f"{_NUBC}PointOfOriginNewborn"
 _NO_SYSTEM: Final = "AHANUBCPointOfOriginForAdmissionOrVisitNonnewborn"
-"""What the guide's expression compares a system with; no coding has it."""
+"""The text that the guide's expression compares a system with; no coding has it."""
 
 _ITEM_NUMBERS: Final = NumberPath(("item", "informationSequence"))
 _BODY_SITE: Final = coded("category", "additionalbodysite")

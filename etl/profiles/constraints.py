@@ -79,7 +79,7 @@ class Negation:
 
 @dataclass(frozen=True, slots=True)
 class Implication:
-    """Where one constraint holds, another does."""
+    """An implication: where one constraint holds, another does."""
 
     given: Constraint
     then: Constraint

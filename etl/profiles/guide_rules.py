@@ -70,7 +70,7 @@ class ListedNumbers:
 
 @dataclass(frozen=True, slots=True)
 class ForbiddenEntry:
-    """Where a constraint holds of the resource, no entry of a list fulfils another.
+    """An exclusion: where a constraint holds of the resource, no entry of a list fulfils another.
 
     Attributes:
         rule: id under which it is reported.

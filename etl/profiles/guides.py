@@ -40,7 +40,7 @@ class Guide:
 
     @property
     def canonical(self) -> str:
-        """What the canonical of a profile begins with; the profile's name follows."""
+        """The beginning of a profile's canonical; the profile's name follows."""
         return f"{self.base}StructureDefinition/"
 
     def value_set(self, name: str) -> str:

@@ -46,7 +46,7 @@ _CARE_TEAM: Final = re.compile(
     r"\(role\.where\(coding\.where\(codein\(([^)]*)\)\)\.exists\(\)\)\.exists\(\)"
     r"impliesprovider\.all\(resolve\(\)is(\w+)\)\)"
 )
-"""Who may have a role in a care team: these expressions differ in roles and type alone."""
+"""Roles in a care team and their type of provider: these expressions differ in nothing else."""
 
 
 def signature(expression: str) -> str:

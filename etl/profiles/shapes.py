@@ -105,7 +105,7 @@ def _shape_of(profile: Profile, element: Element, name: str = "") -> Shape:
 
 @dataclass(frozen=True, slots=True)
 class Discriminator:
-    """What an entry of a slice has at one path, and entries of other slices have not.
+    """The value at one path that entries of a slice have, and entries of other slices have not.
 
     Attributes:
         path: names of members from the entry on; empty for the entry itself.

@@ -60,7 +60,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Slicing:
-    """How the repetitions of an element, or the types of a choice, are told apart.
+    """The slicing of an element: what tells its repetitions, or the types of a choice, apart.
 
     Attributes:
         by: discriminators as (type, path); the path is relative to the element, `$this` for itself.
@@ -160,7 +160,7 @@ class Profile:
 
     @property
     def canonical(self) -> str:
-        """What `meta.profile` carries: url and version."""
+        """The text of `meta.profile`: url and version."""
         return f"{self.url}|{self.version}"
 
     @property
