@@ -154,14 +154,14 @@ class Library:
 
     def watch(self, patch: pytest.MonkeyPatch) -> None:
         """Note from here on."""
-        plainly = expectations._run
+        plainly = expectations._run_all
 
-        def run(*given: Any) -> expectations.SuiteResult:
-            result = plainly(*given)
-            self.ran.append(result.table)
-            return result
+        def run(*given: Any) -> dict[str, expectations.SuiteResult]:
+            results = plainly(*given)
+            self.ran.extend(results)
+            return results
 
-        patch.setattr(expectations, "_run", run)
+        patch.setattr(expectations, "_run_all", run)
 
 
 @pytest.mark.slow
