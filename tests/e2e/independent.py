@@ -64,6 +64,16 @@ class App:
     key: ECKey | RSAKey | None = field(default=None, repr=False)
 
 
+class Unavailable(Exception):
+    """The server answered 503: it did nothing, and the same may be tried again."""
+
+
+def _check(page: httpx2.Response, status: int) -> None:
+    if page.status_code == 503:
+        raise Unavailable(page.text)
+    assert page.status_code == status, page.text
+
+
 @dataclass
 class Stranger:
     """Speaks to one server.
@@ -138,8 +148,9 @@ class Stranger:
             self.http.get(url, params=sent) if method == "GET" else self.http.post(url, data=sent)
         )
         page = self._sent(page, username=username, password=password)
+        _check(page, 303)
         page = self._sent(self.http.get(urljoin(url, page.headers["location"])), decision="allow")
-        assert page.status_code == 303, page.text
+        _check(page, 303)
         target = page.headers["location"]
         assert target.startswith(f"{CALLBACK}?")
         answered = {name: values[0] for name, values in parse_qs(urlsplit(target).query).items()}
@@ -148,7 +159,7 @@ class Stranger:
         return answered["code"], verifier
 
     def _sent(self, page: httpx2.Response, **filled: str) -> httpx2.Response:
-        assert page.status_code == 200, page.text
+        _check(page, 200)
         form = _Form()
         form.feed(page.text)
         fields = [pair for pair in form.fields if pair[0] not in filled]

@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 
 import httpx2
 
-from tests.e2e.independent import App, Stranger
+from tests.e2e.independent import App, Stranger, Unavailable
 from tests.soak.payer import PASSWORD, Payer
 from tests.unit.publish.samples import logical_id
 
@@ -46,6 +46,7 @@ class Seen:
     launches: int = 0
     refreshes: int = 0
     refused_refreshes: int = 0
+    refused_launches: int = 0
     lost: int = 0
     revoked: int = 0
 
@@ -117,9 +118,18 @@ class Client:
         self._http.close()
 
     def launch(self, name: str) -> Tokens:
-        """Sign a member in and let them share; return the tokens."""
-        with self.world.has_room:
-            told = self._stranger.launched(self.world.app, name, PASSWORD)
+        """Sign a member in and let them share; return the tokens.
+
+        Storage that fails is answered 503 at sign-in: whether it has the member cannot be said.
+        """
+        told = None
+        while told is None:
+            try:
+                with self.world.has_room:
+                    told = self._stranger.launched(self.world.app, name, PASSWORD)
+            except Unavailable:
+                self.seen.refused_launches += 1
+                time.sleep(0.2)
         assert told["patient"] == logical_id(name), "a launch for another member"
         self.seen.launches += 1
         return {**told, "until": time.monotonic() + told["expires_in"]}

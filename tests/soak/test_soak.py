@@ -376,8 +376,9 @@ def report(seen: Seen, server: Served, proxy: Proxy, payer: Payer, seconds: floa
         f"{len(payer.order)} releases, {payer.rolled_back} of them rollbacks, "
         f"{len(payer.pruned)} pruned",
         f"faults: {dict(sorted(proxy.injected.items()))}, {proxy.passed:,} as they were",
-        f"{seen.launches} launches, {seen.refreshes:,} refreshes and {seen.refused_refreshes:,} "
-        f"put off, {seen.lost} refresh tokens lost, {seen.revoked} consents given back",
+        f"{seen.launches} launches and {seen.refused_launches} put off, {seen.refreshes:,} "
+        f"refreshes and {seen.refused_refreshes:,} put off, {seen.lost} refresh tokens lost, "
+        f"{seen.revoked} consents given back",
     ]
     for name, _, _ in PHASES:
         taken = sorted(took for phase, took in seen.seconds if phase == name)
