@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from etl.model.code_shapes import is_npi
+from etl.model.code_shapes import full_match, is_npi
 
 _MOST_DISTINCT: Final = 400
 
 
-def _whole(pattern: str) -> Callable[[str], bool]:
-    compiled = re.compile(pattern)
-    return lambda text: compiled.fullmatch(text) is not None
-
-
 DATES: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
     {
-        "YYYY-MM-DD": _whole(r"(?:18|19|20|21|99)\d\d-[01]\d-[0-3]\d"),
-        "YYYYMMDD": _whole(r"(?:18|19|20|21|99)\d\d[01]\d[0-3]\d"),
-        "RFC 3339 instant": _whole(r"\d{4}-[01]\d-[0-3]\d[T ][0-2]\d:[0-5]\d.*"),
-        "MM/DD/YYYY": _whole(r"(?:0?[1-9]|1[0-2])[/.-](?:0?[1-9]|[12]\d|3[01])[/.-]\d{4}"),
-        "DD/MM/YYYY": _whole(r"(?:0?[1-9]|[12]\d|3[01])[/.-](?:0?[1-9]|1[0-2])[/.-]\d{4}"),
-        "DD-Mon-YYYY": _whole(r"\d{1,2}[ -]?[A-Za-z]{3}[ -]?(?:\d{4}|\d\d)"),
-        "MM/DD/YY": _whole(r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])/\d\d"),
-        "YYYY/MM/DD": _whole(r"\d{4}[/.][01]?\d[/.][0-3]?\d"),
-        "MM/DD/YYYY time": _whole(r"\d{1,2}/\d{1,2}/\d{4} \d{1,2}:.*"),
+        "YYYY-MM-DD": full_match(r"(?:18|19|20|21|99)\d\d-[01]\d-[0-3]\d"),
+        "YYYYMMDD": full_match(r"(?:18|19|20|21|99)\d\d[01]\d[0-3]\d"),
+        "RFC 3339 instant": full_match(r"\d{4}-[01]\d-[0-3]\d[T ][0-2]\d:[0-5]\d.*"),
+        "MM/DD/YYYY": full_match(r"(?:0?[1-9]|1[0-2])[/.-](?:0?[1-9]|[12]\d|3[01])[/.-]\d{4}"),
+        "DD/MM/YYYY": full_match(r"(?:0?[1-9]|[12]\d|3[01])[/.-](?:0?[1-9]|1[0-2])[/.-]\d{4}"),
+        "DD-Mon-YYYY": full_match(r"\d{1,2}[ -]?[A-Za-z]{3}[ -]?(?:\d{4}|\d\d)"),
+        "MM/DD/YY": full_match(r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])/\d\d"),
+        "YYYY/MM/DD": full_match(r"\d{4}[/.][01]?\d[/.][0-3]?\d"),
+        "MM/DD/YYYY time": full_match(r"\d{1,2}/\d{1,2}/\d{4} \d{1,2}:.*"),
     }
 )
 """Format of dates -> whether a text is one. A column has the first that fits all its values."""
@@ -36,39 +30,39 @@ DATES: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
 READ_DATES: Final = ("YYYY-MM-DD", "YYYYMMDD", "RFC 3339 instant")
 """Those that the canonical layout reads as they are."""
 
-_is_number = _whole(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)")
-_is_amount = _whole(r"\(?[-+]?\$?[-+]?\d{1,3}(?:[ ,.]?\d{3})*(?:[.,]\d+)?\)?-?")
+_is_number = full_match(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)")
+_is_amount = full_match(r"\(?[-+]?\$?[-+]?\d{1,3}(?:[ ,.]?\d{3})*(?:[.,]\d+)?\)?-?")
 
 SHAPES: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
     {
         "npi": is_npi,
-        "icd": _whole(r"(?i)[A-TV-Z]\d[0-9A-Z](?:\.?[0-9A-Z]{1,4})?|[0-9]{3}\.[0-9]{1,2}"),
-        "icd_procedure": _whole(r"(?i)[0-9A-HJ-NP-Z]{7}|\d\d\.\d{1,2}"),
-        "service": _whole(r"(?i)\d{4}[0-9FTUM]|[A-V]\d{4}|[0-9A-Z]{5}"),
-        "ndc": _whole(r"\d{11}|\d{4,5}-\d{3,4}-\d{1,2}"),
-        "revenue": _whole(r"0\d{3}|1\d{3}|[1-9]\d\d"),
-        "two_digits": _whole(r"\d{1,2}"),
-        "digit": _whole(r"(?i)[0-9A-Z]"),
-        "letter": _whole(r"(?i)[A-Z01]"),
-        "modifier": _whole(r"(?i)[0-9A-Z]{2}"),
-        "bill_type": _whole(r"0?\d{2}[0-9A-Z]"),
-        "drg": _whole(r"\d{3,4}"),
-        "taxonomy": _whole(r"(?i)\d{3}[A-Z0-9]{6}X"),
-        "state": _whole(r"(?i)[A-Z]{2}"),
-        "zip": _whole(r"\d{5}(?:-?\d{4})?"),
-        "country": _whole(r"[A-Z]{2,3}"),
-        "phone": _whole(r"[+(]?[\d][\d ().-]{6,16}\d"),
-        "email": _whole(r"[^@\s]+@[^@\s]+\.[a-zA-Z]+"),
+        "icd": full_match(r"(?i)[A-TV-Z]\d[0-9A-Z](?:\.?[0-9A-Z]{1,4})?|[0-9]{3}\.[0-9]{1,2}"),
+        "icd_procedure": full_match(r"(?i)[0-9A-HJ-NP-Z]{7}|\d\d\.\d{1,2}"),
+        "service": full_match(r"(?i)\d{4}[0-9FTUM]|[A-V]\d{4}|[0-9A-Z]{5}"),
+        "ndc": full_match(r"\d{11}|\d{4,5}-\d{3,4}-\d{1,2}"),
+        "revenue": full_match(r"0\d{3}|1\d{3}|[1-9]\d\d"),
+        "two_digits": full_match(r"\d{1,2}"),
+        "digit": full_match(r"(?i)[0-9A-Z]"),
+        "letter": full_match(r"(?i)[A-Z01]"),
+        "modifier": full_match(r"(?i)[0-9A-Z]{2}"),
+        "bill_type": full_match(r"0?\d{2}[0-9A-Z]"),
+        "drg": full_match(r"\d{3,4}"),
+        "taxonomy": full_match(r"(?i)\d{3}[A-Z0-9]{6}X"),
+        "state": full_match(r"(?i)[A-Z]{2}"),
+        "zip": full_match(r"\d{5}(?:-?\d{4})?"),
+        "country": full_match(r"[A-Z]{2,3}"),
+        "phone": full_match(r"[+(]?[\d][\d ().-]{6,16}\d"),
+        "email": full_match(r"[^@\s]+@[^@\s]+\.[a-zA-Z]+"),
         "date": lambda text: any(fits(text) for fits in DATES.values()),
         "money": _is_amount,
         "number": _is_number,
-        "decimal": _whole(r"[($-]*\d[\d,]*\.\d+\)?-?"),
-        "long_fraction": _whole(r".*[.]\d{3,}\)?-?"),
-        "name": _whole(r"[^\d]{2,}"),
-        "words": _whole(r"(?s).*[^\W\d_]{3,}.*"),
-        "key": _whole(r"[^\s]{2,64}"),
-        "provider": _whole(r"[^\s]{4,64}"),
-        "flag": _whole(r"(?i)[YNTF01]|true|false|yes|no"),
+        "decimal": full_match(r"[($-]*\d[\d,]*\.\d+\)?-?"),
+        "long_fraction": full_match(r".*[.]\d{3,}\)?-?"),
+        "name": full_match(r"[^\d]{2,}"),
+        "words": full_match(r"(?s).*[^\W\d_]{3,}.*"),
+        "key": full_match(r"[^\s]{2,64}"),
+        "provider": full_match(r"[^\s]{4,64}"),
+        "flag": full_match(r"(?i)[YNTF01]|true|false|yes|no"),
     }
 )
 """Shape -> whether a text has it."""

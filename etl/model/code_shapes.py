@@ -48,7 +48,8 @@ def is_npi(text: str) -> bool:
     return _NPI_SHAPE.fullmatch(text) is not None and npi_check_digit(text[:9]) == text[9]
 
 
-def _matches(pattern: str) -> Callable[[str], bool]:
+def full_match(pattern: str) -> Callable[[str], bool]:
+    """Return a test of whether a whole text matches a pattern."""
     compiled = re.compile(pattern)
     return lambda text: compiled.fullmatch(text) is not None
 
@@ -56,9 +57,9 @@ def _matches(pattern: str) -> Callable[[str], bool]:
 SHAPES: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
     {
         "npi": is_npi,
-        "clia": _matches(r"[0-9]{2}D[0-9]{7}"),
-        "naic": _matches(r"[0-9]{5}"),
-        "ein": _matches(r"[0-9]{2}-?[0-9]{7}"),
+        "clia": full_match(r"[0-9]{2}D[0-9]{7}"),
+        "naic": full_match(r"[0-9]{5}"),
+        "ein": full_match(r"[0-9]{2}-?[0-9]{7}"),
     }
 )
 """Shapes that a mapping can ask for by name: NPI; CLIA (us-core-18); NAIC (us-core-19); EIN."""

@@ -30,7 +30,7 @@ from etl.publish.catalog import (
 from etl.publish.change_counts import Changes, total
 from etl.publish.directory import DirectoryResult
 from etl.publish.lease import Lease
-from etl.publish.manifest import Manifest, Pointer, ReleaseFacts, Shard
+from etl.publish.manifest import Manifest, Named, Pointer, ReleaseFacts, Shard
 from etl.publish.partition_writer import PartitionUnits, merged_kept, merged_units
 from etl.publish.reader import Current, Release, open_release, read_pointer
 from etl.publish.unit_writer import Owner, write_unit
@@ -204,6 +204,14 @@ def put_named(store: Store, key: str, data: bytes, base: Current) -> Current:
             base = fenced(store, base)
             store.swap(key, data, there.tag)
     return base
+
+
+def put_by_content(store: Store, folder: str, data: bytes, ending: str) -> Named:
+    """Write an object that is named after its content: `<folder><sha256>.<ending>`."""
+    digest = sha256(data)
+    key = f"{folder}{digest}.{ending}"
+    store.put(key, data)
+    return Named(key, digest, len(data))
 
 
 def _landed(store: Store, release: str) -> bool:

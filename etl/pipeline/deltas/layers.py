@@ -7,7 +7,6 @@ list and every object of it among its reports.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
 from etl.publish.manifest import Named
 from etl.publish.reader import Current, checked
+from etl.publish.release import put_by_content
 from etl.quality.rules.kinds import LineRejected
 from etl.sources import Loaded, Partitions
 from etl.storage.port import Store
@@ -95,7 +95,7 @@ def keep_layers(store: Store, layers: Sequence[Layer]) -> list[Named]:
     }
     data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
     objects = {each.key: each for one in layers for each in one.tables.values()}
-    return [_put(store, data, "json"), *(objects[key] for key in sorted(objects))]
+    return [put_by_content(store, FOLDER, data, "json"), *(objects[key] for key in sorted(objects))]
 
 
 def write_layer(
@@ -133,7 +133,9 @@ def write_layer(
             writer.close()
     named = {}
     for name in sorted(writers):
-        named[name] = _put(store, (folder / f"{name}.parquet").read_bytes(), "parquet")
+        named[name] = put_by_content(
+            store, FOLDER, (folder / f"{name}.parquet").read_bytes(), "parquet"
+        )
     return Layer(kind, time, named)
 
 
@@ -206,10 +208,3 @@ def _unreadable(count: int) -> DataRejected:
         f"nothing was published: {count} rows of the delta cannot be read as rows, and a delta is "
         "applied whole or not at all; `cpcds validate` names them"
     )
-
-
-def _put(store: Store, data: bytes, ending: str) -> Named:
-    digest = hashlib.sha256(data).hexdigest()
-    key = f"{FOLDER}{digest}.{ending}"
-    store.put(key, data)
-    return Named(key, digest, len(data))

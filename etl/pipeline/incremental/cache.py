@@ -29,6 +29,7 @@ from etl.pipeline.incremental.ledger import to_bytes as ledger_to
 from etl.pipeline.suites import from_bytes, to_bytes
 from etl.publish.manifest import Named
 from etl.publish.reader import Current, checked
+from etl.publish.release import put_by_content
 from etl.quality.suites.expectations import SuiteResult
 from etl.sources import Partitions
 from etl.storage.port import Store
@@ -183,7 +184,7 @@ def _opened(store: Store, base: Current, made: str) -> CachedResults | None:
 
 def write_ledger(store: Store, ledger: Ledger) -> Named:
     """Write the ledger of some partitions."""
-    return _put(store, ledger_to(ledger), "ledger")
+    return put_by_content(store, FOLDER, ledger_to(ledger), "ledger")
 
 
 def write_cache(
@@ -197,8 +198,8 @@ def write_cache(
         made: what `made_by` returned.
         suites: results of the suites.
     """
-    of_suites = _put(store, to_bytes(suites), "suites") if suites else None
-    directory = _put(store, _names_to(results.names), "names")
+    of_suites = put_by_content(store, FOLDER, to_bytes(suites), "suites") if suites else None
+    directory = put_by_content(store, FOLDER, _names_to(results.names), "names")
     ledgers = results.ledgers
     body = {
         "format": _FORMAT,
@@ -212,7 +213,7 @@ def write_cache(
     data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
     others = [directory, *(() if of_suites is None else (of_suites,))]
     objects = {one.key: one for one in (*others, *(each.named for each in ledgers))}
-    return [_put(store, data, "json"), *(objects[key] for key in sorted(objects))]
+    return [put_by_content(store, FOLDER, data, "json"), *(objects[key] for key in sorted(objects))]
 
 
 def _plain(named: Named) -> Mapping[str, Any]:
@@ -228,10 +229,3 @@ def _names_from(data: bytes, what: str) -> tuple[Hashes, Hashes]:
         raise StoreError(f"{what} holds no names: the object is damaged; run verify")
     pairs = np.frombuffer(data, dtype="<u8").reshape(-1, 2).astype(np.uint64)
     return pairs[:, 0], pairs[:, 1]
-
-
-def _put(store: Store, data: bytes, ending: str) -> Named:
-    digest = hashlib.sha256(data).hexdigest()
-    key = f"{FOLDER}{digest}.{ending}"
-    store.put(key, data)
-    return Named(key, digest, len(data))
