@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -24,14 +23,6 @@ from tests.e2e.commands import COMMAND, ROOT, cpcds
 from tests.waiting import until
 
 ID_KEY = "5" * 64
-
-
-@pytest.fixture(autouse=True)
-def _heard() -> Iterator[None]:
-    """Have processes hear of Ctrl-C, even where what began the tests does not (`nohup … &`)."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def begin(extract: Path, tree: Path) -> subprocess.Popen[str]:
