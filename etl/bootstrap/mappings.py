@@ -46,52 +46,61 @@ def read_folder(roots: Iterable[Path], folder: str, pattern: str) -> Files:
 
     Raises:
         MappingError: `map-missing-file` (a root is no folder, a file no file), `map-encoding`,
-            `yaml-size`.
+            `yaml-size`; every mistake at once.
     """
     layers: dict[str, tuple[str, ...]] = {}
+    mistakes = Mistakes()
     for root in roots:
         if not root.is_dir():
-            raise MappingError(str(root), "map-missing-file", "there is no such mappings folder")
+            what = "there is no such mappings folder"
+            mistakes.add(MappingError(str(root), "map-missing-file", what))
         for path in sorted((root / folder).glob(pattern)):
             name = path.relative_to(root / folder).as_posix()
-            if not path.is_file():
-                raise MappingError(str(path), "map-missing-file", "it is no regular file")
-            if path.suffix == ".yaml" and path.stat().st_size > _MOST_BYTES:
-                raise MappingError(str(path), "yaml-size", f"larger than {_MOST_BYTES:,} bytes")
-            try:
-                text = path.read_text(encoding="utf-8")
-            except UnicodeDecodeError as error:
-                raise MappingError(
-                    str(path), "map-encoding", f"not UTF-8 at byte {error.start}"
-                ) from None
-            layers[name] = (*layers.get(name, ()), text)
+            with mistakes.collected():
+                layers[name] = (*layers.get(name, ()), _text(path))
+    mistakes.report()
     return Files(
         MappingProxyType({name: texts[-1] for name, texts in layers.items()}),
         MappingProxyType(layers),
     )
 
 
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise MappingError(str(path), "map-missing-file", "it is no regular file")
+    if path.suffix == ".yaml" and path.stat().st_size > _MOST_BYTES:
+        raise MappingError(str(path), "yaml-size", f"larger than {_MOST_BYTES:,} bytes")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        what = f"not UTF-8 at byte {error.start}"
+        raise MappingError(str(path), "map-encoding", what) from None
+
+
 def read_crosswalks(roots: Iterable[Path]) -> Mapping[str, Crosswalk]:
-    """Return all crosswalks by name, a payer's rows on top of the shipped ones."""
+    """Return all crosswalks by name, a payer's rows on top of the shipped ones.
+
+    Raises:
+        MappingError: as of `read_folder`, `crosswalk-header`, `crosswalk-row`,
+            `crosswalk-duplicate`; every mistake of all files at once.
+    """
     files = read_folder(roots, "crosswalks", "**/*.csv")
     crosswalks: dict[str, Crosswalk] = {}
     mistakes = Mistakes()
-    for name, texts in files.layers.items():
-        with mistakes.collected():
-            crosswalks[name.removesuffix(".csv")] = _crosswalk(name, texts)
+    for file, texts in files.layers.items():
+        name = file.removesuffix(".csv")
+        for text in texts:
+            with mistakes.collected():
+                layer = read_crosswalk(text, name, file=f"crosswalks/{file}")
+                crosswalks[name] = _overlaid(crosswalks.get(name), layer)
     mistakes.report()
     return MappingProxyType(crosswalks)
 
 
-def _crosswalk(name: str, texts: Iterable[str]) -> Crosswalk:
-    """Return the crosswalk of some layers of a file; there is at least one."""
-    found: Crosswalk | None = None
-    for text in texts:
-        layer = read_crosswalk(text, name.removesuffix(".csv"), file=f"crosswalks/{name}")
-        if found is not None and found.columns != layer.columns:
-            what = f"an overlay needs the columns source,{','.join(found.columns)}"
-            raise MappingError(f"crosswalks/{name}", "crosswalk-header", what)
-        found = layer if found is None else found.overlaid(layer)
-    if found is None:
-        raise AssertionError(f"no text of {name}")
-    return found
+def _overlaid(below: Crosswalk | None, layer: Crosswalk) -> Crosswalk:
+    if below is None:
+        return layer
+    if below.columns != layer.columns:
+        what = f"an overlay needs the columns source,{','.join(below.columns)}"
+        raise MappingError(f"crosswalks/{layer.name}.csv", "crosswalk-header", what)
+    return below.overlaid(layer)

@@ -19,7 +19,7 @@ from etl.mapping.library import compile_set
 from etl.mapping.obligations import obligations, of_data
 from etl.mapping.profile_checks import problems
 from etl.model.crosswalks import Crosswalk
-from etl.model.sensitive_codes import read_sensitive
+from etl.model.sensitive_codes import SensitiveCodes, read_sensitive
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.release_limits import ReleaseLimits
@@ -39,7 +39,8 @@ def load_definitions(settings: Settings) -> Definitions:
     """Return rules, layouts and mappings as the settings want them.
 
     Raises:
-        MappingError: a file or a setting is wrong.
+        MappingError: a file or a setting is wrong; every mistake at once, but those of crosswalks
+            before what is checked against them.
     """
     roots = mapping_roots(settings)
     crosswalks = read_crosswalks(roots)
@@ -56,6 +57,9 @@ def load_definitions(settings: Settings) -> Definitions:
             layers=files[SET].layers,
             view=settings.publish.view,
         )
+    sensitive = SensitiveCodes()
+    with mistakes.collected():
+        sensitive = read_sensitive(*_sensitive_text(settings))
     if mistakes:
         with mistakes.collected():  # which rules profiles add is not known without the mappings
             read_rules(files["rules"].texts, crosswalks)
@@ -74,7 +78,7 @@ def load_definitions(settings: Settings) -> Definitions:
         payer=settings.payer.id,
         id_key=settings.id_key_bytes(),
         fingerprint=_fingerprint(settings, files, crosswalks),
-        sensitive=read_sensitive(*_sensitive_text(settings)),
+        sensitive=sensitive,
         leave_out_superseded=settings.claims.superseded == "leave-out",
     )
 

@@ -7,13 +7,13 @@ that the source word has no such code, on purpose: it is known, and absent.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from etl.errors import MappingError
+from etl.documents.csv_text import read_csv
+from etl.documents.models import Mistake
+from etl.errors import MappingError, Mistakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,31 +59,36 @@ class Crosswalk:
 def read_crosswalk(text: str, name: str, *, file: str) -> Crosswalk:
     """Return the crosswalk that a CSV text holds.
 
-    Lines that start with `#` are comments.
+    Args:
+        text: the lines, as `etl.documents.csv_text` reads them.
+        name: the crosswalk's name.
+        file: what messages call the file.
 
     Raises:
-        MappingError: `crosswalk-header`, `crosswalk-row`, `crosswalk-duplicate`.
+        MappingError: `crosswalk-header`, `crosswalk-row`, `crosswalk-duplicate`; every mistake, in
+            the order of lines.
     """
-    header: list[str] | None = None
+    mistakes = Mistakes()
+    table = read_csv(text, file, "crosswalk-row", mistakes, _header)
     rows: dict[str, tuple[str, ...]] = {}
-    reader = csv.reader(io.StringIO(text))
-    for cells in reader:
-        where = f"{file}:{reader.line_num}"
-        if not cells or cells[0].startswith("#"):
-            continue
-        if header is None:
-            header = [cell.strip() for cell in cells]
-            if header[0] != "source" or len(header) < 2:
-                raise MappingError(where, "crosswalk-header", "the header must be source,<code>,…")
-            continue
-        if len(cells) != len(header):
-            raise MappingError(
-                where, "crosswalk-row", f"{len(cells)} cells under {len(header)} headers"
-            )
-        source, *answers = (cell.strip() for cell in cells)
+    for row in table.rows:
+        source, *answers = row.values()
         if source.lower() in rows:
-            raise MappingError(where, "crosswalk-duplicate", f"source {source!r} stands twice")
+            what = f"source {source!r} stands twice"
+            mistakes.add(MappingError(str(row.mark), "crosswalk-duplicate", what))
         rows[source.lower()] = tuple(answers)
-    if header is None:
-        raise MappingError(file, "crosswalk-header", "the file is empty")
-    return Crosswalk(name, tuple(header[1:]), MappingProxyType(rows))
+    mistakes.report()
+    return Crosswalk(name, table.columns[1:], MappingProxyType(rows))
+
+
+def _header(cells: tuple[str, ...]) -> tuple[str, ...]:
+    what = ""
+    if not cells:
+        what = "the file is empty; it must begin with the header source,<code>,…"
+    elif cells[0] != "source" or len(cells) < 2:
+        what = "the header must be source,<code>,…"
+    elif len(set(cells)) < len(cells):
+        what = "a column stands twice in the header"
+    if what:
+        raise Mistake("crosswalk-header", what)
+    return cells

@@ -6,17 +6,17 @@ and the points, hyphens and blanks inside a code, say nothing.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Final
+from typing import Annotated, Any, Final
 
+from etl.documents.csv_text import read_csv
+from etl.documents.models import Check, ErrorIds, Mistake, Model, RawText, read_as
 from etl.documents.nearest import nearest
-from etl.errors import MappingError
+from etl.errors import Mistakes
 
 
 class CodeSystem(Enum):
@@ -128,6 +128,38 @@ class SensitiveCodes:
         return None
 
 
+_ID: Final = "config-sensitive-codes"
+_HEADERS: Final = (("system", "code"), ("system", "code", "group"))
+
+
+def _system_of(word: Any, _context: Any) -> CodeSystem:
+    system = _NAMES.get(_folded(word))
+    if system is None:
+        names = [each.value for each in CodeSystem]
+        hint = nearest(word.upper(), names) or f"systems are {', '.join(names)}"
+        raise Mistake(_ID, "claims have no codes of that system", hint)
+    return system
+
+
+def _bare(code: str) -> str:
+    return re.sub(r"[\s.\-]", "", code.removesuffix("*")).upper()
+
+
+def _not_bare(code: str, _context: Any) -> str:
+    if not _bare(code):
+        raise Mistake(_ID, "a code, or the beginning of codes before a *, is missing")
+    return code
+
+
+@dataclass(frozen=True, slots=True)
+class _Line(Model):
+    """A line of the file; a code that ends with `*` is the beginning of codes."""
+
+    system: Annotated[CodeSystem, Check(_system_of, before=True)]
+    code: Annotated[RawText, Check(_not_bare)]
+    group: RawText = ""
+
+
 def read_sensitive(text: str, file: str) -> SensitiveCodes:
     """Return the codes of a file.
 
@@ -137,45 +169,25 @@ def read_sensitive(text: str, file: str) -> SensitiveCodes:
 
     Raises:
         MappingError: `config-sensitive-codes`: no such header, a line without system or code, a
-            system that claims do not have, a `*` alone.
+            system that claims do not have, a `*` alone; every mistake, in the order of lines.
     """
     exact: dict[CodeSystem, dict[str, str]] = {}
     prefixes: dict[CodeSystem, dict[str, str]] = {}
-    header: list[str] | None = None
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        cells = [cell.strip() for cell in next(csv.reader(io.StringIO(line)))]
-        if header is None:
-            header = [cell.lower() for cell in cells]
-            if header not in (["system", "code"], ["system", "code", "group"]):
-                raise _wrong(file, number, "the header has to be system,code or system,code,group")
-            continue
-        if len(cells) != len(header):
-            raise _wrong(file, number, f"{len(cells)} cells under a header of {len(header)}")
-        system, (code, *rest) = _system(cells[0], file, number), cells[1:]
-        group = rest[0] if rest else ""
-        ending = code.endswith("*")
-        bare = re.sub(r"[\s.\-]", "", code.removesuffix("*")).upper()
-        if not bare:
-            raise _wrong(file, number, "a code, or the beginning of codes before a *, is missing")
-        if ending:
-            prefixes.setdefault(system, {})[bare] = group
-        else:
-            exact.setdefault(system, {})[plain_code(system, code)] = group
-    if header is None:
-        raise _wrong(file, 1, "the header has to be system,code or system,code,group")
+    mistakes, ids = Mistakes(), ErrorIds(_ID, _ID, _ID)
+    for row in read_csv(text, file, _ID, mistakes, _header).rows:
+        with mistakes.collected():
+            line = read_as(_Line, row, file, ids)
+            if line.code.endswith("*"):
+                prefixes.setdefault(line.system, {})[_bare(line.code)] = line.group
+            else:
+                plain = plain_code(line.system, line.code)
+                exact.setdefault(line.system, {})[plain] = line.group
+    mistakes.report()
     return SensitiveCodes(MappingProxyType(exact), MappingProxyType(prefixes))
 
 
-def _system(word: str, file: str, number: int) -> CodeSystem:
-    found = _NAMES.get(_folded(word))
-    if found is None:
-        names = [system.value for system in CodeSystem]
-        hint = nearest(word.upper(), names) or f"systems are {', '.join(names)}"
-        raise _wrong(file, number, "claims have no codes of that system", hint)
-    return found
-
-
-def _wrong(file: str, number: int, what: str, hint: str = "") -> MappingError:
-    return MappingError(f"{file}:{number}", "config-sensitive-codes", what, hint=hint)
+def _header(cells: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(cell.lower() for cell in cells)
+    if names not in _HEADERS:
+        raise Mistake(_ID, "the header has to be system,code or system,code,group")
+    return names

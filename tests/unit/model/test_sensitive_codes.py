@@ -78,3 +78,17 @@ def test_a_mistake_is_named_by_its_line(text: str, where: str, said: str) -> Non
     assert said in told
     assert "F10" not in told
     assert "[config-sensitive-codes]" in told
+
+
+def test_every_mistake_of_the_file_is_reported_in_the_order_of_its_lines() -> None:
+    text = "\ufeffSystem,Code\nICD-10-CN,F10\nCPT\n# CPT,\nCPT,*\nNDC,1*\nXYZ,\n"
+    with pytest.raises(MappingError) as raised:
+        read_sensitive(text, "codes.csv")
+    assert [(each.where, each.error_id) for each in raised.value.every] == [
+        ("codes.csv:2", "config-sensitive-codes"),
+        ("codes.csv:3", "config-sensitive-codes"),
+        ("codes.csv:5", "config-sensitive-codes"),
+        ("codes.csv:7", "config-sensitive-codes"),
+        ("codes.csv:7", "config-sensitive-codes"),
+    ]
+    assert "systems are ICD-10-CM, " in str(raised.value)

@@ -1,0 +1,93 @@
+"""CSV text into rows that remember their lines: crosswalks, and lists of codes.
+
+Blank lines and lines that begin with `#` are comments. A cell's surrounding blanks say nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final, TypeAlias
+
+from etl.documents.models import Mistake
+from etl.documents.yaml_text import Map, Mark
+from etl.errors import MappingError, Mistakes
+
+Names: TypeAlias = tuple[str, ...]
+_NOT_CSV: Final = (
+    "not CSV: a quote that begins a cell is not closed, text follows the one that ends it, or a "
+    "cell is longer than 128 KB"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CsvTable:
+    """A CSV text with its header read, and its rows still to be.
+
+    Attributes:
+        columns: names of the columns.
+        rows: each row as column -> cell, in the order of lines; can be read once. A line that is
+            wrong is a mistake, and left out.
+    """
+
+    columns: Names
+    rows: Iterator[Map]
+
+
+def read_csv(
+    text: str, file: str, row_id: str, mistakes: Mistakes, header: Callable[[Names], Names]
+) -> CsvTable:
+    """Return the table of a CSV text.
+
+    Args:
+        text: the lines; a byte order mark before them says nothing.
+        file: what messages call the file.
+        row_id: id of the error of a line that is no CSV, or has not the header's number of cells.
+        mistakes: takes those of lines, while `rows` is read.
+        header: takes the header's cells, none of an empty file; returns the names of the columns,
+            raises `Mistake`.
+
+    Raises:
+        MappingError: the header is missing or wrong.
+    """
+    records = _records(text.removeprefix("\ufeff"), file, row_id, mistakes)
+    mark, cells = next(records, (Mark(file, 1), ()))
+    mistakes.report()
+    try:
+        columns = header(cells)
+    except Mistake as mistake:
+        raise MappingError(str(mark), mistake.error_id, mistake.what, hint=mistake.hint) from None
+    return CsvTable(columns, _rows(records, columns, row_id, mistakes))
+
+
+def _rows(
+    records: Iterator[tuple[Mark, Names]], columns: Names, row_id: str, mistakes: Mistakes
+) -> Iterator[Map]:
+    for mark, cells in records:
+        if len(cells) != len(columns):
+            what = f"{len(cells)} cells under a header of {len(columns)}"
+            mistakes.add(MappingError(str(mark), row_id, what))
+            continue
+        row = Map(zip(columns, cells, strict=True))
+        row.mark, row.marks = mark, dict.fromkeys(columns, mark)
+        yield row
+
+
+def _records(text: str, file: str, row_id: str, mistakes: Mistakes) -> Iterator[tuple[Mark, Names]]:
+    """Yield place and cells of each record: a line, or several that a quoted cell runs over."""
+    lines, number = io.StringIO(text, newline=""), 1
+    for line in lines:
+        if not line.strip() or line.lstrip().startswith("#"):
+            number += 1
+            continue
+        reader, mark = csv.reader(chain([line], lines), strict=True), Mark(file, number)
+        try:
+            cells = next(reader)
+        except csv.Error:
+            mistakes.add(MappingError(str(mark), row_id, _NOT_CSV))
+        else:
+            yield mark, tuple(cell.strip() for cell in cells)
+        number += reader.line_num

@@ -1,0 +1,64 @@
+"""A payer's own files on top of the shipped ones: every mistake of all of them at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
+from etl.bootstrap.settings import read_settings
+from etl.bootstrap.wiring import load_definitions
+from etl.errors import MappingError
+
+
+def test_a_payers_rows_are_laid_over_the_shipped_ones(tmp_path: Path) -> None:
+    (tmp_path / "crosswalks").mkdir()
+    (tmp_path / "crosswalks" / "gender.csv").write_text("source,code\nq,other\n")
+    shipped_alone = read_crosswalks([shipped()])["gender"]
+    gender = read_crosswalks([shipped(), tmp_path])["gender"]
+    assert gender.answer("Q") == "other"
+    assert dict(gender.rows) == {**shipped_alone.rows, "q": ("other",)}
+
+
+def test_every_mistake_of_all_crosswalks_is_reported_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "crosswalks"
+    folder.mkdir()
+    (folder / "gender.csv").write_text("source,gender\nq,other\n")
+    (folder / "relationship.csv").write_text("source,code\nq\nz\n")
+    with pytest.raises(MappingError) as raised:
+        read_crosswalks([shipped(), tmp_path])
+    assert [(each.where, each.error_id) for each in raised.value.every] == [
+        ("crosswalks/gender.csv", "crosswalk-header"),
+        ("crosswalks/relationship.csv:2", "crosswalk-row"),
+        ("crosswalks/relationship.csv:3", "crosswalk-row"),
+    ]
+
+
+def test_every_file_that_cannot_be_read_is_reported_at_once(tmp_path: Path) -> None:
+    (tmp_path / "rules" / "a.yaml").mkdir(parents=True)
+    (tmp_path / "rules" / "b.yaml").write_bytes(b"\xff")
+    with pytest.raises(MappingError) as raised:
+        read_folder([tmp_path / "nowhere", tmp_path], "rules", "*.yaml")
+    assert [(Path(each.where).name, each.error_id) for each in raised.value.every] == [
+        ("nowhere", "map-missing-file"),
+        ("a.yaml", "map-missing-file"),
+        ("b.yaml", "map-encoding"),
+    ]
+
+
+def test_mistakes_in_sensitive_codes_are_reported_beside_those_of_rules(tmp_path: Path) -> None:
+    (tmp_path / "own" / "rules").mkdir(parents=True)
+    (tmp_path / "own" / "rules" / "own.yaml").write_text("- id: x\n")
+    (tmp_path / "codes.csv").write_text("system,code\nCPT\nNDX,1\n")
+    settings = read_settings(
+        None,
+        mappings=(tmp_path / "own",),
+        claims={"sensitive_codes": tmp_path / "codes.csv"},
+    )
+    with pytest.raises(MappingError) as raised:
+        load_definitions(settings)
+    ids = [each.error_id for each in raised.value.every]
+    assert ids[:2] == ["config-sensitive-codes"] * 2
+    assert ids[2:]
+    assert all(error_id.startswith("rule-") for error_id in ids[2:])

@@ -1,0 +1,55 @@
+"""Crosswalk files: how they are read, and every mistake of one with its line."""
+
+from __future__ import annotations
+
+import pytest
+
+from etl.errors import MappingError
+from etl.model.crosswalks import read_crosswalk
+
+
+def test_comments_blanks_and_quoted_cells_are_read_as_csv_has_them() -> None:
+    text = (
+        '\ufeff# "ours\r\n\r\nsource,code , display\r\n'
+        ' M , male,"a, ""man""\r\nso"\r\n  # x\r\nf,,\r\n'
+    )
+    crosswalk = read_crosswalk(text, "sex", file="sex.csv")
+    assert crosswalk.columns == ("code", "display")
+    assert crosswalk.answer("m", "display") == 'a, "man"\r\nso'
+    assert crosswalk.knows("F")
+    assert crosswalk.answer("f") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "error_id", "said"),
+    [
+        ("", "sex.csv:1", "crosswalk-header", "the file is empty"),
+        ("# a\n\n", "sex.csv:1", "crosswalk-header", "the file is empty"),
+        ("\nsource\nm\n", "sex.csv:2", "crosswalk-header", "the header must be source,<code>,…"),
+        ("word,code\n", "sex.csv:1", "crosswalk-header", "the header must be source,<code>,…"),
+        ("source,code,code\n", "sex.csv:1", "crosswalk-header", "a column stands twice"),
+        ('source,"code\n', "sex.csv:1", "crosswalk-row", "not CSV: a quote"),
+        ('source,code\nm,"male\nf,female\n', "sex.csv:2", "crosswalk-row", "not CSV: a quote"),
+        (f"source,code\nm,{'x' * 200_000}\n", "sex.csv:2", "crosswalk-row", "not CSV"),
+    ],
+)
+def test_what_is_no_crosswalk_is_refused_with_its_line(
+    text: str, where: str, error_id: str, said: str
+) -> None:
+    with pytest.raises(MappingError) as raised:
+        read_crosswalk(text, "sex", file="sex.csv")
+    assert (raised.value.where, raised.value.error_id) == (where, error_id)
+    assert said in str(raised.value)
+
+
+def test_every_mistake_is_reported_in_the_order_of_lines() -> None:
+    text = 'source,code\nm,male\nM,man\n"a\nb",c\nf\nx,y,z\nu,unknown\nu,\n'
+    with pytest.raises(MappingError) as raised:
+        read_crosswalk(text, "sex", file="sex.csv")
+    assert [(each.where, each.error_id) for each in raised.value.every] == [
+        ("sex.csv:3", "crosswalk-duplicate"),
+        ("sex.csv:6", "crosswalk-row"),
+        ("sex.csv:7", "crosswalk-row"),
+        ("sex.csv:9", "crosswalk-duplicate"),
+    ]
+    assert "source 'M' stands twice" in str(raised.value)
