@@ -1,11 +1,12 @@
 """Write `etl/profiles/facts/`: what the FHIR definitions say, as JSON without a sentence in it.
 
-Usage: python scripts/build_profile_facts.py GUIDE [OUT]
+Usage: python scripts/build_profile_facts.py GUIDES [OUT]
 
-GUIDE is a folder with the compiled StructureDefinitions (snapshots), value sets, code systems and
-expansions of the guide, and the R4 types and US Core extensions under `support/`. Only facts are
-taken: paths, cardinalities, types, must-support flags, patterns, bindings, slicing, invariants as
-FHIRPath, codes. Displays are taken for the guide's own code systems and for no other.
+GUIDES is a folder with the compiled StructureDefinitions (snapshots), value sets, code systems and
+expansions of C4BB, the R4 types and US Core extensions under `support/`, and a folder of the same
+shape for each version of Plan-Net. Only facts are taken: paths, cardinalities, types, must-support
+flags, patterns, bindings, slicing, invariants as FHIRPath, codes. Displays are taken for the
+guides' own code systems and for no other.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import plan_net_facts
 from directory_facts import (
     R4_ELEMENTS,
     US_CORE_PROFILES,
@@ -203,6 +205,11 @@ def expanded(url: str, own: Json, texts: Json) -> Json:
     """Return the codes of a value set as far as the guide's texts and systems give them."""
     codes: list[Json] = []
     open_systems: list[str] = []
+    left_out = {
+        (out["system"], concept["code"])
+        for out in texts[url]["compose"].get("exclude", [])
+        for concept in out["concept"]
+    }
     for include in texts[url]["compose"]["include"]:
         for other in include.get("valueSet", []):
             inner = expanded(other.partition("|")[0], own, texts)
@@ -218,7 +225,11 @@ def expanded(url: str, own: Json, texts: Json) -> Json:
             open_systems.append(system)
             continue
         version = {"version": include["version"]} if include.get("version") else {}
-        codes += [{"system": system, "code": c["code"], **version} for c in listed]
+        codes += [
+            {"system": system, "code": c["code"], **version}
+            for c in listed
+            if (system, c["code"]) not in left_out
+        ]
     status = "complete" if not open_systems else "partial" if codes else "open"
     return {"status": status, "open_systems": open_systems, "codes": _codes(codes, own)}
 
@@ -242,7 +253,13 @@ def value_sets(guide: Path, own: Json) -> Json:
     for url in texts:
         if url not in found:
             found[url] = expanded(url, own, texts)
-    for url, systems in VALUE_SETS.items():
+    return dict(sorted({**found, **small_value_sets(VALUE_SETS)}.items()))
+
+
+def small_value_sets(written: dict[str, dict[str, str]]) -> Json:
+    """Return value sets that are written down by hand: value set -> system -> codes."""
+    found: Json = {}
+    for url, systems in written.items():
         listed = [
             {"system": system, "code": code}
             for system, codes in systems.items()
@@ -251,6 +268,17 @@ def value_sets(guide: Path, own: Json) -> Json:
         opened = sorted(system for system, codes in systems.items() if not codes)
         status = "open" if opened else "complete"
         found[url] = {"status": status, "open_systems": opened, "codes": listed}
+    return found
+
+
+def bound_value_sets(folder: Path, own: Json, profiles: Iterable[Json], others: Json) -> Json:
+    """Return every value set of a guide, and those of others that its profiles are bound to."""
+    texts = value_set_texts(folder)
+    found = {url: expanded(url, own, texts) for url in texts}
+    for element in (element for facts in profiles for element in facts["elements"]):
+        url = element.get("binding", {}).get("value_set", "").partition("|")[0]
+        if url in others:
+            found.setdefault(url, others[url])
     return dict(sorted(found.items()))
 
 
@@ -341,8 +369,10 @@ def build(guide: Path) -> Iterator[tuple[str, str]]:
     plain["Extension"]["invariants"] = EXTENSION_INVARIANT
     plain["Extension"]["elements"][0]["invariants"] = ["ext-1"]
     plain["SimpleQuantity"] = simple_quantity(plain["Quantity"])
-    for name in R4_ELEMENTS:
-        plain[name] = directory_type(name, plain["Organization"])
+    for name, rows in {**R4_ELEMENTS, **plan_net_facts.R4_ELEMENTS}.items():
+        plain[name] = directory_type(name, rows, plain["Organization"])
+    for extension in plan_net_facts.EXTENSIONS:
+        plain[extension["name"]] = extension
     arrays = Arrays(plain)
     for name, facts in sorted(plain.items()):
         yield f"r4/4.0.1/{name}.json", profile_text(arrays.marked(facts))
@@ -373,6 +403,32 @@ def build(guide: Path) -> Iterator[tuple[str, str]]:
             yield f"carin-bb/{version}/value-sets.json", value_sets_text(changed)
     rows = map_id_rows(guide / "cpcds-mapid-to-fhir-2.2.0.csv")
     yield "carin-bb/2.2.0/map-ids.json", "[\n" + ",\n".join(map(text, rows)) + "\n]\n"
+    yield from plan_net(guide, arrays, {**newest, **small_value_sets(plan_net_facts.VALUE_SETS)})
+
+
+def plan_net(guides: Path, arrays: Arrays, others: Json) -> Iterator[tuple[str, str]]:
+    """Yield the files of every version of Plan-Net.
+
+    Args:
+        guides: folder with a folder for each version.
+        arrays: of R4.
+        others: value sets of R4 and US Core.
+    """
+    newest: Json = {}
+    for version, folder in plan_net_facts.VERSIONS.items():
+        base, place = guides / folder, f"{plan_net_facts.ID}/{version}"
+        paths = sorted((base / "structuredefinitions").glob("*.json"))
+        profiles = [profile_facts(read(path)) for path in paths]
+        for facts in profiles:
+            yield f"{place}/{facts['name']}.json", profile_text(arrays.marked(facts))
+        own = code_systems(base / "codesystems")
+        yield f"{place}/code-systems.json", map_text(own)
+        if not newest:
+            newest = bound_value_sets(base / "valuesets", own, profiles, others)
+            yield f"{place}/value-sets.json", value_sets_text(newest)
+        else:
+            changed = changed_value_sets(base / "valuesets", newest, own)
+            yield f"{place}/value-sets.json", value_sets_text(changed)
 
 
 def main(guide: str, out: str = "etl/profiles/facts") -> None:

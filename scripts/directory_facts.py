@@ -229,12 +229,12 @@ def _row_facts(type_name: str, row: tuple[Any, ...]) -> Json:
     return fact
 
 
-def directory_type(name: str, like: Json) -> Json:
-    """Return PractitionerRole or Location; what every resource has is taken from `like`."""
+def directory_type(name: str, rows: tuple[tuple[Any, ...], ...], like: Json) -> Json:
+    """Return a resource of some rows; what every resource has is taken from `like`."""
     shared = {"dom-2", "dom-3", "dom-4", "dom-5", "dom-6"}
     root = {"id": name, "min": 0, "max": "*", "invariants": sorted(shared)}
     elements = [root, *(_row_facts(name, row) for row in _RESOURCE)]
-    for row in R4_ELEMENTS[name]:
+    for row in rows:
         elements.append(_row_facts(name, row))
         if row[3] == "BackboneElement":
             elements += [_row_facts(name, (f"{row[0]}.{r[0]}", *r[1:])) for r in _BACKBONE]

@@ -49,7 +49,7 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
         "conform": CommandPlace(
             "conform:conform_command",
             BATCH,
-            "Check FHIR against CARIN Blue Button: every resource, offline.",
+            "Check FHIR against CARIN Blue Button or Plan-Net: every resource, offline.",
         ),
         "convert": CommandPlace(
             "convert:convert_command",

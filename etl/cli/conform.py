@@ -25,7 +25,7 @@ def conform_command(
     strict: bool,
     as_json: bool,
 ) -> None:
-    """Check FHIR against CARIN Blue Button: every resource, offline.
+    """Check FHIR against CARIN Blue Button or Plan-Net: every resource, offline.
 
     WHAT is NDJSON or JSON files, folders of them, or a published tree. Exit code 4 says that
     something does not conform.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -12,8 +12,15 @@ from etl.conform.compiler import Compiler, is_resource
 from etl.conform.findings import ConformanceRule, Issue, IssueSeverity, fixed_rule
 from etl.conform.visit import Check, Visit
 from etl.errors import UsageError
-from etl.profiles.guides import DEFAULT, GUIDES, Guide, known_versions, unknown_version
-from etl.profiles.structures import Profile, find_canonical, is_type, load_type, profile_names
+from etl.profiles.guides import GUIDES, Guide, known_versions, unknown_version, versions_of
+from etl.profiles.structures import (
+    Profile,
+    find_canonical,
+    is_type,
+    load_profile,
+    load_type,
+    profile_names,
+)
 
 NOT_FOR_THE_GUIDE = frozenset({"Parameters"})
 """Types that bulk files hold besides resources of members: the header of a resource block."""
@@ -214,8 +221,17 @@ def profile_named(name: str) -> Profile:
         raise UsageError(f"{guide.title} {version} is not known here; known are {known}")
     profile = find_canonical(canonical)
     if profile is None or not is_resource(profile):
-        known = ", ".join(profile_names())
-        raise UsageError(
-            f"no profile {canonical!r} is known; the {DEFAULT.title} profiles are {known}"
+        known = "; ".join(
+            f"the {guide.title} profiles are {', '.join(_resource_profiles(guide))}"
+            for guide in GUIDES
+            if guide.binding and guide == versions_of(guide)[0]
         )
+        raise UsageError(f"no profile {canonical!r} is known; {known}")
     return profile
+
+
+def _resource_profiles(guide: Guide) -> Iterator[str]:
+    """Yield the names of a guide's profiles of resources; its extensions are left out."""
+    for name in profile_names(guide):
+        if is_resource(load_profile(name, guide)):
+            yield name

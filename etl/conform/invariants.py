@@ -128,6 +128,8 @@ def _test_of_subject(constraint: Constraint, guide: Guide) -> Holds:
             return lambda value, root: all(
                 resolved_type(reference, root) == wanted for reference in entries(value, name)
             )
+        case constraints.Distinct(path=path):
+            return _distinct(path)
         case constraints.NarrativeText():
             return lambda value, _root: is_narrative(value)
         case constraints.ValueShape(fits=fits):
@@ -153,6 +155,18 @@ def _present(names: Sequence[str]) -> Holds:
 
 def _value_present(value: Any, _root: Any) -> bool:
     return type(value) is dict and any(name.startswith(("value", "_value")) for name in value)
+
+
+def _distinct(path: Sequence[str]) -> Holds:
+    def test(value: Any, root: dict[str, Any]) -> bool:
+        del root
+        texts = [value]
+        for name in path:
+            texts = [entry for text in texts for entry in entries(text, name)]
+        plain = [repr(text) for text in texts]
+        return len(set(plain)) == len(plain)
+
+    return test
 
 
 def _exists(path: Sequence[str], test: Holds) -> Holds:

@@ -146,8 +146,10 @@ class _Checks:
             if isinstance(number, int):
                 told.append(np.full(len(rows), number, dtype=np.int64))
                 continue
-            texts = self.values.text(number, at).take(pa.array(rows)).cast(pa.int64())
-            told.append(np.asarray(pc.fill_null(texts, 0), dtype=np.int64))
+            texts = self.values.text(number, at).take(pa.array(rows))
+            if numbers.are_texts:
+                texts = texts.dictionary_encode().indices
+            told.append(np.asarray(pc.fill_null(texts.cast(pa.int64()), 0), dtype=np.int64))
         return np.concatenate(owners), np.concatenate(told)
 
     def common(self, left: Numbers, right: Numbers, *, wanted: bool) -> Indices:

@@ -8,7 +8,7 @@ JSON of the same constraints; property tests hold the two to each other.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -38,6 +38,7 @@ from etl.mapping.row_tests import (
     Rows,
     Shared,
     Test,
+    Twice,
     begins,
     entries_of,
     numbers,
@@ -110,6 +111,8 @@ def tests_of(constraint: Constraint, subject: Subject) -> Iterator[Test]:
             yield Shared(_numbers(left, subject), _numbers(right, subject))
         case EntriesNamed():
             yield from _entries_named(constraint, subject)
+        case constraints.Distinct(path=path):
+            yield Twice(replace(numbers(subject.node, path), are_texts=True), subject.loops)
         case _:
             yield subject.rows(broken(constraint, subject.node, subject))
 

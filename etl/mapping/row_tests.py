@@ -81,9 +81,11 @@ class Numbers:
 
     Attributes:
         sources: loops, where an entry is there, and its number.
+        are_texts: it is a text that is compared as it stands.
     """
 
     sources: tuple[tuple[tuple[Loop, ...], Formula, Expr | int], ...]
+    are_texts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

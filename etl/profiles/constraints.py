@@ -100,6 +100,13 @@ class Tautology:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """No two texts at a path below the subject are the same."""
+
+    path: tuple[str, ...]
+
+
 # Of single types -----------------------------------------------------------------------------
 
 
@@ -213,6 +220,7 @@ Constraint: TypeAlias = (
     | Implication
     | OneOfTwo
     | Tautology
+    | Distinct
     | PeriodOrder
     | ContainedTarget
     | ReferenceTarget

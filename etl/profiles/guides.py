@@ -64,12 +64,16 @@ _CARIN: Final = ("C4BB", "http://hl7.org/fhir/us/carin-bb/")
 
 C4BB: Final = Guide("carin-bb", "2.2.0", *_CARIN)
 C4BB_2_1_0: Final = Guide("carin-bb", "2.1.0", *_CARIN)
+_PLAN_NET: Final = ("Plan-Net", "http://hl7.org/fhir/us/davinci-pdex-plan-net/")
+
+PLAN_NET: Final = Guide("davinci-pdex-plan-net", "1.2.0", *_PLAN_NET)
+PLAN_NET_1_1_0: Final = Guide("davinci-pdex-plan-net", "1.1.0", *_PLAN_NET)
 US_CORE: Final = Guide(
     "us-core", "7.0.0", "US Core", "http://hl7.org/fhir/us/core/", binding=False, any_version=True
 )
 R4: Final = Guide("r4", "4.0.1", "FHIR", "http://hl7.org/fhir/", binding=False, any_version=True)
 
-GUIDES: Final = (C4BB, C4BB_2_1_0, US_CORE, R4)
+GUIDES: Final = (C4BB, C4BB_2_1_0, PLAN_NET, PLAN_NET_1_1_0, US_CORE, R4)
 """All of them; of the versions of one guide the default comes first."""
 
 DEFAULT: Final = C4BB

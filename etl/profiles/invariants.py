@@ -25,11 +25,12 @@ from etl.profiles.constraints import (
 )
 from etl.profiles.guide_rules import GuideRule
 from etl.profiles.guides import C4BB
+from etl.profiles.plan_net_invariants import PLAN_NET_INVARIANTS
 from etl.profiles.r4_invariants import R4_INVARIANTS
 from etl.profiles.structures import Profile
 
 INVARIANTS: Final[Mapping[tuple[str, str], Constraint]] = MappingProxyType(
-    {**R4_INVARIANTS, **C4BB_INVARIANTS}
+    {**R4_INVARIANTS, **C4BB_INVARIANTS, **PLAN_NET_INVARIANTS}
 )
 """Of all guides: (key, signature of the expression) -> what is asked."""
 

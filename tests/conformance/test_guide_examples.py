@@ -20,6 +20,10 @@ ROOT = Path(__file__).parents[2]
 GUIDE = ROOT.parent / "shared" / "ig"
 EXAMPLES = sorted((GUIDE / "examples").glob("*.json"))
 OLD = sorted((GUIDE / "2.1.0" / "examples").glob("*.json"))
+PLAN_NET = {
+    version: sorted((GUIDE / f"plan-net-{version}" / "examples").glob("*.json"))
+    for version in ("1.2.0", "1.1.0")
+}
 BROKEN = GUIDE / "validation" / "broken-examples"
 
 pytestmark = [
@@ -90,6 +94,44 @@ def test_an_official_example_of_2_1_0_has_no_error_by_the_profiles_of_2_1_0(path
         f"{canonical.partition('|')[0]}|2.1.0" for canonical in resource["meta"]["profile"]
     ]
     assert findings(resource, IssueSeverity.ERROR) == set()
+
+
+@pytest.mark.parametrize("version", PLAN_NET)
+def test_an_official_example_of_plan_net_has_no_error_by_the_profiles_of_its_version(
+    version: str,
+) -> None:
+    assert len(PLAN_NET[version]) >= 48
+    for path in PLAN_NET[version]:
+        resource = read(path)
+        named = [canonical.partition("|")[0] for canonical in resource["meta"]["profile"]]
+        resource["meta"]["profile"] = [f"{canonical}|{version}" for canonical in named]
+        assert all("/davinci-pdex-plan-net/" in canonical for canonical in named)
+        assert findings(resource, IssueSeverity.ERROR) == set(), path.name
+
+
+TELECOM = [{"system": "phone", "value": "1"}]
+SPOILT: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
+    "Organization-Acme": ({"active": False}, ("Organization.active", "pattern")),
+    "Organization-AcmeofCTStdNet": ({"telecom": TELECOM}, ("Organization.telecom", "max")),
+    "PractitionerRole-JoeSmithRole1": (
+        {"telecom": None, "endpoint": None},
+        ("PractitionerRole", "pd-1"),
+    ),
+    "InsurancePlan-AcmeQHPGold": (
+        {"network": None, "plan": None},
+        ("InsurancePlan", "network-or-plan-Network"),
+    ),
+    "Location-HospLoc1": ({"name": None}, ("Location.name", "min")),
+}
+"""Example of Plan-Net -> members put in or taken away, and what is then found."""
+
+
+@pytest.mark.parametrize("example", SPOILT)
+def test_an_example_of_plan_net_that_is_spoilt_is_found(example: str) -> None:
+    members, reason = SPOILT[example]
+    whole = {**read(GUIDE / "plan-net-1.2.0" / "examples" / f"{example}.json"), **members}
+    spoilt = {name: value for name, value in whole.items() if value is not None}
+    assert reason in findings(spoilt, IssueSeverity.ERROR)
 
 
 def test_the_official_examples_are_whole_together() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from etl.conform import fhirpath
 from etl.conform.invariants import native
 from etl.profiles import structures
-from etl.profiles.guides import C4BB, C4BB_2_1_0, US_CORE, Guide
+from etl.profiles.guides import C4BB, C4BB_2_1_0, PLAN_NET, US_CORE, Guide
 from etl.profiles.invariants import INVARIANTS, NOT_CHECKED, signature
 from etl.profiles.structures import load_profile, load_type, profile_names
 from etl.profiles.value_sets import value_set
@@ -26,7 +26,7 @@ Case = tuple[str, str, str, Guide]
 
 
 def all_profiles() -> Iterator[structures.Profile]:
-    for guide in (C4BB, C4BB_2_1_0):
+    for guide in (C4BB, C4BB_2_1_0, PLAN_NET):
         yield from (load_profile(name, guide) for name in profile_names(guide))
     for name in ("us-core-practitionerrole", "us-core-location", "us-core-race"):
         yield load_profile(name, US_CORE)
@@ -57,11 +57,12 @@ def test_every_native_stands_for_an_expression_that_a_profile_has() -> None:
     assert set(INVARIANTS) <= set(CASES)
 
 
-def test_most_expressions_of_the_guide_have_one() -> None:
-    for name in profile_names():
-        profile = load_profile(name)
+@pytest.mark.parametrize("guide", [C4BB, PLAN_NET], ids=lambda guide: guide.id)
+def test_most_expressions_of_the_guide_have_one(guide: Guide) -> None:
+    for name in profile_names(guide):
+        profile = load_profile(name, guide)
         for key, invariant in profile.invariants.items():
-            if native(key, invariant.expression, C4BB) is None:
+            if native(key, invariant.expression, guide) is None:
                 assert key in {*NOT_CHECKED, "dom-3", "att-1"}, key
 
 
@@ -183,6 +184,34 @@ def values_of(case: Case) -> st.SearchStrategy[tuple[Any, Json]]:
         ),
         "pd-1": maybe(telecom=st.just([{"value": "1"}] * 2), endpoint=lists(thing, 2)),
         "us-core-13": maybe(practitioner=thing, organization=thing, location=lists(thing, 2)),
+        "practitioner-or-organization-or-healthcareservice-or-location": maybe(
+            practitioner=thing, organization=thing, location=lists(thing, 2)
+        ),
+        "organization-or-participatingOrganization": maybe(
+            organization=thing, participatingOrganization=thing
+        ),
+        "ipn-1": maybe(name=TEXTS, identifier=st.just([{"value": "a"}])),
+        "network-or-plan-Network": maybe(
+            network=lists(thing, 2), plan=lists(maybe(network=lists(thing), type=concept))
+        ),
+        "plan-type-is-distinct": maybe(plan=lists(maybe(type=PLAN_TYPES).filter(bool))),
+        "new-patients-characteristics": maybe(
+            extension=lists(
+                st.sampled_from(
+                    [
+                        {"url": "characteristics", "valueString": "a"},
+                        {
+                            "url": "acceptingPatients",
+                            "valueCodeableConcept": {"coding": [{"code": "no"}]},
+                        },
+                        {
+                            "url": "acceptingPatients",
+                            "valueCodeableConcept": {"coding": [{"code": "nopt"}]},
+                        },
+                    ]
+                )
+            )
+        ),
         "us-core-23": maybe(
             extension=lists(
                 st.builds(
@@ -226,6 +255,9 @@ def values_of(case: Case) -> st.SearchStrategy[tuple[Any, Json]]:
     return st.tuples(value, roots)
 
 
+PLAN_TYPES = st.lists(st.sampled_from(["gold", "silver"]), min_size=1, max_size=2).map(
+    lambda codes: {"coding": [{"code": code} for code in codes]}
+)
 NARRATIVES = [
     '<div xmlns="http://www.w3.org/1999/xhtml">text</div>',
     '<div xmlns="http://www.w3.org/1999/xhtml"> </div>',

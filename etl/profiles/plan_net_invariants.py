@@ -1,0 +1,45 @@
+"""Invariants of Plan-Net 1.2.0: key and signature of the expression -> what it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from etl.profiles.constraints import (
+    Conjunction,
+    Constraint,
+    Contains,
+    Disjunction,
+    Distinct,
+    Exists,
+    Implication,
+    Negation,
+    coded,
+    present,
+)
+
+_CLOSED: Final = Conjunction(
+    (Contains({"url": "acceptingPatients"}), coded("valueCodeableConcept", "no"))
+)
+
+PLAN_NET_INVARIANTS: Final[Mapping[tuple[str, str], Constraint]] = MappingProxyType(
+    {
+        # The code system has no such code: what the guide means is `nopt`.
+        ("new-patients-characteristics", "7fa4fd93"): Implication(
+            Exists(("extension",), _CLOSED),
+            Negation(Exists(("extension",), Contains({"url": "characteristics"}))),
+        ),
+        ("ipn-1", "6505f06e"): present("identifier", "name"),
+        ("network-or-plan-Network", "8dc92e8e"): Disjunction(
+            (present("network"), Exists(("plan",), present("network")))
+        ),
+        ("plan-type-is-distinct", "ed43b4d5"): Distinct(("plan", "type", "coding", "code")),
+        ("organization-or-participatingOrganization", "780cdc27"): present(
+            "organization", "participatingOrganization"
+        ),
+        ("practitioner-or-organization-or-healthcareservice-or-location", "4fd0e183"): present(
+            "practitioner", "organization", "healthcareService", "location"
+        ),
+    }
+)
