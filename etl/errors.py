@@ -57,7 +57,12 @@ class MappingError(EtlError):
         self.error_id = error_id
         self.hint = hint
         self._what = what
-        super().__init__(f"{where}: {what}{f'; {hint}' if hint else ''} [{error_id}]")
+        super().__init__(f"{self.sentence} [{error_id}]")
+
+    @property
+    def sentence(self) -> str:
+        """The message without the id."""
+        return f"{self.where}: {self._what}{f'; {self.hint}' if self.hint else ''}"
 
     @property
     def every(self) -> tuple[MappingError, ...]:

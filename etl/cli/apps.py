@@ -16,7 +16,7 @@ from etl.auth.records import App, AppStatus, Issued
 from etl.bootstrap import auth
 from etl.bootstrap.settings import Settings
 from etl.cli.options import json_option
-from etl.documents.json_text import DuplicateKey, read_json
+from etl.documents.json_text import read_json
 from etl.errors import DataRejected, UsageError
 
 
@@ -78,11 +78,9 @@ def register_command(
     Servers that run know it at once; its site may call the token endpoint within a second.
     """
     try:
-        metadata = read_json(file.read_text(encoding="utf-8"))
-    except DuplicateKey as error:
-        raise UsageError(f"{file}: {error}; take one of them away") from None
-    except ValueError:
-        raise UsageError(f"{file}: it is no JSON") from None
+        metadata = read_json(file.read_text(encoding="utf-8"), str(file))
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} is not UTF-8; write it as UTF-8") from None
     if not isinstance(metadata, dict):
         raise UsageError(f"{file}: it is no JSON object")
     draft = replace(draft_of(metadata), plain_launch=plain)

@@ -1,38 +1,120 @@
-"""JSON that people write: a key that stands twice is a mistake, not the last one's."""
+"""JSON text that people write into values that remember their lines and columns."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from bisect import bisect_left
+from typing import Any, Final
+
+from etl.documents.yaml_text import MOST_DEPTH, Map, Mark, Seq
+from etl.errors import UsageError
+
+_BLANKS: Final = re.compile(r"[ \t\n\r]*")
 
 
-class DuplicateKey(ValueError):
-    """A key stands twice in one object.
+def read_json(text: str, file: str) -> Any:
+    """Return the value of a JSON text; objects are `Map`, arrays `Seq`.
 
-    Attributes:
-        key: the key.
-    """
-
-    def __init__(self, key: str) -> None:
-        super().__init__(f"key {key!r} stands twice")
-        self.key = key
-
-
-def read_json(text: str) -> Any:
-    """Return the value of a JSON text.
+    Args:
+        text: the document.
+        file: what messages call the file.
 
     Raises:
-        DuplicateKey: an object has a key twice.
-        json.JSONDecodeError: it is no JSON.
-        RecursionError: it is nested too deep.
+        UsageError: it is no JSON, an object has a key twice, or it is nested too deep.
     """
-    return json.loads(text, object_pairs_hook=_object)
+    return _Reading(text, file).document()
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise DuplicateKey(key)
-        found[key] = value
-    return found
+class _Reading:
+    """One document, turned into values.
+
+    Args:
+        text: the document.
+        file: what messages call the file.
+    """
+
+    def __init__(self, text: str, file: str) -> None:
+        self._text, self._file = text, file
+        self._breaks = [found.start() for found in re.finditer("\n", text)]
+        self._decoder = json.JSONDecoder()
+
+    def document(self) -> Any:
+        value, end = self._value(self._skipped(0), 1)
+        if self._skipped(end) < len(self._text):
+            raise self._not_json(self._skipped(end), "something follows the end of the document")
+        return value
+
+    def _value(self, start: int, depth: int) -> tuple[Any, int]:
+        """Return the value that begins at a character, and where it ends."""
+        opening = self._text[start : start + 1]
+        if opening not in ("{", "["):
+            return self._scalar(start)
+        if depth > MOST_DEPTH:
+            what = f"nested too deep: more than {MOST_DEPTH} objects and lists within each other"
+            raise UsageError(f"{self._mark(start)}: {what}")
+        return self._map(start, depth + 1) if opening == "{" else self._seq(start, depth + 1)
+
+    def _scalar(self, start: int) -> tuple[Any, int]:
+        try:
+            return self._decoder.raw_decode(self._text, start)
+        except json.JSONDecodeError as error:
+            raise self._not_json(error.pos, error.msg[:1].lower() + error.msg[1:]) from None
+        except ValueError:  # int(): more digits than Python turns into a number
+            raise self._not_json(start, "a number is too long") from None
+
+    def _map(self, start: int, depth: int) -> tuple[Map, int]:
+        result = Map()
+        result.mark, result.marks = self._mark(start), {}
+        end, more = self._opened(start, "}")
+        while more:
+            mark = self._mark(end)
+            if self._text[end : end + 1] != '"':
+                raise self._not_json(end, "a key in double quotes is missing")
+            key, end = self._scalar(end)
+            if key in result:
+                raise UsageError(f"{mark}: key {key!r} stands twice; take one of them away")
+            end = self._skipped(end)
+            if self._text[end : end + 1] != ":":
+                raise self._not_json(end, "a colon is missing")
+            result[key], end = self._value(self._skipped(end + 1), depth)
+            result.marks[key] = mark
+            end, more = self._continued(end, "}")
+        return result, end
+
+    def _seq(self, start: int, depth: int) -> tuple[Seq, int]:
+        result = Seq()
+        result.mark, result.marks = self._mark(start), []
+        end, more = self._opened(start, "]")
+        while more:
+            result.marks.append(self._mark(end))
+            value, end = self._value(end, depth)
+            result.append(value)
+            end, more = self._continued(end, "]")
+        return result, end
+
+    def _opened(self, start: int, closing: str) -> tuple[int, bool]:
+        """Return where the first entry begins, and whether there is any."""
+        end = self._skipped(start + 1)
+        is_closed = self._text[end : end + 1] == closing
+        return end + is_closed, not is_closed
+
+    def _continued(self, end: int, closing: str) -> tuple[int, bool]:
+        """Return where the next entry begins, and whether there is another."""
+        end = self._skipped(end)
+        char = self._text[end : end + 1]
+        if char not in (",", closing):
+            raise self._not_json(end, f"a comma or {closing} is missing")
+        return (self._skipped(end + 1), True) if char == "," else (end + 1, False)
+
+    def _skipped(self, start: int) -> int:
+        found = _BLANKS.match(self._text, start)
+        return start if found is None else found.end()
+
+    def _mark(self, at: int) -> Mark:
+        line = bisect_left(self._breaks, at)
+        column = at - (self._breaks[line - 1] if line else -1)
+        return Mark(self._file, line + 1, column=column)
+
+    def _not_json(self, at: int, what: str) -> UsageError:
+        return UsageError(f"{self._mark(at)}: not JSON: {what}")

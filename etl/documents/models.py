@@ -97,14 +97,14 @@ class _Pass:
         self.unknown[id(value)] = (value, model)
         return value.without(*unknown)
 
-    def misspelt(self, ids: ErrorIds) -> Iterator[tuple[int, MappingError]]:
-        """Yield line and mistake of each key that is unknown."""
+    def misspelt(self, ids: ErrorIds) -> Iterator[tuple[Mark, MappingError]]:
+        """Yield place and mistake of each key that is unknown."""
         for value, model in self.unknown.values():
             for key in value:
                 if key not in model.known_keys():
                     mark, what = value.marks[key], f"there is no key {key!r} here"
                     hint = nearest(key, model.known_keys())
-                    yield mark.line, MappingError(str(mark), ids.key, what, hint=hint)
+                    yield mark, MappingError(str(mark), ids.key, what, hint=hint)
 
 
 @pydantic_dataclass(frozen=True, slots=True)
@@ -310,10 +310,11 @@ def read_as(kind: type[T], document: Any, file: str, ids: ErrorIds, context: Any
             location = (*one["loc"], *mistake.at)
             mark = _mark(document, location, is_absence=one["type"] == "missing")
             what = mistake.what.replace("{key}", _key(document, location))
-            where, line = (str(mark), mark.line) if mark else (file, 0)
-            found.append((line, MappingError(where, mistake.error_id, what, hint=mistake.hint)))
+            where = str(mark) if mark else file
+            error = MappingError(where, mistake.error_id, what, hint=mistake.hint)
+            found.append((mark or Mark(file, 0), error))
     mistakes = Mistakes()
-    for _, error in sorted(found, key=lambda pair: pair[0]):
+    for _, error in sorted(found, key=lambda pair: (pair[0].line, pair[0].column)):
         mistakes.add(error)
     return mistakes.made(made)
 

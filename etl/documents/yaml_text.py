@@ -36,14 +36,16 @@ class Mark:
         file: what messages call the file.
         line: line in it, from 1.
         note: the comment at the end of that line, without its `#`; empty where there is none.
+        column: column in the line, from 1; 0 where the line says enough.
     """
 
     file: str
     line: int
     note: str = ""
+    column: int = 0
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}{f':{self.column}' if self.column else ''}"
 
 
 class Map(dict[str, Any]):
