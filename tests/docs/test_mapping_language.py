@@ -59,6 +59,7 @@ def test_every_derived_column_is_listed_and_nothing_else() -> None:
 
 def test_every_relation_is_listed() -> None:
     tables = {cells[0]: cells for cells in rows(section(PAGE, "## Rows and columns"))}
+    assert "claim" in RELATIONS
     for table, relations in RELATIONS.items():
         for name, relation in relations.items():
             column = 1 if isinstance(relation, Many) else 2
@@ -96,9 +97,12 @@ def test_every_error_id_is_listed_and_nothing_else() -> None:
 
 def test_the_kinds_of_error_ids_are_all_known_here() -> None:
     """A new kind of id (`other-…`) would pass by the test above."""
-    for path in sorted((ROOT / "etl").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "MappingError":
-                error_id = node.args[1]
-                if isinstance(error_id, ast.Constant):
-                    assert ID.fullmatch(str(error_id.value)), f"{path}:{node.lineno}"
+    ids = {
+        str(node.args[1].value): f"{path}:{node.lineno}"
+        for path in sorted((ROOT / "etl").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "MappingError"
+        if isinstance(node.args[1], ast.Constant)
+    }
+    assert "config-value" in ids
+    assert {name: place for name, place in ids.items() if not ID.fullmatch(name)} == {}

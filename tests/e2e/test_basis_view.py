@@ -41,8 +41,9 @@ def test_the_samples_conform_in_the_basis_view_and_hold_no_amount(basis: Path) -
 
 
 def test_the_search_for_money_finds_it_in_the_financial_view(ndjson: Path) -> None:
-    text = (ndjson / "ExplanationOfBenefit.ndjson").read_text("utf-8")
-    assert all(MONEY.search(line) for line in text.splitlines())
+    lines = (ndjson / "ExplanationOfBenefit.ndjson").read_text("utf-8").splitlines()
+    assert lines
+    assert all(MONEY.search(line) for line in lines)
 
 
 def test_every_claim_is_there_under_the_id_that_it_has_in_the_financial_view(

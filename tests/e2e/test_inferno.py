@@ -445,6 +445,7 @@ def test_an_include_brings_what_is_referred_to_and_nothing_else(
     stranger: Stranger, token: str, claims: list[Json], parameter: str
 ) -> None:
     paths = INCLUDES.values() if parameter == "*" else [INCLUDES[parameter]]
+    assert claims
     for claim in claims[:5]:
         bundle = stranger.bundle(f"{EOB}?_id={claim['id']}&_include={EOB}:{parameter}", token)
         included = {f"{one['resourceType']}/{one['id']}" for one in resources_of(bundle, "include")}
@@ -535,6 +536,7 @@ def test_the_first_page_of_the_member_that_the_portal_names_has_all_that_claims_
 def test_every_resource_names_its_profile_and_when_it_changed(
     everyone: dict[str, list[Json]],
 ) -> None:
+    assert {name for name, resources in everyone.items() if resources} >= {"Patient", EOB}
     for name, resources in everyone.items():
         for one in resources:
             assert one["meta"]["profile"][0].startswith(f"{PROFILE}{name}")

@@ -179,6 +179,7 @@ def test_the_trees_of_two_nights_are_equal_ledgers_included(
         assert payer.files() == whole.files()
         assert any(name.endswith(".ledger") for name in payer.files())
         assert (reused > 0) is (night > 0)
+    assert reused > 0
 
 
 def test_validation_and_conversion_write_equal_files(

@@ -48,6 +48,7 @@ def test_every_must_support_element_is_produced_of_full_rows_or_cannot_be(view: 
 def test_what_mappings_are_said_to_produce_is_what_they_produce_of_full_rows(view: str) -> None:
     """In both directions: nothing is claimed that no row can fill, and nothing overlooked."""
     mappings = mapping_set(view=view)
+    assert len(mappings.plans) == 12
     for plan in mappings.plans:
         profile = find_canonical(plan.profile)
         assert profile is not None

@@ -241,7 +241,9 @@ def test_the_elements_that_are_explained_are_just_those_of_the_resource(
     plan: Plan, seed: int
 ) -> None:
     records = records_of(to_partition(tables(seed), ENVIRONMENT))
-    for made in interpret(plan, records, ENVIRONMENT):
+    resources = list(interpret(plan, records, ENVIRONMENT))
+    assert explained(plan, records, ENVIRONMENT, "no such id") is None
+    for made in resources:
         found = explained(plan, records, ENVIRONMENT, made.id)
         assert found is not None
         same, elements = found

@@ -114,6 +114,7 @@ def test_a_ledger_taken_apart_and_put_together_has_the_same_bytes(
 def test_a_ledger_comes_back_from_its_bytes(some: list[Ledger]) -> None:
     whole = joined(some)
     back = from_bytes(to_bytes(whole), "a ledger")
+    assert back.keys() == SCHEMAS.keys()
     for name, schema in SCHEMAS.items():
         assert back[name].schema == schema
         assert back[name].to_pylist() == whole[name].to_pylist()

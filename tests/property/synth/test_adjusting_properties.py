@@ -32,7 +32,9 @@ CHANGES: dict[str, Change] = {
     st.lists(st.sampled_from(sorted(CHANGES)), min_size=1, max_size=6),
 )
 def test_money_adds_up_after_any_changes(seed: int, index: int, names: list[str]) -> None:
-    for claim in member_of(Spec(6, seed=seed), index).claims[:40]:
+    claims = member_of(Spec(6, seed=seed), index).claims
+    assert claims
+    for claim in claims[:40]:
         for name in names:
             CHANGES[name](claim)
         _adds_up(claim)

@@ -184,5 +184,6 @@ def test_a_limit_that_is_none_is_refused_at_the_start(
 def test_the_page_of_settings_lists_the_limits_that_hold() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     (row,) = [line for line in text.splitlines() if line.startswith("| `auth.limits`")]
+    assert "token" in RATES
     for endpoint, rate in RATES.items():
         assert re.search(rf"`{endpoint}`( \([^)]*\))? {rate}[,.]", row), endpoint

@@ -259,6 +259,7 @@ def test_a_profile_allows_the_types_of_the_profiles_it_names() -> None:
 
 def test_a_slice_repeats_in_the_snapshot_what_holds_for_every_entry() -> None:
     """The checker relies on it: entries of a slice are checked by the slice's elements alone."""
+    assert len(profile_names()) == 16
     for name in profile_names():
         profile = load_profile(name)
         for element in profile.elements:

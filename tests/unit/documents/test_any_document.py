@@ -70,6 +70,7 @@ def replaced(document: Any, place: tuple[Any, ...], value: Any) -> str:
 
 
 def refused_well(error: MappingError, file: str) -> None:
+    assert error.every
     for one in error.every:
         assert one.where.startswith(file), one
         assert "\n" not in str(one), one

@@ -172,6 +172,7 @@ def test_no_search_reaches_another_member(service: Service, strict: bool) -> Non
 
 
 def test_no_read_reaches_another_member(service: Service) -> None:
+    assert TYPES.keys() >= set(OWN)
     for kind in TYPES:
         for of in OWN:
             for value in spellings(of, first(of)):

@@ -31,5 +31,6 @@ def test_the_page_names_every_include_and_no_other() -> None:
 
 def test_the_page_names_what_shapes_an_answer() -> None:
     text = PAGE.read_text(encoding="utf-8")
+    assert "_count" in {one.name for one in RESULT_PARAMETERS}
     for one in RESULT_PARAMETERS:
         assert f"`{one.name}" in text

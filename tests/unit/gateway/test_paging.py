@@ -159,6 +159,7 @@ def test_the_last_character_has_one_spelling() -> None:
     for length in range(4):
         made = sealer.seal(Position("search", EOB, (("a", "x" * length),), 1, "r", "d"), grant(ANN))
         alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+        assert made[-1] in alphabet
         for one in alphabet.replace(made[-1], ""):
             with pytest.raises(Refusal):
                 sealer.open(made[:-1] + one, grant(ANN))

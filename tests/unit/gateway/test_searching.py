@@ -371,6 +371,7 @@ def test_an_include_of_a_search_is_what_a_read_gives(service: Service) -> None:
 
 
 def test_searching_needs_the_scope_to_search(service: Service) -> None:
+    assert "ExplanationOfBenefit" in TYPES
     for kind in TYPES:
         said = refused(service, "_id=x", kind=kind, scopes=(f"patient/{kind}.r",))
         assert (said.status, said.code) == (403, "forbidden")
@@ -449,6 +450,7 @@ def test_roles_are_within_reach_of_their_scope_alone(service: Service) -> None:
 
 
 def test_every_parameter_that_is_told_works(service: Service) -> None:
+    assert "service-date" in TYPES["ExplanationOfBenefit"].parameters
     for kind in TYPES.values():
         for one in kind.parameters.values():
             value = {"date": "2024", "reference": "x", "token": "x", "string": "x"}[one.type]

@@ -101,6 +101,7 @@ def _compiles_or_is_refused(texts: dict[str, str]) -> None:
     except MappingError as error:
         refused = error
     if refused is not None:
+        assert refused.every
         for mistake in refused.every:
             assert mistake.where.split(":")[0] in {"set.yaml", "m.yaml", "fragments.yaml", "m"}
             assert str(mistake).isprintable()

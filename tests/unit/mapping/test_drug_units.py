@@ -45,6 +45,7 @@ def test_script_has_28_units_of_which_unspecified_alone_has_no_code() -> None:
 
 
 def test_a_unit_has_a_code_and_a_word_for_people_or_neither() -> None:
+    assert "ml" in UNITS.rows
     for word in UNITS.rows:
         code, text = UNITS.answer(word), UNITS.answer(word, "unit")
         assert (code is None) == (text is None), word

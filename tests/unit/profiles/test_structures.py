@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from etl.errors import UsageError
@@ -21,20 +19,17 @@ from etl.profiles.structures import (
 )
 from etl.profiles.value_sets import code_systems, value_set, value_set_urls
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 INPATIENT = "C4BB-ExplanationOfBenefit-Inpatient-Institutional"
 ORAL = "C4BB-ExplanationOfBenefit-Oral"
 ADJUDICATION = "http://hl7.org/fhir/us/carin-bb/ValueSet/C4BBAdjudication"
 
 
-def every_profile() -> Iterator[structures.Profile]:
-    for guide in (C4BB, C4BB_2_1_0):
-        for name in profile_names(guide):
-            yield load_profile(name, guide)
-    for name in ("us-core-race", "us-core-location", "us-core-practitionerrole"):
-        yield load_profile(name, US_CORE)
+def every_profile() -> list[structures.Profile]:
+    names = [(name, guide) for guide in (C4BB, C4BB_2_1_0) for name in profile_names(guide)]
+    assert len(names) == 2 * 16
+    us_core = ("us-core-race", "us-core-location", "us-core-practitionerrole")
+    names += [(name, US_CORE) for name in us_core]
+    return [load_profile(name, guide) for name, guide in names]
 
 
 def test_every_version_has_the_sixteen_profiles_of_the_guide() -> None:
@@ -177,10 +172,9 @@ def test_2_1_0_has_its_own_icd_9_system_and_shares_the_rest() -> None:
 
 def test_displays_are_those_of_the_guide_s_own_code_systems_only() -> None:
     own = code_systems()
-    for url in value_set_urls():
-        for code in value_set(url).codes:
-            if code.display is not None:
-                assert own[code.system][code.code] == code.display
+    codes = [code for url in value_set_urls() for code in value_set(url).codes if code.display]
+    assert codes
+    assert {own[code.system][code.code] == code.display for code in codes} == {True}
 
 
 def test_value_sets_that_profiles_require_and_the_guide_defines_are_known() -> None:

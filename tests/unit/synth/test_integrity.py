@@ -42,6 +42,7 @@ def test_keys_are_unique(table: str) -> None:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_compulsory_cells_are_filled(table: str) -> None:
+    assert ROWS[table]
     for column in TABLES[table].required:
         assert all(column in row for row in ROWS[table]), column
 
@@ -78,6 +79,7 @@ def test_rows_of_a_line_and_lists_of_lines_name_lines_that_are_there() -> None:
 def test_lines_and_sequences_count_from_one_without_a_gap() -> None:
     for table in ("claim_line", "claim_diagnosis", "claim_procedure", "claim_care_team"):
         counted: dict[str, int] = defaultdict(int)
+        assert ROWS[table]
         for row in ROWS[table]:
             counted[row["claim_id"]] += 1
             number = row["line_number" if table == "claim_line" else "sequence"]
@@ -85,6 +87,7 @@ def test_lines_and_sequences_count_from_one_without_a_gap() -> None:
 
 
 def test_a_claim_names_its_members_coverage_and_that_coverages_payer() -> None:
+    assert CLAIMS
     for claim in CLAIMS.values():
         coverage = COVERAGES[claim["coverage_id"]]
         assert coverage["member_id"] == claim["member_id"]
@@ -93,6 +96,7 @@ def test_a_claim_names_its_members_coverage_and_that_coverages_payer() -> None:
 
 
 def test_services_lie_within_coverage_life_and_claim() -> None:
+    assert LINES
     for claim_id, lines in LINES.items():
         claim = CLAIMS[claim_id]
         coverage, member = COVERAGES[claim["coverage_id"]], MEMBERS[claim["member_id"]]
@@ -108,6 +112,7 @@ def test_services_lie_within_coverage_life_and_claim() -> None:
 
 
 def test_the_dates_of_a_claim_stand_in_their_order() -> None:
+    assert CLAIMS
     for claim in CLAIMS.values():
         last = claim.get("statement_thru_date", claim["statement_from_date"])
         assert claim["statement_from_date"] <= last <= claim["received_date"]
@@ -118,11 +123,13 @@ def test_the_dates_of_a_claim_stand_in_their_order() -> None:
 
 
 def test_the_stamp_of_a_claim_is_not_older_than_its_adjudication() -> None:
+    assert CLAIMS
     for claim in CLAIMS.values():
         assert claim["last_updated"][:10] >= claim["adjudication_date"]
 
 
 def test_coverages_of_one_kind_do_not_overlap() -> None:
+    assert COVERAGES
     spans = defaultdict(list)
     for row in COVERAGES.values():
         kind = (
@@ -137,12 +144,14 @@ def test_coverages_of_one_kind_do_not_overlap() -> None:
 
 
 def test_who_is_not_the_subscriber_says_who_is() -> None:
+    assert COVERAGES
     for row in COVERAGES.values():
         named = "subscriber_family_name" in row and "subscriber_relationship" in row
         assert named == (row["relationship"] != "self")
 
 
 def test_providers_are_listed_or_named_by_npi() -> None:
+    assert CLAIMS
     everybody = ORGANIZATIONS | PRACTITIONERS
     for claim in CLAIMS.values():
         assert claim["billing_provider_id"] in everybody or claim["billing_provider_id"].isdigit()
@@ -206,12 +215,14 @@ def test_the_adjustments_lead_from_the_charge_to_the_benefit() -> None:
     adjusted: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for row in ROWS["claim_adjustment"]:
         adjusted[row["claim_id"], row["line_number"]] += Decimal(row["amount"])
+    assert adjusted
     for (claim_id, number), total in adjusted.items():
         line = next(line for line in LINES[claim_id] if line["line_number"] == number)
         assert amount(line, "submitted") - total == amount(line, "benefit")
 
 
 def test_what_was_paid_is_the_benefit_and_nothing_is_paid_for_a_denied_claim() -> None:
+    assert CLAIMS
     for claim in CLAIMS.values():
         status = claim.get("payment_status")
         if status in {"paid", "partiallypaid"}:
