@@ -33,10 +33,9 @@ from etl.local.workers import Workers
 from etl.pipeline.context import RunContext, RunOptions
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import ignore
-from etl.pipeline.partition.providers import Providers, checked_directory, providers_of
+from etl.pipeline.partition.providers import Providers, decided_directory, providers_of
 from etl.pipeline.read import open_with, read
 from etl.quality import RuleContext, check
-from etl.quality.suites.sample import NO_ROW
 from etl.synth import Spec, write_extract
 
 GATES = {"of orjson.dumps of ready dicts": 0.6, "times fhir.resources": 100.0}
@@ -114,10 +113,8 @@ def accepted(
     alone = LocalExecutor(Workers(1, lambda: definitions))
     when, options = datetime.now(UTC), RunOptions(partition_rows=1 << 30)
     rows = read(RunContext(opened, definitions, folder / "work", alone, when, options, ignore))
-    directory = checked_directory(
-        rows.partitions.directory(), definitions, as_of=rows.as_of, sampled=NO_ROW
-    )
-    providers = providers_of(directory.tables, definitions)
+    directory = decided_directory(rows.partitions.directory(), definitions, as_of=rows.as_of)
+    providers = providers_of(directory.accepted, definitions)
     loaded = rows.partitions.load(0)
     checked = check(
         loaded.tables,

@@ -11,16 +11,17 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import pyarrow as pa
 
+from etl.columns.digests import Hashes
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.outcome import Outcome
 from etl.pipeline.partition.mapping import PlanResources
 from etl.pipeline.target import Target
-from etl.quality.suites.sample import Share
+from etl.quality.checks.cascade import DecidedRows
 from etl.sources import Emit, Extract, Partitions
 from etl.storage.port import Store
 
@@ -55,6 +56,30 @@ class Output(Protocol):
         """
 
 
+class RowOutput(Protocol):
+    """Writes checked rows of some members, rejected ones included; can be sent to another process.
+
+    Its `repr` states all that its results depend on.
+    """
+
+    def selects(self, members: Hashes, /) -> Any:
+        """Return numpy `bool`, shape (n,): whose rows are wanted; their results alone are not."""
+
+    def __call__(
+        self, decided: DecidedRows, places: Any, owners: Hashes, /
+    ) -> Mapping[str, Pieces]:
+        """Write rows.
+
+        Args:
+            decided: the rows, accepted or not.
+            places: numpy `int64`, shape (n,): `place_keys` of the rows that belong to a member.
+            owners: the hash of the member of each.
+
+        Returns:
+            Name -> what the run needs of it at its end.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """The task of a run: the same for all units; can be sent to another process.
@@ -63,7 +88,7 @@ class Task:
         output: writes the resources; None to make none.
         directory: the directory's accepted rows.
         as_of: day of the extract, in days since 1970; None where it is not stated.
-        share: the members whose rows are kept for the suites; None where no suites are run.
+        row_output: writes checked rows; None to write none.
         target: where the run publishes; None where nothing is published.
         previous: what may be reused.
         keeps_rejected: whether rejected rows are kept for the quarantine.
@@ -72,7 +97,7 @@ class Task:
     output: Output | None
     directory: Mapping[str, pa.Table]
     as_of: int | None
-    share: Share | None
+    row_output: RowOutput | None
     target: Target | None = None
     previous: PreviousRelease = field(default_factory=PreviousRelease)
     keeps_rejected: bool = False
@@ -84,7 +109,7 @@ class Task:
         What another use case, or an attempt on top of another release, finished is of no use.
         """
         target = None if self.target is None else (self.target.name, self.target.dry)
-        facts = (self.output, self.as_of, self.share, target, self.keeps_rejected)
+        facts = (self.output, self.as_of, self.row_output, target, self.keeps_rejected)
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
     def units(self, count: int) -> list[range]:

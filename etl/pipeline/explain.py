@@ -21,11 +21,10 @@ from etl.pipeline.context import RunContext
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.executor import Read
 from etl.pipeline.partition.claims import ClaimRules
-from etl.pipeline.partition.providers import Providers, checked_directory, providers_of
+from etl.pipeline.partition.providers import Providers, decided_directory, providers_of
 from etl.pipeline.read import read as read_rows
 from etl.publish.reader import Release
 from etl.quality import RuleContext, check_rows
-from etl.quality.suites.sample import NO_ROW
 from etl.sources import Extract
 
 
@@ -127,10 +126,8 @@ def explain(
     if not plans:
         types = sorted({plan.resource for plan in definitions.mappings.plans})
         raise UsageError(f"no mapping makes a {resource_type}; they make {', '.join(types)}")
-    directory = checked_directory(
-        read.partitions.directory(), definitions, as_of=read.as_of, sampled=NO_ROW
-    )
-    providers = providers_of(directory.tables, definitions)
+    directory = decided_directory(read.partitions.directory(), definitions, as_of=read.as_of)
+    providers = providers_of(directory.accepted, definitions)
     if plans[0].compartment is None:
         tables = _pieces_of_directory(providers)
     else:

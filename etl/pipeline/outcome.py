@@ -20,7 +20,6 @@ import pyarrow as pa
 from etl.engine.unmapped import Mention
 from etl.publish.manifest import Named
 from etl.quality import Checked, RowCounts, add_counts, add_money
-from etl.quality.suites.sample import Sample
 from etl.quality.totals.filled import FilledKey, add_filled
 from etl.quality.totals.money import MoneyKey, MoneyTotals
 from etl.rows import once_each
@@ -49,7 +48,7 @@ class Outcome:
     rows: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: Outcome) -> Outcome:
-        """Return the outcome of two parts of a partition; samples are those of the other."""
+        """Return the outcome of two parts of a partition."""
         mine, theirs = self.checked, other.checked
         return Outcome(
             checked=Checked(
@@ -59,7 +58,6 @@ class Outcome:
                 counts=add_counts([mine.counts, theirs.counts]),
                 money=add_money([mine.money, theirs.money]),
                 filled=add_filled([mine.filled, theirs.filled]),
-                samples=theirs.samples,
                 owned=mine.owned | theirs.owned,
             ),
             unmapped={
@@ -82,7 +80,6 @@ _CLASSES: Final[Mapping[str, Callable[..., Any]]] = {
         MoneyKey,
         MoneyTotals,
         FilledKey,
-        Sample,
         Mention,
         Named,
     )

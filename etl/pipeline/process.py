@@ -16,7 +16,7 @@ from etl.pipeline.advice import advice
 from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import PartitionDone, StageBegan
-from etl.pipeline.executor import Output, Read, Task
+from etl.pipeline.executor import Output, Read, RowOutput, Task
 from etl.pipeline.incremental.cache import (
     CachedLedger,
     CachedResults,
@@ -27,14 +27,11 @@ from etl.pipeline.incremental.cache import (
 from etl.pipeline.incremental.dependencies import Dependencies, changed_names, directory_digests
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.outcome import Outcome
-from etl.pipeline.partition.directory import accepted_directory
+from etl.pipeline.partition.directory import accepted_directory, row_owners
 from etl.pipeline.partition.providers import Providers, providers_of
-from etl.pipeline.suites import of_directory
 from etl.pipeline.totals import Totals
 from etl.publish.manifest import Named
-from etl.quality import Checked, Verdict, reconcile, verdicts
-from etl.quality.suites.expectations import SuiteResult
-from etl.quality.suites.rows import SuiteRows
+from etl.quality import Checked, Verdict, check_totals, reconcile, verdicts
 from etl.reports import FindingPlaces, Rejected, rejected
 from etl.sources import Partitions
 
@@ -51,6 +48,7 @@ class Processed:
         directory: what the rules said of the directory's rows.
         verdicts: limits, and whether they hold.
         unowned: file -> rows that cannot be read and belong to nothing that is known.
+        directory_files: name -> file of the work folder, of the directory's checked rows.
         files: of each unit, name -> file of the work folder (`executor.Done`).
         results: what a next release may reuse.
         previous: what of the previous release was reused.
@@ -63,6 +61,7 @@ class Processed:
     directory: Checked
     verdicts: tuple[Verdict, ...]
     unowned: Mapping[str, int]
+    directory_files: Mapping[str, Path]
     files: tuple[Mapping[str, Path], ...]
     results: CachedResults
     previous: PreviousRelease
@@ -88,7 +87,7 @@ def process(
     read: Read,
     output: Output | None = None,
     publication: Publication | None = None,
-    suite_rows: SuiteRows | None = None,
+    row_output: RowOutput | None = None,
     *,
     is_reported: bool = False,
 ) -> Processed:
@@ -99,7 +98,7 @@ def process(
         read: the extract, cut by member; nothing of it is processed afterwards.
         output: writes the resources; None to make none.
         publication: where the run publishes; None where nothing is published.
-        suite_rows: takes rows for the suites; None to keep none.
+        row_output: writes checked rows; None to write none.
         is_reported: whether a report is written, which wants every place of a finding and every
             rejected row.
 
@@ -108,17 +107,21 @@ def process(
         StoreError: the work folder has not the rows that were read.
     """
     definitions, rows = context.definitions, read.partitions
-    totals = Totals(suite_rows, FindingPlaces(read.work / "findings") if is_reported else None)
+    totals = Totals(FindingPlaces(read.work / "findings") if is_reported else None)
     totals.add_findings(rows.findings)
     # The directory comes first: rules and mappings of members' rows ask for what it accepts.
     context.emit(StageBegan("directory"))
-    share = None if suite_rows is None else suite_rows.share
     directory = rows.directory()
-    checked = accepted_directory(
-        directory, definitions, as_of=read.as_of, sampled=of_directory(share, directory)
-    )
+    decided = accepted_directory(directory, definitions, as_of=read.as_of)
+    checked = check_totals(decided)
     providers = providers_of(checked.tables, definitions)
     totals.add(Outcome(checked=checked, unmapped={}, resources={}))
+    directory_files = {}
+    if row_output is not None:
+        for name, pieces in row_output(decided, *row_owners(directory)).items():
+            directory_files[name] = read.work / f"directory.{name}"
+            with directory_files[name].open("wb") as file:
+                file.writelines(pieces)
     # Then the members, a unit at a time, in order, so that totals add up to the same bytes.
     context.emit(StageBegan("partitions", rows.count))
     names = directory_digests(providers, Dependencies.of(definitions))
@@ -128,7 +131,7 @@ def process(
         output,
         providers.tables,
         read.as_of,
-        share,
+        row_output,
         None if publication is None else publication.target,
         previous,
         keeps_rejected=is_reported,
@@ -159,6 +162,7 @@ def process(
         checked,
         verdicts(definitions.book.limits, tally.counts, tally.findings_of, unowned),
         unowned,
+        directory_files,
         tuple(files),
         replace(now, ledgers=ledgers),
         previous,
@@ -180,11 +184,17 @@ def _previous(
 
 
 def write_results(
-    processed: Processed, publication: Publication, suites: Sequence[SuiteResult]
+    processed: Processed, publication: Publication, suites: Named | None
 ) -> list[Named]:
-    """Write what the next run may reuse of this one; return what the manifest is to name."""
+    """Write what the next run may reuse of this one; return what the manifest is to name.
+
+    Args:
+        processed: the extract, checked and mapped.
+        publication: where to.
+        suites: the object with results of the suites; None without.
+    """
     made = made_by(processed.read.partitions, processed.definitions)
-    return write_cache(publication.store, processed.results, made, suites)
+    return write_cache(publication.store, replace(processed.results, suites=suites), made)
 
 
 def _unowned(partitions: Partitions, totals: Totals) -> dict[str, int]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
@@ -23,12 +22,11 @@ from etl.pipeline.context import RunContext
 from etl.pipeline.events import StageBegan
 from etl.pipeline.executor import Read
 from etl.pipeline.process import Processed
-from etl.pipeline.suites import share_of
+from etl.pipeline.suites import RanSuites, run_stage, sample_of
 from etl.pipeline.unit import REJECTED
 from etl.quality.quarantine import quarantine_csv, reasons
 from etl.quality.rules.kinds import AnyFilled, Required
-from etl.quality.suites.expectations import SuiteResult, run_suites
-from etl.quality.suites.rows import SuiteRows
+from etl.quality.suites.expectations import SuiteResult
 from etl.quality.totals.limits import refusal
 from etl.reports import (
     DefaultStamp,
@@ -125,17 +123,6 @@ def run_id(when: datetime, read: Read) -> str:
     return f"{when:%Y%m%dT%H%M%SZ}-{read.work.name[:8]}"
 
 
-@contextmanager
-def suite_rows_of(context: RunContext, read: Read) -> Iterator[SuiteRows | None]:
-    """Give what takes rows for the suites; None where none are run."""
-    if not context.options.gx_rows:
-        yield None
-        return
-    share = share_of(read.partitions, context.options.gx_rows)
-    with SuiteRows(read.work / "suites", context.definitions.book, share) as suite_rows:
-        yield suite_rows
-
-
 def page_of(target: str, run: str) -> str:
     """Return where in a target the page of a run's report is."""
     return f"{target.rstrip('/')}/reports/{run}/index.html"
@@ -207,7 +194,6 @@ def write_reports(
     context: RunContext,
     processed: Processed,
     about: About,
-    suite_rows: SuiteRows | None,
     known: Mapping[str, SuiteResult] = MappingProxyType({}),
 ) -> Reported:
     """Write the report, its Data Docs and the quarantine into the run's folder.
@@ -216,18 +202,20 @@ def write_reports(
         context: of the run.
         processed: the extract, checked and mapped.
         about: what the report says of the run.
-        suite_rows: the rows for the suites; None to run none.
         known: table -> what its suite came to in the run before, with the same rules and program.
 
     Raises:
         CountsDoNotAddUp: rows or cents got lost (a bug); there is no report then.
     """
     folder, definitions, emit = processed.read.work, context.definitions, context.emit
-    suites: tuple[SuiteResult, ...] = ()
-    if suite_rows is not None:
+    suites = RanSuites((), {})
+    sample = sample_of(processed.read, context.options)
+    if sample is not None:
         emit(StageBegan("suites"))
         docs = folder / REPORT / _DOCS
-        suites = run_suites(suite_rows, docs, run_name=about.run, run_time=about.when, known=known)
+        suites = run_stage(
+            processed, sample, docs, run_name=about.run, run_time=about.when, known=known
+        )
     emit(StageBegan("report"))
     quarantined = write_quarantine(processed, folder / QUARANTINE)
     found, names = processed.totals.places, [file.name for file in processed.read.extract.files]
@@ -254,12 +242,12 @@ def write_reports(
         resources={name: count for name, count in about.resources.items() if count},
         filled=tally.filled,
         unmapped=processed.totals.unmapped(),
-        suites=tuple(_suite_lines(suites, suite_rows.of if suite_rows is not None else {})),
+        suites=tuple(_suite_lines(suites)),
         quarantine=tuple(
             QuarantineFile(source, rows, f"{about.quarantine}/{name}")
             for source, rows, name in quarantined
         ),
-        data_docs=f"{_DOCS}/index.html" if suites else "",
+        data_docs=f"{_DOCS}/index.html" if suites.results else "",
         default_stamp=about.default_stamp,
         findings_file=_FINDINGS if places else "",
         advice=processed.rejected.advice,
@@ -274,7 +262,7 @@ def write_reports(
             folder / QUARANTINE / _EXACT_MONEY, iter([exact_csv(report.money, definitions.id_key)])
         )
     write_report(report, folder / REPORT, places)
-    return Reported(report, folder, suites)
+    return Reported(report, folder, suites.results)
 
 
 def _missing(processed: Processed) -> list[MissingCells]:
@@ -297,12 +285,12 @@ def _missing(processed: Processed) -> list[MissingCells]:
     return sorted(found, key=lambda one: (-one.cells, one.rule, one.table, one.column))
 
 
-def _suite_lines(suites: Iterable[SuiteResult], of: Mapping[str, int]) -> Iterator[SuiteLine]:
-    for each in suites:
+def _suite_lines(suites: RanSuites) -> Iterator[SuiteLine]:
+    for each in suites.results:
         yield SuiteLine(
             each.table,
             each.covered,
-            of[each.table],
+            suites.of[each.table],
             each.expectations,
             each.passed,
             f"{_DOCS}/{each.table}.html",

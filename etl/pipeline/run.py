@@ -30,9 +30,9 @@ from etl.pipeline.report import (
     Reported,
     page_of,
     run_id,
-    suite_rows_of,
     write_reports,
 )
+from etl.pipeline.suites import keep_results, known_results, sample_of
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant
@@ -41,7 +41,6 @@ from etl.publish.id_fingerprint import id_facts
 from etl.publish.manifest import Manifest, Named, ReleaseFacts
 from etl.publish.reader import Current
 from etl.publish.release import is_published, put_named
-from etl.quality.suites.rows import SuiteRows
 from etl.reports import DefaultStamp, Rejected, ReleaseBefore
 from etl.sources import Extract
 from etl.storage.port import Store
@@ -133,37 +132,32 @@ def run(context: RunContext, publication: Publication) -> Ran:
     rows = read_release(context, publication)
     context = replace(context, when=rows.when)
     unstated = default_stamp(rows.read, rows.when)
-    with suite_rows_of(context, rows.read) as suite_rows:
 
-        def stop_at_limits(processed: Processed) -> None:
-            if all(verdict.holds for verdict in processed.verdicts):
-                return
-            own = run_id(context.when, rows.read)
-            before = release_before(base, None)
-            about = _about(context, processed, unstated, before, own)
-            reported = write_reports(context, processed, about, suite_rows)
-            _store_reports(store, reported, own, base)
-            write_nights_page(store)
-            page = page_of(publication.target.name, own)
-            raise LimitBroken(processed, reported.report, page)
+    def stop_at_limits(processed: Processed) -> None:
+        if all(verdict.holds for verdict in processed.verdicts):
+            return
+        own = run_id(context.when, rows.read)
+        about = _about(context, processed, unstated, release_before(base, None), own)
+        reported = write_reports(context, processed, about)
+        _store_reports(store, reported, own, base)
+        write_nights_page(store)
+        page = page_of(publication.target.name, own)
+        raise LimitBroken(processed, reported.report, page)
 
-        prepared = _prepare(
-            context, publication, rows.read, unstated.instant, suite_rows, stop_at_limits
-        )
-        staged, processed = prepared.staged, prepared.processed
-        if bulk is not None:
-            own_bulk = replace(bulk, work=rows.read.work)
-            staged = replace(staged, manifest=with_bulk(store, base, staged.manifest, own_bulk))
-        # The report follows the directory and bulk files: it counts what they hold.
-        release = staged.manifest.release
-        before = release_before(base, prepared.changes)
-        about = _about(context, processed, unstated, before, release, staged.resources)
-        previous = processed.previous.results
-        known = previous.suite_results(store) if suite_rows and previous else {}
-        reported = write_reports(context, processed, about, suite_rows, known)
+    prepared = _prepare(context, publication, rows.read, unstated.instant, stop_at_limits)
+    staged, processed = prepared.staged, prepared.processed
+    if bulk is not None:
+        own_bulk = replace(bulk, work=rows.read.work)
+        staged = replace(staged, manifest=with_bulk(store, base, staged.manifest, own_bulk))
+    # The report follows the directory and bulk files: it counts what they hold.
+    release = staged.manifest.release
+    before = release_before(base, prepared.changes)
+    about = _about(context, processed, unstated, before, release, staged.resources)
+    known = known_results(store, processed.previous.results)
+    reported = write_reports(context, processed, about, known)
     # All that the manifest names is in the store before the commit makes it the present release.
     named, base = _store_reports(store, reported, release, base)
-    named += write_results(processed, publication, reported.suites)
+    named += write_results(processed, publication, keep_results(store, reported.suites))
     if rows.layers:
         named += keep_layers(store, rows.layers)
     uncertain = (
@@ -213,7 +207,6 @@ def _prepare(
     publication: Publication,
     read: Read,
     stamp: str,
-    suite_rows: SuiteRows | None = None,
     stop_at_limits: Callable[[Processed], None] = lambda _: None,
 ) -> _Prepared:
     """Process an extract and write its release; look at limits as soon as they can be known."""
@@ -226,7 +219,8 @@ def _prepare(
         tuple(sorted(base.lost.patients)),
     )
     reported = not publication.target.dry
-    processed = process(context, read, output, publication, suite_rows, is_reported=reported)
+    sample = sample_of(read, context.options) if reported else None
+    processed = process(context, read, output, publication, sample, is_reported=reported)
     facts = facts_of(context.extract, context.definitions, processed)
     processed = processed.with_verdicts(input_verdicts(publication.limits, parent, facts))
     stop_at_limits(processed)

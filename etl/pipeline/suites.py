@@ -1,7 +1,7 @@
-"""Rows for the suites, and the suites' results as the next release keeps them.
+"""The suites: an optional stage at the end of a run, over the one sample that was written for it.
 
 A suite comes to the same over the same rows. So that the rows seldom change, they are those of few
-members (`Share`), and their digest is kept beside what came of them.
+members (`Share`), and their digest is kept beside what came of them: the next release keeps both.
 """
 
 from __future__ import annotations
@@ -10,71 +10,98 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from etl.columns.digests import Hashes, hash_ids
-from etl.columns.places import place_keys
 from etl.errors import StoreError
-from etl.model.canonical_tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
-from etl.quality.suites.expectations import SuiteResult
+from etl.pipeline.context import RunOptions
+from etl.pipeline.executor import Read
+from etl.pipeline.incremental.cache import FOLDER, CachedResults
+from etl.pipeline.process import Processed
+from etl.publish.manifest import Named
+from etl.publish.reader import checked
+from etl.publish.release import put_by_content
+from etl.quality.suites.expectations import SuiteResult, run_suites
 from etl.quality.suites.pages import Page
-from etl.quality.suites.sample import EVERY_ROW, NO_ROW, Sampled, Share
-from etl.sources import Loaded, Partitions
+from etl.quality.suites.rows import SuiteRows
+from etl.quality.suites.sample import Sample, Share
+from etl.storage.port import Store
 
 _FORMAT: Final = 1
 
 
-def share_of(partitions: Partitions, gx_rows: int) -> Share:
-    """Return of which members the suites look at the rows.
-
-    Args:
-        partitions: the extract.
-        gx_rows: about how many rows of its largest file they are to look at, more than none.
-    """
+def sample_of(read: Read, options: RunOptions) -> Sample | None:
+    """Return what writes the sample of an extract; None where no suites are run."""
+    if not options.gx_rows:
+        return None
     rows: Counter[str] = Counter()
-    for file in partitions.files:
-        rows[file.table] += partitions.rows_read.get(file.name, 0)
-    return Share.of(max(rows.values(), default=0), gx_rows)
+    for file in read.partitions.files:
+        rows[file.table] += read.partitions.rows_read.get(file.name, 0)
+    return Sample(Share.of(max(rows.values(), default=0), options.gx_rows))
 
 
-def of_members(share: Share | None, places: Any, owners: Hashes) -> Sampled:
-    """Return which rows of members are looked at.
+@dataclass(frozen=True, slots=True)
+class RanSuites:
+    """The result of the stage.
+
+    Attributes:
+        results: of each table that has sampled rows, in the order of the canonical tables.
+        of: table -> rows that there are, without superseded ones.
+    """
+
+    results: tuple[SuiteResult, ...]
+    of: Mapping[str, int]
+
+
+def run_stage(
+    processed: Processed,
+    sample: Sample,
+    docs: Path,
+    *,
+    run_name: str,
+    run_time: datetime,
+    known: Mapping[str, SuiteResult],
+) -> RanSuites:
+    """Run the suites over the sample of an extract, and build their Data Docs.
 
     Args:
-        share: of which members; None where no suites are run.
-        places: numpy `int64`, shape (n,): `place_keys` of the rows.
-        owners: the hash of each row's member.
+        processed: the extract; its files hold what `sample` has written.
+        sample: whose rows are looked at.
+        docs: folder for the pages.
+        run_name: what the pages call the run.
+        run_time: when it began.
+        known: what `known_results` returned.
     """
-    if share is None:
-        return NO_ROW
-    return EVERY_ROW if share.is_all else Sampled(np.sort(places[share.holds(owners)]))
+    rows = SuiteRows.open(
+        (processed.directory_files, *processed.files),
+        processed.totals.tally.counts,
+        processed.definitions.book,
+        sample.share,
+    )
+    results = run_suites(rows, docs, run_name=run_name, run_time=run_time, known=known)
+    return RanSuites(results, rows.of)
 
 
-def of_partition(share: Share | None, partitions: Partitions, index: int) -> Sampled:
-    """Return which rows of a partition are looked at."""
-    if share is None or not share.reaches(index, partitions.count):
-        return NO_ROW
-    if share.is_all:
-        return EVERY_ROW
-    files, rows, owners = partitions.owners(index)
-    return of_members(share, place_keys(files, rows), owners)
+def known_results(store: Store, previous: CachedResults | None) -> Mapping[str, SuiteResult]:
+    """Return what the suite of each table came to in the previous release, with the same rules.
+
+    Nothing where that is lost.
+    """
+    if previous is None or previous.suites is None:
+        return {}
+    try:
+        data = checked(store, previous.suites.key, previous.suites.sha256)
+        return from_bytes(data, f"{store.name}: {previous.suites.key}")
+    except StoreError:
+        return {}
 
 
-def of_directory(share: Share | None, loaded: Loaded) -> Sampled:
-    """Return which rows of the directory are looked at: the share holds for hashes of their ids."""
-    if share is None:
-        return NO_ROW
-    places, owners = [], []
-    for name in DIRECTORY_TABLES:
-        table = loaded.tables[name]
-        files, rows = (table.column(column).to_numpy() for column in (FILE_COLUMN, ROW_COLUMN))
-        places.append(place_keys(files, rows))
-        owners.append(hash_ids(table.column(TABLES[name].key[0])))
-    return of_members(share, np.concatenate(places), np.concatenate(owners))
+def keep_results(store: Store, results: Sequence[SuiteResult]) -> Named | None:
+    """Write what the suites came to for the next release; None where none were run."""
+    return put_by_content(store, FOLDER, to_bytes(results), "suites") if results else None
 
 
 def to_bytes(results: Iterable[SuiteResult]) -> bytes:

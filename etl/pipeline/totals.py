@@ -11,7 +11,6 @@ import pyarrow as pa
 from etl.engine.omitted_rows import OMITTED
 from etl.engine.unmapped import WITHOUT_CODE, Mention
 from etl.pipeline.outcome import Outcome
-from etl.quality.suites.rows import SuiteRows
 from etl.reports import Example, FindingPlaces, Tally, Unmapped
 from etl.rows import no_findings, once_each
 
@@ -23,7 +22,6 @@ class Totals:
     """Totals after some partitions.
 
     Attributes:
-        suite_rows: takes rows for the suites; None to run none.
         places: takes places of findings; None where no report is written.
         tally: counts, money and findings.
         resources: FHIR type -> how many were made.
@@ -32,7 +30,6 @@ class Totals:
         owned: `place_keys` of rows that could not be read and that some rejected claim lacks.
     """
 
-    suite_rows: SuiteRows | None = None
     places: FindingPlaces | None = None
     tally: Tally = field(default_factory=Tally)
     resources: Counter[str] = field(default_factory=Counter)
@@ -61,8 +58,6 @@ class Totals:
             both = pa.concat_tables([before, found])
             ordered = both.sort_by([("file", "ascending"), ("row", "ascending")])
             self._where[crosswalk] = ordered.slice(0, _EXAMPLES)
-        if self.suite_rows is not None:
-            self.suite_rows.add(outcome.checked.samples, outcome.checked.counts)
 
     def add_findings(self, found: pa.Table) -> None:
         """Count findings alone: those about whole files belong to no partition."""

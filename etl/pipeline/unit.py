@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -21,7 +21,6 @@ from etl.pipeline.incremental.reuse import ComparedFacts, PreviousMembers, reuse
 from etl.pipeline.outcome import Outcome
 from etl.pipeline.partition.check_and_map import PartitionContext, check_and_map
 from etl.pipeline.partition.mapping import PlanResources
-from etl.pipeline.suites import of_members, of_partition
 from etl.quality import Checked
 from etl.sources import GlobalKeys, Partitions
 from etl.storage.port import Store
@@ -67,12 +66,14 @@ class _Processed:
         made: resources of the members that were processed.
         kept: patients whose blocks stay as they are.
         ledger: the outcome by member.
+        rows: name -> checked rows.
     """
 
     outcome: Outcome
     made: Sequence[PlanResources]
     kept: Sequence[str] = ()
     ledger: Ledger | None = None
+    rows: Mapping[str, Pieces] = field(default_factory=dict)
 
 
 def process_unit(
@@ -99,7 +100,7 @@ def process_unit(
             return None
         processed = found
     outcome, task = processed.outcome, context.task
-    files: dict[str, Pieces] = {}
+    files: dict[str, Pieces] = {**processed.rows}
     if task.output is not None:
         files |= task.output(processed.made, processed.kept, store)
     if task.keeps_rejected:
@@ -117,8 +118,7 @@ def _all_members(
     """Process a unit of which nothing is kept for a next release."""
     (index,) = unit
     loaded = rows.load(index)
-    sampled = of_partition(context.task.share, rows, index)
-    checked, made = check_and_map(context.partition, loaded, keys, sampled)
+    decided, checked, made = check_and_map(context.partition, loaded, keys)
     providers = context.partition.providers
     missing = frozenset(one for one in made.mentioned if not providers.holds(one))
     outcome = Outcome(
@@ -128,7 +128,11 @@ def _all_members(
         missing=made.referred(missing, providers.environment),
         rows=loaded.rows,
     )
-    return _Processed(outcome, made.made)
+    row_output, written = context.task.row_output, dict[str, Pieces]()
+    if row_output is not None:
+        files, numbers, owners = rows.owners(index)
+        written |= row_output(decided, place_keys(files, numbers), owners)
+    return _Processed(outcome, made.made, rows=written)
 
 
 def _incremental(
@@ -145,8 +149,8 @@ def _incremental(
     canonical = rows.layout.canonical
     now = ComparedFacts(places, keys, context.dependencies, context.partition.as_of, canonical)
     kept = unchanged(now, before)
-    if task.share is not None:
-        kept = kept[~task.share.holds(kept)]  # suites want rows, of which no results are kept
+    if task.row_output is not None:
+        kept = kept[~task.row_output.selects(kept)]
     to_process = len(places.owner) - np.count_nonzero(among(places.owner, kept))
     if len(unit) > 1 and to_process * len(unit) > len(places.owner):
         return None
@@ -169,7 +173,7 @@ def _members(
     kept: Hashes,
 ) -> _Processed | None:
     """Process a unit but for `kept`; None where those share a patient with others."""
-    places, share = now.places, context.task.share
+    places, row_output = now.places, context.task.row_output
     old, old_ledger = reused(before, places, kept)
     total = {name: len(owners) for name, (owners, _) in places.owned.items()}
     patients = old_ledger["patients"]
@@ -179,13 +183,8 @@ def _members(
         return _Processed(replace(old, rows=total), (), own, joined([old_ledger]))
     loaded = rows.load_members(unit, fresh)
     attribution = Attribution(owners_of(places, fresh), places, context.partition.providers)
-    checked, made = check_and_map(
-        context.partition,
-        loaded,
-        now.keys,
-        of_members(share, places.keys, places.owner),
-        attribution.owners,
-        attribution,
+    decided, checked, made = check_and_map(
+        context.partition, loaded, now.keys, attribution.owners, attribution
     )
     names = patients.column("patient").combine_chunks()
     for _, runs, _ in made.made:
@@ -199,7 +198,8 @@ def _members(
         missing=missing_of(attribution.missing),
     )
     ledgers = [old_ledger] if ledger is None else [old_ledger, ledger]
-    return _Processed(replace(old + outcome, rows=total), made.made, own, joined(ledgers))
+    written = {} if row_output is None else row_output(decided, places.keys, places.owner)
+    return _Processed(replace(old + outcome, rows=total), made.made, own, joined(ledgers), written)
 
 
 def _without_tables(checked: Checked) -> Checked:

@@ -19,9 +19,9 @@ from etl.pipeline.report import (
     LimitBroken,
     Reported,
     run_id,
-    suite_rows_of,
     write_reports,
 )
+from etl.pipeline.suites import sample_of
 
 _KINDS: Final = (QUARANTINE, REPORT)
 
@@ -56,17 +56,17 @@ def validate(context: RunContext, folder: Path) -> Validated:
         folder: where the report goes, below `report/` and `quarantine/`, when it is whole.
     """
     rows = read(context)
-    with suite_rows_of(context, rows) as suite_rows:
-        processed = process(context, rows, suite_rows=suite_rows, is_reported=True)
-        about = About(
-            run=run_id(context.when, rows),
-            when=context.when,
-            release=None,
-            parent=None,
-            resources=processed.totals.resources,
-            quarantine=f"../{QUARANTINE}",
-        )
-        reported = write_reports(context, processed, about, suite_rows)
+    sample = sample_of(rows, context.options)
+    processed = process(context, rows, row_output=sample, is_reported=True)
+    about = About(
+        run=run_id(context.when, rows),
+        when=context.when,
+        release=None,
+        parent=None,
+        resources=processed.totals.resources,
+        quarantine=f"../{QUARANTINE}",
+    )
+    reported = write_reports(context, processed, about)
     _put_in_place(rows.work, folder)
     return Validated(processed, replace(reported, folder=folder))
 

@@ -9,7 +9,7 @@ what hangs on it. Between the two, and after them, claims are settled (`checks.c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -57,7 +57,6 @@ class Checked:
         counts: table -> what became of its rows.
         money: sums by level, claim type and category.
         filled: filled cells of accepted rows.
-        samples: table -> rows that `suites.sample.with_samples` kept for the suites.
         shares: each member's part in counts, money and filled; None unless asked for, and where
             they cannot be told.
         owned: `place_keys` of loose lines that some rejected claim lacks.
@@ -69,7 +68,6 @@ class Checked:
     counts: Mapping[str, RowCounts]
     money: Mapping[MoneyKey, MoneyTotals]
     filled: Mapping[FilledKey, int]
-    samples: Mapping[str, Any] = field(default_factory=dict)
     shares: Shares | None = None
     owned: frozenset[int] = frozenset()
 

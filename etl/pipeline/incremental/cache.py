@@ -26,11 +26,9 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.ledger import Ledger, joined
 from etl.pipeline.incremental.ledger import from_bytes as ledger_from
 from etl.pipeline.incremental.ledger import to_bytes as ledger_to
-from etl.pipeline.suites import from_bytes, to_bytes
 from etl.publish.manifest import Named
 from etl.publish.reader import Current, checked
 from etl.publish.release import put_by_content
-from etl.quality.suites.expectations import SuiteResult
 from etl.sources import Partitions
 from etl.storage.port import Store
 
@@ -94,16 +92,6 @@ class CachedResults:
             and indexes.start * self.count < one.end * count
         ]
         return replace(self, ledgers=touching, names=(NO_HASHES, NO_HASHES))
-
-    def suite_results(self, store: Store) -> Mapping[str, SuiteResult]:
-        """Return what the suite of each table came to; nothing where that is lost."""
-        if self.suites is None:
-            return {}
-        try:
-            data = checked(store, self.suites.key, self.suites.sha256)
-            return from_bytes(data, f"{store.name}: {self.suites.key}")
-        except StoreError:
-            return {}
 
 
 def _ledger(store: Store, named: Named) -> Ledger | None:
@@ -187,31 +175,27 @@ def write_ledger(store: Store, ledger: Ledger) -> Named:
     return put_by_content(store, FOLDER, ledger_to(ledger), "ledger")
 
 
-def write_cache(
-    store: Store, results: CachedResults, made: str, suites: Sequence[SuiteResult]
-) -> list[Named]:
+def write_cache(store: Store, results: CachedResults, made: str) -> list[Named]:
     """Write the list of ledgers, and return all that the manifest is to name.
 
     Args:
         store: the target.
-        results: the ledgers and the directory of this run.
+        results: those of this run.
         made: what `made_by` returned.
-        suites: results of the suites.
     """
-    of_suites = put_by_content(store, FOLDER, to_bytes(suites), "suites") if suites else None
+    suites, ledgers = results.suites, results.ledgers
     directory = put_by_content(store, FOLDER, _names_to(results.names), "names")
-    ledgers = results.ledgers
     body = {
         "format": _FORMAT,
         "madeBy": made,
         "asOf": results.as_of,
         "names": _plain(directory),
-        "suites": None if of_suites is None else _plain(of_suites),
+        "suites": None if suites is None else _plain(suites),
         "partitions": results.count,
         "ledgers": [{"first": one.first, "end": one.end, **_plain(one.named)} for one in ledgers],
     }
     data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
-    others = [directory, *(() if of_suites is None else (of_suites,))]
+    others = [directory, *(() if suites is None else (suites,))]
     objects = {one.key: one for one in (*others, *(each.named for each in ledgers))}
     return [put_by_content(store, FOLDER, data, "json"), *(objects[key] for key in sorted(objects))]
 

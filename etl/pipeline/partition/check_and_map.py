@@ -10,7 +10,7 @@ from etl.pipeline.partition.conformance import rejecting_words, with_broken
 from etl.pipeline.partition.mapping import Mapped, Observer, mapped
 from etl.pipeline.partition.providers import Providers
 from etl.quality import Checked, RuleContext, check_rows, check_totals
-from etl.quality.suites.sample import Sampled, with_samples
+from etl.quality.checks.cascade import DecidedRows
 from etl.quality.totals.by_member import RowOwners
 from etl.sources import GlobalKeys, Loaded
 
@@ -34,19 +34,20 @@ def check_and_map(
     context: PartitionContext,
     loaded: Loaded,
     keys: GlobalKeys,
-    sampled: Sampled,
     owners: RowOwners | None = None,
     observer: Observer | None = None,
-) -> tuple[Checked, Mapped]:
+) -> tuple[DecidedRows, Checked, Mapped]:
     """Check a partition and map what was accepted, until all that is made keeps its profile.
 
     Args:
         context: rules, mappings and the directory.
         loaded: the rows.
         keys: ids of all partitions.
-        sampled: which rows to keep for the suites.
         owners: the members of the rows, where each member's share of the totals is wanted.
         observer: takes note of what each plan makes; None for nothing.
+
+    Returns:
+        All rows as they were decided on, what the rules said, and the resources.
     """
     definitions, providers = context.definitions, context.providers
     rules = RuleContext(definitions.book, keys, providers.known, context.as_of)
@@ -56,7 +57,6 @@ def check_and_map(
     while True:
         claims = claim_rules.settle(check_rows(loaded.tables, found, rules, loaded.unread))
         checked = check_totals(claims.decided, owners)
-        checked = with_samples(checked, claims.decided, sampled)
         tables = {**checked.tables, **providers.tables}
         made = mapped(
             definitions.patient_plans,
@@ -67,6 +67,6 @@ def check_and_map(
             observer,
         )
         if not made.broken.num_rows:
-            return checked, made
+            return claims.decided, checked, made
         # A rejected row takes others along: check again, as if a rule had rejected it.
         found = with_broken(found, made.broken)

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.digests import Hashes, hash_ids
+from etl.columns.places import table_places
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render
 from etl.engine.unmapped import Mention, findings
 from etl.errors import MappingError
+from etl.model.canonical_tables import DIRECTORY_TABLES, TABLES
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.conformance import ObligationChecks, rejecting_words, with_broken
 from etl.pipeline.partition.mapping import Mapped, mapped
-from etl.pipeline.partition.providers import Providers, checked_directory, providers_of, with_stubs
-from etl.quality import Checked
-from etl.quality.suites.sample import Sampled
+from etl.pipeline.partition.providers import Providers, decided_directory, providers_of, with_stubs
+from etl.quality.checks.cascade import DecidedRows
 from etl.sources import Loaded
 
 _TABLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
@@ -40,9 +43,9 @@ _STUBS: Final = (
 
 
 def accepted_directory(
-    loaded: Loaded, definitions: Definitions, *, as_of: int | None, sampled: Sampled
-) -> Checked:
-    """Return the directory's tables, checked; what is accepted makes resources that conform.
+    loaded: Loaded, definitions: Definitions, *, as_of: int | None
+) -> DecidedRows:
+    """Return the directory's rows, decided on; what is accepted makes resources that conform.
 
     A row that would break its profile is rejected like any other; who is named by it is published
     from what claims say of him.
@@ -53,16 +56,16 @@ def accepted_directory(
     findings = loaded.findings
     while True:
         asked = replace(loaded, findings=findings)
-        checked = checked_directory(asked, definitions, as_of=as_of, sampled=sampled)
-        broken = _broken(checked, definitions)
+        decided = decided_directory(asked, definitions, as_of=as_of)
+        broken = _broken(decided.accepted, definitions)
         if not broken.num_rows:
-            return checked
+            return decided
         findings = with_broken(findings, broken)
 
 
-def _broken(checked: Checked, definitions: Definitions) -> pa.Table:
-    environment = providers_of(checked.tables, definitions).environment
-    partition = Partition(with_stubs(checked.tables, _STUBS))
+def _broken(accepted: Mapping[str, pa.Table], definitions: Definitions) -> pa.Table:
+    environment = providers_of(accepted, definitions).environment
+    partition = Partition(with_stubs(accepted, _STUBS))
     checks = ObligationChecks(definitions.obligations)
     every = [render(plan, partition, environment).values for plan in definitions.directory_plans]
     checks.expect(every)
@@ -72,6 +75,16 @@ def _broken(checked: Checked, definitions: Definitions) -> pa.Table:
         if rejecting:
             noticed += findings(values).values()
     return _of_files(checks.broken(noticed, rejecting))
+
+
+def row_owners(loaded: Loaded) -> tuple[Any, Hashes]:
+    """Return `place_keys` of the directory's rows, and the hash of the id of each."""
+    places, owners = [], []
+    for name in DIRECTORY_TABLES:
+        table = loaded.tables[name]
+        places.append(table_places(table))
+        owners.append(hash_ids(table.column(TABLES[name].key[0])))
+    return np.concatenate(places), np.concatenate(owners)
 
 
 def _of_files(broken: pa.Table) -> pa.Table:

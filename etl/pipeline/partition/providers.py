@@ -26,16 +26,14 @@ from etl.model.code_shapes import is_npi
 from etl.pipeline.definitions import Definitions
 from etl.publish.rendered_resources import LISTED, NAMED, ROW
 from etl.quality import (
-    Checked,
     DirectoryIds,
     NoKeys,
     RuleContext,
     check_rows,
-    check_totals,
     decide_rows,
     read_directory,
 )
-from etl.quality.suites.sample import Sampled, with_samples
+from etl.quality.checks.cascade import DecidedRows
 from etl.rows import table_schema
 from etl.sources import Loaded
 
@@ -73,15 +71,14 @@ class Providers:
         return provider in self.environment.providers.get(mention.key, ())
 
 
-def checked_directory(
-    loaded: Loaded, definitions: Definitions, *, as_of: int | None, sampled: Sampled
-) -> Checked:
-    """Return the directory's tables, checked."""
+def decided_directory(
+    loaded: Loaded, definitions: Definitions, *, as_of: int | None
+) -> DecidedRows:
+    """Return the directory's rows, checked and decided on."""
     known = read_directory(loaded.tables["organization"], loaded.tables["practitioner"])
     context = RuleContext(definitions.book, NoKeys(), known, as_of)
     tables = {name: loaded.tables[name] for name in DIRECTORY_TABLES}
-    decided = decide_rows(check_rows(tables, loaded.findings, context, loaded.unread))
-    return with_samples(check_totals(decided), decided, sampled)
+    return decide_rows(check_rows(tables, loaded.findings, context, loaded.unread))
 
 
 def providers_of(tables: Mapping[str, pa.Table], definitions: Definitions) -> Providers:

@@ -24,7 +24,7 @@ from etl.model.canonical_tables import TABLES
 from etl.quality.suites import pages
 from etl.quality.suites.pages import Page
 from etl.quality.suites.plan import Suite, Wanted
-from etl.quality.suites.rows import SuiteRows
+from etl.quality.suites.rows import SuiteRows, passed
 
 RESULT_FORMAT: Final[Mapping[str, Any]] = {"result_format": "BASIC", "partial_unexpected_count": 0}
 """Counts and percentages, and not one sample of what failed."""
@@ -66,7 +66,7 @@ def run_suites(
     came to the same, and is not run again.
 
     Args:
-        rows: what `check` kept of every partition.
+        rows: the sampled rows.
         out: folder for the pages; `index.html` is the way in. Made if it is not there.
         run_name: what the pages call the run.
         run_time: when the run began, with its zone; nothing asks the clock.
@@ -264,7 +264,7 @@ def _frame(rows: SuiteRows, suite: Suite) -> Any:
     }
     for wanted in suite.wanted:
         if wanted.form == "rule":
-            columns[wanted.columns[0]] = rows.passed(suite.table, wanted.rule.id)
+            columns[wanted.columns[0]] = passed(table, wanted.rule.id)
     return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows))
 
 

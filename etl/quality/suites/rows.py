@@ -1,19 +1,13 @@
-"""Gathers the rows that the suites run over, in bounded memory: a file a table.
-
-with SuiteRows(work / "suites", book, Share.of(rows_of_largest_table, most)) as rows:
-    for checked in partitions:
-        rows.add(checked.samples, checked.counts)
-    run_suites(rows, report / "data-docs", ...)
-"""
+"""The sampled rows of an extract, as the suites look at them."""
 
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,95 +17,60 @@ from etl.columns.arrays import as_array
 from etl.model.canonical_tables import TABLES
 from etl.quality.rules.book import RuleBook
 from etl.quality.suites.plan import Suite, plan_suite
-from etl.quality.suites.sample import Sample, Share
+from etl.quality.suites.sample import SAMPLE, Share, passed_column
 from etl.quality.totals.rows import RowCounts
 
 
+@dataclass(frozen=True, slots=True)
 class SuiteRows:
-    """Rows of every table for the suites, written to disk as they come.
+    """The sampled rows of every table.
 
     Attributes:
         suites: table -> its suite.
-        covered: table -> rows kept.
+        covered: table -> rows sampled; tables without are left out.
         of: table -> rows that there are, without superseded ones.
-        share: of which members rows are wanted.
+        files: table -> files of `Sample`, in the order of the units.
     """
 
-    def __init__(self, folder: Path, book: RuleBook, share: Share) -> None:
-        self.suites: dict[str, Suite] = {name: plan_suite(book, name) for name in TABLES}
-        self.covered: dict[str, int] = {}
-        self.of: dict[str, int] = {}
-        self.share = share
-        self._folder = folder
-        self._writers: dict[str, Any] = {}
-        self._failures: dict[str, dict[tuple[str, str], list[Any]]] = {}
+    suites: Mapping[str, Suite]
+    covered: Mapping[str, int]
+    of: Mapping[str, int]
+    files: Mapping[str, Sequence[Path]]
 
-    def __enter__(self) -> Self:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Delete what was gathered: it is members' data."""
-        for writer in self._writers.values():
-            writer.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def add(self, samples: Mapping[str, Sample], counts: Mapping[str, RowCounts]) -> None:
-        """Take the rows of one partition that are to be looked at.
+    @classmethod
+    def open(
+        cls,
+        units: Iterable[Mapping[str, Path]],
+        counts: Mapping[str, RowCounts],
+        book: RuleBook,
+        share: Share,
+    ) -> SuiteRows:
+        """Return the rows that a sample has written.
 
         Args:
-            samples: table -> its rows.
-            counts: table -> what became of all rows of the partition.
+            units: of each unit, name -> file; others than those of `Sample` are not looked at.
+            counts: table -> what became of all rows of the extract.
+            book: the rules.
+            share: of which members the rows are.
         """
-        for table, each in counts.items():
-            # Deletions stand for no row either, and are only told apart where all are looked at.
-            kept = samples[table].rows.num_rows if table in samples else 0
-            there = kept if self.share.is_all else each.rows_in - each.superseded
-            self.of[table] = self.of.get(table, 0) + there
-        for table, sample in samples.items():
-            if not sample.rows.num_rows:
-                continue
-            before = self.covered.get(table, 0)
-            self.covered[table] = before + sample.rows.num_rows
-            self._write(table, sample)
-            kept_failures = self._failures.setdefault(table, {})
-            for key, places in sample.failures.items():
-                kept_failures.setdefault(key, []).append(places + before)
-
-    def _write(self, table: str, sample: Sample) -> None:
-        texts = self.suites[table].texts
-        schema = pa.schema([pa.field(name, pa.string()) for name in texts] or [("_", pa.string())])
-        arrays = [sample.text(column, seen=seen) for column, seen in texts.values()]
-        arrays = arrays or [pa.nulls(sample.rows.num_rows, pa.string())]
-        if table not in self._writers:
-            # Open until the end: one file a table, and closing is what ends the stream.
-            self._writers[table] = pa.ipc.new_stream(str(self._path(table)), schema)
-        self._writers[table].write_table(pa.table(arrays, schema=schema))
-
-    def _path(self, table: str) -> Path:
-        return self._folder / f"{table}.arrows"
+        files: dict[str, list[Path]] = {}
+        for unit in units:
+            for name, path in unit.items():
+                if name.startswith(SAMPLE):
+                    files.setdefault(name.removeprefix(SAMPLE), []).append(path)
+        covered = {name: sum(map(_count, paths)) for name, paths in files.items()}
+        # Deletions stand for no row either, and are only told apart where all are looked at.
+        there = {name: each.rows_in - each.superseded for name, each in counts.items()}
+        of = {name: covered.get(name, 0) for name in counts} if share.is_all else there
+        return cls({name: plan_suite(book, name) for name in TABLES}, covered, of, files)
 
     def rows(self, table: str) -> pa.Table:
-        """Return what was kept of a table: the columns of its suite."""
-        writer = self._writers.pop(table, None)
-        if writer is not None:
-            writer.close()
-        with pa.ipc.open_stream(str(self._path(table))) as reader:
-            return reader.read_all()
-
-    def passed(self, table: str, rule_id: str) -> Any:
-        """Return numpy `bool`, shape (covered rows,): which rows pass a rule in every column."""
-        ok = np.ones(self.covered.get(table, 0), dtype=bool)
-        for (failed, _), parts in self._failures.get(table, {}).items():
-            if failed == rule_id:
-                for part in parts:
-                    ok[part] = False
-        return ok
+        """Return the rows of a table: the columns of its suite, and which rules they pass."""
+        with ExitStack() as opened:
+            return pa.concat_tables(
+                opened.enter_context(pa.ipc.open_stream(path.read_bytes())).read_all()
+                for path in self.files[table]
+            )
 
     def digest(self, table: str, library: str = "") -> str:
         """Return a SHA-256 of what the suite of a table is run over, whatever the rows' order.
@@ -128,15 +87,25 @@ class SuiteRows:
 
     def _as_bytes(self, table: str) -> Iterator[bytes]:
         """Yield each row as bytes from which its cells could be told again."""
-        suite = self.suites[table]
-        marks = [np.empty((self.covered[table], 0), dtype=bool)]
-        marks += [self.passed(table, wanted.rule.id)[:, None] for wanted in suite.wanted]
-        passed = np.packbits(np.concatenate(marks, axis=1), axis=1)
-        columns = [as_array(column) for column in self.rows(table).columns]
+        suite, rows = self.suites[table], self.rows(table)
+        marks = [np.empty((rows.num_rows, 0), dtype=bool)]
+        marks += [passed(rows, wanted.rule.id)[:, None] for wanted in suite.wanted]
+        packed = np.packbits(np.concatenate(marks, axis=1), axis=1)
+        columns = [as_array(each) for each in rows.columns if pa.types.is_string(each.type)]
         lengths = [pc.fill_null(pc.binary_length(column), -1).to_numpy() for column in columns]
         sizes = np.stack(lengths, axis=1).astype("<i4")
         joined = pc.binary_join_element_wise(
             *columns, "", null_handling="replace", null_replacement=""
         )
-        for size, mark, text in zip(sizes, passed, joined.to_pylist(), strict=True):
+        for size, mark, text in zip(sizes, packed, joined.to_pylist(), strict=True):
             yield size.tobytes() + mark.tobytes() + text.encode()
+
+
+def passed(rows: pa.Table, rule: str) -> Any:
+    """Return numpy `bool`, shape (n,): which sampled rows pass a rule in every column."""
+    return rows.column(passed_column(rule)).to_numpy()
+
+
+def _count(path: Path) -> int:
+    with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
+        return sum(batch.num_rows for batch in reader)

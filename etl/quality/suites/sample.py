@@ -1,8 +1,8 @@
-"""Rows kept for the suites: those of some members, as they were checked, with their failures.
+"""The sample that suites look at: the rows of some members, as they were checked.
 
-Whose they are hangs on the hash of a member's id and on the size of the extract, on nothing else:
-so every run over the same extract looks at the same rows, in however many partitions or processes,
-and the next night's looks at the same members. Of a small extract they are all rows.
+Which members they are follows from the hash of a member's id and the size of the extract, from
+nothing else: so every run over the same extract looks at the same rows, in however many partitions
+or processes, and the next night's looks at the same members. Of a small extract they are all rows.
 
 A suite runs over all rows that were looked at, accepted or not, so that its percentages are those
 of the members; and over the values that the rules saw, before any cell of theirs was blanked.
@@ -10,19 +10,22 @@ of the members; and over the values that the rules saw, before any cell of their
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from etl.columns.arrays import as_array
+from etl.columns.digests import Hashes
 from etl.columns.places import place_keys
-from etl.quality.check import Checked
 from etl.quality.checks.cascade import DecidedRows
-from etl.quality.checks.frames import Frame, Work
+from etl.quality.checks.frames import Frame
+from etl.quality.suites.plan import plan_suite
 
+SAMPLE: Final = "sample-"
+"""Beginning of the names of files with sampled rows; the table's name follows."""
+_PASSED: Final = "passed "
 _HASH_BITS: Final = 64
 _MOST_HALVINGS: Final = 32
 
@@ -59,86 +62,72 @@ class Share:
             return np.ones(len(hashes), dtype=bool)
         return hashes >> np.uint64(_HASH_BITS - self.halvings) == 0
 
-    def reaches(self, index: int, count: int) -> bool:
-        """Tell whether members of a partition can be among them, of `count` by ranges of hashes."""
-        return index << self.halvings < count
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """Selection of a partition's rows.
-
-    Attributes:
-        places: numpy `int64`, ascending: `place_keys` of the rows; None for every row.
-    """
-
-    places: Any
-
-    def __bool__(self) -> bool:
-        """Whether there can be any."""
-        return self.places is None or len(self.places) > 0
-
-    def of(self, frame: Frame) -> Any:
-        """Return numpy `bool`, shape (n,): which rows of a table are kept."""
-        if self.places is None:
-            return np.ones(frame.count, dtype=bool)
-        return np.isin(place_keys(frame.files, frame.rows), self.places)
-
-
-EVERY_ROW: Final = Sampled(None)
-NO_ROW: Final = Sampled(np.empty(0, dtype=np.int64))
-
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Rows of one table of a partition that stand for themselves.
+    """Writes the checked rows of some members for the suites; can be sent to another process.
 
     Attributes:
-        rows: the canonical columns as they are published.
-        seen: column -> the same rows' text before rules blanked cells, for the columns blanked.
-        failures: (rule id, column or "") -> places of failing rows among `rows`, ascending.
+        share: the members.
     """
 
-    rows: pa.Table
-    seen: Mapping[str, Any]
-    failures: Mapping[tuple[str, str], Any]
+    share: Share
 
-    def text(self, column: str, *, seen: bool) -> Any:
-        """Return a column as the rules saw it, or as it is published."""
-        return as_array(
-            self.seen[column] if seen and column in self.seen else self.rows.column(column)
-        )
+    def selects(self, members: Hashes) -> Any:
+        """Return numpy `bool`, shape (n,): the members whose rows are written."""
+        return self.share.holds(members)
+
+    def __call__(
+        self, decided: DecidedRows, places: Any, owners: Hashes, /
+    ) -> dict[str, list[pa.Buffer]]:
+        """Return name -> rows of a table, as an Arrow stream; of tables that have some.
+
+        Args:
+            decided: the rows.
+            places: numpy `int64`, shape (n,): `place_keys` of the rows that have an owner.
+            owners: the hash of the owner of each.
+        """
+        wanted = None if self.share.is_all else places[self.share.holds(owners)]
+        files = {}
+        for name, frame in decided.work.frames.items():
+            kept = np.flatnonzero(_selected(frame, wanted))
+            if len(kept):
+                files[f"{SAMPLE}{name}"] = [_stream(_rows(decided, frame, kept))]
+        return files
 
 
-def with_samples(checked: Checked, decided: DecidedRows, sampled: Sampled) -> Checked:
-    """Return what became of a partition, with the rows of every table that are to be kept."""
-    if not sampled:
-        return checked
-    work = decided.work
-    samples = {
-        name: _sample_of(work, frame, sampled) for name, frame in work.frames.items() if frame.count
-    }
-    return replace(checked, samples=samples)
+def passed_column(rule: str) -> str:
+    """Return the name of the column that says which rows pass a rule."""
+    return f"{_PASSED}{rule}"
 
 
-def _sample_of(work: Work, frame: Frame, sampled: Sampled) -> Sample:
-    """Return those rows of a table that are to be kept, without deletions and superseded rows."""
-    kept = np.flatnonzero(frame.whole_rows & sampled.of(frame))
+def _selected(frame: Frame, wanted: Any) -> Any:
+    """Return which rows of a table are sampled; deletions and superseded rows never are."""
+    whole = frame.whole_rows
+    return whole if wanted is None else whole & np.isin(place_keys(frame.files, frame.rows), wanted)
+
+
+def _rows(decided: DecidedRows, frame: Frame, kept: Any) -> pa.Table:
+    """Return rows of one table: the columns of its suite, then which rules they pass."""
+    book, suite = decided.work.book, plan_suite(decided.work.book, frame.name)
+    passed = {each.rule.id: np.ones(frame.count, dtype=bool) for each in suite.wanted}
+    for failure in decided.work.failures:
+        rule = book.rules[failure.rule].id
+        if failure.table == frame.name and rule in passed:
+            passed[rule][failure.at] = False
     at = pa.array(kept)
-    position = np.full(frame.count, -1, dtype=np.int64)
-    position[kept] = np.arange(len(kept))
-    failures: dict[tuple[str, str], Any] = {}
-    for failure in work.failures:
-        if failure.table != frame.name:
-            continue
-        here = position[failure.at]
-        here = here[here >= 0]
-        if len(here):
-            key = (work.book.rules[failure.rule].id, failure.column or "")
-            failures[key] = np.union1d(failures.get(key, here), here)
-    everything = np.ones(frame.count, dtype=bool)
-    return Sample(
-        rows=frame.table(everything).take(at),
-        seen={column: text.take(at) for column, text in frame.seen.items()},
-        failures=failures,
-    )
+    columns: dict[str, Any] = {}
+    for name, (column, seen) in suite.texts.items():
+        text = frame.seen.get(column) if seen else None
+        columns[name] = as_array(frame.cells(column).text if text is None else text).take(at)
+    if not columns:
+        columns["_"] = pa.nulls(len(kept), pa.string())
+    columns |= {passed_column(rule): pa.array(ok[kept]) for rule, ok in passed.items()}
+    return pa.table(columns)
+
+
+def _stream(rows: pa.Table) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    return sink.getvalue()

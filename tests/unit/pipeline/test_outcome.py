@@ -15,7 +15,6 @@ from etl.engine.unmapped import Mention
 from etl.pipeline.outcome import Outcome, outcome_from, outcome_to
 from etl.publish.manifest import Named
 from etl.quality import REJECTED_SCHEMA, Checked, RowCounts
-from etl.quality.suites.sample import Sample
 from etl.quality.totals.filled import FilledKey
 from etl.quality.totals.money import MoneyKey, MoneyTotals
 from etl.rows import FINDINGS_SCHEMA
@@ -32,13 +31,6 @@ OUTCOME = Outcome(
         counts={"claim": RowCounts(3, 2, 1)},
         money={MoneyKey("claim", "oral", "paid"): MoneyTotals(10**30, 1, 2, 3, -4)},
         filled={FilledKey("claim", "oral", "claim_id"): 3},
-        samples={
-            "claim": Sample(
-                rows=pa.table({"claim_id": ["a", None]}),
-                seen={"claim_id": pa.array(["x", None])},
-                failures={("rule", ""): np.array([0, 1])},
-            )
-        },
     ),
     unmapped={"words": FINDINGS},
     resources={"Patient": 1},

@@ -15,17 +15,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etl.columns.places import place_keys
+from etl.columns.places import table_places
 from etl.model.canonical_tables import TABLES
-from etl.quality import Checked
-from etl.quality.checks.frames import Frame
+from etl.quality import add_counts, check_rows, decide_rows
+from etl.quality.checks.cascade import DecidedRows
+from etl.quality.checks.frames import RuleContext
 from etl.quality.rules import kinds
 from etl.quality.suites.expectations import SuiteResult
 from etl.quality.suites.pages import harmless
 from etl.quality.suites.plan import plan_suite
-from etl.quality.suites.rows import SuiteRows
-from etl.quality.suites.sample import EVERY_ROW, Sample, Sampled, Share
-from tests.unit.quality.world import World, run, standard_book, tables, world
+from etl.quality.suites.rows import SuiteRows, passed
+from etl.quality.suites.sample import Sample, Share
+from etl.rows import no_findings
+from tests.unit.quality.world import (
+    LISTED,
+    KeysInMemory,
+    World,
+    run,
+    standard_book,
+    tables,
+    world,
+)
 
 WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 MARK = "ZZSECRETZZ"
@@ -72,25 +82,52 @@ def test_what_the_library_can_say_itself_it_says_itself() -> None:
     assert forms["cpt-shape"] == "rule"
 
 
-def some(of: World, wanted: int) -> Sampled:
-    """Return the first rows of every table of a world: file and row are those of `world.tables`."""
-    frames = [Frame(name, table) for name, table in tables(of).items()]
-    first = [place_keys(frame.files, frame.rows)[:wanted] for frame in frames]
-    return Sampled(np.unique(np.concatenate(first)))
+def decided(of: World) -> DecidedRows:
+    context = RuleContext(standard_book(), KeysInMemory(), LISTED)
+    return decide_rows(check_rows(tables(of), no_findings(), context))
+
+
+def sample(of: World, folder: Path, most: int | None = None) -> Mapping[str, Path]:
+    """Write the sample of a world: all rows, or the first ones of every table.
+
+    Those belong to a member whose hash begins with a zero bit, and all others to one of another.
+    """
+    first, rest = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for table in tables(of).values():
+        places = table_places(table)
+        first.append(places[:most])
+        rest.append(places[len(first[-1]) :])
+    # One source row makes rows of several tables.
+    chosen = np.unique(np.concatenate(first))
+    others = np.setdiff1d(np.concatenate(rest), chosen)
+    owners = np.repeat(np.array([0, 2**64 - 1], np.uint64), [len(chosen), len(others)])
+    write = Sample(Share(0 if most is None else 1))
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for name, pieces in write(decided(of), np.concatenate([chosen, others]), owners).items():
+        files[name] = folder / name
+        files[name].write_bytes(b"".join(pieces))
+    return files
+
+
+def suite_rows(of: World, folder: Path, *tables: str) -> SuiteRows:
+    """Return all rows of a world, or those of some tables."""
+    files = sample(of, folder)
+    wanted = {f"sample-{table}" for table in tables} or set(files)
+    unit = {name: path for name, path in files.items() if name in wanted}
+    return SuiteRows.open([unit], run(of).counts, standard_book(), Share(0))
 
 
 def test_rows_that_are_not_in_the_sample_are_counted_and_not_kept(tmp_path: Path) -> None:
     of = spoiled()
-    checked = run(of, sampled=some(of, 4))
-    with SuiteRows(tmp_path / "rows", standard_book(), Share(1)) as rows:
-        rows.add(checked.samples, checked.counts)
-        rows.add(run(of).samples, checked.counts)
-        assert rows.covered["claim"] == 4
-        assert rows.of["claim"] == 14
-        assert rows.rows("claim").num_rows == 4
-        assert not rows.passed("claim", "date-order")[3]
-        assert rows.passed("claim", "date-order")[2]
-    assert not (tmp_path / "rows").exists()
+    units = [sample(of, tmp_path, 4), {"rejected-00000": tmp_path / "none"}]
+    twice = {name: add_counts([{name: each}] * 2)[name] for name, each in run(of).counts.items()}
+    rows = SuiteRows.open(units, twice, standard_book(), Share(1))
+    assert rows.covered["claim"] == 4
+    assert rows.of["claim"] == 14
+    claims = rows.rows("claim")
+    assert claims.num_rows == 4
+    assert passed(claims, "date-order").tolist() == [True, True, True, False]
 
 
 def test_a_share_is_the_largest_part_that_has_no_more_rows_than_wanted() -> None:
@@ -103,37 +140,22 @@ def test_a_share_is_the_largest_part_that_has_no_more_rows_than_wanted() -> None
     assert (Share(2).holds(hashes) | ~Share(3).holds(hashes)).all(), "a smaller share is a part"
 
 
-def test_a_partition_is_passed_over_only_where_none_of_its_members_can_be_in_the_share() -> None:
-    hashes = np.random.default_rng(2).integers(0, 2**64, 20_000, dtype=np.uint64)
-    for count in (1, 3, 8, 100):
-        cut = (hashes >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)
-        for share in map(Share, range(9)):
-            reached = {index for index in range(count) if share.reaches(index, count)}
-            assert set(cut[share.holds(hashes)].tolist()) <= reached
-    assert not Share(3).reaches(13, 100)
-
-
 def test_rows_have_one_digest_however_they_come(tmp_path: Path) -> None:
     of = spoiled()
-    whole, first = run(of, sampled=EVERY_ROW).samples, run(of, sampled=some(of, 4)).samples
-    counts = run(of).counts
+    whole, first = sample(of, tmp_path / "whole"), sample(of, tmp_path / "first", 4)
 
-    def digests(name: str, *samples: Mapping[str, Sample]) -> dict[str, str]:
-        with SuiteRows(tmp_path / name, standard_book(), Share(0)) as rows:
-            for one in samples:
-                rows.add(one, counts)
-            return {table: rows.digest(table) for table in rows.covered}
+    def digests(*units: Mapping[str, Path]) -> dict[str, str]:
+        rows = SuiteRows.open(units, run(of).counts, standard_book(), Share(0))
+        return {table: rows.digest(table) for table in rows.covered}
 
-    assert digests("a", whole, first) == digests("b", first, whole)
-    assert digests("a", whole)["claim"] != digests("b", first)["claim"]
+    assert digests(whole, first) == digests(first, whole)
+    assert digests(whole)["claim"] != digests(first)["claim"]
 
 
 def test_another_version_of_the_library_makes_another_digest(tmp_path: Path) -> None:
-    checked = run(spoiled(), sampled=EVERY_ROW)
-    with SuiteRows(tmp_path / "rows", standard_book(), Share(0)) as rows:
-        rows.add(checked.samples, checked.counts)
-        assert rows.digest("claim", "1.0") == rows.digest("claim", "1.0")
-        assert rows.digest("claim", "1.0") != rows.digest("claim", "1.1")
+    rows = suite_rows(spoiled(), tmp_path)
+    assert rows.digest("claim", "1.0") == rows.digest("claim", "1.0")
+    assert rows.digest("claim", "1.0") != rows.digest("claim", "1.1")
 
 
 @pytest.mark.parametrize("change", [{"patient_account_number": "7"}, {"type_of_bill": "zz"}])
@@ -143,17 +165,14 @@ def test_a_cell_that_a_suite_looks_at_or_a_rule_that_fails_makes_another_digest(
     found: list[str] = []
     for of in (world(), world()):
         of["claim"][2] |= change if found else {}
-        checked = run(of, sampled=EVERY_ROW)
-        with SuiteRows(tmp_path / "rows", standard_book(), Share(0)) as rows:
-            rows.add(checked.samples, checked.counts)
-            found.append(rows.digest("claim"))
+        found.append(suite_rows(of, tmp_path).digest("claim"))
     assert (found[0] != found[1]) == ("type_of_bill" in change)
 
 
 @dataclass(frozen=True)
 class Docs:
     folder: Path
-    checked: Checked
+    decided: DecidedRows
     results: tuple[SuiteResult, ...]
     unexpected: dict[tuple[str, str, str], int]
     progress: str
@@ -163,40 +182,41 @@ class Docs:
 def docs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docs]:
     """Run the suites once, as the pipeline does."""
     folder = tmp_path_factory.mktemp("docs")
-    checked = run(spoiled(), sampled=EVERY_ROW)
-    yield _run_here(folder, checked)
+    yield _run_here(folder)
     shutil.rmtree(folder)
 
 
-def _run_here(folder: Path, checked: Checked) -> Docs:
+def _run_here(folder: Path) -> Docs:
     from contextlib import redirect_stderr, redirect_stdout
     from io import StringIO
 
     from etl.quality.suites.expectations import run_suites
 
     said = StringIO()
-    with (
-        SuiteRows(folder / "rows", standard_book(), Share(0)) as rows,
-        redirect_stderr(said),
-        redirect_stdout(said),
-    ):
-        rows.add(checked.samples, checked.counts)
+    work = folder.with_name(f"{folder.name}-work")
+    with redirect_stderr(said), redirect_stdout(said):
+        rows = suite_rows(spoiled(), work)
         results = run_suites(rows, folder / "pages", run_name="run-1", run_time=WHEN)
+    shutil.rmtree(work)
     unexpected = {
         (each.table, *key): count for each in results for key, count in each.unexpected.items()
     }
-    return Docs(folder, checked, results, unexpected, said.getvalue())
+    return Docs(folder, decided(spoiled()), results, unexpected, said.getvalue())
 
 
 def test_suites_and_findings_count_the_same_failures(docs: Docs) -> None:
     counted: dict[tuple[str, str, str], set[int]] = {}
-    for table, sample in docs.checked.samples.items():
+    work = docs.decided.work
+    for table, frame in work.frames.items():
         for wanted in plan_suite(standard_book(), table).wanted:
             column = wanted.columns[0].removesuffix(" (as read)")
-            for (rule, failed), places in sample.failures.items():
-                if rule == wanted.rule.id and (wanted.form == "rule" or failed in (column, "")):
-                    key = (table, rule, ", ".join(wanted.columns))
+            for failure in work.failures:
+                mine = failure.table == table and work.book.rules[failure.rule] == wanted.rule
+                if mine and (wanted.form == "rule" or failure.column in (column, None)):
+                    places = failure.at[frame.whole_rows[failure.at]]
+                    key = (table, wanted.rule.id, ", ".join(wanted.columns))
                     counted.setdefault(key, set()).update(places.tolist())
+    counted = {key: places for key, places in counted.items() if places}
     assert {key: len(places) for key, places in counted.items()} == docs.unexpected
     assert len(docs.unexpected) > 15
     assert {key[1] for key in docs.unexpected} >= {"required", "date-order", "duplicate-conflict"}
@@ -245,14 +265,12 @@ def test_no_progress_bar_and_no_chatter(docs: Docs) -> None:
     assert docs.progress == ""
 
 
-def test_the_same_rows_give_the_same_pages(docs: Docs, tmp_path: Path) -> None:
-    few = {"claim_note": docs.checked.samples["claim_note"]}
+def test_the_same_rows_give_the_same_pages(tmp_path: Path) -> None:
     from etl.quality.suites.expectations import run_suites
 
     def pages(folder: Path) -> dict[str, bytes]:
-        with SuiteRows(folder / "rows", standard_book(), Share(0)) as rows:
-            rows.add(few, docs.checked.counts)
-            run_suites(rows, folder / "pages", run_name="r", run_time=WHEN)
+        rows = suite_rows(spoiled(), folder, "claim_note")
+        run_suites(rows, folder / "pages", run_name="r", run_time=WHEN)
         return {path.name: path.read_bytes() for path in (folder / "pages").iterdir()}
 
     assert pages(tmp_path / "one") == pages(tmp_path / "two")
@@ -260,7 +278,7 @@ def test_the_same_rows_give_the_same_pages(docs: Docs, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("before", [None, "true"])
 def test_the_environment_is_what_it_was(
-    before: str | None, docs: Docs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    before: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from etl.quality.suites.expectations import run_suites
 
@@ -268,9 +286,8 @@ def test_the_environment_is_what_it_was(
         monkeypatch.delenv("GX_ANALYTICS_ENABLED", raising=False)
     else:
         monkeypatch.setenv("GX_ANALYTICS_ENABLED", before)
-    with SuiteRows(tmp_path / "rows", standard_book(), Share(0)) as rows:
-        rows.add({"claim_note": docs.checked.samples["claim_note"]}, docs.checked.counts)
-        run_suites(rows, tmp_path / "pages", run_name="r", run_time=WHEN)
+    rows = suite_rows(spoiled(), tmp_path, "claim_note")
+    run_suites(rows, tmp_path / "pages", run_name="r", run_time=WHEN)
     assert os.environ.get("GX_ANALYTICS_ENABLED") == before
 
 
@@ -280,10 +297,8 @@ def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(
     from etl.quality.suites import expectations
 
     def pages(name: str, known: Mapping[str, expectations.SuiteResult]) -> dict[str, bytes]:
-        with SuiteRows(tmp_path / "rows", standard_book(), Share(0)) as rows:
-            rows.add(docs.checked.samples, docs.checked.counts)
-            out = tmp_path / name
-            again = expectations.run_suites(rows, out, run_name="run-1", run_time=WHEN, known=known)
+        rows, out = suite_rows(spoiled(), tmp_path / "rows"), tmp_path / name
+        again = expectations.run_suites(rows, out, run_name="run-1", run_time=WHEN, known=known)
         assert again == docs.results
         return {path.name: path.read_bytes() for path in out.iterdir()}
 

@@ -29,7 +29,6 @@ from etl.quality import (
     load_rules,
     reconcile,
 )
-from etl.quality.suites.sample import NO_ROW, Sampled, with_samples
 from etl.rows import Unread, no_findings, table_schema
 
 MAPPINGS = Path(__file__).parents[3] / "mappings"
@@ -188,14 +187,13 @@ def run(
     known: KnownKeys | None = None,
     findings: pa.Table | None = None,
     as_of: int | None = None,
-    sampled: Sampled = NO_ROW,
     unread: Unread | None = None,
 ) -> Checked:
     """Check a world; its counts must add up, whatever is wrong with it."""
     context = RuleContext(rules or standard_book(), known or KeysInMemory(), LISTED, as_of)
     noted = no_findings() if findings is None else findings
     decided = decide_rows(check_rows(tables(of), noted, context, unread))
-    checked = with_samples(check_totals(decided), decided, sampled)
+    checked = check_totals(decided)
     reconcile(checked.counts, [checked.rejected.num_rows])
     assert all(totals.adds_up for totals in checked.money.values())
     return checked
