@@ -1,11 +1,11 @@
-"""Locations of settings for messages: the variable, or the file and line."""
+"""Locations of settings for messages: the option, the variable, or the file and line."""
 
 from __future__ import annotations
 
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,11 @@ PREFIX: Final = "CPCDS_"
 _SYNTAX: Final = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column \d+\)", re.DOTALL)
 Location = tuple[int | str, ...]
 """Name of a setting, part by part, as pydantic states it."""
+_OPTIONS: Final[Mapping[str, str]] = {
+    "target": "--to or TARGET",
+    "serve.development_tokens": "--development-token",
+}
+"""Setting -> its option, where that is not the last part of its name."""
 
 
 def variable_of(location: Sequence[int | str]) -> str:
@@ -20,19 +25,33 @@ def variable_of(location: Sequence[int | str]) -> str:
     return PREFIX + "__".join(str(part) for part in location).upper()
 
 
-def origin_of(location: Location, file: Path, flags: Mapping[str, Any]) -> str:
-    """Return where a setting was given: a flag, a variable, or a file with its line.
+def option_of(location: Location) -> str:
+    """Return the command's option, or argument, that gives a setting."""
+    name = ".".join(str(part) for part in location[:2])
+    return _OPTIONS.get(name) or f"--{name.rpartition('.')[2].replace('_', '-')}"
+
+
+def locations_in(flags: Mapping[str, Any]) -> Iterator[Location]:
+    """Yield the name of each setting that flags give."""
+    for name, value in flags.items():
+        below = locations_in(value) if isinstance(value, Mapping) else [()]
+        yield from ((name, *rest) for rest in below)
+
+
+def origin_of(location: Location, file: Path, given: Collection[Location]) -> str:
+    """Return where a setting was given: an option, a variable, or a file with its line.
 
     Args:
         location: its name, part by part.
         file: the configuration file, which may be missing.
-        flags: settings that flags give.
+        given: names of the settings that a command's flags give.
     """
+    for end in range(len(location), 0, -1):
+        if location[:end] in given:
+            return option_of(location[:end])
     for end in range(len(location), 0, -1):
         if variable_of(location[:end]) in os.environ:
             return variable_of(location[:end])
-    if _holds(dict(flags), location):
-        return "the command line"
     try:
         line = line_of(file.read_text(encoding="utf-8"), location)
     except (OSError, UnicodeDecodeError):

@@ -9,13 +9,16 @@ and to the groups of `etl.bootstrap.setting_groups`.
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -35,7 +38,15 @@ from etl.bootstrap.setting_groups import (
     SettingGroup,
     StorageSettings,
 )
-from etl.bootstrap.setting_locations import PREFIX, origin_of, syntax_error, variable_of
+from etl.bootstrap.setting_locations import (
+    PREFIX,
+    Location,
+    locations_in,
+    origin_of,
+    syntax_error,
+    variable_of,
+)
+from etl.bootstrap.setting_values import mistake_in
 from etl.documents.nearest import nearest
 from etl.errors import MappingError, Mistakes
 
@@ -93,17 +104,24 @@ class Settings(BaseSettings):
     )
 
     _file: Path = PrivateAttr(default=Path(FILE))
+    _flags: frozenset[Location] = PrivateAttr(default=frozenset())
 
     @classmethod
-    def of(cls, validated: Settings, file: Path) -> Settings:
-        """Return validated settings of a file, of this class: other processes can find it."""
+    def of(cls, validated: Settings, file: Path, flags: frozenset[Location]) -> Settings:
+        """Return validated settings as an object of this class, which other processes can find.
+
+        Args:
+            validated: the settings.
+            file: the configuration file.
+            flags: names of the settings that a command's flags gave.
+        """
         made = cls.model_construct(**{name: getattr(validated, name) for name in cls.model_fields})
-        made._file = file  # noqa: SLF001 - its own class
+        made._file, made._flags = file, flags  # noqa: SLF001 - its own class
         return made
 
     def origin(self, *name: str) -> str:
-        """Return where a setting was given: variable, or file and line; else its dotted name."""
-        origin = origin_of(name, self._file, {})
+        """Return where a setting was given: option, variable, file and line; else its name."""
+        origin = origin_of(name, self._file, self._flags)
         return ".".join(name) if origin == str(self._file) else origin
 
     def id_key_bytes(self) -> bytes:
@@ -146,8 +164,20 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the sources in order: flags, environment, file."""
-        del dotenv_settings, file_secret_settings
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+        del env_settings, dotenv_settings, file_secret_settings
+        file = TomlConfigSettingsSource(settings_cls)
+        return (init_settings, _Variables(settings_cls), file)
+
+
+class _Variables(EnvSettingsSource):
+    """The environment; what should be JSON and is not stays text, which validation refuses."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Return a list or table."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
 
 
 def read_settings(file: Path | None, **flags: Any) -> Settings:
@@ -168,24 +198,28 @@ def read_settings(file: Path | None, **flags: Any) -> Settings:
     class _FromFile(Settings):
         model_config = SettingsConfigDict(toml_file=path)
 
-    given = {name: value for name, value in flags.items() if value is not None}
+    options = {name: value for name, value in flags.items() if value is not None}
+    given = frozenset(locations_in(options))
     mistakes = Mistakes()
     for variable in _unknown_variables():
         mistakes.add(_unknown(variable, variable, map(variable_of, _names())))
     try:
-        found = _FromFile(**given)
-        settings = Settings.of(found, path)
+        settings = Settings.of(_FromFile(**options), path, given)
         with mistakes.collected():
             settings.id_key_bytes()
     except ValidationError as error:
-        for one in error.errors():
-            where = origin_of(one["loc"], path, given)
-            name = ".".join(str(part) for part in one["loc"])
-            if one["type"] == "extra_forbidden":
+        for details in error.errors():
+            where = origin_of(details["loc"], path, given)
+            if details["type"] == "extra_forbidden":
+                name = ".".join(str(part) for part in details["loc"])
                 mistakes.add(_unknown(where, name, setting_names()))
             else:
-                mistakes.add(MappingError(where, "config-value", f"setting {name}: {one['msg']}"))
-    except ValueError as error:  # tomllib's own
+                what, hint = mistake_in(details, Settings, where)
+                mistakes.add(MappingError(where, "config-value", what, hint=hint))
+    except UnicodeDecodeError as error:
+        what = f"not UTF-8 at byte {error.start}"
+        mistakes.add(MappingError(str(path), "config-file", what, hint="write it as UTF-8"))
+    except tomllib.TOMLDecodeError as error:
         where, what = syntax_error(error, path)
         mistakes.add(MappingError(where, "config-file", f"not TOML: {what}"))
     mistakes.report()

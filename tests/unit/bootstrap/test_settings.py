@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.bootstrap.settings import DEMO_ID_KEY, Settings, read_settings
+from etl.bootstrap.settings import DEMO_ID_KEY, Settings, read_settings, setting_names
 from etl.bootstrap.wiring import load_definitions
 from etl.errors import MappingError
 
@@ -149,14 +149,14 @@ def test_every_mistake_of_a_configuration_is_told_at_once_with_its_place(
     monkeypatch.setenv("CPCDS_RUN__WORKERS", "-1")
     monkeypatch.setenv("CPCDS_PAYR__ID", "x")
     with pytest.raises(MappingError) as told:
-        read_settings(None, store={"concurrency": 0})
+        read_settings(None, serve={"port": -1})
     assert sorted((one.where, one.error_id) for one in told.value.every) == [
+        ("--port", "config-value"),
         ("CPCDS_PAYR__ID", "config-unknown-setting"),
         ("CPCDS_RUN__WORKERS", "config-value"),
         ("cpcds.toml:11", "config-value"),
         ("cpcds.toml:2", "config-unknown-setting"),
         ("cpcds.toml:6", "config-value"),
-        ("the command line", "config-value"),
     ]
 
 
@@ -168,3 +168,106 @@ def test_what_is_no_toml_is_told_with_its_line_and_beside_what_else_is_wrong(
     with pytest.raises(MappingError) as told:
         read_settings(None)
     assert [one.where for one in told.value.every] == ["CPCDS_TARGTE", "cpcds.toml:3"]
+
+
+def _said_of(toml: str, **flags: object) -> list[str]:
+    Path("cpcds.toml").write_text(toml)
+    with pytest.raises(MappingError) as raised:
+        read_settings(None, **flags)
+    return [each.sentence for each in raised.value.every]
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("limits.rejected_claims = 2", "must be a number from 0 to 1; see docs/configuration.md"),
+        ("limits.fewer_rows = 'half'", "must be a number from 0 to 1; leave it out for the def"),
+        ("run.workers = 1.5", "must be a whole number, 0 or more; leave it out for the default, 0"),
+        ("store.read_seconds = 0", "must be a number above 0; leave it out for the default, 60.0"),
+        ("publish.bulk = 'perhaps'", "must be true or false; leave it out for the default, true"),
+        ("publish.view = 'basic'", "must be one of financial, basis; did you mean 'basis'?"),
+        ("publish.mode = 700", "must be one of 0700, 0750, 0755; leave it out for the default, 07"),
+        ("payer.name = 7", "must be text; put it in quotes"),
+        ("run.work = 7", "must be a path; put it in quotes"),
+        ("serve.cors_origins = '*'", "must be a list of texts; put it in square brackets"),
+        ("auth.consent_days = []", "must be a list of whole numbers, at least 1; see docs/config"),
+        ("limits.findings.npi = 'few'", "findings.npi must be a whole number; see docs/config"),
+        ("rules.severities.npi = 'wrn'", "must be one of warn, reject-row, reject-claim; did you"),
+        ("limits.findings = 3", "findings must be a table, each value a whole number; see docs"),
+        ("payer = 'acme'", "setting payer must be a table of settings: id, name, "),
+        (
+            "serve.development_tokens = [{token = 'a'}]",
+            "setting serve.development_tokens.0.patient is missing; add it: Logical id of the Pat",
+        ),
+    ],
+)
+def test_a_wrong_value_is_answered_with_what_the_setting_may_be(toml: str, said: str) -> None:
+    (sentence,) = _said_of(toml)
+    assert sentence.startswith("cpcds.toml:1: setting ")
+    assert said in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "CPCDS_MAPPINGS",
+            "own",
+            """a list of paths; in a variable it is JSON: CPCDS_MAPPINGS='[""",
+        ),
+        ("CPCDS_PAYER", "acme", "and the like; in a variable it is JSON: CPCDS_PAYER='{"),
+        ("CPCDS_PAYER", "[]", "setting payer must be a table of settings"),
+        ("CPCDS_LIMITS__FINDINGS", "npi=3", "it is JSON: CPCDS_LIMITS__FINDINGS='{"),
+        ("CPCDS_SERVE__PORT", "http", "must be a whole number from 0 to 65535; leave it out for"),
+    ],
+)
+def test_a_wrong_value_of_a_variable_is_answered_likewise(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    (sentence,) = _said_of("")
+    assert sentence.startswith(f"{name}: setting ")
+    assert said in sentence
+
+
+def test_mistakes_of_variables_and_of_the_file_are_told_together_and_hold_no_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CPCDS_MAPPINGS", "s3cret")
+    monkeypatch.setenv("CPCDS_SERVE__LOG", "s3cret")
+    said = _said_of("id_key = ['s3cret']\nlimits.fewer_rows = 's3cret'\n")
+    assert sorted(sentence.partition(" ")[0] for sentence in said) == [
+        "CPCDS_MAPPINGS:",
+        "CPCDS_SERVE__LOG:",
+        "cpcds.toml:1:",
+        "cpcds.toml:2:",
+    ]
+    assert "s3cret" not in str(said)
+
+
+def test_every_setting_can_be_said_to_be_wrong() -> None:
+    """No declared type is without words, whatever is given in its place."""
+    names = list(setting_names())
+    assert len(names) > 100
+    said = [_said_of(f"{name} = [[[1979-05-27]]]\n")[0] for name in names]
+    assert all(f"setting {name}" in one for name, one in zip(names, said, strict=True))
+    assert all(" must be " in one for one in said)
+
+
+def test_an_option_is_named_where_it_gave_the_value() -> None:
+    assert _said_of("", serve={"port": -1}, target=7) == [
+        "--to or TARGET: setting target must be text; put it in quotes",
+        "--port: setting serve.port must be a whole number from 0 to 65535; "
+        "leave it out for the default, 8000",
+    ]
+    Path("cpcds.toml").write_text("serve.base_url = 'http://a'")
+    given = {"base_url": "http://b"}
+    assert read_settings(None, serve=given).origin("serve", "base_url") == "--base-url"
+    assert read_settings(None).origin("serve", "base_url") == "cpcds.toml:1"
+
+
+def test_a_file_that_is_not_utf_8_is_said_to_be_so() -> None:
+    Path("cpcds.toml").write_bytes(b"target = '\xff'")
+    with pytest.raises(MappingError) as raised:
+        read_settings(None)
+    assert str(raised.value) == "cpcds.toml: not UTF-8 at byte 10; write it as UTF-8 [config-file]"

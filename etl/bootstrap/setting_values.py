@@ -1,0 +1,123 @@
+"""Values that settings may have, in words: for what is said of one that is another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, MinLen
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from etl.bootstrap.setting_locations import PREFIX, Location, variable_of
+from etl.documents.nearest import nearest
+
+_SEE: Final = "see docs/configuration.md"
+_ONE: Final = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    SecretStr: "text",
+    Path: "a path",
+}
+_QUOTED: Final = (str, SecretStr, Path)
+_MANY: Final = {int: "whole numbers", str: "texts", Path: "paths"}
+
+
+def mistake_in(error: ErrorDetails, settings: type[BaseModel], origin: str) -> tuple[str, str]:
+    """Return what is wrong with the value of a setting, and what to do.
+
+    Neither text holds the value, which may be a secret.
+
+    Args:
+        error: what pydantic says of it.
+        settings: the class of all settings.
+        origin: where it was given, as `origin_of` returns it.
+    """
+    name = ".".join(str(part) for part in error["loc"])
+    kind, field = _declared(settings, error["loc"])
+    if error["type"] == "missing":
+        described = (field.description or "").rstrip(".") if field is not None else ""
+        return f"setting {name} is missing", f"add it: {described}" if described else _SEE
+    what = f"setting {name} must be {_words(kind)}{_bounds(field)}"
+    return what, _hint(error, kind, origin) or _default(field) or _SEE
+
+
+def _hint(error: ErrorDetails, kind: Any, origin: str) -> str:
+    """Return how a value is written that was written in another way; "" where that is not why."""
+    given, shape = error["input"], get_origin(kind)
+    if shape is Literal and isinstance(given, str):
+        return nearest(given, [str(word) for word in get_args(kind)])
+    if origin.startswith(PREFIX) and isinstance(given, str) and (shape or _is_group(kind)):
+        example = '["…", "…"]' if shape is tuple else '{"…": …}'
+        return f"in a variable it is JSON: {variable_of(error['loc'])}='{example}'"
+    if shape is tuple and not isinstance(given, list):
+        return "put it in square brackets"
+    if kind in _QUOTED and not isinstance(given, str | list | dict):
+        return "put it in quotes"
+    return ""
+
+
+def _declared(settings: type[BaseModel], location: Location) -> tuple[Any, FieldInfo | None]:
+    """Return the type declared at a place, and its field; None where it is an entry of one."""
+    kind: Any = settings
+    field: FieldInfo | None = None
+    for part in location:
+        if _is_group(kind):
+            field = kind.model_fields[str(part)]
+            kind = _not_none(field.annotation)
+        else:  # an entry of a list or table
+            field, kind = None, get_args(kind)[0 if isinstance(part, int) else 1]
+    return kind, field
+
+
+def _not_none(kind: Any) -> Any:
+    if get_origin(kind) in (Union, UnionType):
+        (kind,) = (each for each in get_args(kind) if each is not NoneType)
+    return kind
+
+
+def _is_group(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _words(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(word or 'empty text' for word in get_args(kind))}"
+    if get_origin(kind) is tuple:
+        return f"a list of {_MANY.get(get_args(kind)[0], 'tables')}"
+    if get_origin(kind) is dict:
+        return f"a table, each value {_words(get_args(kind)[1])}"
+    if _is_group(kind):
+        return f"a table of settings: {', '.join(list(kind.model_fields)[:4])} and the like"
+    return _ONE[kind]
+
+
+def _bounds(field: FieldInfo | None) -> str:
+    least = most = ""
+    for bound in field.metadata if field is not None else ():
+        match bound:
+            case Ge(ge=number):
+                least = f"{number}"
+            case Le(le=number):
+                most = f"{number}"
+            case Gt(gt=number):
+                return f" above {number}"
+            case MinLen(min_length=number):
+                return f", at least {number}"
+            case _:
+                continue
+    if least and most:
+        return f" from {least} to {most}"
+    return f", {least} or more" if least else ""
+
+
+def _default(field: FieldInfo | None) -> str:
+    default = field.default if field is not None else None
+    if isinstance(default, bool):
+        default = str(default).lower()
+    shown = isinstance(default, str | int | float | Path) and str(default)
+    return f"leave it out for the default, {default}" if shown else ""
