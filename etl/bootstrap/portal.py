@@ -134,10 +134,8 @@ def served_of(
         fhir=f"{serve.base_url}{FHIR}",
         directory=f"{serve.base_url}{DIRECTORY}",
         smart=_given(description.smart or {}),
-        capability=_given(description.capability),
-        directory_capability=None
-        if description.directory is None
-        else _given(description.directory),
+        capability=description.capability,
+        directory_capability=description.directory,
         code_seconds=auth.code_seconds,
         token_seconds=auth.access_seconds,
         refresh_seconds=auth.refresh_idle_days * 86_400,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
@@ -289,7 +289,7 @@ def application(
     request_log = AccessLog(lines, serve.log_key.get_secret_value().encode())
     metrics = Metrics()
     limits = RateLimits(serve.rate_limit, serve.refused_limit)
-    description = describe_server(settings, authorized)
+    description = describe_server(settings, authorized, service)
     origins = CorsPolicy(serve.cors_origins)
 
     def base(
@@ -297,7 +297,7 @@ def application(
         answers: Service,
         authenticator: Authenticator,
         types: frozenset[str],
-        documents: dict[str, Document],
+        documents: Mapping[str, Callable[[], Document]],
     ) -> tuple[str, AccessLogMiddleware]:
         options = GatewayOptions(
             base=f"{serve.base_url}{path}",
@@ -323,12 +323,12 @@ def application(
 
     # The bases: members' data with a token, the directory without.
     member = TokenAuthenticator(authorized.verifier, authorized.recorder, limits)
-    access_documents = _documents(settings, description)
+    access_documents = _documents(settings, description, service.service)
     bases = [base(FHIR, service.service, member, frozenset(TYPES), access_documents)]
     if description.directory is not None:
         shared = frozenset(DIRECTORY_TYPES)
         everybody = PublicAuthenticator(sorted(shared), limits)
-        documents = _directory_documents(settings, description.directory)
+        documents = _directory_documents(settings, description.directory, service.directory)
         bases.append(base(DIRECTORY, service.directory, everybody, shared, documents))
     # Everything else goes through Starlette's routing, the portal's mount last.
     routes = health_routes(service, metrics, with_metrics=serve.metrics)
@@ -358,7 +358,9 @@ def application(
     return app
 
 
-def describe_server(settings: Settings, authorized: Authorization) -> ServerDescription:
+def describe_server(
+    settings: Settings, authorized: Authorization, service: GatewayServices
+) -> ServerDescription:
     """Return the documents that the server publishes of itself."""
     serve = settings.serve
 
@@ -372,10 +374,13 @@ def describe_server(settings: Settings, authorized: Authorization) -> ServerDesc
             development=bool(serve.development_tokens),
         )
 
+    access, directory = about(FHIR), about(DIRECTORY)
     return ServerDescription(
         base_url=serve.base_url,
-        capability=capability_statement(about(FHIR)),
-        directory=directory_statement(about(DIRECTORY)) if serve.directory else None,
+        capability=lambda: capability_statement(access, service.service.kinds()),
+        directory=(lambda: directory_statement(directory, service.directory.kinds()))
+        if serve.directory
+        else None,
         smart=smart_configuration(authorized.endpoints) if authorized.endpoints else None,
     )
 
@@ -395,25 +400,62 @@ def served_by_worker(settings: Settings) -> Starlette:
     return app
 
 
-def _documents(settings: Settings, description: ServerDescription) -> dict[str, Document]:
+def _documents(
+    settings: Settings, description: ServerDescription, service: Service
+) -> dict[str, Callable[[], Document]]:
     base = f"{settings.serve.base_url}{FHIR}"
-    described = openapi(base, "Patient Access API", _version(), public=False)
-    documents = {
-        "metadata": Document(orjson.dumps(description.capability)),
-        "openapi.json": Document(orjson.dumps(described), _PLAIN),
+
+    def described() -> dict[str, Any]:
+        title = "Patient Access API"
+        return openapi(base, title, _version(), service.kinds(), public=False)
+
+    documents: dict[str, Callable[[], Document]] = {
+        "metadata": _ReleaseDocument(service, description.capability),
+        "openapi.json": _ReleaseDocument(service, described, _PLAIN),
     }
     if description.smart is not None:
-        documents[WELL_KNOWN.strip("/")] = Document(orjson.dumps(description.smart), _PLAIN)
+        smart = Document(orjson.dumps(description.smart), _PLAIN)
+        documents[WELL_KNOWN.strip("/")] = lambda: smart
     return documents
 
 
-def _directory_documents(settings: Settings, statement: dict[str, Any]) -> dict[str, Document]:
+def _directory_documents(
+    settings: Settings, statement: Callable[[], dict[str, Any]], service: Service
+) -> dict[str, Callable[[], Document]]:
     base = f"{settings.serve.base_url}{DIRECTORY}"
-    described = openapi(base, "Provider Directory API", _version(), public=True)
+
+    def described() -> dict[str, Any]:
+        title = "Provider Directory API"
+        return openapi(base, title, _version(), service.kinds(), public=True)
+
     return {
-        "metadata": Document(orjson.dumps(statement)),
-        "openapi.json": Document(orjson.dumps(described), _PLAIN),
+        "metadata": _ReleaseDocument(service, statement),
+        "openapi.json": _ReleaseDocument(service, described, _PLAIN),
     }
+
+
+class _ReleaseDocument:
+    """A document that is made anew where the served release is searched by other parameters.
+
+    Args:
+        service: tells by which.
+        make: returns its JSON.
+        media: its content type; None for the one that the client wants.
+    """
+
+    def __init__(
+        self, service: Service, make: Callable[[], dict[str, Any]], media: bytes | None = None
+    ) -> None:
+        self._service, self._make, self._media = service, make, media
+        self._kinds: object = None
+        self._document = Document(b"{}")
+
+    def __call__(self) -> Document:
+        kinds = self._service.kinds()
+        if kinds is not self._kinds:
+            self._document = Document(orjson.dumps(self._make()), self._media)
+            self._kinds = kinds
+        return self._document
 
 
 def _well_known(smart: dict[str, Any]) -> Route:

@@ -32,12 +32,12 @@ class ServerDescription:
 
     Attributes:
         base_url: scheme, host and port.
-        capability: the CapabilityStatement of Patient Access.
-        directory: that of the Provider Directory; None where it is not served.
+        capability: returns the CapabilityStatement of Patient Access, as the served release has it.
+        directory: returns that of the Provider Directory; None where it is not served.
         smart: the SMART configuration; None where there is no authorization server.
     """
 
     base_url: str
-    capability: dict[str, Any]
-    directory: dict[str, Any] | None
+    capability: Callable[[], dict[str, Any]]
+    directory: Callable[[], dict[str, Any]] | None
     smart: dict[str, Any] | None

@@ -64,7 +64,7 @@ _PARAMETERS: Final = ("application/fhir+json", "application/json")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A public document that does not change while the server runs.
+    """A public document.
 
     Attributes:
         body: its JSON.
@@ -114,7 +114,7 @@ class Gateway:
         releases: tells when what is served was published.
         authenticator: who may ask.
         types: resource types that are served here.
-        documents: path → public document.
+        documents: path → the public document there, as it is now.
         origins: which browser apps may read.
         options: how it works.
         log: where faults are written.
@@ -127,7 +127,7 @@ class Gateway:
         releases: Releases,
         authenticator: Authenticator,
         types: frozenset[str],
-        documents: Mapping[str, Document],
+        documents: Mapping[str, Callable[[], Document]],
         origins: CorsPolicy,
         options: GatewayOptions,
         log: AccessLog,
@@ -196,7 +196,7 @@ class Gateway:
         return await self._audited(route, scope, receive, headers, record)
 
     def _document(self, route: Route, scope: Scope, headers: Mapping[bytes, bytes]) -> Reply:
-        document = self._documents[route.type]
+        document = self._documents[route.type]()
         media = document.media
         if media is None:
             query = parameters_of(scope["query_string"])

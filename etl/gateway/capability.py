@@ -10,14 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from etl.gateway.provider_directory import DIRECTORY_TYPES
-from etl.gateway.supported import (
-    INSTANTIATES,
-    OPERATIONS,
-    TYPES,
-    Operation,
-    ResourceType,
-)
+from etl.gateway.supported import INSTANTIATES, OPERATIONS, Operation, ResourceType
 from etl.profiles.guides import C4BB
 from etl.smart.discovery import AuthEndpoints, oauth_uris
 
@@ -48,8 +41,13 @@ class StatementFacts:
     development: bool
 
 
-def capability_statement(about: StatementFacts) -> dict[str, Any]:
-    """Return the CapabilityStatement of the Patient Access API."""
+def capability_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -> dict[str, Any]:
+    """Return the CapabilityStatement of the Patient Access API.
+
+    Args:
+        about: what it says beside.
+        kinds: types, with the parameters that the served release can be searched by.
+    """
     statement = _head(about, "PatientAccess", "Patient Access API")
     statement["instantiates"] = [INSTANTIATES]
     statement["implementationGuide"] = [_GUIDE]
@@ -61,7 +59,7 @@ def capability_statement(about: StatementFacts) -> dict[str, Any]:
                 "sent, and the payer's directory. A search without `patient` is about that member."
             ),
             "security": _security(about),
-            "resource": [_resource(kind, OPERATIONS) for kind in TYPES.values()],
+            "resource": [_resource(kind, OPERATIONS) for kind in kinds],
             "compartment": [_PATIENT_COMPARTMENT],
         }
     ]
@@ -69,15 +67,18 @@ def capability_statement(about: StatementFacts) -> dict[str, Any]:
     return cleaned
 
 
-def directory_statement(about: StatementFacts) -> dict[str, Any]:
-    """Return the CapabilityStatement of the Provider Directory API, which needs no token."""
+def directory_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -> dict[str, Any]:
+    """Return the CapabilityStatement of the Provider Directory API, which needs no token.
+
+    Arguments are those of `capability_statement`.
+    """
     statement = _head(about, "ProviderDirectory", "Provider Directory API")
     statement["rest"] = [
         {
             "mode": "server",
             "documentation": "Read-only and public: no access token is needed.",
             "security": {"cors": True, "description": "Public; no authorization."},
-            "resource": [_resource(kind, ()) for kind in DIRECTORY_TYPES.values()],
+            "resource": [_resource(kind, ()) for kind in kinds],
         }
     ]
     cleaned: dict[str, Any] = _without_empty(statement)

@@ -5,15 +5,14 @@ For tools that know OpenAPI and not FHIR: client generators, and the fuzzer of t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from etl.gateway.operation_outcomes import KINDS
-from etl.gateway.provider_directory import DIRECTORY_TYPES
 from etl.gateway.routes import COMPARTMENT
 from etl.gateway.supported import (
     EVERYTHING,
     RESULT_PARAMETERS,
-    TYPES,
     ResourceType,
     SearchParameter,
 )
@@ -22,16 +21,18 @@ _ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9.-]{1,64}$"}
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
-def openapi(base: str, title: str, version: str, *, public: bool) -> dict[str, Any]:
+def openapi(
+    base: str, title: str, version: str, kinds: Iterable[ResourceType], *, public: bool
+) -> dict[str, Any]:
     """Return the description.
 
     Args:
         base: FHIR base URL.
         title: of the API.
         version: of the software.
+        kinds: types, with the parameters that the served release can be searched by.
         public: whether it is the Provider Directory, which needs no token.
     """
-    kinds = (DIRECTORY_TYPES if public else TYPES).values()
     paths: dict[str, Any] = {
         "/metadata": {
             "get": _operation("metadata", "What this server does.", [_format()], "Resource", {406})

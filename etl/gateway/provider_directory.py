@@ -38,6 +38,10 @@ class DirectoryService(Service):
     def _seen(self, tree: ReleaseTree) -> ReleaseTree:
         return tree.seen_as(PublicTree)
 
+    @property
+    def _kinds(self) -> Mapping[str, ResourceType]:
+        return DIRECTORY_TYPES
+
     def _kind(self, resource_type: str) -> ResourceType:
         kind = DIRECTORY_TYPES.get(resource_type)
         if kind is None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from etl.errors import NotFound
+from etl.errors import NotFound, StoreError
 from etl.gateway import compartment
 from etl.gateway.access import may, require, supported
 from etl.gateway.bundle import Entries, Note, head_of, searchset
@@ -29,6 +29,9 @@ from etl.smart.grants import Grant
 
 _REMEMBERED: Final = 512
 """Searches whose meaning is remembered."""
+
+_FEW: Final = 4
+"""Sets of columns whose types are remembered: releases seldom differ in them."""
 
 Parameters = Sequence[tuple[str, str]]
 """Names and values, decoded, in order."""
@@ -119,6 +122,19 @@ class Service:
         self._sealer = sealer
         self._pages = pages or PageSizes()
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._understood)
+        self._every_kind = tuple(self._kinds.values())
+        self._answerable = lru_cache(maxsize=_FEW)(self._kinds_with)
+
+    def kinds(self) -> tuple[ResourceType, ...]:
+        """Return the types with the parameters that the current release can be searched by.
+
+        As long as these stay, the same tuple; before the first release, with all of them.
+        """
+        try:
+            tree = self._releases.current()
+        except StoreError:
+            return self._every_kind
+        return self._answerable(tuple(map(tree.columns, self._kinds)))
 
     async def read(
         self,
@@ -287,6 +303,13 @@ class Service:
     def _seen(self, tree: ReleaseTree) -> ReleaseTree:
         """Return a release as this API's callers may see it."""
         return tree
+
+    @property
+    def _kinds(self) -> Mapping[str, ResourceType]:
+        return TYPES
+
+    def _kinds_with(self, columns: tuple[frozenset[str] | None, ...]) -> tuple[ResourceType, ...]:
+        return tuple(map(answerable, self._kinds.values(), columns))
 
     def _kind(self, resource_type: str) -> ResourceType:
         return supported(resource_type)

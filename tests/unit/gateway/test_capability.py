@@ -13,8 +13,12 @@ import pytest
 from etl.gateway.provider_directory import DIRECTORY_TYPES
 from etl.gateway.supported import INSTANTIATES, TYPES
 from etl.publish.canonical_json import short_hash
+from etl.publish.manifest import ReleaseFacts
+from etl.publish.rendered_resources import PatientResources
+from tests.memory_store import MemoryStore
 from tests.unit.gateway.calls import ENDPOINTS, FHIR, Server, served
-from tests.unit.gateway.trees import busiest, directory, members
+from tests.unit.gateway.trees import busiest, directory, grant, members, opened, run
+from tests.unit.publish.samples import LATER, logical_id, publish, resource
 
 OAUTH_URIS = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 GUIDE = Path(__file__).parents[4] / "shared" / "ig" / "CapabilityStatement-c4bb.json"
@@ -249,6 +253,49 @@ def test_it_is_told_without_a_token_to_everybody_and_can_be_kept() -> None:
     assert server().call("/fhir/metadata", tag, token=None).status == 304
     assert server().call("/fhir/metadata?_format=xml", token=None).status == 406
     assert got.json["implementation"]["url"] == FHIR
+
+
+def test_the_statement_names_what_the_served_release_can_be_searched_by() -> None:
+    """A tree of an earlier version lacks columns; the statement follows each release."""
+    store = MemoryStore()
+    who = logical_id("ann")
+    claim = resource("ExplanationOfBenefit", "claim", search={"type": ["urn:x|oral"]})
+    publish(store, [PatientResources(who, [resource("Patient", "ann"), claim])])
+    service = opened(store)
+    older = served(service)
+
+    def parameters(of: dict[str, Any], kind: str) -> set[str]:
+        return {one["name"] for one in resources(of)[kind]["searchParam"]}
+
+    before = older.call("/fhir/metadata", token=None)
+    whole = parameters(statement(), "ExplanationOfBenefit")
+    assert parameters(before.json, "ExplanationOfBenefit") == whole - {"status", "created"}
+    for kind in TYPES:
+        for name in parameters(before.json, kind) - {"_id", "_lastUpdated"}:
+            value = VALUES[TYPES[kind].parameters[name].type]
+            query = ((name, value),)
+            answer = service.service.search(grant(who), kind, query, base=FHIR, strict=True)
+            assert json.loads(run(answer).body)["total"] >= 0
+    described = older.call("/fhir/openapi.json", token=None).json["paths"]
+    asked = {one["name"] for one in described["/ExplanationOfBenefit"]["get"]["parameters"]}
+    assert asked.isdisjoint({"status", "created"})
+    location = resources(older.call("/directory/metadata", token=None).json)["PractitionerRole"]
+    assert location["searchInclude"] == [
+        "PractitionerRole:practitioner", "PractitionerRole:organization", "PractitionerRole:*"
+    ]  # fmt: skip
+    facts = ReleaseFacts("full", mapping={"search": {"ExplanationOfBenefit": ["status"]}})
+    publish(
+        store,
+        [PatientResources(who, [resource("Patient", "ann")])],
+        facts=facts,
+        now=LATER,
+    )
+    assert older.call("/fhir/metadata", token=None).headers["etag"] == before.headers["etag"]
+    assert run(service.releases.refresh())
+    after = older.call("/fhir/metadata", token=None)
+    assert after.headers["etag"] != before.headers["etag"]
+    own = {"_id", "_lastUpdated", "status"}
+    assert parameters(after.json, "ExplanationOfBenefit") == own
 
 
 def test_the_openapi_description_names_every_address() -> None:
