@@ -193,16 +193,27 @@ class Apps:
         self._say("secret-rotated", row, by=_by(developer or ""), address=address)
         return Issued(self._app(row), secret)
 
-    def approve(self, client_id: str) -> App:
+    def approve(self, client_id: str, revision: str) -> App:
         """Let a waiting app work; the plain authorize URL too, where it asked for it.
+
+        Args:
+            client_id: its id.
+            revision: `App.revision` of what was looked at.
 
         Raises:
             NoSuchApp: see `get`.
-            InvalidForm: its name is another app's by now, or its developer's address is not
-                verified.
+            InvalidForm: it was changed since it was looked at, its name is another app's by now,
+                or its developer's address is not verified.
         """
         with self._database.write() as session:
             row = _row(session, client_id, None)
+            if self._app(row).revision != revision:
+                raise InvalidForm(
+                    {
+                        "revision": "It is not that of the app as it is; look at the app again: "
+                        f"cpcds apps show {client_id}"
+                    }
+                )
             if not self._is_verified(session, row):
                 raise InvalidForm(
                     {"developer": "Nobody has verified the address: cpcds developers verify EMAIL"}

@@ -82,8 +82,10 @@ class Developers:
         )
         try:
             with self._database.write() as session:
-                if not self._configuration.sandbox:
-                    _delete_unverified(session, email)
+                if (other := _with_email(session, email)) is not None and self._gives_way(
+                    session, other
+                ):
+                    _delete(session, other)
                 session.add(row)
         except IntegrityError:
             raise InvalidForm({"email": "There is an account with this address."}) from None
@@ -99,7 +101,7 @@ class Developers:
         email = email.strip().lower()
         self._lockout.check(email, address)
         with self._database.read() as session:
-            row = session.scalar(select(DeveloperRow).where(DeveloperRow.email == email))
+            row = _with_email(session, email)
         if not is_password(password[:LONGEST_PASSWORD], row.password_hash if row else None):
             self._lockout.failed(email, address)
             self._say("developer-sign-in", row.id if row else "", address, succeeded=False)
@@ -137,8 +139,8 @@ class Developers:
                 raise InvalidForm(
                     {"email": "It can be changed by the payer only: no mail is sent."}
                 )
-            other = session.scalar(select(DeveloperRow).where(DeveloperRow.email == email))
-            if other is not None and other.id != developer:
+            other = _with_email(session, email)
+            if other not in (None, row) and not self._gives_way(session, other):
                 raise InvalidForm({"email": "There is an account with this address."})
             row.name, row.organization = name.strip(), organization.strip()
         self._say("account-edited", developer, address)
@@ -177,6 +179,8 @@ class Developers:
     def verify(self, developer: str, token: str, *, address: str = "") -> bool:
         """Give an account the address that a link confirms; return whether the link was good.
 
+        As in `sign_up` an account with this address that nobody confirmed gives way.
+
         Raises:
             NoSuchAccount: there is none of that id.
         """
@@ -186,6 +190,9 @@ class Developers:
         try:
             with self._database.write() as session:
                 row = _row(session, developer)
+                other = _with_email(session, email)
+                if other not in (None, row) and self._gives_way(session, other):
+                    _delete(session, other)
                 row.email, row.verified = email, self._now()
         except IntegrityError:  # somebody else has verified it since
             return False
@@ -293,13 +300,18 @@ class Developers:
             NoSuchAccount: there is none of that id.
         """
         with self._database.write() as session:
-            session.delete(_row(session, developer))
-            session.execute(
-                delete(SessionRow).where(
-                    SessionRow.kind == "developer", SessionRow.subject == developer
-                )
-            )
+            _delete(session, _row(session, developer))
         self._say("account-deleted", developer, address)
+
+    def _gives_way(self, session: Session, row: DeveloperRow) -> bool:
+        """Return whether an account gives way to whoever reads the mail of its address.
+
+        In production, where its address is not verified and it has no apps.
+        """
+        if self._configuration.sandbox or row.verified is not None:
+            return False
+        apps = select(AppRow.client_id).where(AppRow.developer == row.id)
+        return session.scalar(apps.limit(1)) is None
 
     def _now(self) -> int:
         return int(self._clock().timestamp())
@@ -335,20 +347,19 @@ def _row(session: Session, developer: str) -> DeveloperRow:
     return row
 
 
+def _with_email(session: Session, email: str) -> DeveloperRow | None:
+    return session.scalar(select(DeveloperRow).where(DeveloperRow.email == email))
+
+
 def _by_email(session: Session, email: str) -> DeveloperRow:
-    row = session.scalar(select(DeveloperRow).where(DeveloperRow.email == email.strip().lower()))
+    row = _with_email(session, email.strip().lower())
     if row is None:
         raise NoSuchAccount("there is no account with that address")
     return row
 
 
-def _delete_unverified(session: Session, email: str) -> None:
-    """Delete the account with an unverified address, where it has no apps."""
-    row = session.scalar(select(DeveloperRow).where(DeveloperRow.email == email))
-    if row is None or row.verified is not None:
-        return
-    if session.scalar(select(AppRow.client_id).where(AppRow.developer == row.id).limit(1)):
-        return
+def _delete(session: Session, row: DeveloperRow) -> None:
+    """Delete an account and what it is signed in with, before its address is another's."""
     session.execute(
         delete(SessionRow).where(SessionRow.kind == "developer", SessionRow.subject == row.id)
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, Literal
@@ -137,6 +139,12 @@ class App:
     def is_active(self) -> bool:
         """Whether it may do anything."""
         return self.status is AppStatus.ACTIVE
+
+    @property
+    def revision(self) -> str:
+        """Hash of the draft, 16 hex digits: what is approved is what was looked at."""
+        draft = json.dumps(asdict(self.draft), sort_keys=True)
+        return hashlib.sha256(draft.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

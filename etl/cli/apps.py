@@ -55,13 +55,10 @@ def show_command(context: click.Context, client_id: str, as_json: bool) -> None:
     """Show all that is registered of an app."""
     with auth.services(context.obj.settings()) as services:
         app = services.apps.get(client_id)
-    document = _document(app)
     if as_json:
-        click.echo(json.dumps(document, indent=2))
-        return
-    for name, value in document.items():
-        text = ", ".join(value) if isinstance(value, list) else str(value)
-        click.echo(f"{name:<16}  {text}")
+        click.echo(json.dumps(_document(app), indent=2))
+    else:
+        _show(app)
 
 
 @apps_group.command("register")
@@ -91,11 +88,20 @@ def register_command(
 
 @apps_group.command("approve")
 @click.argument("client_id")
+@click.option("--revision", help="Do not ask: approve it if it is still what apps show said.")
 @click.pass_context
-def approve_command(context: click.Context, client_id: str) -> None:
-    """Let a waiting app work. Look at it before: cpcds apps show."""
+def approve_command(context: click.Context, client_id: str, revision: str | None) -> None:
+    """Let a waiting app work, after a look at it.
+
+    An app that its developer has changed since then is not approved.
+    """
     with auth.services(context.obj.settings()) as services:
-        app = services.apps.approve(client_id)
+        if revision is None:
+            app = services.apps.get(client_id)
+            _show(app)
+            click.confirm(f"Approve {app.draft.name} as it is shown?", abort=True)
+            revision = app.revision
+        app = services.apps.approve(client_id, revision)
     click.echo(f"{app.draft.name} is active{', without PKCE' if app.is_plain else ''}")
 
 
@@ -236,6 +242,12 @@ def _tell_secret(issued: Issued, as_json: bool) -> None:
         click.echo("The secret is shown this once; only its hash is kept.")
 
 
+def _show(app: App) -> None:
+    for name, value in _document(app).items():
+        text = ", ".join(value) if isinstance(value, list) else str(value)
+        click.echo(f"{name:<16}  {text}")
+
+
 def _document(app: App) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "client_id": app.client_id,
@@ -243,6 +255,7 @@ def _document(app: App) -> dict[str, Any]:
         "created": app.created.isoformat(),
         "origin": app.origin,
         "plain": app.is_plain,
+        "revision": app.revision,
     }
     draft = {
         name: list(value) if isinstance(value, tuple) else value

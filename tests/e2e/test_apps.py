@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from etl.bootstrap import auth
+from etl.bootstrap.settings import read_settings
 from etl.cli import main
 
 METADATA = {
@@ -24,8 +27,8 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CPCDS_AUTH__MODE", "sandbox")
 
 
-def cpcds(*words: str, code: int = 0) -> Result:
-    done = CliRunner().invoke(main, list(words))
+def cpcds(*words: str, code: int = 0, typed: str = "") -> Result:
+    done = CliRunner().invoke(main, list(words), input=typed)
     assert done.exit_code == code, done.output
     return done
 
@@ -63,7 +66,29 @@ def test_in_production_an_app_is_approved(tmp_path: Path, monkeypatch: pytest.Mo
     cpcds("apps", "list", code=3)  # the public id key
     monkeypatch.setenv("CPCDS_ID_KEY", "a key of this payer's own")
     registered(tmp_path, "--client-id", "compass")
-    assert "active" in cpcds("apps", "approve", "compass").output
+    assert cpcds("apps", "approve", "compass", code=1, typed="n\n").output.endswith("Aborted!\n")
+    asked = cpcds("apps", "approve", "compass", typed="y\n").output
+    assert "https://app.example/callback" in asked
+    assert "is active" in asked
+
+
+def test_an_app_that_changed_since_it_was_looked_at_is_not_approved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CPCDS_AUTH__MODE", "production")
+    monkeypatch.setenv("CPCDS_ID_KEY", "a key of this payer's own")
+    registered(tmp_path, "--client-id", "compass")
+    seen = json.loads(cpcds("apps", "show", "compass", "--json").output)["revision"]
+    with auth.services(read_settings(None)) as services:
+        draft = services.apps.get("compass").draft
+        worse = replace(draft, redirect_uris=("https://elsewhere.example/done",))
+        services.apps.edit("compass", worse, by="dynamic")
+    refused = cpcds("apps", "approve", "compass", "--revision", seen, code=2).output
+    assert "look at the app again: cpcds apps show compass" in refused
+    assert json.loads(cpcds("apps", "show", "compass", "--json").output)["status"] == "pending"
+    now = json.loads(cpcds("apps", "show", "compass", "--json").output)["revision"]
+    assert now != seen
+    assert "is active" in cpcds("apps", "approve", "compass", "--revision", now).output
 
 
 def test_where_no_server_is_configured_none_is_made_up(

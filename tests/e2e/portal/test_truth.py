@@ -223,6 +223,6 @@ def test_an_app_in_production_works_from_the_approval_on(
         expect(page.get_by_text("It is waiting for approval")).to_be_visible()
         link = f"/oauth/authorize?client_id={client_id}&response_type=code"
         assert page.request.get(link, max_redirects=0).status == 400
-        standing.services.apps.approve(client_id)
+        standing.services.apps.approve(client_id, standing.services.apps.get(client_id).revision)
         page.goto("/apps")
         expect(page.get_by_text("Active")).to_be_visible()

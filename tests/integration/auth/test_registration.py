@@ -207,7 +207,7 @@ def test_disabling_and_enabling_is_no_way_around_the_approval(tmp_path: Path) ->
             apps.enable(client_id, developer=jo)
         apps.disable(client_id, developer=jo)
         assert apps.enable(client_id, developer=jo).status == "pending"
-        apps.approve(client_id)
+        apps.approve(client_id, apps.get(client_id).revision)
         apps.disable(client_id, developer=jo)
         assert apps.enable(client_id, developer=jo).status == "active"
         apps.disable(client_id, developer=jo)

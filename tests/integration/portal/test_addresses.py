@@ -106,6 +106,49 @@ def test_an_account_that_nobody_confirmed_gives_way_to_the_owner_of_the_address(
     assert third.status_code == 422
 
 
+def test_an_account_that_nobody_confirmed_stops_no_change_of_address(production: Standing) -> None:
+    developers = production.portal.developers
+    dana = browser(production).sign_up().confirm(production)
+    squatter = browser(production)
+    taken = {"name": "Eve", "email": "eve@lens.example", "password": PASSWORD}
+    squatter.send("/sign-up", taken)
+    changed = {"name": "Dana", "organization": "", "email": "eve@lens.example"}
+    assert "on its way to eve@lens.example" in dana.send("/profile", changed).text
+    # Until the link is opened nobody has shown to read that mail.
+    assert developers.of_email("eve@lens.example").name == "Eve"
+    dana.confirm(production, "eve")
+    assert developers.of_email("eve@lens.example").name == "Dana"
+    assert squatter.get("/profile").headers["location"].startswith("/sign-in")
+
+
+def test_an_address_that_its_owner_confirmed_stays_the_owners(production: Standing) -> None:
+    dana = browser(production).sign_up().confirm(production)
+    changed = {"name": "Dana", "organization": "", "email": "eve@lens.example"}
+    dana.send("/profile", changed)
+    link = link_of(production.sent[-1])
+    eve = browser(production)
+    eve.send("/sign-up", {"name": "Eve", "email": "eve@lens.example", "password": PASSWORD})
+    eve.confirm(production, "eve")
+    dana.send(link, {})
+    assert production.portal.developers.of_email("eve@lens.example").name == "Eve"
+    assert dana.send("/profile", changed, page="/profile").status_code == 422
+
+
+def test_an_account_with_apps_from_before_keeps_its_address_until_an_operator_decides(
+    tmp_path: Path,
+) -> None:
+    sandbox = stand_up(tmp_path)
+    browser(sandbox).sign_up().register()
+    sandbox.database.close()
+    production = stand_up(tmp_path, site=in_production())
+    eve = browser(production)
+    eve.send("/sign-up", {"name": "Eve", "email": "eve@lens.example", "password": PASSWORD})
+    eve.confirm(production, "eve")
+    changed = {"name": "Eve", "organization": "", "email": "dana@lens.example"}
+    assert eve.send("/profile", changed, page="/profile").status_code == 422
+    production.database.close()
+
+
 def test_an_account_with_apps_from_before_is_not_taken_over_by_signing_up(tmp_path: Path) -> None:
     sandbox = stand_up(tmp_path)
     browser(sandbox).sign_up().register()
@@ -117,9 +160,16 @@ def test_an_account_with_apps_from_before_is_not_taken_over_by_signing_up(tmp_pa
     assert again.status_code == 422
     app = production.portal.apps.of_developer(dana_id(production))[0]
     with pytest.raises(InvalidForm, match="developers verify"):
-        production.portal.apps.approve(app.client_id)
+        production.portal.apps.approve(
+            app.client_id, production.portal.apps.get(app.client_id).revision
+        )
     production.portal.developers.verify_by_operator("dana@lens.example")
-    assert production.portal.apps.approve(app.client_id).status is AppStatus.ACTIVE
+    assert (
+        production.portal.apps.approve(
+            app.client_id, production.portal.apps.get(app.client_id).revision
+        ).status
+        is AppStatus.ACTIVE
+    )
     production.database.close()
 
 
@@ -166,7 +216,7 @@ def test_what_a_member_sees_of_an_app_is_approved_again_when_it_changes(
 ) -> None:
     dana = browser(production).sign_up().confirm(production)
     client_id, _ = dana.register()
-    production.portal.apps.approve(client_id)
+    production.portal.apps.approve(client_id, production.portal.apps.get(client_id).revision)
     dana.send(f"/apps/{client_id}/edit", {**FORM, name: SEEN[name]})
     assert production.portal.apps.get(client_id).status is AppStatus.PENDING
 
@@ -174,7 +224,7 @@ def test_what_a_member_sees_of_an_app_is_approved_again_when_it_changes(
 def test_who_is_written_to_may_change_without_approval(production: Standing) -> None:
     dana = browser(production).sign_up().confirm(production)
     client_id, _ = dana.register()
-    production.portal.apps.approve(client_id)
+    production.portal.apps.approve(client_id, production.portal.apps.get(client_id).revision)
     dana.send(f"/apps/{client_id}/edit", {**FORM, "contact_name": "Sam"})
     assert production.portal.apps.get(client_id).status is AppStatus.ACTIVE
 

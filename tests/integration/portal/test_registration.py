@@ -48,7 +48,7 @@ def test_an_app_in_production_waits_for_approval(production: Standing) -> None:
     client_id, _ = developer.register()
     assert production.portal.apps.get(client_id).status is AppStatus.PENDING
     assert "Waiting for approval" in developer.get("/apps").text
-    production.portal.apps.approve(client_id)
+    production.portal.apps.approve(client_id, production.portal.apps.get(client_id).revision)
     assert "Active" in developer.get("/apps").text
     developer.send(
         f"/apps/{client_id}/edit", {**FORM, "redirect_uris": "https://lens.example/other"}

@@ -41,7 +41,7 @@ def started(known: Settings) -> tuple[App, ...]:
     """Start the portal's room and stop it; return the apps that there are then."""
     services = authorization(known).services
     assert services is not None
-    description = ServerDescription(known.serve.base_url, {}, None, {})
+    description = ServerDescription(known.serve.base_url, dict, None, {})
     room = portal_room(known, description, services, opened(known).releases)
 
     async def run() -> tuple[App, ...]:

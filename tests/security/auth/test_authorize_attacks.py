@@ -527,7 +527,7 @@ def test_in_production_an_app_waits_and_what_changes_waits_again(tmp_path: Path)
         with standing.client() as browser:
             asking = acting.asking(client_id)
             assert browser.get("/oauth/authorize", params=asking).status_code == 400
-            assert apps.approve(client_id).is_plain
+            assert apps.approve(client_id, apps.get(client_id).revision).is_plain
             assert browser.get("/oauth/authorize", params=asking).status_code == 200
             body = acting.tokens(browser, issued)
             evil = replace(issued.app.draft, redirect_uris=("https://evil.example/x",))
