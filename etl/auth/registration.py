@@ -171,7 +171,7 @@ def _client_type(draft: AppDraft) -> str:
 
 
 def _scopes(draft: AppDraft) -> str:
-    unknown = [one for one in draft.scopes if one not in smart_scopes.known(draft.scopes)]
+    unknown = [one for one in draft.scopes if one not in smart_scopes.grantable(draft.scopes)]
     if unknown:
         return f"{scope_rules.problem(unknown[0])}."
     if not any(smart_scopes.parse(one) for one in draft.scopes):

@@ -65,11 +65,11 @@ class RequestIds:
     prefix: str = field(default_factory=lambda: token_hex(8))
     numbers: count[int] = field(default_factory=count)
 
-    def of(self, scope: Scope) -> str:
+    def request_id(self, scope: Scope) -> str:
         """Return the id of a request."""
-        found = [value for name, value in scope["headers"] if name == b"x-request-id"]
-        if len(found) == 1 and _WELL_FORMED.fullmatch(found[0]):
-            return str(found[0], "ascii")
+        ids = [value for name, value in scope["headers"] if name == b"x-request-id"]
+        if len(ids) == 1 and _WELL_FORMED.fullmatch(ids[0]):
+            return str(ids[0], "ascii")
         return f"{self.prefix}{next(self.numbers):012x}"
 
 
@@ -142,7 +142,7 @@ class AccessLog:
             "request": record.request,
             "route": record.route,
             "errors": chain,
-            "where": [f"{one.filename}:{one.lineno} {one.name}" for one in frames],
+            "where": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
         }
         self._write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
@@ -162,7 +162,7 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[0] is not None:
             line["errors"] = [record.exc_info[0].__name__]
             frames = traceback.extract_tb(record.exc_info[2])[-12:]
-            line["where"] = [f"{one.filename}:{one.lineno} {one.name}" for one in frames]
+            line["where"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
         return orjson.dumps(line).decode()
 
 
@@ -186,7 +186,7 @@ class AccessLogMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        record = RequestRecord(self._ids.of(scope), perf_counter())
+        record = RequestRecord(self._ids.request_id(scope), perf_counter())
         scope[RECORD] = record
         name = record.request.encode()
 

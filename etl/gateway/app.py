@@ -220,23 +220,23 @@ class Gateway:
     ) -> Reply:
         """Return the answer with data, or its refusal; either is taken down before."""
         address = _address(scope)
-        asked = _Asked(scope["query_string"])
+        raw_query = _Asked(scope["query_string"])
         grant: Grant | None = None
         try:
-            query = _query(asked.raw)
+            query = _query(raw_query.raw)
             grant = await self._authenticator.grant_of(headers, address, record)
             if scope["method"] == "POST":
                 body = await body_of(receive, headers, self._options.bounds)
                 posted = _posted(route, body, headers)
                 refuse_tokens(posted)
-                asked.raw = b"&".join(one for one in (asked.raw, body) if one)
+                raw_query.raw = b"&".join(part for part in (raw_query.raw, body) if part)
                 query = (*query, *posted)
             media = wants.media_of(headers, values_of(query, "_format"))
             reply = await self._data(route, grant, query, headers, record, scope["method"])
             reply.media = media
         except Exception as error:  # see __call__; taken down like an answer
             if grant is None:
-                asked.raw = b""  # nothing was searched, and a token may stand in it
+                raw_query.raw = b""  # nothing was searched, and a token may stand in it
                 error = self._counted(error, address)
             reply = self._failed(error, record)
             if reply.status == 429:
@@ -250,7 +250,7 @@ class Gateway:
                 record.patient,
                 _INTERACTIONS[route.kind],
                 _target(route),
-                route.id if route.kind == "page" else asked.raw.decode("latin-1"),
+                route.id if route.kind == "page" else raw_query.raw.decode("latin-1"),
                 reply.status,
                 address,
             )
@@ -267,7 +267,7 @@ class Gateway:
         method: str,
     ) -> Reply:
         service, base = self._service, self._options.base
-        found: Found | Answer
+        answer: Found | Answer
         extra: list[Header] = []
         prefer = headers.get(b"prefer")
         handling = wants.handling(prefer) if prefer is not None else None
@@ -276,38 +276,38 @@ class Gateway:
         strict = handling == "strict"
         match route.kind:
             case "search":
-                found = await service.search(
+                answer = await service.search(
                     grant, route.type, query, base=base, strict=strict, within=route.id or None
                 )
             case "read":
-                found = await service.read(grant, route.type, route.id, query, strict=strict)
+                answer = await service.read(grant, route.type, route.id, query, strict=strict)
             case "vread":
-                found = await service.vread(
+                answer = await service.vread(
                     grant, route.type, route.id, route.version, query, strict=strict
                 )
             case "everything":
-                found = await service.everything(grant, route.id, query, base=base, strict=strict)
+                answer = await service.everything(grant, route.id, query, base=base, strict=strict)
             case _:
-                asked = [one for one in query if one[0] not in HTTP]
+                wanted = [pair for pair in query if pair[0] not in HTTP]
                 try:
-                    found = await service.page(grant, route.id, asked, base=base, strict=strict)
+                    answer = await service.page(grant, route.id, wanted, base=base, strict=strict)
                 except Refusal as refusal:
                     if refusal.status != 400 or refusal.code == "not-supported":
                         raise
                     raise Rejection("link-invalid", refusal.diagnostics) from None
-        if isinstance(found, Answer):
-            etag, changed = found.etag, found.last_updated
-            record.release = found.release
+        if isinstance(answer, Answer):
+            etag, changed = answer.etag, answer.last_updated
+            record.release = answer.release
         else:
             # When a resource last changed for the payer does not say when its bytes did.
-            etag, changed = f'W/"{found.version}"', self._releases.served.created
+            etag, changed = f'W/"{answer.version}"', self._releases.served.created
         fields: list[Header] = [
             (b"etag", etag.encode()),
             _PUBLIC if self._authenticator.public else _PRIVATE,
             _VARY,
             *extra,
         ]
-        modified = wants.http_date(found.last_updated) if found.last_updated else None
+        modified = wants.http_date(answer.last_updated) if answer.last_updated else None
         if modified is not None:
             fields.append((b"last-modified", modified))
         if method != "POST" and not _CONDITIONS.isdisjoint(headers):
@@ -315,7 +315,7 @@ class Gateway:
             wants.check_preconditions(headers, etag, since)
             if wants.has_it(headers, etag, since):
                 return Reply(304, b"", b"", fields)
-        return Reply(200, found.body, headers=fields)
+        return Reply(200, answer.body, headers=fields)
 
     def _counted(self, error: Exception, address: str) -> Exception:
         """Return why a request without a grant is refused: that there were too many, or its fault.
@@ -409,9 +409,9 @@ _OF_ONE: Final = frozenset({"read", "vread", "everything"})
 @cached_parse
 def _query(raw: bytes) -> tuple[tuple[str, str], ...]:
     """Return the parameters of a query string, among which there is no token."""
-    found = parameters_of(raw)
-    refuse_tokens(found)
-    return tuple(found)
+    parameters = parameters_of(raw)
+    refuse_tokens(parameters)
+    return tuple(parameters)
 
 
 def _posted(route: Route, body: bytes, headers: Mapping[bytes, bytes]) -> list[tuple[str, str]]:
@@ -438,7 +438,7 @@ def _parameters(body: bytes) -> list[tuple[str, str]]:
         raise wrong from None
     if not isinstance(document, dict) or document.get("resourceType") != "Parameters":
         raise wrong
-    found: list[tuple[str, str]] = []
+    parameters: list[tuple[str, str]] = []
     listed = document.get("parameter", [])
     for parameter in listed if isinstance(listed, list) else [None]:
         if not isinstance(parameter, dict) or not isinstance(parameter.get("name"), str):
@@ -446,8 +446,8 @@ def _parameters(body: bytes) -> list[tuple[str, str]]:
         values = [value for name, value in parameter.items() if name.startswith("value")]
         if len(values) != 1 or not isinstance(values[0], str | int) or isinstance(values[0], bool):
             raise wrong
-        found.append((parameter["name"], str(values[0])))
-    return found
+        parameters.append((parameter["name"], str(values[0])))
+    return parameters
 
 
 def _target(route: Route) -> str:

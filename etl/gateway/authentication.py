@@ -119,7 +119,7 @@ class PublicAuthenticator:
     public = True
 
     def __init__(self, types: Sequence[str], limits: RateLimits) -> None:
-        scopes = tuple(f"patient/{one}.rs" for one in types)
+        scopes = tuple(f"patient/{resource_type}.rs" for resource_type in types)
         self._grant = Grant("", "public", scopes, "", datetime(9999, 12, 31, tzinfo=UTC))
         self._limits = limits
 

@@ -84,7 +84,7 @@ def head_of(line: Line) -> Head:
     match = _HEAD.match(line)
     if match is None:
         raise StoreError("a block holds a line that is no resource; run verify")
-    return Head(*(one.decode() for one in match.groups()))
+    return Head(*(group.decode() for group in match.groups()))
 
 
 def searchset(
@@ -109,10 +109,10 @@ def searchset(
     head = f'{{"resourceType":"Bundle","meta":{{"lastUpdated":"{created}"}},"type":"searchset"'
     if total is not None:
         head += f',"total":{total}'
-    told = ",".join(
+    text = ",".join(
         f'{{"relation":"{relation}","url":{orjson.dumps(url).decode()}}}' for relation, url in links
     )
-    pieces: list[Line] = [f'{head},"link":[{told}]'.encode()]
+    pieces: list[Line] = [f'{head},"link":[{text}]'.encode()]
     before = b',"entry":['
     for resource_type, lines, mode in entries:
         if not lines:
@@ -147,11 +147,11 @@ def _openings(
 
 def _outcome(notes: Sequence[Note]) -> bytes:
     issues = [
-        {"severity": one.severity, "code": one.code, "diagnostics": one.text}
-        | ({"details": one.details} if one.details else {})
-        for one in notes
+        {"severity": note.severity, "code": note.code, "diagnostics": note.text}
+        | ({"details": note.details} if note.details else {})
+        for note in notes
     ]
     outcome = {"resourceType": "OperationOutcome", "issue": issues}
     # It has no URL of its own, and every entry needs one: one that its text decides.
-    url = uuid.uuid5(uuid.NAMESPACE_URL, "\n".join(one.text for one in notes)).urn
+    url = uuid.uuid5(uuid.NAMESPACE_URL, "\n".join(note.text for note in notes)).urn
     return orjson.dumps({"fullUrl": url, "resource": outcome, "search": {"mode": "outcome"}})

@@ -33,13 +33,13 @@ class Cache:
 
     def peek(self, key: Hashable) -> Any | None:
         """Return a value, or None where there is none."""
-        found = self._held.get(key)
-        if found is None:
+        entry = self._held.get(key)
+        if entry is None:
             self.misses += 1
             return None
         self._held.move_to_end(key)
         self.hits += 1
-        return found[0]
+        return entry[0]
 
     def put(self, key: Hashable, value: Any, cost: int) -> None:
         """Keep a value.

@@ -148,28 +148,32 @@ def _resource(kind: ResourceType, operations: Iterable[Operation]) -> dict[str, 
         "type": kind.name,
         "supportedProfile": list(kind.profiles),
         "documentation": kind.documentation,
-        "interaction": [{"code": one} for one in kind.interactions],
+        "interaction": [{"code": interaction} for interaction in kind.interactions],
         "versioning": "versioned",
         "readHistory": False,
         "updateCreate": False,
         "conditionalRead": "full-support",
         "referencePolicy": ["literal", "resolves"],
-        "searchInclude": [*(one.code for one in kind.includes), f"{kind.name}:*"]
+        "searchInclude": [*(include.code for include in kind.includes), f"{kind.name}:*"]
         if kind.includes
         else [],
         "searchParam": [
             {
-                "name": one.name,
-                "definition": one.definition,
-                "type": one.type,
-                "documentation": one.documentation,
+                "name": parameter.name,
+                "definition": parameter.definition,
+                "type": parameter.type,
+                "documentation": parameter.documentation,
             }
-            for one in kind.parameters.values()
+            for parameter in kind.parameters.values()
         ],
         "operation": [
-            {"name": one.name, "definition": one.definition, "documentation": one.documentation}
-            for one in operations
-            if one.type == kind.name
+            {
+                "name": operation.name,
+                "definition": operation.definition,
+                "documentation": operation.documentation,
+            }
+            for operation in operations
+            if operation.type == kind.name
         ],
     }
 
@@ -178,9 +182,11 @@ def _without_empty(value: Any) -> Any:
     """Return JSON without members that hold nothing: FHIR allows no empty list or text."""
     match value:
         case dict():
-            cleaned = {name: _without_empty(one) for name, one in value.items()}
-            return {name: one for name, one in cleaned.items() if one not in (None, "", [], {})}
+            cleaned = {name: _without_empty(inner) for name, inner in value.items()}
+            return {
+                name: inner for name, inner in cleaned.items() if inner not in (None, "", [], {})
+            }
         case list():
-            return [_without_empty(one) for one in value]
+            return [_without_empty(entry) for entry in value]
         case _:
             return value

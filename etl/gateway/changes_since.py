@@ -49,7 +49,7 @@ class MemberChanges:
 
     def notes(self) -> list[Note]:
         """Return its outcome issues: one for each resource that is gone."""
-        found = [
+        lines = [
             Note(
                 "deleted",
                 f"{name} is gone: drop it",
@@ -62,18 +62,18 @@ class MemberChanges:
             for name in self.gone
         ]
         if self.is_whole:
-            found.append(
+            lines.append(
                 Note(
                     "incomplete",
                     "_since lies before the oldest release that is kept, or compared: this is "
                     "everything there is; drop what is not in it",
                 )
             )
-        return found
+        return lines
 
 
 async def difference(
-    releases: Releases, tree: ReleaseTree, grant: Grant, asked: compartment.EverythingRequest
+    releases: Releases, tree: ReleaseTree, grant: Grant, request: compartment.EverythingRequest
 ) -> MemberChanges:
     """Return what changed from the releases that `_since` names to the one given.
 
@@ -82,26 +82,26 @@ async def difference(
     """
     readable = seen(tree, grant).types
     olds: list[dict[str, tuple[Hit, Mark]]] = []
-    if isinstance(asked.since, compartment.SeenRelease):
+    if isinstance(request.since, compartment.SeenRelease):
         try:
-            base = await releases.earlier(asked.since.release)
+            base = await releases.earlier(request.since.release)
             # What the app could not read then is new to it.
-            olds = [await _reached(base, grant, asked, readable & asked.since.types)]
+            olds = [await _reached(base, grant, request, readable & request.since.types)]
         except NotFound:
             raise Refusal(
                 410, "expired", f"the release of _since is not kept any more; {_ANEW}"
             ) from None
-    elif asked.since is not None:
-        olds = await _reached_since(releases, tree, grant, asked, readable)
-    new = await _reached(tree, grant, asked, readable)
+    elif request.since is not None:
+        olds = await _reached_since(releases, tree, grant, request, readable)
+    new = await _reached(tree, grant, request, readable)
     if not olds:
         own = await tree.patient(grant.patient)
         if own is not None:
             await tree.need(own, ("gone",))
         gone = [
-            f"{one.type}/{one.id}"
-            for one in (own.index.gone if own is not None else ())
-            if one.type in readable and asked.wants(one.type)
+            f"{gone.type}/{gone.id}"
+            for gone in (own.index.gone if own is not None else ())
+            if gone.type in readable and request.wants(gone.type)
         ]
         return MemberChanges({name: hit for name, (hit, _) in new.items()}, gone, True)
     hits = {
@@ -112,16 +112,16 @@ async def difference(
     missing = [name for name in dict.fromkeys(chain.from_iterable(olds)) if name not in new]
     # What is left of the directory but not referred to any more is no business of the app's.
     left = await ReferenceResolver(tree, grant, None).hits(
-        one for one in missing if TYPES[one.partition("/")[0]].shared
+        name for name in missing if TYPES[name.partition("/")[0]].shared
     )
-    return MemberChanges(hits, [one for one in missing if one not in left], False)
+    return MemberChanges(hits, [name for name in missing if name not in left], False)
 
 
 async def _reached_since(
     releases: Releases,
     tree: ReleaseTree,
     grant: Grant,
-    asked: compartment.EverythingRequest,
+    request: compartment.EverythingRequest,
     readable: frozenset[str],
 ) -> list[dict[str, tuple[Hit, Mark]]]:
     """Return what an app may have seen at an instant, of each release that it may have seen it in.
@@ -129,19 +129,19 @@ async def _reached_since(
     Which of them that was, a date does not say, and what came and went or changed and changed back
     in between is in neither end.
     """
-    assert isinstance(asked.since, int)  # noqa: S101 - the caller looked
+    assert isinstance(request.since, int)  # noqa: S101 - the caller looked
     try:
         return [
-            await _reached(one, grant, asked, readable)
-            for one in await releases.since(tree, asked.since)
+            await _reached(release, grant, request, readable)
+            for release in await releases.since(tree, request.since)
         ]
     except NotFound:  # pruned meanwhile
         return []
 
 
-def _mark(known: dict[str, tuple[Hit, Mark]], name: str) -> Mark | None:
-    found = known.get(name)
-    return None if found is None else found[1]
+def _mark(marks: dict[str, tuple[Hit, Mark]], name: str) -> Mark | None:
+    entry = marks.get(name)
+    return None if entry is None else entry[1]
 
 
 def seen(tree: ReleaseTree, grant: Grant) -> compartment.SeenRelease:
@@ -152,29 +152,32 @@ def seen(tree: ReleaseTree, grant: Grant) -> compartment.SeenRelease:
 
 
 async def _reached(
-    tree: ReleaseTree, grant: Grant, asked: compartment.EverythingRequest, readable: frozenset[str]
+    tree: ReleaseTree,
+    grant: Grant,
+    request: compartment.EverythingRequest,
+    readable: frozenset[str],
 ) -> dict[str, tuple[Hit, Mark]]:
     """Return all that `$everything` gives in a release without `_since`, each with its mark."""
     own = await tree.patient(grant.patient)
-    found: dict[str, Hit] = {}
+    hits: dict[str, Hit] = {}
     if own is None:
         return {}
     await tree.need(own, (*compartment.SECTIONS, *_SECTIONS))
     own_types = [name for name in compartment.OWN if name in readable]
-    rows = compartment.rows_of(own, asked, own_types)
+    rows = compartment.rows_of(own, request, own_types)
     for name in own_types:
-        if asked.wants(name):
+        if request.wants(name):
             of_type = own.rows(name)
-            found |= {f"{name}/{own.index.ids[row]}": (own, row) for row in rows if row in of_type}
+            hits |= {f"{name}/{own.index.ids[row]}": (own, row) for row in rows if row in of_type}
     chosen = frozenset(rows)
     for name, kind in TYPES.items():
-        if kind.shared and asked.wants(name) and name in readable:
+        if kind.shared and request.wants(name) and name in readable:
             references = sorted(await referenced(tree, own, name, chosen))
-            found |= await ReferenceResolver(tree, grant, None).hits(references, _SECTIONS)
-    return {name: (hit, _mark_of(hit)) for name, hit in found.items()}
+            hits |= await ReferenceResolver(tree, grant, None).hits(references, _SECTIONS)
+    return {name: (hit, _mark_of(hit)) for name, hit in hits.items()}
 
 
 def _mark_of(hit: Hit) -> Mark:
     block, row = hit
-    (stamp,) = block.index.last_updated.of(row)
+    (stamp,) = block.index.last_updated.values_of(row)
     return block.index.versions[row], stamp

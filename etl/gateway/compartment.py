@@ -53,7 +53,7 @@ class SeenRelease:
     @property
     def token(self) -> str:
         """The value of `_since`: the release, `.`, and a bit for each type, as hex digits."""
-        bits = sum(1 << at for at, name in enumerate(_BITS) if name in self.types)
+        bits = sum(1 << bit for bit, name in enumerate(_BITS) if name in self.types)
         return f"{self.release}.{bits:02x}"
 
     @classmethod
@@ -62,7 +62,7 @@ class SeenRelease:
         release, _, bits = token.partition(".")
         if not RELEASE.fullmatch(release) or not _HEX.fullmatch(bits):
             return None
-        types = (name for at, name in enumerate(_BITS) if int(bits, 16) >> at & 1)
+        types = (name for bit, name in enumerate(_BITS) if int(bits, 16) >> bit & 1)
         return cls(release, frozenset(types))
 
 
@@ -101,47 +101,49 @@ def parse(parameters: Iterable[tuple[str, str]], *, strict: bool) -> EverythingR
     Raises:
         Refusal: 400.
     """
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     leaving = LeavingOut(strict)
     for name, value in parameters:
         if name in HTTP:
             continue
         if name not in EVERYTHING.parameters:
-            known = ", ".join(EVERYTHING.parameters)
-            leaving.leave_out(name, "not-supported", f"is no parameter of $everything: {known}")
+            names = ", ".join(EVERYTHING.parameters)
+            leaving.leave_out(name, "not-supported", f"is no parameter of $everything: {names}")
             continue
         if not value:
             leaving.leave_out(name, "invalid", EMPTY)
             continue
-        if name == "_type" and name in found:
-            value = f"{found[name]},{value}"
-        elif name in found:
+        if name == "_type" and name in values:
+            value = f"{values[name]},{value}"
+        elif name in values:
             raise wrong(name, "invalid", "may be given once")
-        found[name] = value
-    start, end = _date(found, "start"), _date(found, "end")
+        values[name] = value
+    start, end = _date(values, "start"), _date(values, "end")
     care = (start[0] if start else BEGINNING, end[1] if end else END)
     if care[0] >= care[1]:
         raise wrong("start", "invalid", "is after the end")
     return EverythingRequest(
         care,
-        _since(found),
-        _types(found),
-        count(found["_count"], 1) if "_count" in found else None,
-        tuple(found.items()),
+        _since(values),
+        _types(values),
+        count(values["_count"], 1) if "_count" in values else None,
+        tuple(values.items()),
         tuple(leaving.ignored),
     )
 
 
-def rows_of(block: IndexedBlock, asked: EverythingRequest, types: Sequence[str]) -> list[int]:
+def rows_of(block: IndexedBlock, request: EverythingRequest, types: Sequence[str]) -> list[int]:
     """Return the rows of some types that are within the dates asked for, in the block's order."""
     rows: list[int] = []
-    for resource_type in sorted(types, key=lambda one: block.rows(one).start):
+    for resource_type in sorted(types, key=lambda kind: block.rows(kind).start):
         of_type = block.rows(resource_type)
-        if resource_type == _CLAIM and asked.care != (BEGINNING, END):
+        if resource_type == _CLAIM and request.care != (BEGINNING, END):
             column = block.values(_CLAIM, "service-date")
-            good = [_overlap(stored_span(value), asked.care) for value in column.values]
+            good = [_overlap(stored_span(value), request.care) for value in column.values]
             rows += [
-                row for row in of_type if any(good[one] for one in column.rows[row - of_type.start])
+                row
+                for row in of_type
+                if any(good[value] for value in column.rows[row - of_type.start])
             ]
         else:
             rows += of_type
@@ -152,42 +154,44 @@ async def whole(
     tree: ReleaseTree,
     grant: Grant,
     own: IndexedBlock,
-    asked: EverythingRequest,
+    request: EverythingRequest,
     following: ReferenceResolver,
     here: slice,
 ) -> tuple[list[Entries], int]:
     """Return a page of all that is asked for, and how many resources there are on all pages."""
     await tree.need(own, SECTIONS)
     own_types = [name for name in OWN if may(grant, name, "r")]
-    emitted = [name for name in own_types if asked.wants(name)]
-    shared = asked.types is None or any(TYPES[one].shared for one in asked.types)
+    emitted = [name for name in own_types if request.wants(name)]
+    shared = request.types is None or any(TYPES[kind].shared for kind in request.types)
     # Where directory types are asked for, whatever refers to them has to be looked at.
-    rows = rows_of(own, asked, own_types if shared else emitted)
+    rows = rows_of(own, request, own_types if shared else emitted)
     page = rows[here]
     lines = await tree.lines(own, page)
     typed = list(zip(_types_of(own, page), lines, strict=True))
     entries = [Entries(name, (line,), "match") for name, line in typed if name in emitted]
     if shared:
-        found = following.allowed(
-            one for one in references(lines) if asked.wants(one.partition("/")[0])
+        named = following.allowed(
+            reference
+            for reference in references(lines)
+            if request.wants(reference.partition("/")[0])
         )
-        read = await following.read(await following.hits(found))
+        read = await following.read(await following.hits(named))
         entries += [Entries(name, (line,), "include") for name, line in read]
     return entries, len(rows)
 
 
 def references(lines: Iterable[Line]) -> list[str]:
     """Return the directory resources that some lines refer to, each once."""
-    found = dict.fromkeys(match for line in lines for match in _REFERENCE.findall(line))
-    return [one.decode() for one in found]
+    matches = dict.fromkeys(match for line in lines for match in _REFERENCE.findall(line))
+    return [match.decode() for match in matches]
 
 
-def _overlap(one: Span, other: Span) -> bool:
-    return one[0] < other[1] and one[1] > other[0]
+def _overlap(span: Span, other: Span) -> bool:
+    return span[0] < other[1] and span[1] > other[0]
 
 
-def _date(found: dict[str, str], name: str) -> Span | None:
-    text = found.get(name)
+def _date(values: dict[str, str], name: str) -> Span | None:
+    text = values.get(name)
     if text is None:
         return None
     try:
@@ -196,8 +200,8 @@ def _date(found: dict[str, str], name: str) -> Span | None:
         raise wrong(name, "invalid", "takes a date such as 2024-05-31 or an instant") from None
 
 
-def _since(found: dict[str, str]) -> SeenRelease | int | None:
-    text = found.get("_since")
+def _since(values: dict[str, str]) -> SeenRelease | int | None:
+    text = values.get("_since")
     if text is None:
         return None
     seen = SeenRelease.of(text)
@@ -211,8 +215,8 @@ def _since(found: dict[str, str]) -> SeenRelease | int | None:
         ) from None
 
 
-def _types(found: dict[str, str]) -> frozenset[str] | None:
-    text = found.get("_type")
+def _types(values: dict[str, str]) -> frozenset[str] | None:
+    text = values.get("_type")
     if text is None:
         return None
     types = frozenset(text.split(","))

@@ -34,7 +34,7 @@ class CorsPolicy:
     """
 
     def __init__(self, origins: Iterable[str]) -> None:
-        self._known = frozenset(one.rstrip("/").lower().encode() for one in origins)
+        self._known = frozenset(origin.rstrip("/").lower().encode() for origin in origins)
         self._any = b"*" in self._known
 
     def headers(self, headers: Mapping[bytes, bytes], *, open_to_all: bool) -> tuple[Header, ...]:

@@ -47,10 +47,10 @@ class DevelopmentVerifier:
 
     def __init__(self, tokens: Iterable[DevelopmentToken]) -> None:
         self._grants = {
-            sha256(one.token.encode()).digest(): Grant(
-                one.patient, one.client, one.scopes, "development", _END
+            sha256(token.token.encode()).digest(): Grant(
+                token.patient, token.client, token.scopes, "development", _END
             )
-            for one in tokens
+            for token in tokens
         }
 
     async def grant_of(self, token: str) -> Grant:

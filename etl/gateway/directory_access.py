@@ -40,7 +40,8 @@ _SECRET_SYSTEMS: Final = frozenset(
 _SECRET: Final = re.compile(r"\d{3}[- ]?\d{2}[- ]?\d{4}|\d{2}[- ]?\d{7}")
 """Shape of such an identifier, in whatever system it stands."""
 _PERHAPS: Final = re.compile(
-    rb'"value": ?"[\d -]{9,11}"|' + b"|".join(re.escape(one.encode()) for one in _SECRET_SYSTEMS)
+    rb'"value": ?"[\d -]{9,11}"|'
+    + b"|".join(re.escape(system.encode()) for system in _SECRET_SYSTEMS)
 )
 _MASKED: Final = {
     "extension": [
@@ -86,14 +87,14 @@ async def _marked(
     if resource_type not in _KINDS or not rows:
         return rows
     names = (_IDENTIFIER, LISTED)
-    await tree.need(block, [column_name(resource_type, one) for one in names])
+    await tree.need(block, [column_name(resource_type, name) for name in names])
     first = block.rows(resource_type).start
-    identifiers, listed = (block.values(resource_type, one) for one in names)
+    identifiers, listed = (block.values(resource_type, name) for name in names)
     return [
         row
         for row in rows
-        if any(one.startswith(_NPI) for one in identifiers.of(row - first))
-        or not marks.isdisjoint(listed.of(row - first))
+        if any(identifier.startswith(_NPI) for identifier in identifiers.values_of(row - first))
+        or not marks.isdisjoint(listed.values_of(row - first))
     ]
 
 
@@ -125,14 +126,17 @@ def masked(line: Line) -> Line:
     if _PERHAPS.search(line) is None:
         return line
     resource: dict[str, Any] = orjson.loads(line)
-    found = resource.get(_IDENTIFIER, [])
-    if not any(_is_secret(one.get("system", ""), one.get("value", "")) for one in found):
+    identifiers = resource.get(_IDENTIFIER, [])
+    if not any(
+        _is_secret(identifier.get("system", ""), identifier.get("value", ""))
+        for identifier in identifiers
+    ):
         return line
     resource[_IDENTIFIER] = [
-        {**{name: each for name, each in one.items() if name != "value"}, "_value": _MASKED}
-        if _is_secret(one.get("system", ""), one.get("value", ""))
-        else one
-        for one in found
+        {**{name: part for name, part in identifier.items() if name != "value"}, "_value": _MASKED}
+        if _is_secret(identifier.get("system", ""), identifier.get("value", ""))
+        else identifier
+        for identifier in identifiers
     ]
     resource["meta"]["versionId"] = ""
     resource["meta"]["versionId"] = short_hash(orjson.dumps(resource))

@@ -16,9 +16,9 @@ _MOST: Final = 512
 
 def cached_parse(read: Callable[[bytes], Read]) -> Callable[[bytes], Read]:
     """Return a function that reads each short text once; what it refuses it reads each time."""
-    known = lru_cache(maxsize=_MOST)(read)
+    cached = lru_cache(maxsize=_MOST)(read)
 
     def reading(header: bytes) -> Read:
-        return known(header) if len(header) <= LONGEST else read(header)
+        return cached(header) if len(header) <= LONGEST else read(header)
 
     return reading

@@ -35,27 +35,30 @@ async def referenced(
     if own is None:
         return set()
     columns = [
-        (kind.name, one.parameter)
+        (kind.name, include.parameter)
         for kind in TYPES.values()
         if not kind.shared
-        for one in kind.includes
-        if target in one.targets
+        for include in kind.includes
+        if target in include.targets
     ]
     columns.append(_FACILITY)
-    await tree.need(own, [column_name(*one) for one in columns])
-    found: set[str] = set()
+    await tree.need(own, [column_name(*pair) for pair in columns])
+    names: set[str] = set()
     for name, parameter in columns:
         column = own.values(name, parameter)
         values: Iterable[str] = column.values
         if rows is not None:
             of_type = own.rows(name)
             values = (
-                one for row in rows if row in of_type for one in column.of(row - of_type.start)
+                value
+                for row in rows
+                if row in of_type
+                for value in column.values_of(row - of_type.start)
             )
-        found.update(
+        names.update(
             value.partition("/_history/")[0] for value in values if value.startswith(f"{target}/")
         )
-    return found
+    return names
 
 
 class ReferenceResolver:
@@ -80,19 +83,19 @@ class ReferenceResolver:
         """
         kind = query.kind.name
         seen = {f"{kind}/{block.index.ids[row]}" for block, row in matches}
-        found: list[tuple[str, Line]] = []
+        lines: list[tuple[str, Line]] = []
         frontier = [(kind, hit) for hit in matches]
-        following = [one for one in query.includes if one.type == kind]
-        iterated = [one for one in query.includes if one.iterate]
-        names = sorted({column_name(one.type, one.parameter) for one in query.includes})
+        following = [include for include in query.includes if include.type == kind]
+        iterated = [include for include in query.includes if include.iterate]
+        names = sorted({column_name(include.type, include.parameter) for include in query.includes})
         while frontier and following:
             wanted = self._references(frontier, following, seen)
             seen.update(wanted)
             hits = await self.hits(wanted, names)
-            found += await self.read(hits)
+            lines += await self.read(hits)
             frontier = [(reference.partition("/")[0], hit) for reference, hit in hits.items()]
             following = iterated
-        return found
+        return lines
 
     def _references(
         self,
@@ -100,28 +103,30 @@ class ReferenceResolver:
         following: Sequence[RequestedInclude],
         seen: set[str],
     ) -> list[str]:
-        found: dict[str, None] = {}
+        names: dict[str, None] = {}
         for resource_type, (block, row) in frontier:
             first = block.rows(resource_type).start
             for include in following:
                 if include.type == resource_type:
-                    for value in block.values(resource_type, include.parameter).of(row - first):
+                    for value in block.values(resource_type, include.parameter).values_of(
+                        row - first
+                    ):
                         reference = value.partition("/_history/")[0]
                         target = reference.partition("/")[0]
                         if include.target in (None, target) and reference not in seen:
-                            found[reference] = None
-        return self.allowed(found)
+                            names[reference] = None
+        return self.allowed(names)
 
     def allowed(self, references: Iterable[str]) -> list[str]:
         """Return the references whose types the scopes open; note the others' types."""
-        found = []
+        names = []
         for reference in references:
             target = reference.partition("/")[0]
             if target in TYPES and not may(self._grant, target, "r"):
                 self.withheld.add(target)
             elif target in TYPES:
-                found.append(reference)
-        return found
+                names.append(reference)
+        return names
 
     async def hits(self, references: Iterable[str], names: Sequence[str] = ()) -> dict[str, Hit]:
         """Return where resources are, by reference, in the order given; those not there left out.
@@ -130,16 +135,16 @@ class ReferenceResolver:
             references: `Type/id`.
             names: sections of an index that will be needed beside ids and parts.
         """
-        asked = [(text, *text.split("/", 1)) for text in references]
-        blocks = await self._blocks([(kind, resource_id) for _, kind, resource_id in asked])
+        wanted = [(text, *text.split("/", 1)) for text in references]
+        blocks = await self._blocks([(kind, resource_id) for _, kind, resource_id in wanted])
         for one in dict.fromkeys(block for block in blocks if block is not None):
             await self._tree.need(one, ("ids", "parts", *names))
-        found: dict[str, Hit] = {}
-        for (reference, kind, resource_id), block in zip(asked, blocks, strict=True):
+        hits: dict[str, Hit] = {}
+        for (reference, kind, resource_id), block in zip(wanted, blocks, strict=True):
             row = block.index.row_of(kind, resource_id) if block is not None else None
             if block is not None and row is not None:
-                found[reference] = (block, row)
-        return found
+                hits[reference] = (block, row)
+        return hits
 
     async def read(self, hits: dict[str, Hit]) -> list[tuple[str, Line]]:
         """Return type and line of what was found, in its order."""
@@ -148,18 +153,23 @@ class ReferenceResolver:
             rows.setdefault(block, []).append(row)
         read = [self._tree.lines(block, numbers) for block, numbers in rows.items()]
         lines: dict[Hit, Line] = {}
-        texts = await asyncio.gather(*read) if len(read) > 1 else [await one for one in read]
+        texts = (
+            await asyncio.gather(*read) if len(read) > 1 else [await reading for reading in read]
+        )
         for (block, numbers), of_block in zip(rows.items(), texts, strict=True):
             for row, line in zip(numbers, of_block, strict=True):
                 lines[block, row] = line
         return [(reference.partition("/")[0], lines[hit]) for reference, hit in hits.items()]
 
-    async def _blocks(self, asked: Sequence[tuple[str, str]]) -> list[IndexedBlock | None]:
-        shared = [one for one in asked if TYPES[one[0]].shared]
-        opening = [self._tree.shard_of(*one) for one in shared]
+    async def _blocks(self, wanted: Sequence[tuple[str, str]]) -> list[IndexedBlock | None]:
+        shared = [reference for reference in wanted if TYPES[reference[0]].shared]
+        opening = [self._tree.shard_of(*reference) for reference in shared]
         opened = await asyncio.gather(*opening) if len(opening) > 1 else [await x for x in opening]
-        found = dict(zip(shared, opened, strict=True))
-        return [found.get(one, self._own) if TYPES[one[0]].shared else self._own for one in asked]
+        shards = dict(zip(shared, opened, strict=True))
+        return [
+            shards.get(reference, self._own) if TYPES[reference[0]].shared else self._own
+            for reference in wanted
+        ]
 
 
 async def relevant_to(
@@ -178,5 +188,5 @@ async def relevant_to(
     return {
         value
         for block, row in hits.values()
-        for value in block.values(source, name).of(row - block.rows(source).start)
+        for value in block.values(source, name).values_of(row - block.rows(source).start)
     }

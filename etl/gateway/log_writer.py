@@ -73,21 +73,21 @@ class LogWriter:
 
     def _run(self) -> None:
         while True:
-            found = [self._waiting.get()]
-            if isinstance(found[0], bytes):
+            records = [self._waiting.get()]
+            if isinstance(records[0], bytes):
                 time.sleep(SECONDS)
             try:
                 while True:
-                    found.append(self._waiting.get_nowait())
+                    records.append(self._waiting.get_nowait())
             except Empty:
                 pass
-            self._write(b"".join(one for one in found if isinstance(one, bytes)))
+            self._write(b"".join(record for record in records if isinstance(record, bytes)))
             dropped, self._dropped = self._dropped, 0
             if dropped:
                 self._write(self._told(dropped))
-            for one in found:
-                if isinstance(one, threading.Event):
-                    one.set()
+            for record in records:
+                if isinstance(record, threading.Event):
+                    record.set()
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

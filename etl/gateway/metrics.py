@@ -38,44 +38,48 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        at = self.registry
+        registry = self.registry
         self._requests = Counter(
-            "cpcds_requests", "Requests answered.", ("route", "method", "status"), registry=at
+            "cpcds_requests", "Requests answered.", ("route", "method", "status"), registry=registry
         )
         self._seconds = Histogram(
-            "cpcds_request_seconds", "Time to answer.", ("route",), registry=at, buckets=_BUCKETS
+            "cpcds_request_seconds",
+            "Time to answer.",
+            ("route",),
+            registry=registry,
+            buckets=_BUCKETS,
         )
         self.under_way = 0
         """Requests being answered by this process now; `renew` hands it on."""
         self._in_flight = Gauge(
             "cpcds_requests_in_flight",
             "Requests being answered now.",
-            registry=at,
+            registry=registry,
             multiprocess_mode="livesum",
         )
         self._refused = Counter(
-            "cpcds_refusals", "Requests refused, by error code.", ("error",), registry=at
+            "cpcds_refusals", "Requests refused, by error code.", ("error",), registry=registry
         )
         self._counts = {
-            name: Counter(f"cpcds_{metric}", text, registry=at)
+            name: Counter(f"cpcds_{metric}", text, registry=registry)
             for name, (metric, text) in _READS.items()
         }
         self._cached = Gauge(
             "cpcds_cache_bytes",
             "Bytes that the cache holds.",
-            registry=at,
+            registry=registry,
             multiprocess_mode="livesum",
         )
         self._created = Gauge(
             "cpcds_release_created_seconds",
             "When the release that is served was made, as Unix time; 0 before the first.",
-            registry=at,
+            registry=registry,
             multiprocess_mode="livemin",
         )
         self._seen = Gauge(
             "cpcds_release_seen_age_seconds",
             "Seconds since the pointer to the release was last read with success.",
-            registry=at,
+            registry=registry,
             multiprocess_mode="livemax",
         )
         self._last = ReadCounts(0, 0, 0, 0, 0, 0, 0)
@@ -137,4 +141,4 @@ _READS: Final = {
     "hits": ("cache_hits", "Lookups that the cache answered."),
     "misses": ("cache_misses", "Lookups that the cache did not answer."),
 }
-assert {*_READS, "cached_bytes"} == {one.name for one in fields(ReadCounts)}  # noqa: S101
+assert {*_READS, "cached_bytes"} == {field.name for field in fields(ReadCounts)}  # noqa: S101

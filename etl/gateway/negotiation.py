@@ -52,10 +52,10 @@ def media_of(headers: Mapping[bytes, bytes], formats: Sequence[str]) -> bytes:
     accept = headers.get(b"accept")
     if accept is None:
         return FHIR_JSON
-    found = _accepted(accept)
-    if found is None:
+    accepted = _accepted(accept)
+    if accepted is None:
         raise Rejection("format-not-acceptable", _REFUSED)
-    return found
+    return accepted
 
 
 @cached_parse
@@ -174,7 +174,7 @@ def check_preconditions(
 def _names(tags: bytes, etag: str) -> bool:
     wanted = etag.removeprefix("W/")
     text = tags.decode("latin-1").strip()
-    return text == "*" or any(one.strip().removeprefix("W/") == wanted for one in text.split(","))
+    return text == "*" or any(tag.strip().removeprefix("W/") == wanted for tag in text.split(","))
 
 
 def _http_date(text: bytes) -> datetime | None:

@@ -45,7 +45,10 @@ def openapi(
             "get": _operation(
                 "everything",
                 EVERYTHING.documentation,
-                [_in_path("id"), *(_in_query(one, "") for one in EVERYTHING.parameters)],
+                [
+                    _in_path("id"),
+                    *(_in_query(parameter, "") for parameter in EVERYTHING.parameters),
+                ],
                 "Bundle",
                 _SEARCH,
             )
@@ -81,21 +84,23 @@ _SEARCH: Final = {400, 401, 403, 404, 406, 412, 414, 429, 503}
 
 def _paths(kind: ResourceType) -> dict[str, Any]:
     name = kind.name
-    asked = [_parameter(one) for one in kind.parameters.values()]
-    asked += [_in_query(one.name, one.documentation) for one in RESULT_PARAMETERS]
+    described = [_parameter(parameter) for parameter in kind.parameters.values()]
+    described += [
+        _in_query(parameter.name, parameter.documentation) for parameter in RESULT_PARAMETERS
+    ]
     compartment = {}
     if name in COMPARTMENT:
         searched = _operation(
             f"searchPatient{name}",
             kind.documentation,
-            [_in_path("id"), *asked, _format()],
+            [_in_path("id"), *described, _format()],
             "Bundle",
             _SEARCH,
         )
         compartment[f"/Patient/{{id}}/{name}"] = {"get": searched}
     form = {
         "type": "object",
-        "properties": {one["name"]: one["schema"] for one in asked},
+        "properties": {parameter["name"]: parameter["schema"] for parameter in described},
         "additionalProperties": False,
     }
     post = _operation(f"search{name}ByPost", kind.documentation, [], "Bundle", _SEARCH | {413, 415})
@@ -103,7 +108,7 @@ def _paths(kind: ResourceType) -> dict[str, Any]:
     return compartment | {
         f"/{name}": {
             "get": _operation(
-                f"search{name}", kind.documentation, [*asked, _format()], "Bundle", _SEARCH
+                f"search{name}", kind.documentation, [*described, _format()], "Bundle", _SEARCH
             )
         },
         f"/{name}/_search": {"post": post},
@@ -151,8 +156,8 @@ def _parameter(parameter: SearchParameter) -> dict[str, Any]:
 
 
 def _in_query(name: str, text: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": name, "in": "query", "schema": {"type": "string"}}
-    return {**found, "description": text} if text else found
+    described: dict[str, Any] = {"name": name, "in": "query", "schema": {"type": "string"}}
+    return {**described, "description": text} if text else described
 
 
 def _in_path(name: str) -> dict[str, Any]:

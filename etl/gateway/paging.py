@@ -181,8 +181,8 @@ def etag_of(
         *(url for _, url in links),
         *notes,
     )
-    told = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
-    return f'W/"{told}"'
+    tag = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+    return f'W/"{tag}"'
 
 
 def url_of(base: str, path: str, parameters: Iterable[tuple[str, str]], most: int) -> str:

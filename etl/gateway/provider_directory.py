@@ -52,9 +52,9 @@ class DirectoryService(Service):
         self, tree: ReleaseTree, grant: Grant, own: IndexedBlock | None, query: Query
     ) -> Sequence[Hit]:
         """Return the matches among all public directory resources, ordered by id."""
-        asked = tuple(map(asking_publicly, query.conditions))
-        query = replace(query, conditions=asked)
-        if any(one.ids for one in query.conditions):
+        conditions = tuple(map(asking_publicly, query.conditions))
+        query = replace(query, conditions=conditions)
+        if any(condition.ids for condition in query.conditions):
             return await super()._shared(tree, grant, own, query)
         hits: list[Hit] = []
         names = ("ids", "parts", *sections(query))

@@ -37,9 +37,9 @@ def wrong(name: str, code: str, text: str) -> Refusal:
         code: FHIR IssueType.
         text: what is wrong; goes on after the name.
     """
-    known = shown(name)
-    expression = (f"http.{known}",) if known else ()
-    return Refusal(400, code, f"{known or 'a parameter'} {text}", expression)
+    name_shown = shown(name)
+    expression = (f"http.{name_shown}",) if name_shown else ()
+    return Refusal(400, code, f"{name_shown or 'a parameter'} {text}", expression)
 
 
 def shown(name: str) -> str:

@@ -204,11 +204,13 @@ class ReleaseTree:
                 for part in block.index.parts_of(range(row, row + 1))
             }
             parts = [by_offset[offset] for offset in sorted(by_offset)]
-        found = await self._parts(block, parts)
-        if len(found) == 1:
-            begin, lines = found[0]
+        runs = await self._parts(block, parts)
+        if len(runs) == 1:
+            begin, lines = runs[0]
             return [lines[row - begin] for row in wanted]
-        by_row = {begin + at: line for begin, lines in found for at, line in enumerate(lines)}
+        by_row = {
+            begin + offset: line for begin, lines in runs for offset, line in enumerate(lines)
+        }
         return [by_row[row] for row in wanted]
 
     def damaged(self, block: IndexedBlock) -> StoreError:
@@ -233,8 +235,8 @@ class ReleaseTree:
             if len(groups) == 1:
                 fresh = await self._run(key, groups[0])
             else:
-                for found in await asyncio.gather(*(self._run(key, one) for one in groups)):
-                    fresh |= found
+                for run in await asyncio.gather(*(self._run(key, group) for group in groups)):
+                    fresh |= run
         what = f"{self._objects.name}: {key}"
         return [
             (
@@ -254,13 +256,13 @@ class ReleaseTree:
 
         async def fetched() -> dict[int, list[Line]]:
             data = memoryview(await self._objects.get_range(key, start, length))
-            found = {}
+            columns = {}
             for part in run:
                 piece = data[part.offset - start : part.offset - start + part.length]
-                found[part.offset] = views(piece, part, what)
+                columns[part.offset] = views(piece, part, what)
                 if not self._is_near:
                     self._cache.put((key, part.offset), bytes(piece), part.length)
-            return found
+            return columns
 
         if self._is_near:
             return await self._twice(fetched)
@@ -337,14 +339,20 @@ def _without_echoes(column: IndexColumn) -> IndexColumn:
     Indexes hold both of an identifier that has a system; a search for `|code` asks for those that
     have none (FHIR R4, search 3.1.1.4.10).
     """
-    bare = {at: one[1:] for at, one in enumerate(column.values) if one.startswith("|")}
+    bare = {
+        number: value[1:] for number, value in enumerate(column.values) if value.startswith("|")
+    }
     if not bare:
         return column
-    codes = [system and code for system, _, code in (one.partition("|") for one in column.values)]
+    codes = [
+        system and code for system, _, code in (value.partition("|") for value in column.values)
+    ]
     rows = []
     for numbers in column.rows:
         named = {codes[number] for number in numbers}
-        rows.append([one for one in numbers if one not in bare or bare[one] not in named])
+        rows.append(
+            [number for number in numbers if number not in bare or bare[number] not in named]
+        )
     return IndexColumn(column.values, rows)
 
 

@@ -52,15 +52,15 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
     Raises:
         Rejection: `header-repeated`.
     """
-    found: dict[bytes, bytes] = {}
+    values: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
-        if name in found:
+        if name in values:
             if name in _LISTS:
-                value = found[name] + b"," + value
+                value = values[name] + b"," + value
             elif name in _ONCE:
                 raise Rejection("header-repeated", f"The header {name.decode()} came twice.")
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 def path_of(scope: Scope, prefix: str, bounds: RequestLimits) -> bytes:
@@ -121,21 +121,21 @@ def parameters_of(raw: bytes, where: str = "query") -> list[tuple[str, str]]:
     parts = raw.split(b"&")
     if len(parts) > MAX_PARAMETERS:
         raise Rejection("parameters-too-many", f"There are more than {MAX_PARAMETERS} parameters.")
-    found: list[tuple[str, str]] = []
+    parameters: list[tuple[str, str]] = []
     plain = b"%" not in raw and b"+" not in raw
     for part in parts:
         if part:
             name, _, value = part.partition(b"=")
             if plain:
-                found.append((text_of(name, where), text_of(value, where)))
+                parameters.append((text_of(name, where), text_of(value, where)))
             else:
-                found.append(
+                parameters.append(
                     (
                         decoded(name.replace(b"+", b" "), where),
                         decoded(value.replace(b"+", b" "), where),
                     )
                 )
-    return found
+    return parameters
 
 
 def decoded(raw: bytes, where: str) -> str:
@@ -165,7 +165,7 @@ def text_of(raw: bytes, where: str) -> str:
         text = raw.decode()
     except UnicodeDecodeError:
         raise Rejection("url-malformed", f"The {where} is not UTF-8.") from None
-    if not text.isprintable() and any(one < " " or one == "\x7f" for one in text):
+    if not text.isprintable() and any(character < " " or character == "\x7f" for character in text):
         raise Rejection("url-malformed", f"There is a control character in the {where}.")
     return text
 
@@ -205,7 +205,7 @@ def _too_large(bounds: RequestLimits) -> Rejection:
 def media_type(header: bytes) -> tuple[str, Mapping[str, str]]:
     """Return the media type of a header in lower case, and its parameters."""
     head, *rest = header.decode("latin-1").split(";")
-    pairs = (one.partition("=") for one in rest)
+    pairs = (pair.partition("=") for pair in rest)
     return head.strip().lower(), {
         name.strip().lower(): value.strip().strip('"').lower() for name, _, value in pairs
     }
@@ -229,4 +229,4 @@ _CHARSETS: Final = ("utf-8", "utf8", "us-ascii")
 
 def values_of(parameters: Sequence[tuple[str, str]], name: str) -> list[str]:
     """Return the values of one parameter, in order."""
-    return [value for one, value in parameters if one == name]
+    return [value for given, value in parameters if given == name]

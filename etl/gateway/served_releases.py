@@ -186,20 +186,20 @@ class Releases:
             tree: where to begin.
             instant: nanoseconds.
         """
-        found: list[ReleaseTree] = []
-        at = tree
+        trees: list[ReleaseTree] = []
+        current = tree
         is_before = False
         try:
             while not is_before:
-                is_before = at.now <= instant - DAY
-                parent = at.manifest.parent
-                if parent is None or len(found) == _MOST_COMPARED:
+                is_before = current.now <= instant - DAY
+                parent = current.manifest.parent
+                if parent is None or len(trees) == _MOST_COMPARED:
                     return ()
-                at = await self.earlier(parent)
-                found.append(at)
+                current = await self.earlier(parent)
+                trees.append(current)
         except NotFound:
             return ()
-        return found
+        return trees
 
     def forget(self, release: str) -> None:
         """Let go of a release of which objects were found missing."""

@@ -173,7 +173,7 @@ class Service:
         if row is None:
             await tree.need(block, ("gone",))
             name = (resource_type, resource_id)
-            is_gone = any((one.type, one.id) == name for one in block.index.gone)
+            is_gone = any((gone.type, gone.id) == name for gone in block.index.gone)
             if is_gone and tells_of_what_is_gone(kind):
                 raise Refusal(410, "deleted", f"this {resource_type} was retracted")
             raise _missing(kind)
@@ -200,10 +200,10 @@ class Service:
         Raises:
             Refusal: as `read`; 404 for another version, for no others are kept.
         """
-        found = await self.read(grant, resource_type, resource_id, parameters, strict=strict)
-        if found.version != version:
+        outcome = await self.read(grant, resource_type, resource_id, parameters, strict=strict)
+        if outcome.version != version:
             raise Refusal(404, "not-found", "no such version; the present one alone is kept")
-        return found
+        return outcome
 
     async def search(
         self,
@@ -234,12 +234,12 @@ class Service:
         require(grant, kind, "s")
         if within not in (None, grant.patient):
             raise _missing(TYPES["Patient"])
-        asked = tuple(parameters)
-        short = sum(len(value) for pair in asked for value in pair) <= LONGEST
+        given = tuple(parameters)
+        short = sum(len(value) for pair in given for value in pair) <= LONGEST
         understood = self._remembered if short else self._understood
         path = kind.name if within is None else f"Patient/{within}/{kind.name}"
         columns = tree.columns(kind.name)
-        question = understood(kind.name, asked, base, strict, tree.now, path, columns)
+        question = understood(kind.name, given, base, strict, tree.now, path, columns)
         position = Position("search", kind.name, question.query.used, 0, tree.id, tree.digest)
         return await self._searched(tree, grant, question, position, base, question.url)
 
@@ -295,10 +295,10 @@ class Service:
         require(grant, kind, "r")
         if patient_id != grant.patient:
             raise _missing(kind)
-        asked = compartment.parse(parameters, strict=strict)
-        position = Position("everything", kind.name, asked.used, 0, tree.id, tree.digest)
-        url = url_of(base, f"Patient/{patient_id}/$everything", asked.used, self._pages.limit)
-        return await self._everything(tree, grant, asked, position, base, url)
+        request = compartment.parse(parameters, strict=strict)
+        position = Position("everything", kind.name, request.used, 0, tree.id, tree.digest)
+        url = url_of(base, f"Patient/{patient_id}/$everything", request.used, self._pages.limit)
+        return await self._everything(tree, grant, request, position, base, url)
 
     def _seen(self, tree: ReleaseTree) -> ReleaseTree:
         """Return a release as this API's callers may see it."""
@@ -342,8 +342,8 @@ class Service:
         kind = self._kind(position.type)
         if position.what != "search":
             require(grant, kind, "r")
-            asked = replace(compartment.parse(position.parameters, strict=True), ignored=ignored)
-            return await self._everything(tree, grant, asked, position, base, url)
+            request = replace(compartment.parse(position.parameters, strict=True), ignored=ignored)
+            return await self._everything(tree, grant, request, position, base, url)
         require(grant, kind, "s")
         columns = tree.columns(kind.name)
         question = self._understood(
@@ -387,11 +387,11 @@ class Service:
             matches = hits[here]
             lines = [line for _, line in await following.read(_named(matches, kind.name))]
         if query.summary not in ("false", "count") or query.elements:
-            lines = [subset(one, kind.name, query.summary, query.elements) for one in lines]
+            lines = [subset(text, kind.name, query.summary, query.elements) for text in lines]
         entries = [Entries(kind.name, lines, "match")]
         if query.includes and matches:
-            found = await following.included(query, matches)
-            entries += [Entries(name, (line,), "include") for name, line in found]
+            included = await following.included(query, matches)
+            entries += [Entries(name, (line,), "include") for name, line in included]
         notes = [Note("not-supported", text) for text in query.ignored]
         notes += [
             Note("forbidden", f"{name} was left out of what is included: {_needs(name)}")
@@ -418,9 +418,13 @@ class Service:
         key to the whole directory.
         """
         kind = query.kind
-        named = [one.ids for one in query.conditions if one.ids]
+        named = [condition.ids for condition in query.conditions if condition.ids]
         if named:
-            references = {f"{kind.name}/{one}" for one in named[0] if ID.fullmatch(one)}
+            references = {
+                f"{kind.name}/{resource_id}"
+                for resource_id in named[0]
+                if ID.fullmatch(resource_id)
+            }
         else:
             references = await relevant_to(tree, grant, own, kind)
         following = ReferenceResolver(tree, grant, own)
@@ -443,7 +447,7 @@ class Service:
         self,
         tree: ReleaseTree,
         grant: Grant,
-        asked: compartment.EverythingRequest,
+        request: compartment.EverythingRequest,
         position: Position,
         base: str,
         url: str,
@@ -451,17 +455,17 @@ class Service:
         own = await tree.patient(grant.patient)
         if own is None or not own.rows("Patient"):
             raise await _without(tree, own, grant.patient)
-        for name in asked.types or ():
+        for name in request.types or ():
             require(grant, TYPES[name], "r")
         # The page's entries: the whole compartment, or what changed since a release.
         following = ReferenceResolver(tree, grant, own)
-        notes = [Note("not-supported", text) for text in asked.ignored]
-        size = self._size(asked.count, self._pages.limit)
+        notes = [Note("not-supported", text) for text in request.ignored]
+        size = self._size(request.count, self._pages.limit)
         here = slice(position.offset, position.offset + size)
-        if asked.since is None:
-            entries, total = await compartment.whole(tree, grant, own, asked, following, here)
+        if request.since is None:
+            entries, total = await compartment.whole(tree, grant, own, request, following, here)
         else:
-            change = await difference(self._releases, tree, grant, asked)
+            change = await difference(self._releases, tree, grant, request)
             if position.offset and change.is_whole != (position.what == "whole"):
                 raise Refusal(410, "expired", "releases since _since were taken down: begin anew")
             position = position._replace(what="whole" if change.is_whole else "everything")
@@ -480,7 +484,7 @@ class Service:
         ]
         # Links: the pages, and the same question from this release on.
         links = self._sealer.links(grant, position, base, url, size, total)
-        later = [pair for pair in asked.used if pair[0] != "_since"]
+        later = [pair for pair in request.used if pair[0] != "_since"]
         later.append(("_since", seen(tree, grant).token))
         path = f"Patient/{grant.patient}/$everything"
         links.append(("monitor", url_of(base, path, later, self._pages.limit)))
@@ -492,7 +496,7 @@ class Service:
             entries=entries,
             notes=notes,
         )
-        return Answer(body, tree.created, tree.id, etag_of(grant, tree.id, links, asked.ignored))
+        return Answer(body, tree.created, tree.id, etag_of(grant, tree.id, links, request.ignored))
 
     def _size(self, count: int | None, otherwise: int) -> int:
         return min(otherwise if count is None else count, self._pages.limit)
@@ -502,7 +506,7 @@ async def _without(tree: ReleaseTree, own: IndexedBlock | None, patient_id: str)
     """Return why there is nothing of a member: they were retracted, or never were there."""
     if own is not None:
         await tree.need(own, ("gone",))
-        if any((one.type, one.id) == ("Patient", patient_id) for one in own.index.gone):
+        if any((gone.type, gone.id) == ("Patient", patient_id) for gone in own.index.gone):
             return Refusal(410, "deleted", "this Patient was retracted")
     return _missing(TYPES["Patient"])
 

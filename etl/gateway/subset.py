@@ -98,10 +98,10 @@ def _tagged(meta: str) -> str:
 def _members(text: str) -> Iterator[tuple[str, str]]:
     """Yield the members of a JSON object without blanks, their values as text."""
     decoder = json.JSONDecoder()
-    at = 1
-    while text[at - 1] != "}" and text[at] != "}":
-        name, at = decoder.raw_decode(text, at)
-        start = at + 1
-        _, at = decoder.raw_decode(text, start)
-        yield name, text[start:at]
-        at += 1
+    position = 1
+    while text[position - 1] != "}" and text[position] != "}":
+        name, position = decoder.raw_decode(text, position)
+        start = position + 1
+        _, position = decoder.raw_decode(text, start)
+        yield name, text[start:position]
+        position += 1

@@ -173,15 +173,19 @@ def _type(
     shared: bool = False,
     through: tuple[str, str] | None = None,
 ) -> ResourceType:
-    known = {one.name: one for one in (_ID, _LAST_UPDATED, *parameters)}
-    targets = {one.name: one.targets for one in parameters}
+    by_name = {parameter.name: parameter for parameter in (_ID, _LAST_UPDATED, *parameters)}
+    targets = {parameter.name: parameter.targets for parameter in parameters}
     return ResourceType(
         name,
-        tuple(one if "://" in one else f"{C4BB.canonical}{one}" for one in profiles),
+        tuple(
+            profile if "://" in profile else f"{C4BB.canonical}{profile}" for profile in profiles
+        ),
         _ALL,
-        MappingProxyType(known),
-        tuple(SearchInclude(f"{name}:{one}", one, targets[one]) for one in includes),
-        ("_id", *(one.name for one in known.values() if one.type == "date")),
+        MappingProxyType(by_name),
+        tuple(
+            SearchInclude(f"{name}:{include}", include, targets[include]) for include in includes
+        ),
+        ("_id", *(parameter.name for parameter in by_name.values() if parameter.type == "date")),
         shared,
         through,
         documentation,
@@ -195,8 +199,8 @@ _DIRECTORY: Final = (
 
 TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
     {
-        one.name: one
-        for one in (
+        parameter.name: parameter
+        for parameter in (
             _type(
                 "ExplanationOfBenefit",
                 (
@@ -441,8 +445,8 @@ def answerable(kind: ResourceType, columns: frozenset[str] | None) -> ResourceTy
     return replace(
         kind,
         parameters=MappingProxyType({name: x for name, x in kind.parameters.items() if has(name)}),
-        includes=tuple(one for one in kind.includes if has(one.parameter)),
-        sorts=tuple(one for one in kind.sorts if has(one)),
+        includes=tuple(include for include in kind.includes if has(include.parameter)),
+        sorts=tuple(sort for sort in kind.sorts if has(sort)),
     )
 
 

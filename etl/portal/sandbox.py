@@ -62,6 +62,6 @@ async def _counted(tree: ReleaseTree, member: DemoMember, page_size: int) -> San
     column = block.values(_CLAIM, "type")
     for row in range(len(block.rows(_CLAIM))):
         # An index holds `system|code`; the code is what developers search by.
-        kinds.update({value.rpartition("|")[2] for value in column.of(row)})
+        kinds.update({value.rpartition("|")[2] for value in column.values_of(row)})
     on_one_page = kinds.keys() >= _TYPES and len(block.rows(_CLAIM)) <= page_size
     return SandboxMember(member, dict(kinds), len(block.rows("Coverage")), on_one_page)

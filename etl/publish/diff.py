@@ -177,7 +177,7 @@ def _states(index: Index | None) -> dict[Name, State]:
         return {}
     index.load("ids", "versions", "lastUpdated")
     return {
-        (name, index.ids[row]): (index.versions[row], index.last_updated.of(row)[0])
+        (name, index.ids[row]): (index.versions[row], index.last_updated.values_of(row)[0])
         for name, rows in index.types.items()
         for row in rows
     }

@@ -79,7 +79,7 @@ class IndexColumn:
     values: Sequence[str]
     rows: Sequence[Sequence[int]]
 
-    def of(self, row: int) -> list[str]:
+    def values_of(self, row: int) -> list[str]:
         """Return the values of one row."""
         return [self.values[number] for number in self.rows[row]]
 
@@ -346,9 +346,9 @@ def rows_of(index: Index) -> list[IndexRow]:
             search = {
                 parameter: values
                 for (of, parameter), column in columns.items()
-                if of == name and (values := column.of(row - numbers.start))
+                if of == name and (values := column.values_of(row - numbers.start))
             }
-            (stamp,) = index.last_updated.of(row)
+            (stamp,) = index.last_updated.values_of(row)
             rows.append(
                 IndexRow(
                     name, index.ids[row], index.versions[row], stamp, index.stated[row], search

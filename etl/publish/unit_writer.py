@@ -121,7 +121,7 @@ def before_of(store: Store, unit: Unit | None) -> PreviousUnit:
     known = {}
     for name, rows in index.types.items():
         for row in rows:
-            (stamp,) = index.last_updated.of(row)
+            (stamp,) = index.last_updated.values_of(row)
             known[name, index.ids[row]] = (index.versions[row], stamp, index.stated[row])
     return PreviousUnit(known, index.gone)
 

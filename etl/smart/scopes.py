@@ -64,7 +64,7 @@ def split(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.split()))
 
 
-def known(scopes: Iterable[str]) -> tuple[str, ...]:
+def grantable(scopes: Iterable[str]) -> tuple[str, ...]:
     """Return the scopes that this product can grant, in the order given."""
     return tuple(scope for scope in scopes if scope in PLAIN or parse(scope) is not None)
 

@@ -26,7 +26,7 @@ def token(parameter: SearchParameter, values: list[str]) -> Test:
     codes: set[str] = set()
     systems: set[str] = set()
     for value in values:
-        pieces = [plain(one) for one in split(value, "|")]
+        pieces = [plain(piece) for piece in split(value, "|")]
         if len(pieces) == 1:
             codes.add(pieces[0])
         elif len(pieces) == 2 and any(pieces):
@@ -48,11 +48,11 @@ def token(parameter: SearchParameter, values: list[str]) -> Test:
 
 def date(parameter: SearchParameter, values: list[str], now: int) -> Test:
     """Return the test of a date with its prefix; several values are alternatives."""
-    asked = [_dated(parameter, value) for value in values]
+    dates = [_dated(parameter, value) for value in values]
 
     def test(value: str) -> bool:
         stored = stored_span(value)
-        return any(compares(prefix, span, stored, now) for prefix, span in asked)
+        return any(compares(prefix, span, stored, now) for prefix, span in dates)
 
     return test
 
@@ -100,22 +100,22 @@ def relative(value: str, base: str) -> str:
 
 def string(values: list[str], modifier: str) -> Test:
     """Return the test of a string: its start, whatever case and accents; or as a modifier says."""
-    asked = [plain(value) for value in values]
+    texts = [plain(value) for value in values]
     if modifier == "exact":
-        return lambda value: value in asked
-    folded = tuple(_folded(value) for value in asked)
+        return lambda value: value in texts
+    folded = tuple(_folded(value) for value in texts)
     if modifier == "contains":
         return lambda value: _holds(_folded(value), folded)
     return lambda value: _folded(value).startswith(folded)
 
 
 def _holds(text: str, parts: tuple[str, ...]) -> bool:
-    return any(one in text for one in parts)
+    return any(part in text for part in parts)
 
 
 def _folded(text: str) -> str:
     parts = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(one for one in parts if not unicodedata.combining(one))
+    return "".join(character for character in parts if not unicodedata.combining(character))
 
 
 def _dated(parameter: SearchParameter, raw: str) -> tuple[str, Span]:

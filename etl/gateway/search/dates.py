@@ -44,11 +44,11 @@ def span_of(text: str) -> Span:
     if month is None:
         return _day(int(year), 1, 1), _day(int(year), _DECEMBER, 31) + DAY
     if day is None:
-        at = int(month)
-        low = _day(int(year), at, 1)
-        if at == _DECEMBER:
-            return low, _day(int(year), at, 31) + DAY
-        return low, _day(int(year), at + 1, 1)
+        number = int(month)
+        low = _day(int(year), number, 1)
+        if number == _DECEMBER:
+            return low, _day(int(year), number, 31) + DAY
+        return low, _day(int(year), number + 1, 1)
     low = _day(int(year), int(month), int(day))
     if hour is None:
         return low, low + DAY
@@ -94,16 +94,16 @@ def stored_span(text: str) -> Span:
         raise StoreError("an index holds a date that is none; run verify") from None
 
 
-def compares(prefix: str, asked: Span, stored: Span, now: int) -> bool:
-    """Return whether a stored span is to the asked one as a prefix says.
+def compares(prefix: str, wanted: Span, stored: Span, now: int) -> bool:
+    """Return whether a stored span is to the one asked for as a prefix says.
 
     Args:
         prefix: `eq`, `ne`, `gt`, `lt`, `ge`, `le`, `sa`, `eb` or `ap`.
-        asked: the span of the parameter's value.
+        wanted: the span of the parameter's value.
         stored: the span of the resource's value.
         now: nanoseconds; what `ap` measures a tenth of the distance from.
     """
-    low, high = asked
+    low, high = wanted
     start, end = stored
     match prefix:
         case "eq":

@@ -14,12 +14,17 @@ _OF_ALL = {"_id": "ids", "_lastUpdated": "lastUpdated"}
 
 def sections(query: Query) -> list[str]:
     """Return the sections of an index that a query reads, for `ReleaseTree.need`."""
-    names = {one.parameter.name for one in query.conditions}
-    names |= {one.parameter for one in query.sorts}
-    found = [_OF_ALL.get(one) or column_name(query.kind.name, one) for one in sorted(names)]
+    names = {condition.parameter.name for condition in query.conditions}
+    names |= {sort.parameter for sort in query.sorts}
+    columns = [
+        _OF_ALL.get(column) or column_name(query.kind.name, column) for column in sorted(names)
+    ]
     if query.includes:
-        found += ["ids", *(column_name(one.type, one.parameter) for one in query.includes)]
-    return ["parts", *found]
+        columns += [
+            "ids",
+            *(column_name(include.type, include.parameter) for include in query.includes),
+        ]
+    return ["parts", *columns]
 
 
 def matching(
@@ -40,13 +45,13 @@ def ordered(
 
     Of several dates the earliest counts when ascending, the latest when descending.
     """
-    found = list(hits)
+    result = list(hits)
     for sort in reversed(sorts):
-        keyed = [(_key(block, resource_type, row, sort), (block, row)) for block, row in found]
+        keyed = [(_key(block, resource_type, row, sort), (block, row)) for block, row in result]
         having = [(key, hit) for key, hit in keyed if key is not None]
-        having.sort(key=lambda one: one[0], reverse=sort.descending)
-        found = [hit for _, hit in having] + [hit for key, hit in keyed if key is None]
-    return found
+        having.sort(key=lambda pair: pair[0], reverse=sort.descending)
+        result = [hit for _, hit in having] + [hit for key, hit in keyed if key is None]
+    return result
 
 
 def _meeting(
@@ -58,15 +63,15 @@ def _meeting(
         ids = index.ids
         return [row for row in rows if ids[row] in condition.ids]
     column, first = _column(block, resource_type, name)
-    of = column.rows
+    numbers_of_row = column.rows
     if condition.missing is not None:
-        return [row for row in rows if (not of[row - first]) is condition.missing]
+        return [row for row in rows if (not numbers_of_row[row - first]) is condition.missing]
     good = {number for number, value in enumerate(column.values) if condition.test(value)}
     if condition.negated:
-        return [row for row in rows if good.isdisjoint(of[row - first])]
-    if len(good) == len(column.values) and all(of):
+        return [row for row in rows if good.isdisjoint(numbers_of_row[row - first])]
+    if len(good) == len(column.values) and all(numbers_of_row):
         return rows
-    return [row for row in rows if not good.isdisjoint(of[row - first])]
+    return [row for row in rows if not good.isdisjoint(numbers_of_row[row - first])]
 
 
 def _column(block: IndexedBlock, resource_type: str, name: str) -> tuple[IndexColumn, int]:
@@ -79,7 +84,7 @@ def _key(block: IndexedBlock, resource_type: str, row: int, sort: SortKey) -> in
     if sort.parameter == "_id":
         return block.index.ids[row]
     column, first = _column(block, resource_type, sort.parameter)
-    starts = [stored_span(value)[0] for value in column.of(row - first)]
+    starts = [stored_span(value)[0] for value in column.values_of(row - first)]
     if not starts:
         return None
     return max(starts) if sort.descending else min(starts)

@@ -22,10 +22,10 @@ def split(text: str, separator: str) -> list[str]:
     pieces = []
     start = 0
     escaped = False
-    for at, character in enumerate(text):
+    for position, character in enumerate(text):
         if character == separator and not escaped:
-            pieces.append(text[start:at])
-            start = at + 1
+            pieces.append(text[start:position])
+            start = position + 1
         escaped = character == "\\" and not escaped
     return [*pieces, text[start:]]
 

@@ -174,29 +174,29 @@ def _take(taken: _Taken, kind: ResourceType, name: str, value: str, *, base: str
     else:
         condition = _condition(kind, name, value, base, now)
         if condition is None:
-            known = ", ".join(kind.parameters)
-            taken.leave_out(name, "not-supported", _unknown(kind, name, known))
+            names = ", ".join(kind.parameters)
+            taken.leave_out(name, "not-supported", _unknown(kind, name, names))
             return
         taken.conditions.append(condition)
         if condition.parameter.type in ("date", "string"):
             taken.compared += value.count(",") + 1
         if condition.parameter.type == "reference":
             # The base may be another one when a page link is followed.
-            value = ",".join(comparisons.relative(one, base) for one in split(value, ","))
+            value = ",".join(comparisons.relative(date, base) for date in split(value, ","))
     taken.used.append((name, value))
 
 
 def _condition(
-    kind: ResourceType, asked: str, value: str, base: str, now: int
+    kind: ResourceType, written: str, value: str, base: str, now: int
 ) -> SearchCondition | None:
     """Return the condition of a parameter; None where the type has no such parameter."""
-    name, _, modifier = asked.partition(":")
+    name, _, modifier = written.partition(":")
     parameter = kind.parameters.get(name)
-    if parameter is None or "." in asked:
+    if parameter is None or "." in written:
         return None
     target = modifier if modifier in parameter.targets else None
-    if (modifier or ":" in asked) and target is None and modifier not in parameter.modifiers:
-        works = ", ".join(f":{one}" for one in (*parameter.modifiers, *parameter.targets))
+    if (modifier or ":" in written) and target is None and modifier not in parameter.modifiers:
+        works = ", ".join(f":{modifier}" for modifier in (*parameter.modifiers, *parameter.targets))
         raise wrong(name, "not-supported", f"takes {works or 'no modifier'}")
     if modifier == "missing":
         if value not in ("true", "false"):
@@ -208,7 +208,7 @@ def _condition(
     if len(values) > MOST_VALUES:
         raise wrong(name, "too-costly", f"takes no more than {MOST_VALUES} values")
     if name == "_id":
-        ids = frozenset(plain(one) for one in values)
+        ids = frozenset(plain(value) for value in values)
         return SearchCondition(parameter, ids.__contains__, ids=ids)
     return SearchCondition(
         parameter, _test(parameter, values, target, modifier, base, now), modifier == "not"
@@ -234,13 +234,13 @@ def _test(
             return comparisons.string(values, modifier)
 
 
-def _unknown(kind: ResourceType, name: str, known: str) -> str:
+def _unknown(kind: ResourceType, name: str, names: str) -> str:
     """Return why a parameter cannot be answered; goes on after its name."""
     if "." in name or name.startswith("_has"):
         return "is a chain, which is not supported"
     if name.startswith("_revinclude"):
         return "is not supported; use _include or _include:iterate"
-    return f"is no search parameter of {kind.name}: {known}"
+    return f"is no search parameter of {kind.name}: {names}"
 
 
 def _followed(kind: ResourceType, name: str, value: str) -> list[RequestedInclude]:
@@ -249,38 +249,42 @@ def _followed(kind: ResourceType, name: str, value: str) -> list[RequestedInclud
     if value == "*":
         types = TYPES.values() if iterate else (kind,)
         return [
-            RequestedInclude(one.name, inc.parameter, None, iterate)
-            for one in types
-            for inc in one.includes
+            RequestedInclude(kind.name, inc.parameter, None, iterate)
+            for kind in types
+            for inc in kind.includes
         ]
     if not _INCLUDED.fullmatch(value):
         raise wrong(name, "invalid", _includes())
     source, _, rest = value.partition(":")
     code, _, target = rest.partition(":")
-    of = TYPES.get(source)
-    found = [] if of is None else [inc for inc in of.includes if code in (inc.parameter, "*")]
-    if target and not any(target in inc.targets for inc in found):
+    resource = TYPES.get(source)
+    includes = (
+        []
+        if resource is None
+        else [inc for inc in resource.includes if code in (inc.parameter, "*")]
+    )
+    if target and not any(target in inc.targets for inc in includes):
         return []
-    return [RequestedInclude(source, inc.parameter, target or None, iterate) for inc in found]
+    return [RequestedInclude(source, inc.parameter, target or None, iterate) for inc in includes]
 
 
 @cache
 def _includes() -> str:
     """Return what `_include` takes; goes on after its name."""
-    known = ", ".join(inc.code for one in TYPES.values() for inc in one.includes)
-    return f"takes {known}, Type:* or *"
+    names = ", ".join(inc.code for kind in TYPES.values() for inc in kind.includes)
+    return f"takes {names}, Type:* or *"
 
 
 def _sortable(taken: _Taken, kind: ResourceType, text: str) -> str:
     """Return those keys of `_sort` that a type is sorted by."""
     if text.count(",") >= MOST_SORTS:
         raise wrong("_sort", "too-costly", f"takes no more than {MOST_SORTS} parameters")
-    asked = text.split(",")
+    keys = text.split(",")
     says = f"takes {', '.join(kind.sorts)}"
-    if not all(map(_SORTED.fullmatch, asked)):
+    if not all(map(_SORTED.fullmatch, keys)):
         raise wrong("_sort", "invalid", says)
-    good = [one for one in asked if one.removeprefix("-") in kind.sorts]
-    if len(good) < len(asked):
+    good = [key for key in keys if key.removeprefix("-") in kind.sorts]
+    if len(good) < len(keys):
         taken.leave_out("_sort", "not-supported", says)
     return ",".join(good)
 
@@ -289,12 +293,12 @@ def _sorts(result: dict[str, str]) -> tuple[SortKey, ...]:
     text = result.get("_sort")
     if text is None:
         return ()
-    return tuple(SortKey(one.removeprefix("-"), one.startswith("-")) for one in text.split(","))
+    return tuple(SortKey(key.removeprefix("-"), key.startswith("-")) for key in text.split(","))
 
 
 def _summary(result: dict[str, str], includes: list[RequestedInclude]) -> Summary:
-    asked = _one_of(result, "_summary", _SUMMARIES, "false")
-    summary = _SUMMARIES[_SUMMARIES.index(asked)]
+    value = _one_of(result, "_summary", _SUMMARIES, "false")
+    summary = _SUMMARIES[_SUMMARIES.index(value)]
     if summary != "false" and "_elements" in result:
         raise wrong("_summary", "invalid", "and _elements cannot be asked for together")
     if summary == "text" and includes:
@@ -309,7 +313,7 @@ def _elements(result: dict[str, str]) -> tuple[str, ...]:
     names = text.split(",")
     if len(names) > MOST_ELEMENTS:
         raise wrong("_elements", "too-costly", f"takes no more than {MOST_ELEMENTS} names")
-    if not all(_ELEMENT.fullmatch(one) for one in names):
+    if not all(_ELEMENT.fullmatch(name) for name in names):
         raise wrong("_elements", "invalid", "takes names of top-level elements")
     return tuple(names)
 

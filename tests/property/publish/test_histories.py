@@ -159,7 +159,7 @@ def test_full_extracts_keep_a_time_exactly_as_long_as_the_content(
             if unit.block:
                 index = release.index(unit)
                 for row, key in enumerate(index.ids):
-                    (found[key],) = index.last_updated.of(row)
+                    (found[key],) = index.last_updated.values_of(row)
         assert found == {key: stamp for key, (_, stamp) in since.items()}
 
 

@@ -138,7 +138,12 @@ def test_the_stated_time_is_published_and_otherwise_the_time_of_the_run() -> Non
     stated = "2024-02-29T12:00:00.5-05:00"
     anna = patient("anna", 2, last_updated=stated)
     index = index_of(publish(MemoryStore(), [anna]), "anna")
-    assert [index.last_updated.of(row) for row in range(4)] == [[NOW], [NOW], [stated], [stated]]
+    assert [index.last_updated.values_of(row) for row in range(4)] == [
+        [NOW],
+        [NOW],
+        [stated],
+        [stated],
+    ]
     assert index.stated == [False, False, True, True]
 
 
@@ -160,7 +165,7 @@ def test_the_index_gives_what_a_search_asks_for() -> None:
     assert column.values == ["http://terminology.hl7.org/CodeSystem/claim-type|pharmacy"]
     assert column.rows == [(0,), (0,), (0,)]
     dates = index.search("ExplanationOfBenefit", "service-date")
-    assert [dates.of(row) for row in range(3)] == [
+    assert [dates.values_of(row) for row in range(3)] == [
         [f"2020-01-0{day}/2020-01-0{day}"] for day in (3, 2, 1)
     ]
     assert index.search("Patient", "name").rows == [()]
@@ -175,7 +180,7 @@ def test_rows_with_several_values_and_with_none_are_kept_apart() -> None:
     index = index_of(publish(MemoryStore(), [anna]), "anna")
     ids = index.ids[1:]
     column = index.search("ExplanationOfBenefit", "a")
-    found = {ids[row]: column.of(row) for row in range(3)}
+    found = {ids[row]: column.values_of(row) for row in range(3)}
     assert found == {several.id: ["x", "y"], none.id: [], one.id: ["y"]}
     assert index.parameters("ExplanationOfBenefit") == ["a"]
 
@@ -350,7 +355,7 @@ def test_directory_resources_are_found_by_type_and_id() -> None:
     row = index.row_of("Practitioner", logical_id("d700"))
     assert row is not None
     column = index.search("Practitioner", "name")
-    assert column.of(row - index.types["Practitioner"].start) == ["n700"]
+    assert column.values_of(row - index.types["Practitioner"].start) == ["n700"]
     with pytest.raises(NotFound):
         release.directory_resource("Practitioner", logical_id("nobody"))
     assert release.manifest.counts["resources"]["Practitioner"] == 1200

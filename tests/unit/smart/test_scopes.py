@@ -30,13 +30,13 @@ def test_v1_and_v2_scopes_that_read_are_understood(
 )  # fmt: skip
 def test_what_writes_filters_or_is_malformed_is_never_granted(text: str) -> None:
     assert scopes.parse(text) is None
-    assert scopes.known([text]) == ()
+    assert scopes.grantable([text]) == ()
 
 
 def test_a_list_keeps_its_order_and_says_each_scope_once() -> None:
     asked = scopes.split("openid  patient/*.rs openid launch/patient nonsense")
     assert asked == ("openid", "patient/*.rs", "launch/patient", "nonsense")
-    assert scopes.known(asked) == ("openid", "patient/*.rs", "launch/patient")
+    assert scopes.grantable(asked) == ("openid", "patient/*.rs", "launch/patient")
 
 
 def test_reading_and_searching_are_opened_apart() -> None:
