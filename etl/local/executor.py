@@ -17,7 +17,14 @@ from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.check_and_map import PartitionContext
 from etl.pipeline.partition.providers import Providers, providers_of
 from etl.pipeline.unit import UnitContext, process_unit
-from etl.sources import Emit, Extract, Partitions, partition
+from etl.sources import (
+    Emit,
+    Extract,
+    Partitions,
+    open_partitions,
+    partition,
+    resume_partitions,
+)
 from etl.sources.inventory import Inventory
 
 
@@ -35,8 +42,8 @@ class LocalExecutor:
         """Return an extract cut by member, read unless an earlier attempt did."""
         self.workers.begin(cutting.partitions)
         try:
-            there = Partitions.resume(cutting.folder)
-            if there.has_digests or not cutting.digests:
+            there = resume_partitions(cutting.folder)
+            if there.facts.has_digests or not cutting.digests:
                 return there
         except StoreError:
             pass  # no attempt read it to its end
@@ -53,7 +60,7 @@ class LocalExecutor:
         """Yield the units of an extract as they are finished, in order."""
         save_directory(read.work, task.directory)
         Checkpoints(read.work, task.fingerprint, Inventory(read.work)).drop_others()
-        count = read.partitions.count
+        count = read.partitions.facts.count
         # Each process maps the directory; a job takes along no more than its unit may reuse.
         jobs = [
             _Job(
@@ -89,7 +96,7 @@ class _Process:
 
     @cached_property
     def partitions(self) -> Partitions:
-        return Partitions.open(self.work)
+        return open_partitions(self.work)
 
     @cached_property
     def providers(self) -> Providers:

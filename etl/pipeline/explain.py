@@ -140,7 +140,7 @@ def explain(
                 resource=f"{resource_type}/{logical_id}",
                 profile=plan.profile,
                 mapping=plan.name,
-                origins=tuple(_origin(one, read.partitions.names) for one in elements),
+                origins=tuple(_origin(one, read.partitions.facts.names) for one in elements),
                 agrees=None if release is None else _agrees(release, plan, made),
             )
     raise UsageError(
@@ -164,7 +164,7 @@ def _pieces(
     """Yield, for each member that the resource may belong to, the member's accepted rows."""
     context = RuleContext(definitions.book, read.partitions.keys, providers.known, read.as_of)
     claim_rules = ClaimRules.of(definitions)
-    for index in range(read.partitions.count):
+    for index in range(read.partitions.facts.count):
         loaded = read.partitions.load(index)
         members = _members(loaded.tables, plans, providers.environment, logical_id)
         if not len(members):

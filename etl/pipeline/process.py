@@ -108,7 +108,7 @@ def process(
     """
     definitions, rows = context.definitions, read.partitions
     totals = Totals(FindingPlaces(read.work / "findings") if is_reported else None)
-    totals.add_findings(rows.findings)
+    totals.add_findings(rows.facts.findings)
     # The directory comes first: rules and mappings of members' rows ask for what it accepts.
     context.emit(StageBegan("directory"))
     directory = rows.directory()
@@ -123,9 +123,9 @@ def process(
             with directory_files[name].open("wb") as file:
                 file.writelines(pieces)
     # Then the members, a unit at a time, in order, so that totals add up to the same bytes.
-    context.emit(StageBegan("partitions", rows.count))
+    context.emit(StageBegan("partitions", rows.facts.count))
     names = directory_digests(providers, Dependencies.of(definitions))
-    now = CachedResults([], rows.count, read.as_of, names, None)
+    now = CachedResults([], rows.facts.count, read.as_of, names, None)
     previous = _previous(publication, read, definitions, now)
     task = Task(
         output,
@@ -150,7 +150,7 @@ def process(
         resources = sum(outcome.resources.values())
         context.emit(PartitionDone(unit.start, len(unit), members, resources, outcome.reused))
     # No total is believed before it is known that every row went into it, once.
-    rows.check_all_there(seen)
+    rows.facts.check_all_there(seen, read.work)
     tally = totals.tally
     reconcile(tally.counts, tally.causes.values())
     unowned = _unowned(rows, totals)
@@ -177,7 +177,7 @@ def _previous(
         return PreviousRelease()
     base, results = publication.base, None
     # Rows that belong to nothing may belong to any member, and are in no member's rows.
-    if not read.partitions.unowned:
+    if not read.partitions.facts.unowned:
         results = open_cache(publication.store, base, made_by(read.partitions, definitions))
     changed = NO_HASHES if results is None else changed_names(results.names, now.names)
     return PreviousRelease(results, changed, base.lost.patients)
@@ -203,8 +203,8 @@ def _unowned(partitions: Partitions, totals: Totals) -> dict[str, int]:
     Rows that cannot be read, and rows of claims and members that name none.
     """
     left = {}
-    for file in partitions.files:
-        rows = np.array(partitions.unowned.get(file.name, ()), dtype=np.int64)
+    for file in partitions.facts.files:
+        rows = np.array(partitions.facts.unowned.get(file.name, ()), dtype=np.int64)
         places = place_keys(np.full(len(rows), file.index), rows).tolist()
         unread = sum(place not in totals.owned for place in places)
         left[file.name] = unread + totals.tally.unowned[file.index]

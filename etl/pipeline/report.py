@@ -139,7 +139,7 @@ def write_quarantine(processed: Processed, folder: Path) -> tuple[tuple[str, int
         rows = {row: rules for row, rules in rejected.items() if (number, row) not in unreadable}
         if not rows:
             continue
-        source = partitions.files[number]
+        source = partitions.facts.files[number]
         name = f"{_stem(source.name)}.csv"
         pieces = quarantine_csv(_rejected_of(processed, number), source.columns, rows, number)
         _write(folder / name, pieces)
@@ -152,8 +152,8 @@ def _rejected_of(processed: Processed, number: int) -> Iterator[pa.Table]:
     partitions, rejected = processed.read.partitions, processed.directory.rejected
     if pc.any(pc.equal(rejected.column("file"), number)).as_py():
         places = np.unique(place_keys(rejected.column("file"), rejected.column("row")))
-        rows = partitions.raw_rows(partitions.count, places)
-        yield from (rows[name] for name in (partitions.files[number].name,) if name in rows)
+        rows = partitions.raw_rows(partitions.facts.count, places)
+        yield from (rows[name] for name in (partitions.facts.files[number].name,) if name in rows)
     for files in processed.files:
         path = files.get(f"{REJECTED}{number:05d}")
         if path is not None:
@@ -168,7 +168,7 @@ def _write_ragged(
     files = np.asarray(ragged.column("_file").to_numpy())
     for number in np.unique(files).tolist():
         mine = ragged.filter(pa.array(files == number))
-        source = partitions.files[number].name
+        source = partitions.facts.files[number].name
         name = f"{_stem(source)}.ragged.csv"
         reasons_of = found.get(number, {})
         rules = {row: reasons_of.get(row, RAGGED_ROW) for row in mine.column("_row").to_pylist()}
@@ -298,7 +298,7 @@ def _suite_lines(suites: RanSuites) -> Iterator[SuiteLine]:
 
 
 def _extract_facts(processed: Processed) -> ExtractFacts:
-    extract, rows = processed.read.extract, processed.read.partitions.rows_read
+    extract, rows = processed.read.extract, processed.read.partitions.facts.rows_read
     return ExtractFacts(
         layout=extract.layout.name,
         kind=extract.kind,

@@ -38,8 +38,8 @@ def sample_of(read: Read, options: RunOptions) -> Sample | None:
     if not options.gx_rows:
         return None
     rows: Counter[str] = Counter()
-    for file in read.partitions.files:
-        rows[file.table] += read.partitions.rows_read.get(file.name, 0)
+    for file in read.partitions.facts.files:
+        rows[file.table] += read.partitions.facts.rows_read.get(file.name, 0)
     return Sample(Share.of(max(rows.values(), default=0), options.gx_rows))
 
 

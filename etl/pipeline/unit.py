@@ -145,8 +145,8 @@ def _incremental(
     """
     task = context.task
     places = Places.of(rows, unit)
-    before = task.previous.members(store, unit, rows.count)
-    canonical = rows.layout.canonical
+    before = task.previous.members(store, unit, rows.facts.count)
+    canonical = rows.facts.layout.canonical
     now = ComparedFacts(places, keys, context.dependencies, context.partition.as_of, canonical)
     kept = unchanged(now, before)
     if task.row_output is not None:
@@ -216,7 +216,7 @@ def _rejected_rows(
     parts: dict[str, list[pa.Table]] = {}
     for index in unit:
         for name, table in rows.raw_rows(index, places).items():
-            parts.setdefault(f"{REJECTED}{rows.names.index(name):05d}", []).append(table)
+            parts.setdefault(f"{REJECTED}{rows.facts.names.index(name):05d}", []).append(table)
     for name, tables in parts.items():
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, tables[0].schema) as writer:

@@ -8,8 +8,9 @@ from etl.sources.extract import Extract, SourceFile, open_extract
 from etl.sources.keys import GlobalKeys
 from etl.sources.layout import Layout
 from etl.sources.layout_syntax import read_layout
-from etl.sources.partitions import Loaded, Partitions
+from etl.sources.partitions import Loaded, PartitionFacts, Partitions, RawTables
 from etl.sources.read_extract import partition
+from etl.sources.work_folder import open_partitions, resume_partitions
 
 __all__ = [
     "CANONICAL",
@@ -21,10 +22,14 @@ __all__ = [
     "Hashed",
     "Layout",
     "Loaded",
+    "PartitionFacts",
     "Partitioned",
     "Partitions",
+    "RawTables",
     "SourceFile",
     "open_extract",
+    "open_partitions",
     "partition",
     "read_layout",
+    "resume_partitions",
 ]

@@ -10,7 +10,7 @@ many columns as there are too many or too few.
 * Any other row: the one claim (else: member) that the extract knows, among the cells where its id
   can stand. Where none of them is known, or several are, nothing is told.
 
-What is told is spilled into the partition of its owner, under the headers of the ids and with a
+What is told goes into the partition of its owner, under the headers of the ids and with a
 mark. `etl.sources.convert_rows` makes canonical rows of it that have a key and nothing else.
 """
 
@@ -20,7 +20,6 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -31,12 +30,16 @@ from etl.columns.digests import Hashes, among, hash_ids, row_digests, seed_of
 from etl.model.canonical_tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
 from etl.rows import LOOSE_SCHEMA, findings_at
 from etl.sources.extract import SourceFile, spill_names
-from etl.sources.inventory import Checksum
 from etl.sources.keys import OwnedIds
 from etl.sources.layout import Layout, RawTable
-from etl.sources.partition_rows import HIGH_COLUMN, LOW_COLUMN, OWNER_COLUMN, partition_of
+from etl.sources.partition_rows import (
+    HIGH_COLUMN,
+    LOW_COLUMN,
+    OWNER_COLUMN,
+    Piece,
+    partition_of,
+)
 from etl.sources.rule_ids import RAGGED_ROW
-from etl.sources.spill import Index, SpillWriter, rows_path
 
 UNREAD: Final = "_unread"
 """Column that is filled in rows of which only the ids could be read; no header begins with `_`."""
@@ -60,14 +63,12 @@ class Placed:
     """Partitions of the malformed rows of a raw table.
 
     Attributes:
-        index: where their pieces are.
-        files: name of the file that they were written to -> its checksum.
+        pieces: the rows.
         findings: one a row; schema `etl.rows.FINDINGS_SCHEMA`.
         unowned: file name -> numbers of its rows that name nothing that they could belong to.
     """
 
-    index: Index
-    files: Mapping[str, Checksum]
+    pieces: tuple[Piece, ...]
     findings: pa.Table
     unowned: Mapping[str, tuple[int, ...]]
 
@@ -98,26 +99,19 @@ def place_unread(
     files: Sequence[SourceFile],
     layout: Layout,
     known: Known,
-    work: Path,
     *,
-    parts: Iterator[int],
     partitions: int,
     digests: bool,
 ) -> dict[str, Placed]:
-    """Spill what can be told of unread rows beside the readable ones; return that by raw table.
+    """Return what can be told of unread rows, by raw table.
 
     Args:
         ragged: the rows: `text` as it was, `_file`, `_row`; in any order.
         files: the extract's files.
         layout: what the rows would have meant.
         known: ids of the readable rows.
-        work: the work folder.
-        parts: numbers for what is spilled.
         partitions: how many there are.
-        digests: whether to keep a digest of every row as well.
-
-    Raises:
-        StoreError: the work folder cannot be written, or its disk is full.
+        digests: whether every row is to have a digest.
     """
     tables: dict[str, list[_Row]] = {}
     nobody = int(hash_ids(pa.nulls(1, pa.string()))[0])
@@ -131,17 +125,17 @@ def place_unread(
         raw, rows = layout.raw[name], tables[name]
         _tell(rows, raw, layout, known)
         # Rows of members go into the partition of their owner, all others beside the directory.
-        part = next(parts)
-        writer = SpillWriter(work, name, part, partitions)
+        pieces = list[Piece]()
         of_members = [row for row in rows if _ids_of(row.file, raw)]
         of_nobody = [row for row in rows if not _ids_of(row.file, raw)]
         if of_members:
             owners = np.array([row.owner for row in of_members], dtype=np.uint64)
             batch = _batch(of_members, raw, owners, digests=digests)
-            writer.write(batch, partition_of(owners, partitions))
+            pieces.append(Piece(name, 0, batch, partition_of(owners, partitions)))
         if of_nobody:
             cut = np.full(len(of_nobody), partitions, dtype=np.int32)
-            writer.write(_batch(of_nobody, raw, None, digests=False), cut)
+            batch = _batch(of_nobody, raw, None, digests=False)
+            pieces.append(Piece(name, 0, batch, cut))
         # Rows that may be anybody's are counted: a limit stops the run.
         unowned: dict[str, list[int]] = {}
         for row in rows:
@@ -155,9 +149,7 @@ def place_unread(
             None,
         )
         numbers = {file: tuple(at) for file, at in unowned.items()}
-        index = writer.close()
-        files_of = {rows_path(work, name, part).name: writer.checksum()}
-        placed[name] = Placed(index, files_of, noted, numbers)
+        placed[name] = Placed(tuple(pieces), noted, numbers)
     return placed
 
 
@@ -302,7 +294,7 @@ def _hashes(texts: Iterable[str]) -> list[int]:
 def _batch(
     rows: Sequence[_Row], raw: RawTable, owners: Hashes | None, *, digests: bool
 ) -> pa.RecordBatch:
-    """Return rows as they are spilled: ids, mark, places, owners and digests."""
+    """Return rows as a piece has them: ids, mark, places, owners and digests."""
     columns: dict[str, Any] = {
         header: pa.array([row.ids.get(role) for row in rows], pa.string())
         for role, header in raw.ids.items()

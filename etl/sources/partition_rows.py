@@ -1,15 +1,13 @@
-"""Reading some of an extract's rows and cutting them by member: what one process does at a time.
+"""Some of an extract's rows, read and cut by member: what one process does at a time.
 
-A job reads files of one raw table, or spans of them, and writes files of its own into the work
-folder. What it returns tells where everything is, so that the process that asked can put the
-results of many together (`partition.partition`).
+A job reads files of one raw table, or spans of them, and yields pieces: rows with the partition of
+each, and the ids that they tell. Where pieces are kept is for their receiver (`work_folder`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -19,20 +17,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from etl.columns.digests import Hashes, filled, hash_ids, row_digests, seed_of
-from etl.errors import ExtractError
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.sources import delimited, file_splits, parquet
-from etl.sources.delimited import Batch, Span, SpanAstray
+from etl.sources.delimited import Batch, Span
 from etl.sources.events import Emit, FileProgress
-from etl.sources.external_sort import Run
 from etl.sources.extract import SourceFile, spill_names
-from etl.sources.inventory import Checksum
-from etl.sources.keys import HashSet, OwnedIds, Owners
+from etl.sources.keys import OwnedIds
 from etl.sources.layout import Fills, Layout, RawTable
 from etl.sources.layout_columns import Condition
 from etl.sources.pharmacy_fills import fill_ids
 from etl.sources.row_merging import RawRows, holds
-from etl.sources.spill import Index, SpillWriter, gathered_bytes, rows_path, with_places
+from etl.sources.spill import gathered_bytes, with_places
 
 OWNER_COLUMN: Final = "_owner"
 """Hash of the member, or of what stands for one: all rows of a member have the same."""
@@ -43,8 +38,6 @@ RAGGED: Final = "_ragged"
 """Spill name of rows with too few or too many cells."""
 RAGGED_ROW: Final = "ragged-row"
 """Rule of the findings about them."""
-CLAIMS: Final = "claims"
-"""Name under which `Owners` keeps the member of each claim."""
 _JOBS: Final = 64
 """About how many jobs the largest raw table makes."""
 
@@ -113,16 +106,14 @@ class CutJob:
     Attributes:
         number: of the job; no other of the same reading has it.
         folder: the extract.
-        work: the work folder.
         partitions: how many there are.
-        digests: whether to keep a digest of every row as well.
+        digests: whether every row is to have a digest.
         whose: how rows tell whose they are.
         parts: what to read, in the order of rows.
     """
 
     number: int
     folder: Path
-    work: Path
     partitions: int
     digests: bool
     whose: Whose
@@ -168,119 +159,71 @@ def _after(file: SourceFile) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """Result of a reading job.
+class Piece:
+    """Rows of one raw table, cut by member.
 
     Attributes:
-        rows: of each part, how many rows it has: ragged ones counted, blank ones not.
-        index: name of what was spilled -> where its pieces are.
-        files: name of each file of rows -> its checksum.
-        ids: `member`, `claim`, `coverage` -> where the ids are that the rows told.
+        table: the raw table; `RAGGED` for rows with too few or too many cells.
+        part: number of the part of the job that they are of.
+        rows: the columns of the file, `_file`, `_row`; where they belong to members `_owner`, and
+            where digests are kept `_low`, `_high`. Of ragged rows `text`, `_file`, `_row`.
+        cut: the partition of each row, shape (n,); the number of partitions for the directory's.
+        ids: `member`, `claim`, `coverage` -> hashes of the ids that the rows tell, and the owner
+            of each; both of shape (m,).
     """
 
-    rows: tuple[int, ...]
-    index: Mapping[str, Index]
-    files: Mapping[str, Checksum]
-    ids: Mapping[str, tuple[Run, ...]]
+    table: str
+    part: int
+    rows: pa.RecordBatch
+    cut: npt.NDArray[np.int32]
+    ids: Mapping[str, tuple[Hashes, Hashes]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Failure of a reading job.
+def cut(job: CutJob, claims: Callable[[], OwnedIds], emit: Emit) -> Iterator[Piece]:
+    """Yield the rows of a job, cut by member.
 
-    Attributes:
-        error: what is wrong with a file; None where a span only was no span of rows.
-    """
-
-    error: ExtractError | None
-
-
-def cut(job: CutJob, emit: Emit) -> Cut | Refused:
-    """Read the rows of a job and cut them by member.
-
-    Returns:
-        `Refused`, with nothing left in the work folder, where a part cannot be read. Whether that
-        is the file's fault or the span's can be told once the file was read as a whole.
+    Args:
+        job: what to read.
+        claims: returns the members of all claims; called where rows name a claim alone.
+        emit: takes progress, after each block of a file.
 
     Raises:
-        StoreError: the work folder cannot be written, or its disk is full.
-        OSError: likewise.
+        ExtractError: a file cannot be read. Whether that is the file's fault or the span's can be
+            told once the file was read as a whole.
+        SpanAstray: a part is no span of rows.
     """
-    cutter = _Cutter(job, emit)
-    try:
-        with ExitStack() as unless_done:
-            unless_done.callback(cutter.abandon)
-            done = cutter.read()
-            unless_done.pop_all()
-    except SpanAstray:
-        return Refused(None)
-    except ExtractError as error:
-        return Refused(error)
-    return done
-
-
-def drop(job: CutJob, done: Cut) -> None:
-    """Take away what a job left in the work folder."""
-    for name in done.index:
-        rows_path(job.work, name, job.number).unlink()
-    for run in chain.from_iterable(done.ids.values()):
-        run.path.unlink(missing_ok=True)
+    cutter = _Cutter(job, claims, emit)
+    for number, part in enumerate(job.parts):
+        yield from cutter.read_part(number, part)
 
 
 class _Cutter:
-    def __init__(self, job: CutJob, emit: Emit) -> None:
+    def __init__(self, job: CutJob, claims: Callable[[], OwnedIds], emit: Emit) -> None:
         self._job, self._whose, self._emit = job, job.whose, emit
-        own = f"-{job.number:05d}"
-        self._members = HashSet(job.work, f"member{own}")
-        self._claims = Owners(job.work, f"claim{own}")
-        self._coverages = Owners(job.work, f"coverage{own}")
-        self._told: Mapping[str, HashSet | Owners] = {
-            "member": self._members,
-            "claim": self._claims,
-            "coverage": self._coverages,
-        }
+        self._claims = claims
         self._directory: OwnedIds | None = None
-        self._writers: dict[str, SpillWriter] = {}
 
-    def read(self) -> Cut:
-        self._writer(self._whose.table)
-        rows = tuple(self._read_part(part) for part in self._job.parts)
-        return Cut(
-            rows,
-            {name: writer.close() for name, writer in self._writers.items()},
-            {
-                rows_path(self._job.work, name, self._job.number).name: writer.checksum()
-                for name, writer in self._writers.items()
-            },
-            {role: self._told[role].runs() for role in sorted(self._whose.tells)},
-        )
-
-    def abandon(self) -> None:
-        for writer in self._writers.values():
-            writer.abandon()
-        for told in self._told.values():
-            told.remove()
-
-    def _read_part(self, part: FilePart) -> int:
+    def read_part(self, number: int, part: FilePart) -> Iterator[Piece]:
         file, table = part.file, self._whose.table
         names = spill_names(file)
         seed = seed_of(table, names)
-        writer = self._writer(table)
         rows = 0
         for batch in self._batches(part, names):
-            self._keep_ragged(file, batch)
+            if batch.ragged:
+                yield _ragged(number, file, batch)
             rows += batch.rows.num_rows + len(batch.ragged)
             if batch.rows.num_rows:
-                where, owner = self._cut(batch.rows)
+                where, owner, ids = self._cut(batch.rows)
                 more: dict[str, Hashes] = {}
                 if owner is not None:
                     more[OWNER_COLUMN] = owner
                     if self._job.digests:
                         digests = row_digests(batch.rows.columns[:-1], seed)
                         more |= {LOW_COLUMN: digests.low, HIGH_COLUMN: digests.high}
-                writer.write(with_places(batch.rows, file.index, names, more), where)
+                yield Piece(
+                    table, number, with_places(batch.rows, file.index, names, more), where, ids
+                )
             self._emit(FileProgress(file.name, batch.done, file.bytes, rows))
-        return rows
 
     def _batches(self, part: FilePart, names: tuple[str, ...]) -> Iterator[Batch]:
         file = part.file
@@ -296,14 +239,10 @@ class _Cutter:
             sha256=file.sha256,
         )
 
-    def _writer(self, name: str) -> SpillWriter:
-        if name not in self._writers:
-            job = self._job
-            self._writers[name] = SpillWriter(job.work, name, job.number, job.partitions)
-        return self._writers[name]
-
-    def _cut(self, batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int32], Hashes | None]:
-        """Return each row's partition and owner (None: nobody's); note the ids that rows tell."""
+    def _cut(
+        self, batch: pa.RecordBatch
+    ) -> tuple[npt.NDArray[np.int32], Hashes | None, dict[str, tuple[Hashes, Hashes]]]:
+        """Return each row's partition and owner (None: nobody's), and the ids that rows tell."""
         count = self._job.partitions
         ids = {
             role: batch.column(header)
@@ -311,32 +250,29 @@ class _Cutter:
             if header in batch.schema.names
         }
         if not ids:
-            return np.full(batch.num_rows, count, dtype=np.int32), None
+            return np.full(batch.num_rows, count, dtype=np.int32), None, {}
         hashes = {role: hash_ids(column) for role, column in ids.items()}
         there = {role: filled(column) for role, column in ids.items()}
         owner = self._owner(hashes, there)
         rows = RawRows(pa.Table.from_batches([batch]))
+        found: dict[str, tuple[Hashes, Hashes]] = {}
         for role, made in self._whose.tells.items():
             if role not in ids:
                 continue
             told = there[role]
             if all(made):
                 told = told & np.any([holds(one, rows.column, rows.count) for one in made], axis=0)
-            if role == "member":
-                self._members.add(hashes[role][told])
-            elif role == "claim":
-                self._claims.add(hashes[role][told], owner[told])
-                self._tell_fills(rows, owner)
-            else:
-                self._coverages.add(hashes[role][told], owner[told])
-        return partition_of(owner, count), owner
-
-    def _tell_fills(self, rows: RawRows, owner: Hashes) -> None:
-        """Note the ids that fills may get, so that no claim of another member can have one too."""
-        if self._whose.fills is not None:
-            ids = fill_ids(rows, self._whose.ids["claim"], self._whose.fills)
-            there = filled(ids)
-            self._claims.add(hash_ids(ids)[there], owner[there])
+            found[role] = hashes[role][told], owner[told]
+            if role == "claim" and self._whose.fills is not None:
+                # Fills get ids of their own, which no claim of another member can have too.
+                of_fills = fill_ids(rows, self._whose.ids["claim"], self._whose.fills)
+                told = filled(of_fills)
+                claims, owners = found[role]
+                found[role] = (
+                    np.concatenate([claims, hash_ids(of_fills)[told]]),
+                    np.concatenate([owners, owner[told]]),
+                )
+        return partition_of(owner, count), owner, found
 
     def _owner(
         self, hashes: Mapping[str, Hashes], there: Mapping[str, npt.NDArray[np.bool_]]
@@ -350,22 +286,21 @@ class _Cutter:
         if "claim" not in hashes or "claim" in self._whose.tells:
             return next(iter(hashes.values()))
         if self._directory is None:
-            self._directory = OwnedIds.open(self._job.work, CLAIMS)
+            self._directory = self._claims()
         return self._directory.owner_of(hashes["claim"])
 
-    def _keep_ragged(self, file: SourceFile, batch: Batch) -> None:
-        if not batch.ragged:
-            return
-        numbers = [ragged.row for ragged in batch.ragged]
-        rows = pa.RecordBatch.from_arrays(
-            [
-                pa.array([ragged.text for ragged in batch.ragged], pa.string()),
-                pa.array(np.full(len(numbers), file.index, dtype=np.int32)),
-                pa.array(numbers, pa.int64()),
-            ],
-            ["text", FILE_COLUMN, ROW_COLUMN],
-        )
-        self._writer(RAGGED).write(rows, np.zeros(len(numbers), dtype=np.int32))
+
+def _ragged(part: int, file: SourceFile, batch: Batch) -> Piece:
+    numbers = [ragged.row for ragged in batch.ragged]
+    rows = pa.RecordBatch.from_arrays(
+        [
+            pa.array([ragged.text for ragged in batch.ragged], pa.string()),
+            pa.array(np.full(len(numbers), file.index, dtype=np.int32)),
+            pa.array(numbers, pa.int64()),
+        ],
+        ["text", FILE_COLUMN, ROW_COLUMN],
+    )
+    return Piece(RAGGED, part, rows, np.zeros(len(numbers), dtype=np.int32))
 
 
 def partition_of(owners: Hashes, count: int) -> npt.NDArray[np.int32]:

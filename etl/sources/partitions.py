@@ -1,19 +1,17 @@
-"""Partitions of an extract in a work folder, loaded one at a time.
+"""Partitions of an extract, loaded one at a time.
 
-What is spilled is the source's rows as they were. They become canonical rows when a partition is
+What was cut is the source's rows as they were. They become canonical rows when a partition is
 loaded, which many processes can do at once, and which leaves the originals for the quarantine.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +23,6 @@ from etl.model.canonical_tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
 from etl.rows import LOOSE_SCHEMA, PLACE_FIELDS, Unread
 from etl.sources.convert_rows import column_values, convert
 from etl.sources.extract import SourceFile, spill_names
-from etl.sources.extract_state import file_from, layout_from
-from etl.sources.inventory import Inventory
 from etl.sources.keys import GlobalKeys
 from etl.sources.layout import Layout
 from etl.sources.malformed_rows import loose_lines, readable
@@ -36,15 +32,8 @@ from etl.sources.partition_rows import (
     OWNER_COLUMN,
     RAGGED,
 )
-from etl.sources.spill import (
-    read_spilled,
-)
 
 MARKS: Final = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN, LOW_COLUMN, HIGH_COLUMN)
-STATE: Final = "partitions.json"
-FINDINGS: Final = "findings.arrow"
-STEP: Final = "read"
-"""The step of the work folder's list that names what reading wrote."""
 _MOST_LOOSE: Final = 1000
 """Rows that each partition's claims are compared with, at most: past that a file is broken."""
 
@@ -69,74 +58,88 @@ class Loaded:
     unread: Unread
 
 
-@dataclass(frozen=True)
-class Partitions:
-    """An extract that was read and cut.
+class RawTables(Protocol):
+    """The rows of raw tables by partition, wherever they are kept."""
+
+    def read(
+        self, name: str, partition: int | None, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Return the rows of a raw table in one partition, in any order.
+
+        The table has `_file` and `_row`, and every column in which something is filled; a cell is
+        null or "" where it is empty.
+
+        Args:
+            name: the raw table.
+            partition: the partition; None for all.
+            columns: which columns to read, where they are there; None for all.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionFacts:
+    """Facts of an extract that was read and cut.
 
     Attributes:
-        work: the folder where its rows are.
         count: how many partitions there are, numbered from 0.
         layout: what the rows mean.
         files: the extract's files.
-        keys: ids of all partitions.
         rows_read: file name -> rows read from it: ragged ones counted, blank ones not.
         findings: those of no partition: unknown files and columns.
         unowned: file name -> numbers of rows that cannot be read and name nothing that they could
             belong to; files without such rows are left out.
-        has_digests: whether rows were spilled with their digests.
+        has_digests: whether rows have digests.
     """
 
-    work: Path
     count: int
     layout: Layout
     files: tuple[SourceFile, ...]
-    keys: GlobalKeys
     rows_read: Mapping[str, int]
     findings: pa.Table
     unowned: Mapping[str, tuple[int, ...]]
     has_digests: bool = False
 
-    @classmethod
-    def open(cls, work: Path) -> Partitions:
-        """Return what `partition` left in a work folder; cheap, so that every worker can do it.
-
-        Raises:
-            StoreError: the folder holds no extract that was read to its end.
-        """
-        try:
-            state = json.loads((work / STATE).read_text(encoding="utf-8"))
-            keys = GlobalKeys.open(work)  # other versions of the program kept them otherwise
-        except (OSError, ValueError):
-            raise StoreError(f"{work} holds no partitions; read the extract again") from None
-        with pa.ipc.open_file(work / FINDINGS) as reader:
-            findings = reader.read_all()
-        return cls(
-            work=work,
-            count=state["count"],
-            layout=layout_from(state["layout"]),
-            files=tuple(file_from(file) for file in state["files"]),
-            keys=keys,
-            rows_read=MappingProxyType(state["rows_read"]),
-            findings=findings,
-            unowned=MappingProxyType({file: tuple(at) for file, at in state["unowned"].items()}),
-            has_digests=state["digests"],
-        )
-
-    @classmethod
-    def resume(cls, work: Path) -> Partitions:
-        """Return what an earlier attempt left in a work folder, once all of it was looked at.
-
-        Raises:
-            StoreError: the extract was not read to its end, or a file is no longer what it was.
-        """
-        if Inventory(work).step(STEP) is None:
-            raise StoreError(f"{work} holds no partitions that are whole; read the extract again")
-        return cls.open(work)
-
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the extract's files."""
         return tuple(file.name for file in self.files)
+
+    def check_all_there(self, loaded: Mapping[str, int], work: Path) -> None:
+        """Check that partitions and directory together had every row that was read.
+
+        Args:
+            loaded: raw table -> rows that there were in all of them.
+            work: the folder where they are, for the message.
+
+        Raises:
+            StoreError: there were others.
+        """
+        expected: Counter[str] = Counter()
+        used = {*self.layout.sources(directory=False), *self.layout.sources(directory=True)}
+        for file in self.files:
+            if file.table in used:
+                expected[file.table] += self.rows_read[file.name]
+        for name, rows in expected.items():
+            if loaded.get(name, 0) != rows:
+                raise StoreError(
+                    f"of {name} {rows} rows were read, and {loaded.get(name, 0)} were there to "
+                    f"work on: the work folder was changed; delete {work} and run again"
+                )
+
+
+@dataclass(frozen=True)
+class Partitions:
+    """An extract that was read and cut: facts of it, its rows, and ids of all partitions.
+
+    Attributes:
+        facts: what is known of it without its rows.
+        raw: the rows, as they were.
+        keys: ids of all partitions.
+    """
+
+    facts: PartitionFacts
+    raw: RawTables
+    keys: GlobalKeys
 
     def load(self, index: int) -> Loaded:
         """Return the canonical rows of one partition.
@@ -144,8 +147,8 @@ class Partitions:
         Raises:
             UsageError: there is no such partition.
         """
-        if not 0 <= index < self.count:
-            raise UsageError(f"there is no partition {index}; there are {self.count}")
+        if not 0 <= index < self.facts.count:
+            raise UsageError(f"there is no partition {index}; there are {self.facts.count}")
         return self._load(index, directory=False)
 
     def load_members(self, indexes: Sequence[int], owners: Hashes) -> Loaded:
@@ -158,7 +161,7 @@ class Partitions:
         Raises:
             UsageError: the extract was read without digests.
         """
-        if not self.has_digests:
+        if not self.facts.has_digests:
             raise UsageError("the extract was read without digests")
         return self._load(*indexes, directory=False, owners=owners)
 
@@ -169,8 +172,8 @@ class Partitions:
         are left out; of an extract read without digests, all are.
         """
         found = {}
-        for name in self.layout.sources(directory=False):
-            parts = [read_spilled(self.work, name, index, MARKS) for index in indexes]
+        for name in self.facts.layout.sources(directory=False):
+            parts = [self.raw.read(name, index, MARKS) for index in indexes]
             marks = [part.select(MARKS) for part in parts if LOW_COLUMN in part.column_names]
             if marks:
                 found[name] = pa.concat_tables(marks).combine_chunks()
@@ -183,8 +186,7 @@ class Partitions:
         """
         whose = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN)
         parts = [
-            read_spilled(self.work, name, index, whose)
-            for name in self.layout.sources(directory=False)
+            self.raw.read(name, index, whose) for name in self.facts.layout.sources(directory=False)
         ]
         owned = [part.select(whose) for part in parts if OWNER_COLUMN in part.column_names]
         if not owned:
@@ -194,27 +196,26 @@ class Partitions:
 
     def directory(self) -> Loaded:
         """Return the tables that belong to no member: organization, practitioner."""
-        return self._load(self.count, directory=True)
+        return self._load(self.facts.count, directory=True)
 
     def _load(self, *indexes: int, directory: bool, owners: Hashes | None = None) -> Loaded:
         raw = {}
-        for name in self.layout.sources(directory=directory):
-            parts = [_of(read_spilled(self.work, name, index), owners) for index in indexes]
-            rows = pa.concat_tables(parts, promote_options="default")
-            if len(indexes) > 1:
-                rows = rows.sort_by([(FILE_COLUMN, "ascending"), (ROW_COLUMN, "ascending")])
-            raw[name] = rows
-        made = convert(self.layout, raw, directory=directory)
+        for name in self.facts.layout.sources(directory=directory):
+            parts = [_of(self.raw.read(name, index), owners) for index in indexes]
+            raw[name] = _in_order(pa.concat_tables(parts, promote_options="default"))
+        made = convert(self.facts.layout, raw, directory=directory)
         loose = LOOSE_SCHEMA.empty_table() if directory else self._loose
         read = {name: rows.num_rows for name, rows in raw.items()}
-        return Loaded(made.tables, made.findings, self.names, read, Unread(made.bare, loose))
+        return Loaded(made.tables, made.findings, self.facts.names, read, Unread(made.bare, loose))
 
     @cached_property
     def _loose(self) -> pa.Table:
         """Claim lines that cannot be read and name no claim; none where there are very many."""
-        if not 0 < sum(len(rows) for rows in self.unowned.values()) <= _MOST_LOOSE:
+        if not 0 < sum(len(rows) for rows in self.facts.unowned.values()) <= _MOST_LOOSE:
             return LOOSE_SCHEMA.empty_table()
-        return loose_lines(self.ragged_rows(), self.files, self.layout, self.unowned)
+        return loose_lines(
+            self.ragged_rows(), self.facts.files, self.facts.layout, self.facts.unowned
+        )
 
     def values(self, column: str) -> Iterator[Any]:
         """Yield the cells of one canonical column in every table that has it, piece by piece.
@@ -222,12 +223,12 @@ class Partitions:
         `string` arrays, trimmed, null where absent. Of files that do not feed the column nothing
         is read.
         """
-        feeds = [spec for spec in self.layout.tables if column in spec.columns]
-        for index in range(self.count + 1 if feeds else 0):
-            directory = index == self.count
+        feeds = [spec for spec in self.facts.layout.tables if column in spec.columns]
+        for index in range(self.facts.count + 1 if feeds else 0):
+            directory = index == self.facts.count
             here = [spec for spec in feeds if (spec.table in DIRECTORY_TABLES) == directory]
-            names = {spec.source for spec in (self.layout.tables if here else ())}
-            raw = {name: read_spilled(self.work, name, index) for name in sorted(names)}
+            names = {spec.source for spec in (self.facts.layout.tables if here else ())}
+            raw = {name: self.raw.read(name, index) for name in sorted(names)}
             yield from column_values(here, raw, column)
 
     def raw_rows(self, index: int, places: Any = None) -> dict[str, pa.Table]:
@@ -243,11 +244,11 @@ class Partitions:
         """
         found = {}
         spilled: dict[str, pa.Table] = {}
-        for file in self.files:
+        for file in self.facts.files:
             if not file.table:
                 continue
             if file.table not in spilled:
-                spilled[file.table] = readable(read_spilled(self.work, file.table, index))
+                spilled[file.table] = readable(self.raw.read(file.table, index))
             table = spilled[file.table]
             wanted = table.column(FILE_COLUMN).to_numpy() == file.index
             if places is not None:
@@ -259,28 +260,7 @@ class Partitions:
 
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells: `text` as it was, `_file`, `_row`."""
-        return read_spilled(self.work, RAGGED, None)
-
-    def check_all_there(self, loaded: Mapping[str, int]) -> None:
-        """Check that partitions and directory together had every row that was read.
-
-        Args:
-            loaded: raw table -> rows that there were in all of them.
-
-        Raises:
-            StoreError: there were others.
-        """
-        expected: Counter[str] = Counter()
-        used = {*self.layout.sources(directory=False), *self.layout.sources(directory=True)}
-        for file in self.files:
-            if file.table in used:
-                expected[file.table] += self.rows_read[file.name]
-        for name, rows in expected.items():
-            if loaded.get(name, 0) != rows:
-                raise StoreError(
-                    f"of {name} {rows} rows were read, and {loaded.get(name, 0)} were there to "
-                    f"work on: the work folder was changed; delete {self.work} and run again"
-                )
+        return self.raw.read(RAGGED, None)
 
 
 def _of(rows: pa.Table, owners: Hashes | None) -> pa.Table:
@@ -288,6 +268,14 @@ def _of(rows: pa.Table, owners: Hashes | None) -> pa.Table:
         return rows
     found = among(rows.column(OWNER_COLUMN).to_numpy(), owners)
     return rows if found.all() else rows.take(pa.array(np.flatnonzero(found)))
+
+
+def _in_order(rows: pa.Table) -> pa.Table:
+    """Return rows in the order of files and rows, in which they mostly come."""
+    places = table_places(rows)
+    if np.all(places[1:] >= places[:-1]):
+        return rows
+    return rows.take(pa.array(np.argsort(places, kind="stable")))
 
 
 def _as_written(rows: pa.Table, file: SourceFile) -> pa.Table:

@@ -8,10 +8,9 @@ that orphans that belong together meet in one partition, whatever their order.
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,25 +19,32 @@ import pyarrow as pa
 from etl.errors import UsageError
 from etl.sources.events import Emit, FileProgress, Partitioned, ignore
 from etl.sources.extract import UNKNOWN_TABLE, Extract, SourceFile, check_rows
-from etl.sources.extract_state import layout_state
 from etl.sources.inventory import Checksum, Inventory, checksum_of
 from etl.sources.keys import GlobalKeys, HashSet, Owners, clear_gathered
 from etl.sources.malformed_rows import Known, place_unread
-from etl.sources.partition_rows import (
-    CLAIMS,
-    RAGGED,
-    Cut,
-    CutJob,
-    FilePart,
-    Refused,
-    Whose,
-    cut,
-    cut_up,
-    drop,
+from etl.sources.partition_rows import RAGGED, CutJob, FilePart, Whose, cut_up
+from etl.sources.partitions import PartitionFacts, Partitions
+from etl.sources.spill import (
+    Index,
+    SpillWriter,
+    clear_spilled,
+    disk_error,
+    read_spilled,
+    rows_path,
+    save_index,
 )
-from etl.sources.partitions import FINDINGS, STATE, STEP, Partitions
-from etl.sources.spill import Index, clear_spilled, disk_error, read_spilled, save_index
 from etl.sources.spreading import ALONE, Spread
+from etl.sources.work_folder import (
+    CLAIMS,
+    STATE,
+    STEP,
+    Refused,
+    Spilled,
+    drop,
+    open_partitions,
+    save_facts,
+    spill,
+)
 
 MAX_PARTITIONS: Final = 1 << 14
 
@@ -86,7 +92,7 @@ def partition(
     except OSError as error:
         raise disk_error(error) from None
     emit(Partitioned(sum(reading.rows_read.values()), partitions))
-    return Partitions.open(work)
+    return open_partitions(work)
 
 
 class _Reading:
@@ -147,7 +153,7 @@ class _Reading:
             for name, of_table in tables.items()
         }
         all_jobs = itertools.chain.from_iterable(jobs.values())
-        results = self._spread.each(cut, list(all_jobs), self._emit)
+        results = self._spread.each(partial(spill, self._work), list(all_jobs), self._emit)
         for name, of_table in tables.items():
             self._take_table(of_table, jobs[name], results)
 
@@ -159,22 +165,22 @@ class _Reading:
     def _job(self, whose: Whose, parts: tuple[FilePart, ...]) -> CutJob:
         number = next(self._numbers)
         folder = self._extract.folder
-        return CutJob(number, folder, self._work, self._count, self._digests, whose, parts)
+        return CutJob(number, folder, self._count, self._digests, whose, parts)
 
     def _take_table(
         self,
         files: Sequence[SourceFile],
         jobs: Sequence[CutJob],
-        results: Iterator[Cut | Refused],
+        results: Iterator[Spilled | Refused],
     ) -> None:
         """Take the results of the jobs of a raw table.
 
         Raises:
             ExtractError: one of its files cannot be read, or has not the rows that it should.
         """
-        done, refused = list[tuple[CutJob, Cut]](), False
+        done, refused = list[tuple[CutJob, Spilled]](), False
         for job, result in zip(jobs, results, strict=False):  # other tables' results come after
-            if isinstance(result, Cut):
+            if isinstance(result, Spilled):
                 self._report_progress(job, result)
                 done.append((job, result))
             elif not job.has_spans and result.error is not None:
@@ -183,26 +189,26 @@ class _Reading:
                 refused = True
         if refused:
             for job, result in done:
-                drop(job, result)
+                drop(self._work, job, result)
             done = [self._read_whole(jobs[0].whose, files)]
         for job, result in done:
             self._take(job, result)
         for file in files:
             check_rows(file, self.rows_read[file.name])
 
-    def _read_whole(self, whose: Whose, files: Sequence[SourceFile]) -> tuple[CutJob, Cut]:
+    def _read_whole(self, whose: Whose, files: Sequence[SourceFile]) -> tuple[CutJob, Spilled]:
         """Read the files of a raw table from end to end, for some span of them is none.
 
         Raises:
             ExtractError: one of them cannot be read.
         """
         job = self._job(whose, tuple(map(FilePart.whole, files)))
-        result = cut(job, self._emit)
+        result = spill(self._work, job, self._emit)
         if isinstance(result, Refused):
             raise result.error or AssertionError("what was read was no span")
         return job, result
 
-    def _report_progress(self, job: CutJob, result: Cut) -> None:
+    def _report_progress(self, job: CutJob, result: Spilled) -> None:
         """Emit the progress of each file; events of other processes do not arrive here."""
         if self._spread.processes == 1:
             return
@@ -213,7 +219,7 @@ class _Reading:
             done, so_far = self._bytes_done[file.name], self._rows_done[file.name]
             self._emit(FileProgress(file.name, done, file.bytes, so_far))
 
-    def _take(self, job: CutJob, result: Cut) -> None:
+    def _take(self, job: CutJob, result: Spilled) -> None:
         for part, rows in zip(job.parts, result.rows, strict=True):
             self.rows_read[part.file.name] += rows
         for name, index in result.index.items():
@@ -233,35 +239,33 @@ class _Reading:
             extract.files,
             extract.layout,
             Known(self._members.sorted(), self._claims.directory()),
-            self._work,
-            parts=self._numbers,
             partitions=self._count,
             digests=self._digests,
         )
         for name, rows in placed.items():
-            self._index[name].append(rows.index)
-            self._files |= rows.files
+            part = next(self._numbers)
+            writer = SpillWriter(self._work, name, part, self._count)
+            for piece in rows.pieces:
+                writer.write(piece.rows, piece.cut)
+            self._index[name].append(writer.close())
+            self._files[rows_path(self._work, name, part).name] = writer.checksum()
             self._unowned |= rows.unowned
             if extract.layout.raw[name].main == UNKNOWN_TABLE:
                 self._findings.append(rows.findings)
 
     def _save(self) -> None:
-        extract = self._extract
-        findings = pa.concat_tables(self._findings)
-        state = {
-            "count": self._count,
-            "layout": layout_state(extract.layout),
-            "files": [asdict(file) for file in extract.files],
-            "rows_read": self.rows_read,
-            "unowned": self._unowned,
-            "digests": self._digests,
-        }
+        facts = PartitionFacts(
+            self._count,
+            self._extract.layout,
+            tuple(self._extract.files),
+            self.rows_read,
+            pa.concat_tables(self._findings),
+            self._unowned,
+            self._digests,
+        )
         written = [save_index(self._work, name, parts) for name, parts in self._index.items()]
         written += GlobalKeys.save(self._work, self._members, self._claims, self._coverages)
-        written += (self._work / FINDINGS, self._work / STATE)
-        with pa.ipc.new_file(self._work / FINDINGS, findings.schema) as writer:
-            writer.write_table(findings)
-        (self._work / STATE).write_text(json.dumps(state), encoding="utf-8")
+        written += save_facts(self._work, facts)
         # Last, so that nothing of a folder that was left half-way counts.
         files = self._files | {path.name: checksum_of(path) for path in written}
         Inventory(self._work).add(STEP, files)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path, PurePath
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,8 @@ from etl.bootstrap import use_cases
 from etl.errors import EtlError, StoreError
 from etl.local.executor import LocalExecutor
 from etl.pipeline.events import Event, PartitionDone
-from etl.sources import Partitions
+from etl.pipeline.executor import Cutting
+from etl.sources import Emit, Extract, Partitions
 from etl.sources.inventory import LIST
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
@@ -201,10 +201,11 @@ def test_rows_that_vanish_while_a_run_is_at_work_stop_it(
     shutil.copytree(attempt.kept, target)
     read = LocalExecutor.read
 
-    def vanishing(executor: LocalExecutor, *given: Any) -> Partitions:
-        rows = read(executor, *given)
-        (index,) = rows.work.glob("claim_line.index.npy")
-        index.unlink()
+    def vanishing(
+        executor: LocalExecutor, extract: Extract, cutting: Cutting, emit: Emit
+    ) -> Partitions:
+        rows = read(executor, extract, cutting, emit)
+        (cutting.folder / "claim_line.index.npy").unlink()
         return rows
 
     monkeypatch.setattr(LocalExecutor, "read", vanishing)

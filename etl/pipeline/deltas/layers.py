@@ -110,8 +110,8 @@ def write_layer(
         DataRejected: some rows of a delta are not fit to be read. It is applied whole or not at
             all, because a row that is left out might be the one that deletes something.
     """
-    if kind == "delta" and _rejecting(partitions.findings, definitions).num_rows:
-        raise _unreadable(_rejecting(partitions.findings, definitions).num_rows)
+    if kind == "delta" and _rejecting(partitions.facts.findings, definitions).num_rows:
+        raise _unreadable(_rejecting(partitions.facts.findings, definitions).num_rows)
     folder = work / "layer"
     folder.mkdir(parents=True, exist_ok=True)
     writers: dict[str, pq.ParquetWriter] = {}
@@ -141,7 +141,7 @@ def write_layer(
 
 def _all(partitions: Partitions) -> Iterator[Loaded]:
     yield partitions.directory()
-    for index in range(partitions.count):
+    for index in range(partitions.facts.count):
         yield partitions.load(index)
 
 

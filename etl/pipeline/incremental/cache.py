@@ -104,8 +104,12 @@ def _ledger(store: Store, named: Named) -> Ledger | None:
 
 def made_by(partitions: Partitions, definitions: Definitions) -> str:
     """Return a hash of all that results depend on beside rows, directory and day."""
-    loose = {file.name: file.sha256 for file in partitions.files if file.name in partitions.unowned}
-    facts = [definitions.fingerprint, partitions.layout.name, _code(), loose]
+    loose = {
+        file.name: file.sha256
+        for file in partitions.facts.files
+        if file.name in partitions.facts.unowned
+    }
+    facts = [definitions.fingerprint, partitions.facts.layout.name, _code(), loose]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -78,8 +78,8 @@ def _local(processes: int) -> Iterator[Executor]:
 
 
 @contextmanager
-def _direct() -> Iterator[Executor]:
-    yield DirectExecutor()
+def _direct(*, detached: bool = False) -> Iterator[Executor]:
+    yield DirectExecutor(detached)
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,20 @@ def test_the_trees_of_two_nights_are_equal_ledgers_included(
         assert any(name.endswith(".ledger") for name in payer.files())
         assert (reused > 0) is (night > 0)
     assert reused > 0
+
+
+def test_a_unit_is_a_function_of_its_arguments_and_the_store(
+    definitions: Definitions,
+    extracts: tuple[Path, Path],
+    expected: tuple[Payer, Payer],
+    tmp_path: Path,
+) -> None:
+    """Rows come from memory, in another order, while the work folder is away."""
+    payer = Payer(definitions, tmp_path)
+    for night, whole in enumerate(expected):
+        payer.publish(partial(_direct, detached=True), extracts[night], night + 1)
+        assert payer.files() == whole.files()
+    assert any(name.startswith("quarantine/") for name in payer.files())
 
 
 def test_validation_and_conversion_write_equal_files(

@@ -45,12 +45,12 @@ def everything(folder: Path, work: Path, spread: Spread) -> Any:
     keys = {name: getattr(parts.keys, name).tolist() for name in type(parts.keys).__slots__}
     loaded = [*(parts.load(index) for index in range(COUNT)), parts.directory()]
     return (
-        parts.rows_read,
+        parts.facts.rows_read,
         keys,
-        parts.findings.to_pylist(),
+        parts.facts.findings.to_pylist(),
         parts.ragged_rows().to_pylist(),
         [(one.tables, one.findings, one.unread) for one in loaded],
-        parts.unowned,
+        parts.facts.unowned,
         [written(parts.raw_rows(index)) for index in range(COUNT + 1)],
         {name: marks.to_pylist() for name, marks in parts.marks(range(COUNT)).items()},
         sorted(path.suffix for path in work.iterdir() if path.suffix != ".rows"),

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from etl.sources.events import Emit, ignore
-from etl.sources.partition_rows import Refused
 from etl.sources.spreading import Found, Job
+from etl.sources.work_folder import Refused
 
 
 class Apart:

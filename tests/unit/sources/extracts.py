@@ -92,7 +92,7 @@ def read(folder: Path, work: Path, count: int = 1, **options: Any) -> Partitions
 
 def all_loaded(parts: Partitions) -> list[Loaded]:
     """Every partition, then the directory."""
-    return [*(parts.load(index) for index in range(parts.count)), parts.directory()]
+    return [*(parts.load(index) for index in range(parts.facts.count)), parts.directory()]
 
 
 def rows_of(parts: Partitions, table: str) -> list[dict[str, Any]]:
@@ -106,8 +106,8 @@ def rows_of(parts: Partitions, table: str) -> list[dict[str, Any]]:
 
 def findings_of(parts: Partitions) -> list[tuple[str, str, str, int | None, str | None]]:
     """All findings, sorted: rule, table, file name, row, column."""
-    tables = [parts.findings, *(loaded.findings for loaded in all_loaded(parts))]
-    names = [file.name for file in parts.files]
+    tables = [parts.facts.findings, *(loaded.findings for loaded in all_loaded(parts))]
+    names = [file.name for file in parts.facts.files]
     return sorted(
         (
             (f["rule"], f["table"], names[f["file"]], f["row"], f["column"])

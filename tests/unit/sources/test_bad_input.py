@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.errors import EtlError, ExtractError, StoreError, UsageError
-from etl.sources import Partitions, open_extract, partition
+from etl.sources import open_extract, open_partitions, partition
 from etl.sources.spill import SpillWriter
 from tests.unit.sources.extracts import CLAIM, LINE, MEMBER, SMALL, read, write_extract, write_table
 
@@ -263,7 +263,7 @@ def test_bad_input_is_refused_in_one_sentence(tmp_path: Path, case: str) -> None
     assert MARKED not in message
     assert caught.value.exit_code == 2
     with pytest.raises(StoreError):
-        Partitions.open(tmp_path / "work")
+        open_partitions(tmp_path / "work")
 
 
 @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.Monk
         partition(extract, tmp_path / "work", partitions=2)
     assert caught.value.exit_code == 5
     with pytest.raises(StoreError, match="read the extract again"):
-        Partitions.open(tmp_path / "work")
+        open_partitions(tmp_path / "work")
 
 
 def test_a_work_folder_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:

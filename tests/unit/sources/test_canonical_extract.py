@@ -16,7 +16,7 @@ import pytest
 from etl.errors import ExtractError, StoreError
 from etl.model.canonical_tables import TABLES
 from etl.rows import FINDINGS_SCHEMA, table_schema
-from etl.sources import Event, FileProgress, Partitioned, Partitions, open_extract, partition
+from etl.sources import Event, FileProgress, Partitioned, open_extract, open_partitions, partition
 from tests.unit.sources.extracts import (
     CLAIM,
     COVERAGE,
@@ -63,7 +63,7 @@ def test_a_table_may_come_in_parts(tmp_path: Path) -> None:
     write_table(folder, "member-west", [{**MEMBER, "member_id": "M2"}], "psv.gz")
     parts = read(folder, tmp_path / "work")
     assert [row["member_id"] for row in rows_of(parts, "member")] == ["M1", "M2"]
-    assert parts.rows_read["member-west.psv.gz"] == 1
+    assert parts.facts.rows_read["member-west.psv.gz"] == 1
 
 
 def test_headers_match_in_any_case_order_and_joint(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_rows_keep_their_numbers_around_blank_and_ragged_ones(tmp_path: Path) ->
     table = parts.load(0).tables["member"]
     assert table.column("member_id").to_pylist() == ["A", "D"]
     assert table.column("_row").to_pylist() == [2, 9]
-    assert parts.rows_read["member.csv"] == 4
+    assert parts.facts.rows_read["member.csv"] == 4
     assert findings_of(parts) == [
         ("ragged-row", "member", "member.csv", 4, None),
         ("ragged-row", "member", "member.csv", 7, None),
@@ -387,10 +387,10 @@ def test_keys_know_what_one_partition_cannot(tmp_path: Path) -> None:
 
 def test_a_work_folder_can_be_opened_again_by_another_process(tmp_path: Path) -> None:
     parts = read(write_extract(tmp_path / "in", WHOLE), tmp_path / "work", 3)
-    again = Partitions.open(tmp_path / "work")
-    assert again.count == 3
-    assert again.files == parts.files
-    assert again.rows_read == parts.rows_read
+    again = open_partitions(tmp_path / "work")
+    assert again.facts.count == 3
+    assert again.facts.files == parts.facts.files
+    assert again.facts.rows_read == parts.facts.rows_read
     for ours, theirs in zip(all_loaded(parts), all_loaded(again), strict=True):
         assert ours.tables == theirs.tables
 
@@ -484,7 +484,7 @@ def test_a_work_folder_without_one_of_its_parts_is_to_be_read_again(
     tmp_path: Path, lost: str
 ) -> None:
     read(write_extract(tmp_path / "in"), tmp_path / "work")
-    Partitions.open(tmp_path / "work")
+    open_partitions(tmp_path / "work")
     (tmp_path / "work" / lost).unlink()
     with pytest.raises(StoreError, match="holds no partitions; read the extract again"):
-        Partitions.open(tmp_path / "work")
+        open_partitions(tmp_path / "work")

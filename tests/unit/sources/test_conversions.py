@@ -412,7 +412,7 @@ def test_rows_that_a_layout_leaves_out_are_nowhere(
     ]
     nobody = DirectoryIds(pa.array([], pa.string()), pa.array([], pa.string()))
     told = set()
-    for index in range(parts.count):
+    for index in range(parts.facts.count):
         loaded = parts.load(index)
         context = RuleContext(standard_book(), parts.keys, nobody)
         checked = check(loaded.tables, loaded.findings, context)

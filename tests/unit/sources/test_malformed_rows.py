@@ -44,7 +44,7 @@ def lines(tmp_path: Path, *rows: str, header: str = HEADER) -> Partitions:
 def test_an_id_in_the_first_column_is_where_it_should_be(tmp_path: Path, row: str) -> None:
     parts = lines(tmp_path, "CL1,1,2024-01-05,x", row)
     assert [one and one.strip() for one in bare(parts, "claim_line")] == ["CL2"]
-    assert parts.unowned == {}
+    assert parts.facts.unowned == {}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_an_id_further_on_may_have_been_moved_and_must_be_known(
     header = "service_text,service_from_date,claim_id,line_number\n"
     parts = lines(tmp_path, "x,2024-01-05,CL1,1", row, header=header)
     assert bare(parts, "claim_line") == [owner]
-    assert parts.unowned == ({} if owner else {"claim_line.csv": (3,)})
+    assert parts.facts.unowned == ({} if owner else {"claim_line.csv": (3,)})
 
 
 def test_a_row_lies_in_the_partition_of_what_it_belongs_to(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_coverage_says_whose_it_is_and_is_told_only_with_its_member(tmp_path: 
         ("C1", "M1"),
         ("C2", "M1"),
     ]
-    assert parts.unowned == {"coverage.csv": (4,)}
+    assert parts.facts.unowned == {"coverage.csv": (4,)}
 
 
 def test_rows_of_the_directory_belong_to_nobody(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_rows_of_the_directory_belong_to_nobody(tmp_path: Path) -> None:
         file.write("O2,x,y,z\n")
     parts = read(folder, tmp_path / "work")
     assert parts.directory().unread.bare["organization"].num_rows == 1
-    assert parts.unowned == {}
+    assert parts.facts.unowned == {}
 
 
 def test_a_dialects_row_belongs_to_the_claim_that_it_is_put_together_with(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_dialects_row_belongs_to_the_claim_that_it_is_put_together_with(tmp_pa
     bills += "B7,M1,1,professional,2024-01-05,2024-01-09,10,10,D1,O1,I10,ICD,a,b\n"
     parts = read(write(tmp_path / "in", bills), tmp_path / "work", layouts=[layout()])
     assert bare(parts, "claim_line") == ["B1", None]
-    assert parts.unowned == {"bills.csv": (4,)}
+    assert parts.facts.unowned == {"bills.csv": (4,)}
     assert parts.load(0).tables["claim_line"].num_rows == 1
 
 

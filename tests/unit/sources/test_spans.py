@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from etl.errors import ExtractError, StoreError
-from etl.sources import Event, Partitions, delimited, open_extract, partition
+from etl.sources import Event, Partitions, delimited, open_extract, open_partitions, partition
 from etl.sources.delimited import Span
 from etl.sources.events import FileProgress
 from etl.sources.partition_rows import cut_up
@@ -114,7 +114,7 @@ def test_what_is_wrong_with_a_file_is_told_as_one_process_would(tmp_path: Path) 
     with pytest.raises(ExtractError, match=re.escape("member.csv: row 22 opens a quoted cell")):
         read(tmp_path, members(20) + 'M900,"Ng,1970-01-01,F\n' + members(30))
     with pytest.raises(StoreError, match="read the extract again"):
-        Partitions.open(tmp_path / "work")
+        open_partitions(tmp_path / "work")
 
 
 def test_a_quoted_cell_that_swallows_rows_of_a_span_is_told_as_one_process_would(
@@ -183,5 +183,5 @@ def test_a_parser_that_loses_rows_is_found_out_by_the_other_counts(
 def test_rows_that_are_hard_to_count_are_no_error(tmp_path: Path, text: str, end: str) -> None:
     folder = write_extract(tmp_path / "in")
     (folder / "member.csv").write_text(HEADER + members(3) + text + "M9,Ng,1970-01-01,F" + end)
-    rows = partition(open_extract(folder, ()), tmp_path / "work", partitions=2).rows_read
-    assert rows["member.csv"] >= 4
+    cut = partition(open_extract(folder, ()), tmp_path / "work", partitions=2)
+    assert cut.facts.rows_read["member.csv"] >= 4

@@ -36,7 +36,7 @@ def as_text(parts: Partitions) -> str:
     for loaded in all_loaded(parts):
         for name, table in loaded.tables.items():
             for row in table.to_pylist():
-                place = f"{parts.names[row.pop('_file')]}:{row.pop('_row')}"
+                place = f"{parts.facts.names[row.pop('_file')]}:{row.pop('_row')}"
                 filled = {column: text for column, text in row.items() if text is not None}
                 lines.append(json.dumps({"table": name, "place": place, **filled}))
     for rule, table, file, row, column in findings_of(parts):
@@ -199,7 +199,7 @@ class TestSyntheaSample:
         with path.open(encoding="utf-8", newline="") as stream:
             source = list(csv.DictReader(stream))
         found: list[dict[str, Any]] = []
-        for index in range(parts.count):
+        for index in range(parts.facts.count):
             rows = parts.raw_rows(index).get("CPCDS_Claims.csv")
             found += rows.to_pylist() if rows is not None else []
         found.sort(key=lambda row: row["_row"])
@@ -218,7 +218,7 @@ class TestBigQuerySample:
         numbers = Counter(claim["claim_id"] for claim in claims)
         assert sorted(numbers.values()) == [1, 1, 2]
         assert len(rows_of(parts, "claim_line")) == 13
-        assert parts.rows_read["Member_medical_record_number.csv"] == 19
+        assert parts.facts.rows_read["Member_medical_record_number.csv"] == 19
 
     def test_the_members_and_coverages_that_are_missing_are_known_to_be(
         self, layouts: tuple[Layout, ...], tmp_path: Path

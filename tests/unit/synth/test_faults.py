@@ -292,7 +292,7 @@ def findings(folder: Path) -> set[Entry]:
         context = RuleContext(book, NoKeys(), listed, as_of)
         loaded = cut.load(0)
         tables = [
-            cut.findings,
+            cut.facts.findings,
             check(directory.tables, directory.findings, context, directory.unread).findings,
             check(loaded.tables, loaded.findings, context, loaded.unread).findings,
         ]

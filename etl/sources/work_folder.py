@@ -1,0 +1,212 @@
+"""The work folder as the receiver of cut rows: pieces in, partitions out.
+
+A job writes files of its own, in whatever process; what it returns says where everything is, so
+that the results of many can be put together (`read_extract`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import pyarrow as pa
+
+from etl.errors import ExtractError, StoreError
+from etl.sources.delimited import SpanAstray
+from etl.sources.events import Emit
+from etl.sources.external_sort import Run
+from etl.sources.extract_state import file_from, layout_from, layout_state
+from etl.sources.inventory import Checksum, Inventory
+from etl.sources.keys import GlobalKeys, HashSet, OwnedIds, Owners
+from etl.sources.partition_rows import CutJob, Piece, cut
+from etl.sources.partitions import PartitionFacts, Partitions
+from etl.sources.spill import Index, SpillWriter, read_spilled, rows_path
+
+STATE: Final = "partitions.json"
+STEP: Final = "read"
+"""The step of the work folder's list that names what reading wrote."""
+CLAIMS: Final = "claims"
+"""Name under which `Owners` keeps the member of each claim."""
+_FINDINGS: Final = "findings.arrow"
+
+
+@dataclass(frozen=True, slots=True)
+class SpilledTables:
+    """Rows in a work folder (`RawTables`): mapped files.
+
+    Attributes:
+        work: the folder.
+    """
+
+    work: Path
+
+    def read(
+        self, name: str, partition: int | None, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Return the rows of a raw table in one partition, from where they lie."""
+        return read_spilled(self.work, name, partition, columns)
+
+
+def open_partitions(work: Path) -> Partitions:
+    """Return what `partition` left in a work folder; cheap, so that every worker can do it.
+
+    Raises:
+        StoreError: the folder holds no extract that was read to its end.
+    """
+    try:
+        state = json.loads((work / STATE).read_text(encoding="utf-8"))
+        keys = GlobalKeys.open(work)  # other versions of the program kept them otherwise
+    except (OSError, ValueError):
+        raise StoreError(f"{work} holds no partitions; read the extract again") from None
+    with pa.ipc.open_file(work / _FINDINGS) as reader:
+        findings = reader.read_all()
+    facts = PartitionFacts(
+        count=state["count"],
+        layout=layout_from(state["layout"]),
+        files=tuple(file_from(file) for file in state["files"]),
+        rows_read=MappingProxyType(state["rows_read"]),
+        findings=findings,
+        unowned=MappingProxyType({file: tuple(at) for file, at in state["unowned"].items()}),
+        has_digests=state["digests"],
+    )
+    return Partitions(facts, SpilledTables(work), keys)
+
+
+def resume_partitions(work: Path) -> Partitions:
+    """Return what an earlier attempt left in a work folder, once all of it was looked at.
+
+    Raises:
+        StoreError: the extract was not read to its end, or a file is no longer what it was.
+    """
+    if Inventory(work).step(STEP) is None:
+        raise StoreError(f"{work} holds no partitions that are whole; read the extract again")
+    return open_partitions(work)
+
+
+def save_facts(work: Path, facts: PartitionFacts) -> tuple[Path, ...]:
+    """Write the facts of an extract, and return their files."""
+    state = {
+        "count": facts.count,
+        "layout": layout_state(facts.layout),
+        "files": [asdict(file) for file in facts.files],
+        "rows_read": dict(facts.rows_read),
+        "unowned": dict(facts.unowned),
+        "digests": facts.has_digests,
+    }
+    with pa.ipc.new_file(work / _FINDINGS, facts.findings.schema) as writer:
+        writer.write_table(facts.findings)
+    (work / STATE).write_text(json.dumps(state), encoding="utf-8")
+    return work / _FINDINGS, work / STATE
+
+
+@dataclass(frozen=True, slots=True)
+class Spilled:
+    """Result of a job whose rows are in the work folder.
+
+    Attributes:
+        rows: of each part, how many rows it has: ragged ones counted, blank ones not.
+        index: name of what was spilled -> where its pieces are.
+        files: name of each file of rows -> its checksum.
+        ids: `member`, `claim`, `coverage` -> where the ids are that the rows told.
+    """
+
+    rows: tuple[int, ...]
+    index: Mapping[str, Index]
+    files: Mapping[str, Checksum]
+    ids: Mapping[str, tuple[Run, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Failure of a job.
+
+    Attributes:
+        error: what is wrong with a file; None where a span only was no span of rows.
+    """
+
+    error: ExtractError | None
+
+
+def spill(work: Path, job: CutJob, emit: Emit) -> Spilled | Refused:
+    """Write the pieces of a job into the work folder.
+
+    Returns:
+        `Refused`, with nothing left in the folder, where a part cannot be read.
+
+    Raises:
+        StoreError: the folder cannot be written, or its disk is full.
+        OSError: likewise.
+    """
+    receiver = _Receiver(work, job)
+    claims = cache(lambda: OwnedIds.open(work, CLAIMS))
+    try:
+        with ExitStack() as unless_done:
+            unless_done.callback(receiver.abandon)
+            for piece in cut(job, claims, emit):
+                receiver.take(piece)
+            done = receiver.close()
+            unless_done.pop_all()
+    except SpanAstray:
+        return Refused(None)
+    except ExtractError as error:
+        return Refused(error)
+    return done
+
+
+def drop(work: Path, job: CutJob, done: Spilled) -> None:
+    """Take away what a job left in the work folder."""
+    for name in done.index:
+        rows_path(work, name, job.number).unlink()
+    for run in chain.from_iterable(done.ids.values()):
+        run.path.unlink(missing_ok=True)
+
+
+class _Receiver:
+    """Takes the pieces of one job."""
+
+    def __init__(self, work: Path, job: CutJob) -> None:
+        self._work, self._job = work, job
+        own = f"-{job.number:05d}"
+        self._members = HashSet(work, f"member{own}")
+        self._owners = {role: Owners(work, f"{role}{own}") for role in ("claim", "coverage")}
+        self._told: Mapping[str, HashSet | Owners] = {"member": self._members, **self._owners}
+        self._rows = [0] * len(job.parts)
+        self._writers: dict[str, SpillWriter] = {}
+        self._writer(job.whose.table)
+
+    def take(self, piece: Piece) -> None:
+        self._rows[piece.part] += piece.rows.num_rows
+        self._writer(piece.table).write(piece.rows, piece.cut)
+        for role, (ids, owners) in piece.ids.items():
+            if role == "member":
+                self._members.add(ids)
+            else:
+                self._owners[role].add(ids, owners)
+
+    def close(self) -> Spilled:
+        index = {name: writer.close() for name, writer in self._writers.items()}
+        files = {
+            rows_path(self._work, name, self._job.number).name: writer.checksum()
+            for name, writer in self._writers.items()
+        }
+        runs = {role: self._told[role].runs() for role in sorted(self._job.whose.tells)}
+        return Spilled(tuple(self._rows), index, files, runs)
+
+    def abandon(self) -> None:
+        for writer in self._writers.values():
+            writer.abandon()
+        for told in self._told.values():
+            told.remove()
+
+    def _writer(self, name: str) -> SpillWriter:
+        if name not in self._writers:
+            job = self._job
+            self._writers[name] = SpillWriter(self._work, name, job.number, job.partitions)
+        return self._writers[name]
