@@ -24,7 +24,7 @@ from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.quality import Limits, Policy, load_rules, named, read_rules, rules_of
-from etl.sources import Layout, read_layout
+from etl.sources import Layout, LayoutText, read_layout
 
 _OF_LAYOUTS = "layouts/"
 
@@ -140,9 +140,11 @@ def _layouts(files: Files, crosswalks: Mapping[str, Crosswalk]) -> tuple[Layout,
         for name, crosswalk in crosswalks.items()
         if name.startswith(_OF_LAYOUTS)
     }
-    return tuple(
-        read_layout(text, f"layouts/{name}", own) for name, text in sorted(files.texts.items())
-    )
+    texts = {
+        name.removesuffix(".yaml"): LayoutText(f"layouts/{name}", text)
+        for name, text in sorted(files.texts.items())
+    }
+    return tuple(read_layout(each.text, each.file, own, texts) for each in texts.values())
 
 
 def _fingerprint(

@@ -6,7 +6,7 @@ from typing import Final
 
 from etl.errors import MappingError
 from etl.pipeline.definitions import Definitions
-from etl.sources import read_layout
+from etl.sources import LayoutText, read_layout
 
 _OF_LAYOUTS: Final = "layouts/"
 
@@ -18,8 +18,9 @@ def mistakes_of(text: str, file: str, definitions: Definitions) -> tuple[Mapping
         for name, crosswalk in definitions.crosswalks.items()
         if name.startswith(_OF_LAYOUTS)
     }
+    bases = {each.name: LayoutText(each.file, each.text) for each in definitions.layouts}
     try:
-        read_layout(text, file, crosswalks)
+        read_layout(text, file, crosswalks, bases)
     except MappingError as error:
         return error.every
     return ()

@@ -230,11 +230,15 @@ class ByKey:
         """Choose by the key."""
         members = self.members()
 
-        def one_key(value: dict[str, Any]) -> dict[str, Any]:
-            if len(value) != 1:
+        def one_key(value: Any) -> dict[str, Any]:
+            if not isinstance(value, dict) or len(value) != 1:
                 what = f"one of {', '.join(members)} must be there, and only one"
-                raise Mistake(self.error_id, what, is_absence=not value)
-            return value
+                raise Mistake(self.error_id, what, is_absence=value == {})
+            (key,) = value
+            if key not in members:
+                hint = nearest(str(key), members)
+                raise Mistake(self.error_id, f"there is no key {key!r} here", hint)
+            return dict(value)
 
         choices = {key: handler.generate_schema(model) for key, model in members.items()}
         chosen = core_schema.tagged_union_schema(choices, lambda value: next(iter(value)))

@@ -6,7 +6,7 @@ from etl.sources.canonical_layout import CANONICAL
 from etl.sources.events import Emit, Event, FileProgress, Hashed, Partitioned
 from etl.sources.extract import Extract, SourceFile, open_extract
 from etl.sources.keys import GlobalKeys
-from etl.sources.layout import Layout
+from etl.sources.layout import Layout, LayoutText
 from etl.sources.layout_syntax import read_layout
 from etl.sources.partitions import Loaded, PartitionFacts, Partitions, RawTables
 from etl.sources.read_extract import partition
@@ -21,6 +21,7 @@ __all__ = [
     "GlobalKeys",
     "Hashed",
     "Layout",
+    "LayoutText",
     "Loaded",
     "PartitionFacts",
     "Partitioned",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, compound_keys, true_where
-from etl.columns.numbers import to_cents
+from etl.columns.arrays import Bools, compound_keys
 from etl.model.canonical_tables import (
     AMOUNT_COLUMNS,
     DIRECTORY_TABLES,
@@ -20,27 +19,19 @@ from etl.model.canonical_tables import (
     TABLES,
     FieldType,
 )
-from etl.model.crosswalks import Crosswalk
 from etl.model.short_forms import SHORT_FORMS
 from etl.rows import empty_table, findings_at, no_findings, table_schema
 from etl.sources import rule_ids
 from etl.sources.canonical_layout import add_short_forms
+from etl.sources.column_making import Made, make
 from etl.sources.layout import Layout, TableSpec
-from etl.sources.layout_columns import (
-    Accept,
-    ColumnSpec,
-    ConstantText,
-    EachRow,
-    FirstColumn,
-    FromColumn,
-    JoinedColumns,
-    Lookup,
-    Number,
-)
-from etl.sources.lookups import Matches
+from etl.sources.layout_columns import ColumnSpec, EachRow, Lookup, Number
+from etl.sources.lookups import Wanted, look_up
 from etl.sources.malformed_rows import readable, unread
 from etl.sources.pharmacy_fills import FILL, with_fills
-from etl.sources.row_merging import LIST_SEPARATOR, Groups, RawRows, holds, number_rank
+from etl.sources.raw_rows import RawRows
+from etl.sources.row_conditions import holds
+from etl.sources.row_merging import Groups, number_rank
 
 _IDS: Final[tuple[str, ...]] = ("member_id", "coverage_id", "claim_id")
 
@@ -61,24 +52,6 @@ class Canonical:
     findings: pa.Table
 
 
-@dataclass(slots=True)
-class _Made:
-    """A canonical column in the making.
-
-    Attributes:
-        values: its text, shape (groups,).
-        notes: findings so far: rule and the rows that have it.
-    """
-
-    values: Any
-    notes: list[tuple[str, Bools]]
-
-    def note(self, rule: str, where: Any) -> None:
-        mask = where if isinstance(where, np.ndarray) else where.to_numpy(zero_copy_only=False)
-        if mask.any():
-            self.notes.append((rule, mask))
-
-
 def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> Canonical:
     """Return every canonical table, and the findings.
 
@@ -89,7 +62,7 @@ def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> 
         directory: whether to make the tables that belong to no member, or those that do.
     """
     rows = {
-        name: with_fills(layout, layout.raw[name], RawRows(readable(table), unread(table)))
+        name: with_fills(layout, layout.raw[name], _raw_rows(layout, name, table))
         for name, table in raw.items()
     }
     tables, findings = {}, [no_findings()]
@@ -122,17 +95,22 @@ def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> 
     )
 
 
+def _raw_rows(layout: Layout, name: str, table: pa.Table) -> RawRows:
+    return RawRows(readable(table), unread(table), layout.raw[name].cells)
+
+
 def column_values(
-    specs: Iterable[TableSpec], raw: Mapping[str, pa.Table], column: str
+    layout: Layout, specs: Iterable[TableSpec], raw: Mapping[str, pa.Table], column: str
 ) -> Iterator[Any]:
     """Yield one canonical column of each table that is fed: `string` arrays, null where absent.
 
     Args:
+        layout: what the rows mean.
         specs: feeds that make the column.
         raw: the rows of each raw file in one partition, as they were spilled.
         column: its name.
     """
-    rows = {name: RawRows(readable(table)) for name, table in raw.items()}
+    rows = {name: _raw_rows(layout, name, table) for name, table in raw.items()}
     for spec in specs:
         if spec.source in rows and rows[spec.source].count:
             yield _Feed(spec, rows).values(column)
@@ -209,14 +187,19 @@ class _Feed:
     """One raw file feeding one canonical table.
 
     Attributes:
+        count: of the canonical rows, before those are left out that need something.
         findings: what was noticed.
         bare: rows that were not made, though something was noticed in them: their ids.
     """
 
     def __init__(self, spec: TableSpec, rows: Mapping[str, RawRows]) -> None:
         self._spec, self._rows = spec, rows
-        self._groups = Groups(rows[spec.source], spec.where, spec.grain, spec.order)
-        files, numbers = rows[spec.source].places
+        own = rows[spec.source]
+        if spec.split is not None:
+            own = own.split(spec.split)
+        self._groups = Groups(own, spec.where, spec.grain, spec.order)
+        self.count = self._groups.count
+        files, numbers = own.places
         first = pa.array(self._groups.first)
         self._places = (files.take(first), numbers.take(first))
         self.findings: list[pa.Table] = []
@@ -226,7 +209,7 @@ class _Feed:
         tables = []
         for entry in self._spec.rows or ({},):
             made = {
-                name: self._make(column) for name, column in {**self._spec.columns, **entry}.items()
+                name: make(column, self) for name, column in {**self._spec.columns, **entry}.items()
             }
             if self._spec.table == "claim":
                 self._of_fills(made)
@@ -248,9 +231,9 @@ class _Feed:
             tables.append(self._table(made, kept))
         return pa.concat_tables(tables)
 
-    def _of_fills(self, made: Mapping[str, _Made]) -> None:
+    def _of_fills(self, made: Mapping[str, Made]) -> None:
         """Leave out amounts of the whole claim where its fills are claims: lines have theirs."""
-        fills = self._cell(FILL).is_valid()
+        fills = self.cell(FILL).is_valid()
         if not pc.any(fills).as_py():
             return
         made["claim_id"].note(rule_ids.SPLIT_FILLS, fills)
@@ -260,9 +243,9 @@ class _Feed:
 
     def values(self, column: str) -> Any:
         """Return one column of `columns`, a cell a group of rows."""
-        return self._make(self._spec.columns[column]).values
+        return make(self._spec.columns[column], self).values
 
-    def _table(self, made: Mapping[str, _Made], kept: Bools) -> pa.Table:
+    def _table(self, made: Mapping[str, Made], kept: Bools) -> pa.Table:
         schema = table_schema(self._spec.table)
         places = dict(zip((FILE_COLUMN, ROW_COLUMN), self._places, strict=True))
         arrays = []
@@ -276,7 +259,7 @@ class _Feed:
         table = pa.table(arrays, schema=schema)
         return table if kept.all() else table.filter(pa.array(kept))
 
-    def _findings(self, name: str, column: _Made, kept: Bools) -> list[pa.Table]:
+    def _findings(self, name: str, column: Made, kept: Bools) -> list[pa.Table]:
         found = []
         for rule, mask in column.notes:
             # Of a row that is not made, only the cell that made it impossible is told.
@@ -288,121 +271,50 @@ class _Feed:
             found.append(findings_at(rule, self._spec.table, files, numbers, name))
         return found
 
-    def _make(self, spec: ColumnSpec) -> _Made:
-        made = self._source(spec)
-        if spec.when:
-            mask = holds(spec.when, self._cell, self._groups.count)
-            made.values = pc.if_else(pa.array(mask), made.values, None)
-            made.notes = [(rule, noted & mask) for rule, noted in made.notes]
-        if spec.sentinels:
-            sentinels = pa.array(sorted(spec.sentinels), pa.string())
-            stood = pc.is_in(made.values, value_set=sentinels)
-            made.note(rule_ids.SENTINEL_DATE, stood)
-            made.values = pc.if_else(stood, None, made.values)
-        if spec.crosswalk is not None or spec.accept is not None:
-            self._translate(made, spec)
-        if spec.amount:
-            made.values, rounded = to_cents(made.values)
-            made.note(rule_ids.ROUNDED_AMOUNT, rounded)
-        if spec.finding is not None:
-            made.note(spec.finding, made.values.is_valid())
-        return made
-
-    def _cell(self, header: str) -> Any:
+    def cell(self, header: str) -> Any:
+        """Return each group's cell under a header."""
         return self._groups.pick(header)[0]
 
-    def _agreed(self, header: str, spec: ColumnSpec) -> _Made:
+    def agreed(self, header: str, spec: ColumnSpec) -> Made:
         """Return the cells under a header; absent, with a finding, where rows contradict."""
-        among = None
-        if spec.among:
-            rows = self._groups.rows
-            among = holds(spec.among, rows.column, rows.count)
+        rows = self._groups.rows
+        among = holds(spec.among, rows.column, rows.count) if spec.among else None
         values, conflict = self._groups.pick(header, among)
-        made = _Made(values, [])
+        made = Made(values, [])
+        for rule, mask in rows.noted(header).notes:
+            made.note(rule, self._groups.noted(mask))
         if conflict is not None and conflict.any():
             made.note(spec.conflict, conflict)
             made.values = pc.if_else(pa.array(conflict), None, values)
         return made
 
-    def _source(self, spec: ColumnSpec) -> _Made:
-        count = self._groups.count
+    def of_other_rows(self, spec: ColumnSpec) -> Made:
+        """Return what is made of other rows than those that became one."""
         match spec.source:
-            case FromColumn(header):
-                return self._agreed(header, spec)
-            case ConstantText(text):
-                return _Made(pa.repeat(pa.scalar(text, pa.string()), count), [])
-            case FirstColumn(options):
-                return self._first_of(options)
-            case JoinedColumns(headers):
-                cells = [self._agreed(header, spec) for header in headers]
-                notes = [note for cell in cells for note in cell.notes]
-                return _Made(_joined([cell.values for cell in cells]), notes)
             case EachRow(header):
-                return _Made(self._groups.each(header), [])
+                return Made(self._groups.each(header), [])
             case Lookup():
                 return self._look_up(spec.source, spec)
-            case Number():
-                return _Made(pa.nulls(count, pa.string()), [])
             case _:
-                assert_never(spec.source)
+                return Made(pa.nulls(self.count, pa.string()), [])
 
-    def _first_of(self, options: tuple[ColumnSpec, ...]) -> _Made:
-        made = _Made(pa.nulls(self._groups.count, pa.string()), [])
-        for option in options:
-            wanted = made.values.is_null().to_numpy(zero_copy_only=False)
-            if not wanted.any():
-                break
-            other = self._make(option)
-            for rule, mask in other.notes:
-                made.note(rule, mask & wanted)
-            made.values = pc.coalesce(made.values, other.values)
-        return made
-
-    def _look_up(self, source: Lookup, spec: ColumnSpec) -> _Made:
+    def _look_up(self, source: Lookup, spec: ColumnSpec) -> Made:
         """Read another raw file in the row of the same member, so that partitions do not show."""
-        by = self._agreed(source.by, spec)
-        made = _Made(pa.nulls(self._groups.count, pa.string()), by.notes)
+        by = [self.agreed(header, spec) for header in source.by]
+        made = Made(pa.nulls(self.count, pa.string()), [note for one in by for note in one.notes])
+        on = None
+        if source.in_force is not None:
+            day = self.agreed(source.in_force.on, spec)
+            made.notes.extend(day.notes)
+            on = day.values
+        scope = [self.cell(source.own_scope)] if source.own_scope else []
+        keys = compound_keys(*scope, *(one.values for one in by))
+        members = scope[0] if scope else pa.repeat(pa.scalar("", pa.string()), self.count)
         other = self._rows.get(source.table)
-        if other is not None:
-            matches = Matches.of(other, source)
-            made.values, ambiguous = matches.answer(self._cell(source.member), by.values)
-            made.note(rule_ids.AMBIGUOUS_LOOKUP, ambiguous)
+        if other is None:
+            return made
+        found = look_up(other, source, Wanted(members, keys, on))
+        made.values = found.values
+        made.note(rule_ids.AMBIGUOUS_LOOKUP, found.torn)
+        made.note(rule_ids.LOOKUP_WITHOUT_ROW, found.missing)
         return made
-
-    def _translate(self, made: _Made, spec: ColumnSpec) -> None:
-        accepted = self._accepted(made.values, spec.accept)
-        encoded = made.values.dictionary_encode()
-        words = encoded.dictionary.to_pylist()
-        answers = [_answer(spec.crosswalk, word, spec.answer) for word in words]
-        translated = pa.array([answer for answer, _ in answers], pa.string()).take(encoded.indices)
-        known = pa.array([known for _, known in answers], pa.bool_()).take(encoded.indices)
-        there = made.values.is_valid().to_numpy(zero_copy_only=False)
-        known_there = true_where(known)
-        empty = translated.is_null().to_numpy(zero_copy_only=False)
-        made.note(spec.rule, there & ~accepted & ~known_there)
-        made.note(rule_ids.WORD_WITHOUT_CODE, there & ~accepted & known_there & empty)
-        made.values = pc.if_else(pa.array(accepted), made.values, translated)
-
-    def _accepted(self, values: Any, accept: Accept | None) -> Bools:
-        if accept is None:
-            return np.zeros(len(values), dtype=bool)
-        mask = holds(accept.where, self._cell, len(values))
-        if accept.pattern is not None:
-            fits = pc.match_substring_regex(values, f"^(?:{accept.pattern})$")
-            mask &= true_where(fits)
-        return mask
-
-
-def _joined(cells: list[Any]) -> Any:
-    joined = cells[0]
-    for cell in cells[1:]:
-        both = pc.binary_join_element_wise(joined, cell, LIST_SEPARATOR)
-        joined = pc.coalesce(both, joined, cell)
-    return joined
-
-
-def _answer(crosswalk: Crosswalk | None, word: str, column: str | None) -> tuple[str | None, bool]:
-    """Return a crosswalk's answer, and whether it knows the word at all."""
-    if crosswalk is None:
-        return None, False
-    return crosswalk.answer(word, column), word.strip().lower() in crosswalk.rows

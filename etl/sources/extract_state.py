@@ -8,7 +8,7 @@ from typing import Any
 from etl.model.crosswalks import Crosswalk
 from etl.sources.canonical_layout import CANONICAL
 from etl.sources.extract import SourceFile
-from etl.sources.layout import Layout
+from etl.sources.layout import Layout, LayoutText
 from etl.sources.layout_syntax import read_layout
 
 
@@ -17,6 +17,7 @@ def layout_state(layout: Layout) -> dict[str, Any]:
     return {
         "file": layout.file,
         "text": layout.text,
+        "bases": {name: [base.file, base.text] for name, base in layout.bases.items()},
         "crosswalks": {
             name: {"columns": crosswalk.columns, "rows": dict(crosswalk.rows)}
             for name, crosswalk in layout.crosswalks.items()
@@ -32,7 +33,8 @@ def layout_from(state: Any) -> Layout:
     for name, kept in state["crosswalks"].items():
         rows = {source: tuple(answers) for source, answers in kept["rows"].items()}
         crosswalks[name] = Crosswalk(name, tuple(kept["columns"]), MappingProxyType(rows))
-    return read_layout(state["text"], state["file"], crosswalks)
+    bases = {name: LayoutText(file, text) for name, (file, text) in state["bases"].items()}
+    return read_layout(state["text"], state["file"], crosswalks, bases)
 
 
 def file_from(state: Any) -> SourceFile:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Annotated, Final, TypeAlias
 
 from etl.documents.models import (
+    NOT_EMPTY,
     Check,
     Given,
     Model,
@@ -23,6 +24,7 @@ from etl.documents.models import (
 from etl.model.canonical_tables import DIRECTORY_TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.sources.layout_columns import ColumnSpec, Condition, Conditions, FromColumn
+from etl.sources.layout_conversions import Mark
 from etl.sources.layout_names import (
     CanonicalColumn,
     CanonicalColumns,
@@ -57,6 +59,19 @@ Columns: TypeAlias = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
+class Split(Model):
+    """Splitting of a row into one for each part of a cell.
+
+    Attributes:
+        columns: the header of the cell, and of others that have as many parts.
+        by: what stands between two parts.
+    """
+
+    columns: Annotated[Headers, NOT_EMPTY]
+    by: Mark
+
+
+@dataclass(frozen=True, slots=True)
 class TableSpec(Model):
     """Feed of one canonical table from one raw file.
 
@@ -64,6 +79,7 @@ class TableSpec(Model):
         table: the canonical table.
         source: the raw file.
         where: rows of the raw file that count.
+        split: how a row is split into several, before anything else is looked at; None: it is one.
         grain: headers that name one canonical row: rows that agree in all of them become one.
             Empty: each row of the file is a row of the table. A row whose first grain cell is
             empty stands for itself.
@@ -78,6 +94,7 @@ class TableSpec(Model):
     source: RawFileName = field(metadata={"alias": "from"})
     columns: Columns = field(default_factory=dict)
     where: Conditions = ()
+    split: Annotated[Split | None, Given(Split)] = None
     grain: Headers = ()
     order: Headers = ()
     needs: CanonicalColumns = ()
@@ -91,7 +108,7 @@ class TableSpec(Model):
 
     def headers(self) -> frozenset[str]:
         """Return every header of the raw file that is read."""
-        found = {*self.grain, *self.order}
+        found = {*self.grain, *self.order, *(self.split.columns if self.split else ())}
         for condition in self.where:
             found.update(condition.columns)
         for columns in (self.columns, *self.rows):
@@ -119,6 +136,27 @@ class Fills(Model):
 
 
 @dataclass(frozen=True, slots=True)
+class RawCells:
+    """What stands in the rows of a file beside the texts of its cells.
+
+    Attributes:
+        nulls: texts that mean that a cell is empty.
+        made: header of a column that the file does not have -> how it is made of the row's cells.
+    """
+
+    nulls: frozenset[str] = frozenset()
+    made: Mapping[str, ColumnSpec] = field(default_factory=dict)
+
+    def changes(self, header: str) -> bool:
+        """Return whether the cells under a header may not be what the file has there."""
+        return bool(self.nulls) or header in self.made
+
+
+PLAIN_CELLS: Final = RawCells()
+"""Cells are what the file has."""
+
+
+@dataclass(frozen=True, slots=True)
 class RawTable:
     """One kind of file of a layout.
 
@@ -134,6 +172,7 @@ class RawTable:
         coverage: header of the coverage's id, or None.
         main: canonical table under which findings about whole rows and files are counted.
         fills: how its pharmacy claims are split where their drugs differ; None where they are not.
+        cells: which words are no cells, and which columns are made.
     """
 
     name: str
@@ -147,6 +186,12 @@ class RawTable:
     coverage: str | None = None
     main: str = "*"
     fills: Fills | None = None
+    cells: RawCells = PLAIN_CELLS
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The headers that a layout may name: those of the file, and those that are made."""
+        return (*self.columns, *self.cells.made)
 
     @property
     def ids(self) -> Mapping[str, str]:
@@ -165,6 +210,19 @@ class RawTable:
 
 
 @dataclass(frozen=True, slots=True)
+class LayoutText:
+    """A layout file.
+
+    Attributes:
+        file: what messages call it.
+        text: its YAML.
+    """
+
+    file: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """One way of writing CPCDS into files.
 
@@ -180,6 +238,7 @@ class Layout:
             columns of `claim` stand for child rows.
         file: the YAML file it was read from, "" for the built-in one.
         text: the YAML it was read from, so that a worker process can read it again.
+        bases: the layout files that it extends, by name.
         crosswalks: those that it uses, by name.
     """
 
@@ -193,6 +252,7 @@ class Layout:
     canonical: bool = False
     file: str = ""
     text: str = ""
+    bases: Mapping[str, LayoutText] = field(default_factory=lambda: MappingProxyType({}))
     crosswalks: Mapping[str, Crosswalk] = field(default_factory=lambda: MappingProxyType({}))
 
     def feeding(self, table: str) -> frozenset[str]:
@@ -217,14 +277,21 @@ class Layout:
                 found.append((*spec.where, *plain))
         return tuple(found)
 
+    @property
+    def shared(self) -> frozenset[str]:
+        """The raw files that name no member, claim or coverage and that others look cells up in."""
+        looked_up = frozenset(name for spec in self.tables for name in spec.looked_up())
+        return frozenset(name for name in looked_up if not self.raw[name].ids)
+
     def sources(self, *, directory: bool) -> tuple[str, ...]:
         """Return the names of the raw files that tables are made of, in order.
 
         Args:
-            directory: those of the tables that belong to no member, or of those that do.
+            directory: those of the tables that belong to no member, and those that are shared, or
+                those of the tables that do.
         """
-        found: set[str] = set()
+        found: set[str] = set(self.shared if directory else ())
         for spec in self.tables:
             if (spec.table in DIRECTORY_TABLES) == directory:
                 found |= {spec.source, *spec.looked_up()}
-        return tuple(sorted(found))
+        return tuple(sorted(found if directory else found - self.shared))

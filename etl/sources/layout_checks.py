@@ -78,13 +78,15 @@ def _wrong_keys(spec: TableSpec, raw: RawTable, where: str) -> Iterator[MappingE
 
 def _unaccounted(layout: Layout, raw: RawTable, where: str) -> Iterator[MappingError]:
     used = {header for header in (raw.member, raw.claim, raw.coverage) if header is not None}
+    for made in raw.cells.made.values():
+        used |= made.headers()
     for spec in layout.tables:
         if spec.source == raw.name:
             used |= spec.headers()
         for columns in (spec.columns, *spec.rows):
             for column in columns.values():
                 used |= {header for table, header in column.foreign() if table == raw.name}
-    for header in raw.columns:
+    for header in raw.names:
         if header in used and header in raw.unused:
             yield MappingError(
                 where, "layout-unaccounted", f"{header!r} of {raw.name} is used and called unused"

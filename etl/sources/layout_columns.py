@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from etl.documents.models import (
     LISTED,
@@ -20,8 +20,15 @@ from etl.documents.models import (
     Mistake,
     Model,
     Text,
+    Texts,
 )
 from etl.documents.nearest import nearest
+from etl.sources.layout_conversions import (
+    Mark,
+    MaybeDateFormat,
+    MaybeNumberFormat,
+    Steps,
+)
 from etl.sources.layout_names import (
     CanonicalColumns,
     ConflictRule,
@@ -29,6 +36,7 @@ from etl.sources.layout_names import (
     Header,
     Headers,
     LayoutNames,
+    MaybeBound,
     MaybeFindingRule,
     MaybeHeader,
     MaybePattern,
@@ -38,35 +46,72 @@ from etl.sources.layout_names import (
     unknown_header,
 )
 
+if TYPE_CHECKING:
+    from etl.sources.layout import RawTable
+
+LIST_SEPARATOR: Final = ";"
+
 
 @dataclass(frozen=True, slots=True)
 class Condition(Model):
-    """Condition of a row. Words are compared without regard to case.
+    """Condition of a row: of one of its cells, or made of others. Case does not count in words.
+
+    What is compared is numbers or days: a cell that is not of the kind of the bound is on neither
+    side of it, so no such condition holds for it.
 
     Attributes:
-        column: header of the source.
+        column: header of the source; None where the condition is made of others.
         any_of: the cell is one of these; empty: not asked.
         none_of: the cell is none of these (an empty cell is none of them); empty: not asked.
         filled: whether the cell must be filled (True) or empty (False); None: not asked.
         differs_from: header of a cell that must not hold the same text; None: not asked.
+        pattern: regular expression for the whole cell; None: not asked.
+        less_than: a number, or a day `YYYY-MM-DD`, that the cell must be below.
+        at_most: likewise, or the same.
+        greater_than: likewise, above.
+        at_least: likewise, above or the same.
+        any_hold: conditions of which one at least holds; empty: not asked.
+        all_hold: conditions that all hold; empty: not asked.
+        none_hold: conditions that do not all hold; empty: not asked.
     """
 
-    column: Header
+    column: MaybeHeader = None
     any_of: Words = frozenset()
     none_of: Words = frozenset()
     filled: MaybeFlag = None
     differs_from: MaybeHeader = None
+    pattern: MaybePattern = None
+    less_than: MaybeBound = None
+    at_most: MaybeBound = None
+    greater_than: MaybeBound = None
+    at_least: MaybeBound = None
+    any_hold: Conditions = field(default=(), metadata={"alias": "any"})
+    all_hold: Conditions = field(default=(), metadata={"alias": "all"})
+    none_hold: Conditions = field(default=(), metadata={"alias": "not"})
 
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
-        """Yield the mistake that a condition is which asks nothing."""
-        if self == Condition(self.column):
-            what = f"a condition asks one of {', '.join(self.known_keys()[1:])}"
+        """Yield the mistake that a condition is which asks nothing, or of no one thing."""
+        groups = [group for group in (self.any_hold, self.all_hold, self.none_hold) if group]
+        if self.column is None and len(groups) == 1 and self == self._of_others():
+            return
+        if self.column is None or groups:
+            what = "a condition is of a column, or has one of any, all, not"
+            yield Mistake("layout-key", what, is_absence=not groups)
+        elif self == Condition(self.column):
+            asked = [key for key in self.known_keys()[1:] if key not in ("any", "all", "not")]
+            what = f"a condition asks one of {', '.join(asked)}"
             yield Mistake("layout-key", what, is_absence=True)
+        del context
+
+    def _of_others(self) -> Condition:
+        return Condition(any_hold=self.any_hold, all_hold=self.all_hold, none_hold=self.none_hold)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The headers it reads."""
-        return (self.column,) if self.differs_from is None else (self.column, self.differs_from)
+        own = tuple(one for one in (self.column, self.differs_from) if one is not None)
+        others = (*self.any_hold, *self.all_hold, *self.none_hold)
+        return (*own, *(header for other in others for header in other.columns))
 
 
 Conditions: TypeAlias = Annotated[tuple[Condition, ...], LISTED]
@@ -108,9 +153,50 @@ class FirstColumn(Model):
 
 @dataclass(frozen=True, slots=True)
 class JoinedColumns(Model):
-    """The filled cells of one row under several headers, with `;` between them."""
+    """The filled cells of one row under several headers, put together.
 
-    columns: Headers = field(metadata={"alias": "join"})
+    Attributes:
+        columns: the headers.
+        between: what stands between two cells.
+        complete: absent where a cell is, as a key must be that is made of several.
+    """
+
+    columns: Headers
+    between: Mark = LIST_SEPARATOR
+    complete: Flag = False
+
+    @classmethod
+    def shaped(cls, value: Any) -> Any:
+        """Take what stands below its key: headers alone, too."""
+        joined = value["join"]
+        return joined if isinstance(joined, dict) else {"columns": joined}
+
+
+@dataclass(frozen=True, slots=True)
+class Sum(Model):
+    """The sum of decimals; absent ones are passed over."""
+
+    operands: tuple[ColumnSpec, ...] = field(metadata={"alias": "sum"})
+
+
+@dataclass(frozen=True, slots=True)
+class Difference(Model):
+    """A decimal less others; absent where the first is."""
+
+    operands: tuple[ColumnSpec, ...] = field(metadata={"alias": "difference"})
+
+
+@dataclass(frozen=True, slots=True)
+class Product(Model):
+    """The product of two decimals; absent where one is."""
+
+    operands: tuple[ColumnSpec, ...] = field(metadata={"alias": "product"})
+
+    def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
+        """Yield that there are not two."""
+        del context
+        if len(self.operands) != 2:
+            yield Mistake("layout-value", "product must have two operands", at=("product",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,52 +225,92 @@ class RowOrder(Model):
 
 
 @dataclass(frozen=True, slots=True)
+class InForce(Model):
+    """The day on which a row of the other file must be in force.
+
+    Attributes:
+        on: this file's header of the day.
+        since: the other file's header of the first day; an absent one is long ago.
+        until: its header of the last day; an absent one is not yet known.
+    """
+
+    on: Header
+    since: Text = field(metadata={"alias": "from"})
+    until: Text
+
+
+@dataclass(frozen=True, slots=True)
 class Lookup(Model):
-    """A cell of another raw file, in the row of the same member whose key is this row's cell.
+    """A cell of another raw file, in the row whose keys are this row's cells.
+
+    Rows fit that are of the same member; where not both files name one, of the same claim. A file
+    that names neither, nor a coverage, is there for everybody.
 
     Attributes:
         table: the other raw file.
-        key: its header that is compared.
-        by: this file's header that is compared with it.
+        key: its headers that are compared.
+        by: this file's headers that are compared with them, as many.
         value: its header that is read.
-        member: this file's header of the member; without it the answer would hang on which rows
-            happen to share a partition.
-        other_member: the other file's header of the member.
+        own_scope: this file's header of the member or claim; "" where the other file is there for
+            everybody. Without it the answer would hang on which rows happen to share a partition.
+        other_scope: the other file's.
         order: which of several rows counts: the first in this order. Where rows that come first
             say different things, or none is declared, none counts.
+        rows: how many rows must fit: `any`, `at most one`, or `one`.
+        in_force: only rows fit that are in force on a day; None where they all are.
     """
 
     table: RawFileName
-    key: Text
-    by: Header
+    key: Texts
+    by: Headers
     value: Text
-    member: str = field(default="", metadata={"init": False})
-    other_member: str = field(default="", metadata={"init": False})
+    own_scope: str = field(default="", metadata={"init": False})
+    other_scope: str = field(default="", metadata={"init": False})
     order: Annotated[tuple[RowOrder, ...], LISTED] = ()
+    rows: Literal["any", "at most one", "one"] = "any"
+    in_force: Annotated[InForce | None, Given(InForce)] = None
 
     @classmethod
     def shaped(cls, value: Any) -> Any:
-        """Take what stands below its key."""
-        return value["lookup"]
+        """Take what stands below its key; what is in force on a day is one row."""
+        below = value["lookup"]
+        if isinstance(below, dict) and "in_force" in below and "rows" not in below:
+            return {**below, "rows": "one"}
+        return below
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The headers of the other file that it reads."""
+        dates = (self.in_force.since, self.in_force.until) if self.in_force else ()
+        scope = (self.other_scope,) if self.other_scope else ()
+        return (*self.key, self.value, *(one.column for one in self.order), *dates, *scope)
 
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
-        """Yield headers that the other file has not, and that a file names no member."""
+        """Yield headers that the other file has not, and files that nothing joins."""
         raw, other = context.raw, context.raws.get(self.table)
-        for header in (self.key, self.value, *(order.column for order in self.order)):
-            if other and header not in other.columns:
-                yield unknown_header(header, other.name, other.columns)
-        if raw and other and (raw.member is None or other.member is None):
-            what = f"{raw.name} and {other.name} must both name their member"
+        for header in self.read:
+            if other and header not in other.names:
+                yield unknown_header(header, other.name, other.names)
+        if len(self.key) != len(self.by):
+            yield Mistake("layout-keys", "key and by must be as many headers")
+        if raw and other and _scopes(raw, other) is None:
+            what = f"{raw.name} and {other.name} must both name their member, or both their claim"
             yield Mistake("layout-keys", what)
 
     def completed(self, context: LayoutNames) -> Lookup:
-        """Return it with both files' headers of the member."""
+        """Return it with both files' headers of what their rows belong to."""
         raw, other = context.raw, context.raws.get(self.table)
-        return replace(
-            self,
-            member=(raw and raw.member) or "",
-            other_member=(other and other.member) or "",
-        )
+        own, others = (raw and other and _scopes(raw, other)) or ("", "")
+        return replace(self, own_scope=own, other_scope=others)
+
+
+def _scopes(raw: RawTable, other: RawTable) -> tuple[str, str] | None:
+    """Return by which headers rows of two files belong together; None where nothing says it."""
+    if raw.member and other.member:
+        return raw.member, other.member
+    if raw.claim and other.claim:
+        return raw.claim, other.claim
+    return None if other.ids else ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +327,9 @@ def _sources() -> Mapping[str, type[Model]]:
         "constant": ConstantText,
         "first_of": FirstColumn,
         "join": JoinedColumns,
+        "sum": Sum,
+        "difference": Difference,
+        "product": Product,
         "each_row": EachRow,
         "lookup": Lookup,
         "number_within": Number,
@@ -208,7 +337,16 @@ def _sources() -> Mapping[str, type[Model]]:
 
 
 Source: TypeAlias = Annotated[
-    FromColumn | ConstantText | FirstColumn | JoinedColumns | EachRow | Lookup | Number,
+    FromColumn
+    | ConstantText
+    | FirstColumn
+    | JoinedColumns
+    | Sum
+    | Difference
+    | Product
+    | EachRow
+    | Lookup
+    | Number,
     ByKey(_sources, "layout-key"),
 ]
 
@@ -223,6 +361,9 @@ class ColumnSpec(Model):
             theirs contradicts a filled one. Empty: those whose cell is filled.
         when: the value is there only where these hold.
         sentinels: texts that stand for nothing; each cell that had one is a finding.
+        steps: what is done with the text, one after the other.
+        date: how a date is written; None where the canonical columns' own forms are.
+        number: how a number is written; None likewise.
         accept: values that need no crosswalk; None where every value goes through it.
         crosswalk: words into codes; None where the text is taken as it is.
         answer: answer column of the crosswalk; None for its first.
@@ -237,6 +378,9 @@ class ColumnSpec(Model):
     among: Conditions = ()
     when: Conditions = ()
     sentinels: Annotated[frozenset[str], Given(Annotated[frozenset[Text], LISTED])] = frozenset()
+    steps: Steps = ()
+    date: MaybeDateFormat = None
+    number: MaybeNumberFormat = None
     accept: Annotated[Accept | None, Given(Accept)] = None
     crosswalk: NamedCrosswalk = None
     answer: MaybeText = None
@@ -267,19 +411,32 @@ class ColumnSpec(Model):
             what, hint = f"no answer column {self.answer!r}", nearest(self.answer, columns)
             yield Mistake("layout-crosswalk", what, hint, at=("answer",))
 
+    @property
+    def is_of_its_row(self) -> bool:
+        """Whether it is made of cells of one row, and of nothing but text."""
+        plain = ColumnSpec(self.source, (), self.when, self.sentinels, self.steps)
+        same = self == replace(plain, date=self.date, number=self.number)
+        match self.source:
+            case FirstColumn(options) | Sum(options) | Difference(options) | Product(options):
+                return same and all(option.is_of_its_row for option in options)
+            case EachRow() | Lookup() | Number():
+                return False
+            case _:
+                return same
+
     def headers(self) -> frozenset[str]:
         """Return the headers of its own raw file that it reads."""
         found: set[str] = set()
         match self.source:
             case FromColumn(column) | EachRow(column):
                 found.add(column)
-            case FirstColumn(options):
+            case FirstColumn(options) | Sum(options) | Difference(options) | Product(options):
                 for option in options:
                     found |= option.headers()
             case JoinedColumns(columns):
                 found.update(columns)
-            case Lookup(by=by, member=member):
-                found.update((by, member))
+            case Lookup(by=by, own_scope=scope, in_force=in_force):
+                found.update(by, (scope,) if scope else (), (in_force.on,) if in_force else ())
             case ConstantText() | Number():
                 pass
         for condition in (*self.among, *self.when, *(self.accept.where if self.accept else ())):
@@ -290,10 +447,8 @@ class ColumnSpec(Model):
         """Return the (raw file, header) pairs of other raw files that it reads."""
         match self.source:
             case Lookup(table=table):
-                order = (one.column for one in self.source.order)
-                used = (self.source.key, self.source.value, self.source.other_member, *order)
-                return frozenset((table, header) for header in used)
-            case FirstColumn(options):
+                return frozenset((table, header) for header in self.source.read)
+            case FirstColumn(options) | Sum(options) | Difference(options) | Product(options):
                 return frozenset().union(*(option.foreign() for option in options))
             case _:
                 return frozenset()

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.documents.models import LISTED, Check, Given, Location, MaybeText, Mistake, Text
 from etl.documents.nearest import nearest
@@ -50,8 +54,8 @@ def unknown_header(header: str, name: str, headers: Sequence[str], at: Location 
 
 def _header(header: str, names: LayoutNames) -> str:
     raw = names.raw
-    if raw is not None and header not in raw.columns:
-        raise unknown_header(header, raw.name, raw.columns)
+    if raw is not None and header not in raw.names:
+        raise unknown_header(header, raw.name, raw.names)
     return header
 
 
@@ -95,9 +99,27 @@ def _conflict(word: str, _names: LayoutNames) -> str:
 def _pattern(pattern: str, _names: LayoutNames) -> str:
     try:
         re.compile(pattern)
+        # What is run is RE2, which knows less.
+        pc.match_substring_regex(pa.array([""]), pattern)
     except re.error as error:
         raise Mistake("layout-value", f"not a regular expression: {error}") from None
+    except pa.ArrowInvalid:
+        what = "not a regular expression of RE2: nothing may look ahead, behind or back"
+        raise Mistake("layout-value", what) from None
     return pattern
+
+
+NUMBER_PATTERN: Final = r"-?[0-9]{1,20}(?:\.[0-9]{1,17})?"
+DAY_PATTERN: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+
+
+def _bound(value: Any, _names: LayoutNames) -> Any:
+    # A number or date written without quotes means its text.
+    text = str(value) if isinstance(value, int | float | date) else value
+    known = isinstance(text, str) and re.fullmatch(f"{NUMBER_PATTERN}|{DAY_PATTERN}", text)
+    if not known or isinstance(value, bool):
+        raise Mistake("layout-value", "{key} must be a number, or a day as YYYY-MM-DD")
+    return text
 
 
 def _lower(words: frozenset[str], _names: LayoutNames) -> frozenset[str]:
@@ -118,6 +140,8 @@ FindingRule: TypeAlias = Annotated[str, Given(Annotated[Text, Check(_finding)])]
 MaybeFindingRule: TypeAlias = Annotated[str | None, Given(FindingRule)]
 ConflictRule: TypeAlias = Annotated[str, Given(Annotated[Text, Check(_conflict)])]
 MaybePattern: TypeAlias = Annotated[str | None, Given(Annotated[Text, Check(_pattern)])]
+MaybeBound: TypeAlias = Annotated[str | None, Given(Annotated[str, Check(_bound, before=True)])]
+"""A number or a day that something is compared with."""
 Words: TypeAlias = Annotated[
     frozenset[str], Given(Annotated[frozenset[Text], LISTED, Check(_lower)])
 ]

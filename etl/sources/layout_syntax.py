@@ -22,12 +22,23 @@ from etl.documents.models import (
     read_as,
 )
 from etl.documents.nearest import nearest
-from etl.documents.yaml_text import Map, Seq, read_yaml
+from etl.documents.yaml_text import Map, Seq
 from etl.errors import MappingError, Mistakes
 from etl.model.canonical_tables import TABLES
 from etl.model.crosswalks import Crosswalk
-from etl.sources.layout import Fills, Layout, RawTable, TableSpec, spelling
+from etl.sources.layout import (
+    PLAIN_CELLS,
+    Fills,
+    Layout,
+    LayoutText,
+    RawCells,
+    RawTable,
+    TableSpec,
+    spelling,
+)
 from etl.sources.layout_checks import check_layout
+from etl.sources.layout_columns import ColumnSpec
+from etl.sources.layout_expansion import NO_BASES, extended, without_loops
 from etl.sources.layout_names import LayoutNames, unknown_header
 
 _IDS: Final = ErrorIds(key="layout-key", missing="layout-key", value="layout-value")
@@ -53,6 +64,8 @@ class LayoutFile(Model):
     tables: dict[str, Any]
     delimiter: Annotated[str | None, Given(Annotated[Text, Check(_delimiter)])] = None
     quoting: Flag = True
+    nulls: Texts = ()
+    extends: MaybeText = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +101,17 @@ class RawFile(Model):
     fills: Annotated[Fills | None, Given(Fills)] = None
     unused: tuple[UnusedColumns, ...] = ()
     aliases: dict[str, dict[str, Texts]] = field(default_factory=dict)
+    made: dict[Text, ColumnSpec] = field(default_factory=dict)
 
     @property
     def headers(self) -> tuple[str, ...]:
         """All its headers."""
         return (*self.required, *self.columns)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its headers, and those of the columns that are made."""
+        return (*self.headers, *self.made)
 
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
         """Yield headers that stand twice, or that are named and are not there."""
@@ -104,8 +123,12 @@ class RawFile(Model):
                     yield Mistake("layout-header", what, at=(key,))
                 seen.add(spelling(header))
         for header, at in self._named():
+            if header not in self.names:
+                yield unknown_header(header, context.raw_name, self.names, at)
+        for header, at in self._written():
             if header not in self.headers:
                 yield unknown_header(header, context.raw_name, self.headers, at)
+        yield from self._wrongly_made(seen, context.raw_name)
         others: dict[str, str] = {}
         for title, header, spelled in self._aliases():
             if others.setdefault(spelling(spelled), header) != header:
@@ -113,16 +136,36 @@ class RawFile(Model):
                 yield Mistake("layout-header", what, at=at)
         if self.fills is not None and self.claim is None:
             yield Mistake("layout-key", "fills need a claim", at=("fills",))
+        elif self.fills is not None and self.claim in self.made:
+            yield Mistake("layout-keys", "the claim of fills must be a cell", at=("fills",))
 
-    def _named(self) -> Iterator[tuple[str, Location]]:
-        """Yield every header that is named, and where."""
-        for role in ("member", "claim", "coverage"):
-            if getattr(self, role) is not None:
-                yield getattr(self, role), (role,)
+    def _wrongly_made(self, seen: set[str], name: str) -> Iterator[Mistake]:
+        """Yield columns that are made of more than the cells that stand before them."""
+        known = set(self.headers)
+        for header, spec in self.made.items():
+            at = ("made", header)
+            if spelling(header) in seen:
+                yield Mistake("layout-header", f"{header!r} stands twice in {name}", at=at)
+            seen.add(spelling(header))
+            if not spec.is_of_its_row:
+                what = f"{header!r} must be made of cells of its row, and by steps, date or number"
+                yield Mistake("layout-value", what, at=at)
+            for unknown in sorted(spec.headers() - known):
+                yield unknown_header(unknown, name, sorted(known), at)
+            known.add(header)
+
+    def _written(self) -> Iterator[tuple[str, Location]]:
+        """Yield every header that is named and must be one of the file's own, and where."""
         for number, unused in enumerate(self.unused):
             yield from ((header, ("unused", number)) for header in unused.headers)
         for title, pairs in self.aliases.items():
             yield from ((header, ("aliases", title, header)) for header in pairs)
+
+    def _named(self) -> Iterator[tuple[str, Location]]:
+        """Yield every header that is named and may be that of a column that is made, and where."""
+        for role in ("member", "claim", "coverage"):
+            if getattr(self, role) is not None:
+                yield getattr(self, role), (role,)
         if self.fills is not None:
             yield self.fills.by, ("fills", "by")
             for condition in self.fills.where:
@@ -134,8 +177,14 @@ class RawFile(Model):
             for header, spellings in pairs.items():
                 yield from ((title, header, spelled) for spelled in spellings)
 
-    def table(self, name: str, main: str) -> RawTable:
-        """Return the raw file, findings about whole rows being those of a canonical table."""
+    def table(self, name: str, main: str, nulls: frozenset[str]) -> RawTable:
+        """Return the raw file.
+
+        Args:
+            name: what the layout calls it.
+            main: canonical table under which findings about whole rows are counted.
+            nulls: texts that mean that a cell is empty.
+        """
         unused = {header: entry.reason for entry in self.unused for header in entry.headers}
         aliases = {spelling(spelled): header for _, header, spelled in self._aliases()}
         return RawTable(
@@ -150,27 +199,38 @@ class RawFile(Model):
             coverage=self.coverage,
             main=main,
             fills=self.fills,
+            cells=RawCells(nulls, dict(self.made)) if nulls or self.made else PLAIN_CELLS,
         )
 
 
-def read_layout(text: str, file: str, crosswalks: Mapping[str, Crosswalk]) -> Layout:
+def read_layout(
+    text: str,
+    file: str,
+    crosswalks: Mapping[str, Crosswalk],
+    bases: Mapping[str, LayoutText] = NO_BASES,
+) -> Layout:
     """Return the layout that a YAML text describes.
 
     Args:
         text: the YAML.
         file: what messages call the file.
         crosswalks: those that a column may name.
+        bases: layouts that it may extend, by name.
 
     Raises:
         MappingError: `layout-key`, `layout-value`, `layout-table`, `layout-column`,
             `layout-header`, `layout-crosswalk`, `layout-rule`, `layout-keys`, `layout-required`,
-            `layout-unaccounted`, or one of `read_yaml`; every mistake of the file at once.
+            `layout-unaccounted`, `layout-ambiguous`, `layout-extends`, `layout-loop`, or one of
+            `read_yaml`; every mistake of the file at once.
     """
-    document = read_yaml(text, file)
+    written = LayoutText(file, text)
+    document, used = extended(written, bases)
+    document = without_loops(document)
     mistakes = Mistakes()
     top: LayoutFile | None = None
     with mistakes.collected():
         top = read_as(LayoutFile, document, file, _IDS)
+    nulls = frozenset(top.nulls if top else ())
     raws, tables = _map_under(document, "raw"), _map_under(document, "tables")
     names = LayoutNames(crosswalks, raw_names=frozenset(raws))
     mains = _mains(tables)
@@ -178,7 +238,7 @@ def read_layout(text: str, file: str, crosswalks: Mapping[str, Crosswalk]) -> La
         with mistakes.collected():
             names.raw_name = _raw_name(name, raws)
             found = read_as(RawFile, entry, str(raws.marks[name]), _IDS, names)
-            names.raws[name] = found.table(name, mains.get(name, "*"))
+            names.raws[name] = found.table(name, mains.get(name, "*"), nulls)
     specs: list[TableSpec] = []
     for table, value in tables.items():
         with mistakes.collected():
@@ -199,6 +259,7 @@ def read_layout(text: str, file: str, crosswalks: Mapping[str, Crosswalk]) -> La
         quoting=top.quoting,
         file=file,
         text=text,
+        bases=MappingProxyType(used),
         crosswalks=MappingProxyType(names.used),
     )
     check_layout(layout, lambda name: str(raws.marks[name]), lambda name: str(tables.marks[name]))

@@ -126,8 +126,8 @@ def place_unread(
         _tell(rows, raw, layout, known)
         # Rows of members go into the partition of their owner, all others beside the directory.
         pieces = list[Piece]()
-        of_members = [row for row in rows if _ids_of(row.file, raw)]
-        of_nobody = [row for row in rows if not _ids_of(row.file, raw)]
+        of_members = [row for row in rows if _names_owners(row.file, raw)]
+        of_nobody = [row for row in rows if not _names_owners(row.file, raw)]
         if of_members:
             owners = np.array([row.owner for row in of_members], dtype=np.uint64)
             batch = _batch(of_members, raw, owners, digests=digests)
@@ -204,6 +204,12 @@ def _ids_of(file: SourceFile, raw: RawTable) -> dict[str, int]:
     """Return role -> place of its header in a file."""
     names = spill_names(file)
     return {role: names.index(header) for role, header in raw.ids.items() if header in names}
+
+
+def _names_owners(file: SourceFile, raw: RawTable) -> bool:
+    """Return whether the rows of a file say whose they are, if only by a column that is made."""
+    made = any(header in raw.cells.made for header in raw.ids.values())
+    return made or bool(_ids_of(file, raw))
 
 
 def _tell(rows: Sequence[_Row], raw: RawTable, layout: Layout, known: Known) -> None:

@@ -23,10 +23,11 @@ from etl.sources.delimited import Batch, Span
 from etl.sources.events import Emit, FileProgress
 from etl.sources.extract import SourceFile, spill_names
 from etl.sources.keys import OwnedIds
-from etl.sources.layout import Fills, Layout, RawTable
+from etl.sources.layout import Fills, Layout, RawCells, RawTable
 from etl.sources.layout_columns import Condition
 from etl.sources.pharmacy_fills import fill_ids
-from etl.sources.row_merging import RawRows, holds
+from etl.sources.raw_rows import RawRows
+from etl.sources.row_conditions import holds
 from etl.sources.spill import gathered_bytes, with_places
 
 OWNER_COLUMN: Final = "_owner"
@@ -52,12 +53,14 @@ class Whose:
         tells: canonical tables among `member`, `claim`, `coverage` whose ids its rows tell -> when
             a row is made a row of that table: one of these must hold.
         fills: how several fills are written as one claim; None where they are not.
+        cells: which words are no cells, and which columns are made.
     """
 
     table: str
     ids: Mapping[str, str]
     tells: Mapping[str, tuple[tuple[Condition, ...], ...]]
     fills: Fills | None
+    cells: RawCells
 
     @classmethod
     def of(cls, raw: RawTable, layout: Layout) -> Whose:
@@ -67,11 +70,12 @@ class Whose:
             for role in raw.ids
             if raw.name in layout.feeding(role)
         }
-        return cls(raw.name, raw.ids, tells, raw.fills)
+        return cls(raw.name, raw.ids, tells, raw.fills, raw.cells)
 
     def follow_claims(self, file: SourceFile) -> bool:
         """Return whether a file's rows are whose the claims are that they name."""
-        roles = {role for role, header in self.ids.items() if header in spill_names(file)}
+        there = {*spill_names(file), *self.cells.made}
+        roles = {role for role, header in self.ids.items() if header in there}
         return "claim" in roles - self.tells.keys() and "member" not in roles
 
 
@@ -244,22 +248,23 @@ class _Cutter:
     ) -> tuple[npt.NDArray[np.int32], Hashes | None, dict[str, tuple[Hashes, Hashes]]]:
         """Return each row's partition and owner (None: nobody's), and the ids that rows tell."""
         count = self._job.partitions
+        rows = RawRows(pa.Table.from_batches([batch]), cells=self._whose.cells)
+        there = {*batch.schema.names, *self._whose.cells.made}
         ids = {
-            role: batch.column(header)
+            role: rows.column(header) if self._whose.cells.changes(header) else batch.column(header)
             for role, header in self._whose.ids.items()
-            if header in batch.schema.names
+            if header in there
         }
         if not ids:
             return np.full(batch.num_rows, count, dtype=np.int32), None, {}
         hashes = {role: hash_ids(column) for role, column in ids.items()}
-        there = {role: filled(column) for role, column in ids.items()}
-        owner = self._owner(hashes, there)
-        rows = RawRows(pa.Table.from_batches([batch]))
+        are_filled = {role: filled(column) for role, column in ids.items()}
+        owner = self._owner(hashes, are_filled)
         found: dict[str, tuple[Hashes, Hashes]] = {}
         for role, made in self._whose.tells.items():
             if role not in ids:
                 continue
-            told = there[role]
+            told = are_filled[role]
             if all(made):
                 told = told & np.any([holds(one, rows.column, rows.count) for one in made], axis=0)
             found[role] = hashes[role][told], owner[told]

@@ -203,10 +203,16 @@ class Partitions:
         for name in self.facts.layout.sources(directory=directory):
             parts = [_of(self.raw.read(name, index), owners) for index in indexes]
             raw[name] = _in_order(pa.concat_tables(parts, promote_options="default"))
-        made = convert(self.facts.layout, raw, directory=directory)
+        made = convert(self.facts.layout, {**self._shared, **raw}, directory=directory)
         loose = LOOSE_SCHEMA.empty_table() if directory else self._loose
         read = {name: rows.num_rows for name, rows in raw.items()}
         return Loaded(made.tables, made.findings, self.facts.names, read, Unread(made.bare, loose))
+
+    @cached_property
+    def _shared(self) -> Mapping[str, pa.Table]:
+        """The rows of files that are there for everybody."""
+        names = sorted(self.facts.layout.shared)
+        return {name: self.raw.read(name, self.facts.count) for name in names}
 
     @cached_property
     def _loose(self) -> pa.Table:
@@ -229,7 +235,8 @@ class Partitions:
             here = [spec for spec in feeds if (spec.table in DIRECTORY_TABLES) == directory]
             names = {spec.source for spec in (self.facts.layout.tables if here else ())}
             raw = {name: self.raw.read(name, index) for name in sorted(names)}
-            yield from column_values(here, raw, column)
+            raw |= self._shared if here else {}
+            yield from column_values(self.facts.layout, here, raw, column)
 
     def raw_rows(self, index: int, places: Any = None) -> dict[str, pa.Table]:
         """Return the source rows of a partition as they were, by file name.

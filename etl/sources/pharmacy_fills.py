@@ -19,7 +19,9 @@ from etl.columns.arrays import Bools
 from etl.columns.numbers import rounded_to_cents
 from etl.sources.layout import Fills, Layout, RawTable, TableSpec
 from etl.sources.layout_columns import FromColumn
-from etl.sources.row_merging import Groups, RawRows, holds
+from etl.sources.raw_rows import RawRows
+from etl.sources.row_conditions import holds
+from etl.sources.row_merging import Groups
 
 FILL: Final = "_fill"
 """Column that is filled in rows that are a claim of their own."""
@@ -70,6 +72,7 @@ def with_fills(layout: Layout, raw: RawTable, rows: RawRows) -> RawRows:
     return RawRows(
         table.append_column(FILL, pc.if_else(where, pa.scalar("1"), pa.scalar(None, pa.string()))),
         rows.unread,
+        rows.cells,
     )
 
 

@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, Indices, trimmed, true_where
-from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.sources.layout_columns import Condition
+from etl.columns.arrays import Bools, Indices
+from etl.sources.layout_columns import LIST_SEPARATOR, Condition
+from etl.sources.raw_rows import RawRows
+from etl.sources.row_conditions import holds
 
-LIST_SEPARATOR: Final = ";"
 _DIGITS: Final = r"^[0-9]{1,18}$"
-
-
-class RawRows:
-    """The rows of one raw file in a partition, in the order of files and rows.
-
-    Args:
-        table: the rows.
-        unread: further ones, of which nothing but their ids could be read.
-    """
-
-    def __init__(self, table: pa.Table, unread: pa.Table | None = None) -> None:
-        self.table = table
-        self.unread = unread
-        self.count = table.num_rows
-        self._columns: dict[str, Any] = {}
-
-    def column(self, header: str) -> Any:
-        """Return the cells under a header, shape (count,), trimmed; null where empty."""
-        if header not in self._columns:
-            self._columns[header] = self._text(header)
-        return self._columns[header]
-
-    def _text(self, header: str) -> Any:
-        if header not in self.table.column_names:
-            return pa.nulls(self.count, pa.string())
-        return trimmed(self.table.column(header).combine_chunks())
-
-    @property
-    def places(self) -> tuple[Any, Any]:
-        """`_file` and `_row` of every row."""
-        return (
-            self.table.column(FILE_COLUMN).combine_chunks(),
-            self.table.column(ROW_COLUMN).combine_chunks(),
-        )
 
 
 def text_rank(column: Any) -> Indices:
@@ -67,27 +33,6 @@ def number_rank(column: Any) -> tuple[Indices, Indices]:
     numbers = pc.if_else(digits, column, "0").cast(pa.int64()).to_numpy()
     is_text = ~digits.to_numpy(zero_copy_only=False)
     return np.where(is_text, np.iinfo(np.int64).max, numbers), text_rank(column)
-
-
-def holds(conditions: Sequence[Condition], column: Callable[[str], Any], count: int) -> Bools:
-    """Return for which rows all conditions hold, shape (count,)."""
-    result = np.ones(count, dtype=bool)
-    for condition in conditions:
-        cell = column(condition.column)
-        there = cell.is_valid().to_numpy(zero_copy_only=False)
-        if condition.any_of:
-            result &= _is_one_of(cell, condition.any_of)
-        if condition.none_of:
-            result &= ~_is_one_of(cell, condition.none_of)
-        if condition.filled is not None:
-            result &= there == condition.filled
-        if condition.differs_from is not None:
-            result &= ~true_where(pc.equal(cell, column(condition.differs_from)))
-    return result
-
-
-def _is_one_of(cell: Any, words: frozenset[str]) -> Bools:
-    return true_where(pc.is_in(pc.utf8_lower(cell), value_set=pa.array(sorted(words), pa.string())))
 
 
 class Groups:
@@ -170,6 +115,13 @@ class Groups:
         chosen = codes[np.where(found, first, 0)] if self.count else codes
         indices = pa.array(np.where(found, chosen, 0), mask=~found)
         return encoded.dictionary.take(indices), found & (low != high)
+
+    def noted(self, mask: Bools) -> Bools:
+        """Return of which groups a row is one of some rows."""
+        here = mask[self._at]
+        if self._all or not self.count:
+            return here
+        return np.asarray(np.logical_or.reduceat(here, self._starts))
 
     def each(self, header: str) -> Any:
         """Return each group's distinct filled cells in order, with `;` between them."""

@@ -11,6 +11,8 @@ CONFLICT: Final = "dialect-conflict"
 SPLIT_FILLS: Final = "dialect-fills-split"
 LEFT_OUT_CONFLICT: Final = "dialect-conflict-left-out"
 AMBIGUOUS_LOOKUP: Final = "dialect-ambiguous-lookup"
+LOOKUP_WITHOUT_ROW: Final = "dialect-lookup-without-row"
+UNREADABLE_VALUE: Final = "dialect-unreadable-value"
 SENTINEL_DATE: Final = "dialect-sentinel-date"
 ROUNDED_AMOUNT: Final = "dialect-rounded-amount"
 UNMAPPED_WORD: Final = "dialect-unmapped-word"
@@ -27,6 +29,8 @@ RULES: Final = (
     LEFT_OUT_CONFLICT,
     SPLIT_FILLS,
     AMBIGUOUS_LOOKUP,
+    LOOKUP_WITHOUT_ROW,
+    UNREADABLE_VALUE,
     SENTINEL_DATE,
     ROUNDED_AMOUNT,
     UNMAPPED_WORD,

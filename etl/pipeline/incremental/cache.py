@@ -109,7 +109,11 @@ def made_by(partitions: Partitions, definitions: Definitions) -> str:
         for file in partitions.facts.files
         if file.name in partitions.facts.unowned
     }
-    facts = [definitions.fingerprint, partitions.facts.layout.name, _code(), loose]
+    layout = partitions.facts.layout
+    shared = sorted(
+        (file.name, file.sha256) for file in partitions.facts.files if file.table in layout.shared
+    )
+    facts = [definitions.fingerprint, layout.name, _code(), loose, shared]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

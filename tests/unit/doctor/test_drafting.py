@@ -49,7 +49,7 @@ def test_what_no_file_has_is_never_there_and_never_made_up() -> None:
         "adjudication_date"
     ]
     (condition,) = adjudicated.when
-    assert adjudicated.source == FromColumn(condition.column)
+    assert adjudicated.source == FromColumn(condition.column or "")
     assert condition.filled is False
 
 
@@ -57,7 +57,7 @@ def test_a_payer_that_only_the_coverage_names_is_looked_up_there() -> None:
     wide = layout_of(examine(GOLDEN / "wide/extract", elements()))
     source = next(one for one in wide.tables if one.table == "claim").columns["payer_id"].source
     assert isinstance(source, Lookup)
-    assert (source.table, source.by, source.value) == ("policies", "Policy Number", "Payer Id")
+    assert (source.table, source.by, source.value) == ("policies", ("Policy Number",), "Payer Id")
 
 
 def test_tables_that_no_file_has_are_fed_by_the_ids_alone(tmp_path: Path) -> None:

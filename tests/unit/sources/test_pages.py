@@ -12,8 +12,26 @@ from etl.model.canonical_tables import AMOUNT_COLUMNS, EVERY_TABLE, TABLES, Colu
 from etl.model.severity import Severity
 from etl.model.short_forms import SHORT_FORMS
 from etl.sources import CANONICAL, open_extract, read_layout
-from etl.sources.layout import Fills, TableSpec
-from etl.sources.layout_columns import Accept, ColumnSpec, Condition, Lookup, RowOrder
+from etl.sources.layout import Fills, Split, TableSpec
+from etl.sources.layout_columns import (
+    Accept,
+    ColumnSpec,
+    Condition,
+    InForce,
+    JoinedColumns,
+    Lookup,
+    RowOrder,
+)
+from etl.sources.layout_conversions import (
+    DateFormat,
+    LetterCase,
+    NumberFormat,
+    Pad,
+    Part,
+    Replace,
+    Substring,
+    Trim,
+)
 from etl.sources.layout_syntax import LayoutFile, RawFile, UnusedColumns
 from etl.sources.rule_ids import NAMED_IN_LAYOUTS, RULES
 from tests.unit.sources.dialects import crosswalk, shipped_layouts
@@ -21,7 +39,15 @@ from tests.unit.sources.extracts import CLAIM, read, rows_of, write_extract
 
 ROOT = Path(__file__).parents[3]
 CANONICAL_PAGE = (ROOT / "docs/canonical-layout.md").read_text(encoding="utf-8")
-LAYOUT_MODULES = ("layout", "layout_columns", "layout_names", "layout_syntax", "layout_checks")
+LAYOUT_MODULES = (
+    "layout",
+    "layout_columns",
+    "layout_conversions",
+    "layout_expansion",
+    "layout_names",
+    "layout_syntax",
+    "layout_checks",
+)
 LAYOUTS_PAGE = (ROOT / "docs/layouts.md").read_text(encoding="utf-8")
 
 
@@ -98,7 +124,9 @@ def test_the_layouts_page_names_every_layout_key_rule_and_mistake() -> None:
     for layout in (CANONICAL, *layouts):
         assert f"\n| `{layout.name}` |" in LAYOUTS_PAGE
     files = (LayoutFile, RawFile, UnusedColumns, TableSpec)
-    models = (*files, ColumnSpec, Accept, Condition, Lookup, RowOrder, Fills)
+    of_columns = (ColumnSpec, Accept, Condition, JoinedColumns, Lookup, InForce, RowOrder)
+    conversions = (DateFormat, NumberFormat, Substring, Part, Replace, Trim, Pad, LetterCase)
+    models = (*files, *of_columns, *conversions, Fills, Split)
     keys = [key for model in models for key in model.known_keys()]
     assert {"lookup", "number_within", "differs_from", "any_of", "needs_any"} <= set(keys)
     for key in keys:

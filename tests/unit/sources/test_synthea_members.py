@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -14,7 +13,8 @@ import pytest
 
 from etl.sources import Layout, Partitions, open_extract
 from tests.unit.sources.dialects import shipped_layouts
-from tests.unit.sources.extracts import all_loaded, findings_of, read, rows_of
+from tests.unit.sources.extracts import findings_of, read, rows_of
+from tests.unit.sources.golden import as_text
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests/golden/layouts/synthea-members"
@@ -28,22 +28,6 @@ real = [
 @pytest.fixture(scope="module")
 def layouts() -> tuple[Layout, ...]:
     return shipped_layouts()
-
-
-def as_text(parts: Partitions) -> str:
-    """Every canonical row and every finding, one a line."""
-    lines = []
-    for loaded in all_loaded(parts):
-        for name, table in loaded.tables.items():
-            for row in table.to_pylist():
-                place = f"{parts.facts.names[row.pop('_file')]}:{row.pop('_row')}"
-                filled = {column: text for column, text in row.items() if text is not None}
-                lines.append(json.dumps({"table": name, "place": place, **filled}))
-    for rule, table, file, row, column in findings_of(parts):
-        lines.append(
-            json.dumps({"finding": rule, "table": table, "place": f"{file}:{row}", "in": column})
-        )
-    return "\n".join(lines) + "\n"
 
 
 def test_invented_files_give_the_rows_that_were_written_down(

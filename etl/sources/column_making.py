@@ -1,0 +1,204 @@
+"""Columns as a layout makes them of cells: sources, then conversions, with a note for each finding.
+
+The cells may be those of rows as a file has them (`etl.sources.raw_rows`), or of rows put together
+(`etl.sources.convert_rows`): what is done with them is the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.arrays import Bools, true_where
+from etl.columns.numbers import to_cents
+from etl.model.crosswalks import Crosswalk
+from etl.sources import rule_ids
+from etl.sources.layout_columns import (
+    Accept,
+    ColumnSpec,
+    ConstantText,
+    Difference,
+    FirstColumn,
+    FromColumn,
+    JoinedColumns,
+    Product,
+    Sum,
+)
+from etl.sources.row_conditions import holds
+from etl.sources.text_conversions import (
+    calculated,
+    read_formatted_dates,
+    read_formatted_numbers,
+    stepped,
+)
+
+
+@dataclass(slots=True)
+class Made:
+    """A column in the making.
+
+    Attributes:
+        values: its text, shape (n,).
+        notes: findings so far: rule and the rows that have it.
+    """
+
+    values: Any
+    notes: list[tuple[str, Bools]]
+
+    def note(self, rule: str, where: Any) -> None:
+        """Add a finding for some rows."""
+        mask = where if isinstance(where, np.ndarray) else where.to_numpy(zero_copy_only=False)
+        if mask.any():
+            self.notes.append((rule, mask))
+
+    def read(self, read: tuple[Any, Bools]) -> None:
+        """Take what a kernel read; what it could not read is absent, with a finding."""
+        there = self.values.is_valid().to_numpy(zero_copy_only=False)
+        self.values = read[0]
+        self.note(rule_ids.UNREADABLE_VALUE, read[1] & there)
+
+
+class Cells(Protocol):
+    """Rows whose cells columns are made of.
+
+    Attributes:
+        count: of the rows.
+    """
+
+    count: int
+
+    def cell(self, header: str) -> Any:
+        """Return the cells under a header, trimmed; null where empty."""
+
+    def agreed(self, header: str, spec: ColumnSpec) -> Made:
+        """Return the cells under a header, and what is to be said of them."""
+
+    def of_other_rows(self, spec: ColumnSpec) -> Made:
+        """Return what is made of more than the row: other rows' cells, or their numbers."""
+
+
+def make(spec: ColumnSpec, cells: Cells) -> Made:
+    """Return a column as a layout makes it, a text or null a row."""
+    made = _source(spec, cells)
+    if spec.when:
+        mask = holds(spec.when, cells.cell, cells.count)
+        made.values = pc.if_else(pa.array(mask), made.values, None)
+        made.notes = [(rule, noted & mask) for rule, noted in made.notes]
+    if spec.sentinels:
+        sentinels = pa.array(sorted(spec.sentinels), pa.string())
+        stood = pc.is_in(made.values, value_set=sentinels)
+        made.note(rule_ids.SENTINEL_DATE, stood)
+        made.values = pc.if_else(stood, None, made.values)
+    if spec.steps:
+        made.values = stepped(made.values, spec.steps)
+    if spec.date is not None:
+        made.read(read_formatted_dates(made.values, spec.date))
+    if spec.number is not None:
+        made.read(read_formatted_numbers(made.values, spec.number))
+    if spec.crosswalk is not None or spec.accept is not None:
+        _translate(made, spec, cells)
+    if spec.amount:
+        made.values, rounded = to_cents(made.values)
+        made.note(rule_ids.ROUNDED_AMOUNT, rounded)
+    if spec.finding is not None:
+        made.note(spec.finding, made.values.is_valid())
+    return made
+
+
+def _source(spec: ColumnSpec, cells: Cells) -> Made:
+    match spec.source:
+        case FromColumn(header):
+            return cells.agreed(header, spec)
+        case ConstantText(text):
+            return Made(pa.repeat(pa.scalar(text, pa.string()), cells.count), [])
+        case FirstColumn(options):
+            return _first_of(options, cells)
+        case JoinedColumns(headers, between, complete):
+            parts = [cells.agreed(header, spec) for header in headers]
+            notes = [note for part in parts for note in part.notes]
+            texts = [part.values for part in parts]
+            return Made(_joined(texts, between, complete=complete), notes)
+        case Sum(operands):
+            return _calculated("sum", operands, cells)
+        case Difference(operands):
+            return _calculated("difference", operands, cells)
+        case Product(operands):
+            return _calculated("product", operands, cells)
+        case _:
+            return cells.of_other_rows(spec)
+
+
+def _first_of(options: tuple[ColumnSpec, ...], cells: Cells) -> Made:
+    made = Made(pa.nulls(cells.count, pa.string()), [])
+    for option in options:
+        wanted = made.values.is_null().to_numpy(zero_copy_only=False)
+        if not wanted.any():
+            break
+        other = make(option, cells)
+        for rule, mask in other.notes:
+            made.note(rule, mask & wanted)
+        made.values = pc.coalesce(made.values, other.values)
+    return made
+
+
+def _calculated(operation: str, operands: tuple[ColumnSpec, ...], cells: Cells) -> Made:
+    parts = [make(operand, cells) for operand in operands]
+    values, bad = calculated(operation, [part.values for part in parts])
+    for part in parts:
+        for _, mask in part.notes:
+            # What an operand was to be is not known: neither is the result.
+            bad |= mask & part.values.is_null().to_numpy(zero_copy_only=False)
+    made = Made(pc.if_else(pa.array(bad), None, values), [])
+    for part in parts:
+        made.notes.extend(part.notes)
+        for rule, mask in part.notes:
+            if rule == rule_ids.UNREADABLE_VALUE:
+                bad &= ~mask  # it is told already
+    made.note(rule_ids.UNREADABLE_VALUE, bad)
+    return made
+
+
+def _joined(texts: list[Any], between: str, *, complete: bool) -> Any:
+    if complete:
+        return pc.binary_join_element_wise(*texts, between)
+    joined = texts[0]
+    for text in texts[1:]:
+        both = pc.binary_join_element_wise(joined, text, between)
+        joined = pc.coalesce(both, joined, text)
+    return joined
+
+
+def _translate(made: Made, spec: ColumnSpec, cells: Cells) -> None:
+    accepted = _accepted(made.values, spec.accept, cells)
+    encoded = made.values.dictionary_encode()
+    words = encoded.dictionary.to_pylist()
+    answers = [_answer(spec.crosswalk, word, spec.answer) for word in words]
+    translated = pa.array([answer for answer, _ in answers], pa.string()).take(encoded.indices)
+    known = pa.array([known for _, known in answers], pa.bool_()).take(encoded.indices)
+    there = made.values.is_valid().to_numpy(zero_copy_only=False)
+    known_there = true_where(known)
+    empty = translated.is_null().to_numpy(zero_copy_only=False)
+    made.note(spec.rule, there & ~accepted & ~known_there)
+    made.note(rule_ids.WORD_WITHOUT_CODE, there & ~accepted & known_there & empty)
+    made.values = pc.if_else(pa.array(accepted), made.values, translated)
+
+
+def _accepted(values: Any, accept: Accept | None, cells: Cells) -> Bools:
+    if accept is None:
+        return np.zeros(len(values), dtype=bool)
+    mask = holds(accept.where, cells.cell, len(values))
+    if accept.pattern is not None:
+        fits = pc.match_substring_regex(values, f"^(?:{accept.pattern})$")
+        mask &= true_where(fits)
+    return mask
+
+
+def _answer(crosswalk: Crosswalk | None, word: str, column: str | None) -> tuple[str | None, bool]:
+    """Return a crosswalk's answer, and whether it knows the word at all."""
+    if crosswalk is None:
+        return None, False
+    return crosswalk.answer(word, column), word.strip().lower() in crosswalk.rows

@@ -1,0 +1,167 @@
+"""Layout files as they are meant: with what they extend, and with their loops written out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from etl.documents.nearest import nearest
+from etl.documents.yaml_text import Map, Mark, Seq, read_yaml
+from etl.errors import MappingError, Mistakes
+from etl.sources.layout import LayoutText
+
+NO_BASES: Final[Mapping[str, LayoutText]] = MappingProxyType({})
+EXTENDS: Final = "extends"
+NUMBERS: Final = "numbers"
+"""Key of an entry that stands for one a number; `{n}` in it is the number."""
+MOST_NUMBERS: Final = 200
+"""Numbers of one loop."""
+_MORE: Final = "+"
+"""Ending of a key whose list is put behind that of the layout that is extended."""
+_RANGE: Final = re.compile(r"([0-9]{1,4})\.\.([0-9]{1,4})")
+_IN_BRACES: Final = re.compile(r"\{([0-9]{1,4}\.\.[0-9]{1,4})\}")
+_PLACE: Final = "{n}"
+
+
+def extended(
+    layout: LayoutText, bases: Mapping[str, LayoutText]
+) -> tuple[Any, dict[str, LayoutText]]:
+    """Return a layout's document laid over that of the layout that it extends, and which those are.
+
+    Maps are laid over each other key by key; a key with nothing behind it takes away what stood
+    there, one that ends with `+` puts its list behind the one that stood there, and anything else
+    replaces it.
+
+    Raises:
+        MappingError: `layout-extends`, or one of `read_yaml`.
+    """
+    document = read_yaml(layout.text, layout.file)
+    used: dict[str, LayoutText] = {}
+    while isinstance(document, Map) and EXTENDS in document:
+        name, mark = document[EXTENDS], document.marks[EXTENDS]
+        if not isinstance(name, str) or name not in bases:
+            hint = nearest(str(name), bases)
+            raise MappingError(str(mark), "layout-extends", f"no layout {name!r}", hint=hint)
+        if name in used or bases[name] == layout:
+            what = f"{name} extends itself"
+            raise MappingError(str(mark), "layout-extends", what)
+        used[name] = bases[name]
+        base = read_yaml(bases[name].text, bases[name].file)
+        if not isinstance(base, Map):
+            raise MappingError(str(mark), "layout-extends", f"{name} is no layout")
+        document = _laid_over(base, document.without(EXTENDS))
+    return document, used
+
+
+def _laid_over(base: Map, overlay: Map) -> Map:
+    result = Map(base)
+    result.mark, result.marks = overlay.mark, dict(base.marks)
+    for written, value in overlay.items():
+        mark, key = overlay.marks[written], written
+        if written.endswith(_MORE) and isinstance(value, Seq):
+            key = written.removesuffix(_MORE)
+            before = base.get(key)
+            if isinstance(before, Seq):
+                value = _sequence([*before, *value], [*before.marks, *value.marks], mark)
+        elif value is None:
+            result.pop(key, None)
+            result.marks.pop(key, None)
+            continue
+        elif isinstance(value, Map) and isinstance(base.get(key), Map):
+            value = _laid_over(base[key], value)
+        result[key], result.marks[key] = value, mark
+    return result
+
+
+def _sequence(values: list[Any], marks: list[Mark], mark: Mark) -> Seq:
+    result = Seq(values)
+    result.mark, result.marks = mark, marks
+    return result
+
+
+def without_loops(document: Any) -> Any:
+    """Return a document in which each loop is written out.
+
+    A text with `{1..25}` in it stands for 25 texts, and an entry of a list with `numbers: 1..25`
+    for 25 entries, `{n}` in which is the number. A zero before the first number keeps the width.
+
+    Raises:
+        MappingError: `layout-loop`; every mistake at once.
+    """
+    mistakes = Mistakes()
+    result = _written_out(document, None, mistakes)
+    mistakes.report()
+    return result
+
+
+def _written_out(value: Any, mark: Mark | None, mistakes: Mistakes) -> Any:
+    if isinstance(value, Map):
+        result = Map(
+            {key: _written_out(part, value.marks[key], mistakes) for key, part in value.items()}
+        )
+        result.mark, result.marks = value.mark, value.marks
+        return result
+    if isinstance(value, Seq):
+        values: list[Any] = []
+        marks: list[Mark] = []
+        for entry, place in zip(value, value.marks, strict=True):
+            for one in _entries(entry, place, mistakes):
+                made = _written_out(one, place, mistakes)
+                flat = list(made) if isinstance(made, Seq) and isinstance(one, str) else [made]
+                values += flat
+                marks += [place] * len(flat)
+        return _sequence(values, marks, value.mark)
+    if isinstance(value, str) and mark is not None and _IN_BRACES.search(value):
+        texts = _texts(value, mark, mistakes)
+        return _sequence(list(texts), [mark] * len(texts), mark)
+    return value
+
+
+def _entries(entry: Any, mark: Mark, mistakes: Mistakes) -> list[Any]:
+    """Return the entries that an entry of a list stands for."""
+    if not isinstance(entry, Map) or NUMBERS not in entry:
+        return [entry]
+    found = _RANGE.fullmatch(str(entry[NUMBERS]))
+    if found is None:
+        what = f"{NUMBERS} must be such as 1..25"
+        mistakes.add(MappingError(str(entry.marks[NUMBERS]), "layout-loop", what))
+        return []
+    numbers = _numbers(found.group(), entry.marks[NUMBERS], mistakes)
+    return [_with_number(entry.without(NUMBERS), number) for number in numbers]
+
+
+def _with_number(value: Any, number: str) -> Any:
+    if isinstance(value, Map):
+        result = Map()
+        result.mark, result.marks = value.mark, {}
+        for key, part in value.items():
+            name = key.replace(_PLACE, number)
+            result[name], result.marks[name] = _with_number(part, number), value.marks[key]
+        return result
+    if isinstance(value, Seq):
+        return _sequence([_with_number(part, number) for part in value], value.marks, value.mark)
+    return value.replace(_PLACE, number) if isinstance(value, str) else value
+
+
+def _texts(text: str, mark: Mark, mistakes: Mistakes) -> list[str]:
+    """Return the texts that one with a range in it stands for."""
+    found = _IN_BRACES.search(text)
+    if found is None:
+        return [text]
+    before, after = text[: found.start()], text[found.end() :]
+    numbers = _numbers(found.group(1), mark, mistakes)
+    return [
+        f"{before}{number}{rest}" for number in numbers for rest in _texts(after, mark, mistakes)
+    ]
+
+
+def _numbers(text: str, mark: Mark, mistakes: Mistakes) -> list[str]:
+    first, last = text.split("..")
+    if not int(first) <= int(last) < int(first) + MOST_NUMBERS:
+        what = f"{text} must be at least one number, and at most {MOST_NUMBERS}"
+        mistakes.add(MappingError(str(mark), "layout-loop", what))
+        return []
+    width = len(first) if first.startswith("0") else 0
+    return [str(number).zfill(width) for number in range(int(first), int(last) + 1)]

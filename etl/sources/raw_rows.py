@@ -1,0 +1,103 @@
+"""Rows of a raw file as a layout sees them: its cells, and the columns that are made of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.arrays import trimmed
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
+from etl.sources import rule_ids
+from etl.sources.column_making import Made, make
+from etl.sources.layout import PLAIN_CELLS, RawCells, Split
+from etl.sources.layout_columns import ColumnSpec
+
+
+class RawRows:
+    """The rows of one raw file in a partition, in the order of files and rows.
+
+    Args:
+        table: the rows.
+        unread: further ones, of which nothing but their ids could be read.
+        cells: which words are no cells, and which columns are made.
+    """
+
+    def __init__(
+        self, table: pa.Table, unread: pa.Table | None = None, cells: RawCells = PLAIN_CELLS
+    ) -> None:
+        self.table = table
+        self.unread = unread
+        self.cells = cells
+        self.count = table.num_rows
+        self._columns: dict[str, Made] = {}
+
+    def column(self, header: str) -> Any:
+        """Return the cells under a header, shape (count,), trimmed; null where empty."""
+        return self.noted(header).values
+
+    cell = column
+
+    def noted(self, header: str) -> Made:
+        """Return the cells under a header, and what was noticed while they were made."""
+        if header not in self._columns:
+            spec = self.cells.made.get(header)
+            self._columns[header] = (
+                Made(self._text(header), []) if spec is None else make(spec, self)
+            )
+        return self._columns[header]
+
+    def agreed(self, header: str, spec: ColumnSpec) -> Made:
+        """Return the cells under a header, for a column that is made of the row's cells."""
+        del spec
+        found = self.noted(header)
+        return Made(found.values, list(found.notes))
+
+    def of_other_rows(self, spec: ColumnSpec) -> Made:
+        """Refuse it: a layout that asks for it is not read."""
+        raise AssertionError(f"{spec.source} is not made of one row")
+
+    def _text(self, header: str) -> Any:
+        if header not in self.table.column_names:
+            return pa.nulls(self.count, pa.string())
+        text = trimmed(self.table.column(header).combine_chunks())
+        if not self.cells.nulls or header.startswith("_"):
+            return text
+        words = pa.array(sorted(self.cells.nulls), pa.string())
+        return pc.if_else(pc.is_in(text, value_set=words), None, text)
+
+    def split(self, split: Split) -> RawRows:
+        """Return a row for each part of a cell; parts of other cells stand beside it, in order.
+
+        A cell with another number of parts than the first column's has none, with a finding; one
+        that is empty has none.
+        """
+        first = pc.split_pattern(self.column(split.columns[0]), split.by)
+        counts = pc.fill_null(pc.list_value_length(first), 1).to_numpy(zero_copy_only=False)
+        at = np.repeat(np.arange(self.count), counts)
+        rows = RawRows(self.table.take(pa.array(at)), self.unread, self.cells)
+        starts = np.cumsum(counts) - counts
+        for header in split.columns:
+            own = self.noted(header)
+            lists = pc.split_pattern(own.values, split.by)
+            sizes = pc.fill_null(pc.list_value_length(lists), -1).to_numpy(zero_copy_only=False)
+            even = sizes == counts
+            places = np.cumsum(np.maximum(sizes, 0)) - np.maximum(sizes, 0)
+            number = places[at] + np.arange(len(at)) - starts[at]
+            parts = pc.list_flatten(lists).take(
+                pa.array(np.where(even[at], number, 0), mask=~even[at])
+            )
+            made = Made(trimmed(parts), [(rule, mask[at]) for rule, mask in own.notes])
+            made.note(rule_ids.UNREADABLE_VALUE, (~even & (sizes >= 0))[at])
+            rows._columns[header] = made
+        return rows
+
+    @property
+    def places(self) -> tuple[Any, Any]:
+        """`_file` and `_row` of every row."""
+        return (
+            self.table.column(FILE_COLUMN).combine_chunks(),
+            self.table.column(ROW_COLUMN).combine_chunks(),
+        )

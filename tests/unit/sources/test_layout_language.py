@@ -1,0 +1,184 @@
+"""The layout language: a dialect that uses all of it, and mistakes in what it says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from etl.errors import MappingError
+from etl.sources import Layout, LayoutText, read_layout
+from tests.unit.sources.dialects import CROSSWALKS, LAYOUT, layout
+from tests.unit.sources.extracts import read
+from tests.unit.sources.golden import as_text
+
+GOLDEN = Path(__file__).parents[2] / "golden/layouts/language"
+
+
+def harbor() -> Layout:
+    return read_layout((GOLDEN / "layout.yaml").read_text(encoding="utf-8"), "harbor.yaml", {})
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_construct_gives_the_rows_that_were_written_down(tmp_path: Path, count: int) -> None:
+    """The case's README says what is in it. WRITE_GOLDEN=1 writes the rows anew."""
+    got = as_text(read(GOLDEN / "input", tmp_path / "work", count, layouts=[harbor()]))
+    expected = GOLDEN / "expected.ndjson"
+    if os.environ.get("WRITE_GOLDEN") == "1" and count == 1:
+        expected.write_text(got, encoding="utf-8")
+    assert sorted(got.splitlines()) == sorted(expected.read_text(encoding="utf-8").splitlines())
+
+
+MISTAKES = [
+    ("full_name: Name", "full_name: {column: Name, steps: {substrng: {from: 1}}}", 26, "layout-key",
+     "did you mean 'substring'"),
+    ("full_name: Name", "full_name: {column: Name, steps: {substring: {from: 0}}}", 26,
+     "layout-value", "from counts from 1"),
+    ("full_name: Name", "full_name: {column: Name, steps: {substring: {from: 1, length: 0}}}", 26,
+     "layout-value", "length must be from 1"),
+    ("full_name: Name", "full_name: {column: Name, steps: {part: {number: 1}}}", 26,
+     "layout-key", "by is missing"),
+    ("full_name: Name", "full_name: {column: Name, steps: {replace: {with: x}}}", 26,
+     "layout-key", "text or pattern"),
+    ("full_name: Name", "full_name: {column: Name, steps: {pad: {to: 4, with: ab}}}", 26,
+     "layout-value", "must be one character"),
+    ("full_name: Name", "full_name: {column: Name, steps: {case: title}}", 26,
+     "layout-value", "must be one of upper, lower"),
+    ("full_name: Name", "full_name: {column: Name, steps: upper}", 26, "layout-key", "one of"),
+    ("birth_date: Born", "birth_date: {column: Born, date: MM/DD}", 27, "layout-value",
+     "no format of dates"),
+    ("birth_date: Born", "birth_date: {column: Born, date: MM/DD/YY}", 27, "layout-key",
+     "need a pivot"),
+    ("birth_date: Born", "birth_date: {column: Born, date: [MM/DD/YYYY, DD/MM/YYYY]}", 27,
+     "layout-ambiguous", "say which it is"),
+    ("birth_date: Born", "birth_date: {column: Born, date: [M/D/YYYY, DD/MM/YYYY]}", 27,
+     "layout-ambiguous", "say which it is"),
+    ("birth_date: Born", "birth_date: {column: Born, date: [YYYYMMDD, epoch-seconds]}", 27,
+     "layout-ambiguous", "say which it is"),
+    ("birth_date: Born", "birth_date: {column: Born, date: {format: iso, zone: EST}}", 27,
+     "layout-value", "zone must be Z"),
+    ("birth_date: Born", "birth_date: {column: Born, date: {format: iso, pivot: 30}}", 27,
+     "layout-value", "two-digit years"),
+    ("column: Total, amount: true", "column: Total, number: usa", 48, "layout-value", "mean 'us'"),
+    ("column: Total, amount: true", "column: Total, number: {decimal: ',', thousands: ','}", 48,
+     "layout-value", "two different signs"),
+    ("column: Total, amount: true", "product: [Total]", 48, "layout-value", "two operands"),
+    ("column: Total, amount: true", "sum: [Total, Totl]", 48, "layout-header", "mean 'Total'"),
+    ("{ join: [Note, Code] }", "{ join: {columns: [Note, Code], between: ''} }", 56,
+     "layout-value", "between must not be empty"),
+    ("{ column: Code, filled: true }", "{ any: [], column: Code }", 70, "layout-key",
+     "asks one of"),
+    ("where: { column: Code, filled: true }",
+     "where: { any: {column: Code, filled: true}, all: {column: Code, filled: true} }", 70,
+     "layout-key", "one of any, all, not"),
+    ("{ column: Code, filled: true }", "{ filled: true }", 70, "layout-key", "is of a column"),
+    ("{ column: Code, filled: true }", "{ not: {column: Cde, filled: true} }", 70, "layout-header",
+     "did you mean 'Code'"),
+    ("{ column: Code, filled: true }", "{ column: Code, at_least: ten }", 70, "layout-value",
+     "must be a number, or a day"),
+    ("{ column: Code, filled: true }", "{ column: Code, pattern: '(?=x)' }", 70, "layout-value",
+     "RE2"),
+    ("where: { column: Code, filled: true }", "split: { columns: [], by: x }", 70, "layout-value",
+     "columns must not be empty"),
+    ("where: { column: Code, filled: true }", "split: { columns: [Cde], by: x }", 70,
+     "layout-header", "did you mean 'Code'"),
+    ("key: Person, by: Person, value: Policy", "key: [Person, Born], by: Person, value: Policy", 44,
+     "layout-keys", "as many headers"),
+    ("value: Policy }", "value: Policy, rows: two }", 44, "layout-value", "must be one of any"),
+    ("value: Policy }", "value: Policy, in_force: {on: Dy, from: Born, until: Born} }", 44,
+     "layout-header", "did you mean 'Day'"),
+    ("value: Policy }", "value: Policy, in_force: {on: Day, from: Brn, until: Born} }", 44,
+     "layout-header", "did you mean 'Born'"),
+    ("    unused:\n", "    made: { Key: { each_row: Row } }\n    unused:\n", 19, "layout-value",
+     "made of cells of its row"),
+    ("    unused:\n", "    made: { Key: { column: Rw } }\n    unused:\n", 19, "layout-header",
+     "did you mean 'Row'"),
+    ("    unused:\n", "    made: { row: { column: Row } }\n    unused:\n", 19, "layout-header",
+     "stands twice"),
+    ("    unused:\n", "    made: { Key: { column: Row } }\n    unused:\n", 11,
+     "layout-unaccounted", "'Key' of bills is neither"),
+    ("[Name, Sex, Payer]", "[Name, Sex, Payer, 'X{2..1}']", 10, "layout-loop", "2..1 must be"),
+    ("- { role: { constant: ref", "- { numbers: x, role: { constant: ref", 67, "layout-loop",
+     "such as 1..25"),
+    ("layout: tiny", "layout: tiny\nextends: other", 2, "layout-extends", "no layout 'other'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "line", "error_id", "sentence"), MISTAKES)
+def test_a_mistake_in_the_language_is_told_with_its_line(
+    old: str, new: str, line: int, error_id: str, sentence: str
+) -> None:
+    assert old in LAYOUT
+    with pytest.raises(MappingError) as caught:
+        layout(LAYOUT.replace(old, new, 1))
+    first = caught.value.every[0]
+    assert (first.where, first.error_id) == (f"tiny.yaml:{line}", error_id)
+    assert sentence in str(first)
+
+
+OVERLAY = """\
+layout: tiny-b
+extends: tiny
+title: Tiny, with a street
+raw:
+  persons:
+    columns+: [Street]
+tables:
+  member:
+    columns:
+      address_line: Street
+      full_name:
+"""
+
+
+def test_an_overlay_changes_what_it_names_and_nothing_else() -> None:
+    bases = {"tiny": LayoutText("tiny.yaml", LAYOUT)}
+    text = OVERLAY.replace("full_name:\n", "gender: Sex\n")
+    made = read_layout(text, "b.yaml", CROSSWALKS, bases)
+    base = layout()
+    assert (made.name, made.title, made.description) == (
+        "tiny-b",
+        "Tiny, with a street",
+        base.description,
+    )
+    assert made.raw["persons"].columns == (*base.raw["persons"].columns, "Street")
+    assert made.raw["bills"] == base.raw["bills"]
+    ours, theirs = dict(made.tables[0].columns), dict(base.tables[0].columns)
+    assert ours.pop("address_line").headers() == {"Street"}
+    assert ours.pop("gender").crosswalk is None
+    assert theirs.pop("gender").crosswalk is not None
+    assert ours == theirs
+    assert made.tables[1:] == base.tables[1:]
+
+
+def test_an_overlay_takes_away_what_has_nothing_behind_its_key() -> None:
+    bases = {"tiny": LayoutText("tiny.yaml", LAYOUT)}
+    with pytest.raises(MappingError) as caught:
+        read_layout(OVERLAY, "b.yaml", CROSSWALKS, bases)
+    (mistake,) = caught.value.every
+    # The mistake follows from the overlay; the file it is in is that of the extended layout.
+    assert mistake.error_id == "layout-unaccounted"
+    assert "'Name' of persons" in str(mistake)
+
+
+def test_a_layout_that_extends_itself_is_refused() -> None:
+    text = LAYOUT.replace("layout: tiny", "layout: tiny\nextends: other")
+    bases = {
+        "other": LayoutText("other.yaml", "extends: third"),
+        "third": LayoutText("third.yaml", "extends: other"),
+    }
+    with pytest.raises(MappingError, match="other extends itself"):
+        read_layout(text, "tiny.yaml", CROSSWALKS, bases)
+
+
+def test_a_mistake_in_an_extended_layout_is_told_in_its_own_file() -> None:
+    wrong = LAYOUT.replace("full_name: Name", "full_name: Nmae")
+    with pytest.raises(MappingError) as caught:
+        read_layout(
+            "extends: tiny\nlayout: b",
+            "b.yaml",
+            CROSSWALKS,
+            {"tiny": LayoutText("tiny.yaml", wrong)},
+        )
+    assert caught.value.every[0].where == "tiny.yaml:26"
