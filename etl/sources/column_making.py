@@ -21,12 +21,12 @@ from etl.sources.layout_columns import (
     Accept,
     ColumnSpec,
     ConstantText,
-    Difference,
+    DecimalDifference,
+    DecimalProduct,
+    DecimalSum,
     FirstColumn,
     FromColumn,
     JoinedColumns,
-    Product,
-    Sum,
 )
 from etl.sources.row_conditions import holds
 from etl.sources.text_conversions import (
@@ -38,7 +38,7 @@ from etl.sources.text_conversions import (
 
 
 @dataclass(slots=True)
-class Made:
+class MadeColumn:
     """A column in the making.
 
     Attributes:
@@ -62,7 +62,7 @@ class Made:
         self.note(rule_ids.UNREADABLE_VALUE, read[1] & there)
 
 
-class Cells(Protocol):
+class RowCells(Protocol):
     """Rows whose cells columns are made of.
 
     Attributes:
@@ -74,14 +74,14 @@ class Cells(Protocol):
     def cell(self, header: str) -> Any:
         """Return the cells under a header, trimmed; null where empty."""
 
-    def agreed(self, header: str, spec: ColumnSpec) -> Made:
+    def agreed(self, header: str, spec: ColumnSpec) -> MadeColumn:
         """Return the cells under a header, and what is to be said of them."""
 
-    def of_other_rows(self, spec: ColumnSpec) -> Made:
+    def of_other_rows(self, spec: ColumnSpec) -> MadeColumn:
         """Return what is made of more than the row: other rows' cells, or their numbers."""
 
 
-def make(spec: ColumnSpec, cells: Cells) -> Made:
+def make(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
     """Return a column as a layout makes it, a text or null a row."""
     made = _source(spec, cells)
     if spec.when:
@@ -109,31 +109,31 @@ def make(spec: ColumnSpec, cells: Cells) -> Made:
     return made
 
 
-def _source(spec: ColumnSpec, cells: Cells) -> Made:
+def _source(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
     match spec.source:
         case FromColumn(header):
             return cells.agreed(header, spec)
         case ConstantText(text):
-            return Made(pa.repeat(pa.scalar(text, pa.string()), cells.count), [])
+            return MadeColumn(pa.repeat(pa.scalar(text, pa.string()), cells.count), [])
         case FirstColumn(options):
             return _first_of(options, cells)
         case JoinedColumns(headers, between, complete):
             parts = [cells.agreed(header, spec) for header in headers]
             notes = [note for part in parts for note in part.notes]
             texts = [part.values for part in parts]
-            return Made(_joined(texts, between, complete=complete), notes)
-        case Sum(operands):
+            return MadeColumn(_joined(texts, between, complete=complete), notes)
+        case DecimalSum(operands):
             return _calculated("sum", operands, cells)
-        case Difference(operands):
+        case DecimalDifference(operands):
             return _calculated("difference", operands, cells)
-        case Product(operands):
+        case DecimalProduct(operands):
             return _calculated("product", operands, cells)
         case _:
             return cells.of_other_rows(spec)
 
 
-def _first_of(options: tuple[ColumnSpec, ...], cells: Cells) -> Made:
-    made = Made(pa.nulls(cells.count, pa.string()), [])
+def _first_of(options: tuple[ColumnSpec, ...], cells: RowCells) -> MadeColumn:
+    made = MadeColumn(pa.nulls(cells.count, pa.string()), [])
     for option in options:
         wanted = made.values.is_null().to_numpy(zero_copy_only=False)
         if not wanted.any():
@@ -145,14 +145,14 @@ def _first_of(options: tuple[ColumnSpec, ...], cells: Cells) -> Made:
     return made
 
 
-def _calculated(operation: str, operands: tuple[ColumnSpec, ...], cells: Cells) -> Made:
+def _calculated(operation: str, operands: tuple[ColumnSpec, ...], cells: RowCells) -> MadeColumn:
     parts = [make(operand, cells) for operand in operands]
     values, bad = calculated(operation, [part.values for part in parts])
     for part in parts:
         for _, mask in part.notes:
             # What an operand was to be is not known: neither is the result.
             bad |= mask & part.values.is_null().to_numpy(zero_copy_only=False)
-    made = Made(pc.if_else(pa.array(bad), None, values), [])
+    made = MadeColumn(pc.if_else(pa.array(bad), None, values), [])
     for part in parts:
         made.notes.extend(part.notes)
         for rule, mask in part.notes:
@@ -172,7 +172,7 @@ def _joined(texts: list[Any], between: str, *, complete: bool) -> Any:
     return joined
 
 
-def _translate(made: Made, spec: ColumnSpec, cells: Cells) -> None:
+def _translate(made: MadeColumn, spec: ColumnSpec, cells: RowCells) -> None:
     accepted = _accepted(made.values, spec.accept, cells)
     encoded = made.values.dictionary_encode()
     words = encoded.dictionary.to_pylist()
@@ -187,7 +187,7 @@ def _translate(made: Made, spec: ColumnSpec, cells: Cells) -> None:
     made.values = pc.if_else(pa.array(accepted), made.values, translated)
 
 
-def _accepted(values: Any, accept: Accept | None, cells: Cells) -> Bools:
+def _accepted(values: Any, accept: Accept | None, cells: RowCells) -> Bools:
     if accept is None:
         return np.zeros(len(values), dtype=bool)
     mask = holds(accept.where, cells.cell, len(values))

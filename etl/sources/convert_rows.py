@@ -23,10 +23,10 @@ from etl.model.short_forms import SHORT_FORMS
 from etl.rows import empty_table, findings_at, no_findings, table_schema
 from etl.sources import rule_ids
 from etl.sources.canonical_layout import add_short_forms
-from etl.sources.column_making import Made, make
+from etl.sources.column_making import MadeColumn, make
 from etl.sources.layout import Layout, TableSpec
 from etl.sources.layout_columns import ColumnSpec, EachRow, Lookup, Number
-from etl.sources.lookups import Wanted, look_up
+from etl.sources.lookups import SoughtRows, look_up
 from etl.sources.malformed_rows import readable, unread
 from etl.sources.pharmacy_fills import FILL, with_fills
 from etl.sources.raw_rows import RawRows
@@ -231,7 +231,7 @@ class _Feed:
             tables.append(self._table(made, kept))
         return pa.concat_tables(tables)
 
-    def _of_fills(self, made: Mapping[str, Made]) -> None:
+    def _of_fills(self, made: Mapping[str, MadeColumn]) -> None:
         """Leave out amounts of the whole claim where its fills are claims: lines have theirs."""
         fills = self.cell(FILL).is_valid()
         if not pc.any(fills).as_py():
@@ -245,7 +245,7 @@ class _Feed:
         """Return one column of `columns`, a cell a group of rows."""
         return make(self._spec.columns[column], self).values
 
-    def _table(self, made: Mapping[str, Made], kept: Bools) -> pa.Table:
+    def _table(self, made: Mapping[str, MadeColumn], kept: Bools) -> pa.Table:
         schema = table_schema(self._spec.table)
         places = dict(zip((FILE_COLUMN, ROW_COLUMN), self._places, strict=True))
         arrays = []
@@ -259,7 +259,7 @@ class _Feed:
         table = pa.table(arrays, schema=schema)
         return table if kept.all() else table.filter(pa.array(kept))
 
-    def _findings(self, name: str, column: Made, kept: Bools) -> list[pa.Table]:
+    def _findings(self, name: str, column: MadeColumn, kept: Bools) -> list[pa.Table]:
         found = []
         for rule, mask in column.notes:
             # Of a row that is not made, only the cell that made it impossible is told.
@@ -275,12 +275,12 @@ class _Feed:
         """Return each group's cell under a header."""
         return self._groups.pick(header)[0]
 
-    def agreed(self, header: str, spec: ColumnSpec) -> Made:
+    def agreed(self, header: str, spec: ColumnSpec) -> MadeColumn:
         """Return the cells under a header; absent, with a finding, where rows contradict."""
         rows = self._groups.rows
         among = holds(spec.among, rows.column, rows.count) if spec.among else None
         values, conflict = self._groups.pick(header, among)
-        made = Made(values, [])
+        made = MadeColumn(values, [])
         for rule, mask in rows.noted(header).notes:
             made.note(rule, self._groups.noted(mask))
         if conflict is not None and conflict.any():
@@ -288,20 +288,22 @@ class _Feed:
             made.values = pc.if_else(pa.array(conflict), None, values)
         return made
 
-    def of_other_rows(self, spec: ColumnSpec) -> Made:
+    def of_other_rows(self, spec: ColumnSpec) -> MadeColumn:
         """Return what is made of other rows than those that became one."""
         match spec.source:
             case EachRow(header):
-                return Made(self._groups.each(header), [])
+                return MadeColumn(self._groups.each(header), [])
             case Lookup():
                 return self._look_up(spec.source, spec)
             case _:
-                return Made(pa.nulls(self.count, pa.string()), [])
+                return MadeColumn(pa.nulls(self.count, pa.string()), [])
 
-    def _look_up(self, source: Lookup, spec: ColumnSpec) -> Made:
+    def _look_up(self, source: Lookup, spec: ColumnSpec) -> MadeColumn:
         """Read another raw file in the row of the same member, so that partitions do not show."""
         by = [self.agreed(header, spec) for header in source.by]
-        made = Made(pa.nulls(self.count, pa.string()), [note for one in by for note in one.notes])
+        made = MadeColumn(
+            pa.nulls(self.count, pa.string()), [note for one in by for note in one.notes]
+        )
         on = None
         if source.in_force is not None:
             day = self.agreed(source.in_force.on, spec)
@@ -313,7 +315,7 @@ class _Feed:
         other = self._rows.get(source.table)
         if other is None:
             return made
-        found = look_up(other, source, Wanted(members, keys, on))
+        found = look_up(other, source, SoughtRows(members, keys, on))
         made.values = found.values
         made.note(rule_ids.AMBIGUOUS_LOOKUP, found.torn)
         made.note(rule_ids.LOOKUP_WITHOUT_ROW, found.missing)

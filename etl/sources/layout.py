@@ -137,7 +137,7 @@ class Fills(Model):
 
 @dataclass(frozen=True, slots=True)
 class RawCells:
-    """What stands in the rows of a file beside the texts of its cells.
+    """Cells of a raw file as a layout reads them: words for nothing, and columns that are made.
 
     Attributes:
         nulls: texts that mean that a cell is empty.

@@ -173,21 +173,21 @@ class JoinedColumns(Model):
 
 
 @dataclass(frozen=True, slots=True)
-class Sum(Model):
+class DecimalSum(Model):
     """The sum of decimals; absent ones are passed over."""
 
     operands: tuple[ColumnSpec, ...] = field(metadata={"alias": "sum"})
 
 
 @dataclass(frozen=True, slots=True)
-class Difference(Model):
+class DecimalDifference(Model):
     """A decimal less others; absent where the first is."""
 
     operands: tuple[ColumnSpec, ...] = field(metadata={"alias": "difference"})
 
 
 @dataclass(frozen=True, slots=True)
-class Product(Model):
+class DecimalProduct(Model):
     """The product of two decimals; absent where one is."""
 
     operands: tuple[ColumnSpec, ...] = field(metadata={"alias": "product"})
@@ -327,9 +327,9 @@ def _sources() -> Mapping[str, type[Model]]:
         "constant": ConstantText,
         "first_of": FirstColumn,
         "join": JoinedColumns,
-        "sum": Sum,
-        "difference": Difference,
-        "product": Product,
+        "sum": DecimalSum,
+        "difference": DecimalDifference,
+        "product": DecimalProduct,
         "each_row": EachRow,
         "lookup": Lookup,
         "number_within": Number,
@@ -341,9 +341,9 @@ Source: TypeAlias = Annotated[
     | ConstantText
     | FirstColumn
     | JoinedColumns
-    | Sum
-    | Difference
-    | Product
+    | DecimalSum
+    | DecimalDifference
+    | DecimalProduct
     | EachRow
     | Lookup
     | Number,
@@ -417,7 +417,12 @@ class ColumnSpec(Model):
         plain = ColumnSpec(self.source, (), self.when, self.sentinels, self.steps)
         same = self == replace(plain, date=self.date, number=self.number)
         match self.source:
-            case FirstColumn(options) | Sum(options) | Difference(options) | Product(options):
+            case (
+                FirstColumn(options)
+                | DecimalSum(options)
+                | DecimalDifference(options)
+                | DecimalProduct(options)
+            ):
                 return same and all(option.is_of_its_row for option in options)
             case EachRow() | Lookup() | Number():
                 return False
@@ -430,7 +435,12 @@ class ColumnSpec(Model):
         match self.source:
             case FromColumn(column) | EachRow(column):
                 found.add(column)
-            case FirstColumn(options) | Sum(options) | Difference(options) | Product(options):
+            case (
+                FirstColumn(options)
+                | DecimalSum(options)
+                | DecimalDifference(options)
+                | DecimalProduct(options)
+            ):
                 for option in options:
                     found |= option.headers()
             case JoinedColumns(columns):
@@ -448,7 +458,12 @@ class ColumnSpec(Model):
         match self.source:
             case Lookup(table=table):
                 return frozenset((table, header) for header in self.source.read)
-            case FirstColumn(options) | Sum(options) | Difference(options) | Product(options):
+            case (
+                FirstColumn(options)
+                | DecimalSum(options)
+                | DecimalDifference(options)
+                | DecimalProduct(options)
+            ):
                 return frozenset().union(*(option.foreign() for option in options))
             case _:
                 return frozenset()

@@ -23,8 +23,8 @@ from etl.sources.row_merging import number_rank
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What rows look for in another file.
+class SoughtRows:
+    """Keys that rows look for in another file.
 
     Attributes:
         scope: `string`, shape (n,): whose each row is; "" where that does not matter.
@@ -40,7 +40,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class LookedUp:
-    """What rows found in another file.
+    """Cells that rows found in another file.
 
     Attributes:
         values: `string`, shape (n,); null where nothing is found or known.
@@ -70,7 +70,7 @@ class _Fitting:
     doubt: Bools
 
 
-def look_up(rows: RawRows, source: Lookup, wanted: Wanted) -> LookedUp:
+def look_up(rows: RawRows, source: Lookup, wanted: SoughtRows) -> LookedUp:
     """Return what a lookup finds for each row.
 
     Args:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from etl.columns.arrays import trimmed
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.sources import rule_ids
-from etl.sources.column_making import Made, make
+from etl.sources.column_making import MadeColumn, make
 from etl.sources.layout import PLAIN_CELLS, RawCells, Split
 from etl.sources.layout_columns import ColumnSpec
 
@@ -32,7 +32,7 @@ class RawRows:
         self.unread = unread
         self.cells = cells
         self.count = table.num_rows
-        self._columns: dict[str, Made] = {}
+        self._columns: dict[str, MadeColumn] = {}
 
     def column(self, header: str) -> Any:
         """Return the cells under a header, shape (count,), trimmed; null where empty."""
@@ -40,22 +40,22 @@ class RawRows:
 
     cell = column
 
-    def noted(self, header: str) -> Made:
+    def noted(self, header: str) -> MadeColumn:
         """Return the cells under a header, and what was noticed while they were made."""
         if header not in self._columns:
             spec = self.cells.made.get(header)
             self._columns[header] = (
-                Made(self._text(header), []) if spec is None else make(spec, self)
+                MadeColumn(self._text(header), []) if spec is None else make(spec, self)
             )
         return self._columns[header]
 
-    def agreed(self, header: str, spec: ColumnSpec) -> Made:
+    def agreed(self, header: str, spec: ColumnSpec) -> MadeColumn:
         """Return the cells under a header, for a column that is made of the row's cells."""
         del spec
         found = self.noted(header)
-        return Made(found.values, list(found.notes))
+        return MadeColumn(found.values, list(found.notes))
 
-    def of_other_rows(self, spec: ColumnSpec) -> Made:
+    def of_other_rows(self, spec: ColumnSpec) -> MadeColumn:
         """Refuse it: a layout that asks for it is not read."""
         raise AssertionError(f"{spec.source} is not made of one row")
 
@@ -89,7 +89,7 @@ class RawRows:
             parts = pc.list_flatten(lists).take(
                 pa.array(np.where(even[at], number, 0), mask=~even[at])
             )
-            made = Made(trimmed(parts), [(rule, mask[at]) for rule, mask in own.notes])
+            made = MadeColumn(trimmed(parts), [(rule, mask[at]) for rule, mask in own.notes])
             made.note(rule_ids.UNREADABLE_VALUE, (~even & (sizes >= 0))[at])
             rows._columns[header] = made
         return rows

@@ -62,7 +62,7 @@ _FRACTION: Final = 17
 _OPERAND: Final = pa.decimal256(37, _FRACTION)
 _SUM: Final = pa.decimal256(60, _FRACTION)
 DECIMAL_PATTERN: Final = rf"^-?[0-9]{{1,{37 - _FRACTION}}}(?:\.[0-9]{{1,{_FRACTION}}})?$"
-"""What can be calculated with."""
+"""Decimals that can be calculated with."""
 
 Kernel = Callable[[Any], tuple[Any, Bools]]
 

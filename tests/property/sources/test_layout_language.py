@@ -23,7 +23,7 @@ from etl.sources.layout_conversions import (
     Substring,
     Trim,
 )
-from etl.sources.lookups import Wanted, look_up
+from etl.sources.lookups import SoughtRows, look_up
 from etl.sources.raw_rows import RawRows
 from etl.sources.row_conditions import holds
 from etl.sources.text_conversions import (
@@ -142,6 +142,14 @@ def slow_date(text: str, form: str, pivot: int) -> str | None:
         return None
 
 
+def unread(cells: Any, expected: list[Any]) -> list[bool]:
+    """Where there was a text of which nothing was made."""
+    return [
+        cell is not None and value is None
+        for cell, value in zip(cells.to_pylist(), expected, strict=True)
+    ]
+
+
 days = st.dates(date(1, 1, 1), date(9999, 12, 31))
 
 
@@ -176,9 +184,9 @@ def test_dates(written: tuple[str, list[str | None]], pivot: int) -> None:
     form, cells = written
     texts_ = column(cells)
     values, bad = read_formatted_dates(texts_, DateFormat((form,), pivot=pivot))
-    for cell, value, unread in zip(texts_.to_pylist(), values.to_pylist(), bad, strict=True):
-        expected = None if cell is None else slow_date(cell, form, pivot)
-        assert (value, bool(unread)) == (expected, cell is not None and expected is None)
+    expected = [cell and slow_date(cell, form, pivot) for cell in texts_.to_pylist()]
+    assert values.to_pylist() == expected
+    assert bad.tolist() == unread(texts_, expected)
 
 
 @given(st.lists(st.integers(-(10**12), 10**12), max_size=8))
@@ -186,13 +194,15 @@ def test_dates(written: tuple[str, list[str | None]], pivot: int) -> None:
 def test_seconds_since_1970(seconds: list[int]) -> None:
     cells = column([str(number) for number in seconds])
     values, _ = read_formatted_dates(cells, DateFormat(("epoch-seconds",), zone="Z"))
-    for number, value in zip(seconds, values.to_pylist(), strict=True):
-        try:
-            moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
-        except OverflowError:
-            assert value is None
-        else:
-            assert value == moment.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
+    assert values.to_pylist() == [slow_moment(number) for number in seconds]
+
+
+def slow_moment(seconds: int) -> str | None:
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
 
 
 def slow_number(text: str, form: NumberFormat) -> Decimal | None:
@@ -241,10 +251,9 @@ number_texts = st.lists(
 def test_numbers(cells: list[str | None], form: NumberFormat) -> None:
     texts_ = column(cells)
     values, bad = read_formatted_numbers(texts_, form)
-    for cell, value, unread in zip(texts_.to_pylist(), values.to_pylist(), bad, strict=True):
-        expected = None if cell is None else slow_number(cell, form)
-        assert (None if value is None else Decimal(value)) == expected, cell
-        assert bool(unread) == (cell is not None and expected is None)
+    expected = [slow_number(cell, form) if cell else None for cell in texts_.to_pylist()]
+    assert [value and Decimal(value) for value in values.to_pylist()] == expected
+    assert bad.tolist() == unread(texts_, expected)
 
 
 decimals = st.none() | st.decimals(-(10**15), 10**15, places=6).map(lambda d: f"{d:f}")
@@ -254,29 +263,25 @@ operands = st.lists(st.tuples(decimals, decimals, decimals), min_size=1, max_siz
 @given(operands)
 @example([("0.00000001", "-0.00000001", None), ("x", "1", "1"), (None, None, None)])
 def test_arithmetic(rows: list[tuple[str | None, ...]]) -> None:
-    with localcontext(prec=60):
-        _check_arithmetic(rows)
-
-
-def _check_arithmetic(rows: list[tuple[str | None, ...]]) -> None:
     columns = [pa.array(list(cells), pa.string()) for cells in zip(*rows, strict=True)]
+    results = {}
     for operation, used in (("sum", 3), ("difference", 3), ("product", 2)):
         values, bad = calculated(operation, columns[:used])
-        for row, value, unread in zip(rows, values.to_pylist(), bad, strict=True):
-            cells = row[:used]
-            odd = "x" in cells
-            there = [Decimal(cell) for cell in cells if cell not in (None, "x")]
-            expected: Decimal | None
-            if operation == "sum":
-                expected = sum(there) if there else None  # type: ignore[assignment]
-            elif cells[0] in (None, "x"):
-                expected = None
-            elif operation == "difference":
-                expected = there[0] - sum(there[1:])
-            else:
-                expected = there[0] * there[1] if len(there) == 2 else None
-            assert bool(unread) == odd
-            assert (None if value is None else Decimal(value)) == (None if odd else expected)
+        expected = [slow_result(operation, row[:used]) for row in rows]
+        got = [value and Decimal(value) for value in values.to_pylist()]
+        results[operation] = (got == expected, bad.tolist() == ["x" in row[:used] for row in rows])
+    assert results == dict.fromkeys(("sum", "difference", "product"), (True, True))
+
+
+def slow_result(operation: str, cells: tuple[str | None, ...]) -> Decimal | None:
+    there = [Decimal(cell) for cell in cells if cell not in (None, "x")]
+    if "x" in cells or not there or (operation != "sum" and cells[0] is None):
+        return None
+    with localcontext(prec=60):
+        if operation == "product":
+            return there[0] * there[1] if len(there) == 2 else None
+        rest = sum(there[1:], Decimal(0))
+        return there[0] + rest if operation == "sum" else there[0] - rest
 
 
 cells_of_two = st.fixed_dictionaries(
@@ -450,7 +455,7 @@ def test_lookups(
     table = pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in names})
     who, keys, on = (pa.array([row[at] for row in wanted], pa.string()) for at in range(3))
     joined = pa.array([f"{a}\x1f{b}" if a and b else None for a, b, _ in wanted], pa.string())
-    found = look_up(RawRows(table), source, Wanted(who, joined, on if dated_ else None))
+    found = look_up(RawRows(table), source, SoughtRows(who, joined, on if dated_ else None))
     got = list(
         zip(found.values.to_pylist(), found.torn.tolist(), found.missing.tolist(), strict=True)
     )
