@@ -11,8 +11,10 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,7 +29,10 @@ from etl.sources.extract_folder import Listed, broken_gzip, refuse_nul, text_chu
 from etl.sources.file_splits import QuoteWatch
 
 BLOCK_BYTES: Final = 1 << 20
-"""Bytes parsed at a time, the size that is quickest; a row longer than this is refused."""
+"""Bytes parsed at a time, the size that is quickest."""
+LONGEST_ROW: Final = BLOCK_BYTES
+"""Most bytes of a row, in files of every kind; FHIR R4 allows a string as many characters."""
+_LINE_BREAK: Final = re.compile(r"\r\n|\n|\r")
 _END: Final = "\0"
 """First cell of the row that is put after the last one: no file has a NUL in it."""
 
@@ -55,6 +60,16 @@ class Span:
 
 
 WHOLE: Final = Span()
+
+
+@contextmanager
+def csv_of_rows() -> Iterator[None]:
+    """Let the module `csv` read cells as long as a row may be."""
+    limit = csv.field_size_limit(LONGEST_ROW)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
 
 
 class SpanAstray(Exception):
@@ -102,7 +117,7 @@ class _Unpacked(io.RawIOBase):
     def __init__(self, listed: Listed, span: Span, end: bytes, quotes: QuoteWatch | None) -> None:
         super().__init__()
         self._quotes = quotes
-        self._name = listed.name
+        self.name = listed.name
         self._raw = listed.path.open("rb")
         self._stream: Any = gzip.GzipFile(fileobj=self._raw) if listed.gzipped else self._raw
         if span.start:
@@ -128,16 +143,16 @@ class _Unpacked(io.RawIOBase):
         # Arrow reports an exception of ours as its own, so the right one is kept beside.
         try:
             chunk: bytes = self._stream.read(size if self._left is None else min(size, self._left))
-            refuse_nul(chunk, self._before, self._name)
+            refuse_nul(chunk, self._before, self.name)
             self._refuse_other_encodings(chunk)
         except ExtractError as error:
             self.error = error
             raise
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            self.error = broken_gzip(self._name)
+            self.error = broken_gzip(self.name)
             raise OSError from error
         except OSError as error:
-            self.error = ExtractError(f"{self._name} cannot be read: {error.strerror}")
+            self.error = ExtractError(f"{self.name} cannot be read: {error.strerror}")
             raise
         if self._quotes is not None:
             self._quotes.see(chunk or b"\n")
@@ -161,7 +176,7 @@ class _Unpacked(io.RawIOBase):
         except UnicodeDecodeError as error:
             line = self._line + (held + chunk)[: error.start].count(b"\n")
             raise ExtractError(
-                f"{self._name}: byte {self._before - len(held) + error.start + 1}, in line {line}, "
+                f"{self.name}: byte {self._before - len(held) + error.start + 1}, in line {line}, "
                 "is not UTF-8; write the file as UTF-8"
             ) from None
 
@@ -195,8 +210,8 @@ def read_batches(
 
     Raises:
         ExtractError: the file is not UTF-8, has NUL bytes, broken compression, a quoted cell that
-            is never closed or followed by text, or a row longer than a block. Of a span it may be
-            named wrongly.
+            is never closed, goes on after its end or has swallowed rows, or a row longer than
+            `LONGEST_ROW`. Of a span it may be named wrongly.
             Of a whole file: it has another number of rows, however they are counted.
         SpanAstray: the span does not end where a row does, has another number of rows, or a quoted
             cell in it is followed by text.
@@ -205,7 +220,8 @@ def read_batches(
     quotes = QuoteWatch(delimiter) if quoting else None
     stream = _Unpacked(listed, span, end, quotes)
     try:
-        last = yield from _batches(stream, headers, delimiter, quoting, block_bytes, span)
+        batches = _batches(stream, headers, delimiter, quotes, block_bytes, span)
+        last, swallowing = yield from batches
     except (pa.ArrowInvalid, OSError) as error:
         raise _explained(error, stream, listed, delimiter, block_bytes) from None
     finally:
@@ -215,6 +231,12 @@ def read_batches(
         raise _unreadable(listed)
     if quotes is not None and quotes.is_astray:
         _refuse_text_after_quotes(listed, delimiter, span)
+    if swallowing is not None:
+        raise ExtractError(
+            f"{listed.name}: row {swallowing} has a quoted cell with line breaks, and each of its "
+            "lines has as many cells as the header: it has swallowed rows, because a quote in it "
+            "is not doubled or closes no cell; a text must not hold lines that look like rows"
+        )
     if last is None or span.next_row not in (None, last):
         if not span.is_whole:
             raise SpanAstray
@@ -225,14 +247,15 @@ def _batches(
     stream: _Unpacked,
     headers: tuple[str, ...],
     delimiter: str,
-    quoting: bool,
+    quotes: QuoteWatch | None,
     block_bytes: int,
     span: Span,
-) -> Generator[Batch, None, int | None]:
+) -> Generator[Batch, None, tuple[int | None, int | None]]:
     """Yield the rows; return the number of the one that was put after them.
 
     Returns:
-        None where it is no row: a quoted cell that is open at the end has swallowed it.
+        That number, None where it is no row: a quoted cell that is open at the end has swallowed
+        it. And the number of the first row that seems to have swallowed others; None for none.
     """
     ragged: list[Ragged] = []
     skipped: list[int] = []
@@ -253,8 +276,8 @@ def _batches(
         ),
         parse_options=arrow_csv.ParseOptions(
             delimiter=delimiter,
-            quote_char='"' if quoting else False,
-            newlines_in_values=quoting,
+            quote_char=False if quotes is None else '"',
+            newlines_in_values=quotes is not None,
             ignore_empty_lines=False,
             invalid_row_handler=keep,
         ),
@@ -262,7 +285,7 @@ def _batches(
             check_utf8=False, column_types=dict.fromkeys(headers, pa.string())
         ),
     )
-    number, last = span.row + first, None
+    number, last, swallowing = span.row + first, None, None
     for batch in reader:
         # Rows of this batch are the numbers from here on that were not skipped.
         numbers = np.arange(number, number + batch.num_rows + len(skipped), dtype=np.int64)
@@ -279,8 +302,87 @@ def _batches(
         # The parser may be a block ahead, so only what was taken is struck off.
         taken = tuple(ragged)
         del ragged[: len(taken)]
+        _refuse_long_rows(rows, taken, stream.name)
+        if quotes is not None and quotes.has_breaks and swallowing is None:
+            swallowing = _swallowing(rows, taken, delimiter)
         yield Batch(_filled(rows), taken, stream.done)
-    return last
+    return last, swallowing
+
+
+def refuse_long_rows(rows: pa.RecordBatch, name: str) -> None:
+    """Refuse a file with a row longer than `LONGEST_ROW`.
+
+    Args:
+        rows: `string` columns, then `_row`.
+        name: of the file.
+
+    Raises:
+        ExtractError: naming the row.
+    """
+    cells = rows.columns[:-1]
+    # Offsets are no text, and most batches hold less text than one row may.
+    if sum(column.nbytes for column in cells) - 4 * len(cells) * len(rows) <= LONGEST_ROW:
+        return
+    lengths = np.full(len(rows), len(cells), dtype=np.int64)
+    for column in cells:
+        lengths += pc.binary_length(column).to_numpy(zero_copy_only=False)
+    long = np.flatnonzero(lengths > LONGEST_ROW)
+    if len(long):
+        raise _too_long(name, rows.column(ROW_COLUMN)[int(long[0])].as_py())
+
+
+def _refuse_long_rows(rows: pa.RecordBatch, ragged: Sequence[Ragged], name: str) -> None:
+    refuse_long_rows(rows, name)
+    for row in ragged:
+        if len(row.text.encode()) > LONGEST_ROW:
+            raise _too_long(name, row.row)
+
+
+def _too_long(name: str, row: int) -> ExtractError:
+    return ExtractError(f"{name}: row {row} is longer than {LONGEST_ROW >> 10} KB")
+
+
+def _swallowing(rows: pa.RecordBatch, ragged: Sequence[Ragged], delimiter: str) -> int | None:
+    """Return the number of the first row in which a quote and one of a later row make one cell.
+
+    Such as `A,"x,1` and, some lines later, `B,2 in",1`. To a parser that is one cell with line
+    breaks in it. But its lines are rows: each has as many cells as the header.
+
+    Args:
+        rows: `string` columns, then `_row`.
+        ragged: rows with too few or too many cells.
+        delimiter: what stands between cells.
+
+    Returns:
+        None where there is none.
+    """
+    cells = rows.columns[:-1]
+    broken = np.zeros(len(rows), dtype=bool)
+    for column in cells:
+        for end in ("\n", "\r"):
+            broken |= pc.match_substring(column, end).to_numpy(zero_copy_only=False)
+    found = [
+        (row.pop(ROW_COLUMN), [*row.values()]) for row in rows.filter(pa.array(broken)).to_pylist()
+    ]
+    with csv_of_rows():
+        for each in ragged:
+            text = io.StringIO(each.text.strip("\r\n"), newline="")
+            found.append((each.row, next(csv.reader(text, delimiter=delimiter), [])))
+    for number, texts in sorted(found):
+        widths = _widths(texts, delimiter)
+        if len(widths) > 1 and set(widths) == {len(cells)}:
+            return int(number)
+    return None
+
+
+def _widths(cells: Sequence[str], delimiter: str) -> list[int]:
+    """Return how many cells each line of a row has, if quotes before a line break mean nothing."""
+    widths = [0]
+    for cell in cells:
+        first, *rest = _LINE_BREAK.split(cell)
+        widths[-1] += 1 + (first.count(delimiter) if rest else 0)
+        widths += [1 + line.count(delimiter) for line in rest]
+    return widths
 
 
 def _filled(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -306,7 +408,7 @@ def _explained(
             _refuse_open_quote(listed, delimiter)
         except ExtractError as refused:
             return refused
-        return ExtractError(f"{listed.name}: a row is longer than {block_bytes >> 10} KB")
+        return ExtractError(f"{listed.name}: a row is longer than {LONGEST_ROW >> 10} KB")
     if isinstance(error, OSError):
         return ExtractError(f"{listed.name} cannot be read: {error.strerror or 'input error'}")
     # Arrow's own sentence may quote a cell, so it is not passed on.
@@ -328,9 +430,11 @@ def _recount(listed: Listed, delimiter: str, sha256: str, *, quoting: bool, last
     """
     if sha256 and traits(listed, quoting=quoting).sha256 != sha256:
         raise ExtractError(f"{listed.name} was changed after it was hashed; copy the extract again")
-    limit = csv.field_size_limit(BLOCK_BYTES)
     try:
-        with io.TextIOWrapper(listed.path.open("rb"), "utf-8-sig", "replace", newline="") as text:
+        with (
+            csv_of_rows(),
+            io.TextIOWrapper(listed.path.open("rb"), "utf-8-sig", "replace", newline="") as text,
+        ):
             reader = (
                 csv.reader(text, delimiter=delimiter)
                 if quoting
@@ -339,8 +443,6 @@ def _recount(listed: Listed, delimiter: str, sha256: str, *, quoting: bool, last
             rows = sum(1 for _ in reader)
     except csv.Error:
         rows = -1
-    finally:
-        csv.field_size_limit(limit)
     if rows != last - 1:
         raise ExtractError(
             f"{listed.name}: with its header {last - 1} rows were read, and a second count found "
@@ -359,10 +461,12 @@ def _refuse_text_after_quotes(listed: Listed, delimiter: str, span: Span) -> Non
         SpanAstray: there is such a cell in a span that is not the whole file.
     """
     row = 1
-    limit = csv.field_size_limit(BLOCK_BYTES)
     try:
         unpacked: Any = _Unpacked(listed, span, b"", None)
-        with io.TextIOWrapper(unpacked, "utf-8-sig", "replace", newline="") as text:
+        with (
+            csv_of_rows(),
+            io.TextIOWrapper(unpacked, "utf-8-sig", "replace", newline="") as text,
+        ):
             for _ in csv.reader(text, delimiter=delimiter, strict=True):
                 row += 1
     except csv.Error:
@@ -372,8 +476,6 @@ def _refuse_text_after_quotes(listed: Listed, delimiter: str, span: Span) -> Non
             f"{listed.name}: a quoted cell of row {row} goes on after the quote that closes it; "
             "a quote in it is not doubled, or it has swallowed rows because its own is missing"
         ) from None
-    finally:
-        csv.field_size_limit(limit)
 
 
 class _EndMark:
@@ -404,19 +506,17 @@ def _refuse_open_quote(listed: Listed, delimiter: str) -> None:
     """
     mark = _EndMark(listed)
     row = 0
-    limit = csv.field_size_limit(BLOCK_BYTES)
     try:
-        for cells in csv.reader(mark.lines(), delimiter=delimiter):
-            row += 1
-            if mark.ended and cells != ["end"]:
-                break
-        else:
-            return
+        with csv_of_rows():
+            for cells in csv.reader(mark.lines(), delimiter=delimiter):
+                row += 1
+                if mark.ended and cells != ["end"]:
+                    break
+            else:
+                return
     except csv.Error:
         row += 1  # a cell beyond all measure
-    finally:
-        csv.field_size_limit(limit)
     raise ExtractError(
         f"{listed.name}: row {row} opens a quoted cell that is never closed, or is longer than "
-        f"{BLOCK_BYTES >> 10} KB; the file is cut off or a quote is not doubled"
+        f"{LONGEST_ROW >> 10} KB; the file is cut off or a quote is not doubled"
     )

@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 from etl.columns.digests import Hashes, among, hash_ids, row_digests, seed_of
 from etl.model.canonical_tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
 from etl.rows import LOOSE_SCHEMA, findings_at
+from etl.sources.delimited import csv_of_rows
 from etl.sources.extract import SourceFile, spill_names
 from etl.sources.keys import OwnedIds
 from etl.sources.layout import Layout, RawTable
@@ -282,14 +283,12 @@ def _candidates(cells: Sequence[str], place: int, columns: int) -> Sequence[str]
 
 
 def _cells(row: _Row) -> list[str]:
-    """Return the cells of a row as its file is read; none where they are longer than any cell."""
+    """Return the cells of a row as its file is read."""
     lines = io.StringIO(row.text, newline="")
     if not row.file.quoting:
         return row.text.split(row.file.delimiter)
-    try:
+    with csv_of_rows():
         return next(csv.reader(lines, delimiter=row.file.delimiter), [])
-    except csv.Error:
-        return []
 
 
 def _hashes(texts: Iterable[str]) -> list[int]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from etl.errors import ExtractError
 from etl.model.canonical_tables import ROW_COLUMN
-from etl.sources.delimited import Batch
+from etl.sources.delimited import Batch, refuse_long_rows
 from etl.sources.extract_folder import Listed
 
 BATCH_ROWS: Final = 1 << 16
@@ -51,7 +51,7 @@ def read_batches(listed: Listed, headers: tuple[str, ...], size: int) -> Iterato
     The first row has number 2, so that a table has the same row numbers in every format.
 
     Raises:
-        ExtractError: it is broken.
+        ExtractError: it is broken, or has a row longer than `delimited.LONGEST_ROW`.
     """
     number = 2
     try:
@@ -67,6 +67,7 @@ def read_batches(listed: Listed, headers: tuple[str, ...], size: int) -> Iterato
                 rows = pa.RecordBatch.from_arrays(
                     [*arrays, pa.array(numbers)], [*headers, ROW_COLUMN]
                 )
+                refuse_long_rows(rows, listed.name)
                 yield Batch(_filled(rows), (), size * (number - 2) // total)
     except (pa.ArrowException, OSError):
         raise _broken(listed) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl.columns.numbers import to_cents
+from etl.errors import ExtractError
 from etl.model.canonical_tables import TABLES
 from etl.sources.delimited import read_batches
 from etl.sources.extract_folder import Listed
@@ -132,6 +135,39 @@ def test_a_parquet_file_of_the_same_cells_gives_the_same_rows(
         assert members(folder, work, count) == canonical(rows)
 
 
+def looks_like_rows(row: list[str]) -> bool:
+    """Return whether each line of a row would be a row of three cells if it began none."""
+    text = ",".join(cell if re.search(r"[\r\n]", cell) else "" for cell in row)
+    lines = re.split(r"\r\n|\n|\r", text)
+    return len(lines) > 1 and {line.count(",") for line in lines} == {2}
+
+
+plain_rows = st.integers(2, 6).flatmap(
+    lambda width: st.lists(
+        st.lists(st.text("a1 .", max_size=3), min_size=width, max_size=width), min_size=2
+    )
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=plain_rows, data=st.data())
+def test_rows_never_become_one_without_a_word(rows: list[list[str]], data: st.DataObject) -> None:
+    """A stray quote begins a cell, and one of a later row (an inch mark) ends another."""
+    first = data.draw(st.integers(0, len(rows) - 2))
+    second = data.draw(st.integers(first + 1, len(rows) - 1))
+    columns = st.integers(0, len(rows[0]) - 1)
+    opening, closing = data.draw(columns), data.draw(columns)
+    rows[first][opening] = f'"{rows[first][opening]}'
+    rows[second][closing] += '"'
+    header = [f"h{number}" for number, _ in enumerate(rows[0])]
+    with tempfile.TemporaryDirectory() as base:
+        path = Path(base) / "x.csv"
+        path.write_text("".join(",".join(row) + "\n" for row in [header, *rows]))
+        listed = Listed("x.csv", path, "x", ",", gzipped=False)
+        with pytest.raises(ExtractError, match=rf"row {first + 2} has .* has swallowed rows"):
+            list(read_batches(listed, tuple(header), ","))
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     rows=st.lists(st.lists(cells, min_size=1, max_size=4), max_size=25),
@@ -153,6 +189,10 @@ def test_row_numbers_agree_with_a_plain_reader(
         listed = Listed("x.csv", path, "x", ",", gzipped=False)
         whole, ragged = {}, []
         batches = read_batches(listed, ("a", "b", "c"), ",", quoting=quoting, block_bytes=block)
+        if any(map(looks_like_rows, rows)):
+            with pytest.raises(ExtractError, match="has swallowed rows"):
+                list(batches)
+            return
         for batch in batches:
             ragged += [row.row for row in batch.ragged]
             for row in batch.rows.to_pylist():

@@ -50,6 +50,7 @@ def stray_copy(folder: Path) -> None:
 
 HEADER = b"member_id,family_name,birth_date,gender\n"
 ROW = f"M1,{MARKED},1970-01-01,F\n".encode()
+TAIL = b",1970-01-01,F\n"
 PACKED = gzip.compress(HEADER + ROW * 5000, mtime=0)
 
 CASES: dict[str, tuple[Spoil, str]] = {
@@ -159,6 +160,53 @@ CASES: dict[str, tuple[Spoil, str]] = {
     "row-without-end": (
         write("member.csv", HEADER + b"M2," + b"x" * 3_000_000 + b",1970-01-01,F\n"),
         "row 2 opens a quoted cell that is never closed, or is longer than 1024 KB",
+    ),
+    **{
+        f"row-of-{size}-bytes{ending}": (
+            both(
+                without("member.csv"),
+                write(f"member{ending}", packed(HEADER + ROW + b"M2," + b"x" * size + TAIL)),
+            ),
+            "row 3 is longer than 1024 KB",
+        )
+        for size in (1 << 20, 1_500_000, 2_000_000)
+        for ending, packed in ((".csv", bytes), (".csv.gz", gzip.compress))
+    },
+    "ragged-row-of-two-megabytes": (
+        write("member.csv", HEADER + ROW + b"M2," + b"x" * 2_000_000 + b",Ng" + TAIL),
+        "row 3 is longer than 1024 KB",
+    ),
+    "cell-of-two-megabytes-in-parquet": (
+        both(
+            without("member.csv"),
+            parquet(
+                "member.parquet",
+                {k: pa.array([v, "x" * 2_000_000]) for k, v in MEMBER.items()},
+            ),
+        ),
+        "member.parquet: row 3 is longer than 1024 KB",
+    ),
+    "rows-between-a-stray-quote-and-an-inch-mark": (
+        write("member.csv", HEADER + ROW + b'M2,"Ng,1970-01-01,F\nM3,Ng 5",1970-01-01,F\n'),
+        "member.csv: row 3 has a quoted cell with line breaks, and each of its lines",
+    ),
+    "rows-between-a-stray-quote-and-an-inch-mark-of-another-column": (  # too many cells together
+        write("member.csv", HEADER + ROW + b'M2,Ng,1970-01-01,"F\r\nM3,Ng 5",1970-01-01,F\n'),
+        "member.csv: row 3 has a quoted cell with line breaks, and each of its lines",
+    ),
+    "many-rows-between-a-stray-quote-and-an-inch-mark": (
+        write("member.csv", HEADER + b'M2,"Ng,1970-01-01,F\n' + ROW * 9 + b'M3,Ng 5",2,F\n'),
+        "member.csv: row 2 has a quoted cell with line breaks, and each of its lines",
+    ),
+    "rows-between-a-stray-quote-and-an-inch-mark-in-gzip": (
+        both(
+            without("member.csv"),
+            write(
+                "member.csv.gz",
+                gzip.compress(HEADER + b'M2,"Ng,1970-01-01,F\nM3,Ng 5",1970-01-01,F\n'),
+            ),
+        ),
+        "member.csv.gz: row 2 has a quoted cell with line breaks, and each of its lines",
     ),
     "folder-for-a-file": (
         both(without("claim.csv"), lambda folder: (folder / "claim.csv").mkdir()),

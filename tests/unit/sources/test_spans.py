@@ -170,8 +170,8 @@ def test_a_parser_that_loses_rows_is_found_out_by_the_other_counts(
     batches = delimited._batches
 
     def losing(*given: Any) -> Any:
-        last = yield from batches(*given)
-        return (last or 0) - 1
+        last, swallowing = yield from batches(*given)
+        return (last or 0) - 1, swallowing
 
     monkeypatch.setattr(delimited, "_batches", losing)
     with pytest.raises(ExtractError, match=r"rows were read, .* found another number"):
