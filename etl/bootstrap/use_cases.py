@@ -20,6 +20,7 @@ from etl.bootstrap.targets import store_options, target_store
 from etl.bootstrap.wiring import load_definitions, release_limits
 from etl.errors import EtlError, MappingError, StoreError, UsageError
 from etl.local.executor import LocalExecutor
+from etl.local.forked_workers import forked_workers
 from etl.local.workers import Workers
 from etl.mapping.view import FINANCIAL
 from etl.pipeline.context import Publication, RunContext, RunOptions
@@ -51,6 +52,7 @@ from etl.sources import Extract
 from etl.storage.port import Store
 
 WORK = ".cpcds-work"
+SUITES = "etl.quality.suites.preloaded"
 
 
 def now() -> datetime:
@@ -104,6 +106,7 @@ class OpenedExtract:
             when,
             RunOptions(run.partition_rows, report.gx_rows, report.small_cells),
             self.emit,
+            forked_workers(run.workers, SUITES),
         )
 
 

@@ -81,9 +81,9 @@ class Workers:
         initial = (self._load_definitions, self._stops[-1][0])
         self._pool = ProcessPoolExecutor(wanted, context, _begin, initial)
         self.processes = wanted
-        with _killed_as_store_error(), _sigint_blocked():
+        with killed_as_store_error(), sigint_blocked():
             for _ in range(wanted):  # a process is begun for each job that finds none waiting
-                self._pool.submit(_nothing)
+                self._pool.submit(nothing)
 
     def dismiss(self) -> None:
         """Let the processes end while this one goes on: to give back their memory takes a while."""
@@ -106,12 +106,12 @@ class Workers:
             return
         waiting: deque[Future[Found]] = deque()
         try:
-            with _killed_as_store_error():
+            with killed_as_store_error():
                 # Bounded: results that come early wait in memory for their turn.
                 for job in jobs:
                     if len(waiting) == _AHEAD * self.processes:
                         yield waiting.popleft().result()
-                    waiting.append(self._pool.submit(_do, call, job))
+                    waiting.append(self._pool.submit(do_job, call, job))
                 while waiting:
                     yield waiting.popleft().result()
         finally:
@@ -120,7 +120,7 @@ class Workers:
 
 
 @contextmanager
-def _sigint_blocked() -> Iterator[None]:
+def sigint_blocked() -> Iterator[None]:
     """Start workers that ignore SIGINT; the parent stops them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -130,7 +130,8 @@ def _sigint_blocked() -> Iterator[None]:
 
 
 @contextmanager
-def _killed_as_store_error() -> Iterator[None]:
+def killed_as_store_error() -> Iterator[None]:
+    """Raise StoreError where a worker process was killed."""
     try:
         yield
     except BrokenProcessPool:
@@ -151,26 +152,27 @@ def definitions_here() -> Definitions:
 
 
 def _begin(load_definitions: LoadDefinitions, stop: Connection) -> None:
-    threading.Thread(target=_end_with_the_run, args=(stop,), daemon=True).start()
+    threading.Thread(target=end_with_the_run, args=(stop,), daemon=True).start()
     global _definitions
     _definitions = load_definitions()
 
 
-def _end_with_the_run(stop: Connection) -> None:
-    """End this process once the run that began it failed or was killed.
+def end_with_the_run(*stops: Connection) -> None:
+    """End this process once the run that began it was killed, or has closed one of some pipes.
 
     It would go on with its job in the work folder, where another run may be at work by then.
     """
     run = multiprocessing.parent_process()
     if run is None:
         raise AssertionError("the process was not begun by a run")
-    wait([run.sentinel, stop])
+    wait([run.sentinel, *stops])
     os._exit(1)
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """Do nothing, but in a process that was begun for it."""
 
 
-def _do(call: Callable[[Job, Emit], Found], job: Job) -> Found:
+def do_job(call: Callable[[Job, Emit], Found], job: Job) -> Found:
+    """Do a job in this process, which a run began; its events are lost."""
     return call(job, ignore)

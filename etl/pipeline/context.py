@@ -15,6 +15,7 @@ from etl.publish.bulk_files import BulkOptions
 from etl.publish.lease import Lease
 from etl.publish.reader import Current
 from etl.sources import Extract
+from etl.sources.spreading import ALONE, PreparedSpread
 from etl.storage.port import Store
 
 
@@ -45,6 +46,7 @@ class RunContext:
         when: when the run began.
         options: what the settings say.
         emit: takes events.
+        suites: where the suites are run.
     """
 
     extract: Extract
@@ -54,6 +56,7 @@ class RunContext:
     when: datetime
     options: RunOptions
     emit: Emit
+    suites: PreparedSpread = ALONE
 
 
 @dataclass(frozen=True, slots=True)

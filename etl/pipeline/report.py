@@ -213,9 +213,7 @@ def write_reports(
     if sample is not None:
         emit(StageBegan("suites"))
         docs = folder / REPORT / _DOCS
-        suites = run_stage(
-            processed, sample, docs, run_name=about.run, run_time=about.when, known=known
-        )
+        suites = run_stage(context, processed, sample, docs, run_name=about.run, known=known)
     emit(StageBegan("report"))
     quarantined = write_quarantine(processed, folder / QUARANTINE)
     found, names = processed.totals.places, [file.name for file in processed.read.extract.files]

@@ -32,7 +32,7 @@ from etl.pipeline.report import (
     run_id,
     write_reports,
 )
-from etl.pipeline.suites import keep_results, known_results, sample_of
+from etl.pipeline.suites import begin_suites, keep_results, known_results, sample_of
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant
@@ -129,6 +129,7 @@ def run(context: RunContext, publication: Publication) -> Ran:
         store.sync()  # nor may it have got its pointer to the disk
         write_nights_page(store, unless_named=base.release.id)
         return Ran(base.release.id, None, None)
+    begin_suites(context)
     rows = read_release(context, publication)
     context = replace(context, when=rows.when)
     unstated = default_stamp(rows.read, rows.when)

@@ -12,22 +12,22 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from etl.errors import StoreError
-from etl.pipeline.context import RunOptions
+from etl.pipeline.context import RunContext, RunOptions
 from etl.pipeline.executor import Read
 from etl.pipeline.incremental.cache import FOLDER, CachedResults
 from etl.pipeline.process import Processed
 from etl.publish.manifest import Named
 from etl.publish.reader import checked
 from etl.publish.release import put_by_content
-from etl.quality.suites.expectations import SuiteResult, run_suites
+from etl.quality.suites.expectations import SuiteResult, SuiteRun, run_suite, run_suites
 from etl.quality.suites.pages import Page
 from etl.quality.suites.rows import SuiteRows
 from etl.quality.suites.sample import Sample, Share
+from etl.sources import Emit
 from etl.storage.port import Store
 
 _FORMAT: Final = 1
@@ -41,6 +41,12 @@ def sample_of(read: Read, options: RunOptions) -> Sample | None:
     for file in read.partitions.facts.files:
         rows[file.table] += read.partitions.facts.rows_read.get(file.name, 0)
     return Sample(Share.of(max(rows.values(), default=0), options.gx_rows))
+
+
+def begin_suites(context: RunContext) -> None:
+    """Have what suites need loaded beside what follows; nothing where no suites are run."""
+    if context.options.gx_rows:
+        context.suites.begin()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +63,22 @@ class RanSuites:
 
 
 def run_stage(
+    context: RunContext,
     processed: Processed,
     sample: Sample,
     docs: Path,
     *,
     run_name: str,
-    run_time: datetime,
     known: Mapping[str, SuiteResult],
 ) -> RanSuites:
     """Run the suites over the sample of an extract, and build their Data Docs.
 
     Args:
+        context: of the run.
         processed: the extract; its files hold what `sample` has written.
         sample: whose rows are looked at.
         docs: folder for the pages.
         run_name: what the pages call the run.
-        run_time: when it began.
         known: what `known_results` returned.
     """
     rows = SuiteRows.open(
@@ -81,8 +87,20 @@ def run_stage(
         processed.definitions.book,
         sample.share,
     )
-    results = run_suites(rows, docs, run_name=run_name, run_time=run_time, known=known)
+    results = run_suites(
+        rows,
+        docs,
+        run_name=run_name,
+        run_time=context.when,
+        known=known,
+        each=lambda runs: context.suites.each(_run_suite, runs, context.emit),
+    )
     return RanSuites(results, rows.of)
+
+
+def _run_suite(run: SuiteRun, emit: Emit) -> SuiteResult:
+    del emit
+    return run_suite(run)
 
 
 def known_results(store: Store, previous: CachedResults | None) -> Mapping[str, SuiteResult]:

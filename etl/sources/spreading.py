@@ -33,10 +33,20 @@ class Spread(Protocol):
         """
 
 
+class PreparedSpread(Spread, Protocol):
+    """Prepares for jobs that come later, beside what is done before."""
+
+    def begin(self) -> None:
+        """Begin to prepare; what jobs need is loaded with the first of them otherwise."""
+
+
 class SingleProcess:
     """This process, which does one job after the other."""
 
     processes = 1
+
+    def begin(self) -> None:
+        """Do nothing: there is other work to do first."""
 
     def each(
         self, call: Callable[[Job, Emit], Found], jobs: Sequence[Job], emit: Emit

@@ -154,14 +154,13 @@ class Library:
 
     def watch(self, patch: pytest.MonkeyPatch) -> None:
         """Note from here on."""
-        plainly = expectations._run_all
+        plainly = expectations.run_suite
 
-        def run(*given: Any) -> dict[str, expectations.SuiteResult]:
-            results = plainly(*given)
-            self.ran.extend(results)
-            return results
+        def run(given: expectations.SuiteRun) -> expectations.SuiteResult:
+            self.ran.append(given.suite.table)
+            return plainly(given)
 
-        patch.setattr(expectations, "_run_all", run)
+        patch.setattr(expectations, "run_suite", run)
 
 
 @pytest.mark.slow

@@ -9,16 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final
+
+import pyarrow as pa
 
 from etl.model.canonical_tables import TABLES
 from etl.quality.suites import pages
@@ -52,6 +54,30 @@ class SuiteResult:
     page: Page
 
 
+@dataclass(frozen=True, slots=True)
+class SuiteRun:
+    """A suite to be run over the sampled rows of its table; can be sent to another process.
+
+    Attributes:
+        suite: the suite.
+        rows: the rows (`SuiteRows.rows`).
+        digest: of the rows (`SuiteRows.digest`).
+        run_name: what the pages call the run.
+        run_time: when the run began.
+    """
+
+    suite: Suite
+    rows: pa.Table
+    digest: str
+    run_name: str
+    run_time: datetime
+
+
+def run_each(runs: Sequence[SuiteRun]) -> Iterable[SuiteResult]:
+    """Yield what comes of each suite, in their order: one after the other in this process."""
+    return map(run_suite, runs)
+
+
 def run_suites(
     rows: SuiteRows,
     out: Path,
@@ -59,6 +85,7 @@ def run_suites(
     run_name: str,
     run_time: datetime,
     known: Mapping[str, SuiteResult] = MappingProxyType({}),
+    each: Callable[[Sequence[SuiteRun]], Iterable[SuiteResult]] = run_each,
 ) -> tuple[SuiteResult, ...]:
     """Run the suite of every table that has rows, and build the Data Docs.
 
@@ -71,6 +98,7 @@ def run_suites(
         run_name: what the pages call the run.
         run_time: when the run began, with its zone; nothing asks the clock.
         known: table -> what its suite came to before.
+        each: runs suites as `run_each` does, here or elsewhere.
 
     Returns:
         One result a table, in the order of the canonical tables.
@@ -82,45 +110,52 @@ def run_suites(
         for table, digest in digests.items()
         if table in known and known[table].digest == digest
     }
-    wanted = {table: digest for table, digest in digests.items() if table not in results}
-    if wanted:
-        results |= _run_all(rows, wanted, run_name, run_time)
+    wanted = [
+        SuiteRun(rows.suites[table], rows.rows(table), digest, run_name, run_time)
+        for table, digest in digests.items()
+        if table not in results
+    ]
+    # The longest first, so that processes end together.
+    wanted.sort(key=lambda one: -len(one.suite.wanted))
+    results |= {result.table: result for result in each(wanted)}
     found = tuple(results[table] for table in digests)
     lines = [
         pages.SummaryLine(
-            each.table, each.covered, rows.of[each.table], each.expectations, each.passed
+            result.table, result.covered, rows.of[result.table], result.expectations, result.passed
         )
-        for each in found
+        for result in found
     ]
-    built = {each.table: each.page for each in found}
+    built = {result.table: result.page for result in found}
     pages.write(out, built, lines, run_name=run_name, run_time=run_time)
     return found
 
 
-def _run_all(
-    rows: SuiteRows, wanted: Mapping[str, str], run_name: str, run_time: datetime
-) -> dict[str, SuiteResult]:
-    """Return what the suites of some tables (table -> digest of its rows) come to.
+def load_library() -> None:
+    """Load Great Expectations, which takes seconds: a process that has done so is ready."""
+    with _quiet():
+        _context()
+        _renderers()
 
-    The pages are built once, at the end: each build makes the library compile its templates.
-    """
-    with tempfile.TemporaryDirectory(prefix="cpcds-data-docs-") as work, _quiet():
-        site = Path(work) / "site"
-        context = _context(site)
-        found = {table: _validate(context, rows, table, run_name, run_time) for table in wanted}
-        context.build_data_docs(build_index=False)
-        return {
-            table: SuiteResult(
-                table=table,
-                digest=digest,
-                covered=rows.covered[table],
-                expectations=len(rows.suites[table].wanted),
-                passed=len(rows.suites[table].wanted) - len(found[table]),
-                unexpected=found[table],
-                page=_page(site, table),
-            )
-            for table, digest in wanted.items()
-        }
+
+def run_suite(run: SuiteRun) -> SuiteResult:
+    """Run a suite, and return what came of it with its pages."""
+    with _quiet():
+        expectations, result = _validated(run)
+        of_results, of_rules, view = _renderers()
+        page = Page.of(
+            view.render(of_results.render(result)), view.render(of_rules.render(expectations))
+        )
+    unexpected = _unexpected(run.suite, result)
+    count = len(run.suite.wanted)
+    return SuiteResult(
+        table=run.suite.table,
+        digest=run.digest,
+        covered=run.rows.num_rows,
+        expectations=count,
+        passed=count - len(unexpected),
+        unexpected=unexpected,
+        page=page,
+    )
 
 
 @contextmanager
@@ -144,55 +179,66 @@ def _quiet() -> Iterator[None]:
             os.environ["GX_ANALYTICS_ENABLED"] = analytics
 
 
-def _context(site: Path) -> Any:
+def _context() -> Any:
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    for name, site_of_its_own in dict(context.variables.data_docs_sites or {}).items():
+    for name, site in dict(context.variables.data_docs_sites or {}).items():
         # It makes a folder for its pages, and leaves it behind.
-        shutil.rmtree(site_of_its_own["store_backend"]["base_directory"], ignore_errors=True)
+        shutil.rmtree(site["store_backend"]["base_directory"], ignore_errors=True)
         context.delete_data_docs_site(name)
-    site_config: dict[str, Any] = {
-        "class_name": "SiteBuilder",
-        "show_how_to_buttons": False,
-        "store_backend": {
-            "class_name": "TupleFilesystemStoreBackend",
-            "base_directory": str(site),
-        },
-        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-    }
-    context.add_data_docs_site(site_name="report", site_config=cast("Any", site_config))
     return context
 
 
-def _validate(
-    context: Any, rows: SuiteRows, table: str, run_name: str, run_time: datetime
-) -> dict[tuple[str, str], int]:
-    """Run a table's suite; return (rule id, columns) -> rows that fail, where some do."""
+@cache
+def _renderers() -> tuple[Any, Any, Any]:
+    """Return what renders results, what renders suites, and the view that writes both as HTML.
+
+    They are those of the library's own Data Docs. A view keeps the templates that it compiled.
+    """
+    from great_expectations.render import renderer, view
+
+    renderers: Any = renderer  # their names are exported, but not so that a type checker sees it
+    views: Any = view
+    return (
+        renderers.ValidationResultsPageRenderer(),
+        renderers.ExpectationSuitePageRenderer(),
+        views.DefaultJinjaPageView(),
+    )
+
+
+def _validated(run: SuiteRun) -> tuple[Any, Any]:
+    """Validate the rows of a run; return its suite and its result as the library has them.
+
+    Neither is stored: the library would write each as JSON several times, to read it again.
+    """
     import great_expectations as gx
     from great_expectations.core.run_identifier import RunIdentifier
 
-    suite = rows.suites[table]
-    asset = context.data_sources.add_pandas(table).add_dataframe_asset(table)
-    batch = asset.add_batch_definition_whole_dataframe("rows")
-    expectations = context.suites.add(
-        gx.ExpectationSuite(name=table, expectations=[_expectation(each) for each in suite.wanted])
+    table = run.suite.table
+    source = _context().data_sources.add_pandas(table)
+    asset = source.add_dataframe_asset(table)
+    rows = asset.add_batch_definition_whole_dataframe("rows")
+    batch = rows.get_batch(batch_parameters={"dataframe": _frame(run)})
+    suite = gx.ExpectationSuite(
+        name=table, expectations=[_expectation(wanted) for wanted in run.suite.wanted]
     )
-    definition = context.validation_definitions.add(
-        gx.ValidationDefinition(name=table, data=batch, suite=expectations)
-    )
-    result = definition.run(
-        batch_parameters={"dataframe": _frame(rows, suite)},
-        result_format=dict(RESULT_FORMAT),
-        run_id=RunIdentifier(run_name=run_name, run_time=run_time),
-    )
+    result = batch.validate(suite, result_format=dict(RESULT_FORMAT))
+    result.meta["run_id"] = RunIdentifier(run_name=run.run_name, run_time=run.run_time)
+    return suite, result
+
+
+def _unexpected(suite: Suite, result: Any) -> dict[tuple[str, str], int]:
+    """Return (rule id, columns) -> rows that fail, where some do."""
     unexpected: dict[tuple[str, str], int] = {}
     for wanted, each in zip(suite.wanted, _in_order(suite, result), strict=True):
         if not each.success:
             if "unexpected_count" not in each.result:  # it did not fail: it broke
-                raise RuntimeError(f"suite of {table}: the expectation of {wanted.rule.id} broke")
+                raise RuntimeError(
+                    f"suite of {suite.table}: the expectation of {wanted.rule.id} broke"
+                )
             key = (wanted.rule.id, ", ".join(wanted.columns))
             unexpected[key] = int(each.result["unexpected_count"])
     return unexpected
@@ -251,28 +297,28 @@ def _expectation(wanted: Wanted) -> Any:
             return gxe.ExpectColumnValuesToBeInSet(column=columns[0], value_set=[True], **told)
 
 
-def _frame(rows: SuiteRows, suite: Suite) -> Any:
+def _frame(run: SuiteRun) -> Any:
     """Return a pandas frame: text as pandas' own `str`, results as plain booleans.
 
     Arrow-backed types (`ArrowDtype`) are twice as slow here, and pair expectations break on them.
     """
     import pandas as pd
 
-    table = rows.rows(suite.table)
     columns: dict[str, Any] = {
-        name: table.column(name).to_pandas().astype("str") for name in suite.texts
+        name: run.rows.column(name).to_pandas().astype("str") for name in run.suite.texts
     }
-    for wanted in suite.wanted:
+    for wanted in run.suite.wanted:
         if wanted.form == "rule":
-            columns[wanted.columns[0]] = passed(table, wanted.rule.id)
-    return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows))
+            columns[wanted.columns[0]] = passed(run.rows, wanted.rule.id)
+    return pd.DataFrame(columns, index=pd.RangeIndex(run.rows.num_rows))
 
 
-def _page(site: Path, table: str) -> Page:
-    """Return what is kept of the two pages of a table."""
-    (validation,) = (site / "validations" / table).rglob("*.html")
-    (suite,) = (site / "expectations").rglob(f"{table}.html")
-    return Page.of(validation, suite)
-
-
-__all__ = ["RESULT_FORMAT", "SuiteResult", "run_suites"]
+__all__ = [
+    "RESULT_FORMAT",
+    "SuiteResult",
+    "SuiteRun",
+    "load_library",
+    "run_each",
+    "run_suite",
+    "run_suites",
+]

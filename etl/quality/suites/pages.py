@@ -57,12 +57,9 @@ class Page:
     rules: str
 
     @classmethod
-    def of(cls, validation: Path, suite: Path) -> Page:
+    def of(cls, results: str, rules: str) -> Page:
         """Return what is kept of two stock pages."""
-        return cls(
-            harmless(validation.read_text(encoding="utf-8")),
-            harmless(suite.read_text(encoding="utf-8")),
-        )
+        return cls(harmless(results), harmless(rules))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from etl.quality import add_counts, check_rows, decide_rows
 from etl.quality.checks.cascade import DecidedRows
 from etl.quality.checks.frames import RuleContext
 from etl.quality.rules import kinds
-from etl.quality.suites.expectations import SuiteResult
+from etl.quality.suites.expectations import SuiteResult, SuiteRun
 from etl.quality.suites.pages import harmless
 from etl.quality.suites.plan import plan_suite
 from etl.quality.suites.rows import SuiteRows, passed
@@ -291,32 +291,38 @@ def test_the_environment_is_what_it_was(
     assert os.environ.get("GX_ANALYTICS_ENABLED") == before
 
 
-def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(
-    docs: Docs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from etl.quality.suites import expectations
+@dataclass
+class KnownSuites:
+    """Returns results that are known, and notes which suites it was to run."""
 
-    def pages(name: str, known: Mapping[str, expectations.SuiteResult]) -> dict[str, bytes]:
+    results: Mapping[str, SuiteResult]
+    asked: list[str] = field(default_factory=list)
+
+    def __call__(self, runs: Sequence[SuiteRun]) -> list[SuiteResult]:
+        self.asked.extend(run.suite.table for run in runs)
+        return [self.results[run.suite.table] for run in runs]
+
+
+def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(
+    docs: Docs, tmp_path: Path
+) -> None:
+    from etl.quality.suites.expectations import run_suites
+
+    known = {result.table: result for result in docs.results}
+    each = KnownSuites(known)
+
+    def pages(name: str, known: Mapping[str, SuiteResult]) -> dict[str, bytes]:
         rows, out = suite_rows(spoiled(), tmp_path / "rows"), tmp_path / name
-        again = expectations.run_suites(rows, out, run_name="run-1", run_time=WHEN, known=known)
+        again = run_suites(rows, out, run_name="run-1", run_time=WHEN, known=known, each=each)
         assert again == docs.results
         return {path.name: path.read_bytes() for path in out.iterdir()}
 
-    def ran(
-        rows: SuiteRows, wanted: Mapping[str, str], *_: object
-    ) -> dict[str, expectations.SuiteResult]:
-        asked.extend(wanted)
-        return {table: known[table] for table in wanted}
-
-    asked: list[str] = []
-    known = {each.table: each for each in docs.results}
-    monkeypatch.setattr(expectations, "_run_all", ran)
     first = {path.name: path.read_bytes() for path in (docs.folder / "pages").iterdir()}
     assert pages("same", known) == first
-    assert not asked
+    assert not each.asked
     other = {**known, "claim": replace(known["claim"], digest="of other rows")}
     assert pages("other", other) == first
-    assert asked == ["claim"]
+    assert each.asked == ["claim"]
 
 
 def test_checking_does_not_import_great_expectations() -> None:

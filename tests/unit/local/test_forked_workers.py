@@ -1,0 +1,72 @@
+"""Jobs in processes that begin with a library loaded come to what they come to in this one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from etl.bootstrap.use_cases import SUITES
+from etl.errors import StoreError
+from etl.local.forked_workers import ForkedWorkers, forked_workers
+from etl.pipeline.events import ignore
+from etl.quality.suites.expectations import SuiteResult, SuiteRun, run_each, run_suite, run_suites
+from etl.sources import Emit
+from etl.sources.spreading import ALONE
+from tests.unit.quality.test_suites import spoiled, suite_rows
+
+TWO = ForkedWorkers(2, SUITES)
+
+
+def suite(run: SuiteRun, emit: Emit) -> SuiteResult:
+    del emit
+    return run_suite(run)
+
+
+def loaded(module: str, emit: Emit) -> bool:
+    """Tell whether a module was loaded before any job was done."""
+    del emit
+    return module in sys.modules
+
+
+def killed(job: int, emit: Emit) -> None:
+    """Die as a process does that the kernel kills for want of memory."""
+    os._exit(9)
+
+
+def pages(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_suites_come_to_the_same_wherever_they_are_run(tmp_path: Path) -> None:
+    when = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    rows = suite_rows(spoiled(), tmp_path / "rows", "claim_note", "member_address")
+
+    def elsewhere(runs: Sequence[SuiteRun]) -> Iterable[SuiteResult]:
+        return TWO.each(suite, runs, ignore)
+
+    results = [
+        run_suites(rows, tmp_path / name, run_name="run", run_time=when, each=each)
+        for name, each in (("here", run_each), ("there", elsewhere))
+    ]
+    assert [result.table for result in results[0]] == ["member_address", "claim_note"]
+    assert results[0] == results[1]
+    assert pages(tmp_path / "here") == pages(tmp_path / "there")
+
+
+def test_the_library_is_there_before_the_first_job() -> None:
+    assert list(TWO.each(loaded, ["great_expectations"], ignore)) == [True]
+
+
+def test_a_process_that_is_killed_ends_the_run_in_a_sentence() -> None:
+    with pytest.raises(StoreError, match="a worker process was killed"):
+        list(TWO.each(killed, [1], ignore))
+
+
+def test_one_process_does_its_jobs_itself() -> None:
+    assert forked_workers(1, SUITES) is ALONE
+    assert forked_workers(2, SUITES) == TWO
