@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from etl.conform.findings import ConformanceReport
@@ -16,7 +16,11 @@ from etl.storage.port import Store
 
 
 def conform_to_guide(
-    what: Sequence[str], *, profiles: Iterable[str], strict: bool
+    what: Sequence[str],
+    *,
+    profiles: Iterable[str],
+    strict: bool,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> ConformanceReport:
     """Check files, or the release that readers of a published tree see.
 
@@ -25,18 +29,25 @@ def conform_to_guide(
             `s3://bucket/prefix`.
         profiles: profiles to check against, whatever `meta.profile` says.
         strict: what the guide says in words only counts as an error everywhere.
+        progress: called with the number of resources checked so far.
 
     Raises:
         UsageError: nothing is there that can be read.
     """
+
+    def checked(_: str, resources: int) -> None:
+        progress(resources)
+
     trees = [name for name in what if _is_tree(name)]
     if trees and len(what) > 1:
         raise UsageError(f"{trees[0]} is a published tree: check it alone")
     if trees:
         store = open_store(trees[0])
-        return conform(_blocks(store), profiles=profiles, whole=True, strict=strict)
+        return conform(
+            _blocks(store), profiles=profiles, whole=True, strict=strict, progress=checked
+        )
     sources = file_sources([Path(name) for name in what])
-    return conform(sources, profiles=profiles, strict=strict)
+    return conform(sources, profiles=profiles, strict=strict, progress=checked)
 
 
 def _is_tree(name: str) -> bool:

@@ -164,6 +164,14 @@ class ReportSettings(SettingGroup):
     )
 
 
+class RetentionSettings(SettingGroup):
+    """How long what no reader needs is kept in the target."""
+
+    records: int = Field(
+        400, ge=0, description="Records of runs that stay; each run deletes the oldest beyond them."
+    )
+
+
 class StorageSettings(SettingGroup):
     """Object storage. A folder needs none of it; credentials come by AWS's usual chain."""
 

@@ -32,6 +32,7 @@ from etl.bootstrap.setting_groups import (
     PortalSettings,
     PublishSettings,
     ReportSettings,
+    RetentionSettings,
     RulesSettings,
     RunSettings,
     ServeSettings,
@@ -88,6 +89,9 @@ class Settings(BaseSettings):
     run: RunSettings = Field(default_factory=RunSettings, description="How a run is done.")
     report: ReportSettings = Field(
         default_factory=ReportSettings, description="The validation report."
+    )
+    retention: RetentionSettings = Field(
+        default_factory=RetentionSettings, description="What is kept in the target, how long."
     )
     store: StorageSettings = Field(default_factory=StorageSettings, description="Object storage.")
     publish: PublishSettings = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -408,15 +408,29 @@ def resume_target(settings: Settings) -> str | None:
         return resume(store, as_instant(now()))
 
 
-def prune_target(settings: Settings, keep: int, older_than: timedelta, *, dry_run: bool) -> Pruned:
+def prune_target(
+    settings: Settings,
+    keep: int,
+    older_than: timedelta,
+    *,
+    dry_run: bool,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Pruned:
     """Drop old releases of the target, and every object that only they named.
+
+    Args:
+        settings: say which target.
+        keep: how many releases stay at least.
+        older_than: younger ones stay as well.
+        dry_run: count, and delete nothing.
+        progress: called with the number of objects deleted so far.
 
     Raises:
         UsageError: none would be kept.
         StoreError: a run is under way, or storage failed.
     """
     store = target_store(settings)
-    done = prune(store, now, keep=keep, older_than=older_than, dry_run=dry_run)
+    done = prune(store, now, keep=keep, older_than=older_than, dry_run=dry_run, progress=progress)
     if not dry_run:
         write_nights_page(store)
     return done

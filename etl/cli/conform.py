@@ -8,6 +8,7 @@ import click
 
 from etl.bootstrap.conformance import conform_to_guide
 from etl.cli.options import json_option
+from etl.cli.progress import counting
 from etl.conform.render import as_json as report_json
 from etl.conform.render import text_lines
 
@@ -30,7 +31,8 @@ def conform_command(
     WHAT is NDJSON or JSON files, folders of them, or a published tree. Exit code 4 says that
     something does not conform.
     """
-    report = conform_to_guide(what, profiles=profile, strict=strict)
+    with counting("checking", "resources", quiet=as_json) as advance:
+        report = conform_to_guide(what, profiles=profile, strict=strict, progress=advance)
     if as_json:
         click.echo(json.dumps(report_json(report), indent=2))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +10,7 @@ import click
 
 from etl.bootstrap.gc_policy import gc_disabled
 from etl.cli.commands import COMMANDS, CommandPlace
+from etl.cli.console_log import log_to_console
 from etl.cli.signals import exit_code, interruption_of, terminable, what_now
 from etl.cli.system_errors import sentence_of
 from etl.errors import EtlError, StoreError, UsageError
@@ -132,8 +132,5 @@ def main(
     context: click.Context, config: Path | None, mappings: tuple[Path, ...], verbose: bool
 ) -> None:
     """CPCDS flat files in, CARIN Blue Button FHIR out."""
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    log_to_console(verbose=verbose)
     context.obj = CommandContext(config, mappings)

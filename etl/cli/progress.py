@@ -1,25 +1,32 @@
-"""Progress of a run: a bar on a terminal, plain lines elsewhere, nothing where JSON is wanted."""
+"""Progress: a bar a phase on a terminal, plain lines elsewhere, nothing where JSON is wanted."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from etl.pipeline.events import STAGES, Emit, Event, StageBegan, ignore
+from etl.pipeline.phases import StepCounter
+from etl.sources import Partitioned
 
-from etl.pipeline.events import Emit, Event, PartitionDone, StageBegan
-from etl.sources import FileProgress, Hashed, Partitioned
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+Advance = Callable[[int], None]
+"""Takes how many steps are done so far."""
 
 _NAMES: Final = {
+    "hash": "hashing",
     "read": "reading",
     "directory": "checking the directory",
     "partitions": "checking and mapping",
+    "publish": "publishing",
+    "bulk": "writing bulk files",
     "suites": "running the suites",
     "report": "writing the report",
-    "publish": "publishing",
+    "commit": "committing",
 }
 
 
@@ -27,23 +34,37 @@ _NAMES: Final = {
 def progress(*, quiet: bool) -> Iterator[Emit]:
     """Give what takes a run's events."""
     if quiet:
-        yield _nothing
+        yield ignore
     elif sys.stderr.isatty():
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        ) as bar:
-            yield _Bar(bar)
+        from etl.cli.bars import bars
+
+        with bars() as shown:
+            phases = _Phases(shown)
+            yield phases
+            phases.end()
     else:
         yield _lines
 
 
-def _nothing(event: Event) -> None:
-    del event
+@contextmanager
+def counting(name: str, unit: str, total: int | None = None, *, quiet: bool) -> Iterator[Advance]:
+    """Give what takes the progress of a command that has one phase.
+
+    Args:
+        name: what is done.
+        unit: what its steps are, in the plural.
+        total: how many there are; None where that is not known.
+        quiet: whether to show nothing.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from etl.cli.bars import bars, fill
+
+    with bars() as shown:
+        task = shown.add_task(name, total=total, unit=unit)
+        yield lambda done: shown.update(task, completed=done)
+        fill(shown, task)
 
 
 def _lines(event: Event) -> None:
@@ -57,34 +78,26 @@ def _lines(event: Event) -> None:
             return
 
 
-class _Bar:
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
+class _Phases:
+    """A bar a phase: those that are over stay, with their time."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+        self._counter = StepCounter()
         self._task: TaskID | None = None
-        self._done: dict[str, int] = {}
 
     def __call__(self, event: Event) -> None:
-        match event:
-            case StageBegan(stage=stage, total=total):
-                if self._task is not None:
-                    self._bar.remove_task(self._task)
-                self._task = self._bar.add_task(_NAMES[stage], total=total)
-            case FileProgress(file=file, done=done):
-                self._done[file] = done
-                self._update(completed=sum(self._done.values()))
-            case Hashed(bytes=size):
-                self._grow(size)
-            case PartitionDone(count=count):
-                if self._task is not None:
-                    self._bar.advance(self._task, count)
-            case _:
-                return
+        steps = self._counter.steps(event)
+        if isinstance(event, StageBegan):
+            self.end()
+            unit = STAGES[event.stage]
+            self._task = self._shown.add_task(_NAMES[event.stage], total=event.total, unit=unit)
+        elif self._task is not None and steps:
+            self._shown.advance(self._task, steps)
 
-    def _update(self, *, completed: int) -> None:
-        if self._task is not None:
-            self._bar.update(self._task, completed=completed)
+    def end(self) -> None:
+        """Show the present phase as done."""
+        from etl.cli.bars import fill
 
-    def _grow(self, size: int) -> None:
         if self._task is not None:
-            task = self._bar.tasks[self._bar.task_ids.index(self._task)]
-            self._bar.update(self._task, total=(task.total or 0) + size)
+            fill(self._shown, self._task)

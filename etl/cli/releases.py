@@ -13,12 +13,14 @@ from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
 from etl.bootstrap.use_cases import prune_target, resume_target, roll_back
 from etl.cli.options import endpoint, json_option
+from etl.cli.progress import counting
 from etl.cli.release_changes import changes_json, show_changes
 from etl.errors import StoreError, if_interrupted
 from etl.publish.change_counts import Changes
 from etl.publish.diff import compare
 from etl.publish.history import ReleaseInfo, find_release, releases
 from etl.publish.verify import Verified, verify
+from etl.reports.summary import counted
 
 _SHOWN: Final = 20
 """Problems that are printed; JSON has a thousand."""
@@ -180,7 +182,10 @@ def verify_command(
     Exit code 5 says that something is broken; it is named.
     """
     store = target_store(_settings(context, target, endpoint_url))
-    found = verify(find_release(store, release))
+    chosen = find_release(store, release)
+    members = chosen.manifest.counts["patients"]
+    with counting("verifying", "members", members, quiet=as_json) as advance:
+        found = verify(chosen, advance)
     if as_json:
         click.echo(json.dumps(_verified_json(found), indent=2))
     else:
@@ -200,10 +205,6 @@ def verify_command(
         )
     if not as_json:
         click.echo("nothing is broken")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _verified_json(found: Verified) -> dict[str, Any]:
@@ -250,8 +251,12 @@ def prune_command(
     and quarantine of a dropped release go with it.
     """
     settings = _settings(context, target, endpoint_url)
-    with if_interrupted("some objects may be deleted already; the same again deletes the rest"):
-        done = prune_target(settings, keep, timedelta(days=days), dry_run=dry_run)
+    with (
+        if_interrupted("some objects may be deleted already; the same again deletes the rest"),
+        counting("deleting", "objects", quiet=as_json or dry_run) as advance,
+    ):
+        older = timedelta(days=days)
+        done = prune_target(settings, keep, older, dry_run=dry_run, progress=advance)
     if as_json:
         body = {
             "dry_run": dry_run,
@@ -267,7 +272,7 @@ def prune_command(
         click.echo(f"{'would drop' if dry_run else 'dropped'} {release}")
     young = f", {len(done.young):,} of them younger than a day" * bool(done.young)
     click.echo(
-        f"{_counted(len(done.kept), 'release')} kept{young}; "
-        f"{_counted(done.objects, 'object')} of {_counted(done.bytes, 'byte')} "
+        f"{counted(len(done.kept), 'release')} kept{young}; "
+        f"{counted(done.objects, 'object')} of {counted(done.bytes, 'byte')} "
         f"{'would be' if dry_run else 'were'} deleted"
     )

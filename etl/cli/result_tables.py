@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
+import click
 
 from etl.model.canonical_tables import TABLES
 from etl.pipeline.report import MOST_CAUSES
+from etl.pipeline.run_record import RunRecord
 from etl.quality import RowCounts
 from etl.reports import Rejected, Report, Summary, summary
+from etl.reports.summary import counted
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def show_summary(report: Report) -> None:
@@ -21,7 +26,7 @@ def show_summary(report: Report) -> None:
         [(name, *(f"{number:,}" for number in numbers)) for name, *numbers in found.tables],
     )
     print_table(("resources", "count"), [(name, f"{count:,}") for name, count in found.resources])
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console()
     console.print(f"{found.rejections:,} findings reject rows, {found.warnings:,} are warnings")
     show_rejected(found.rejected)
     show_unowned(found.unowned)
@@ -39,7 +44,7 @@ def show_rejected(rejected: Rejected) -> None:
         claims, lost = (sum(each) for each in zip(*((c.claims, c.rows) for c in rest), strict=True))
         rows.append((f"{len(rest)} other rules", f"{claims:,}", f"{lost:,}"))
     print_table(("rejected by (first cause)", "claims", "rows"), rows)
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console()
     console.print(f"{rejected.claims:,} of {rejected.of:,} claims are in quarantine", markup=False)
     for sentence in rejected.advice:
         console.print(sentence, markup=False)
@@ -48,7 +53,7 @@ def show_rejected(rejected: Rejected) -> None:
 def show_unowned(unowned: Mapping[str, int]) -> None:
     """Print by file how many rows could be assigned to no claim or member."""
     for file, rows in unowned.items():
-        Console(highlight=False, soft_wrap=True).print(
+        _console().print(
             f"{file}: {rows:,} rows cannot be read or name no owner, "
             "so what they belong to is unknown"
         )
@@ -64,12 +69,47 @@ def show_counts(counts: Mapping[str, RowCounts]) -> None:
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Print a table: the first column is text, the others are numbers."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left")
     for row in rows:
         table.add_row(*row)
     Console(highlight=False).print(table)
+
+
+def show_record(record: RunRecord) -> None:
+    """Print how a run ended: its phases, what was rejected, whether money adds up; in colour."""
+    print_table(
+        ("phase", "steps", "seconds"),
+        [(each.stage, each.steps, f"{each.seconds:,.1f}") for each in record.phases],
+    )
+    totals = record.totals
+    if totals is not None:
+        rejected = f"rejected: {totals.rejected_claims:,} of {counted(totals.claims, 'claim')}"
+        share = f", {100 * totals.rejected_claims / totals.claims:.1f} %" if totals.claims else ""
+        rows = f"; {counted(totals.rejected_rows, 'row')} of all tables"
+        click.secho(f"{rejected}{share}{rows}", fg="yellow" if totals.rejected_rows else "green")
+        is_proved = f"money: all {counted(totals.sums, 'sum')} add up, to the cent"
+        is_not = f"money: some of {counted(totals.sums, 'sum')} do not add up"
+        adds_up = totals.adds_up
+        click.secho(is_proved if adds_up else is_not, fg="green" if adds_up else "red")
+    good = record.verdict in ("published", "unchanged")
+    click.secho(
+        f"verdict: {record.verdict}, after {record.seconds:,.1f} s (run {record.start.run})",
+        fg="green" if good else "red",
+        bold=True,
+    )
+
+
+def record_json(record: RunRecord) -> dict[str, object]:
+    """Return of a record what `--json` says beside the summary."""
+    body = record.to_json()
+    told = ("run", "verdict", "began", "ended", "seconds", "phases")
+    money = {} if body["totals"] is None else {"money": body["totals"]["money"]}
+    return {name: body[name] for name in told} | money
 
 
 def summary_json(report: Report) -> dict[str, object]:
@@ -113,3 +153,9 @@ def _rows(counts: Mapping[str, RowCounts]) -> list[tuple[str, int, int, int, int
 
 def _counts(numbers: Iterable[int]) -> dict[str, int]:
     return dict(zip(("in", "published", "quarantined", "superseded"), numbers, strict=True))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)

@@ -8,8 +8,8 @@ from typing import Final
 
 import click
 
-from etl.bootstrap.use_cases import plan_extract, run_extract
-from etl.cli.logfile import log_file, noting
+from etl.bootstrap.recorded_run import RunObserver, run_and_record, start_of
+from etl.bootstrap.use_cases import Approvals, plan_extract
 from etl.cli.options import (
     endpoint,
     json_option,
@@ -20,10 +20,13 @@ from etl.cli.options import (
 )
 from etl.cli.progress import progress
 from etl.cli.release_changes import changes_json, changes_text, show_changes, show_plan
-from etl.cli.result_tables import show_summary, summary_json
+from etl.cli.result_tables import record_json, show_record, show_summary, summary_json
+from etl.cli.run_log import LogFormat, run_log
 from etl.errors import if_interrupted
+from etl.pipeline.events import to_all
 from etl.pipeline.report import LimitBroken, page_of
 from etl.pipeline.run import Ran
+from etl.pipeline.run_record import RunRecord
 
 DEMO_KEY_WARNING: Final = (
     "warning: logical ids are made with the public key of the demonstration, so that anyone can "
@@ -58,6 +61,13 @@ NOTHING_WRITTEN: Final = "nothing was written; run it again"
     type=click.Path(path_type=Path, dir_okay=False),
     help="File to which a line is added for each step.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Form of the lines of --log: text, or a JSON object each.",
+)
 @json_option
 @click.pass_context
 def run_command(
@@ -73,6 +83,7 @@ def run_command(
     layout: str | None,
     workers: int | None,
     log: Path | None,
+    log_format: LogFormat,
     as_json: bool,
 ) -> None:
     """Load, check, map and publish the CPCDS extract in folder EXTRACT, and report.
@@ -82,58 +93,78 @@ def run_command(
     says that a limit does not hold, 5 that storage failed, another run was first or a rollback
     holds, 3 that the id key is another one: nothing that readers see was changed then.
     """
-    consents = {"rekey": rekey, "after_rollback": after_rollback}
-    with log_file(log) as lines:
+    approvals = Approvals(rekey, after_rollback)
+    with run_log(log, log_format) as lines:
         settings = context.obj.settings(
             layout=layout,
             target=target,
             store=endpoint(endpoint_url),
             publish=viewing(view),
         ).with_workers(workers)
+        start = start_of(settings, extract)
+        lines.run = start.run
         if dry_run:
             with if_interrupted(NOTHING_WRITTEN), progress(quiet=as_json) as emit:
-                planned = plan_extract(settings, extract, noting(emit), **consents)
+                planned = plan_extract(
+                    settings,
+                    extract,
+                    to_all(lines.emit, emit),
+                    rekey=rekey,
+                    after_rollback=after_rollback,
+                )
             show_plan(planned, settings.target, as_json=as_json)
             return
         if settings.is_demo_key:
             lines.warning("logical ids are made with the public key of the demonstration")
             click.echo(DEMO_KEY_WARNING, err=True)
-        lines.info("run of %s to %s", extract, settings.target)
+        lines.info(f"run of {extract} to {settings.target}")
+        ended: list[RunRecord] = []
         try:
             with if_interrupted(NOTHING_PUBLISHED), progress(quiet=as_json) as emit:
-                ran = run_extract(settings, extract, noting(emit), **consents, repair=repair)
+
+                def run_ended(record: RunRecord) -> None:
+                    lines.run_ended(record)
+                    ended.append(record)
+
+                observer = RunObserver(to_all(lines.emit, emit), lines.phase_ended, run_ended)
+                ran = run_and_record(settings, start, observer, approvals, repair=repair)
         except LimitBroken as stopped:
-            _show_stopped(stopped, settings.target, as_json=as_json)
+            _show_stopped(stopped, ended[0], as_json=as_json)
             raise
         done = "nothing to do, readers see" if ran.reported is None else "published"
         if ran.reported is not None:
-            lines.info("changes: %s", changes_text(ran.changes))
-        lines.info("%s release %s", done, ran.release)
+            lines.info(f"changes: {changes_text(ran.changes)}")
+        lines.info(f"{done} release {ran.release}")
+    (record,) = ended
     if as_json:
-        click.echo(json.dumps(_as_json(ran, settings.target), indent=2))
+        click.echo(json.dumps(_as_json(ran, record), indent=2))
     elif ran.reported is None:
         click.echo(f"nothing to do: release {ran.release} was made of the same files")
     else:
         show_summary(ran.reported.report)
         show_changes(ran.changes, ran.money)
+        show_record(record)
         click.echo(f"release {ran.release} is published to {settings.target}")
         click.echo(f"report: {page_of(settings.target, ran.release)}")
 
 
-def _show_stopped(stopped: LimitBroken, target: str, *, as_json: bool) -> None:
+def _show_stopped(stopped: LimitBroken, record: RunRecord, *, as_json: bool) -> None:
     """Print the reasons a run stopped; the caller reports the error itself."""
     if stopped.report is None:
         return
     if as_json:
-        body: dict[str, object] = {"target": target, "release": None, "published": False}
-        body |= {"stopped": True, **summary_json(stopped.report), "report": stopped.page}
+        body: dict[str, object] = {"target": record.start.target, "release": None}
+        body |= {"published": False, "stopped": True, **summary_json(stopped.report)}
+        body |= {"report": stopped.page, **record_json(record)}
         click.echo(json.dumps(body, indent=2))
     else:
         show_summary(stopped.report)
+        show_record(record)
         click.echo(f"report: {stopped.page}")
 
 
-def _as_json(ran: Ran, target: str) -> dict[str, object]:
+def _as_json(ran: Ran, record: RunRecord) -> dict[str, object]:
+    target = record.start.target
     body: dict[str, object] = {
         "target": target,
         "release": ran.release,
@@ -143,4 +174,4 @@ def _as_json(ran: Ran, target: str) -> dict[str, object]:
         body |= summary_json(ran.reported.report)
         body["changes"] = changes_json(ran.changes, ran.money)
         body["report"] = page_of(target, ran.release)
-    return body
+    return body | record_json(record)

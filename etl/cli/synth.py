@@ -10,6 +10,7 @@ from typing import Literal
 import click
 
 from etl.cli.options import json_option
+from etl.cli.progress import counting
 from etl.synth import AS_OF, SINCE, Spec, write_extract
 
 
@@ -98,7 +99,8 @@ def synth_command(
         change_rate=change_rate,
         whole_claims=whole_claims,
     )
-    written = write_extract(out, spec)
+    with counting("writing", "members", spec.population, quiet=as_json) as advance:
+        written = write_extract(out, spec, lambda progress: advance(progress.done))
     if as_json:
         click.echo(json.dumps({"out": str(out), "rows": dict(written.rows)}, indent=2))
         return

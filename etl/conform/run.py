@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from etl.conform.checker import CheckedResource, Checker
 from etl.conform.findings import ConformanceReport, ConformFinding, Issue
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from etl.conform.resource_files import Record, Source
+
+_OFTEN: Final = 500
+"""Records of a source between two reports of progress."""
 
 
 def conform(
@@ -34,7 +37,8 @@ def conform(
             to types that do not occur at all are not checked.
         strict: what the guide says in words only counts as an error everywhere.
         keep: how many findings of one kind are kept; all are counted.
-        progress: called after each source with its name and the resources checked so far.
+        progress: called after each source, and now and then within a large one, with its name and
+            the resources checked so far.
 
     Raises:
         UsageError: a profile is not known, or a source cannot be read.
@@ -43,9 +47,11 @@ def conform(
     population = Population()
     report = ConformanceReport(keep=keep)
     for source in sources:
-        for record in source.records():
+        for number, record in enumerate(source.records(), 1):
             for finding in _findings(checker, population, report, source.name, record):
                 report.add(finding)
+            if progress is not None and number % _OFTEN == 0:
+                progress(source.name, report.resources.total())
         if progress is not None:
             progress(source.name, report.resources.total())
     for finding in population.findings(whole=whole):

@@ -1,27 +1,56 @@
-"""Events of a run, for progress bars and logs: places and counts, never a row's data."""
+"""Events of a run, for progress bars, logs and records: places and counts, never a row's data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
 
 from etl.sources import Event as SourceEvent
 
-Stage: TypeAlias = Literal["read", "directory", "partitions", "suites", "report", "publish"]
+Stage: TypeAlias = Literal[
+    "hash", "read", "directory", "partitions", "publish", "bulk", "suites", "report", "commit"
+]
+
+STAGES: Final[Mapping[Stage, str]] = MappingProxyType(
+    {
+        "hash": "bytes",
+        "read": "bytes",
+        "directory": "rows",
+        "partitions": "partitions",
+        "publish": "objects",
+        "bulk": "objects",
+        "suites": "suites",
+        "report": "files",
+        "commit": "objects",
+    }
+)
+"""Stage -> what its steps are, in the order in which a run comes to them."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageBegan:
-    """A part of the run began.
+    """A part of the run began; the one before it is over.
 
     Attributes:
-        stage: which.
+        stage: which. Reading begins twice where a delta is put on top of what it changes.
         total: how many steps it has; None where that is not known.
     """
 
     stage: Stage
     total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageAdvanced:
+    """Some steps of the present stage are done.
+
+    Attributes:
+        count: how many more.
+    """
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +72,20 @@ class PartitionDone:
     reused: int = 0
 
 
-Event: TypeAlias = SourceEvent | StageBegan | PartitionDone
+Event: TypeAlias = SourceEvent | StageBegan | StageAdvanced | PartitionDone
 Emit: TypeAlias = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
     """Emit nothing."""
     del event
+
+
+def to_all(*receivers: Emit) -> Emit:
+    """Return what hands each event on to all receivers, in their order."""
+
+    def emit(event: Event) -> None:
+        for receiver in receivers:
+            receiver(event)
+
+    return emit

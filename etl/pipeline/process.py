@@ -15,7 +15,7 @@ from etl.engine.unmapped import Mention
 from etl.pipeline.advice import advice
 from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.events import PartitionDone, StageBegan
+from etl.pipeline.events import PartitionDone, StageAdvanced, StageBegan
 from etl.pipeline.executor import Output, Read, RowOutput, Task
 from etl.pipeline.incremental.cache import (
     CachedLedger,
@@ -122,6 +122,7 @@ def process(
             directory_files[name] = read.work / f"directory.{name}"
             with directory_files[name].open("wb") as file:
                 file.writelines(pieces)
+    context.emit(StageAdvanced(sum(directory.rows.values())))
     # Then the members, a unit at a time, in order, so that totals add up to the same bytes.
     context.emit(StageBegan("partitions", rows.facts.count))
     names = directory_digests(providers, Dependencies.of(definitions))

@@ -51,7 +51,7 @@ class ReleaseRows:
 
 def open_with(folder: Path, definitions: Definitions, layout: str | None, emit: Emit) -> Extract:
     """Return the extract in a folder; nothing of it is read but headers and hashes."""
-    emit(StageBegan("read"))
+    emit(StageBegan("hash"))
     return open_extract(folder, definitions.layouts, layout=layout, emit=emit)
 
 
@@ -66,6 +66,7 @@ def read(context: RunContext, *, digests: bool = False) -> Read:
     sizes = ((file.bytes, file.gzipped) for file in extract.files)
     count = _partition_count(sizes, context.options.partition_rows)
     own = context.work / _fingerprint(extract, context.definitions, count)[:16]
+    context.emit(StageBegan("read", sum(file.bytes for file in extract.files)))
     partitions = context.executor.read(extract, Cutting(own, count, digests), context.emit)
     as_of = extract.as_of
     return Read(extract, partitions, own, None if as_of is None else day_number(as_of.isoformat()))
@@ -97,7 +98,7 @@ def read_release(context: RunContext, publication: Publication) -> ReleaseRows:
         return ReleaseRows(rows, layers, when)
     # A delta is published as the full extract that all layers together make.
     folder = merged_extract(store, layers, rows.work / "merged", day, extract.payer)
-    whole = open_extract(folder, definitions.layouts, layout="cpcds", emit=context.emit)
+    whole = open_with(folder, definitions, "cpcds", context.emit)
     merged = read(replace(context, extract=whole), digests=True)
     _began(context, publication, merged.work)
     return ReleaseRows(merged, layers, when)

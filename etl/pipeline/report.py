@@ -211,7 +211,6 @@ def write_reports(
     suites = RanSuites((), {})
     sample = sample_of(processed.read, context.options)
     if sample is not None:
-        emit(StageBegan("suites"))
         docs = folder / REPORT / _DOCS
         suites = run_stage(context, processed, sample, docs, run_name=about.run, known=known)
     emit(StageBegan("report"))

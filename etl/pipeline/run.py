@@ -14,7 +14,7 @@ from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.default_stamp import default_stamp
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.deltas.layers import keep_layers
-from etl.pipeline.events import StageBegan
+from etl.pipeline.events import Emit, StageAdvanced, StageBegan
 from etl.pipeline.executor import Read
 from etl.pipeline.money import Totals, money_difference, published_money
 from etl.pipeline.nights import release_before, write_nights_page
@@ -43,6 +43,7 @@ from etl.publish.reader import Current
 from etl.publish.release import is_published, put_named
 from etl.reports import DefaultStamp, Rejected, ReleaseBefore
 from etl.sources import Extract
+from etl.storage.observed import ObservedStore
 from etl.storage.port import Store
 
 
@@ -121,6 +122,7 @@ def run(context: RunContext, publication: Publication) -> Ran:
         LimitBroken: a limit does not hold; the report gives the reasons, readers see what they saw.
         StoreError: storage failed; readers see what they saw.
     """
+    publication = _observed(publication, context.emit)
     store, base, bulk = publication.store, publication.base, publication.bulk
     facts = facts_of(context.extract, context.definitions)
     if base.release is not None and not base.lost and is_published(base, facts):
@@ -148,6 +150,7 @@ def run(context: RunContext, publication: Publication) -> Ran:
     prepared = _prepare(context, publication, rows.read, unstated.instant, stop_at_limits)
     staged, processed = prepared.staged, prepared.processed
     if bulk is not None:
+        context.emit(StageBegan("bulk"))
         own_bulk = replace(bulk, work=rows.read.work)
         staged = replace(staged, manifest=with_bulk(store, base, staged.manifest, own_bulk))
     # The report follows the directory and bulk files: it counts what they hold.
@@ -158,6 +161,7 @@ def run(context: RunContext, publication: Publication) -> Ran:
     reported = write_reports(context, processed, about, known)
     # All that the manifest names is in the store before the commit makes it the present release.
     named, base = _store_reports(store, reported, release, base)
+    context.emit(StageBegan("commit"))
     named += write_results(processed, publication, keep_results(store, reported.suites))
     if rows.layers:
         named += keep_layers(store, rows.layers)
@@ -171,6 +175,12 @@ def run(context: RunContext, publication: Publication) -> Ran:
             write_pages(store, bulk)
     write_nights_page(store)
     return Ran(release, published, reported, prepared.changes, prepared.money(publication))
+
+
+def _observed(publication: Publication, emit: Emit) -> Publication:
+    """Return the publication with a store that tells of what this process writes."""
+    store = ObservedStore(publication.store, lambda: emit(StageAdvanced(1)))
+    return replace(publication, store=store)
 
 
 def plan(context: RunContext, publication: Publication) -> Planned:

@@ -10,13 +10,14 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from etl.errors import StoreError
 from etl.pipeline.context import RunContext, RunOptions
+from etl.pipeline.events import StageAdvanced, StageBegan
 from etl.pipeline.executor import Read
 from etl.pipeline.incremental.cache import FOLDER, CachedResults
 from etl.pipeline.process import Processed
@@ -87,13 +88,20 @@ def run_stage(
         processed.definitions.book,
         sample.share,
     )
+
+    def each(runs: Sequence[SuiteRun]) -> Iterator[SuiteResult]:
+        context.emit(StageBegan("suites", len(runs)))
+        for result in context.suites.each(_run_suite, runs, context.emit):
+            context.emit(StageAdvanced(1))
+            yield result
+
     results = run_suites(
         rows,
         docs,
         run_name=run_name,
         run_time=context.when,
         known=known,
-        each=lambda runs: context.suites.each(_run_suite, runs, context.emit),
+        each=each,
     )
     return RanSuites(results, rows.of)
 

@@ -7,7 +7,9 @@ from typing import Final
 CURRENT: Final = "current.json"
 NIGHTS_PAGE: Final = "reports/index.html"
 """The page of all reports: made of them anew by each run, and named by no release."""
-CLOSED: Final = ("quarantine", "rows", "memory", "leases")
+RUN_RECORDS: Final = "runs/"
+"""Folder of the records of runs: named by no release, each run deletes the oldest."""
+CLOSED: Final = ("quarantine", "rows", "memory", "leases", "runs")
 """Folders of the tree that no reader needs: they stay the owner's, however the rest is opened."""
 FORMAT: Final = 1
 """Version of the tree's layout: goes into every content hash, so that a change rewrites it all."""
@@ -46,6 +48,11 @@ def manifest(release: str) -> str:
 def resumed(release: str) -> str:
     """Return the key of what says that runs may follow a rollback."""
     return f"releases/{release}/resumed.json"
+
+
+def run_record(run: str) -> str:
+    """Return the key of the record of a run."""
+    return f"{RUN_RECORDS}{run}.json"
 
 
 def digest_of(key: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -61,6 +61,7 @@ def prune(
     older_than: timedelta = timedelta(0),
     grace: timedelta = GRACE,
     dry_run: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Pruned:
     """Drop old releases, and every object that only they named, or nobody.
 
@@ -75,6 +76,7 @@ def prune(
         older_than: younger releases stay as well.
         grace: objects written more recently stay, and so do releases, with all that they name.
         dry_run: count, and delete nothing.
+        progress: called with the number of objects deleted so far.
 
     Raises:
         UsageError: `keep` is less than one.
@@ -101,6 +103,7 @@ def prune(
                 lease.renew()
                 if not dry_run:
                     _delete(store, batch, lease)
+                progress(objects)
         if not dry_run:
             close_pages(store, kept, now - grace)
             store.clean(now - grace)

@@ -20,6 +20,7 @@ from etl.reports.changes import CLAIMS, COMPARED_MONEY
 from etl.reports.finding_places import ShownPlace
 from etl.reports.percentages import percentages, share
 from etl.reports.plots import Plot
+from etl.reports.summary import counted
 
 _MINUS: Final = "\N{MINUS SIGN}"
 _CATEGORIES: Final = {
@@ -44,7 +45,7 @@ def environment() -> jinja2.Environment:
     made.filters |= {
         "number": lambda value: f"{value:,}",
         "category": lambda name: _CATEGORIES.get(name, name),
-        "counted": _counted,
+        "counted": counted,
         "money": lambda text: "withheld" if text is None else _money_text(text),
         "change": lambda text: "withheld" if text is None else _signed(text),
         "figure": _figure,
@@ -152,10 +153,6 @@ def _month_plot(lines: Sequence[Mapping[str, Any]]) -> Plot | None:
 
 def _by_table(lines: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
     return [(table, list(group)) for table, group in groupby(lines, key=lambda line: line["table"])]
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _money_text(text: str) -> str:

@@ -10,6 +10,11 @@ from etl.quality import RowCounts
 from etl.reports.report_values import Report, RuleTotals
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
     """A rule that began the rejection of rows.

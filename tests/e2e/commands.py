@@ -95,12 +95,18 @@ def done(called: Called) -> Called:
     return called
 
 
+HIDDEN: Final = (".", "runs/")
+
+
 def contents(folder: Path) -> dict[str, str]:
-    """Return the hash of every file below a folder; hidden ones are no result of a command."""
+    """Return the hash of every file below a folder.
+
+    Hidden ones are no result of a command, and records of runs hold how long each took.
+    """
     return {
         name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not (name := path.relative_to(folder).as_posix()).startswith(".")
+        if path.is_file() and not (name := path.relative_to(folder).as_posix()).startswith(HIDDEN)
     }
 
 

@@ -1,0 +1,91 @@
+"""A run with its record: what the command line and a scheduler call to publish."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from etl.bootstrap.settings import Settings
+from etl.bootstrap.targets import target_store
+from etl.bootstrap.use_cases import Approvals, now, run_extract
+from etl.errors import EtlError
+from etl.pipeline.events import Emit, to_all
+from etl.pipeline.phases import Phase, Phases
+from etl.pipeline.run import Ran
+from etl.pipeline.run_history import write_record
+from etl.pipeline.run_record import RunRecord, RunStart, record_of, record_of_error
+
+
+@dataclass(frozen=True, slots=True)
+class RunObserver:
+    """Takes what a run tells while it goes on.
+
+    Attributes:
+        emit: takes events.
+        phase_ended: takes each phase that is over.
+        run_ended: takes the record of the run, however it ended; before its error is raised.
+    """
+
+    emit: Emit
+    phase_ended: Callable[[Phase], None] = lambda _: None
+    run_ended: Callable[[RunRecord], None] = lambda _: None
+
+
+def start_of(settings: Settings, extract: Path) -> RunStart:
+    """Return a run that begins now."""
+    began = now()
+    run = f"{began:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    return RunStart(run, began, str(extract), settings.target)
+
+
+def run_and_record(
+    settings: Settings,
+    start: RunStart,
+    observer: RunObserver,
+    approvals: Approvals,
+    *,
+    repair: bool = False,
+) -> Ran:
+    """Publish an extract to the target, and keep a record of the run there.
+
+    Args:
+        settings: say which target, and how.
+        start: the run.
+        observer: takes events, phases, and the record.
+        approvals: the caller's.
+        repair: as for `run_extract`.
+
+    Raises: as `run_extract`; the record is kept all the same.
+    """
+    phases = Phases(time.monotonic, observer.phase_ended)
+    emit = to_all(phases, observer.emit)
+    try:
+        ran = run_extract(
+            settings,
+            Path(start.extract),
+            emit,
+            rekey=approvals.rekey,
+            after_rollback=approvals.after_rollback,
+            repair=repair,
+        )
+        phases.end()
+        record = record_of(start, now(), phases.done, ran)
+    except BaseException as error:
+        phases.end()
+        _finish(settings, observer, record_of_error(start, now(), phases.done, error))
+        raise
+    _finish(settings, observer, record)
+    return ran
+
+
+def _finish(settings: Settings, observer: RunObserver, record: RunRecord) -> None:
+    try:
+        store = target_store(settings)
+    except EtlError:  # that is why the run failed
+        pass
+    else:
+        write_record(store, record, settings.retention.records)
+    observer.run_ended(record)

@@ -1,0 +1,72 @@
+"""A store that counts what is written through it, for progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from etl.storage.port import Entry, Store, Tagged
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedStore:
+    """Another store, and a call for each object that was written.
+
+    Attributes:
+        store: the store itself.
+        written: called after each `put`, from the thread that wrote, and after each `swap`.
+    """
+
+    store: Store
+    written: Callable[[], None]
+
+    @property
+    def name(self) -> str:
+        """Its name in messages."""
+        return self.store.name
+
+    @property
+    def concurrency(self) -> int:
+        """Useful number of concurrent requests."""
+        return self.store.concurrency
+
+    def get(self, key: str) -> bytes:
+        """Return the whole object."""
+        return self.store.get(key)
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return a part of an object."""
+        return self.store.get_range(key, start, length)
+
+    def read(self, key: str) -> Tagged:
+        """Return the whole object and its tag."""
+        return self.store.read(key)
+
+    def put(self, key: str, data: bytes) -> bool:
+        """Write an object; return whether it was not there."""
+        is_new = self.store.put(key, data)
+        self.written()
+        return is_new
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        """Replace an object if it is unchanged; return its new tag."""
+        tag = self.store.swap(key, data, expected)
+        self.written()
+        return tag
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Yield the objects under a key prefix."""
+        return self.store.list(prefix)
+
+    def delete(self, keys: Iterable[str]) -> int:
+        """Delete objects; return how many keys were given."""
+        return self.store.delete(keys)
+
+    def sync(self) -> None:
+        """Return when everything that was put is durable."""
+        self.store.sync()
+
+    def clean(self, older_than: datetime) -> int:
+        """Delete what dead writers left; return how many."""
+        return self.store.clean(older_than)

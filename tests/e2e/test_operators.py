@@ -1,0 +1,259 @@
+"""What a run tells its operators: on the terminal, in the log, as JSON, in its record."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from stat import S_IMODE
+from typing import Any
+
+import pytest
+
+from tests.e2e.commands import COMMAND, NO_SUITES, SAMPLES, Called, cpcds, done
+
+FAULTY = SAMPLES / "faulty"
+STRICT = {"CPCDS_LIMITS__REJECTED_CLAIMS": "0"}
+LINE = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} (INFO|WARNING|ERROR) (\d{8}T\d{6}Z-[0-9a-f]{8}) (.+)"
+)
+PHASES = ["hash", "read", "directory", "partitions", "publish", "bulk", "report", "commit"]
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A target of three runs: one that published, one that had nothing to do, one that stopped."""
+    folder = tmp_path_factory.mktemp("operators")
+    for name, extract, environment in (
+        ("first", FAULTY, {}),
+        ("again", FAULTY, {}),
+        ("stopped", SAMPLES, {"CPCDS_LIMITS__RETRACTED_MEMBERS": "0", "CPCDS_PAYER__NAME": "x"}),
+    ):
+        arguments = ("run", extract, "--to", folder / "tree", "--log", folder / f"{name}.log")
+        called = cpcds(*arguments, "--log-format", "json", "--json", **environment)
+        assert called.code == (4 if name == "stopped" else 0), called.err
+        (folder / f"{name}.json").write_text(called.out)
+    return folder
+
+
+def said(target: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((target / f"{name}.json").read_text())
+    return found
+
+
+def log_of(target: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (target / f"{name}.log").read_text().splitlines()]
+
+
+def records(target: Path) -> dict[str, dict[str, Any]]:
+    found = [json.loads(path.read_bytes()) for path in sorted((target / "tree/runs").iterdir())]
+    return {each["run"]: each for each in found}
+
+
+# -- the end of a run --------------------------------------------------------------------------
+
+
+def test_a_run_ends_with_its_phases_what_was_rejected_the_money_and_a_verdict(
+    tmp_path: Path,
+) -> None:
+    out = done(cpcds("run", FAULTY, "--to", tmp_path / "tree")).out
+    for phase in PHASES:
+        assert re.search(rf"^{phase} +[\d,]+ [a-z]+ +[\d.,]+$", out, re.MULTILINE), phase
+    assert re.search(r"^rejected: \d+ of [\d,]+ claims, [\d.]+ %; [\d,]+ rows of all", out, re.M)
+    assert re.search(r"^money: all \d+ sums add up, to the cent$", out, re.MULTILINE)
+    assert re.search(r"^verdict: published, after [\d.]+ s \(run \S+\)$", out, re.MULTILINE)
+    assert out.splitlines()[-1].startswith("report: ")
+
+
+def test_json_has_the_same(target: Path) -> None:
+    first = said(target, "first")
+    assert [each["phase"] for each in first["phases"]] == PHASES
+    assert first["verdict"] == "published"
+    assert first["money"]["adds_up"] is True
+    assert first["money"]["compared"] > 100
+    assert datetime.fromisoformat(first["began"]) < datetime.fromisoformat(first["ended"])
+    again, stopped = said(target, "again"), said(target, "stopped")
+    assert (again["verdict"], again["published"]) == ("unchanged", False)
+    assert (stopped["verdict"], stopped["stopped"]) == ("stopped", True)
+
+
+# -- the log -----------------------------------------------------------------------------------
+
+
+def test_each_line_of_a_log_has_time_zone_and_run(tmp_path: Path) -> None:
+    log = tmp_path / "night.log"
+    done(cpcds("run", FAULTY, "--to", tmp_path / "tree", "--log", log))
+    lines = [LINE.fullmatch(line) for line in log.read_text().splitlines()]
+    assert len(lines) > 2 * len(PHASES)
+    assert len({line and line.group(2) for line in lines}) == 1
+    texts = [line.group(3) for line in lines if line]
+    assert [text.removesuffix(": began") for text in texts if text.endswith(": began")] == PHASES
+    assert any(re.fullmatch(r"partitions: 1 partition, [\d.]+ s", text) for text in texts)
+    (verdict,) = (text for text in texts if text.startswith("verdict: "))
+    assert re.search(r"\d+ of [\d,]+ claims and \d+ rows rejected; money adds up", verdict)
+
+
+def test_a_log_of_json_has_members_for_what_is_counted(target: Path) -> None:
+    lines = log_of(target, "first")
+    assert {line["run"] for line in lines} == {said(target, "first")["run"]}
+    assert all(datetime.fromisoformat(line["time"]).tzinfo for line in lines)
+    ended = {line["phase"]: line for line in lines if "unit" in line}
+    assert list(ended) == PHASES
+    assert ended["hash"]["count"] == sum(path.stat().st_size for path in FAULTY.glob("*.csv"))
+    (verdict,) = (line for line in lines if "verdict" in line)
+    claims = said(target, "first")["tables"]["claim"]
+    assert (verdict["claims"], verdict["rejected_claims"]) == (claims["in"], claims["quarantined"])
+    assert log_of(target, "stopped")[-1]["level"] == "error"
+
+
+def test_what_other_parts_of_the_program_warn_of_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from etl.errors import StoreError
+    from etl.storage.local import LocalStore
+
+    real = LocalStore.put
+
+    def refused(store: LocalStore, key: str, data: bytes) -> bool:
+        if key.startswith("runs/"):
+            raise StoreError("no space is left")
+        return real(store, key, data)
+
+    monkeypatch.setattr(LocalStore, "put", refused)
+    log = tmp_path / "night.log"
+    done(cpcds("run", FAULTY, "--to", tmp_path / "tree", "--log", log))
+    lines = log.read_text().splitlines()
+    assert [
+        line for line in lines if "no space is left: the record of this run was not kept" in line
+    ]
+    assert "published release" in lines[-1]
+
+
+# -- the record --------------------------------------------------------------------------------
+
+
+def test_a_target_keeps_a_record_of_each_run_however_it_ended(target: Path) -> None:
+    kept = records(target)
+    for name in ("first", "again", "stopped"):
+        told = said(target, name)
+        record = kept[told["run"]]
+        assert record["format"] == 1
+        assert record["verdict"] == told["verdict"]
+        assert record["phases"] == told["phases"]
+    (stopped,) = (each for each in kept.values() if each["verdict"] == "stopped")
+    assert (stopped["exit_code"], stopped["release"]) == (4, None)
+    assert (target / "tree" / stopped["report"]).is_file()
+    assert stopped["totals"]["broken_limits"]
+    assert stopped["error"]
+
+
+def test_records_are_their_owners_alone(target: Path) -> None:
+    folder = target / "tree" / "runs"
+    assert S_IMODE(folder.stat().st_mode) == 0o700
+    assert {S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
+def test_the_oldest_records_go(tmp_path: Path) -> None:
+    runs = []
+    for _ in range(3):
+        arguments = ("run", FAULTY, "--to", tmp_path / "tree", "--json")
+        runs.append(json.loads(done(cpcds(*arguments, CPCDS_RETENTION__RECORDS="2")).out)["run"])
+    kept = sorted(path.stem for path in (tmp_path / "tree" / "runs").iterdir())
+    assert kept == sorted(runs)[1:]
+
+
+def test_a_run_that_fails_before_anything_was_published_leaves_nothing(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert cpcds("run", empty, "--to", tmp_path / "tree").code == 2
+    assert not (tmp_path / "tree").exists()
+
+
+# -- progress ----------------------------------------------------------------------------------
+
+
+def on_a_terminal(*arguments: str | Path) -> str:
+    """Return all that a command writes to a terminal of 120 columns as its standard error."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, **NO_SUITES, "TERM": "xterm-256color", "COLUMNS": "120"}
+    with subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], env=environment, stdout=subprocess.PIPE, stderr=theirs
+    ) as command:
+        os.close(theirs)
+        pieces = []
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # the other end was closed
+                break
+            if not piece:
+                break
+            pieces.append(piece)
+    os.close(ours)
+    assert command.returncode == 0
+    return b"".join(pieces).decode()
+
+
+def without_controls(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
+
+
+def test_phases_that_are_over_stay_on_a_terminal_and_lines_go_above_them(tmp_path: Path) -> None:
+    shown = on_a_terminal("-v", "run", FAULTY, "--to", tmp_path / "tree")
+    assert "\x1b[" in shown
+    lines = without_controls(shown).splitlines()
+    last = [line for line in lines if "━" in line][-len(PHASES) :]
+    assert [line.split("━")[0].strip() for line in last] == [
+        "hashing", "reading", "checking the directory", "checking and mapping", "publishing",
+        "writing bulk files", "writing the report", "committing",
+    ]  # fmt: skip
+    assert all("took" in line for line in last)
+    logged = [line for line in lines if " INFO etl.run: " in line]
+    assert logged
+    assert all(re.match(r"\d{4}-\d\d-\d\dT", line) and "━" not in line for line in logged)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("synth", "--members", "3", "--out", "{}/x"), ("verify", "{}/t"), ("conform", "{}/t")],
+)
+def test_other_commands_that_take_long_show_progress(
+    arguments: tuple[str, ...], target: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "t").symlink_to(target / "tree")
+    shown = without_controls(on_a_terminal(*(each.format(tmp_path) for each in arguments)))
+    assert re.search(r"(writing|verifying|checking) +━+ [\d,]+ (members|resources)", shown)
+
+
+def call_elsewhere(*arguments: str | Path) -> Called:
+    """Call a command whose output is no terminal."""
+    environment = {**os.environ, **NO_SUITES}
+    command = [*COMMAND, *map(str, arguments)]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
+    return Called(ran.returncode, ran.stdout, ran.stderr)
+
+
+def test_what_is_no_terminal_gets_no_control_character(tmp_path: Path) -> None:
+    called = done(call_elsewhere("-v", "run", FAULTY, "--to", tmp_path / "tree"))
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", called.out + called.err)
+    assert "checking and mapping …" in called.err
+
+
+def test_rich_is_loaded_where_a_table_or_a_bar_is_shown_alone(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from etl.cli import main\n"
+        "try:\n"
+        f"    main(['run', {str(FAULTY)!r}, '--to', {str(tmp_path / 'tree')!r}, '--json'])\n"
+        "except SystemExit as ended:\n"
+        "    assert not ended.code\n"
+        "assert 'rich' not in sys.modules and 'structlog' not in sys.modules\n"
+    )
+    environment = {**os.environ, **NO_SUITES}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    assert ran.returncode == 0, ran.stderr

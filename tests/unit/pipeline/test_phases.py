@@ -1,0 +1,61 @@
+"""Phases of a run: their steps and their times, from its events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+from etl.pipeline.events import PartitionDone, StageAdvanced, StageBegan
+from etl.pipeline.phases import Phase, Phases, StepCounter
+from etl.sources import FileProgress, Hashed, Partitioned
+
+
+def ticking() -> Iterator[float]:
+    return (float(second) for second in count(10))
+
+
+def test_a_phase_lasts_until_the_next_begins_and_counts_its_own_steps() -> None:
+    clock, ended = ticking(), list[Phase]()
+    phases = Phases(lambda: next(clock), ended.append)
+    for event in (
+        StageBegan("hash"),
+        Hashed("claim.csv", 700),
+        Hashed("member.csv", 300),
+        StageBegan("partitions", 3),
+        PartitionDone(0, 2, 5, 50),
+        PartitionDone(2, 1, 4, 40),
+    ):
+        phases(event)
+    assert ended == [Phase("hash", 1.0, 1000)]
+    phases.end()
+    assert phases.done == (Phase("hash", 1.0, 1000), Phase("partitions", 1.0, 3))
+    assert [each.steps for each in phases.done] == ["1,000 bytes", "3 partitions"]
+
+
+def test_a_phase_that_comes_twice_is_one() -> None:
+    clock = ticking()
+    phases = Phases(lambda: next(clock))
+    for stage in ("read", "publish", "read"):
+        phases(StageBegan(stage))
+        phases(StageAdvanced(2))
+    phases.end()
+    assert phases.done == (Phase("read", 2.0, 4), Phase("publish", 1.0, 2))
+
+
+def test_an_end_without_a_phase_is_nothing() -> None:
+    phases = Phases(lambda: 0.0)
+    phases.end()
+    assert phases.done == ()
+
+
+def test_progress_of_files_that_are_read_side_by_side_adds_up_to_their_bytes() -> None:
+    counter = StepCounter()
+    told = [
+        FileProgress("a", 10, 30, 1),
+        FileProgress("b", 5, 5, 1),
+        FileProgress("a", 30, 30, 3),
+        Partitioned(4, 1),
+    ]
+    assert [counter.steps(event) for event in told] == [10, 5, 20, 0]
+    assert counter.steps(StageBegan("read")) == 0
+    assert counter.steps(FileProgress("a", 30, 30, 3)) == 30  # read again, in a stage of its own
