@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from socket import gethostname
 from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
@@ -441,19 +442,31 @@ def _beside(settings: Settings) -> Path:
     return Path() if "://" in settings.target else Path(settings.target)
 
 
+def _holder(lock: Path) -> str:
+    """Return what a lock says of the run that holds it; nothing where it has not said yet."""
+    try:
+        text = lock.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+    return f" ({text})" if text.isprintable() and text else ""
+
+
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
     """Hold the lock of the target's work folder."""
     folder = _beside(settings)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{WORK}.lock")
+    path = folder / f"{WORK}.lock"
+    lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
     except Timeout:
         raise StoreError(
-            f"{settings.target}: another run is at work on it; wait for it, or stop it first"
+            f"{settings.target}: another run is at work on it{_holder(path)}; "
+            "wait for it, or stop it first"
         ) from None
     try:
+        path.write_text(f"process {os.getpid()} on {gethostname()} since {as_instant(now())}\n")
         yield
     finally:
         lock.release()

@@ -15,7 +15,10 @@ from etl.bootstrap.use_cases import prune_target, resume_target, roll_back
 from etl.cli.options import endpoint, json_option
 from etl.cli.progress import counting
 from etl.cli.release_changes import changes_json, show_changes
+from etl.cli.result_tables import money_text, rejected_text
 from etl.errors import StoreError, if_interrupted
+from etl.pipeline.run_history import read_records
+from etl.pipeline.run_record import RunRecord
 from etl.publish.change_counts import Changes
 from etl.publish.diff import compare
 from etl.publish.history import ReleaseInfo, find_release, releases
@@ -48,7 +51,9 @@ def releases_command(
 
     TARGET is a folder, or s3://bucket/prefix.
     """
-    found = releases(target_store(_settings(context, target, endpoint_url)))
+    store = target_store(_settings(context, target, endpoint_url))
+    found = releases(store)
+    runs = {each.release: each for each in read_records(store) if each.verdict == "published"}
     if as_json:
         body = [
             {
@@ -62,6 +67,7 @@ def releases_command(
                 "rollback_to": one.rolled_back_to,
                 "reason": one.reason or None,
                 "holds": one.holds,
+                **_run_json(runs.get(one.release)),
             }
             for one in found
         ]
@@ -74,7 +80,7 @@ def releases_command(
             click.echo(
                 f"{one.release}  {one.kind}, {one.counts['patients']:,} members: {added} added, "
                 f"{changed} changed, {retracted} retracted{'; readers see it' * one.current}"
-                f"{_of_rollback(one)}"
+                f"{_of_rollback(one)}{_of_run(runs.get(one.release))}"
             )
 
 
@@ -84,6 +90,33 @@ def _of_rollback(release: ReleaseInfo) -> str:
     why = f" ({release.reason})" if release.reason else ""
     held = "; it holds until cpcds resume" if release.holds else ""
     return f"; back to {release.rolled_back_to}{why}{held}"
+
+
+def _run_json(record: RunRecord | None) -> dict[str, object]:
+    """Return what is known of the run that made a release; null without its record."""
+    if record is None or record.totals is None:
+        return {"run": None, "verdict": None, "seconds": None, "rejected": None, "money": None}
+    body, totals = record.to_json(), record.totals
+    return {
+        "run": record.start.run,
+        "verdict": record.verdict,
+        "seconds": body["seconds"],
+        "rejected": {
+            "claims": totals.rejected_claims,
+            "of": totals.claims,
+            "rows": totals.rejected_rows,
+        },
+        "money": body["totals"]["money"],
+    }
+
+
+def _of_run(record: RunRecord | None) -> str:
+    if record is None or record.totals is None:
+        return ""
+    return (
+        f"; {record.verdict} in {record.seconds:,.1f} s, {rejected_text(record.totals)}, "
+        f"{money_text(record.totals)}"
+    )
 
 
 def _touched(changes: Changes) -> tuple[str, str, str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import click
 
 from etl.model.canonical_tables import TABLES
 from etl.pipeline.report import MOST_CAUSES
-from etl.pipeline.run_record import RunRecord
+from etl.pipeline.run_record import RunRecord, RunTotals
 from etl.quality import RowCounts
 from etl.reports import Rejected, Report, Summary, summary
 from etl.reports.summary import counted
@@ -88,20 +89,36 @@ def show_record(record: RunRecord) -> None:
     )
     totals = record.totals
     if totals is not None:
-        rejected = f"rejected: {totals.rejected_claims:,} of {counted(totals.claims, 'claim')}"
         share = f", {100 * totals.rejected_claims / totals.claims:.1f} %" if totals.claims else ""
         rows = f"; {counted(totals.rejected_rows, 'row')} of all tables"
-        click.secho(f"{rejected}{share}{rows}", fg="yellow" if totals.rejected_rows else "green")
-        is_proved = f"money: all {counted(totals.sums, 'sum')} add up, to the cent"
-        is_not = f"money: some of {counted(totals.sums, 'sum')} do not add up"
-        adds_up = totals.adds_up
-        click.secho(is_proved if adds_up else is_not, fg="green" if adds_up else "red")
+        some = "yellow" if totals.rejected_rows else "green"
+        click.secho(f"rejected: {_rejected_claims(totals)}{share}{rows}", fg=some)
+        click.secho(f"money: {money_text(totals)}", fg="green" if totals.adds_up else "red")
     good = record.verdict in ("published", "unchanged")
     click.secho(
         f"verdict: {record.verdict}, after {record.seconds:,.1f} s (run {record.start.run})",
         fg="green" if good else "red",
         bold=True,
     )
+
+
+def rejected_text(totals: RunTotals) -> str:
+    """Return how many claims and rows were rejected."""
+    return f"{_rejected_claims(totals)} and {counted(totals.rejected_rows, 'row')} rejected"
+
+
+def money_text(totals: RunTotals) -> str:
+    """Return whether every sum of money is accounted for, and what the plan paid."""
+    if not totals.sums:
+        return "no sum was compared"
+    sums = counted(totals.sums, "sum")
+    proof = f"all {sums} add up, to the cent" if totals.adds_up else f"some of {sums} do not add up"
+    paid = totals.net.get("benefit")
+    return proof if paid is None else f"{proof}; plan paid {Decimal(paid):,} net"
+
+
+def _rejected_claims(totals: RunTotals) -> str:
+    return f"{totals.rejected_claims:,} of {counted(totals.claims, 'claim')}"
 
 
 def record_json(record: RunRecord) -> dict[str, object]:

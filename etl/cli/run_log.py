@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from etl.cli.console_log import LOG_TIME
+from etl.cli.result_tables import money_text, rejected_text
 from etl.cli.signals import exit_code, what_now
 from etl.cli.system_errors import sentence_of
 from etl.errors import EtlError, StoreError, UsageError
@@ -78,12 +79,9 @@ class RunLog:
         if totals is None:
             self.info(f"verdict: {record.verdict}, {record.seconds:.1f} s", **_facts(record))
             return
-        money = "adds up" if totals.adds_up else "does not add up"
         self.info(
-            f"verdict: {record.verdict}, {record.seconds:.1f} s; "
-            f"{totals.rejected_claims:,} of {counted(totals.claims, 'claim')} and "
-            f"{counted(totals.rejected_rows, 'row')} rejected; "
-            f"money {money} ({counted(totals.sums, 'sum')})",
+            f"verdict: {record.verdict}, {record.seconds:.1f} s; {rejected_text(totals)}; "
+            f"money: {money_text(totals)}",
             **_facts(record),
             claims=totals.claims,
             rejected_claims=totals.rejected_claims,

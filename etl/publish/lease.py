@@ -15,11 +15,13 @@ clock that is wrong breaks no lease of the living.
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from socket import gethostname
 from typing import Final, Literal
 
 from etl.errors import CommitConflict, NotFound, StoreError
@@ -117,6 +119,8 @@ class Lease:
         return dumps(
             {
                 "kind": self._kind,
+                "process": os.getpid(),
+                "host": gethostname(),
                 "started": self._started.isoformat(),
                 "expires": (now + LEASE_TIME).isoformat(),
             }
@@ -134,7 +138,8 @@ def run_lease(store: Store, clock: Clock) -> Iterator[Lease]:
     try:
         for key in _standing(store, lease, "prune-", clock()):
             raise StoreError(
-                f"{store.name}: a prune is under way ({key}); run again when it is done"
+                f"{store.name}: a prune is under way ({_holder(store, key)}); "
+                "run again when it is done"
             )
         yield lease
     finally:
@@ -151,7 +156,10 @@ def prune_lease(store: Store, clock: Clock) -> Iterator[Lease]:
     lease = Lease(store, "prune", clock)
     try:
         for key in _standing(store, lease, "", clock()):
-            raise StoreError(f"{store.name}: something is under way ({key}); prune when it is done")
+            raise StoreError(
+                f"{store.name}: something is under way ({_holder(store, key)}); "
+                "prune when it is done"
+            )
         yield lease
     finally:
         lease.release()
@@ -174,6 +182,16 @@ def _standing(store: Store, own: Lease, kind: str, now: datetime) -> Iterator[st
             store, key, there
         ):
             yield key
+
+
+def _holder(store: Store, key: str) -> str:
+    """Return the key of a lease, with the process that holds it where the lease says so."""
+    try:
+        lease = loads(store.get(key), key)
+        started = instant(lease["started"]).isoformat(timespec="seconds")
+        return f"{key}: process {int(lease['process'])} on {lease['host']} since {started}"
+    except (StoreError, KeyError, TypeError, ValueError):
+        return key
 
 
 def _broken(store: Store, key: str, there: Tagged) -> bool:

@@ -10,11 +10,16 @@ import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
+from socket import gethostname
 from stat import S_IMODE
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
+from etl.bootstrap import use_cases
+from etl.errors import StoreError
+from etl.storage.local import LocalStore
 from tests.e2e.commands import COMMAND, NO_SUITES, SAMPLES, Called, cpcds, done
 
 FAULTY = SAMPLES / "faulty"
@@ -65,7 +70,9 @@ def test_a_run_ends_with_its_phases_what_was_rejected_the_money_and_a_verdict(
     for phase in PHASES:
         assert re.search(rf"^{phase} +[\d,]+ [a-z]+ +[\d.,]+$", out, re.MULTILINE), phase
     assert re.search(r"^rejected: \d+ of [\d,]+ claims, [\d.]+ %; [\d,]+ rows of all", out, re.M)
-    assert re.search(r"^money: all \d+ sums add up, to the cent$", out, re.MULTILINE)
+    assert re.search(
+        r"^money: all \d+ sums add up, to the cent; plan paid [\d,.]+ net$", out, re.MULTILINE
+    )
     assert re.search(r"^verdict: published, after [\d.]+ s \(run \S+\)$", out, re.MULTILINE)
     assert out.splitlines()[-1].startswith("report: ")
 
@@ -95,7 +102,7 @@ def test_each_line_of_a_log_has_time_zone_and_run(tmp_path: Path) -> None:
     assert [text.removesuffix(": began") for text in texts if text.endswith(": began")] == PHASES
     assert any(re.fullmatch(r"partitions: 1 partition, [\d.]+ s", text) for text in texts)
     (verdict,) = (text for text in texts if text.startswith("verdict: "))
-    assert re.search(r"\d+ of [\d,]+ claims and \d+ rows rejected; money adds up", verdict)
+    assert re.search(r"\d+ of [\d,]+ claims and \d+ rows rejected; money: all \d+ sums", verdict)
 
 
 def test_a_log_of_json_has_members_for_what_is_counted(target: Path) -> None:
@@ -114,9 +121,6 @@ def test_a_log_of_json_has_members_for_what_is_counted(target: Path) -> None:
 def test_what_other_parts_of_the_program_warn_of_is_in_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from etl.errors import StoreError
-    from etl.storage.local import LocalStore
-
     real = LocalStore.put
 
     def refused(store: LocalStore, key: str, data: bytes) -> bool:
@@ -257,3 +261,57 @@ def test_rich_is_loaded_where_a_table_or_a_bar_is_shown_alone(tmp_path: Path) ->
     environment = {**os.environ, **NO_SUITES}
     ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
     assert ran.returncode == 0, ran.stderr
+
+
+# -- releases and locks ------------------------------------------------------------------------
+
+
+def test_releases_tell_what_the_run_rejected_the_money_and_how_long_it_took(target: Path) -> None:
+    (release,) = json.loads(done(cpcds("releases", target / "tree", "--json")).out)
+    first = said(target, "first")
+    assert release["run"] == first["run"]
+    assert release["verdict"] == "published"
+    assert release["seconds"] == first["seconds"]
+    assert release["money"] == first["money"]
+    claims = first["tables"]["claim"]
+    assert release["rejected"]["of"] == claims["in"]
+    assert release["rejected"]["claims"] == claims["quarantined"]
+    text = done(cpcds("releases", target / "tree")).out
+    assert f"{claims['quarantined']} of {claims['in']} claims and " in text
+    assert "sums add up, to the cent" in text
+
+
+def test_releases_without_records_of_their_runs_are_listed_all_the_same(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    done(cpcds("run", FAULTY, "--to", tree, CPCDS_RETENTION__RECORDS="0"))
+    assert not (tree / "runs").exists()
+    (release,) = json.loads(done(cpcds("releases", tree, "--json")).out)
+    assert release["verdict"] is release["rejected"] is None
+    assert "readers see it\n" in done(cpcds("releases", tree)).out
+
+
+def test_a_run_that_waits_for_another_says_which_process_it_is(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    with FileLock(tree / ".cpcds-work.lock"):
+        (tree / ".cpcds-work.lock").write_text("process 4711 on night-1 since 2026-01-31T02:00:00Z")
+        called = cpcds("run", FAULTY, "--to", tree)
+    assert called.code == 5
+    assert "(process 4711 on night-1 since 2026-01-31T02:00:00Z); wait for it" in called.sentence
+
+
+def test_the_lock_of_a_run_names_the_run_and_a_prune_names_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, seen = tmp_path / "tree", list[str]()
+
+    def look(*_: object, **__: object) -> None:
+        seen.append((tree / ".cpcds-work.lock").read_text())
+        seen.append(cpcds("prune", tree, "--keep", "1").sentence)
+        raise StoreError("that is enough")
+
+    monkeypatch.setattr(use_cases, "run", look)
+    assert cpcds("run", FAULTY, "--to", tree).code == 5
+    held = re.compile(rf"process {os.getpid()} on {re.escape(gethostname())} since 20\d\d-")
+    assert len(seen) == 2
+    assert all(held.search(text) for text in seen), seen
