@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
-from etl.pipeline.events import PartitionDone, StageAdvanced, StageBegan
+from etl.pipeline.events import Event, PartitionDone, StageAdvanced, StageBegan
 from etl.pipeline.phases import Phase, Phases, StepCounter
 from etl.sources import FileProgress, Hashed, Partitioned
 
@@ -50,7 +50,7 @@ def test_an_end_without_a_phase_is_nothing() -> None:
 
 def test_progress_of_files_that_are_read_side_by_side_adds_up_to_their_bytes() -> None:
     counter = StepCounter()
-    told = [
+    told: list[Event] = [
         FileProgress("a", 10, 30, 1),
         FileProgress("b", 5, 5, 1),
         FileProgress("a", 30, 30, 3),
