@@ -165,7 +165,7 @@ class ReportSettings(SettingGroup):
 
 
 class RetentionSettings(SettingGroup):
-    """How long what no reader needs is kept in the target."""
+    """Retention of what no reader needs."""
 
     records: int = Field(
         400, ge=0, description="Records of runs that stay; each run deletes the oldest beyond them."

@@ -1,4 +1,4 @@
-"""What the program logs, on standard error."""
+"""Log lines of the program, on standard error."""
 
 from __future__ import annotations
 

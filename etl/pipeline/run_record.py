@@ -122,7 +122,7 @@ class RunRecord:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Duration in seconds."""
         return (self.ended - self.start.began).total_seconds()
 
     def to_json(self) -> dict[str, Any]:
