@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import pyarrow as pa
 
 from etl.columns.digests import Hashes
+from etl.pipeline.certificate import Certifying
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.outcome import Outcome
@@ -92,6 +93,7 @@ class Task:
         target: where the run publishes; None where nothing is published.
         previous: what may be reused.
         keeps_rejected: whether rejected rows are kept for the quarantine.
+        certifying: how blocks are compared with their rows; None where none are published.
     """
 
     output: Output | None
@@ -101,6 +103,7 @@ class Task:
     target: Target | None = None
     previous: PreviousRelease = field(default_factory=PreviousRelease)
     keeps_rejected: bool = False
+    certifying: Certifying | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -109,7 +112,10 @@ class Task:
         What another use case, or an attempt on top of another release, finished is of no use.
         """
         target = None if self.target is None else (self.target.name, self.target.dry)
-        facts = (self.output, self.as_of, self.row_output, target, self.keeps_rejected)
+        facts = (
+            *(self.output, self.as_of, self.row_output, target, self.keeps_rejected),
+            self.certifying,
+        )
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
     def units(self, count: int) -> list[range]:

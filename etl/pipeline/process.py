@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from etl.certificate.certificate import Certificate
 from etl.columns.digests import NO_HASHES
 from etl.columns.places import place_keys
 from etl.engine.unmapped import Mention
 from etl.pipeline.advice import advice
+from etl.pipeline.certificate import Certifying
 from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import PartitionDone, StageAdvanced, StageBegan
@@ -52,6 +54,7 @@ class Processed:
         files: of each unit, name -> file of the work folder (`executor.Done`).
         results: what a next release may reuse.
         previous: what of the previous release was reused.
+        certificate: the bytes compared with their rows; None before there are any.
     """
 
     read: Read
@@ -65,6 +68,7 @@ class Processed:
     files: tuple[Mapping[str, Path], ...]
     results: CachedResults
     previous: PreviousRelease
+    certificate: Certificate | None = None
 
     @property
     def missing(self) -> frozenset[Mention]:
@@ -136,6 +140,7 @@ def process(
         None if publication is None else publication.target,
         previous,
         keeps_rejected=is_reported,
+        certifying=_certifying(publication, previous, definitions),
     )
     ledgers: list[CachedLedger] = []
     files: list[Mapping[str, Path]] = []
@@ -182,6 +187,18 @@ def _previous(
         results = open_cache(publication.store, base, made_by(read.partitions, definitions))
     changed = NO_HASHES if results is None else changed_names(results.names, now.names)
     return PreviousRelease(results, changed, base.lost.patients)
+
+
+def _certifying(
+    publication: Publication | None, previous: PreviousRelease, definitions: Definitions
+) -> Certifying | None:
+    """Return how blocks are compared with their rows; None where none can be read back."""
+    if publication is None or publication.target.dry:
+        return None
+    release = publication.base.release
+    is_reusing = release is not None and previous.results is not None
+    states_money = definitions.mappings.view.states_money
+    return Certifying(states_money, release.id if release is not None and is_reusing else None)
 
 
 def write_results(

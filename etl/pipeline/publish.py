@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from etl.engine.render import Rendered
+from etl.pipeline.certificate import PIECE, certify, verdict
 from etl.pipeline.context import Publication
 from etl.pipeline.executor import Pieces
 from etl.pipeline.partition.directory import mapped_directory
@@ -164,6 +165,18 @@ def stage(
         objects=sum(one.objects for one in parts) + written.objects,
         bytes=sum(one.bytes for one in parts) + written.bytes,
     )
+
+
+def certified(processed: Processed, publication: Publication, staged: Staged) -> Processed:
+    """Return a processed extract with the certificate of its release, and the verdict on it."""
+    pieces = [files[PIECE].read_bytes() for files in processed.files if PIECE in files]
+    kept = sum(SavedPartition(files[CATALOG_ROWS]).written.kept for files in processed.files)
+    made = certify(pieces, publication.store, publication.base, staged.manifest, kept)
+    counts = processed.totals.tally.counts
+    published = {name: each.published for name, each in counts.items()}
+    names = [file.name for file in processed.read.extract.files]
+    processed = processed.with_verdicts([verdict(made, published, names)])
+    return replace(processed, certificate=made)
 
 
 def publish(staged: Staged, reports: Sequence[Named], publication: Publication) -> Published:

@@ -15,9 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.certificate.sums import COUNTED
 from etl.columns.places import place_keys
 from etl.errors import DataRejected
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
+from etl.pipeline.certificate import LIMIT, differences_csv
 from etl.pipeline.context import RunContext
 from etl.pipeline.events import StageBegan
 from etl.pipeline.executor import Read
@@ -40,6 +42,7 @@ from etl.reports import (
     SuiteLine,
     write_report,
 )
+from etl.reports.certificate import CertificateFacts
 from etl.reports.small_cells import exact_csv, shown_money
 from etl.sources import Partitions
 from etl.sources.rule_ids import RAGGED_ROW
@@ -47,6 +50,7 @@ from etl.sources.rule_ids import RAGGED_ROW
 REPORT: Final = "report"
 QUARANTINE: Final = "quarantine"
 _DOCS: Final = "data-docs"
+_DIFFERENCES: Final = "differences.csv.gz"
 _FINDINGS: Final = "findings.csv.gz"
 _EXACT_MONEY: Final = "sums/money.csv"
 """Below the quarantine; files of rejected rows are in no folder, so that none is called this."""
@@ -252,6 +256,7 @@ def write_reports(
         missing=tuple(_missing(processed)),
         before=about.before,
         all_reports=about.all_reports,
+        certificate=_certificate(processed, folder / REPORT),
     )
     if shown_money(report.money, report.small_cells).withheld:
         report = replace(report, exact_money=f"{about.quarantine}/{_EXACT_MONEY}")
@@ -260,6 +265,28 @@ def write_reports(
         )
     write_report(report, folder / REPORT, places)
     return Reported(report, folder, suites.results)
+
+
+def _certificate(processed: Processed, folder: Path) -> CertificateFacts | None:
+    """Return what the report says of the certificate, and write its differences beside it."""
+    made, counts = processed.certificate, processed.totals.tally.counts
+    if made is None:
+        return None
+    if made.differences:
+        names = [file.name for file in processed.read.extract.files]
+        _write(folder / _DIFFERENCES, iter([differences_csv(made, names)]))
+    return CertificateFacts(
+        facts=made.facts,
+        sums=made.sums,
+        carried=made.carried,
+        counted={
+            table: (counts[table].published, made.release.counts.get(table, 0)) for table in COUNTED
+        },
+        reasons=made.reasons,
+        money=made.release.money,
+        differences=_DIFFERENCES if made.differences else "",
+        holds=all(one.holds for one in processed.verdicts if one.limit == LIMIT),
+    )
 
 
 def _missing(processed: Processed) -> list[MissingCells]:

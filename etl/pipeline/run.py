@@ -10,6 +10,7 @@ from typing import Any
 
 from etl.errors import EtlError, if_interrupted
 from etl.mapping.library import MappingSet
+from etl.pipeline.certificate import write_state
 from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.default_stamp import default_stamp
 from etl.pipeline.definitions import Definitions
@@ -19,7 +20,7 @@ from etl.pipeline.executor import Read
 from etl.pipeline.money import Totals, money_difference, published_money
 from etl.pipeline.nights import release_before, write_nights_page
 from etl.pipeline.process import Processed, process, write_results
-from etl.pipeline.publish import BlockOutput, Published, Staged, publish, stage
+from etl.pipeline.publish import BlockOutput, Published, Staged, certified, publish, stage
 from etl.pipeline.read import read_release
 from etl.pipeline.release_limits import input_verdicts, retraction_verdicts
 from etl.pipeline.report import (
@@ -163,6 +164,8 @@ def run(context: RunContext, publication: Publication) -> Ran:
     named, base = _store_reports(store, reported, release, base)
     context.emit(StageBegan("commit"))
     named += write_results(processed, publication, keep_results(store, reported.suites))
+    if processed.certificate is not None:
+        named.append(write_state(store, processed.certificate))
     if rows.layers:
         named += keep_layers(store, rows.layers)
     uncertain = (
@@ -239,6 +242,8 @@ def _prepare(
     staged = stage(processed, publication, facts, now, stamp)
     counts = staged.manifest.counts
     processed = processed.with_verdicts(retraction_verdicts(publication.limits, parent, counts))
+    if not publication.target.dry:
+        processed = certified(processed, publication, staged)
     stop_at_limits(processed)
     return _Prepared(processed, staged, facts)
 

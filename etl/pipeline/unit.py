@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from etl.columns.digests import NO_HASHES, Hashes, among
 from etl.columns.places import place_keys
+from etl.pipeline.certificate import PIECE, CertifiedRows, compare_unit
 from etl.pipeline.executor import Pieces, Task
 from etl.pipeline.incremental.attribution import Attribution, owners_of
 from etl.pipeline.incremental.cache import write_ledger
@@ -21,6 +22,7 @@ from etl.pipeline.incremental.reuse import ComparedFacts, PreviousMembers, reuse
 from etl.pipeline.outcome import Outcome
 from etl.pipeline.partition.check_and_map import PartitionContext, check_and_map
 from etl.pipeline.partition.mapping import PlanResources
+from etl.pipeline.publish import CATALOG_ROWS
 from etl.quality import Checked
 from etl.sources import GlobalKeys, Partitions
 from etl.storage.port import Store
@@ -67,6 +69,7 @@ class _Processed:
         kept: patients whose blocks stay as they are.
         ledger: the outcome by member.
         rows: name -> checked rows.
+        certified: what the certificate compares with the blocks; None where it has no use.
     """
 
     outcome: Outcome
@@ -74,6 +77,7 @@ class _Processed:
     kept: Sequence[str] = ()
     ledger: Ledger | None = None
     rows: Mapping[str, Pieces] = field(default_factory=dict)
+    certified: CertifiedRows | None = None
 
 
 def process_unit(
@@ -103,6 +107,10 @@ def process_unit(
     files: dict[str, Pieces] = {**processed.rows}
     if task.output is not None:
         files |= task.output(processed.made, processed.kept, store)
+    if store is not None and task.certifying is not None and processed.certified is not None:
+        catalog = [bytes(line) for line in files[CATALOG_ROWS]]
+        compared = compare_unit(task.certifying, processed.certified, catalog, store)
+        files |= {CATALOG_ROWS: catalog, PIECE: [compared]}
     if task.keeps_rejected:
         files |= _rejected_rows(rows, unit, outcome.checked.rejected)
     # The ledger comes after the blocks: it must not name what is not there.
@@ -199,7 +207,9 @@ def _members(
     )
     ledgers = [old_ledger] if ledger is None else [old_ledger, ledger]
     written = {} if row_output is None else row_output(decided, places.keys, places.owner)
-    return _Processed(replace(old + outcome, rows=total), made.made, own, joined(ledgers), written)
+    certified = None if context.task.certifying is None else CertifiedRows.of(loaded, checked)
+    whole = replace(old + outcome, rows=total)
+    return _Processed(whole, made.made, own, joined(ledgers), written, certified)
 
 
 def _without_tables(checked: Checked) -> Checked:

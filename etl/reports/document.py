@@ -14,6 +14,7 @@ from typing import Any, Final
 from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import TABLES
 from etl.quality.totals.money import MONEY_TYPES
+from etl.reports.certificate import certificate_document
 from etl.reports.changes import changes_since
 from etl.reports.report_values import Example, Report
 from etl.reports.small_cells import LEVEL_NAMES, SUMS, ShownMoney, pooled, shown_money
@@ -131,6 +132,8 @@ def _facts(report: Report) -> dict[str, Any]:
             "withheld": money.withheld,
             "exact": report.exact_money or None,
         },
+        "certificate": report.certificate
+        and certificate_document(report.certificate, report.small_cells),
         "resources": dict(sorted(report.resources.items())),
         "completeness": _completeness(report),
         "claims_by_month": _claims_by_month(report),

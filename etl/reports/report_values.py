@@ -11,6 +11,7 @@ from etl.model.severity import Severity
 from etl.publish.change_counts import Changes
 from etl.quality import MoneyKey, MoneyTotals, RowCounts, Verdict
 from etl.quality.totals.filled import FilledKey
+from etl.reports.certificate import CertificateFacts
 from etl.reports.small_cells import SMALL_CELLS
 
 
@@ -251,6 +252,7 @@ class Report:
         missing: cells that must be filled and are not.
         before: the release that the run was made on top of; None without one.
         all_reports: path of the page of all reports, relative to the report; empty without one.
+        certificate: the published bytes compared with their source; None where nothing was written.
     """
 
     run: str
@@ -280,6 +282,7 @@ class Report:
     missing: tuple[MissingCells, ...] = ()
     before: ReleaseBefore | None = None
     all_reports: str = ""
+    certificate: CertificateFacts | None = None
 
     @property
     def stopped(self) -> bool:

@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final
 
 from etl.quality import CountsDoNotAddUp, RowCounts, reconcile
 from etl.reports.document import report_document, report_json
 from etl.reports.finding_places import ShownPlace
 from etl.reports.page import report_page, rule_page
 from etl.reports.report_values import Report
+
+CERTIFICATE: Final = "certificate.json"
+"""Name of the file with the certificate alone, beside the report."""
 
 
 def write_report(
@@ -38,6 +42,8 @@ def write_report(
     machine, page = folder / "report.json", folder / "index.html"
     machine.write_bytes(report_json(document))
     page.write_text(report_page(document), encoding="utf-8")
+    if document["certificate"] is not None:
+        (folder / CERTIFICATE).write_bytes(report_json(document["certificate"]))
     for rule in document["rules"]:
         if rule["page"] is not None:
             path = folder / rule["page"]

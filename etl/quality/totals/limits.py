@@ -23,6 +23,7 @@ class Verdict:
         found: what was found, as text.
         holds: whether the run may go on.
         sentence: all of this for people.
+        is_setting: whether a setting can let it through.
     """
 
     limit: str
@@ -30,6 +31,7 @@ class Verdict:
     found: str
     holds: bool
     sentence: str
+    is_setting: bool = True
 
 
 def verdicts(
@@ -120,11 +122,11 @@ def refusal(looked_at: Iterable[Verdict]) -> str:
     broken = [verdict for verdict in looked_at if not verdict.holds]
     if not broken:
         return ""
+    says = f"nothing was published: {'; '.join(verdict.sentence for verdict in broken)}. "
+    if not all(verdict.is_setting for verdict in broken):
+        return says + "Fix the mapping or the program: no setting lets this through."
     variables = " ".join(_way_through(verdict) for verdict in broken)
-    return (
-        f"nothing was published: {'; '.join(verdict.sentence for verdict in broken)}. "
-        f"Fix the extract; where this is meant, allow it for one run: {variables}."
-    )
+    return says + f"Fix the extract; where this is meant, allow it for one run: {variables}."
 
 
 def _way_through(verdict: Verdict) -> str:

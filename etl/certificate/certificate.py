@@ -1,0 +1,148 @@
+"""The certificate of a release: what was compared this night, and what all of it comes to."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass, field
+from typing import Any, Final
+
+from etl.certificate.comparison import Compared, FactDifference
+from etl.certificate.sums import COUNTED, LEVELS, Sums
+
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """The comparison of a release's bytes with its source.
+
+    Attributes:
+        facts: how many facts were compared.
+        source: sums of the rows of the members who were looked at.
+        read: sums of the bytes of these members.
+        release: sums of all the release's bytes; those of other members are carried from the
+            release before, where they were compared.
+        carried: how many claims of them are.
+        differences: those that are explained, and some that are not.
+        unexplained: how many are not.
+        words: fact -> (word of the source, published word).
+    """
+
+    facts: int = 0
+    source: Sums = field(default_factory=Sums)
+    read: Sums = field(default_factory=Sums)
+    release: Sums = field(default_factory=Sums)
+    carried: int = 0
+    differences: tuple[FactDifference, ...] = ()
+    unexplained: int = 0
+    words: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
+
+    @property
+    def reasons(self) -> Mapping[tuple[str, str], tuple[int, int]]:
+        """Explanations of differences: (reason, fact) -> how many, and cents together."""
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        for one in self.differences:
+            if one.reason:
+                count, cents = found.get((one.reason, one.fact), (0, 0))
+                found[one.reason, one.fact] = (count + 1, cents + one.cents)
+        return dict(sorted(found.items()))
+
+    @property
+    def sums(self) -> int:
+        """Number of sums that were compared."""
+        return len(self.source.money.keys() | self.read.money.keys()) + len(self.source.claims)
+
+
+def piece(compared: Compared, before: Sums) -> bytes:
+    """Return the comparison of a unit as bytes, for the run's end.
+
+    Args:
+        compared: the comparison.
+        before: sums of what the release before had of the same members.
+    """
+    body = {
+        "format": _FORMAT,
+        "facts": compared.facts,
+        "source": compared.source.to_json(),
+        "published": compared.published.to_json(),
+        "before": before.to_json(),
+        "differences": [list(astuple(one)) for one in compared.differences],
+        "unexplained": compared.unexplained,
+        "words": {fact: sorted(pairs) for fact, pairs in compared.words.items()},
+    }
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def certificate_of(pieces: Iterable[bytes], carried: Sums | None) -> Certificate:
+    """Return the certificate of a release.
+
+    Args:
+        pieces: what `piece` made of each unit.
+        carried: sums of the release before, without the members that are in this one no more;
+            None where no member's block is taken over from it.
+    """
+    facts = unexplained = 0
+    source, read, before = Sums(), Sums(), Sums()
+    differences: list[FactDifference] = []
+    words: dict[str, set[tuple[str, str]]] = {}
+    for each in pieces:
+        value = json.loads(each)
+        facts += value["facts"]
+        unexplained += value["unexplained"]
+        source += Sums.from_json(value["source"])
+        read += Sums.from_json(value["published"])
+        before += Sums.from_json(value["before"])
+        differences += [FactDifference(*one) for one in value["differences"]]
+        for fact, pairs in value["words"].items():
+            words.setdefault(fact, set()).update((word, code) for word, code in pairs)
+    unread = Sums() if carried is None else carried - before
+    return Certificate(
+        facts=facts,
+        source=source,
+        read=read,
+        release=unread + read,
+        carried=unread.counts.get("claim", 0),
+        differences=tuple(differences),
+        unexplained=unexplained,
+        words={fact: frozenset(pairs) for fact, pairs in sorted(words.items())},
+    )
+
+
+def broken_sums(made: Certificate) -> list[str]:
+    """Return which sums of the rows, with what explains them, are not those of the bytes."""
+    explained: Counter[str] = Counter()
+    for (_, fact), (_, cents) in made.reasons.items():
+        explained[fact] += cents
+    broken = []
+    for level in LEVELS:
+        source, read = made.source.by_category(level), made.read.by_category(level)
+        for category in sorted(source.keys() | read.keys()):
+            fact = f"{level}.{category}"
+            if source.get(category, 0) + explained[fact] != read.get(category, 0):
+                broken.append(fact)
+    return broken
+
+
+def miscounted(made: Certificate, published: Mapping[str, int]) -> list[str]:
+    """Return the tables of which the bytes hold another number than was published.
+
+    Args:
+        made: the certificate.
+        published: table -> rows that the run says it published, in all of the release.
+    """
+    counts = made.release.counts
+    return [table for table in COUNTED if counts.get(table, 0) != published.get(table, 0)]
+
+
+def state_to_bytes(made: Certificate) -> bytes:
+    """Return what the next release carries on from."""
+    body = {"format": _FORMAT, "sums": made.release.to_json()}
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def state_from(data: bytes) -> Sums | None:
+    """Return the sums of a release before; None where they are of another format."""
+    value: Mapping[str, Any] = json.loads(data)
+    return Sums.from_json(value["sums"]) if value.get("format") == _FORMAT else None

@@ -1,0 +1,383 @@
+"""Claims as the source has them: raw text of canonical rows, read anew.
+
+What a cell may look like is in docs/canonical-layout.md; how it is read here has nothing in common
+with the kernels that rules and mappings use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from etl.certificate.published import ABSENT, ADJUSTMENT, CATEGORIES, NO_CENTS
+from etl.model.canonical_tables import AMOUNT_CATEGORIES, FILE_COLUMN, ROW_COLUMN
+
+COMPARED: Final[Mapping[str, tuple[str, ...]]] = {
+    "member": ("member_id", "birth_date"),
+    "coverage": ("coverage_id", "member_id", "plan_id", "plan_name"),
+    "claim": (
+        *("record_action", "claim_id", "claim_type", "status"),
+        *("member_id", "coverage_id", "payer_id"),
+        *("adjusted_from_claim_id", "adjusted_to_claim_id", "type_of_bill", "bill_frequency"),
+        *("statement_from_date", "statement_thru_date", "adjudication_date", "paid_date"),
+        "payment_amount",
+        *(f"amount_{category}" for category in AMOUNT_CATEGORIES),
+    ),
+    "claim_line": (
+        *("record_action", "claim_id", "line_number", "service_from_date", "service_to_date"),
+        *(f"amount_{category}" for category in AMOUNT_CATEGORIES),
+    ),
+    "claim_other_payer": ("claim_id", "line_number", "amount_priorpayerpaid"),
+    "claim_adjustment": ("claim_id", "line_number", "reason_code", "amount"),
+}
+"""Table -> columns that are compared with what is published."""
+
+_MONEY: Final = pa.decimal128(17, 2)
+_PRIOR: Final = CATEGORIES.index("priorpayerpaid")
+_ADJUSTED: Final = CATEGORIES.index(ADJUSTMENT)
+_INSTITUTIONAL: Final = ("inpatient", "outpatient")
+
+
+@dataclass(frozen=True, slots=True)
+class Fates:
+    """Rows of one table by what the run says became of them; the rest of them is superseded.
+
+    Attributes:
+        published: numpy `int64`, shape (n, 2): file and row of each row that was published.
+        quarantined: the same of rows in quarantine.
+    """
+
+    published: Any
+    quarantined: Any
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """The published rows of one table.
+
+    Attributes:
+        table: raw canonical text, with `_file` and `_row`.
+    """
+
+    table: pa.Table
+
+    def __len__(self) -> int:
+        rows: int = self.table.num_rows
+        return rows
+
+    def texts(self, column: str) -> Any:
+        """Return cells without spaces around them, numpy `object`; empty where absent."""
+        cells = self.table.column(column).to_pylist()
+        return np.array(["" if cell is None else cell.strip() for cell in cells], dtype=object)
+
+    def dates(self, column: str) -> Any:
+        """Return days as `YYYY-MM-DD`; empty where there is none or it is in no calendar."""
+        return _each(self.texts(column), _day)
+
+    def cents(self, column: str) -> Any:
+        """Return amounts as numpy `int64` cents; `ABSENT` for none, `NO_CENTS` if unreadable."""
+        cells = self.table.column(column).combine_chunks()
+        try:
+            exact = cells.cast(_MONEY)
+        except pa.ArrowInvalid:  # one of them is written otherwise: each is read by itself
+            return _each(self.texts(column), _cents).astype(np.int64)
+        low = np.frombuffer(exact.buffers()[1], dtype="<i8")[2 * exact.offset :: 2][: len(exact)]
+        return np.where(np.asarray(exact.is_valid()), low, ABSENT)
+
+    def whole(self, column: str) -> Any:
+        """Return whole numbers, numpy `int64`; -1 for none."""
+        return _each(self.texts(column), _whole).astype(np.int64)
+
+    @cached_property
+    def places(self) -> Any:
+        """File and row of each row: numpy `int64`, shape (rows, 2)."""
+        return places_of(self.table)
+
+
+def places_of(table: pa.Table) -> Any:
+    """Return file and row of each row of a canonical table: numpy `int64`, shape (rows, 2)."""
+    columns = [table.column(name).to_numpy() for name in (FILE_COLUMN, ROW_COLUMN)]
+    return np.stack([column.astype(np.int64) for column in columns], axis=1)
+
+
+def among(places: Any, wanted: Any) -> Any:
+    """Return which places are among others: numpy `bool`."""
+    found = {(file, row) for file, row in wanted.tolist()}
+    return np.array([(file, row) in found for file, row in places.tolist()], dtype=np.bool_)
+
+
+def _each(texts: Any, read: Any) -> Any:
+    """Return what each text is read as; the same text is read once."""
+    known = {text: read(text) for text in set(texts.tolist())}
+    return np.array([known[text] for text in texts.tolist()])
+
+
+def _day(text: str) -> str:
+    if len(text) == 8 and text.isdigit():
+        text = f"{text[:4]}-{text[4:6]}-{text[6:]}"
+    try:
+        return date.fromisoformat(text).isoformat() if len(text) == 10 else ""
+    except ValueError:
+        return ""
+
+
+def _cents(text: str) -> int:
+    if not text:
+        return ABSENT
+    try:
+        cents = Decimal(text) * 100
+    except InvalidOperation:
+        return NO_CENTS
+    if not cents.is_finite() or cents != cents.to_integral_value() or abs(cents) >= 10**15:
+        return NO_CENTS
+    return int(cents)
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(Decimal(text)) if text else -1
+    except (InvalidOperation, ValueError, OverflowError):
+        return -1
+
+
+@dataclass(frozen=True)
+class SourceClaims:
+    """Published claims of some members, as their rows have them.
+
+    Attributes:
+        claims, lines, coverages, members, payers, adjustments: the published rows of the tables.
+        places: (file, row, column) of cells that a rule found something in -> the rule.
+    """
+
+    claims: SourceTable
+    lines: SourceTable
+    coverages: SourceTable
+    members: SourceTable
+    payers: SourceTable
+    adjustments: SourceTable
+    places: Mapping[tuple[int, int, str], str]
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Rows of each table that resources, or their items, are made of."""
+        return {
+            "claim": len(self.claims),
+            "claim_line": len(self.lines),
+            "member": len(self.members),
+            "coverage": len(self.coverages),
+        }
+
+    @cached_property
+    def rows(self) -> Mapping[str, int]:
+        """Claim number -> place of its row."""
+        return {number: at for at, number in enumerate(self.claims.texts("claim_id").tolist())}
+
+    @cached_property
+    def line_rows(self) -> Mapping[tuple[int, int], int]:
+        """Place of a claim's row and number of a line -> place of the line's row."""
+        pairs = zip(
+            self.claims_of(self.lines).tolist(),
+            self.lines.whole("line_number").tolist(),
+            strict=True,
+        )
+        return {pair: at for at, pair in enumerate(pairs)}
+
+    def claims_of(self, table: SourceTable) -> Any:
+        """Return the place of the claim of each row; -1 where it is not published."""
+        rows = self.rows
+        ids = table.texts("claim_id").tolist()
+        return np.array([rows.get(number, -1) for number in ids], dtype=np.int64)
+
+    @cached_property
+    def types(self) -> Any:
+        """Claim type of each claim, in small letters."""
+        return np.array([text.lower() for text in self.claims.texts("claim_type")], dtype=object)
+
+    @cached_property
+    def plans(self) -> Any:
+        """Plan of each claim: id, or else name, of its coverage's plan."""
+        ids, names = self.coverages.texts("plan_id"), self.coverages.texts("plan_name")
+        plan = dict(
+            zip(
+                self.coverages.texts("coverage_id").tolist(),
+                np.where(ids == "", names, ids).tolist(),
+                strict=True,
+            )
+        )
+        return np.array(
+            [plan.get(one, "") for one in self.claims.texts("coverage_id").tolist()], dtype=object
+        )
+
+    def statuses(self) -> tuple[Any, Any]:
+        """Return the status that each claim has to have, and the word of the source.
+
+        A claim that another one replaces, and one that takes another back, is cancelled (decision
+        0007); one that is linked to none is what the source says. Of others the chain decides,
+        which is not told here: they are empty.
+        """
+        words = self.claims.texts("status").tolist()
+        rows, before = self.rows, self.claims.texts("adjusted_from_claim_id").tolist()
+        owners = self.claims.texts("member_id").tolist()
+        after = self.claims.texts("adjusted_to_claim_id").tolist()
+        later: dict[int, set[int]] = {}
+        linked: set[int] = set()
+        for at, (prior, successor) in enumerate(zip(before, after, strict=True)):
+            for named, is_prior in ((prior, True), (successor, False)):
+                if not named or rows.get(named) == at:
+                    continue
+                linked.add(at)
+                other = rows.get(named)
+                if other is not None and owners[other] == owners[at]:
+                    linked.add(other)
+                    first, second = (other, at) if is_prior else (at, other)
+                    later.setdefault(first, set()).add(second)
+        voids = {
+            at
+            for at, (frequency, bill) in enumerate(
+                zip(
+                    self.claims.texts("bill_frequency").tolist(),
+                    self.claims.texts("type_of_bill").tolist(),
+                    strict=True,
+                )
+            )
+            if (frequency or bill.lstrip("0")[2:3]) == "8"
+        }
+        found = []
+        for at, word in enumerate(words):
+            word = word.lower()
+            if at not in linked and at not in voids:
+                found.append(word)
+            elif word in ("", "active") and at in later and not _circular(later, at):
+                found.append("cancelled")
+            else:
+                found.append("?")
+        return np.array(found, dtype=object), np.array(words, dtype=object)
+
+    # -- amounts: numpy `int64`, in cents, with a column for each of `CATEGORIES` ---------------
+
+    @cached_property
+    def stated(self) -> Any:
+        """Amounts that the claims' rows state."""
+        return _amounts(self.claims)
+
+    @cached_property
+    def stated_lines(self) -> Any:
+        """Amounts that the lines' rows state."""
+        return _amounts(self.lines)
+
+    def expected(self, headers: Any, lines: Any) -> tuple[Any, Any, Any]:
+        """Return the totals, the header's and the lines' amounts that are to be published.
+
+        Totals are what the header states, or else, where it states none, sums of the lines.
+        Amounts of institutional claims stand in their lines, or else in the header.
+
+        Args:
+            headers: as `stated`, without what rules left out.
+            lines: as `stated_lines`.
+        """
+        size, of = len(self.claims), self.claims_of(self.lines)
+        line_has = (lines != ABSENT).any(axis=1)
+        has_lines = np.zeros(size, dtype=np.bool_)
+        has_lines[of[line_has & (of >= 0)]] = True
+        paid_whole, paid_lines, paid_all = self._paid_before
+        # Totals.
+        totals = headers.copy()
+        totals[:, _PRIOR] = _first(headers[:, _PRIOR], paid_whole)
+        states = (totals != ABSENT).any(axis=1)
+        states |= paid_whole != ABSENT
+        sums = _sums_by(of, lines, size)
+        sums[:, _PRIOR] = _first(
+            sums[:, _PRIOR], _sums_by(of, paid_lines[:, np.newaxis], size)[:, 0]
+        )
+        totals = np.where((totals == ABSENT) & ~states[:, np.newaxis], sums, totals)
+        # Adjudication: of lines, and of the header.
+        adjusted = self._adjusted
+        full = lines.copy()
+        full[:, _PRIOR] = _first(lines[:, _PRIOR], paid_lines)
+        full[:, _ADJUSTED] = adjusted
+        in_header = np.isin(self.types, _INSTITUTIONAL) & ~has_lines
+        full[in_header[of] & (of >= 0)] = ABSENT
+        head = headers.copy()
+        head[:, _PRIOR] = _first(headers[:, _PRIOR], paid_all)
+        head[:, _ADJUSTED] = self._adjusted_claims
+        head[~in_header] = ABSENT
+        return totals, head, full
+
+    @cached_property
+    def _paid_before(self) -> tuple[Any, Any, Any]:
+        """Amounts other payers paid: for each claim as a whole, each line, each claim at all."""
+        cents, of = self.payers.cents("amount_priorpayerpaid"), self.claims_of(self.payers)
+        numbers, size = self.payers.whole("line_number"), len(self.claims)
+        amounts = cents[:, np.newaxis]
+        whole = _sums_by(np.where(numbers < 0, of, -1), amounts, size)[:, 0]
+        line = self._lines_at(of, numbers)
+        return (
+            whole,
+            _sums_by(line, amounts, len(self.lines))[:, 0],
+            _sums_by(of, amounts, size)[:, 0],
+        )
+
+    @cached_property
+    def _adjusted(self) -> Any:
+        of, numbers = self.claims_of(self.adjustments), self.adjustments.whole("line_number")
+        line = self._lines_at(of, numbers)
+        return _sums_by(line, self._adjustment_amounts, len(self.lines))[:, 0]
+
+    @cached_property
+    def _adjusted_claims(self) -> Any:
+        of = self.claims_of(self.adjustments)
+        return _sums_by(of, self._adjustment_amounts, len(self.claims))[:, 0]
+
+    @cached_property
+    def _adjustment_amounts(self) -> Any:
+        cents = self.adjustments.cents("amount")
+        return np.where(self.adjustments.texts("reason_code") == "", ABSENT, cents)[:, np.newaxis]
+
+    def _lines_at(self, of: Any, numbers: Any) -> Any:
+        rows = self.line_rows
+        pairs = zip(of.tolist(), numbers.tolist(), strict=True)
+        return np.array([rows.get(pair, -1) for pair in pairs], dtype=np.int64)
+
+
+def _circular(later: Mapping[int, set[int]], start: int) -> bool:
+    """Return whether links lead from a claim back to it, or into a circle."""
+    seen, todo = set(), [start]
+    while todo:
+        for each in later.get(todo.pop(), ()):
+            if each == start:
+                return True
+            if each not in seen:
+                seen.add(each)
+                todo.append(each)
+    return False
+
+
+def _amounts(table: SourceTable) -> Any:
+    found = np.full((len(table), len(CATEGORIES)), ABSENT, dtype=np.int64)
+    for code, category in enumerate(AMOUNT_CATEGORIES):
+        found[:, code] = table.cents(f"amount_{category}")
+    return found
+
+
+def _first(one: Any, other: Any) -> Any:
+    return np.where(one == ABSENT, other, one)
+
+
+def _sums_by(owners: Any, amounts: Any, size: int) -> Any:
+    """Return sums of rows by owner, -1 for nobody; `ABSENT` where there is nothing to add."""
+    known = owners >= 0
+    at, rows = owners[known], amounts[known]
+    there = rows > NO_CENTS
+    sums = np.zeros((size, amounts.shape[1]), dtype=np.int64)
+    np.add.at(sums, at, np.where(there, rows, 0))
+    some = np.zeros(sums.shape, dtype=np.bool_)
+    np.logical_or.at(some, at, there)
+    sums[~some] = ABSENT
+    return sums

@@ -1,0 +1,134 @@
+"""Sums of claims' amounts, by what they are asked for by: exact cents, and how many claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from etl.certificate.published import CATEGORIES, NO_CENTS
+
+BY: Final = ("type", "plan", "payer", "month", "status")
+"""Ways of cutting the same claims, by each of which sums are made."""
+LEVELS: Final = ("claim", "claim_line")
+COUNTED: Final = ("claim", "claim_line", "member", "coverage")
+"""Tables whose rows are counted in the bytes: EOBs, items, Patients, Coverages."""
+
+Cell: TypeAlias = tuple[str, str, str, str]
+"""By, its value, level, category."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Sums of some claims.
+
+    Attributes:
+        money: cell -> cents, and how many claims have such an amount.
+        claims: (by, value) -> how many claims.
+        counts: table -> how many rows.
+    """
+
+    money: Mapping[Cell, tuple[int, int]] = field(default_factory=dict)
+    claims: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: Sums) -> Sums:
+        return self._joined(other, 1)
+
+    def __sub__(self, other: Sums) -> Sums:
+        return self._joined(other, -1)
+
+    def _joined(self, other: Sums, sign: int) -> Sums:
+        money = dict(self.money)
+        for cell, (cents, claims) in other.money.items():
+            mine = money.get(cell, (0, 0))
+            money[cell] = (mine[0] + sign * cents, mine[1] + sign * claims)
+        return Sums(
+            {cell: each for cell, each in money.items() if each != (0, 0)},
+            _added(self.claims, other.claims, sign),
+            _added(self.counts, other.counts, sign),
+        )
+
+    def without_money(self) -> Sums:
+        """Return the counts alone."""
+        return Sums({}, self.claims, self.counts)
+
+    def by_category(self, level: str) -> dict[str, int]:
+        """Return the cents of a level by category: those of all types of claims."""
+        found: dict[str, int] = {}
+        for (by, _, of, category), (cents, _) in self.money.items():
+            if by == "type" and of == level:
+                found[category] = found.get(category, 0) + cents
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Return them as plain values, in an order of their own."""
+        return {
+            "money": [[*cell, *each] for cell, each in sorted(self.money.items())],
+            "claims": [[*key, count] for key, count in sorted(self.claims.items())],
+            "counts": dict(sorted(self.counts.items())),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Sums:
+        """Return the sums of plain values."""
+        return cls(
+            {
+                (by, name, level, category): (cents, claims)
+                for by, name, level, category, cents, claims in value["money"]
+            },
+            {(by, name): count for by, name, count in value["claims"]},
+            dict(value["counts"]),
+        )
+
+
+def _added(mine: Mapping[Any, int], others: Mapping[Any, int], sign: int) -> dict[Any, int]:
+    found = dict(mine)
+    for key, count in others.items():
+        found[key] = found.get(key, 0) + sign * count
+    return {key: count for key, count in found.items() if count}
+
+
+def claim_sums(
+    labels: Mapping[str, Any], headers: Any, claims: Any, lines: Any, counts: Mapping[str, int]
+) -> Sums:
+    """Return the sums of some claims.
+
+    Args:
+        labels: one of `BY` -> its value for each claim, numpy `object`.
+        headers: cents of each claim, shape (claims, categories).
+        claims: the claim of each line; -1 for none.
+        lines: cents of each line, shape (lines, categories).
+        counts: table -> how many rows.
+    """
+    size = len(headers)
+    money: dict[Cell, tuple[int, int]] = {}
+    of_claims: dict[tuple[str, str], int] = {}
+    parts = [(LEVELS[0], *_filled(np.arange(size), headers, size))]
+    parts.append((LEVELS[1], *_filled(claims, lines, size)))
+    for by, values in labels.items():
+        names, codes = np.unique(values.astype(str), return_inverse=True)
+        for name, count in zip(names, np.bincount(codes, minlength=len(names)), strict=True):
+            of_claims[by, str(name)] = int(count)
+        for level, cents, there in parts:
+            sums = np.zeros((len(names), len(CATEGORIES)), dtype=np.int64)
+            some = np.zeros_like(sums)
+            np.add.at(sums, codes, cents)
+            np.add.at(some, codes, there)
+            for at, code in np.argwhere(some):
+                cell = (by, str(names[at]), level, CATEGORIES[code])
+                money[cell] = (int(sums[at, code]), int(some[at, code]))
+    return Sums(money, of_claims, dict(counts))
+
+
+def _filled(owners: Any, cents: Any, size: int) -> tuple[Any, Any]:
+    """Return sums by claim, and 1 where a claim has such an amount."""
+    known = owners >= 0
+    there = (cents > NO_CENTS) & known[:, np.newaxis]
+    sums = np.zeros((size, len(CATEGORIES)), dtype=np.int64)
+    some = np.zeros(sums.shape, dtype=np.bool_)
+    np.add.at(sums, owners[known], np.where(there, cents, 0)[known])
+    np.logical_or.at(some, owners[known], there[known])
+    return sums, some.astype(np.int64)

@@ -1,0 +1,229 @@
+"""The certificate of a run: blocks are read back from the target and compared with their rows."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from etl.certificate.certificate import (
+    Certificate,
+    broken_sums,
+    certificate_of,
+    miscounted,
+    piece,
+    state_from,
+    state_to_bytes,
+)
+from etl.certificate.comparison import compare, published_sums
+from etl.certificate.published import BlockReader
+from etl.certificate.source import COMPARED, Fates, places_of
+from etl.certificate.sums import Sums
+from etl.errors import StoreError
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
+from etl.publish.canonical_json import loads
+from etl.publish.catalog import Unit
+from etl.publish.manifest import Manifest, Named
+from etl.publish.reader import Current, Release, checked, open_release
+from etl.publish.release import put_by_content
+from etl.quality import Checked, Verdict
+from etl.sources import Loaded
+from etl.storage.port import Store
+
+PIECE: Final = "certificate.json"
+"""Name of the file with a unit's comparison."""
+LIMIT: Final = "certificate"
+"""Name of the verdict."""
+
+_FOLDER: Final = "memory/"
+_KIND: Final = "certificate"
+
+
+@dataclass(frozen=True, slots=True)
+class Certifying:
+    """Parameters of the certificate: the same for all units; can be sent to another process.
+
+    Attributes:
+        states_money: whether the release has amounts.
+        before: id of the release whose members may be taken over; None where none are.
+    """
+
+    states_money: bool
+    before: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedRows:
+    """Rows of a unit as they were read, and what became of them.
+
+    Attributes:
+        tables: raw canonical rows, with the columns that are compared.
+        fates: by table.
+        findings: of rules.
+    """
+
+    tables: Mapping[str, pa.Table]
+    fates: Mapping[str, Fates]
+    findings: pa.Table
+
+    @classmethod
+    def of(cls, loaded: Loaded, checked_rows: Checked) -> CertifiedRows:
+        """Return the rows of a unit."""
+        rejected = checked_rows.rejected
+        places = np.stack(
+            [rejected.column(name).to_numpy().astype(np.int64) for name in ("file", "row")], axis=1
+        )
+        tables = rejected.column("table").to_pylist()
+        return cls(
+            {
+                name: loaded.tables[name].select([*columns, FILE_COLUMN, ROW_COLUMN])
+                for name, columns in COMPARED.items()
+            },
+            {
+                name: Fates(
+                    places_of(checked_rows.tables[name]),
+                    places[np.array([table == name for table in tables], dtype=np.bool_)],
+                )
+                for name in COMPARED
+            },
+            checked_rows.findings.select(["file", "row", "column", "rule"]),
+        )
+
+
+def compare_unit(
+    certifying: Certifying, rows: CertifiedRows, catalog: Iterable[bytes], store: Store
+) -> bytes:
+    """Return the comparison of a unit's rows with its blocks, which are read from the target.
+
+    Args:
+        certifying: parameters of the run.
+        rows: the unit's.
+        catalog: lines of `PartitionResult.lines`.
+        store: the target.
+    """
+    units = list(_units(catalog))
+    compared = compare(
+        rows.tables,
+        rows.fates,
+        rows.findings,
+        _read(store, units).claims(),
+        states_money=certifying.states_money,
+    )
+    before = Sums()
+    if certifying.before is not None:
+        old = open_release(store, certifying.before).units(unit.id for unit in units)
+        before = published_sums(_read(store, old.values()).claims())
+    return piece(compared, before)
+
+
+def _units(catalog: Iterable[bytes]) -> Iterator[Unit]:
+    for line in catalog:
+        value = loads(line, "a row of the catalog")
+        if "id" in value and "block" in value:
+            yield Unit.from_json(value.pop("id"), value)
+
+
+def _read(store: Store, units: Iterable[Unit]) -> BlockReader:
+    reading = BlockReader()
+    for unit in units:
+        if unit.block is not None:
+            reading.block(checked(store, unit.block))
+    return reading
+
+
+def certify(
+    pieces: Sequence[bytes], store: Store, base: Current, manifest: Manifest, kept: int
+) -> Certificate:
+    """Return the certificate of a release that is written.
+
+    Args:
+        pieces: the comparisons of its units.
+        store: the target.
+        base: the release before.
+        manifest: the release.
+        kept: how many patients' blocks are taken over from the one before.
+    """
+    if not kept or base.release is None:
+        return certificate_of(pieces, None)
+    carried = _carried(store, base.release)
+    if carried is None:  # lost, or of another program: all blocks of the release before are read
+        carried = published_sums(_read(store, base.release.all_units()).claims())
+    gone = published_sums(_read(store, _gone(base.release, Release(store, manifest))).claims())
+    return certificate_of(pieces, carried - gone)
+
+
+def _carried(store: Store, before: Release) -> Sums | None:
+    for named in before.manifest.facts.reports:
+        if named.key.startswith(_FOLDER) and named.key.endswith(f".{_KIND}"):
+            try:
+                return state_from(checked(store, named.key, named.sha256))
+            except (StoreError, ValueError, KeyError, TypeError):
+                return None
+    return None
+
+
+def _gone(before: Release, after: Release) -> Iterator[Unit]:
+    """Yield the patients of a release who have no block in the next one."""
+    same = {shard.key for shard in after.manifest.catalog if shard is not None}
+    changed = [
+        number
+        for number, shard in enumerate(before.manifest.catalog)
+        if shard is not None and shard.key not in same
+    ]
+    old = [unit for number in changed for unit in before.units_of(number) if unit.block]
+    there = {
+        unit.id for unit in after.units(unit.id for unit in old).values() if unit.block is not None
+    }
+    yield from (unit for unit in old if unit.id not in there)
+
+
+def verdict(made: Certificate, published: Mapping[str, int], files: Sequence[str]) -> Verdict:
+    """Return whether a release may be published.
+
+    Args:
+        made: its certificate.
+        published: table -> rows that the run says it published.
+        files: names of the extract's files.
+    """
+    wrong = broken_sums(made)
+    tables = miscounted(made, published)
+    found = made.unexplained + len(wrong) + len(tables)
+    first = next((one for one in made.differences if not one.reason), None)
+    says = f"{made.facts:,} facts of the published bytes were compared with the source"
+    if found:
+        says = f"{made.unexplained:,} of {says}, and are not what it states"
+        if first is not None:
+            where = f"{files[first.file]}, row {first.row}" if first.row else "of no row"
+            says += f" (first: {first.table}, {first.fact}, {where})"
+        if wrong:
+            says += f"; sums that differ: {', '.join(wrong)}"
+        if tables:
+            says += f"; counts that differ: {', '.join(tables)}"
+    return Verdict(LIMIT, "0", str(found), not found, says, is_setting=False)
+
+
+def differences_csv(made: Certificate, files: Sequence[str]) -> bytes:
+    """Return every difference as CSV in gzip: its place, the fact and the reason; no amount.
+
+    Args:
+        made: the certificate.
+        files: names of the extract's files.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("file", "row", "table", "fact", "reason"))
+    for one in sorted(made.differences, key=astuple):
+        place = (files[one.file], one.row) if one.file >= 0 else ("", "")
+        rows.writerow((*place, one.table, one.fact, one.reason))
+    return gzip.compress(text.getvalue().encode(), mtime=0)
+
+
+def write_state(store: Store, made: Certificate) -> Named:
+    """Write what the next release carries on from."""
+    return put_by_content(store, _FOLDER, state_to_bytes(made), _KIND)

@@ -1,0 +1,101 @@
+"""The certificate in a report: what the published bytes come to, with small cells withheld."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from etl.columns.numbers import cents_text
+from etl.reports.small_cells import LEVEL_NAMES, pooled
+
+REASONS: Final = {
+    "sum-of-lines": "the claim states no total: it is the sum of its lines",
+    "end-before-start": "the statement ends before it begins: its end is left out",
+    "no-place-for-a-period": "the profile has a day of service for a line, and no period",
+}
+"""Explanations of differences, beside rules."""
+
+_BY: Final = ("payer", "plan", "month", "status")
+"""Ways of cutting claims; sums by claim type stand among the money of the rows."""
+
+Cell: TypeAlias = tuple[str, str, str, str]
+"""By, its value, level, category."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """Comparison of the published bytes with their source, for the report.
+
+    Attributes:
+        facts: how many facts were compared.
+        sums: how many sums were.
+        carried: claims that were compared in an earlier run, whose blocks stay as they were.
+        counted: table -> rows that were published, and how many the bytes hold.
+        reasons: (reason, fact) -> differences that it explains, and their cents together.
+        money: sums of all bytes of the release: cell -> cents, and how many claims have one.
+        differences: path of the file with every difference; empty where there are none.
+        holds: whether every fact is as its row states it, or explained.
+    """
+
+    facts: int
+    sums: int
+    carried: int
+    counted: Mapping[str, tuple[int, int]]
+    reasons: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    money: Mapping[Cell, tuple[int, int]] = field(default_factory=dict)
+    differences: str = ""
+    holds: bool = True
+
+
+def certificate_document(facts: CertificateFacts, small_cells: int) -> dict[str, Any]:
+    """Return what a report says of the certificate.
+
+    Args:
+        facts: what was compared.
+        small_cells: most claims whose sum of money is withheld; 0 to withhold none.
+    """
+    return {
+        "holds": facts.holds,
+        "facts": facts.facts,
+        "sums": facts.sums,
+        "carried_claims": facts.carried,
+        "counted": {
+            table: {"published": rows, "in_bytes": held}
+            for table, (rows, held) in facts.counted.items()
+        },
+        "explained": [
+            {
+                "reason": reason,
+                "says": REASONS.get(reason),
+                "fact": fact,
+                "count": count,
+                "amount": cents_text(cents) if cents and count > small_cells else None,
+            }
+            for (reason, fact), (count, cents) in facts.reasons.items()
+        ],
+        "money": list(_lines(facts.money, small_cells)),
+        "differences": facts.differences or None,
+    }
+
+
+def _lines(money: Mapping[Cell, tuple[int, int]], most: int) -> Iterator[dict[str, Any]]:
+    groups: dict[tuple[str, str, str], dict[str, tuple[int, int]]] = defaultdict(dict)
+    for (by, value, level, category), each in money.items():
+        if by in _BY and level in LEVEL_NAMES:
+            groups[by, level, category][value] = each
+    for (by, level, category), values in sorted(groups.items()):
+        shown, rest = pooled({name: claims for name, (_, claims) in values.items()}, most)
+        cents_left = sum(cents for name, (cents, _) in values.items() if name not in shown)
+        parts = [(name, values[name][0], claims) for name, claims in sorted(shown.items())]
+        others: list[tuple[str | None, int, int]] = [(None, cents_left, rest)] if rest else []
+        for label, cents, claims in [*parts, *others]:
+            yield {
+                "by": by,
+                "value": label,
+                "level": LEVEL_NAMES[level],
+                "category": category,
+                "claims": claims if claims > most else None,
+                "amount": cents_text(cents) if claims > most else None,
+            }

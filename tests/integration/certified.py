@@ -1,0 +1,410 @@
+"""One unit of a small extract, published with something wrong between its rows and its bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any, Final, TypeAlias
+
+import pyarrow as pa
+
+from etl.bootstrap.settings import read_settings
+from etl.bootstrap.use_cases import opened
+from etl.certificate.certificate import certificate_of, miscounted
+from etl.pipeline.certificate import CertifiedRows, Certifying, compare_unit
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.events import ignore
+from etl.pipeline.partition.check_and_map import PartitionContext, check_and_map
+from etl.pipeline.partition.directory import accepted_directory
+from etl.pipeline.partition.providers import providers_of
+from etl.pipeline.publish import CATALOG_ROWS, BlockOutput
+from etl.quality import check_totals
+from etl.rows import table_schema
+from etl.sources import Loaded, Partitions, partition
+from tests.memory_store import MemoryStore
+
+NOW: Final = "2026-01-02T03:00:00Z"
+Row: TypeAlias = dict[str, Any]
+Rows: TypeAlias = list[Row]
+Change: TypeAlias = Callable[[dict[str, Rows], Random], bool]
+"""Changes rows; tells whether there was something to change."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The rows of one partition, read.
+
+    Attributes:
+        partitions: the extract.
+        definitions: rules and mappings.
+        loaded: the rows.
+    """
+
+    partitions: Partitions
+    definitions: Definitions
+    loaded: Loaded
+
+    @classmethod
+    def read(cls, extract: Path, work: Path, **settings: object) -> Unit:
+        """Read a small extract, all of it in one partition."""
+        work.mkdir()
+        with opened(read_settings(None, run={"workers": 1}, **settings), extract, ignore) as job:
+            rows = partition(job.extract, work, partitions=1, digests=False, emit=ignore)
+            return cls(rows, job.definitions, rows.load(0))
+
+    def outcome(
+        self, change: Change | None = None, seed: int = 0, definitions: Definitions | None = None
+    ) -> Outcome | None:
+        """Publish the unit with a change to its rows or with other mappings.
+
+        Returns:
+            What came of it; None where there was nothing to change.
+        """
+        definitions, loaded = definitions or self.definitions, self.loaded
+        if change is not None:
+            tables = {name: table.to_pylist() for name, table in loaded.tables.items()}
+            if not change(tables, Random(seed)):
+                return None
+            made = {
+                name: pa.Table.from_pylist(rows, schema=table_schema(name))
+                for name, rows in tables.items()
+            }
+            loaded = replace(loaded, tables=made)
+        directory = accepted_directory(self.partitions.directory(), definitions, as_of=None)
+        providers = providers_of(check_totals(directory).tables, definitions)
+        context = PartitionContext(definitions, providers, None)
+        _, checked, mapped = check_and_map(context, loaded, self.partitions.keys)
+        store = MemoryStore()
+        files = BlockOutput(None, NOW, NOW, ())(mapped.made, (), store)
+        catalog = [bytes(line) for line in files[CATALOG_ROWS]]
+        piece = compare_unit(
+            Certifying(definitions.mappings.view.states_money, None),
+            CertifiedRows.of(self.loaded, checked),
+            catalog,
+            store,
+        )
+        certificate = certificate_of([piece], None)
+        published = {name: each.published for name, each in checked.counts.items()}
+        return Outcome(
+            bytes_of=frozenset(json.loads(line).get("block", "") for line in catalog),
+            quarantined=checked.counts["claim"].quarantined + checked.counts["member"].quarantined,
+            rows=sum(each.quarantined for each in checked.counts.values()),
+            wrong=certificate.unexplained + len(miscounted(certificate, published)),
+            facts=tuple(sorted({one.fact for one in certificate.differences if not one.reason})),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome of publishing a unit.
+
+    Attributes:
+        bytes_of: keys of its blocks: the same keys are the same bytes.
+        quarantined: claims and members in quarantine.
+        rows: rows in quarantine.
+        wrong: differences that nothing explains.
+        facts: which facts they are about.
+    """
+
+    bytes_of: frozenset[str]
+    quarantined: int
+    rows: int
+    wrong: int
+    facts: tuple[str, ...]
+
+
+# -- changes of rows on their way from the source to publication -----------------------------
+
+
+def _any(rows: Rows, random: Random, column: str = "") -> Row | None:
+    some = [row for row in rows if not column or row[column]]
+    return random.choice(some) if some else None
+
+
+def _lost(table: str) -> Change:
+    def change(tables: dict[str, Rows], random: Random) -> bool:
+        tables[table].pop(random.randrange(len(tables[table])))
+        return True
+
+    return change
+
+
+def claim_lost(tables: dict[str, Rows], random: Random) -> bool:
+    """Lose a claim with everything of it."""
+    row = random.choice(tables["claim"])
+    for name, rows in tables.items():
+        if rows and "claim_id" in rows[0]:
+            tables[name] = [each for each in rows if each["claim_id"] != row["claim_id"]]
+    return True
+
+
+def line_doubled(tables: dict[str, Rows], random: Random) -> bool:
+    """Send a line twice, under a number of its own."""
+    rows = tables["claim_line"]
+    row = dict(random.choice(rows))
+    mine = [int(each["line_number"]) for each in rows if each["claim_id"] == row["claim_id"]]
+    rows.append(row | {"line_number": str(max(mine) + 1), "_row": 900_000})
+    rows.sort(key=lambda each: (each["claim_id"], int(each["line_number"])))
+    return True
+
+
+def claim_doubled(tables: dict[str, Rows], random: Random) -> bool:
+    """Send a claim twice, under a number of its own, with its lines."""
+    row = random.choice(tables["claim"])
+    for name in ("claim", "claim_line"):
+        tables[name] += [
+            each | {"claim_id": f"{row['claim_id']}X", "_row": 900_000 + at}
+            for at, each in enumerate(tables[name])
+            if each["claim_id"] == row["claim_id"]
+        ]
+        tables[name].sort(key=lambda each: (each["claim_id"], int(each.get("line_number") or 0)))
+    return True
+
+
+def _cent(table: str, by: str) -> Change:
+    def change(tables: dict[str, Rows], random: Random) -> bool:
+        column = random.choice(
+            ["amount_submitted", "amount_eligible", "amount_benefit", "amount_memberliability"]
+        )
+        row = _any(tables[table], random, column)
+        if row is None:
+            return False
+        text = row[column]
+        if by == "cent":
+            row[column] = text[:-1] + ("1" if text[-1] != "1" else "2")
+        elif by == "sign":
+            row[column] = text[1:] if text.startswith("-") else f"-{text}"
+            return float(text) != 0
+        else:
+            row[column] = None
+        return True
+
+    return change
+
+
+def category_swapped(tables: dict[str, Rows], random: Random) -> bool:
+    """Swap two amounts of a line."""
+    rows = [
+        row
+        for row in tables["claim_line"]
+        if row["amount_submitted"] and row["amount_eligible"] != row["amount_submitted"]
+    ]
+    row = _any(rows, random)
+    if row is None:
+        return False
+    row["amount_submitted"], row["amount_eligible"] = (
+        row["amount_eligible"],
+        row["amount_submitted"],
+    )
+    return True
+
+
+def _shifted(table: str, column: str) -> Change:
+    def change(tables: dict[str, Rows], random: Random) -> bool:
+        row = _any(tables[table], random, column)
+        if row is None:
+            return False
+        day = date.fromisoformat(row[column]) - timedelta(days=1)
+        row[column] = day.isoformat()
+        return True
+
+    return change
+
+
+def other_member(tables: dict[str, Rows], random: Random) -> bool:
+    """Give a claim to another member, with a coverage of that member."""
+    row, cover = random.choice(tables["claim"]), random.choice(tables["coverage"])
+    if cover["member_id"] == row["member_id"]:
+        return False
+    row["member_id"], row["coverage_id"] = cover["member_id"], cover["coverage_id"]
+    return True
+
+
+def other_coverage(tables: dict[str, Rows], random: Random) -> bool:
+    """Give a claim to another coverage of the same member."""
+    row = random.choice(tables["claim"])
+    others = [
+        each["coverage_id"]
+        for each in tables["coverage"]
+        if each["member_id"] == row["member_id"] and each["coverage_id"] != row["coverage_id"]
+    ]
+    if not others:
+        return False
+    row["coverage_id"] = random.choice(others)
+    return True
+
+
+def other_payer(tables: dict[str, Rows], random: Random) -> bool:
+    """Give a claim to another payer."""
+    row = random.choice(tables["claim"])
+    others = {each["payer_id"] for each in tables["claim"]} - {row["payer_id"]}
+    if not others:
+        return False
+    row["payer_id"] = random.choice(sorted(others))
+    return True
+
+
+def other_status(tables: dict[str, Rows], random: Random) -> bool:
+    """Turn the status of a claim."""
+    row = random.choice(tables["claim"])
+    row["status"] = "active" if row["status"] == "cancelled" else "cancelled"
+    return True
+
+
+def line_moved(tables: dict[str, Rows], random: Random) -> bool:
+    """Move a line to another claim of the same type."""
+    types = {row["claim_id"]: row["claim_type"] for row in tables["claim"]}
+    row = random.choice(tables["claim_line"])
+    others = [
+        number
+        for number, kind in types.items()
+        if kind == types.get(row["claim_id"]) and number != row["claim_id"]
+    ]
+    if not others:
+        return False
+    row["claim_id"], row["line_number"] = random.choice(others), "77"
+    tables["claim_line"].sort(key=lambda each: (each["claim_id"], int(each["line_number"])))
+    return True
+
+
+CHANGES: Final[Mapping[str, Change]] = {
+    "claim lost": claim_lost,
+    "line lost": _lost("claim_line"),
+    "member's birth date shifted": _shifted("member", "birth_date"),
+    "claim doubled": claim_doubled,
+    "line doubled": line_doubled,
+    "line moved to another claim": line_moved,
+    "cent of a claim moved": _cent("claim", "cent"),
+    "cent of a line moved": _cent("claim_line", "cent"),
+    "sign of a claim's amount turned": _cent("claim", "sign"),
+    "sign of a line's amount turned": _cent("claim_line", "sign"),
+    "amount of a claim dropped": _cent("claim", "drop"),
+    "amount of a line dropped": _cent("claim_line", "drop"),
+    "categories of a line swapped": category_swapped,
+    "claim given to another member": other_member,
+    "claim given to another coverage": other_coverage,
+    "claim given to another payer": other_payer,
+    "status turned": other_status,
+    "statement date shifted": _shifted("claim", "statement_from_date"),
+    "adjudication date shifted": _shifted("claim", "adjudication_date"),
+    "paid date shifted": _shifted("claim", "paid_date"),
+    "service date shifted": _shifted("claim_line", "service_from_date"),
+}
+"""What may go wrong with rows on their way -> how."""
+
+
+# -- mistakes in mappings --------------------------------------------------------------------
+
+MISTAKES: Final[Mapping[str, tuple[str, str, str]]] = {
+    "total of another category": (
+        "set.yaml",
+        "column: amount_submitted, total: total_submitted",
+        "column: amount_submitted, total: total_eligible",
+    ),
+    "amount of another column": (
+        "set.yaml",
+        "column: amount_benefit, total: total_benefit",
+        "column: amount_eligible, total: total_benefit",
+    ),
+    "category left out": (
+        "set.yaml",
+        '    - { category: memberliability, system: "http://hl7.org/fhir/us/carin-bb/CodeSystem/'
+        'C4BBAdjudication", column: amount_memberliability, total: total_memberliability }\n',
+        "",
+    ),
+    "categories swapped": (
+        "set.yaml",
+        "{ category: deductible, system",
+        "{ category: copay, system",
+    ),
+    "member's claims under the coverage's number": (
+        "eob.yaml",
+        'identifier: [ { include: claim_number, with: { id: "{{ claim.claim_id }}" } } ]',
+        'identifier: [ { include: claim_number, with: { id: "{{ claim.coverage_id }}" } } ]',
+    ),
+    "created on another day": (
+        "eob.yaml",
+        'created: &created "{{ claim.adjudication_date | datetime }}"',
+        'created: &created "{{ claim.statement_from_date | datetime }}"',
+    ),
+    "end of the statement dropped": (
+        "eob.yaml",
+        'end: "{{ claim.statement_thru_date | datetime if not'
+        ' claim.statement_thru_date < claim.statement_from_date }}"',
+        'end: "{{ claim.statement_from_date | datetime }}"',
+    ),
+    "payment of another amount": (
+        "eob.yaml",
+        'amount: { value: "{{ claim.payment_amount | money }}"',
+        'amount: { value: "{{ claim.amount_submitted | money }}"',
+    ),
+    "paid on another day": (
+        "eob.yaml",
+        'date: "{{ claim.paid_date | date }}"',
+        'date: "{{ claim.adjudication_date | date }}"',
+    ),
+    "insured by the first coverage's plan name": (
+        "coverage.yaml",
+        'value: "{{ first_of(coverage.plan_id, coverage.plan_name) }}"',
+        'value: "{{ first_of(coverage.group_id, coverage.plan_id) }}"',
+    ),
+    "never cancelled": (
+        "eob.yaml",
+        "  status: \"{{ 'cancelled' if claim.chain_role != 'current' and claim.status |"
+        " translate('claim_status') | default('active') == 'active' else claim.status |"
+        " translate('claim_status') | default('active') }}\"",
+        "  status: \"{{ claim.status | translate('claim_status') | default('active') }}\"",
+    ),
+    "always active": (
+        "eob.yaml",
+        "  status: \"{{ 'cancelled' if claim.chain_role != 'current' and claim.status |"
+        " translate('claim_status') | default('active') == 'active' else claim.status |"
+        " translate('claim_status') | default('active') }}\"",
+        "  status: active",
+    ),
+    "first lines alone": (
+        "eob-professional.yaml",
+        "    - for: line in claim.lines\n",
+        "    - for: line in claim.lines\n      when: \"{{ line.line_number == '1' }}\"\n",
+    ),
+    "service of the statement's day": (
+        "eob-pharmacy.yaml",
+        'servicedDate: "{{ line.service_from_date | date }}"',
+        'servicedDate: "{{ claim.adjudication_date | date }}"',
+    ),
+    "birth date of nobody": (
+        "patient.yaml",
+        'birthDate: &birth_date "{{ member.birth_date | date }}"',
+        'birthDate: &birth_date "{{ member.death_date | date }}"',
+    ),
+    "inpatients called outpatients": (
+        "eob-inpatient.yaml",
+        "subType: { coding: [ { system: $CLAIM_SUBTYPE, code: inpatient } ] }",
+        "subType: { coding: [ { system: $CLAIM_SUBTYPE, code: outpatient } ] }",
+    ),
+    "oral claims called pharmacy claims": (
+        "eob-oral.yaml",
+        "type: { include: claim_type, with: { code: oral } }",
+        "type: { include: claim_type, with: { code: pharmacy } }",
+    ),
+    "header amounts in lines": (
+        "fragments.yaml",
+        'amount: { value: "{{ row[amount.column] | money }}"',
+        'amount: { value: "{{ claim[amount.column] | money }}"',
+    ),
+    "adjustments of another amount": (
+        "fragments.yaml",
+        'amount: { value: "{{ adjustment.amount | money }}"',
+        'amount: { value: "{{ claim.amount_submitted | money }}"',
+    ),
+    "member number of the card": (
+        "patient.yaml",
+        'with: { id: "{{ member.member_id }}" }',
+        'with: { id: "{{ first_of(member.unique_member_id, member.member_id) }}" }',
+    ),
+}
+"""What may be wrong in a mapping -> file, its text, the text in its place."""

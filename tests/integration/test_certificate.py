@@ -1,0 +1,97 @@
+"""The certificate sees what goes wrong between a row and the byte that a member is served."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from etl.bootstrap.settings import read_settings
+from etl.bootstrap.wiring import load_definitions
+from etl.errors import MappingError
+from etl.synth.extract import write_extract
+from etl.synth.spec import Spec
+from tests.integration.certified import CHANGES, MISTAKES, Outcome, Unit
+
+MAPPINGS = Path(__file__).parents[2] / "mappings"
+FEW = ("total of another category", "first lines alone", "always active")
+"""Mistakes that the fast tests make."""
+SEEDS = 9
+"""Seeds of each change in the slow tests: with the mistakes, 200 and some."""
+
+
+@pytest.fixture(scope="module")
+def unit(tmp_path_factory: pytest.TempPathFactory) -> Unit:
+    folder = tmp_path_factory.mktemp("certified")
+    write_extract(folder / "extract", Spec(6, seed=5))
+    return Unit.read(folder / "extract", folder / "work")
+
+
+@pytest.fixture(scope="module")
+def right(unit: Unit) -> Outcome:
+    found = unit.outcome()
+    assert found is not None
+    return found
+
+
+def test_what_is_published_as_the_rows_state_it_is_certified(right: Outcome) -> None:
+    assert (right.wrong, right.facts) == (0, ())
+    assert len(right.bytes_of) > 3
+
+
+def assert_seen(wrong: Outcome, right: Outcome) -> None:
+    """Check that a wrong byte is seen; rows that rules reject are in quarantine, for all to see."""
+    if wrong.bytes_of == right.bytes_of:
+        return  # two rows said the same, or the change came to nothing: no byte is wrong
+    assert wrong.wrong or wrong.rows > right.rows
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_row_that_is_changed_on_its_way_is_seen(unit: Unit, right: Outcome, name: str) -> None:
+    found = next(
+        found
+        for seed in range(20)
+        if (found := unit.outcome(CHANGES[name], seed)) is not None
+        and found.bytes_of != right.bytes_of
+    )
+    assert_seen(found, right)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_row_that_is_changed_anywhere_on_its_way_is_seen(
+    unit: Unit, right: Outcome, name: str, seed: int
+) -> None:
+    found = unit.outcome(CHANGES[name], 100 + seed)
+    assert found is None or found.bytes_of
+    if found is not None:
+        assert_seen(found, right)
+
+
+def assert_mistake_seen(unit: Unit, folder: Path, name: str) -> None:
+    file, text, instead = MISTAKES[name]
+    shutil.copytree(MAPPINGS, folder)
+    path = folder / "c4bb" / file
+    before = path.read_text()
+    assert text in before
+    path.write_text(before.replace(text, instead))
+    try:
+        definitions = load_definitions(read_settings(None, mappings=str(folder)))
+    except MappingError:
+        return  # the profiles forbid it
+    found = unit.outcome(definitions=definitions)
+    assert found is not None
+    assert found.wrong > 0
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_mistake_in_a_mapping_is_seen(unit: Unit, tmp_path: Path, name: str) -> None:
+    assert_mistake_seen(unit, tmp_path / "mappings", name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in MISTAKES if name not in FEW])
+def test_any_mistake_in_a_mapping_is_seen(unit: Unit, tmp_path: Path, name: str) -> None:
+    assert_mistake_seen(unit, tmp_path / "mappings", name)
