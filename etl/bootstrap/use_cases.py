@@ -31,7 +31,7 @@ from etl.pipeline.deltas.layers import layers_of
 from etl.pipeline.deltas.merge import merged_extract
 from etl.pipeline.events import Emit
 from etl.pipeline.executor import Executor
-from etl.pipeline.explain import Explanation, explain, require_same
+from etl.pipeline.explain import Explainer, Subject, require_same
 from etl.pipeline.nights import write_nights_page
 from etl.pipeline.read import expected_partitions, open_with, own_folder
 from etl.pipeline.release_limits import ReleaseLimits
@@ -49,6 +49,7 @@ from etl.publish.manifest import Manifest
 from etl.publish.prune import Pruned, prune
 from etl.publish.reader import Current, open_current
 from etl.publish.verify import require_whole
+from etl.reports.lineage import Lineage
 from etl.sources import Extract
 from etl.storage.port import Store
 
@@ -213,21 +214,20 @@ def run_extract(
             return run(job.context(work, moment), publication)
 
 
-def explain_resource(
-    settings: Settings, extract: Path | None, resource_type: str, logical_id: str, emit: Emit
-) -> Explanation:
-    """Return where each element of a resource of the target's present release came from.
+def explain_subject(
+    settings: Settings, extract: Path | None, subject: Subject, emit: Emit
+) -> Lineage:
+    """Return where a resource of the present release came from, or what became of a claim or row.
 
     Args:
         settings: say which target; the mappings must be those of the release.
         extract: folder that the release was made of; None where the target keeps its rows.
-        resource_type: FHIR type.
-        logical_id: its id.
+        subject: the resource, claim or row.
         emit: takes events.
 
     Raises:
         UsageError: nothing was published, the extract is another one, rows were not kept, or the
-            resource is made of no row.
+            subject is not in the extract.
         StoreError: the target cannot be read.
     """
     definitions = load_definitions(settings)
@@ -246,7 +246,7 @@ def explain_resource(
             require_same(files, base.release, str(extract))
         executor = LocalExecutor(Workers(1, partial(load_definitions, settings)))
         job = OpenedExtract(settings, files, definitions, executor, emit)
-        return explain(job.context(Path(work), now()), resource_type, logical_id, base.release)
+        return Explainer(job.context(Path(work), now()), base.release).explain(subject)
 
 
 def plan_extract(

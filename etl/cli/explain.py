@@ -1,29 +1,54 @@
-"""`cpcds explain`: where each element of a published resource came from."""
+"""`cpcds explain`: where published elements came from, and what became of a claim or of a row."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from etl.bootstrap.use_cases import explain_resource
+from etl.bootstrap.use_cases import explain_subject
 from etl.cli.options import json_option, layout_option, view_option, viewing
 from etl.cli.progress import progress
 from etl.errors import UsageError
-from etl.pipeline.explain import CellOrigin, Explanation, Origin
+from etl.pipeline.explain import ClaimSubject, ResourceSubject, RowSubject, Subject
+from etl.reports.lineage import (
+    FATES,
+    CellOrigin,
+    Explanation,
+    Lineage,
+    Origin,
+    RowFate,
+    lineage_document,
+    lineage_page,
+)
+
+_CLAIM = "claim:"
 
 
 @click.command("explain")
 @click.argument("target")
-@click.argument("resource", metavar="TYPE/ID")
+@click.argument("subject", required=False)
 @click.argument("path", required=False, default="")
+@click.option(
+    "--row",
+    metavar="FILE:ROW",
+    help="Ask about a row of a file of the extract instead; its header is row 1.",
+)
 @click.option(
     "--extract",
     type=click.Path(path_type=Path),
     help="Folder that the release was made of; not needed where the target keeps its rows.",
 )
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the answer as an HTML page; values are shown as outlines.",
+)
+@click.option("--values", is_flag=True, help="Show values on the HTML page too.")
 @view_option
 @layout_option
 @json_option
@@ -31,55 +56,150 @@ from etl.pipeline.explain import CellOrigin, Explanation, Origin
 def explain_command(
     context: click.Context,
     target: str,
-    resource: str,
+    subject: str | None,
     path: str,
+    row: str | None,
     extract: Path | None,
+    page: Path | None,
+    values: bool,
     view: str | None,
     layout: str | None,
     as_json: bool,
 ) -> None:
-    """Tell where each element of the resource TYPE/ID in TARGET came from.
+    """Tell where a resource in TARGET came from, or what became of a claim or row.
 
-    PATH narrows it down: `item[0].net`, or `item` for all items. What is printed is a member's
-    data; it goes to the terminal and nowhere else.
+    The subject is TYPE/ID of a resource, claim:NUMBER, or --row FILE:ROW. PATH narrows a resource
+    down: `item[0].net`, or `item` for all items. What is printed is a member's data; it goes to the
+    terminal and nowhere else.
     """
-    resource_type, separator, logical_id = resource.partition("/")
-    if not separator or not logical_id:
-        raise UsageError(f"{resource!r} names no resource: write its type and id, like Patient/abc")
+    asked = _subject(subject, row)
     settings = context.obj.settings(target=target, layout=layout, publish=viewing(view))
     with progress(quiet=as_json) as emit:
-        found = explain_resource(settings, extract, resource_type, logical_id, emit)
-    wanted = path.removeprefix(f"{resource_type}.")
-    origins = [one for one in found.origins if _is_under(one.path, wanted)]
-    if not origins:
-        raise UsageError(f"{resource} has no element {path}; leave PATH out to see what it has")
+        found = explain_subject(settings, extract, asked, emit)
+    if path:
+        found = _narrowed(found, path)
+    if page is not None:
+        _write(page, lineage_page(found, shows_values=values))
     if as_json:
-        body = {**asdict(found), "origins": [asdict(one) for one in origins]}
-        click.echo(json.dumps(body, indent=2, ensure_ascii=False))
-        return
-    _show(found, origins)
+        click.echo(json.dumps(lineage_document(found), indent=2, ensure_ascii=False))
+    elif page is not None:
+        click.echo(f"page: {page}{'' if values else '; values are shown as outlines (--values)'}")
+    else:
+        for line in _lines(found):
+            click.echo(line)
+
+
+def _subject(subject: str | None, row: str | None) -> Subject:
+    if subject is None and row is not None:
+        file, separator, number = row.rpartition(":")
+        if not separator or not file or not number.isascii() or not number.isdigit():
+            raise UsageError(f"{row!r} names no row: write file and row, like claim_line.csv:88412")
+        return RowSubject(file, int(number))
+    if subject is None or row is not None:
+        raise UsageError("name one thing: TYPE/ID of a resource, claim:NUMBER, or --row FILE:ROW")
+    if subject.startswith(_CLAIM) and len(subject) > len(_CLAIM):
+        return ClaimSubject(subject.removeprefix(_CLAIM))
+    resource_type, separator, logical_id = subject.partition("/")
+    if not separator or not logical_id:
+        raise UsageError(
+            f"{subject!r} names no resource: write its type and id, like Patient/abc, "
+            "or claim:NUMBER"
+        )
+    return ResourceSubject(resource_type, logical_id)
+
+
+def _narrowed(found: Lineage, path: str) -> Lineage:
+    """Return the elements under a path alone.
+
+    Raises:
+        UsageError: no resource has such an element.
+    """
+    resources = []
+    for resource in found.resources:
+        wanted = path.removeprefix(f"{resource.resource.partition('/')[0]}.")
+        origins = tuple(one for one in resource.origins if _is_under(one.path, wanted))
+        if origins:
+            resources.append(replace(resource, origins=origins))
+    if not resources:
+        raise UsageError(
+            f"{found.subject} has no element {path}; leave PATH out to see what it has"
+        )
+    return replace(found, resources=tuple(resources))
 
 
 def _is_under(path: str, wanted: str) -> bool:
-    return not wanted or path == wanted or path.startswith((f"{wanted}.", f"{wanted}["))
+    return path == wanted or path.startswith((f"{wanted}.", f"{wanted}["))
 
 
-def _show(found: Explanation, origins: list[Origin]) -> None:
-    click.echo(f"{found.resource}, {found.profile}, made by {found.mapping}")
-    click.echo(
-        "the published resource holds just this"
-        if found.agrees
-        else "WARNING: the published resource differs; other mappings or settings made it"
-    )
-    for origin in origins:
-        cited = f", MapID {', '.join(map(str, origin.map_ids))}" if origin.map_ids else ""
-        click.echo(f"\n{origin.path} = {origin.json}")
-        click.echo(f"  by {origin.place}{cited}")
-        for cell in origin.cells:
-            click.echo(f"  from {_told(cell)}")
+def _write(page: Path, html: str) -> None:
+    """Write a page for its owner alone: it may show a member's data."""
+    page.touch(mode=0o600)
+    page.write_text(html, encoding="utf-8")
 
 
-def _told(cell: CellOrigin) -> str:
+def _lines(found: Lineage) -> Iterator[str]:
+    if found.rows:
+        yield f"{found.subject}: what became of its rows"
+        for row in found.rows:
+            yield from _row_lines(row)
+    elif not found.resources:
+        yield f"{found.subject}: the layout makes no row of it"
+    for number, resource in enumerate(found.resources):
+        if number or found.rows:
+            yield ""
+        yield from _resource_lines(resource)
+
+
+def _row_lines(row: RowFate) -> Iterator[str]:
+    of_table = "" if row.table == "*" else f" ({row.table})"
+    yield f"  {row.file} row {row.row}{of_table}: {FATES[row.fate]}"
+    for reason in row.reasons:
+        first = " (the first cause)" if reason.is_cause else ""
+        yield f"    {reason.rule}{first}: {reason.says}"
+    for finding in row.findings:
+        where = f"in {finding.column}" if finding.column else "in the row"
+        yield f"    found {where}: {finding.rule}: {finding.says}"
+
+
+def _resource_lines(resource: Explanation) -> Iterator[str]:
+    yield f"{resource.resource}, {resource.profile}, made by {resource.mapping}"
+    if resource.agrees is not None:
+        yield (
+            "the published resource holds just this"
+            if resource.agrees
+            else "WARNING: the published resource differs; other mappings or settings made it"
+        )
+    for origin in resource.origins:
+        yield from _origin_lines(origin)
+
+
+def _origin_lines(origin: Origin) -> Iterator[str]:
+    cited = f", MapID {', '.join(map(str, origin.map_ids))}" if origin.map_ids else ""
+    yield ""
+    yield f"{origin.path} = {origin.json}"
+    yield f"  by {origin.place}{cited}"
+    for answer in origin.answers:
+        says = "no code" if answer.answer is None else answer.answer
+        place = answer.place or f"no row of crosswalk {answer.crosswalk}"
+        yield f"  translated {answer.word} to {says}, {place}"
+    for cell in origin.cells:
+        yield from _cell_lines(cell)
+
+
+def _cell_lines(cell: CellOrigin) -> Iterator[str]:
     where = f"{cell.file} row {cell.row}, " if cell.file is not None else ""
     derived = " (worked out)" if cell.derived else ""
-    return f"{where}{cell.table}.{cell.column}{derived} = {cell.value}"
+    yield f"  from {where}{cell.table}.{cell.column}{derived} = {cell.value}"
+    if cell.layout:
+        yield f"    made by {cell.layout}{'' if cell.source else ', of no cell'}"
+    for raw in cell.source:
+        same = (raw.file, raw.row, raw.header, raw.text) == (
+            cell.file,
+            cell.row,
+            cell.column,
+            cell.value,
+        )
+        if not same:
+            yield f"    of {raw.file} row {raw.row}, {raw.header} = {raw.text}"
+    for rule in cell.rules:
+        yield f"    rule {rule} found something in it"

@@ -18,8 +18,9 @@ from typing import Final
 import charset_normalizer
 from clevercsv.detect import Detector
 
-from etl.doctor.shapes import SHAPES, masked
+from etl.doctor.shapes import SHAPES
 from etl.errors import ExtractError
+from etl.model.outlines import outline
 from etl.sources.extract_folder import Listed
 from etl.sources.parquet import parquet_headers, read_batches
 from etl.sources.physical import DELIMITERS, Physical, cell_counts, delimiter_of, recognize
@@ -228,7 +229,7 @@ def _record_types(rows: Sequence[Sequence[str]]) -> list[str]:
     lengths = {max(found) for found in kinds.values()}
     if len(lengths) < 2 or any(len(found) > 1 for found in kinds.values()):
         return []
-    told = ", ".join(f"{masked(kind)} with {max(found)} cells" for kind, found in kinds.items())
+    told = ", ".join(f"{outline(kind)} with {max(found)} cells" for kind, found in kinds.items())
     return [f"rows of several types, told by the first cell: {told}; make a file of each"]
 
 

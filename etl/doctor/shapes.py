@@ -1,4 +1,4 @@
-"""Shapes of the values of a column, and outlines: values are never shown as they are."""
+"""Shapes of the values of a column; values are never shown as they are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from etl.model.code_shapes import full_match, is_npi
+from etl.model.outlines import outline
 
 _MOST_DISTINCT: Final = 400
 
@@ -84,7 +85,7 @@ class ColumnProfile:
         shares: shape -> share of the different values that have it; empty where all are empty.
         date: format of its dates; "" where it has none, or several fit.
         ambiguous_date: two formats fit: nobody can tell day and month apart.
-        sample: some values, masked.
+        sample: outlines of some values.
         words: its different values, lower case, where they are few; never shown.
     """
 
@@ -124,27 +125,9 @@ def profile(values: Sequence[str]) -> ColumnProfile:
         shares=MappingProxyType(shares),
         date="" if unclear or not dates else dates[0],
         ambiguous_date=unclear,
-        sample=tuple(dict.fromkeys(masked(value) for value in some))[:3],
+        sample=tuple(dict.fromkeys(outline(value) for value in some))[:3],
         words=frozenset(value.lower() for value in some) if len(distinct) <= 40 else frozenset(),
     )
-
-
-_SHOWN: Final = frozenset(" .,-/():;$%+*#@_|'\"&")
-_MASK_LENGTH: Final = 24
-
-
-def masked(value: str) -> str:
-    """Return the outline of a value: `9` for a digit, `A` or `a` for a letter, no more of it."""
-    outline = "".join(_mask(char) for char in value[:_MASK_LENGTH])
-    return outline + ("…" if len(value) > _MASK_LENGTH else "")
-
-
-def _mask(char: str) -> str:
-    if char.isdigit() or char.isnumeric():
-        return "9"
-    if char.isalpha():
-        return "A" if char.isupper() else "a"
-    return char if char in _SHOWN else "·"
 
 
 def pooled(columns: Iterable[Sequence[str]]) -> list[str]:

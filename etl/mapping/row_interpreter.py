@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, TypeAlias
@@ -150,6 +150,25 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class CrosswalkAnswer:
+    """One question to a crosswalk that had a part in an element.
+
+    Attributes:
+        crosswalk: its name.
+        column: the answer column.
+        word: the word that was looked up.
+        answer: what the crosswalk says; None where it has no code.
+        place: file and line of its row; None where it does not know the word.
+    """
+
+    crosswalk: str
+    column: str
+    word: str
+    answer: str | None
+    place: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ExplainedElement:
     """One element of a resource that holds a value, and where it came from.
 
@@ -158,12 +177,14 @@ class ExplainedElement:
         json: the value as it is written.
         place: the line of the mapping that says so.
         cells: the cells that it was made of or that decided on it; none for a constant.
+        answers: the crosswalks' answers that it was made of or that decided on it.
     """
 
     path: tuple[str | int, ...]
     json: str
     place: Place
     cells: tuple[Cell, ...] = ()
+    answers: tuple[CrosswalkAnswer, ...] = ()
 
     def under(self, step: str | int) -> ExplainedElement:
         """Return the element as seen from one level further out."""
@@ -185,18 +206,38 @@ class _Written:
     elements: tuple[ExplainedElement, ...] = ()
 
 
-def explained(
-    plan: Plan, records: Records, environment: Environment, logical_id: str
-) -> tuple[Made, tuple[ExplainedElement, ...]] | None:
-    """Return one resource with the origin of each of its elements; None where no row makes it.
+@dataclass(frozen=True)
+class ExplainedResource:
+    """A resource with the origin of each of its elements, worked out when they are asked for.
 
-    Elements stand in the order of the resource; `id` and `meta` are not among them.
+    Attributes:
+        row: the row of the plan's table that it is made of.
     """
+
+    row: Record
+    _at: _Row
+
+    @cached_property
+    def made(self) -> Made:
+        """The resource."""
+        return self._at.made()
+
+    @cached_property
+    def elements(self) -> tuple[ExplainedElement, ...]:
+        """Its elements in order; `id` and `meta` are not among them."""
+        return self._at.elements()
+
+
+def explained(
+    plan: Plan, records: Records, environment: Environment, logical_id: str | None = None
+) -> Iterator[ExplainedResource]:
+    """Yield the resources of a plan with their origins, or the one with an id."""
     for row in records.tables.get(plan.table, ()):
         at = _Row(plan, records, environment, {0: row}, {})
-        if at.value(plan.id) == logical_id and (plan.condition is None or at.holds(plan.condition)):
-            return at.made(), at.elements()
-    return None
+        if logical_id is not None and at.value(plan.id) != logical_id:
+            continue
+        if plan.condition is None or at.holds(plan.condition):
+            yield ExplainedResource(row, at)
 
 
 def interpret(plan: Plan, records: Records, environment: Environment) -> Iterator[Made]:
@@ -267,7 +308,10 @@ class _Row:
         if value is None:
             return _Written(None, None if leaf.weak else False)
         text = _leaf(value, leaf.expr.kind)
-        element = ExplainedElement((), text, leaf.place, tuple(self.cells(leaf.expr)))
+        taken = tuple(self.taken(leaf.expr))
+        cells = tuple(cell for node in taken for cell in self.cell(node))
+        answers = tuple(answer for node in taken for answer in self.answers(node))
+        element = ExplainedElement((), text, leaf.place, cells, answers)
         return _Written(text, None if leaf.weak else True, (element,))
 
     def write_object(self, node: ObjectNode) -> _Written:
@@ -387,27 +431,41 @@ class _Row:
         row, _ = self.row_of(expr)
         return row.get(expr.column)
 
-    def cells(self, node: Expr | Condition) -> Iterator[Cell]:
-        """Yield the cells behind a value: of alternatives only those of the one that was taken."""
+    def taken(self, node: Expr | Condition) -> Iterator[Expr | Condition]:
+        """Yield a node and all inside it: of alternatives only the one that was taken."""
+        yield node
+        parts: Sequence[Expr | Condition]
         match node:
-            case ColumnOf():
-                yield from self.cell(node)
             case FirstOf():
-                taken = next((one for one in node.parts if self.value(one) is not None), None)
-                if taken is not None:
-                    yield from self.cells(taken)
+                parts = [one for one in node.parts if self.value(one) is not None][:1]
             case Chosen():
-                yield from self.cells(node.condition)
-                yield from self.cells(node.then if self.holds(node.condition) else node.otherwise)
+                chosen = node.then if self.holds(node.condition) else node.otherwise
+                parts = [node.condition, chosen]
             case _:
-                for part in parts_of(node):
-                    yield from self.cells(part)
+                parts = parts_of(node)
+        for part in parts:
+            yield from self.taken(part)
 
-    def cell(self, expr: ColumnOf) -> Iterator[Cell]:
-        row, table = self.row_of(expr)
-        value = row.get(expr.column)
-        if value is not None:
-            yield Cell(table, expr.column, row, value)
+    def cell(self, node: Expr | Condition) -> Iterator[Cell]:
+        """Yield the cell that a column is."""
+        if isinstance(node, ColumnOf):
+            row, table = self.row_of(node)
+            value = row.get(node.column)
+            if value is not None:
+                yield Cell(table, node.column, row, value)
+
+    def answers(self, node: Expr | Condition) -> Iterator[CrosswalkAnswer]:
+        """Yield what a translation asks its crosswalk."""
+        if not isinstance(node, Translated | TranslatedAll):
+            return
+        value, crosswalk = self.value(node.of), self.environment.crosswalks[node.crosswalk]
+        words = [] if value is None else [value]
+        if value is not None and isinstance(node, TranslatedAll):
+            words = value.split(";")
+        for word in words:
+            answer = crosswalk.answer(word, node.column)
+            place = crosswalk.places.get(word.strip().lower())
+            yield CrosswalkAnswer(crosswalk.name, node.column, word, answer, place)
 
     def row_of(self, expr: ColumnOf) -> tuple[Record, str]:
         row, table = self.rows[expr.level], self.plan.tables[expr.level]

@@ -8,7 +8,7 @@ that the source word has no such code, on purpose: it is known, and absent.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from etl.documents.csv_text import read_csv
@@ -24,11 +24,16 @@ class Crosswalk:
         name: file name without its ending.
         columns: names of the answer columns, the default first.
         rows: source word in lower case -> answers in the order of `columns`; "" for absent.
+        places: source word in lower case -> file and line of its row; a word of a crosswalk that
+            was made without a file has none.
     """
 
     name: str
     columns: tuple[str, ...]
     rows: Mapping[str, tuple[str, ...]]
+    places: Mapping[str, str] = field(
+        default_factory=lambda: MappingProxyType({}), compare=False, repr=False
+    )
 
     def answer(self, source: str, column: str | None = None) -> str | None:
         """Return the answer for one source word, or None where it is unknown or has no code."""
@@ -53,7 +58,12 @@ class Crosswalk:
 
     def overlaid(self, other: Crosswalk) -> Crosswalk:
         """Return this crosswalk with the rows of a payer's own file on top."""
-        return Crosswalk(self.name, self.columns, MappingProxyType({**self.rows, **other.rows}))
+        return Crosswalk(
+            self.name,
+            self.columns,
+            MappingProxyType({**self.rows, **other.rows}),
+            MappingProxyType({**self.places, **other.places}),
+        )
 
 
 def read_crosswalk(text: str, name: str, *, file: str) -> Crosswalk:
@@ -71,14 +81,16 @@ def read_crosswalk(text: str, name: str, *, file: str) -> Crosswalk:
     mistakes = Mistakes()
     table = read_csv(text, file, "crosswalk-row", mistakes, _header)
     rows: dict[str, tuple[str, ...]] = {}
+    places: dict[str, str] = {}
     for row in table.rows:
         source, *answers = row.values()
         if source.lower() in rows:
             what = f"source {source!r} stands twice"
             mistakes.add(MappingError(str(row.mark), "crosswalk-duplicate", what))
         rows[source.lower()] = tuple(answers)
+        places[source.lower()] = str(row.mark)
     mistakes.report()
-    return Crosswalk(name, table.columns[1:], MappingProxyType(rows))
+    return Crosswalk(name, table.columns[1:], MappingProxyType(rows), MappingProxyType(places))
 
 
 def _header(cells: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,91 +1,101 @@
-"""Origins of each element of a published resource: file, row, column, line of the mapping."""
+"""Lineage of resources, claims and rows: from the payer's cells to elements, and back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.places import place_keys, table_places
 from etl.engine.evaluate import Values
 from etl.engine.partition_columns import Partition
 from etl.engine.row_records import records_of
+from etl.engine.unmapped import Mention
 from etl.errors import NotFound, UsageError
 from etl.mapping.environment import Environment
-from etl.mapping.plan import Place, Plan
-from etl.mapping.row_interpreter import Cell, ExplainedElement, Made, explained
+from etl.mapping.plan import Plan
+from etl.mapping.row_interpreter import (
+    Cell,
+    ExplainedElement,
+    ExplainedResource,
+    Made,
+    Record,
+    Records,
+    explained,
+)
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.pipeline.context import RunContext
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.executor import Read
-from etl.pipeline.partition.claims import ClaimRules
-from etl.pipeline.partition.providers import Providers, decided_directory, providers_of
+from etl.pipeline.partition.check_and_map import PartitionContext, check_and_map
+from etl.pipeline.partition.mapping import Mapped
+from etl.pipeline.partition.providers import (
+    Providers,
+    decided_directory,
+    providers_of,
+    with_stubs,
+)
 from etl.pipeline.read import read as read_rows
 from etl.publish.reader import Release
-from etl.quality import RuleContext, check_rows
-from etl.sources import Extract
+from etl.quality import Checked, check_totals
+from etl.reports.lineage import (
+    AnswerOrigin,
+    CellFinding,
+    CellOrigin,
+    Explanation,
+    Fate,
+    Lineage,
+    Origin,
+    Reason,
+    RowFate,
+    SourceCell,
+)
+from etl.sources import Extract, Loaded
+from etl.sources.cell_origins import PartitionOrigins, Place
+from etl.sources.rule_ids import RAGGED_ROW
+
+_CLAIM_ID: Final = "claim_id"
+_PLACES: Final = (FILE_COLUMN, ROW_COLUMN)
 
 
 @dataclass(frozen=True, slots=True)
-class CellOrigin:
-    """One cell of the input.
+class ResourceSubject:
+    """A resource, by FHIR type and logical id."""
 
-    Attributes:
-        file: the file's name; None for a row that stands in no file.
-        row: its row in the file, of which the header is row 1; None likewise.
-        table: canonical table.
-        column: canonical column.
-        derived: whether the column is worked out from others; docs/mapping.md says how.
-        value: its text. A member's data: for the eyes of whoever may see the resource.
-    """
+    resource_type: str
+    logical_id: str
 
-    file: str | None
-    row: int | None
-    table: str
-    column: str
-    derived: bool
-    value: str
+    def __str__(self) -> str:
+        return f"{self.resource_type}/{self.logical_id}"
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Origin of one element.
+class ClaimSubject:
+    """A claim, by the payer's number of it."""
 
-    Attributes:
-        path: FHIR path with positions, without the resource's type: `item[0].net.value`.
-        json: the value as it is published.
-        place: file and line of the mapping.
-        map_ids: MapIDs that the line cites.
-        cells: the cells that it was made of or that decided on it; none for a constant.
-    """
+    number: str
 
-    path: str
-    json: str
-    place: str
-    map_ids: tuple[int, ...]
-    cells: tuple[CellOrigin, ...]
+    def __str__(self) -> str:
+        return f"claim:{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
-    """Origins of the elements of a resource.
+class RowSubject:
+    """A row of a file of the extract; the header is row 1."""
 
-    Attributes:
-        resource: `Type/id`.
-        profile: canonical of its profile, with its version.
-        mapping: name of the mapping that makes it.
-        origins: its elements in order, `id` and `meta` left out.
-        agrees: whether the resource that is published now holds just this; None where no release
-            was looked at.
-    """
+    file: str
+    row: int
 
-    resource: str
-    profile: str
-    mapping: str
-    origins: tuple[Origin, ...]
-    agrees: bool | None
+    def __str__(self) -> str:
+        return f"{self.file}:{self.row}"
+
+
+Subject: TypeAlias = ResourceSubject | ClaimSubject | RowSubject
 
 
 def require_same(extract: Extract, release: Release, name: str) -> None:
@@ -107,76 +117,183 @@ def require_same(extract: Extract, release: Release, name: str) -> None:
         )
 
 
-def explain(
-    context: RunContext, resource_type: str, logical_id: str, release: Release | None
-) -> Explanation:
-    """Return where a resource came from.
+class Explainer:
+    """Answers about one extract, which is read once.
 
     Args:
-        context: of the run: the extract that the resource was made of, and what it was made with.
-        resource_type: FHIR type.
-        logical_id: its id.
+        context: of the run: the extract that the release was made of, and what it was made with.
         release: the release to compare with; None to compare with nothing.
-
-    Raises:
-        UsageError: no mapping makes such a resource, or no accepted row of the extract.
     """
-    definitions, read = context.definitions, read_rows(context)
-    plans = tuple(plan for plan in definitions.mappings.plans if plan.resource == resource_type)
+
+    def __init__(self, context: RunContext, release: Release | None) -> None:
+        self._sources = _Sources(context.definitions, read_rows(context))
+        self._release = release
+
+    def explain(self, subject: Subject) -> Lineage:
+        """Return where a resource came from, or what became of a claim or of a row.
+
+        Raises:
+            UsageError: the subject is not in the extract, or no mapping makes such a resource.
+        """
+        match subject:
+            case ResourceSubject():
+                resource = _of_resource(self._sources, subject, self._release)
+                return Lineage(str(subject), (), (resource,))
+            case ClaimSubject():
+                return _of_claim(self._sources, subject, self._release)
+            case RowSubject():
+                return _of_row(self._sources, subject, self._release)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One partition, or the directory: its rows checked and mapped.
+
+    Attributes:
+        loaded: its rows.
+        checked: what the rules said of them.
+        mapped: what was made of the accepted ones; None for the directory.
+        partition: the accepted rows as mappings run over them.
+        origins: the way back to the cells of the files.
+    """
+
+    loaded: Loaded
+    checked: Checked
+    mapped: Mapped | None
+    partition: Partition
+    origins: PartitionOrigins
+
+    @cached_property
+    def findings(self) -> Mapping[tuple[str, Place], tuple[tuple[str, str], ...]]:
+        """Table and place of a row -> rules that found something in it, with the column or ""."""
+        found: dict[tuple[str, Place], dict[tuple[str, str], None]] = {}
+        for each in self.checked.findings.to_pylist():
+            if each["row"] is not None:
+                place = (each["file"], each["row"])
+                rules = found.setdefault((each["table"], place), {})
+                rules[each["rule"], each["column"] or ""] = None
+        return {row: tuple(rules) for row, rules in found.items()}
+
+    def members_of(self, claims: pa.Array) -> pa.Array:
+        """Return the members of some claims."""
+        table = self.loaded.tables["claim"]
+        ours = table.filter(pc.is_in(table.column(_CLAIM_ID), value_set=claims))
+        return pc.unique(ours.column("member_id")).drop_null()
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """The extract with what it was published with."""
+
+    definitions: Definitions
+    read: Read
+    _last: dict[int, _Part] = field(default_factory=dict)
+
+    @cached_property
+    def directory(self) -> _Part:
+        loaded = self.read.partitions.directory()
+        decided = decided_directory(loaded, self.definitions, as_of=self.read.as_of)
+        checked = check_totals(decided)
+        tables = providers_of(checked.tables, self.definitions).tables
+        origins = self._origins(self.read.partitions.facts.count)
+        return _Part(loaded, checked, None, Partition(tables), origins)
+
+    @cached_property
+    def providers(self) -> Providers:
+        return providers_of(self.directory.checked.tables, self.definitions)
+
+    def part(self, loaded: Loaded, index: int) -> _Part:
+        """Return a partition, checked and mapped; the last one is kept."""
+        if index not in self._last:
+            self._last.clear()
+            self._last[index] = self._checked(loaded, index)
+        return self._last[index]
+
+    def _checked(self, loaded: Loaded, index: int) -> _Part:
+        context = PartitionContext(self.definitions, self.providers, self.read.as_of)
+        _, checked, mapped = check_and_map(context, loaded, self.read.partitions.keys)
+        return _Part(loaded, checked, mapped, mapped.made[0].partition, self._origins(index))
+
+    def partitions(self) -> Iterator[tuple[int, Loaded]]:
+        for index in range(self.read.partitions.facts.count):
+            yield index, self.read.partitions.load(index)
+
+    def of_members(self, part: _Part, members: pa.Array) -> Partition:
+        """Return the accepted rows of some members, and the directory's."""
+        tables = part.partition.tables
+        own = _of_members(tables, members)
+        ids = own["claim"].column(_CLAIM_ID).combine_chunks()
+        keep = np.asarray(pc.is_in(tables["claim"].column(_CLAIM_ID), value_set=ids))
+        chains = part.partition.chains
+        return Partition(
+            {**own, **self.providers.tables}, None if chains is None else chains.only(keep)
+        )
+
+    def _origins(self, index: int) -> PartitionOrigins:
+        rows = self.read.partitions
+        written = rows.raw_rows(index)
+        if index != rows.facts.count:  # files that are there for everybody lie with the directory
+            written |= rows.raw_rows(rows.facts.count)
+        return PartitionOrigins(rows.facts.layout, rows.facts.files, written)
+
+
+# A resource
+
+
+def _of_resource(
+    sources: _Sources, subject: ResourceSubject, release: Release | None
+) -> Explanation:
+    mappings = sources.definitions.mappings.plans
+    plans = tuple(plan for plan in mappings if plan.resource == subject.resource_type)
     if not plans:
-        types = sorted({plan.resource for plan in definitions.mappings.plans})
-        raise UsageError(f"no mapping makes a {resource_type}; they make {', '.join(types)}")
-    directory = decided_directory(read.partitions.directory(), definitions, as_of=read.as_of)
-    providers = providers_of(directory.accepted, definitions)
-    if plans[0].compartment is None:
-        tables = _pieces_of_directory(providers)
-    else:
-        tables = _pieces(read, definitions, providers, plans, logical_id)
-    for accepted in tables:
-        found = _found(plans, accepted, providers.environment, logical_id)
+        types = sorted({plan.resource for plan in mappings})
+        raise UsageError(
+            f"no mapping makes a {subject.resource_type}; they make {', '.join(types)}"
+        )
+    pieces = _directory if plans[0].compartment is None else _members_with
+    for part, partition in pieces(sources, plans, subject.logical_id):
+        found = _explained(sources, plans, part, partition, subject.logical_id, release)
         if found is not None:
-            plan, made, elements = found
-            return Explanation(
-                resource=f"{resource_type}/{logical_id}",
-                profile=plan.profile,
-                mapping=plan.name,
-                origins=tuple(_origin(one, read.partitions.facts.names) for one in elements),
-                agrees=None if release is None else _agrees(release, plan, made),
-            )
+            return found
     raise UsageError(
-        f"no accepted row of the extract makes {resource_type}/{logical_id}; its row may be in "
-        "quarantine, may belong to another payer or id key, or (in the directory) there may be "
-        "only an id that claims name"
+        f"no accepted row of the extract makes {subject}; its row may be in quarantine, or may "
+        "belong to another payer or id key: ask about its claim (claim:NUMBER) or its row (--row)"
     )
 
 
-def _pieces_of_directory(providers: Providers) -> Iterator[Partition]:
-    yield Partition(providers.tables)
+def _directory(
+    sources: _Sources, plans: Sequence[Plan], logical_id: str
+) -> Iterator[tuple[_Part, Partition]]:
+    """Yield the directory's rows, and then those that claims name and that have no row."""
+    part = sources.directory
+    yield part, part.partition
+    resource, environment = plans[0].resource, sources.providers.environment
+    for index, loaded in sources.partitions():
+        mapped = sources.part(loaded, index).mapped
+        named: set[Mention] = set() if mapped is None else set(mapped.mentioned)
+        ours = [
+            mention
+            for mention in named
+            if mention.resource == resource
+            and environment.logical_id(resource, mention.key) == logical_id
+            and not sources.providers.holds(mention)
+        ]
+        if ours:
+            tables = {name: table.slice(0, 0) for name, table in part.checked.tables.items()}
+            yield part, Partition(with_stubs(tables, ours))
+            return
 
 
-def _pieces(
-    read: Read,
-    definitions: Definitions,
-    providers: Providers,
-    plans: Sequence[Plan],
-    logical_id: str,
-) -> Iterator[Partition]:
+def _members_with(
+    sources: _Sources, plans: Sequence[Plan], logical_id: str
+) -> Iterator[tuple[_Part, Partition]]:
     """Yield, for each member that the resource may belong to, the member's accepted rows."""
-    context = RuleContext(definitions.book, read.partitions.keys, providers.known, read.as_of)
-    claim_rules = ClaimRules.of(definitions)
-    for index in range(read.partitions.facts.count):
-        loaded = read.partitions.load(index)
-        members = _members(loaded.tables, plans, providers.environment, logical_id)
-        if not len(members):
-            continue
-        claims = claim_rules.settle(
-            check_rows(loaded.tables, loaded.findings, context, loaded.unread)
-        )
-        accepted = claims.decided.accepted
-        own = _of_members(accepted, members)
-        ids = own["claim"].column("claim_id").combine_chunks()
-        keep = np.asarray(pc.is_in(accepted["claim"].column("claim_id"), value_set=ids))
-        yield claims.partition({**own, **providers.tables}, providers.environment, keep)
+    environment = sources.providers.environment
+    for index, loaded in sources.partitions():
+        members = _members(loaded.tables, plans, environment, logical_id)
+        if len(members):
+            part = sources.part(loaded, index)
+            yield part, sources.of_members(part, members)
 
 
 def _members(
@@ -201,22 +318,44 @@ def _of_members(tables: Mapping[str, pa.Table], members: pa.Array) -> dict[str, 
         for name, table in tables.items()
         if "member_id" in table.column_names
     }
-    claims = own["claim"].column("claim_id").combine_chunks()
+    claims = own["claim"].column(_CLAIM_ID).combine_chunks()
     for name, table in tables.items():
-        if name not in own and "claim_id" in table.column_names:
-            own[name] = table.filter(pc.is_in(table.column("claim_id"), value_set=claims))
+        if name not in own and _CLAIM_ID in table.column_names:
+            own[name] = table.filter(pc.is_in(table.column(_CLAIM_ID), value_set=claims))
     return own
 
 
-def _found(
-    plans: Sequence[Plan], partition: Partition, environment: Environment, logical_id: str
-) -> tuple[Plan, Made, tuple[ExplainedElement, ...]] | None:
+def _explained(
+    sources: _Sources,
+    plans: Sequence[Plan],
+    part: _Part,
+    partition: Partition,
+    logical_id: str,
+    release: Release | None,
+) -> Explanation | None:
     records = records_of(partition)
     for plan in plans:
-        made = explained(plan, records, environment, logical_id)
-        if made is not None:
-            return plan, *made
+        for found in explained(plan, records, sources.providers.environment, logical_id):
+            return _explanation(sources, plan, part, records, found, release)
     return None
+
+
+def _explanation(
+    sources: _Sources,
+    plan: Plan,
+    part: _Part,
+    records: Records,
+    found: ExplainedResource,
+    release: Release | None,
+) -> Explanation:
+    made = found.made
+    return Explanation(
+        resource=f"{plan.resource}/{made.id}",
+        profile=plan.profile,
+        mapping=plan.name,
+        origins=tuple(_origin(sources, part, records, one) for one in found.elements),
+        agrees=None if release is None else _agrees(release, plan, made),
+    )
 
 
 def _agrees(release: Release, plan: Plan, made: Made) -> bool:
@@ -231,20 +370,206 @@ def _agrees(release: Release, plan: Plan, made: Made) -> bool:
     return line.endswith(made.body.encode())
 
 
-def _origin(element: ExplainedElement, files: Sequence[str]) -> Origin:
-    steps = [f"[{one}]" if isinstance(one, int) else f".{one}" for one in element.path]
-    cells = dict.fromkeys(_cell(one, files) for one in element.cells)
-    place: Place = element.place
-    return Origin("".join(steps).lstrip("."), element.json, str(place), place.map_ids, tuple(cells))
+# A claim
 
 
-def _cell(cell: Cell, files: Sequence[str]) -> CellOrigin:
-    file, row = cell.row.get(FILE_COLUMN), cell.row.get(ROW_COLUMN)
-    return CellOrigin(
-        file=None if file is None else files[int(file)],
-        row=None if row is None else int(row),
-        table=cell.table,
-        column=cell.column,
-        derived=cell.table in TABLES and TABLES[cell.table].column(cell.column) is None,
-        value=cell.value,
+def _of_claim(sources: _Sources, subject: ClaimSubject, release: Release | None) -> Lineage:
+    wanted = pa.array([subject.number])
+    for index, loaded in sources.partitions():
+        tables = {
+            name: table.filter(pc.is_in(table.column(_CLAIM_ID), value_set=wanted))
+            for name, table in loaded.tables.items()
+            if _CLAIM_ID in table.column_names
+        }
+        if not any(table.num_rows for table in tables.values()):
+            continue
+        part = sources.part(loaded, index)
+        rows = [row for name, table in tables.items() for row in _fates(sources, part, name, table)]
+        partition = sources.of_members(part, part.members_of(wanted))
+        records = records_of(partition)
+        resources = [
+            _explanation(sources, plan, part, records, found, release)
+            for plan, found in _resources(sources, partition, records)
+            if plan.table == "claim" and found.row.get(_CLAIM_ID) == subject.number
+        ]
+        return Lineage(str(subject), tuple(rows), tuple(resources))
+    raise UsageError(f"no row of the extract that can be read has the claim number of {subject}")
+
+
+def _resources(
+    sources: _Sources, partition: Partition, records: Records
+) -> Iterator[tuple[Plan, ExplainedResource]]:
+    """Yield every resource that is made of some rows."""
+    environment, of_members = sources.providers.environment, partition.size("member") > 0
+    for plan in sources.definitions.mappings.plans:
+        if (plan.compartment is not None) == of_members:
+            for found in explained(plan, records, environment):
+                yield plan, found
+
+
+# A row
+
+
+def _of_row(sources: _Sources, subject: RowSubject, release: Release | None) -> Lineage:
+    rows = sources.read.partitions
+    if subject.file not in rows.facts.names:
+        raise UsageError(
+            f"the extract has no file {subject.file}; it has {', '.join(sorted(rows.facts.names))}"
+        )
+    place = (rows.facts.names.index(subject.file), subject.row)
+    for index in range(rows.facts.count + 1):
+        if not rows.raw_rows(index, place_keys([place[0]], [place[1]])):
+            continue
+        is_directory = index == rows.facts.count
+        part = sources.directory if is_directory else sources.part(rows.load(index), index)
+        return _of_read_row(sources, subject, part, place, release)
+    ragged = rows.ragged_rows()
+    if place in zip(*(ragged.column(name).to_pylist() for name in _PLACES), strict=True):
+        rule = sources.definitions.book[RAGGED_ROW]
+        reason = Reason(rule.id, rule.says, is_cause=True)
+        fate = RowFate(*_named(place, rows.facts.names), "*", "quarantined", (reason,))
+        return Lineage(str(subject), (fate,), ())
+    raise UsageError(
+        f"{subject.file} has no row {subject.row} with cells: the header is row 1, blank rows "
+        f"count, and {rows.facts.rows_read[subject.file]:,} rows were read"
     )
+
+
+def _of_read_row(
+    sources: _Sources, subject: RowSubject, part: _Part, place: Place, release: Release | None
+) -> Lineage:
+    went_into = set(part.origins.rows_of(place))
+    went_into |= {(name, place) for name in part.loaded.tables}
+    fates: list[RowFate] = []
+    members: list[pa.Array] = []
+    claims: set[str] | None = set()
+    for name in TABLES:
+        table = part.loaded.tables.get(name)
+        places = [to for of, to in went_into if of == name]
+        if table is None or not places:
+            continue
+        wanted = place_keys([to[0] for to in places], [to[1] for to in places])
+        ours = table.filter(pa.array(np.isin(table_places(table), wanted)))
+        fates += _fates(sources, part, name, ours)
+        # A row of a claim has a part in that claim's resource alone; any other may in all.
+        if claims is not None and _CLAIM_ID in ours.column_names:
+            claims |= set(ours.column(_CLAIM_ID).to_pylist())
+        elif ours.num_rows:
+            claims = None
+        if "member_id" in ours.column_names:
+            members.append(ours.column("member_id").combine_chunks())
+        elif _CLAIM_ID in ours.column_names:
+            members.append(part.members_of(ours.column(_CLAIM_ID).combine_chunks()))
+    partition = part.partition
+    if part.mapped is not None:
+        owners = pc.unique(pa.concat_arrays([pa.array([], pa.string()), *members])).drop_null()
+        partition = sources.of_members(part, owners)
+    records = records_of(partition)
+    names = sources.read.partitions.facts.names
+    touched = {(name, *_named(to, names)) for name, to in went_into}
+    resources = []
+    for plan, found in _resources(sources, partition, records):
+        if claims is not None and found.row.get(_CLAIM_ID) not in claims:
+            continue
+        whole = _explanation(sources, plan, part, records, found, release)
+        parts = tuple(
+            origin
+            for origin in whole.origins
+            if any((cell.table, cell.file, cell.row) in touched for cell in origin.cells)
+        )
+        if parts:
+            resources.append(replace(whole, origins=parts))
+    return Lineage(str(subject), tuple(fates), tuple(resources))
+
+
+def _named(place: Place, names: Sequence[str]) -> tuple[str, int]:
+    return names[place[0]], place[1]
+
+
+def _fates(sources: _Sources, part: _Part, name: str, table: pa.Table) -> Iterator[RowFate]:
+    """Yield what became of some rows of a table, each of its places once."""
+    book, names = sources.definitions.book, sources.read.partitions.facts.names
+    rejected = part.checked.rejected
+    ours = rejected.filter(pc.equal(rejected.column("table"), name))
+    why = {(each["file"], each["row"]): each for each in ours.to_pylist()}
+    accepted = set(table_places(part.checked.tables[name]).tolist())
+    places = zip(*(table.column(column).to_pylist() for column in _PLACES), strict=True)
+    for place in dict.fromkeys(places):
+        fate: Fate = "superseded"
+        reasons: tuple[Reason, ...] = ()
+        each = why.get(place)
+        if each is not None:
+            fate, cause = "quarantined", each["cause"]
+            rules = dict.fromkeys(rule for rule in (*each["rules"].split(";"), cause) if rule)
+            reasons = tuple(Reason(rule, book[rule].says, rule == cause) for rule in rules)
+        elif int(place_keys([place[0]], [place[1]])[0]) in accepted:
+            fate = "published"
+        findings = tuple(
+            CellFinding(rule, column, book[rule].says)
+            for rule, column in part.findings.get((name, place), ())
+        )
+        yield RowFate(*_named(place, names), name, fate, reasons, findings)
+
+
+# Elements and cells
+
+
+def _origin(sources: _Sources, part: _Part, records: Records, element: ExplainedElement) -> Origin:
+    steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in element.path]
+    cells = dict.fromkeys(_cell(sources, part, records, cell) for cell in element.cells)
+    answers = dict.fromkeys(
+        AnswerOrigin(answer.crosswalk, answer.word, answer.answer, answer.place)
+        for answer in element.answers
+    )
+    return Origin(
+        "".join(steps).lstrip("."),
+        element.json,
+        str(element.place),
+        element.place.map_ids,
+        tuple(cells),
+        tuple(answers),
+    )
+
+
+def _cell(sources: _Sources, part: _Part, records: Records, cell: Cell) -> CellOrigin:
+    names = sources.read.partitions.facts.names
+    table, column, record = _home(records, cell)
+    derived = table in TABLES and TABLES[table].column(column) is None
+    if record.get(FILE_COLUMN) is None:
+        return CellOrigin(None, None, table, column, derived, cell.value)
+    place = (int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0))
+    file, row = _named(place, names)
+    if derived or table not in TABLES:
+        return CellOrigin(file, row, table, column, derived, cell.value)
+    origin = part.origins.of(table, record, column)
+    return CellOrigin(
+        file=file,
+        row=row,
+        table=table,
+        column=column,
+        derived=False,
+        value=cell.value,
+        layout=origin.place,
+        source=tuple(
+            SourceCell(*_named(raw.place, names), raw.header, raw.text) for raw in origin.cells
+        ),
+        rules=tuple(
+            rule for rule, where in part.findings.get((table, place), ()) if where == column
+        ),
+    )
+
+
+def _home(records: Records, cell: Cell) -> tuple[str, str, Record]:
+    """Return table, column and row of a cell: of a care team that a line names, the line's."""
+    table, column, record = cell.table, cell.column, cell.row
+    if table == "claim_care_team" and column == "provider_id":
+        line = [
+            other
+            for other in records.tables.get("claim_line", ())
+            if (other.get(FILE_COLUMN), other.get(ROW_COLUMN))
+            == (record.get(FILE_COLUMN), record.get(ROW_COLUMN))
+            and other.get("rendering_provider_id") == cell.value
+        ]
+        if line:
+            return "claim_line", "rendering_provider_id", line[0]
+    return table, column, record

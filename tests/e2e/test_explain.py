@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from etl.synth import Spec, write_extract
 from tests.e2e.commands import Called, cpcds, done, published, rows_of
 
 EOB = "ExplanationOfBenefit"
@@ -20,7 +21,10 @@ def target(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def explained(target: Path, resource: dict[str, Any], *more: str | Path) -> dict[str, Any]:
     name = f"{resource['resourceType']}/{resource['id']}"
-    found: dict[str, Any] = json.loads(done(cpcds("explain", target, name, *more, "--json")).out)
+    said = json.loads(done(cpcds("explain", target, name, *more, "--json")).out)
+    assert (said["subject"], said["rows"]) == (name, [])
+    found: dict[str, Any]
+    [found] = said["resources"]
     return found
 
 
@@ -62,6 +66,59 @@ def test_where_rows_are_kept_the_target_alone_is_enough(small: Path, tmp_path: P
     assert explained(tmp_path / "kept", eob)["agrees"] is True
 
 
+def test_a_claim_is_found_by_its_number_and_a_row_by_its_place(target: Path, small: Path) -> None:
+    number, place = rows_of(small / "claim_line.csv")[0]["claim_id"], "claim_line.csv:2"
+    claim = json.loads(
+        done(cpcds("explain", target, f"claim:{number}", "--extract", small, "--json")).out
+    )
+    [eob] = claim["resources"]
+    assert eob["agrees"] is True
+    assert {"file": "claim_line.csv", "row": 2, "table": "claim_line", "fate": "published",
+            "reasons": [], "findings": []} in claim["rows"]  # fmt: skip
+    row = json.loads(
+        done(cpcds("explain", target, "--row", place, "--extract", small, "--json")).out
+    )
+    assert [one["fate"] for one in row["rows"]] == ["published"]
+    [same] = row["resources"]
+    assert same["resource"] == eob["resource"]
+    paths = {one["path"] for one in same["origins"]}
+    assert "item[0].sequence" in paths < {one["path"] for one in eob["origins"]}
+
+
+def test_a_rejected_claim_names_the_rule_that_was_the_first_cause(tmp_path: Path) -> None:
+    extract = tmp_path / "extract"
+    write_extract(extract, Spec(members=3, seed=3))
+    claims = (extract / "claim.csv").read_text().splitlines(keepends=True)
+    lines = rows_of(extract / "claim_line.csv")
+    number = lines[0]["claim_id"]
+    broken = next(at for at, line in enumerate(claims) if f"{number}," in line)
+    day = rows_of(extract / "claim.csv")[broken - 1]["adjudication_date"]
+    claims[broken] = claims[broken].replace(day, "yesterday")
+    (extract / "claim.csv").write_text("".join(claims))
+    (extract / "manifest.json").unlink()
+    done(cpcds("run", extract, "--to", tmp_path / "tree", "--workers", "1"))
+    said = done(cpcds("explain", tmp_path / "tree", f"claim:{number}", "--extract", extract)).out
+    assert f"claim.csv row {broken + 1} (claim): not published: in quarantine" in said
+    assert "required (the first cause)" in said
+    assert "found in adjudication_date: date-unreadable" in said
+    assert "claim_line.csv row 2 (claim_line): not published: in quarantine" in said
+
+
+def test_a_page_shows_outlines_unless_values_are_asked_for(
+    target: Path, small: Path, tmp_path: Path
+) -> None:
+    member = rows_of(small / "member.csv")[0]
+    for name, shown in (("masked.html", False), ("values.html", True)):
+        options = ["--values"] if shown else []
+        done(cpcds("explain", target, "--row", "member.csv:2", "--extract", small,
+                   "--html", tmp_path / name, *options))  # fmt: skip
+        page = (tmp_path / name).read_text()
+        assert "member.csv" in page
+        assert (member["family_name"] in page) is shown
+        assert (member["birth_date"] in page) is shown
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
 def refused(called: Called) -> str:
     assert called.code == 2
     return called.sentence
@@ -85,6 +142,14 @@ def test_what_cannot_be_explained_is_said_in_a_sentence(
         cpcds("explain", target, "Claim/x", "--extract", small)
     )
     assert "names no resource" in refused(cpcds("explain", target, EOB, "--extract", small))
+    assert "names no row" in refused(cpcds("explain", target, "--row", "2", "--extract", small))
+    assert "has no row 1 " in refused(
+        cpcds("explain", target, "--row", "claim.csv:1", "--extract", small)
+    )
+    assert "has no file x.csv" in refused(
+        cpcds("explain", target, "--row", "x.csv:2", "--extract", small)
+    )
+    assert "name one thing" in refused(cpcds("explain", target, "--extract", small))
     assert "has no element" in refused(
         cpcds("explain", target, name, "item[99]", "--extract", small)
     )

@@ -242,11 +242,10 @@ def test_the_elements_that_are_explained_are_just_those_of_the_resource(
 ) -> None:
     records = records_of(to_partition(tables(seed), ENVIRONMENT))
     resources = list(interpret(plan, records, ENVIRONMENT))
-    assert explained(plan, records, ENVIRONMENT, "no such id") is None
+    assert list(explained(plan, records, ENVIRONMENT, "no such id")) == []
     for made in resources:
-        found = explained(plan, records, ENVIRONMENT, made.id)
-        assert found is not None
-        same, elements = found
+        first = next(explained(plan, records, ENVIRONMENT, made.id))
+        same, elements = first.made, first.elements
         built: Any = {}
         for element in elements:
             built = _put(built, element.path, json.loads(element.json))

@@ -1,0 +1,212 @@
+"""Lineage: where elements of resources came from and what became of rows, and the page of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from etl.model.outlines import outline
+from etl.reports.page import environment
+
+Fate: TypeAlias = Literal["published", "quarantined", "superseded"]
+FATES: Final[Mapping[str, str]] = {
+    "published": "published",
+    "quarantined": "not published: in quarantine",
+    "superseded": "not published: superseded by another row",
+}
+"""Fates of rows in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCell:
+    """One cell of the payer's own files.
+
+    Attributes:
+        file: the file's name.
+        row: its row in the file, of which the header is row 1.
+        header: its header as the file spells it.
+        text: as it stands there. A member's data.
+    """
+
+    file: str
+    row: int
+    header: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CellOrigin:
+    """One canonical cell, and what the layout made it of.
+
+    Attributes:
+        file: the file in which its row stands; None for a row that stands in no file.
+        row: its row in the file, of which the header is row 1; None likewise.
+        table: canonical table.
+        column: canonical column.
+        derived: whether the column is worked out from others; docs/mapping.md says how.
+        value: its text. A member's data.
+        layout: file and line of the layout that makes the column; "" in the canonical layout, where
+            cells are taken as they are.
+        source: the cells of the payer's files that it was made of or that decided on it; none for
+            a constant of the layout and for a derived column.
+        rules: ids of the rules that found something in the cell.
+    """
+
+    file: str | None
+    row: int | None
+    table: str
+    column: str
+    derived: bool
+    value: str
+    layout: str = ""
+    source: tuple[SourceCell, ...] = ()
+    rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOrigin:
+    """One crosswalk's answer.
+
+    Attributes:
+        crosswalk: its name.
+        word: the word that was looked up. A member's data.
+        answer: what it says; None where it has no code.
+        place: file and line of the row; None where the word is not known.
+    """
+
+    crosswalk: str
+    word: str
+    answer: str | None
+    place: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Origin of one element.
+
+    Attributes:
+        path: FHIR path with positions, without the resource's type: `item[0].net.value`.
+        json: the value as it is published. A member's data.
+        place: file and line of the mapping.
+        map_ids: MapIDs that the line cites.
+        cells: the cells that it was made of or that decided on it; none for a constant.
+        answers: the crosswalks' answers that it was made of or that decided on it.
+    """
+
+    path: str
+    json: str
+    place: str
+    map_ids: tuple[int, ...]
+    cells: tuple[CellOrigin, ...]
+    answers: tuple[AnswerOrigin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Origins of the elements of a resource.
+
+    Attributes:
+        resource: `Type/id`.
+        profile: canonical of its profile, with its version.
+        mapping: name of the mapping that makes it.
+        origins: its elements in order, `id` and `meta` left out.
+        agrees: whether the resource that is published now holds just this; None where no release
+            was looked at.
+    """
+
+    resource: str
+    profile: str
+    mapping: str
+    origins: tuple[Origin, ...]
+    agrees: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One rule by which a row was rejected.
+
+    Attributes:
+        rule: its id.
+        says: what it says.
+        is_cause: whether the rejection began with it: of a row that hangs on a rejected one, that
+            is a rule about the other row.
+    """
+
+    rule: str
+    says: str
+    is_cause: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CellFinding:
+    """A rule that found something in a row.
+
+    Attributes:
+        rule: its id.
+        column: the canonical column; "" where it is about the whole row.
+        says: what the rule says.
+    """
+
+    rule: str
+    column: str
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowFate:
+    """Fate of one canonical row.
+
+    Attributes:
+        file: the file of the first row that it was made of.
+        row: that row.
+        table: canonical table.
+        fate: what became of it.
+        reasons: the rules that rejected it, the first one first; none unless it is quarantined.
+        findings: what rules found in it, whether they reject or warn.
+    """
+
+    file: str
+    row: int
+    table: str
+    fate: Fate
+    reasons: tuple[Reason, ...] = ()
+    findings: tuple[CellFinding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Answer to what was asked about a resource, a claim or a row.
+
+    Attributes:
+        subject: what was asked about, as it was written.
+        rows: what became of the rows in question; none where a resource was asked about.
+        resources: the resources in question; of a row, the elements that it has a part in.
+    """
+
+    subject: str
+    rows: tuple[RowFate, ...]
+    resources: tuple[Explanation, ...]
+
+
+def lineage_page(lineage: Lineage, *, shows_values: bool) -> str:
+    """Return the lineage as a page that needs nothing else.
+
+    Args:
+        lineage: what to show.
+        shows_values: whether members' data is shown; else outlines stand for it.
+    """
+
+    def shown(value: str | None) -> str:
+        return "" if value is None else value if shows_values else outline(value)
+
+    return (
+        environment()
+        .get_template("lineage.html.j2")
+        .render(lineage=lineage, shown=shown, shows_values=shows_values, fates=FATES)
+    )
+
+
+def lineage_document(lineage: Lineage) -> dict[str, Any]:
+    """Return the lineage as JSON values, members' data included."""
+    return asdict(lineage)

@@ -1,0 +1,146 @@
+"""Every element comes from cells that stand in the payer's files where they are said to."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from etl.bootstrap.settings import Settings
+from etl.bootstrap.use_cases import convert_extract, opened
+from etl.model.canonical_tables import TABLES
+from etl.pipeline.explain import Explainer, ResourceSubject, RowSubject
+from etl.reports.lineage import Explanation, Lineage
+from etl.synth import Spec, write_extract
+
+ROOT = Path(__file__).parent.parent.parent
+LAYOUTS = ROOT / "tests/golden/layouts"
+NOON = datetime(2024, 7, 1, 12, tzinfo=UTC)
+CASES = ["canonical", *sorted(path.name for path in LAYOUTS.iterdir() if path.is_dir())]
+
+
+def silent(_event: object) -> None:
+    pass
+
+
+UNUSED = {"language": {("lines.csv", 3), ("plans.csv", 2), ("plans.csv", 3)}}
+"""Rows that the layout of an extract makes nothing of: it says `where`, or looks cells up in them."""
+
+
+class Given(NamedTuple):
+    """An extract, and the settings with which it is read."""
+
+    extract: Path
+    settings: Settings
+
+
+@pytest.fixture(scope="module", params=CASES)
+def given(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Given:
+    folder = tmp_path_factory.mktemp("given")
+    if request.param == "canonical":
+        write_extract(folder, Spec(members=1, seed=5))
+        return Given(folder, Settings())
+    golden = LAYOUTS / str(request.param)
+    layout = golden / "layout.yaml"
+    if not layout.exists():  # one that ships
+        return Given(golden / "input", Settings())
+    (folder / "layouts").mkdir()
+    shutil.copy(layout, folder / "layouts" / f"{golden.name}.yaml")
+    return Given(golden / "input", Settings(mappings=(folder,)))
+
+
+@cache
+def cells_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def put(built: Any, path: list[str | int], value: Any) -> Any:
+    if not path:
+        return value
+    step, *rest = path
+    if isinstance(step, int):
+        built = built or []
+        while len(built) <= step:
+            built.append(None)
+    else:
+        built = built or {}
+    there = built[step] if isinstance(step, int) else built.get(step)
+    built[step] = put(there, rest, value)
+    return built
+
+
+def steps(path: str) -> list[str | int]:
+    parts = path.replace("[", ".[").split(".")
+    return [int(part[1:-1]) if part.startswith("[") else part for part in parts]
+
+
+def whole(explanation: Explanation) -> Any:
+    built: Any = None
+    for origin in explanation.origins:
+        built = put(built, steps(origin.path), json.loads(origin.json))
+    return built
+
+
+def resources_in(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("*.ndjson")):
+        yield from map(json.loads, path.read_text().splitlines())
+
+
+def test_every_element_is_explained_by_cells_that_stand_where_it_is_said(
+    given: Given, tmp_path: Path
+) -> None:
+    extract, settings = given
+    convert_extract(settings, extract, tmp_path / "out", silent)
+    resources = list(resources_in(tmp_path / "out"))
+    assert {one["resourceType"] for one in resources} >= {"Patient", "Coverage"}
+    looked_up = 0
+    without: set[tuple[str, str]] = set()
+    with opened(settings, extract, silent) as job:
+        explainer = Explainer(job.context(tmp_path / "work", NOON), None)
+        for resource in resources:
+            subject = ResourceSubject(resource["resourceType"], resource["id"])
+            [found] = explainer.explain(subject).resources
+            assert whole(found) == {
+                key: value
+                for key, value in resource.items()
+                if key not in ("resourceType", "id", "meta")
+            }
+            for origin in found.origins:
+                for cell in origin.cells:
+                    for raw in cell.source:
+                        row = cells_of(extract / raw.file)[raw.row - 2]
+                        assert row[raw.header] == raw.text
+                        looked_up += 1
+                    if not cell.source and not cell.derived and cell.file and not cell.layout:
+                        without.add((cell.table, cell.column))
+    assert looked_up > 50
+    assert {key for key in without if key[0] in TABLES} == set()
+
+
+def fate(found: Lineage) -> set[str]:
+    return {row.fate for row in found.rows}
+
+
+def test_the_rows_of_every_file_are_accounted_for(given: Given, tmp_path: Path) -> None:
+    extract, settings = given
+    unused: set[tuple[str, int]] = set()
+    with opened(settings, extract, silent) as job:
+        explainer = Explainer(job.context(tmp_path / "work", NOON), None)
+        for file in job.extract.files:
+            for number in range(2, 2 + min(len(cells_of(extract / file.name)), 2)):
+                found = explainer.explain(RowSubject(file.name, number))
+                assert fate(found) <= {"published", "quarantined", "superseded"}
+                if not found.rows:  # no table is made of it: a lookup reads it, or nothing does
+                    unused.add((file.name, number))
+                if fate(found) == {"quarantined"}:
+                    assert found.resources == ()
+                    assert all(row.reasons for row in found.rows)
+    assert unused <= UNUSED.get(extract.parent.name, set())
