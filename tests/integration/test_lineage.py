@@ -31,7 +31,7 @@ def silent(_event: object) -> None:
 
 
 UNUSED = {"language": {("lines.csv", 3), ("plans.csv", 2), ("plans.csv", 3)}}
-"""Rows that the layout of an extract makes nothing of: it says `where`, or looks cells up in them."""
+"""Rows that no table is made of: the layout says `where`, or looks cells up in them."""
 
 
 class Given(NamedTuple):
