@@ -10,8 +10,9 @@ import click
 from etl.bootstrap.wiring import load_definitions
 from etl.cli.layout_files import mistakes_of
 from etl.cli.options import json_option
+from etl.documents.nearest import nearest
 from etl.errors import MappingErrors, UsageError
-from etl.sources import CANONICAL
+from etl.sources import CANONICAL, LayoutText
 
 
 @click.group("layouts", invoke_without_command=True)
@@ -32,6 +33,26 @@ def layouts_group(context: click.Context, as_json: bool) -> None:
     for layout in layouts:
         click.echo(f"{layout.name}: {layout.title}")
         click.echo(f"    {' '.join(layout.description.split())}")
+
+
+@layouts_group.command("show")
+@click.argument("name")
+@click.pass_context
+def show_command(context: click.Context, name: str) -> None:
+    """Print the layout NAME as its file has it, then the layouts that it extends."""
+    layouts = (CANONICAL, *load_definitions(context.obj.settings()).layouts)
+    found = next((layout for layout in layouts if layout.name == name), None)
+    if found is None:
+        names = [layout.name for layout in layouts]
+        hint = nearest(name, names) or f"there are {', '.join(names)}"
+        raise UsageError(f"no layout {name!r}; {hint}")
+    if not found.text:
+        page = "docs/canonical-layout.md"
+        click.echo(f"{found.name} is built in: a file a table, as {page} has them")
+        return
+    for each in (LayoutText(found.file, found.text), *found.bases.values()):
+        click.echo(f"# {each.file}")
+        click.echo(each.text.rstrip("\n"))
 
 
 @layouts_group.command("check")

@@ -14,7 +14,7 @@ import io
 import re
 import zlib
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,6 +35,9 @@ LONGEST_ROW: Final = BLOCK_BYTES
 _LINE_BREAK: Final = re.compile(r"\r\n|\n|\r")
 _END: Final = "\0"
 """First cell of the row that is put after the last one: no file has a NUL in it."""
+_EXTRA: Final = "\0extra"
+"""Beginning of the name of a cell that has no header."""
+_HEAD: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,24 @@ def csv_of_rows() -> Iterator[None]:
         yield
     finally:
         csv.field_size_limit(limit)
+
+
+@dataclass(frozen=True, slots=True)
+class RowForm:
+    """Ways in which the rows of a file are written beside what stands between its cells.
+
+    Attributes:
+        quoting: whether cells may be quoted.
+        has_header: whether the first row has the headers.
+        extra_cells: how many cells a row may have behind those of the headers; they are left out.
+    """
+
+    quoting: bool = True
+    has_header: bool = True
+    extra_cells: int = 0
+
+
+PLAIN_FORM: Final = RowForm()
 
 
 class SpanAstray(Exception):
@@ -192,7 +213,7 @@ def read_batches(
     headers: tuple[str, ...],
     delimiter: str,
     *,
-    quoting: bool = True,
+    form: RowForm = PLAIN_FORM,
     block_bytes: int = BLOCK_BYTES,
     span: Span = WHOLE,
     sha256: str = "",
@@ -203,7 +224,7 @@ def read_batches(
         listed: the file.
         headers: distinct names for its columns.
         delimiter: what stands between cells.
-        quoting: whether cells may be quoted.
+        form: how its rows are written.
         block_bytes: how much is parsed at a time.
         span: what to read; all of a compressed file.
         sha256: hash that the file has if it is the one whose rows were counted; empty for any.
@@ -216,12 +237,13 @@ def read_batches(
         SpanAstray: the span does not end where a row does, has another number of rows, or a quoted
             cell in it is followed by text.
     """
-    end = (_END + delimiter * (len(headers) - 1) + "\n").encode()
-    quotes = QuoteWatch(delimiter) if quoting else None
+    wide = _wide(listed, headers, delimiter, form, span) if form.extra_cells else headers
+    end = (_END + delimiter * (len(wide) - 1) + "\n").encode()
+    quotes = QuoteWatch(delimiter) if form.quoting else None
     stream = _Unpacked(listed, span, end, quotes)
     try:
-        batches = _batches(stream, headers, delimiter, quotes, block_bytes, span)
-        last, swallowing = yield from batches
+        batches = _batches(stream, wide, delimiter, form, quotes, block_bytes, span)
+        last, swallowing = yield from _fitted(batches, headers, delimiter, form)
     except (pa.ArrowInvalid, OSError) as error:
         raise _explained(error, stream, listed, delimiter, block_bytes) from None
     finally:
@@ -240,13 +262,14 @@ def read_batches(
     if last is None or span.next_row not in (None, last):
         if not span.is_whole:
             raise SpanAstray
-        _recount(listed, delimiter, sha256, quoting=quoting, last=last or 0)
+        _recount(listed, delimiter, sha256, quoting=form.quoting, last=last or 0)
 
 
 def _batches(
     stream: _Unpacked,
     headers: tuple[str, ...],
     delimiter: str,
+    form: RowForm,
     quotes: QuoteWatch | None,
     block_bytes: int,
     span: Span,
@@ -268,7 +291,7 @@ def _batches(
             ragged.append(Ragged(number, row.text))
         return "skip"
 
-    first = 1 if span.start == 0 else 0
+    first = 1 if span.start == 0 and form.has_header else 0
     reader = arrow_csv.open_csv(
         pa.PythonFile(stream, mode="r"),
         read_options=arrow_csv.ReadOptions(
@@ -383,6 +406,81 @@ def _widths(cells: Sequence[str], delimiter: str) -> list[int]:
         widths[-1] += 1 + (first.count(delimiter) if rest else 0)
         widths += [1 + line.count(delimiter) for line in rest]
     return widths
+
+
+def _wide(
+    listed: Listed, headers: tuple[str, ...], delimiter: str, form: RowForm, span: Span
+) -> tuple[str, ...]:
+    """Return names for as many cells as the first row has, where it may have more than headers.
+
+    Rows that have another number of cells are read one by one, so most should have that one.
+    """
+    lines = io.StringIO(_span_head(listed, span).decode("utf-8", "replace"), newline="")
+    first = 1 if span.start == 0 and form.has_header else 0
+    rows = _parsed(lines, delimiter, form)
+    cells = 0
+    for number, row in enumerate(rows):
+        if number >= first and any(row):
+            cells = len(row)
+            break
+    extra = min(max(cells - len(headers), 0), form.extra_cells)
+    return (*headers, *(f"{_EXTRA}{number}" for number in range(extra)))
+
+
+def _span_head(listed: Listed, span: Span) -> bytes:
+    if listed.gzipped:
+        with gzip.open(listed.path) as packed:
+            try:
+                return packed.read(_HEAD)
+            except (EOFError, zlib.error, gzip.BadGzipFile):
+                return b""  # told when it is read
+    with listed.path.open("rb") as file:
+        file.seek(span.start)
+        return file.read(_HEAD)
+
+
+def _parsed(lines: io.StringIO, delimiter: str, form: RowForm) -> Iterator[list[str]]:
+    with csv_of_rows(), suppress(csv.Error):
+        if form.quoting:
+            yield from csv.reader(lines, delimiter=delimiter)
+        else:
+            yield from csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+
+
+def _fitted(
+    batches: Generator[Batch, None, tuple[int | None, int | None]],
+    headers: tuple[str, ...],
+    delimiter: str,
+    form: RowForm,
+) -> Generator[Batch, None, tuple[int | None, int | None]]:
+    """Yield batches without extra cells; rows that have some, where the first has not, included."""
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration as stop:
+            ends: tuple[int | None, int | None] = stop.value
+            return ends
+        yield _without_extra(batch, headers, delimiter, form) if form.extra_cells else batch
+
+
+def _without_extra(batch: Batch, headers: tuple[str, ...], delimiter: str, form: RowForm) -> Batch:
+    names = [*headers, ROW_COLUMN]
+    cells: dict[int, list[str]] = {}
+    ragged = []
+    for row in batch.ragged:
+        found = next(_parsed(io.StringIO(row.text, newline=""), delimiter, form), [])
+        if len(headers) <= len(found) <= len(headers) + form.extra_cells:
+            cells[row.row] = found[: len(headers)]
+        else:
+            ragged.append(row)
+    rows = batch.rows.select(names)
+    if cells:
+        columns = zip(*cells.values(), strict=True)
+        arrays = [pa.array(column, pa.string()) for column in columns]
+        more = _filled(pa.RecordBatch.from_arrays([*arrays, pa.array(list(cells))], names))
+        both = pa.Table.from_batches([rows, more.cast(rows.schema)]).sort_by(ROW_COLUMN)
+        rows = both.combine_chunks().to_batches()[0] if both.num_rows else rows
+    return Batch(rows, tuple(ragged), batch.done)
 
 
 def _filled(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -47,6 +47,8 @@ class SourceFile:
         known: the layout's name for each of them; None where it has none.
         delimiter: what stands between cells; "" for Parquet.
         quoting: whether cells may be quoted.
+        has_header: whether its first row has the headers.
+        extra_cells: how many cells a row may have behind those of the headers.
         gzipped: whether it is compressed.
         rows: how many rows the manifest says it has; None where it says nothing, and for Parquet,
             whose own word was compared.
@@ -64,6 +66,8 @@ class SourceFile:
     known: tuple[str | None, ...] = ()
     delimiter: str = ""
     quoting: bool = True
+    has_header: bool = True
+    extra_cells: int = 0
     gzipped: bool = False
     rows: int | None = None
     cuts: tuple[Cut, ...] = ()
@@ -158,6 +162,9 @@ class _Headers:
 
     def of(self, listed: Listed, layout: Layout) -> tuple[str, ...]:
         delimiter = _delimiter(listed, layout)
+        headless = next((raw for raw in layout.raw.values() if raw.is_headless(listed.stem)), None)
+        if headless is not None and not listed.is_parquet:
+            return headless.columns
         key = (listed.name, delimiter, layout.quoting)
         if key not in self._read:
             self._read[key] = (
@@ -240,9 +247,15 @@ def _refuse_doubles(listed: Listed, headers: tuple[str, ...], raw: RawTable) -> 
 def _refuse_no_members(files: tuple[Listed, ...], fit: Fit) -> None:
     feeding = fit.layout.feeding("member")
     member = [listed for listed in files if fit.tables.get(listed.name) in feeding]
-    if not any(parquet_rows(file) if file.is_parquet else holds_rows(file) for file in member):
+    if not any(_has_rows(file, fit) for file in member):
         names = ", ".join(listed.name for listed in member)
         raise ExtractError(f"{names}: there are headers but no members; the extract is empty")
+
+
+def _has_rows(file: Listed, fit: Fit) -> bool:
+    if file.is_parquet:
+        return bool(parquet_rows(file))
+    return not fit.layout.raw[fit.tables[file.name]].has_header or holds_rows(file)
 
 
 def _source(
@@ -263,6 +276,8 @@ def _source(
         known=tuple(raw.column(header) for header in columns) if raw else (),
         delimiter=_delimiter(listed, layout) if listed.is_data else "",
         quoting=layout.quoting,
+        has_header=raw is None or raw.has_header,
+        extra_cells=raw.extra_cells if raw else 0,
         gzipped=listed.gzipped,
         cuts=found.cuts,
         lines=found.lines,

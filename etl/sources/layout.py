@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Annotated, Final, TypeAlias
 
@@ -173,6 +174,11 @@ class RawTable:
         main: canonical table under which findings about whole rows and files are counted.
         fills: how its pharmacy claims are split where their drugs differ; None where they are not.
         cells: which words are no cells, and which columns are made.
+        named: patterns of the names of its files, without endings, with `*` for anything; one must
+            fit. Empty: any.
+        has_header: whether its files have a row of headers; else their cells are those of
+            `columns`, in order.
+        extra_cells: how many cells a row may have behind those of the headers.
     """
 
     name: str
@@ -187,6 +193,18 @@ class RawTable:
     main: str = "*"
     fills: Fills | None = None
     cells: RawCells = PLAIN_CELLS
+    named: tuple[str, ...] = ()
+    has_header: bool = True
+    extra_cells: int = 0
+
+    def may_be(self, stem: str) -> bool:
+        """Return whether a file of a name may be one of these."""
+        stem = stem.casefold()
+        return not self.named or any(fnmatchcase(stem, one.casefold()) for one in self.named)
+
+    def is_headless(self, stem: str) -> bool:
+        """Return whether a file of a name is one of these, and has no headers."""
+        return not self.has_header and self.may_be(stem)
 
     @property
     def names(self) -> tuple[str, ...]:

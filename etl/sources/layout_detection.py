@@ -168,6 +168,8 @@ def _match_headers(
         best = 0
         for raw in layout.raw.values():
             has = {raw.column(header) for header in cells[listed.name]} - {None}
+            if not raw.may_be(listed.stem):
+                continue
             missing = [name for name in raw.required if name not in has]
             if not missing and len(has) > best:
                 best, tables[listed.name] = len(has), raw.name

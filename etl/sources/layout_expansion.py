@@ -20,6 +20,10 @@ MOST_NUMBERS: Final = 200
 """Numbers of one loop."""
 _MORE: Final = "+"
 """Ending of a key whose list is put behind that of the layout that is extended."""
+_LESS: Final = "-"
+"""Ending of a key whose texts are taken out of the list of the layout that is extended."""
+_OF_COLUMNS: Final = frozenset({"columns", "made"})
+"""Keys of maps of columns: what makes a column is replaced as a whole."""
 _RANGE: Final = re.compile(r"([0-9]{1,4})\.\.([0-9]{1,4})")
 _IN_BRACES: Final = re.compile(r"\{([0-9]{1,4}\.\.[0-9]{1,4})\}")
 _PLACE: Final = "{n}"
@@ -37,42 +41,63 @@ def extended(
     Raises:
         MappingError: `layout-extends`, or one of `read_yaml`.
     """
-    document = read_yaml(layout.text, layout.file)
     used: dict[str, LayoutText] = {}
-    while isinstance(document, Map) and EXTENDS in document:
-        name, mark = document[EXTENDS], document.marks[EXTENDS]
-        if not isinstance(name, str) or name not in bases:
-            hint = nearest(str(name), bases)
-            raise MappingError(str(mark), "layout-extends", f"no layout {name!r}", hint=hint)
-        if name in used or bases[name] == layout:
-            what = f"{name} extends itself"
-            raise MappingError(str(mark), "layout-extends", what)
-        used[name] = bases[name]
-        base = read_yaml(bases[name].text, bases[name].file)
-        if not isinstance(base, Map):
-            raise MappingError(str(mark), "layout-extends", f"{name} is no layout")
-        document = _laid_over(base, document.without(EXTENDS))
-    return document, used
+    return _resolved(layout, bases, used), used
 
 
-def _laid_over(base: Map, overlay: Map) -> Map:
+def _resolved(
+    layout: LayoutText, bases: Mapping[str, LayoutText], used: dict[str, LayoutText]
+) -> Any:
+    document = read_yaml(layout.text, layout.file)
+    if not isinstance(document, Map) or EXTENDS not in document:
+        return document
+    name, mark = document[EXTENDS], document.marks[EXTENDS]
+    if not isinstance(name, str) or name not in bases:
+        hint = nearest(str(name), bases)
+        raise MappingError(str(mark), "layout-extends", f"no layout {name!r}", hint=hint)
+    if name in used or bases[name] == layout:
+        raise MappingError(str(mark), "layout-extends", f"{name} extends itself")
+    used[name] = bases[name]
+    base = _resolved(bases[name], bases, used)
+    if not isinstance(base, Map):
+        raise MappingError(str(mark), "layout-extends", f"{name} is no layout")
+    return _laid_over(base, document.without(EXTENDS))
+
+
+def _laid_over(base: Map, overlay: Map, *, is_deep: bool = True) -> Map:
     result = Map(base)
     result.mark, result.marks = overlay.mark, dict(base.marks)
     for written, value in overlay.items():
         mark, key = overlay.marks[written], written
         if written.endswith(_MORE) and isinstance(value, Seq):
             key = written.removesuffix(_MORE)
-            before = base.get(key)
+            before = result.get(key)
             if isinstance(before, Seq):
                 value = _sequence([*before, *value], [*before.marks, *value.marks], mark)
+        elif written.endswith(_LESS) and isinstance(value, Seq):
+            key = written.removesuffix(_LESS)
+            value = _without(result.get(key), value, mark)
         elif value is None:
             result.pop(key, None)
             result.marks.pop(key, None)
             continue
-        elif isinstance(value, Map) and isinstance(base.get(key), Map):
-            value = _laid_over(base[key], value)
+        elif is_deep and isinstance(value, Map) and isinstance(base.get(key), Map):
+            value = _laid_over(base[key], value, is_deep=key not in _OF_COLUMNS)
         result[key], result.marks[key] = value, mark
     return result
+
+
+def _without(before: Any, gone: Seq, mark: Mark) -> Seq:
+    """Return a list without some texts, each of which must be there."""
+    before = before if isinstance(before, Seq) else _sequence([], [], mark)
+    for text, place in zip(gone, gone.marks, strict=True):
+        if text not in before:
+            what = f"{text!r} is not in the list of the layout that is extended"
+            raise MappingError(str(place), "layout-extends", what)
+    kept = [
+        (one, place) for one, place in zip(before, before.marks, strict=True) if one not in gone
+    ]
+    return _sequence([one for one, _ in kept], [place for _, place in kept], mark)
 
 
 def _sequence(values: list[Any], marks: list[Mark], mark: Mark) -> Seq:

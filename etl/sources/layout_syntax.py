@@ -19,6 +19,7 @@ from etl.documents.models import (
     Model,
     Text,
     Texts,
+    Whole,
     read_as,
 )
 from etl.documents.nearest import nearest
@@ -43,6 +44,7 @@ from etl.sources.layout_names import LayoutNames, unknown_header
 
 _IDS: Final = ErrorIds(key="layout-key", missing="layout-key", value="layout-value")
 _RAW_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+_MOST_EXTRA: Final = 100
 _DELIMITERS: Final = {",": ",", "|": "|", "tab": "\t", ";": ";"}
 
 
@@ -88,6 +90,20 @@ class UnusedColumns(Model):
         return self.columns or ((self.column,) if self.column is not None else ())
 
 
+def _most(value: int, _names: Any) -> int:
+    if not 0 < value <= _MOST_EXTRA:
+        raise Mistake("layout-value", f"{{key}} must be from 1 to {_MOST_EXTRA}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraCells(Model):
+    """Cells behind those of the headers, which are left out, and why."""
+
+    most: Annotated[Whole, Check(_most)]
+    reason: Text
+
+
 @dataclass(frozen=True, slots=True)
 class RawFile(Model):
     """Entry of one raw file in a layout file."""
@@ -102,6 +118,9 @@ class RawFile(Model):
     unused: tuple[UnusedColumns, ...] = ()
     aliases: dict[str, dict[str, Texts]] = field(default_factory=dict)
     made: dict[Text, ColumnSpec] = field(default_factory=dict)
+    named: Texts = ()
+    has_header: Flag = field(default=True, metadata={"alias": "header"})
+    extra_cells: Annotated[ExtraCells | None, Given(ExtraCells)] = None
 
     @property
     def headers(self) -> tuple[str, ...]:
@@ -134,6 +153,9 @@ class RawFile(Model):
             if others.setdefault(spelling(spelled), header) != header:
                 what, at = f"{spelled!r} stands for two columns", ("aliases", title, header)
                 yield Mistake("layout-header", what, at=at)
+        if not self.has_header and not self.named:
+            what = "a file without a header must be named: by its headers it is not known"
+            yield Mistake("layout-key", what, is_absence=True)
         if self.fills is not None and self.claim is None:
             yield Mistake("layout-key", "fills need a claim", at=("fills",))
         elif self.fills is not None and self.claim in self.made:
@@ -199,6 +221,9 @@ class RawFile(Model):
             coverage=self.coverage,
             main=main,
             fills=self.fills,
+            named=self.named,
+            has_header=self.has_header,
+            extra_cells=self.extra_cells.most if self.extra_cells else 0,
             cells=RawCells(nulls, dict(self.made)) if nulls or self.made else PLAIN_CELLS,
         )
 

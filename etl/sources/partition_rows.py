@@ -19,7 +19,7 @@ import pyarrow as pa
 from etl.columns.digests import Hashes, filled, hash_ids, row_digests, seed_of
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.sources import delimited, file_splits, parquet
-from etl.sources.delimited import Batch, Span
+from etl.sources.delimited import Batch, RowForm, Span
 from etl.sources.events import Emit, FileProgress
 from etl.sources.extract import SourceFile, spill_names
 from etl.sources.keys import OwnedIds
@@ -238,7 +238,7 @@ class _Cutter:
             listed,
             names,
             file.delimiter,
-            quoting=file.quoting,
+            form=RowForm(file.quoting, file.has_header, file.extra_cells),
             span=part.span,
             sha256=file.sha256,
         )

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.model.crosswalks import Crosswalk
-from etl.sources import Layout, read_layout
+from etl.sources import Layout, LayoutText, read_layout
 
 LAYOUT = """\
 layout: tiny
@@ -124,7 +124,8 @@ def shipped_layouts() -> tuple[Layout, ...]:
         if name.startswith(folder)
     }
     paths = sorted((shipped() / "layouts").glob("*.yaml"))
-    return tuple(read_layout(path.read_text(), str(path), crosswalks) for path in paths)
+    texts = {path.stem: LayoutText(str(path), path.read_text()) for path in paths}
+    return tuple(read_layout(each.text, each.file, crosswalks, texts) for each in texts.values())
 
 
 def write(folder: Path, bills: str = BILLS, persons: str = PERSONS) -> Path:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from etl.errors import MappingError
-from etl.sources import Layout, LayoutText, read_layout
-from tests.unit.sources.dialects import CROSSWALKS, LAYOUT, layout
-from tests.unit.sources.extracts import read
+from etl.sources import Layout, LayoutText, open_extract, read_layout
+from tests.unit.sources.dialects import CROSSWALKS, LAYOUT, layout, write
+from tests.unit.sources.extracts import findings_of, read, rows_of
 from tests.unit.sources.golden import as_text
 
 GOLDEN = Path(__file__).parents[2] / "golden/layouts/language"
@@ -101,6 +101,12 @@ MISTAKES = [
     ("[Name, Sex, Payer]", "[Name, Sex, Payer, 'X{2..1}']", 10, "layout-loop", "2..1 must be"),
     ("- { role: { constant: ref", "- { numbers: x, role: { constant: ref", 67, "layout-loop",
      "such as 1..25"),
+    ("    claim: Bill\n", "    claim: Bill\n    header: false\n", 12, "layout-key",
+     "must be named"),
+    ("    claim: Bill\n", "    claim: Bill\n    extra_cells: {most: 1}\n", 15, "layout-key",
+     "reason is missing"),
+    ("    claim: Bill\n", "    claim: Bill\n    extra_cells: {most: 0, reason: x}\n", 15,
+     "layout-value", "from 1 to 100"),
     ("layout: tiny", "layout: tiny\nextends: other", 2, "layout-extends", "no layout 'other'"),
 ]  # fmt: skip
 
@@ -124,11 +130,14 @@ title: Tiny, with a street
 raw:
   persons:
     columns+: [Street]
+    columns-: [Payer]
 tables:
   member:
     columns:
       address_line: Street
       full_name:
+  coverage: { columns: { payer_id: { constant: tiny } } }
+  claim: { columns: { payer_id: { constant: tiny } } }
 """
 
 
@@ -142,14 +151,17 @@ def test_an_overlay_changes_what_it_names_and_nothing_else() -> None:
         "Tiny, with a street",
         base.description,
     )
-    assert made.raw["persons"].columns == (*base.raw["persons"].columns, "Street")
+    assert set(made.raw["persons"].columns) ^ set(base.raw["persons"].columns) == {
+        "Street",
+        "Payer",
+    }
     assert made.raw["bills"] == base.raw["bills"]
     ours, theirs = dict(made.tables[0].columns), dict(base.tables[0].columns)
     assert ours.pop("address_line").headers() == {"Street"}
     assert ours.pop("gender").crosswalk is None
     assert theirs.pop("gender").crosswalk is not None
     assert ours == theirs
-    assert made.tables[1:] == base.tables[1:]
+    assert made.tables[3:] == base.tables[3:]
 
 
 def test_an_overlay_takes_away_what_has_nothing_behind_its_key() -> None:
@@ -160,6 +172,13 @@ def test_an_overlay_takes_away_what_has_nothing_behind_its_key() -> None:
     # The mistake follows from the overlay; the file it is in is that of the extended layout.
     assert mistake.error_id == "layout-unaccounted"
     assert "'Name' of persons" in str(mistake)
+
+
+def test_an_overlay_takes_nothing_out_that_is_not_there() -> None:
+    bases = {"tiny": LayoutText("tiny.yaml", LAYOUT)}
+    text = OVERLAY.replace("[Payer]", "[Paier]")
+    with pytest.raises(MappingError, match=r"b.yaml:7: 'Paier' is not in the list"):
+        read_layout(text, "b.yaml", CROSSWALKS, bases)
 
 
 def test_a_layout_that_extends_itself_is_refused() -> None:
@@ -182,3 +201,23 @@ def test_a_mistake_in_an_extended_layout_is_told_in_its_own_file() -> None:
             {"tiny": LayoutText("tiny.yaml", wrong)},
         )
     assert caught.value.every[0].where == "tiny.yaml:26"
+
+
+def test_files_are_known_by_name_without_a_header_and_with_extra_cells(tmp_path: Path) -> None:
+    text = LAYOUT.replace(
+        "    claim: Bill\n",
+        "    claim: Bill\n    header: false\n    named: 'BILLS-*'\n"
+        "    extra_cells: { most: 1, reason: a comma at the end }\n",
+    )
+    folder = write(tmp_path / "in")
+    (folder / "bills.csv").unlink()
+    one = "B1,M1,1,professional,2024-01-05,2024-01-09,10,10,D1,O1,I10,ICD,,"
+    (folder / "bills-0001.csv").write_text(f"{one}\n{one.replace('B1', 'B2')},more\nB3,M1\n")
+    extract = open_extract(folder, [layout(text)])
+    assert [file.table for file in extract.files] == ["bills", "persons"]
+    parts = read(folder, tmp_path / "work", 2, layouts=[layout(text)])
+    found = [(row["claim_id"], row["claim_type"]) for row in rows_of(parts, "claim")]
+    assert found == [("B1", "professional"), ("B2", "professional")]
+    assert [(one[0], one[3]) for one in findings_of(parts) if one[0] == "ragged-row"] == [
+        ("ragged-row", 3)
+    ]

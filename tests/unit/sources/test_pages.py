@@ -32,7 +32,7 @@ from etl.sources.layout_conversions import (
     Substring,
     Trim,
 )
-from etl.sources.layout_syntax import LayoutFile, RawFile, UnusedColumns
+from etl.sources.layout_syntax import ExtraCells, LayoutFile, RawFile, UnusedColumns
 from etl.sources.rule_ids import NAMED_IN_LAYOUTS, RULES
 from tests.unit.sources.dialects import crosswalk, shipped_layouts
 from tests.unit.sources.extracts import CLAIM, read, rows_of, write_extract
@@ -123,7 +123,7 @@ def test_the_layouts_page_names_every_layout_key_rule_and_mistake() -> None:
     layouts = shipped_layouts()
     for layout in (CANONICAL, *layouts):
         assert f"\n| `{layout.name}` |" in LAYOUTS_PAGE
-    files = (LayoutFile, RawFile, UnusedColumns, TableSpec)
+    files = (LayoutFile, RawFile, UnusedColumns, ExtraCells, TableSpec)
     of_columns = (ColumnSpec, Accept, Condition, JoinedColumns, Lookup, InForce, RowOrder)
     conversions = (DateFormat, NumberFormat, Substring, Part, Replace, Trim, Pad, LetterCase)
     models = (*files, *of_columns, *conversions, Fills, Split)
