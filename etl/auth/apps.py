@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from etl.auth import registration
 from etl.auth.app_names import imitates, is_taken
-from etl.auth.configuration import AuthConfiguration, Clock, Randomness
+from etl.auth.configuration import AuthConfiguration, Clock, Randomness, seconds
 from etl.auth.consents import end_consents
 from etl.auth.database import Database
 from etl.auth.database_tables import AppRow, DeveloperRow
@@ -81,7 +81,7 @@ class Apps:
         draft = registration.check(draft)
         at_once = self._configuration.sandbox or origin == "operator"
         secret = self._new_secret(draft)
-        now = self._now()
+        now = seconds(self._clock)
         row = AppRow(
             client_id=client_id or new_token(self._randomness, _CLIENT_ID_BYTES),
             developer=developer,
@@ -122,11 +122,13 @@ class Apps:
 
     def all(self, statuses: Iterable[AppStatus] = ()) -> tuple[App, ...]:
         """Return all apps, the newest first; without deleted ones unless they are asked for."""
-        wanted = tuple(statuses) or tuple(one for one in AppStatus if one != AppStatus.DELETED)
+        wanted = tuple(statuses) or tuple(
+            status for status in AppStatus if status != AppStatus.DELETED
+        )
         with self._database.read() as session:
             rows = session.scalars(
                 select(AppRow)
-                .where(AppRow.status.in_([one.value for one in wanted]))
+                .where(AppRow.status.in_([status.value for status in wanted]))
                 .order_by(AppRow.created.desc(), AppRow.client_id)
             )
             return tuple(self._app(row) for row in rows)
@@ -163,7 +165,7 @@ class Apps:
                 row.secret_hash, row.secret_made = "", None
             elif not row.secret_hash:
                 secret = self._new_secret(draft)
-                row.secret_hash, row.secret_made = hash_of(secret or ""), self._now()
+                row.secret_hash, row.secret_made = hash_of(secret or ""), seconds(self._clock)
             if _is_weightier(was, draft):
                 if self._configuration.sandbox:
                     row.is_plain = draft.plain_launch
@@ -189,7 +191,7 @@ class Apps:
             secret = self._new_secret(_unpacked(row))
             if secret is None:
                 raise NoSuchApp("the app authenticates without a secret; there is none to change")
-            row.secret_hash, row.secret_made = hash_of(secret), self._now()
+            row.secret_hash, row.secret_made = hash_of(secret), seconds(self._clock)
         self._say("secret-rotated", row, by=_by(developer or ""), address=address)
         return Issued(self._app(row), secret)
 
@@ -275,7 +277,7 @@ class Apps:
             row = _row(session, client_id, developer)
             row.status = AppStatus.DELETED.value
             row.secret_hash, row.secret_made, row.registration_hash = "", None, ""
-            end_consents(session, self._now(), client_id=client_id)
+            end_consents(session, seconds(self._clock), client_id=client_id)
             self._revocations.add(session, "app", client_id)
         self._revocations.announce()
         self._say("app-deleted", row, by=_by(developer or "", by), address=address)
@@ -335,9 +337,6 @@ class Apps:
 
     def _new_secret(self, draft: AppDraft) -> str | None:
         return new_token(self._randomness) if draft.authentication == "secret" else None
-
-    def _now(self) -> int:
-        return int(self._clock().timestamp())
 
     def _say(self, action: Action, row: AppRow, *, by: str, address: str) -> None:
         self._note(

@@ -294,12 +294,12 @@ class AuditTrail:
         return outcomes
 
     def _count(self, access: Access) -> None:
-        at = int(access.when.timestamp())
+        second = int(access.when.timestamp())
         parts = access.what.split("/")
         what = parts[-1] if access.interaction == "search" else parts[0]
-        read = _Read(access.grant, _day(at // _DAY), what, access.client, access.patient)
+        read = _Read(access.grant, _day(second // _DAY), what, access.client, access.patient)
         count, last = self._unsettled.get(read, (0, 0))
-        self._unsettled[read] = count + 1, max(last, at)
+        self._unsettled[read] = count + 1, max(last, second)
 
     def _opened(self) -> _Open:
         now = self._clock().astimezone(UTC)
@@ -418,7 +418,7 @@ def _tell(database: Database, file: _Open, counts: dict[_Read, tuple[int, int]])
                 "count": counts[read][0],
                 "last": counts[read][1],
             }
-            for read in sorted(counts, key=lambda one: (one.consent, one.day, one.what))
+            for read in sorted(counts, key=lambda access: (access.consent, access.day, access.what))
         ]
         table = cast("Table", AccessRow.__table__)
         access, present = database.insert(table), table.c

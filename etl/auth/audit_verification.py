@@ -46,14 +46,14 @@ def verify_trail(folders: Sequence[Path], database: Database | None) -> TrailChe
         with database.read() as session:
             rows = session.query(TrailRow).order_by(TrailRow.file).all()
         for row in rows:
-            found = heads.get(row.file)
-            if found is None:
+            head = heads.get(row.file)
+            if head is None:
                 problems.append(f"{row.file}: the file is missing; it held {row.events} events")
-            elif len(found) < row.events:
+            elif len(head) < row.events:
                 problems.append(
-                    f"{row.file}: {row.events - len(found)} events are missing at its end"
+                    f"{row.file}: {row.events - len(head)} events are missing at its end"
                 )
-            elif row.events and found[row.events - 1] != row.head:
+            elif row.events and head[row.events - 1] != row.head:
                 problems.append(f"{row.file}: event {row.events} is not the one that was written")
         known = {row.file for row in rows}
         problems.extend(

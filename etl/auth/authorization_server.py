@@ -131,9 +131,11 @@ def _sign_ins(
     trail: AuditTrail,
 ) -> tuple[DemoSignIn | None, ProviderSignIn | None]:
     """Return where members sign in: at the identity provider, else in the demo directory."""
-    known = configuration.identity_provider
-    if known is not None:
-        return None, ProviderSignIn(configuration, known, patient_of, clock=clock, note=trail.note)
+    identity_provider = configuration.identity_provider
+    if identity_provider is not None:
+        return None, ProviderSignIn(
+            configuration, identity_provider, patient_of, clock=clock, note=trail.note
+        )
     if configuration.demo is not None:
         return DemoSignIn(configuration, lockout, clock=clock, note=trail.note), None
     return None, None

@@ -94,9 +94,9 @@ class AuthorizePages:
         incoming = await incoming_of(
             request, tuple(pair for pair in given if pair[0] in (*_KEPT, "request", "request_uri"))
         )
-        asked = await self._consider(incoming)
-        if isinstance(asked, Response):
-            return asked
+        considered = await self._consider(incoming)
+        if isinstance(considered, Response):
+            return considered
         if sum(len(value) for _, value in incoming.parameters) > LONGEST_REQUEST:
             return services.pages.problem("The app's request is too long.")
         visit = self._browsers.visit(request)
@@ -105,7 +105,7 @@ class AuthorizePages:
             response = await self._to_provider(request)
             self._browsers.set(response, "request", sealed, seconds=REQUEST_SECONDS)
         else:
-            response = self._sign_in_page(visit, sealed, asked, {})
+            response = self._sign_in_page(visit, sealed, considered, {})
         self._browsers.greet(response, visit)
         return response
 
@@ -115,17 +115,17 @@ class AuthorizePages:
         form = dict(await read_form(request))
         visit = self._browsers.visit(request)
         sealed = form.get("request", "")
-        asked = await self._unsealed(request, visit, sealed)
+        considered = await self._unsealed(request, visit, sealed)
         if demo is None or not self._browsers.is_own_form(
             request, visit, form.get("form_token", "")
         ):
             return services.pages.problem(_STALE, status=403)
-        if isinstance(asked, Response):
-            return asked
+        if isinstance(considered, Response):
+            return considered
         try:
             patient = await patient_signed_in(services, demo, request, form)
         except SignInRefused as error:
-            return self._sign_in_page(visit, sealed, asked, form, error)
+            return self._sign_in_page(visit, sealed, considered, form, error)
         return await self._on_to_consent(patient, sealed)
 
     async def callback(self, request: Request) -> Response:
@@ -158,12 +158,12 @@ class AuthorizePages:
         visit = self._browsers.visit(request)
         sealed = request.cookies.get(self._browsers.name("request"), "")
         session = await self._session(visit, sealed)
-        asked = await self._unsealed(request, visit, sealed)
+        considered = await self._unsealed(request, visit, sealed)
         if session is None:
             return self._services.pages.problem(_STALE, status=403)
-        if isinstance(asked, Response):
-            return asked
-        return self._consent_page(visit, session, sealed, asked, self._everything(asked))
+        if isinstance(considered, Response):
+            return considered
+        return self._consent_page(visit, session, sealed, considered, self._everything(considered))
 
     async def decide(self, request: Request) -> Response:
         """Take the member's decision and redirect to the app."""
@@ -178,20 +178,25 @@ class AuthorizePages:
             request, visit, form.get("form_token", ""), "authorize"
         ):
             return services.pages.problem(_STALE, status=403)
-        asked = await self._unsealed(request, visit, sealed)
-        if isinstance(asked, Response):
-            return asked
+        considered = await self._unsealed(request, visit, sealed)
+        if isinstance(considered, Response):
+            return considered
         approval: Approval | None = None
         if form.get("decision") == "allow":
-            choice = _chosen(fields, asked.scopes, self._configuration.consent_days)
+            choice = _chosen(fields, considered.scopes, self._configuration.consent_days)
             if not choice.types:
                 return self._consent_page(
-                    visit, session, sealed, asked, choice, error="Tick at least one thing to share."
+                    visit,
+                    session,
+                    sealed,
+                    considered,
+                    choice,
+                    error="Tick at least one thing to share.",
                 )
-            approval = self._approval(asked, session, choice, address_of(request))
-        answer = await run_in_threadpool(services.protocol.approve, asked.incoming, approval)
+            approval = self._approval(considered, session, choice, address_of(request))
+        answer = await run_in_threadpool(services.protocol.approve, considered.incoming, approval)
         if approval is None:
-            await run_in_threadpool(self._say_refused, asked, session, address_of(request))
+            await run_in_threadpool(self._say_refused, considered, session, address_of(request))
         await run_in_threadpool(services.sessions.end, visit.tokens["authorize"])
         if not answer.location:
             return services.pages.problem("The app's request is no longer valid.")
@@ -200,12 +205,12 @@ class AuthorizePages:
         self._browsers.clear(response, "request")
         return response
 
-    def _say_refused(self, asked: _Asked, session: Session, address: str) -> None:
+    def _say_refused(self, considered: _Asked, session: Session, address: str) -> None:
         self._services.trail.note(
             Happening(
                 self._services.clock(),
                 "consent-refused",
-                client=asked.client.app.client_id,
+                client=considered.client.app.client_id,
                 patient=session.subject,
                 by="member",
                 address=address,
@@ -277,11 +282,11 @@ class AuthorizePages:
         self,
         visit: BrowserCookies,
         sealed: str,
-        asked: _Asked,
+        considered: _Asked,
         form: Mapping[str, str],
         error: SignInRefused | None = None,
     ) -> Response:
-        app = asked.client.app.draft
+        app = considered.client.app.draft
         return sign_in_page(
             self._services, visit, "/oauth/sign-in", form, error, app=app, sealed=sealed
         )
@@ -291,31 +296,31 @@ class AuthorizePages:
         visit: BrowserCookies,
         session: Session,
         sealed: str,
-        asked: _Asked,
+        considered: _Asked,
         choice: _Choice,
         *,
         error: str = "",
     ) -> Response:
         configuration, demo = self._configuration, self._services.demo
         member = demo.member(session.subject) if demo is not None else None
-        destination = origin_of(asked.redirect_uri)
+        destination = origin_of(considered.redirect_uri)
         now = self._services.clock()
         return self._services.pages.page(
             "consent.html.j2",
             status=400 if error else 200,
             # Chromium holds the redirect after a form to form-action as well.
             form_action=f"'self' {destination}",
-            app=asked.client.app.draft,
+            app=considered.client.app.draft,
             destination=destination.removeprefix("https://"),
             person=member.name if member is not None else "",
             form_token=self._browsers.form_token(visit, "authorize"),
             sealed=sealed,
-            offered=scope_rules.types_of(asked.scopes),
+            offered=scope_rules.types_of(considered.scopes),
             ticked=choice.types,
-            asks_identity="openid" in asked.scopes,
+            asks_identity="openid" in considered.scopes,
             identity=choice.identity,
-            asks_long=scope_rules.is_long_lived(asked.scopes),
-            is_online="offline_access" not in asked.scopes,
+            asks_long=scope_rules.is_long_lived(considered.scopes),
+            is_online="offline_access" not in considered.scopes,
             online_hours=configuration.online_hours,
             long_lived=choice.long_lived,
             terms=[
@@ -328,14 +333,16 @@ class AuthorizePages:
             error=error,
         )
 
-    def _everything(self, asked: _Asked) -> _Choice:
-        types = scope_rules.types_of(asked.scopes)
+    def _everything(self, considered: _Asked) -> _Choice:
+        types = scope_rules.types_of(considered.scopes)
         return _Choice(types, True, True, self._configuration.consent_days[0])
 
-    def _approval(self, asked: _Asked, session: Session, choice: _Choice, address: str) -> Approval:
+    def _approval(
+        self, considered: _Asked, session: Session, choice: _Choice, address: str
+    ) -> Approval:
         configuration = self._configuration
         scopes = scope_rules.narrowed(
-            asked.scopes, choice.types, identity=choice.identity, long_lived=choice.long_lived
+            considered.scopes, choice.types, identity=choice.identity, long_lived=choice.long_lived
         )
         if "offline_access" in scopes:
             term = timedelta(days=choice.days)
@@ -355,5 +362,5 @@ def _chosen(
     form = dict(fields)
     ticked = [value for name, value in fields if name == "type"]
     types = tuple(name for name in scope_rules.types_of(scopes) if name in ticked)
-    days = next((one for one in terms if str(one) == form.get("days")), terms[0])
+    days = next((term for term in terms if str(term) == form.get("days")), terms[0])
     return _Choice(types, form.get("identity") == "yes", form.get("long_lived") == "yes", days)

@@ -63,11 +63,11 @@ class Client(ClientMixin):  # type: ignore[misc]
         Raises:
             InvalidScopeError: that is nothing; it says of each scope why.
         """
-        asked = (scope or "").split()
-        if not asked and self.app.is_plain:
-            asked = list(self.app.draft.scopes)
+        scopes = (scope or "").split()
+        if not scopes and self.app.is_plain:
+            scopes = list(self.app.draft.scopes)
         try:
-            return " ".join(granted(asked, self.app.draft.scopes))
+            return " ".join(granted(scopes, self.app.draft.scopes))
         except ScopeRefused as refused:
             raise InvalidScopeError(str(refused)) from None
 

@@ -28,6 +28,11 @@ LONGEST_REVOCATION_SECONDS: Final = 30
 """Most seconds until a process knows of what another one revoked."""
 
 
+def seconds(clock: Clock) -> int:
+    """Return the present time as whole seconds since 1970."""
+    return int(clock().timestamp())
+
+
 @dataclass(frozen=True, slots=True)
 class IdentityProvider:
     """The payer's OpenID Connect provider, which identifies members.

@@ -130,7 +130,7 @@ class Consents:
             of_patient.setdefault(patient, set()).add(client_id)
             of_app.setdefault(client_id, set()).add(patient)
             names[client_id] = str(draft["name"])
-        counts = sorted((names[one], len(patients)) for one, patients in of_app.items())
+        counts = sorted((names[app_name], len(patients)) for app_name, patients in of_app.items())
         several = sum(len(clients) > 1 for clients in of_patient.values())
         return Usage(year, len(of_patient), several, tuple(counts))
 

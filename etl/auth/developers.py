@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from etl.auth.configuration import AuthConfiguration, Clock, Randomness
+from etl.auth.configuration import AuthConfiguration, Clock, Randomness, seconds
 from etl.auth.database import Database
 from etl.auth.database_tables import AppRow, DeveloperRow, SessionRow
 from etl.auth.email_verification import Addresses
@@ -77,7 +77,7 @@ class Developers:
             name=name.strip(),
             organization=organization.strip(),
             password_hash=password_hash(password),
-            created=self._now(),
+            created=seconds(self._clock),
             verified=None,
         )
         try:
@@ -193,7 +193,7 @@ class Developers:
                 other = _with_email(session, email)
                 if other not in (None, row) and self._gives_way(session, other):
                     _delete(session, other)
-                row.email, row.verified = email, self._now()
+                row.email, row.verified = email, seconds(self._clock)
         except IntegrityError:  # somebody else has verified it since
             return False
         self._say("account-verified", developer, address)
@@ -207,7 +207,7 @@ class Developers:
         """
         with self._database.write() as session:
             row = _by_email(session, email)
-            row.verified = self._now()
+            row.verified = seconds(self._clock)
         self._note(Happening(self._clock(), "account-verified", developer=row.id, by="operator"))
         return _developer(row)
 
@@ -312,9 +312,6 @@ class Developers:
             return False
         apps = select(AppRow.client_id).where(AppRow.developer == row.id)
         return session.scalar(apps.limit(1)) is None
-
-    def _now(self) -> int:
-        return int(self._clock().timestamp())
 
     def _weakness(self, password: str, *known: str) -> dict[str, str]:
         """Return the words of an account's profile that make a password easy to guess."""

@@ -209,9 +209,9 @@ def draft_of(metadata: Mapping[str, Any]) -> AppDraft:
     )
 
 
-def _scopes(asked: list[str]) -> tuple[str, ...]:
+def _scopes(wanted: list[str]) -> tuple[str, ...]:
     """Return the scopes to register: what no app is granted is left out (RFC 7591, section 2)."""
-    return tuple(one for one in asked if not problem(one)) or tuple(asked) or DEFAULT_SCOPES
+    return tuple(scope for scope in wanted if not problem(scope)) or tuple(wanted) or DEFAULT_SCOPES
 
 
 def _text(metadata: Mapping[str, Any], name: str) -> str:
@@ -223,19 +223,19 @@ def _text(metadata: Mapping[str, Any], name: str) -> str:
 
 def _texts(metadata: Mapping[str, Any], name: str) -> tuple[str, ...]:
     value = metadata.get(name, [])
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
         raise InvalidForm({name: "This has to be a list of texts."})
     return tuple(value)
 
 
 async def _metadata(request: Request) -> Mapping[str, Any]:
     try:
-        found = json.loads(await read_body(request))
+        metadata = json.loads(await read_body(request))
     except (ValueError, RecursionError):
         raise BadBody("The body is no JSON.") from None
-    if not isinstance(found, dict):
+    if not isinstance(metadata, dict):
         raise BadBody("The body is no JSON object.")
-    return found
+    return metadata
 
 
 def _bearer(request: Request) -> str:

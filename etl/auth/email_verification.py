@@ -12,7 +12,7 @@ from typing import Final
 
 from itsdangerous import BadData, URLSafeSerializer
 
-from etl.auth.configuration import AuthConfiguration, Clock
+from etl.auth.configuration import AuthConfiguration, Clock, seconds
 from etl.auth.mail import Mail, Mailer
 from etl.auth.secrets import derived_key
 
@@ -61,7 +61,7 @@ class Addresses:
             developer: id of the account.
             email: the address that it shall have.
         """
-        token = self._signer.dumps([developer, email, self._now() + LINK_SECONDS])
+        token = self._signer.dumps([developer, email, seconds(self._clock) + LINK_SECONDS])
         link = self._configuration.url(f"{VERIFY_PATH}/{token}")
         payer = self._configuration.payer
         return Mail(email, "Confirm your e-mail address", _TEXT.format(payer=payer, link=link))
@@ -81,7 +81,4 @@ class Addresses:
             account, email, until = self._signer.loads(token)
         except BadData:
             return None
-        return str(email) if account == developer and self._now() < until else None
-
-    def _now(self) -> int:
-        return int(self._clock().timestamp())
+        return str(email) if account == developer and seconds(self._clock) < until else None

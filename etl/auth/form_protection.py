@@ -60,11 +60,11 @@ class Browsers:
 
     def visit(self, request: Request) -> BrowserCookies:
         """Return what the browser of a request brought."""
-        known = request.cookies.get(self.name("browser"), "")
+        browser = request.cookies.get(self.name("browser"), "")
         kinds: tuple[Kind, ...] = ("developer", "member", "authorize")
         tokens = {kind: request.cookies.get(self.name(kind), "") for kind in kinds}
-        if 20 <= len(known) <= 100:
-            return BrowserCookies(known, is_new=False, tokens=tokens)
+        if 20 <= len(browser) <= 100:
+            return BrowserCookies(browser, is_new=False, tokens=tokens)
         return BrowserCookies(new_token(self._randomness), is_new=True, tokens=tokens)
 
     def greet(self, response: Response, visit: BrowserCookies) -> None:

@@ -276,8 +276,8 @@ class RotatingRefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
         return None if row.expires <= self.tools.now() else _Refresh(row)
 
     def _validate_token_scope(self, token: _Refresh) -> None:
-        asked = (self.request.payload.scope or "").split()
-        wider = beyond(token.row.scope.split(), asked)
+        scopes = (self.request.payload.scope or "").split()
+        wider = beyond(token.row.scope.split(), scopes)
         if wider:
             raise InvalidScopeError(f"The scope is wider than what was granted: {wider}.")
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import delete
 
-from etl.auth.configuration import Clock
+from etl.auth.configuration import Clock, seconds
 from etl.auth.database import Database
 from etl.auth.database_tables import FailureRow
 from etl.auth.records import SignInRefused
@@ -42,7 +42,7 @@ class Lockout:
         Raises:
             SignInRefused: the account or the address is locked; with the seconds left.
         """
-        now = self._now()
+        now = seconds(self._clock)
         with self._database.read() as session:
             rows = [session.get(FailureRow, key) for key, _ in _keys(account, address)]
         left = max((row.locked_until - now for row in rows if row is not None), default=0)
@@ -51,7 +51,7 @@ class Lockout:
 
     def failed(self, account: str, address: str) -> None:
         """Count a wrong password."""
-        now = self._now()
+        now = seconds(self._clock)
         with self._database.write() as session:
             for key, free in _keys(account, address):
                 self._database.add_if_missing(
@@ -75,11 +75,10 @@ class Lockout:
         """Delete what is long over."""
         with self._database.write() as session:
             session.execute(
-                delete(FailureRow).where(FailureRow.last < self._now() - FORGOTTEN_AFTER_SECONDS)
+                delete(FailureRow).where(
+                    FailureRow.last < seconds(self._clock) - FORGOTTEN_AFTER_SECONDS
+                )
             )
-
-    def _now(self) -> int:
-        return int(self._clock().timestamp())
 
 
 def _keys(account: str, address: str) -> tuple[tuple[str, int], ...]:

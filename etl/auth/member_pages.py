@@ -118,15 +118,15 @@ class MemberPages:
         consents = await run_in_threadpool(services.consents.of_patient, session.subject)
         history = await run_in_threadpool(services.consents.history, session.subject)
         now = services.clock()
-        is_open = [one.revoked is None and one.expires > now for one in consents]
+        is_open = [consent.revoked is None and consent.expires > now for consent in consents]
         member = demo.member(session.subject) if demo is not None else None
         return services.pages.page(
             "member.html.j2",
             person=member.name if member is not None else "",
             stopped=request.query_params.get("stopped") == "yes",
-            open=[one for one, is_it in zip(consents, is_open, strict=True) if is_it],
-            closed=[one for one, is_it in zip(consents, is_open, strict=True) if not is_it],
-            type_names={one.id: scope_rules.types_of(one.scopes) for one in consents},
+            open=[consent for consent, is_it in zip(consents, is_open, strict=True) if is_it],
+            closed=[consent for consent, is_it in zip(consents, is_open, strict=True) if not is_it],
+            type_names={consent.id: scope_rules.types_of(consent.scopes) for consent in consents},
             history=history,
             form_token=self._browsers.form_token(visit, "member"),
         )

@@ -65,7 +65,9 @@ class DemoSignIn:
 
     def member(self, patient: str) -> DemoMember | None:
         """Return the sample member of a logical id."""
-        return next((one for one in self.members if one.patient == patient), None)
+        return next(
+            (known_member for known_member in self.members if known_member.patient == patient), None
+        )
 
 
 class ProviderSignIn:

@@ -105,20 +105,20 @@ def is_registered(uri: str, registered: tuple[str, ...]) -> bool:
     The port of a loopback address may be another one, since a native app takes what is free
     (RFC 8252 section 7.3).
     """
-    return uri in registered or any(_same_but_port(uri, one) for one in registered)
+    return uri in registered or any(_same_but_port(uri, allowed) for allowed in registered)
 
 
 def _same_but_port(uri: str, registered: str) -> bool:
     try:
-        given, known = urlsplit(uri), urlsplit(registered)
+        given, allowed = urlsplit(uri), urlsplit(registered)
         is_free_port = given.port == 0
     except ValueError:
         return False
-    if is_free_port or known.scheme != "http" or known.hostname not in ("127.0.0.1", "::1"):
+    if is_free_port or allowed.scheme != "http" or allowed.hostname not in ("127.0.0.1", "::1"):
         return False
-    host = f"[{known.hostname}]" if ":" in known.hostname else known.hostname
+    host = f"[{allowed.hostname}]" if ":" in allowed.hostname else allowed.hostname
     with_port = re.fullmatch(re.escape(f"http://{host}") + r":[0-9]{1,5}(?![0-9])(.*)", uri)
-    rest = registered.removeprefix(f"http://{known.netloc}")
+    rest = registered.removeprefix(f"http://{allowed.netloc}")
     return with_port is not None and with_port.group(1) == rest
 
 
@@ -127,7 +127,7 @@ def _trimmed(draft: AppDraft) -> AppDraft:
         if isinstance(value, str):
             return value.strip()
         if isinstance(value, tuple):
-            return tuple(dict.fromkeys(one.strip() for one in value if one.strip()))
+            return tuple(dict.fromkeys(text.strip() for text in value if text.strip()))
         return value
 
     return AppDraft(**{name: trim(getattr(draft, name)) for name in AppDraft.__slots__})
@@ -171,16 +171,16 @@ def _client_type(draft: AppDraft) -> str:
 
 
 def _scopes(draft: AppDraft) -> str:
-    unknown = [one for one in draft.scopes if one not in smart_scopes.grantable(draft.scopes)]
+    unknown = [scope for scope in draft.scopes if scope not in smart_scopes.grantable(draft.scopes)]
     if unknown:
         return f"{scope_rules.problem(unknown[0])}."
-    if not any(smart_scopes.parse(one) for one in draft.scopes):
+    if not any(smart_scopes.parse(scope) for scope in draft.scopes):
         return "At least one scope has to open a kind of resource, as patient/*.rs does."
     return ""
 
 
 def _attestations(draft: AppDraft) -> str:
-    missing = [one for one in ATTESTATIONS if one not in draft.attestations]
+    missing = [attestation for attestation in ATTESTATIONS if attestation not in draft.attestations]
     return "Every one of them has to be confirmed." if missing else ""
 
 
@@ -188,10 +188,10 @@ def _jwks(draft: AppDraft) -> str:
     if draft.authentication != "private_key_jwt":
         return "" if not draft.jwks else "Keys are of use with private_key_jwt only."
     try:
-        found = json.loads(draft.jwks)
-        if not all(map(_is_strong, found["keys"])):
+        key_set = json.loads(draft.jwks)
+        if not all(map(_is_strong, key_set["keys"])):
             return "RSA keys need 2048 to 8192 bits, others the curve P-256 or P-384."
-        keys = KeySet.import_key_set(found)
+        keys = KeySet.import_key_set(key_set)
         kinds = {str(key.key_type) for key in keys.keys}
     except (ValueError, TypeError, KeyError, AttributeError, JoseError):
         return "It is no JSON Web Key Set (RFC 7517)."

@@ -52,26 +52,26 @@ def problem(text: str) -> str:
     return f"{named} {why}"
 
 
-def granted(asked: Iterable[str], registered: Iterable[str]) -> tuple[str, ...]:
+def granted(wanted: Iterable[str], registered: Iterable[str]) -> tuple[str, ...]:
     """Return the scopes that a member is asked to grant, in the order asked for.
 
     Raises:
         ScopeRefused: none of them opens a resource.
     """
-    asked, registered = tuple(dict.fromkeys(asked)), tuple(registered)
+    wanted, registered = tuple(dict.fromkeys(wanted)), tuple(registered)
     scopes: list[str] = []
-    for text in asked:
+    for text in wanted:
         scope = smart_scopes.parse(text)
         if scope is not None:
             scopes.extend(_within(scope, registered))
         elif text in smart_scopes.PLAIN and text in registered:
             scopes.append(text)
     if not any(smart_scopes.parse(text) for text in scopes):
-        raise ScopeRefused(_nothing(asked))
+        raise ScopeRefused(_nothing(wanted))
     return tuple(dict.fromkeys(scopes))
 
 
-def beyond(granted_scopes: Iterable[str], asked: Iterable[str]) -> str:
+def beyond(granted_scopes: Iterable[str], wanted: Iterable[str]) -> str:
     """Return which scopes asked for at a refresh reach beyond those granted; empty for none.
 
     A refresh keeps the level: `patient/` never becomes `user/` (RFC 6749 section 6).
@@ -83,16 +83,25 @@ def beyond(granted_scopes: Iterable[str], asked: Iterable[str]) -> str:
         if scope is None:
             return text in granted_scopes
         level = f"{scope.level}/"
-        return _is_covered(scope, tuple(one for one in granted_scopes if one.startswith(level)))
+        return _is_covered(
+            scope,
+            tuple(
+                granted_scope for granted_scope in granted_scopes if granted_scope.startswith(level)
+            ),
+        )
 
-    found = [problem(text) or f"{text} was not granted" for text in asked if not is_within(text)]
-    return "; ".join(found[:_MOST_NAMED])
+    problems = [
+        problem(text) or f"{text} was not granted" for text in wanted if not is_within(text)
+    ]
+    return "; ".join(problems[:_MOST_NAMED])
 
 
 def types_of(scopes: Iterable[str]) -> tuple[str, ...]:
     """Return the types of resources that scopes open, in the order they are shown."""
-    found = [scope for scope in map(smart_scopes.parse, scopes) if scope is not None]
-    return tuple(name for name in RESOURCE_TYPES if any(one.type in (EVERY, name) for one in found))
+    parsed = [scope for scope in map(smart_scopes.parse, scopes) if scope is not None]
+    return tuple(
+        name for name in RESOURCE_TYPES if any(scope.type in (EVERY, name) for scope in parsed)
+    )
 
 
 def narrowed(
@@ -137,12 +146,14 @@ def names_patient(scopes: Iterable[str]) -> bool:
     return any(text == "launch/patient" or text.startswith("patient/") for text in scopes)
 
 
-def _nothing(asked: tuple[str, ...]) -> str:
+def _nothing(wanted: tuple[str, ...]) -> str:
     """Return why none of some scopes opens data, one by one."""
-    opening = [one for one in asked if one not in smart_scopes.PLAIN]
+    opening = [scope for scope in wanted if scope not in smart_scopes.PLAIN]
     if not opening:
         return "No scope opens data: ask for patient/*.rs or some types of it."
-    why = [problem(one) or f"{one} is not among those that the app registered" for one in opening]
+    why = [
+        problem(scope) or f"{scope} is not among those that the app registered" for scope in opening
+    ]
     return f"No scope is left that opens data: {'; '.join(why[:_MOST_NAMED])}."
 
 

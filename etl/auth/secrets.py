@@ -61,17 +61,17 @@ def is_password(given: str, stored: str | None) -> bool:
     return fits and stored is not None
 
 
-def is_guessable(password: str, known: Iterable[str]) -> bool:
+def is_guessable(password: str, guesses: Iterable[str]) -> bool:
     """Return whether a password falls to fewer than 10^8 guesses.
 
     Args:
         password: the password.
-        known: what a guesser knows: address, names. A password that is one of them is guessable.
+        guesses: what a guesser knows: address, names. A password that is one of them is guessable.
     """
     # Not above: its word lists take a while to load, and few requests choose a password.
     from zxcvbn import zxcvbn
 
-    parts = [(text, *re.split(r"[^\w]+", text)) for text in known]
+    parts = [(text, *re.split(r"[^\w]+", text)) for text in guesses]
     words = [word for part in parts for word in (*part, "".join(part[1:])) if word]
     if password.strip().lower() in {word.lower() for word in words}:
         return True

@@ -18,7 +18,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeyParameters, KeySet, OctKey, RSAKey, import_key
 from sqlalchemy import delete, select
 
-from etl.auth.configuration import Clock
+from etl.auth.configuration import Clock, seconds
 from etl.auth.database import Database
 from etl.auth.database_tables import KeyRow
 from etl.auth.records import Happening, Note
@@ -88,7 +88,7 @@ class Keys:
 
     def rotate(self) -> None:
         """Sign with new keys from now on; the old ones stay published for what they signed."""
-        now = self._now()
+        now = seconds(self._clock)
         with self._database.write() as session:
             for use in ALGORITHM:
                 for row in session.scalars(select(KeyRow).where(KeyRow.use == use)):
@@ -102,7 +102,7 @@ class Keys:
         self._note(Happening(self._clock(), "keys-rotated", by="operator"))
 
     def _current(self, older_than: int = _RELOAD_SECONDS) -> _Loaded:
-        loaded, now = self._loaded, self._now()
+        loaded, now = self._loaded, seconds(self._clock)
         if loaded is not None and now - loaded.at < older_than and min(loaded.until.values()) > now:
             return loaded
         with self._lock:
@@ -111,7 +111,7 @@ class Keys:
             return self._loaded if self._loaded is not None else self._load()
 
     def _load(self) -> _Loaded:
-        now = self._now()
+        now = seconds(self._clock)
         for use in ALGORITHM:
             self._make_what_is_missing(use, now)
         with self._database.read() as session:
@@ -126,7 +126,7 @@ class Keys:
         until: dict[Use, int] = {}
         for use in ALGORITHM:
             row = next(
-                one for one in rows if one.use == use and one.signs_from <= now < one.signs_until
+                row for row in rows if row.use == use and row.signs_from <= now < row.signs_until
             )
             private[use] = self._unwrap(row.private)
             until[use] = row.signs_until
@@ -186,9 +186,6 @@ class Keys:
         if not isinstance(key, RSAKey | ECKey):
             raise TypeError("no signing key")
         return key
-
-    def _now(self) -> int:
-        return int(self._clock().timestamp())
 
 
 def _new_key(use: Use) -> PrivateKey:

@@ -19,7 +19,7 @@ from joserfc.errors import JoseError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from etl.auth.configuration import LONGEST_REVOCATION_SECONDS, AuthConfiguration, Clock
+from etl.auth.configuration import LONGEST_REVOCATION_SECONDS, AuthConfiguration, Clock, seconds
 from etl.auth.revocations import Revocations
 from etl.auth.secrets import hash_of
 from etl.auth.signing_keys import ALGORITHM, Keys
@@ -92,15 +92,15 @@ class LocalVerifier:
                     await run_in_threadpool(self._read)
             now = self._clock()
         key = hash_of(token)
-        found = self._checked.get(key)
-        if found is None:
-            found = await run_in_threadpool(self.decode, token)
-            self._checked[key] = found
+        checked = self._checked.get(key)
+        if checked is None:
+            checked = await run_in_threadpool(self.decode, token)
+            self._checked[key] = checked
             while len(self._checked) > CACHED_TOKENS:
                 self._checked.popitem(last=False)
             now = self._clock()
-        self._refuse_what_is_over(found, now)
-        return found.grant
+        self._refuse_what_is_over(checked, now)
+        return checked.grant
 
     def active(self, token: str) -> AccessToken:
         """Return a token that may be used at this moment, by the database's present state.
@@ -109,9 +109,9 @@ class LocalVerifier:
             TokenRefused: see `grant_of`.
         """
         self._read()
-        found = self.decode(token)
-        self._refuse_what_is_over(found, self._clock())
-        return found
+        claims = self.decode(token)
+        self._refuse_what_is_over(claims, self._clock())
+        return claims
 
     def decode(self, token: str) -> AccessToken:
         """Return what a token of ours says, whether revoked or not.
@@ -126,7 +126,7 @@ class LocalVerifier:
             if not isinstance(kid, str):
                 raise TokenRefused(_REFUSED)
             decoded = jwt.decode(token, self._keys.verifying(kid), [ALGORITHM["access"]])
-            _claims(self._configuration, self._now()).validate(decoded.claims)
+            _claims(self._configuration, seconds(self._clock)).validate(decoded.claims)
         except (JoseError, ValueError, TypeError):
             raise TokenRefused(_REFUSED) from None
         if decoded.header.get("typ") != TOKEN_TYPE:
@@ -156,18 +156,15 @@ class LocalVerifier:
             self._read_alone()
 
     def _read_alone(self) -> None:
-        at, change = self._clock().timestamp(), self._change
+        timestamp, change = self._clock().timestamp(), self._change
         try:
             self._revoked = self._revocations.present()
         except SQLAlchemyError:
-            age = None if self._read_at is None else at - self._read_at
+            age = None if self._read_at is None else timestamp - self._read_at
             if age is None or age >= LONGEST_REVOCATION_SECONDS:
                 raise TokenRefused("tokens cannot be checked at the moment") from None
             return
-        self._read_at, self._known = at, change
-
-    def _now(self) -> int:
-        return int(self._clock().timestamp())
+        self._read_at, self._known = timestamp, change
 
 
 def _claims(configuration: AuthConfiguration, now: int) -> jwt.JWTClaimsRegistry:

@@ -206,12 +206,12 @@ def services(settings: Settings) -> Iterator[Services]:
     """
     expect_server(settings)
     settings = prepared(settings)
-    found = opened(settings, settings.serve.base_url or "http://127.0.0.1")
+    server = opened(settings, settings.serve.base_url or "http://127.0.0.1")
     try:
-        yield found
+        yield server
     finally:
-        found.trail.close()
-        found.database.close()
+        server.trail.close()
+        server.database.close()
 
 
 def configuration(settings: Settings, base_url: str) -> AuthConfiguration:

@@ -124,7 +124,7 @@ def _other_ids(settings: Settings, served: ServedRelease) -> tuple[str, ...]:
         return ()
     names = {"payer": "payer.id", "key": "CPCDS_ID_KEY"}
     mine = id_facts(settings.payer.id, settings.id_key_bytes())
-    return tuple(names[one] for one in changed_ids(served.ids, mine))
+    return tuple(names[field] for field in changed_ids(served.ids, mine))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -236,9 +236,9 @@ def authorization(settings: Settings, releases: Releases | None = None) -> Autho
         return Authorization(ClosedVerifier(), NoTrail())
     verifier = DevelopmentVerifier(
         DevelopmentToken(
-            one.token.get_secret_value(), one.patient, one.client, tuple(one.scopes.split())
+            token.token.get_secret_value(), token.patient, token.client, tuple(token.scopes.split())
         )
-        for one in tokens
+        for token in tokens
     )
     return Authorization(verifier, NoTrail())
 
@@ -343,8 +343,8 @@ def application(
         async with AsyncExitStack() as stack:
             stack.callback(standard_error.flush)
             await stack.enter_async_context(_watching(service, metrics, serve.poll_seconds))
-            for one in lifespans:
-                await stack.enter_async_context(one())
+            for lifespan in lifespans:
+                await stack.enter_async_context(lifespan())
             yield
 
     app = PrefixDispatcher(

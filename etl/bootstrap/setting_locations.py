@@ -75,15 +75,19 @@ def line_of(text: str, location: Location) -> int | None:
                 continue
             if _holds(document, location[:end]):
                 statement = lines[before:number]
-                return 1 + before + next(at for at, one in enumerate(statement) if _is_code(one))
+                return (
+                    1
+                    + before
+                    + next(offset for offset, line in enumerate(statement) if _is_code(line))
+                )
             before = number
     return None
 
 
 def syntax_error(error: ValueError, file: Path) -> tuple[str, str]:
     """Return the place of a TOML error, and what the error is."""
-    found = _SYNTAX.fullmatch(str(error))
-    return (str(file), str(error)) if not found else (f"{file}:{found['line']}", found["what"])
+    match = _SYNTAX.fullmatch(str(error))
+    return (str(file), str(error)) if not match else (f"{file}:{match['line']}", match["what"])
 
 
 def _is_code(line: str) -> bool:

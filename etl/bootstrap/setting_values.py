@@ -76,7 +76,7 @@ def _declared(settings: type[BaseModel], location: Location) -> tuple[Any, Field
 
 def _not_none(kind: Any) -> Any:
     if get_origin(kind) in (Union, UnionType):
-        (kind,) = (each for each in get_args(kind) if each is not NoneType)
+        (kind,) = (choice for choice in get_args(kind) if choice is not NoneType)
     return kind
 
 

@@ -230,8 +230,8 @@ def read_settings(file: Path | None, **flags: Any) -> Settings:
     return settings
 
 
-def _unknown(where: str, name: str, known: Iterable[str]) -> MappingError:
-    hint = nearest(name, known) or "see docs/configuration.md"
+def _unknown(where: str, name: str, names: Iterable[str]) -> MappingError:
+    hint = nearest(name, names) or "see docs/configuration.md"
     return MappingError(where, "config-unknown-setting", f"there is no setting {name!r}", hint=hint)
 
 
@@ -241,14 +241,14 @@ def _names() -> Iterator[Sequence[str]]:
 
 def _unknown_variables() -> list[str]:
     """Return the variables that begin with no setting's name; those below a part are validated."""
-    found = []
+    unknown = []
     for variable in sorted(os.environ):
         if variable.startswith(PREFIX):
             first, *below = variable.removeprefix(PREFIX).lower().split("__")
             field = Settings.model_fields.get(first)
             if field is None or (below and not is_part(field.annotation)):
-                found.append(variable)
-    return found
+                unknown.append(variable)
+    return unknown
 
 
 def is_part(kind: Any) -> TypeGuard[type[BaseModel]]:

@@ -74,7 +74,10 @@ def load_definitions(settings: Settings) -> Definitions:
         crosswalks=crosswalks,
         book=book,
         mappings=mappings,
-        obligations={name: named(found, book) for name, found in broken_by_rows.items()},
+        obligations={
+            name: named(obligations_of_plan, book)
+            for name, obligations_of_plan in broken_by_rows.items()
+        },
         payer=settings.payer.id,
         id_key=settings.id_key_bytes(),
         fingerprint=_fingerprint(settings, files, crosswalks),
@@ -152,8 +155,8 @@ def _fingerprint(
 ) -> str:
     facts = {
         "program": version("cpcds-bluebutton"),
-        "files": {folder: dict(found.layers) for folder, found in files.items()},
-        "crosswalks": {name: dict(each.rows) for name, each in crosswalks.items()},
+        "files": {folder: dict(layered.layers) for folder, layered in files.items()},
+        "crosswalks": {name: dict(crosswalk.rows) for name, crosswalk in crosswalks.items()},
         "payer": payer_facts(settings),
         "severities": settings.rules.severities,
         "claims": [settings.claims.superseded, _sensitive_text(settings)[0]],
@@ -195,7 +198,7 @@ def check_mappings(settings: Settings) -> CheckedMappings:
                 *problems(plan, compiled.crosswalks),
                 *misplaced_skips(plan, compiled.crosswalks),
             )
-            found |= {str(one): one for one in wrong}
+            found |= {str(problem): problem for problem in wrong}
     return CheckedMappings(names, views, tuple(found.values()))
 
 

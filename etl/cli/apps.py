@@ -28,7 +28,7 @@ def apps_group() -> None:
 @apps_group.command("list")
 @click.option(
     "--status",
-    type=click.Choice([one.value for one in AppStatus]),
+    type=click.Choice([status.value for status in AppStatus]),
     help="Only those; all but deleted ones where not given.",
 )
 @json_option

@@ -22,7 +22,7 @@ def developers_group() -> None:
 def list_command(context: click.Context, as_json: bool) -> None:
     """List the accounts, the newest first, with how many apps each has."""
     with auth.services(context.obj.settings()) as services:
-        found = [
+        developers = [
             (developer, len(services.apps.of_developer(developer.id)))
             for developer in services.developers.all()
         ]
@@ -34,15 +34,15 @@ def list_command(context: click.Context, as_json: bool) -> None:
                 "verified": developer.verified.isoformat() if developer.verified else None,
                 "apps": apps,
             }
-            for developer, apps in found
+            for developer, apps in developers
         ]
         click.echo(json.dumps(documents, indent=2))
         return
-    for developer, apps in found:
+    for developer, apps in developers:
         note = "" if developer.verified else "  (address not verified)"
         who = f"{developer.email}  {developer.name}"
         click.echo(f"{developer.created:%Y-%m-%d}  {apps:>3} apps  {who}{note}")
-    if not found:
+    if not developers:
         click.echo("no accounts")
 
 

@@ -50,15 +50,15 @@ def doctor_command(
     Nothing is published. Values are shown as outlines: 9 for a digit, A or a for a letter.
     """
     definitions = load_definitions(context.obj.settings())
-    found = diagnose(context, definitions, extract)
+    examination = diagnose(context, definitions, extract)
     if page is not None:
-        page.write_text(page_of(found, extract.name), encoding="utf-8")
-    told = write_draft(found, definitions, layout) if layout is not None else ()
+        page.write_text(page_of(examination, extract.name), encoding="utf-8")
+    sentences = write_draft(examination, definitions, layout) if layout is not None else ()
     if as_json:
-        click.echo(json.dumps(report_of(found), indent=2))
+        click.echo(json.dumps(report_of(examination), indent=2))
         return
-    _show(report_of(found))
-    for line in told or _next(extract, found):
+    _show(report_of(examination))
+    for line in sentences or _next(extract, examination):
         click.echo(line)
     if page is not None:
         click.echo(f"page: {page}")
@@ -77,16 +77,16 @@ def diagnose(context: click.Context, definitions: Definitions, extract: Path) ->
     return examine(extract, elements)
 
 
-def write_draft(found: Examination, definitions: Definitions, path: Path) -> tuple[str, ...]:
+def write_draft(examination: Examination, definitions: Definitions, path: Path) -> tuple[str, ...]:
     """Write a layout to start from; return what is to be said of it.
 
     Raises:
         UsageError: there is such a file, or no file of the extract is a table.
     """
-    if not any(file.kind and file.form.has_header for file in found.files):
+    if not any(file.kind and file.form.has_header for file in examination.files):
         raise UsageError("no file has columns that could be named; no layout was written")
     name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "mine"
-    text = LayoutDraft(found, name, definitions.layouts).text()
+    text = LayoutDraft(examination, name, definitions.layouts).text()
     try:
         with path.open("x", encoding="utf-8") as stream:
             stream.write(text)
@@ -94,12 +94,12 @@ def write_draft(found: Examination, definitions: Definitions, path: Path) -> tup
         raise UsageError(f"{path} is there already; name another file") from None
     lines = [f"layout: {path}; put it into layouts/ of a folder of yours and name it: --mappings"]
     mistakes = mistakes_of(text, str(path), definitions)
-    lines += [f"still to be said: {one}" for one in mistakes]
+    lines += [f"still to be said: {mistake}" for mistake in mistakes]
     return tuple(lines)
 
 
-def _next(extract: Path, found: Examination) -> tuple[str, ...]:
-    if not any(file.kind for file in found.files):
+def _next(extract: Path, examination: Examination) -> tuple[str, ...]:
+    if not any(file.kind for file in examination.files):
         return ()
     return (f"cpcds doctor {extract} --write LAYOUT.yaml starts a layout (docs/layouts.md)",)
 
@@ -122,9 +122,9 @@ def _show(report: dict[str, Any]) -> None:
             markup=False,
             soft_wrap=True,
         )
-    for one in report["questions"]:
-        may = " or ".join(one["candidates"])
-        text = f"question: {one['file']}: is {one['column']} {may}?"
+    for question in report["questions"]:
+        may = " or ".join(question["candidates"])
+        text = f"question: {question['file']}: is {question['column']} {may}?"
         console.print(text, markup=False, soft_wrap=True)
     for table, columns in report["missing"].items():
         text = f"missing for CARIN Blue Button: {', '.join(f'{table}.{name}' for name in columns)}"
@@ -135,7 +135,7 @@ def _show_columns(console: Console, columns: list[dict[str, Any]]) -> None:
     """Print the columns of a file; why each was named only where there is room for it."""
     headings = ["column", "may be", "sure", "looks like", "why"]
     headings = headings if console.width >= _WIDE else headings[:-1]
-    widest = max(len(one["element"]) for one in columns)
+    widest = max(len(column["element"]) for column in columns)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(
@@ -144,15 +144,15 @@ def _show_columns(console: Console, columns: list[dict[str, Any]]) -> None:
             justify="right" if heading == "sure" else "left",
             min_width=widest if heading == "may be" else 4,
         )
-    for one in columns:
-        said = one["element"] or {
-            "asked": f"question: {' or '.join(one['others'])}",
-            "left out": f"left out: {one['reason']}",
+    for column in columns:
+        said = column["element"] or {
+            "asked": f"question: {' or '.join(column['others'])}",
+            "left out": f"left out: {column['reason']}",
             "unknown": "not known",
-        }.get(one["state"], "")
-        sure = f"{one['confidence']:.0%}" if one["element"] else ""
-        looks = one["looks_like"][0] if one["looks_like"] else ""
-        cells = (one["column"], said, sure, looks, "; ".join(one["why"]))
+        }.get(column["state"], "")
+        sure = f"{column['confidence']:.0%}" if column["element"] else ""
+        looks = column["looks_like"][0] if column["looks_like"] else ""
+        cells = (column["column"], said, sure, looks, "; ".join(column["why"]))
         table.add_row(*map(_safe, cells[: len(headings)]))
     console.print(table)
 

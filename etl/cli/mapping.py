@@ -36,18 +36,19 @@ def check(context: click.Context, as_json: bool) -> None:
         if not as_json:
             raise
         checked = CheckedMappings((), (), error.every)
-    found: list[dict[str, Any]] = [
-        {"where": one.where, "id": one.error_id, "message": str(one)} for one in checked.problems
+    listed: list[dict[str, Any]] = [
+        {"where": problem.where, "id": problem.error_id, "message": str(problem)}
+        for problem in checked.problems
     ]
     if as_json:
-        body = {"mappings": checked.names, "views": checked.views, "problems": found}
+        body = {"mappings": checked.names, "views": checked.views, "problems": listed}
         click.echo(json.dumps(body, indent=2))
     else:
-        for one in found:
-            click.echo(one["message"])
+        for problem in listed:
+            click.echo(problem["message"])
         views = " and ".join(checked.views)
-        click.echo(f"{len(checked.names)} mappings (views: {views}), {len(found)} problems")
-    context.exit(3 if found else 0)
+        click.echo(f"{len(checked.names)} mappings (views: {views}), {len(listed)} problems")
+    context.exit(3 if listed else 0)
 
 
 @mapping_group.command("docs")
@@ -107,37 +108,37 @@ def coverage_command(
     flags = {"layout": layout, "publish": viewing(view)}
     settings = context.obj.settings(**flags).with_workers(workers)
     if extract is None:
-        found = mapping_coverage(settings)
+        profiles = mapping_coverage(settings)
     else:
         with progress(quiet=as_json) as emit:
-            found = extract_coverage(settings, extract, emit)
+            profiles = extract_coverage(settings, extract, emit)
     if as_json:
-        click.echo(json.dumps([_coverage_json(one) for one in found], indent=2))
+        click.echo(json.dumps([_coverage_json(profile) for profile in profiles], indent=2))
     elif form == "markdown":
-        click.echo(coverage_markdown(found), nl=False)
+        click.echo(coverage_markdown(profiles), nl=False)
     else:
-        _show_coverage(found, every=every)
+        _show_coverage(profiles, every=every)
 
 
-def _show_coverage(found: tuple[ProfileCoverage, ...], *, every: bool) -> None:
+def _show_coverage(profiles: tuple[ProfileCoverage, ...], *, every: bool) -> None:
     """Print the counts of each profile, then the elements that are not produced, or all."""
-    counted = any(one.resources is not None for one in found)
+    counted = any(profile.resources is not None for profile in profiles)
     print_table(
         ("must-support of", *(("resources",) if counted else ()), "elements", *STATUSES),
         [
             (
-                one.profile.removeprefix("C4BB-ExplanationOfBenefit-"),
-                *((f"{one.resources or 0:,}",) if counted else ()),
-                str(len(one.elements)),
-                *(str(len(one.of(status))) for status in STATUSES),
+                profile.profile.removeprefix("C4BB-ExplanationOfBenefit-"),
+                *((f"{profile.resources or 0:,}",) if counted else ()),
+                str(len(profile.elements)),
+                *(str(len(profile.of(status))) for status in STATUSES),
             )
-            for one in found
+            for profile in profiles
         ],
     )
-    for one in found:
-        shown = [each for each in one.elements if every or each.status != "produced"]
+    for profile in profiles:
+        shown = [element for element in profile.elements if every or element.status != "produced"]
         if shown:
-            click.echo(f"\n{one.profile}")
+            click.echo(f"\n{profile.profile}")
         for element in shown:
             click.echo(f"  {labelled(element):<20} {element.element}")
             if what := element.reason or ", ".join(element.columns):

@@ -30,9 +30,9 @@ def show_changes(changes: Changes, money: Mapping[str, Mapping[str, str]] | None
     print_table(
         ("what", "added", "changed", "retracted"),
         [
-            (name, f"{one.added:,}", f"{one.changed:,}", f"{one.retracted:,}")
-            for name, one in rows
-            if one.touched or name == "members"
+            (name, f"{row.added:,}", f"{row.changed:,}", f"{row.retracted:,}")
+            for name, row in rows
+            if row.touched or name == "members"
         ],
     )
     if money is None:
@@ -41,7 +41,10 @@ def show_changes(changes: Changes, money: Mapping[str, Mapping[str, str]] | None
         print_table(
             ("money of claims", *_MAIN),
             [
-                (claim_type, *(_amount(amounts.get(f"claim.{one}", "0.00")) for one in _MAIN))
+                (
+                    claim_type,
+                    *(_amount(amounts.get(f"claim.{category}", "0.00")) for category in _MAIN),
+                )
                 for claim_type, amounts in sorted(money.items())
             ],
         )
@@ -54,9 +57,9 @@ def changes_text(changes: Changes) -> str:
     """Return what became of members and resources, on one line."""
     rows = [("members", changes.patients), *sorted(changes.resources.items())]
     return "; ".join(
-        f"{name} {one.added} added, {one.changed} changed, {one.retracted} retracted"
-        for name, one in rows
-        if one.touched or name == "members"
+        f"{name} {row.added} added, {row.changed} changed, {row.retracted} retracted"
+        for name, row in rows
+        if row.touched or name == "members"
     )
 
 
@@ -66,7 +69,9 @@ def changes_json(
     """Return the same for machines; amounts are decimal text."""
     return {
         **changes.to_json(),
-        "money": None if money is None else {name: dict(each) for name, each in money.items()},
+        "money": None
+        if money is None
+        else {name: dict(amounts) for name, amounts in money.items()},
     }
 
 
@@ -91,8 +96,13 @@ def show_plan(planned: Planned, target: str, *, as_json: bool) -> None:
         if processed is not None:
             body["tables"] = counts_json(processed.totals.tally.counts)
             body["limits"] = [
-                {"limit": one.limit, "allowed": one.allowed, "found": one.found, "holds": one.holds}
-                for one in processed.verdicts
+                {
+                    "limit": verdict.limit,
+                    "allowed": verdict.allowed,
+                    "found": verdict.found,
+                    "holds": verdict.holds,
+                }
+                for verdict in processed.verdicts
             ]
             body["rejected"] = rejected_json(planned.rejected)
         click.echo(json.dumps(body, indent=2))

@@ -48,7 +48,7 @@ def serve_command(
         "port": port,
         "workers": workers,
         "base_url": base_url,
-        "development_tokens": tuple(_token(one) for one in tokens) or None,
+        "development_tokens": tuple(_token(token) for token in tokens) or None,
     }
     given = {name: value for name, value in flags.items() if value is not None}
     settings = context.obj.settings(

@@ -216,10 +216,10 @@ class _Pages:
     async def _form(
         self, request: Request, template: str, form: Form, status: int = 0, **values: object
     ) -> Response:
-        found = status or (422 if form.errors else 200)
+        code = status or (422 if form.errors else 200)
         if template == "profile":
             developers = self._portal.developers
             values |= {"can_verify": developers.can_verify, "shows_mail": developers.shows_mail}
         return await self._portal.show(
-            request, template, status=found, fresh=True, form=form, **values
+            request, template, status=code, fresh=True, form=form, **values
         )

@@ -49,7 +49,7 @@ class _Static:
 
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
-        self._names = {one.name: one for one in _STATIC.iterdir() if one.suffix in _TYPES}
+        self._names = {path.name: path for path in _STATIC.iterdir() if path.suffix in _TYPES}
 
     async def file(self, request: Request) -> Response:
         name = request.path_params["name"]

@@ -104,7 +104,7 @@ def read_statement(document: Mapping[str, Any]) -> Statement:
     rest: Mapping[str, Any] = next(iter(document.get("rest") or ()), {})
     software = document.get("software") or {}
     security = rest.get("security") or {}
-    resources = sorted((_resource(one) for one in rest.get("resource") or ()), key=_place)
+    resources = sorted((_resource(resource) for resource in rest.get("resource") or ()), key=_place)
     return Statement(
         title=document.get("title") or document.get("name") or "Capability Statement",
         date=document.get("date", ""),
@@ -136,18 +136,22 @@ def _resource(document: Mapping[str, Any]) -> ServedType:
         interactions=_codes(document.get("interaction") or ()),
         search=tuple(
             StatementParameter(
-                one.get("name", ""), one.get("type", ""), one.get("documentation", "")
+                parameter.get("name", ""),
+                parameter.get("type", ""),
+                parameter.get("documentation", ""),
             )
-            for one in document.get("searchParam") or ()
+            for parameter in document.get("searchParam") or ()
         ),
         includes=tuple(document.get("searchInclude") or ()),
-        operations=tuple(f"${one.get('name', '')}" for one in document.get("operation") or ()),
+        operations=tuple(
+            f"${operation.get('name', '')}" for operation in document.get("operation") or ()
+        ),
     )
 
 
 def _place(resource: ServedType) -> tuple[int, str]:
-    known = resource.type in ORDER
-    return (ORDER.index(resource.type) if known else len(ORDER), resource.type)
+    is_ordered = resource.type in ORDER
+    return (ORDER.index(resource.type) if is_ordered else len(ORDER), resource.type)
 
 
 def _texts(value: str | None) -> tuple[str, ...]:
@@ -155,15 +159,15 @@ def _texts(value: str | None) -> tuple[str, ...]:
 
 
 def _codes(interactions: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    return tuple(one.get("code", "") for one in interactions)
+    return tuple(interaction.get("code", "") for interaction in interactions)
 
 
 def _oauth(extensions: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {
         part["url"]: part["valueUri"]
-        for one in extensions
-        if one.get("url") == OAUTH_URIS
-        for part in one.get("extension") or ()
+        for extension in extensions
+        if extension.get("url") == OAUTH_URIS
+        for part in extension.get("extension") or ()
         if "valueUri" in part
     }
 

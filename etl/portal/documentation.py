@@ -93,15 +93,15 @@ class _Pages:
         members = self._portal.members
         if not self._portal.site.sandbox or members is None:
             raise HTTPException(404)
-        found = await members()
-        kinds = [kind for kind in CLAIM_KINDS if any(one.claims.get(kind) for one in found)]
+        listed = await members()
+        kinds = [kind for kind in CLAIM_KINDS if any(member.claims.get(kind) for member in listed)]
         return await self._portal.show(
             request,
             "sandbox",
-            members=found,
+            members=listed,
             kinds=kinds,
             password=self._portal.password,
-            test_kit_members=[one.member.username for one in found if one.on_one_page],
+            test_kit_members=[member.member.username for member in listed if member.on_one_page],
         )
 
     async def code(self, request: Request) -> Response:

@@ -46,7 +46,7 @@ class SandboxMembers:
                 counted = [
                     await _counted(tree, member, self._page_size) for member in self._members
                 ]
-                self._counted = tuple(one for one in counted if one is not None)
+                self._counted = tuple(metric for metric in counted if metric is not None)
                 self._release = tree.id
         except StoreError:
             return ()

@@ -160,6 +160,6 @@ def duration_text(seconds: int) -> str:
         (60, "one minute", "minutes"),
         (1, "one second", "seconds"),
     )
-    size, one, many = next(unit for unit in units if seconds % unit[0] == 0)
+    size, singular, many = next(unit for unit in units if seconds % unit[0] == 0)
     count = seconds // size
-    return one if count == 1 else f"{count} {many}"
+    return singular if count == 1 else f"{count} {many}"

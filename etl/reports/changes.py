@@ -42,7 +42,7 @@ def _money(
     claims = made.resources.get(CLAIMS, ChangeCounts())
     is_few = 0 < claims.touched <= now["money_check"]["small_cells"]
     was, new = _net(before), _net(now)
-    found = []
+    changes = []
     for category in COMPARED_MONEY:
         old, present = was.get(category), new.get(category)
         if category not in was and category not in new:
@@ -50,22 +50,22 @@ def _money(
         sums: list[str | None] = [None, None, None]
         if not (is_few or old is None or present is None):
             sums = [old, present, str(Decimal(present) - Decimal(old))]
-        found.append({"category": category, **dict(zip(_SUMS, sums, strict=True))})
-    return found
+        changes.append({"category": category, **dict(zip(_SUMS, sums, strict=True))})
+    return changes
 
 
 def _net(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the net sums of headers over all claim types: None where one is withheld."""
     return {
-        each["category"]: each["net"]
-        for each in document.get("money_totals", ())
-        if each["level"] == "header"
+        total["category"]: total["net"]
+        for total in document.get("money_totals", ())
+        if total["level"] == "header"
     }
 
 
 def _new_rules(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    fired = {each["rule"] for each in before.get("rules", ()) if each["findings"]}
-    return [each["rule"] for each in now["rules"] if each["findings"] and each["rule"] not in fired]
+    fired = {rule["rule"] for rule in before.get("rules", ()) if rule["findings"]}
+    return [rule["rule"] for rule in now["rules"] if rule["findings"] and rule["rule"] not in fired]
 
 
 def _new_unmapped(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -74,14 +74,16 @@ def _new_unmapped(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[dic
     A word is known by its keyed hash. Where a column has too many to tell them apart, or the
     report before has no hashes, the numbers of words are compared.
     """
-    known = {(each["crosswalk"], each.get("word")) for each in before.get("unmapped", ())}
-    told_apart = all(word for _, word in known)
+    known_words = {(word["crosswalk"], word.get("word")) for word in before.get("unmapped", ())}
+    told_apart = all(word for _, word in known_words)
     words: Sequence[Mapping[str, Any]] = now["unmapped"]
     if told_apart:
         new = Counter(
-            each["crosswalk"] for each in words if (each["crosswalk"], each["word"]) not in known
+            word["crosswalk"]
+            for word in words
+            if (word["crosswalk"], word["word"]) not in known_words
         )
     else:
-        were = Counter(each["crosswalk"] for each in before["unmapped"])
-        new = Counter(each["crosswalk"] for each in words) - were
+        were = Counter(word["crosswalk"] for word in before["unmapped"])
+        new = Counter(word["crosswalk"] for word in words) - were
     return [{"crosswalk": name, "words": count} for name, count in sorted(new.items())]

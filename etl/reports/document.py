@@ -60,12 +60,12 @@ def _facts(report: Report) -> dict[str, Any]:
             and {"instant": report.default_stamp.instant, "source": report.default_stamp.source},
             "files": [
                 {
-                    "name": each.name,
-                    "rows": each.rows,
-                    "unowned_rows": each.unowned,
-                    "sha256": each.sha256,
+                    "name": file.name,
+                    "rows": file.rows,
+                    "unowned_rows": file.unowned,
+                    "sha256": file.sha256,
                 }
-                for each in report.extract.files
+                for file in report.extract.files
             ],
         },
         "mapping": report.mapping
@@ -77,57 +77,57 @@ def _facts(report: Report) -> dict[str, Any]:
         },
         "tables": {
             name: {
-                "in": each.rows_in,
-                "published": each.published,
-                "quarantined": each.quarantined,
-                "superseded": each.superseded,
-                "adds_up": each.adds_up,
+                "in": count.rows_in,
+                "published": count.published,
+                "quarantined": count.quarantined,
+                "superseded": count.superseded,
+                "adds_up": count.adds_up,
             }
-            for name, each in _in_order(report.counts).items()
+            for name, count in _in_order(report.counts).items()
         },
         "limits": [
             {
-                "limit": each.limit,
-                "allowed": each.allowed,
-                "found": each.found,
-                "holds": each.holds,
-                "sentence": each.sentence,
+                "limit": verdict.limit,
+                "allowed": verdict.allowed,
+                "found": verdict.found,
+                "holds": verdict.holds,
+                "sentence": verdict.sentence,
             }
-            for each in report.verdicts
+            for verdict in report.verdicts
         ],
         "rules_looked_at": report.rules_looked_at,
         "rules": [
             {
-                "rule": each.rule,
-                "severity": each.severity.value,
-                "default_severity": each.default.value,
-                "says": each.says,
-                "spoils": each.spoils,
-                "findings": each.findings,
-                "tables": dict(each.tables),
-                "rejected_rows": each.rejected_rows,
-                "rejected_claims": each.rejected_claims,
-                "page": rule_page_path(each.rule) if each.findings or each.rejected_rows else None,
-                "examples": [_example(report, place) for place in each.examples],
+                "rule": rule.rule,
+                "severity": rule.severity.value,
+                "default_severity": rule.default.value,
+                "says": rule.says,
+                "spoils": rule.spoils,
+                "findings": rule.findings,
+                "tables": dict(rule.tables),
+                "rejected_rows": rule.rejected_rows,
+                "rejected_claims": rule.rejected_claims,
+                "page": rule_page_path(rule.rule) if rule.findings or rule.rejected_rows else None,
+                "examples": [_example(report, place) for place in rule.examples],
             }
-            for each in report.rules
+            for rule in report.rules
         ],
         "money": [
             {
                 "level": LEVEL_NAMES[key.level],
                 "claim_type": key.claim_type,
                 "category": key.category,
-                **_sums(each),
+                **_sums(cell),
             }
-            for key, each in money.cells.items()
+            for key, cell in money.cells.items()
         ],
         "money_totals": [
-            {"level": LEVEL_NAMES[level], "category": category, **_sums(each)}
-            for (level, category), each in money.totals.items()
+            {"level": LEVEL_NAMES[level], "category": category, **_sums(total)}
+            for (level, category), total in money.totals.items()
         ],
         "money_check": {
             "compared": len(report.money),
-            "adds_up": all(each.adds_up for each in report.money.values()),
+            "adds_up": all(sums.adds_up for sums in report.money.values()),
             "small_cells": report.small_cells,
             "withheld": money.withheld,
             "exact": report.exact_money or None,
@@ -139,36 +139,36 @@ def _facts(report: Report) -> dict[str, Any]:
         "claims_by_month": _claims_by_month(report),
         "missing": [
             {
-                "rule": each.rule,
-                "table": each.table,
-                "column": each.column or None,
-                "cells": each.cells,
+                "rule": missing_value.rule,
+                "table": missing_value.table,
+                "column": missing_value.column or None,
+                "cells": missing_value.cells,
             }
-            for each in report.missing
+            for missing_value in report.missing
         ],
         "unmapped": [
             {
-                "crosswalk": each.crosswalk,
-                "word": each.word or None,
-                "count": each.count,
-                "examples": [_example(report, place) for place in each.examples],
+                "crosswalk": unmapped_word.crosswalk,
+                "word": unmapped_word.word or None,
+                "count": unmapped_word.count,
+                "examples": [_example(report, place) for place in unmapped_word.examples],
             }
-            for each in report.unmapped
+            for unmapped_word in report.unmapped
         ],
         "suites": [
             {
-                "table": each.table,
-                "rows": each.of,
-                "looked_at": each.covered,
-                "expectations": each.expectations,
-                "met": each.passed,
-                "page": each.page or None,
+                "table": suite.table,
+                "rows": suite.of,
+                "looked_at": suite.covered,
+                "expectations": suite.expectations,
+                "met": suite.passed,
+                "page": suite.page or None,
             }
-            for each in report.suites
+            for suite in report.suites
         ],
         "quarantine": [
-            {"source": each.source, "rows": each.rows, "path": each.path}
-            for each in report.quarantine
+            {"source": rejected_file.source, "rows": rejected_file.rows, "path": rejected_file.path}
+            for rejected_file in report.quarantine
         ],
         "data_docs": report.data_docs or None,
         "notes": list(report.notes),
@@ -220,10 +220,10 @@ def _completeness(report: Report) -> list[dict[str, Any]]:
         filled[key.table, key.column][key.claim_type] += rows
     lines = []
     for name in TABLES:
-        of = report.counts[name].published if name in report.counts else 0
+        published = report.counts[name].published if name in report.counts else 0
         by_type = filled[name, _CLAIM]
         for column in TABLES[name].columns:
-            if not of or not (column.required or column.map_ids):
+            if not published or not (column.required or column.map_ids):
                 continue
             mine = filled[name, column.name]
             lines.append(
@@ -233,11 +233,15 @@ def _completeness(report: Report) -> list[dict[str, Any]]:
                     "map_ids": list(column.map_ids),
                     "required": column.required,
                     "filled": mine.total(),
-                    "of": of,
+                    "of": published,
                     "by_claim_type": [
-                        {"claim_type": each, "filled": mine[each], "of": by_type[each]}
-                        for each in MONEY_TYPES
-                        if by_type[each]
+                        {
+                            "claim_type": claim_type,
+                            "filled": mine[claim_type],
+                            "of": by_type[claim_type],
+                        }
+                        for claim_type in MONEY_TYPES
+                        if by_type[claim_type]
                     ],
                 }
             )

@@ -71,8 +71,8 @@ class FindingPlaces:
         for name in ("table", "column", "rule"):
             places[name] = self._numbers(findings.column(name))
         blocks = np.stack([places["file"], places["row"] // self._block_rows])
-        found, which = np.unique(blocks, axis=1, return_inverse=True)
-        for number, (file, block) in enumerate(found.T.tolist()):
+        distinct, which = np.unique(blocks, axis=1, return_inverse=True)
+        for number, (file, block) in enumerate(distinct.T.tolist()):
             with self._path(file, block).open("ab") as kept:
                 kept.write(places[which.ravel() == number].tobytes())
 
@@ -109,16 +109,16 @@ class FindingPlaces:
     ) -> None:
         """Add places of rules that have fewer than are shown."""
         for number in np.unique(places["rule"]).tolist():
-            found = first[words[number]]
-            mine = np.flatnonzero(places["rule"] == number)[: SHOWN_PLACES - len(found)]
+            chosen = first[words[number]]
+            mine = np.flatnonzero(places["rule"] == number)[: SHOWN_PLACES - len(chosen)]
             for file, row, table, column, _ in places[mine].tolist():
                 name = "" if file == _NONE else names[file]
                 shown = None if row == _NONE else row
-                found.append(ShownPlace(name, shown, words[table], words[column]))
+                chosen.append(ShownPlace(name, shown, words[table], words[column]))
 
     def _blocks(self) -> Iterator[Any]:
-        found = [tuple(map(int, path.stem.split("_"))) for path in self._folder.iterdir()]
-        for file, block in sorted(found):
+        names = [tuple(map(int, path.stem.split("_"))) for path in self._folder.iterdir()]
+        for file, block in sorted(names):
             yield np.fromfile(self._path(file, block), _PLACE)
 
     def _path(self, file: int, block: int) -> Path:

@@ -46,12 +46,12 @@ def nights_page(nights: Sequence[Night], older: Sequence[str]) -> str:
         nights: newest first.
         older: runs whose reports are older than that, newest first.
     """
-    documents = [each for each in nights if not isinstance(each, RolledBack)]
+    documents = [night for night in nights if not isinstance(night, RolledBack)]
     template = environment().get_template("nights.html.j2")
     return template.render(
         nights=[
-            {"rolled_back": each} if isinstance(each, RolledBack) else _night(each)
-            for each in nights
+            {"rolled_back": night} if isinstance(night, RolledBack) else _night(night)
+            for night in nights
         ],
         older=older,
         plots=_plots(documents[::-1]) if len(documents) > 1 else [],
@@ -66,7 +66,7 @@ def _night(document: Mapping[str, Any]) -> dict[str, Any]:
         "run": document["run"],
         "when": document["when"],
         "published": document["release"] is not None,
-        "broken": [each["limit"] for each in document["limits"] if not each["holds"]],
+        "broken": [limit["limit"] for limit in document["limits"] if not limit["holds"]],
         "claims": claims,
         "share": share(claims["quarantined"], claims["in"]),
         "worst": began[0]["rule"] if began else "",
@@ -77,16 +77,16 @@ def _night(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _findings(document: Mapping[str, Any], *, is_rejecting: bool) -> int:
-    return sum(each["findings"] for each in document["rules"] if rejects(each) is is_rejecting)
+    return sum(rule["findings"] for rule in document["rules"] if rejects(rule) is is_rejecting)
 
 
 def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
     """Return how the nights went on, oldest first."""
-    labels = [datetime.fromisoformat(each["when"]).strftime("%m-%d") for each in nights]
+    labels = [datetime.fromisoformat(night["when"]).strftime("%m-%d") for night in nights]
     span = f"by night, {len(nights)} nights"
-    shares = [_rejected_percent(each) for each in nights]
+    shares = [_rejected_percent(night) for night in nights]
     published = [
-        of_table(each, "claim")["published"] if each["release"] else None for each in nights
+        of_table(night, "claim")["published"] if night["release"] else None for night in nights
     ]
     return [
         Plot(
@@ -104,8 +104,8 @@ def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
             f"Findings that reject and warnings, {span}.",
             labels,
             {
-                "that reject": [_findings(each, is_rejecting=True) for each in nights],
-                "warnings": [_findings(each, is_rejecting=False) for each in nights],
+                "that reject": [_findings(night, is_rejecting=True) for night in nights],
+                "warnings": [_findings(night, is_rejecting=False) for night in nights],
             },
         ),
         Plot(
@@ -122,7 +122,7 @@ def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
             f"Net sums of all claims' headers, {span}; a gap where a sum is withheld or nothing "
             "was published.",
             labels,
-            {category: [_net(each, category) for each in nights] for category in COMPARED_MONEY},
+            {category: [_net(night, category) for night in nights] for category in COMPARED_MONEY},
             kind="lines",
         ),
     ]
@@ -136,7 +136,7 @@ def _rejected_percent(document: Mapping[str, Any]) -> float:
 def _net(document: Mapping[str, Any], category: str) -> Decimal | None:
     if document["release"] is None:
         return None
-    for each in document.get("money_totals", ()):
-        if (each["level"], each["category"]) == ("header", category) and each["net"] is not None:
-            return Decimal(each["net"])
+    for total in document.get("money_totals", ()):
+        if (total["level"], total["category"]) == ("header", category) and total["net"] is not None:
+            return Decimal(total["net"])
     return None

@@ -71,23 +71,21 @@ def report_page(document: Mapping[str, Any]) -> str:
             members=of_table(document, "member"),
             causes=causes(document),
             headline_money=[
-                each
-                for each in document["money_totals"]
-                if each["level"] == "header" and each["category"] in COMPARED_MONEY
+                total
+                for total in document["money_totals"]
+                if total["level"] == "header" and total["category"] in COMPARED_MONEY
             ],
             money_by_type=[
                 (claim_type, rows)
                 for claim_type in (*CLAIM_TYPES, UNKNOWN_TYPE)
-                if (
-                    rows := [each for each in document["money"] if each["claim_type"] == claim_type]
-                )
+                if (rows := [row for row in document["money"] if row["claim_type"] == claim_type])
             ],
             changed_claims=_changed_claims(document),
             month_plot=_month_plot(document["claims_by_month"]),
             completeness=_by_table(document["completeness"]),
-            rejecting=[each for each in rules if rejects(each) and each["findings"]],
-            warning=[each for each in rules if not rejects(each) and each["findings"]],
-            rule_of={each["rule"]: each for each in rules},
+            rejecting=[rule for rule in rules if rejects(rule) and rule["findings"]],
+            warning=[rule for rule in rules if not rejects(rule) and rule["findings"]],
+            rule_of={rule["rule"]: rule for rule in rules},
             days_old=_days_between(document["extract"]["as_of"], document["when"]),
         )
     )
@@ -106,14 +104,14 @@ def rule_page(
 
 def causes(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the rules that began a rejection, the one that cost most claims first."""
-    began = [each for each in document["rules"] if each["rejected_rows"]]
+    began = [rule for rule in document["rules"] if rule["rejected_rows"]]
     return sorted(
-        began, key=lambda each: (-each["rejected_claims"], -each["rejected_rows"], each["rule"])
+        began, key=lambda rule: (-rule["rejected_claims"], -rule["rejected_rows"], rule["rule"])
     )
 
 
 def _of_type(rows: Iterable[Mapping[str, Any]], claim_type: str) -> list[Mapping[str, Any]]:
-    return [each for each in rows if each["claim_type"] == claim_type]
+    return [row for row in rows if row["claim_type"] == claim_type]
 
 
 def rejects(rule: Mapping[str, Any]) -> bool:
@@ -137,10 +135,10 @@ def _changed_claims(document: Mapping[str, Any]) -> Mapping[str, int]:
 
 def _month_plot(lines: Sequence[Mapping[str, Any]]) -> Plot | None:
     """Return claims by type and month of service; None where there are none with a month."""
-    months = sorted({each["month"] for each in lines if each["month"]})
+    months = sorted({line["month"] for line in lines if line["month"]})
     if not months:
         return None
-    claims = {(each["claim_type"], each["month"]): each["claims"] for each in lines}
+    claims = {(line["claim_type"], line["month"]): line["claims"] for line in lines}
     types = [name for name in CLAIM_TYPES if any((name, month) in claims for month in months)]
     return Plot(
         "claims-by-month",

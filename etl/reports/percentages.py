@@ -31,16 +31,16 @@ def percentages(parts: Sequence[int]) -> list[str]:
     return [_text(unit, decimals) for unit in units]
 
 
-def share(part: int, of: int) -> str:
+def share(part: int, whole: int) -> str:
     """Return one percentage: `100 %` only where it is all, `0 %` only where it is none."""
-    return percentages([part, of - part])[0]
+    return percentages([part, whole - part])[0]
 
 
 def _largest_remainder(parts: Sequence[int], whole: int, units: int) -> list[int]:
     given = [part * units // whole for part in parts]
-    by_rest = sorted(range(len(parts)), key=lambda at: (-(parts[at] * units % whole), at))
-    for at in by_rest[: units - sum(given)]:
-        given[at] += 1
+    by_rest = sorted(range(len(parts)), key=lambda index: (-(parts[index] * units % whole), index))
+    for index in by_rest[: units - sum(given)]:
+        given[index] += 1
     return given
 
 

@@ -60,7 +60,7 @@ def check_report(report: Report) -> None:
         CountsDoNotAddUp: naming the table, or the level, claim type and category; or claims in
             quarantine have no first cause.
     """
-    reconcile(report.counts, (each.rejected_rows for each in report.rules))
+    reconcile(report.counts, (rule.rejected_rows for rule in report.rules))
     claims = report.counts.get("claim", RowCounts()).quarantined
     by_cause = sum(rule.rejected_claims for rule in report.rules)
     if by_cause != claims:

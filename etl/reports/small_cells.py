@@ -69,7 +69,7 @@ class MoneyTable:
     @property
     def withheld(self) -> int:
         """Number of withheld sums of cells."""
-        return sum(each.withheld for each in self.cells.values())
+        return sum(cell.withheld for cell in self.cells.values())
 
 
 def shown_money(money: Mapping[MoneyKey, MoneyTotals], most: int) -> MoneyTable:
@@ -84,32 +84,33 @@ def shown_money(money: Mapping[MoneyKey, MoneyTotals], most: int) -> MoneyTable:
     for level in LEVELS:
         for category in AMOUNT_CATEGORIES:
             rows = {
-                key: each
-                for key, each in money.items()
+                key: totals
+                for key, totals in money.items()
                 if (key.level, key.category) == (level, category)
             }
             if not rows:
                 continue
-            hidden = {key: _withheld(each, most) for key, each in rows.items()}
-            cells |= {key: _shown(each, hidden[key]) for key, each in rows.items()}
+            hidden = {key: _withheld(totals, most) for key, totals in rows.items()}
+            cells |= {key: _shown(totals, hidden[key]) for key, totals in rows.items()}
             whole = sum(rows.values(), MoneyTotals())
             totals[level, category] = _shown(
-                whole, _withheld_of_all([(each, hidden[key]) for key, each in rows.items()], most)
+                whole,
+                _withheld_of_all([(totals, hidden[key]) for key, totals in rows.items()], most),
             )
     return MoneyTable({key: cells[key] for key in money}, totals)
 
 
-def _withheld(each: MoneyTotals, most: int) -> frozenset[str]:
+def _withheld(totals: MoneyTotals, most: int) -> frozenset[str]:
     """Return which sums of one claim type are withheld."""
-    found = {
+    names = {
         name
         for name in (*_PARTS, "net")
-        if _is_small(getattr(each, f"{name}_claims"), getattr(each, name), most)
+        if _is_small(getattr(totals, f"{name}_claims"), getattr(totals, name), most)
     }
-    not_counting = each.published_claims - each.net_claims
-    if "published" in found or _is_small(not_counting, each.published - each.net, most):
-        found.add("net")
-    return _with_source(found)
+    not_counting = totals.published_claims - totals.net_claims
+    if "published" in names or _is_small(not_counting, totals.published - totals.net, most):
+        names.add("net")
+    return _with_source(names)
 
 
 def _withheld_of_all(
@@ -126,21 +127,21 @@ def _withheld_of_all(
         if _give_away([getattr(e, f"{name}_claims") for e, names in rows if name in names], most):
             found.add(name)
     # The published sums that are shown tell, with the net ones, of the claims that do not count.
-    hidden = [(each, "published" not in names) for each, names in rows if "net" in names]
-    for some in (
-        [each for each, _ in hidden],
-        [each for each, with_published in hidden if with_published],
-        [each for each, _ in hidden if each.net_claims],
+    hidden = [(totals, "published" not in names) for totals, names in rows if "net" in names]
+    for counts_of_group in (
+        [totals for totals, _ in hidden],
+        [totals for totals, with_published in hidden if with_published],
+        [totals for totals, _ in hidden if totals.net_claims],
     ):
-        net = [each.net_claims for each in some]
-        not_counting = [each.published_claims - each.net_claims for each in some]
+        net = [totals.net_claims for totals in counts_of_group]
+        not_counting = [totals.published_claims - totals.net_claims for totals in counts_of_group]
         if _give_away(net, most) or _give_away(not_counting, most):
             found.add("net")
     return _with_source(found)
 
 
-def _with_source(found: set[str]) -> frozenset[str]:
-    return frozenset(found | ({"source"} if found.intersection(_PARTS) else set()))
+def _with_source(names: set[str]) -> frozenset[str]:
+    return frozenset(names | ({"source"} if names.intersection(_PARTS) else set()))
 
 
 def _is_small(claims: int, cents: int, most: int) -> bool:
@@ -150,13 +151,13 @@ def _is_small(claims: int, cents: int, most: int) -> bool:
 
 def _give_away(counts: Sequence[int], most: int) -> bool:
     """Return whether the sum over some withheld cells tells of few claims."""
-    some = [count for count in counts if count]
-    return len(some) == 1 or 0 < sum(some) <= most
+    filled = [count for count in counts if count]
+    return len(filled) == 1 or 0 < sum(filled) <= most
 
 
-def _shown(each: MoneyTotals, withheld: frozenset[str]) -> ShownMoney:
-    sums = {name: None if name in withheld else getattr(each, name) for name in SUMS}
-    return ShownMoney(**sums, adds_up=each.adds_up)
+def _shown(totals: MoneyTotals, withheld: frozenset[str]) -> ShownMoney:
+    sums = {name: None if name in withheld else getattr(totals, name) for name in SUMS}
+    return ShownMoney(**sums, adds_up=totals.adds_up)
 
 
 def pooled(counts: Mapping[str, int], most: int) -> tuple[dict[str, int], int]:
@@ -191,11 +192,11 @@ def exact_csv(money: Mapping[MoneyKey, MoneyTotals], key: bytes) -> bytes:
             LEVEL_NAMES[cell.level],
             cell.claim_type,
             cell.category,
-            *(cents_text(getattr(each, name)) for name in SUMS),
-            *(str(getattr(each, f"{name}_claims")) for name in SUMS[1:]),
-            "yes" if each.adds_up else "no",
+            *(cents_text(getattr(sums, name)) for name in SUMS),
+            *(str(getattr(sums, f"{name}_claims")) for name in SUMS[1:]),
+            "yes" if sums.adds_up else "no",
         ]
-        for cell, each in money.items()
+        for cell, sums in money.items()
     ]
     seal = hashlib.blake2b(_text(rows), key=key, digest_size=16).hexdigest()
     head = ["level", "claim_type", "category", *SUMS, *(f"{name}_claims" for name in SUMS[1:])]

@@ -87,8 +87,8 @@ class Tally:
                     mine, [("file", "ascending"), ("row", "ascending"), ("column", "ascending")]
                 )[: self._keep]
             )
-            found = [_example(group) for group in first.to_pylist()]
-            kept = {*self._examples.get(rule, []), *found}
+            examples = [_example(group) for group in first.to_pylist()]
+            kept = {*self._examples.get(rule, []), *examples}
             self._examples[rule] = heapq.nsmallest(self._keep, kept, key=_place)
 
     def _add_unowned(self, findings: pa.Table) -> None:
@@ -104,12 +104,12 @@ class Tally:
         own: set[tuple[int, int]] = set()
         derived: set[tuple[int, int]] = set()
         lines: set[tuple[int, int]] = set()
-        for each in empty.to_pylist():
-            place = (each["file"], each["row"])
-            if OWN_COLUMNS.get(each["table"]) == each["column"]:
+        for row in empty.to_pylist():
+            place = (row["file"], row["row"])
+            if OWN_COLUMNS.get(row["table"]) == row["column"]:
                 own.add(place)
-            elif OWNER_COLUMNS.get(each["table"]) == each["column"]:
-                (lines if each["table"] == "claim_line" else derived).add(place)
+            elif OWNER_COLUMNS.get(row["table"]) == row["column"]:
+                (lines if row["table"] == "claim_line" else derived).add(place)
         self.unowned.update(file for file, _ in lines | (derived - own))
 
     @property
@@ -135,7 +135,7 @@ class Tally:
         for (rule_id, _), count in self.causes.items():
             lost[rule_id] += count
         limited = set(book.limits.findings)
-        found = [
+        facts = [
             RuleTotals(
                 rule=rule.id,
                 severity=rule.severity,
@@ -155,8 +155,8 @@ class Tally:
             for rule in book.rules
             if totals.get(rule.id) or lost[rule.id] or rule.id in limited
         ]
-        found.sort(key=_weight)
-        return tuple(found)
+        facts.sort(key=_weight)
+        return tuple(facts)
 
 
 def _example(finding: Mapping[str, Any]) -> Example:

@@ -83,7 +83,7 @@ def smart_configuration(endpoints: AuthEndpoints) -> dict[str, Any]:
 
 def oauth_uris(endpoints: AuthEndpoints) -> list[tuple[str, str]]:
     """Return names and URLs for the `oauth-uris` extension: the same as the document's."""
-    told = (
+    extension = (
         ("authorize", endpoints.authorization),
         ("token", endpoints.token),
         ("register", endpoints.registration),
@@ -91,4 +91,4 @@ def oauth_uris(endpoints: AuthEndpoints) -> list[tuple[str, str]]:
         ("introspect", endpoints.introspection),
         ("revoke", endpoints.revocation),
     )
-    return [(name, url) for name, url in told if url]
+    return [(name, url) for name, url in extension if url]

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from etl.columns.places import places_of
 from etl.model.canonical_tables import TABLES
-from etl.quality.totals.money import MONEY_TYPES, OwnerOf, types_of_accepted
+from etl.quality.totals.money import MONEY_TYPES, OwnerOf, one_owner, types_of_accepted
 
 SERVICE_COLUMN: Final = "statement_from_date"
 """Column of a claim whose filled cells are counted by month."""
@@ -106,12 +106,7 @@ def _by_type(
 
 def filled_totals(accepted: Mapping[str, pa.Table]) -> dict[FilledKey, int]:
     """Return how many cells of one partition are filled."""
-
-    def nobody(files: Any, rows: Any) -> Any:
-        del files
-        return np.zeros(len(rows), dtype=np.int64)
-
-    return {each.key: int(each.counts[0]) for each in filled_cells(accepted, nobody, 1)}
+    return {each.key: int(each.counts[0]) for each in filled_cells(accepted, one_owner, 1)}
 
 
 def add_filled(parts: Iterable[Mapping[FilledKey, int]]) -> dict[FilledKey, int]:

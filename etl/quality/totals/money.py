@@ -30,6 +30,13 @@ MONEY_TYPES: Final = (*CLAIM_TYPES, UNKNOWN_TYPE)
 _LARGEST: Final = 2**63
 
 OwnerOf: TypeAlias = Callable[[Any, Any], Any]
+"""Takes numpy arrays of files and rows, gives each row's owner, from 0."""
+
+
+def one_owner(files: Any, rows: Any) -> Any:
+    """Return the one owner, 0, of all rows: for totals that nobody divides."""
+    del files
+    return np.zeros(len(rows), dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,16 +252,11 @@ def _sum_by(amounts: Any, keys: Any, *, size: int, exact: bool) -> Any:
 
 def money_totals(decided: DecidedRows) -> dict[MoneyKey, MoneyTotals]:
     """Return the money of one partition; only cells in which some amount stands."""
-
-    def nobody(files: Any, rows: Any) -> Any:
-        del files
-        return np.zeros(len(rows), dtype=np.int64)
-
     return {
         MoneyKey(each.level, MONEY_TYPES[code], each.category): MoneyTotals(
             *(int(column[code]) for column in (*each.sums, *each.claims))
         )
-        for each in amount_sums(decided, nobody, 1)
+        for each in amount_sums(decided, one_owner, 1)
         for code in np.flatnonzero(each.present).tolist()
     }
 
