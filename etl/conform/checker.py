@@ -147,9 +147,9 @@ _VERSION: Final = re.compile(r"\d{1,3}(\.\d{1,3}){0,2}(-[a-z]{1,12}\d{0,2})?")
 
 @cache
 def _told_version(guide: Guide, name: str, severity: IssueSeverity, then: str) -> ConformanceRule:
-    known = known_versions(guide)
+    versions = known_versions(guide)
     return ConformanceRule(
-        "guide-version", severity, f"{name} is not known here; known are {known}.{then}"
+        "guide-version", severity, f"{name} is not known here; known are {versions}.{then}"
     )
 
 
@@ -212,21 +212,21 @@ def profile_named(name: str) -> Profile:
     bare = name.partition("|")[0]
     canonical = name
     if "/" not in name:
-        of = (guide for guide in GUIDES if guide.binding and bare in profile_names(guide))
-        if (guide := next(of, None)) is not None:
+        guides = (guide for guide in GUIDES if guide.binding and bare in profile_names(guide))
+        if (guide := next(guides, None)) is not None:
             canonical = f"{guide.canonical}{name}"
     if (other := unknown_version(canonical)) is not None:
         guide, version = other
-        known = known_versions(guide)
-        raise UsageError(f"{guide.title} {version} is not known here; known are {known}")
+        versions = known_versions(guide)
+        raise UsageError(f"{guide.title} {version} is not known here; known are {versions}")
     profile = find_canonical(canonical)
     if profile is None or not is_resource(profile):
-        known = "; ".join(
+        versions = "; ".join(
             f"the {guide.title} profiles are {', '.join(_resource_profiles(guide))}"
             for guide in GUIDES
             if guide.binding and guide == versions_of(guide)[0]
         )
-        raise UsageError(f"no profile {canonical!r} is known; {known}")
+        raise UsageError(f"no profile {canonical!r} is known; {versions}")
     return profile
 
 

@@ -172,12 +172,12 @@ def coding_verdict(guide: Guide) -> Verdict:
         system, code = coding.get("system"), coding.get("code")
         if type(system) is not str or type(code) is not str:
             return None
-        known = own.get(system)
-        if known is not None:
-            if code not in known:
+        codes = own.get(system)
+        if codes is not None:
+            if code not in codes:
                 return unknown[system]
             display = coding.get("display")
-            if type(display) is str and display.casefold() != known[code].casefold():
+            if type(display) is str and display.casefold() != codes[code].casefold():
                 return displays[system]
             return None
         shaped = shapes.get(system)

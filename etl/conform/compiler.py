@@ -27,7 +27,7 @@ from etl.conform.members import (
     sliced,
 )
 from etl.conform.objects import Choice, RequiredElement, object_check
-from etl.conform.patterns import matcher, told
+from etl.conform.patterns import described, matcher
 from etl.conform.primitives import TESTS, json_kind
 from etl.conform.references import is_local, resolved_type, stated_type
 from etl.conform.slices import classifier
@@ -70,13 +70,13 @@ class Compiler:
         """Return the check of a whole resource against a profile or plain type."""
         check = self._object(profile, profile.root, TypeChoice(profile.type))
         rules = guide_rules(profile)
-        checks = (check, *(guide_check(one, self._guide, strict=self._strict) for one in rules))
+        checks = (check, *(guide_check(rule, self._guide, strict=self._strict) for rule in rules))
         if len(checks) == 1:
             return check
 
         def whole(value: Any, visit: Visit) -> None:
-            for one in checks:
-                one(value, visit)
+            for check in checks:
+                check(value, visit)
 
         return whole
 
@@ -91,9 +91,9 @@ class Compiler:
         if choice.code == "Resource":
             return self._contained()
         check = _both(self._object(profile, element, choice), extras)
-        _, at, _ = self._definition(profile, element, choice)
-        if at is not element:
-            own = [key for key in element.invariants if key not in at.invariants]
+        _, declared, _ = self._definition(profile, element, choice)
+        if declared is not element:
+            own = [key for key in element.invariants if key not in declared.invariants]
             check = _kept(check, list(self._invariants([(profile, element)], own)))
         return _targets(check, element, choice) if choice.code == "Reference" else check
 
@@ -106,20 +106,20 @@ class Compiler:
         if element.binding is not None:
             verdict = binding_verdict(element.id, element.binding, choice.code, self._guide)
             # The guide asks for codes that the extensible binding of the type does not have.
-            asked = element.binding.strength == "extensible" and element.pattern is not None
-            if verdict is not None and not (asked and verdict(element.pattern)):
+            is_asked = element.binding.strength == "extensible" and element.pattern is not None
+            if verdict is not None and not (is_asked and verdict(element.pattern)):
                 yield verdict
 
     def _object(self, profile: Profile, element: Element, choice: TypeChoice) -> Check:
         """Return the check of an object that is an element of a type; made when first needed."""
-        where, at, kind = self._definition(profile, element, choice)
-        key = (where.canonical, at.id, kind)
+        where, declared, kind = self._definition(profile, element, choice)
+        key = (where.canonical, declared.id, kind)
         if key not in self._made:
             made: list[Check] = []
 
             def later(value: Any, visit: Visit) -> None:
                 if not made:
-                    made.append(self._unfold(where, at, kind))
+                    made.append(self._unfold(where, declared, kind))
                     self._made[key] = made[0]
                 made[0](value, visit)
 
@@ -130,10 +130,10 @@ class Compiler:
         self, profile: Profile, element: Element, choice: TypeChoice
     ) -> tuple[Profile, Element, str]:
         """Return where the children of an element are defined, the type being the last resort."""
-        for at in _with_children(profile, element):
-            return profile, at, choice.code
-        if choice.profiles and (found := find_canonical(choice.profiles[0])) is not None:
-            return found, found.root, choice.code
+        for declared in _with_children(profile, element):
+            return profile, declared, choice.code
+        if choice.profiles and (target := find_canonical(choice.profiles[0])) is not None:
+            return target, target.root, choice.code
         kind = load_type(choice.code)
         return kind, kind.root, choice.code
 
@@ -169,27 +169,27 @@ class Compiler:
         self, profile: Profile, element: Element, kind: str
     ) -> list[tuple[Profile, Element]]:
         """Return the children of an object: those of the type, the profile's own in their place."""
-        found: dict[str, tuple[Profile, Element]] = {}
+        children: dict[str, tuple[Profile, Element]] = {}
         if is_type(kind) and kind not in _BACKBONE:
             base = load_type(kind)
             if base.name != profile.name:
-                found = {child.name: (base, child) for child in base.children(base.root.id)}
+                children = {child.name: (base, child) for child in base.children(base.root.id)}
         for child in profile.children(element.id):
-            found[child.name] = (profile, child)
-        return list(found.values())
+            children[child.name] = (profile, child)
+        return list(children.values())
 
     def _invariants(
         self, around: Sequence[tuple[Profile, Element]], keys: Sequence[str] | None = None
     ) -> Iterator[tuple[Holds, ConformanceRule]]:
         """Yield the invariants that elements name (those of `keys` only, if given), each once."""
         seen = set(NOT_CHECKED)
-        for where, at in around:
-            for key in at.invariants if keys is None else keys:
+        for where, declared in around:
+            for key in declared.invariants if keys is None else keys:
                 if key not in seen:
                     seen.add(key)
                     invariant = where.invariants[key]
-                    test = test_of(invariant, at.path, self._guide)
-                    yield test, rule_of(invariant, where, at)
+                    test = test_of(invariant, declared.path, self._guide)
+                    yield test, rule_of(invariant, where, declared)
 
     # Members -------------------------------------------------------------------------------------
 
@@ -201,11 +201,14 @@ class Compiler:
                 return
             yield from self._typed(profile, element, element.name, element.types[0])
             return
-        slices = {one.types[0].code: one for one in profile.slices(element.id)}
+        slices = {
+            element_of_code.types[0].code: element_of_code
+            for element_of_code in profile.slices(element.id)
+        }
         for name, choice in choice_names(element).items():
-            one = slices.get(choice.code, element)
-            kind = one.types[0] if one is not element else choice
-            yield from self._typed(profile, one, name, kind)
+            child = slices.get(choice.code, element)
+            kind = child.types[0] if child is not element else choice
+            yield from self._typed(profile, child, name, kind)
 
     def _content(self, profile: Profile, element: Element) -> Member:
         """Return the member whose entries are like another element's (contentReference)."""
@@ -240,11 +243,11 @@ class Compiler:
             return array(name, bounds, check, primitive=choice.code in primitives())
         made = [
             Slice(
-                one.slice_name or "",
-                Bounds(element.id, one.min, one.max),
-                self._value(profile, one, one.types[0]),
+                slice_element.slice_name or "",
+                Bounds(element.id, slice_element.min, slice_element.max),
+                self._value(profile, slice_element, slice_element.types[0]),
             )
-            for one in slices
+            for slice_element in slices
         ]
         classify = classifier(profile, element.slicing, slices, self._guide)
         return sliced(name, bounds, check, classify, made)
@@ -253,7 +256,7 @@ class Compiler:
 
     def _extension(self, check: Check) -> Check:
         """Return the check of extensions: those that US Core or FHIR define, by their url."""
-        known = self._extensions
+        extensions = self._extensions
         absent = _absent_reason(check)
 
         def extension(value: Any, visit: Visit) -> None:
@@ -263,11 +266,11 @@ class Compiler:
             elif url == DATA_ABSENT_REASON:
                 absent(value, visit)
             else:
-                if url not in known and US_CORE.covers(url):
+                if url not in extensions and US_CORE.covers(url):
                     profile = find_canonical(url)
                     if profile is not None and profile.type == "Extension":
-                        known[url] = self._unfold(profile, profile.root, "Extension")
-                known.get(url, check)(value, visit)
+                        extensions[url] = self._unfold(profile, profile.root, "Extension")
+                extensions.get(url, check)(value, visit)
 
         return extension
 
@@ -369,16 +372,16 @@ def _required(profile: Profile, element: Element) -> Iterator[RequiredElement]:
     bounds = Bounds(element.id, element.min, element.max)
     choice = element.name.endswith("[x]")
     names = tuple(choice_names(element)) or (element.name,)
-    if element.min > 0 and not (choice and any(one.min for one in slices)):
+    if element.min > 0 and not (choice and any(slice_element.min for slice_element in slices)):
         rule = error("min", f"{element.id} is missing, and the profile requires it.")
         yield RequiredElement(names, rule)
-    for one in slices:
-        if one.min > 0 and choice:
-            (named,) = choice_names(replace(element, types=one.types))
+    for slice_element in slices:
+        if slice_element.min > 0 and choice:
+            (named,) = choice_names(replace(element, types=slice_element.types))
             rule = error("min", f"{element.id} must be there as {named}; the profile requires it.")
             yield RequiredElement((named,), rule)
-        elif one.min > 0 and element.min == 0:
-            yield RequiredElement(names, bounds.too_few(one.slice_name))
+        elif slice_element.min > 0 and element.min == 0:
+            yield RequiredElement(names, bounds.too_few(slice_element.slice_name))
 
 
 def _choice(element: Element) -> Choice:
@@ -387,13 +390,13 @@ def _choice(element: Element) -> Choice:
 
 
 def _fixed(element: Element) -> Verdict:
-    rule = error("fixed", f"{element.id} must be {told(element.fixed)}.")
+    rule = error("fixed", f"{element.id} must be {described(element.fixed)}.")
     fixed = element.fixed
     return lambda value: None if value == fixed else rule
 
 
 def _pattern(element: Element) -> Verdict:
-    rule = error("pattern", f"{element.id} must have {told(element.pattern)}.")
+    rule = error("pattern", f"{element.id} must have {described(element.pattern)}.")
     matches = matcher(element.pattern)
     return lambda value: None if matches(value) else rule
 

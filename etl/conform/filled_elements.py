@@ -33,10 +33,10 @@ class FilledElements:
             if canonical not in self._known:
                 profile = find_canonical(canonical)
                 self._known[canonical] = None if profile is None else _Elements(profile)
-            known = self._known[canonical]
-            if known is not None:
+            filled = self._known[canonical]
+            if filled is not None:
                 self.resources[canonical] += 1
-                self.elements.setdefault(canonical, Counter()).update(known.of(resource))
+                self.elements.setdefault(canonical, Counter()).update(filled.ids_in(resource))
 
 
 @dataclass(slots=True)
@@ -50,31 +50,35 @@ class _Elements:
     profile: Profile
     _tests: dict[str, tuple[tuple[Element, Test], ...]] = field(default_factory=dict)
 
-    def of(self, resource: Mapping[str, Any]) -> set[str]:
+    def ids_in(self, resource: Mapping[str, Any]) -> set[str]:
         return set(self._below(resource, self.profile.root))
 
     def _below(self, value: Mapping[str, Any], element: Element) -> Iterator[str]:
-        for one in self.profile.children(element.id):
-            for name in tuple(choice_names(one)) or (one.name,):
+        for child in self.profile.children(element.id):
+            for name in tuple(choice_names(child)) or (child.name,):
                 if name in value:
-                    yield one.id
-                    yield from self._member(value[name], name, one)
+                    yield child.id
+                    yield from self._member(value[name], name, child)
 
-    def _member(self, value: Any, name: str, one: Element) -> Iterator[str]:
+    def _member(self, value: Any, name: str, child: Element) -> Iterator[str]:
         for entry in value if isinstance(value, list) else (value,):
-            for at in (one, *self._slices(entry, name, one)):
-                yield at.id
+            for described in (child, *self._slices(entry, name, child)):
+                yield described.id
                 if isinstance(entry, dict):
-                    yield from self._below(entry, at)
+                    yield from self._below(entry, described)
 
     def _slices(self, entry: Any, name: str, whole: Element) -> Iterable[Element]:
         if whole.name.endswith("[x]"):
-            return (at for at in self.profile.slices(whole.id) if at.slice_name == name)
+            return (
+                slice_element
+                for slice_element in self.profile.slices(whole.id)
+                if slice_element.slice_name == name
+            )
         if whole.id not in self._tests:
             slicing, guide = whole.slicing, self.profile.terminology
             self._tests[whole.id] = tuple(
-                (at, slice_test(self.profile, slicing, at, guide))
-                for at in self.profile.slices(whole.id)
+                (slice_element, slice_test(self.profile, slicing, slice_element, guide))
+                for slice_element in self.profile.slices(whole.id)
                 if slicing is not None
             )
-        return (at for at, fits in self._tests[whole.id] if fits(entry))
+        return (slice_element for slice_element, fits in self._tests[whole.id] if fits(entry))

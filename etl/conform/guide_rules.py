@@ -71,38 +71,40 @@ def _repeated(rule: UniqueNumbers, value: Json) -> Iterator[str]:
         yield from _repeated_in(value, name, rule.number)
     for outer, name in rule.inner:
         for index, entry in _entries(value, outer):
-            yield from (f"{outer}[{index}].{at}" for at in _repeated_in(entry, name, rule.number))
+            yield from (
+                f"{outer}[{index}].{below}" for below in _repeated_in(entry, name, rule.number)
+            )
 
 
 def _repeated_in(value: Json, name: str, number: str) -> Iterator[str]:
     seen = set()
     for index, entry in _entries(value, name):
-        found = entry.get(number)
-        if type(found) is int:
-            if found in seen:
+        number_of_entry = entry.get(number)
+        if type(number_of_entry) is int:
+            if number_of_entry in seen:
                 yield f"{name}[{index}].{number}"
-            seen.add(found)
+            seen.add(number_of_entry)
 
 
 def _unlisted(rule: ListedNumbers, value: Json) -> Iterator[str]:
-    known = {
+    listed = {
         member: {n for _, entry in _entries(value, name) if type(n := entry.get(number)) is int}
         for member, (name, number) in rule.members
     }
     for name in rule.lists:
-        yield from _unlisted_in(value, (name, *rule.inner), known)
+        yield from _unlisted_in(value, (name, *rule.inner), listed)
 
 
-def _unlisted_in(value: Json, lists: Sequence[str], known: dict[str, set[int]]) -> Iterator[str]:
+def _unlisted_in(value: Json, lists: Sequence[str], listed: dict[str, set[int]]) -> Iterator[str]:
     name, *inner = lists
     for at, entry in _entries(value, name):
-        for member, numbers in known.items():
+        for member, numbers in listed.items():
             named = entry.get(member)
             for index, number in enumerate(named if type(named) is list else ()):
                 if type(number) is int and number not in numbers:
                     yield f"{name}[{at}].{member}[{index}]"
         if inner:
-            yield from (f"{name}[{at}].{path}" for path in _unlisted_in(entry, inner, known))
+            yield from (f"{name}[{at}].{path}" for path in _unlisted_in(entry, inner, listed))
 
 
 def _forbidden(rule: ForbiddenEntry, guide: Guide) -> _Breaches:

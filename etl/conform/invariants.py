@@ -68,33 +68,33 @@ def compiled(constraint: Constraint, guide: Guide) -> Holds:
         guide: whose value sets are meant.
     """
 
-    def of(part: Constraint) -> Holds:
+    def compiled_part(part: Constraint) -> Holds:
         return compiled(part, guide)
 
     match constraint:
         case constraints.Exists(path=path, constraint=inner):
-            return _exists(path, of(inner))
+            return _exists(path, compiled_part(inner))
         case constraints.Conjunction(parts=parts):
-            tests = tuple(map(of, parts))
+            tests = tuple(map(compiled_part, parts))
             return lambda value, root: all(test(value, root) for test in tests)
         case constraints.Disjunction(parts=parts):
-            tests = tuple(map(of, parts))
+            tests = tuple(map(compiled_part, parts))
             return lambda value, root: any(test(value, root) for test in tests)
         case constraints.Negation(of=inner):
-            broken = of(inner)
+            broken = compiled_part(inner)
             return lambda value, root: not broken(value, root)
         case constraints.Implication(given=given, then=then):
-            applies, holds = of(given), of(then)
+            applies, holds = compiled_part(given), compiled_part(then)
             return lambda value, root: not applies(value, root) or holds(value, root)
         case constraints.OneOfTwo(left=left, right=right):
-            first, second = of(left), of(right)
+            first, second = compiled_part(left), compiled_part(right)
             return lambda value, root: first(value, root) != second(value, root)
         case constraints.NumbersListed(numbers=numbers, among=others):
-            listed, known = _numbers(numbers, guide), _numbers(others, guide)
-            return lambda value, root: set(known(root, root)).issuperset(listed(value, root))
+            listed, allowed = _numbers(numbers, guide), _numbers(others, guide)
+            return lambda value, root: set(allowed(root, root)).issuperset(listed(value, root))
         case constraints.NumbersApart(numbers=numbers, others=others):
-            listed, known = _numbers(numbers, guide), _numbers(others, guide)
-            return lambda value, root: set(known(root, root)).isdisjoint(listed(value, root))
+            listed, allowed = _numbers(numbers, guide), _numbers(others, guide)
+            return lambda value, root: set(allowed(root, root)).isdisjoint(listed(value, root))
         case EntriesNamed():
             return _entries_named(constraint, guide)
         case _:
@@ -223,12 +223,12 @@ def _numbers(numbers: NumberPath, guide: Guide) -> _Numbers:
     first, *rest = numbers.path
     meant = None if numbers.where is None else compiled(numbers.where, guide)
 
-    def found(value: Any, root: dict[str, Any]) -> Iterator[int]:
+    def numbers_in(value: Any, root: dict[str, Any]) -> Iterator[int]:
         for entry in entries(value, first):
             if meant is None or meant(entry, root):
                 yield from _integers(entry, rest)
 
-    return found
+    return numbers_in
 
 
 def _integers(value: Any, path: Sequence[str]) -> Iterator[int]:
@@ -245,12 +245,12 @@ def _entries_named(constraint: EntriesNamed, guide: Guide) -> Holds:
     member = (constraint.member,)
 
     def test(value: Any, root: dict[str, Any]) -> bool:
-        known = list(known_numbers(root, root))
+        numbers = list(known_numbers(root, root))
 
         def lacking(entry: Any) -> bool:
             if not has_to(entry, root):
                 return False
-            together = [*_integers(entry, member), *known]  # as the expression combines them
+            together = [*_integers(entry, member), *numbers]  # as the expression combines them
             return len(set(together)) == len(together)
 
         return not any(map(lacking, entries(value, constraint.name)))
@@ -288,7 +288,7 @@ def _after(start: str, end: str) -> bool:
 
 def _instant(moment: re.Match[str]) -> tuple[float, float]:
     """Return seconds on one scale, and their fraction; leap years are counted as they fall."""
-    year, month, day, hour, minute, second = (int(moment[at]) for at in range(1, 7))
+    year, month, day, hour, minute, second = (int(moment[group]) for group in range(1, 7))
     zone = 0
     if moment[8] != "Z":
         zone = (int(moment[8][1:3]) * 60 + int(moment[8][4:6])) * (-1 if moment[8][0] == "-" else 1)

@@ -122,11 +122,16 @@ def sliced(
 ) -> Member:
     """Return the check of a member that is an array with slices; all slicings are open."""
     rules = _ArrayRules(bounds)
-    checks = [one.check for one in slices] + [otherwise]  # index -1: no slice
+    checks = [slice_element.check for slice_element in slices] + [otherwise]  # index -1: no slice
     limits = [
-        (index, one.bounds, one.bounds.too_few(one.name), one.bounds.too_many(one.name))
-        for index, one in enumerate(slices)
-        if one.bounds.min > 0 or one.bounds.max is not None
+        (
+            index,
+            slice_element.bounds,
+            slice_element.bounds.too_few(slice_element.name),
+            slice_element.bounds.too_many(slice_element.name),
+        )
+        for index, slice_element in enumerate(slices)
+        if slice_element.bounds.min > 0 or slice_element.bounds.max is not None
     ]
     zeros = [0] * len(checks)
 

@@ -49,11 +49,11 @@ def is_narrative(div: Any) -> bool:
     return seen.content
 
 
-def _entity(found: re.Match[str]) -> str:
-    name = found[1]
+def _entity(match: re.Match[str]) -> str:
+    name = match[1]
     if name in _XML_ENTITIES:
-        return found[0]
-    return html5.get(f"{name};", found[0])
+        return match[0]
+    return html5.get(f"{name};", match[0])
 
 
 class _Seen:

@@ -63,8 +63,12 @@ def object_check(
         id_alone: an id is enough, because the value stands beside the object (`_name`).
     """
     rules = _ObjectRules(where)
-    single_names = [(one.names[0], f"_{one.names[0]}", one.rule) for one in required if _one(one)]
-    many_names = [one for one in required if not _one(one)]
+    single_names = [
+        (requirement.names[0], f"_{requirement.names[0]}", requirement.rule)
+        for requirement in required
+        if _one(requirement)
+    ]
+    many_names = [requirement for requirement in required if not _one(requirement)]
     look = members.get
 
     def check(value: Any, visit: Visit) -> None:
@@ -83,9 +87,9 @@ def object_check(
         for name, beside, rule in single_names:
             if name not in value and beside not in value:
                 issues.append(Issue(rule, name))
-        for one in many_names:
-            if not any(name in value or f"_{name}" in value for name in one.names):
-                issues.append(Issue(one.rule))
+        for requirement in many_names:
+            if not any(name in value or f"_{name}" in value for name in requirement.names):
+                issues.append(Issue(requirement.rule))
         for choice in choices:
             _check_choice(choice, value, issues)
         for holds, rule in invariants:
@@ -100,8 +104,8 @@ def _one(required: RequiredElement) -> bool:
 
 
 def _check_choice(choice: Choice, value: dict[str, Any], issues: list[Issue]) -> None:
-    found = choice.names.intersection(value)
-    if len(found) > 1:
+    names = choice.names.intersection(value)
+    if len(names) > 1:
         issues.append(Issue(choice.twice, choice.stem))
 
 

@@ -32,15 +32,15 @@ def matcher(pattern: Any) -> Test:
     return lambda value: type(value) is kind and value == pattern
 
 
-def told(pattern: Any) -> str:
+def described(pattern: Any) -> str:
     """Return a pattern as a message names it: codings as `system|version|code`."""
     if isinstance(pattern, dict):
         if "coding" in pattern:
-            return " and ".join(map(told, pattern["coding"]))
+            return " and ".join(map(described, pattern["coding"]))
         if "code" in pattern and "system" in pattern:
             parts = (pattern["system"], pattern.get("version"), pattern["code"])
             return "|".join(part for part in parts if part)
-        return ", ".join(f"{name} {told(inner)}" for name, inner in pattern.items())
+        return ", ".join(f"{name} {described(inner)}" for name, inner in pattern.items())
     if isinstance(pattern, list):
-        return ", ".join(map(told, pattern))
+        return ", ".join(map(described, pattern))
     return str(pattern)

@@ -87,8 +87,8 @@ class Population:
             wanted = followed(reference)
             if wanted and wanted not in self.known and wanted not in self.wanted:
                 path = path_of(resource, reference)
-                at = f"{place.path}.{path}" if path else place.path
-                self.wanted[wanted] = Occurrence(place.file, place.line, at, place.profile)
+                location = f"{place.path}.{path}" if path else place.path
+                self.wanted[wanted] = Occurrence(place.file, place.line, location, place.profile)
 
     def _add_coverage(self, key: str, coverage: dict[str, Any]) -> None:
         for beneficiary in entries(coverage, "beneficiary"):
@@ -104,8 +104,8 @@ class Population:
             coverage = _target(insurance.get("coverage")) if type(insurance) is dict else None
             if coverage is None:
                 continue
-            at = f"{place.path}.insurance[{index}].coverage"
-            here = Occurrence(place.file, place.line, at, place.profile)
+            location = f"{place.path}.insurance[{index}].coverage"
+            here = Occurrence(place.file, place.line, location, place.profile)
             if patient is not None:
                 self.covered.setdefault((coverage, patient), here)
             if insurer is not None and insurance.get("focal") is True:
@@ -159,8 +159,8 @@ def path_of(value: Any, reference: str) -> str:
         for name, inner in value.items():
             parts = enumerate(inner) if type(inner) is list else [(None, inner)]
             for index, part in parts:
-                found = path_of(part, reference)
-                if found:
-                    at = name if index is None else f"{name}[{index}]"
-                    return f"{at}.{found}"
+                path_below = path_of(part, reference)
+                if path_below:
+                    location = name if index is None else f"{name}[{index}]"
+                    return f"{location}.{path_below}"
     return ""

@@ -62,11 +62,11 @@ def _matching(name: str) -> Test:
     match = _pattern(name).fullmatch
 
     @lru_cache(maxsize=65_536)
-    def known(value: str) -> bool:
+    def is_of_form(value: str) -> bool:
         return match(value) is not None
 
     def test(value: Any) -> bool:
-        return type(value) is str and value != "" and known(value)
+        return type(value) is str and value != "" and is_of_form(value)
 
     return test
 
@@ -76,11 +76,11 @@ def _dated(name: str) -> Test:
     match = _pattern(name).fullmatch
 
     @lru_cache(maxsize=65_536)
-    def known(value: str) -> bool:
+    def is_of_form(value: str) -> bool:
         return match(value) is not None and _is_day(value)
 
     def test(value: Any) -> bool:
-        return type(value) is str and known(value)
+        return type(value) is str and is_of_form(value)
 
     return test
 

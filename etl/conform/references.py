@@ -19,8 +19,8 @@ _CONDITIONAL: Final = re.compile(r"(?:https?://\S+/)?(?P<type>[A-Z][A-Za-z]+)\?\
 @lru_cache(maxsize=262_144)
 def target_of(reference: str) -> tuple[str, str] | None:
     """Return type and id that a literal reference names; None for `#…`, `urn:…` and the like."""
-    found = _LITERAL.fullmatch(reference)
-    return (found["type"], found["id"]) if found else None
+    match = _LITERAL.fullmatch(reference)
+    return (match["type"], match["id"]) if match else None
 
 
 def is_local(reference: str) -> bool:

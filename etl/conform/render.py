@@ -23,10 +23,10 @@ def text_lines(report: ConformanceReport, *, places: int = 3) -> Iterator[str]:
         severity, rule, profile, element = kind
         of_profile = f"  ({profile.rpartition('/')[2]})" if profile else ""
         yield f"{report.counts[kind]:>10,}  {severity.value} {rule}  {element}{of_profile}"
-        found = examples.get(kind, [])
-        if found:
-            yield f"            {found[0].message}"
-        for finding in found[:places]:
+        lines = examples.get(kind, [])
+        if lines:
+            yield f"            {lines[0].message}"
+        for finding in lines[:places]:
             yield f"            {_place(finding)}"
     if order:
         yield ""
@@ -46,11 +46,11 @@ def _place(finding: ConformFinding) -> str:
 def _examples(
     report: ConformanceReport,
 ) -> dict[tuple[IssueSeverity, str, str, str], list[ConformFinding]]:
-    found: dict[tuple[IssueSeverity, str, str, str], list[ConformFinding]] = {}
+    examples: dict[tuple[IssueSeverity, str, str, str], list[ConformFinding]] = {}
     for finding in report.findings:
         kind = (finding.severity, finding.rule, finding.profile, element_path(finding.path))
-        found.setdefault(kind, []).append(finding)
-    return found
+        examples.setdefault(kind, []).append(finding)
+    return examples
 
 
 def as_json(report: ConformanceReport) -> dict[str, Any]:

@@ -200,21 +200,21 @@ def file_sources(paths: Iterable[Path]) -> list[File]:
         UsageError: a path names nothing, something that is no file (a pipe, a device), or a folder
             that has no such file.
     """
-    found: list[File] = []
+    files: list[File] = []
     for path in paths:
         if path.is_dir():
             inside = _below(path, NDJSON) or _below(path, DOCUMENT)
             if not inside:
                 raise UsageError(f"{path}: no .ndjson, .ndjson.gz or .json file in this folder")
-            found += [File(file, str(file.relative_to(path))) for file in inside]
+            files += [File(file, str(file.relative_to(path))) for file in inside]
         elif not path.exists():
             raise UsageError(f"{path}: no such file or folder")
         else:
-            found.append(File(path, str(path)))
-    for file in found:
+            files.append(File(path, str(path)))
+    for file in files:
         if not file.path.is_file():  # it would be waited for, or never end
             raise UsageError(f"{file.path}: is no regular file; write it to one first")
-    return found
+    return files
 
 
 def _below(folder: Path, endings: tuple[str, ...]) -> list[Path]:

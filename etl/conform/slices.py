@@ -32,13 +32,16 @@ def classifier(
         ValueError: the profile says nothing at a discriminator's path; it cannot be compiled.
     """
     return _by_coding(profile, slicing, slices, guide) or _by_tests(
-        [slice_test(profile, slicing, one, guide) for one in slices]
+        [slice_test(profile, slicing, slice_element, guide) for slice_element in slices]
     )
 
 
-def slice_test(profile: Profile, slicing: Slicing, one: Element, guide: Guide) -> Test:
+def slice_test(profile: Profile, slicing: Slicing, slice_element: Element, guide: Guide) -> Test:
     """Return the test of whether an entry belongs to one slice."""
-    tests = [_told_by(told, guide) for told in discriminators(profile, slicing, one)]
+    tests = [
+        _told_by(discriminator, guide)
+        for discriminator in discriminators(profile, slicing, slice_element)
+    ]
     if len(tests) == 1:
         return tests[0]
     return lambda entry: all(test(entry) for test in tests)
@@ -56,18 +59,18 @@ def _by_tests(tests: Sequence[Test]) -> Classify:
     return classify
 
 
-def _told_by(told: Discriminator, guide: Guide) -> Test:
-    if told.value_set is None:
-        test = matcher(told.pattern)
+def _told_by(discriminator: Discriminator, guide: Guide) -> Test:
+    if discriminator.value_set is None:
+        test = matcher(discriminator.pattern)
     else:
-        values = value_set(told.value_set, guide)
+        values = value_set(discriminator.value_set, guide)
 
         def test(value: Any) -> bool:
             return member_of(values, value) is True
 
-    if not told.path:
+    if not discriminator.path:
         return test
-    names = told.path
+    names = discriminator.path
 
     def find(entry: Any) -> bool:
         for name in names:
@@ -85,12 +88,16 @@ def _by_coding(
     """Return a look-up by system and code, where every slice is told by one concept's codings."""
     table: dict[tuple[str, str], tuple[int, str | None]] = {}
     path = ""
-    for index, one in enumerate(slices):
-        told = discriminators(profile, slicing, one)
-        codes = _codes_of(told[0], guide) if len(told) == 1 else None
+    for index, slice_element in enumerate(slices):
+        discriminators_of_slice = discriminators(profile, slicing, slice_element)
+        codes = (
+            _codes_of(discriminators_of_slice[0], guide)
+            if len(discriminators_of_slice) == 1
+            else None
+        )
         if codes is None:
             return None
-        (path,) = told[0].path
+        (path,) = discriminators_of_slice[0].path
         for system, code, wanted in codes:
             table.setdefault((system, code), (index, wanted))
 
@@ -108,16 +115,18 @@ def _by_coding(
     return classify
 
 
-def _codes_of(told: Discriminator, guide: Guide) -> list[tuple[str, str, str | None]] | None:
+def _codes_of(
+    discriminator: Discriminator, guide: Guide
+) -> list[tuple[str, str, str | None]] | None:
     """Return (system, code, version) of all codings that fit; None where that is no such list."""
-    if len(told.path) != 1:
+    if len(discriminator.path) != 1:
         return None
-    if told.value_set is not None:
-        values = value_set(told.value_set, guide)
+    if discriminator.value_set is not None:
+        values = value_set(discriminator.value_set, guide)
         if values.status == "complete":
             return [(code.system, code.code, None) for code in values.codes]
-    elif type(told.pattern) is dict and set(told.pattern) == {"coding"}:
-        (coding, *more) = told.pattern["coding"]
+    elif type(discriminator.pattern) is dict and set(discriminator.pattern) == {"coding"}:
+        (coding, *more) = discriminator.pattern["coding"]
         if not more and {"system", "code"} <= set(coding) <= {"system", "code", "version"}:
             return [(coding["system"], coding["code"], coding.get("version"))]
     return None

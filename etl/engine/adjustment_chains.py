@@ -84,37 +84,41 @@ def chains_of(tables: Mapping[str, pa.Table]) -> Chains:
     """
     claims = tables["claim"]
     size = claims.num_rows
-    at = _linked(claims)
-    linked = _as_linked(claims, tables["claim_line"], at)
-    found = places(linked)
-    both = list(zip(linked, found, strict=True))
+    positions = _linked(claims)
+    linked = _as_linked(claims, tables["claim_line"], positions)
+    chains = places(linked)
+    both = list(zip(linked, chains, strict=True))
     nothing = pa.nulls(size, pa.string())
     return Chains(
         role=_spread(
-            [place.role.value for place in found],
-            at,
+            [place.role.value for place in chains],
+            positions,
             pa.repeat(Role.CURRENT.value, size).cast(pa.string()),
         ),
-        last=~_where([not place.last for place in found], at, size),
+        last=~_where([not place.last for place in chains], positions, size),
         priors=_spread(
-            [_others(linked, place.priors, claim.prior) for claim, place in both], at, nothing
+            [_others(linked, place.priors, claim.prior) for claim, place in both],
+            positions,
+            nothing,
         ),
         successors=_spread(
             [_others(linked, place.successors, claim.successor) for claim, place in both],
-            at,
+            positions,
             nothing,
         ),
-        updated=_spread([place.updated for place in found], at, column_of(claims, "last_updated")),
-        rivals=_where([place.rival for place in found], at, size),
-        circular=_where([place.circular for place in found], at, size),
-        unpaired=_unpaired(claims, tables["claim_line"], at),
+        updated=_spread(
+            [place.updated for place in chains], positions, column_of(claims, "last_updated")
+        ),
+        rivals=_where([place.rival for place in chains], positions, size),
+        circular=_where([place.circular for place in chains], positions, size),
+        unpaired=_unpaired(claims, tables["claim_line"], positions),
     )
 
 
-def _where(flags: list[bool], at: Indices, size: int) -> Bools:
-    found = np.zeros(size, dtype=np.bool_)
-    found[at] = flags
-    return found
+def _where(flags: list[bool], positions: Indices, size: int) -> Bools:
+    flags_of_all = np.zeros(size, dtype=np.bool_)
+    flags_of_all[positions] = flags
+    return flags_of_all
 
 
 def _unpaired(claims: pa.Table, lines: pa.Table, linked: Indices) -> Bools:
@@ -123,22 +127,22 @@ def _unpaired(claims: pa.Table, lines: pa.Table, linked: Indices) -> Bools:
     if len(owners):
         negative |= true_where(pc.is_in(column_of(claims, "claim_id"), value_set=owners))
     negative[linked] = False
-    at = np.flatnonzero(negative)  # of most partitions none
-    if len(at):
-        below, above = signs(claims.select(list(_NEEDED)).take(pa.array(at)), lines)
-        negative[at] = below & ~above
+    positions = np.flatnonzero(negative)  # of most partitions none
+    if len(positions):
+        below, above = signs(claims.select(list(_NEEDED)).take(pa.array(positions)), lines)
+        negative[positions] = below & ~above
     return negative
 
 
 def _with_minus(table: pa.Table) -> Bools:
     """Return the rows of which some amount begins with a minus."""
-    found = np.zeros(table.num_rows, dtype=np.bool_)
+    has_minus = np.zeros(table.num_rows, dtype=np.bool_)
     for name in (*AMOUNT_COLUMNS, "payment_amount"):
         if name in table.column_names and table.column(name).null_count < table.num_rows:
             minus = pc.starts_with(table.column(name), "-")
             if pc.any(minus).as_py():
-                found |= true_where(minus)
-    return found
+                has_minus |= true_where(minus)
+    return has_minus
 
 
 def voids(claims: pa.Table) -> Bools:
@@ -152,16 +156,18 @@ def _others(linked: list[Linked], neighbours: tuple[int, ...], stated: str | Non
 
     A number with the separator in it is not told: the other claim names this one.
     """
-    numbers = [linked[one].claim_id for one in neighbours]
-    return ";".join(one for one in numbers if one != stated and ";" not in one) or None
+    numbers = [linked[neighbour].claim_id for neighbour in neighbours]
+    return ";".join(number for number in numbers if number != stated and ";" not in number) or None
 
 
-def _spread(texts: list[str | None], at: Indices, otherwise: pa.StringArray) -> pa.StringArray:
+def _spread(
+    texts: list[str | None], positions: Indices, otherwise: pa.StringArray
+) -> pa.StringArray:
     """Return a column with other texts in some places."""
     if not texts:
         return otherwise
     own = np.full(len(otherwise), -1, dtype=np.int64)
-    own[at] = np.arange(len(at))
+    own[positions] = np.arange(len(positions))
     here = own >= 0
     taken = pa.array(texts, pa.string()).take(pa.array(own, mask=~here))
     return pc.if_else(pa.array(here), taken, otherwise)
@@ -172,23 +178,23 @@ def _linked(claims: pa.Table) -> Indices:
 
     One without a number or a member is in no chain; it is rejected.
     """
-    found = voids(claims)
+    is_linked = voids(claims)
     ids = column_of(claims, "claim_id")
     for name in ("adjusted_from_claim_id", "adjusted_to_claim_id"):
         named = column_of(claims, name)
         if named.null_count < len(named):
-            found |= np.asarray(named.is_valid()) | true_where(pc.is_in(ids, value_set=named))
-    known = pc.and_(ids.is_valid(), column_of(claims, "member_id").is_valid())
-    return np.flatnonzero(found & np.asarray(known))
+            is_linked |= np.asarray(named.is_valid()) | true_where(pc.is_in(ids, value_set=named))
+    has_keys = pc.and_(ids.is_valid(), column_of(claims, "member_id").is_valid())
+    return np.flatnonzero(is_linked & np.asarray(has_keys))
 
 
-def _as_linked(claims: pa.Table, lines: pa.Table, at: Indices) -> list[Linked]:
-    some = claims.select(list(_NEEDED)).take(pa.array(at))
-    void = voids(some)
-    below, above = signs(some, lines)
+def _as_linked(claims: pa.Table, lines: pa.Table, positions: Indices) -> list[Linked]:
+    taken = claims.select(list(_NEEDED)).take(pa.array(positions))
+    void = voids(taken)
+    below, above = signs(taken, lines)
     negative = below & ~above
     texts = {
-        name: column_of(some, name).to_pylist()
+        name: column_of(taken, name).to_pylist()
         for name in (
             "member_id",
             "claim_id",
@@ -209,7 +215,7 @@ def _as_linked(claims: pa.Table, lines: pa.Table, at: Indices) -> list[Linked]:
             voids=bool(void[number]),
             negative=bool(negative[number]),
         )
-        for number in range(len(at))
+        for number in range(len(positions))
     ]
 
 
@@ -241,7 +247,7 @@ def _signs(amounts: pa.StringArray) -> tuple[Bools, Bools]:
     if amounts.null_count == len(amounts):
         nowhere = np.zeros(len(amounts), dtype=np.bool_)
         return nowhere, nowhere
-    some = true_where(pc.invert(pc.is_in(amounts, value_set=_NOUGHT)))
+    has_amount = true_where(pc.invert(pc.is_in(amounts, value_set=_NOUGHT)))
     minus = true_where(pc.starts_with(amounts, "-"))
-    some &= true_where(amounts.is_valid())
-    return some & minus, some & ~minus
+    has_amount &= true_where(amounts.is_valid())
+    return has_amount & minus, has_amount & ~minus

@@ -65,12 +65,14 @@ def all_reasons(partition: RelatedRows) -> pa.StringArray:
         listed, rows = list_values(partition.column(table, "denial_reason"))
         codes.append(listed)
         owners.append(positions(partition.column(table, "claim_id"), claims)[rows])
-    found, owner = pa.concat_arrays(codes), np.concatenate(owners)
-    keys = compound_keys(claims.take(pa.array(owner)), _systems(found), pc.ascii_upper(found))
+    all_codes, owner = pa.concat_arrays(codes), np.concatenate(owners)
+    keys = compound_keys(
+        claims.take(pa.array(owner)), _systems(all_codes), pc.ascii_upper(all_codes)
+    )
     stated = _stated(adjustments, column_of(adjustments, "claim_id"))
     kept = np.flatnonzero(first_of_each(keys) & ~_among(keys, stated))
     kept = kept[np.argsort(owner[kept], kind="stable")]
-    return lists_of(found.take(pa.array(kept)), owner[kept], len(claims))
+    return lists_of(all_codes.take(pa.array(kept)), owner[kept], len(claims))
 
 
 def _lists_once(
@@ -120,5 +122,5 @@ def _systems(codes: pa.StringArray) -> pa.StringArray:
 
 
 def _among(keys: pa.StringArray, stated: pa.StringArray) -> Bools:
-    found: Bools = np.asarray(pc.is_in(keys, value_set=stated))
-    return found
+    among: Bools = np.asarray(pc.is_in(keys, value_set=stated))
+    return among

@@ -94,14 +94,14 @@ def _groups(
         pc.index_in(claim_ids, value_set=column_of(claims, "claim_id"))
     )
 
-    def role(told: str) -> str:
-        claim_type, word = told.split("\x1f", 1)
+    def role(stated: str) -> str:
+        claim_type, word = stated.split("\x1f", 1)
         crosswalk = environment.crosswalks.get(_ROLES.get(claim_type, ""))
         return (crosswalk and crosswalk.answer(word)) or word.lower()
 
     def provider(name: str) -> tuple[str, str]:
-        found = environment.provider(name, "Practitioner", only=False)
-        return found.resource, found.key
+        provider_row = environment.provider(name, "Practitioner", only=False)
+        return provider_row.resource, provider_row.key
 
     told = compound_keys(pc.fill_null(types, ""), column_of(rows, "role"))
     groups = _numbered(claim_ids, str)

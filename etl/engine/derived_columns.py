@@ -44,10 +44,10 @@ def column(partition: RelatedRows, table: str, name: str) -> pa.StringArray:
 
 
 def _related(partition: RelatedRows, table: str, relation: str) -> Children:
-    found = RELATIONS[table][relation]
-    if not isinstance(found, Many):
+    relation_of = RELATIONS[table][relation]
+    if not isinstance(relation_of, Many):
         raise AssertionError(relation)
-    return partition.children(table, found)
+    return partition.children(table, relation_of)
 
 
 def _flag(where: Bools) -> pa.StringArray:
@@ -157,14 +157,14 @@ def _service_system(partition: RelatedRows) -> pa.StringArray:
     stated = pc.ascii_upper(partition.column("claim_line", "service_code_system"))
     if stated.null_count == 0:
         return stated
-    told = over_distinct(
+    systems = over_distinct(
         partition.column("claim_line", "service_code"),
         lambda codes: [
             next((name for name, shape in SERVICE_SYSTEMS if shape.fullmatch(code)), None)
             for code in codes
         ],
     )
-    return pc.coalesce(stated, told)
+    return pc.coalesce(stated, systems)
 
 
 def _line_key(table: str) -> Callable[[RelatedRows], pa.StringArray]:
@@ -223,11 +223,11 @@ def _tooth_role(partition: RelatedRows) -> pa.StringArray:
 
 def _has_tooth(partition: RelatedRows) -> pa.StringArray:
     teeth = _related(partition, "claim_line", "teeth")
-    found = np.asarray(partition.column("claim_line", "site_tooth").is_valid()).copy()
+    has_tooth = np.asarray(partition.column("claim_line", "site_tooth").is_valid()).copy()
     additional = np.asarray(pc.equal(partition.column("claim_tooth", "role"), "additional"))
     numbered = np.asarray(partition.column("claim_tooth", "tooth_number").is_valid())
-    found[teeth.parents[(additional & numbered)[teeth.rows]]] = True
-    return _flag(found)
+    has_tooth[teeth.parents[(additional & numbered)[teeth.rows]]] = True
+    return _flag(has_tooth)
 
 
 # -- the rest --------------------------------------------------------------------------------
@@ -254,18 +254,18 @@ def _taxonomy(partition: RelatedRows) -> pa.StringArray:
         return own
     provider = partition.column("claim_care_team", "provider_id")
     taxonomy = partition.column("practitioner", "taxonomy_code")
-    found = [
+    codes = [
         taxonomy.take(pc.index_in(provider, value_set=partition.column("practitioner", key)))
         for key in ("practitioner_id", "npi")
     ]
-    return pc.coalesce(own, *found)
+    return pc.coalesce(own, *codes)
 
 
 def _own_coverage(partition: RelatedRows) -> pa.StringArray:
     """Return the coverage that another payer's row names, where it is the same member's."""
     named = partition.column("claim_other_payer", "coverage_id")
-    at = pc.index_in(named, value_set=partition.column("coverage", "coverage_id"))
-    holder = partition.column("coverage", "member_id").take(at)
+    position = pc.index_in(named, value_set=partition.column("coverage", "coverage_id"))
+    holder = partition.column("coverage", "member_id").take(position)
     claim = pc.index_in(
         partition.column("claim_other_payer", "claim_id"),
         value_set=partition.column("claim", "claim_id"),

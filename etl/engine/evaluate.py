@@ -154,7 +154,7 @@ class Values:
 
     # -- texts -------------------------------------------------------------------------------
 
-    def asked(self) -> Iterator[tuple[Expr, int]]:
+    def evaluated(self) -> Iterator[tuple[Expr, int]]:
         """Yield every expression that was evaluated, with its own level."""
         for expr, level in self._texts:
             if self.home(expr) == level:
@@ -252,7 +252,7 @@ class Values:
                     of,
                     lambda texts: [
                         separator.join(
-                            crosswalk.answer(one, column) or one for one in text.split(";")
+                            crosswalk.answer(word, column) or word for word in text.split(";")
                         )
                         for text in texts
                     ],
@@ -271,8 +271,11 @@ class Values:
 
     def _providers(self, texts: list[str], resource: str, only: bool) -> list[str]:
         environment = self.environment
-        found = [environment.provider(text, resource, only=only) for text in texts]  # type: ignore[arg-type]
-        return [f"{one.resource}/{environment.logical_id(one.resource, one.key)}" for one in found]
+        providers = [environment.provider(text, resource, only=only) for text in texts]  # type: ignore[arg-type]
+        return [
+            f"{mention.resource}/{environment.logical_id(mention.resource, mention.key)}"
+            for mention in providers
+        ]
 
     def _column(self, at: int, via: tuple[str, ...], column: str) -> pa.StringArray:
         level = self.levels[at]
@@ -285,11 +288,11 @@ class Values:
             if not isinstance(relation, One):
                 raise AssertionError(step)
             named = self.partition.named(table, relation)
-            found = named if rows is None else named[rows]
+            column_texts = named if rows is None else named[rows]
             if missing is not None:
-                found = np.where(missing, -1, found)
-            missing = found < 0
-            rows, table = np.where(missing, 0, found), relation.table
+                column_texts = np.where(missing, -1, column_texts)
+            missing = column_texts < 0
+            rows, table = np.where(missing, 0, column_texts), relation.table
         texts = self.partition.column(table, column)
         if rows is None:
             return texts
@@ -328,18 +331,18 @@ class Values:
                 return valid(self.text(of, level))
             case OneOf(of=of, values=values, negated=negated):
                 text = self.text(of, level)
-                found = pc.is_in(text, value_set=pa.array(values, pa.string()))
+                is_listed = pc.is_in(text, value_set=pa.array(values, pa.string()))
                 if negated:
-                    found = pc.and_(pc.invert(found), text.is_valid())
-                return _settled(np.asarray(found))
+                    is_listed = pc.and_(pc.invert(is_listed), text.is_valid())
+                return _settled(np.asarray(is_listed))
             case Same(left=left, right=right, negated=negated):
                 texts = self.text(left, level), self.text(right, level)
                 same = pc.not_equal(*texts) if negated else pc.equal(*texts)
                 return _settled(true_where(same))
             case Before(left=left, right=right, or_same=or_same):
                 texts = self._scalar_or_text(left, level), self._scalar_or_text(right, level)
-                found = pc.less_equal(*texts) if or_same else pc.less(*texts)
-                return _settled(true_where(found))
+                is_listed = pc.less_equal(*texts) if or_same else pc.less(*texts)
+                return _settled(true_where(is_listed))
             case AllOf(parts=parts):
                 return both(*(self.holds(part, level) for part in parts))
             case AnyOf(parts=parts):

@@ -22,7 +22,7 @@ _QUOTE, _BACKSLASH, _FIRST_PRINTABLE = 0x22, 0x5C, 0x20
 _BASE32: Final = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", dtype=np.uint8)
 _ID_CHARACTERS: Final = ID_BYTES * 8 // 5
 _SHORT: Final = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}
-_CONTROLS: Final = tuple((chr(at), _SHORT.get(at, f"\\u{at:04x}")) for at in range(0x20))
+_CONTROLS: Final = tuple((chr(code), _SHORT.get(code, f"\\u{code:04x}")) for code in range(0x20))
 
 
 def escaped(column: pa.StringArray) -> pa.StringArray:
@@ -34,14 +34,14 @@ def escaped(column: pa.StringArray) -> pa.StringArray:
     odd = (data < _FIRST_PRINTABLE) | (data == _QUOTE) | (data == _BACKSLASH)
     if not odd.any():
         return column
-    found = np.unique(data[odd])
+    bytes_found = np.unique(data[odd])
     result = column
-    if _BACKSLASH in found:  # first: the others put backslashes in
+    if _BACKSLASH in bytes_found:  # first: the others put backslashes in
         result = pc.replace_substring(result, "\\", "\\\\")
-    if _QUOTE in found:
+    if _QUOTE in bytes_found:
         result = pc.replace_substring(result, '"', '\\"')
-    for at in found[found < _FIRST_PRINTABLE]:
-        result = pc.replace_substring(result, *_CONTROLS[at])
+    for byte in bytes_found[bytes_found < _FIRST_PRINTABLE]:
+        result = pc.replace_substring(result, *_CONTROLS[byte])
     return result
 
 

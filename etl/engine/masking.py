@@ -73,20 +73,20 @@ class Masks:
 
     def withheld(self, tables: Mapping[str, pa.Table]) -> pa.StringArray:
         """Return the ids of the claims that are not published; each once, in their order."""
-        found: set[str] = set()
+        groups: set[str] = set()
         for cell in self.cells:
             if cell.withholds.any():
                 ids = tables[cell.table].column("claim_id").filter(pa.array(cell.withholds))
-                found.update(ids.to_pylist())
-        return pa.array(sorted(found), pa.string())
+                groups.update(ids.to_pylist())
+        return pa.array(sorted(groups), pa.string())
 
     def counts(self) -> Counter[tuple[str, str]]:
         """Return how many codes there are: (table.column, group) -> count."""
-        found: Counter[tuple[str, str]] = Counter()
+        numbers: Counter[tuple[str, str]] = Counter()
         for cell in self.cells:
             for counted in pc.value_counts(cell.groups.filter(pa.array(cell.where))).to_pylist():
-                found[f"{cell.table}.{cell.column}", counted["values"]] += counted["counts"]
-        return found
+                numbers[f"{cell.table}.{cell.column}", counted["values"]] += counted["counts"]
+        return numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Masker:
         if not self.codes:
             return Masks()
         types = _Types(tables["claim"], self.crosswalks)
-        found = [
+        masked_cells = [
             self._cell(tables, "claim_diagnosis", "code", self._diagnosis, "icd_version"),
             self._cell(tables, "claim_procedure", "code", self._procedure, "icd_version"),
             self._cell(tables, "claim", "drg_code", self._drg, "drg_system"),
@@ -120,7 +120,7 @@ class Masker:
             ),
             *(self._cell(tables, "claim_line", name, self._modifier) for name in _MODIFIERS),
         ]
-        return Masks(tuple(cell for cell in found if cell.where.any()))
+        return Masks(tuple(cell for cell in masked_cells if cell.where.any()))
 
     def _cell(
         self,
@@ -161,8 +161,8 @@ class Masker:
         return self.codes.group(PROCEDURES - {other}, code)
 
     def _drg(self, code: str, system: str | None) -> str | None:
-        known = _DRG_SYSTEMS.get(self._system("drg_system", system, "MS-DRG") or "")
-        return self.codes.group({known} if known else DRGS, code)
+        drg_system = _DRG_SYSTEMS.get(self._system("drg_system", system, "MS-DRG") or "")
+        return self.codes.group({drg_system} if drg_system else DRGS, code)
 
     def _ndc(self, code: str, _: str | None) -> str | None:
         return self.codes.group({CodeSystem.NDC}, code)
@@ -189,24 +189,26 @@ def masked(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Table]:
         tables: canonical tables.
         masks: of the same rows.
     """
-    found = dict(tables)
+    tables_masked = dict(tables)
     whole_rows = ("claim_procedure", "claim_ingredient")
     touched: set[str] = set()
     for cell in masks.cells:
         rows = tables[cell.table]
         touched.update(rows.column("claim_id").filter(pa.array(cell.where)).to_pylist())
         if cell.table not in whole_rows:
-            found[cell.table] = _blanked(found[cell.table], cell.column, cell.where)
+            tables_masked[cell.table] = _blanked(tables_masked[cell.table], cell.column, cell.where)
     claims = pa.array(sorted(touched), pa.string())
     for table, column in (("claim_line", "service_text"), ("claim_note", "text")):
-        here = true_where(pc.is_in(column_of(found[table], "claim_id"), value_set=claims))
-        found[table] = _blanked(found[table], column, here)
+        here = true_where(pc.is_in(column_of(tables_masked[table], "claim_id"), value_set=claims))
+        tables_masked[table] = _blanked(tables_masked[table], column, here)
     for cell in masks.cells:
         if cell.column == "service_code":
-            found["claim_line"] = _put(found["claim_line"], "service_text", cell.where, MASKED)
+            tables_masked["claim_line"] = _put(
+                tables_masked["claim_line"], "service_text", cell.where, MASKED
+            )
         if cell.table in whole_rows:
-            found[cell.table] = found[cell.table].filter(pa.array(~cell.where))
-    return found
+            tables_masked[cell.table] = tables_masked[cell.table].filter(pa.array(~cell.where))
+    return tables_masked
 
 
 class _Types:
@@ -218,7 +220,7 @@ class _Types:
         compound = crosswalks.get("compound_code")
         self._compound = over_distinct(
             column_of(claims, "compound_code"),
-            lambda texts: [compound.answer(one) if compound else one for one in texts],
+            lambda texts: [compound.answer(text) if compound else text for text in texts],
         )
 
     def inpatient(self, lines: pa.Table) -> Bools:

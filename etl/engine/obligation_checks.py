@@ -69,13 +69,13 @@ def broken_rows(
     if values.levels[0].size == 0:
         return no_findings()
     checks = _Checks(values, made, types)
-    found = []
+    places = []
     for obligation in obligations:
         if obligation.test is not None:
             rows, level = checks.rows(obligation.test)
             if len(rows):
-                found.append(checks.places(obligation.rule, rows, level))
-    return once_each(found)
+                places.append(checks.places(obligation.rule, rows, level))
+    return once_each(places)
 
 
 @dataclass(eq=False, slots=True)
@@ -94,10 +94,10 @@ class _Checks:
             if parent is None:
                 raise AssertionError(level)
             rows, level = values.up(level, parent)[rows], parent
-        at = values.levels[level]
+        position = values.levels[level]
         rows = np.unique(rows)
-        positions = rows if at.rows is None else at.rows[rows]
-        return values.partition.findings(at.table, positions, rule)
+        positions = rows if position.rows is None else position.rows[rows]
+        return values.partition.findings(position.table, positions, rule)
 
     # -- tests -------------------------------------------------------------------------------
 
@@ -136,39 +136,39 @@ class _Checks:
     def numbers(self, numbers: Numbers, level: int) -> tuple[Indices, Indices]:
         """Return owners, which are rows of a level, and the numbers that their entries carry."""
         owners: list[Indices] = [np.empty(0, dtype=np.int64)]
-        told: list[Indices] = [np.empty(0, dtype=np.int64)]
+        parts: list[Indices] = [np.empty(0, dtype=np.int64)]
         for loops, given, number in numbers.sources:
-            at = self.enter(loops)
-            rows = self.where(self.mask(given, at), at)
+            positions = self.enter(loops)
+            rows = self.where(self.mask(given, positions), positions)
             if not len(rows):
                 continue
-            owners.append(rows if at == level else self.values.up(at, level)[rows])
+            owners.append(rows if positions == level else self.values.up(positions, level)[rows])
             if isinstance(number, int):
-                told.append(np.full(len(rows), number, dtype=np.int64))
+                parts.append(np.full(len(rows), number, dtype=np.int64))
                 continue
-            texts = self.values.text(number, at).take(pa.array(rows))
+            texts = self.values.text(number, positions).take(pa.array(rows))
             if numbers.are_texts:
                 texts = texts.dictionary_encode().indices
-            told.append(np.asarray(pc.fill_null(texts.cast(pa.int64()), 0), dtype=np.int64))
-        return np.concatenate(owners), np.concatenate(told)
+            parts.append(np.asarray(pc.fill_null(texts.cast(pa.int64()), 0), dtype=np.int64))
+        return np.concatenate(owners), np.concatenate(parts)
 
     def common(self, left: Numbers, right: Numbers, *, wanted: bool) -> Indices:
         """Return resources with a left number that some right one is, or (`wanted`) is not."""
-        owners, told = self.numbers(left, 0)
+        owners, named = self.numbers(left, 0)
         if not len(owners):
             return owners
-        found = np.isin(_keys(owners, told), _keys(*self.numbers(right, 0)))
-        return owners[found if wanted else ~found]
+        is_common = np.isin(_keys(owners, named), _keys(*self.numbers(right, 0)))
+        return owners[is_common if wanted else ~is_common]
 
     def alone(self, test: Alone) -> tuple[Indices, int]:
         level = self.enter(test.loops)
         rows = self.where(self.mask(test.given, level), level)
         if not len(rows):
             return rows, level
-        owners, told = self.numbers(test.named, level)
+        owners, named = self.numbers(test.named, level)
         roots = owners if level == 0 else self.values.up(level, 0)[owners]
-        known = np.isin(_keys(roots, told), _keys(*self.numbers(test.known, 0)))
-        return rows[~np.isin(rows, owners[known])], level
+        is_known = np.isin(_keys(roots, named), _keys(*self.numbers(test.known, 0)))
+        return rows[~np.isin(rows, owners[is_known])], level
 
     def lost(self, test: Points) -> tuple[Indices, int]:
         """Return rows whose reference leads to nothing that was made."""
@@ -182,8 +182,8 @@ class _Checks:
             meant |= true_where(pc.starts_with(texts, f"{name}/"))
         if not meant.any():
             return np.empty(0, dtype=np.int64), level
-        found = np.asarray(pc.is_in(texts, value_set=self.made))
-        return rows[meant & ~found], level
+        is_made = np.asarray(pc.is_in(texts, value_set=self.made))
+        return rows[meant & ~is_made], level
 
     # -- formulas ----------------------------------------------------------------------------
 
@@ -219,7 +219,7 @@ class _Checks:
                         return True
                 return result
             case Some(loop=loop, inner=inner):
-                return self.some(loop, inner, level)
+                return self.lifted_mask_of_some(loop, inner, level)
             case Amount(entries=entries, least=least):
                 return self.count(entries, level) >= least
             case Misshapen(of=of, type=name):
@@ -229,7 +229,7 @@ class _Checks:
             case Coded():
                 return self.coded(formula, level)
 
-    def some(self, loop: Loop, inner: Formula, level: int) -> Bools | bool:
+    def lifted_mask_of_some(self, loop: Loop, inner: Formula, level: int) -> Bools | bool:
         if level != loop.around:
             return self.lifted(self.mask_of_some(loop, inner), loop.around, level)
         return self.mask_of_some(loop, inner)
@@ -256,9 +256,9 @@ class _Checks:
             if not loops:
                 total += np.asarray(self.mask(formula, level))
                 continue
-            at = self.enter(loops)
-            rows = self.where(self.mask(formula, at), at)
-            total += np.bincount(self.values.up(at, level)[rows], minlength=size)
+            positions = self.enter(loops)
+            rows = self.where(self.mask(formula, positions), positions)
+            total += np.bincount(self.values.up(positions, level)[rows], minlength=size)
         return total
 
     def coded(self, formula: Coded, level: int) -> Bools | bool:
@@ -266,27 +266,31 @@ class _Checks:
         if isinstance(system, Constant):
             if system.value in formula.open_systems:
                 return true_where(self.values.text(code, level).is_valid())
-            codes = [one for of, one in sorted(formula.pairs) if of == system.value]
+            codes = [
+                code for system_name, code in sorted(formula.pairs) if system_name == system.value
+            ]
             return true_where(
                 pc.is_in(self.values.text(code, level), value_set=pa.array(codes, pa.string()))
             )
         systems, codes_of = self.values.text(system, level), self.values.text(code, level)
-        pairs = pa.array([f"{of}|{one}" for of, one in sorted(formula.pairs)], pa.string())
-        found = pc.is_in(
+        pairs = pa.array(
+            [f"{system_name}|{code}" for system_name, code in sorted(formula.pairs)], pa.string()
+        )
+        is_coded = pc.is_in(
             pc.binary_join_element_wise(systems, codes_of, "|"), value_set=pairs, skip_nulls=True
         )
-        known: Bools | bool = true_where(found)
+        coded_rows: Bools | bool = true_where(is_coded)
         if formula.open_systems:
             opened = pa.array(sorted(formula.open_systems), pa.string())
             free = pc.and_(pc.is_in(systems, value_set=opened), codes_of.is_valid())
-            known = either(known, true_where(free))
-        return known
+            coded_rows = either(coded_rows, true_where(free))
+        return coded_rows
 
-    def misshapen(self, of: Expr, name: str, level: int) -> Bools | bool:
-        home = self.values.home(of)
-        key = (of, name)
+    def misshapen(self, expr: Expr, name: str, level: int) -> Bools | bool:
+        home = self.values.home(expr)
+        key = (expr, name)
         if key not in self._shapes:
-            self._shapes[key] = _settled(_misshapen(self.values.text(of, home), name))
+            self._shapes[key] = _settled(_misshapen(self.values.text(expr, home), name))
         return self.lifted(self._shapes[key], home, level)
 
 
@@ -305,7 +309,9 @@ def _misshapen(texts: pa.StringArray, name: str) -> Bools | bool:
 
 
 def _told(texts: pa.StringArray, fits: Callable[[str], bool]) -> pa.BooleanArray:
-    marks = over_distinct(texts, lambda all_of: ["N" if not fits(one) else None for one in all_of])
+    marks = over_distinct(
+        texts, lambda all_of: ["N" if not fits(text) else None for text in all_of]
+    )
     return marks.is_valid()
 
 
@@ -317,12 +323,12 @@ def _settled(mask: Bools | bool) -> Bools | bool:
     return True if mask.all() else mask
 
 
-def _keys(owners: Indices, told: Indices) -> Indices:
-    return (owners << 32) | (told & 0xFFFFFFFF)
+def _keys(owners: Indices, named: Indices) -> Indices:
+    return (owners << 32) | (named & 0xFFFFFFFF)
 
 
-def _repeated(owners: Indices, told: Indices) -> Indices:
-    keys = _keys(owners, told)
+def _repeated(owners: Indices, named: Indices) -> Indices:
+    keys = _keys(owners, named)
     if len(keys) < 2 or (np.diff(keys) > 0).all():
         return np.empty(0, dtype=np.int64)
     ordered = np.sort(keys)

@@ -28,27 +28,29 @@ def omitted(values: Values) -> pa.Table:
     Returns:
         `etl.rows.FINDINGS_SCHEMA`, each row once.
     """
-    found: list[pa.Table] = []
+    parts: list[pa.Table] = []
     for _, node in nodes_of(values.plan.body):
         if isinstance(node, Loop) and node.level in values.levels:
             for needed, others in _needs(node.condition):
                 lacking = both(
-                    *(values.holds(one, node.level) for one in others),
+                    *(values.holds(condition, node.level) for condition in others),
                     opposite(values.holds(needed, node.level)),
                 )
                 size = values.levels[node.level].size
                 rows = np.flatnonzero(np.broadcast_to(np.asarray(lacking), size))
                 if len(rows):
-                    found.append(_places(values, node.level, rows))
-    return once_each(found)
+                    parts.append(_places(values, node.level, rows))
+    return once_each(parts)
 
 
 def _needs(condition: Condition | None) -> Iterator[tuple[Condition, tuple[Condition, ...]]]:
     """Yield what a loop's row needs besides being meant: each with the other parts."""
     if isinstance(condition, AllOf):
         for part in condition.parts:
-            if isinstance(part, AnyOf) and any(isinstance(one, IsPresent) for one in walk(part)):
-                yield part, tuple(one for one in condition.parts if one is not part)
+            if isinstance(part, AnyOf) and any(
+                isinstance(inner, IsPresent) for inner in walk(part)
+            ):
+                yield part, tuple(other for other in condition.parts if other is not part)
 
 
 def _places(values: Values, at: int, rows: np.ndarray) -> pa.Table:

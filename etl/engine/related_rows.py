@@ -44,8 +44,8 @@ class RelatedRows:
 
     def size(self, table: str) -> int:
         """Return how many rows a table has."""
-        found = self.tables.get(table)
-        return 0 if found is None else found.num_rows
+        rows = self.tables.get(table)
+        return 0 if rows is None else rows.num_rows
 
     @cached_property
     def chains(self) -> Chains:
@@ -61,7 +61,7 @@ class RelatedRows:
 
     def columns_read(self, table: str) -> frozenset[str]:
         """Return the columns of a table that were asked for so far."""
-        return frozenset(name for of, name in self._columns if of == table)
+        return frozenset(name for other_table, name in self._columns if other_table == table)
 
     def _column(self, table: str, name: str) -> pa.StringArray:
         if table not in self.tables:
@@ -94,9 +94,9 @@ class RelatedRows:
             if numbers is None:
                 numbers = self.column(relation.table, other)
             owners = self._among_siblings(table, mine, owners, numbers)
-        known = owners >= 0
-        if not known.all():
-            rows, owners = rows[known], owners[known]
+        is_owned = owners >= 0
+        if not is_owned.all():
+            rows, owners = rows[is_owned], owners[is_owned]
         return Children.grouped(rows, owners, size)
 
     def _owners(self, table: str, column: str) -> Indices:

@@ -301,8 +301,8 @@ class _Resolver:
         if kept is False:
             return _Part([], present=False, alive=False)
         counts = _counts(inner.starts, kept)
-        some = counts > 0
-        present: Bools | bool = True if some.all() else some
+        has_rows = counts > 0
+        present: Bools | bool = True if has_rows.all() else has_rows
         return _Part([_Listed(_Rope(loop.level, part.pieces), kept)], present, present)
 
     def following(self, items: list[tuple[str, _Part]], level: int) -> list[_Piece]:
@@ -322,7 +322,9 @@ class _Resolver:
         whether any before it is there.
         """
         items = [(label, part) for label, part in items if part.present is not False]
-        anchor = next((at for at, (_, part) in enumerate(items) if part.present is True), None)
+        anchor = next(
+            (index for index, (_, part) in enumerate(items) if part.present is True), None
+        )
         pieces: list[_Piece] = []
         if anchor is not None:
             for label, part in items[:anchor]:
@@ -381,15 +383,17 @@ def _optional(level: int, pieces: list[_Piece], mask: Bools | bool) -> _Optional
     if isinstance(mask, bool):
         raise AssertionError("what is always or never there is no optional part")
     key: int | None = None
-    for at, piece in enumerate(pieces):
+    for index, piece in enumerate(pieces):
         if isinstance(piece, pa.StringArray) and piece.null_count:
-            known = valid(piece)
-            if key is None and np.array_equal(known, mask):
-                key = at
-            elif np.any(mask & ~np.asarray(known)):
-                pieces[at] = pc.fill_null(piece, "")
+            is_there = valid(piece)
+            if key is None and np.array_equal(is_there, mask):
+                key = index
+            elif np.any(mask & ~np.asarray(is_there)):
+                pieces[index] = pc.fill_null(piece, "")
     if key is None:
-        key = next((at for at, piece in enumerate(pieces) if isinstance(piece, pa.StringArray)), 0)
+        key = next(
+            (index for index, piece in enumerate(pieces) if isinstance(piece, pa.StringArray)), 0
+        )
         piece = pieces[key]
         if isinstance(piece, _Optional | _Listed):
             pieces.insert(0, pc.if_else(pa.array(mask), "", pa.scalar(None, pa.string())))
@@ -433,10 +437,10 @@ class _Joiner:
     def optional(self, part: _Optional, start: int, stop: int) -> pa.StringArray:
         """Return what an optional part is, null where it is not there."""
         pieces = self.pieces(part.rope, start, stop)
-        for at, inner in enumerate(part.rope.pieces):
-            piece = pieces[at]
+        for index, inner in enumerate(part.rope.pieces):
+            piece = pieces[index]
             if isinstance(inner, _Optional) and not isinstance(piece, str) and piece.null_count:
-                pieces[at] = pc.fill_null(piece, "")
+                pieces[index] = pc.fill_null(piece, "")
         return join(*pieces, absent_as_empty=False)
 
     def listed(self, part: _Listed, start: int, stop: int) -> pa.StringArray:

@@ -12,7 +12,7 @@ from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 
 def records_of(partition: Partition) -> Records:
     """Return the rows of every table: derived columns included, places as text."""
-    found: dict[str, list[Record]] = {}
+    records: dict[str, list[Record]] = {}
     for name in TABLES:
         columns = {
             column: partition.column(name, column).to_pylist() for column in columns_of(name)
@@ -20,8 +20,8 @@ def records_of(partition: Partition) -> Records:
         if partition.size(name):
             for place in (FILE_COLUMN, ROW_COLUMN):
                 columns[place] = partition.tables[name].column(place).cast(pa.string()).to_pylist()
-        found[name] = [
-            {column: texts[at] for column, texts in columns.items()}
-            for at in range(partition.size(name))
+        records[name] = [
+            {column: texts[index] for column, texts in columns.items()}
+            for index in range(partition.size(name))
         ]
-    return Records(found)
+    return Records(records)

@@ -67,21 +67,21 @@ class Mention:
 
 def mentions(values: Values) -> frozenset[Mention]:
     """Return the directory resources that the rows of a plan name, used or not."""
-    found: set[Mention] = set()
-    for expr, level in list(values.asked()):
+    wanted: set[Mention] = set()
+    for expr, level in list(values.evaluated()):
         match expr:
             case LogicalId(of=of, resource=("Organization" | "Practitioner") as resource):
                 payer = any(column.column == "payer_id" for column in _columns(of))
                 keys = values.text(of, level).unique().to_pylist()
-                found |= {Mention(resource, key, payer) for key in keys if key is not None}
+                wanted |= {Mention(resource, key, payer) for key in keys if key is not None}
             case ProviderReference(of=of, resource=resource, only=only):
                 for key in values.text(of, level).unique().to_pylist():
                     if key is not None:
                         meant = values.environment.provider(key, resource, only=only)
-                        found.add(Mention(meant.resource, meant.key, payer=False))
+                        wanted.add(Mention(meant.resource, meant.key, payer=False))
             case _:
                 continue
-    return frozenset(found)
+    return frozenset(wanted)
 
 
 def findings(values: Values) -> dict[str, pa.Table]:
@@ -94,21 +94,21 @@ def findings(values: Values) -> dict[str, pa.Table]:
         being known; without it where a column has too many of them. Words that are known and have
         no code are all under the name of their rule, `WITHOUT_CODE`.
     """
-    found: dict[str, list[pa.Table]] = {}
-    for expr, level in list(values.asked()):
-        known: Callable[[str], bool]
+    by_rule: dict[str, list[pa.Table]] = {}
+    for expr, level in list(values.evaluated()):
+        is_known: Callable[[str], bool]
         match expr:
             case Translated(of=of, crosswalk=name):
-                known, rule = values.environment.crosswalks[name].knows, UNMAPPED
+                is_known, rule = values.environment.crosswalks[name].knows, UNMAPPED
             case Shaped(of=of, shape=name):
-                known, rule = SHAPES[name], MISSHAPEN
+                is_known, rule = SHAPES[name], MISSHAPEN
             case _:
                 continue
         for column in _columns(of):
             texts = values.text(column, level)
             encoded = texts.dictionary_encode()
             words = encoded.dictionary.to_pylist()
-            odd = [at for at, text in enumerate(words) if not known(text)]
+            odd = [index for index, text in enumerate(words) if not is_known(text)]
             if not odd:
                 continue
             codes = np.asarray(pc.fill_null(encoded.indices, -1))
@@ -117,13 +117,14 @@ def findings(values: Values) -> dict[str, pa.Table]:
             else:
                 key = values.environment.id_key
                 groups = [
-                    (f"{name}#{_token(words[at], key)}", np.flatnonzero(codes == at)) for at in odd
+                    (f"{name}#{_token(words[index], key)}", np.flatnonzero(codes == index))
+                    for index in odd
                 ]
             for group, rows in groups:
-                found.setdefault(group, []).append(_places(values, column, level, rows, rule))
+                by_rule.setdefault(group, []).append(_places(values, column, level, rows, rule))
     for feed in values.plan.feeds:
-        found.setdefault(WITHOUT_CODE, []).extend(_without_code(values, feed))
-    return {name: once_each(tables) for name, tables in found.items() if tables}
+        by_rule.setdefault(WITHOUT_CODE, []).extend(_without_code(values, feed))
+    return {name: once_each(tables) for name, tables in by_rule.items() if tables}
 
 
 def _without_code(values: Values, feed: Feed) -> Iterator[pa.Table]:
@@ -140,13 +141,13 @@ def _without_code(values: Values, feed: Feed) -> Iterator[pa.Table]:
     ]
     if not words:
         return
-    shows = both(_shows(values, feed, level), *(values.holds(one, level) for one in feed.needs))
+    shows = both(_shows(values, feed, level), *(values.holds(need, level) for need in feed.needs))
     for column in _columns(answer.of):
         without = pc.is_in(values.text(column, level), value_set=pa.array(words, pa.string()))
         where = both(shows, np.asarray(without))
         rows = np.flatnonzero(np.broadcast_to(np.asarray(where), values.levels[level].size))
-        at = rows if column.level == level else values.up(level, column.level)[rows]
-        yield _places(values, column, column.level, np.unique(at), WITHOUT_CODE)
+        positions = rows if column.level == level else values.up(level, column.level)[rows]
+        yield _places(values, column, column.level, np.unique(positions), WITHOUT_CODE)
 
 
 def _shows(values: Values, feed: Feed, level: int) -> Bools | bool:
@@ -154,8 +155,8 @@ def _shows(values: Values, feed: Feed, level: int) -> Bools | bool:
     if isinstance(feed.use, Condition):
         return opposite(values.holds(feed.use, level))
     there = valid(values.text(feed.use, level))
-    asked = _asked(values, feed.use, feed.answer, level)
-    return asked if feed.vital else both(asked, there)
+    is_asked = _asked(values, feed.use, feed.answer, level)
+    return is_asked if feed.vital else both(is_asked, there)
 
 
 def _asked(values: Values, expr: Expr, answer: Translated, level: int) -> Bools | bool:
@@ -164,13 +165,13 @@ def _asked(values: Values, expr: Expr, answer: Translated, level: int) -> Bools 
         case Translated():
             return expr == answer
         case FirstOf(parts=parts):
-            found: Bools | bool = False
+            is_asked_somewhere: Bools | bool = False
             before: Bools | bool = False
             for part in parts:
                 mine = _asked(values, part, answer, level)
-                found = either(found, both(mine, opposite(before)))
+                is_asked_somewhere = either(is_asked_somewhere, both(mine, opposite(before)))
                 before = either(before, valid(values.text(part, level)))
-            return found
+            return is_asked_somewhere
         case Joined(parts=parts):
             return either(*(_asked(values, part, answer, level) for part in parts))
         case Chosen(condition=condition, then=then, otherwise=otherwise):
@@ -220,13 +221,13 @@ def _places(values: Values, column: ColumnOf, at: int, rows: Indices, rule: str)
         positions, table = positions[positions >= 0], relation.table
     if TABLES[table].column(column.column) is not None:
         return values.partition.findings(table, positions, rule, column.column)
-    found = [no_findings()]  # derived: no cell of a file, unless it passes one on
+    parts = [no_findings()]  # derived: no cell of a file, unless it passes one on
     for name in PASSED_ON.get((table, column.column), ()):
         cells = values.partition.column(table, name).take(pa.array(positions))
         filled = np.asarray(cells.is_valid())
-        found.append(values.partition.findings(table, positions[filled], rule, name))
+        parts.append(values.partition.findings(table, positions[filled], rule, name))
         positions = positions[~filled]
-    return pa.concat_tables(found)
+    return pa.concat_tables(parts)
 
 
 def mentioned_by(
@@ -239,9 +240,9 @@ def mentioned_by(
         wanted: some of what `mentions` gave.
         owners: shape (rows of the plan's table,), a number for whose each row is.
     """
-    keys = pa.array(sorted({one.key for one in wanted}), pa.string())
-    found: set[tuple[int, Mention]] = set()
-    for expr, level in list(values.asked()):
+    keys = pa.array(sorted({mention.key for mention in wanted}), pa.string())
+    pairs: set[tuple[int, Mention]] = set()
+    for expr, level in list(values.evaluated()):
         match expr:
             case LogicalId(of=of, resource="Organization" | "Practitioner"):
                 payer = any(column.column == "payer_id" for column in _columns(of))
@@ -259,9 +260,9 @@ def mentioned_by(
         ):
             if isinstance(expr, ProviderReference):
                 meant = values.environment.provider(key, expr.resource, only=expr.only)
-                one = Mention(meant.resource, meant.key, payer)
+                mention = Mention(meant.resource, meant.key, payer)
             else:
-                one = Mention(expr.resource, key, payer)  # type: ignore[arg-type]
-            if one in wanted:
-                found.add((owner, one))
-    return found
+                mention = Mention(expr.resource, key, payer)  # type: ignore[arg-type]
+            if mention in wanted:
+                pairs.add((owner, mention))
+    return pairs

@@ -154,7 +154,7 @@ def _look(work: Work) -> None:
         if work.frames[name].count:
             find_shared(work, work.frames[name])
     for phase, run in ((CellKind, check_cells), (RowKind, check_single_rows)):
-        for rule in work.book.of(phase):
+        for rule in work.book.of_kinds(phase):
             for table in rule.tables:
                 if work.frames[table].count:
                     run(work, work.frames[table], rule)
@@ -162,7 +162,7 @@ def _look(work: Work) -> None:
         if frame.count > 0:
             find_duplicates(work, frame)
     work.forget_above()
-    for rule in work.book.of(RelationKind):
+    for rule in work.book.of_kinds(RelationKind):
         for table in rule.tables:
             if work.frames[table].count:
                 check_relations(work, work.frames[table], rule)
@@ -213,7 +213,7 @@ def _rows_by_table(rejected: pa.Table) -> dict[str, int]:
     Several canonical rows can come from one row of a file, so places are not what is counted.
     """
     counted = pc.value_counts(rejected.column("table"))
-    return {each["values"]: each["counts"] for each in counted.to_pylist()}
+    return {entry["values"]: entry["counts"] for entry in counted.to_pylist()}
 
 
 def _findings_table(work: Work) -> pa.Table:
@@ -224,7 +224,7 @@ def _findings_table(work: Work) -> pa.Table:
             continue
         frame = work.frames[failure.table]
         rule = work.book.rules[failure.rule].id
-        files, rows = (pa.array(each[failure.at]) for each in (frame.files, frame.rows))
+        files, rows = (pa.array(numbers[failure.at]) for numbers in (frame.files, frame.rows))
         parts.append(findings_at(rule, failure.table, files, rows, failure.column))
     whole = pa.concat_tables(parts).combine_chunks()
     if not whole.num_rows:
@@ -246,17 +246,17 @@ def _rejected_table(decided: DecidedRows) -> pa.Table:
         mine = [
             (
                 name,
-                int(frame.files[at]),
-                int(frame.rows[at]),
-                ids[rejected[name].rule[at]],
-                ids[rejected[name].cause[at]],
+                int(frame.files[index]),
+                int(frame.rows[index]),
+                ids[rejected[name].rule[index]],
+                ids[rejected[name].cause[index]],
                 ";".join(ids[number] for number in numbers),
             )
-            for at, numbers in rules.items()
+            for index, numbers in rules.items()
         ]
         rows.extend(sorted(mine, key=lambda row: row[1:3]))
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(REJECTED_SCHEMA)
     arrays = [
-        pa.array(column, of.type) for column, of in zip(columns, REJECTED_SCHEMA, strict=True)
+        pa.array(column, field.type) for column, field in zip(columns, REJECTED_SCHEMA, strict=True)
     ]
     return pa.table(arrays, schema=REJECTED_SCHEMA)

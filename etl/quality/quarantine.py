@@ -34,16 +34,16 @@ def reasons(rejected: Iterable[pa.Table]) -> dict[int, dict[int, str]]:
     Args:
         rejected: tables of `check.REJECTED_SCHEMA`.
     """
-    found: dict[int, dict[int, list[str]]] = {}
+    reasons_by_file: dict[int, dict[int, list[str]]] = {}
     for table in rejected:
         for each in table.select(["file", "row", "rules", "cause"]).to_pylist():
-            rules = found.setdefault(each["file"], {}).setdefault(each["row"], [])
+            rules = reasons_by_file.setdefault(each["file"], {}).setdefault(each["row"], [])
             for rule in (*each["rules"].split(";"), each["cause"]):
                 if rule and rule not in rules:
                     rules.append(rule)
     return {
         file: {row: ";".join(rows[row]) for row in sorted(rows)}
-        for file, rows in sorted(found.items())
+        for file, rows in sorted(reasons_by_file.items())
     }
 
 

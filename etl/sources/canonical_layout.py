@@ -96,20 +96,24 @@ def add_short_forms(child: pa.Table, claims: pa.Table, raw: pa.Table, name: str)
         filled = np.zeros(claims.num_rows, dtype=bool)
         for cell in cells.values():
             filled |= cell.is_valid().to_numpy(zero_copy_only=False)
-        at = np.flatnonzero(filled)
-        if len(at):
-            parts.append(_short_rows(claims.take(at), cells, at, base[at] + number, name))
+        rows_filled = np.flatnonzero(filled)
+        if len(rows_filled):
+            parts.append(
+                _short_rows(
+                    claims.take(rows_filled), cells, rows_filled, base[rows_filled] + number, name
+                )
+            )
     return pa.concat_tables(parts)
 
 
 def _short_rows(
     claims: pa.Table,
     cells: dict[str, pa.ChunkedArray],
-    at: np.ndarray,
+    positions: np.ndarray,
     sequence: np.ndarray,
     name: str,
 ) -> pa.Table:
-    made = {column: cell.take(pa.array(at)) for column, cell in cells.items()}
+    made = {column: cell.take(pa.array(positions)) for column, cell in cells.items()}
     made["sequence"] = pa.array(sequence).cast(pa.string())
     for column in ("claim_id", "record_action", "last_updated", FILE_COLUMN, ROW_COLUMN):
         made[column] = claims.column(column)
@@ -131,7 +135,7 @@ def _highest_sequence(child: pa.Table, claim_ids: pa.ChunkedArray) -> np.ndarray
         .group_by("claim_id")
         .aggregate([("n", "max")])
     )
-    at = pc.index_in(claim_ids, value_set=highest.column("claim_id").combine_chunks())
-    found = at.is_valid().to_numpy(zero_copy_only=False)
-    base[found] = highest.column("n_max").take(at.drop_null()).to_numpy()
+    position = pc.index_in(claim_ids, value_set=highest.column("claim_id").combine_chunks())
+    has_claim = position.is_valid().to_numpy(zero_copy_only=False)
+    base[has_claim] = highest.column("n_max").take(position.drop_null()).to_numpy()
     return base

@@ -123,25 +123,29 @@ def open_extract(
     for listed in files:
         refuse_other_forms(listed)
     manifest = _manifest(folder, files)
-    known = (CANONICAL, *(other for other in layouts if other.name != CANONICAL.name))
+    known_layouts = (CANONICAL, *(other for other in layouts if other.name != CANONICAL.name))
     headers = _Headers()
     fit = choose(
-        files, known, layout or manifest.layout, headers.of, delta=manifest.kind == "delta"
+        files,
+        known_layouts,
+        layout or manifest.layout,
+        headers.read,
+        delta=manifest.kind == "delta",
     )
     raw = {name: fit.layout.raw[table] for name, table in fit.tables.items()}
     for listed in files:
         if listed.name in raw:
-            _refuse_doubles(listed, headers.of(listed, fit.layout), raw[listed.name])
+            _refuse_doubles(listed, headers.read(listed, fit.layout), raw[listed.name])
     if manifest.kind == "full":
         _refuse_no_members(files, fit)
     sources = []
     for index, listed in enumerate(files):
-        found = traits(listed, quoting=fit.layout.quoting)
-        emit(Hashed(listed.name, found.bytes))
-        _check_hash(listed, found, manifest)
+        file_traits = traits(listed, quoting=fit.layout.quoting)
+        emit(Hashed(listed.name, file_traits.bytes))
+        _check_hash(listed, file_traits, manifest)
         table = raw.get(listed.name)
-        columns = headers.of(listed, fit.layout) if table else ()
-        source = _source(index, listed, found, table, columns, fit.layout)
+        columns = headers.read(listed, fit.layout) if table else ()
+        source = _source(index, listed, file_traits, table, columns, fit.layout)
         sources.append(replace(source, rows=_rows_to_read(listed, source, manifest)))
     return Extract(
         folder=folder,
@@ -160,7 +164,7 @@ class _Headers:
     def __init__(self) -> None:
         self._read: dict[tuple[str, str, bool], tuple[str, ...]] = {}
 
-    def of(self, listed: Listed, layout: Layout) -> tuple[str, ...]:
+    def read(self, listed: Listed, layout: Layout) -> tuple[str, ...]:
         delimiter = _delimiter(listed, layout)
         headless = next((raw for raw in layout.raw.values() if raw.is_headless(listed.stem)), None)
         if headless is not None and not listed.is_parquet:
@@ -196,9 +200,9 @@ def _manifest(folder: Path, files: tuple[Listed, ...]) -> ExtractManifest:
     return manifest
 
 
-def _check_hash(listed: Listed, found: Traits, manifest: ExtractManifest) -> None:
+def _check_hash(listed: Listed, file_traits: Traits, manifest: ExtractManifest) -> None:
     claim = manifest.files.get(listed.name)
-    if claim and claim.sha256 is not None and claim.sha256 != found.sha256:
+    if claim and claim.sha256 is not None and claim.sha256 != file_traits.sha256:
         raise ExtractError(
             f"{listed.name} is not the file that {MANIFEST_NAME} means: its sha256 differs; "
             "copy the extract again"
@@ -237,9 +241,9 @@ def _refuse_doubles(listed: Listed, headers: tuple[str, ...], raw: RawTable) -> 
         name = raw.column(header) or spelling(header)
         if name in seen:
             # A header nobody knows may be a cell of a file without headers: it is not shown.
-            known = f" ({name})" if raw.column(header) else ""
+            named = f" ({name})" if raw.column(header) else ""
             raise ExtractError(
-                f"{listed.name}: columns {seen[name]} and {number} have the same header{known}"
+                f"{listed.name}: columns {seen[name]} and {number} have the same header{named}"
             )
         seen[name] = number
 
@@ -261,7 +265,7 @@ def _has_rows(file: Listed, fit: Fit) -> bool:
 def _source(
     index: int,
     listed: Listed,
-    found: Traits,
+    file_traits: Traits,
     raw: RawTable | None,
     columns: tuple[str, ...],
     layout: Layout,
@@ -270,8 +274,8 @@ def _source(
         index=index,
         name=listed.name,
         table=raw.name if raw else "",
-        bytes=found.bytes,
-        sha256=found.sha256,
+        bytes=file_traits.bytes,
+        sha256=file_traits.sha256,
         columns=columns,
         known=tuple(raw.column(header) for header in columns) if raw else (),
         delimiter=_delimiter(listed, layout) if listed.is_data else "",
@@ -279,8 +283,8 @@ def _source(
         has_header=raw is None or raw.has_header,
         extra_cells=raw.extra_cells if raw else 0,
         gzipped=listed.gzipped,
-        cuts=found.cuts,
-        lines=found.lines,
+        cuts=file_traits.cuts,
+        lines=file_traits.lines,
     )
 
 
@@ -292,7 +296,7 @@ def spill_names(source: SourceFile) -> tuple[str, ...]:
     """
     pairs = zip(source.columns, source.known, strict=True)
     return tuple(
-        known or f"?{header or number}" for number, (header, known) in enumerate(pairs, start=1)
+        name or f"?{header or number}" for number, (header, name) in enumerate(pairs, start=1)
     )
 
 
@@ -304,8 +308,8 @@ def _unknown(sources: list[SourceFile], raw: dict[str, RawTable], layout: Layout
             rows.append(("unknown-file", UNKNOWN_TABLE, source.index, None, None))
             continue
         pairs = zip(source.columns, source.known, strict=True)
-        for number, (header, known) in enumerate(pairs, start=1):
-            if known is None:
+        for number, (header, name) in enumerate(pairs, start=1):
+            if name is None:
                 main, shown = raw[source.name].main, _shown(header, number, words)
                 rows.append(("unknown-column", main, source.index, None, shown))
     names = FINDINGS_SCHEMA.names

@@ -142,9 +142,9 @@ def refuse_other_forms(listed: Listed) -> None:
     Raises:
         ExtractError: it is a workbook, an archive, a PDF, or text in UTF-16.
     """
-    found = recognize(head_of(listed))
-    if found.kind in OTHER_FORMS and listed.is_data:
-        said = said_of(found, listed.name, listed.delimiter)
+    form = recognize(head_of(listed))
+    if form.kind in OTHER_FORMS and listed.is_data:
+        said = said_of(form, listed.name, listed.delimiter)
         raise ExtractError(f"{said}; {advice(str(listed.path.parent))}")
 
 
@@ -201,7 +201,7 @@ def traits(listed: Listed, *, quoting: bool = True) -> Traits:
     Raises:
         ExtractError: it cannot be read, or holds NUL bytes.
     """
-    digest, size, found = hashlib.sha256(), 0, CutFinder(file_splits.CUT_BYTES, quoting=quoting)
+    digest, size, finder = hashlib.sha256(), 0, CutFinder(file_splits.CUT_BYTES, quoting=quoting)
     text = listed.is_data and not listed.is_parquet and not listed.gzipped
     try:
         with listed.path.open("rb") as stream:
@@ -210,11 +210,11 @@ def traits(listed: Listed, *, quoting: bool = True) -> Traits:
                 size += len(chunk)
                 if text:
                     refuse_nul(chunk, size - len(chunk), listed.name)
-                    found.see(chunk)
+                    finder.see(chunk)
     except OSError as error:
         raise ExtractError(f"{listed.name} cannot be read: {error.strerror}") from None
-    lines = found.rows if text else None
-    return Traits(size, digest.hexdigest(), tuple(found.found), lines)
+    lines = finder.rows if text else None
+    return Traits(size, digest.hexdigest(), tuple(finder.found), lines)
 
 
 def refuse_nul(chunk: bytes | bytearray, before: int, name: str) -> None:
@@ -223,10 +223,10 @@ def refuse_nul(chunk: bytes | bytearray, before: int, name: str) -> None:
     Raises:
         ExtractError: there is a NUL byte.
     """
-    at = chunk.find(0)
-    if at >= 0:
+    offset = chunk.find(0)
+    if offset >= 0:
         raise ExtractError(
-            f"{name}: NUL byte at byte {before + at + 1}; the file is broken or UTF-16, "
+            f"{name}: NUL byte at byte {before + offset + 1}; the file is broken or UTF-16, "
             "write it as UTF-8"
         )
 
@@ -260,7 +260,7 @@ def _first_line(listed: Listed) -> bytes:
     for chunk in text_chunks(listed):
         head += chunk
         start = len(BOM) if head.startswith(BOM) else 0
-        ends = [at for at in (head.find(b"\n", start), head.find(b"\r", start)) if at >= 0]
+        ends = [end for end in (head.find(b"\n", start), head.find(b"\r", start)) if end >= 0]
         if ends:
             line = bytes(head[start : min(ends)])
             refuse_nul(line, start, listed.name)
@@ -279,7 +279,7 @@ def holds_rows(listed: Listed) -> bool:
     for chunk in text_chunks(listed):
         rest = chunk
         if before_end:
-            ends = [at for at in (chunk.find(b"\n"), chunk.find(b"\r")) if at >= 0]
+            ends = [end for end in (chunk.find(b"\n"), chunk.find(b"\r")) if end >= 0]
             if not ends:
                 continue
             before_end, rest = False, chunk[min(ends) :]

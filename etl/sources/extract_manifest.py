@@ -119,4 +119,4 @@ def read_manifest(path: Path) -> ExtractManifest:
     except UsageError as error:
         raise ExtractError(str(error)) from None
     except MappingError as error:
-        raise ExtractError("\n".join(each.sentence for each in error.every)) from None
+        raise ExtractError("\n".join(mistake.sentence for mistake in error.every)) from None

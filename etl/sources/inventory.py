@@ -112,10 +112,10 @@ class Inventory:
         Raises:
             OSError: the list cannot be written.
         """
-        found = self._all()
+        steps = self._all()
         body = {
             "step": step,
-            "files": {name: [one.bytes, one.xxh3] for name, one in files.items()},
+            "files": {name: [file.bytes, file.xxh3] for name, file in files.items()},
             "facts": dict(facts),
         }
         text = json.dumps(body, separators=(",", ":")).encode()
@@ -126,7 +126,7 @@ class Inventory:
             os.write(descriptor, line)  # what is cut off does not count
         finally:
             os.close(descriptor)
-        found[step] = Step(dict(files), dict(facts))
+        steps[step] = Step(dict(files), dict(facts))
 
     def add_files(self, step: str, paths: Iterable[Path]) -> None:
         """Note that a step is finished which wrote some files of the folder.
@@ -139,10 +139,10 @@ class Inventory:
 
     def step(self, name: str) -> Step | None:
         """Return a finished step, whose files are all there as they were written; else None."""
-        found = self._all().get(name)
-        if found is None or not all(map(self._is_whole, found.files, found.files.values())):
+        files = self._all().get(name)
+        if files is None or not all(map(self._is_whole, files.files, files.files.values())):
             return None
-        return found
+        return files
 
     def _is_whole(self, name: str, wanted: Checksum) -> bool:
         path = self._folder / name
@@ -161,7 +161,7 @@ class Inventory:
                 raise StoreError(
                     f"the work folder cannot be read: {error.strerror}; delete {self._folder}"
                 ) from None
-            self._steps = dict(found for line in lines if (found := _read(line)) is not None)
+            self._steps = dict(step for line in lines if (step := _read(line)) is not None)
         return self._steps
 
 

@@ -166,9 +166,9 @@ class OwnedIds:
             return ids
         changed = changes(ids)
         once = ids[changed]
-        at = np.minimum(np.searchsorted(self.ids, once), len(self.ids) - 1)
-        found: Hashes = np.where(self.ids[at] == once, self.owners[at], once)
-        spread: Hashes = found[np.cumsum(changed) - 1]
+        position = np.minimum(np.searchsorted(self.ids, once), len(self.ids) - 1)
+        owners: Hashes = np.where(self.ids[position] == once, self.owners[position], once)
+        spread: Hashes = owners[np.cumsum(changed) - 1]
         return spread
 
 
@@ -214,12 +214,12 @@ class GlobalKeys:
         """Write the sets into the work folder in which they were gathered; return their files."""
         members.sorted()
         of_claims, of_coverages = claims.shared(), coverages.shared()
-        for name, found in (
+        for name, entry in (
             ("shared_claims", of_claims.ids),
             ("shared_coverages", of_coverages.ids),
             ("sharers", np.union1d(of_claims.sharers, of_coverages.sharers)),
         ):
-            save_numbers(_path(work, name), [found])
+            save_numbers(_path(work, name), [entry])
         for gathered in (members, claims, coverages):
             gathered.remove()
         return tuple(_path(work, name) for name in cls.__slots__)

@@ -64,8 +64,8 @@ def with_fills(layout: Layout, raw: RawTable, rows: RawRows) -> RawRows:
     if not whole.any():
         return rows
     split = np.zeros(rows.count, dtype=bool)
-    number, at = groups.numbered()
-    split[at[whole[number]]] = True
+    number, positions = groups.numbered()
+    split[positions[whole[number]]] = True
     where = pa.array(split)
     cells = pc.if_else(where, ids, rows.table.column(claim).combine_chunks())
     table = rows.table.set_column(rows.table.schema.get_field_index(claim), claim, cells)
@@ -78,8 +78,8 @@ def with_fills(layout: Layout, raw: RawTable, rows: RawRows) -> RawRows:
 
 def _feeding(layout: Layout, table: str, raw: RawTable) -> TableSpec | None:
     """Return how a raw file feeds a table; None where it does not, or in several ways."""
-    found = [spec for spec in layout.tables if (spec.table, spec.source) == (table, raw.name)]
-    return found[0] if len(found) == 1 else None
+    specs = [spec for spec in layout.tables if (spec.table, spec.source) == (table, raw.name)]
+    return specs[0] if len(specs) == 1 else None
 
 
 def _whole(groups: Groups, ids: Any) -> Bools:
@@ -92,8 +92,8 @@ def _whole(groups: Groups, ids: Any) -> Bools:
     pairs = np.unique(np.stack([number, own]), axis=1)[0] if len(number) else number
     size = np.bincount(number, minlength=groups.count)
     distinct = np.bincount(pairs, minlength=groups.count)
-    found: Bools = every & (size > 1) & (distinct == size)
-    return found
+    is_whole: Bools = every & (size > 1) & (distinct == size)
+    return is_whole
 
 
 def _differ(groups: Groups, spec: TableSpec, fills: Fills) -> Bools:
@@ -115,16 +115,16 @@ def _adds_up(groups: Groups, wanted: Bools, spec: TableSpec, lines: TableSpec | 
     Where it is not, or where only the claim has such an amount, it would be lost.
     """
     fine = wanted.copy()
-    number, at = groups.numbered()
+    number, positions = groups.numbered()
     here = wanted[number]
-    number, at = number[here], pa.array(at[here])
+    number, positions = number[here], pa.array(positions[here])
     for name, column in spec.columns.items():
         if not name.startswith("amount_") or not isinstance(column.source, FromColumn):
             continue
         line = lines.columns.get(name) if lines is not None else None
         sums = np.zeros(groups.count, dtype=object)
         if line is not None and isinstance(line.source, FromColumn):
-            cells = groups.rows.column(line.source.column).take(at)
+            cells = groups.rows.column(line.source.column).take(positions)
             for group, cell in zip(number.tolist(), cells.to_pylist(), strict=True):
                 sums[group] += _amount(cell) or 0
         stated, conflict = groups.pick(column.source.column)

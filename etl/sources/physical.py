@@ -89,16 +89,16 @@ def _signature(head: bytes) -> str:
 
 def delimiter_of(lines: list[str]) -> str:
     """Return what stands between the cells of lines; "" where nothing does so on all of them."""
-    found: list[tuple[float, int, str]] = []
+    candidates: list[tuple[float, int, str]] = []
     for delimiter in DELIMITERS:
         counts = cell_counts(lines, delimiter)
         if not counts:
             continue
         cells, often = counts.most_common(1)[0]
         if cells > 1:
-            found.append((often / counts.total(), cells, delimiter))
-    steady = [one for one in found if one[0] >= _MOST_ALIKE] or found
-    return max(steady, key=lambda one: (one[1], one[0]))[2] if steady else ""
+            candidates.append((often / counts.total(), cells, delimiter))
+    steady = [candidate for candidate in candidates if candidate[0] >= _MOST_ALIKE] or candidates
+    return max(steady, key=lambda candidate: (candidate[1], candidate[0]))[2] if steady else ""
 
 
 def cell_counts(lines: list[str], delimiter: str) -> Counter[int]:
@@ -167,8 +167,8 @@ def lacks_header(head: bytes, physical: Physical) -> bool:
 
 def remote_address(text: str) -> str:
     """Return the address that a path stands for which is that of no folder here; "" for a path."""
-    found = _REMOTE.match(text)
-    return f"{found['scheme']}://{found['rest']}" if found else ""
+    match = _REMOTE.match(text)
+    return f"{match['scheme']}://{match['rest']}" if match else ""
 
 
 def advice(extract: str) -> str:

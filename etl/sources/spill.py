@@ -255,6 +255,6 @@ def with_places(
     """Return a batch as it is spilled: its named columns, `_file`, `_row`, and what `more` has."""
     arrays = [*batch.columns[:-1], pa.array(np.full(batch.num_rows, file, dtype=np.int32))]
     return pa.RecordBatch.from_arrays(
-        [*arrays, batch.column(ROW_COLUMN), *(pa.array(each) for each in more.values())],
+        [*arrays, batch.column(ROW_COLUMN), *(pa.array(numbers) for numbers in more.values())],
         [*names, FILE_COLUMN, ROW_COLUMN, *more],
     )

@@ -187,7 +187,7 @@ def _gone(
     claims = [pa.array([], pa.string())]
     for name in ("claim", *CLAIM_TABLES):
         whole = name == "claim" or (
-            name == "claim_line" and book.the(LineRejected).severity.rejects
+            name == "claim_line" and book.single(LineRejected).severity.rejects
         )
         rules = [rule.id for rule in book.rules if whole or rule.severity is Severity.REJECT_CLAIM]
         mine = unfit.filter(

@@ -58,7 +58,7 @@ class Attribution:
         table = made.partition.tables.get(made.plan.table)
         if table is None or not table.num_rows:
             return
-        codes = self.owners.of(
+        codes = self.owners.numbers_of(
             table.column(FILE_COLUMN).to_numpy(zero_copy_only=False),
             table.column(ROW_COLUMN).to_numpy(zero_copy_only=False),
         )

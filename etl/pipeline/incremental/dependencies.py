@@ -275,7 +275,7 @@ def _cells(
 
 
 def _codes(table: pa.Table, owners: RowOwners) -> Any:
-    return owners.of(
+    return owners.numbers_of(
         table.column(FILE_COLUMN).to_numpy(zero_copy_only=False),
         table.column(ROW_COLUMN).to_numpy(zero_copy_only=False),
     )

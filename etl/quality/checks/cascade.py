@@ -99,8 +99,8 @@ class _Cascade:
             return
         key = frame.cells(KEYS[name]).text
         bare = np.flatnonzero(frame.bare)
-        at = pc.index_in(key, value_set=key.take(pa.array(bare)), skip_nulls=True)
-        cause = np.append(self.of[name].cause[bare], NO_RULE)[pc.fill_null(at, len(bare))]
+        position = pc.index_in(key, value_set=key.take(pa.array(bare)), skip_nulls=True)
+        cause = np.append(self.of[name].cause[bare], NO_RULE)[pc.fill_null(position, len(bare))]
         self._hanging(frame, (cause != NO_RULE) & ~frame.bare, cause)
 
     def _claims_of_children(self) -> None:
@@ -111,14 +111,14 @@ class _Cascade:
             if rule.severity is not Severity.REJECT_CLAIM or failure.table not in CLAIM_TABLES:
                 continue
             child = self.work.frames[failure.table]
-            at = failure.at[~child.superseded[failure.at]]
-            up = self.work.above(child, "claim")[at]
+            positions = failure.at[~child.superseded[failure.at]]
+            up = self.work.above(child, "claim")[positions]
             where = np.zeros(claims.count, dtype=bool)
             where[up[up >= 0]] = True
             self._hanging(claims, where, failure.rule)
 
     def _lines_reject_claims(self) -> None:
-        rule = self.work.book.the(kinds.LineRejected)
+        rule = self.work.book.single(kinds.LineRejected)
         lines, claims = self.work.frames["claim_line"], self.work.frames["claim"]
         rejected = np.flatnonzero(self.of["claim_line"].rows)
         up = self.work.above(lines, "claim")[rejected]
@@ -154,12 +154,14 @@ class _Cascade:
             cells = below.cells(KEYS[parent])
             ids = above.cells(KEYS[parent]).text.filter(pa.array(above.shared))
             hangs = cells.spread(true_where(pc.is_in(cells.words, value_set=ids)), absent=False)
-            rule = next(r for r in self.work.book.of(kinds.KeyOfTwoMembers) if parent in r.tables)
+            rule = next(
+                r for r in self.work.book.of_kinds(kinds.KeyOfTwoMembers) if parent in r.tables
+            )
             cause = np.where(hangs, self.work.book.numbers[rule.id], cause)
         self._hanging(below, cause != NO_RULE, cause)
 
     def _hanging(self, frame: Frame, where: Any, cause: Any) -> None:
-        rule = self.work.book.the(kinds.HangsOnRejected)
+        rule = self.work.book.single(kinds.HangsOnRejected)
         number = self.work.book.numbers[rule.id]
         new = self.of[frame.name].add(number, where & ~frame.superseded, cause)
         self.work.record(rule, frame, np.flatnonzero(new), None)
@@ -200,13 +202,13 @@ def decided_rows(
 
 def rules_of_rows(work: Work, name: str, rejected: Rejections) -> Mapping[int, list[int]]:
     """Return, for each rejected row of a table, the numbers of all rules that reject it."""
-    rules: dict[int, list[int]] = {int(at): [] for at in np.flatnonzero(rejected.rows)}
+    rules: dict[int, list[int]] = {int(position): [] for position in np.flatnonzero(rejected.rows)}
     if not rules:
         return rules
     for failure in work.failures:
         if failure.table != name or not work.book.rules[failure.rule].severity.rejects:
             continue
-        for at in failure.at.tolist():
-            if at in rules and failure.rule not in rules[at]:
-                rules[at].append(failure.rule)
+        for position in failure.at.tolist():
+            if position in rules and failure.rule not in rules[position]:
+                rules[position].append(failure.rule)
     return rules

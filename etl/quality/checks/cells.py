@@ -93,8 +93,8 @@ def read_types(work: Work, frame: Frame) -> None:
                 here = fine_grained if beyond else bad & ~fine_grained
                 if here.any():
                     # The kernel has blanked the cell, or mended the text: nothing to blank here.
-                    at = np.flatnonzero(cells.spread(here, absent=False))
-                    work.record(rule, frame, at, column.name)
+                    positions = np.flatnonzero(cells.spread(here, absent=False))
+                    work.record(rule, frame, positions, column.name)
         values = parsed.values
         for tidy in TIDIED.get(column.name, ()):
             values = as_array(tidy(values))
@@ -105,12 +105,12 @@ def read_types(work: Work, frame: Frame) -> None:
 
 
 def _unreadable_rules(work: Work) -> dict[FieldType, list[tuple[Rule, bool]]]:
-    found: dict[FieldType, list[tuple[Rule, bool]]] = {}
-    for rule in work.book.of(kinds.Unreadable):
+    by_type: dict[FieldType, list[tuple[Rule, bool]]] = {}
+    for rule in work.book.of_kinds(kinds.Unreadable):
         if isinstance(rule.kind, kinds.Unreadable):
-            of_type = found.setdefault(FieldType(rule.kind.type), [])
+            of_type = by_type.setdefault(FieldType(rule.kind.type), [])
             of_type.append((rule, rule.kind.beyond_cents))
-    return found
+    return by_type
 
 
 def cells_equal(cells: Cells, word: str) -> Any:
@@ -129,7 +129,7 @@ def check_cells(work: Work, frame: Frame, rule: Rule) -> None:
         case kinds.AtLeast(columns, least):
             _numbers_at_least(work, frame, rule, columns, least)
         case kinds.Sentinel(columns=()):
-            dated = [each.name for each in frame.spec.columns if each.type is FieldType.DATE]
+            dated = [column.name for column in frame.spec.columns if column.type is FieldType.DATE]
             for column in dated:
                 _by_word(work, frame, rule, column)
         case kinds.Allowed(columns=columns, values=values):
@@ -239,8 +239,8 @@ def _spell(cells: Cells, values: tuple[str, ...]) -> None:
     odd = ~true_where(pc.is_in(words, value_set=listed))
     if not odd.any():
         return
-    at = pc.index_in(pc.utf8_lower(words), value_set=pc.utf8_lower(listed))
-    cells.reword(as_array(pc.coalesce(pc.take(listed, at), words)))
+    position = pc.index_in(pc.utf8_lower(words), value_set=pc.utf8_lower(listed))
+    cells.reword(as_array(pc.coalesce(pc.take(listed, position), words)))
 
 
 def _rewrite(work: Work, frame: Frame, rule: Rule, column: str, pattern: str, becomes: str) -> None:

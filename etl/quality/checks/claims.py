@@ -48,11 +48,11 @@ def whole_rows(work: Work) -> dict[str, pa.Table]:
 
 def note(work: Work, noticed: Iterable[Noticed]) -> None:
     """Record what is noticed in the tables of `whole_rows`."""
-    for each in noticed:
-        rule, frame = work.book[each.rule], work.frames[each.table]
+    for finding in noticed:
+        rule, frame = work.book[finding.rule], work.frames[finding.table]
         where = np.zeros(frame.count, dtype=bool)
-        where[np.flatnonzero(_stands(frame))[each.where]] = True
-        work.fail(rule, frame, where & work.holds(rule, frame), each.column)
+        where[np.flatnonzero(_stands(frame))[finding.where]] = True
+        work.fail(rule, frame, where & work.holds(rule, frame), finding.column)
 
 
 def _stands(frame: Frame) -> Any:

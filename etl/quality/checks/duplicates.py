@@ -32,16 +32,16 @@ def find_duplicates(work: Work, frame: Frame) -> None:
     frame.tell_ambiguous(bool(groups) or bool(frame.shared.any()) or bool(frame.bare.any()))
     if not groups:
         return
-    found: dict[str, list[int]] = {"identical": [], "older": [], "conflict": []}
+    verdicts: dict[str, list[int]] = {"identical": [], "older": [], "conflict": []}
     columns = [name for name in frame.spec.names if not frame.cells(name).empty]
     for rows in groups:
         for verdict, places in _verdict(frame, rows, columns).items():
-            found[verdict].extend(places)
-    frame.superseded[found["identical"] + found["older"]] = True
-    for rule in work.book.of(kinds.Duplicate):
+            verdicts[verdict].extend(places)
+    frame.superseded[verdicts["identical"] + verdicts["older"]] = True
+    for rule in work.book.of_kinds(kinds.Duplicate):
         if isinstance(rule.kind, kinds.Duplicate) and frame.name in rule.tables:
-            at = np.array(sorted(found[rule.kind.of]), dtype=np.int64)
-            work.record(rule, frame, at, None)
+            positions = np.array(sorted(verdicts[rule.kind.of]), dtype=np.int64)
+            work.record(rule, frame, positions, None)
 
 
 def _same_key(frame: Frame) -> list[Any]:
@@ -75,7 +75,7 @@ def _same_key(frame: Frame) -> list[Any]:
 
 def find_shared(work: Work, frame: Frame) -> None:
     """Mark the claims or coverages whose id stands under two members, here or elsewhere."""
-    for rule in work.book.of(kinds.KeyOfTwoMembers):
+    for rule in work.book.of_kinds(kinds.KeyOfTwoMembers):
         if frame.name not in rule.tables:
             continue
         cells = frame.cells(KEYS[frame.name])
@@ -92,7 +92,9 @@ def find_shared(work: Work, frame: Frame) -> None:
 
 def _verdict(frame: Frame, rows: Any, columns: Sequence[str]) -> dict[str, list[int]]:
     """Return what becomes of the rows of one key; the row that stays is in no list."""
-    by_place = sorted(rows.tolist(), key=lambda at: (int(frame.files[at]), int(frame.rows[at])))
+    by_place = sorted(
+        rows.tolist(), key=lambda position: (int(frame.files[position]), int(frame.rows[position]))
+    )
     action, stamp = (column.name for column in EVERY_TABLE)
     said = [
         frame.cells(name).text.take(by_place).to_pylist()
@@ -104,11 +106,11 @@ def _verdict(frame: Frame, rows: Any, columns: Sequence[str]) -> dict[str, list[
     stamps = frame.cells(stamp).text.take(by_place).to_pylist()
     if len(set(contents)) == 1:
         # The same content sent twice: the later stamp is the one that was published last.
-        newest = max(range(len(stamps)), key=lambda at: (_moment(stamps[at]), -at))
-        return {"identical": [at for n, at in enumerate(by_place) if n != newest]}
-    if any(each is None for each in stamps):
+        newest = max(range(len(stamps)), key=lambda index: (_moment(stamps[index]), -index))
+        return {"identical": [position for n, position in enumerate(by_place) if n != newest]}
+    if any(stamp is None for stamp in stamps):
         return {"conflict": by_place}
-    moments = [_moment(each) for each in stamps]
+    moments = [_moment(stamp) for stamp in stamps]
     latest = max(moments)
     at_latest = [n for n, moment in enumerate(moments) if moment == latest]
     if len({contents[n] for n in at_latest}) > 1:
@@ -116,7 +118,9 @@ def _verdict(frame: Frame, rows: Any, columns: Sequence[str]) -> dict[str, list[
     stays = at_latest[0]
     return {
         "identical": [by_place[n] for n in at_latest[1:]],
-        "older": [at for n, at in enumerate(by_place) if n not in at_latest and n != stays],
+        "older": [
+            position for n, position in enumerate(by_place) if n not in at_latest and n != stays
+        ],
     }
 
 

@@ -265,16 +265,16 @@ class Work:
         if rule.blanks and column is not None and where.any():
             frame.blank(column, where)
 
-    def record(self, rule: Rule, frame: Frame, at: Any, column: str | None) -> None:
+    def record(self, rule: Rule, frame: Frame, positions: Any, column: str | None) -> None:
         """Record failing rows by their places, and blank nothing."""
-        if len(at):
-            self.failures.append(Failure(self.book.numbers[rule.id], frame.name, at, column))
+        if len(positions):
+            self.failures.append(Failure(self.book.numbers[rule.id], frame.name, positions, column))
 
-    def reject_quietly(self, rule: Rule, frame: Frame, at: Any) -> None:
+    def reject_quietly(self, rule: Rule, frame: Frame, positions: Any) -> None:
         """Record failing rows whose finding is there already."""
-        if len(at):
+        if len(positions):
             number = self.book.numbers[rule.id]
-            self.failures.append(Failure(number, frame.name, at, None, quiet=True))
+            self.failures.append(Failure(number, frame.name, positions, None, quiet=True))
 
     def rejected_so_far(self, frame: Frame, *severities: Severity) -> Any:
         """Return numpy `bool`, shape (n,): rows that a rule of some severity has failed already."""

@@ -52,11 +52,11 @@ def find_lacking(work: Work, claims: Frame, rule: Rule) -> None:
     places = table_places(work.loose)
     failing = np.zeros(claims.count, dtype=bool)
     for place, cells in zip(places.tolist(), work.loose.column("cells").to_pylist(), strict=True):
-        found = [
+        lacking = [
             lacks.of_amounts[np.isin(lacks.amounts, _cents(cells))],
             lacks.of_lines[np.isin(lacks.lines, _numbers(cells))],
         ]
-        here = np.concatenate(found)
+        here = np.concatenate(lacking)
         if len(here):
             failing[here] = True
             work.owned.add(place)
@@ -78,9 +78,9 @@ def _lacks(work: Work, claims: Frame) -> _Lacks:
         some = np.bincount(up[counted], minlength=claims.count) > 0
         both = claims.filled(column) & (some | ~has_lines)
         compared |= both
-        at = np.flatnonzero(both & (total != claims.cents(column)))
-        of_amounts.append(at)
-        amounts.append(claims.cents(column)[at] - total[at])
+        positions = np.flatnonzero(both & (total != claims.cents(column)))
+        of_amounts.append(positions)
+        amounts.append(claims.cents(column)[positions] - total[positions])
     numbered = np.flatnonzero((up >= 0) & lines.filled("line_number"))
     of_lines, missing = _gaps(up[numbered], lines.whole("line_number")[numbered])
     alone = ~compared[of_lines]
@@ -95,15 +95,15 @@ def _lacks(work: Work, claims: Frame) -> _Lacks:
 
 def _gaps(claim: Any, number: Any) -> tuple[Any, Any]:
     """Return the numbers that are missing from 1 to each claim's last line, with their claims."""
-    found: list[tuple[int, int]] = []
+    gaps: list[tuple[int, int]] = []
     order = np.lexsort((number, claim))
     before = (-1, 0)
-    for one in zip(claim[order].tolist(), number[order].tolist(), strict=True):
-        last = before[1] if one[0] == before[0] else 0
-        if one[1] - last > 1:
-            found += [(one[0], lacking) for lacking in range(last + 1, min(one[1], last + 100))]
-        before = one
-    pairs = np.array(found, dtype=np.int64).reshape(-1, 2)
+    for pair in zip(claim[order].tolist(), number[order].tolist(), strict=True):
+        last = before[1] if pair[0] == before[0] else 0
+        if pair[1] - last > 1:
+            gaps += [(pair[0], lacking) for lacking in range(last + 1, min(pair[1], last + 100))]
+        before = pair
+    pairs = np.array(gaps, dtype=np.int64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
 
 

@@ -51,8 +51,8 @@ class DirectoryIds:
 
     def holds(self, ids: Any, tables: Iterable[str]) -> Any:
         """Return which ids stand in any of the tables, as numpy `bool`."""
-        each = {"organization": self.organizations, "practitioner": self.practitioners}
-        known = pa.concat_arrays([each[table] for table in tables])
+        listed = {"organization": self.organizations, "practitioner": self.practitioners}
+        known = pa.concat_arrays([listed[table] for table in tables])
         return true_where(pc.is_in(ids, value_set=known))
 
 

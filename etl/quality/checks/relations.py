@@ -128,17 +128,17 @@ def _outside(work: Work, frame: Frame, rule: Rule, outside: kinds.Outside) -> No
     if frame.cells(outside.column).empty:
         return
     up = np.arange(frame.count)
-    at = frame
+    position = frame
     for parent in outside.above:
-        up = np.append(work.above(at, parent), -1)[up]
-        at = work.frames[parent]
+        up = np.append(work.above(position, parent), -1)[up]
+        position = work.frames[parent]
     days = frame.days(outside.column)
     where = np.zeros(frame.count, dtype=bool)
     if outside.start:
-        start = np.append(at.days(outside.start), NO_DAY)[up]
+        start = np.append(position.days(outside.start), NO_DAY)[up]
         where |= days < start
     if outside.end:
-        end = np.append(at.days(outside.end), NO_DAY)[up]
+        end = np.append(position.days(outside.end), NO_DAY)[up]
         where |= (days > end) & (end != NO_DAY)
     where &= days != NO_DAY
     if where.any():
@@ -156,9 +156,9 @@ def _sum_of_lines(work: Work, frame: Frame, rule: Rule) -> None:
         counted = lines.filled(column) & (up >= 0)
         total = np.zeros(frame.count, dtype=np.int64)
         np.add.at(total, up[counted], lines.cents(column)[counted])
-        some = np.zeros(frame.count, dtype=bool)
-        some[up[counted]] = True
-        where = frame.filled(column) & some & (total != frame.cents(column))
+        has_amounts = np.zeros(frame.count, dtype=bool)
+        has_amounts[up[counted]] = True
+        where = frame.filled(column) & has_amounts & (total != frame.cents(column))
         if where.any():
             looked_at = work.holds(rule, frame) if looked_at is None else looked_at
             work.fail(rule, frame, where & looked_at & ~frame.superseded, column)
@@ -204,9 +204,9 @@ def _names_no_line(work: Work, frame: Frame, rule: Rule, column: str) -> None:
     value = pc.cast(pc.if_else(pa.array(whole), numbers, "0"), pa.int64()).to_numpy()
     claim = claims[owners]
     lines = work.frames["claim_line"]
-    known = work.line_keys(lines)[lines.live]
+    line_keys = work.line_keys(lines)[lines.live]
     named = (claim << 32) | value
-    wrong = there & (claim >= 0) & ~(whole & np.isin(named, known))
+    wrong = there & (claim >= 0) & ~(whole & np.isin(named, line_keys))
     where = np.zeros(frame.count, dtype=bool)
     where[owners[wrong]] = True
     if where.any():

@@ -76,7 +76,9 @@ def _equation(work: Work, frame: Frame, rule: Rule, equation: kinds.Equation) ->
     if not stated.any():
         return
     # Where the total stands alone there is nothing that it could be the sum of.
-    parts = [each for each in (*equation.plus, *equation.minus) if not frame.cells(each).empty]
+    parts = [
+        column for column in (*equation.plus, *equation.minus) if not frame.cells(column).empty
+    ]
     stated = stated & (_filled(frame, tuple(parts)) > 0)
     difference = frame.cents(equation.total).copy()
     for column in parts:

@@ -137,13 +137,13 @@ class RuleBook:
         """Return the rule of that id."""
         return self.rules[self.numbers[rule_id]]
 
-    def of(self, *kinds: type[RuleKind]) -> tuple[Rule, ...]:
+    def of_kinds(self, *kinds: type[RuleKind]) -> tuple[Rule, ...]:
         """Return the rules of some kinds, in order."""
         return tuple(rule for rule in self.rules if isinstance(rule.kind, kinds))
 
-    def the(self, kind: type[RuleKind]) -> Rule:
+    def single(self, kind: type[RuleKind]) -> Rule:
         """Return the one rule of a kind of `SINGLE`."""
-        return self.of(kind)[0]
+        return self.of_kinds(kind)[0]
 
 
 def _checked_id(text: str, _names: RuleNames) -> str:
@@ -177,11 +177,11 @@ class Answers(Model):
 
     def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
         """Yield answers that the crosswalk never gives."""
-        known = context.crosswalks[self.crosswalk].answers()
+        answers = context.crosswalks[self.crosswalk].answers()
         for answer in self.answers:
-            if answer not in known:
+            if answer not in answers:
                 what = f"crosswalk {self.crosswalk!r} never answers {answer!r}"
-                yield Mistake("rule-crosswalk", what, nearest(answer, known), at=("answers",))
+                yield Mistake("rule-crosswalk", what, nearest(answer, answers), at=("answers",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,20 +276,20 @@ def load_rules(
     for rule in profile_rules:
         if any(kind.names(rule.id) for kind in by_name):
             continue  # a rule of the files speaks for it
-        known = rules.get(rule.id, rule)
-        rules[rule.id] = replace(known, tables=tuple(dict.fromkeys(known.tables + rule.tables)))
+        earlier = rules.get(rule.id, rule)
+        rules[rule.id] = replace(earlier, tables=tuple(dict.fromkeys(earlier.tables + rule.tables)))
     for single in SINGLE:
-        found = [rule for rule in rules.values() if isinstance(rule.kind, single)]
-        if len(found) != 1:
+        single_rules = [rule for rule in rules.values() if isinstance(rule.kind, single)]
+        if len(single_rules) != 1:
             raise MappingError(
                 ", ".join(sorted(texts)) or "rules",
                 "rule-missing",
-                f"exactly one rule must have check: {single.check}, {len(found)} have",
+                f"exactly one rule must have check: {single.check}, {len(single_rules)} have",
             )
     _check_policy(policy, rules)
-    told = tuple(_under(policy, rule) for rule in rules.values())
-    numbers = {rule.id: at for at, rule in enumerate(told)}
-    return RuleBook(told, policy.limits, numbers)
+    settled = tuple(_under(policy, rule) for rule in rules.values())
+    numbers = {rule.id: index for index, rule in enumerate(settled)}
+    return RuleBook(settled, policy.limits, numbers)
 
 
 def read_rules(texts: Mapping[str, str], crosswalks: Mapping[str, Crosswalk]) -> dict[str, Rule]:

@@ -70,7 +70,7 @@ class RuleKind(Model):
                 what = f"this check is for table {self.only[0]!r}, not for {table!r}"
                 yield Mistake("rule-column", what, at=("table",))
         for name in self.reads:
-            yield from unknown_columns(name, context.tables, at=("table",))
+            yield from unknown_columns(name, context.tables, below=("table",))
 
 
 KINDS: Final[dict[str, type[RuleKind]]] = {}

@@ -63,7 +63,7 @@ class Unmet(RuleKind):
 
     def names(self, rule_id: str) -> bool:
         """Tell whether an obligation is one of these."""
-        return any(fnmatchcase(rule_id, one) for one in self.obligations)
+        return any(fnmatchcase(rule_id, pattern) for pattern in self.obligations)
 
 
 @dataclass(frozen=True)
@@ -373,7 +373,7 @@ class Disagrees(RelationKind):
         """Yield that the rows do not belong to the parent, or it lacks the column."""
         yield from super().mistakes(context)
         yield from steps(context.tables, self.parent, "parent")
-        yield from unknown_columns(self.column, [self.parent], at=("column",))
+        yield from unknown_columns(self.column, [self.parent], below=("column",))
 
 
 @dataclass(frozen=True)
@@ -410,7 +410,7 @@ class Outside(RelationKind):
             yield Mistake("rule-key", "this check needs 'start' or 'end'", is_absence=True)
         for key, name in (("start", self.start), ("end", self.end)):
             if name:
-                yield from unknown_columns(name, self.above[-1:], DATES, at=(key,))
+                yield from unknown_columns(name, self.above[-1:], DATES, below=(key,))
 
 
 @dataclass(frozen=True)

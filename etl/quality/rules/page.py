@@ -73,7 +73,7 @@ def rules_page(book: RuleBook) -> str:
     for name, kind in KINDS.items():
         first = (inspect.getdoc(kind) or "").split("\n")[0]
         parameters = ", ".join(
-            f"`{each.name.replace('_', '-')}`" for each in dataclasses.fields(kind)
+            f"`{field.name.replace('_', '-')}`" for field in dataclasses.fields(kind)
         )
         parts.append(f"| `{name}` | {first} | {parameters} |\n")
     file = ""
@@ -95,7 +95,7 @@ def _rule(rule: Rule) -> str:
         lines.append(f"\nColumns: {', '.join(columns)}.\n")
     for word, condition in (("Only where", rule.when), ("Not where", rule.unless)):
         if condition:
-            lines.append(f"\n{word} {' and '.join(_clause(each) for each in condition)}.\n")
+            lines.append(f"\n{word} {' and '.join(_clause(clause) for clause in condition)}.\n")
     return "".join(lines)
 
 

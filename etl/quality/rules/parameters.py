@@ -59,18 +59,18 @@ def unknown_columns(
     name: str,
     tables: Iterable[str],
     types: frozenset[FieldType] | None = None,
-    at: Location = (),
+    below: Location = (),
 ) -> Iterator[Mistake]:
     """Yield the tables that lack a column, or have it with another type."""
     for table in tables:
         column = TABLES[table].column(name)
         if column is None:
             what = f"table {table!r} has no column {name!r}"
-            yield Mistake("rule-column", what, nearest(name, TABLES[table].names), at=at)
+            yield Mistake("rule-column", what, nearest(name, TABLES[table].names), at=below)
         elif types is not None and column.type not in types:
-            wanted = " or ".join(sorted(each.value for each in types))
+            wanted = " or ".join(sorted(field_type.value for field_type in types))
             what = f"column {name!r} of {table!r} is {column.type.value}"
-            yield Mistake("rule-column", f"{what}, and '{{key}}' takes {wanted}", at=at)
+            yield Mistake("rule-column", f"{what}, and '{{key}}' takes {wanted}", at=below)
 
 
 def steps(tables: Iterable[str], parent: str, key: str) -> Iterator[Mistake]:
@@ -107,11 +107,11 @@ def _column(types: frozenset[FieldType] | None = None, table: str = "") -> Check
 
 def _word(what: str, words: Iterable[str]) -> Check:
     """Hold a text to be one of some words."""
-    known = list(words)
+    allowed = list(words)
 
     def holds(word: str, _names: RuleNames) -> str:
-        if word not in known:
-            raise Mistake("rule-value", f"{{key}}: no {what} {word!r}", nearest(word, known))
+        if word not in allowed:
+            raise Mistake("rule-value", f"{{key}}: no {what} {word!r}", nearest(word, allowed))
         return word
 
     return Check(holds)
@@ -181,7 +181,9 @@ DirectoryTables: TypeAlias = Annotated[
     LISTED,
     NOT_EMPTY,
 ]
-ColumnType: TypeAlias = Annotated[RawText, _word("type", [each.value for each in FieldType])]
+ColumnType: TypeAlias = Annotated[
+    RawText, _word("type", [field_type.value for field_type in FieldType])
+]
 CrosswalkName: TypeAlias = Annotated[RawText, Check(known_crosswalk)]
 Day: TypeAlias = Annotated[Text, Check(_day)]
 Days: TypeAlias = Annotated[tuple[Day, ...], LISTED, NOT_EMPTY]

@@ -39,12 +39,14 @@ def rules_of(obligations: Iterable[Obligation], table: str) -> tuple[Rule, ...]:
     claims = table == "claim"
     severity = Severity.REJECT_CLAIM if claims else Severity.REJECT_ROW
     made: dict[str, Rule] = {}
-    for one in obligations:
-        if one.test is None or one.rule in made:
+    for obligation in obligations:
+        if obligation.test is None or obligation.rule in made:
             continue
-        says = _SAYS[one.what].format(path=one.path or "its root", profile=one.profile)
-        made[one.rule] = Rule(
-            id=one.rule,
+        says = _SAYS[obligation.what].format(
+            path=obligation.path or "its root", profile=obligation.profile
+        )
+        made[obligation.rule] = Rule(
+            id=obligation.rule,
             tables=(table, "claim_line") if claims else (table,),
             kind=Reading(),
             severity=severity,
@@ -55,7 +57,7 @@ def rules_of(obligations: Iterable[Obligation], table: str) -> tuple[Rule, ...]:
             unless=(),
             says=says,
             spoils=_SPOILS,
-            where=str(one.place),
+            where=str(obligation.place),
         )
     return tuple(made.values())
 
@@ -64,6 +66,11 @@ def named(obligations: Iterable[Obligation], book: RuleBook) -> tuple[Obligation
     """Return obligations under the rules that speak for them (`check: unmet`)."""
     speaking = [(rule.id, rule.kind) for rule in book.rules if isinstance(rule.kind, Unmet)]
     return tuple(
-        replace(one, rule=next((name for name, kind in speaking if kind.names(one.rule)), one.rule))
-        for one in obligations
+        replace(
+            obligation,
+            rule=next(
+                (name for name, kind in speaking if kind.names(obligation.rule)), obligation.rule
+            ),
+        )
+        for obligation in obligations
     )

@@ -67,7 +67,7 @@ def plan_suite(book: RuleBook, table: str) -> Suite:
     rewritten = _last_rewrite(book, table)
     blanked_late = {
         column
-        for rule in book.of(RelationKind)
+        for rule in book.of_kinds(RelationKind)
         if rule.blanks and table in rule.tables
         for column in _columns(rule, table)
     }

@@ -75,13 +75,13 @@ class RowOwners:
     places: Any
     codes: Any
 
-    def of(self, files: Any, rows: Any) -> Any:
+    def numbers_of(self, files: Any, rows: Any) -> Any:
         """Return the place in `ids` of the owner of each row; -1 for rows that nobody owns."""
         if not len(self.places):
             return np.full(len(rows), -1, dtype=np.int64)
         wanted = place_keys(files, rows)
-        at = np.minimum(np.searchsorted(self.places, wanted), len(self.places) - 1)
-        return np.where(self.places[at] == wanted, self.codes[at], -1)
+        position = np.minimum(np.searchsorted(self.places, wanted), len(self.places) - 1)
+        return np.where(self.places[position] == wanted, self.codes[position], -1)
 
 
 NOBODY: Final = RowOwners(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64))
@@ -115,10 +115,11 @@ def shares(decided: DecidedRows, rejected: pa.Table, owners: RowOwners) -> Share
         The shares; None where a row is nobody's, or sums might not fit in 64 bits.
     """
     codes = {
-        name: owners.of(frame.files, frame.rows) for name, frame in decided.work.frames.items()
+        name: owners.numbers_of(frame.files, frame.rows)
+        for name, frame in decided.work.frames.items()
     }
-    gone = owners.of(rejected.column("file").to_numpy(), rejected.column("row").to_numpy())
-    if any((each < 0).any() for each in (*codes.values(), gone)):
+    gone = owners.numbers_of(rejected.column("file").to_numpy(), rejected.column("row").to_numpy())
+    if any((numbers < 0).any() for numbers in (*codes.values(), gone)):
         return None
     money = _money(decided, owners)
     if money is None:
@@ -132,8 +133,10 @@ def summed_counts(table: pa.Table) -> dict[str, RowCounts]:
     """Return the counts that shares add up to, for every table."""
     sums = [("in", "sum"), *((fate, "sum") for fate in _FATES)]
     whole = {name: RowCounts() for name in TABLES}
-    for one in _by_name(table, ["table"], sums):
-        whole[one["table"]] = RowCounts(one["in_sum"], *(one[f"{fate}_sum"] for fate in _FATES))
+    for group in _by_name(table, ["table"], sums):
+        whole[group["table"]] = RowCounts(
+            group["in_sum"], *(group[f"{fate}_sum"] for fate in _FATES)
+        )
     return whole
 
 
@@ -143,14 +146,14 @@ def summed_money(table: pa.Table) -> dict[MoneyKey, MoneyTotals]:
     exact = table
     for name in names:  # 64 bits are enough for a member, and may be too few for all of them
         if _may_overflow(exact.column(name)):
-            at = exact.schema.get_field_index(name)
-            exact = exact.set_column(at, name, exact.column(name).cast(pa.decimal128(38, 0)))
-    found = _by_name(exact, ["level", "claim_type", "category"], [(name, "sum") for name in names])
+            index = exact.schema.get_field_index(name)
+            exact = exact.set_column(index, name, exact.column(name).cast(pa.decimal128(38, 0)))
+    groups = _by_name(exact, ["level", "claim_type", "category"], [(name, "sum") for name in names])
     return {
-        MoneyKey(one["level"], one["claim_type"], one["category"]): MoneyTotals(
-            *(int(one[f"{name}_sum"]) for name in names)
+        MoneyKey(group["level"], group["claim_type"], group["category"]): MoneyTotals(
+            *(int(group[f"{name}_sum"]) for name in names)
         )
-        for one in found
+        for group in groups
     }
 
 
@@ -164,14 +167,14 @@ def summed_filled(table: pa.Table) -> dict[FilledKey, int]:
     """Return the filled cells that shares add up to."""
     names = ["table", "claim_type", "column", "month"]
     return {
-        FilledKey(*(one[name] for name in names)): one["rows_sum"]
-        for one in _by_name(table, names, [("rows", "sum")])
+        FilledKey(*(group[name] for name in names)): group["rows_sum"]
+        for group in _by_name(table, names, [("rows", "sum")])
     }
 
 
 def _by_name(table: pa.Table, names: list[str], sums: list[tuple[str, str]]) -> list[Any]:
-    found: list[Any] = table.unify_dictionaries().group_by(names).aggregate(sums).to_pylist()
-    return found
+    groups: list[Any] = table.unify_dictionaries().group_by(names).aggregate(sums).to_pylist()
+    return groups
 
 
 def _counts(
@@ -189,47 +192,49 @@ def _counts(
             continue
         columns = [
             np.bincount(codes[name], minlength=size),
-            np.bincount(owners.of(*places_of(decided.accepted[name])), minlength=size),
+            np.bincount(owners.numbers_of(*places_of(decided.accepted[name])), minlength=size),
             np.bincount(gone[here], minlength=size),
             np.bincount(codes[name][frame.superseded], minlength=size),
         ]
         there = np.flatnonzero(np.any(columns, axis=0))
-        parts.append(_part(COUNTS_SCHEMA, owners, there, [name], [each[there] for each in columns]))
+        parts.append(
+            _part(COUNTS_SCHEMA, owners, there, [name], [column[there] for column in columns])
+        )
     return pa.concat_tables([COUNTS_SCHEMA.empty_table(), *parts])
 
 
 def _money(decided: DecidedRows, owners: RowOwners) -> pa.Table | None:
     parts = []
-    for each in amount_sums(decided, owners.of, len(owners.ids)):
-        if any(column.dtype == object for column in each.sums):
+    for sums in amount_sums(decided, owners.numbers_of, len(owners.ids)):
+        if any(column.dtype == object for column in sums.sums):
             return None
-        there = np.flatnonzero(each.present)
+        there = np.flatnonzero(sums.present)
         for code, claim_type in enumerate(MONEY_TYPES):
             mine = there[there % len(MONEY_TYPES) == code]
             if len(mine):
-                words = [each.level, claim_type, each.category]
-                columns = [column[mine] for column in (*each.sums, *each.claims)]
+                words = [sums.level, claim_type, sums.category]
+                columns = [column[mine] for column in (*sums.sums, *sums.claims)]
                 parts.append(_part(MONEY_SCHEMA, owners, mine // len(MONEY_TYPES), words, columns))
     return pa.concat_tables([MONEY_SCHEMA.empty_table(), *parts])
 
 
 def _filled(accepted: Mapping[str, pa.Table], owners: RowOwners) -> pa.Table:
     parts = []
-    for each in filled_cells(accepted, owners.of, len(owners.ids)):
-        key, at = each.key, np.flatnonzero(each.counts)
+    for filled in filled_cells(accepted, owners.numbers_of, len(owners.ids)):
+        key, present = filled.key, np.flatnonzero(filled.counts)
         words = [key.table, key.claim_type, key.column, key.month]
-        parts.append(_part(FILLED_SCHEMA, owners, at, words, [each.counts[at]]))
+        parts.append(_part(FILLED_SCHEMA, owners, present, words, [filled.counts[present]]))
     return pa.concat_tables([FILLED_SCHEMA.empty_table(), *parts])
 
 
 def _part(
-    schema: pa.Schema, owners: RowOwners, at: Any, words: list[str], numbers: list[Any]
+    schema: pa.Schema, owners: RowOwners, present: Any, words: list[str], numbers: list[Any]
 ) -> pa.Table:
     """Return rows of one table, level or column: the same words in each."""
-    same = pa.array(np.zeros(len(at), dtype=np.int32))
+    same = pa.array(np.zeros(len(present), dtype=np.int32))
     arrays = [
-        pa.array(owners.ids[at], pa.uint64()),
+        pa.array(owners.ids[present], pa.uint64()),
         *(pa.DictionaryArray.from_arrays(same, pa.array([word])) for word in words),
-        *(pa.array(each, pa.int64()) for each in numbers),
+        *(pa.array(column, pa.int64()) for column in numbers),
     ]
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -106,7 +106,7 @@ def _by_type(
 
 def filled_totals(accepted: Mapping[str, pa.Table]) -> dict[FilledKey, int]:
     """Return how many cells of one partition are filled."""
-    return {each.key: int(each.counts[0]) for each in filled_cells(accepted, one_owner, 1)}
+    return {filled.key: int(filled.counts[0]) for filled in filled_cells(accepted, one_owner, 1)}
 
 
 def add_filled(parts: Iterable[Mapping[FilledKey, int]]) -> dict[FilledKey, int]:

@@ -48,7 +48,7 @@ def verdicts(
         findings: rule id -> number of findings of all partitions.
         unowned: file -> rows that cannot be read and belong to nothing that could be told.
     """
-    found = [
+    reached = [
         _share(name, share, counts.get(table, RowCounts()), table)
         for name, share, table in (
             ("rejected_claims", limits.rejected_claims, "claim"),
@@ -59,7 +59,7 @@ def verdicts(
     for rule, most in sorted(limits.findings.items()):
         number = findings.get(rule, 0)
         holds = number <= most
-        found.append(
+        reached.append(
             Verdict(
                 f"findings.{rule}",
                 str(most),
@@ -69,8 +69,8 @@ def verdicts(
             )
         )
     if limits.unowned_rows is not None:
-        found.append(_unowned(limits.unowned_rows, unowned))
-    return tuple(found)
+        reached.append(_unowned(limits.unowned_rows, unowned))
+    return tuple(reached)
 
 
 def _unowned(most: int, unowned: Mapping[str, int]) -> Verdict:

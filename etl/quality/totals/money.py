@@ -131,12 +131,12 @@ class ClaimsOfRows:
 
     def among(self, rows: Any) -> tuple[Any, ...]:
         """Return the numbers of the claims that some rows belong to, for each fate."""
-        found = []
+        codes = []
         for fate in self.fates:
             there = np.zeros(len(self.types), dtype=bool)
             there[self.claims[rows & fate]] = True
-            found.append(np.flatnonzero(there))
-        return tuple(found)
+            codes.append(np.flatnonzero(there))
+        return tuple(codes)
 
 
 def _claims_of_rows(decided: DecidedRows, level: str) -> ClaimsOfRows:
@@ -236,7 +236,7 @@ def amount_sums(decided: DecidedRows, owner_of: OwnerOf, owners: int) -> Iterato
                 published if everything else add(*_published(net[level].column(column), keys_net)),
             )
             claims = tuple(
-                np.bincount(keys_of_claims[each], minlength=size) for each in behind.among(filled)
+                np.bincount(keys_of_claims[role], minlength=size) for role in behind.among(filled)
             )
             there = np.bincount(keys[filled], minlength=size)
             yield AmountSums(
@@ -253,11 +253,11 @@ def _sum_by(amounts: Any, keys: Any, *, size: int, exact: bool) -> Any:
 def money_totals(decided: DecidedRows) -> dict[MoneyKey, MoneyTotals]:
     """Return the money of one partition; only cells in which some amount stands."""
     return {
-        MoneyKey(each.level, MONEY_TYPES[code], each.category): MoneyTotals(
-            *(int(column[code]) for column in (*each.sums, *each.claims))
+        MoneyKey(sums.level, MONEY_TYPES[code], sums.category): MoneyTotals(
+            *(int(column[code]) for column in (*sums.sums, *sums.claims))
         )
-        for each in amount_sums(decided, one_owner, 1)
-        for code in np.flatnonzero(each.present).tolist()
+        for sums in amount_sums(decided, one_owner, 1)
+        for code in np.flatnonzero(sums.present).tolist()
     }
 
 
@@ -294,8 +294,8 @@ def types_of_accepted(accepted: Mapping[str, pa.Table], table: str) -> Any:
     types = pc.fill_null(index, unknown).to_numpy().astype(np.int64)
     if table != "claim":
         ids = claims.column("claim_id").combine_chunks()
-        at = pc.index_in(accepted[table].column("claim_id"), value_set=ids)
-        types = np.append(types, unknown)[pc.fill_null(at, len(claims)).to_numpy()]
+        position = pc.index_in(accepted[table].column("claim_id"), value_set=ids)
+        types = np.append(types, unknown)[pc.fill_null(position, len(claims)).to_numpy()]
     return types
 
 

@@ -60,13 +60,13 @@ def reconcile(counts: Mapping[str, RowCounts], causes: Iterable[int] | None = No
     Raises:
         CountsDoNotAddUp: naming the table and its four counts, or both sums.
     """
-    for table, each in counts.items():
-        if not each.adds_up:
+    for table, rows in counts.items():
+        if not rows.adds_up:
             raise CountsDoNotAddUp(
-                f"table {table}: {each.rows_in} rows in, but {each.published} published, "
-                f"{each.quarantined} quarantined and {each.superseded} superseded"
+                f"table {table}: {rows.rows_in} rows in, but {rows.published} published, "
+                f"{rows.quarantined} quarantined and {rows.superseded} superseded"
             )
-    quarantined = sum(each.quarantined for each in counts.values())
+    quarantined = sum(rows.quarantined for rows in counts.values())
     put = quarantined if causes is None else sum(causes)
     if put != quarantined:
         raise CountsDoNotAddUp(f"{quarantined} rows are in quarantine, but rules put {put} there")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.conform.narrative import is_narrative
-from etl.conform.patterns import matcher, told
+from etl.conform.patterns import described, matcher
 from etl.conform.primitives import TESTS
 from etl.conform.references import resolved_type, target_of
 from etl.conform.slices import NO_SLICE, classifier, slice_test
@@ -114,7 +114,7 @@ def test_a_pattern_is_a_subset_and_its_arrays_match_some_entry() -> None:
     assert contains(pattern, {"coding": [other, right], "text": "y"})
     assert not contains(pattern, {"coding": [{"system": "s", "code": "c"}]})
     assert not contains(pattern, {"text": "y"})
-    assert told(pattern) == "s|1|c"
+    assert described(pattern) == "s|1|c"
 
 
 def sliced_elements() -> list[tuple[str, str]]:

@@ -63,7 +63,7 @@ def test_every_rule_is_in_a_suite_or_has_its_reason_not_to_be() -> None:
         wanted.rule.id for table in TABLES for wanted in plan_suite(standard_book(), table).wanted
     }
     left_out = {rule.id for rule in standard_book().rules} - planned
-    reading = {rule.id for rule in standard_book().of(kinds.Reading)}
+    reading = {rule.id for rule in standard_book().of_kinds(kinds.Reading)}
     assert left_out == reading | {"duplicate-identical", "duplicate-older"}
 
 
