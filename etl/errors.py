@@ -93,7 +93,7 @@ class MappingErrors(MappingError):
     def __init__(self, every: Sequence[MappingError]) -> None:
         self._all = tuple(every)
         first = self._all[0]
-        EtlError.__init__(self, "\n".join(str(one) for one in every))
+        EtlError.__init__(self, "\n".join(str(error) for error in every))
         self.where, self.error_id, self.hint = first.where, first.error_id, first.hint
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -118,8 +118,8 @@ class Mistakes:
 
     def add(self, error: MappingError) -> None:
         """Take a mistake, or several; one that was taken before is not taken again."""
-        for one in error.every:
-            self._every.setdefault(str(one), one)
+        for mistake in error.every:
+            self._every.setdefault(str(mistake), mistake)
 
     @contextmanager
     def collected(self) -> Iterator[None]:

@@ -130,7 +130,7 @@ def _show_coverage(profiles: tuple[ProfileCoverage, ...], *, every: bool) -> Non
                 profile.profile.removeprefix("C4BB-ExplanationOfBenefit-"),
                 *((f"{profile.resources or 0:,}",) if counted else ()),
                 str(len(profile.elements)),
-                *(str(len(profile.of(status))) for status in STATUSES),
+                *(str(len(profile.with_status(status))) for status in STATUSES),
             )
             for profile in profiles
         ],
@@ -146,5 +146,5 @@ def _show_coverage(profiles: tuple[ProfileCoverage, ...], *, every: bool) -> Non
 
 
 def _coverage_json(coverage: ProfileCoverage) -> dict[str, Any]:
-    counts = {status: len(coverage.of(status)) for status in STATUSES}
+    counts = {status: len(coverage.with_status(status)) for status in STATUSES}
     return {**asdict(coverage), "counts": counts}

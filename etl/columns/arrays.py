@@ -121,8 +121,8 @@ def text_bytes(column: pa.StringArray | pa.LargeStringArray) -> npt.NDArray[np.u
     if data is None or len(column) == 0:
         return np.empty(0, dtype=np.uint8)
     width = np.dtype(np.int64 if pa.types.is_large_string(column.type) else np.int32)
-    at = width.itemsize * column.offset
-    bounds = np.frombuffer(offsets, dtype=width, count=len(column) + 1, offset=at)
+    start = width.itemsize * column.offset
+    bounds = np.frombuffer(offsets, dtype=width, count=len(column) + 1, offset=start)
     return np.frombuffer(data, dtype=np.uint8)[bounds[0] : bounds[-1]]
 
 
@@ -186,18 +186,18 @@ def first_of_each(keys: pa.StringArray) -> Bools:
     """Return where a key stands for the first time; true where there is none."""
     first: Bools = ~np.asarray(keys.is_valid())
     encoded = np.asarray(pc.fill_null(keys.dictionary_encode().indices, -1))
-    numbers, at = np.unique(encoded, return_index=True)
-    first[at[numbers >= 0]] = True
+    numbers, positions = np.unique(encoded, return_index=True)
+    first[positions[numbers >= 0]] = True
     return first
 
 
 def any_valid(columns: Iterable[pa.StringArray], size: int) -> Bools:
     """Return which rows are filled in any of some columns; shape (size,)."""
-    found = np.zeros(size, dtype=np.bool_)
+    is_valid = np.zeros(size, dtype=np.bool_)
     for column in columns:
         if column.null_count != len(column):
-            found |= np.asarray(column.is_valid())
-    return found
+            is_valid |= np.asarray(column.is_valid())
+    return is_valid
 
 
 def list_values(column: pa.StringArray) -> tuple[pa.StringArray, Indices]:

@@ -42,9 +42,9 @@ IcdKind = Literal["icd-10-cm", "icd-10-pcs", "icd-9-cm", "icd-9-pcs"]
 
 def read_flags(column: Any) -> Parsed:
     """Read yes and no, in any case, as `Y` and `N`; anything else is bad."""
-    at = pc.index_in(pc.utf8_lower(column), value_set=pa.array(list(FLAG_WORDS), pa.string()))
-    values = as_array(pc.take(pa.array(list(FLAG_WORDS.values()), pa.string()), at))
-    return Parsed(values, pc.and_(pc.is_valid(column), pc.is_null(at)))
+    index = pc.index_in(pc.utf8_lower(column), value_set=pa.array(list(FLAG_WORDS), pa.string()))
+    values = as_array(pc.take(pa.array(list(FLAG_WORDS.values()), pa.string()), index))
+    return Parsed(values, pc.and_(pc.is_valid(column), pc.is_null(index)))
 
 
 def read_lists(column: Any) -> Parsed:

@@ -55,8 +55,8 @@ def row_digests(columns: Sequence[Any], seed: int) -> Digests:
     bounds = np.frombuffer(offsets, dtype=np.int32, count=len(rows) + 1, offset=4 * rows.offset)
     text, digest = memoryview(data or b""), xxhash.xxh3_128_digest
     ends = bounds.tolist()
-    found = b"".join([digest(text[start:end], seed) for start, end in pairwise(ends)])
-    lanes = np.frombuffer(found, dtype="<u8").reshape(-1, 2)
+    digests = b"".join([digest(text[start:end], seed) for start, end in pairwise(ends)])
+    lanes = np.frombuffer(digests, dtype="<u8").reshape(-1, 2)
     return Digests(lanes[:, 0].astype(np.uint64), lanes[:, 1].astype(np.uint64))
 
 
@@ -101,11 +101,11 @@ def hash_ids(ids: Any) -> Hashes:
     data = np.frombuffer(data_buffer or b"", dtype=np.uint8)
     lengths = np.diff(offsets)
     for length in np.unique(lengths):
-        at = np.flatnonzero(lengths == length)
-        words = np.zeros((len(at), -(-int(length) // 8) * 8), dtype=np.uint8)
+        positions = np.flatnonzero(lengths == length)
+        words = np.zeros((len(positions), -(-int(length) // 8) * 8), dtype=np.uint8)
         if length:
-            words[:, :length] = data[offsets[:-1][at][:, None] + np.arange(length)]
-        hashes[at] = _hash_words(words.view("<u8"), int(length))
+            words[:, :length] = data[offsets[:-1][positions][:, None] + np.arange(length)]
+        hashes[positions] = _hash_words(words.view("<u8"), int(length))
     return hashes
 
 
@@ -126,8 +126,8 @@ def _mixed(value: Hashes) -> Hashes:
 def filled(ids: Any) -> npt.NDArray[np.bool_]:
     """Return which ids are there, shape (n,)."""
     there = pc.greater(pc.binary_length(pc.utf8_trim_whitespace(ids)), 0)
-    found: npt.NDArray[np.bool_] = pc.fill_null(there, False).to_numpy(zero_copy_only=False)
-    return found
+    mask: npt.NDArray[np.bool_] = pc.fill_null(there, False).to_numpy(zero_copy_only=False)
+    return mask
 
 
 def changes(hashes: Hashes) -> npt.NDArray[np.bool_]:
@@ -137,20 +137,20 @@ def changes(hashes: Hashes) -> npt.NDArray[np.bool_]:
     return changed
 
 
-def among(hashes: Hashes, some: Hashes) -> npt.NDArray[np.bool_]:
+def among(hashes: Hashes, others: Hashes) -> npt.NDArray[np.bool_]:
     """Return which hashes are in a set, shape (n,). Quickest where equal ones stand together.
 
     Args:
         hashes: in any order.
-        some: the set, ascending.
+        others: the set, ascending.
     """
-    if not len(hashes) or not len(some):
+    if not len(hashes) or not len(others):
         return np.zeros(len(hashes), dtype=bool)
     changed = changes(hashes)
     once = hashes[changed]
-    at = np.minimum(np.searchsorted(some, once), len(some) - 1)
-    found: npt.NDArray[np.bool_] = (some[at] == once)[np.cumsum(changed) - 1]
-    return found
+    position = np.minimum(np.searchsorted(others, once), len(others) - 1)
+    is_among: npt.NDArray[np.bool_] = (others[position] == once)[np.cumsum(changed) - 1]
+    return is_among
 
 
 def is_among(ids: pa.Array, hashes: Hashes) -> pa.BooleanArray:

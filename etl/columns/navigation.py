@@ -15,30 +15,30 @@ import pyarrow.compute as pc
 from etl.columns.arrays import Indices
 
 
-def positions(column: pa.StringArray, of: pa.StringArray) -> Indices:
+def positions(column: pa.StringArray, ids: pa.StringArray) -> Indices:
     """Return where each text of a column first stands in another; -1 if it does not or is null."""
-    found = pc.index_in(column, value_set=of, skip_nulls=True)
-    return np.asarray(pc.fill_null(found, -1), dtype=np.int64)
+    position = pc.index_in(column, value_set=ids, skip_nulls=True)
+    return np.asarray(pc.fill_null(position, -1), dtype=np.int64)
 
 
-def positions_of_runs(column: pa.StringArray, of: pa.StringArray) -> Indices:
+def positions_of_runs(column: pa.StringArray, ids: pa.StringArray) -> Indices:
     """Return the same as `positions`; quicker where equal texts stand together."""
     if len(column) == 0:
         return np.empty(0, dtype=np.int64)
     changes = pc.fill_null(pc.not_equal(column.slice(1), column.slice(0, len(column) - 1)), True)
     firsts = np.concatenate(([0], np.flatnonzero(np.asarray(changes)) + 1))
     counts = np.diff(np.append(firsts, len(column)))
-    return np.repeat(positions(column.take(pa.array(firsts)), of), counts)
+    return np.repeat(positions(column.take(pa.array(firsts)), ids), counts)
 
 
-def positions_of_keys(keys: Indices, of: Indices) -> Indices:
+def positions_of_keys(keys: Indices, ids: Indices) -> Indices:
     """Return where each number first stands among others; -1 if it does not or is below 0."""
-    if not len(of):
+    if not len(ids):
         return np.full(len(keys), -1, dtype=np.int64)
-    order = np.argsort(of, kind="stable")
-    at = np.minimum(np.searchsorted(of, keys, sorter=order), len(of) - 1)
-    found = order[at]
-    return np.where((keys >= 0) & (of[found] == keys), found, -1)
+    order = np.argsort(ids, kind="stable")
+    position = np.minimum(np.searchsorted(ids, keys, sorter=order), len(ids) - 1)
+    positions_found = order[position]
+    return np.where((keys >= 0) & (ids[positions_found] == keys), positions_found, -1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,13 +51,13 @@ class _Raw:
     def tables(self) -> tuple[str, ...]:
         return KINDS.get(self.file.kind, ())
 
-    def of(self, table: str) -> list[ColumnFound]:
+    def columns_of(self, table: str) -> list[ColumnFound]:
         """Return its columns that are elements of a table."""
-        return [one for one in self.columns if _table(one) == table]
+        return [column for column in self.columns if _table(column) == table]
 
     def named(self, table: str, column: str) -> str | None:
         """Return the header of an element that is no one of several, and note that it is used."""
-        for one in self.of(table):
+        for one in self.columns_of(table):
             element = one.match.element
             if element and element.column == column and not element.qualifier:
                 self.used.add(one.header)
@@ -74,13 +74,13 @@ class LayoutDraft:
         layouts: known layouts, whose crosswalks may fit the words of a column.
     """
 
-    def __init__(self, found: Examination, name: str, layouts: Iterable[Layout] = ()) -> None:
-        self._found, self._name = found, name
+    def __init__(self, examination: Examination, name: str, layouts: Iterable[Layout] = ()) -> None:
+        self._found, self._name = examination, name
         self._crosswalks = _crosswalks_of(layouts)
         self._raws = [
             _raw(file, names)
             for names in [set[str]()]
-            for file in found.files
+            for file in examination.files
             if file.kind and file.form.has_header and file.columns
         ]
         self._table_lines: list[str] = []
@@ -160,7 +160,7 @@ class LayoutDraft:
         needs = _IDS.get(table, {"claim": "claim_id"} if table.startswith("claim_") else {})
         if any(role not in raw.ids for role in needs):
             return False
-        return table == raw.tables[0] or bool(raw.of(table))
+        return table == raw.tables[0] or bool(raw.columns_of(table))
 
     def _stand_in(self, table: str) -> Iterator[str]:
         """Yield a table that no file has, made of the ids alone: none of its rows is published."""
@@ -227,7 +227,9 @@ class LayoutDraft:
         if other and own:
             yield f"where: {{ column: {_quoted(other)}, differs_from: {_quoted(own)} }}"
         names = dict.fromkeys(
-            one.match.element.column for one in raw.of("claim_other_payer") if one.match.element
+            column.match.element.column
+            for column in raw.columns_of("claim_other_payer")
+            if column.match.element
         )
         yield f"needs_any: [{', '.join(names)}]"
 
@@ -249,9 +251,9 @@ class LayoutDraft:
         if beside and table != "member_address":
             given.add("sequence")
             yield "sequence: { number_within: [claim_id] }"
-        grouped = {id(one) for group in groups for one in group.values()}
+        grouped = {id(column) for group in groups for column in group.values()}
         single = _is_single(groups)
-        for one in raw.of(table):
+        for one in raw.columns_of(table):
             element = one.match.element
             name = one.element.partition(".")[2].partition("[")[0]
             if element is None or name in given or (id(one) in grouped and not single):
@@ -304,23 +306,23 @@ class LayoutDraft:
             yield f'sequence: {{ constant: "{number}" }}'
         if qualifier:
             yield f"{_WITH_ROLES.get(table, 'type')}: {{ constant: {qualifier} }}"
-        for name, one in group.items():
-            raw.used.add(one.header)
-            yield f"{name}: {self._value(one)}"
+        for name, column in group.items():
+            raw.used.add(column.header)
+            yield f"{name}: {self._value(column)}"
 
-    def _value(self, one: ColumnFound) -> str:
+    def _value(self, column: ColumnFound) -> str:
         """Return how the cell of a column is read."""
-        header, element = _quoted(one.header), one.match.element
+        header, element = _quoted(column.header), column.match.element
         extra = ""
-        if element is not None and element.amount and one.profile.share("long_fraction") > 0:
+        if element is not None and element.amount and column.profile.share("long_fraction") > 0:
             extra = ", amount: true"
-        if element is not None and (name := self._crosswalk(one)):
+        if element is not None and (name := self._crosswalk(column)):
             extra = f", crosswalk: {name}"
         return f"{{ column: {header}{extra} }}" if extra else header
 
-    def _crosswalk(self, one: ColumnFound) -> str:
+    def _crosswalk(self, column: ColumnFound) -> str:
         """Return the crosswalk of a known layout that has every word of a column; "" for none."""
-        element, words = one.match.element, one.profile.words
+        element, words = column.match.element, column.profile.words
         if element is None or not words or (element.codes and words <= element.codes):
             return ""
         for crosswalk in self._crosswalks.get((element.table, element.column), ()):
@@ -357,30 +359,30 @@ def _raw(file: FileFound, names: set[str]) -> _Raw:
     return raw
 
 
-def _doubted(one: ColumnFound) -> ColumnFound:
+def _doubted(column: ColumnFound) -> ColumnFound:
     """Return a column with what it may be as a question: it is not sure enough to be used."""
-    match = one.match
+    match = column.match
     if match.element is None or match.element.table == NOTHING:
-        return one
+        return column
     others = (match.element, *match.others)
-    return replace(one, match=replace(match, element=None, others=others, question=True))
+    return replace(column, match=replace(match, element=None, others=others, question=True))
 
 
 def _groups(raw: _Raw, table: str) -> list[dict[str, ColumnFound]]:
     """Return columns that make a row together: of one number, or of one role."""
     if table not in (*_TYPED, *_WITH_ROLES) or table == raw.tables[0]:
         return []
-    found: dict[tuple[str, int], dict[str, ColumnFound]] = {}
-    for one in raw.of(table):
-        element = one.match.element
+    groups: dict[tuple[str, int], dict[str, ColumnFound]] = {}
+    for column in raw.columns_of(table):
+        element = column.match.element
         if element is None:
             continue
-        number = one.number or 0
-        found.setdefault((element.qualifier, number), {})[element.column] = one
+        number = column.number or 0
+        groups.setdefault((element.qualifier, number), {})[element.column] = column
     main = {"claim_care_team": "provider_id"}.get(table, "code")
     return [
         group
-        for (qualifier, _), group in found.items()
+        for (qualifier, _), group in groups.items()
         if (table == "member_address" and qualifier) or main in group
     ]
 
@@ -389,24 +391,27 @@ def _is_single(groups: Sequence[Mapping[str, ColumnFound]]) -> bool:
     """Return whether there is one column of codes, without a number or a role of its own."""
     if len(groups) != 1:
         return False
-    one = groups[0].get("code")
-    return one is not None and not one.number and not (one.match.element or one).qualifier  # type: ignore[union-attr]
+    column = groups[0].get("code")
+    if column is None or column.number:
+        return False
+    element = column.match.element
+    return element is None or not element.qualifier
 
 
 def _crosswalks_of(layouts: Iterable[Layout]) -> Mapping[tuple[str, str], list[Crosswalk]]:
-    found: dict[tuple[str, str], list[Crosswalk]] = {}
+    crosswalks: dict[tuple[str, str], list[Crosswalk]] = {}
     for layout in layouts:
         for spec in layout.tables:
             for columns in (spec.columns, *spec.rows):
                 for name, made in columns.items():
                     plain = isinstance(made.source, FromColumn) and made.accept is None
                     if made.crosswalk is not None and plain:
-                        found.setdefault((spec.table, name), []).append(made.crosswalk)
-    return found
+                        crosswalks.setdefault((spec.table, name), []).append(made.crosswalk)
+    return crosswalks
 
 
-def _table(one: ColumnFound) -> str:
-    element = one.match.element
+def _table(column: ColumnFound) -> str:
+    element = column.match.element
     return element.table if element is not None and element.table != NOTHING else ""
 
 
@@ -416,22 +421,22 @@ def _never(header: str) -> str:
     return f"{{ column: {quoted}, when: {{ column: {quoted}, filled: false }} }}"
 
 
-def _evidence(one: ColumnFound) -> str:
-    match = one.match
+def _evidence(column: ColumnFound) -> str:
+    match = column.match
     said = f"{match.confidence:.0%}"
     if match.others:
         said += f"; QUESTION: or {' or '.join(other.key for other in match.others)}"
-    if one.profile.ambiguous_date:
+    if column.profile.ambiguous_date:
         said += "; QUESTION: day or month first?"
-    elif one.profile.date and one.profile.date not in READ_DATES:
-        said += f"; QUESTION: dates are {one.profile.date}, write them YYYY-MM-DD"
-    elif match.element is not None and match.element.amount and one.profile.is_dressed:
+    elif column.profile.date and column.profile.date not in READ_DATES:
+        said += f"; QUESTION: dates are {column.profile.date}, write them YYYY-MM-DD"
+    elif match.element is not None and match.element.amount and column.profile.is_dressed:
         said += "; QUESTION: amounts are not plain decimals, write them 1234.56"
     return said
 
 
-def _reason(one: ColumnFound) -> str:
-    match = one.match
+def _reason(column: ColumnFound) -> str:
+    match = column.match
     if match.question:
         return f"QUESTION: {' or '.join(other.key for other in match.others)}?"
     if match.element is not None and match.element.table == NOTHING:

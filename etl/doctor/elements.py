@@ -184,7 +184,9 @@ def read_elements(
     """
     body = read_as(ElementsFile, read_yaml(text, file), file, _IDS)
     bare = Vocabulary(body.abbreviations, frozenset(body.ignored), ())
-    names: dict[str, list[str]] = {key: list(one.names) for key, one in body.elements.items()}
+    names: dict[str, list[str]] = {
+        key: list(element.names) for key, element in body.elements.items()
+    }
     _add_amounts(names, body)
     composed = _add_addresses(names, body, bare)
     for layout in layouts:
@@ -195,10 +197,10 @@ def read_elements(
         *_carried(names, body, crosswalks, bare, dropped),
         *_left_out(body.left_out, bare, dropped),
     )
-    spelled = tuple(tuple(" ".join(name) for name in one.names) for one in every)
+    spelled = tuple(tuple(" ".join(name) for name in element.names) for element in every)
     written = frozenset(
         name
-        for given in (*names.values(), *(one.names for one in body.left_out.values()))
+        for given in (*names.values(), *(element.names for element in body.left_out.values()))
         for name in given
         if bare.plain(name) not in dropped
     )
@@ -231,7 +233,7 @@ def _of_addresses(
     names: Mapping[str, list[str]], uses: Mapping[str, Sequence[str]]
 ) -> list[tuple[str, str]]:
     """Return elements of addresses of each use, and a name of each."""
-    found = []
+    elements = []
     for column in TABLES["member_address"].names:
         own = f"member.{column}"
         if TABLES["member"].column(column) is None or column in ("member_id", "last_updated"):
@@ -239,8 +241,8 @@ def _of_addresses(
         for use, words in uses.items():
             key = own if use == "home" else f"member_address.{column}[{use}]"
             given = [column, *names.get(own, ())]
-            found += [(key, f"{word} {name}") for word in words for name in given]
-    return found
+            elements += [(key, f"{word} {name}") for word in words for name in given]
+    return elements
 
 
 def _carried(
@@ -258,13 +260,13 @@ def _carried(
                 continue
             name = "modifier_#" if column.name == "modifier_1" else column.name
             key = f"{table.name}.{name}"
-            for one in (key, *(other for other in names if other.startswith(f"{key}["))):
-                qualifier = one.removeprefix(key).strip("[]")
-                said = body.elements.get(one) or _member_s_own(one, body)
+            for header in (key, *(other for other in names if other.startswith(f"{key}["))):
+                qualifier = header.removeprefix(key).strip("[]")
+                said = body.elements.get(header) or _member_s_own(header, body)
                 codes = crosswalks.get(said.codes or "")
                 # An amount has names with its level, another row a name of its own.
                 own = [] if qualifier or key in levels else [column.name]
-                plain = dict.fromkeys(bare.plain(text) for text in [*own, *names.get(one, ())])
+                plain = dict.fromkeys(bare.plain(text) for text in [*own, *names.get(header, ())])
                 yield KnownElement(
                     table=table.name,
                     column=name,
@@ -299,11 +301,11 @@ def _is_numbered(column: str) -> bool:
 
 def _headers_of(layout: Layout) -> Iterator[tuple[str, str]]:
     """Yield the elements that a layout takes from one header, and the header."""
-    every = {one.name for one in EVERY_TABLE}
+    every = {table.name for table in EVERY_TABLE}
     for spec in layout.tables:
         for entry in (spec.columns, *spec.rows):
             marks = (entry[name].source for name in ("role", "use") if name in entry)
-            mark = next((one.text for one in marks if isinstance(one, ConstantText)), "")
+            mark = next((mark.text for mark in marks if isinstance(mark, ConstantText)), "")
             for column, made in entry.items():
                 if isinstance(made.source, FromColumn) and column not in every:
                     name = "modifier_#" if column.startswith("modifier_") else column

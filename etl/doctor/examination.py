@@ -52,10 +52,10 @@ class ColumnFound:
     @property
     def element(self) -> str:
         """The canonical column, with its number; "" where it is none."""
-        one = self.match.element
-        if one is None or one.table == NOTHING:
+        element = self.match.element
+        if element is None or element.table == NOTHING:
             return ""
-        return one.key.replace("#", str(self.number or 1))
+        return element.key.replace("#", str(self.number or 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,8 @@ def examine(folder: Path, elements: Elements) -> Examination:
     """
     listed = list_files(folder)
     return examine_samples(
-        [read_sample(one, elements.words, elements.written) for one in listed], elements
+        [read_sample(listed_file, elements.words, elements.written) for listed_file in listed],
+        elements,
     )
 
 
@@ -167,8 +168,8 @@ def examine_samples(samples: Iterable[FileSample], elements: Elements) -> Examin
             break
         for file in files:
             file.matched = matching.match(_candidates(file, elements, keys), _stem(file))
-    found = tuple(_found(file, elements) for file in files)
-    return Examination(found, _joins(files), MappingProxyType(_missing(found)))
+    examined = tuple(_found(file, elements) for file in files)
+    return Examination(examined, _joins(files), MappingProxyType(_missing(examined)))
 
 
 def _stem(file: _File) -> str:
@@ -178,21 +179,21 @@ def _stem(file: _File) -> str:
 def _grouped(sample: FileSample, elements: Elements, matching: Matching) -> _File:
     """Return a file whose numbered columns of a kind are put together."""
     groups: dict[object, list[int]] = {}
-    for at, name in enumerate(sample.headers[:_MOST_COLUMNS]):
+    for index, name in enumerate(sample.headers[:_MOST_COLUMNS]):
         header = elements.vocabulary.read(name)
         numbered = header.number is not None and sample.form.has_header
         repeats = numbered and matching.is_repeated(header)
-        groups.setdefault((header.base, True) if repeats else at, []).append(at)
+        groups.setdefault((header.base, True) if repeats else index, []).append(index)
     places = tuple(tuple(group) for group in groups.values())
     profiles = tuple(
-        profile(pooled(sample.columns[at] for at in group) if sample.columns else [])
+        profile(pooled(sample.columns[index] for index in group) if sample.columns else [])
         for group in places
     )
     return _File(sample, places, profiles, Matched("", ()))
 
 
 def _candidates(file: _File, elements: Elements, keys: Mapping[str, _Key]) -> list[Candidate]:
-    sample, found = file.sample, []
+    sample, candidates = file.sample, []
     claims = _column_of(file, ("claim.claim_id", "claim_line.claim_id"))
     for group, seen in zip(file.groups, file.profiles, strict=True):
         values = sample.columns[group[0]] if sample.columns else ()
@@ -206,9 +207,9 @@ def _candidates(file: _File, elements: Elements, keys: Mapping[str, _Key]) -> li
                 joins[key] = share
             elif share < _APART and whole:
                 clashes.add(key)
-        headers = [elements.vocabulary.read(sample.headers[at]) for at in group]
+        headers = [elements.vocabulary.read(sample.headers[index]) for index in group]
         read = headers[0] if sample.form.has_header else elements.vocabulary.read("")
-        found.append(
+        candidates.append(
             Candidate(
                 places=group,
                 numbers=tuple(header.number for header in headers),
@@ -220,7 +221,7 @@ def _candidates(file: _File, elements: Elements, keys: Mapping[str, _Key]) -> li
                 unique=len(set(values)) / len(values) if values else 1.0,
             )
         )
-    return found
+    return candidates
 
 
 def _column_of(file: _File, keys: Sequence[str]) -> tuple[str, ...]:
@@ -249,20 +250,20 @@ def _steady(claims: Sequence[str], values: Sequence[str]) -> float | None:
 
 def _keys(files: Sequence[_File]) -> dict[str, _Key]:
     """Return canonical key -> the file that has it, its values, and whether these are all."""
-    found: dict[str, _Key] = {}
+    keys: dict[str, _Key] = {}
     for key in _KEYS:
         for file in files:
             if key == "claim.claim_id" and file.matched.kind != "claims":
                 continue
             values = frozenset(_column_of(file, (key,))) - {""}
-            if len(values) > len(found.get(key, ("", frozenset(), True))[1]):
-                found[key] = (file.sample.name, values, file.sample.whole)
-    return found
+            if len(values) > len(keys.get(key, ("", frozenset(), True))[1]):
+                keys[key] = (file.sample.name, values, file.sample.whole)
+    return keys
 
 
 def _joins(files: Sequence[_File]) -> tuple[JoinFound, ...]:
     keys = _keys(files)
-    found = []
+    joins = []
     for file in files:
         for group, match in zip(file.groups, file.matched.matches, strict=True):
             values = file.sample.columns[group[0]] if file.sample.columns else ()
@@ -272,9 +273,9 @@ def _joins(files: Sequence[_File]) -> tuple[JoinFound, ...]:
                     continue
                 share = len(distinct & there) / len(distinct)
                 if share >= _JOINED:
-                    other = next(one for one in files if one.sample.name == owner)
+                    other = next(file for file in files if file.sample.name == owner)
                     filled = sum(1 for value in values if value)
-                    found.append(
+                    joins.append(
                         JoinFound(
                             file=file.sample.name,
                             header=file.sample.headers[group[0]],
@@ -284,7 +285,7 @@ def _joins(files: Sequence[_File]) -> tuple[JoinFound, ...]:
                             many=filled > len({value for value in values if value}),
                         )
                     )
-    return tuple(found)
+    return tuple(joins)
 
 
 def _header_of(file: _File, key: str) -> str:
@@ -298,9 +299,9 @@ def _found(file: _File, elements: Elements) -> FileFound:
     sample = file.sample
     columns = []
     for group, match, seen in zip(file.groups, file.matched.matches, file.profiles, strict=True):
-        for at in group:
-            number = elements.vocabulary.read(sample.headers[at]).number
-            columns.append(ColumnFound(at + 1, sample.headers[at], number, match, seen))
+        for index in group:
+            number = elements.vocabulary.read(sample.headers[index]).number
+            columns.append(ColumnFound(index + 1, sample.headers[index], number, match, seen))
     columns.sort(key=lambda column: column.place)
     kind = file.matched.kind
     return FileFound(sample.name, sample.form, kind, sample.rows, sample.whole, tuple(columns))
@@ -314,15 +315,15 @@ def _missing(files: Sequence[FileFound]) -> dict[str, tuple[str, ...]]:
             element: KnownElement | None = column.match.element
             if element is not None and element.table != NOTHING:
                 have.setdefault(element.table, set()).add(element.column)
-    found = {}
+    missing = {}
     for table in TABLES.values():
         if not table.compulsory:
             continue
         required = [name for name in table.required if name not in _given(table.name)]
         lacking = tuple(name for name in required if name not in have.get(table.name, ()))
         if lacking:
-            found[table.name] = lacking
-    return found
+            missing[table.name] = lacking
+    return missing
 
 
 def _given(table: str) -> tuple[str, ...]:

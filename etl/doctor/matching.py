@@ -130,26 +130,26 @@ class Matching:
     def __init__(self, elements: Elements) -> None:
         self._elements = elements
         every = elements.every
-        self._tells = np.array([one.shape in TELLING for one in every])
+        self._tells = np.array([element.shape in TELLING for element in every])
         self._opened = {kind: _open(every, tables) for kind, tables in KINDS.items()}
 
     def names(self, header: Header) -> Any:
         """Return how alike a header is to the names of each element; float64, shape (elements,)."""
-        known = self._elements.likeness
-        if header not in known:
+        likeness = self._elements.likeness
+        if header not in likeness:
             vocabulary = self._elements.vocabulary
-            known[header] = np.array(
+            likeness[header] = np.array(
                 [
-                    max((vocabulary.alike(header, name) for name in one.names), default=0.0)
-                    for one in self._elements.every
+                    max((vocabulary.alike(header, name) for name in element.names), default=0.0)
+                    for element in self._elements.every
                 ]
             )
-        return known[header]
+        return likeness[header]
 
     def is_repeated(self, header: Header) -> bool:
         """Return whether a numbered header is more like an element that repeats than another."""
         alike = self.names(header)
-        repeated = np.array([one.is_repeated for one in self._elements.every])
+        repeated = np.array([element.is_repeated for element in self._elements.every])
         return bool(alike[repeated].max() >= max(alike[~repeated].max(), LEAST))
 
     def match(self, candidates: Sequence[Candidate], stem: str) -> Matched:
@@ -162,13 +162,13 @@ class Matching:
         every = self._elements.every
         if not candidates:
             return Matched("", ())
-        names = np.array([self.names(one.header) for one in candidates])
+        names = np.array([self.names(candidate.header) for candidate in candidates])
         scores = np.zeros(names.shape)
-        for at, one in enumerate(candidates):
+        for index, candidate in enumerate(candidates):
             # What is less alike can be raised by keys of other files, or by a telling shape.
-            able = (names[at] >= _UNLIKE) | self._tells | bool(one.joins)
+            able = (names[index] >= _UNLIKE) | self._tells | bool(candidate.joins)
             for to in np.flatnonzero(able):
-                scores[at, to] = self._score(one, every[to], float(names[at, to]))
+                scores[index, to] = self._score(candidate, every[to], float(names[index, to]))
         best_kind, best_value, best_pairs = "", 0.0, {}
         for kind, tables in KINDS.items():
             open_to = self._opened[kind]
@@ -177,11 +177,16 @@ class Matching:
             if value > best_value + 1e-9:
                 best_kind, best_value, best_pairs = kind, value, pairs
         open_to = self._opened.get(best_kind, np.zeros(len(every), dtype=bool))
-        found = [
-            self._matched(one, np.where(open_to, scores[at], 0.0), names[at], best_pairs.get(at))
-            for at, one in enumerate(candidates)
+        matches = [
+            self._matched(
+                candidate,
+                np.where(open_to, scores[index], 0.0),
+                names[index],
+                best_pairs.get(index),
+            )
+            for index, candidate in enumerate(candidates)
         ]
-        settled = _settle_levels(found, candidates, every, names, open_to)
+        settled = _settle_levels(matches, candidates, every, names, open_to)
         return Matched(best_kind, tuple(settled))
 
     def _worth(
@@ -191,16 +196,16 @@ class Matching:
         every = self._elements.every
         value = 0.0
         named: set[tuple[str, str]] = set()
-        for at, to in pairs.items():
+        for row, to in pairs.items():
             named.add((every[to].table, every[to].column))
-            value += scores[at, to] if every[to].table != NOTHING else 0.5 * scores[at, to]
+            value += scores[row, to] if every[to].table != NOTHING else 0.5 * scores[row, to]
         for table in tables:
             of_table = {column for name, column in named if name == table}
-            must, some = _KEYS.get(table, ((), ()))
+            must, should = _KEYS.get(table, ((), ()))
             if table == tables[0] and must and not of_table.intersection(must):
                 value -= 2.0
-            if some:
-                value += 0.5 * len(of_table.intersection(some)) - 1.2
+            if should:
+                value += 0.5 * len(of_table.intersection(should)) - 1.2
         main = tables[0]
         if main not in _KEYS:
             required = TABLES[main].required
@@ -212,18 +217,18 @@ class Matching:
         exact = any(set(plain(name)) == words.base for name in called)
         return value + (1.5 if exact else 0.0)
 
-    def _score(self, one: Candidate, element: KnownElement, name: float) -> float:
+    def _score(self, candidate: Candidate, element: KnownElement, name: float) -> float:
         """Return how well a column fits an element."""
-        profile, key = one.profile, element.key
-        if len(one.places) > 1 and not element.is_repeated:
+        profile, key = candidate.profile, element.key
+        if len(candidate.places) > 1 and not element.is_repeated:
             return 0.0
-        name *= _by_number(one, element) * _by_level(one, element)
+        name *= _by_number(candidate, element) * _by_level(candidate, element)
         score = name * self._by_values(profile, element)
         if profile.filled and element.shape in TELLING and name < LEAST and not element.qualifier:
             share = profile.share(element.shape)
             if share >= 0.95 and profile.distinct >= 8 and element.column in ("code", "ndc", "npi"):
                 score = max(score, LEAST)
-        return self._by_keys(one, element, key, score)
+        return self._by_keys(candidate, element, key, score)
 
     def _by_values(self, profile: ColumnProfile, element: KnownElement) -> float:
         """Return by how much values speak for an element, around 1."""
@@ -248,49 +253,61 @@ class Matching:
             return 1.15 if share > 0.8 else 0.9
         return 1.04 if share > 0.8 else 0.88 if share > 0.2 else 0.78
 
-    def _by_keys(self, one: Candidate, element: KnownElement, key: str, score: float) -> float:
+    def _by_keys(
+        self, candidate: Candidate, element: KnownElement, key: str, score: float
+    ) -> float:
         """Return a score with what the keys of other files say of it."""
         target = _TARGETS.get(element.column) or _TARGETS.get(key)
         if target is not None and element.table + "." + element.column != target:
-            if target in one.joins:
-                score = (0.45 + 0.5 * score) * (1.0 + 0.3 * one.joins[target])
-            elif target in one.clashes:
+            if target in candidate.joins:
+                score = (0.45 + 0.5 * score) * (1.0 + 0.3 * candidate.joins[target])
+            elif target in candidate.clashes:
                 score *= 0.72
-        elif element.column == "payer_id" and "coverage.coverage_id" in one.joins:
+        elif element.column == "payer_id" and "coverage.coverage_id" in candidate.joins:
             score *= 0.5  # whatever it is called, it names the coverage
-        elif element.column == "patient_account_number" and "member.member_id" in one.joins:
+        elif element.column == "patient_account_number" and "member.member_id" in candidate.joins:
             score *= 0.8
-        if element.table == "claim" and one.steady is not None and one.steady < _STEADY:
+        if element.table == "claim" and candidate.steady is not None and candidate.steady < _STEADY:
             score *= 0.6
-        if element.table == "claim_line" and one.steady is not None and one.steady < _STEADY:
+        if (
+            element.table == "claim_line"
+            and candidate.steady is not None
+            and candidate.steady < _STEADY
+        ):
             score *= 1.08
         if _is_key(element) and element.table in ("member", "organization", "practitioner"):
-            score *= 0.75 + 0.3 * one.unique if one.profile.filled else 1.0
+            score *= 0.75 + 0.3 * candidate.unique if candidate.profile.filled else 1.0
         return score
 
-    def _matched(self, one: Candidate, scores: Any, names: Any, to: int | None) -> Match:
+    def _matched(self, candidate: Candidate, scores: Any, names: Any, to: int | None) -> Match:
         every = self._elements.every
         order = np.lexsort((np.arange(len(scores)), -scores))[:4]
-        near = [int(at) for at in order if scores[at] >= LEAST]
+        near = [int(index) for index in order if scores[index] >= LEAST]
         if to is None:
-            others = tuple(every[at] for at in near[:3])
+            others = tuple(every[index] for index in near[:3])
             return Match(None, 0.0, (), others)
         element, score = every[to], float(scores[to])
         others = tuple(
-            every[at]
-            for at in near
-            if at != to and scores[at] >= _CLOSE * score and every[at].column != element.column
+            every[index]
+            for index in near
+            if index != to
+            and scores[index] >= _CLOSE * score
+            and every[index].column != element.column
         )
         why = [f"name {names[to]:.0%} alike"]
-        if one.profile.filled and element.shape:
-            why.append(f"{one.profile.share(element.shape):.0%} look like {element.shape}")
+        if candidate.profile.filled and element.shape:
+            why.append(f"{candidate.profile.share(element.shape):.0%} look like {element.shape}")
         target = _TARGETS.get(element.column) or _TARGETS.get(element.key)
-        if target is not None and target in one.joins:
-            why.append(f"{one.joins[target]:.0%} are in {target}")
-        if one.steady is not None and one.steady < _STEADY and element.table == "claim_line":
+        if target is not None and target in candidate.joins:
+            why.append(f"{candidate.joins[target]:.0%} are in {target}")
+        if (
+            candidate.steady is not None
+            and candidate.steady < _STEADY
+            and element.table == "claim_line"
+        ):
             why.append("differs within claims")
         match = Match(element, min(score, 0.99), tuple(why), others)
-        if element.amount or any(every[at].amount for at in near[:1]):
+        if element.amount or any(every[index].amount for index in near[:1]):
             return _amount(match, every, scores, names, to)
         return match
 
@@ -333,12 +350,16 @@ def _open(every: Sequence[KnownElement], tables: Sequence[str]) -> Any:
     """
     return np.array(
         [
-            one.table == NOTHING
-            or one.table == tables[:1][0]
-            or (one.table in tables and one.column not in _NAMED_ONCE and _is_beside(one))
-            or (tables == KINDS["lines"] and one.key in _DRUG_FACTS)
-            or (one.key == "claim_line.line_number" and "claim_line" in tables)
-            for one in every
+            element.table == NOTHING
+            or element.table == tables[:1][0]
+            or (
+                element.table in tables
+                and element.column not in _NAMED_ONCE
+                and _is_beside(element)
+            )
+            or (tables == KINDS["lines"] and element.key in _DRUG_FACTS)
+            or (element.key == "claim_line.line_number" and "claim_line" in tables)
+            for element in every
         ]
         if tables
         else [False] * len(every)
@@ -352,9 +373,9 @@ def _is_beside(element: KnownElement) -> bool:
     return element.table != "member_address" or bool(element.qualifier)
 
 
-def _by_number(one: Candidate, element: KnownElement) -> float:
+def _by_number(candidate: Candidate, element: KnownElement) -> float:
     """Return by how much the number of a header speaks for an element, at most 1."""
-    number = one.numbers[0]
+    number = candidate.numbers[0]
     if element.column.endswith("#"):
         return 1.0 if number is not None else 0.9
     if element.column.endswith("_2"):
@@ -362,11 +383,11 @@ def _by_number(one: Candidate, element: KnownElement) -> float:
     return 0.6 if number == 2 and f"{element.column}_2" in _SECONDS else 1.0
 
 
-def _by_level(one: Candidate, element: KnownElement) -> float:
+def _by_level(candidate: Candidate, element: KnownElement) -> float:
     """Return 0 where a header says of which level an amount is, and the element is of the other."""
     if not element.amount:
         return 1.0
-    words = one.header.base
+    words = candidate.header.base
     of_line, of_claim = "line" in words, bool({"claim", "total"} & words)
     if element.table == "claim" and of_line:
         return 0.0
@@ -383,7 +404,9 @@ def _assigned(scores: Any) -> dict[int, int]:
     """Return column -> element so that the sum of the powers of scores is largest."""
     able = np.where(scores >= LEAST, scores, 0.0)
     rows, columns = linear_sum_assignment(able**_POWER, maximize=True)
-    return {int(at): int(to) for at, to in zip(rows, columns, strict=True) if able[at, to] >= LEAST}
+    return {
+        int(row): int(to) for row, to in zip(rows, columns, strict=True) if able[row, to] >= LEAST
+    }
 
 
 def _amount(match: Match, every: Sequence[KnownElement], scores: Any, names: Any, to: int) -> Match:
@@ -391,39 +414,39 @@ def _amount(match: Match, every: Sequence[KnownElement], scores: Any, names: Any
 
     It must be the best of all amounts by itself, not what another column has left over.
     """
-    amounts = [at for at, one in enumerate(every) if one.amount and scores[at] > 0]
-    rivals = [at for at in amounts if every[at].amount != every[to].amount]
-    best = max((float(names[at]) for at in rivals), default=0.0)
-    told = every[to].amount and names[to] >= SURE and names[to] >= best + _APART
-    if told or (every[to].amount and names[to] > 0.999 and best < 0.999):
+    amounts = [index for index, element in enumerate(every) if element.amount and scores[index] > 0]
+    rivals = [index for index in amounts if every[index].amount != every[to].amount]
+    best = max((float(names[index]) for index in rivals), default=0.0)
+    is_named = every[to].amount and names[to] >= SURE and names[to] >= best + _APART
+    if is_named or (every[to].amount and names[to] > 0.999 and best < 0.999):
         return replace(match, others=())
-    likely = sorted({to, *rivals}, key=lambda at: (-float(names[at]), at))[:3]
-    possible = tuple(every[at] for at in likely if every[at].amount)
+    likely = sorted({to, *rivals}, key=lambda index: (-float(names[index]), index))[:3]
+    possible = tuple(every[index] for index in likely if every[index].amount)
     return Match(None, 0.0, match.why, possible, question=True)
 
 
 def _settle_levels(
-    found: Sequence[Match],
+    matches: Sequence[Match],
     candidates: Sequence[Candidate],
     every: Sequence[KnownElement],
     names: Any,
     open_to: Any,
 ) -> list[Match]:
     """Return matches: whether an amount is of a claim or of its line must be told apart as well."""
-    at_key = {one.key: at for at, one in enumerate(every)}
-    taken = {match.element.key for match in found if match.element is not None}
+    at_key = {element.key: index for index, element in enumerate(every)}
+    taken = {match.element.key for match in matches if match.element is not None}
     settled = []
-    for at, match in enumerate(found):
+    for index, match in enumerate(matches):
         element = match.element
         levels = {"claim": "claim_line", "claim_line": "claim"}
         other = at_key.get(f"{levels.get(element.table, '')}.{element.column}") if element else None
         if element is None or not element.amount or other is None:
             settled.append(match)
             continue
-        marked = _by_level(candidates[at], every[other]) < 1
-        marked |= names[at, at_key[element.key]] >= names[at, other] + _APART
+        marked = _by_level(candidates[index], every[other]) < 1
+        marked |= names[index, at_key[element.key]] >= names[index, other] + _APART
         beside = every[other].key in taken
-        if marked or beside or _is_level_told(element, candidates[at], taken, open_to[other]):
+        if marked or beside or _is_level_told(element, candidates[index], taken, open_to[other]):
             settled.append(match)
         else:
             both = (element, every[other])

@@ -113,52 +113,52 @@ class Vocabulary:
 
     def _meanings(self, word: str) -> list[tuple[tuple[str, float], ...]]:
         """Return the words that a part of a header stands for, each with its alternatives."""
-        known = self.weights
-        if word in known or word in self.abbreviations or word in self.ignored:
+        weights = self.weights
+        if word in weights or word in self.abbreviations or word in self.ignored:
             return [((word, 1.0),)]
-        near = process.extractOne(word, list(known), scorer=fuzz.ratio, score_cutoff=_SLIP)
+        near = process.extractOne(word, list(weights), scorer=fuzz.ratio, score_cutoff=_SLIP)
         if near is not None and len(word) > 4:
             return [((near[0], near[1] / 100),)]
         pieces = self._split(word)
         if pieces:
             return [((piece, 0.95),) for piece in pieces]
-        found: dict[str, float] = {}
+        meanings: dict[str, float] = {}
         skeleton = _VOWELS.sub("", word)
-        for other in known:
+        for other in weights:
             if len(word) >= 3 and other.startswith(word):
-                found[other] = 0.85
+                meanings[other] = 0.85
             elif len(skeleton) >= 2 and other[0] == word[0]:
                 bare = _VOWELS.sub("", other)
                 if bare == skeleton:
-                    found[other] = 0.92
+                    meanings[other] = 0.92
                 elif len(word) >= 3 and _is_within(word, other) and bare.startswith(skeleton[:2]):
-                    found[other] = 0.7
+                    meanings[other] = 0.7
         if len(word) >= 4:
             for other, ratio, _ in process.extract(
-                word, list(known), scorer=fuzz.ratio, score_cutoff=_TYPO, limit=3
+                word, list(weights), scorer=fuzz.ratio, score_cutoff=_TYPO, limit=3
             ):
-                found[other] = max(found.get(other, 0), ratio / 100 * 0.97)
-        if not found:
+                meanings[other] = max(meanings.get(other, 0), ratio / 100 * 0.97)
+        if not meanings:
             return [((word, 1.0),)]
-        ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+        ranked = sorted(meanings.items(), key=lambda item: (-item[1], item[0]))
         return [tuple(ranked[:4])]
 
     def _split(self, word: str) -> tuple[str, ...]:
         """Return the fewest known words that a run-together word is made of; else nothing."""
-        known = self.weights
+        weights = self.weights
         best: list[tuple[str, ...] | None] = [(), *[None] * len(word)]
         for end in range(2, len(word) + 1):
             for start in range(end - 1):
                 before, piece = best[start], word[start:end]
                 if len(piece) < 3 and piece not in _SHORT_PIECES:
                     continue
-                if before is None or not (piece in known or piece in self.abbreviations):
+                if before is None or not (piece in weights or piece in self.abbreviations):
                     continue
                 held = best[end]
                 if held is None or len(before) + 1 < len(held):
                     best[end] = (*before, piece)
-        found = best[-1]
-        return found if found is not None and 1 < len(found) <= 6 else ()
+        parts = best[-1]
+        return parts if parts is not None and 1 < len(parts) <= 6 else ()
 
     def alike(self, header: Header, name: tuple[str, ...]) -> float:
         """Return how alike a header and an element's name are, 0 to 1: the share of their words."""

@@ -14,10 +14,10 @@ from etl.sources.extract_folder import ENDINGS
 from etl.sources.physical import DELIMITER_NAMES, said_of
 
 
-def report_of(found: Examination) -> dict[str, Any]:
+def report_of(examination: Examination) -> dict[str, Any]:
     """Return what was found: places, names, shares and outlines of values, never a value."""
     return {
-        "files": [_file(file) for file in found.files],
+        "files": [_file(file) for file in examination.files],
         "joins": [
             {
                 "file": join.file,
@@ -27,7 +27,7 @@ def report_of(found: Examination) -> dict[str, Any]:
                 "share": round(join.share, 3),
                 "cardinality": "many to one" if join.many else "one to one",
             }
-            for join in found.joins
+            for join in examination.joins
         ],
         "questions": [
             {
@@ -35,9 +35,9 @@ def report_of(found: Examination) -> dict[str, Any]:
                 "column": column.header,
                 "candidates": [other.key for other in column.match.others],
             }
-            for file, column in found.questions
+            for file, column in examination.questions
         ],
-        "missing": {table: list(columns) for table, columns in found.missing.items()},
+        "missing": {table: list(columns) for table, columns in examination.missing.items()},
     }
 
 
@@ -111,11 +111,11 @@ def _column(column: ColumnFound) -> dict[str, Any]:
     }
 
 
-def page_of(found: Examination, extract: str) -> str:
+def page_of(examination: Examination, extract: str) -> str:
     """Return the HTML page; it loads nothing and runs no script."""
     source = files("etl.doctor").joinpath("page.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["share"] = lambda value: f"{value:.0%}"
-    return environment.from_string(source).render(report=report_of(found), extract=extract)
+    return environment.from_string(source).render(report=report_of(examination), extract=extract)

@@ -36,7 +36,7 @@ class _Reading:
 
     def __init__(self, text: str, file: str) -> None:
         self._text, self._file = text, file
-        self._breaks = [found.start() for found in re.finditer("\n", text)]
+        self._breaks = [match.start() for match in re.finditer("\n", text)]
         self._decoder = json.JSONDecoder()
 
     def document(self) -> Any:
@@ -108,13 +108,13 @@ class _Reading:
         return (self._skipped(end + 1), True) if char == "," else (end + 1, False)
 
     def _skipped(self, start: int) -> int:
-        found = _BLANKS.match(self._text, start)
-        return start if found is None else found.end()
+        blanks = _BLANKS.match(self._text, start)
+        return start if blanks is None else blanks.end()
 
-    def _mark(self, at: int) -> Mark:
-        line = bisect_left(self._breaks, at)
-        column = at - (self._breaks[line - 1] if line else -1)
+    def _mark(self, offset: int) -> Mark:
+        line = bisect_left(self._breaks, offset)
+        column = offset - (self._breaks[line - 1] if line else -1)
         return Mark(self._file, line + 1, column=column)
 
-    def _not_json(self, at: int, what: str) -> UsageError:
-        return UsageError(f"{self._mark(at)}: not JSON: {what}")
+    def _not_json(self, offset: int, what: str) -> UsageError:
+        return UsageError(f"{self._mark(offset)}: not JSON: {what}")

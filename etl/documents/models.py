@@ -178,12 +178,12 @@ class Check:
     ) -> CoreSchema:
         """Ask before or after what pydantic does for the type."""
 
-        def asked(value: Any, info: Any) -> Any:
+        def checked(value: Any, info: Any) -> Any:
             return self.holds(value, info.context.context)
 
         if self.before:
-            return core_schema.with_info_before_validator_function(asked, handler(source))
-        return core_schema.with_info_after_validator_function(asked, handler(source))
+            return core_schema.with_info_before_validator_function(checked, handler(source))
+        return core_schema.with_info_after_validator_function(checked, handler(source))
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,25 +300,25 @@ def read_as(kind: type[T], document: Any, file: str, ids: ErrorIds, context: Any
     Raises:
         MappingError: every mistake, in the order of lines.
     """
-    reading, made, told = _Pass(context), None, []
+    reading, made, errors = _Pass(context), None, []
     try:
         made = _adapter(kind).validate_python(document, context=reading)
     except ValidationError as invalid:
-        told = invalid.errors(include_url=False)
-    found = list(reading.misspelt(ids))
-    for one in told:
-        *_, (_, _, around) = _steps(document, one["loc"])
-        for mistake in _mistakes(one, ids):
+        errors = invalid.errors(include_url=False)
+    placed = list(reading.misspelt(ids))
+    for details in errors:
+        *_, (_, _, around) = _steps(document, details["loc"])
+        for mistake in _mistakes(details, ids):
             if mistake.is_absence and id(around) in reading.unknown:
                 continue
-            location = (*one["loc"], *mistake.at)
-            mark = _mark(document, location, is_absence=one["type"] == "missing")
+            location = (*details["loc"], *mistake.at)
+            mark = _mark(document, location, is_absence=details["type"] == "missing")
             what = mistake.what.replace("{key}", _key(document, location))
             where = str(mark) if mark else file
             error = MappingError(where, mistake.error_id, what, hint=mistake.hint)
-            found.append((mark or Mark(file, 0), error))
+            placed.append((mark or Mark(file, 0), error))
     mistakes = Mistakes()
-    for _, error in sorted(found, key=lambda pair: (pair[0].line, pair[0].column)):
+    for _, error in sorted(placed, key=lambda pair: (pair[0].line, pair[0].column)):
         mistakes.add(error)
     return mistakes.made(made)
 
@@ -379,9 +379,9 @@ def _of_type(error: ErrorDetails, error_id: str) -> Mistake:
     """Return the mistake that a value of another type, or none of some words, is."""
     kind, given = error["type"], error["input"]
     if kind in ("literal_error", "enum"):
-        known = re.findall(r"'([^']*)'", error["ctx"]["expected"])
-        what = f"{{key}} must be one of {', '.join(known)}"
-        return Mistake(error_id, what, nearest(str(given), known))
+        words = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+        what = f"{{key}} must be one of {', '.join(words)}"
+        return Mistake(error_id, what, nearest(str(given), words))
     is_number = kind == "string_type" and isinstance(given, int | float)
     hint = 'put it in quotes: "01"' if is_number and not isinstance(given, bool) else ""
     return Mistake(error_id, _SENTENCES.get(kind, f"{{key}}: {error['msg']}"), hint)

@@ -8,5 +8,5 @@ from difflib import get_close_matches
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """Return the question whether the nearest of some words was meant; "" where none is near."""
-    found = get_close_matches(word, list(words), n=1)
-    return f"did you mean {found[0]!r}?" if found else ""
+    matches = get_close_matches(word, list(words), n=1)
+    return f"did you mean {matches[0]!r}?" if matches else ""

@@ -66,7 +66,7 @@ class LocalExecutor:
             _Job(
                 read.work,
                 unit,
-                replace(task, directory={}, previous=task.previous.of(unit, count)),
+                replace(task, directory={}, previous=task.previous.for_partitions(unit, count)),
             )
             for unit in task.units(count)
         ]

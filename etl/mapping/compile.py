@@ -335,9 +335,11 @@ class _Compiler:
         column = columns_of(table).get(rows)
         if column is not None and column.type is FieldType.LIST:
             return rows, LIST_ITEM
-        known = [key for key, to in relations_of(table).items() if isinstance(to, Many)]
-        known += [name for name, of in columns_of(table).items() if of.type is FieldType.LIST]
-        _fail(mark, "map-unknown-relation", f"{path}: {table} has no {rows!r}", (rows, known))
+        relations = [key for key, to in relations_of(table).items() if isinstance(to, Many)]
+        relations += [
+            name for name, column in columns_of(table).items() if column.type is FieldType.LIST
+        ]
+        _fail(mark, "map-unknown-relation", f"{path}: {table} has no {rows!r}", (rows, relations))
 
     # -- fragments ---------------------------------------------------------------------------
 

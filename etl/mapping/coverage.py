@@ -85,9 +85,9 @@ class ProfileCoverage:
     elements: tuple[ElementCoverage, ...]
     resources: int | None = None
 
-    def of(self, status: Status) -> tuple[ElementCoverage, ...]:
+    def with_status(self, status: Status) -> tuple[ElementCoverage, ...]:
         """Return the elements of one status."""
-        return tuple(one for one in self.elements if one.status == status)
+        return tuple(element for element in self.elements if element.status == status)
 
 
 def coverage(
@@ -106,13 +106,13 @@ def coverage(
     by_profile: dict[str, list[Plan]] = defaultdict(list)
     for plan in plans:
         by_profile[plan.profile].append(plan)
-    found: list[ProfileCoverage] = []
+    profiles: list[ProfileCoverage] = []
     for canonical, mine in by_profile.items():
         profile = find_canonical(canonical)
         if profile is not None:
             rows = None if filled is None else filled.get(canonical, Filled())
-            found.append(_of_profile(profile, mine, crosswalks, rows))
-    return tuple(found)
+            profiles.append(_of_profile(profile, mine, crosswalks, rows))
+    return tuple(profiles)
 
 
 def _of_profile(
@@ -127,7 +127,9 @@ def _of_profile(
         for name, read in made(plan, crosswalks).items():
             columns[name] = columns.get(name, frozenset()) | read
         unfed |= {f"{plan.resource}.{path}": why for path, why in plan.unfed.items()}
-    elements = tuple(_of_element(one.id, columns, unfed, filled) for one in profile.must_support())
+    elements = tuple(
+        _of_element(element.id, columns, unfed, filled) for element in profile.must_support()
+    )
     return ProfileCoverage(profile.name, elements, None if filled is None else filled.resources)
 
 
@@ -151,7 +153,7 @@ def misplaced_skips(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> Iterator
     profile = find_canonical(plan.profile)
     if profile is None or not plan.unfed:
         return
-    wanted = {one.id for one in profile.must_support()}
+    wanted = {element.id for element in profile.must_support()}
     written = made(plan, crosswalks)
     for path in plan.unfed:
         name = f"{plan.resource}.{path}"
@@ -196,28 +198,32 @@ class _Writer:
 
     def object(self, node: ObjectNode, element: Element) -> None:
         members = dict(node.members)
-        for one in self.profile.children(element.id):
-            for name in tuple(choice_names(one)) or (one.name,):
+        for child_element in self.profile.children(element.id):
+            for name in tuple(choice_names(child_element)) or (child_element.name,):
                 if name in members:
-                    self.member(name, members[name], one)
+                    self.member(name, members[name], child_element)
 
     def member(self, name: str, node: Entry, element: Element) -> None:
         slices = self.profile.slices(element.id)
         for entry in values_of(node):
-            for at in (
+            for declared in (
                 element,
-                *(one for one in slices if self.slices.may_be(entry, name, element, one)),
+                *(
+                    slice_element
+                    for slice_element in slices
+                    if self.slices.may_be(entry, name, element, slice_element)
+                ),
             ):
-                self.found.setdefault(at.id, set()).update(self.columns_in(entry))
+                self.found.setdefault(declared.id, set()).update(self.columns_in(entry))
                 if isinstance(entry, ObjectNode):
-                    self.object(entry, at)
+                    self.object(entry, declared)
 
     def columns_in(self, node: Entry) -> set[str]:
-        found: set[str] = set()
+        columns: set[str] = set()
         for _, inner in nodes_of(node):
             if isinstance(inner, Leaf):
-                found |= self.columns(inner.expr)
-        return found
+                columns |= self.columns(inner.expr)
+        return columns
 
     def columns(self, expr: Expr) -> set[str]:
         return {
@@ -246,16 +252,17 @@ class SliceMatcher:
         if whole.slicing is None:
             return False
         return all(
-            self.may_fit(entry, told) for told in discriminators(self.profile, whole.slicing, part)
+            self.may_fit(entry, discriminator)
+            for discriminator in discriminators(self.profile, whole.slicing, part)
         )
 
-    def may_fit(self, entry: Entry, told: Discriminator) -> bool:
+    def may_fit(self, entry: Entry, discriminator: Discriminator) -> bool:
         """Tell whether an entry can have what tells the entries of a slice."""
-        nodes = list(_at(entry, told.path)) if told.path else [entry]
-        if told.value_set is not None:
-            allowed = value_set(told.value_set)
+        nodes = list(_at(entry, discriminator.path)) if discriminator.path else [entry]
+        if discriminator.value_set is not None:
+            allowed = value_set(discriminator.value_set)
             return any(self.may_hold(node, allowed) for node in nodes)
-        return any(self.may_equal(node, told.pattern) for node in nodes)
+        return any(self.may_equal(node, discriminator.pattern) for node in nodes)
 
     def may_equal(self, node: Entry, wanted: Any) -> bool:
         """Tell whether a node can contain a pattern (FHIR's pattern[x])."""
@@ -267,7 +274,7 @@ class SliceMatcher:
             )
         if isinstance(wanted, list):
             entries = list(values_of(node))
-            return all(any(self.may_equal(one, part) for one in entries) for part in wanted)
+            return all(any(self.may_equal(choice, part) for choice in entries) for part in wanted)
         said = self.answers(node)
         return said is None or str(wanted) in said
 
@@ -338,24 +345,24 @@ def as_markdown(found: Iterable[ProfileCoverage]) -> str:
         f"| profile | must-support | {' | '.join(STATUSES)} |",
         f"|---|{'---:|' * (1 + len(STATUSES))}",
     ]
-    for one in profiles:
-        counts = " | ".join(str(len(one.of(status))) for status in STATUSES)
-        lines.append(f"| {one.profile} | {len(one.elements)} | {counts} |")
-    for one in profiles:
-        of = "" if one.resources is None else f" ({one.resources:,} resources)"
+    for profile in profiles:
+        counts = " | ".join(str(len(profile.with_status(status))) for status in STATUSES)
+        lines.append(f"| {profile.profile} | {len(profile.elements)} | {counts} |")
+    for profile in profiles:
+        counted = "" if profile.resources is None else f" ({profile.resources:,} resources)"
         lines += [
             "",
-            f"## {one.profile}{of}",
+            f"## {profile.profile}{counted}",
             "",
             "| element | | columns, or why not |",
             "|---|---|---|",
         ]
-        for each in one.elements:
-            what = each.reason or ", ".join(f"`{name}`" for name in each.columns)
-            lines.append(f"| `{each.element}` | {labelled(each)} | {what} |")
+        for element in profile.elements:
+            what = element.reason or ", ".join(f"`{name}`" for name in element.columns)
+            lines.append(f"| `{element.element}` | {labelled(element)} | {what} |")
     return "\n".join(lines) + "\n"
 
 
-def labelled(one: ElementCoverage) -> str:
+def labelled(element: ElementCoverage) -> str:
     """Return an element's status, with the number of resources that have it where it is known."""
-    return one.status if not one.resources else f"{one.status}, {one.resources:,}"
+    return element.status if not element.resources else f"{element.status}, {element.resources:,}"

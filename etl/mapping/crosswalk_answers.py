@@ -54,11 +54,11 @@ _Elements: TypeAlias = tuple[Element, ...]
 def feeds_of(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Feed, ...]:
     """Return where answers go that a crosswalk may not have for a word that it knows."""
     profile = find_canonical(plan.profile)
-    asked = {part for part in _expressions(plan.body) if _may_lack(part, crosswalks)}
-    if profile is None or not asked:
+    uncertain = {part for part in _expressions(plan.body) if _may_lack(part, crosswalks)}
+    if profile is None or not uncertain:
         return ()
     slices = SliceMatcher(profile, crosswalks)
-    walker = _Walker(slices, frozenset(asked), _replaced(plan.body))
+    walker = _Walker(slices, frozenset(uncertain), _replaced(plan.body))
     walker.object(plan.body, (profile.root,), lost=False, needs=())
     coded = _coded(plan.body)
     return tuple(
@@ -154,17 +154,17 @@ class _Walker:
     found: list[tuple[str, Feed]] = field(default_factory=list)
 
     def object(
-        self, node: ObjectNode, at: _Elements, *, lost: bool, needs: tuple[Condition, ...]
+        self, node: ObjectNode, elements: _Elements, *, lost: bool, needs: tuple[Condition, ...]
     ) -> None:
         strong = sum(is_strong(member) for _, member in node.members)
         for name, member in node.members:
             alone = strong == 1 and is_strong(member)
-            self.value(name, member, self.below(at, name), lost and alone, needs)
+            self.value(name, member, self.below(elements, name), lost and alone, needs)
 
-    def below(self, at: _Elements, name: str) -> _Elements:
+    def below(self, elements: _Elements, name: str) -> _Elements:
         return tuple(
             child
-            for element in at
+            for element in elements
             for child in self.slices.profile.children(element.id)
             if name == child.name or name in choice_names(child)
         )
@@ -175,7 +175,7 @@ class _Walker:
             part
             for whole in elements
             for part in self.slices.profile.slices(whole.id)
-            if any(self.slices.may_be(each, name, whole, part) for each in values_of(node))
+            if any(self.slices.may_be(written, name, whole, part) for written in values_of(node))
         )
         return (*elements, *slices)
 
@@ -213,7 +213,7 @@ class _Walker:
         for answer, in_place in _answers_in(expr):
             counts = vital or answer in self.replaced
             if answer in self.asked and (counts or in_place):
-                others = tuple(one for one in needs if answer not in walk(one))
+                others = tuple(need for need in needs if answer not in walk(need))
                 self.found.append((name, Feed(answer, expr, others, counts)))
 
     def tested(
@@ -227,9 +227,9 @@ class _Walker:
             for answer in _wanted_by(part):
                 if answer in self.asked and (lost or answer in self.replaced):
                     others = (*needs, *(one for one in parts if one is not part))
-                    kept = tuple(one for one in others if answer not in walk(one))
+                    kept = tuple(other for other in others if answer not in walk(other))
                     self.found.append((name, Feed(answer, part, kept, vital=True)))
 
 
 def _matters(elements: _Elements) -> bool:
-    return any(one.must_support or one.min > 0 for one in elements)
+    return any(element.must_support or element.min > 0 for element in elements)

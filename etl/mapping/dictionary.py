@@ -155,7 +155,7 @@ def sources_of(plan: Plan) -> dict[int, tuple[str, str]]:
     """Return, for each level, its table; for the values of a list, `table.column` beside it."""
     sources = {0: (plan.table, "")}
     loops = [node for _, node in _everything(plan) if isinstance(node, Loop)]
-    for loop in sorted(loops, key=lambda one: one.level):
+    for loop in sorted(loops, key=lambda loop: loop.level):
         if isinstance(loop.relation, Many):
             sources[loop.level] = (loop.relation.table, "")
         else:
@@ -188,9 +188,9 @@ def as_csv(rows: Iterable[DictionaryRow]) -> str:
 def as_markdown(rows: Iterable[DictionaryRow]) -> str:
     """Return the dictionary as Markdown: a section a table, a line a column and path."""
     lines = ["# Data dictionary", "", _LEGEND]
-    for title, header, found in _sections(rows):
+    for title, header, rows_of_section in _sections(rows):
         lines += ["", f"## {title}", "", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-        lines += [f"| {' | '.join(cells)} |" for cells in found]
+        lines += [f"| {' | '.join(cells)} |" for cells in rows_of_section]
     return "\n".join(lines) + "\n"
 
 
@@ -200,7 +200,7 @@ def as_html(rows: Iterable[DictionaryRow]) -> str:
     contents = " · ".join(
         f'<a href="#{_anchor(title)}">{escape(title)}</a>' for title, _, _ in sections
     )
-    body = "\n".join(_section(*each) for each in sections)
+    body = "\n".join(_section(*section) for section in sections)
     return _PAGE.format(legend=escape(_LEGEND), contents=contents, body=body)
 
 
@@ -222,18 +222,18 @@ def _sections(
         title = row.table or ("Left out" if row.role == "left out" else "Without a column")
         what = (row.column, _numbers(row.map_ids), row.path, row.role, row.note)
         profiles[(title, *what)].append(row.profile)
-    found: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    sections: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     for (title, column, numbers, path, role, note), names in profiles.items():
         is_all = len(names) > 1 and claims == set(names)
         short = ", ".join(name.removeprefix(_CLAIMS) for name in names)
         cells = (numbers, path, "all claims" if is_all else short)
         if role == "left out":
-            found[title].append((*cells, note))
+            sections[title].append((*cells, note))
         elif role == "constant":
-            found[title].append(cells)
+            sections[title].append(cells)
         else:
-            found[title].append((column, *cells, role))
-    for title, lines in found.items():
+            sections[title].append((column, *cells, role))
+    for title, lines in sections.items():
         header = {
             "Left out": ("MapIDs", "FHIR path", "profiles", "why"),
             "Without a column": _GROUPED[1:4],

@@ -60,8 +60,8 @@ class Environment:
             resource: the type that is meant where the directory holds nothing under the id.
             only: the type is meant whatever the directory holds.
         """
-        found = self.providers.get(key, ())
-        meant = next((one for one in found if one.resource == resource), None)
+        providers = self.providers.get(key, ())
+        meant = next((candidate for candidate in providers if candidate.resource == resource), None)
         if meant is not None:
             return meant
-        return Provider(resource, key) if only or not found else found[0]
+        return Provider(resource, key) if only or not providers else providers[0]

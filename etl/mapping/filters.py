@@ -47,27 +47,27 @@ Build: TypeAlias = Callable[[Reader, Expr, list[Expr]], Expr]
 
 
 def _cast(to: Kind, *allowed: Kind) -> Build:
-    def build(reader: Reader, of: Expr, args: list[Expr]) -> Expr:
+    def build(reader: Reader, value: Expr, args: list[Expr]) -> Expr:
         if args:
             reader.fail("map-arguments", f"{to.value} takes no argument")
-        if isinstance(of, Absent):
-            return of
-        if allowed and of.kind not in allowed:
+        if isinstance(value, Absent):
+            return value
+        if allowed and value.kind not in allowed:
             names = " or ".join(kind.value for kind in allowed)
-            reader.fail("map-kind", f"{to.value} is for {names}, not for {of.kind.value}")
-        if of.kind is to:
-            return of
-        if isinstance(of, Constant):
-            return Constant(of.value, to)
-        return Cast(of, to)
+            reader.fail("map-kind", f"{to.value} is for {names}, not for {value.kind.value}")
+        if value.kind is to:
+            return value
+        if isinstance(value, Constant):
+            return Constant(value.value, to)
+        return Cast(value, to)
 
     return build
 
 
-def _default(reader: Reader, of: Expr, args: list[Expr]) -> Expr:
+def _default(reader: Reader, value: Expr, args: list[Expr]) -> Expr:
     if len(args) != 1:
         reader.fail("map-arguments", "default takes one argument")
-    return first_of((of, args[0]))
+    return first_of((value, args[0]))
 
 
 def _plus(reader: Reader, of: Expr, args: list[Expr]) -> Expr:
@@ -87,7 +87,7 @@ def _constants(reader: Reader, name: str, args: list[Expr], most: int) -> list[s
     return texts
 
 
-def _translate(reader: Reader, of: Expr, args: list[Expr]) -> Expr:
+def _translate(reader: Reader, value: Expr, args: list[Expr]) -> Expr:
     name, *columns = _constants(reader, "translate", args, 2)
     crosswalks = reader.scope.library.crosswalks
     if name not in crosswalks:
@@ -100,29 +100,29 @@ def _translate(reader: Reader, of: Expr, args: list[Expr]) -> Expr:
             f"crosswalk {name} has no column {column!r}",
             (column, crosswalk.columns),
         )
-    if isinstance(of, Constant):
-        answer = crosswalk.answer(of.value, column)
+    if isinstance(value, Constant):
+        answer = crosswalk.answer(value.value, column)
         return Absent() if answer is None else Constant(answer, Kind.CODE)
-    return of if isinstance(of, Absent) else Translated(of, name, column)
+    return value if isinstance(value, Absent) else Translated(value, name, column)
 
 
-def _translate_all(reader: Reader, of: Expr, args: list[Expr]) -> Expr:
+def _translate_all(reader: Reader, value: Expr, args: list[Expr]) -> Expr:
     if len(args) != 3:
         reader.fail("map-arguments", "translate_all takes a crosswalk, a column and a separator")
-    answer = _translate(reader, of, args[:2])
+    answer = _translate(reader, value, args[:2])
     if isinstance(answer, Constant | Absent):
         return answer
     (separator,) = _constants(reader, "translate_all", args[2:], 1)
     if not isinstance(answer, Translated):
         raise AssertionError(answer)
-    return TranslatedAll(of, answer.crosswalk, answer.column, separator)
+    return TranslatedAll(value, answer.crosswalk, answer.column, separator)
 
 
-def _shape(reader: Reader, of: Expr, args: list[Expr]) -> Expr:
+def _shape(reader: Reader, value: Expr, args: list[Expr]) -> Expr:
     (shape,) = _constants(reader, "shape", args, 1)
     if shape not in SHAPES:
         reader.fail("map-arguments", f"no shape {shape!r}", (shape, SHAPES))
-    return of if isinstance(of, Absent) else Shaped(of, shape)
+    return value if isinstance(value, Absent) else Shaped(value, shape)
 
 
 def _left(reader: Reader, of: Expr, args: list[Expr]) -> Expr:
@@ -133,27 +133,31 @@ def _left(reader: Reader, of: Expr, args: list[Expr]) -> Expr:
             reader.fail("map-arguments", "left takes a number of characters")
 
 
-def _logical_id(reader: Reader, of: Expr, args: list[Expr]) -> Expr:
+def _logical_id(reader: Reader, value: Expr, args: list[Expr]) -> Expr:
     (resource,) = _constants(reader, "logical_id", args, 1)
-    return of if isinstance(of, Absent) else LogicalId(of, resource)
+    return value if isinstance(value, Absent) else LogicalId(value, resource)
 
 
-def _provider(reader: Reader, of: Expr, args: list[Expr]) -> Expr:
+def _provider(reader: Reader, value: Expr, args: list[Expr]) -> Expr:
     resource, *only = _constants(reader, "provider", args, 2)
     if only not in ([], ["only"]):
         reader.fail("map-arguments", "provider takes a type, and 'only'")
     match resource:
         case "Organization" | "Practitioner":
-            return of if isinstance(of, Absent) else ProviderReference(of, resource, bool(only))
+            return (
+                value
+                if isinstance(value, Absent)
+                else ProviderReference(value, resource, bool(only))
+            )
         case _:
             reader.fail("map-arguments", "a provider is an 'Organization' or a 'Practitioner'")
 
 
 def _case(case: Any) -> Build:
-    def build(reader: Reader, of: Expr, args: list[Expr]) -> Expr:
+    def build(reader: Reader, value: Expr, args: list[Expr]) -> Expr:
         if args:
             reader.fail("map-arguments", f"{case} takes no argument")
-        return of if isinstance(of, Absent) else Cased(of, case)
+        return value if isinstance(value, Absent) else Cased(value, case)
 
     return build
 

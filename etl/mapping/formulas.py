@@ -146,11 +146,11 @@ def _once_each(parts: list[Formula]) -> tuple[Formula, ...]:
     return tuple({id(part): part for part in parts}.values())
 
 
-def no(of: Formula) -> Formula:
+def no(formula: Formula) -> Formula:
     """Return that a formula is not true."""
-    if isinstance(of, bool):
-        return not of
-    return of.of if isinstance(of, No) else No(of)
+    if isinstance(formula, bool):
+        return not formula
+    return formula.of if isinstance(formula, No) else No(formula)
 
 
 def holds(condition: Condition | None) -> Formula:
@@ -172,7 +172,7 @@ def says(expr: Expr, *texts: str) -> Formula:
     return When(OneOf(expr, texts))
 
 
-def some(loop: Loop, inner: Formula) -> Formula:
+def in_some_row(loop: Loop, inner: Formula) -> Formula:
     """Return that a related row makes something true."""
     inner = all_of(holds(loop.condition), inner)
     return False if inner is False else Some(loop, inner)
@@ -180,7 +180,7 @@ def some(loop: Loop, inner: Formula) -> Formula:
 
 def at_least(least: int, entries: Iterable[tuple[tuple[Loop, ...], Formula]]) -> Formula:
     """Return that so many entries are there, as far as they can be counted without rows."""
-    kept = tuple(one for one in entries if one[1] is not False)
+    kept = tuple(entry for entry in entries if entry[1] is not False)
     sure = sum(not loops and there_is is True for loops, there_is in kept)
     if sure >= least:
         return True
@@ -208,7 +208,7 @@ def presence(node: Entry) -> Formula:
         case ListNode(entries=entries) | Spliced(entries=entries):
             return any_of(*(presence(entry) for entry in entries))
         case Loop(node=inner):
-            return some(node, presence(inner))
+            return in_some_row(node, presence(inner))
 
 
 def _alive(node: Entry) -> Formula:
@@ -241,7 +241,7 @@ def opened(entry: Entry) -> Iterator[tuple[tuple[Loop, ...], Formula, Entry]]:
 def through(loops: tuple[Loop, ...], formula: Formula) -> Formula:
     """Return that a formula is true of some row at the end of nested loops."""
     for loop in reversed(loops):
-        formula = some(loop, formula)
+        formula = in_some_row(loop, formula)
     return formula
 
 
@@ -293,9 +293,9 @@ def exists(node: Entry, path: tuple[str, ...], test: Callable[[Entry], Formula])
 
 def matches(node: Entry, pattern: Any) -> Formula:
     """Return that a node, where it is there, contains a pattern (FHIR's pattern[x])."""
-    known = fits(static_value(node), pattern)
-    if known is False or isinstance(node, Fixed):
-        return bool(known)  # that it fits says nothing yet of whether all of it is there
+    is_fit = fits(static_value(node), pattern)
+    if is_fit is False or isinstance(node, Fixed):
+        return bool(is_fit)  # that it fits says nothing yet of whether all of it is there
     if isinstance(pattern, Mapping):
         return all_of(
             *(
@@ -337,8 +337,8 @@ class Codes:
             allowed: the value set.
             surely: whether a code of a system whose codes are not known is not enough.
         """
-        at = ("coding",) if any(True for _ in members_of(node, "coding")) else ()
-        return exists(node, at, lambda coding: self.coding_in(coding, allowed, surely=surely))
+        path = ("coding",) if any(True for _ in members_of(node, "coding")) else ()
+        return exists(node, path, lambda coding: self.coding_in(coding, allowed, surely=surely))
 
     def coding_in(self, node: Entry, allowed: ValueSet, *, surely: bool) -> Formula:
         """Return that one Coding is of a value set."""
@@ -355,7 +355,7 @@ class Codes:
         if left is None or right is None:
             return False
         opened_up = frozenset() if surely else allowed.open_systems
-        pairs = frozenset((one.system, one.code) for one in allowed.codes)
+        pairs = frozenset((code.system, code.code) for code in allowed.codes)
         systems, codes = answers(left, self.crosswalks), answers(right, self.crosswalks)
         if systems is not None:
             if systems <= opened_up:
@@ -363,7 +363,7 @@ class Codes:
             if not systems & allowed.systems:
                 return False
             if codes is not None:
-                said = {(one, other) for one in systems for other in codes}
+                said = {(system, other) for system in systems for other in codes}
                 if all(pair in pairs or pair[0] in opened_up for pair in said):
                     return all_of(there(left), there(right))
                 if not any(pair in pairs or pair[0] in opened_up for pair in said):

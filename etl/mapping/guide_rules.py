@@ -41,22 +41,22 @@ def guide_rule_tests(rule: GuideRule, subject: Subject) -> Iterator[tuple[str, T
         case ListedNumbers():
             yield from _listed(rule, subject)
         case ForbiddenEntry(given=given, name=name, forbidden=forbidden):
-            entered = exists(root, (name,), lambda one: fulfilled(forbidden, one, subject))
+            entered = exists(root, (name,), lambda inner: fulfilled(forbidden, inner, subject))
             together = all_of(fulfilled(given, root, subject), entered)
             yield f"{name}:{rule.slice_name}.{rule.at}", Rows((), together)
 
 
 def _marked(subject: Subject, name: str, mark: str) -> Iterator[tuple[tuple[Loop, ...], Formula]]:
     for loops, given, entry in entries_of(subject.root, name):
-        yield loops, all_of(given, exists(entry, (mark,), lambda one: matches(one, True)))
+        yield loops, all_of(given, exists(entry, (mark,), lambda inner: matches(inner, True)))
 
 
 def _listed(rule: ListedNumbers, subject: Subject) -> Iterator[tuple[str, Test]]:
     """Yield the tests of numbers that a plan names; what it names nowhere needs none."""
     for name in rule.lists:
         for depth in range(len(rule.inner) + 1):
-            for member, known in rule.members:
+            for member, listed in rule.members:
                 path = (name, *rule.inner[:depth], member)
                 named = numbers(subject.root, path)
                 if named.sources:
-                    yield ".".join(path), Nowhere(named, numbers(subject.root, known))
+                    yield ".".join(path), Nowhere(named, numbers(subject.root, listed))

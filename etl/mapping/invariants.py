@@ -125,12 +125,12 @@ def _numbers(path: NumberPath, subject: Subject) -> Numbers:
 
 
 def _entries_named(constraint: EntriesNamed, subject: Subject) -> Iterator[Alone]:
-    known = _numbers(constraint.known, subject)
+    listed = _numbers(constraint.known, subject)
     for loops, given, entry in entries_of(subject.root, constraint.name):
         lacking = all_of(given, fulfilled(constraint.where, entry, subject))
         if lacking is not False:
             named = numbers(entry, (constraint.member,), loops=loops)
-            yield Alone(loops, lacking, named, known)
+            yield Alone(loops, lacking, named, listed)
 
 
 def broken(constraint: Constraint, node: Entry, subject: Subject) -> Formula:
@@ -179,7 +179,7 @@ def fulfilled(constraint: Constraint, node: Entry, subject: Subject) -> Formula:
         case constraints.InValueSet(url=url):
             return subject.codes.concept_in(node, value_set(url, subject.guide), surely=False)
         case constraints.Exists(path=path, constraint=inner):
-            return exists(node, path, lambda at: fulfilled(inner, at, subject))
+            return exists(node, path, lambda inner_node: fulfilled(inner, inner_node, subject))
         case constraints.Conjunction(parts=parts):
             return all_of(*(fulfilled(part, node, subject) for part in parts))
         case constraints.Disjunction(parts=parts):

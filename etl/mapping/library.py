@@ -74,7 +74,7 @@ def compile_set(
         mistakes.report()
     fragments = _fragments(document, texts, mistakes)
     sources = _Sources(texts, layers)
-    views = {one.name: one for one in _views(document, sources, mistakes)}
+    views = {view.name: view for view in _views(document, sources, mistakes)}
     read = mistakes.made(read)  # what mappings would say of its mistakes is no news
     if view not in views:
         where = str(document.marks.get("views", document.mark))
@@ -97,8 +97,8 @@ def compile_set(
             made = viewed(plan, wanted, canonical)
             plans.append(replace(made, feeds=feeds_of(made, crosswalks)))
     mistakes.report()
-    found = tuple(plans)
-    return MappingSet(read.name, read.version, found, crosswalks, wanted, tuple(views))
+    compiled = tuple(plans)
+    return MappingSet(read.name, read.version, compiled, crosswalks, wanted, tuple(views))
 
 
 def _fragments(document: Map, texts: Mapping[str, str], mistakes: Mistakes) -> dict[str, Any]:
@@ -139,8 +139,8 @@ class _Sources:
 
     def before(self, name: str, depth: int) -> str | None:
         """Return the text that lies `depth` layers below the topmost one of a name."""
-        found = self.layers.get(name, ())
-        return found[-1 - depth] if depth < len(found) else None
+        texts = self.layers.get(name, ())
+        return texts[-1 - depth] if depth < len(texts) else None
 
 
 def _extended(sources: _Sources, name: str, where: str, seen: tuple[str, ...] = ()) -> Any:

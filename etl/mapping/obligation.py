@@ -41,12 +41,12 @@ class Obligation:
     listed: str = ""
 
 
-def of_data(found: tuple[Obligation, ...]) -> tuple[Obligation, ...]:
+def of_data(every: tuple[Obligation, ...]) -> tuple[Obligation, ...]:
     """Return the obligations that rows can break, one for each different test."""
     kept: dict[tuple[str, Test], Obligation] = {}
-    for one in found:
-        if one.test is not None:
-            kept.setdefault((one.rule, one.test), one)
+    for obligation in every:
+        if obligation.test is not None:
+            kept.setdefault((obligation.rule, obligation.test), obligation)
     return tuple(kept.values())
 
 
@@ -58,10 +58,10 @@ def profile_slug(profile: Profile) -> str:
     return "c4bb." + (name.removeprefix("ExplanationOfBenefit-") or "eob").lower()
 
 
-def counted(found: Iterable[Obligation]) -> Mapping[str, int]:
+def counted(every: Iterable[Obligation]) -> Mapping[str, int]:
     """Return how many obligations are proved, checked in the run, and listed."""
     result = {"proved": 0, "of data": 0, "listed": 0}
-    for one in found:
-        key = "proved" if one.proved else "listed" if one.listed else "of data"
+    for obligation in every:
+        key = "proved" if obligation.proved else "listed" if obligation.listed else "of data"
         result[key] += 1
     return result

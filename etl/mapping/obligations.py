@@ -112,21 +112,21 @@ class _Walker:
     def add(self, what: What, path: str, place: Place, test: Test | str, rule: str = "") -> None:
         """Add an obligation: a test, what would break it, or a text that says why it is proved."""
         name = f"{profile_slug(self.profile)}.{path}" if path else profile_slug(self.profile)
-        one = Obligation(rule or name, what, path, self.profile.name, place)
+        obligation = Obligation(rule or name, what, path, self.profile.name, place)
         if isinstance(test, str):
-            self.found.append(replace(one, proved=test))
+            self.found.append(replace(obligation, proved=test))
         elif self.proved(test):
-            self.found.append(replace(one, proved=_MADE_SO))
+            self.found.append(replace(obligation, proved=_MADE_SO))
         else:
-            self.found.append(replace(one, test=test))
+            self.found.append(replace(obligation, test=test))
 
     def proved(self, test: Test) -> bool:
         match test:
             case Rows(loops=loops, broken=broken):
                 return never(broken, None if loops else self.plan.condition, self.names)
             case Twice(numbers=numbers):
-                known = [number for loops, _, number in numbers.sources if not loops]
-                fixed = [number for number in known if isinstance(number, int)]
+                numbers_known = [number for loops, _, number in numbers.sources if not loops]
+                fixed = [number for number in numbers_known if isinstance(number, int)]
                 return len(fixed) == len(numbers.sources) == len(set(fixed))
             case Nowhere(named=named):
                 return not named.sources
@@ -175,12 +175,16 @@ class _Walker:
         names = tuple(choice_names(element)) or (element.name,)
         is_choice = element.name.endswith("[x]")
         below = f"{path}.{element.name}" if path else element.name
-        needed = [one for one in shape.profile.slices(element.id) if one.min > 0]
+        needed = [
+            slice_element
+            for slice_element in shape.profile.slices(element.id)
+            if slice_element.min > 0
+        ]
         mine = [member for key, member in node.members if key.lstrip("_") in names]
         place = mine[0].place if mine else node.place
         if is_choice and needed:
-            for one in needed:
-                (spelt,) = choice_names(replace(element, types=one.types))
+            for slice_element in needed:
+                (spelt,) = choice_names(replace(element, types=slice_element.types))
                 self.add("required", below, place, self.rows(at, no(has(node, spelt))))
         elif element.min > 0:
             self.add("required", below, place, self.rows(at, no(has(node, *names))))
@@ -197,8 +201,8 @@ class _Walker:
             around |= {key: kind.invariants[key] for key in kind.root.invariants}
         for key, invariant in around.items():
             if key in NOT_CHECKED:
-                one = Obligation(key, "invariant", path, self.profile.name, node.place)
-                self.found.append(replace(one, listed=NOT_CHECKED[key]))
+                obligation = Obligation(key, "invariant", path, self.profile.name, node.place)
+                self.found.append(replace(obligation, listed=NOT_CHECKED[key]))
                 continue
             for test in self.tests(node, path, at, invariant):
                 self.add("invariant", path, node.place, test, key)
@@ -223,8 +227,8 @@ class _Walker:
 
     def listing(self, node: ListNode, shape: Shape, path: str, at: At) -> None:
         """Add how many entries and slices there have to be, and what each has to have."""
-        flat = [one for entry in node.entries for one in opened(entry)]
-        whole = [(loops, all_of(given, presence(one))) for loops, given, one in flat]
+        flat = [opened_entry for entry in node.entries for opened_entry in opened(entry)]
+        whole = [(loops, all_of(given, presence(inner))) for loops, given, inner in flat]
         self.limits(path, node.place, at, whole, shape.element)
         slices = [
             (part, f"{path}:{part.element.slice_name}", self.belonging(flat, shape, part))
@@ -255,14 +259,19 @@ class _Walker:
         slicing = shape.element.slicing
         if slicing is None:
             raise AssertionError(part)
-        told = discriminators(shape.profile, slicing, part.element)
-        return [all_of(*(self.told(inner, one) for one in told)) for _, _, inner in flat]
+        telling = discriminators(shape.profile, slicing, part.element)
+        return [
+            all_of(*(self.discriminated(inner, discriminator) for discriminator in telling))
+            for _, _, inner in flat
+        ]
 
-    def told(self, node: Entry, by: Discriminator) -> Formula:
+    def discriminated(self, node: Entry, by: Discriminator) -> Formula:
         if by.value_set is None:
-            return exists(node, by.path, lambda at: matches(at, by.pattern))
+            return exists(node, by.path, lambda inner: matches(inner, by.pattern))
         allowed = value_set(by.value_set, self.guide)
-        return exists(node, by.path, lambda at: self.codes.concept_in(at, allowed, surely=True))
+        return exists(
+            node, by.path, lambda inner: self.codes.concept_in(inner, allowed, surely=True)
+        )
 
     def limits(
         self,
@@ -281,7 +290,7 @@ class _Walker:
                 "required",
                 path,
                 place,
-                self.rows(at, no(any_of(*(through(*one) for one in entries)))),
+                self.rows(at, no(any_of(*(through(*entry) for entry in entries)))),
             )
         elif least > 1:
             self.add("required", path, place, self.rows(at, no(at_least(least, entries))))
@@ -320,13 +329,13 @@ class _Walker:
             reason = exists(
                 node,
                 ("valueCode",),
-                lambda one: any_of(*(matches(one, word) for word in sorted(ABSENT_REASONS))),
+                lambda inner: any_of(*(matches(inner, word) for word in sorted(ABSENT_REASONS))),
             )
             self.add("code", path, node.place, self.rows(at, no(reason)))
         elif isinstance(url, str) and US_CORE.covers(url):
-            found = find_canonical(url)
-            if found is not None and found.type == "Extension":
-                return Shape(found, found.root, shape.choice)
+            target = find_canonical(url)
+            if target is not None and target.type == "Extension":
+                return Shape(target, target.root, shape.choice)
         if shape.profile.children(shape.element.id):
             return shape
         return replace(Shape.of_type("Extension"), choice=shape.choice)
@@ -350,7 +359,9 @@ class _Walker:
         """Add that a code, and a display, of the guide's own code systems exists."""
         own = code_systems(self.guide)
         for (of_system, system), (of_code, code) in (
-            (one, other) for one in members_of(node, "system") for other in members_of(node, "code")
+            (system, other)
+            for system in members_of(node, "system")
+            for other in members_of(node, "code")
         ):
             left, right = expr_of(system), expr_of(code)
             if left is None or right is None:
@@ -358,8 +369,8 @@ class _Walker:
             systems = answers(left, self.codes.crosswalks)
             if systems is not None and not systems & own.keys():
                 continue
-            pairs = frozenset((url, one) for url, codes in own.items() for one in codes)
-            known = (
+            pairs = frozenset((url, code) for url, codes in own.items() for code in codes)
+            is_known = (
                 says(right, *own[next(iter(systems))])
                 if systems is not None and len(systems) == 1
                 else Coded(left, right, pairs, frozenset())
@@ -368,11 +379,15 @@ class _Walker:
             if (
                 systems is not None
                 and said is not None
-                and all((one, other) in pairs for one in systems & own.keys() for other in said)
+                and all(
+                    (system, other) in pairs for system in systems & own.keys() for other in said
+                )
             ):
                 self.add("code", path, node.place, "every answer is a code of its system")
                 continue
-            broken = all_of(of_system, of_code, says(left, *sorted(own)), there(right), no(known))
+            broken = all_of(
+                of_system, of_code, says(left, *sorted(own)), there(right), no(is_known)
+            )
             self.add("code", path, node.place, self.rows(at, broken))
             if has(node, "display") is not False:
                 what = f"{self.plan.resource}.{path}: a display of the guide's own codes"
@@ -412,7 +427,7 @@ class _Walker:
         if allowed.status != "complete":
             self.listed("binding", path, node.place, "not all codes of the value set are known")
             return
-        codes = frozenset(one.code for one in allowed.codes)
+        codes = frozenset(code.code for code in allowed.codes)
         if said is not None and said <= codes:
             self.add("binding", path, node.place, "every answer is of the value set")
             return

@@ -37,7 +37,7 @@ def form_of(node: Entry, code: str, said: frozenset[str] | None) -> str | Formul
     if expr is None:
         return None
     if said is not None:
-        if all(form.fullmatch(one) for one in said):
+        if all(form.fullmatch(text) for text in said):
             return "every answer has the form"
     elif not (code in _COUNTED and expr.kind is Kind.INTEGER) and (
         code not in _MARK_FREE or isinstance(expr, LogicalId)

@@ -146,9 +146,11 @@ class _Checker:
             below = f"{path}.{key}" if path else key
             found = shape.member(key.removeprefix("_"))
             if found is None:
-                known = [name for one in children for name in choice_names(one.element)]
+                names = [
+                    name for child_shape in children for name in choice_names(child_shape.element)
+                ]
                 self.problem(
-                    member.place, "map-unknown-path", below, "no such element", nearest(key, known)
+                    member.place, "map-unknown-path", below, "no such element", nearest(key, names)
                 )
             elif not key.startswith("_"):
                 self.member(member, found, below, facts)
@@ -197,7 +199,7 @@ class _Checker:
         if isinstance(node, Leaf):
             kind = node.expr.kind
             if wanted is not None and kind not in wanted:
-                names = ", ".join(sorted(one.value for one in wanted))
+                names = ", ".join(sorted(kind.value for kind in wanted))
                 what = f"a {choice.code} is made of {names}, not of {kind.value}"
                 self.problem(node.place, "map-type", path, what, "use a filter")
             elif wanted is None and kind in _NO_TEXT:
@@ -235,10 +237,10 @@ class _Checker:
         allowed = value_set(shape.required_values)
         if allowed.status != "complete":
             return
-        known = {one.code for one in allowed.codes}
-        for answer in sorted((self.answers(node) or frozenset()) - known):
+        codes = {code.code for code in allowed.codes}
+        for answer in sorted((self.answers(node) or frozenset()) - codes):
             what = f"{answer!r} is not in the required value set"
-            self.problem(node.place, "map-binding", path, what, nearest(answer, known))
+            self.problem(node.place, "map-binding", path, what, nearest(answer, codes))
 
     def answers(self, node: Entry | None) -> frozenset[str] | None:
         match node:
@@ -294,12 +296,15 @@ def _flat(entries: tuple[Entry, ...], facts: Facts) -> Iterator[tuple[Node, Fact
     for entry in entries:
         match entry:
             case Loop():
-                known = facts if entry.condition is None else facts.given(entry.condition)
+                facts_here = facts if entry.condition is None else facts.given(entry.condition)
                 inner = entry.node
                 if isinstance(inner, Spliced):
-                    yield from ((one, known, True) for one, known, _ in _flat(inner.entries, known))
+                    yield from (
+                        (inner, facts_inner, True)
+                        for inner, facts_inner, _ in _flat(inner.entries, facts_here)
+                    )
                 else:
-                    yield inner, known, True
+                    yield inner, facts_here, True
             case Guarded():
                 yield entry, facts, True
             case Spliced():
@@ -313,13 +318,13 @@ def _is_of_slice(value: Any, shape: Shape, part: Shape) -> bool:
     slicing = shape.element.slicing
     if slicing is None:
         return False
-    for told in discriminators(shape.profile, slicing, part.element):
+    for discriminator in discriminators(shape.profile, slicing, part.element):
         inner = value
-        for name in told.path:
+        for name in discriminator.path:
             inner = inner.get(name, UNKNOWN) if isinstance(inner, Mapping) else UNKNOWN
-        if told.value_set is not None:
+        if discriminator.value_set is not None:
             codings = inner.get("coding", []) if isinstance(inner, Mapping) else []
-            allowed = value_set(told.value_set)
+            allowed = value_set(discriminator.value_set)
             if not any(
                 allowed.holds(str(coding.get("system")), str(coding.get("code"))) is True
                 for coding in codings
@@ -327,22 +332,22 @@ def _is_of_slice(value: Any, shape: Shape, part: Shape) -> bool:
             ):
                 return False
             continue
-        said = fits(inner, told.pattern)
-        if said is False or (said is None and (told.path or inner is UNKNOWN)):
+        said = fits(inner, discriminator.pattern)
+        if said is False or (said is None and (discriminator.path or inner is UNKNOWN)):
             return False
     return True
 
 
 def _codings(node: ObjectNode) -> list[ObjectNode]:
-    found: list[ObjectNode] = []
+    codings: list[ObjectNode] = []
     for key, member in node.members:
         inner = member.node if isinstance(member, Guarded) else member
         if key == "coding" and isinstance(inner, ListNode):
             for entry, _, _ in _flat(inner.entries, Facts()):
                 coding = entry.node if isinstance(entry, Guarded) else entry
                 if isinstance(coding, ObjectNode):
-                    found.append(coding)
-    return found
+                    codings.append(coding)
+    return codings
 
 
 def reference_types(expr: Expr) -> Iterator[str]:

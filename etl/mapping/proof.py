@@ -90,12 +90,12 @@ class Names:
 
     def number(self, node: object) -> int:
         """Return the number of an expression or formula."""
-        found = self._of_objects.get(id(node))
-        if found is None:
-            found = self._numbers.setdefault(node, len(self._numbers))
-            self._of_objects[id(node)] = found
+        number_of_object = self._of_objects.get(id(node))
+        if number_of_object is None:
+            number_of_object = self._numbers.setdefault(node, len(self._numbers))
+            self._of_objects[id(node)] = number_of_object
             self._kept.append(node)
-        return found
+        return number_of_object
 
 
 class _GivenUpError(Exception):
@@ -118,69 +118,69 @@ class _Search:
     open: list[tuple[int, tuple[str | bool | None, ...]]] = field(default_factory=list)
     named: dict[int, set[str]] = field(default_factory=dict)
 
-    def can_be(self, formula: Formula, known: _Known) -> bool:
+    def can_be(self, formula: Formula, facts: _Known) -> bool:
         """Tell whether some row that agrees with what is known makes the formula true."""
         self.steps += 1
         if self.steps > MOST_STEPS:
             raise _GivenUpError
         self.open.clear()
-        said = self.formula(formula, known)
+        said = self.formula(formula, facts)
         if said is not None:
             return said
         key, ways = self.open[0]
-        return any(self.can_be(formula, {**known, key: way}) for way in ways)
+        return any(self.can_be(formula, {**facts, key: way}) for way in ways)
 
     def ask(
-        self, key: int, ways: tuple[str | bool | None, ...], known: _Known
+        self, key: int, ways: tuple[str | bool | None, ...], facts: _Known
     ) -> str | bool | None:
         """Return the answer that is assumed.
 
         Raises:
             LookupError: none is; the question is noted where it is the first.
         """
-        if key in known:
-            return known[key]
+        if key in facts:
+            return facts[key]
         if not self.open:
             self.open.append((key, ways))
         raise LookupError
 
-    def settled(self, key: object, known: _Known, *needs: Expr) -> bool | None:
+    def settled(self, key: object, facts: _Known, *needs: Expr) -> bool | None:
         """Return whether something opaque is true; it cannot be where what it needs is absent."""
-        present = [self.there(need, known) for need in needs]
+        present = [self.there(need, facts) for need in needs]
         if False in present:
             return False
         if None in present:
             return None
         try:
-            return bool(self.ask(self.names.number(key), (True, False), known))
+            return bool(self.ask(self.names.number(key), (True, False), facts))
         except LookupError:
             return None
 
     # -- formulas ----------------------------------------------------------------------------
 
-    def formula(self, formula: Formula, known: _Known) -> bool | None:
+    def formula(self, formula: Formula, facts: _Known) -> bool | None:
         match formula:
             case bool():
                 return formula
             case All(parts=parts):
-                return self._all(parts, known)
+                return self._all(parts, facts)
             case Any_(parts=parts):
-                return _not(self._all(tuple(No(part) for part in parts), known))
+                return _not(self._all(tuple(No(part) for part in parts), facts))
             case No(of=of):
-                return _not(self.formula(of, known))
+                return _not(self.formula(of, facts))
             case When(condition=condition):
-                return self.condition(condition, known)
+                return self.condition(condition, facts)
             case Coded(system=system, code=code):
-                return self.settled(formula, known, system, code)
+                return self.settled(formula, facts, system, code)
             case Misshapen(of=of) | Begins(of=of):
-                return self.settled(formula, known, of)
+                return self.settled(formula, facts, of)
             case Some() | Amount():
-                return self.settled(formula, known)
+                return self.settled(formula, facts)
 
-    def _all(self, parts: tuple[Formula, ...], known: _Known) -> bool | None:
+    def _all(self, parts: tuple[Formula, ...], facts: _Known) -> bool | None:
         result: bool | None = True
         for part in parts:
-            said = self.formula(part, known)
+            said = self.formula(part, facts)
             if said is False:
                 return False
             if said is None:
@@ -189,27 +189,27 @@ class _Search:
 
     # -- conditions --------------------------------------------------------------------------
 
-    def condition(self, condition: Condition, known: _Known) -> bool | None:
+    def condition(self, condition: Condition, facts: _Known) -> bool | None:
         match condition:
             case Truth(holds=holds):
                 return holds
             case IsPresent(of=of):
-                return self.there(of, known)
+                return self.there(of, facts)
             case OneOf(of=of, values=values, negated=negated):
-                said = self.one_of(of, values, known)
-                return _and(self.there(of, known), _not(said)) if negated else said
+                said = self.one_of(of, values, facts)
+                return _and(self.there(of, facts), _not(said)) if negated else said
             case AllOf(parts=parts):
-                return self._all(tuple(When(part) for part in parts), known)
+                return self._all(tuple(When(part) for part in parts), facts)
             case AnyOf(parts=parts):
-                return _not(self._all(tuple(No(When(part)) for part in parts), known))
+                return _not(self._all(tuple(No(When(part)) for part in parts), facts))
             case Not(of=of):
-                return _not(self.condition(of, known))
+                return _not(self.condition(of, facts))
             case Same(left=left, right=right) | Before(left=left, right=right):
-                return self.settled(condition, known, left, right)
+                return self.settled(condition, facts, left, right)
 
     # -- expressions -------------------------------------------------------------------------
 
-    def there(self, expr: Expr, known: _Known) -> bool | None:
+    def there(self, expr: Expr, facts: _Known) -> bool | None:
         match expr:
             case Constant() | LoopIndex():
                 return True
@@ -218,33 +218,33 @@ class _Search:
             case Absent():
                 return False
             case FirstOf(parts=parts):
-                return _not(self._all(tuple(No(When(IsPresent(one))) for one in parts), known))
+                return _not(self._all(tuple(No(When(IsPresent(part))) for part in parts), facts))
             case Joined(parts=parts):
-                return self._all(tuple(When(IsPresent(one)) for one in parts), known)
+                return self._all(tuple(When(IsPresent(part)) for part in parts), facts)
             case Chosen(condition=condition, then=then, otherwise=otherwise):
                 return self._either(
-                    condition, self.there(then, known), self.there(otherwise, known), known
+                    condition, self.there(then, facts), self.there(otherwise, facts), facts
                 )
             case Translated(of=of) | Shaped(of=of):
-                if self.there(of, known) is False:
+                if self.there(of, facts) is False:
                     return False
-                said = self.value(expr, known)
+                said = self.value(expr, facts)
                 return None if said is ... else said is not None
             case ColumnOf():
-                said = self.value(expr, known)
+                said = self.value(expr, facts)
                 return None if said is ... else said is not None
             case _:
-                return self.there(expr.of, known)
+                return self.there(expr.of, facts)
 
     def _either(
-        self, condition: Condition, then: bool | None, otherwise: bool | None, known: _Known
+        self, condition: Condition, then: bool | None, otherwise: bool | None, facts: _Known
     ) -> bool | None:
-        holds = self.condition(condition, known)
+        holds = self.condition(condition, facts)
         if holds is None:
             return then if then is not None and then == otherwise else None
         return then if holds else otherwise
 
-    def value(self, expr: Expr, known: _Known) -> object:
+    def value(self, expr: Expr, facts: _Known) -> object:
         """Return the text that is assumed of an expression; None: absent; `...`: still open."""
         number = self.names.number(expr)
         named = tuple(sorted(self.named.get(number, ())))
@@ -255,11 +255,11 @@ class _Search:
         if expr.nullable or (isinstance(expr, ColumnOf) and expr.column in EMPTIED):
             ways = (None, *ways)
         try:
-            return self.ask(number, ways, known)
+            return self.ask(number, ways, facts)
         except LookupError:
             return ...
 
-    def one_of(self, expr: Expr, values: tuple[str, ...], known: _Known) -> bool | None:
+    def one_of(self, expr: Expr, values: tuple[str, ...], facts: _Known) -> bool | None:
         """Tell whether an expression is one of some texts."""
         match expr:
             case Constant(value=value):
@@ -267,35 +267,35 @@ class _Search:
             case Absent():
                 return False
             case Cast(of=of, kind=kind) if kind in _SAME_TEXT:
-                return self.one_of(of, values, known)
+                return self.one_of(of, values, facts)
             case FirstOf(parts=(first, *rest)):
-                said = self.one_of(first, values, known)
+                said = self.one_of(first, values, facts)
                 if not rest:
                     return said
-                more = self.one_of(FirstOf(tuple(rest), expr.kind), values, known)
-                return _or(said, _and(_not(self.there(first, known)), more))
+                more = self.one_of(FirstOf(tuple(rest), expr.kind), values, facts)
+                return _or(said, _and(_not(self.there(first, facts)), more))
             case Chosen(condition=condition, then=then, otherwise=otherwise):
                 return self._either(
                     condition,
-                    self.one_of(then, values, known),
-                    self.one_of(otherwise, values, known),
-                    known,
+                    self.one_of(then, values, facts),
+                    self.one_of(otherwise, values, facts),
+                    facts,
                 )
             case Joined() | Left():
-                return self.settled(OneOf(expr, values), known, expr)
+                return self.settled(OneOf(expr, values), facts, expr)
             case _:
-                return self._plainly(expr, values, known)
+                return self._plainly(expr, values, facts)
 
-    def _plainly(self, expr: Expr, values: tuple[str, ...], known: _Known) -> bool | None:
-        if self.there(expr, known) is False:
+    def _plainly(self, expr: Expr, values: tuple[str, ...], facts: _Known) -> bool | None:
+        if self.there(expr, facts) is False:
             return False
         number = self.names.number(expr)
         before = self.named.setdefault(number, set())
         if not before.issuperset(values):
-            if number in known:  # assumed before this comparison was met
-                return self.settled(OneOf(expr, values), known, expr)
+            if number in facts:  # assumed before this comparison was met
+                return self.settled(OneOf(expr, values), facts, expr)
             before.update(values)
-        said = self.value(expr, known)
+        said = self.value(expr, facts)
         return None if said is ... else said in values
 
 

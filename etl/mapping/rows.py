@@ -80,10 +80,10 @@ def _columns(table: str) -> dict[str, Column]:
     """
     position = (_POSITION,) if table in _CHILDREN else ()
     columns = (*TABLES[table].columns, *position, *_DERIVED.get(table, ()))
-    found = {column.name: column for column in columns}
+    by_name = {column.name: column for column in columns}
     if table == "organization":
-        found["name"] = replace(found["name"], required=False)
-    return found
+        by_name["name"] = replace(by_name["name"], required=False)
+    return by_name
 
 
 _COLUMNS: Final[Mapping[str, Mapping[str, Column]]] = MappingProxyType(

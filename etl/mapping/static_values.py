@@ -218,7 +218,7 @@ def fits(value: Any, pattern: Any) -> bool | None:
     if isinstance(pattern, list):
         if not isinstance(value, list):
             return False
-        return _all(_any(fits(one, part) for one in value) for part in pattern)
+        return _all(_any(fits(entry, part) for entry in value) for part in pattern)
     return bool(value == pattern)
 
 
@@ -257,7 +257,9 @@ def answers(expr: Expr, crosswalks: Mapping[str, Crosswalk]) -> frozenset[str] |
 
 
 def _union(parts: tuple[Expr, ...], crosswalks: Mapping[str, Crosswalk]) -> frozenset[str] | None:
-    found = [answers(part, crosswalks) for part in parts]
-    if any(one is None for one in found):
+    parts_answers = [answers(part, crosswalks) for part in parts]
+    if any(answers_of_part is None for answers_of_part in parts_answers):
         return None
-    return frozenset().union(*(one for one in found if one is not None))
+    return frozenset().union(
+        *(answers_of_part for answers_of_part in parts_answers if answers_of_part is not None)
+    )

@@ -114,10 +114,10 @@ def _parsed(text: str) -> tuple[nodes.Node, ...]:
 def _with_constants(text: str, scope: Scope, where: str) -> str:
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
-        known = scope.library.constants
-        if name not in known:
-            _fail(where, "map-unknown-constant", f"no constant ${name}", near=(name, known))
-        return known[name]
+        constants = scope.library.constants
+        if name not in constants:
+            _fail(where, "map-unknown-constant", f"no constant ${name}", near=(name, constants))
+        return constants[name]
 
     return _CONSTANT.sub(value, text)
 
@@ -200,10 +200,10 @@ class _Reader:
         first, *rest = path
         if first == "payer" and first not in self.scope.names:
             setting = ".".join(rest)
-            known = self.scope.library.payer
-            if setting not in known:
-                self.fail("map-unknown-setting", f"no setting payer.{setting}", (setting, known))
-            return Constant(known[setting]) if known[setting] else Absent()
+            settings = self.scope.library.payer
+            if setting not in settings:
+                self.fail("map-unknown-setting", f"no setting payer.{setting}", (setting, settings))
+            return Constant(settings[setting]) if settings[setting] else Absent()
         if first == "loop":
             if rest != ["index"] or self.scope.loop is None:
                 self.fail("map-loop", "loop.index is all there is, and only inside a for")
@@ -248,12 +248,12 @@ class _Reader:
         columns = columns_of(table)
         if column not in columns:
             self.fail("map-unknown-column", f"{name}: {table} has no {column!r}", (column, columns))
-        found = columns[column]
-        kind = Kind(found.type.value)
+        column_found = columns[column]
+        kind = Kind(column_found.type.value)
         given = self.scope.library.given.get((table, column))
         if given is not None:
             return Constant(given, kind)
-        return ColumnOf(level, tuple(via), column, kind, not (found.required and certain))
+        return ColumnOf(level, tuple(via), column, kind, not (column_found.required and certain))
 
     def chosen(self, test: nodes.Expr, then: nodes.Expr, otherwise: nodes.Expr | None) -> Expr:
         condition = self.condition(test)
@@ -268,13 +268,13 @@ class _Reader:
             self.fail("map-arguments", "first_of takes at least one argument")
         return first_of(parts)
 
-    def filtered(self, of: Expr, name: str, args: list[nodes.Expr]) -> Expr:
+    def filtered(self, value: Expr, name: str, args: list[nodes.Expr]) -> Expr:
         if name == "weak":
             self.fail("map-weak", "weak stands last, on the whole expression")
         build = FILTERS.get(name)
         if build is None:
             self.fail("map-unknown-filter", f"no filter {name!r}", (name, NAMES))
-        return build(self, of, [self.expression(arg) for arg in args])
+        return build(self, value, [self.expression(arg) for arg in args])
 
     def condition(self, node: nodes.Expr) -> Condition:
         match node:
@@ -299,10 +299,10 @@ class _Reader:
                 )
 
     def presence(self, node: nodes.Expr) -> Condition:
-        of = self.expression(node)
-        if isinstance(of, Absent):
+        inner = self.expression(node)
+        if isinstance(inner, Absent):
             return Truth(holds=False)
-        return IsPresent(of) if of.nullable else Truth(holds=True)
+        return IsPresent(inner) if inner.nullable else Truth(holds=True)
 
     def comparison(self, left_node: nodes.Expr, operand: nodes.Operand) -> Condition:
         left, negated = self.expression(left_node), operand.op in {"ne", "notin"}

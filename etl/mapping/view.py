@@ -82,8 +82,8 @@ def read_view(document: Any, file: str) -> View:
     return View(
         read.name,
         MappingProxyType(read.profiles),
-        frozenset(one for one in read.without if "." not in one),
-        frozenset(one for one in read.without if "." in one),
+        frozenset(path for path in read.without if "." not in path),
+        frozenset(path for path in read.without if "." in path),
         MappingProxyType(given),
         numbers,
         elements,
@@ -143,10 +143,10 @@ class _Leaving:
             case ObjectNode():
                 return self.object(node, profile, element, path)
             case ListNode() | Spliced():
-                found = [self.node(one, profile, element, path) for one in node.entries]
-                if all(left is one for left, one in zip(found, node.entries, strict=True)):
+                nodes = [self.node(entry, profile, element, path) for entry in node.entries]
+                if all(left is same for left, same in zip(nodes, node.entries, strict=True)):
                     return node
-                kept = tuple(one for one in found if one is not None)
+                kept = tuple(kept_node for kept_node in nodes if kept_node is not None)
                 return replace(node, entries=kept) if kept else None
             case Guarded() | Loop():
                 inner = self.node(node.node, profile, element, path)
@@ -180,10 +180,10 @@ class _Leaving:
         below = f"{path}.{name}"
         if below in self.view.paths:
             return None
-        found = child(profile, element, name)
-        if found is None:
+        declared = child(profile, element, name)
+        if declared is None:
             return member
-        owner, at = found
+        owner, at = declared
         choice = choice_names(at).get(name)
         if choice is not None and choice.code in self.view.types:
             return None

@@ -83,8 +83,8 @@ def moment(text: str | None) -> datetime:
         return _LONG_AGO
     if text[16:19] == ":60":  # a leap second, which Python's calendar does not have
         text = f"{text[:17]}59{text[19:]}"
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    instant = datetime.fromisoformat(text)
+    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
 
 
 def places(claims: Sequence[Linked]) -> list[ChainPosition]:
@@ -97,37 +97,41 @@ def places(claims: Sequence[Linked]) -> list[ChainPosition]:
     """
     before, after = _neighbours(claims)
     circles = _circular(before, after)
-    found: list[ChainPosition] = [ChainPosition()] * len(claims)
+    positions: list[ChainPosition] = [ChainPosition()] * len(claims)
     for chain in _chains(before, after):
-        back = {at: _takes_back(claims[at], before[at]) for at in chain}
-        ends = [at for at in chain if not after[at]] or chain
-        pool = [at for at in ends if not back[at]] or ends
-        last = max(pool, key=lambda at: _weight(claims[at]))
-        for at in chain:
+        back = {index: _takes_back(claims[index], before[index]) for index in chain}
+        ends = [index for index in chain if not after[index]] or chain
+        pool = [index for index in ends if not back[index]] or ends
+        last = max(pool, key=lambda index: _weight(claims[index]))
+        for index in chain:
             place = ChainPosition(
-                role=_role(claims[at], last=at == last, back=back[at]),
-                last=at == last,
-                priors=tuple(sorted(before[at], key=lambda one: claims[one].claim_id)),
-                successors=tuple(sorted(after[at], key=lambda one: claims[one].claim_id)),
-                rival=at in pool and at != last and not back[at],
-                circular=at in circles,
+                role=_role(claims[index], last=index == last, back=back[index]),
+                last=index == last,
+                priors=tuple(
+                    sorted(before[index], key=lambda neighbour: claims[neighbour].claim_id)
+                ),
+                successors=tuple(
+                    sorted(after[index], key=lambda neighbour: claims[neighbour].claim_id)
+                ),
+                rival=index in pool and index != last and not back[index],
+                circular=index in circles,
             )
-            found[at] = replace(place, updated=_updated(claims, at, place, last))
-    return found
+            positions[index] = replace(place, updated=_updated(claims, index, place, last))
+    return positions
 
 
 def _neighbours(claims: Sequence[Linked]) -> tuple[list[set[int]], list[set[int]]]:
     numbers: Mapping[tuple[str, str], int] = {
-        (claim.owner, claim.claim_id): at for at, claim in enumerate(claims)
+        (claim.owner, claim.claim_id): index for index, claim in enumerate(claims)
     }
     before: list[set[int]] = [set() for _ in claims]
     after: list[set[int]] = [set() for _ in claims]
-    for at, claim in enumerate(claims):
+    for index, claim in enumerate(claims):
         for named, later in ((claim.prior, False), (claim.successor, True)):
             other = None if named is None else numbers.get((claim.owner, named))
-            if other is None or other == at:
+            if other is None or other == index:
                 continue
-            first, second = (at, other) if later else (other, at)
+            first, second = (index, other) if later else (other, index)
             before[second].add(first)
             after[first].add(second)
     return before, after
@@ -141,9 +145,9 @@ def _chains(before: Sequence[set[int]], after: Sequence[set[int]]) -> Iterator[l
         chain, todo = [], [start]
         seen.add(start)
         while todo:
-            at = todo.pop()
-            chain.append(at)
-            new = (before[at] | after[at]) - seen
+            index = todo.pop()
+            chain.append(index)
+            new = (before[index] | after[index]) - seen
             seen |= new
             todo += new
         yield chain
@@ -153,12 +157,12 @@ def _circular(before: Sequence[set[int]], after: Sequence[set[int]]) -> set[int]
     """Return the claims that lie on a circle of links, or between two."""
     left = set(range(len(before)))
     for ways in (before, after):
-        todo = [at for at in left if not ways[at] & left]
+        todo = [index for index in left if not ways[index] & left]
         while todo:
-            at = todo.pop()
-            left.discard(at)
-            others = after[at] if ways is before else before[at]
-            todo += [one for one in others & left if not ways[one] & left]
+            index = todo.pop()
+            left.discard(index)
+            others = after[index] if ways is before else before[index]
+            todo += [neighbour for neighbour in others & left if not ways[neighbour] & left]
     return left
 
 
@@ -183,8 +187,8 @@ def _role(claim: Linked, *, last: bool, back: bool) -> Role:
     return Role.SUPERSEDED if _elsewhere(claim, claim.successor) else Role.CURRENT
 
 
-def _updated(claims: Sequence[Linked], at: int, place: ChainPosition, last: int) -> str | None:
-    own = claims[at].updated
+def _updated(claims: Sequence[Linked], index: int, place: ChainPosition, last: int) -> str | None:
+    own = claims[index].updated
     if own is None or place.last:
         return own
     cause = claims[last].updated

@@ -48,13 +48,13 @@ class Crosswalk:
 
     def lacks_codes(self, column: str | None = None) -> bool:
         """Tell whether one of its words has no answer in a column."""
-        at = self.columns.index(column) if column else 0
-        return not all(row[at] for row in self.rows.values())
+        index = self.columns.index(column) if column else 0
+        return not all(row[index] for row in self.rows.values())
 
     def answers(self, column: str | None = None) -> frozenset[str]:
         """Return every answer that the crosswalk can give in one column."""
-        at = self.columns.index(column) if column else 0
-        return frozenset(row[at] for row in self.rows.values() if row[at])
+        index = self.columns.index(column) if column else 0
+        return frozenset(row[index] for row in self.rows.values() if row[index])
 
     def overlaid(self, other: Crosswalk) -> Crosswalk:
         """Return this crosswalk with the rows of a payer's own file on top."""

@@ -115,7 +115,7 @@ class SensitiveCodes:
             code: as the source has it.
             whole: lines that end with `*` are not looked at.
         """
-        for system in sorted(systems, key=lambda one: one.value):
+        for system in sorted(systems, key=lambda system: system.value):
             plain = plain_code(system, code)
             found = self.exact.get(system, {}).get(plain)
             if found is not None:
@@ -135,7 +135,7 @@ _HEADERS: Final = (("system", "code"), ("system", "code", "group"))
 def _system_of(word: Any, _context: Any) -> CodeSystem:
     system = _NAMES.get(_folded(word))
     if system is None:
-        names = [each.value for each in CodeSystem]
+        names = [each_system.value for each_system in CodeSystem]
         hint = nearest(word.upper(), names) or f"systems are {', '.join(names)}"
         raise Mistake(_ID, "claims have no codes of that system", hint)
     return system

@@ -83,7 +83,7 @@ DEFAULT: Final = C4BB
 @cache
 def versions_of(guide: Guide) -> tuple[Guide, ...]:
     """Return the versions of a guide whose facts are here, the default first."""
-    return tuple(one for one in GUIDES if one.id == guide.id)
+    return tuple(version for version in GUIDES if version.id == guide.id)
 
 
 def unknown_version(canonical: str) -> tuple[Guide, str] | None:
@@ -94,12 +94,12 @@ def unknown_version(canonical: str) -> tuple[Guide, str] | None:
         is known, where none is named, and for canonicals of no guide here.
     """
     url, _, version = canonical.partition("|")
-    known = [guide for guide in GUIDES if guide.covers(url)]
-    if not known or any(guide.answers_to(version) for guide in known):
+    guides = [guide for guide in GUIDES if guide.covers(url)]
+    if not guides or any(guide.answers_to(version) for guide in guides):
         return None
-    return known[0], version
+    return guides[0], version
 
 
 def known_versions(guide: Guide) -> str:
     """Return the versions of a guide as messages list them: `2.2.0 and 2.1.0`."""
-    return " and ".join(one.version for one in versions_of(guide))
+    return " and ".join(version.version for version in versions_of(guide))

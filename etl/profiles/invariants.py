@@ -57,15 +57,15 @@ def signature(expression: str) -> str:
 
 def constraint_of(key: str, expression: str) -> Constraint | None:
     """Return what an invariant asks; None where only FHIRPath can say."""
-    known = INVARIANTS.get((key, signature(expression)))
-    if known is not None:
-        return known
-    if (found := _META_PROFILE.fullmatch(expression)) is not None:
-        return ProfileClaim(found[1])
-    if (found := _CARE_TEAM.fullmatch(_squeezed(expression))) is not None:
-        roles = re.findall(r"'([^']*)'", found[1])
+    constraint = INVARIANTS.get((key, signature(expression)))
+    if constraint is not None:
+        return constraint
+    if (match := _META_PROFILE.fullmatch(expression)) is not None:
+        return ProfileClaim(match[1])
+    if (match := _CARE_TEAM.fullmatch(_squeezed(expression))) is not None:
+        roles = re.findall(r"'([^']*)'", match[1])
         acting = Disjunction(tuple(coded("role", role) for role in roles))
-        return Implication(acting, ReferenceTarget("provider", found[2]))
+        return Implication(acting, ReferenceTarget("provider", match[2]))
     return None
 
 

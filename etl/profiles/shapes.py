@@ -65,28 +65,31 @@ class Shape:
 
     def member(self, name: str) -> Shape | None:
         """Return the shape under a JSON name, or None where there is no such member."""
-        found = child(self.profile, self._narrowed(), name)
-        return None if found is None else _shape_of(*found, name)
+        declared = child(self.profile, self._narrowed(), name)
+        return None if declared is None else _shape_of(*declared, name)
 
     def children(self) -> list[Shape]:
         """Return the shapes of all elements below, each as `member` finds it."""
         element = self._narrowed()
         base = element if element.content is None else self.profile.by_id[element.content]
         names: dict[str, None] = {}
-        for at in {base.id, *unsliced_ids(base.id)}:
-            names |= dict.fromkeys(one.name for one in self.profile.children(at))
+        for element_id in {base.id, *unsliced_ids(base.id)}:
+            names |= dict.fromkeys(element.name for element in self.profile.children(element_id))
         for choice in element.types:
             if is_type(choice.code):
                 kind = load_type(choice.code)
-                names |= dict.fromkeys(one.name for one in kind.children(kind.root.id))
-        found = (child(self.profile, element, name) for name in names)
-        return [_shape_of(*one) for one in found if one is not None]
+                names |= dict.fromkeys(element.name for element in kind.children(kind.root.id))
+        declared = (child(self.profile, element, name) for name in names)
+        return [_shape_of(*pair) for pair in declared if pair is not None]
 
     def slices(self) -> list[Shape]:
         """Return the shapes of the slices of a list."""
         if self.element.slicing is None:
             return []
-        return [replace(self, element=one) for one in self.profile.slices(self.element.id)]
+        return [
+            replace(self, element=slice_element)
+            for slice_element in self.profile.slices(self.element.id)
+        ]
 
     def _narrowed(self) -> Element:
         """Return the element as one of its type alone."""
@@ -98,7 +101,11 @@ class Shape:
 def _shape_of(profile: Profile, element: Element, name: str = "") -> Shape:
     choice = choice_names(element).get(name) or (element.types[0] if element.types else None)
     if name and name != element.name and choice is not None:
-        typed = (one for one in profile.slices(element.id) if one.types[0].code == choice.code)
+        typed = (
+            slice_element
+            for slice_element in profile.slices(element.id)
+            if slice_element.types[0].code == choice.code
+        )
         element = next(typed, element)
     return Shape(profile, element, choice)
 
@@ -118,26 +125,28 @@ class Discriminator:
     value_set: str | None = None
 
 
-def discriminators(profile: Profile, slicing: Slicing, one: Element) -> tuple[Discriminator, ...]:
+def discriminators(
+    profile: Profile, slicing: Slicing, slice_element: Element
+) -> tuple[Discriminator, ...]:
     """Return what tells the entries of a slice, all of which they have.
 
     Raises:
         ValueError: the profile says nothing at a discriminator's path.
     """
-    return tuple(_discriminator(profile, one, path) for _, path in slicing.by)
+    return tuple(_discriminator(profile, slice_element, path) for _, path in slicing.by)
 
 
-def _discriminator(profile: Profile, one: Element, path: str) -> Discriminator:
-    target = one if path == "$this" else profile.element(f"{one.id}.{path}")
+def _discriminator(profile: Profile, slice_element: Element, path: str) -> Discriminator:
+    target = slice_element if path == "$this" else profile.element(f"{slice_element.id}.{path}")
     names = () if path == "$this" else tuple(path.split("."))
     if target is not None:
         shape = Shape(profile, target)
         if shape.wanted is not None or shape.required_values is not None:
             only = shape.required_values if shape.wanted is None else None
             return Discriminator(names, shape.wanted, only)
-    if path == "url" and one.types and one.types[0].profiles:
-        return Discriminator(names, one.types[0].profiles[0].partition("|")[0])
-    raise ValueError(f"{profile.name}: nothing tells {one.id} by {path}")
+    if path == "url" and slice_element.types and slice_element.types[0].profiles:
+        return Discriminator(names, slice_element.types[0].profiles[0].partition("|")[0])
+    raise ValueError(f"{profile.name}: nothing tells {slice_element.id} by {path}")
 
 
 _TYPE: Final = re.compile(r"[A-Z][A-Za-z]+")

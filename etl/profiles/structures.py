@@ -211,16 +211,16 @@ def child(profile: Profile, element: Element, name: str) -> tuple[Profile, Eleme
     Returns:
         The profile or type that defines it, and the element there; None if there is no such child.
     """
-    for at in (element.id, *unsliced_ids(element.id)):
-        found = _named(profile.children(at), name)
-        if found is not None:
-            return profile, found
+    for element_id in (element.id, *unsliced_ids(element.id)):
+        declared = _named(profile.children(element_id), name)
+        if declared is not None:
+            return profile, declared
     if element.content is not None:
         return child(profile, profile.by_id[element.content], name)
     for choice in element.types:
         kind = load_type(choice.code) if is_type(choice.code) else None
-        if kind is not None and (found := _named(kind.children(kind.root.id), name)):
-            return kind, found
+        if kind is not None and (declared := _named(kind.children(kind.root.id), name)):
+            return kind, declared
     return None
 
 
@@ -333,8 +333,8 @@ def _load(guide: Guide, name: str) -> Profile:
         ),
         elements=elements,
         by_id=MappingProxyType({element.id: element for element in elements}),
-        _below=MappingProxyType({at: tuple(found) for at, found in below.items()}),
-        _slices=MappingProxyType({at: tuple(found) for at, found in slices.items()}),
+        _below=MappingProxyType({parent: tuple(children) for parent, children in below.items()}),
+        _slices=MappingProxyType({parent: tuple(elements) for parent, elements in slices.items()}),
     )
 
 

@@ -79,18 +79,18 @@ def _named_chain(bulk: Mapping[str, JSON], release: str) -> list[JSON]:
 
     A release's own increment goes into its id, so only later releases can say whose it is.
     """
-    return [{"release": release, **one} for one in bulk["increments"]]
+    return [{"release": release, **increment} for increment in bulk["increments"]]
 
 
 def _is_due(snapshot: JSON, chain: Sequence[JSON], options: BulkOptions) -> bool:
-    grown = sum(_size(one["output"]) + _size(one["deleted"]) for one in chain)
+    grown = sum(_size(increment["output"]) + _size(increment["deleted"]) for increment in chain)
     return len(chain) >= options.snapshot_every or grown > options.snapshot_share * _size(
         snapshot["output"]
     )
 
 
 def _size(files: Sequence[Mapping[str, JSON]]) -> int:
-    return sum(one["bytes"] for one in files)
+    return sum(file["bytes"] for file in files)
 
 
 def _snapshot(writer: Writer, release: Release, options: BulkOptions) -> list[JSON]:
@@ -174,9 +174,9 @@ def _rows(index: Index, names: set[Name]) -> set[int]:
 
 def _deleted(writer: Writer, gone: Sequence[Name], options: BulkOptions) -> list[JSON]:
     with BulkFiles(writer, options) as files:
-        for at in range(0, len(gone), _DELETES):
-            names = gone[at : at + _DELETES]
+        for start in range(0, len(gone), _DELETES):
+            names = gone[start : start + _DELETES]
             entry = [{"request": {"method": "DELETE", "url": "/".join(name)}} for name in names]
             bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entry}
             files.add_lines("", dumps(bundle) + b"\n", len(names))
-        return [{name: one[name] for name in one if name != "type"} for one in files.finish()]
+        return [{name: entry[name] for name in entry if name != "type"} for entry in files.finish()]

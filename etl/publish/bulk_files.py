@@ -108,8 +108,10 @@ class BulkFiles:
         """Put what is left, and return the files, ordered by type."""
         for kind in list(self._filling):
             self._write(kind)
-        order = sorted(range(len(self._done)), key=lambda at: (rank(self._done[at]["type"]), at))
-        return [self._done[at] for at in order]
+        order = sorted(
+            range(len(self._done)), key=lambda number: (rank(self._done[number]["type"]), number)
+        )
+        return [self._done[number] for number in order]
 
     def _of(self, kind: str) -> _Filling:
         if kind not in self._filling:

@@ -87,7 +87,11 @@ def close_pages(store: Store, kept: Sequence[Release], before: datetime) -> int:
         needed.add(page_key(release.id))
         if bulk:
             needed.add(updates_key(bulk["snapshot"]))
-            needed |= {page_key(one["release"]) for one in bulk["increments"] if "release" in one}
+            needed |= {
+                page_key(increment["release"])
+                for increment in bulk["increments"]
+                if "release" in increment
+            }
     count = 0
     for entry in list(store.list(FOLDER)):
         if entry.key in needed or entry.modified >= before:
@@ -125,7 +129,9 @@ def untrue_pages(release: Release) -> Iterator[tuple[str, bool]]:
         contents = _contents(ancestor)
         for key, content in contents.items():
             said.setdefault(key, []).append(_told(_page(BulkOptions(), key, content, PENDING)))
-    chain = [page_key(one["release"]) for one in bulk["increments"] if "release" in one]
+    chain = [
+        page_key(increment["release"]) for increment in bulk["increments"] if "release" in increment
+    ]
     own = [page_key(release.id)] if bulk["increment"] is not None else []
     for key in (*own, *chain, updates_key(bulk["snapshot"]), ROOT):
         there = _present(release.store, key)
@@ -149,8 +155,8 @@ def _told(page: bytes) -> JSON:
         body = loads(page, "the page")
         return body["transactionTime"], *(
             [
-                (one.get("type"), posixpath.basename(one["url"]), one["count"], one["fileSize"])
-                for one in body.get(name, ())
+                (file.get("type"), posixpath.basename(file["url"]), file["count"], file["fileSize"])
+                for file in body.get(name, ())
             ]
             for name in ("output", "deleted")
         )
@@ -201,22 +207,22 @@ def _present(store: Store, key: str) -> Tagged | None:
 
 
 def _page(options: BulkOptions, key: str, content: Mapping[str, JSON], link: str) -> bytes:
-    def url(of: str) -> str:
-        if of.startswith("#"):
-            return of
+    def url(link: str) -> str:
+        if link.startswith("#"):
+            return link
         if options.base_url:
-            return f"{options.base_url.rstrip('/')}/{of}"
-        return posixpath.relpath(of, posixpath.dirname(key) or ".")
+            return f"{options.base_url.rstrip('/')}/{link}"
+        return posixpath.relpath(link, posixpath.dirname(key) or ".")
 
     def files(name: Literal["output", "deleted"]) -> JSON:
         return [
             {
-                **({"type": one["type"]} if "type" in one else {}),
-                "url": url(one["key"]),
-                "count": one["count"],
-                "fileSize": one["bytes"],
+                **({"type": file["type"]} if "type" in file else {}),
+                "url": url(file["key"]),
+                "count": file["count"],
+                "fileSize": file["bytes"],
             }
-            for one in content.get(name, ())
+            for file in content.get(name, ())
         ]
 
     page = {

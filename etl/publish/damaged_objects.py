@@ -63,16 +63,20 @@ def find_lost(release: Release, *, repair: bool) -> Lost:
         units = [*directory, *release.units_of(number)]
         if not any(lost for _, lost in _lost_units(release.store, units, read=False)):
             return Lost()
-    found = list(_lost_units(release.store, directory, read=repair))
-    shards = frozenset(int(unit.id) for unit, lost in found if lost)
+    lost_units = list(_lost_units(release.store, directory, read=repair))
+    shards = frozenset(int(unit.id) for unit, lost in lost_units if lost)
     patients = set[str]()
-    damaged = [key for _, lost in found for key in lost]
+    damaged = [key for _, lost in lost_units for key in lost]
     for unit, lost in _lost_units(release.store, release.all_units(), read=repair):
         if lost:
             patients.add(unit.id)
             damaged += lost
-    files = [one for one in bulk_files(manifest) if not _is_there(release.store, repair, one)]
-    bulk = [one.key for one in files]
+    files = [
+        bulk_file
+        for bulk_file in bulk_files(manifest)
+        if not _is_there(release.store, repair, bulk_file)
+    ]
+    bulk = [file.key for file in files]
     release.store.delete([*damaged, *bulk])
     return Lost(frozenset(patients), shards, bool(bulk))
 
@@ -82,7 +86,7 @@ def _check_catalog(release: Release) -> None:
     shards = [shard for shard in release.manifest.catalog if shard is not None]
     named = [Named(shard.key, shard.sha256, shard.bytes) for shard in shards]
     there = mapped(store, partial(_is_there, store, False), named)
-    gone = [one.key for one, whole in zip(named, there, strict=True) if not whole]
+    gone = [shard.key for shard, whole in zip(named, there, strict=True) if not whole]
     if gone:
         raise StoreError(
             f"{store.name}: {len(gone)} objects of the catalog of {release.id} are missing "
@@ -100,7 +104,9 @@ def _lost_units(
         named = [Named(unit.index, digest_of(unit.index), unit.index_bytes)]
         if unit.block is not None:
             named.append(Named(unit.block, digest_of(unit.block), unit.bytes))
-        return unit, [one.key for one in named if not _is_there(store, read, one)]
+        return unit, [
+            named_object.key for named_object in named if not _is_there(store, read, named_object)
+        ]
 
     yield from mapped(store, lost, units)
 

@@ -62,9 +62,9 @@ class UnitChange:
     def tally(self) -> Changes:
         """Return the change as counts."""
         found: dict[str, list[int]] = {}
-        for at, names in enumerate((self.added, self.changed, self.retracted)):
+        for index, names in enumerate((self.added, self.changed, self.retracted)):
             for name, _ in names:
-                found.setdefault(name, [0, 0, 0])[at] += 1
+                found.setdefault(name, [0, 0, 0])[index] += 1
         was = self.before is not None and self.before.block is not None
         now = self.after is not None and self.after.block is not None
         patients = ChangeCounts(
@@ -81,9 +81,9 @@ def compare(before: Release, after: Release) -> Difference:
     Raises:
         StoreError: something of them is missing or damaged.
     """
-    changes = [total(one.tally() for one in changed_patients(before, after))]
+    changes = [total(unit.tally() for unit in changed_patients(before, after))]
     changes += [
-        Changes(resources=one.tally().resources) for one in changed_directory(before, after)
+        Changes(resources=unit.tally().resources) for unit in changed_directory(before, after)
     ]
     return Difference(before.id, after.id, total(changes), _money(before.manifest, after.manifest))
 
@@ -197,11 +197,11 @@ def _money(before: Manifest, after: Manifest) -> Mapping[str, Mapping[str, str]]
     old, new = before.facts.totals, after.facts.totals
     if not old or not new:
         return None
-    found: dict[str, dict[str, str]] = {}
+    by_category: dict[str, dict[str, str]] = {}
     for claim_type in sorted(old.keys() | new.keys()):
         a, b = old.get(claim_type, {}), new.get(claim_type, {})
         for name in sorted(a.keys() | b.keys()):
             more = Decimal(b.get(name, "0")) - Decimal(a.get(name, "0"))
             if more:
-                found.setdefault(claim_type, {})[name] = str(more)
-    return found
+                by_category.setdefault(claim_type, {})[name] = str(more)
+    return by_category

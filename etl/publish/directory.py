@@ -112,13 +112,15 @@ def _moved(
     store: Store, shards: Iterable[Unit | None], bits: int, lost: AbstractSet[int]
 ) -> Mapping[int, PreviousUnit]:
     """Return what the directory held, by the shards of another number of bits."""
-    known: dict[int, dict[tuple[str, str], tuple[str, str, bool]]] = {}
+    previous: dict[int, dict[tuple[str, str], tuple[str, str, bool]]] = {}
     gone: dict[int, list[Gone]] = {}
     for at, unit in enumerate(shards):
         before = before_of_damaged(store, unit) if at in lost else before_of(store, unit)
         for (name, resource_id), state in before.known.items():
-            known.setdefault(_shard(name, resource_id, bits), {})[name, resource_id] = state
+            previous.setdefault(_shard(name, resource_id, bits), {})[name, resource_id] = state
         for retracted in before.gone:
             gone.setdefault(_shard(retracted.type, retracted.id, bits), []).append(retracted)
-    numbers = known.keys() | gone.keys()
-    return {number: PreviousUnit(known.get(number, {}), gone.get(number, ())) for number in numbers}
+    numbers = previous.keys() | gone.keys()
+    return {
+        number: PreviousUnit(previous.get(number, {}), gone.get(number, ())) for number in numbers
+    }

@@ -124,7 +124,7 @@ def _info(store: Store, release: Release, current: bool) -> ReleaseInfo:
         facts.kind,
         current,
         release.manifest.counts,
-        tuple(str(one.get("name", "")) for one in facts.inputs),
+        tuple(str(extract_file.get("name", "")) for extract_file in facts.inputs),
         rollback.get("rollbackTo"),
         rollback.get("reason", ""),
         current and holds(store, release),
@@ -171,12 +171,12 @@ def find_release(store: Store, name: str) -> Release:
     Raises:
         UsageError: there is no such release, or several.
     """
-    found = [
+    matching = [
         release
         for number, release in enumerate(lineage(store))
         if release.id.startswith(name) or (name == "current" and number == 0)
     ]
-    exact = [release for release in found if release.id == name] or found
+    exact = [release for release in matching if release.id == name] or matching
     if len(exact) == 1:
         return exact[0]
     if name == "current":
@@ -233,7 +233,7 @@ def rollback(
 def rolled_back(present: Release, to: Release, now: str, reason: str = "") -> Manifest:
     """Return the manifest that `rollback` would commit."""
     changes = compare(present, to).changes
-    counts = {name: each for name, each in to.manifest.facts.run.items() if name != "reason"}
+    counts = {name: count for name, count in to.manifest.facts.run.items() if name != "reason"}
     run = {**counts, "rollbackTo": to.id, **({"reason": reason} if reason else {})}
     manifest = replace(
         to.manifest,

@@ -120,19 +120,19 @@ class Manifest:
             "parent": self.parent,
             "created": self.created,
             "kind": facts.kind,
-            "inputs": [dict(one) for one in facts.inputs],
+            "inputs": [dict(extract_file) for extract_file in facts.inputs],
             "mapping": dict(facts.mapping),
             "run": dict(facts.run),
             "totals": {name: dict(amounts) for name, amounts in facts.totals.items()},
-            "reports": [_plain(one) for one in facts.reports],
+            "reports": [_plain(report) for report in facts.reports],
             "counts": dict(self.counts),
             "catalog": {
                 "bits": self.catalog_bits,
-                "shards": [None if one is None else _plain(one) for one in self.catalog],
+                "shards": [None if shard is None else _plain(shard) for shard in self.catalog],
             },
             "directory": {
                 "bits": self.directory_bits,
-                "shards": [None if one is None else one.to_json() for one in self.directory],
+                "shards": [None if unit is None else unit.to_json() for unit in self.directory],
             },
             "bulk": dict(self.bulk),
             **({"ids": dict(facts.ids)} if facts.ids else {}),
@@ -150,7 +150,7 @@ class Manifest:
         if parent is not None:
             stamp = max(stamp, stamp_of(parent.release) + timedelta(seconds=1))
         release = f"{stamp:%Y%m%dT%H%M%SZ}-{_mark_of(self._to_json())}"
-        return Manifest(release, *[getattr(self, one.name) for one in fields(self)[1:]])
+        return Manifest(release, *[getattr(self, field.name) for field in fields(self)[1:]])
 
     def with_reports(self, reports: Sequence[Named]) -> Manifest:
         """Return this manifest naming reports and quarantine files that are in the store."""
@@ -176,13 +176,15 @@ class Manifest:
                 value["mapping"],
                 value["run"],
                 value["totals"],
-                [Named(**one) for one in value["reports"]],
+                [Named(**report) for report in value["reports"]],
                 value.get("ids", {}),
             )
-            catalog = [None if one is None else Shard(**one) for one in value["catalog"]["shards"]]
+            catalog = [
+                None if shard is None else Shard(**shard) for shard in value["catalog"]["shards"]
+            ]
             directory = [
-                None if one is None else Unit.from_json(str(number), one)
-                for number, one in enumerate(value["directory"]["shards"])
+                None if unit is None else Unit.from_json(str(number), unit)
+                for number, unit in enumerate(value["directory"]["shards"])
             ]
             return cls(
                 value["release"],
@@ -218,10 +220,10 @@ class Pointer:
 
     def to_bytes(self) -> bytes:
         """Return the pointer as canonical JSON."""
-        told = _plain(self)
+        document = _plain(self)
         if not self.fence:
-            del told["fence"]
-        return dumps(told) + b"\n"
+            del document["fence"]
+        return dumps(document) + b"\n"
 
     @classmethod
     def from_bytes(cls, data: bytes, what: str) -> Pointer:
@@ -244,7 +246,7 @@ class Pointer:
 
 
 def _plain(value: Named | Shard | Pointer) -> dict[str, JSON]:
-    return {one.name: getattr(value, one.name) for one in fields(value)}
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def is_named(data: bytes, release: str, what: str) -> bool:
@@ -260,8 +262,12 @@ def is_named(data: bytes, release: str, what: str) -> bool:
 
 def _mark_of(value: dict[str, JSON]) -> str:
     """Return what a release's id ends with: a hash of its manifest but for id and reports."""
-    told = {name: one for name, one in value.items() if name not in ("release", "reports")}
-    return sha256(dumps(told))[:12]
+    facts = {
+        name: value_of_fact
+        for name, value_of_fact in value.items()
+        if name not in ("release", "reports")
+    }
+    return sha256(dumps(facts))[:12]
 
 
 def stamp_of(release: str) -> datetime:

@@ -102,7 +102,7 @@ class PartitionResult:
         yield _line(
             {
                 "changes": _changes_to_json(written.changes),
-                "orphans": [list(one) for one in written.orphans],
+                "orphans": [list(orphan) for orphan in written.orphans],
                 "objects": written.objects,
                 "bytes": written.bytes,
                 "count": written.count,
@@ -159,16 +159,16 @@ class SavedPartition:
         The file is open only while a piece of it is read: of all partitions of a run, which are
         merged, there may be more than a process can have files open.
         """
-        at, rest = 0, b""
+        start, rest = 0, b""
         while True:
             with self.path.open("rb") as file:
-                file.seek(at)
+                file.seek(start)
                 piece = file.read(_PIECE)
             if not piece:
                 return
             *lines, rest = (rest + piece).split(b"\n")
             yield from lines
-            at += len(piece)
+            start += len(piece)
 
 
 def write_partition(
@@ -208,7 +208,7 @@ def write_partition(
             if patient.patient_id in units:
                 raise ValueError(f"Patient/{patient.patient_id} was handed in twice")
             before = previous.get(patient.patient_id)
-            lines = [to_line(one) for one in patient.resources]
+            lines = [to_line(resource) for resource in patient.resources]
             if lines and not _has_patient(lines, patient.patient_id):
                 orphans += [(line.row.type, line.row.id) for line in lines]
                 lines = []
@@ -235,17 +235,17 @@ def merged_units(partitions: Iterable[PartitionUnits]) -> Iterator[Unit]:
         ValueError: a patient is in two partitions (a bug of the caller).
     """
     before = ""
-    streams = [((place(unit.id), unit) for unit in one.units()) for one in partitions]
-    for at, unit in heapq.merge(*streams, key=lambda pair: pair[0]):
-        if at == before:
+    streams = [((place(unit.id), unit) for unit in partition.units()) for partition in partitions]
+    for place_of_unit, unit in heapq.merge(*streams, key=lambda pair: pair[0]):
+        if place_of_unit == before:
             raise ValueError(f"Patient/{unit.id} is in two partitions")
-        before = at
+        before = place_of_unit
         yield unit
 
 
 def merged_kept(partitions: Iterable[PartitionUnits]) -> Iterator[str]:
     """Yield the ids of patients of many partitions whose rows stay, ordered by place."""
-    return heapq.merge(*(one.kept() for one in partitions), key=place)
+    return heapq.merge(*(partition.kept() for partition in partitions), key=place)
 
 
 def _line(value: JSON) -> bytes:

@@ -107,7 +107,9 @@ def prune(
         if not dry_run:
             close_pages(store, kept, now - grace)
             store.clean(now - grace)
-    return Pruned([one.id for one in kept], chosen.young, chosen.dropped, objects, size)
+    return Pruned(
+        [release_kept.id for release_kept in kept], chosen.young, chosen.dropped, objects, size
+    )
 
 
 def _delete(store: Store, entries: Sequence[Entry], lease: Lease) -> None:
@@ -167,7 +169,7 @@ class _InUse:
         file = self._files[prefix][bucket]
         file.seek(0)
         data = file.read()
-        return {data[at : at + _DIGEST] for at in range(0, len(data), _DIGEST)}
+        return {data[start : start + _DIGEST] for start in range(0, len(data), _DIGEST)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +198,13 @@ def _chosen(store: Store, keep: int, before: datetime, grace: datetime) -> _Chos
         dropped.append(lost.release)
 
     for number, release in enumerate(lineage(store, lose)):
-        asked = number < keep or instant(release.manifest.created) > before
+        is_kept = number < keep or instant(release.manifest.created) > before
         fresh = written.get(release.manifest.key, grace) >= grace
-        if dropped or not (asked or fresh):
+        if dropped or not (is_kept or fresh):
             dropped.append(release.id)
             continue
         kept.append(release)
-        if not asked:
+        if not is_kept:
             young.append(release.id)
     return _Chosen(kept, young, dropped)
 
@@ -233,13 +235,13 @@ def _mark(store: Store, kept: Sequence[Release], used: _InUse) -> None:
 
 def named_keys(manifest: Manifest) -> set[str]:
     """Return the keys that a manifest names, blocks and indexes left out, and its own."""
-    found = {manifest.key}
-    found |= {shard.key for shard in manifest.catalog if shard is not None}
-    found |= {one.key for one in manifest.facts.reports}
-    found |= set(_keys_in(dict(manifest.bulk)))
+    keys = {manifest.key}
+    keys |= {shard.key for shard in manifest.catalog if shard is not None}
+    keys |= {report.key for report in manifest.facts.reports}
+    keys |= set(_keys_in(dict(manifest.bulk)))
     if manifest.facts.kind == "rollback":
-        found.add(object_keys.resumed(manifest.release))
-    return found
+        keys.add(object_keys.resumed(manifest.release))
+    return keys
 
 
 def _keys_in(value: object) -> Iterator[str]:

@@ -93,7 +93,7 @@ class Release:
 
         Patients that there never were are left out.
         """
-        found: dict[str, Unit] = {}
+        units: dict[str, Unit] = {}
         for number, ids in sorted(by_shard(patient_ids, self.manifest.catalog_bits).items()):
             shard = self.manifest.catalog[number]
             if shard is not None:
@@ -101,8 +101,8 @@ class Release:
                 for patient_id in ids:
                     unit = find_row(data, patient_id, shard.key)
                     if unit is not None:
-                        found[patient_id] = unit
-        return found
+                        units[patient_id] = unit
+        return units
 
     def units_of(self, number: int) -> list[Unit]:
         """Return the rows of one shard of the catalog."""

@@ -66,9 +66,9 @@ def assemble(
         ValueError: a patient is in two partitions (a bug of the caller).
     """
     parent = base.release.manifest if base.release is not None else None
-    written = [one.written for one in partitions]
-    changes = [one.changes for one in written]
-    given = sum(one.count + one.kept for one in written)
+    written = [partition.written for partition in partitions]
+    changes = [part.changes for part in written]
+    given = sum(part.count + part.kept for part in written)
     bits = _catalog_bits(parent, given)
     # Three streams ordered by place: new rows, patients who stay, rows of the previous catalog.
     before = _PreviousRows(base.release, bits)
@@ -83,7 +83,7 @@ def assemble(
             if here is not None and here[0] == number:
                 new = here[1]
                 here = next(merged, None)
-            stay = staying.of(number)
+            stay = staying.of_shard(number)
             old = before.rows(number)
             # Of the previous rows without a new one, some stay; the others are retracted.
             left = _left_out(old, new)
@@ -154,7 +154,8 @@ def is_published(base: Current, facts: ReleaseFacts) -> bool:
     there = base.release.manifest.facts
     return (
         there.kind == facts.kind
-        and [dict(one) for one in there.inputs] == [dict(one) for one in facts.inputs]
+        and [dict(extract_file) for extract_file in there.inputs]
+        == [dict(extract_file) for extract_file in facts.inputs]
         and dict(there.mapping) == dict(facts.mapping)
     )
 
@@ -288,7 +289,7 @@ class _Staying:
         self._groups = groupby(ids, key=lambda patient_id: shard_number(patient_id, bits))
         self._here = self._next()
 
-    def of(self, number: int) -> set[str]:
+    def of_shard(self, number: int) -> set[str]:
         """Return those of one shard; to be asked in the order of the shards."""
         if self._here is None or self._here[0] != number:
             return set()
@@ -297,8 +298,8 @@ class _Staying:
         return ids
 
     def _next(self) -> tuple[int, set[str]] | None:
-        found = next(self._groups, None)
-        return None if found is None else (found[0], set(found[1]))
+        group = next(self._groups, None)
+        return None if group is None else (group[0], set(group[1]))
 
 
 def _check_there(store: Store, stay: set[str], left: Iterable[Unit]) -> None:
@@ -320,8 +321,8 @@ def _retract(
     store: Store, writer: Writer, units: Iterable[Unit], now: str, lost: AbstractSet[str]
 ) -> tuple[list[Unit], Changes]:
     done = [
-        write_unit(store, writer, Owner.patient(one.id), (), one, now, lost=one.id in lost)
-        for one in units
+        write_unit(store, writer, Owner.patient(unit.id), (), unit, now, lost=unit.id in lost)
+        for unit in units
     ]
     return [unit for unit, _ in done], total(change for _, change in done)
 

@@ -117,7 +117,7 @@ def render_index(
         "versions": dumps([row.version for row in rows]),
         "lastUpdated": _column([[row.last_updated] for row in rows]),
         "stated": dumps(stated[0] if len(set(stated)) == 1 else [int(flag) for flag in stated]),
-        "gone": dumps([[one.type, one.id, one.when] for one in gone]),
+        "gone": dumps([[gone.type, gone.id, gone.when] for gone in gone]),
     }
     types = _runs([row.type for row in rows])
     first = 0
@@ -130,14 +130,14 @@ def render_index(
             )
     places: dict[str, list[int]] = {}
     lines: list[bytes] = []
-    at = 0
+    offset = 0
     for name, text in sections.items():
         label = dumps(name) + b":"
-        places[name] = [at + len(label), len(text), zlib.crc32(text)]
+        places[name] = [offset + len(label), len(text), zlib.crc32(text)]
         lines.append(label + text)
-        at += len(label) + len(text) + 2  # the comma and the line break
-    told = {**head, "format": object_keys.FORMAT, "sections": places, "types": types}
-    top = dumps({**told, _CHECK: zlib.crc32(dumps(told))})
+        offset += len(label) + len(text) + 2  # the comma and the line break
+    head_written = {**head, "format": object_keys.FORMAT, "sections": places, "types": types}
+    top = dumps({**head_written, _CHECK: zlib.crc32(dumps(head_written))})
     if len(top) > HEAD - 32:
         raise ValueError("too many search parameters: the head of an index would not fit")
     return b'{"head":' + top + b",\n" + b",\n".join(lines) + b"}\n"
@@ -219,12 +219,12 @@ class Index:
     @cached_property
     def types(self) -> dict[str, range]:
         """Row numbers of each type."""
-        found: dict[str, range] = {}
+        types: dict[str, range] = {}
         first = 0
         for name, count in self.head["types"]:
-            found[name] = range(first, first + count)
+            types[name] = range(first, first + count)
             first += count
-        return found
+        return types
 
     @property
     def count(self) -> int:
@@ -251,14 +251,14 @@ class Index:
     @property
     def ids(self) -> list[str]:
         """Logical id of each row."""
-        found: list[str] = self._section("ids")
-        return found
+        ids: list[str] = self._section("ids")
+        return ids
 
     @property
     def versions(self) -> list[str]:
         """`meta.versionId` of each row."""
-        found: list[str] = self._section("versions")
-        return found
+        versions: list[str] = self._section("versions")
+        return versions
 
     @cached_property
     def last_updated(self) -> IndexColumn:
@@ -274,7 +274,7 @@ class Index:
     @cached_property
     def gone(self) -> list[Gone]:
         """Retracted resources, and the time of their retraction."""
-        return [Gone(*one) for one in self._section("gone")]
+        return [Gone(*entry) for entry in self._section("gone")]
 
     def parameters(self, resource_type: str) -> list[str]:
         """Return the search parameters that rows of this type have values for."""
@@ -345,8 +345,8 @@ def rows_of(index: Index) -> list[IndexRow]:
         for row in numbers:
             search = {
                 parameter: values
-                for (of, parameter), column in columns.items()
-                if of == name and (values := column.values_of(row - numbers.start))
+                for (type_of_column, parameter), column in columns.items()
+                if type_of_column == name and (values := column.values_of(row - numbers.start))
             }
             (stamp,) = index.last_updated.values_of(row)
             rows.append(

@@ -118,12 +118,12 @@ def before_of(store: Store, unit: Unit | None) -> PreviousUnit:
         return PreviousUnit({}, ())
     index = open_index(store, unit)
     index.load("ids", "versions", "lastUpdated", "stated", "gone")
-    known = {}
+    before = {}
     for name, rows in index.types.items():
         for row in rows:
             (stamp,) = index.last_updated.values_of(row)
-            known[name, index.ids[row]] = (index.versions[row], stamp, index.stated[row])
-    return PreviousUnit(known, index.gone)
+            before[name, index.ids[row]] = (index.versions[row], stamp, index.stated[row])
+    return PreviousUnit(before, index.gone)
 
 
 def before_of_damaged(store: Store, unit: Unit | None) -> PreviousUnit:
@@ -141,11 +141,11 @@ def before_of_damaged(store: Store, unit: Unit | None) -> PreviousUnit:
         text = gzip.decompress(checked(store, unit.block))
     except (StoreError, OSError, EOFError, zlib.error):
         return PreviousUnit({}, ())
-    known = {
+    before = {
         (kind.decode(), name.decode()): (version.decode(), stamp.decode(), False)
         for kind, name, version, stamp in _HEAD.findall(text)
     }
-    return PreviousUnit(known, ())
+    return PreviousUnit(before, ())
 
 
 def write_unit(
@@ -241,33 +241,33 @@ def _timed(line: Line, before: PreviousUnit, stamp: str) -> Line:
 
 
 def _compared(lines: Iterable[Line], before: PreviousUnit) -> Mapping[str, ChangeCounts]:
-    found: dict[str, list[int]] = {}
+    changes: dict[str, list[int]] = {}
     present = set()
     for line in lines:
         row = line.row
-        counts = found.setdefault(row.type, [0, 0, 0, 0])
-        known = before.known.get((row.type, row.id))
+        counts = changes.setdefault(row.type, [0, 0, 0, 0])
+        previous = before.known.get((row.type, row.id))
         present.add((row.type, row.id))
-        if known is None:
+        if previous is None:
             counts[0] += 1
-        elif known[0] != row.version or (row.stated and known[1] != row.last_updated):
+        elif previous[0] != row.version or (row.stated and previous[1] != row.last_updated):
             counts[1] += 1
         else:
             counts[3] += 1
     for name, resource_id in before.known:
         if (name, resource_id) not in present:
-            found.setdefault(name, [0, 0, 0, 0])[2] += 1
-    return {name: ChangeCounts(*counts) for name, counts in found.items()}
+            changes.setdefault(name, [0, 0, 0, 0])[2] += 1
+    return {name: ChangeCounts(*counts) for name, counts in changes.items()}
 
 
 def _gone(before: PreviousUnit, rows: Iterable[IndexRow], now: str) -> list[Gone]:
     present = {(row.type, row.id) for row in rows}
-    gone = {(one.type, one.id): one for one in before.gone}
+    gone = {(entry.type, entry.id): entry for entry in before.gone}
     gone |= {
         (name, resource_id): Gone(name, resource_id, now) for name, resource_id in before.known
     }
-    kept = [one for key, one in gone.items() if key not in present]
-    return sorted(kept, key=lambda one: (rank(one.type), one.id))
+    kept = [entry for key, entry in gone.items() if key not in present]
+    return sorted(kept, key=lambda entry: (rank(entry.type), entry.id))
 
 
 def _check_unique(lines: Sequence[Line]) -> None:

@@ -213,9 +213,11 @@ def _check_unit(release: Release, unit: Unit, directory: set[tuple[str, str]] | 
             block = checked(release.store, unit.block)
             lines = list(_lines(block, index, unit, directory is not None))
             done.problems += _check_lines(unit, rows, lines)
-            known = directory or set()
+            directory_names = directory or set()
             dangling = {
-                name for name in _references(lines) if name not in done.names and name not in known
+                name
+                for name in _references(lines)
+                if name not in done.names and name not in directory_names
             }
             if directory is None:  # other shards may have them
                 done.dangling = sorted(dangling)
@@ -307,11 +309,11 @@ def bulk_files(manifest: Manifest) -> list[Named]:
     bulk = manifest.bulk
     if not bulk:
         return []
-    found: dict[str, Named] = {}
+    named_files: dict[str, Named] = {}
     for part in (bulk["snapshot"], bulk["increment"] or {}, *bulk["increments"]):
         for entry in [*part.get("output", ()), *part.get("deleted", ())]:
-            found[entry["key"]] = Named(entry["key"], entry["sha256"], entry["bytes"])
-    return list(found.values())
+            named_files[entry["key"]] = Named(entry["key"], entry["sha256"], entry["bytes"])
+    return list(named_files.values())
 
 
 def _check_named(release: Release, named: Named) -> Iterator[Problem]:
@@ -334,11 +336,11 @@ def require_whole(release: Release) -> None:
     Raises:
         StoreError: something is missing or damaged.
     """
-    found = verify(release, pages=False)
-    if not found.ok:
-        first = found.problems[0]
+    verified = verify(release, pages=False)
+    if not verified.ok:
+        first = verified.problems[0]
         raise StoreError(
             f"{release.store.name}: {release.id} is not whole, so nothing was rolled back: "
-            f"{found.count:,} problems, the first in {first.key}: {first.what}; "
+            f"{verified.count:,} problems, the first in {first.key}: {first.what}; "
             "`cpcds verify --release` lists them"
         )

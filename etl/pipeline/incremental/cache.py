@@ -80,10 +80,10 @@ class CachedResults:
         Entries of members in partitions beside them may be among them. What is lost or damaged is
         left out.
         """
-        found = (_ledger(store, one.named) for one in self.of(indexes, count).ledgers)
+        found = (_ledger(store, one.named) for one in self.for_partitions(indexes, count).ledgers)
         return joined(ledger for ledger in found if ledger is not None)
 
-    def of(self, indexes: range, count: int) -> CachedResults:
+    def for_partitions(self, indexes: range, count: int) -> CachedResults:
         """Return what ledgers there are of the members in some of `count` partitions now."""
         touching = [
             one

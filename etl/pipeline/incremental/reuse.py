@@ -47,9 +47,9 @@ class PreviousRelease:
     changed: Hashes = field(default_factory=lambda: NO_HASHES)
     lost: frozenset[str] = frozenset()
 
-    def of(self, unit: range, count: int) -> PreviousRelease:
+    def for_partitions(self, unit: range, count: int) -> PreviousRelease:
         """Return as much of it as some of `count` partitions need."""
-        results = None if self.results is None else self.results.of(unit, count)
+        results = None if self.results is None else self.results.for_partitions(unit, count)
         return replace(self, results=results)
 
     def members(self, store: Store, unit: range, count: int) -> PreviousMembers:

@@ -40,7 +40,9 @@ def test_every_must_support_element_is_produced_of_full_rows_or_cannot_be(view: 
     found = coverage(mappings.plans, mappings.crosswalks, filled(view))
     assert len(found) == 12
     assert [
-        (one.profile, [*map(str, one.of("could be"))]) for one in found if one.of("could be")
+        (one.profile, [*map(str, one.with_status("could be"))])
+        for one in found
+        if one.with_status("could be")
     ] == []
 
 
@@ -67,7 +69,7 @@ def test_what_cannot_be_has_a_reason_and_no_skip_is_out_of_place(view: str) -> N
     cannot = {
         each.element: each.reason
         for one in coverage(mappings.plans, mappings.crosswalks)
-        for each in one.of("cannot be")
+        for each in one.with_status("cannot be")
     }
     assert all(cannot.values())
     assert set(cannot) == {
