@@ -116,7 +116,7 @@ class Consents:
             )
 
     def usage(self, year: int) -> Usage:
-        """Return how many members' data went to apps in a year, as CMS has payers report it."""
+        """Return how many members' data went to apps in a year, and to how many apps."""
         with self._database.read() as session:
             rows = session.execute(
                 select(AccessRow.patient, AppRow.client_id, AppRow.draft)

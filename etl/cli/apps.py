@@ -155,7 +155,7 @@ def delete_command(context: click.Context, client_id: str, yes: bool) -> None:
 @json_option
 @click.pass_context
 def usage_command(context: click.Context, year: int, as_json: bool) -> None:
-    """Count the members whose data went to an app in a year, as CMS wants it reported."""
+    """Count the members whose data went to an app in a year, and to several apps."""
     with auth.services(context.obj.settings()) as services:
         usage = services.consents.usage(year)
     if as_json:

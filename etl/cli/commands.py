@@ -94,6 +94,9 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
             BATCH,
             "List the releases of TARGET that were kept, newest first.",
         ),
+        "report": CommandPlace(
+            "yearly_report:report_group", SERVE, "Count what payers report to CMS."
+        ),
         "resume": CommandPlace(
             "releases:resume_command",
             BATCH,

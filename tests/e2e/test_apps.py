@@ -57,6 +57,7 @@ def test_an_app_is_registered_shown_stopped_and_deleted(tmp_path: Path) -> None:
     assert json.loads(cpcds("apps", "list", "--status", "active", "--json").output) == []
     assert "active" in cpcds("apps", "enable", "compass").output
     assert "members" in cpcds("apps", "usage", "--year", "2026").output
+    assert "members whose data went to an app: 0" in cpcds("report", "cms", "--year", "2026").output
     cpcds("apps", "delete", "compass", "--yes")
     cpcds("apps", "show", "compass", code=2)
 

@@ -1,0 +1,89 @@
+"""The yearly numbers for CMS: members whose data went to an app, and to an app more than once."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from etl.auth.yearly_numbers import YearlyNumbers, as_csv, as_document, as_page, yearly_numbers
+from tests.integration.auth.standing import ANA, PUBLIC, Standing, access, stand_up
+
+PAYER = "Plan <A>"
+LATER = date(2027, 2, 1)
+
+
+@pytest.fixture
+def lasting(database_url: str, tmp_path: Path) -> Iterator[Standing]:
+    with stand_up(tmp_path, url=database_url) as one:
+        yield one
+
+
+def read(standing: Standing, patient: str, client: str, when: datetime, times: int = 1) -> None:
+    """Let an app read a member's claims."""
+    one = access(0, f"consent of {patient} for {client}", client)._replace(
+        patient=patient, when=when
+    )
+    for _ in range(times):
+        asyncio.run(standing.services.trail.record(one))
+
+
+def numbers(standing: Standing, today: date = LATER) -> YearlyNumbers:
+    standing.services.trail.settle()
+    return yearly_numbers(standing.services.database, 2026, PAYER, today)
+
+
+def test_each_member_counts_once_and_a_second_day_is_a_second_transfer(lasting: Standing) -> None:
+    compass = lasting.services.apps.register(PUBLIC).app.client_id
+    other = lasting.services.apps.register(replace(PUBLIC, name="Another")).app.client_id
+    read(lasting, "one-day", compass, datetime(2026, 3, 1, 9, tzinfo=UTC), times=5)
+    read(lasting, "two-days", compass, datetime(2026, 3, 1, 9, tzinfo=UTC))
+    read(lasting, "two-days", compass, datetime(2026, 12, 31, 23, tzinfo=UTC))
+    read(lasting, "two-apps", compass, datetime(2026, 1, 1, tzinfo=UTC))
+    read(lasting, "two-apps", other, datetime(2026, 1, 1, tzinfo=UTC))
+    read(lasting, "another-year", compass, datetime(2025, 12, 31, 23, tzinfo=UTC))
+    read(lasting, "another-year", compass, datetime(2027, 1, 1, tzinfo=UTC))
+    found = numbers(lasting)
+    assert (found.members, found.more_than_once) == (3, 2)
+    assert found.apps == (("Another", 1), (PUBLIC.name, 3))
+    assert found.is_whole
+
+
+def test_the_numbers_are_those_of_a_plain_count(lasting: Standing) -> None:
+    random = Random(31)
+    apps = [lasting.services.apps.register(PUBLIC).app.client_id for _ in range(3)]
+    transfers = set()
+    for _ in range(60):
+        patient, app = f"member-{random.randrange(12)}", random.choice(apps)
+        day = random.randrange(1, 20)
+        transfers.add((patient, app, day))
+        read(lasting, patient, app, datetime(2026, 5, day, tzinfo=UTC))
+    by_member = Counter(patient for patient, _, _ in transfers)
+    found = numbers(lasting)
+    assert found.members == len(by_member)
+    assert found.more_than_once == sum(times > 1 for times in by_member.values())
+
+
+def test_what_is_written_names_no_member_and_says_that_a_year_is_not_over(
+    lasting: Standing,
+) -> None:
+    app = lasting.services.apps.register(PUBLIC).app.client_id
+    read(lasting, ANA.patient, app, datetime(2026, 3, 1, tzinfo=UTC))
+    found = numbers(lasting, date(2026, 6, 1))
+    page, text = as_page(found), as_csv(found)
+    assert not found.is_whole
+    assert "counted until 2026-06-01" in page
+    assert "Plan &lt;A&gt;" in page
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["members"] for row in rows] == ["1", "0", "1"]
+    written = f"{page}{text}{as_document(found)}"
+    assert ANA.patient not in written
+    assert app not in written
