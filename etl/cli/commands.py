@@ -74,7 +74,7 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
         "explain": CommandPlace(
             "explain:explain_command",
             BATCH,
-            "Tell where each element of the resource TYPE/ID in TARGET came from.",
+            "Tell where a resource in TARGET came from, or what became of a claim or row.",
         ),
         "layouts": CommandPlace(
             "layouts:layouts_group",

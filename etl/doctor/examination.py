@@ -78,14 +78,6 @@ class FileFound:
     whole: bool
     columns: tuple[ColumnFound, ...]
 
-    def header_of(self, table: str, column: str) -> str | None:
-        """Return the header of the column that is an element, or None."""
-        for one in self.columns:
-            element = one.match.element
-            if element and (element.table, element.column) == (table, column):
-                return one.header
-        return None
-
 
 @dataclass(frozen=True, slots=True)
 class JoinFound:

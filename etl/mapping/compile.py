@@ -22,6 +22,7 @@ from etl.mapping.expressions import Absent, Condition, Constant, Expr, Truth, wa
 from etl.mapping.expressions import LoopIndex as LoopIndexOf
 from etl.mapping.headers import HEADER_IDS, MappingHeader, skipped
 from etl.mapping.plan import (
+    CitedMark,
     Entry,
     Fixed,
     Guarded,
@@ -30,7 +31,6 @@ from etl.mapping.plan import (
     Loop,
     Node,
     ObjectNode,
-    Place,
     Plan,
     Spliced,
 )
@@ -81,18 +81,18 @@ def merged(base: Any, overlay: Any) -> Any:
 
 
 def _fail(
-    mark: Mark | Place, error_id: str, what: str, near: tuple[str, Iterable[str]] | None = None
+    mark: Mark, error_id: str, what: str, near: tuple[str, Iterable[str]] | None = None
 ) -> NoReturn:
     hint = nearest(*near) if near else ""
     raise MappingError(f"{mark.file}:{mark.line}", error_id, what, hint=hint)
 
 
-def _place(mark: Mark, around: Place | None = None) -> Place:
+def _place(mark: Mark, around: CitedMark | None = None) -> CitedMark:
     if mark.note and _MAP_IDS.fullmatch(mark.note):
         cited = tuple(int(number) for number in re.findall(r"\d+", mark.note))
     else:
         cited = around.map_ids if around else ()
-    return Place(mark.file, mark.line, cited)
+    return CitedMark(mark.file, mark.line, map_ids=cited)
 
 
 @dataclass
@@ -177,7 +177,7 @@ class _Compiler:
 
     # -- nodes -------------------------------------------------------------------------------
 
-    def node(self, value: Any, scope: Scope, place: Place, path: str) -> Node:
+    def node(self, value: Any, scope: Scope, place: CitedMark, path: str) -> Node:
         match value:
             case Map():
                 return self.object(value, scope, place, path)
@@ -186,7 +186,7 @@ class _Compiler:
             case _:
                 return self.leaf(value, scope, place, path)
 
-    def leaf(self, value: Any, scope: Scope, place: Place, path: str) -> Fixed | Leaf:
+    def leaf(self, value: Any, scope: Scope, place: CitedMark, path: str) -> Fixed | Leaf:
         match value:
             case bool() | int():
                 return Fixed(json.dumps(value), place)
@@ -205,7 +205,7 @@ class _Compiler:
             case expr:
                 return Leaf(expr, parsed.weak, place)
 
-    def object(self, value: Map, scope: Scope, place: Place, path: str) -> Node:
+    def object(self, value: Map, scope: Scope, place: CitedMark, path: str) -> Node:
         for word in ("for", "each", "emit"):
             if word in value:
                 _fail(value.marks[word], "map-directive", f"{path}: {word} is for list entries")
@@ -213,14 +213,16 @@ class _Compiler:
         node = ObjectNode(tuple(self.members(value, scope, place, path)), place)
         return self.guarded(condition, node, place)
 
-    def guarded(self, condition: Condition, node: Node, place: Place) -> Node:
+    def guarded(self, condition: Condition, node: Node, place: CitedMark) -> Node:
         if condition == Truth(holds=True):
             return node
         if isinstance(node, Guarded):
             return Guarded(conjunction((condition, node.condition)), node.node, place)
         return Guarded(condition, node, place)
 
-    def members(self, value: Map, scope: Scope, place: Place, path: str) -> list[tuple[str, Node]]:
+    def members(
+        self, value: Map, scope: Scope, place: CitedMark, path: str
+    ) -> list[tuple[str, Node]]:
         result: dict[str, Node] = {}
         if "include" in value:
             body, inner = self.fragment(value, scope, path)
@@ -239,14 +241,14 @@ class _Compiler:
                     result[key] = node
         return list(result.items())
 
-    def listing(self, value: Seq, scope: Scope, place: Place, path: str) -> ListNode:
+    def listing(self, value: Seq, scope: Scope, place: CitedMark, path: str) -> ListNode:
         entries: list[Entry] = []
         for entry, mark in zip(value, value.marks, strict=True):
             with self.mistakes.collected():
                 entries.extend(self.entries(entry, scope, _place(mark, place), path))
         return ListNode(tuple(entry for entry in entries if not _is_nothing(entry)), place)
 
-    def entries(self, value: Any, scope: Scope, place: Place, path: str) -> list[Entry]:
+    def entries(self, value: Any, scope: Scope, place: CitedMark, path: str) -> list[Entry]:
         """Return what one entry of a list in a mapping stands for."""
         if not isinstance(value, Map):
             return [self.node(value, scope, place, path)]
@@ -276,7 +278,7 @@ class _Compiler:
         both = conjunction((condition, entry.condition or Truth(holds=True)))
         return replace(entry, condition=both)
 
-    def single(self, value: Map, scope: Scope, place: Place, path: str) -> Node:
+    def single(self, value: Map, scope: Scope, place: CitedMark, path: str) -> Node:
         """Return one entry that is no loop: an object, or a scalar under `emit`."""
         if "emit" not in value:
             return self.object(value, scope, place, path)
@@ -297,7 +299,7 @@ class _Compiler:
             _fail(mark, "map-each", f"{path}: no static table {table!r}", (table, tables))
         return [(name, row) for row in tables[table]]
 
-    def loop(self, value: Map, scope: Scope, place: Place, path: str) -> Loop:
+    def loop(self, value: Map, scope: Scope, place: CitedMark, path: str) -> Loop:
         mark, text = value.marks["for"], str(value["for"])
         match = _FOR.fullmatch(text)
         if match is None:
@@ -318,7 +320,7 @@ class _Compiler:
         around = scope.loop or 0
         return Loop(around, parent.level, level, relation, holds, node, place)
 
-    def looped(self, value: Map, scope: Scope, place: Place, path: str) -> Node:
+    def looped(self, value: Map, scope: Scope, place: CitedMark, path: str) -> Node:
         """Return what a loop writes for one row: one entry, or several that are spliced."""
         if "include" in value:
             body, inner = self.fragment(value, scope, path)
@@ -360,7 +362,7 @@ class _Compiler:
             inner = inner.bound(parameter, self.argument(argument, scope, place, path))
         return fragments[name], inner
 
-    def argument(self, value: Any, scope: Scope, place: Place, path: str) -> Binding:
+    def argument(self, value: Any, scope: Scope, place: CitedMark, path: str) -> Binding:
         if isinstance(value, str) and value in scope.names:
             return scope.names[value]
         if isinstance(value, Map | Seq):

@@ -11,7 +11,7 @@ from html import escape
 from typing import Final, Literal
 
 from etl.mapping.expressions import ColumnOf, Condition, Expr, walk
-from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, Loop, Place, Plan, nodes_of
+from etl.mapping.plan import CitedMark, Entry, Fixed, Guarded, Leaf, Loop, Plan, nodes_of
 from etl.mapping.rows import LIST_ITEM, columns_of
 from etl.model.relations import Many, One, relations_of
 
@@ -82,7 +82,7 @@ def _rows(plan: Plan) -> Iterator[DictionaryRow]:
         yield DictionaryRow("", "", (), name, reader.profile, "left out", why)
 
 
-def _of_columns(plan: Plan, reader: _Reader) -> Iterator[tuple[DictionaryRow, Place | None]]:
+def _of_columns(plan: Plan, reader: _Reader) -> Iterator[tuple[DictionaryRow, CitedMark | None]]:
     """Yield a row for each column that a plan reads, and the place whose line reads a value."""
     for path, node in nodes_of(plan.body):
         name = _named(plan, path)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from etl.mapping.plan import Place
+from etl.mapping.plan import CitedMark
 from etl.mapping.row_tests import Test
 from etl.profiles.structures import Profile
 
@@ -35,7 +35,7 @@ class Obligation:
     what: What
     path: str
     profile: str
-    place: Place
+    place: CitedMark
     proved: str = ""
     test: Test | None = None
     listed: str = ""

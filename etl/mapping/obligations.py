@@ -40,7 +40,7 @@ from etl.mapping.formulas import (
 from etl.mapping.guide_rules import guide_rule_tests
 from etl.mapping.invariants import Subject, UncheckableError, reason_of, tests_of
 from etl.mapping.obligation import Obligation, What, of_data, profile_slug
-from etl.mapping.plan import Entry, Guarded, ListNode, Loop, ObjectNode, Place, Plan
+from etl.mapping.plan import CitedMark, Entry, Guarded, ListNode, Loop, ObjectNode, Plan
 from etl.mapping.primitive_forms import form_of
 from etl.mapping.profile_checks import reference_types
 from etl.mapping.proof import Names, never
@@ -109,7 +109,9 @@ class _Walker:
     names: Names = field(default_factory=Names)
     found: list[Obligation] = field(default_factory=list)
 
-    def add(self, what: What, path: str, place: Place, test: Test | str, rule: str = "") -> None:
+    def add(
+        self, what: What, path: str, place: CitedMark, test: Test | str, rule: str = ""
+    ) -> None:
         """Add an obligation: a test, what would break it, or a text that says why it is proved."""
         name = f"{profile_slug(self.profile)}.{path}" if path else profile_slug(self.profile)
         obligation = Obligation(rule or name, what, path, self.profile.name, place)
@@ -276,7 +278,7 @@ class _Walker:
     def limits(
         self,
         path: str,
-        place: Place,
+        place: CitedMark,
         at: At,
         entries: list[tuple[tuple[Loop, ...], Formula]],
         element: Element,
@@ -351,7 +353,7 @@ class _Walker:
         inside = self.codes.concept_in(node, allowed, surely=False)
         self.add("binding", path, node.place, self.rows(at, no(inside)))
 
-    def listed(self, what: What, path: str, place: Place, reason: str) -> None:
+    def listed(self, what: What, path: str, place: CitedMark, reason: str) -> None:
         rule = f"{profile_slug(self.profile)}.{path}"
         self.found.append(Obligation(rule, what, path, self.profile.name, place, listed=reason))
 

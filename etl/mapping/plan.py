@@ -10,26 +10,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from etl.documents.yaml_text import Mark
 from etl.mapping.expressions import Condition, Expr, Translated
 from etl.model.relations import Many
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A place in a mapping.
+class CitedMark(Mark):
+    """Mark of a line of a mapping, with the MapIDs that the line cites."""
 
-    Attributes:
-        file: name of the mapping file.
-        line: line in it, from 1.
-        map_ids: the MapIDs that the line cites.
-    """
-
-    file: str
-    line: int
     map_ids: tuple[int, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +27,7 @@ class Fixed:
     """A constant, ready as JSON text."""
 
     json: str
-    place: Place
+    place: CitedMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +36,7 @@ class Leaf:
 
     expr: Expr
     weak: bool
-    place: Place
+    place: CitedMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +44,7 @@ class ObjectNode:
     """A JSON object: members in the order in which they are written."""
 
     members: tuple[tuple[str, Node], ...]
-    place: Place
+    place: CitedMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +52,7 @@ class ListNode:
     """A JSON list."""
 
     entries: tuple[Entry, ...]
-    place: Place
+    place: CitedMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +60,7 @@ class Spliced:
     """Entries of the list around it, written one after the other; only directly in a loop."""
 
     entries: tuple[Entry, ...]
-    place: Place
+    place: CitedMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +69,7 @@ class Guarded:
 
     condition: Condition
     node: Node
-    place: Place
+    place: CitedMark
 
 
 Node: TypeAlias = Fixed | Leaf | ObjectNode | ListNode | Spliced | Guarded
@@ -104,7 +94,7 @@ class Loop:
     relation: Many | str
     condition: Condition | None
     node: Node
-    place: Place
+    place: CitedMark
 
 
 Entry: TypeAlias = Node | Loop

@@ -20,6 +20,7 @@ from etl.mapping.expressions import (
     ProviderReference,
 )
 from etl.mapping.plan import (
+    CitedMark,
     Entry,
     Fixed,
     Guarded,
@@ -28,7 +29,6 @@ from etl.mapping.plan import (
     Loop,
     Node,
     ObjectNode,
-    Place,
     Plan,
     Spliced,
 )
@@ -79,7 +79,9 @@ class _Checker:
     crosswalks: Mapping[str, Crosswalk]
     found: list[MappingError] = field(default_factory=list)
 
-    def problem(self, place: Place, error_id: str, path: str, what: str, hint: str = "") -> None:
+    def problem(
+        self, place: CitedMark, error_id: str, path: str, what: str, hint: str = ""
+    ) -> None:
         name = f"{self.plan.resource}.{path}" if path else self.plan.resource
         self.found.append(MappingError(str(place), error_id, f"{name}: {what}", hint=hint))
 

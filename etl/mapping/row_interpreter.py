@@ -45,6 +45,7 @@ from etl.mapping.expressions import (
     parts_of,
 )
 from etl.mapping.plan import (
+    CitedMark,
     Entry,
     Fixed,
     Guarded,
@@ -52,7 +53,6 @@ from etl.mapping.plan import (
     ListNode,
     Loop,
     ObjectNode,
-    Place,
     Plan,
     Spliced,
 )
@@ -182,7 +182,7 @@ class ExplainedElement:
 
     path: tuple[str | int, ...]
     json: str
-    place: Place
+    place: CitedMark
     cells: tuple[Cell, ...] = ()
     answers: tuple[CrosswalkAnswer, ...] = ()
 

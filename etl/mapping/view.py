@@ -17,6 +17,7 @@ from etl.errors import MappingError
 from etl.mapping.expressions import ColumnOf, Condition, Expr, Kind, walk
 from etl.mapping.headers import HEADER_IDS, ViewFile, skipped
 from etl.mapping.plan import (
+    CitedMark,
     Entry,
     Fixed,
     Guarded,
@@ -24,7 +25,6 @@ from etl.mapping.plan import (
     ListNode,
     Loop,
     ObjectNode,
-    Place,
     Plan,
     Spliced,
     nodes_of,
@@ -192,7 +192,7 @@ class _Leaving:
         return self.node(member, owner, at, below)
 
 
-def _read(plan: Plan) -> Iterator[tuple[Place, Expr | Condition]]:
+def _read(plan: Plan) -> Iterator[tuple[CitedMark, Expr | Condition]]:
     """Yield every expression and condition of a plan, with where it is written."""
     for part in (plan.id, plan.compartment, plan.last_updated, plan.condition):
         if part is not None:

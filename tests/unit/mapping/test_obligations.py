@@ -21,7 +21,7 @@ from etl.mapping.expressions import (
 )
 from etl.mapping.formulas import Formula, When, all_of, any_of, no, says, there
 from etl.mapping.obligations import Obligation, obligations
-from etl.mapping.plan import Fixed, Leaf, ListNode, ObjectNode, Place, Plan
+from etl.mapping.plan import CitedMark, Fixed, Leaf, ListNode, ObjectNode, Plan
 from etl.mapping.proof import never
 from etl.mapping.row_tests import At, Rows
 from tests.golden.mapping.rendering import mapping_set
@@ -31,7 +31,7 @@ B = ColumnOf(0, (), "b", Kind.TEXT, nullable=True)
 SURE = ColumnOf(0, (), "sure", Kind.TEXT, nullable=False)
 FLAG = ColumnOf(0, (), "flag", Kind.FLAG, nullable=False)
 WORD = Translated(A, "words", "code")
-HERE = Place("mine.yaml", 7)
+HERE = CitedMark("mine.yaml", 7)
 
 
 @pytest.mark.parametrize(
