@@ -20,6 +20,7 @@ import orjson
 import pyarrow as pa
 from fhir.resources.R4B.explanationofbenefit import ExplanationOfBenefit
 
+from benchmarks.reading import rows_a_second
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import convert_extract
 from etl.bootstrap.wiring import load_definitions
@@ -39,6 +40,8 @@ from etl.quality import RuleContext, check
 from etl.synth import Spec, write_extract
 
 GATES = {"of orjson.dumps of ready dicts": 0.6, "times fhir.resources": 100.0}
+JOINS_GATE = 0.5
+"""Least share of the canonical layout's rows a second that a layout with ten joins reads."""
 
 
 def main() -> None:
@@ -93,6 +96,13 @@ def _measure(extract: Path, folder: Path, rounds: int) -> int:
         failed += not good
         verdict = "holds" if good else "FAILS"
         print(f"rendering is {ratio:,.2f} {name} (gate {GATES[name]:g}: {verdict})")
+    joined, plain = rows_a_second(extract, folder, rounds)
+    good = joined >= JOINS_GATE * plain
+    failed += not good
+    print(
+        f"\nreading: {plain:,.0f} rows/s in the canonical layout, {joined:,.0f} with ten joins: "
+        f"{joined / plain:.2f} of it (gate {JOINS_GATE:g}: {'holds' if good else 'FAILS'})"
+    )
     return min(failed, 1)
 
 

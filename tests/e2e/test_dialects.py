@@ -26,6 +26,18 @@ def run(name: str, target: Path) -> dict[str, Any]:
     return said
 
 
+def test_every_row_of_the_rif_sample_is_published_or_quarantined(tmp_path: Path) -> None:
+    said = run("cms-rif-synthea", tmp_path / "tree")
+    rows = {
+        name: (table["in"], table["published"], table["quarantined"])
+        for name, table in said["tables"].items()
+    }
+    assert rows["claim"] == (107, 70, 37)
+    assert rows["claim_line"] == (365, 144, 221)
+    assert rows["member"] == (3, 3, 0)
+    assert all(read == accepted + rejected for read, accepted, rejected in rows.values())
+
+
 def quarantined(target: Path) -> dict[str, list[dict[str, str]]]:
     return {path.name: rows_of(path) for path in sorted(target.glob("quarantine/*/*.csv"))}
 

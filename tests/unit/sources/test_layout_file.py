@@ -252,5 +252,10 @@ def test_a_payers_crosswalk_is_laid_over_ours(tmp_path: Path) -> None:
 
 def test_every_shipped_layout_can_be_read() -> None:
     layouts = shipped_layouts()
-    assert [found.name for found in layouts] == ["onyx-a", "onyx-b", "synthea-members"]
+    assert [found.name for found in layouts] == [
+        "cms-rif-synthea",
+        "onyx-a",
+        "onyx-b",
+        "synthea-members",
+    ]
     assert all(found.title and found.description for found in layouts)
