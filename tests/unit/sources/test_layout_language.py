@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from etl.errors import MappingError
 from etl.sources import Layout, LayoutText, open_extract, read_layout
 from tests.unit.sources.dialects import CROSSWALKS, LAYOUT, layout, write
-from tests.unit.sources.extracts import findings_of, read, rows_of
+from tests.unit.sources.extracts import all_loaded, findings_of, read, rows_of
 from tests.unit.sources.golden import as_text
 
 GOLDEN = Path(__file__).parents[2] / "golden/layouts/language"
@@ -221,3 +223,24 @@ def test_files_are_known_by_name_without_a_header_and_with_extra_cells(tmp_path:
     assert [(one[0], one[3]) for one in findings_of(parts) if one[0] == "ragged-row"] == [
         ("ragged-row", 3)
     ]
+
+
+def test_rows_that_cannot_be_read_are_counted_where_keys_are_made_and_files_are_for_everybody(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "in"
+    shutil.copytree(GOLDEN / "input", folder)
+    for name in ("lines.csv", "plans.csv", "bills.csv"):
+        with (folder / name).open("a", encoding="utf-8") as file:
+            file.write("N,1\n")
+    parts = read(folder, tmp_path / "work", 3, layouts=[harbor()])
+    rows: Counter[str] = Counter()
+    for loaded in all_loaded(parts):
+        rows.update(loaded.rows)
+    parts.facts.check_all_there(rows, tmp_path / "work")
+    assert dict(rows) == {"people": 2, "policies": 4, "bills": 6, "lines": 6, "plans": 4}
+    # The torn plan may be that of any coverage, so none is taken.
+    torn = [one for one in findings_of(parts) if one[0] == "dialect-ambiguous-lookup"]
+    assert [row for _, table, _, row, _ in torn if table == "coverage"] == [2, 3, 4, 5]
+    assert all("plan_name" not in row for row in rows_of(parts, "coverage"))
+    assert set(parts.facts.unowned) == {"lines.csv", "bills.csv"}
