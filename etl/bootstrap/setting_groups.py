@@ -222,6 +222,12 @@ class PublishSettings(SettingGroup):
     snapshot_every: int = Field(
         30, ge=1, description="Releases after which there is a new snapshot, at the latest."
     )
+    signing_key: Path | None = Field(
+        None,
+        description=(
+            "PEM file with an Ed25519 private key that signs each release; none signs nothing."
+        ),
+    )
     mode: Literal["0700", "0750", "0755"] = Field(
         "0700",
         description=(

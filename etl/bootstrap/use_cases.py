@@ -48,6 +48,7 @@ from etl.publish.lease import run_lease
 from etl.publish.manifest import Manifest
 from etl.publish.prune import Pruned, prune
 from etl.publish.reader import Current, open_current
+from etl.publish.signatures import SigningKey
 from etl.publish.verify import require_whole
 from etl.reports.lineage import Lineage
 from etl.sources import Extract
@@ -193,6 +194,7 @@ def run_extract(
         store = target_store(settings)
         moment = now()
         approvals, definitions = Approvals(rekey, after_rollback), job.definitions
+        key = signing_key(settings)  # a key that cannot be read is said before the work
         _check_base(settings, store, open_current(store), definitions, approvals)
         with (
             _alone(settings),
@@ -210,8 +212,19 @@ def run_extract(
                 lease,
                 _bulk_options(settings),
                 keep_rows=settings.publish.deltas,
+                key=key,
             )
             return run(job.context(work, moment), publication)
+
+
+def signing_key(settings: Settings) -> SigningKey | None:
+    """Return the key that signs releases; None where there is none.
+
+    Raises:
+        UsageError: the file holds no such key, or the library is not installed.
+    """
+    path = settings.publish.signing_key
+    return None if path is None else SigningKey.read(path)
 
 
 def explain_subject(
@@ -382,13 +395,13 @@ def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manif
             release is not whole any more: readers see what they saw.
     """
     store = target_store(settings)
-    bulk = _bulk_options(settings)
+    bulk, key = _bulk_options(settings), signing_key(settings)
     if settings.run.work is not None:
         settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
     with run_lease(store, now) as lease:
         to = find_release(store, release)
         require_whole(to)
-        manifest = rollback(store, to, as_instant(now()), bulk, reason, lease)
+        manifest = rollback(store, to, as_instant(now()), bulk, reason, lease, key)
         if manifest.bulk:
             write_pages(store, bulk)
     write_nights_page(store)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -22,6 +23,7 @@ from etl.pipeline.run_record import RunRecord
 from etl.publish.change_counts import Changes
 from etl.publish.diff import compare
 from etl.publish.history import ReleaseInfo, find_release, releases
+from etl.publish.signatures import check_descent, check_signature
 from etl.publish.verify import Verified, verify
 from etl.reports.summary import counted
 
@@ -205,10 +207,24 @@ def resume_command(
 
 @click.command("verify")
 @click.option("--release", default="current", help="Which one; what readers see if not given.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Public key by which it must be signed; one of several, where given again.",
+)
+@click.option("--since", help="Release that was published before: check that it comes after it.")
 @on_target
 @click.pass_context
 def verify_command(
-    context: click.Context, target: str, endpoint_url: str | None, as_json: bool, release: str
+    context: click.Context,
+    target: str,
+    endpoint_url: str | None,
+    as_json: bool,
+    release: str,
+    keys: tuple[Path, ...],
+    since: str | None,
 ) -> None:
     """Check every hash, count, catalog row, reference and bulk page of a release of TARGET.
 
@@ -216,11 +232,14 @@ def verify_command(
     """
     store = target_store(_settings(context, target, endpoint_url))
     chosen = find_release(store, release)
+    signed_by = check_signature(chosen, keys) if keys else None
+    steps = None if since is None else check_descent(store, chosen, since)
     members = chosen.manifest.counts["patients"]
     with counting("verifying", "members", members, quiet=as_json) as advance:
         found = verify(chosen, advance)
     if as_json:
-        click.echo(json.dumps(_verified_json(found), indent=2))
+        proofs = {"signed_by": signed_by, "releases_since": steps}
+        click.echo(json.dumps({**_verified_json(found), **proofs}, indent=2))
     else:
         for problem in found.problems[:_SHOWN]:
             click.echo(f"{problem.kind}: {problem.key}: {problem.what}")
@@ -238,6 +257,10 @@ def verify_command(
         )
     if not as_json:
         click.echo("nothing is broken")
+        if signed_by is not None:
+            click.echo(f"it is signed by key {signed_by}")
+        if steps is not None:
+            click.echo(f"it comes {counted(steps, 'release')} after {since}")
 
 
 def _verified_json(found: Verified) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from etl.pipeline.target import Target
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.lease import Lease
 from etl.publish.reader import Current
+from etl.publish.signatures import SigningKey
 from etl.sources import Extract
 from etl.sources.spreading import ALONE, PreparedSpread
 from etl.storage.port import Store
@@ -71,6 +72,7 @@ class Publication:
         lease: the run's lease on the target; None where nothing prunes it.
         bulk: how bulk files are made; None to make none.
         keep_rows: whether deltas are to follow a full extract; after a delta they always may.
+        key: signs the release; None to sign nothing.
     """
 
     target: Target
@@ -80,3 +82,4 @@ class Publication:
     lease: Lease | None = None
     bulk: BulkOptions | None = None
     keep_rows: bool = False
+    key: SigningKey | None = None

@@ -187,7 +187,7 @@ def publish(staged: Staged, reports: Sequence[Named], publication: Publication) 
         StoreError: the lease ran out, and a prune broke it; nothing that readers see changed.
     """
     manifest, base = staged.manifest.with_reports(reports), publication.base
-    commit(publication.store, manifest, base, publication.lease)
+    commit(publication.store, manifest, base, publication.lease, publication.key)
     previous = base.release.id if base.release is not None else None
     return Published(manifest, previous, staged.objects, staged.bytes)
 

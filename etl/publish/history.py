@@ -16,6 +16,7 @@ from etl.publish.lease import Lease
 from etl.publish.manifest import Manifest, is_named
 from etl.publish.reader import Release, open_current
 from etl.publish.release import commit, fenced
+from etl.publish.signatures import SigningKey
 from etl.storage.port import Store
 
 log = logging.getLogger(__name__)
@@ -192,6 +193,7 @@ def rollback(
     bulk: BulkOptions | None = None,
     reason: str = "",
     lease: Lease | None = None,
+    key: SigningKey | None = None,
 ) -> Manifest:
     """Make the content of an earlier release the present one again, as a new release.
 
@@ -209,6 +211,7 @@ def rollback(
             caller's next call then.
         reason: why, for those who read the list of releases.
         lease: the rollback's, which is renewed before the commit.
+        key: signs the new release; None to sign nothing.
 
     Raises:
         UsageError: it is the present release.
@@ -226,7 +229,7 @@ def rollback(
     manifest = rolled_back(base.release, to, now, reason)
     if base.release.manifest.bulk:
         manifest = with_bulk(store, base, manifest, bulk)
-    commit(store, manifest, base, lease)
+    commit(store, manifest, base, lease, key)
     return manifest
 
 

@@ -90,6 +90,8 @@ class Manifest:
         directory_bits: the same for `Type/id` of directory resources.
         directory: the directory's shards by number; None where no resource is in it.
         bulk: what the bulk files of this release are; see docs/published-tree.md.
+        parent_sha256: of the bytes of the parent's manifest; "" for the first release, and where
+            an older version of the program wrote this one.
     """
 
     release: str
@@ -102,6 +104,7 @@ class Manifest:
     directory_bits: int
     directory: Sequence[Unit | None]
     bulk: Mapping[str, JSON] = field(default_factory=dict)
+    parent_sha256: str = ""
 
     @property
     def key(self) -> str:
@@ -136,10 +139,13 @@ class Manifest:
             },
             "bulk": dict(self.bulk),
             **({"ids": dict(facts.ids)} if facts.ids else {}),
+            **({"parentSha256": self.parent_sha256} if self.parent_sha256 else {}),
         }
 
     def named(self, parent: Manifest | None) -> Manifest:
-        """Return this manifest with its id: made of `created`, and of everything that it says.
+        """Return this manifest with its parent's hash and its id.
+
+        The id is made of `created`, and of everything that the manifest says.
 
         Reports are left out of it, because they name the release.
 
@@ -149,8 +155,11 @@ class Manifest:
         stamp = instant(self.created).astimezone(UTC).replace(microsecond=0)
         if parent is not None:
             stamp = max(stamp, stamp_of(parent.release) + timedelta(seconds=1))
-        release = f"{stamp:%Y%m%dT%H%M%SZ}-{_mark_of(self._to_json())}"
-        return Manifest(release, *[getattr(self, field.name) for field in fields(self)[1:]])
+        digest = "" if parent is None else sha256(parent.to_bytes())
+        return Manifest._with_id(replace(self, parent_sha256=digest), stamp)
+
+    def _with_id(self, stamp: datetime) -> Manifest:
+        return replace(self, release=f"{stamp:%Y%m%dT%H%M%SZ}-{_mark_of(self._to_json())}")
 
     def with_reports(self, reports: Sequence[Named]) -> Manifest:
         """Return this manifest naming reports and quarantine files that are in the store."""
@@ -197,6 +206,7 @@ class Manifest:
                 value["directory"]["bits"],
                 directory,
                 value["bulk"],
+                value.get("parentSha256", ""),
             )
         except (KeyError, TypeError):
             raise StoreError(f"{what} is no manifest: the object is damaged; run verify") from None

@@ -45,6 +45,11 @@ def manifest(release: str) -> str:
     return f"releases/{release}/manifest.json"
 
 
+def signature(release: str) -> str:
+    """Return the key of the signature of a release's manifest."""
+    return f"releases/{release}/signature.json"
+
+
 def resumed(release: str) -> str:
     """Return the key of what says that runs may follow a rollback."""
     return f"releases/{release}/resumed.json"

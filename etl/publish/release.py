@@ -33,6 +33,7 @@ from etl.publish.lease import Lease
 from etl.publish.manifest import Manifest, Named, Pointer, ReleaseFacts, Shard
 from etl.publish.partition_writer import PartitionUnits, merged_kept, merged_units
 from etl.publish.reader import Current, Release, open_release, read_pointer
+from etl.publish.signatures import SigningKey
 from etl.publish.unit_writer import Owner, write_unit
 from etl.storage.parallel_writes import Writer
 from etl.storage.port import Store
@@ -110,7 +111,13 @@ def assemble(
     return manifest.named(parent)
 
 
-def commit(store: Store, manifest: Manifest, base: Current, lease: Lease | None = None) -> None:
+def commit(
+    store: Store,
+    manifest: Manifest,
+    base: Current,
+    lease: Lease | None = None,
+    key: SigningKey | None = None,
+) -> None:
     """Make a release the one that readers see, or leave them on the one that they had.
 
     Everything that the manifest names is in the store already, so an interrupted run leaves only
@@ -121,6 +128,7 @@ def commit(store: Store, manifest: Manifest, base: Current, lease: Lease | None 
         manifest: what to publish; its parent is the release of `base`.
         base: what `open_current` returned when the run began.
         lease: the run's, which is renewed first: see `lease.run_lease`.
+        key: signs the release; None to sign nothing.
 
     Raises:
         CommitConflict: another run published first. Nothing changed; plan again on top of it.
@@ -129,6 +137,9 @@ def commit(store: Store, manifest: Manifest, base: Current, lease: Lease | None 
     data = manifest.to_bytes()
     base = put_named(store, manifest.key, data, base)
     pointer = Pointer(manifest.release, manifest.key, sha256(data))
+    if key is not None:
+        signature = key.sign(manifest, data)
+        base = put_named(store, object_keys.signature(manifest.release), signature, base)
     if lease is not None:
         lease.renew()
     try:

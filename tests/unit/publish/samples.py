@@ -13,6 +13,7 @@ from etl.publish.partition_writer import PartitionResult, SavedPartition, write_
 from etl.publish.reader import Current, Release, open_current
 from etl.publish.release import assemble, commit
 from etl.publish.rendered_resources import LISTED, ROW, PatientResources, Resource
+from etl.publish.signatures import SigningKey
 from etl.storage.port import Store
 
 NOW = "2026-11-24T16:25:19Z"
@@ -110,6 +111,7 @@ def publish(
     base: Current | None = None,
     partitions: int = 1,
     facts: ReleaseFacts | None = None,
+    key: SigningKey | None = None,
 ) -> Release:
     """Publish a full extract, in one partition or in several."""
     base = base or open_current(store)
@@ -117,7 +119,7 @@ def publish(
         store, patients, base, directory=directory, now=now, kind=kind, partitions=partitions,
         facts=facts,
     )  # fmt: skip
-    commit(store, manifest, base)
+    commit(store, manifest, base, key=key)
     return Release(store, manifest)
 
 

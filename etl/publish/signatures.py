@@ -1,0 +1,209 @@
+"""Signatures of releases, and the chain of manifests from one to another.
+
+A manifest is the root of a hash tree: it names the hash of each catalog shard, bulk file and
+report, a shard that of each block and index, and so on down to the bytes. It also names the hash
+of its parent's manifest. So a signature of the manifest's hash is one of all that a reader sees,
+and of all releases before.
+
+A signature is an envelope of DSSE 1.0 around a statement of in-toto 1.0 about the manifest. This is
+the one home of securesystemslib.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from etl.errors import NotFound, StoreError, UsageError
+from etl.publish import object_keys
+from etl.publish.canonical_json import JSON, dumps, sha256
+from etl.publish.manifest import Manifest
+from etl.publish.reader import Release
+from etl.storage.port import Store
+
+PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE: Final = "urn:cpcds-bluebutton:release:1"
+_EXTRA: Final = (
+    "signatures need a library that is not installed: pip install 'cpcds-bluebutton[sign]'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """An Ed25519 private key.
+
+    Attributes:
+        pem: PKCS 8, PEM, without a password. Not printed.
+    """
+
+    pem: bytes
+
+    def __repr__(self) -> str:
+        return "SigningKey()"
+
+    @classmethod
+    def read(cls, path: Path) -> SigningKey:
+        """Return the key of a file.
+
+        Raises:
+            UsageError: it cannot be read, or holds no such key.
+        """
+        found = cls(_bytes_of(path))
+        _signer(found, str(path))
+        return found
+
+    def sign(self, manifest: Manifest, data: bytes) -> bytes:
+        """Return the signature of a manifest, the same for the same bytes (RFC 8032, 5.1.6).
+
+        Args:
+            manifest: of the release.
+            data: its bytes.
+        """
+        dsse = _library().dsse
+        envelope = dsse.Envelope(dumps(_statement(manifest, data)), PAYLOAD_TYPE, {})
+        envelope.sign(_signer(self, "the key"))
+        return dumps(envelope.to_dict()) + b"\n"
+
+
+def check_signature(release: Release, keys: Sequence[Path]) -> str:
+    """Return the id of the key by which a release is signed.
+
+    Args:
+        release: the release.
+        keys: files with public keys (SubjectPublicKeyInfo, PEM), one of which must have signed it.
+
+    Raises:
+        UsageError: a file holds no public key.
+        StoreError: the release is not signed by any of them, or its signature is of other bytes.
+    """
+    store, manifest = release.store, release.manifest
+    key = object_keys.signature(manifest.release)
+    try:
+        data = store.get(key)
+    except NotFound:
+        raise StoreError(f"{store.name}: release {manifest.release} is not signed") from None
+    public = [_public_key(path) for path in keys]
+    library = _library()
+    try:
+        envelope = library.dsse.Envelope.from_dict(json.loads(data))
+        accepted = envelope.verify(public, 1)
+    except (library.exceptions.Error, library.VerificationError, KeyError, TypeError, ValueError):
+        raise StoreError(
+            f"{store.name}: {key} is no signature by a key that was given: the release was made by "
+            "somebody else, or was changed"
+        ) from None
+    if envelope.payload_type != PAYLOAD_TYPE or envelope.payload != dumps(
+        _statement(manifest, store.get(manifest.key))
+    ):
+        raise StoreError(
+            f"{store.name}: {key} signs another manifest: the one that is there was changed"
+        )
+    return str(next(iter(accepted)))
+
+
+def check_descent(store: Store, release: Release, known: str) -> int:
+    """Return how many releases after a known one a release is.
+
+    Who knows the last release that was seen can tell so that `current.json` was not put back to an
+    older one, and that nothing between was exchanged.
+
+    Args:
+        store: the target.
+        release: the release that readers see.
+        known: id of a release that is known to have been published.
+
+    Raises:
+        StoreError: the release does not come after it, or a manifest between is not the one that
+            its successor names.
+    """
+    steps, manifest = 0, release.manifest
+    while manifest.release != known:
+        parent = manifest.parent
+        if parent is None or parent < known:
+            raise StoreError(
+                f"{store.name}: release {release.id} does not come after {known}: current.json was "
+                "put back to an older release, or the tree is another one"
+            )
+        what = f"{store.name}: {object_keys.manifest(parent)}"
+        try:
+            data = store.get(object_keys.manifest(parent))
+        except NotFound:
+            raise StoreError(
+                f"{what} is not there, so that it cannot be told whether {release.id} comes after "
+                f"{known}; if it was pruned, name a release that `cpcds releases` lists"
+            ) from None
+        if manifest.parent_sha256 and sha256(data) != manifest.parent_sha256:
+            raise StoreError(f"{what} is not the one that release {manifest.release} was made from")
+        steps, manifest = steps + 1, Manifest.from_bytes(data, what)
+    return steps
+
+
+def _statement(manifest: Manifest, data: bytes) -> JSON:
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": manifest.key, "digest": {"sha256": sha256(data)}}],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "release": manifest.release,
+            "parent": manifest.parent,
+            "parentSha256": manifest.parent_sha256 or None,
+            "created": manifest.created,
+        },
+    }
+
+
+class _Library:
+    """What is used of securesystemslib, loaded when a release is signed or a signature checked."""
+
+    def __init__(self) -> None:
+        try:
+            from cryptography.hazmat.primitives import serialization
+            from securesystemslib import dsse, exceptions, signer
+        except ImportError:
+            raise UsageError(_EXTRA) from None
+        self.serialization: Any = serialization
+        self.dsse: Any = dsse
+        self.exceptions: Any = exceptions
+        self.signer: Any = signer
+        self.VerificationError: Any = exceptions.VerificationError
+
+
+def _library() -> _Library:
+    return _Library()
+
+
+def _signer(key: SigningKey, name: str) -> Any:
+    library = _library()
+    try:
+        private = library.serialization.load_pem_private_key(key.pem, password=None)
+        signer = library.signer.CryptoSigner(private)
+    except (TypeError, ValueError):
+        signer = None
+    if signer is None or signer.public_key.keytype != "ed25519":
+        raise UsageError(
+            f"{name} holds no Ed25519 private key without a password; make one with "
+            "`openssl genpkey -algorithm ed25519`"
+        )
+    return signer
+
+
+def _public_key(path: Path) -> Any:
+    library = _library()
+    try:
+        public = library.serialization.load_pem_public_key(_bytes_of(path))
+        return library.signer.SSlibKey.from_crypto(public)
+    except ValueError:
+        raise UsageError(
+            f"{path} holds no public key; make one with `openssl pkey -in KEY -pubout`"
+        ) from None
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"the key {path} cannot be read: {error.strerror}") from None
