@@ -157,7 +157,7 @@ def _statement(manifest: Manifest, data: bytes) -> JSON:
 
 
 class _Library:
-    """What is used of securesystemslib, loaded when a release is signed or a signature checked."""
+    """The parts of securesystemslib that are used, loaded when a release is signed or a signature checked."""
 
     def __init__(self) -> None:
         try:
