@@ -157,7 +157,7 @@ def _statement(manifest: Manifest, data: bytes) -> JSON:
 
 
 class _Library:
-    """The parts of securesystemslib that are used, loaded when a release is signed or a signature checked."""
+    """The parts of securesystemslib that are used: loaded where they are needed."""
 
     def __init__(self) -> None:
         try:
