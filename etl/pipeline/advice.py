@@ -23,10 +23,14 @@ def advice(tally: Tally, book: RuleBook, extract: Extract) -> tuple[str, ...]:
     They hold counts, names and places only. Which table a cause cost first decides the order:
     claims, members, then the others.
     """
-    totals = {each.rule: each for each in tally.rules(book)}
+    totals = {rule_totals.rule: rule_totals for rule_totals in tally.rules(book)}
     said: dict[str, str] = {}
     for table, counts in _lost(tally.counts):
-        causes = [(rows, rule) for (rule, of), rows in tally.causes.items() if of == table]
+        causes = [
+            (rows, rule)
+            for (rule, cause_table), rows in tally.causes.items()
+            if cause_table == table
+        ]
         rows, rule = min((-rows, rule) for rows, rule in causes)
         if rule not in said:
             lost = f"{counts.quarantined:,} of {counts.rows_in:,} {table} rows were rejected"
@@ -38,16 +42,19 @@ def advice(tally: Tally, book: RuleBook, extract: Extract) -> tuple[str, ...]:
 
 def _lost(counts: Mapping[str, RowCounts]) -> Iterator[tuple[str, RowCounts]]:
     for table in dict.fromkeys([*_MAIN, *counts]):
-        each = counts.get(table, RowCounts())
-        is_whole = each.quarantined == each.rows_in and (each.rows_in >= _FEW or table in _MAIN)
-        if each.quarantined and (
-            is_whole or (table == "claim" and 2 * each.quarantined > each.rows_in)
+        counts_of_table = counts.get(table, RowCounts())
+        is_whole = counts_of_table.quarantined == counts_of_table.rows_in and (
+            counts_of_table.rows_in >= _FEW or table in _MAIN
+        )
+        if counts_of_table.quarantined and (
+            is_whole
+            or (table == "claim" and 2 * counts_of_table.quarantined > counts_of_table.rows_in)
         ):
-            yield table, each
+            yield table, counts_of_table
 
 
-def _remedy(rule: Rule, found: RuleTotals, tally: Tally, extract: Extract) -> str:
-    crosswalk = _crosswalk(rule, found, tally, extract.layout)
+def _remedy(rule: Rule, totals: RuleTotals, tally: Tally, extract: Extract) -> str:
+    crosswalk = _crosswalk(rule, totals, tally, extract.layout)
     if crosswalk is not None:
         cells, column, name = crosswalk
         return (
@@ -55,26 +62,26 @@ def _remedy(rule: Rule, found: RuleTotals, tally: Tally, extract: Extract) -> st
             f"mappings/crosswalks/{name}.csv, or a file of that name in a folder of your own "
             "(--mappings)."
         )
-    look = f"Look at {_place(found, extract)}, and correct the extract or its layout"
+    look = f"Look at {_place(totals, extract)}, and correct the extract or its layout"
     if rule.firm:
         return f"{look}."
     return f"{look}; where the rule is too strict for this data, rules.severities softens it."
 
 
 def _crosswalk(
-    rule: Rule, found: RuleTotals, tally: Tally, layout: Layout
+    rule: Rule, totals: RuleTotals, tally: Tally, layout: Layout
 ) -> tuple[int, str, str] | None:
     """Return the words without a code behind a cause: cells, their column, the crosswalk's name."""
     columns = {(t, c) for (r, t, c) in tally.cells if r == rule.id and c}
     if isinstance(rule.kind, Allowed) and rule.kind.crosswalk:
         column = ".".join(min(columns)) if columns else rule.tables[0]
-        return found.findings, column, rule.kind.crosswalk
+        return totals.findings, column, rule.kind.crosswalk
     child = rule.kind.child if isinstance(rule.kind, Childless) else None
     cells = [
         (-count, f"{table}.{column}", name)
-        for (each, table, column), count in tally.cells.items()
+        for (cell_crosswalk, table, column), count in tally.cells.items()
         if (table == child or (table, column) in columns)
-        and (name := _crosswalks(layout).get((each, table, column)))
+        and (name := _crosswalks(layout).get((cell_crosswalk, table, column)))
     ]
     if not cells:
         return None
@@ -97,9 +104,9 @@ def _crosswalks(layout: Layout) -> dict[tuple[str, str, str], str]:
     }
 
 
-def _place(found: RuleTotals, extract: Extract) -> str:
-    if not found.examples or not 0 <= found.examples[0].file < len(extract.files):
+def _place(totals: RuleTotals, extract: Extract) -> str:
+    if not totals.examples or not 0 <= totals.examples[0].file < len(extract.files):
         return "the report"
-    first = found.examples[0]
+    first = totals.examples[0]
     row = "" if first.row is None else f" row {first.row}"
     return f"{extract.files[first.file].name}{row}{first.column and f', column {first.column}'}"

@@ -31,9 +31,9 @@ def default_stamp(read: Read, when: datetime) -> DefaultStamp:
     """
     if read.extract.as_of is not None:
         return DefaultStamp(day_instant(read.extract.as_of.isoformat()), "as_of")
-    found = newest(read.partitions.values(_COLUMN), f"{when.astimezone(UTC):%Y-%m-%d}")
-    if found is not None:
-        return DefaultStamp(found, "newest_stamp")
+    stamp = newest(read.partitions.values(_COLUMN), f"{when.astimezone(UTC):%Y-%m-%d}")
+    if stamp is not None:
+        return DefaultStamp(stamp, "newest_stamp")
     return DefaultStamp(as_instant(when), "clock")
 
 

@@ -18,20 +18,20 @@ def published_money(money: Mapping[MoneyKey, MoneyTotals]) -> Totals:
 
     Names are `level.category`, such as `claim_line.benefit`.
     """
-    found: dict[str, dict[str, str]] = {}
-    for key, each in money.items():
-        amounts = found.setdefault(key.claim_type, {})
-        amounts[f"{key.level}.{key.category}"] = str(Decimal(each.net) * _CENT)
-    return found
+    by_category: dict[str, dict[str, str]] = {}
+    for key, totals in money.items():
+        amounts = by_category.setdefault(key.claim_type, {})
+        amounts[f"{key.level}.{key.category}"] = str(Decimal(totals.net) * _CENT)
+    return by_category
 
 
 def money_difference(before: Totals, after: Totals) -> Totals:
     """Return what was added to each sum, without those that stay."""
-    found: dict[str, dict[str, str]] = {}
+    differences: dict[str, dict[str, str]] = {}
     for claim_type in sorted(before.keys() | after.keys()):
         old, new = before.get(claim_type, {}), after.get(claim_type, {})
         for name in sorted(old.keys() | new.keys()):
             more = Decimal(new.get(name, "0.00")) - Decimal(old.get(name, "0.00"))
             if more:
-                found.setdefault(claim_type, {})[name] = str(more)
-    return found
+                differences.setdefault(claim_type, {})[name] = str(more)
+    return differences

@@ -61,7 +61,9 @@ class Outcome:
                 owned=mine.owned | theirs.owned,
             ),
             unmapped={
-                name: once_each(one.unmapped[name] for one in (self, other) if name in one.unmapped)
+                name: once_each(
+                    outcome.unmapped[name] for outcome in (self, other) if name in outcome.unmapped
+                )
                 for name in sorted(self.unmapped.keys() | other.unmapped.keys())
             },
             resources=Counter(self.resources) + Counter(other.resources),
@@ -72,8 +74,8 @@ class Outcome:
 
 
 _CLASSES: Final[Mapping[str, Callable[..., Any]]] = {
-    each.__name__: each
-    for each in (
+    kind.__name__: kind
+    for kind in (
         Outcome,
         Checked,
         RowCounts,
@@ -121,12 +123,12 @@ def _plain(value: Any, streams: list[bytes]) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, Mapping):
-        pairs = [[_plain(key, streams), _plain(each, streams)] for key, each in value.items()]
+        pairs = [[_plain(key, streams), _plain(inner, streams)] for key, inner in value.items()]
         return ["mapping", pairs]
     if isinstance(value, tuple):
-        return ["tuple", [_plain(each, streams) for each in value]]
+        return ["tuple", [_plain(entry, streams) for entry in value]]
     if isinstance(value, frozenset):
-        return ["set", sorted((_plain(each, streams) for each in value), key=json.dumps)]
+        return ["set", sorted((_plain(entry, streams) for entry in value), key=json.dumps)]
     if isinstance(value, pa.Table):
         return ["table", _streamed(value, streams)]
     if isinstance(value, pa.Array | pa.ChunkedArray):
@@ -136,7 +138,7 @@ def _plain(value: Any, streams: list[bytes]) -> Any:
     name = type(value).__name__
     if type(value) not in _CLASSES.values():
         raise TypeError(f"{name} has no place in an outcome that is kept")
-    inside = {each.name: _plain(getattr(value, each.name), streams) for each in fields(value)}
+    inside = {field.name: _plain(getattr(value, field.name), streams) for field in fields(value)}
     return [name, inside]
 
 
@@ -154,11 +156,11 @@ def _value(plain: Any, tables: list[pa.Table]) -> Any:
     kind, inside = plain
     match kind:
         case "mapping":
-            return {_value(key, tables): _value(each, tables) for key, each in inside}
+            return {_value(key, tables): _value(inner, tables) for key, inner in inside}
         case "tuple":
-            return tuple(_value(each, tables) for each in inside)
+            return tuple(_value(entry, tables) for entry in inside)
         case "set":
-            return frozenset(_value(each, tables) for each in inside)
+            return frozenset(_value(entry, tables) for entry in inside)
         case "table":
             return tables[inside]
         case "array":
@@ -166,4 +168,4 @@ def _value(plain: Any, tables: list[pa.Table]) -> Any:
         case "numbers":
             return tables[inside].column(_ONE).to_numpy()
         case _:
-            return _CLASSES[kind](**{name: _value(each, tables) for name, each in inside.items()})
+            return _CLASSES[kind](**{name: _value(inner, tables) for name, inner in inside.items()})

@@ -85,12 +85,12 @@ def input_verdicts(
     """
     if before is None:
         return []
-    found = [
+    verdicts = [
         _verdict("fewer_rows", limits.fewer_rows, _rows(before.facts, now), " fewer"),
         _verdict("fewer_claims", limits.fewer_claims, _claims(before.facts, now), " fewer"),
         _verdict("money_change", limits.money_change, _sums(before.facts.totals, now.totals)),
     ]
-    return [each for each in found if each is not None]
+    return [verdict for verdict in verdicts if verdict is not None]
 
 
 def retraction_verdicts(
@@ -111,22 +111,22 @@ def retraction_verdicts(
     members = _gone("member", changes.patients.retracted, before.counts["patients"])
     claims = _gone("claim", types.get(_CLAIMS, 0), there.get(_CLAIMS, 0))
     resources = [
-        _gone(f"{name} resource", types.get(name, 0), of)
-        for name, of in sorted(there.items())
-        if of >= _FEW
+        _gone(f"{name} resource", types.get(name, 0), published)
+        for name, published in sorted(there.items())
+        if published >= _FEW
     ]
-    found = [
+    verdicts = [
         _verdict("retracted_members", limits.retracted_members, [members]),
         _verdict("retracted_claims", limits.retracted_claims, [claims]),
         _verdict("retracted_resources", limits.retracted_resources, resources),
     ]
-    return [each for each in found if each is not None]
+    return [verdict for verdict in verdicts if verdict is not None]
 
 
-def _gone(what: str, lost: int, of: int) -> _Loss:
-    share = percent(_share(Decimal(lost), Decimal(of)))
-    says = f"{lost} of {of} published {what}s ({share}) would be retracted"
-    return _Loss(Decimal(lost), Decimal(of), says)
+def _gone(what: str, lost: int, whole: int) -> _Loss:
+    share = percent(_share(Decimal(lost), Decimal(whole)))
+    says = f"{lost} of {whole} published {what}s ({share}) would be retracted"
+    return _Loss(Decimal(lost), Decimal(whole), says)
 
 
 def _rows(before: ReleaseFacts, now: ReleaseFacts) -> list[_Loss]:
@@ -145,16 +145,16 @@ def _claims(before: ReleaseFacts, now: ReleaseFacts) -> list[_Loss]:
 
 
 def _fewer(what: str, were: int, are: int) -> _Loss:
-    lost, of = Decimal(max(were - are, 0)), Decimal(were)
-    share = f" ({percent(_share(lost, of))} fewer)" if lost else ""
-    return _Loss(lost, of, f"{are} {what} come after {were} of the release before{share}")
+    lost, whole = Decimal(max(were - are, 0)), Decimal(were)
+    share = f" ({percent(_share(lost, whole))} fewer)" if lost else ""
+    return _Loss(lost, whole, f"{are} {what} come after {were} of the release before{share}")
 
 
 def _sums(
     before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]
 ) -> list[_Loss]:
     """Return by how much each sum would move; of a sum that was nothing there is no share."""
-    found = []
+    sums = []
     for claim_type, amounts in sorted(before.items()):
         for name, text in sorted(amounts.items()):
             was, new = Decimal(text), Decimal(now.get(claim_type, {}).get(name, "0"))
@@ -163,15 +163,15 @@ def _sums(
             if was and moved > small:
                 share = percent((new - was) / abs(was))
                 says = f"the net sum {name} of {claim_type} claims would change by {share}"
-                found.append(_Loss(moved, abs(was), says))
-    if before and not found:
+                sums.append(_Loss(moved, abs(was), says))
+    if before and not sums:
         nothing = "no net sum of a claim type would change by 1 % of that sum over all claims"
-        found.append(_Loss(Decimal(0), Decimal(1), nothing))
-    return found
+        sums.append(_Loss(Decimal(0), Decimal(1), nothing))
+    return sums
 
 
 def _whole(totals: Mapping[str, Mapping[str, str]], name: str) -> Decimal:
-    return abs(sum((Decimal(each.get(name, "0")) for each in totals.values()), Decimal(0)))
+    return abs(sum((Decimal(total.get(name, "0")) for total in totals.values()), Decimal(0)))
 
 
 def _verdict(name: str, most: Decimal, losses: Sequence[_Loss], way: str = "") -> Verdict | None:
@@ -192,5 +192,5 @@ def _verdict(name: str, most: Decimal, losses: Sequence[_Loss], way: str = "") -
     )
 
 
-def _share(lost: Decimal, of: Decimal) -> Decimal:
-    return lost / of if of else Decimal(0)
+def _share(lost: Decimal, whole: Decimal) -> Decimal:
+    return lost / whole if whole else Decimal(0)

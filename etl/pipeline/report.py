@@ -135,11 +135,11 @@ def page_of(target: str, run: str) -> str:
 def write_quarantine(processed: Processed, folder: Path) -> tuple[tuple[str, int, str], ...]:
     """Write rejected rows as they were, a file a source file; return (source, rows, file name)."""
     partitions = processed.read.partitions
-    found = reasons(processed.totals.rejected)
+    reasons_by_file = reasons(processed.totals.rejected)
     ragged = partitions.ragged_rows()
     unreadable = set(zip(*(ragged.column(name).to_pylist() for name in _PLACE), strict=True))
     written = []
-    for number, rejected in found.items():
+    for number, rejected in reasons_by_file.items():
         rows = {row: rules for row, rules in rejected.items() if (number, row) not in unreadable}
         if not rows:
             continue
@@ -148,7 +148,7 @@ def write_quarantine(processed: Processed, folder: Path) -> tuple[tuple[str, int
         pieces = quarantine_csv(_rejected_of(processed, number), source.columns, rows, number)
         _write(folder / name, pieces)
         written.append((source.name, len(rows), name))
-    return (*written, *_write_ragged(partitions, found, folder))
+    return (*written, *_write_ragged(partitions, reasons_by_file, folder))
 
 
 def _rejected_of(processed: Processed, number: int) -> Iterator[pa.Table]:
@@ -166,7 +166,7 @@ def _rejected_of(processed: Processed, number: int) -> Iterator[pa.Table]:
 
 
 def _write_ragged(
-    partitions: Partitions, found: Mapping[int, Mapping[int, str]], folder: Path
+    partitions: Partitions, reasons_by_row: Mapping[int, Mapping[int, str]], folder: Path
 ) -> Iterator[tuple[str, int, str]]:
     ragged = partitions.ragged_rows()
     files = np.asarray(ragged.column("_file").to_numpy())
@@ -174,7 +174,7 @@ def _write_ragged(
         mine = ragged.filter(pa.array(files == number))
         source = partitions.facts.files[number].name
         name = f"{_stem(source)}.ragged.csv"
-        reasons_of = found.get(number, {})
+        reasons_of = reasons_by_row.get(number, {})
         rules = {row: reasons_of.get(row, RAGGED_ROW) for row in mine.column("_row").to_pylist()}
         _write(folder / name, quarantine_csv([mine], ["text"], rules, number))
         yield source, mine.num_rows, name
@@ -198,7 +198,7 @@ def write_reports(
     context: RunContext,
     processed: Processed,
     about: About,
-    known: Mapping[str, SuiteResult] = MappingProxyType({}),
+    known_results: Mapping[str, SuiteResult] = MappingProxyType({}),
 ) -> Reported:
     """Write the report, its Data Docs and the quarantine into the run's folder.
 
@@ -206,7 +206,8 @@ def write_reports(
         context: of the run.
         processed: the extract, checked and mapped.
         about: what the report says of the run.
-        known: table -> what its suite came to in the run before, with the same rules and program.
+        known_results: table -> what its suite came to in the run before, with the same rules and
+            program.
 
     Raises:
         CountsDoNotAddUp: rows or cents got lost (a bug); there is no report then.
@@ -216,7 +217,9 @@ def write_reports(
     sample = sample_of(processed.read, context.options)
     if sample is not None:
         docs = folder / REPORT / _DOCS
-        suites = run_stage(context, processed, sample, docs, run_name=about.run, known=known)
+        suites = run_stage(
+            context, processed, sample, docs, run_name=about.run, known=known_results
+        )
     emit(StageBegan("report"))
     quarantined = write_quarantine(processed, folder / QUARANTINE)
     found, names = processed.totals.places, [file.name for file in processed.read.extract.files]
@@ -296,28 +299,28 @@ def _missing(processed: Processed) -> list[MissingCells]:
         rule.id for rule in definitions.book.rules if isinstance(rule.kind, Required | AnyFilled)
     }
     asking |= {
-        one.rule
+        obligation.rule
         for obligations in definitions.obligations.values()
-        for one in obligations
-        if one.what == "required"
+        for obligation in obligations
+        if obligation.what == "required"
     }
-    found = [
+    missing = [
         MissingCells(rule, table, column, cells)
         for (rule, table, column), cells in processed.totals.tally.cells.items()
         if rule in asking
     ]
-    return sorted(found, key=lambda one: (-one.cells, one.rule, one.table, one.column))
+    return sorted(missing, key=lambda value: (-value.cells, value.rule, value.table, value.column))
 
 
 def _suite_lines(suites: RanSuites) -> Iterator[SuiteLine]:
-    for each in suites.results:
+    for suite_result in suites.results:
         yield SuiteLine(
-            each.table,
-            each.covered,
-            suites.of[each.table],
-            each.expectations,
-            each.passed,
-            f"{_DOCS}/{each.table}.html",
+            suite_result.table,
+            suite_result.covered,
+            suites.of[suite_result.table],
+            suite_result.expectations,
+            suite_result.passed,
+            f"{_DOCS}/{suite_result.table}.html",
         )
 
 

@@ -50,31 +50,34 @@ class Totals:
         self.owned |= outcome.checked.owned
         if outcome.checked.rejected.num_rows:
             self.rejected.append(outcome.checked.rejected)
-        for crosswalk, found in outcome.unmapped.items():
+        for crosswalk, words in outcome.unmapped.items():
             if crosswalk in (OMITTED, WITHOUT_CODE):
                 continue  # rows, and words that crosswalks do know
-            self._unmapped[crosswalk] += found.num_rows
+            self._unmapped[crosswalk] += words.num_rows
             before = self._where.get(crosswalk, no_findings())
-            both = pa.concat_tables([before, found])
+            both = pa.concat_tables([before, words])
             ordered = both.sort_by([("file", "ascending"), ("row", "ascending")])
             self._where[crosswalk] = ordered.slice(0, _EXAMPLES)
 
-    def add_findings(self, found: pa.Table) -> None:
+    def add_findings(self, findings: pa.Table) -> None:
         """Count findings alone: those about whole files belong to no partition."""
-        self.tally.add_findings(found)
+        self.tally.add_findings(findings)
         if self.places is not None:
-            self.places.add(found)
+            self.places.add(findings)
 
     def unmapped(self) -> tuple[Unmapped, ...]:
         """Return the words that crosswalks do not know: of each crosswalk the commonest first."""
-        found = [
+        words = [
             Unmapped(crosswalk, count, tuple(_examples(self._where[name])), word)
             for name, count in self._unmapped.items()
             for crosswalk, _, word in [name.partition("#")]
             if count
         ]
-        return tuple(sorted(found, key=lambda one: (one.crosswalk, -one.count, one.first)))
+        return tuple(sorted(words, key=lambda word: (word.crosswalk, -word.count, word.first)))
 
 
-def _examples(found: pa.Table) -> list[Example]:
-    return [Example(each["file"], each["row"], each["column"] or "") for each in found.to_pylist()]
+def _examples(findings: pa.Table) -> list[Example]:
+    return [
+        Example(finding["file"], finding["row"], finding["column"] or "")
+        for finding in findings.to_pylist()
+    ]

@@ -99,10 +99,10 @@ def process_unit(
     if store is None:
         processed = _all_members(context, unit, rows, keys)
     else:
-        found = _incremental(context, unit, rows, keys, store)
-        if found is None:
+        incremental = _incremental(context, unit, rows, keys, store)
+        if incremental is None:
             return None
-        processed = found
+        processed = incremental
     outcome, task = processed.outcome, context.task
     files: dict[str, Pieces] = {**processed.rows}
     if task.output is not None:
@@ -128,7 +128,7 @@ def _all_members(
     loaded = rows.load(index)
     decided, checked, made = check_and_map(context.partition, loaded, keys)
     providers = context.partition.providers
-    missing = frozenset(one for one in made.mentioned if not providers.holds(one))
+    missing = frozenset(mention for mention in made.mentioned if not providers.holds(mention))
     outcome = Outcome(
         checked=_without_tables(checked),
         unmapped=made.unmapped,

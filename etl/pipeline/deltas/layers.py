@@ -65,11 +65,14 @@ def layers_of(store: Store, base: Current) -> tuple[Layer, ...]:
             value = json.loads(checked(store, named.key, named.sha256))
             return tuple(
                 Layer(
-                    one["kind"],
-                    one["time"],
-                    {table: Named(**each) for table, each in one["tables"].items()},
+                    layer["kind"],
+                    layer["time"],
+                    {
+                        table: Named(**object_named)
+                        for table, object_named in layer["tables"].items()
+                    },
                 )
-                for one in value["layers"]
+                for layer in value["layers"]
             )
     raise UsageError(
         f"{store.name}: a delta needs the rows of the release that it changes, and those of "
@@ -83,18 +86,24 @@ def keep_layers(store: Store, layers: Sequence[Layer]) -> list[Named]:
         "format": _FORMAT,
         "layers": [
             {
-                "kind": one.kind,
-                "time": one.time,
+                "kind": layer.kind,
+                "time": layer.time,
                 "tables": {
-                    table: {"key": each.key, "sha256": each.sha256, "bytes": each.bytes}
-                    for table, each in one.tables.items()
+                    table: {
+                        "key": object_named.key,
+                        "sha256": object_named.sha256,
+                        "bytes": object_named.bytes,
+                    }
+                    for table, object_named in layer.tables.items()
                 },
             }
-            for one in layers
+            for layer in layers
         ],
     }
     data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
-    objects = {each.key: each for one in layers for each in one.tables.values()}
+    objects = {
+        object_named.key: object_named for layer in layers for object_named in layer.tables.values()
+    }
     return [put_by_content(store, FOLDER, data, "json"), *(objects[key] for key in sorted(objects))]
 
 
@@ -162,16 +171,16 @@ def _without(
     return kept
 
 
-def _at(table: pa.Table, found: pa.Table) -> pa.Table:
-    return table.filter(pa.array(_is_at(table, found)))
+def _at(table: pa.Table, marks: pa.Table) -> pa.Table:
+    return table.filter(pa.array(_is_at(table, marks)))
 
 
-def _is_at(table: pa.Table, found: pa.Table) -> npt.NDArray[np.bool_]:
+def _is_at(table: pa.Table, marks: pa.Table) -> npt.NDArray[np.bool_]:
     own = (table.column(name).to_numpy(zero_copy_only=False) for name in (FILE_COLUMN, ROW_COLUMN))
-    named = found.filter(pc.is_valid(found.column("row")))
+    named = marks.filter(pc.is_valid(marks.column("row")))
     theirs = (named.column(name).to_numpy(zero_copy_only=False) for name in ("file", "row"))
-    at: npt.NDArray[np.bool_] = np.isin(place_keys(*own), place_keys(*theirs))
-    return at
+    is_marked: npt.NDArray[np.bool_] = np.isin(place_keys(*own), place_keys(*theirs))
+    return is_marked
 
 
 def _gone(

@@ -63,7 +63,9 @@ class Attribution:
             table.column(ROW_COLUMN).to_numpy(zero_copy_only=False),
         )
         self._made.append((made, codes))
-        missing = frozenset(one for one in mentions(values) if not self.providers.holds(one))
+        missing = frozenset(
+            mention for mention in mentions(values) if not self.providers.holds(mention)
+        )
         if missing:
             self._named |= mentioned_by(values, missing, codes)
 
@@ -96,10 +98,10 @@ class Attribution:
             CountsDoNotAddUp: the members' shares are not the whole (a bug).
         """
         owners, shares, places = self.owners, checked.shares, self.places
-        found = {RULES: checked.findings, **made.unmapped}
+        findings = {RULES: checked.findings, **made.unmapped}
         if shares is None or any(
             table.column("row").null_count or table.column("file").null_count
-            for table in found.values()
+            for table in findings.values()
         ):
             return None
         if not all(dependencies.covers(partition) for _, _, partition in made.made):
@@ -119,7 +121,7 @@ class Attribution:
             "counts": shares.counts,
             "money": shares.money,
             "filled": shares.filled,
-            "findings": _findings(found, places),
+            "findings": _findings(findings, places),
             "rejected": _rejected(checked.rejected, places),
             "resources": self._resources(),
             "missing": self.missing,
@@ -140,11 +142,11 @@ class Attribution:
             for run in made.runs:
                 total += np.bincount(codes[run.rows], minlength=len(total))
         for name, total in sorted(counts.items()):
-            at = np.flatnonzero(total)
-            words = pa.array([name] * len(at), pa.string()).dictionary_encode()
+            positions = np.flatnonzero(total)
+            words = pa.array([name] * len(positions), pa.string()).dictionary_encode()
             parts.append(
                 pa.Table.from_arrays(
-                    [pa.array(self.owners.ids[at]), words, pa.array(total[at])],
+                    [pa.array(self.owners.ids[positions]), words, pa.array(total[positions])],
                     schema=SCHEMAS["resources"],
                 )
             )
@@ -166,14 +168,14 @@ class Attribution:
         """Return `owner`, `resource`, `key`, `payer` of what resources refer to and has no row."""
         environment, named = self.providers.environment, self._named
         by_reference: dict[bytes, set[tuple[int, Mention]]] = {}
-        for owner, one in named:
-            reference = reference_of(one, environment)
-            by_reference.setdefault(reference.encode(), set()).add((owner, one))
+        for owner, mention in named:
+            reference = reference_of(mention, environment)
+            by_reference.setdefault(reference.encode(), set()).add((owner, mention))
         used = self._referring({owner for owner, _ in named}, by_reference.keys())
         kept = sorted(
-            (int(self.owners.ids[owner]), one.resource, one.key, one.payer)
+            (int(self.owners.ids[owner]), mention.resource, mention.key, mention.payer)
             for reference, pairs in by_reference.items()
-            for owner, one in pairs
+            for owner, mention in pairs
             if (owner, reference) in used
         )
         columns = list(zip(*kept, strict=True)) if kept else [()] * 4
@@ -186,9 +188,9 @@ class Attribution:
         return pa.Table.from_arrays(arrays, schema=SCHEMAS["missing"])
 
     def _referring(self, owners: set[int], wanted: Any) -> set[tuple[int, bytes]]:
-        found: set[tuple[int, bytes]] = set()
+        references: set[tuple[int, bytes]] = set()
         if not owners:
-            return found
+            return references
         among = np.array(sorted(owners))
         for made, codes in self._made:
             for run in made.runs:
@@ -198,9 +200,9 @@ class Attribution:
                 ends = np.cumsum(pc.binary_length(bodies).to_numpy().astype(np.int64))
                 for match in REFERENCE.finditer(text_bytes(bodies).tobytes()):
                     if match[1] in wanted:
-                        at = int(np.searchsorted(ends, match.start(), side="right"))
-                        found.add((int(whose[rows[at]]), match[1]))
-        return found
+                        line = int(np.searchsorted(ends, match.start(), side="right"))
+                        references.add((int(whose[rows[line]]), match[1]))
+        return references
 
 
 def _distinct(pairs: pa.Table) -> pa.Table:
@@ -216,10 +218,11 @@ def _independent(ledger: Ledger, keys: GlobalKeys) -> Ledger:
     shared = pc.value_counts(patients.column("patient").combine_chunks())
     twice = shared.field("values").filter(pc.greater(shared.field("counts"), 1))
     both = patients.filter(pc.is_in(patients.column("patient"), value_set=twice))
-    asked = ledger["asked"]
-    others = asked.filter(
+    asked_names = ledger["asked"]
+    others = asked_names.filter(
         pc.and_(
-            asked.column("there"), pc.not_equal(asked.column("kind").cast(pa.string()), "member")
+            asked_names.column("there"),
+            pc.not_equal(asked_names.column("kind").cast(pa.string()), "member"),
         )
     )
     entangled = np.concatenate(
@@ -231,11 +234,11 @@ def _independent(ledger: Ledger, keys: GlobalKeys) -> Ledger:
     }
 
 
-def _findings(found: Mapping[str, pa.Table], places: Places) -> pa.Table:
+def _findings(findings_by_name: Mapping[str, pa.Table], places: Places) -> pa.Table:
     parts = [SCHEMAS["findings"].empty_table()]
-    for crosswalk, table in sorted(found.items()):
+    for crosswalk, table in sorted(findings_by_name.items()):
         ordered = table.sort_by([(name, "ascending") for name in table.column_names])
-        owner, source, at = places.own(
+        owner, source, row = places.own(
             ordered.column("file").to_numpy(), ordered.column("row").to_numpy()
         )
         parts.append(
@@ -244,7 +247,7 @@ def _findings(found: Mapping[str, pa.Table], places: Places) -> pa.Table:
                     pa.array(owner),
                     _words(pa.array([crosswalk] * len(owner), pa.string())),
                     _source(source, places),
-                    pa.array(at),
+                    pa.array(row),
                     *(_words(ordered.column(name)) for name in ("rule", "table", "column")),
                 ],
                 schema=SCHEMAS["findings"],
@@ -254,12 +257,12 @@ def _findings(found: Mapping[str, pa.Table], places: Places) -> pa.Table:
 
 
 def _rejected(table: pa.Table, places: Places) -> pa.Table:
-    owner, source, at = places.own(table.column("file").to_numpy(), table.column("row").to_numpy())
+    owner, source, row = places.own(table.column("file").to_numpy(), table.column("row").to_numpy())
     return pa.Table.from_arrays(
         [
             pa.array(owner),
             _source(source, places),
-            pa.array(at),
+            pa.array(row),
             *(_words(table.column(name)) for name in ("table", "rule", "cause", "rules")),
         ],
         schema=SCHEMAS["rejected"],

@@ -137,7 +137,7 @@ def _texts(root: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
         if path.endswith(".py"):
             yield path, root.read_bytes()
         return
-    for part in sorted(root.iterdir(), key=lambda one: one.name):
+    for part in sorted(root.iterdir(), key=lambda path: path.name):
         yield from _texts(part, f"{path}/{part.name}")
 
 
@@ -167,8 +167,8 @@ def _opened(store: Store, base: Current, made: str) -> CachedResults | None:
             suites = value["suites"]
             return CachedResults(
                 [
-                    CachedLedger(one.pop("first"), one.pop("end"), Named(**one))
-                    for one in value["ledgers"]
+                    CachedLedger(entry.pop("first"), entry.pop("end"), Named(**entry))
+                    for entry in value["ledgers"]
                 ],
                 value["partitions"],
                 value["asOf"],
@@ -200,11 +200,13 @@ def write_cache(store: Store, results: CachedResults, made: str) -> list[Named]:
         "names": _plain(directory),
         "suites": None if suites is None else _plain(suites),
         "partitions": results.count,
-        "ledgers": [{"first": one.first, "end": one.end, **_plain(one.named)} for one in ledgers],
+        "ledgers": [
+            {"first": ledger.first, "end": ledger.end, **_plain(ledger.named)} for ledger in ledgers
+        ],
     }
     data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
     others = [directory, *(() if suites is None else (suites,))]
-    objects = {one.key: one for one in (*others, *(each.named for each in ledgers))}
+    objects = {named.key: named for named in (*others, *(ledger.named for ledger in ledgers))}
     return [put_by_content(store, FOLDER, data, "json"), *(objects[key] for key in sorted(objects))]
 
 

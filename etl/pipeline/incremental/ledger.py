@@ -132,9 +132,9 @@ def _merging(owner: Hashes, second: int) -> list[tuple[int, int]]:
         owner: both runs.
         second: where the second begins; of equal owners, those of the first come first.
     """
-    at = np.searchsorted(owner[:second], owner[second:], side="right")
-    begins = np.flatnonzero(np.diff(at, prepend=-1))
-    first = list(pairwise([0, *at[begins].tolist(), second]))
+    position = np.searchsorted(owner[:second], owner[second:], side="right")
+    begins = np.flatnonzero(np.diff(position, prepend=-1))
+    first = list(pairwise([0, *position[begins].tolist(), second]))
     other = pairwise([*(begins + second).tolist(), len(owner)])
     return [*chain.from_iterable(zip(first[:-1], other, strict=True)), first[-1]]
 
@@ -144,8 +144,8 @@ def _pieced(table: pa.Table, pieces: Iterable[tuple[int, int]]) -> pa.Table:
 
     Nearly all members are kept from one night to the next, so that there are long pieces and few.
     """
-    found = [table.slice(start, end - start) for start, end in pieces]
-    return pa.concat_tables([table.slice(0, 0), *found])
+    parts = [table.slice(start, end - start) for start, end in pieces]
+    return pa.concat_tables([table.slice(0, 0), *parts])
 
 
 def to_bytes(ledger: Ledger) -> bytes:
@@ -193,12 +193,12 @@ def from_bytes(data: bytes, what: str) -> Ledger:
         head = json.loads(data[:end])
         if head["format"] != _FORMAT:
             raise StoreError(f"{what} is of another format than {_FORMAT}: run again")
-        found, view = {}, pa.py_buffer(data)
+        columns, view = {}, pa.py_buffer(data)
         for name, size in head["sizes"].items():
             with pa.ipc.open_stream(view.slice(end, size)) as reader:
-                found[name] = reader.read_all()
+                columns[name] = reader.read_all()
             end += size
-        return {name: found[name].cast(schema) for name, schema in SCHEMAS.items()}
+        return {name: columns[name].cast(schema) for name, schema in SCHEMAS.items()}
     except (ValueError, KeyError, TypeError, pa.ArrowException):
         raise StoreError(f"{what} is no ledger: the object is damaged; run verify") from None
 
@@ -241,12 +241,12 @@ class Places:
             among = (np.arange(len(own)) - np.repeat(starts, sizes)).astype(np.int32)
             owned[name] = (own, places[order])
             marks.append(_marks(own, starts, number, among, low[order], high[order]))
-            at = np.empty_like(among)
-            at[order] = among
+            numbers = np.empty_like(among)
+            numbers[order] = among
             keys.append(places)
             owners.append(owner)
             sources.append(np.full(len(owner), number, dtype=np.int32))
-            ats.append(at)
+            ats.append(numbers)
         if not keys:
             empty = np.empty(0, dtype=np.int64)
             return cls((), empty, empty, empty, empty, {}, _no_marks())
@@ -265,18 +265,18 @@ class Places:
     def own(self, files: Any, rows: Any) -> tuple[Any, Any, Any]:
         """Return owner, number of the raw table and number of the row for each place."""
         wanted = place_keys(files, rows)
-        found = np.searchsorted(self.keys, wanted)
-        return self.owner[found], self.source[found], self.at[found]
+        position = np.searchsorted(self.keys, wanted)
+        return self.owner[position], self.source[position], self.at[position]
 
     def back(self, table: pa.Table) -> tuple[Any, Any]:
         """Return file and row for entries with `owner`, `source`, `at`."""
         places = np.zeros(table.num_rows, dtype=np.int64)
         names = table.column("source").cast(pa.string())
-        owner, at = table.column("owner").to_numpy(), table.column("at").to_numpy()
+        owner, position = table.column("owner").to_numpy(), table.column("at").to_numpy()
         for name in pc.unique(names).to_pylist():
             here = np.asarray(pc.equal(names, name))
             owners, own = self.owned[name]
-            places[here] = own[np.searchsorted(owners, owner[here]) + at[here]]
+            places[here] = own[np.searchsorted(owners, owner[here]) + position[here]]
         return (places >> 40).astype(np.int32), places & ((1 << 40) - 1)
 
 
@@ -309,14 +309,14 @@ _Sums: TypeAlias = tuple[Any, Any, Any, Any]
 """Owners, and the sums of `low`, `high` and `order` of each."""
 
 
-def _marks(owner: Any, starts: Any, source: int, at: Any, low: Any, high: Any) -> _Sums:
+def _marks(owner: Any, starts: Any, source: int, positions: Any, low: Any, high: Any) -> _Sums:
     """Return digests of each member's rows of one raw table, which are ordered by member.
 
     They are sums, so that the order of rows shows in `order` alone.
     """
     if not len(owner):
         return owner, low, high, low
-    number = (np.uint64(source) << np.uint64(32)) | at.astype(np.uint64)
+    number = (np.uint64(source) << np.uint64(32)) | positions.astype(np.uint64)
     placed = _mixed(low ^ _mixed(number + np.uint64(1)))
     sums = (np.add.reduceat(part, starts) for part in (_mixed(low), _mixed(high), placed))
     return owner[starts], *sums
@@ -368,17 +368,17 @@ def unmapped_of(ledger: Ledger, places: Places) -> dict[str, pa.Table]:
 
 def resources_of(ledger: Ledger) -> Counter[str]:
     """Return how many resources there are of each type."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     table = ledger["resources"].unify_dictionaries()
-    for one in table.group_by("type").aggregate([("count", "sum")]).to_pylist():
-        found[one["type"]] = one["count_sum"]
-    return found
+    for row in table.group_by("type").aggregate([("count", "sum")]).to_pylist():
+        counts[row["type"]] = row["count_sum"]
+    return counts
 
 
 def missing_of(missing: pa.Table) -> frozenset[Mention]:
     """Return the directory resources that are referred to and have no row."""
     table = missing.select(["resource", "key", "payer"])
-    return frozenset(Mention(**one) for one in table.to_pylist())
+    return frozenset(Mention(**row) for row in table.to_pylist())
 
 
 def _findings(table: pa.Table, places: Places) -> pa.Table:

@@ -102,15 +102,17 @@ def unchanged(now: ComparedFacts, before: PreviousMembers) -> Hashes:
     ledger, marks = before.ledger, now.places.marks
     owners = ledger["owners"]
     ids, here = owners.column("owner").to_numpy(), marks.column("owner").to_numpy()
-    at = np.searchsorted(here, ids)
+    position = np.searchsorted(here, ids)
     last = len(here) - 1
-    there = (at <= last) & (here[np.minimum(at, last)] == ids) if len(here) else ids < ids
-    at = np.where(there, at, 0)
+    there = (
+        (position <= last) & (here[np.minimum(position, last)] == ids) if len(here) else ids < ids
+    )
+    position = np.where(there, position, 0)
 
     def same(column: str) -> Any:
         if not len(here):
             return there
-        return owners.column(column).to_numpy() == marks.column(column).to_numpy()[at]
+        return owners.column(column).to_numpy() == marks.column(column).to_numpy()[position]
 
     stays = there & same("low") & same("high")
     # The order of a member's rows shows in places alone, and only where a row is a canonical one.
@@ -132,17 +134,17 @@ def unchanged(now: ComparedFacts, before: PreviousMembers) -> Hashes:
 
 def _answered_otherwise(now: ComparedFacts, before: PreviousMembers) -> Hashes:
     """Return the members of which something outside has another answer than before."""
-    found = [np.asarray(now.keys.sharers)]
-    asked = before.ledger["asked"]
-    kinds = asked.column("kind").cast(pa.string())
+    differs = [np.asarray(now.keys.sharers)]
+    ids_asked = before.ledger["asked"]
+    kinds = ids_asked.column("kind").cast(pa.string())
     for kind in now.dependencies.ids:
-        mine = asked.filter(pc.equal(kinds, kind))
+        mine = ids_asked.filter(pc.equal(kinds, kind))
         there = answers(kind, mine.column("id").to_numpy(), now.keys)
-        found.append(mine.column("owner").to_numpy()[there != np.asarray(mine.column("there"))])
+        differs.append(mine.column("owner").to_numpy()[there != np.asarray(mine.column("there"))])
     names = before.ledger["names"]
-    told = np.isin(names.column("name").to_numpy(), before.changed)
-    found.append(names.column("owner").to_numpy()[told])
-    told_otherwise: Hashes = np.unique(np.concatenate(found))
+    is_changed = np.isin(names.column("name").to_numpy(), before.changed)
+    differs.append(names.column("owner").to_numpy()[is_changed])
+    told_otherwise: Hashes = np.unique(np.concatenate(differs))
     return told_otherwise
 
 

@@ -53,9 +53,9 @@ def check_and_map(
     rules = RuleContext(definitions.book, keys, providers.known, context.as_of)
     claim_rules = ClaimRules.of(definitions)
     rejecting = rejecting_words(definitions.book)
-    found = loaded.findings
+    findings = loaded.findings
     while True:
-        claims = claim_rules.settle(check_rows(loaded.tables, found, rules, loaded.unread))
+        claims = claim_rules.settle(check_rows(loaded.tables, findings, rules, loaded.unread))
         checked = check_totals(claims.decided, owners)
         tables = {**checked.tables, **providers.tables}
         made = mapped(
@@ -69,4 +69,4 @@ def check_and_map(
         if not made.broken.num_rows:
             return claims.decided, checked, made
         # A rejected row takes others along: check again, as if a rule had rejected it.
-        found = with_broken(found, made.broken)
+        findings = with_broken(findings, made.broken)

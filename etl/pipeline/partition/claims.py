@@ -117,11 +117,11 @@ class ClaimRules:
     def _active(self, tables: Mapping[str, pa.Table]) -> Bools:
         """Return which claims the source calls active, as the mapping of the status has it."""
         statuses = self.statuses
-        told = over_distinct(
+        is_active = over_distinct(
             tables["claim"].column("status").combine_chunks(),
             lambda words: [word if statuses is None else statuses.answer(word) for word in words],
         )
-        return np.asarray(pc.equal(pc.coalesce(told, _ACTIVE), _ACTIVE))
+        return np.asarray(pc.equal(pc.coalesce(is_active, _ACTIVE), _ACTIVE))
 
 
 def _size(tables: Mapping[str, pa.Table]) -> tuple[int, int]:

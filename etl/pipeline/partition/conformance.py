@@ -44,11 +44,11 @@ class ObligationChecks:
     def expect(self, values: Iterable[Values]) -> None:
         """Add the ids of all resources that will be made; references must lead to them."""
         made, types = [], set()
-        for one in values:
-            plan = one.plan
+        for value in values:
+            plan = value.plan
             types.add(plan.resource)
-            if one.levels[0].size:
-                ids = one.text(plan.id, 0)
+            if value.levels[0].size:
+                ids = value.text(plan.id, 0)
                 made.append(join(f"{plan.resource}/", ids, absent_as_empty=False))
         self._types = frozenset(types) - _STUBBED
         self._made = pa.concat_arrays(made) if made else pa.nulls(0, pa.string())
@@ -73,7 +73,10 @@ class ObligationChecks:
         if not rejecting:
             return once_each(self._found)
         rules = pa.array(sorted(rejecting), pa.string())
-        rejected = (one.filter(pc.is_in(one.column("rule"), value_set=rules)) for one in findings)
+        rejected = (
+            finding.filter(pc.is_in(finding.column("rule"), value_set=rules))
+            for finding in findings
+        )
         return once_each([*self._found, *rejected])
 
 

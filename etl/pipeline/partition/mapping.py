@@ -74,12 +74,14 @@ class Mapped:
         """Return those directory resources that some resource refers to."""
         if not missing:
             return missing
-        found: set[bytes] = set()
+        references: set[bytes] = set()
         for _, runs, _ in self.made:
             for run in runs:
-                found.update(REFERENCE.findall(text_bytes(run.bodies).tobytes()))
+                references.update(REFERENCE.findall(text_bytes(run.bodies).tobytes()))
         return frozenset(
-            mention for mention in missing if reference_of(mention, environment).encode() in found
+            mention
+            for mention in missing
+            if reference_of(mention, environment).encode() in references
         )
 
 
@@ -120,8 +122,8 @@ def mapped(
         values = rendering.values
         made.append(PlanResources(plan, list(_distinct(rendering)), partition))
         mentioned |= mentions(values)
-        for name, found in findings(values).items():
-            unmapped.setdefault(name, []).append(found)
+        for name, finding in findings(values).items():
+            unmapped.setdefault(name, []).append(finding)
         left_out = omitted(values)
         if left_out.num_rows:
             unmapped.setdefault(OMITTED, []).append(left_out)
@@ -133,7 +135,7 @@ def mapped(
     return Mapped(
         () if broken.num_rows else made,
         counts,
-        {name: once_each(found) for name, found in unmapped.items()},
+        {name: once_each(words) for name, words in unmapped.items()},
         frozenset(mentioned),
         broken,
     )
