@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from etl.certificate.comparison import Compared, FactDifference
 from etl.certificate.sums import COUNTED, LEVELS, Sums
+from etl.certificate.timeliness import Delays
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+"""Of pieces and states; 1 had no business days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Certificate:
         differences: those that are explained, and some that are not.
         unexplained: how many are not.
         words: fact -> (word of the source, published word).
+        delays: of claims that became visible; empty for a first release.
+        all_delays: business days -> claims, of all releases since the first.
     """
 
     facts: int = 0
@@ -38,6 +42,8 @@ class Certificate:
     differences: tuple[FactDifference, ...] = ()
     unexplained: int = 0
     words: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
+    delays: Delays = field(default_factory=lambda: Delays(Counter(), ()))
+    all_delays: Counter[int] = field(default_factory=Counter)
 
     @property
     def reasons(self) -> Mapping[tuple[str, str], tuple[int, int]]:
@@ -70,23 +76,30 @@ def piece(compared: Compared, before: Sums) -> bytes:
         "before": before.to_json(),
         "differences": [list(astuple(one)) for one in compared.differences],
         "unexplained": compared.unexplained,
+        "days": [list(each) for each in sorted(compared.delays.days.items())],
+        "late": [list(each) for each in compared.delays.late],
         "words": {fact: sorted(pairs) for fact, pairs in compared.words.items()},
     }
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
-def certificate_of(pieces: Iterable[bytes], carried: Sums | None) -> Certificate:
+def certificate_of(
+    pieces: Iterable[bytes], carried: Sums | None, earlier: Counter[int] | None = None
+) -> Certificate:
     """Return the certificate of a release.
 
     Args:
         pieces: what `piece` made of each unit.
         carried: sums of the release before, without the members that are in this one no more;
             None where no member's block is taken over from it.
+        earlier: business days -> claims, of earlier releases.
     """
     facts = unexplained = 0
     source, read, before = Sums(), Sums(), Sums()
     differences: list[FactDifference] = []
     words: dict[str, set[tuple[str, str]]] = {}
+    days: Counter[int] = Counter()
+    late: list[tuple[int, int, int]] = []
     for each in pieces:
         value = json.loads(each)
         facts += value["facts"]
@@ -95,6 +108,9 @@ def certificate_of(pieces: Iterable[bytes], carried: Sums | None) -> Certificate
         read += Sums.from_json(value["published"])
         before += Sums.from_json(value["before"])
         differences += [FactDifference(*one) for one in value["differences"]]
+        for taken, claims in value["days"]:
+            days[taken] += claims
+        late += [(file, row, taken) for file, row, taken in value["late"]]
         for fact, pairs in value["words"].items():
             words.setdefault(fact, set()).update((word, code) for word, code in pairs)
     unread = Sums() if carried is None else carried - before
@@ -107,6 +123,8 @@ def certificate_of(pieces: Iterable[bytes], carried: Sums | None) -> Certificate
         differences=tuple(differences),
         unexplained=unexplained,
         words={fact: frozenset(pairs) for fact, pairs in sorted(words.items())},
+        delays=Delays(days, tuple(sorted(late))),
+        all_delays=days + (earlier or Counter()),
     )
 
 
@@ -138,11 +156,20 @@ def miscounted(made: Certificate, published: Mapping[str, int]) -> list[str]:
 
 def state_to_bytes(made: Certificate) -> bytes:
     """Return what the next release carries on from."""
-    body = {"format": _FORMAT, "sums": made.release.to_json()}
+    body = {
+        "format": _FORMAT,
+        "sums": made.release.to_json(),
+        "days": [list(each) for each in sorted(made.all_delays.items())],
+    }
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
-def state_from(data: bytes) -> Sums | None:
-    """Return the sums of a release before; None where they are of another format."""
+def state_from(data: bytes) -> tuple[Sums, Counter[int]] | None:
+    """Return the sums of a release before, and business days -> claims of all until then.
+
+    None where they are of another format.
+    """
     value: Mapping[str, Any] = json.loads(data)
-    return Sums.from_json(value["sums"]) if value.get("format") == _FORMAT else None
+    if value.get("format") != _FORMAT:
+        return None
+    return Sums.from_json(value["sums"]), Counter(dict(value["days"]))

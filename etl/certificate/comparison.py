@@ -13,6 +13,7 @@ import pyarrow as pa
 from etl.certificate.published import ABSENT, CATEGORIES, NO_CENTS, PublishedClaims
 from etl.certificate.source import COMPARED, Fates, SourceClaims, SourceTable, among, places_of
 from etl.certificate.sums import Sums, claim_sums
+from etl.certificate.timeliness import Delays, Newly, delays
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
 
 MOST: Final = 1_000
@@ -60,6 +61,7 @@ class Compared:
         differences: those that are explained, and up to `MOST` that are not.
         unexplained: how many are not.
         words: fact -> (word of the source, published word), all pairs.
+        delays: of the claims that become visible.
     """
 
     facts: int
@@ -68,6 +70,7 @@ class Compared:
     differences: tuple[FactDifference, ...]
     unexplained: int
     words: Mapping[str, frozenset[tuple[str, str]]]
+    delays: Delays
 
 
 @dataclass
@@ -101,6 +104,7 @@ def compare(
     published: PublishedClaims,
     *,
     states_money: bool,
+    newly: Newly | None = None,
 ) -> Compared:
     """Compare what is published of some members with their rows.
 
@@ -110,6 +114,7 @@ def compare(
         findings: `file`, `row`, `column` and `rule` of what rules found.
         published: what their blocks say.
         states_money: whether the release has amounts; of one that has none, none may be there.
+        newly: when claims become visible; None before the first release.
     """
     kept = {
         name: SourceTable(tables[name].filter(pa.array(among(places_of(tables[name]), one))))
@@ -145,7 +150,19 @@ def compare(
         differences=(*found.explained, *found.unexplained),
         unexplained=found.count,
         words=words,
+        delays=_delays(source, published, at, newly),
     )
+
+
+def _delays(
+    source: SourceClaims, published: PublishedClaims, at: Any, newly: Newly | None
+) -> Delays:
+    if newly is None:
+        return Delays(Counter(), ())
+    new = np.array([one not in newly.known for one in published.texts["id"]], dtype=np.bool_)
+    rows = at[new & (at >= 0)]
+    days = source.claims.dates("adjudication_date")
+    return delays(days[rows], source.claims.places[rows], newly)
 
 
 def published_sums(published: PublishedClaims) -> Sums:

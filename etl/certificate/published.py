@@ -114,6 +114,7 @@ class PublishedClaims:
 
 
 TEXTS: Final = (
+    "id",
     "number",
     "member",
     "type",
@@ -157,9 +158,9 @@ class BlockReader:
                 member = _identifier(resource, _MEMBER_NUMBER)
                 self._members[member] = resource.get("birthDate", "")
         for at in range(first, len(self._texts)):
-            number, whose, *texts, coverage = self._texts[at]
+            logical_id, number, whose, *texts, coverage = self._texts[at]
             self._texts[at] = (
-                *(number, member if whose == patient else "", *texts, coverage),
+                *(logical_id, number, member if whose == patient else "", *texts, coverage),
                 plans.get(coverage, ""),
             )
 
@@ -168,6 +169,7 @@ class BlockReader:
         period, payment = claim.get("billablePeriod", {}), claim.get("payment", {})
         self._texts.append(
             (
+                claim["id"],
                 _identifier(claim, _CLAIM_NUMBER),
                 claim["patient"]["reference"],
                 _type(claim),

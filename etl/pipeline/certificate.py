@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from datetime import date
 from typing import Final
 
 import numpy as np
@@ -25,12 +27,13 @@ from etl.certificate.comparison import compare, published_sums
 from etl.certificate.published import BlockReader
 from etl.certificate.source import COMPARED, Fates, places_of
 from etl.certificate.sums import Sums
+from etl.certificate.timeliness import Newly
 from etl.errors import StoreError
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.publish.canonical_json import loads
 from etl.publish.catalog import Unit
 from etl.publish.manifest import Manifest, Named
-from etl.publish.reader import Current, Release, checked, open_release
+from etl.publish.reader import Current, Release, checked, open_index, open_release
 from etl.publish.release import put_by_content
 from etl.quality import Checked, Verdict
 from etl.sources import Loaded
@@ -43,6 +46,7 @@ LIMIT: Final = "certificate"
 
 _FOLDER: Final = "memory/"
 _KIND: Final = "certificate"
+_CLAIM: Final = "ExplanationOfBenefit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,14 @@ class Certifying:
     Attributes:
         states_money: whether the release has amounts.
         before: id of the release whose members may be taken over; None where none are.
+        parent: id of the release that readers see; None before the first.
+        day: `YYYY-MM-DD`, day of the run, UTC.
     """
 
     states_money: bool
     before: str | None
+    parent: str | None
+    day: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +115,31 @@ def compare_unit(
         catalog: lines of `PartitionResult.lines`.
         store: the target.
     """
-    units = list(_units(catalog))
+    units, parent = list(_units(catalog)), certifying.parent
+    day, old = date.fromisoformat(certifying.day), []
+    if parent is not None:
+        old = list(open_release(store, parent).units(unit.id for unit in units).values())
     compared = compare(
         rows.tables,
         rows.fates,
         rows.findings,
         _read(store, units).claims(),
         states_money=certifying.states_money,
+        newly=None if parent is None else Newly(day, frozenset(_visible(store, old))),
     )
     before = Sums()
     if certifying.before is not None:
-        old = open_release(store, certifying.before).units(unit.id for unit in units)
-        before = published_sums(_read(store, old.values()).claims())
+        before = published_sums(_read(store, old).claims())
     return piece(compared, before)
+
+
+def _visible(store: Store, units: Iterable[Unit]) -> Iterator[str]:
+    """Yield the ids of claims that a release has or had of some patients."""
+    for unit in units:
+        index = open_index(store, unit)
+        for row in index.types.get(_CLAIM, range(0)):
+            yield index.ids[row]
+        yield from (one.id for one in index.gone if one.type == _CLAIM)
 
 
 def _units(catalog: Iterable[bytes]) -> Iterator[Unit]:
@@ -149,16 +169,21 @@ def certify(
         manifest: the release.
         kept: how many patients' blocks are taken over from the one before.
     """
-    if not kept or base.release is None:
+    if base.release is None:
         return certificate_of(pieces, None)
-    carried = _carried(store, base.release)
-    if carried is None:  # lost, or of another program: all blocks of the release before are read
+    state = _carried(store, base.release)
+    earlier = Counter() if state is None else state[1]
+    if not kept:
+        return certificate_of(pieces, None, earlier)
+    if state is not None:
+        carried = state[0]
+    else:  # lost, or of another program: all blocks of the release before are read
         carried = published_sums(_read(store, base.release.all_units()).claims())
     gone = published_sums(_read(store, _gone(base.release, Release(store, manifest))).claims())
-    return certificate_of(pieces, carried - gone)
+    return certificate_of(pieces, carried - gone, earlier)
 
 
-def _carried(store: Store, before: Release) -> Sums | None:
+def _carried(store: Store, before: Release) -> tuple[Sums, Counter[int]] | None:
     for named in before.manifest.facts.reports:
         if named.key.startswith(_FOLDER) and named.key.endswith(f".{_KIND}"):
             try:
@@ -221,6 +246,20 @@ def differences_csv(made: Certificate, files: Sequence[str]) -> bytes:
     for one in sorted(made.differences, key=astuple):
         place = (files[one.file], one.row) if one.file >= 0 else ("", "")
         rows.writerow((*place, one.table, one.fact, one.reason))
+    return gzip.compress(text.getvalue().encode(), mtime=0)
+
+
+def late_csv(made: Certificate, files: Sequence[str]) -> bytes:
+    """Return the claims that became visible late as CSV in gzip: file, row, business days.
+
+    Args:
+        made: the certificate.
+        files: names of the extract's files.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("file", "row", "business_days"))
+    rows.writerows((files[file], row, days) for file, row, days in made.delays.late)
     return gzip.compress(text.getvalue().encode(), mtime=0)
 
 

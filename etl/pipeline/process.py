@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +141,7 @@ def process(
         None if publication is None else publication.target,
         previous,
         keeps_rejected=is_reported,
-        certifying=_certifying(publication, previous, definitions),
+        certifying=_certifying(context, publication, previous),
     )
     ledgers: list[CachedLedger] = []
     files: list[Mapping[str, Path]] = []
@@ -190,15 +191,19 @@ def _previous(
 
 
 def _certifying(
-    publication: Publication | None, previous: PreviousRelease, definitions: Definitions
+    context: RunContext, publication: Publication | None, previous: PreviousRelease
 ) -> Certifying | None:
     """Return how blocks are compared with their rows; None where none can be read back."""
     if publication is None or publication.target.dry:
         return None
     release = publication.base.release
-    is_reusing = release is not None and previous.results is not None
-    states_money = definitions.mappings.view.states_money
-    return Certifying(states_money, release.id if release is not None and is_reusing else None)
+    parent = None if release is None else release.id
+    return Certifying(
+        context.definitions.mappings.view.states_money,
+        None if previous.results is None else parent,
+        parent,
+        context.when.astimezone(UTC).date().isoformat(),
+    )
 
 
 def write_results(

@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.certificate.sums import COUNTED
+from etl.certificate.timeliness import ALLOWED, percentile
 from etl.columns.places import place_keys
 from etl.errors import DataRejected
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.pipeline.certificate import LIMIT, differences_csv
+from etl.pipeline.certificate import LIMIT, differences_csv, late_csv
 from etl.pipeline.context import RunContext
 from etl.pipeline.events import StageBegan
 from etl.pipeline.executor import Read
@@ -42,7 +43,7 @@ from etl.reports import (
     SuiteLine,
     write_report,
 )
-from etl.reports.certificate import CertificateFacts
+from etl.reports.certificate import CertificateFacts, TimelinessFacts
 from etl.reports.small_cells import exact_csv, shown_money
 from etl.sources import Partitions
 from etl.sources.rule_ids import RAGGED_ROW
@@ -51,6 +52,8 @@ REPORT: Final = "report"
 QUARANTINE: Final = "quarantine"
 _DOCS: Final = "data-docs"
 _DIFFERENCES: Final = "differences.csv.gz"
+_LATE: Final = "late-claims.csv.gz"
+_SHARES: Final = (50, 90, 95, 99, 100)
 _FINDINGS: Final = "findings.csv.gz"
 _EXACT_MONEY: Final = "sums/money.csv"
 """Below the quarantine; files of rejected rows are in no folder, so that none is called this."""
@@ -260,6 +263,7 @@ def write_reports(
         before=about.before,
         all_reports=about.all_reports,
         certificate=_certificate(processed, folder / REPORT),
+        timeliness=_timeliness(processed, folder / REPORT, about),
     )
     if shown_money(report.money, report.small_cells).withheld:
         report = replace(report, exact_money=f"{about.quarantine}/{_EXACT_MONEY}")
@@ -289,6 +293,24 @@ def _certificate(processed: Processed, folder: Path) -> CertificateFacts | None:
         money=made.release.money,
         differences=_DIFFERENCES if made.differences else "",
         holds=all(one.holds for one in processed.verdicts if one.limit == LIMIT),
+    )
+
+
+def _timeliness(processed: Processed, folder: Path, about: About) -> TimelinessFacts | None:
+    """Return what the report says of timeliness, and write the late claims beside it."""
+    made = processed.certificate
+    if made is None or about.parent is None:
+        return None
+    if made.delays.late:
+        names = [file.name for file in processed.read.extract.files]
+        _write(folder / _LATE, iter([late_csv(made, names)]))
+    days = made.delays.days
+    return TimelinessFacts(
+        days,
+        made.all_delays,
+        ALLOWED,
+        {share: percentile(days, share) for share in _SHARES} if days else {},
+        _LATE if made.delays.late else "",
     )
 
 

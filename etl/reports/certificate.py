@@ -20,6 +20,9 @@ REASONS: Final = {
 _BY: Final = ("payer", "plan", "month", "status")
 """Ways of cutting claims; sums by claim type stand among the money of the rows."""
 
+_DAYS: Final = ((0, 0), (1, 1), (2, 2), (3, 3), (4, 5), (6, 10), (11, 20), (21, None))
+"""Bars of the histogram of business days: the first and the last."""
+
 Cell: TypeAlias = tuple[str, str, str, str]
 """By, its value, level, category."""
 
@@ -47,6 +50,58 @@ class CertificateFacts:
     money: Mapping[Cell, tuple[int, int]] = field(default_factory=dict)
     differences: str = ""
     holds: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TimelinessFacts:
+    """Timeliness of a release, for the report.
+
+    Attributes:
+        days: business days -> claims that became visible in this release.
+        all_days: the same of all releases since the first.
+        allowed: business days that CMS allows.
+        percentiles: share in percent -> business days.
+        late: path of the file with the claims that took longer; empty where none did.
+    """
+
+    days: Mapping[int, int]
+    all_days: Mapping[int, int]
+    allowed: int
+    percentiles: Mapping[int, int] = field(default_factory=dict)
+    late: str = ""
+
+
+def timeliness_document(facts: TimelinessFacts) -> dict[str, Any]:
+    """Return what a report says of timeliness."""
+    return {
+        "allowed_business_days": facts.allowed,
+        **_in_time(facts.days, facts.allowed),
+        "percentiles": {f"p{share}": days for share, days in sorted(facts.percentiles.items())},
+        "by_business_days": [
+            {"days": name, "claims": claims} for name, claims in _histogram(facts.days)
+        ],
+        "all_releases": _in_time(facts.all_days, facts.allowed),
+        "late": facts.late or None,
+    }
+
+
+def _in_time(days: Mapping[int, int], allowed: int) -> dict[str, Any]:
+    claims = sum(days.values())
+    on_time = sum(count for taken, count in days.items() if taken <= allowed)
+    return {
+        "claims": claims,
+        "on_time": on_time,
+        "rule_met": on_time == claims if claims else None,
+    }
+
+
+def _histogram(days: Mapping[int, int]) -> Iterator[tuple[str, int]]:
+    for first, last in _DAYS:
+        if last is None:
+            name, end = f"over {first - 1}", max(days, default=first)
+        else:
+            name, end = f"{first}" if first == last else f"{first} to {last}", last
+        yield name, sum(claims for taken, claims in days.items() if first <= taken <= end)
 
 
 def certificate_document(facts: CertificateFacts, small_cells: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import TABLES
 from etl.quality.totals.money import MONEY_TYPES
-from etl.reports.certificate import certificate_document
+from etl.reports.certificate import certificate_document, timeliness_document
 from etl.reports.changes import changes_since
 from etl.reports.report_values import Example, Report
 from etl.reports.small_cells import LEVEL_NAMES, SUMS, ShownMoney, pooled, shown_money
@@ -134,6 +134,7 @@ def _facts(report: Report) -> dict[str, Any]:
         },
         "certificate": report.certificate
         and certificate_document(report.certificate, report.small_cells),
+        "timeliness": report.timeliness and timeliness_document(report.timeliness),
         "resources": dict(sorted(report.resources.items())),
         "completeness": _completeness(report),
         "claims_by_month": _claims_by_month(report),

@@ -82,6 +82,7 @@ def report_page(document: Mapping[str, Any]) -> str:
             ],
             changed_claims=_changed_claims(document),
             month_plot=_month_plot(document["claims_by_month"]),
+            delay_plot=_delay_plot(document["timeliness"]),
             completeness=_by_table(document["completeness"]),
             rejecting=[rule for rule in rules if rejects(rule) and rule["findings"]],
             warning=[rule for rule in rules if not rejects(rule) and rule["findings"]],
@@ -131,6 +132,20 @@ def _changed_claims(document: Mapping[str, Any]) -> Mapping[str, int]:
     changes = document["changes"]
     counts: Mapping[str, int] = (changes or {"resources": {}})["resources"].get(CLAIMS, none)
     return counts
+
+
+def _delay_plot(timeliness: Mapping[str, Any] | None) -> Plot | None:
+    """Return claims by the business days until they were visible; None where there are none."""
+    if timeliness is None or not timeliness["claims"]:
+        return None
+    bars = timeliness["by_business_days"]
+    return Plot(
+        name="delays",
+        title="Claims by business days from adjudication until they were visible",
+        description=", ".join(f"{each['days']} days: {each['claims']} claims" for each in bars),
+        labels=[each["days"] for each in bars],
+        series={"claims": [each["claims"] for each in bars]},
+    )
 
 
 def _month_plot(lines: Sequence[Mapping[str, Any]]) -> Plot | None:

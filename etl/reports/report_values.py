@@ -11,7 +11,7 @@ from etl.model.severity import Severity
 from etl.publish.change_counts import Changes
 from etl.quality import MoneyKey, MoneyTotals, RowCounts, Verdict
 from etl.quality.totals.filled import FilledKey
-from etl.reports.certificate import CertificateFacts
+from etl.reports.certificate import CertificateFacts, TimelinessFacts
 from etl.reports.small_cells import SMALL_CELLS
 
 
@@ -253,6 +253,7 @@ class Report:
         before: the release that the run was made on top of; None without one.
         all_reports: path of the page of all reports, relative to the report; empty without one.
         certificate: the published bytes compared with their source; None where nothing was written.
+        timeliness: how soon claims were visible; None before there is a release to be new to.
     """
 
     run: str
@@ -283,6 +284,7 @@ class Report:
     before: ReleaseBefore | None = None
     all_reports: str = ""
     certificate: CertificateFacts | None = None
+    timeliness: TimelinessFacts | None = None
 
     @property
     def stopped(self) -> bool:

@@ -82,7 +82,7 @@ class Unit:
         files = BlockOutput(None, NOW, NOW, ())(mapped.made, (), store)
         catalog = [bytes(line) for line in files[CATALOG_ROWS]]
         piece = compare_unit(
-            Certifying(definitions.mappings.view.states_money, None),
+            Certifying(definitions.mappings.view.states_money, None, None, NOW[:10]),
             CertifiedRows.of(self.loaded, checked),
             catalog,
             store,

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from etl.bootstrap.settings import read_settings
 from etl.bootstrap.wiring import load_definitions
+from etl.certificate.certificate import state_from
+from etl.certificate.comparison import published_sums
+from etl.certificate.published import BlockReader
+from etl.certificate.sums import Sums
 from etl.errors import MappingError
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
 from tests.integration.certified import CHANGES, MISTAKES, Outcome, Unit
+from tests.integration.nights import Payer, blocks, full
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
 FEW = ("total of another category", "first lines alone", "always active")
@@ -95,3 +103,63 @@ def test_a_mistake_in_a_mapping_is_seen(unit: Unit, tmp_path: Path, name: str) -
 @pytest.mark.parametrize("name", [name for name in MISTAKES if name not in FEW])
 def test_any_mistake_in_a_mapping_is_seen(unit: Unit, tmp_path: Path, name: str) -> None:
     assert_mistake_seen(unit, tmp_path / "mappings", name)
+
+
+@pytest.fixture
+def payer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Payer:
+    return Payer(tmp_path / "target", monkeypatch)
+
+
+def report_of(payer: Payer) -> dict[str, Any]:
+    files = payer.files()
+    found: dict[str, Any] = json.loads(files[f"reports/{payer.release.id}/report.json"])
+    return found
+
+
+def sums_of_all(payer: Payer) -> Sums:
+    """Return the sums of all blocks that readers see, each of them read."""
+    reader = BlockReader()
+    for name in blocks(payer.release).values():
+        assert name is not None
+        reader.block(payer.files()[name])
+    return published_sums(reader.claims())
+
+
+def state_of(payer: Payer) -> tuple[Sums, Counter[int]]:
+    (named,) = [
+        each
+        for each in payer.release.manifest.facts.reports
+        if each.key.startswith("memory/") and each.key.endswith(".certificate")
+    ]
+    found = state_from(payer.files()[named.key])
+    assert found is not None
+    return found
+
+
+def test_nights_carry_the_sums_on_and_say_how_soon_claims_were_visible(
+    payer: Payer, tmp_path: Path
+) -> None:
+    payer.run(full(tmp_path / "full0", 0))
+    assert report_of(payer)["timeliness"] is None
+    before = sums_of_all(payer)
+    assert state_of(payer) == (before, Counter())
+    payer.run(full(tmp_path / "full1", 1))
+    certificate, timely = report_of(payer)["certificate"], report_of(payer)["timeliness"]
+    assert certificate["carried_claims"] > 0
+    assert certificate["facts"] > 0
+    after = sums_of_all(payer)
+    assert after != before
+    assert state_of(payer)[0] == after
+    assert all(each["published"] == each["in_bytes"] for each in certificate["counted"].values())
+    assert timely["claims"] == sum(state_of(payer)[1].values())
+    assert timely["claims"] == sum(each["claims"] for each in timely["by_business_days"])
+    assert timely["claims"] > 0
+
+
+def test_a_state_that_is_lost_is_made_of_all_blocks(payer: Payer, tmp_path: Path) -> None:
+    payer.run(full(tmp_path / "full0", 0))
+    for path in (payer.target / "memory").glob("*.certificate"):
+        path.unlink()
+    payer.run(full(tmp_path / "full1", 1))
+    assert report_of(payer)["certificate"]["carried_claims"] > 0
+    assert state_of(payer)[0] == sums_of_all(payer)

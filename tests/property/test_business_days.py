@@ -1,0 +1,65 @@
+"""Business days until a claim is visible, against a calendar that is walked day by day."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date, timedelta
+
+import holidays
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.certificate.timeliness import Newly, business_days, delays, percentile
+
+DAYS = st.dates(date(2019, 1, 1), date(2031, 12, 31))
+FEDERAL = holidays.country_holidays("US", years=range(2018, 2033))
+
+
+def walked(adjudicated: date, visible: date) -> int:
+    day, count = adjudicated, 0
+    while day < visible:
+        day += timedelta(days=1)
+        count += day.weekday() < 5 and day not in FEDERAL
+    return count
+
+
+@given(DAYS, st.integers(-30, 200))
+def test_business_days_are_those_that_a_calendar_is_walked_through(day: date, more: int) -> None:
+    visible = day + timedelta(days=more)
+    (found,) = business_days(np.array([day], dtype="datetime64[D]"), visible)
+    assert found == walked(day, visible)
+
+
+@pytest.mark.parametrize(
+    ("adjudicated", "visible", "days"),
+    [
+        ("2026-03-06", "2026-03-07", 0),  # Friday to Saturday
+        ("2026-03-06", "2026-03-09", 1),  # to Monday
+        ("2026-03-06", "2026-03-10", 2),  # to Tuesday: late
+        ("2026-07-02", "2026-07-06", 1),  # Friday, July 3, is free for the Fourth
+        ("2026-12-24", "2026-12-28", 1),  # Christmas, and a weekend
+        ("2026-05-04", "2026-05-04", 0),  # the same day
+    ],
+)
+def test_weekends_and_federal_holidays_do_not_count(
+    adjudicated: str, visible: str, days: int
+) -> None:
+    found = business_days(np.array([adjudicated], "datetime64[D]"), date.fromisoformat(visible))
+    assert found.tolist() == [days]
+
+
+def test_late_claims_are_named_by_their_place() -> None:
+    found = delays(
+        np.array(["2026-03-06", "", "2026-03-09"], dtype=object),
+        np.array([[0, 2], [0, 3], [1, 4]]),
+        Newly(date(2026, 3, 10), frozenset()),
+    )
+    assert found.days == Counter({2: 1, 1: 1})
+    assert found.late == ((0, 2, 2),)
+
+
+def test_a_percentile_is_the_fewest_days_within_which_that_share_was_visible() -> None:
+    days = Counter({0: 90, 1: 5, 7: 5})
+    assert [percentile(days, share) for share in (50, 90, 95, 96, 100)] == [0, 0, 1, 7, 7]
