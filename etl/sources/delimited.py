@@ -326,7 +326,7 @@ def _batches(
         taken = tuple(ragged)
         del ragged[: len(taken)]
         _refuse_long_rows(rows, taken, stream.name)
-        if quotes is not None and quotes.has_breaks and swallowing is None:
+        if quotes is not None and quotes.has_seen_any and swallowing is None:
             swallowing = _swallowing(rows, taken, delimiter)
         yield Batch(_filled(rows), taken, stream.done)
     return last, swallowing
@@ -382,8 +382,13 @@ def _swallowing(rows: pa.RecordBatch, ragged: Sequence[Ragged], delimiter: str) 
     cells = rows.columns[:-1]
     broken = np.zeros(len(rows), dtype=bool)
     for column in cells:
-        for end in ("\n", "\r"):
-            broken |= pc.match_substring(column, end).to_numpy(zero_copy_only=False)
+        data = column.buffers()[2]
+        text = b"" if data is None else data.to_pybytes()  # of the whole column: most have no break
+        for end in (b"\n", b"\r"):
+            if end in text:
+                broken |= pc.match_substring(column, end).to_numpy(zero_copy_only=False)
+    if not broken.any() and not ragged:
+        return None
     found = [
         (row.pop(ROW_COLUMN), [*row.values()]) for row in rows.filter(pa.array(broken)).to_pylist()
     ]

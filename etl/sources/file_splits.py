@@ -86,7 +86,6 @@ class QuoteWatch:
 
     Attributes:
         is_astray: whether some quote does neither.
-        has_breaks: whether a quoted cell may hold a line break.
     """
 
     def __init__(self, delimiter: str) -> None:
@@ -95,23 +94,23 @@ class QuoteWatch:
         self._tail = _LINE_END * 2
         self._quotes = 0
         self.is_astray = False
-        self.has_breaks = False
+
+    @property
+    def has_seen_any(self) -> bool:
+        """Whether there was a quote."""
+        return self._quotes > 0
 
     def see(self, chunk: bytes) -> None:
         """Take the bytes that follow those that were seen; a line end after the last ones."""
         if self.is_astray:
             return
         text = self._tail + chunk
-        if _QUOTE in text or self._quotes % 2:
+        if _QUOTE in text:
             # The first byte was looked at before, and what follows the last is not known yet.
             at = _places(text[1:-1], _QUOTE) + 1
             closing = (self._quotes + np.arange(len(at))) % 2
             beside = np.frombuffer(text, dtype=np.uint8)[at + np.where(closing, 1, -1)]
             self.is_astray = not self._ends[beside].all()
-            if not self.has_breaks:
-                ends = np.flatnonzero(_is(text[1:-1], b"\n") | _is(text[1:-1], b"\r")) + 1
-                before = self._quotes + np.searchsorted(at, ends)
-                self.has_breaks = self.is_astray or bool((before % 2).any())
             self._quotes += len(at)
         self._tail = text[-2:]
 

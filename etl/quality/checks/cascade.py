@@ -81,6 +81,7 @@ class _Cascade:
             self._hang(child, "claim")
         for child in LINE_TABLES:
             self._hang(child, "claim_line")
+        self._hang_on_unread_lines()
         return self.of
 
     def _own(self, failure: Failure) -> None:
@@ -159,6 +160,16 @@ class _Cascade:
             )
             cause = np.where(hangs, self.work.book.numbers[rule.id], cause)
         self._hanging(below, cause != NO_RULE, cause)
+
+    def _hang_on_unread_lines(self) -> None:
+        """Reject rows that name a line which may be one of those that could not be read."""
+        lines, of = self.work.unread_lines()
+        cause = np.full(self.work.frames["claim"].count + 1, NO_RULE, np.int32)
+        # From the last to the first, so that the first line's rule is what remains.
+        cause[of[::-1]] = self.of["claim_line"].cause[lines[::-1]]
+        for name, where in self.work.of_unread_lines.items():
+            frame = self.work.frames[name]
+            self._hanging(frame, where, cause[self.work.above(frame, "claim")])
 
     def _hanging(self, frame: Frame, where: Any, cause: Any) -> None:
         rule = self.work.book.single(kinds.HangsOnRejected)

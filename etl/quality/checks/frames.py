@@ -235,6 +235,8 @@ class Work:
         loose: claim lines that cannot be read and name no claim; `etl.rows.LOOSE_SCHEMA`.
         failures: what was found so far, in the order of finding.
         owned: `place_keys` of loose lines that some claim was found to lack.
+        of_unread_lines: table -> numpy `bool`, shape (n,): rows that name a line which their claim
+            does not have, where a line of it has no number that could be read: it may be that one.
     """
 
     frames: Mapping[str, Frame]
@@ -243,6 +245,7 @@ class Work:
     loose: pa.Table = field(default_factory=LOOSE_SCHEMA.empty_table)
     failures: list[Failure] = field(default_factory=list)
     owned: set[int] = field(default_factory=set)
+    of_unread_lines: dict[str, Any] = field(default_factory=dict)
     _above: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     @property
@@ -377,6 +380,17 @@ class Work:
         line = frame.whole("line_number")
         keys = (claim << _LINE_SHIFT) | np.maximum(line, 0)
         return np.where((claim >= 0) & frame.filled("line_number") & (line >= 0), keys, -1)
+
+    def unread_lines(self) -> tuple[Any, Any]:
+        """Return the lines of which the number could not be read, and the claim of each.
+
+        Both numpy `int64`, shape (n,): places in their frames, in the order of the files.
+        """
+        lines = self.frames["claim_line"]
+        claim = self.above(lines, "claim")
+        at = np.flatnonzero(lines.live & ~lines.filled("line_number") & (claim >= 0))
+        at = at[np.lexsort((lines.rows[at], lines.files[at]))]
+        return at, claim[at]
 
     def forget_above(self) -> None:
         """Look rows up anew: some are superseded now."""

@@ -82,7 +82,22 @@ def _orphan(work: Work, frame: Frame, rule: Rule, parent: str, by: str) -> None:
     else:
         cells = frame.cells(by)
         where &= ~cells.spread(_exists(work, parent, cells.words), False)
-    work.fail(rule, frame, where & work.holds(rule, frame), by)
+    where &= work.holds(rule, frame)
+    if parent == "claim_line":
+        where = _without_those_of_unread_lines(work, frame, where)
+    work.fail(rule, frame, where, by)
+
+
+def _without_those_of_unread_lines(work: Work, frame: Frame, where: Any) -> Any:
+    """Set aside the failing rows whose claim has a line of which the number could not be read.
+
+    That line may be the one that they name, and then what is wrong is the line.
+    """
+    _, claims = work.unread_lines()
+    of_unread = where & np.isin(work.above(frame, "claim"), claims)
+    if of_unread.any():
+        work.of_unread_lines[frame.name] = of_unread
+    return where & ~of_unread
 
 
 def _of_another(work: Work, frame: Frame, rule: Rule) -> None:
@@ -210,7 +225,10 @@ def _names_no_line(work: Work, frame: Frame, rule: Rule, column: str) -> None:
     where = np.zeros(frame.count, dtype=bool)
     where[owners[wrong]] = True
     if where.any():
-        work.fail(rule, frame, where & work.holds(rule, frame) & ~frame.superseded, column)
+        where &= work.holds(rule, frame) & ~frame.superseded
+        if rule.severity.rejects:
+            where = _without_those_of_unread_lines(work, frame, where)
+        work.fail(rule, frame, where, column)
 
 
 def _card_of_another(work: Work, frame: Frame, rule: Rule) -> None:

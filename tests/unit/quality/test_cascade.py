@@ -190,6 +190,36 @@ def test_a_child_that_could_not_be_read_takes_its_claim_along(table: str) -> Non
     assert not accepted(checked, table, "claim_id").count("K2")
 
 
+OF_LINES = [("claim_adjustment", "line_number"), ("claim_transport", "line_numbers")]
+
+
+@pytest.mark.parametrize("line_rejected", ["reject-claim", "warn"])
+@pytest.mark.parametrize(("table", "column"), OF_LINES)
+def test_what_names_a_line_that_could_not_be_read_is_rejected_because_of_it(
+    table: str, column: str, line_rejected: str
+) -> None:
+    """Whether it is torn, and nothing of it is known but its claim, or its number alone is none."""
+    rules = book(line_rejected=line_rejected)
+    of = world()
+    of[table].append(of[table][0] | {"sequence": "2", column: "2"})
+    torn = Unread({"claim_line": bare("claim_line", 99, claim_id="K2")})
+    file = list(TABLES).index("claim_line")
+    findings = findings_of_sources(("ragged-row", "claim_line", file, 99))
+    told = causes(run(of, rules=rules, findings=findings, unread=torn))
+    assert told[table, 3] == ("hangs-on-rejected", "ragged-row", "hangs-on-rejected")
+    of["claim_line"].append(of["claim_line"][2] | {"line_number": "two"})
+    told = causes(run(of, rules=rules))
+    number = 1 + len(of["claim_line"])
+    assert told[table, 3] == (
+        "hangs-on-rejected",
+        told["claim_line", number][1],
+        "hangs-on-rejected",
+    )
+    of["claim_line"].pop()
+    own = {"claim_adjustment": "orphan-line", "claim_transport": "transport-line-unknown"}[table]
+    assert causes(run(of, rules=rules))[table, 3] == (own, own, own)
+
+
 @pytest.mark.parametrize(
     ("table", "ids", "hangs"),
     [
