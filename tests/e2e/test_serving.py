@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import resource
 import signal
 import socket
 import subprocess
@@ -32,12 +31,24 @@ HEAVY = ("pyarrow", "pandas", "numpy", "great_expectations")
 TOKEN = "try-me"  # noqa: S105 - of a test
 ANYWHERE = "0.0.0.0"  # noqa: S104 - refused, which is what is tested
 RSS = 150 * 1024
-LIBRARIES = (
-    "import sqlalchemy.orm, pydantic_settings, starlette.applications, uvicorn, jinja2,"
-    " joserfc.jwt, authlib.oauth2, limits"
-)
-MOST_LOADS = 2.2
-"""A start takes at most so many times what loading the libraries of the served process takes."""
+SERVING = {
+    *("click", "cryptography", "deflate", "filelock", "httptools", "isal", "limits", "orjson"),
+    *("prometheus_client", "pydantic", "pydantic_settings", "starlette", "uvicorn"),
+}
+"""Libraries that a gateway loads: what its start takes follows from them (`make bench-gateway`)."""
+
+AUTHORIZING = {
+    *("argon2", "authlib", "itsdangerous", "jinja2", "joserfc", "pwdlib", "pygments"),
+    "sqlalchemy",
+}
+"""Those that the authorization server and the portal need beside them."""
+
+BENEATH = {
+    *("_argon2_cffi_bindings", "_cffi_backend", "_distutils_hack", "annotated_types", "anyio"),
+    *("deprecated", "dotenv", "idna", "markupsafe", "packaging", "pydantic_core", "wrapt"),
+    *("python_multipart", "sniffio", "typing_extensions", "typing_inspection", "watchfiles"),
+}
+"""Those that these need themselves."""
 
 
 @dataclass
@@ -116,20 +127,6 @@ def rss(pid: int) -> int:
     return int(re.search(r"VmRSS:\s+(\d+)", text)[1])  # type: ignore[index]
 
 
-def processor_of(code: str) -> float:
-    """Return the processor's seconds that a fresh interpreter takes for some code."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", code], check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def processor(pid: int) -> float:
-    """Return a process's seconds so far: the processor's, as other tests may be running beside."""
-    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def loaded(pid: int) -> list[str]:
     """Return what heavy libraries a process has loaded."""
     maps = Path(f"/proc/{pid}/maps").read_text()
@@ -159,32 +156,20 @@ def test_a_server_says_what_it_serves_and_serves_it(tmp_path: Path) -> None:
         assert busiest() not in server.log.read_text()
 
 
-def test_the_served_process_is_thin_and_quick_to_start(tmp_path: Path) -> None:
+def test_the_served_process_is_thin(tmp_path: Path) -> None:
     with running(sample_tree(), tmp_path, *development()) as server:
-        assert processor(server.process.pid) < 1.0
         for path in ("ExplanationOfBenefit?_include=*", f"Patient/{busiest()}/$everything"):
             assert server.get(f"/fhir/{path}")[0] == 200
         assert loaded(server.process.pid) == []
         assert rss(server.process.pid) < RSS
 
 
-def test_authorization_server_and_portal_leave_it_thin_and_quick(tmp_path: Path) -> None:
+def test_authorization_server_and_portal_leave_it_thin(tmp_path: Path) -> None:
     settings = {
         "CPCDS_AUTH__MODE": "sandbox",
         "CPCDS_AUTH__DATABASE": f"sqlite:///{tmp_path / 'auth.sqlite3'}",
         "CPCDS_AUTH__AUDIT": str(tmp_path / "audit"),
     }
-    with running(sample_tree(), tmp_path, **settings):
-        pass  # the first start makes tables and signing keys
-    starts: list[float] = []
-    loads: list[float] = []
-    while len(starts) < 4 and (not starts or min(starts) >= MOST_LOADS * min(loads)):
-        # Of several, and beside what its libraries alone take here and now: machines differ, and a
-        # core that others share at that moment counts their time as well.
-        loads.append(processor_of(LIBRARIES))
-        with running(sample_tree(), tmp_path, **settings) as server:
-            starts.append(processor(server.process.pid))
-    assert min(starts) < MOST_LOADS * min(loads)
     with running(sample_tree(), tmp_path, **settings) as server:
         for path in ("/", "/oauth/jwks", "/fhir/metadata"):
             assert server.get(path, None)[0] == 200, path
@@ -192,13 +177,26 @@ def test_authorization_server_and_portal_leave_it_thin_and_quick(tmp_path: Path)
         assert rss(server.process.pid) < RSS
 
 
-def test_the_command_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    ("modules", "expected"),
+    [
+        ("etl.cli.serve, etl.bootstrap.served_app", SERVING),
+        (
+            "etl.cli.serve, etl.bootstrap.served_app, etl.auth.authorization_server,"
+            " etl.auth.endpoints, etl.bootstrap.auth, etl.bootstrap.portal",
+            SERVING | AUTHORIZING,
+        ),
+    ],
+)
+def test_the_command_loads_the_libraries_that_it_needs(modules: str, expected: set[str]) -> None:
+    """A start takes as long as what it loads: each library more is seen here."""
     code = (
-        "import sys; from etl.cli import main; import etl.cli.serve, etl.bootstrap.served_app;"
-        f"print([one for one in {HEAVY!r} if one in sys.modules])"
+        f"import sys; from etl.cli import main; import {modules};"
+        "of = [(one, getattr(module, '__file__', None)) for one, module in sys.modules.items()];"
+        "print(*{one.partition('.')[0] for one, file in of if 'site-packages' in (file or '')})"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    assert set(found.stdout.split()) - BENEATH == expected
 
 
 def test_workers_count_together_are_thin_and_end_together(tmp_path: Path) -> None:

@@ -1,14 +1,14 @@
 """Pages of a search over storage that fails, while releases come and go: in process, by a seed.
 
-Every answer is either right for one whole release, or says that it is not there now. The served
-process with all around it, for ten minutes, is `tests/failing`.
+Every answer is either right for one whole release, or says that it is not there now. Seed and
+virtual clock decide all that happens: a run that fails does so again. The served process with all
+around it, for ten minutes, is `tests/soak`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,9 +28,12 @@ from tests.unit.gateway.faulty import Watched
 from tests.unit.gateway.memory_objects import MemoryObjects
 from tests.unit.gateway.trees import KEY, run
 from tests.unit.publish.samples import logical_id, patient, publish
+from tests.virtual_time import pass_time, run_virtually
 
 CLAIMS = 30
-SECONDS = 4
+RELEASES = 12
+READ_SECONDS = 0.02
+"""The longest that one read takes."""
 
 
 @dataclass
@@ -93,7 +96,7 @@ async def walk(server: Server, failing: Failing) -> None:
         if got.status == 503:
             assert int(got.headers["retry-after"]) > 0
             assert got.code in ("storage-unavailable", "not-published")
-            await asyncio.sleep(0.001)
+            await pass_time(0.1)
             continue
         if got.status == 410:  # its release was let go of meanwhile, and could not be read again
             return
@@ -110,15 +113,15 @@ async def walk(server: Server, failing: Failing) -> None:
 async def walked(failing: Failing, server: Server) -> None:
     """Let apps walk, releases appear and storage fail."""
     stop = asyncio.Event()
-    end = time.monotonic() + SECONDS
 
     async def app() -> None:
-        while time.monotonic() < end:
+        while failing.releases < RELEASES:
             await walk(server, failing)
+            await pass_time(0.01)  # what is in the cache takes no time
 
     async def publisher() -> None:
-        while time.monotonic() < end:
-            await asyncio.sleep(0.25)
+        while failing.releases < RELEASES:
+            await pass_time(0.25)
             failing.publish()
 
     watching = asyncio.ensure_future(server.service.releases.watch(stop))
@@ -137,9 +140,10 @@ def test_no_fault_of_storage_makes_an_answer_wrong(monkeypatch: pytest.MonkeyPat
     service = serve_objects(failing.objects, [KEY], options)
     run(service.releases.refresh())
     failing.objects.fault = failing.fault
+    failing.objects.wait = lambda: pass_time(failing.chance.random() * READ_SECONDS)
     server = served(service, recorder=NoTrail(), log="off")
-    run(walked(failing, server))
+    run_virtually(walked(failing, server))
     assert failing.walks > 10
-    assert failing.releases > 2
+    assert failing.releases == RELEASES
     assert failing.statuses[503] > 0
     assert set(failing.statuses) <= {200, 410, 503}

@@ -17,18 +17,13 @@ ASSERTING: Final = {"raises", "warns", "fail"}
 
 PAUSES: Final = {
     "waiting.py": "polls, for all others",
-    "contract/async_storage/fake_s3.py": "a server that does not answer",
     "e2e/test_connections.py": "a client that is idle, or sends a byte now and then",
-    "fault/test_faulty_storage.py": "apps that come again, releases that appear",
     "fault/test_killed.py": "a random moment to be killed at",
     "fault/test_killed_runs.py": "a random moment to be killed at",
     "soak/apps.py": "how often an app asks",
     "soak/faulty_proxy.py": "storage that is slow or hangs",
     "soak/test_soak.py": "how often something breaks",
-    "unit/gateway/faulty.py": "storage that is slow",
-    "unit/gateway/test_http.py": "work that does not end",
-    "unit/gateway/test_rate_limits.py": "work that takes its time",
-    "unit/storage/test_open_store.py": "a store that is slow",
+    "virtual_time.py": "takes no time",
 }
 """Modules that let time pass because it is what they are about."""
 STOPWATCHES: Final = {"perf_counter", "perf_counter_ns", "process_time", "timeit"}

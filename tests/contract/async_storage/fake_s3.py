@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +23,7 @@ class FakeS3:
     Attributes:
         objects: by path below the bucket.
         faults: what to do instead of answering, taken from the front: `500`, `503`, `429`, `403`,
-            `hang` for a second, `cut` the body short, `drop` the connection.
+            `hang` until `let_go`, `cut` the body short, `drop` the connection.
         requests: how many came.
     """
 
@@ -33,6 +32,7 @@ class FakeS3:
         self.faults: list[str] = []
         self.requests = 0
         self.url = ""
+        self.let_go = threading.Event()
 
     def put(self, key: str, data: bytes) -> None:
         """Keep an object below the prefix."""
@@ -54,7 +54,7 @@ def serving() -> Iterator[FakeS3]:
             fake.requests += 1
             fault = fake.faults.pop(0) if fake.faults else ""
             if fault == "hang":
-                time.sleep(1)
+                fake.let_go.wait()
             if fault == "drop":
                 self.close_connection = True
                 return
@@ -101,6 +101,7 @@ def serving() -> Iterator[FakeS3]:
     try:
         yield fake
     finally:
+        fake.let_go.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from etl.storage.async_port import Objects
@@ -14,7 +13,7 @@ class Watched:
     Attributes:
         reads: (key, start, length) of each; start 0 and length None for whole objects.
         fault: called with the key and what was read; returns what is given instead, or raises.
-        wait: seconds that each read takes.
+        wait: awaited before each read; None for nothing.
     """
 
     def __init__(self, objects: Objects, *, near: bool = False) -> None:
@@ -22,7 +21,7 @@ class Watched:
         self._near = near
         self.reads: list[tuple[str, int, int | None]] = []
         self.fault: Callable[[str, bytes], bytes] | None = None
-        self.wait: float | None = None
+        self.wait: Callable[[], Awaitable[object]] | None = None
 
     @property
     def name(self) -> str:
@@ -42,6 +41,6 @@ class Watched:
 
     async def _given(self, key: str, read: Callable[[], Awaitable[bytes]]) -> bytes:
         if self.wait is not None:
-            await asyncio.sleep(self.wait)
+            await self.wait()
         data = await read()
         return data if self.fault is None else self.fault(key, data)

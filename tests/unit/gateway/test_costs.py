@@ -13,6 +13,7 @@ from tests.unit.gateway.faulty import Watched
 from tests.unit.gateway.memory_objects import MemoryObjects
 from tests.unit.gateway.trees import BASE, bundle, grant, ids, link, opened, run
 from tests.unit.publish.samples import logical_id, patient, publish
+from tests.virtual_time import pass_time, run_virtually
 
 EOB = "ExplanationOfBenefit"
 BIG, SMALL = logical_id("big"), logical_id("small")
@@ -98,7 +99,7 @@ def test_sixty_four_at_once_read_what_one_reads(store: MemoryStore) -> None:
     search(made, BIG)
     alone = list(objects.reads)
     made, objects = cold(store)
-    objects.wait = 0.001
+    objects.wait = lambda: pass_time(1)
 
     async def everyone() -> set[bytes]:
         asked = [
@@ -106,7 +107,7 @@ def test_sixty_four_at_once_read_what_one_reads(store: MemoryStore) -> None:
         ]
         return {one.body for one in await asyncio.gather(*asked)}
 
-    assert len(run(everyone())) == 1
+    assert len(run_virtually(everyone())) == 1
     assert sorted(objects.reads, key=repr) == sorted(alone, key=repr)
 
 

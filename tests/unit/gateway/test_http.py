@@ -609,7 +609,7 @@ def test_a_request_that_takes_too_long_is_503(monkeypatch: pytest.MonkeyPatch) -
     import asyncio
 
     async def slow(*args: Any, **more: Any) -> Any:
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     monkeypatch.setattr(Service, "search", slow)
     got = served(request_seconds=0.05).call(EOB)

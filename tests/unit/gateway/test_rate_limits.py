@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from etl.gateway.operation_outcomes import Rejection
 from etl.gateway.rate_limits import RateLimits, Windows, rate_of
 from etl.gateway.timeouts import RequestTimeout
+from tests.virtual_time import pass_time, run_virtually
 
 
 class Clock:
@@ -91,29 +92,29 @@ def test_work_that_is_quick_is_left_alone_and_slow_work_is_ended() -> None:
 
     async def work(name: str, seconds: float) -> str:
         try:
-            await asyncio.sleep(seconds)
+            await pass_time(seconds)
         except asyncio.CancelledError:
             ended.append(name)
             raise
         return name
 
     async def all_of_it() -> tuple[object, ...]:
-        deadline = RequestTimeout(0.1)
+        deadline = RequestTimeout(10)
 
         async def later(name: str, wait: float, seconds: float) -> str:
-            await asyncio.sleep(wait)
+            await pass_time(wait)
             return await deadline.keep(work(name, seconds))
 
         return await asyncio.gather(
-            later("quick", 0, 0.01),
-            later("slow", 0, 5),
-            later("late and quick", 0.08, 0.05),
-            later("late and slow", 0.08, 5),
-            later("after all", 0.4, 0.01),
+            later("quick", 0, 1),
+            later("slow", 0, 500),
+            later("late and quick", 8, 9),
+            later("late and slow", 8, 500),
+            later("after all", 40, 1),
             return_exceptions=True,
         )
 
-    quick, slow, late, late_slow, after = asyncio.run(asyncio.wait_for(all_of_it(), 3))
+    quick, slow, late, late_slow, after = run_virtually(all_of_it())
     assert (quick, late, after) == ("quick", "late and quick", "after all")
     assert isinstance(slow, TimeoutError)
     assert isinstance(late_slow, TimeoutError)

@@ -87,7 +87,7 @@ def test_what_does_not_pass_is_not_tried_again(error: StoreError) -> None:
 
 def test_one_slow_read_is_given_up_and_tried_again() -> None:
     objects = watched()
-    objects.wait = 5
+    objects.wait = asyncio.Event().wait
 
     async def work() -> bytes:
         reading = RetryingObjects(objects, RetryPolicy(read_seconds=0.02), fraction=lambda: 0.0)

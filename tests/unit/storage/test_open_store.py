@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -45,13 +44,14 @@ def test_anything_else_is_a_mistake_of_the_caller(target: str) -> None:
 
 
 class Waiting(MemoryStore):
-    """A store whose answers take a while, and that counts how many are waited for."""
+    """A store that answers when a second one waits, and counts how many are waited for."""
 
     def __init__(self, concurrency: int) -> None:
         super().__init__()
         self._concurrency = concurrency
         self._now = 0
         self._counting = threading.Lock()
+        self._second = threading.Event()
         self.most = 0
 
     @property
@@ -62,7 +62,10 @@ class Waiting(MemoryStore):
         with self._counting:
             self._now += 1
             self.most = max(self.most, self._now)
-        time.sleep(0.002)
+            if self._now > 1 or self._concurrency == 1:
+                self._second.set()
+        # The first goes on once there are two; a writer that puts one at a time fails here.
+        assert key == "bad" or self._second.wait(20), "puts do not overlap"
         with self._counting:
             self._now -= 1
         if key == "bad":
