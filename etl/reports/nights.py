@@ -1,6 +1,7 @@
 """The page of all reports of a target: each night's verdict, and how the nights went on.
 
-It is made of what the reports say, so that it shows nothing that one of them withholds.
+It is made of what the reports say, and shows nothing that one of them withholds: no sum, and no two
+sums whose difference is the money of a few claims.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
-from etl.reports.changes import COMPARED_MONEY
+from etl.reports.changes import CLAIMS, COMPARED_MONEY
 from etl.reports.page import causes, environment, of_table, rejects
 from etl.reports.percentages import share
 from etl.reports.plots import Plot
@@ -119,10 +120,10 @@ def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
         Plot(
             "money",
             "Net amounts of claims",
-            f"Net sums of all claims' headers, {span}; a gap where a sum is withheld or nothing "
-            "was published.",
+            f"Net sums of all claims' headers, {span}; a gap where a sum or its change is withheld "
+            "or nothing was published.",
             labels,
-            {category: [_net(night, category) for night in nights] for category in COMPARED_MONEY},
+            {category: _nets(nights, category) for category in COMPARED_MONEY},
             kind="lines",
         ),
     ]
@@ -131,6 +132,35 @@ def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
 def _rejected_percent(document: Mapping[str, Any]) -> float:
     claims = of_table(document, "claim")
     return 100 * claims["quarantined"] / claims["in"] if claims["in"] else 0.0
+
+
+def _nets(nights: Sequence[Mapping[str, Any]], category: str) -> list[Decimal | None]:
+    """Return the net sum of each night, oldest first; None where it is not shown.
+
+    A sum that differs from the one shown before by the money of a few claims would tell it. So a
+    gap lasts until a night on which more claims changed.
+    """
+    shown: list[Decimal | None] = []
+    most_changed: int | None = None
+    for night in nights:
+        net = _net(night, category)
+        if most_changed is not None:
+            most_changed = max(most_changed, _changed_claims(night))
+            if 0 < most_changed <= night["money_check"]["small_cells"]:
+                net = None
+        if net is not None:
+            most_changed = 0
+        shown.append(net)
+    return shown
+
+
+def _changed_claims(document: Mapping[str, Any]) -> int:
+    """Return how many claims were added, changed and retracted since the release before."""
+    if document["release"] is None:
+        return 0
+    changes = document.get("changes") or {}
+    touched: Mapping[str, int] = changes.get("resources", {}).get(CLAIMS, {})
+    return sum(touched.values())
 
 
 def _net(document: Mapping[str, Any], category: str) -> Decimal | None:

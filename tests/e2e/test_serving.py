@@ -191,9 +191,10 @@ def test_authorization_server_and_portal_leave_it_thin(tmp_path: Path) -> None:
 def test_the_command_loads_the_libraries_that_it_needs(modules: str, expected: set[str]) -> None:
     """A start takes as long as what it loads: each library more is seen here."""
     code = (
-        f"import sys; from etl.cli import main; import {modules};"
+        f"import sys, sysconfig; from etl.cli import main; import {modules};"
         "of = [(one, getattr(module, '__file__', None)) for one, module in sys.modules.items()];"
-        "print(*{one.partition('.')[0] for one, file in of if 'site-packages' in (file or '')})"
+        "installed = sysconfig.get_path('purelib');"
+        "print(*{one.partition('.')[0] for one, file in of if installed in (file or '')})"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(found.stdout.split()) - BENEATH == expected

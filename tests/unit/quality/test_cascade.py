@@ -265,6 +265,21 @@ def test_a_line_that_names_no_claim_may_be_the_one_that_a_claim_lacks(
     assert [row for row in rejected(checked) if row[0] == "claim"][1:] == []
 
 
+@pytest.mark.parametrize("severity", ["warn", "reject-claim"])
+def test_a_line_with_a_mistyped_claim_is_kept_and_the_claim_that_lacks_it_is_named(
+    severity: str,
+) -> None:
+    of = world()
+    of["claim_line"][2]["amount_submitted"] = "60.00"  # of 100.00
+    stray = {"claim_id": "K22", "line_number": "2", "amount_submitted": "40.00"}
+    of["claim_line"].append(of["claim_line"][2] | stray)
+    checked = run(of, rules=book(total_of_lines=severity))
+    number = 1 + len(of["claim_line"])
+    assert causes(checked)["claim_line", number] == ("orphan-claim",) * 3
+    assert ("total-of-lines", "claim", 4, "amount_submitted") in found(checked)
+    assert (("claim", 4, "total-of-lines") in rejected(checked)) is (severity == "reject-claim")
+
+
 @pytest.mark.parametrize(("numbers", "owned"), [(("1", "3"), True), (("1", "2"), False)])
 def test_where_no_amount_can_be_compared_a_missing_number_tells(
     numbers: tuple[str, str], owned: bool

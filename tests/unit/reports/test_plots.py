@@ -121,6 +121,24 @@ def test_figures_stand_as_a_table_beneath_their_plot() -> None:
     assert "16.67 %" in figures[0]
 
 
+def test_nights_that_few_claims_part_have_a_gap_between_them() -> None:
+    """One page has all nights on it: of two sums the reader would have the difference."""
+    key = MoneyKey("claim", "oral", "benefit")
+    changed = [300, 3, 0, 8, 20, 0, 2]
+    shown = [True, False, False, False, True, True, False]
+    made = []
+    for number, claims in enumerate(changed):
+        cents = 500_00 + number
+        money = replace(quarantined(0, 0), published_claims=99, net_claims=99, net=cents)
+        money = replace(money, published=cents, source=cents)
+        touched = {"ExplanationOfBenefit": {"added": 0, "changed": claims, "retracted": 0}}
+        document = dict(night(number, money={key: money}))
+        made.append(document | {"changes": {"resources": touched}})
+    page = nights_page(made[::-1], [])
+    table = page.rpartition("<tbody>")[2]
+    assert [f"500.0{number}" in table for number in range(len(changed))] == shown
+
+
 def test_one_night_has_no_plot() -> None:
     assert "<svg" not in nights_page(nights(1), [])
 
