@@ -258,5 +258,6 @@ def test_every_shipped_layout_can_be_read() -> None:
         "onyx-a",
         "onyx-b",
         "synthea-members",
+        "tuva-input",
     ]
     assert all(found.title and found.description for found in layouts)
