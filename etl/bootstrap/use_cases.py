@@ -129,8 +129,9 @@ def opened(settings: Settings, extract: Path, emit: Emit) -> Iterator[OpenedExtr
             with gc_disabled():
                 definitions = load_definitions(settings)
                 until_the_end.enter_context(gc_relaxed())
-            files = open_with(extract, definitions, settings.layout, emit)
-            yield OpenedExtract(settings, files, definitions, LocalExecutor(workers), emit)
+            executor = LocalExecutor(workers)
+            files = open_with(extract, definitions, settings.layout, emit, executor)
+            yield OpenedExtract(settings, files, definitions, executor, emit)
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 from etl.errors import StoreError
+from etl.jobs import EmitAny, Found, Job
 from etl.local.checkpoints import Checkpoints, open_directory, save_directory
 from etl.local.workers import Workers, definitions_here
 from etl.pipeline.definitions import Definitions
@@ -52,7 +53,7 @@ class LocalExecutor:
             cutting.folder,
             partitions=cutting.partitions,
             digests=cutting.digests,
-            spread=self.workers,
+            runner=self.workers,
             emit=emit,
         )
 
@@ -63,7 +64,7 @@ class LocalExecutor:
         count = read.partitions.facts.count
         # Each process maps the directory; a job takes along no more than its unit may reuse.
         jobs = [
-            _Job(
+            _UnitJob(
                 read.work,
                 unit,
                 replace(task, directory={}, previous=task.previous.for_partitions(unit, count)),
@@ -77,11 +78,25 @@ class LocalExecutor:
         else:
             for done in self.workers.each(_finish, jobs, ignore):
                 yield from done
+
+    @property
+    def processes(self) -> int:
+        """Number of processes."""
+        return self.workers.processes
+
+    def each(
+        self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
+    ) -> Iterator[Found]:
+        """Yield what comes of each job, in their order."""
+        return self.workers.each(call, jobs, emit)
+
+    def dismiss(self) -> None:
+        """Let the processes end while this one goes on."""
         self.workers.dismiss()
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _UnitJob:
     work: Path
     unit: range
     task: Task
@@ -136,6 +151,6 @@ def _process(work: Path) -> _Process:
     return _Process(work, definitions_here())
 
 
-def _finish(job: _Job, emit: Emit) -> list[Done]:
+def _finish(job: _UnitJob, emit: Emit) -> list[Done]:
     del emit
     return list(_process(job.work).finish(job.task, job.unit))

@@ -9,18 +9,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
 from multiprocessing import forkserver
 
+from etl.jobs import ALONE, EmitAny, Found, Job, PreparedRunner
 from etl.local.workers import do_job, end_with_the_run, killed_as_store_error, sigint_blocked
-from etl.sources.events import Emit
-from etl.sources.spreading import ALONE, Found, Job, PreparedSpread
 
 
-def forked_workers(most: int, preloaded: str) -> PreparedSpread:
+def forked_workers(most: int, preloaded: str) -> PreparedRunner:
     """Return the processes of a run of at most so many; this one where there is no other.
 
     Args:
@@ -50,7 +49,7 @@ class ForkedWorkers:
             forkserver.ensure_running()
 
     def each(
-        self, call: Callable[[Job, Emit], Found], jobs: Sequence[Job], emit: Emit
+        self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
         """Yield what comes of each job, in their order.
 
@@ -58,16 +57,17 @@ class ForkedWorkers:
             StoreError: a process was killed.
         """
         del emit
-        if not jobs:
+        every = list(jobs)
+        if not every:
             return
         self.begin()
         context = multiprocessing.get_context("forkserver")
-        processes = min(self.processes, len(jobs))
+        processes = min(self.processes, len(every))
         with (
             killed_as_store_error(),
             ProcessPoolExecutor(processes, context, _end_with_the_run) as pool,
         ):
-            yield from pool.map(do_job, repeat(call), jobs)
+            yield from pool.map(do_job, repeat(call), every)
 
 
 def _end_with_the_run() -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -17,17 +17,15 @@ from types import TracebackType
 from typing import Final
 
 from etl.errors import StoreError
+from etl.jobs import ALONE, EmitAny, Found, Job, no_event
 from etl.pipeline.definitions import Definitions, LoadDefinitions
-from etl.pipeline.events import ignore
-from etl.sources.events import Emit
-from etl.sources.spreading import ALONE, Found, Job
 
 _AHEAD: Final = 4
 """Jobs a process that are begun before the first of them is taken."""
 
 
 class Workers:
-    """The worker processes of a run (`etl.sources.spreading.Spread`).
+    """The worker processes of a run (`etl.jobs.JobRunner`).
 
     Args:
         most: processes; 0 for one a processor.
@@ -94,7 +92,7 @@ class Workers:
         self._pool, self.processes = None, 1
 
     def each(
-        self, call: Callable[[Job, Emit], Found], jobs: Sequence[Job], emit: Emit
+        self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
         """Yield what comes of each job, in their order.
 
@@ -173,6 +171,6 @@ def nothing() -> None:
     """Do nothing, but in a process that was begun for it."""
 
 
-def do_job(call: Callable[[Job, Emit], Found], job: Job) -> Found:
+def do_job(call: Callable[[Job, EmitAny], Found], job: Job) -> Found:
     """Do a job in this process, which a run began; its events are lost."""
-    return call(job, ignore)
+    return call(job, no_event)

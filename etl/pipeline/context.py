@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from etl.jobs import ALONE, PreparedRunner
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import Emit
 from etl.pipeline.executor import Executor
@@ -16,7 +17,6 @@ from etl.publish.lease import Lease
 from etl.publish.reader import Current
 from etl.publish.signatures import SigningKey
 from etl.sources import Extract
-from etl.sources.spreading import ALONE, PreparedSpread
 from etl.storage.port import Store
 
 
@@ -57,7 +57,7 @@ class RunContext:
     when: datetime
     options: RunOptions
     emit: Emit
-    suites: PreparedSpread = ALONE
+    suites: PreparedRunner = ALONE
 
 
 @dataclass(frozen=True, slots=True)

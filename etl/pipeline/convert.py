@@ -61,6 +61,7 @@ def convert(context: RunContext, out: Path) -> Converted:
     rows = read(context)
     output = NdjsonOutput(default_stamp(rows, context.when).instant)
     processed = process(context, rows, output)
+    context.executor.dismiss()
     if refusal(processed.verdicts):
         raise LimitBroken(processed)
     directory = mapped_directory(processed.providers, processed.missing, context.definitions)

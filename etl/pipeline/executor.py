@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import pyarrow as pa
 
 from etl.columns.digests import Hashes
+from etl.jobs import JobRunner
 from etl.pipeline.certificate import Certifying
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.reuse import PreviousRelease
@@ -178,8 +179,8 @@ class Read:
     as_of: int | None
 
 
-class Executor(Protocol):
-    """Reads an extract and processes its partitions."""
+class Executor(JobRunner, Protocol):
+    """Reads an extract, processes its partitions, and runs jobs beside: hashing, bulk files."""
 
     def read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
         """Return an extract cut by member, read unless an earlier attempt did.
@@ -197,3 +198,6 @@ class Executor(Protocol):
         Raises:
             StoreError: the target failed, or a worker was lost.
         """
+
+    def dismiss(self) -> None:
+        """Give back what work needed: there are no more jobs but perhaps small ones."""

@@ -14,6 +14,7 @@ from typing import Final
 
 from etl.columns.dates import day_number
 from etl.errors import StoreError
+from etl.jobs import ALONE, JobRunner
 from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.deltas.layers import Layer, layers_of, write_layer
@@ -49,10 +50,16 @@ class ReleaseRows:
     when: datetime
 
 
-def open_with(folder: Path, definitions: Definitions, layout: str | None, emit: Emit) -> Extract:
+def open_with(
+    folder: Path,
+    definitions: Definitions,
+    layout: str | None,
+    emit: Emit,
+    runner: JobRunner = ALONE,
+) -> Extract:
     """Return the extract in a folder; nothing of it is read but headers and hashes."""
     emit(StageBegan("hash"))
-    return open_extract(folder, definitions.layouts, layout=layout, emit=emit)
+    return open_extract(folder, definitions.layouts, layout=layout, runner=runner, emit=emit)
 
 
 def read(context: RunContext, *, digests: bool = False) -> Read:

@@ -34,7 +34,7 @@ from etl.pipeline.report import (
     write_reports,
 )
 from etl.pipeline.suites import begin_suites, keep_results, known_results, sample_of
-from etl.publish.bulk import with_bulk
+from etl.publish.bulk import ParallelReading, with_bulk
 from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant
 from etl.publish.change_counts import Changes
@@ -153,7 +153,10 @@ def run(context: RunContext, publication: Publication) -> Ran:
     if bulk is not None:
         context.emit(StageBegan("bulk"))
         own_bulk = replace(bulk, work=rows.read.work)
-        staged = replace(staged, manifest=with_bulk(store, base, staged.manifest, own_bulk))
+        reading = ParallelReading(context.executor, publication.target.store)
+        manifest = with_bulk(store, base, staged.manifest, own_bulk, reading)
+        staged = replace(staged, manifest=manifest)
+    context.executor.dismiss()
     # The report follows the directory and bulk files: it counts what they hold.
     release = staged.manifest.release
     before = release_before(base, prepared.changes)

@@ -59,6 +59,7 @@ def validate(context: RunContext, folder: Path) -> Validated:
     rows = read(context)
     sample = sample_of(rows, context.options)
     processed = process(context, rows, row_output=sample, is_reported=True)
+    context.executor.dismiss()
     about = About(
         run=run_id(context.when, rows),
         when=context.when,

@@ -11,10 +11,13 @@ The files are named by the release's manifest; `bulk_pages` makes the pages that
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from itertools import chain, islice
 from typing import Final
 
+from etl.jobs import ALONE, EmitAny, JobRunner, no_event
 from etl.publish.bulk_files import BulkFiles, BulkOptions
 from etl.publish.canonical_json import JSON, dumps
 from etl.publish.catalog import Unit
@@ -29,10 +32,29 @@ from etl.storage.port import Store
 
 _DELETES: Final = 100
 """Deleted resources of one Bundle, which is one line."""
+_UNITS: Final = 128
+"""Blocks of a job: some MB of what it returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParallelReading:
+    """Processes that read a target together.
+
+    Attributes:
+        runner: the processes.
+        open_store: opens the target in any of them.
+    """
+
+    runner: JobRunner
+    open_store: Callable[[], Store]
 
 
 def with_bulk(
-    store: Store, base: Current, manifest: Manifest, options: BulkOptions | None = None
+    store: Store,
+    base: Current,
+    manifest: Manifest,
+    options: BulkOptions | None = None,
+    reading: ParallelReading | None = None,
 ) -> Manifest:
     """Write the bulk files of a release that is assembled but not committed.
 
@@ -42,6 +64,7 @@ def with_bulk(
             is a new snapshot, and nothing leads to it from what was there.
         manifest: what `assemble` (or `rolled_back`) returned.
         options: limits and sizes.
+        reading: processes that read the blocks of a snapshot; None for this one alone.
 
     Returns:
         The manifest with its bulk files named; its id is another one then.
@@ -65,7 +88,7 @@ def with_bulk(
             snapshot = {
                 "time": manifest.created,
                 "after": manifest.parent,
-                "output": _snapshot(writer, release, options),
+                "output": _snapshot(writer, release, options, reading),
             }
             chain = []
     store.sync()
@@ -93,14 +116,34 @@ def _size(files: Sequence[Mapping[str, JSON]]) -> int:
     return sum(file["bytes"] for file in files)
 
 
-def _snapshot(writer: Writer, release: Release, options: BulkOptions) -> list[JSON]:
+def _snapshot(
+    writer: Writer, release: Release, options: BulkOptions, reading: ParallelReading | None
+) -> list[JSON]:
+    """Write all that there is: blocks are read and checked by all processes, and put in order."""
+    reading = reading or ParallelReading(ALONE, lambda: release.store)
     directory = (unit for unit in release.manifest.directory if unit is not None)
+    units = chain(release.all_units(), directory)
+    jobs = iter(lambda: tuple(islice(units, _UNITS)), ())
+    copy = partial(_copied_units, reading.open_store)
     with BulkFiles(writer, options) as files:
-        for units in (release.all_units(), directory):
-            for copied in mapped(release.store, lambda unit: _copied(release.store, unit), units):
-                for name, data, count in copied:
-                    files.add(name, data, count)
+        for copied in reading.runner.each(copy, jobs, no_event):
+            for name, data, count in copied:
+                files.add(name, data, count)
         return files.finish()
+
+
+def _copied_units(
+    open_store: Callable[[], Store], units: Sequence[Unit], emit: EmitAny
+) -> list[tuple[str, bytes, int]]:
+    """Return the compressed parts of some blocks; in whatever process."""
+    del emit
+    store = _opened(open_store)
+    return list(chain.from_iterable(mapped(store, partial(_copied, store), units)))
+
+
+@lru_cache(maxsize=1)
+def _opened(open_store: Callable[[], Store]) -> Store:
+    return open_store()
 
 
 def _copied(store: Store, unit: Unit) -> list[tuple[str, bytes, int]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from etl.errors import ExtractError
+from etl.jobs import ALONE, JobRunner
 from etl.rows import FINDINGS_SCHEMA
 from etl.sources.canonical_layout import CANONICAL
 from etl.sources.events import Emit, Hashed, ignore
@@ -106,6 +108,7 @@ def open_extract(
     layouts: Sequence[Layout],
     *,
     layout: str | None = None,
+    runner: JobRunner = ALONE,
     emit: Emit = ignore,
 ) -> Extract:
     """Look at a folder and say what extract it holds.
@@ -114,6 +117,7 @@ def open_extract(
         folder: the extract.
         layouts: the dialects that are known beside the canonical layout.
         layout: name of the layout; None: as the manifest says, else found from the headers.
+        runner: where files are hashed.
         emit: called for each file whose hash is known.
 
     Raises:
@@ -139,8 +143,8 @@ def open_extract(
     if manifest.kind == "full":
         _refuse_no_members(files, fit)
     sources = []
-    for index, listed in enumerate(files):
-        file_traits = traits(listed, quoting=fit.layout.quoting)
+    every = runner.each(partial(_traits, quoting=fit.layout.quoting), files, emit)
+    for index, (listed, file_traits) in enumerate(zip(files, every, strict=True)):
         emit(Hashed(listed.name, file_traits.bytes))
         _check_hash(listed, file_traits, manifest)
         table = raw.get(listed.name)
@@ -156,6 +160,11 @@ def open_extract(
         files=tuple(sources),
         findings=_unknown(sources, raw, fit.layout),
     )
+
+
+def _traits(listed: Listed, emit: Emit, *, quoting: bool) -> Traits:
+    del emit
+    return traits(listed, quoting=quoting)
 
 
 class _Headers:

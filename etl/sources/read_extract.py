@@ -17,6 +17,7 @@ from typing import Final
 import pyarrow as pa
 
 from etl.errors import UsageError
+from etl.jobs import ALONE, JobRunner
 from etl.sources.events import Emit, FileProgress, Partitioned, ignore
 from etl.sources.extract import UNKNOWN_TABLE, Extract, SourceFile, check_rows
 from etl.sources.inventory import Checksum, Inventory, checksum_of
@@ -33,7 +34,6 @@ from etl.sources.spill import (
     rows_path,
     save_index,
 )
-from etl.sources.spreading import ALONE, Spread
 from etl.sources.work_folder import (
     CLAIMS,
     STATE,
@@ -55,7 +55,7 @@ def partition(
     *,
     partitions: int,
     digests: bool = False,
-    spread: Spread = ALONE,
+    runner: JobRunner = ALONE,
     emit: Emit = ignore,
 ) -> Partitions:
     """Read every row of an extract once and cut the rows by member.
@@ -67,7 +67,7 @@ def partition(
         work: a folder of this run alone; made where it is missing. What it held is overwritten.
         partitions: how many pieces; a partition's rows are held in memory when it is loaded.
         digests: whether to keep a digest of every row as well.
-        spread: where files are read, and spans of large ones where there are several processes.
+        runner: where files are read, and spans of large ones where there are several processes.
         emit: called after every block of a file, or after each span that other processes read.
 
     Raises:
@@ -86,7 +86,7 @@ def partition(
         clear_gathered(work)
     except OSError as error:
         raise disk_error(error) from None
-    reading = _Reading(extract, work, partitions, spread, emit, digests=digests)
+    reading = _Reading(extract, work, partitions, runner, emit, digests=digests)
     try:
         reading.read()
     except OSError as error:
@@ -103,13 +103,13 @@ class _Reading:
         extract: Extract,
         work: Path,
         count: int,
-        spread: Spread,
+        runner: JobRunner,
         emit: Emit,
         *,
         digests: bool,
     ) -> None:
         self._extract, self._work, self._count = extract, work, count
-        self._spread, self._emit, self._digests = spread, emit, digests
+        self._runner, self._emit, self._digests = runner, emit, digests
         self._numbers = itertools.count()
         # Names of sets of `GlobalKeys`.
         self._members = HashSet(work, "members")
@@ -153,12 +153,12 @@ class _Reading:
             for name, of_table in tables.items()
         }
         all_jobs = itertools.chain.from_iterable(jobs.values())
-        results = self._spread.each(partial(spill, self._work), list(all_jobs), self._emit)
+        results = self._runner.each(partial(spill, self._work), list(all_jobs), self._emit)
         for name, of_table in tables.items():
             self._take_table(of_table, jobs[name], results)
 
     def _parts(self, files: Sequence[SourceFile]) -> list[tuple[FilePart, ...]]:
-        if self._spread.processes == 1:
+        if self._runner.processes == 1:
             return [tuple(map(FilePart.whole, files))]
         return list(cut_up(files, self._count))
 
@@ -210,7 +210,7 @@ class _Reading:
 
     def _report_progress(self, job: CutJob, result: Spilled) -> None:
         """Emit the progress of each file; events of other processes do not arrive here."""
-        if self._spread.processes == 1:
+        if self._runner.processes == 1:
             return
         for part, rows in zip(job.parts, result.rows, strict=True):
             file = part.file

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from etl.jobs import SingleProcess
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.executor import Cutting, Done, Read, Task
 from etl.pipeline.incremental.dependencies import Dependencies
@@ -67,7 +68,7 @@ def _away(folder: Path) -> Iterator[None]:
 
 
 @dataclass
-class DirectExecutor:
+class DirectExecutor(SingleProcess):
     """Reads and processes in this process, each time anew.
 
     Attributes:
@@ -75,6 +76,9 @@ class DirectExecutor:
     """
 
     detached: bool = False
+
+    def dismiss(self) -> None:
+        """Do nothing: nothing is held."""
 
     def read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
         count, digests = cutting.partitions, cutting.digests

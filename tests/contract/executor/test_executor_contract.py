@@ -33,6 +33,7 @@ from etl.pipeline.release_limits import ReleaseLimits
 from etl.pipeline.run import run
 from etl.pipeline.target import Target
 from etl.pipeline.validate import validate
+from etl.publish.bulk_files import BulkOptions
 from etl.publish.reader import open_current
 from etl.sources import FileProgress
 from etl.storage.local import LocalStore
@@ -46,6 +47,8 @@ FIRST: Final = datetime(2026, 1, 1, 3, tzinfo=UTC)
 OPTIONS: Final = RunOptions(partition_rows=150)
 ANY: Final = Decimal(1_000_000)
 LIMITS: Final = ReleaseLimits(ANY, ANY, ANY, ANY, ANY, ANY)
+BULK: Final = BulkOptions(snapshot_every=1, file_bytes=4000)
+"""A snapshot each night, of several files a type."""
 
 Open = Callable[[], AbstractContextManager[Executor]]
 
@@ -134,7 +137,8 @@ class Payer:
         with open_executor() as executor:
             context = self.context(executor, extract, FIRST + timedelta(days=night), emit)
             target = Target(str(self.target), StoreOptions())
-            run(context, Publication(target, store, open_current(store), LIMITS))
+            base = open_current(store)
+            run(context, Publication(target, store, base, LIMITS, bulk=BULK))
 
     def files(self) -> dict[str, bytes]:
         return _files(self.target)
@@ -178,6 +182,7 @@ def test_the_trees_of_two_nights_are_equal_ledgers_included(
         payer.publish(kind.open, extracts[night], night + 1, count)
         assert payer.files() == whole.files()
         assert any(name.endswith(".ledger") for name in payer.files())
+        assert sum(name.startswith("bulk/") for name in payer.files()) > 10
         assert (reused > 0) is (night > 0)
     assert reused > 0
 
@@ -220,6 +225,7 @@ def test_validation_and_conversion_write_equal_files(
         pytest.param("the directory", marks=pytest.mark.slow),
         "the first unit",
         pytest.param("the third unit", marks=pytest.mark.slow),
+        pytest.param("bulk files", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_that_lost_a_worker_stops_and_the_next_ends_as_an_undisturbed_one(
@@ -241,6 +247,7 @@ def test_a_run_that_lost_a_worker_stops_and_the_next_ends_as_an_undisturbed_one(
             "the directory": isinstance(event, StageBegan) and event.stage == "directory",
             "the first unit": units == 1,
             "the third unit": units == 3,
+            "bulk files": isinstance(event, StageBegan) and event.stage == "publish",
         }
         if reached[stage]:
             kind.lose()

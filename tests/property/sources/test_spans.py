@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.errors import ExtractError
+from etl.jobs import ALONE, JobRunner
 from etl.sources import open_extract, partition
-from etl.sources.spreading import ALONE, Spread
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import CLAIM, MEMBER
 
@@ -34,11 +34,11 @@ TEXTS = [
 OPEN = '"never closed'
 
 
-def everything(folder: Path, work: Path, spread: Spread) -> Any:
+def everything(folder: Path, work: Path, runner: JobRunner) -> Any:
     """All that can be known of an extract that was read, or why it was not."""
     try:
         parts = partition(
-            open_extract(folder, ()), work, partitions=COUNT, digests=True, spread=spread
+            open_extract(folder, ()), work, partitions=COUNT, digests=True, runner=runner
         )
     except ExtractError as error:
         return str(error)

@@ -13,11 +13,11 @@ import pytest
 
 from etl.bootstrap.use_cases import SUITES
 from etl.errors import StoreError
+from etl.jobs import ALONE
 from etl.local.forked_workers import ForkedWorkers, forked_workers
 from etl.pipeline.events import ignore
 from etl.quality.suites.expectations import SuiteResult, SuiteRun, run_each, run_suite, run_suites
 from etl.sources import Emit
-from etl.sources.spreading import ALONE
 from tests.unit.quality.test_suites import spoiled, suite_rows
 
 ROOT = Path(__file__).parents[3]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from etl.sources.events import Emit, ignore
-from etl.sources.spreading import Found, Job
+from etl.jobs import EmitAny, Found, Job
+from etl.sources.events import ignore
 from etl.sources.work_folder import Refused
 
 
@@ -26,7 +26,7 @@ class Apart:
         self.refused: list[Refused] = []
 
     def each(
-        self, call: Callable[[Job, Emit], Found], jobs: Sequence[Job], emit: Emit
+        self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
         """Yield what comes of each job."""
         del emit

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from etl.errors import ExtractError, StoreError
+from etl.jobs import ALONE
 from etl.sources import Event, Partitions, delimited, open_extract, open_partitions, partition
 from etl.sources.delimited import Span
 from etl.sources.events import FileProgress
 from etl.sources.partition_rows import cut_up
-from etl.sources.spreading import ALONE
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import MEMBER, rows_of, write_extract
 
@@ -40,7 +40,7 @@ def read(base: Path, text: str, events: list[Event] | None = None) -> tuple[Part
     apart = Apart()
     emit: Any = (lambda event: None) if events is None else events.append
     parts = partition(
-        open_extract(folder, ()), base / "work", partitions=2, spread=apart, emit=emit
+        open_extract(folder, ()), base / "work", partitions=2, runner=apart, emit=emit
     )
     return parts, apart
 
@@ -158,7 +158,7 @@ def test_rows_that_were_there_when_a_file_was_hashed_and_are_not_read_are_missed
     extract = open_extract(folder, ())
     (folder / "member.csv").write_text(HEADER + members(left))
     with pytest.raises(ExtractError, match=r"member\.csv was changed after it was hashed"):
-        partition(extract, tmp_path / "work", partitions=2, spread=Apart() if apart else ALONE)
+        partition(extract, tmp_path / "work", partitions=2, runner=Apart() if apart else ALONE)
 
 
 def test_a_parser_that_loses_rows_is_found_out_by_the_other_counts(

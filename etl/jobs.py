@@ -1,17 +1,16 @@
-"""Places where jobs are done: this process, or wherever a pipeline has processes."""
+"""Jobs that processes share: the port, and the process that works alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Protocol, TypeVar
-
-from etl.sources.events import Emit
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 Job = TypeVar("Job")
 Found = TypeVar("Found")
+EmitAny: TypeAlias = Callable[[Any], None]
 
 
-class Spread(Protocol):
+class JobRunner(Protocol):
     """Calls a function with each of some jobs."""
 
     @property
@@ -19,9 +18,11 @@ class Spread(Protocol):
         """Number of processes."""
 
     def each(
-        self, call: Callable[[Job, Emit], Found], jobs: Sequence[Job], emit: Emit
+        self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
         """Yield what comes of each job, in their order.
+
+        Jobs are asked for as they are begun, and no more results wait than a few a process.
 
         Args:
             call: a function of a module, for other processes find it by its name.
@@ -30,10 +31,11 @@ class Spread(Protocol):
 
         Raises:
             Exception: the first, in the order of the jobs, that a call raised.
+            StoreError: a process was killed.
         """
 
 
-class PreparedSpread(Spread, Protocol):
+class PreparedRunner(JobRunner, Protocol):
     """Prepares for jobs that come later, beside what is done before."""
 
     def begin(self) -> None:
@@ -49,7 +51,7 @@ class SingleProcess:
         """Do nothing: there is other work to do first."""
 
     def each(
-        self, call: Callable[[Job, Emit], Found], jobs: Sequence[Job], emit: Emit
+        self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
         """Yield what comes of each job, in their order."""
         for job in jobs:
@@ -57,3 +59,8 @@ class SingleProcess:
 
 
 ALONE: Final = SingleProcess()
+
+
+def no_event(event: object) -> None:
+    """Emit nothing."""
+    del event
