@@ -1,0 +1,132 @@
+"""A unit of two members, from files to its result: what tests of units share.
+
+M1 has all claims of the world but the dental one, which M2 has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from etl.bootstrap.settings import read_settings
+from etl.columns.digests import Hashes, hash_ids
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.executor import Task
+from etl.pipeline.incremental.cache import CachedLedger, CachedResults
+from etl.pipeline.incremental.dependencies import Dependencies, directory_digests
+from etl.pipeline.incremental.reuse import PreviousRelease
+from etl.pipeline.partition.check_and_map import PartitionContext
+from etl.pipeline.partition.directory import accepted_directory
+from etl.pipeline.partition.mapping import PlanResources
+from etl.pipeline.partition.providers import Providers, providers_of
+from etl.pipeline.unit import UnitContext, UnitResult, process_unit
+from etl.quality.checks.cascade import DecidedRows
+from etl.sources import Partitions, open_extract, partition
+from etl.storage.port import Store
+from tests.e2e.commands import same_definitions
+from tests.unit.quality.world import World, world
+from tests.unit.sources.extracts import write_extract
+
+OF_M2: Final = 4
+"""Number of M2's claim."""
+
+
+def two_members() -> World:
+    """Return a world in which both members have claims, and the directory knows the payer."""
+    of = world()
+    of["claim"][OF_M2] |= {"member_id": "M2", "coverage_id": "C2"}
+    of["organization"] = [{"organization_id": "P1", "name": "Payer", "kind": "payer"}]
+    return of
+
+
+def definitions() -> Definitions:
+    """Return the product's rules and mappings."""
+    return same_definitions(read_settings(None))
+
+
+def cut(of: World, folder: Path, count: int = 1) -> Partitions:
+    """Write a world as an extract, and cut it with digests."""
+    extract = open_extract(write_extract(folder / "in", of), ())
+    return partition(extract, folder / "work", partitions=count, digests=True)
+
+
+def directory_of(rows: Partitions) -> Providers:
+    """Return the accepted directory."""
+    decided = accepted_directory(rows.directory(), definitions(), as_of=None)
+    return providers_of(decided.accepted, definitions())
+
+
+def owner(member: str) -> int:
+    """Return the hash of a member's id."""
+    return int(hash_ids(pa.array([member]))[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Writes how many resources there are of each type, and who stays as he is."""
+
+    def __call__(
+        self, made: Sequence[PlanResources], kept: Sequence[str], store: Store | None, /
+    ) -> Mapping[str, list[bytes]]:
+        del store
+        types: Counter[str] = Counter()
+        for one in made:
+            types[one.plan.resource] += sum(len(run.ids) for run in one.runs)
+        return {"made": [json.dumps(+types).encode()], "kept": [json.dumps([*kept]).encode()]}
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimsOf:
+    """Writes the ids of the claims of one member."""
+
+    member: str
+
+    def selects(self, members: Hashes) -> Any:
+        return members == owner(self.member)
+
+    def __call__(
+        self, decided: DecidedRows, places: Any, owners: Hashes, /
+    ) -> Mapping[str, list[bytes]]:
+        claims = decided.work.frames["claim"]
+        mine = places[owners == owner(self.member)]
+        rows = np.isin((claims.files.astype(np.int64) << 40) | claims.rows, mine)
+        ids = claims.cells("claim_id").text.filter(pa.array(rows)).to_pylist()
+        return {"claims": [json.dumps(ids).encode()]}
+
+
+TASK: Final = Task(Listed(), {}, None, None)
+
+
+def process(
+    rows: Partitions, store: Store | None = None, task: Task = TASK, unit: range = range(1)
+) -> UnitResult | None:
+    """Process a unit of an extract."""
+    of = definitions()
+    partition_context = PartitionContext(of, directory_of(rows), None)
+    context = UnitContext(partition_context, Dependencies.of(of), task)
+    return process_unit(context, unit, rows, rows.keys, store)
+
+
+def night_after(result: UnitResult, rows: Partitions) -> Task:
+    """Return the task of a night after a release of one unit."""
+    assert result.outcome.ledger is not None
+    count = rows.facts.count
+    names = directory_digests(directory_of(rows), Dependencies.of(definitions()))
+    ledgers = [CachedLedger(0, count, result.outcome.ledger)]
+    return replace(TASK, previous=PreviousRelease(CachedResults(ledgers, count, None, names, None)))
+
+
+def texts(result: UnitResult) -> dict[str, Any]:
+    """Return the files of a result that are JSON."""
+    return {
+        name: json.loads(b"".join(pieces))
+        for name, pieces in result.files.items()
+        if not name.startswith("rejected")
+    }
