@@ -258,6 +258,7 @@ def test_every_shipped_layout_can_be_read() -> None:
         "onyx-a",
         "onyx-b",
         "synthea-members",
+        "synthea-patients",
         "tuva-input",
     ]
     assert all(found.title and found.description for found in layouts)

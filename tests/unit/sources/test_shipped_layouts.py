@@ -13,7 +13,7 @@ from tests.unit.sources.extracts import read
 from tests.unit.sources.golden import as_text
 
 GOLDEN = Path(__file__).parents[2] / "golden/layouts"
-NAMES = ("cms-idr", "cms-rif-synthea", "onyx-a", "onyx-b", "tuva-input")
+NAMES = ("cms-idr", "cms-rif-synthea", "onyx-a", "onyx-b", "synthea-patients", "tuva-input")
 
 
 @pytest.fixture(scope="module")
