@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Final
@@ -58,8 +58,9 @@ class BlockOutput:
         previous: Mapping[str, Any] = {}
         if self.release is not None:
             previous = open_release(store, self.release).units(patients)
+        columns = [_RunColumns.of(run) for run in runs]
         resources = (
-            PatientResources(patient, list(_resources(places, runs)))
+            PatientResources(patient, [columns[number].resource(at) for number, at in places])
             for patient, places in patients.items()
         )
         result = write_partition(
@@ -77,26 +78,56 @@ def _by_patient(made: Sequence[Rendered]) -> dict[str, list[tuple[int, int]]]:
     return patients
 
 
-def _resources(places: Sequence[tuple[int, int]], made: Sequence[Rendered]) -> Iterator[Resource]:
-    for number, at in places:
-        yield _resource(made[number], at)
+@dataclass(frozen=True, slots=True)
+class _RunColumns:
+    """The columns of a run as Python's own values, each taken out once for all its resources.
+
+    Attributes:
+        type: FHIR type of the resources.
+        ids: their logical ids.
+        last_updated: what the source states; None where it states nothing.
+        bodies: the buffer that all bodies are in, and where each begins; the last one ends there.
+        searches: the same of the search values.
+    """
+
+    type: str
+    ids: list[str]
+    last_updated: list[str | None]
+    bodies: tuple[memoryview, list[int]]
+    searches: tuple[memoryview, list[int]]
+
+    @classmethod
+    def of(cls, run: Rendered) -> _RunColumns:
+        return cls(
+            run.plan.resource,
+            run.ids.to_pylist(),
+            run.last_updated.to_pylist(),
+            _texts(run.bodies),
+            _texts(run.searches),
+        )
+
+    def resource(self, at: int) -> Resource:
+        return Resource(
+            self.type,
+            self.ids[at],
+            _text(self.bodies, at),
+            self.last_updated[at],
+            _text(self.searches, at),
+        )
 
 
-def _resource(run: Rendered, at: int) -> Resource:
-    stamp = run.last_updated[at].as_py()
-    return Resource(
-        type=run.plan.resource,
-        id=run.ids[at].as_py(),
-        body=_bytes_of(run.bodies, at),
-        last_updated=stamp,
-        search=_bytes_of(run.searches, at),
-    )
-
-
-def _bytes_of(column: pa.StringArray, at: int) -> bytes:
+def _texts(column: pa.StringArray) -> tuple[memoryview, list[int]]:
+    """Return the buffer of a column without nulls, and the offsets of its texts in it."""
     _, offsets, data = column.buffers()
-    bounds = np.frombuffer(offsets, dtype=np.int32, count=2, offset=4 * (column.offset + at))
-    return bytes(memoryview(data)[bounds[0] : bounds[1]])
+    if not len(column):
+        return memoryview(b""), [0]
+    bounds = np.frombuffer(offsets, np.int32, len(column) + 1, offset=4 * column.offset)
+    return memoryview(data), bounds.tolist()
+
+
+def _text(texts: tuple[memoryview, list[int]], at: int) -> bytes:
+    data, bounds = texts
+    return bytes(data[bounds[at] : bounds[at + 1]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +231,7 @@ class _Resources:
     """
 
     def __init__(self, runs: Sequence[Rendered]) -> None:
-        self._runs = runs
+        self._columns = [_RunColumns.of(run) for run in runs]
         self._ends = list(accumulate(len(run.ids) for run in runs))
 
     def __len__(self) -> int:
@@ -208,5 +239,5 @@ class _Resources:
 
     def __getitem__(self, at: int) -> Resource:
         number = bisect_right(self._ends, at)
-        run = self._runs[number]
-        return _resource(run, at - self._ends[number] + len(run.ids))
+        columns = self._columns[number]
+        return columns.resource(at - self._ends[number] + len(columns.ids))
