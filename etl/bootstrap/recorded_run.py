@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from etl.bootstrap.monitors import run_began, run_ended
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
 from etl.bootstrap.use_cases import Approvals, now, run_extract
@@ -60,6 +61,7 @@ def run_and_record(
 
     Raises: as `run_extract`; the record is kept all the same.
     """
+    run_began(settings, start)
     phases = Phases(time.monotonic, observer.phase_ended)
     emit = to_all(phases, observer.emit)
     try:
@@ -88,4 +90,5 @@ def _finish(settings: Settings, observer: RunObserver, record: RunRecord) -> Non
         pass
     else:
         write_record(store, record, settings.retention.records)
+    run_ended(settings, record)
     observer.run_ended(record)

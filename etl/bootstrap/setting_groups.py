@@ -172,6 +172,40 @@ class RetentionSettings(SettingGroup):
     )
 
 
+class MonitoringSettings(SettingGroup):
+    """Hooks of runs. What does not work is a line in the log, and never fails a run."""
+
+    textfile: Path | None = Field(
+        None, description="File with metrics of the last run, for Prometheus' node exporter."
+    )
+    ping_url: SecretStr | None = Field(
+        None, description="URL that is called: `/start`, nothing after a success, `/fail`."
+    )
+    notify_url: SecretStr | None = Field(
+        None, description="URL that a summary is posted to as JSON when a run is over."
+    )
+    notify_command: tuple[str, ...] = Field(
+        (), description="Program, with arguments, that gets the summary as JSON on standard input."
+    )
+    notify_services: tuple[SecretStr, ...] = Field(
+        (), description="Services of apprise that get the summary."
+    )
+    notify_on: Literal["always", "failure"] = Field(
+        "always", description="Whether a summary goes out after every run, or failures alone."
+    )
+    seconds: float = Field(10.0, gt=0, description="Time limit of each hook.")
+
+
+class LineageSettings(SettingGroup):
+    """OpenLineage events of runs."""
+
+    to: str = Field(
+        "", description="URL of an OpenLineage API, or a file to which events are added."
+    )
+    namespace: str = Field("cpcds", description="Namespace of the job.")
+    api_key: SecretStr = Field(SecretStr(""), description="Key of the API.")
+
+
 class StorageSettings(SettingGroup):
     """Object storage. A folder needs none of it; credentials come by AWS's usual chain."""
 

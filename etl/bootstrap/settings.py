@@ -28,6 +28,8 @@ from etl.bootstrap.setting_groups import (
     AuthSettings,
     ClaimsSettings,
     LimitsSettings,
+    LineageSettings,
+    MonitoringSettings,
     PayerSettings,
     PortalSettings,
     PublishSettings,
@@ -92,6 +94,12 @@ class Settings(BaseSettings):
     )
     retention: RetentionSettings = Field(
         default_factory=RetentionSettings, description="What is kept in the target, how long."
+    )
+    monitoring: MonitoringSettings = Field(
+        default_factory=MonitoringSettings, description="Hooks of runs."
+    )
+    lineage: LineageSettings = Field(
+        default_factory=LineageSettings, description="OpenLineage events of runs."
     )
     store: StorageSettings = Field(default_factory=StorageSettings, description="Object storage.")
     publish: PublishSettings = Field(

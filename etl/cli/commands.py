@@ -76,6 +76,11 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
             BATCH,
             "Tell where a resource in TARGET came from, or what became of a claim or row.",
         ),
+        "history": CommandPlace(
+            "history:history_command",
+            BATCH,
+            "List the runs of TARGET, newest first: verdict, duration, what was rejected, money.",
+        ),
         "layouts": CommandPlace(
             "layouts:layouts_group",
             BATCH,

@@ -10,7 +10,7 @@ import click
 
 from etl.model.canonical_tables import TABLES
 from etl.pipeline.report import MOST_CAUSES
-from etl.pipeline.run_record import RunRecord, RunTotals
+from etl.pipeline.run_record import GOOD, RunRecord, RunTotals
 from etl.quality import RowCounts
 from etl.reports import Rejected, Report, Summary, summary
 from etl.reports.summary import counted
@@ -94,7 +94,7 @@ def show_record(record: RunRecord) -> None:
         some = "yellow" if totals.rejected_rows else "green"
         click.secho(f"rejected: {_rejected_claims(totals)}{share}{rows}", fg=some)
         click.secho(f"money: {money_text(totals)}", fg="green" if totals.adds_up else "red")
-    good = record.verdict in ("published", "unchanged")
+    good = record.verdict in GOOD
     click.secho(
         f"verdict: {record.verdict}, after {record.seconds:,.1f} s (run {record.start.run})",
         fg="green" if good else "red",

@@ -29,6 +29,8 @@ Verdict: TypeAlias = Literal["published", "unchanged", "stopped", "failed", "int
 """`unchanged`: the same files were published before; `stopped`: a limit does not hold, with a
 report; `failed`: any other error; `interrupted`: by a signal."""
 
+GOOD: Final = frozenset({"published", "unchanged"})
+"""Verdicts of runs that went well."""
 _HEADER: Final = "claim"
 
 
@@ -63,6 +65,7 @@ class RunTotals:
         sums: how many sums of money were compared between what came in and what became of it.
         adds_up: whether all of them agree.
         net: category -> net sum of the claims' headers, decimal text; None where it is withheld.
+        findings: rule -> table -> how many findings.
     """
 
     tables: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -74,6 +77,7 @@ class RunTotals:
     sums: int = 0
     adds_up: bool = True
     net: Mapping[str, str | None] = field(default_factory=dict)
+    findings: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def claims(self) -> int:
@@ -153,7 +157,11 @@ class RunRecord:
             and {
                 "tables": {name: dict(each) for name, each in totals.tables.items()},
                 "resources": dict(totals.resources),
-                "findings": {"reject": totals.rejecting, "warn": totals.warnings},
+                "findings": {
+                    "reject": totals.rejecting,
+                    "warn": totals.warnings,
+                    "rules": {rule: dict(tables) for rule, tables in totals.findings.items()},
+                },
                 "broken_limits": list(totals.broken_limits),
                 "causes": [
                     {"rule": rule, "claims": claims, "rows": rows}
@@ -215,6 +223,7 @@ def _totals(body: Mapping[str, Any]) -> RunTotals:
         money["compared"],
         money["adds_up"],
         money["net"],
+        body["findings"].get("rules", {}),
     )
 
 
@@ -237,6 +246,7 @@ def totals_of(report: Report) -> RunTotals:
             for (level, category), sums in shown.totals.items()
             if level == _HEADER
         },
+        {each.rule: dict(each.tables) for each in report.rules if each.findings},
     )
 
 

@@ -18,7 +18,7 @@ LISTED = {
 }
 SECRETS = {
     "id_key", "serve.cursor_key", "serve.log_key", "auth.secret", "auth.oidc_client_secret",
-    "auth.registration_token", "auth.smtp_password",
+    "auth.registration_token", "auth.smtp_password", "lineage.api_key",
 }  # fmt: skip
 IN_WORDS = {"", None, (), 0}
 """Defaults that the page may put into words: empty, none, as AWS does it."""

@@ -315,3 +315,40 @@ def test_the_lock_of_a_run_names_the_run_and_a_prune_names_it_too(
     held = re.compile(rf"process {os.getpid()} on {re.escape(gethostname())} since 20\d\d-")
     assert len(seen) == 2
     assert all(held.search(text) for text in seen), seen
+
+
+# -- history and hooks -------------------------------------------------------------------------
+
+
+def test_history_lists_the_runs_of_a_target_newest_first(target: Path, tmp_path: Path) -> None:
+    tree, page = target / "tree", tmp_path / "runs.html"
+    listed = json.loads(done(cpcds("history", tree, "--json")).out)
+    assert [each["run"] for each in listed] == sorted(records(target), reverse=True)
+    assert {each["run"]: each for each in listed} == records(target)
+    text = done(cpcds("history", tree, "--html", page)).out
+    for name in ("first", "again", "stopped"):
+        told = said(target, name)
+        assert re.search(rf"{told['verdict']} +[\d.]+ s  {told['run']}", text)
+        assert f" {told['verdict']}</td>" in page.read_text()
+    assert "slowest phases: " in text
+    assert said(target, "first")["release"] in page.read_text()
+    (newest,) = json.loads(done(cpcds("history", tree, "--last", "1", "--json")).out)
+    assert newest["run"] == listed[0]["run"]
+
+
+def test_a_target_without_runs_has_no_history(tmp_path: Path) -> None:
+    assert "no record of a run" in done(cpcds("history", tmp_path)).out
+
+
+def test_hooks_that_do_not_work_do_not_fail_a_run_and_are_in_its_log(tmp_path: Path) -> None:
+    environment = {
+        "CPCDS_MONITORING__PING_URL": "http://127.0.0.1:9/secret",
+        "CPCDS_MONITORING__TEXTFILE": str(tmp_path / "no" / "cpcds.prom"),
+        "CPCDS_MONITORING__NOTIFY_COMMAND": json.dumps([str(tmp_path / "nothing")]),
+    }
+    log = tmp_path / "night.log"
+    done(cpcds("run", FAULTY, "--to", tmp_path / "tree", "--log", log, **environment))
+    lines = [line for line in log.read_text().splitlines() if "the run is not affected" in line]
+    hooks = [line.split(" WARNING ")[1].split()[1].rstrip(":") for line in lines]
+    assert sorted(hooks) == ["notify_command", "ping", "ping", "textfile"]
+    assert "secret" not in log.read_text()

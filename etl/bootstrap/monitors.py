@@ -1,0 +1,87 @@
+"""Hooks of the settings, called when a run begins and when it is over.
+
+None of them can fail a run: what does not work is a line in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from etl.bootstrap.settings import Settings
+from etl.bootstrap.wiring import load_definitions
+from etl.monitoring.http_calls import HookFailed
+from etl.monitoring.lineage import LineageOptions, emit_end, emit_start
+from etl.monitoring.notification import notify_services, ping, post, run_command
+from etl.pipeline.run_record import GOOD, RunRecord, RunStart
+
+log = logging.getLogger(__name__)
+
+
+def run_began(settings: Settings, start: RunStart) -> None:
+    """Tell monitors that a run begins."""
+    wanted = settings.monitoring
+    if wanted.ping_url:
+        url = wanted.ping_url.get_secret_value()
+        _tried("ping", lambda: ping(url, "start", wanted.seconds))
+    if settings.lineage.to:
+        _tried("lineage", lambda: emit_start(_lineage(settings), start))
+
+
+def run_ended(settings: Settings, record: RunRecord) -> None:
+    """Tell monitors how a run ended."""
+    wanted, is_good = settings.monitoring, record.verdict in GOOD
+    if wanted.textfile is not None:
+        path = wanted.textfile
+        _tried("textfile", lambda: _write_textfile(path, record))
+    if wanted.ping_url:
+        url = wanted.ping_url.get_secret_value()
+        _tried("ping", lambda: ping(url, "success" if is_good else "failure", wanted.seconds))
+    if wanted.notify_on == "always" or not is_good:
+        _notify(settings, record)
+    if settings.lineage.to:
+        _tried("lineage", lambda: _emit_end(settings, record))
+
+
+def _write_textfile(path: Path, record: RunRecord) -> None:
+    from etl.monitoring.textfile import write_textfile  # prometheus_client, for this alone
+
+    write_textfile(path, record)
+
+
+def _notify(settings: Settings, record: RunRecord) -> None:
+    wanted = settings.monitoring
+    if wanted.notify_url:
+        url = wanted.notify_url.get_secret_value()
+        _tried("notify_url", lambda: post(url, record, wanted.seconds))
+    if wanted.notify_command:
+        _tried("notify_command", lambda: run_command(wanted.notify_command, record, wanted.seconds))
+    if wanted.notify_services:
+        services = [each.get_secret_value() for each in wanted.notify_services]
+        _tried("notify_services", lambda: notify_services(services, record))
+
+
+def _lineage(settings: Settings) -> LineageOptions:
+    wanted = settings.lineage
+    key = wanted.api_key.get_secret_value()
+    return LineageOptions(wanted.to, wanted.namespace, key, settings.monitoring.seconds)
+
+
+def _emit_end(settings: Settings, record: RunRecord) -> None:
+    published = record.verdict == "published"
+    plans = load_definitions(settings).mappings.plans if published else ()
+    emit_end(_lineage(settings), record, plans)
+
+
+def _tried(name: str, hook: Callable[[], None]) -> None:
+    try:
+        hook()
+    except HookFailed as error:
+        log.warning("%s: %s; the run is not affected", name, error)
+    except ModuleNotFoundError as error:
+        missing = f"the package {error.name} is not installed"
+        log.warning("%s: %s; the run is not affected", name, missing)
+    except Exception as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else ""
+        log.warning("%s: %s; the run is not affected", name, reason.lower() or type(error).__name__)

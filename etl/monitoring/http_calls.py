@@ -1,0 +1,51 @@
+"""HTTP calls of hooks: one attempt with a time limit."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+
+class HookFailed(Exception):
+    """A hook did not work: one sentence, without what a URL keeps secret."""
+
+
+def call(url: str, seconds: float, body: Any = None) -> None:
+    """Send a GET; with a body, a POST of it as JSON.
+
+    Args:
+        url: http or https. Only its host is named in errors: paths of such URLs are often secrets.
+        seconds: time limit of the connection and of each wait for an answer.
+        body: plain values; None for none.
+
+    Raises:
+        HookFailed: the URL is none, no answer came, or one of an error.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise HookFailed("the URL is not http:// or https:// with a host")
+    data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+    headers = {"User-Agent": "cpcds-bluebutton"}
+    if data is not None:
+        headers["Content-Type"] = "application/json"
+    request = Request(url, data, headers)  # noqa: S310 - http and https alone
+    try:
+        with urlopen(request, timeout=seconds) as answer:  # noqa: S310
+            answer.read(1024)
+    except HTTPError as error:
+        with error:
+            raise HookFailed(f"{parts.hostname} answered {error.code}") from None
+    except (URLError, OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        raise HookFailed(f"{parts.hostname}: {_words(reason)}") from None
+
+
+def _words(reason: object) -> str:
+    if isinstance(reason, TimeoutError):
+        return "no answer in time"
+    if isinstance(reason, OSError) and reason.strerror:
+        return reason.strerror.lower()
+    return type(reason).__name__

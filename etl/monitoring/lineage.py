@@ -1,0 +1,233 @@
+"""OpenLineage events of runs: inputs, outputs, and which column goes to which FHIR path.
+
+https://openlineage.io/docs/spec/object-model: a START when a run begins; COMPLETE, FAIL or ABORT
+when it is over. Inputs are the canonical tables of an extract, outputs the resource types of a
+target.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+from uuid import NAMESPACE_URL, uuid5
+
+from etl.mapping.dictionary import dictionary
+from etl.mapping.plan import Plan
+from etl.monitoring.http_calls import HookFailed
+from etl.pipeline.run_record import RunRecord, RunStart
+
+_PRODUCER: Final = "https://pypi.org/project/cpcds-bluebutton"
+_JOB: Final = "cpcds-run"
+
+
+@dataclass(frozen=True, slots=True)
+class LineageOptions:
+    """Where events go.
+
+    Attributes:
+        to: `http://` or `https://` URL of an OpenLineage API, or the path of a file to which a line
+            an event is added.
+        namespace: namespace of the job.
+        api_key: bearer token for the API; empty for none.
+        seconds: time limit of a call.
+    """
+
+    to: str
+    namespace: str
+    api_key: str = ""
+    seconds: float = 10.0
+
+
+def emit_start(options: LineageOptions, start: RunStart) -> None:
+    """Emit the event of a run that begins.
+
+    Raises:
+        HookFailed: the event was refused.
+        ModuleNotFoundError: openlineage-python is not installed.
+    """
+    from openlineage.client.event_v2 import RunState
+
+    _send(options, start, RunState.START, start.began.isoformat(), {}, [], [])
+
+
+def emit_end(options: LineageOptions, record: RunRecord, plans: Iterable[Plan]) -> None:
+    """Emit the event of a run that is over.
+
+    Args:
+        options: where it goes.
+        record: the run.
+        plans: the compiled mappings, for the lineage of columns; of a run that failed none.
+
+    Raises:
+        HookFailed: the event was refused.
+        ModuleNotFoundError: openlineage-python is not installed.
+    """
+    from openlineage.client.event_v2 import RunState
+    from openlineage.client.facet_v2 import error_message_run
+
+    states = {"published": RunState.COMPLETE, "unchanged": RunState.COMPLETE}
+    state = states.get(record.verdict, RunState.FAIL)
+    if record.verdict == "interrupted":
+        state = RunState.ABORT
+    facets: dict[str, Any] = {}
+    if record.error:
+        facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(record.error, "en")
+    inputs = _inputs(record)
+    outputs = _outputs(record, plans) if record.verdict == "published" else []
+    _send(options, record.start, state, record.ended.isoformat(), facets, inputs, outputs)
+
+
+def _inputs(record: RunRecord) -> list[Any]:
+    """Return the tables of the extract, with their rows and which rules found something."""
+    from openlineage.client.event_v2 import InputDataset
+    from openlineage.client.facet_v2 import data_quality_assertions_dataset as assertions
+    from openlineage.client.facet_v2 import data_quality_metrics_input_dataset as metrics
+    from openlineage.client.facet_v2 import input_statistics_input_dataset as statistics
+
+    totals = record.totals
+    if totals is None:
+        return []
+    by_table: dict[str, list[Any]] = defaultdict(list)
+    for rule, tables in totals.findings.items():
+        for table, count in tables.items():
+            by_table[table].append(
+                assertions.Assertion(assertion=rule, success=False, actual=f"{count} findings")
+            )
+    return [
+        InputDataset(
+            _namespace(record.start.extract),
+            table,
+            inputFacets={
+                "inputStatistics": statistics.InputStatisticsInputDatasetFacet(rowCount=rows["in"]),
+                "dataQualityMetrics": metrics.DataQualityMetricsInputDatasetFacet(
+                    columnMetrics={}, rowCount=rows["in"]
+                ),
+                "dataQualityAssertions": assertions.DataQualityAssertionsDatasetFacet(
+                    by_table[table]
+                ),
+            },
+        )
+        for table, rows in totals.tables.items()
+    ]
+
+
+def _outputs(record: RunRecord, plans: Iterable[Plan]) -> list[Any]:
+    from openlineage.client.event_v2 import OutputDataset
+    from openlineage.client.facet_v2 import (
+        column_lineage_dataset,
+        dataset_version_dataset,
+        output_statistics_output_dataset,
+    )
+
+    totals = record.totals
+    if totals is None or record.release is None:
+        return []
+    columns = column_sources(plans)
+    source = _namespace(record.start.extract)
+    found = []
+    for kind, count in totals.resources.items():
+        fields = {
+            path: column_lineage_dataset.Fields(
+                inputFields=[
+                    column_lineage_dataset.InputField(
+                        source,
+                        table,
+                        column,
+                        [
+                            column_lineage_dataset.Transformation(
+                                type="DIRECT" if role == "value" else "INDIRECT",
+                                subtype="TRANSFORMATION" if role == "value" else "CONDITIONAL",
+                                description=f"CPCDS MapID {', '.join(map(str, ids))}"
+                                if ids
+                                else "",
+                            )
+                        ],
+                    )
+                    for table, column, role, ids in sources
+                ]
+            )
+            for path, sources in columns.get(kind, {}).items()
+        }
+        statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(count)
+        release = dataset_version_dataset.DatasetVersionDatasetFacet(record.release)
+        lineage = column_lineage_dataset.ColumnLineageDatasetFacet(fields)
+        found.append(
+            OutputDataset(
+                _namespace(record.start.target),
+                kind,
+                outputFacets={"outputStatistics": statistics},
+                facets={"version": release, "columnLineage": lineage},
+            )
+        )
+    return found
+
+
+Source = tuple[str, str, str, tuple[int, ...]]
+"""Table, column, role (`value` or `decides`) and MapIDs."""
+
+
+def column_sources(plans: Iterable[Plan]) -> Mapping[str, Mapping[str, tuple[Source, ...]]]:
+    """Return resource type -> FHIR path -> the columns that go there, in any profile."""
+    found: dict[str, dict[str, set[Source]]] = defaultdict(lambda: defaultdict(set))
+    for row in dictionary(plans):
+        if row.column:
+            kind = row.path.partition(".")[0]
+            found[kind][row.path].add((row.table, row.column, row.role, row.map_ids))
+    return {
+        kind: {path: tuple(sorted(sources)) for path, sources in sorted(paths.items())}
+        for kind, paths in found.items()
+    }
+
+
+def _namespace(place: str) -> str:
+    """Return a folder or bucket as OpenLineage names data sources."""
+    return place if "://" in place else Path(place).resolve().as_uri()
+
+
+def _send(
+    options: LineageOptions,
+    start: RunStart,
+    state: Any,
+    when: str,
+    facets: Mapping[str, Any],
+    inputs: list[Any],
+    outputs: list[Any],
+) -> None:
+    from openlineage.client.event_v2 import Job, Run, RunEvent
+
+    event = RunEvent(
+        eventTime=when,
+        producer=f"{_PRODUCER}/{version('cpcds-bluebutton')}",
+        eventType=state,
+        # The id of a run is a name; the specification asks for a UUID, the same in both events.
+        run=Run(str(uuid5(NAMESPACE_URL, f"cpcds:{start.target}:{start.run}")), dict(facets)),
+        job=Job(options.namespace, _JOB),
+        inputs=inputs,
+        outputs=outputs,
+    )
+    try:
+        _transport(options).emit(event)
+    except Exception as error:
+        raise HookFailed(f"the event was refused: {type(error).__name__}") from None
+
+
+def _transport(options: LineageOptions) -> Any:
+    from openlineage.client.transport.file import FileConfig, FileTransport
+    from openlineage.client.transport.http import (
+        ApiKeyTokenProvider,
+        HttpConfig,
+        HttpTransport,
+        TokenProvider,
+    )
+
+    if "://" not in options.to:
+        return FileTransport(FileConfig(log_file_path=options.to, append=True))
+    auth = (
+        ApiKeyTokenProvider({"apiKey": options.api_key}) if options.api_key else TokenProvider({})
+    )
+    retry = {"total": 1, "allowed_methods": ["POST"]}
+    return HttpTransport(HttpConfig(options.to, timeout=options.seconds, auth=auth, retry=retry))
