@@ -20,13 +20,13 @@ from etl.mapping.plan import Plan
 from etl.monitoring.http_calls import HookFailed
 from etl.pipeline.run_record import RunRecord, RunStart
 
-_PRODUCER: Final = "https://pypi.org/project/cpcds-bluebutton"
+_PRODUCER: Final = "urn:cpcds-bluebutton"
 _JOB: Final = "cpcds-run"
 
 
 @dataclass(frozen=True, slots=True)
 class LineageOptions:
-    """Where events go.
+    """Destination of events.
 
     Attributes:
         to: `http://` or `https://` URL of an OpenLineage API, or the path of a file to which a line
@@ -201,7 +201,7 @@ def _send(
 
     event = RunEvent(
         eventTime=when,
-        producer=f"{_PRODUCER}/{version('cpcds-bluebutton')}",
+        producer=f"{_PRODUCER}:{version('cpcds-bluebutton')}",
         eventType=state,
         # The id of a run is a name; the specification asks for a UUID, the same in both events.
         run=Run(str(uuid5(NAMESPACE_URL, f"cpcds:{start.target}:{start.run}")), dict(facets)),
