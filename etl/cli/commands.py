@@ -13,6 +13,26 @@ import click
 BATCH: Final = "batch"
 SERVE: Final = "serve"
 
+JOB: Final = "The job"
+TREE: Final = "Looking after a published tree"
+SERVING: Final = "Serving"
+AUTHORIZATION: Final = "Looking after the authorization server"
+MAPPINGS: Final = "Mappings"
+OTHERS: Final = "FHIR of anyone, and synthetic extracts"
+
+PARTS: Final = (JOB, TREE, SERVING, AUTHORIZATION, MAPPINGS, OTHERS)
+"""Headings of `--help`, in its order: those of docs/cli.md."""
+
+EXAMPLES: Final = (
+    ("check an extract", "cpcds validate /data/in/2026-01-31"),
+    ("see what would change", "cpcds run /data/in/2026-01-31 --to /data/published --dry-run"),
+    ("publish it", "cpcds run /data/in/2026-01-31 --to /data/published --log night.log"),
+    ("look at past nights", "cpcds history /data/published"),
+    ("take a night back", "cpcds rollback /data/published 20260130 --reason 'doubled amounts'"),
+    ("serve it", "cpcds serve /data/published"),
+)
+"""What most callers want, as `--help` shows it."""
+
 
 @dataclass(frozen=True, slots=True)
 class CommandPlace:
@@ -22,11 +42,13 @@ class CommandPlace:
         at: its module in this package and its name there, as `run:run_command`.
         extra: the extra of the distribution that installs what the module imports.
         summary: the first sentence of its help.
+        part: the heading of `--help` that it stands under.
     """
 
     at: str
     extra: str
     summary: str
+    part: str
 
     def load(self) -> click.Command:
         """Return the command; its module is imported.
@@ -41,63 +63,77 @@ class CommandPlace:
 
 COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
     {
-        "apps": CommandPlace("apps:apps_group", SERVE, "Look after the apps that are registered."),
-        "audit": CommandPlace("apps:audit_group", SERVE, "Look after the audit trail."),
+        "apps": CommandPlace(
+            "apps:apps_group", SERVE, "Look after the apps that are registered.", AUTHORIZATION
+        ),
+        "audit": CommandPlace(
+            "apps:audit_group", SERVE, "Look after the audit trail.", AUTHORIZATION
+        ),
         "auth": CommandPlace(
-            "apps:auth_group", SERVE, "Look after the authorization server itself."
+            "apps:auth_group", SERVE, "Look after the authorization server itself.", AUTHORIZATION
         ),
         "conform": CommandPlace(
             "conform:conform_command",
             BATCH,
             "Check FHIR against CARIN Blue Button or Plan-Net: every resource, offline.",
+            OTHERS,
         ),
         "convert": CommandPlace(
             "convert:convert_command",
             BATCH,
             "Convert the CPCDS extract in folder EXTRACT into plain bulk NDJSON.",
+            JOB,
         ),
         "developers": CommandPlace(
             "developers:developers_group",
             SERVE,
             "Look after the accounts of developers on the portal.",
+            AUTHORIZATION,
         ),
         "diff": CommandPlace(
             "releases:diff_command",
             BATCH,
             "Say what became of release BEFORE of TARGET in release AFTER.",
+            TREE,
         ),
         "doctor": CommandPlace(
             "doctor:doctor_command",
             BATCH,
             "Say what the files in folder EXTRACT may be, and how to read them; for unknown files.",
+            JOB,
         ),
         "explain": CommandPlace(
             "explain:explain_command",
             BATCH,
             "Tell where a resource in TARGET came from, or what became of a claim or row.",
+            JOB,
         ),
         "history": CommandPlace(
             "history:history_command",
             BATCH,
             "List the runs of TARGET, newest first: verdict, duration, what was rejected, money.",
+            TREE,
         ),
         "layouts": CommandPlace(
             "layouts:layouts_group",
             BATCH,
             "List the layouts of extracts that are known, the canonical one first.",
+            JOB,
         ),
         "mapping": CommandPlace(
-            "mapping:mapping_group", BATCH, "Check the mappings, and print what they say."
+            "mapping:mapping_group", BATCH, "Check the mappings, and print what they say.", MAPPINGS
         ),
         "prune": CommandPlace(
             "releases:prune_command",
             BATCH,
             "Delete old releases of TARGET, and every object that only they named, or nobody.",
+            TREE,
         ),
         "releases": CommandPlace(
             "releases:releases_command",
             BATCH,
             "List the releases of TARGET that were kept, newest first.",
+            TREE,
         ),
         "report": CommandPlace(
             "yearly_report:report_group", SERVE, "Count what payers report to CMS."
@@ -106,34 +142,43 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
             "releases:resume_command",
             BATCH,
             "Let runs publish to TARGET again after a rollback.",
+            TREE,
         ),
         "rollback": CommandPlace(
             "releases:rollback_command",
             BATCH,
             "Publish what RELEASE of TARGET held once more, as a new release on top.",
+            TREE,
         ),
         "run": CommandPlace(
             "run:run_command",
             BATCH,
             "Load, check, map and publish the CPCDS extract in folder EXTRACT, and report.",
+            JOB,
         ),
         "serve": CommandPlace(
-            "serve:serve_command", SERVE, "Serve what is published in TARGET as a FHIR API."
+            "serve:serve_command",
+            SERVE,
+            "Serve what is published in TARGET as a FHIR API.",
+            SERVING,
         ),
         "synth": CommandPlace(
             "synth:synth_command",
             BATCH,
             "Write a synthetic extract in the canonical layout: the same for the same seed.",
+            OTHERS,
         ),
         "validate": CommandPlace(
             "validate:validate_command",
             BATCH,
             "Check the CPCDS extract in folder EXTRACT and write the auditor's report.",
+            JOB,
         ),
         "verify": CommandPlace(
             "releases:verify_command",
             BATCH,
             "Check every hash, count, catalog row, reference and bulk page of a release of TARGET.",
+            TREE,
         ),
     }
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from etl.bootstrap.targets import target_store
-from etl.cli.options import endpoint
+from etl.cli.options import endpoint, page_option
 from etl.cli.releases import on_target
 from etl.cli.result_tables import money_text, rejected_text
 from etl.pipeline.run_history import read_records
@@ -20,12 +20,7 @@ from etl.reports.runs import runs_page
 @click.option(
     "--last", type=click.IntRange(min=1), default=30, show_default=True, help="How many runs."
 )
-@click.option(
-    "--html",
-    "page",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the runs as an HTML page.",
-)
+@page_option
 @on_target
 @click.pass_context
 def history_command(

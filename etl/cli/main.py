@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from etl.bootstrap.gc_policy import gc_disabled
-from etl.cli.commands import COMMANDS, CommandPlace
+from etl.cli.commands import COMMANDS, EXAMPLES, PARTS, CommandPlace
 from etl.cli.console_log import log_to_console
 from etl.cli.signals import exit_code, interruption_of, terminable, what_now
 from etl.cli.system_errors import sentence_of
@@ -55,9 +55,23 @@ class Main(click.Group):
             return place.load()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands of `--help`."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, place.summary) for name, place in COMMANDS.items()])
+        """Write the commands of `--help` by what they are for, in the order of docs/cli.md."""
+        for part in PARTS:
+            with formatter.section(part):
+                formatter.write_dl(
+                    [
+                        (name, place.summary)
+                        for name, place in COMMANDS.items()
+                        if place.part == part
+                    ]
+                )
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write examples, and where to read on."""
+        with formatter.section("Examples"):
+            for what, command in EXAMPLES:
+                formatter.write(f"{'':{formatter.current_indent}}# {what}\n")
+                formatter.write(f"{'':{formatter.current_indent}}{command}\n")
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return completions of a command's name; the group's options come after them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -15,6 +16,12 @@ workers_option: Final = click.option(
     help="Processes; one a processor where not given, or 0.",
 )
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+page_option: Final = click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write it as an HTML page as well.",
+)
 view_option: Final = click.option(
     "--view",
     type=click.Choice(["financial", "basis"]),

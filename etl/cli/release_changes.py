@@ -16,9 +16,15 @@ from etl.cli.result_tables import (
     show_counts,
     show_rejected,
 )
+from etl.pipeline.masked_samples import changed_samples
+from etl.pipeline.nights import report_of
 from etl.pipeline.run import Planned
-from etl.publish.change_counts import Changes
+from etl.publish.change_counts import ChangeCounts, Changes
+from etl.publish.diff import Difference
+from etl.publish.reader import Release
 from etl.quality import enforce
+from etl.reports.changes import news_since
+from etl.reports.changes_page import ChangesPage, LimitLine, changes_page, moved_columns
 
 _MAIN: Final = ("submitted", "eligible", "benefit", "memberliability")
 """Amounts of the claim itself that fit on a line; JSON has all of them."""
@@ -119,6 +125,61 @@ def show_plan(planned: Planned, target: str, *, as_json: bool) -> None:
         raise planned.refusal
     if processed is not None:
         enforce(processed.verdicts)
+
+
+def plan_page(planned: Planned, target: str, small_cells: int) -> str:
+    """Return the page of a plan."""
+    verdicts = () if planned.processed is None else planned.processed.verdicts
+    broken = [verdict.sentence for verdict in verdicts if not verdict.holds]
+    refusal = [] if planned.refusal is None else [str(planned.refusal)]
+    news = planned.news
+    return changes_page(
+        ChangesPage(
+            title=f"What a run would change in {target}",
+            before=planned.parent,
+            after=None,
+            changes=planned.changes,
+            money=_shown(planned.changes, planned.money, small_cells),
+            limits=[LimitLine(each.sentence, each.holds) for each in verdicts],
+            stops="; ".join([*refusal, *broken]),
+            causes=[(each.rule, each.claims, each.rows) for each in planned.rejected.causes],
+            new_rules=None if news is None else news[0],
+            new_unmapped=None if news is None else news[1],
+        )
+    )
+
+
+def difference_page(before: Release, after: Release, found: Difference, small_cells: int) -> str:
+    """Return the page of the difference of two releases, with samples of changed resources.
+
+    Raises:
+        StoreError: something of the releases is missing or damaged.
+    """
+    old, new = report_of(before), report_of(after)
+    news = None if old is None or new is None else news_since(old, new)
+    return changes_page(
+        ChangesPage(
+            title=f"What changed in {after.store.name}",
+            before=found.before,
+            after=found.after,
+            changes=found.changes,
+            money=_shown(found.changes, found.money, small_cells),
+            new_rules=None if news is None else news[0],
+            new_unmapped=None if news is None else news[1],
+            required=None if old is None or new is None else moved_columns(old, new),
+            samples=changed_samples(before, after),
+        )
+    )
+
+
+def _shown(
+    changes: Changes, money: Mapping[str, Mapping[str, str]] | None, small_cells: int
+) -> Mapping[str, Mapping[str, str | None]] | None:
+    """Return differences of money for a page: what few claims changed is their money."""
+    claims = changes.resources.get("ExplanationOfBenefit", ChangeCounts())
+    if money is None or not 0 < claims.touched <= small_cells:
+        return money
+    return {kind: dict.fromkeys(amounts) for kind, amounts in money.items()}
 
 
 def _amount(text: str) -> str:

@@ -13,9 +13,9 @@ import click
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
 from etl.bootstrap.use_cases import prune_target, resume_target, roll_back
-from etl.cli.options import endpoint, json_option
+from etl.cli.options import endpoint, json_option, page_option
 from etl.cli.progress import counting
-from etl.cli.release_changes import changes_json, show_changes
+from etl.cli.release_changes import changes_json, difference_page, show_changes
 from etl.cli.result_tables import money_text, rejected_text
 from etl.errors import StoreError, if_interrupted
 from etl.pipeline.run_history import read_records
@@ -130,6 +130,7 @@ def _touched(changes: Changes) -> tuple[str, str, str]:
 @click.argument("target")
 @click.argument("before")
 @click.argument("after")
+@page_option
 @click.option("--endpoint-url", help="S3-compatible server other than AWS.")
 @json_option
 @click.pass_context
@@ -138,6 +139,7 @@ def diff_command(
     target: str,
     before: str,
     after: str,
+    page: Path | None,
     endpoint_url: str | None,
     as_json: bool,
 ) -> None:
@@ -145,14 +147,21 @@ def diff_command(
 
     A release is named by its id, by a beginning of it that no other has, or as `current`.
     """
-    store = target_store(_settings(context, target, endpoint_url))
-    found = compare(find_release(store, before), find_release(store, after))
+    settings = _settings(context, target, endpoint_url)
+    store = target_store(settings)
+    old, new = find_release(store, before), find_release(store, after)
+    found = compare(old, new)
+    if page is not None:
+        small_cells = settings.report.small_cells
+        page.write_text(difference_page(old, new, found, small_cells), encoding="utf-8")
     if as_json:
         body = {"before": found.before, "after": found.after}
         click.echo(json.dumps({**body, **changes_json(found.changes, found.money)}, indent=2))
     else:
         click.echo(f"{found.before} → {found.after}")
         show_changes(found.changes, found.money)
+        if page is not None:
+            click.echo(f"page: {page}")
 
 
 @click.command("rollback")

@@ -14,15 +14,16 @@ from etl.cli.options import (
     endpoint,
     json_option,
     layout_option,
+    page_option,
     view_option,
     viewing,
     workers_option,
 )
 from etl.cli.progress import progress
-from etl.cli.release_changes import changes_json, changes_text, show_changes, show_plan
+from etl.cli.release_changes import changes_json, changes_text, plan_page, show_changes, show_plan
 from etl.cli.result_tables import record_json, show_record, show_summary, summary_json
 from etl.cli.run_log import LogFormat, run_log
-from etl.errors import if_interrupted
+from etl.errors import UsageError, if_interrupted
 from etl.pipeline.events import to_all
 from etl.pipeline.report import LimitBroken, page_of
 from etl.pipeline.run import Ran
@@ -48,6 +49,7 @@ NOTHING_WRITTEN: Final = "nothing was written; run it again"
 @click.option("--rekey", is_flag=True, help="Publish under new ids: id key or payer id changed.")
 @click.option("--after-rollback", is_flag=True, help="Publish over a rollback that holds.")
 @click.option("--dry-run", is_flag=True, help="Say what would be published; write nothing there.")
+@page_option
 @click.option(
     "--repair",
     is_flag=True,
@@ -78,6 +80,7 @@ def run_command(
     rekey: bool,
     after_rollback: bool,
     dry_run: bool,
+    page: Path | None,
     repair: bool,
     view: str | None,
     layout: str | None,
@@ -93,6 +96,8 @@ def run_command(
     says that a limit does not hold, 5 that storage failed, another run was first or a rollback
     holds, 3 that the id key is another one: nothing that readers see was changed then.
     """
+    if page is not None and not dry_run:
+        raise UsageError("--html is the page of a plan: it goes with --dry-run")
     approvals = Approvals(rekey, after_rollback)
     with run_log(log, log_format) as lines:
         settings = context.obj.settings(
@@ -112,6 +117,10 @@ def run_command(
                     rekey=rekey,
                     after_rollback=after_rollback,
                 )
+            if page is not None:
+                small_cells = settings.report.small_cells
+                text = plan_page(planned, settings.target, small_cells)
+                page.write_text(text, encoding="utf-8")
             show_plan(planned, settings.target, as_json=as_json)
             return
         if settings.is_demo_key:

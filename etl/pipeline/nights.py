@@ -33,10 +33,10 @@ def release_before(base: Current, changes: Changes | None) -> ReleaseBefore | No
     """
     if base.release is None:
         return None
-    return ReleaseBefore(base.release.id, changes, _document(base.release))
+    return ReleaseBefore(base.release.id, changes, report_of(base.release))
 
 
-def _document(release: Release) -> Mapping[str, Any] | None:
+def report_of(release: Release) -> Mapping[str, Any] | None:
     """Return what the report of a release holds.
 
     A rollback names the report of the release that it went back to.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from etl.pipeline.deltas.layers import keep_layers
 from etl.pipeline.events import Emit, StageAdvanced, StageBegan
 from etl.pipeline.executor import Read
 from etl.pipeline.money import Totals, money_difference, published_money
-from etl.pipeline.nights import release_before, write_nights_page
+from etl.pipeline.nights import release_before, report_of, write_nights_page
 from etl.pipeline.process import Processed, process, write_results
 from etl.pipeline.publish import BlockOutput, Published, Staged, certified, publish, stage
 from etl.pipeline.read import read_release
@@ -43,6 +43,7 @@ from etl.publish.manifest import Manifest, Named, ReleaseFacts
 from etl.publish.reader import Current
 from etl.publish.release import is_published, put_named
 from etl.reports import DefaultStamp, Rejected, ReleaseBefore
+from etl.reports.changes import news_since
 from etl.sources import Extract
 from etl.storage.observed import ObservedStore
 from etl.storage.port import Store
@@ -80,6 +81,8 @@ class Planned:
         money: claim type -> name of the total -> what would be added to it.
         rejected: what would be rejected, by first cause.
         refusal: why the run would stop all the same; None where it would not.
+        news: rules that newly find something, and newly unmapped words by crosswalk; None where
+            the report of the release before is not there.
     """
 
     parent: str | None
@@ -89,6 +92,7 @@ class Planned:
     money: Totals
     rejected: Rejected
     refusal: EtlError | None = None
+    news: tuple[Sequence[str], Sequence[Mapping[str, Any]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +220,28 @@ def plan(context: RunContext, publication: Publication) -> Planned:
         prepared.changes,
         prepared.money(publication),
         prepared.processed.rejected,
+        news=_news(publication, prepared.processed),
+    )
+
+
+def _news(
+    publication: Publication, processed: Processed
+) -> tuple[Sequence[str], Sequence[Mapping[str, Any]]] | None:
+    """Return what a plan finds that the release before did not have."""
+    release = publication.base.release
+    before = None if release is None else report_of(release)
+    if before is None:
+        return None
+    rules = processed.totals.tally.rules(processed.definitions.book)
+    unmapped = processed.totals.unmapped()
+    return news_since(
+        before,
+        {
+            "rules": [{"rule": each.rule, "findings": each.findings} for each in rules],
+            "unmapped": [
+                {"crosswalk": each.crosswalk, "word": each.word or None} for each in unmapped
+            ],
+        },
     )
 
 

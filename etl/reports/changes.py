@@ -35,6 +35,18 @@ def changes_since(before: ReleaseBefore, document: Mapping[str, Any]) -> dict[st
     }
 
 
+def news_since(
+    before: Mapping[str, Any], now: Mapping[str, Any]
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the rules that newly find something, and how many words of crosswalks are new.
+
+    Args:
+        before: a report's document.
+        now: another one; `rules` and `unmapped` of it are enough.
+    """
+    return _new_rules(before, now), _new_unmapped(before, now)
+
+
 def _money(
     before: Mapping[str, Any], now: Mapping[str, Any], made: Changes
 ) -> list[dict[str, Any]]:

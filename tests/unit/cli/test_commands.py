@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
-from etl.cli.commands import COMMANDS, CommandPlace
+from etl.cli.commands import COMMANDS, EXAMPLES, PARTS, CommandPlace
 from etl.cli.main import main
 
 HEAVY = {"pandas", "pyarrow", "numpy", "great_expectations", "boto3", "pydantic", "starlette"}
@@ -51,6 +52,25 @@ def test_completion_of_a_command_loads_no_command() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_what_help_says_of_a_command_is_the_first_sentence_of_its_own_help(name: str) -> None:
     assert COMMANDS[name].load().get_short_help_str(limit=200) == COMMANDS[name].summary
+
+
+def test_help_has_each_command_under_one_heading_and_examples_that_can_be_called() -> None:
+    text = CliRunner().invoke(main, ["--help"]).output
+    for name, place in COMMANDS.items():
+        heading = text.index(f"\n{place.part}:")
+        assert text.index(f"\n  {name} ") > heading, name
+    assert {place.part for place in COMMANDS.values()} == set(PARTS)
+    for _, line in EXAMPLES:
+        assert f"  {line}\n" in text
+        _, name, *arguments = shlex.split(line)
+        command = COMMANDS[name].load()
+        with command.make_context(name, arguments, resilient_parsing=False) as context:
+            assert context.params
+
+
+def test_help_and_completion_load_neither_rich_nor_structlog() -> None:
+    assert not {"rich", "structlog"} & modules_after("--help")
+    assert not {"rich", "structlog"} & modules_after(complete=True)
 
 
 def test_a_command_completes_from_its_first_letters_and_options_come_after() -> None:
