@@ -167,6 +167,12 @@ class ReportSettings(SettingGroup):
 class RetentionSettings(SettingGroup):
     """Retention of what no reader needs."""
 
+    report_days: float | None = Field(
+        None, ge=1, description="Age at which prunes delete reports of releases that stay."
+    )
+    quarantine_days: float | None = Field(
+        None, ge=1, description="Age at which prunes delete quarantines of releases that stay."
+    )
     records: int = Field(
         400, ge=0, description="Records of runs that stay; each run deletes the oldest beyond them."
     )

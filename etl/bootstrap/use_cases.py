@@ -49,6 +49,7 @@ from etl.publish.manifest import Manifest
 from etl.publish.prune import Pruned, prune
 from etl.publish.reader import Current, open_current
 from etl.publish.signatures import SigningKey
+from etl.publish.retention import Expiry
 from etl.publish.verify import require_whole
 from etl.reports.lineage import Lineage
 from etl.sources import Extract
@@ -445,7 +446,22 @@ def prune_target(
         StoreError: a run is under way, or storage failed.
     """
     store = target_store(settings)
-    done = prune(store, now, keep=keep, older_than=older_than, dry_run=dry_run, progress=progress)
+    days = {
+        "reports": settings.retention.report_days,
+        "quarantine": settings.retention.quarantine_days,
+    }
+    expiry = Expiry(
+        {name: now() - timedelta(days=age) for name, age in days.items() if age is not None}
+    )
+    done = prune(
+        store,
+        now,
+        keep=keep,
+        older_than=older_than,
+        dry_run=dry_run,
+        expiry=expiry,
+        progress=progress,
+    )
     if not dry_run:
         write_nights_page(store)
     return done

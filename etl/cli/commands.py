@@ -136,7 +136,7 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
             TREE,
         ),
         "report": CommandPlace(
-            "yearly_report:report_group", SERVE, "Count what payers report to CMS."
+            "yearly_report:report_group", SERVE, "Count what payers report to CMS.", AUTHORIZATION
         ),
         "resume": CommandPlace(
             "releases:resume_command",

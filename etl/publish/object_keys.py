@@ -7,6 +7,8 @@ from typing import Final
 CURRENT: Final = "current.json"
 NIGHTS_PAGE: Final = "reports/index.html"
 """The page of all reports: made of them anew by each run, and named by no release."""
+EXPIRY: Final = "reports/expired.json"
+"""Object that says which reports and quarantines of releases that stay were deleted."""
 RUN_RECORDS: Final = "runs/"
 """Folder of the records of runs: named by no release, each run deletes the oldest."""
 CLOSED: Final = ("quarantine", "rows", "memory", "leases", "runs")

@@ -19,6 +19,7 @@ from etl.publish.lease import LEASE_TIME, Clock, Lease, prune_lease
 from etl.publish.manifest import Manifest, Shard, stamp_of
 from etl.publish.reader import Release, checked, open_current
 from etl.publish.release import fenced
+from etl.publish.retention import Expiry, write_expiry
 from etl.storage.parallel_reads import mapped
 from etl.storage.port import Entry, Store
 
@@ -27,6 +28,9 @@ GRACE: Final = timedelta(days=1)
 
 SWEPT: Final = ("releases/", "catalog/", "bulk/", "reports/", "quarantine/", "rows/", "memory/")
 """Folders whose keys are few enough to be held in memory. `patients/` and `directory/` are not."""
+
+NO_EXPIRY: Final = Expiry()
+"""Reports and quarantines go with their releases alone."""
 
 _CUT: Final = ("patients/", "directory/")
 _DIGEST: Final = 32
@@ -61,6 +65,7 @@ def prune(
     older_than: timedelta = timedelta(0),
     grace: timedelta = GRACE,
     dry_run: bool = False,
+    expiry: Expiry = NO_EXPIRY,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Pruned:
     """Drop old releases, and every object that only they named, or nobody.
@@ -76,6 +81,8 @@ def prune(
         older_than: younger releases stay as well.
         grace: objects written more recently stay, and so do releases, with all that they name.
         dry_run: count, and delete nothing.
+        expiry: reports and quarantines of releases that stay, and go all the same; those of the
+            present release never do.
         progress: called with the number of objects deleted so far.
 
     Raises:
@@ -96,6 +103,10 @@ def prune(
         kept = chosen.kept
         with tempfile.TemporaryDirectory() as folder, _InUse(Path(folder)) as used:
             _mark(store, kept, used)
+            if expiry.before:
+                present = {one.key for one in base.release.manifest.facts.reports}
+                gone = expiry if dry_run else write_expiry(store, expiry)
+                used.keys -= {key for key in used.keys - present if gone.covers(key)}
             objects = size = 0
             for batch in _batches(_unused(store, used, now - grace)):
                 objects += len(batch)
@@ -139,7 +150,11 @@ class _InUse:
     """The keys that are named: few in memory, blocks and indexes on disk by their first bits."""
 
     def __init__(self, folder: Path) -> None:
-        self.keys: set[str] = {object_keys.CURRENT, object_keys.NIGHTS_PAGE}
+        self.keys: set[str] = {
+            object_keys.CURRENT,
+            object_keys.NIGHTS_PAGE,
+            object_keys.EXPIRY,
+        }
         self._files = {
             prefix: [
                 (folder / f"{prefix.rstrip('/')}-{number}").open("w+b")

@@ -16,6 +16,7 @@ from etl.publish.canonical_json import instant, short_hash
 from etl.publish.catalog import Unit, parse_shard, shard_number
 from etl.publish.manifest import Manifest, Named, Shard
 from etl.publish.reader import Release, checked, open_index
+from etl.publish.retention import read_expiry
 from etl.publish.search_index import Index, IndexRow, rows_of
 from etl.publish.unit_writer import body_of, content_hash
 from etl.storage.parallel_reads import mapped
@@ -137,7 +138,10 @@ def verify(
         progress(live)
     # Then the counts of the manifest, and the other objects that it names.
     result.add(_check_counts(release, counts, live, retracted))
+    expiry = read_expiry(release.store)
     for named in [*manifest.facts.reports, *bulk_files(manifest)]:
+        if expiry.covers(named.key) and not _is_there(release, named):
+            continue  # a prune has deleted it, as the settings want
         result.add(_check_named(release, named))
         result.objects += 1
         result.bytes += named.bytes
@@ -314,6 +318,14 @@ def bulk_files(manifest: Manifest) -> list[Named]:
         for entry in [*part.get("output", ()), *part.get("deleted", ())]:
             named_files[entry["key"]] = Named(entry["key"], entry["sha256"], entry["bytes"])
     return list(named_files.values())
+
+
+def _is_there(release: Release, named: Named) -> bool:
+    try:
+        release.store.get_range(named.key, 0, 1)
+    except NotFound:
+        return False
+    return True
 
 
 def _check_named(release: Release, named: Named) -> Iterator[Problem]:

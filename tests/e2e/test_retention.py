@@ -1,0 +1,77 @@
+"""Retention: reports and quarantines go before their releases, and nothing misses them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from etl.bootstrap import use_cases
+from etl.synth import Spec, write_extract
+from tests.e2e.commands import ANY_CHANGE, contents, cpcds, done
+
+BEGAN = datetime(2026, 1, 1, 2, tzinfo=UTC)
+MONTH = {"CPCDS_RETENTION__QUARANTINE_DAYS": "30"}
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A target of three nights, forty days apart; by the clock it is the day after the last."""
+    for day in (0, 1, 2):
+        moment = BEGAN + timedelta(days=40 * day)
+        monkeypatch.setattr(use_cases, "now", lambda moment=moment: moment)
+        spec = Spec(members=8, seed=3, day=day, change_rate=0.5, fault_rate=0.3)
+        write_extract(tmp_path / f"day{day}", spec)
+        done(cpcds("run", tmp_path / f"day{day}", "--to", tmp_path / "tree", **ANY_CHANGE))
+    # Files have the time of this machine, which is later than what the runs were given.
+    later = datetime.now(UTC) + timedelta(days=2)
+    monkeypatch.setattr(use_cases, "now", lambda: max(later, BEGAN + timedelta(days=81)))
+    return tmp_path / "tree"
+
+
+def runs(tree: Path, folder: str) -> list[str]:
+    return sorted(path.name for path in (tree / folder).iterdir() if path.is_dir())
+
+
+def test_quarantines_go_when_they_are_old_and_their_releases_stay(tree: Path) -> None:
+    releases = runs(tree, "releases")
+    assert runs(tree, "quarantine") == releases
+    before = contents(tree)
+    said = json.loads(done(cpcds("prune", tree, "--keep", "9", "--dry-run", "--json", **MONTH)).out)
+    assert said["objects"] > 0
+    assert contents(tree) == before
+    done(cpcds("prune", tree, "--keep", "9", **MONTH))
+    left = [path for path in (tree / "quarantine").rglob("*") if path.is_file()]
+    assert {path.relative_to(tree / "quarantine").parts[0] for path in left} == {releases[-1]}
+    assert runs(tree, "releases") == releases
+    for release in releases:
+        assert (tree / "reports" / release / "index.html").is_file()
+        done(cpcds("verify", tree, "--release", release))
+
+
+def test_a_release_with_an_expired_report_can_be_gone_back_to(tree: Path) -> None:
+    oldest = runs(tree, "releases")[0]
+    done(cpcds("prune", tree, "--keep", "9", CPCDS_RETENTION__REPORT_DAYS="30", **MONTH))
+    assert not (tree / "reports" / oldest / "report.json").exists()
+    done(cpcds("rollback", tree, oldest))
+    done(cpcds("verify", tree))
+
+
+def test_without_the_settings_a_missing_quarantine_is_missed(tree: Path) -> None:
+    oldest = runs(tree, "releases")[0]
+    done(cpcds("prune", tree, "--keep", "9"))
+    assert not (tree / "reports" / "expired.json").exists()
+    path = next(path for path in (tree / "quarantine" / oldest).rglob("*") if path.is_file())
+    path.unlink()
+    assert cpcds("verify", tree, "--release", oldest).code == 5
+
+
+def test_what_is_there_of_an_expired_run_is_checked_all_the_same(tree: Path) -> None:
+    newest, oldest = runs(tree, "releases")[-1], runs(tree, "releases")[0]
+    done(cpcds("prune", tree, "--keep", "9", **MONTH))
+    damaged = tree / "reports" / oldest / "report.json"
+    damaged.write_bytes(damaged.read_bytes() + b" ")
+    assert cpcds("verify", tree, "--release", oldest).code == 5
+    done(cpcds("verify", tree, "--release", newest))
