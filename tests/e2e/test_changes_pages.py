@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,11 @@ def test_the_page_of_a_plan_says_what_would_stop_it(nights: Path, tmp_path: Path
 
 
 def test_the_page_of_a_difference_shows_samples_and_no_value(nights: Path, tmp_path: Path) -> None:
-    page = tmp_path / "changes.html"
-    done(cpcds("run", nights / "day1", "--to", nights / "tree", **ANY_CHANGE))
-    newest, oldest = json.loads(done(cpcds("releases", nights / "tree", "--json")).out)
-    arguments = ("diff", nights / "tree", oldest["release"], newest["release"], "--html", page)
+    page, tree = tmp_path / "changes.html", tmp_path / "tree"
+    shutil.copytree(nights / "tree", tree)
+    done(cpcds("run", nights / "day1", "--to", tree, **ANY_CHANGE))
+    newest, oldest = json.loads(done(cpcds("releases", tree, "--json")).out)
+    arguments = ("diff", tree, oldest["release"], newest["release"], "--html", page)
     said = json.loads(done(cpcds(*arguments, "--json")).out)
     text = html.unescape(page.read_text())
     assert figures(text, "members") == list(said["patients"].values())
