@@ -48,8 +48,8 @@ from etl.publish.lease import run_lease
 from etl.publish.manifest import Manifest
 from etl.publish.prune import Pruned, prune
 from etl.publish.reader import Current, open_current
-from etl.publish.signatures import SigningKey
 from etl.publish.retention import Expiry
+from etl.publish.signatures import SigningKey
 from etl.publish.verify import require_whole
 from etl.reports.lineage import Lineage
 from etl.sources import Extract

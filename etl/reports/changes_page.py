@@ -67,7 +67,7 @@ def changes_page(page: ChangesPage) -> str:
 def moved_columns(
     before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> list[tuple[str, str, float, float]]:
-    """Return the columns of which the share of filled rows moved by 0.1 % or more."""
+    """Return the columns of which the share of filled rows moved by a percentage point or more."""
     was = {(each["table"], each["column"]): each for each in before.get("completeness", ())}
     found = []
     for each in after.get("completeness", ()):
@@ -75,6 +75,6 @@ def moved_columns(
         if old is None or not old["of"] or not each["of"]:
             continue
         shares = old["filled"] / old["of"], each["filled"] / each["of"]
-        if abs(shares[0] - shares[1]) >= 0.001:
+        if abs(shares[0] - shares[1]) >= 0.01:
             found.append((each["table"], each["column"], *shares))
     return found
