@@ -31,7 +31,7 @@ EXAMPLES: Final = (
     ("take a night back", "cpcds rollback /data/published 20260130 --reason 'doubled amounts'"),
     ("serve it", "cpcds serve /data/published"),
 )
-"""What most callers want, as `--help` shows it."""
+"""Examples of `--help`: what for, and the command."""
 
 
 @dataclass(frozen=True, slots=True)
