@@ -61,19 +61,20 @@ class Certificate:
         return len(self.source.money.keys() | self.read.money.keys()) + len(self.source.claims)
 
 
-def piece(compared: Compared, before: Sums) -> bytes:
+def piece(compared: Compared, before: Sums | None) -> bytes:
     """Return the comparison of a unit as bytes, for the run's end.
 
     Args:
         compared: the comparison.
-        before: sums of what the release before had of the same members.
+        before: sums of what the release before had of the same members; None where some of it
+            cannot be read any more.
     """
     body = {
         "format": _FORMAT,
         "facts": compared.facts,
         "source": compared.source.to_json(),
         "published": compared.published.to_json(),
-        "before": before.to_json(),
+        "before": None if before is None else before.to_json(),
         "differences": [list(astuple(one)) for one in compared.differences],
         "unexplained": compared.unexplained,
         "days": [list(each) for each in sorted(compared.delays.days.items())],
@@ -83,8 +84,16 @@ def piece(compared: Compared, before: Sums) -> bytes:
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
+def knows_before(pieces: Iterable[bytes]) -> bool:
+    """Tell whether each unit could be read as it was in the release before."""
+    return all(json.loads(each)["before"] is not None for each in pieces)
+
+
 def certificate_of(
-    pieces: Iterable[bytes], carried: Sums | None, earlier: Counter[int] | None = None
+    pieces: Iterable[bytes],
+    carried: Sums | None,
+    earlier: Counter[int] | None = None,
+    whole: Sums | None = None,
 ) -> Certificate:
     """Return the certificate of a release.
 
@@ -93,6 +102,7 @@ def certificate_of(
         carried: sums of the release before, without the members that are in this one no more;
             None where no member's block is taken over from it.
         earlier: business days -> claims, of earlier releases.
+        whole: sums of all bytes of this release, where they were read; `carried` does not count.
     """
     facts = unexplained = 0
     source, read, before = Sums(), Sums(), Sums()
@@ -106,7 +116,7 @@ def certificate_of(
         unexplained += value["unexplained"]
         source += Sums.from_json(value["source"])
         read += Sums.from_json(value["published"])
-        before += Sums.from_json(value["before"])
+        before += Sums.from_json(value["before"]) if value["before"] is not None else Sums()
         differences += [FactDifference(*one) for one in value["differences"]]
         for taken, claims in value["days"]:
             days[taken] += claims
@@ -114,6 +124,8 @@ def certificate_of(
         for fact, pairs in value["words"].items():
             words.setdefault(fact, set()).update((word, code) for word, code in pairs)
     unread = Sums() if carried is None else carried - before
+    if whole is not None:
+        unread = whole - read
     return Certificate(
         facts=facts,
         source=source,

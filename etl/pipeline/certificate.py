@@ -18,6 +18,7 @@ from etl.certificate.certificate import (
     Certificate,
     broken_sums,
     certificate_of,
+    knows_before,
     miscounted,
     piece,
     state_from,
@@ -116,20 +117,27 @@ def compare_unit(
         store: the target.
     """
     units, parent = list(_units(catalog)), certifying.parent
-    day, old = date.fromisoformat(certifying.day), []
+    day, old, newly = date.fromisoformat(certifying.day), [], None
     if parent is not None:
         old = list(open_release(store, parent).units(unit.id for unit in units).values())
+        try:
+            newly = Newly(day, frozenset(_visible(store, old)))
+        except StoreError:  # lost or damaged: nobody can say which claims were visible before
+            newly = None
     compared = compare(
         rows.tables,
         rows.fates,
         rows.findings,
         _read(store, units).claims(),
         states_money=certifying.states_money,
-        newly=None if parent is None else Newly(day, frozenset(_visible(store, old))),
+        newly=newly,
     )
-    before = Sums()
+    before: Sums | None = Sums()
     if certifying.before is not None:
-        before = published_sums(_read(store, old).claims())
+        try:
+            before = published_sums(_read(store, old).claims())
+        except StoreError:  # lost or damaged: what replaces it is published all the same
+            before = None
     return piece(compared, before)
 
 
@@ -175,12 +183,16 @@ def certify(
     earlier = Counter() if state is None else state[1]
     if not kept:
         return certificate_of(pieces, None, earlier)
-    if state is not None:
-        carried = state[0]
-    else:  # lost, or of another program: all blocks of the release before are read
-        carried = published_sums(_read(store, base.release.all_units()).claims())
-    gone = published_sums(_read(store, _gone(base.release, Release(store, manifest))).claims())
-    return certificate_of(pieces, carried - gone, earlier)
+    after = Release(store, manifest)
+    if state is not None and knows_before(pieces):
+        try:
+            gone = published_sums(_read(store, _gone(base.release, after)).claims())
+            return certificate_of(pieces, state[0] - gone, earlier)
+        except StoreError:
+            pass  # a block of the release before is lost or damaged
+    # Nothing can be carried on from: all blocks of the new release are read.
+    whole = published_sums(_read(store, after.all_units()).claims())
+    return certificate_of(pieces, None, earlier, whole)
 
 
 def _carried(store: Store, before: Release) -> tuple[Sums, Counter[int]] | None:

@@ -36,7 +36,7 @@ FOLDER: Final = "memory/"
 _FORMAT: Final = 1
 CODE: Final = (
     *("documents", "rows.py", "columns", "profiles", "model", "mapping", "sources", "quality"),
-    *("engine", "pipeline", "publish"),
+    *("engine", "pipeline", "publish", "certificate"),
 )
 """Rooms that results of rows depend on."""
 
