@@ -104,6 +104,7 @@ def compare(
     published: PublishedClaims,
     *,
     states_money: bool,
+    leaves_out: bool = False,
     newly: Newly | None = None,
 ) -> Compared:
     """Compare what is published of some members with their rows.
@@ -114,6 +115,7 @@ def compare(
         findings: `file`, `row`, `column` and `rule` of what rules found.
         published: what their blocks say.
         states_money: whether the release has amounts; of one that has none, none may be there.
+        leaves_out: whether claims that others of their chain replace are not published.
         newly: when claims become visible; None before the first release.
     """
     kept = {
@@ -131,7 +133,7 @@ def compare(
         kept["claim_adjustment"],
         found.places,
     )
-    _superseded(tables, fates, found)
+    _superseded(tables, fates, found, leaves_out=leaves_out)
     at = _matched(source, published, found)
     words = _texts(source, published, at, found)
     _members(source, published, found)
@@ -194,11 +196,17 @@ def _places(findings: pa.Table) -> dict[tuple[int, int, str], str]:
     }
 
 
-def _superseded(tables: Mapping[str, pa.Table], fates: Mapping[str, Fates], found: _Found) -> None:
+def _superseded(
+    tables: Mapping[str, pa.Table],
+    fates: Mapping[str, Fates],
+    found: _Found,
+    *,
+    leaves_out: bool,
+) -> None:
     """Note claims and lines that are neither published nor in quarantine, for no reason.
 
-    A row is superseded by one with its key, or as a part of a claim that is, or by a claim of its
-    chain; a row that deletes leaves nothing behind.
+    A row is superseded by one with its key, or as a part of a claim that is; where superseded
+    claims are left out, by a claim of its chain. A row that deletes leaves nothing behind.
     """
     left = {}
     for name in ("claim", "claim_line"):
@@ -209,12 +217,12 @@ def _superseded(tables: Mapping[str, pa.Table], fates: Mapping[str, Fates], foun
         left[name] = (whole, gone)
     claims, gone = left["claim"]
     numbers, priors = claims.texts("claim_id"), claims.texts("adjusted_from_claim_id")
-    there, linked = set(numbers[~gone].tolist()), set(priors.tolist()) | {""}
+    there, replaced = set(numbers[~gone].tolist()), set(priors.tolist())
     deleting = np.array([word.upper() == "D" for word in claims.texts("record_action")])
     successors = claims.texts("adjusted_to_claim_id")
     for at in np.flatnonzero(gone):
-        is_linked = numbers[at] in linked or priors[at] or successors[at]
-        if not (numbers[at] in there or is_linked or deleting[at]):
+        is_replaced = leaves_out and (numbers[at] in replaced or priors[at] or successors[at])
+        if not (numbers[at] in there or is_replaced or deleting[at]):
             found.add("claim", claims.places[at], "superseded by nothing")
     old = set(numbers[gone].tolist())
     lines, gone = left["claim_line"]

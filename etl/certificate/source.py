@@ -218,9 +218,9 @@ class SourceClaims:
     def statuses(self) -> tuple[Any, Any]:
         """Return the status that each claim has to have, and the word of the source.
 
-        A claim that another one replaces, and one that takes another back, is cancelled (decision
-        0007); one that is linked to none is what the source says. Of others the chain decides,
-        which is not told here: they are empty.
+        A claim that another one replaces is cancelled (decision 0007). One linked to none, or that
+        is the one end of its chain, is what the source says, and so is what the source does not
+        call active. Of others the chain decides, which is not worked out here: they are `?`.
         """
         words = self.claims.texts("status").tolist()
         rows, before = self.rows, self.claims.texts("adjusted_from_claim_id").tolist()
@@ -249,16 +249,30 @@ class SourceClaims:
             )
             if (frequency or bill.lstrip("0")[2:3]) == "8"
         }
+        ends = _ends(later)
+        negative = self._negative
         found = []
         for at, word in enumerate(words):
             word = word.lower()
-            if at not in linked and at not in voids:
+            is_last = at not in linked or (
+                at in ends and ends[at] == 1 and not after[at] and not negative[at]
+            )
+            if word not in ("", "active") or (is_last and at not in voids):
                 found.append(word)
-            elif word in ("", "active") and at in later and not _circular(later, at):
+            elif at in later and not _circular(later, at):
                 found.append("cancelled")
             else:
                 found.append("?")
         return np.array(found, dtype=object), np.array(words, dtype=object)
+
+    @cached_property
+    def _negative(self) -> Any:
+        """Claims with an amount below nought, of their own or of a line: numpy `bool`."""
+        below = ((self.stated < 0) & (self.stated > NO_CENTS)).any(axis=1)
+        lines = ((self.stated_lines < 0) & (self.stated_lines > NO_CENTS)).any(axis=1)
+        of = self.claims_of(self.lines)
+        below[of[lines & (of >= 0)]] = True
+        return below
 
     # -- amounts: numpy `int64`, in cents, with a column for each of `CATEGORIES` ---------------
 
@@ -344,6 +358,29 @@ class SourceClaims:
         rows = self.line_rows
         pairs = zip(of.tolist(), numbers.tolist(), strict=True)
         return np.array([rows.get(pair, -1) for pair in pairs], dtype=np.int64)
+
+
+def _ends(later: Mapping[int, set[int]]) -> dict[int, int]:
+    """Return the claims that nothing replaces, and how many of them their chains have."""
+    near: dict[int, set[int]] = {}
+    for first, others in later.items():
+        for other in others:
+            near.setdefault(first, set()).add(other)
+            near.setdefault(other, set()).add(first)
+    found: dict[int, int] = {}
+    seen: set[int] = set()
+    for start in near:
+        if start in seen:
+            continue
+        chain, todo = {start}, [start]
+        while todo:
+            new = near[todo.pop()] - chain
+            chain |= new
+            todo += new
+        seen |= chain
+        ends = [at for at in chain if at not in later]
+        found |= dict.fromkeys(ends, len(ends))
+    return found
 
 
 def _circular(later: Mapping[int, set[int]], start: int) -> bool:

@@ -56,12 +56,14 @@ class Certifying:
 
     Attributes:
         states_money: whether the release has amounts.
+        leaves_out: whether claims that others of their chain replace are not published.
         before: id of the release whose members may be taken over; None where none are.
         parent: id of the release that readers see; None before the first.
         day: `YYYY-MM-DD`, day of the run, UTC.
     """
 
     states_money: bool
+    leaves_out: bool
     before: str | None
     parent: str | None
     day: str
@@ -131,6 +133,7 @@ def compare_unit(
         _read(store, units).claims(),
         states_money=certifying.states_money,
         newly=newly,
+        leaves_out=certifying.leaves_out,
     )
     before: Sums | None = Sums()
     if certifying.before is not None:
@@ -232,9 +235,12 @@ def verdict(made: Certificate, published: Mapping[str, int], files: Sequence[str
     tables = miscounted(made, published)
     found = made.unexplained + len(wrong) + len(tables)
     first = next((one for one in made.differences if not one.reason), None)
-    says = f"{made.facts:,} facts of the published bytes were compared with the source"
+    says = "the published bytes are what the source states"
     if found:
-        says = f"{made.unexplained:,} of {says}, and are not what it states"
+        says = (
+            f"{made.unexplained:,} of {made.facts:,} facts of the published bytes are not what "
+            "the source states"
+        )
         if first is not None:
             where = f"{files[first.file]}, row {first.row}" if first.row else "of no row"
             says += f" (first: {first.table}, {first.fact}, {where})"

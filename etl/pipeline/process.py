@@ -200,6 +200,7 @@ def _certifying(
     parent = None if release is None else release.id
     return Certifying(
         context.definitions.mappings.view.states_money,
+        context.definitions.leave_out_superseded,
         None if previous.results is None else parent,
         parent,
         context.when.astimezone(UTC).date().isoformat(),

@@ -82,7 +82,13 @@ class Unit:
         files = BlockOutput(None, NOW, NOW, ())(mapped.made, (), store)
         catalog = [bytes(line) for line in files[CATALOG_ROWS]]
         piece = compare_unit(
-            Certifying(definitions.mappings.view.states_money, None, None, NOW[:10]),
+            Certifying(
+                definitions.mappings.view.states_money,
+                definitions.leave_out_superseded,
+                None,
+                None,
+                NOW[:10],
+            ),
             CertifiedRows.of(self.loaded, checked),
             catalog,
             store,

@@ -43,6 +43,10 @@ from tests.integration.mutated import (
 )
 from tests.integration.nights import MEMBERS, Payer, delta, full
 
+LOOKED_AT = ("facts", "sums", "carried_claims", "explained", "differences")
+"""Of a certificate: what is of the members whom a run looked at, and not of the release."""
+LOOKED_AT_FILES = ("/index.html", "/certificate.json", "/differences.csv.gz")
+
 
 @pytest.fixture(scope="session")
 def dirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -71,18 +75,32 @@ def both(
 
 
 def said(payer: Payer) -> Mapping[str, Any]:
-    """Return the files of a tree but for memories, whose pieces may be cut otherwise."""
+    """Return the files of a tree but for memories, whose pieces may be cut otherwise.
+
+    Of reports, without what a certificate says of the members whom this run looked at.
+    """
     return {
-        name: data
+        name: _but_for_looked_at(data) if name.endswith("/report.json") else data
         for name, data in payer.files().items()
         if not name.startswith("memory/")
         and name not in ("current.json", f"releases/{payer.release.id}/manifest.json")
+        and not (name.startswith("reports/") and name.endswith(LOOKED_AT_FILES))
     }
+
+
+def _but_for_looked_at(report: bytes) -> Mapping[str, Any]:
+    document: dict[str, Any] = json.loads(report)
+    if document["certificate"] is not None:
+        for name in LOOKED_AT:
+            del document["certificate"][name]
+    return document
 
 
 def outcome_of(payer: Payer) -> tuple[str, Mapping[str, Any]]:
     manifest = payer.release.manifest
-    reports = [one for one in manifest.facts.reports if not one.key.startswith("memory/")]
+    reports = [
+        one for one in manifest.facts.reports if not one.key.startswith(("memory/", "reports/"))
+    ]
     return manifest.release, json.loads(manifest.with_reports(reports).to_bytes())
 
 
