@@ -362,6 +362,6 @@ def test_a_file_that_ends_too_early_is_not_taken_for_an_interruption(
     def ends(*_: object, **__: object) -> None:
         raise EOFError
 
-    monkeypatch.setattr("etl.cli.run.run_extract", ends)
+    monkeypatch.setattr("etl.bootstrap.recorded_run.run_extract", ends)
     with pytest.raises(RuntimeError, match="ended before its end"):
         cpcds("run", SAMPLES, "--to", tmp_path / "target")
