@@ -11,8 +11,11 @@ import etl
 from etl.documents.yaml_text import MOST_CHARACTERS
 from etl.errors import MappingError, Mistakes
 from etl.model.crosswalks import Crosswalk, read_crosswalk
+from etl.profiles.guides import PLAN_NET
+from etl.profiles.value_set_crosswalks import open_set, value_set_crosswalks
 
-SET: str = "c4bb"
+_OF_PLAN_NET = "plan-net"
+"""Folder of crosswalks that are named like value sets of Plan-Net, which they lie on top of."""
 _MOST_BYTES = 4 * MOST_CHARACTERS
 
 
@@ -77,18 +80,26 @@ def _text(path: Path) -> str:
         raise MappingError(str(path), "map-encoding", what) from None
 
 
-def read_crosswalks(roots: Iterable[Path]) -> Mapping[str, Crosswalk]:
+def read_crosswalks(roots: Iterable[Path], *, of_plan_net: bool = False) -> Mapping[str, Crosswalk]:
     """Return all crosswalks by name, a payer's rows on top of the shipped ones.
+
+    Args:
+        roots: folders shaped like `mappings/`, the shipped one first.
+        of_plan_net: whether those of the value sets of Plan-Net are wanted as well.
 
     Raises:
         MappingError: as of `read_folder`, `crosswalk-header`, `crosswalk-row`,
             `crosswalk-duplicate`; every mistake of all files at once.
     """
     files = read_folder(roots, "crosswalks", "**/*.csv")
-    crosswalks: dict[str, Crosswalk] = {}
+    crosswalks = dict(value_set_crosswalks(PLAN_NET, _OF_PLAN_NET)) if of_plan_net else {}
     mistakes = Mistakes()
     for file, texts in files.layers.items():
         name = file.removesuffix(".csv")
+        if name.startswith(f"{_OF_PLAN_NET}/"):
+            if not of_plan_net:
+                continue
+            crosswalks.setdefault(name, open_set(name))
         for text in texts:
             with mistakes.collected():
                 layer = read_crosswalk(text, name, file=f"crosswalks/{file}")

@@ -41,6 +41,11 @@ class PayerSettings(SettingGroup):
     payer_id_system: str = Field(
         "", description="System of payer ids in `Organization.identifier`; none where empty."
     )
+    directory_id_system: str = Field(
+        "urn:cpcds:demo:directory-id",
+        min_length=1,
+        description="System of the keys of a provider directory, as business identifiers (RI).",
+    )
     default_network_status: Literal["", "innetwork", "outofnetwork"] = Field(
         "",
         description=(

@@ -132,6 +132,9 @@ def opened(settings: Settings, extract: Path, emit: Emit) -> Iterator[OpenedExtr
                 until_the_end.enter_context(gc_relaxed())
             executor = LocalExecutor(workers)
             files = open_with(extract, definitions, settings.layout, emit, executor)
+            if files.layout.model is not definitions.model:
+                # Processes keep theirs: they are asked for rows of members alone.
+                definitions = load_definitions(settings, files.layout.model)
             yield OpenedExtract(settings, files, definitions, executor, emit)
 
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 
 from etl.bootstrap.gc_policy import gc_disabled
-from etl.bootstrap.mappings import SET, Files, read_crosswalks, read_folder, shipped
+from etl.bootstrap.mappings import Files, read_crosswalks, read_folder, shipped
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError, Mistakes
 from etl.mapping.coverage import misplaced_skips
 from etl.mapping.library import compile_set
 from etl.mapping.obligations import obligations, of_data
+from etl.mapping.plan import Plan
 from etl.mapping.profile_checks import problems
 from etl.model.crosswalks import Crosswalk
+from etl.model.data_models import CLAIMS, DATA_MODELS, DIRECTORY, DataModel
 from etl.model.sensitive_codes import SensitiveCodes, read_sensitive
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
@@ -27,6 +30,7 @@ from etl.quality import Limits, Policy, load_rules, named, read_rules, rules_of
 from etl.sources import Layout, LayoutText, read_layout
 
 _OF_LAYOUTS = "layouts/"
+_RULE_ID = re.compile(r"^-\s+id:\s*([a-z0-9-]+)", re.MULTILINE)
 
 
 def mapping_roots(settings: Settings) -> tuple[Path, ...]:
@@ -35,26 +39,28 @@ def mapping_roots(settings: Settings) -> tuple[Path, ...]:
 
 
 @gc_disabled()
-def load_definitions(settings: Settings) -> Definitions:
-    """Return rules, layouts and mappings as the settings want them.
+def load_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitions:
+    """Return rules, layouts and mappings of a data model as the settings want them.
 
     Raises:
         MappingError: a file or a setting is wrong; every mistake at once, but those of crosswalks
             before what is checked against them.
     """
     roots = mapping_roots(settings)
-    crosswalks = read_crosswalks(roots)
-    files = {folder: read_folder(roots, folder, "*.yaml") for folder in (SET, "rules", "layouts")}
+    crosswalks = read_crosswalks(roots, of_plan_net=model is DIRECTORY)
+    folders = {model.mappings: "*.yaml", "rules": "**/*.yaml", "layouts": "*.yaml"}
+    files = {folder: read_folder(roots, folder, names) for folder, names in folders.items()}
+    rules, elsewhere = _rules(files["rules"].texts, model)
     mistakes = Mistakes()
     layouts: tuple[Layout, ...] = ()
     with mistakes.collected():
         layouts = _layouts(files["layouts"], crosswalks)
     with mistakes.collected():
         mappings = compile_set(
-            files[SET].texts,
+            files[model.mappings].texts,
             crosswalks,
             payer_facts(settings),
-            layers=files[SET].layers,
+            layers=files[model.mappings].layers,
             view=settings.publish.view,
         )
     sensitive = SensitiveCodes()
@@ -62,13 +68,14 @@ def load_definitions(settings: Settings) -> Definitions:
         sensitive = read_sensitive(*_sensitive_text(settings))
     if mistakes:
         with mistakes.collected():  # which rules profiles add is not known without the mappings
-            read_rules(files["rules"].texts, crosswalks)
+            read_rules(rules, crosswalks, model)
     mistakes.report()
     broken_by_rows = {plan.name: of_data(obligations(plan, crosswalks)) for plan in mappings.plans}
     profile_rules = (
         rule for plan in mappings.plans for rule in rules_of(broken_by_rows[plan.name], plan.table)
     )
-    book = load_rules(files["rules"].texts, policy(settings), crosswalks, profile_rules)
+    told = replace(policy(settings), elsewhere=elsewhere)
+    book = load_rules(rules, told, crosswalks, profile_rules, model)
     return Definitions(
         layouts=layouts,
         crosswalks=crosswalks,
@@ -83,7 +90,20 @@ def load_definitions(settings: Settings) -> Definitions:
         fingerprint=_fingerprint(settings, files, crosswalks),
         sensitive=sensitive,
         leave_out_superseded=settings.claims.superseded == "leave-out",
+        model=model,
     )
+
+
+def _rules(texts: Mapping[str, str], model: DataModel) -> tuple[dict[str, str], frozenset[str]]:
+    """Return the rule files of a data model, and the ids of the rules that only others have."""
+    others = [one.rules for one in DATA_MODELS if one is not model and one.rules]
+    mine = {
+        name: text
+        for name, text in texts.items()
+        if not any(name.startswith(f"{folder}/") for folder in others)
+    }
+    rest = (text for name, text in texts.items() if name not in mine)
+    return mine, frozenset(rule for text in rest for rule in _RULE_ID.findall(text))
 
 
 def _sensitive_text(settings: Settings) -> tuple[str, str]:
@@ -182,24 +202,29 @@ class CheckedMappings:
 
 
 def check_mappings(settings: Settings) -> CheckedMappings:
-    """Return the names of all mappings and what is wrong with them, in every view of the set.
+    """Return the names of all mappings and what is wrong with them, in every view of each set.
 
     Raises:
         MappingError: a mistake that keeps a mapping, layout or rule from being read at all.
     """
-    views = load_definitions(settings).mappings.views
     found: dict[str, MappingError] = {}
-    names: tuple[str, ...] = ()
-    for view in views:
-        compiled = load_definitions(in_view(settings, view)).mappings
-        names = tuple(plan.name for plan in compiled.plans)
-        for plan in compiled.plans:
-            wrong = (
-                *problems(plan, compiled.crosswalks),
-                *misplaced_skips(plan, compiled.crosswalks),
-            )
-            found |= {str(problem): problem for problem in wrong}
-    return CheckedMappings(names, views, tuple(found.values()))
+    names: list[str] = []
+    all_views: list[str] = []
+    for model in DATA_MODELS:
+        views = load_definitions(settings, model).mappings.views
+        all_views += [view for view in views if view not in all_views]
+        plans: tuple[Plan, ...] = ()
+        for view in views:
+            compiled = load_definitions(in_view(settings, view), model).mappings
+            plans = compiled.plans
+            for plan in plans:
+                wrong = (
+                    *problems(plan, compiled.crosswalks),
+                    *misplaced_skips(plan, compiled.crosswalks),
+                )
+                found |= {str(one): one for one in wrong}
+        names += [plan.name for plan in plans]
+    return CheckedMappings(tuple(names), tuple(all_views), tuple(found.values()))
 
 
 def in_view(settings: Settings, view: str) -> Settings:

@@ -12,7 +12,7 @@ from etl.cli.layout_files import mistakes_of
 from etl.cli.options import json_option
 from etl.documents.nearest import nearest
 from etl.errors import MappingErrors, UsageError
-from etl.sources import CANONICAL, LayoutText
+from etl.sources import CANONICAL_LAYOUTS, LayoutText
 
 
 @click.group("layouts", invoke_without_command=True)
@@ -22,7 +22,7 @@ def layouts_group(context: click.Context, as_json: bool) -> None:
     """List the layouts of extracts that are known, the canonical one first."""
     if context.invoked_subcommand is not None:
         return
-    layouts = (CANONICAL, *load_definitions(context.obj.settings()).layouts)
+    layouts = (*CANONICAL_LAYOUTS.values(), *load_definitions(context.obj.settings()).layouts)
     if as_json:
         body = [
             {"name": layout.name, "title": layout.title, "description": layout.description}
@@ -40,14 +40,14 @@ def layouts_group(context: click.Context, as_json: bool) -> None:
 @click.pass_context
 def show_command(context: click.Context, name: str) -> None:
     """Print the layout NAME as its file has it, then the layouts that it extends."""
-    layouts = (CANONICAL, *load_definitions(context.obj.settings()).layouts)
+    layouts = (*CANONICAL_LAYOUTS.values(), *load_definitions(context.obj.settings()).layouts)
     found = next((layout for layout in layouts if layout.name == name), None)
     if found is None:
         names = [layout.name for layout in layouts]
         hint = nearest(name, names) or f"there are {', '.join(names)}"
         raise UsageError(f"no layout {name!r}; {hint}")
     if not found.text:
-        page = "docs/canonical-layout.md"
+        page = found.model.page
         click.echo(f"{found.name} is built in: a file a table, as {page} has them")
         return
     for each in (LayoutText(found.file, found.text), *found.bases.values()):

@@ -13,7 +13,7 @@ from etl.pipeline.report import MOST_CAUSES
 from etl.pipeline.run_record import GOOD, RunRecord, RunTotals
 from etl.quality import RowCounts
 from etl.reports import Rejected, Report, Summary, summary
-from etl.reports.summary import counted
+from etl.reports.summary import FATES, by_fate, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 def show_summary(report: Report) -> None:
     """Print what became of rows, what was made, and what was found."""
     found = summary(report)
-    print_table(
-        ("rows", "in", "published", "quarantined", "superseded"),
-        [(name, *(f"{number:,}" for number in numbers)) for name, *numbers in found.tables],
-    )
+    _print_counts(found.tables)
     print_table(("resources", "count"), [(name, f"{count:,}") for name, count in found.resources])
     console = _console()
     console.print(f"{found.rejections:,} findings reject rows, {found.warnings:,} are warnings")
@@ -62,9 +59,16 @@ def show_unowned(unowned: Mapping[str, int]) -> None:
 
 def show_counts(counts: Mapping[str, RowCounts]) -> None:
     """Print what became of the rows of each table."""
+    _print_counts(_rows(counts))
+
+
+def _print_counts(rows: Iterable[tuple[str, int, int, int, int, int]]) -> None:
+    """Print the fates of rows; claims are never withdrawn, and have no such column."""
+    known = list(rows)
+    fates = FATES if any(one[-1] for one in known) else FATES[:-1]
     print_table(
-        ("rows", "in", "published", "quarantined", "superseded"),
-        [(name, *(f"{number:,}" for number in numbers)) for name, *numbers in _rows(counts)],
+        ("rows", *fates),
+        [(name, *(f"{number:,}" for number in numbers[: len(fates)])) for name, *numbers in known],
     )
 
 
@@ -133,7 +137,7 @@ def summary_json(report: Report) -> dict[str, object]:
     """Return what a run came to."""
     found: Summary = summary(report)
     return {
-        "tables": {name: _counts(numbers) for name, *numbers in found.tables},
+        "tables": {name: by_fate(numbers) for name, *numbers in found.tables},
         "resources": dict(found.resources),
         "findings": {"reject": found.rejections, "warn": found.warnings},
         "unowned_rows": dict(found.unowned),
@@ -157,19 +161,15 @@ def rejected_json(rejected: Rejected) -> dict[str, object]:
 
 def counts_json(counts: Mapping[str, RowCounts]) -> dict[str, object]:
     """Return what became of the rows of each table."""
-    return {name: _counts(numbers) for name, *numbers in _rows(counts)}
+    return {name: by_fate(numbers) for name, *numbers in _rows(counts)}
 
 
-def _rows(counts: Mapping[str, RowCounts]) -> list[tuple[str, int, int, int, int]]:
+def _rows(counts: Mapping[str, RowCounts]) -> list[tuple[str, int, int, int, int, int]]:
     return [
-        (name, each.rows_in, each.published, each.quarantined, each.superseded)
+        (name, each.rows_in, each.published, each.quarantined, each.superseded, each.withdrawn)
         for name in TABLES
         if (each := counts.get(name)) is not None and each.rows_in
     ]
-
-
-def _counts(numbers: Iterable[int]) -> dict[str, int]:
-    return dict(zip(("in", "published", "quarantined", "superseded"), numbers, strict=True))
 
 
 def _console() -> Console:

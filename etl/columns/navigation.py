@@ -69,3 +69,22 @@ def starts_of(parents: Indices, size: int) -> Indices:
     starts = np.zeros(size + 1, dtype=np.int64)
     np.cumsum(np.bincount(parents, minlength=size), out=starts[1:])
     return starts
+
+
+def children_by_key(parents: pa.StringArray, rows: pa.StringArray) -> Children:
+    """Return the rows that name each parent by its key; parents with one key have the same rows.
+
+    Args:
+        parents: shape (n,), the key of each parent; null for none.
+        rows: shape (m,), the key that each row names; null for none.
+    """
+    keys = pc.unique(parents.drop_null())
+    named = positions(rows, keys)
+    by_key = Children.grouped(np.flatnonzero(named >= 0), named[named >= 0], len(keys))
+    own = positions(parents, keys)
+    counts = np.where(own >= 0, np.diff(by_key.starts, append=0)[own], 0)
+    first = np.where(own >= 0, by_key.starts[own], 0)
+    starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    owners = np.repeat(np.arange(len(parents)), counts)
+    within = np.arange(starts[-1]) - starts[owners]
+    return Children(by_key.rows[first[owners] + within], owners, starts)

@@ -18,7 +18,7 @@ from etl.doctor.elements import NOTHING
 from etl.doctor.examination import ColumnFound, Examination, FileFound
 from etl.doctor.matching import KINDS, SURE
 from etl.doctor.shapes import READ_DATES
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.sources.layout import Layout, spelling
 from etl.sources.layout_columns import FromColumn

@@ -16,8 +16,10 @@ from etl.model.canonical_tables import (
     AMOUNT_CATEGORIES,
     AMOUNT_COLUMNS,
     EVERY_TABLE,
-    TABLES,
     FieldType,
+)
+from etl.model.canonical_tables import (
+    CLAIMS_TABLES as TABLES,
 )
 from etl.model.crosswalks import Crosswalk
 from etl.sources.layout import Layout
@@ -236,7 +238,10 @@ def _of_addresses(
     elements = []
     for column in TABLES["member_address"].names:
         own = f"member.{column}"
-        if TABLES["member"].column(column) is None or column in ("member_id", "last_updated"):
+        if TABLES["member"].column(column) is None or column in (
+            "member_id",
+            "last_updated",
+        ):
             continue
         for use, words in uses.items():
             key = own if use == "home" else f"member_address.{column}[{use}]"

@@ -12,7 +12,7 @@ from etl.doctor.elements import NOTHING, Elements, KnownElement
 from etl.doctor.matching import Candidate, Match, Matched, Matching
 from etl.doctor.reading import FileForm, FileSample, read_sample
 from etl.doctor.shapes import ColumnProfile, pooled, profile
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES
 from etl.sources.extract_folder import list_files
 
 _MOST_COLUMNS: Final = 1_000
@@ -308,7 +308,7 @@ def _missing(files: Sequence[FileFound]) -> dict[str, tuple[str, ...]]:
             if element is not None and element.table != NOTHING:
                 have.setdefault(element.table, set()).add(element.column)
     missing = {}
-    for table in TABLES.values():
+    for table in CLAIMS_TABLES.values():
         if not table.compulsory:
             continue
         required = [name for name in table.required if name not in _given(table.name)]

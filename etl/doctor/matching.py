@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment
 from etl.doctor.elements import NOTHING, Elements, KnownElement
 from etl.doctor.names import Header
 from etl.doctor.shapes import STRICT, TELLING, ColumnProfile
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES
 
 LEAST: Final = 0.5
 """The least fit that is named."""
@@ -208,7 +208,7 @@ class Matching:
                 value += 0.5 * len(of_table.intersection(should)) - 1.2
         main = tables[0]
         if main not in _KEYS:
-            required = TABLES[main].required
+            required = CLAIMS_TABLES[main].required
             have = sum((main, column) in named for column in required)
             value += 0.6 * have - 0.9 * (len(required) - have) - 0.2
         words = self._elements.vocabulary.read(stem)
@@ -329,7 +329,7 @@ _DRUG_FACTS: Final = frozenset(
 )
 """Facts of a claim of drugs that files of lines may have."""
 _SECONDS: Final = frozenset(
-    name for table in TABLES.values() for name in table.names if name.endswith("_2")
+    name for table in CLAIMS_TABLES.values() for name in table.names if name.endswith("_2")
 )
 _TARGETS: Final = {
     "member_id": "member.member_id",

@@ -25,6 +25,7 @@ from etl.columns.arrays import (
 )
 from etl.columns.navigation import Children
 from etl.columns.numbers import cents, money_of_cents
+from etl.engine import directory_columns
 from etl.engine.adjustment_reasons import all_reasons
 from etl.engine.related_rows import RelatedRows
 from etl.model.canonical_tables import AMOUNT_CATEGORIES, AMOUNT_COLUMNS
@@ -40,7 +41,8 @@ def column(partition: RelatedRows, table: str, name: str) -> pa.StringArray:
     """
     if name == "position":
         return _position(partition, table)
-    return _DERIVED[table, name](partition)
+    made = _DERIVED.get((table, name))
+    return directory_columns.column(partition, table, name) if made is None else made(partition)
 
 
 def _related(partition: RelatedRows, table: str, relation: str) -> Children:

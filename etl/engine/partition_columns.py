@@ -8,7 +8,7 @@ import pyarrow as pa
 from etl.columns.arrays import Indices
 from etl.engine import derived_columns
 from etl.engine.related_rows import RelatedRows
-from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.rows import OF_LINE, findings_at
 
 
@@ -26,6 +26,8 @@ class Partition(RelatedRows):
         A member of the care team that a line alone names is a cell of that line.
         """
         source = self.tables[table]
+        if (made_of := TABLES[table].made_of) != "":
+            return self._places(table, made_of, positions, rule, column)
         if OF_LINE not in source.column_names:
             return self._places(table, table, positions, rule, column)
         of_line = np.asarray(source.column(OF_LINE))[positions]

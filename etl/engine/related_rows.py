@@ -16,7 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Indices, column_of, list_values
-from etl.columns.navigation import Children, positions, positions_of_keys, positions_of_runs
+from etl.columns.navigation import (
+    Children,
+    children_by_key,
+    positions,
+    positions_of_keys,
+    positions_of_runs,
+)
 from etl.engine.adjustment_chains import Chains, chains_of
 from etl.model.canonical_tables import TABLES
 from etl.model.relations import KEYS, Many, One
@@ -87,7 +93,9 @@ class RelatedRows:
         else:
             rows = np.arange(self.size(relation.table), dtype=np.int64)
             numbers = None
-        (_, first), *more = relation.on
+        (mine, first), *more = relation.on
+        if first not in _OWNERS:
+            return children_by_key(self.column(table, mine), self.column(relation.table, first))
         owners = self._owners(relation.table, first)[rows]
         if more:
             (mine, other) = more[0]

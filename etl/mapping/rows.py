@@ -25,6 +25,46 @@ _CHILDREN: Final = frozenset(
 
 _LINE_KEY: Final = Column("line_key", FieldType.CODE, required=True)
 
+
+def _keys(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(f"{name}_key", FieldType.CODE) for name in names)
+
+
+_OF_DIRECTORY: Final[Mapping[str, tuple[Column, ...]]] = {
+    "directory_organization": (
+        *_keys("organization", "organization_contact"),
+        Column("address_text", FieldType.TEXT),
+    ),
+    "directory_practitioner": (
+        *_keys("practitioner"),
+        Column("full_name", FieldType.TEXT, required=True),
+        Column("address_text", FieldType.TEXT),
+    ),
+    "network": _keys("network_contact"),
+    "insurance_plan": (
+        *_keys("insurance_plan_contact"),
+        Column("ma_plan_id", FieldType.CODE),
+    ),
+    "location": (
+        *_keys("location"),
+        Column("address_text", FieldType.TEXT),
+        Column("region_base64", FieldType.TEXT),
+        Column("exceptions_text", FieldType.TEXT),
+    ),
+    "healthcare_service": _keys("healthcare_service"),
+    "role_in_network": (*_keys("provider_role"), Column("key", FieldType.CODE, required=True)),
+    "affiliation": _keys("affiliation"),
+    "endpoint": _keys("endpoint_contact"),
+    "qualification": _keys("owner"),
+    "telecom": (*_keys("owner", "telecom"), Column("via_role_key", FieldType.CODE)),
+    "availability": (
+        *_keys("hours", "absence", "telecom"),
+        Column("open_days", FieldType.LIST, required=True),
+        Column("opening", FieldType.TEXT),
+        Column("closing", FieldType.TEXT),
+    ),
+}
+
 _DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
     {
         "claim": (
@@ -55,6 +95,7 @@ _DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
             Column("own_coverage_id", FieldType.CODE),
             Column("first", FieldType.FLAG, required=True),
         ),
+        **_OF_DIRECTORY,
     }
 )
 

@@ -8,87 +8,28 @@ physical layout; every other layout is a dialect that turns its files into these
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
+from etl.model.directory_tables import DERIVED, LISTED_TABLES
+from etl.model.tables import (
+    EVERY_TABLE,
+    FILE_COLUMN,
+    ROW_COLUMN,
+    Column,
+    FieldType,
+    Table,
+)
 
-class FieldType(Enum):
-    """Kind of text in a cell. Every cell stays text; the kind says which text is valid."""
+__all__ = [
+    "EVERY_TABLE",
+    "FILE_COLUMN",
+    "ROW_COLUMN",
+    "Column",
+    "FieldType",
+    "Table",
+]
 
-    TEXT = "text"
-    CODE = "code"
-    DATE = "date"
-    """`YYYY-MM-DD` or `YYYYMMDD` (the guide's TS8); canonical form `YYYY-MM-DD`."""
-    TIMESTAMP = "timestamp"
-    """A date or an RFC 3339 instant; canonical form is whichever was sent, in that shape."""
-    MONEY = "money"
-    """A decimal of at most two fraction digits; canonical form has exactly two. Never a float."""
-    DECIMAL = "decimal"
-    """A decimal; canonical form without sign `+`, exponent or leading zeros."""
-    INTEGER = "integer"
-    FLAG = "flag"
-    """`Y` or `N`."""
-    LIST = "list"
-    """Values joined by `;`; canonical form has no blanks around them and no empty ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a canonical table.
-
-    Attributes:
-        name: header, in snake case; files may spell it in any case with blanks or hyphens.
-        type: how its text is read.
-        map_ids: the MapIDs of the CPCDS Data Dictionary that it carries; empty where CPCDS has no
-            element for it.
-        required: a row without it cannot be published.
-    """
-
-    name: str
-    type: FieldType = FieldType.TEXT
-    map_ids: tuple[int, ...] = ()
-    required: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One canonical table.
-
-    Attributes:
-        name: also the file name without its ending.
-        grain: what one row is.
-        key: the columns that name a row; together they are unique.
-        compulsory: an extract without this table is refused.
-        columns: in the order of the documentation, the two of `EVERY_TABLE` last.
-    """
-
-    name: str
-    grain: str
-    key: tuple[str, ...]
-    compulsory: bool
-    columns: tuple[Column, ...]
-
-    def column(self, name: str) -> Column | None:
-        """Return the column of that name, or None."""
-        return next((column for column in self.columns if column.name == name), None)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of all columns, in order."""
-        return tuple(column.name for column in self.columns)
-
-    @property
-    def required(self) -> tuple[str, ...]:
-        """Names of the columns that must be filled in every row."""
-        return tuple(column.name for column in self.columns if column.required)
-
-
-FILE_COLUMN: Final = "_file"
-"""int32: which file of the extract a row came from (index into the extract's list of files)."""
-ROW_COLUMN: Final = "_row"
-"""int64: the row's number in that file as a spreadsheet shows it: the header is row 1."""
 
 AMOUNT_CATEGORIES: Final = (
     "submitted",
@@ -117,12 +58,6 @@ CLAIM_TYPES: Final = ("inpatient", "outpatient", "professional", "vision", "oral
 
 _TEXT, _CODE, _DATE, _MONEY = FieldType.TEXT, FieldType.CODE, FieldType.DATE, FieldType.MONEY
 _INT, _DEC, _FLAG, _LIST = FieldType.INTEGER, FieldType.DECIMAL, FieldType.FLAG, FieldType.LIST
-
-EVERY_TABLE: Final = (
-    Column("record_action", _CODE),
-    Column("last_updated", FieldType.TIMESTAMP, (163,)),
-)
-"""Columns that every table may carry: A add, U update, D delete (A when absent); MapID 163."""
 
 
 def _table(name: str, grain: str, key: str, *columns: Column, compulsory: bool = False) -> Table:
@@ -465,8 +400,15 @@ _TABLES = (
     ),
 )
 
-TABLES: Final[Mapping[str, Table]] = MappingProxyType({table.name: table for table in _TABLES})
-"""Every canonical table by name, in the order in which they are documented and loaded."""
+CLAIMS_TABLES: Final[Mapping[str, Table]] = MappingProxyType(
+    {table.name: table for table in _TABLES}
+)
+"""Tables of an extract of claims by name, in the order in which they are documented and loaded."""
+
+TABLES: Final[Mapping[str, Table]] = MappingProxyType(
+    {**CLAIMS_TABLES, **{table.name: table for table in (*LISTED_TABLES, *DERIVED)}}
+)
+"""Every canonical table of all data models by name; those that the engine makes come last."""
 
 MEMBER_TABLES: Final = ("member", "member_address", "member_telecom", "coverage", "claim")
 """Tables whose rows name their member themselves."""
@@ -495,4 +437,7 @@ OWNER_COLUMNS: Final = MappingProxyType(
 LINE_TABLES: Final = ("claim_adjustment", "claim_tooth", "claim_ingredient")
 """Claim tables whose rows belong to one line."""
 DIRECTORY_TABLES: Final = ("organization", "practitioner")
-"""Tables that belong to no member."""
+"""Tables of an extract of claims that belong to no member."""
+
+MEMBERLESS: Final = frozenset({*DIRECTORY_TABLES, *(table.name for table in LISTED_TABLES)})
+"""Tables of all data models that belong to no member."""

@@ -26,6 +26,8 @@ class Crosswalk:
         rows: source word in lower case -> answers in the order of `columns`; "" for absent.
         places: source word in lower case -> file and line of its row; a word of a crosswalk that
             was made without a file has none.
+        systems: code systems of which a source may name a code itself, as `system|code`; `*` for
+            any. The crosswalk answers with the two then.
     """
 
     name: str
@@ -34,17 +36,29 @@ class Crosswalk:
     places: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType({}), compare=False, repr=False
     )
+    systems: frozenset[str] = frozenset()
 
     def answer(self, source: str, column: str | None = None) -> str | None:
         """Return the answer for one source word, or None where it is unknown or has no code."""
         row = self.rows.get(source.strip().lower())
+        if row is None and self.systems:
+            row = self._named(source)
         if row is None:
             return None
         return row[self.columns.index(column) if column else 0] or None
 
+    def _named(self, source: str) -> tuple[str, ...] | None:
+        """Return the answers for a code that a source names with its system."""
+        system, _, code = source.strip().partition("|")
+        if not code or not {system, "*"} & self.systems:
+            return None
+        told = {"system": system, "code": code}
+        return tuple(told.get(column, "") for column in self.columns)
+
     def knows(self, source: str) -> bool:
         """Tell whether a source word is in the crosswalk, with or without a code."""
-        return source.strip().lower() in self.rows
+        known = source.strip().lower() in self.rows
+        return known or (bool(self.systems) and self._named(source) is not None)
 
     def lacks_codes(self, column: str | None = None) -> bool:
         """Tell whether one of its words has no answer in a column."""
@@ -63,6 +77,7 @@ class Crosswalk:
             self.columns,
             MappingProxyType({**self.rows, **other.rows}),
             MappingProxyType({**self.places, **other.places}),
+            self.systems,
         )
 
 

@@ -61,6 +61,49 @@ def _of_line(table: str, *, listed: bool = False) -> Many:
 _MEMBER: Final = One("member", "member_id", "member_id", certain=True)
 _PAYER: Final = One("organization", "payer_id", "organization_id")
 
+
+def _owned(owner: str) -> dict[str, Many | One]:
+    """Return the relations of a row that `owner` and `owner_id` of other rows name."""
+    mine = f"{owner}_key"
+    return {
+        "telecoms": Many("telecom", ((mine, "owner_key"),)),
+        "hours": Many("availability", ((mine, "hours_key"),)),
+        "absences": Many("availability", ((mine, "absence_key"),)),
+        "qualifications": Many("qualification", ((mine, "owner_key"),)),
+    }
+
+
+def _contact(owner: str) -> dict[str, Many | One]:
+    return {"contact_telecoms": Many("telecom", ((f"{owner}_contact_key", "owner_key"),))}
+
+
+def _organization(column: str, *, certain: bool = False) -> One:
+    return One("directory_organization", column, "organization_id", certain=certain)
+
+
+_OF_DIRECTORY: Final[Mapping[str, Mapping[str, Many | One]]] = {
+    "directory_organization": {
+        **_owned("organization"),
+        **_contact("organization"),
+        "part_of": _organization("part_of_id"),
+    },
+    "directory_practitioner": {
+        **_owned("practitioner"),
+        "spoken": Many("practitioner_language", (("practitioner_id", "practitioner_id"),)),
+    },
+    "network": {**_contact("network"), "payer": _organization("payer_id", certain=True)},
+    "insurance_plan": {
+        **_contact("insurance_plan"),
+        "further_identifiers": Many("plan_identifier", (("plan_id", "plan_id"),)),
+    },
+    "location": _owned("location"),
+    "healthcare_service": _owned("healthcare_service"),
+    "role_in_network": _owned("provider_role"),
+    "affiliation": _owned("affiliation"),
+    "endpoint": _contact("endpoint"),
+    "telecom": {"hours": Many("availability", (("telecom_key", "telecom_key"),))},
+}
+
 RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = MappingProxyType(
     {
         "member": {
@@ -102,6 +145,7 @@ RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = MappingProxyType(
         },
         "claim_tooth": {"line": One("claim_line", "line_key", "line_key")},
         "practitioner": {"organization": One("organization", "organization_id", "organization_id")},
+        **_OF_DIRECTORY,
     }
 )
 """Table -> name of the relation -> how to find the rows."""

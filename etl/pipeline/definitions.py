@@ -10,6 +10,7 @@ from etl.mapping.library import MappingSet
 from etl.mapping.obligations import Obligation
 from etl.mapping.plan import Plan
 from etl.model.crosswalks import Crosswalk
+from etl.model.data_models import CLAIMS, DataModel
 from etl.model.sensitive_codes import SensitiveCodes
 from etl.quality import RuleBook
 from etl.sources import Layout
@@ -30,6 +31,7 @@ class Definitions:
         fingerprint: hash of everything that these were made of.
         sensitive: codes that are not published.
         leave_out_superseded: whether claims that another of their chain replaced are left out.
+        model: the data model whose rows they process.
     """
 
     layouts: tuple[Layout, ...]
@@ -42,6 +44,7 @@ class Definitions:
     fingerprint: str
     sensitive: SensitiveCodes = field(default_factory=SensitiveCodes)
     leave_out_superseded: bool = False
+    model: DataModel = CLAIMS
 
     def __repr__(self) -> str:
         return f"Definitions(payer={self.payer!r}, mappings={self.mappings.name!r})"

@@ -30,7 +30,7 @@ from etl.pipeline.incremental.cache import (
 from etl.pipeline.incremental.dependencies import Dependencies, changed_names, directory_digests
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.outcome import Outcome
-from etl.pipeline.partition.directory import accepted_directory, row_owners
+from etl.pipeline.partition.directory import accepted_directory, mapped_directory, row_owners
 from etl.pipeline.partition.providers import Providers, providers_of
 from etl.pipeline.totals import Totals
 from etl.publish.manifest import Named
@@ -120,7 +120,11 @@ def process(
     decided = accepted_directory(directory, definitions, as_of=read.as_of)
     checked = check_totals(decided)
     providers = providers_of(checked.tables, definitions)
-    totals.add(Outcome(checked=checked, unmapped={}, resources={}))
+    if definitions.model.has_members:
+        totals.add(Outcome(checked=checked, unmapped={}, resources={}))
+    else:  # what is noticed while it is mapped is all that there will be
+        made = mapped_directory(providers, (), definitions)
+        totals.add(Outcome(checked=checked, unmapped=made.unmapped, resources=made.resources))
     directory_files = {}
     if row_output is not None:
         for name, pieces in row_output(decided, *row_owners(directory)).items():
@@ -130,7 +134,9 @@ def process(
     context.emit(StageAdvanced(sum(directory.rows.values())))
     # Then the members, a unit at a time, in order, so that totals add up to the same bytes.
     context.emit(StageBegan("partitions", rows.facts.count))
-    names = directory_digests(providers, Dependencies.of(definitions))
+    names = (NO_HASHES, NO_HASHES)
+    if definitions.model.has_members:
+        names = directory_digests(providers, Dependencies.of(definitions))
     now = CachedResults([], rows.facts.count, read.as_of, names, None)
     previous = _previous(publication, read, definitions, now)
     task = Task(
@@ -146,7 +152,8 @@ def process(
     ledgers: list[CachedLedger] = []
     files: list[Mapping[str, Path]] = []
     seen = Counter(directory.rows)
-    for done in context.executor.process(read, task, definitions):
+    has_members = definitions.model.has_members
+    for done in context.executor.process(read, task, definitions) if has_members else ():
         unit, outcome = done.unit, done.outcome
         totals.add(outcome)
         seen.update(outcome.rows)

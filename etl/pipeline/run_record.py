@@ -21,6 +21,7 @@ from etl.pipeline.run import Ran
 from etl.publish.canonical_json import instant
 from etl.reports import Report, summary
 from etl.reports.small_cells import shown_money
+from etl.reports.summary import by_fate
 
 RECORD_FORMAT: Final = 1
 """Version of a record's JSON; docs/published-tree.md tells what stands in it."""
@@ -230,10 +231,9 @@ def _totals(body: Mapping[str, Any]) -> RunTotals:
 def totals_of(report: Report) -> RunTotals:
     """Return what a report comes to."""
     found = summary(report)
-    names = ("in", "published", "quarantined", "superseded")
     shown = shown_money(report.money, report.small_cells)
     return RunTotals(
-        {name: dict(zip(names, numbers, strict=True)) for name, *numbers in found.tables},
+        {name: by_fate(numbers) for name, *numbers in found.tables},
         dict(found.resources),
         found.rejections,
         found.warnings,

@@ -58,6 +58,7 @@ R4_INVARIANTS: Final[Mapping[tuple[str, str], Constraint]] = MappingProxyType(
         ("ext-1", "168c91f9"): OneOfTwo(present("extension"), ValuePresent()),
         ("per-1", "891669ee"): PeriodOrder(),
         ("qty-3", "84af2edc"): Implication(present("code"), present("system")),
+        ("att-1", "a437bf9c"): Implication(present("data"), present("contentType")),
         ("cpt-2", "915d6a8b"): Implication(present("value"), present("system")),
         ("ref-1", "191d0564"): ContainedTarget(),
         ("txt-1", "bcaf87d2"): NarrativeText(),

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.places import place_keys, table_places
-from etl.model.canonical_tables import TABLES
 from etl.quality.checks.cascade import DecidedRows, decide_rows, rules_of_rows
 from etl.quality.checks.cells import check_cells, read_types
 from etl.quality.checks.duplicates import find_duplicates, find_shared
@@ -103,7 +102,7 @@ def check_rows(
     """
     unread = unread or Unread()
     frames = {}
-    for name in TABLES:
+    for name in context.book.model.tables:
         whole = tables.get(name, empty_table(name))
         bare = unread.bare.get(name, empty_table(name))
         lost = _lost(bare, from_sources, context.book, name)
@@ -130,6 +129,7 @@ def check_totals(decided: DecidedRows, owners: RowOwners | None = None) -> Check
             published=accepted[name].num_rows,
             quarantined=quarantined.get(name, 0),
             superseded=int(np.count_nonzero(frame.superseded)),
+            withdrawn=int(np.count_nonzero(frame.withdrawn)),
         )
         for name, frame in work.frames.items()
     }
@@ -151,7 +151,7 @@ def _look(work: Work) -> None:
         if frame.count:
             read_types(work, frame)
     for name in ("claim", "coverage"):
-        if work.frames[name].count:
+        if name in work.frames and work.frames[name].count:
             find_shared(work, work.frames[name])
     for phase, run in ((CellKind, check_cells), (RowKind, check_single_rows)):
         for rule in work.book.of_kinds(phase):
@@ -217,7 +217,7 @@ def _rows_by_table(rejected: pa.Table) -> dict[str, int]:
 
 
 def _findings_table(work: Work) -> pa.Table:
-    names = list(TABLES)
+    names = list(work.book.model.tables)
     parts = [work.from_sources.cast(FINDINGS_SCHEMA)]
     for failure in work.failures:
         if failure.quiet:

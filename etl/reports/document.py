@@ -81,6 +81,7 @@ def _facts(report: Report) -> dict[str, Any]:
                 "published": count.published,
                 "quarantined": count.quarantined,
                 "superseded": count.superseded,
+                **({"withdrawn": count.withdrawn} if count.withdrawn else {}),
                 "adds_up": count.adds_up,
             }
             for name, count in _in_order(report.counts).items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from etl.model.canonical_tables import TABLES
 from etl.quality import RowCounts
@@ -77,7 +78,8 @@ class Summary:
     """Totals of a run.
 
     Attributes:
-        tables: (table, rows in, published, quarantined, superseded), tables with rows only.
+        tables: (table, rows in, published, quarantined, superseded, withdrawn), tables with
+            rows only.
         resources: (resource type, how many).
         warnings: findings that reject nothing.
         rejections: findings that reject a row or a claim.
@@ -86,7 +88,7 @@ class Summary:
         unowned: file -> rows that cannot be read and belong to nothing that could be told.
     """
 
-    tables: tuple[tuple[str, int, int, int, int], ...]
+    tables: tuple[tuple[str, int, int, int, int, int], ...]
     resources: tuple[tuple[str, int], ...]
     warnings: int
     rejections: int
@@ -100,7 +102,7 @@ def summary(report: Report) -> Summary:
     rejecting = sum(rule.findings for rule in report.rules if rule.severity.rejects)
     return Summary(
         tables=tuple(
-            (name, each.rows_in, each.published, each.quarantined, each.superseded)
+            (name, each.rows_in, each.published, each.quarantined, each.superseded, each.withdrawn)
             for name in TABLES
             if (each := report.counts.get(name)) and each.rows_in
         ),
@@ -111,3 +113,15 @@ def summary(report: Report) -> Summary:
         rejected=rejected(report.rules, report.counts, report.advice),
         unowned={each.name: each.unowned for each in report.extract.files if each.unowned},
     )
+
+
+FATES: Final = ("in", "published", "quarantined", "superseded", "withdrawn")
+"""What the numbers of `Summary.tables` are, in order."""
+
+
+def by_fate(numbers: Iterable[int]) -> dict[str, int]:
+    """Return the numbers of a table by what they are; `withdrawn` only where there are any."""
+    fates = dict(zip(FATES, numbers, strict=True))
+    if not fates["withdrawn"]:
+        del fates["withdrawn"]
+    return fates

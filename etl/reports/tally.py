@@ -51,7 +51,7 @@ class Tally:
     """
 
     def __init__(self, examples: int = EXAMPLES) -> None:
-        self.counts: dict[str, RowCounts] = {name: RowCounts() for name in TABLES}
+        self.counts: dict[str, RowCounts] = {}
         self.money: dict[MoneyKey, MoneyTotals] = {}
         self.filled: dict[FilledKey, int] = {}
         self.cells: Counter[tuple[str, str, str]] = Counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from etl.sources.canonical_layout import CANONICAL
+from etl.sources.canonical_layout import CANONICAL, CANONICAL_LAYOUTS
 from etl.sources.events import Emit, Event, FileProgress, Hashed, Partitioned
 from etl.sources.extract import Extract, SourceFile, open_extract
 from etl.sources.keys import GlobalKeys
@@ -14,6 +14,7 @@ from etl.sources.work_folder import open_partitions, resume_partitions
 
 __all__ = [
     "CANONICAL",
+    "CANONICAL_LAYOUTS",
     "Emit",
     "Event",
     "Extract",

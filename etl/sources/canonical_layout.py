@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.model.canonical_tables import CLAIM_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES, Table
+from etl.model.data_models import CLAIMS, DIRECTORY, DataModel
 from etl.model.short_forms import SHORT_FORM_COUNT, SHORT_FORMS
 from etl.rows import table_schema
-from etl.sources.layout import CANONICAL_NAME, Layout, RawTable, TableSpec
+from etl.sources.layout import Layout, RawTable, TableSpec
 from etl.sources.layout_columns import ColumnSpec, FromColumn
 
 SHORT_FORM_COLUMNS: Final = tuple(
@@ -27,7 +28,7 @@ SHORT_FORM_COLUMNS: Final = tuple(
 def _raw(table: Table) -> RawTable:
     headers = table.names + (SHORT_FORM_COLUMNS if table.name == "claim" else ())
     return RawTable(
-        name=table.name,
+        name=table.file_name,
         columns=headers,
         required=table.required,
         compulsory=table.compulsory,
@@ -40,21 +41,29 @@ def _raw(table: Table) -> RawTable:
 
 def _spec(table: Table) -> TableSpec:
     columns = {name: ColumnSpec(FromColumn(name)) for name in table.names}
-    return TableSpec(table=table.name, source=table.name, columns=MappingProxyType(columns))
+    return TableSpec(table=table.name, source=table.file_name, columns=MappingProxyType(columns))
 
 
-CANONICAL: Final = Layout(
-    name=CANONICAL_NAME,
-    title="Canonical CPCDS layout",
-    description=(
-        "The product's own layout: one file a table, named after it. "
-        "docs/canonical-layout.md has every table and column."
-    ),
-    raw=MappingProxyType({table.name: _raw(table) for table in TABLES.values()}),
-    tables=tuple(_spec(table) for table in TABLES.values()),
-    canonical=True,
-)
+def _layout(model: DataModel) -> Layout:
+    return Layout(
+        name=model.layout,
+        title=model.title,
+        description=(
+            "The product's own layout: one file a table, named after it. "
+            f"{model.page} has every table and column."
+        ),
+        raw=MappingProxyType({table.file_name: _raw(table) for table in model.tables.values()}),
+        tables=tuple(_spec(table) for table in model.tables.values()),
+        canonical=True,
+    )
+
+
+CANONICAL: Final = _layout(CLAIMS)
 """The layout of docs/canonical-layout.md."""
+CANONICAL_LAYOUTS: Final = MappingProxyType(
+    {CANONICAL.name: CANONICAL, DIRECTORY.layout: _layout(DIRECTORY)}
+)
+"""The canonical layouts of all data models by name, that of claims first."""
 
 
 def required_columns(table: str, *, delta: bool) -> tuple[tuple[str, ...], ...]:

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from etl.columns.arrays import Bools, compound_keys
 from etl.model.canonical_tables import (
     AMOUNT_COLUMNS,
-    DIRECTORY_TABLES,
     FILE_COLUMN,
+    MEMBERLESS,
     ROW_COLUMN,
     TABLES,
     FieldType,
@@ -67,9 +67,9 @@ def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> 
     }
     tables, findings = {}, [no_findings()]
     bare: dict[str, list[pa.Table]] = {}
-    for name in TABLES:
+    for name in layout.model.tables:
         pieces = []
-        if (name in DIRECTORY_TABLES) == directory:
+        if (name in MEMBERLESS) == directory:
             for spec in layout.tables:
                 if spec.table == name and spec.source in rows and rows[spec.source].count:
                     feed = _Feed(spec, rows)
@@ -84,7 +84,7 @@ def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> 
         tables[spec.table] = _numbered(tables[spec.table], spec)
     for name, table in raw.items():
         main, lost = layout.raw[name].main, unread(table)
-        if lost.num_rows and main in TABLES and (main in DIRECTORY_TABLES) == directory:
+        if lost.num_rows and main in TABLES and (main in MEMBERLESS) == directory:
             ids = {f"{role}_id": header for role, header in layout.raw[name].ids.items()}
             bare.setdefault(main, []).append(_bare(main, ids, lost))
             findings.append(findings_at(rule_ids.RAGGED_ROW, main, *RawRows(lost).places, None))

@@ -13,7 +13,7 @@ import pyarrow as pa
 from etl.errors import ExtractError
 from etl.jobs import ALONE, JobRunner
 from etl.rows import FINDINGS_SCHEMA
-from etl.sources.canonical_layout import CANONICAL
+from etl.sources.canonical_layout import CANONICAL_LAYOUTS
 from etl.sources.events import Emit, Hashed, ignore
 from etl.sources.extract_folder import (
     MANIFEST_NAME,
@@ -127,7 +127,10 @@ def open_extract(
     for listed in files:
         refuse_other_forms(listed)
     manifest = _manifest(folder, files)
-    known_layouts = (CANONICAL, *(other for other in layouts if other.name != CANONICAL.name))
+    known_layouts = (
+        *CANONICAL_LAYOUTS.values(),
+        *(other for other in layouts if other.name not in CANONICAL_LAYOUTS),
+    )
     headers = _Headers()
     fit = choose(
         files,
@@ -141,7 +144,7 @@ def open_extract(
         if listed.name in raw:
             _refuse_doubles(listed, headers.read(listed, fit.layout), raw[listed.name])
     if manifest.kind == "full":
-        _refuse_no_members(files, fit)
+        _refuse_no_rows(files, fit)
     sources = []
     every = runner.each(partial(_traits, quoting=fit.layout.quoting), files, emit)
     for index, (listed, file_traits) in enumerate(zip(files, every, strict=True)):
@@ -257,12 +260,15 @@ def _refuse_doubles(listed: Listed, headers: tuple[str, ...], raw: RawTable) -> 
         seen[name] = number
 
 
-def _refuse_no_members(files: tuple[Listed, ...], fit: Fit) -> None:
-    feeding = fit.layout.feeding("member")
-    member = [listed for listed in files if fit.tables.get(listed.name) in feeding]
-    if not any(_has_rows(file, fit) for file in member):
-        names = ", ".join(listed.name for listed in member)
-        raise ExtractError(f"{names}: there are headers but no members; the extract is empty")
+def _refuse_no_rows(files: tuple[Listed, ...], fit: Fit) -> None:
+    filled = fit.layout.model.tables[fit.layout.model.filled]
+    feeding = fit.layout.feeding(filled.name)
+    there = [listed for listed in files if fit.tables.get(listed.name) in feeding]
+    if not any(_has_rows(file, fit) for file in there):
+        names = ", ".join(listed.name for listed in there)
+        raise ExtractError(
+            f"{names}: there are headers but no {filled.file_name}s; the extract is empty"
+        )
 
 
 def _has_rows(file: Listed, fit: Fit) -> bool:
@@ -311,7 +317,7 @@ def spill_names(source: SourceFile) -> tuple[str, ...]:
 
 def _unknown(sources: list[SourceFile], raw: dict[str, RawTable], layout: Layout) -> pa.Table:
     rows: list[tuple[str, str, int, None, str | None]] = []
-    words = _words(CANONICAL) | _words(layout)
+    words = _words(CANONICAL_LAYOUTS[layout.model.layout]) | _words(layout)
     for source in sources:
         if not source.table:
             rows.append(("unknown-file", UNKNOWN_TABLE, source.index, None, None))

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from etl.model.crosswalks import Crosswalk
-from etl.sources.canonical_layout import CANONICAL
+from etl.sources.canonical_layout import CANONICAL_LAYOUTS
 from etl.sources.extract import SourceFile
 from etl.sources.layout import Layout, LayoutText
 from etl.sources.layout_syntax import read_layout
@@ -15,6 +15,7 @@ from etl.sources.layout_syntax import read_layout
 def layout_state(layout: Layout) -> dict[str, Any]:
     """Return what a layout is read from."""
     return {
+        "name": layout.name,
         "file": layout.file,
         "text": layout.text,
         "bases": {name: [base.file, base.text] for name, base in layout.bases.items()},
@@ -26,9 +27,9 @@ def layout_state(layout: Layout) -> dict[str, Any]:
 
 
 def layout_from(state: Any) -> Layout:
-    """Return the layout that `layout_state` kept; without a text it is the built-in one."""
+    """Return the layout that `layout_state` kept; without a text it is a built-in one."""
     if not state["text"]:
-        return CANONICAL
+        return CANONICAL_LAYOUTS[state["name"]]
     crosswalks = {}
     for name, kept in state["crosswalks"].items():
         rows = {source: tuple(answers) for source, answers in kept["rows"].items()}

@@ -22,8 +22,9 @@ from etl.documents.models import (
     Given,
     Model,
 )
-from etl.model.canonical_tables import DIRECTORY_TABLES
+from etl.model.canonical_tables import MEMBERLESS
 from etl.model.crosswalks import Crosswalk
+from etl.model.data_models import CLAIMS, DataModel, model_of
 from etl.sources.layout_columns import ColumnSpec, Condition, Conditions, FromColumn
 from etl.sources.layout_conversions import Mark
 from etl.sources.layout_names import (
@@ -35,7 +36,7 @@ from etl.sources.layout_names import (
     RawFileName,
 )
 
-CANONICAL_NAME: Final = "cpcds"
+CANONICAL_NAME: Final = CLAIMS.layout
 """Name of the product's own layout, as `manifest.json` and `--layout` spell it."""
 
 _APART = re.compile(r"[\W_]+")
@@ -273,6 +274,11 @@ class Layout:
     bases: Mapping[str, LayoutText] = field(default_factory=lambda: MappingProxyType({}))
     crosswalks: Mapping[str, Crosswalk] = field(default_factory=lambda: MappingProxyType({}))
 
+    @property
+    def model(self) -> DataModel:
+        """The data model whose tables it feeds."""
+        return model_of({spec.table: spec for spec in self.tables})
+
     def feeding(self, table: str) -> frozenset[str]:
         """Return the names of the raw files that feed a canonical table."""
         return frozenset(spec.source for spec in self.tables if spec.table == table)
@@ -310,6 +316,6 @@ class Layout:
         """
         found: set[str] = set(self.shared if directory else ())
         for spec in self.tables:
-            if (spec.table in DIRECTORY_TABLES) == directory:
+            if (spec.table in MEMBERLESS) == directory:
                 found |= {spec.source, *spec.looked_up()}
         return tuple(sorted(found if directory else found - self.shared))

@@ -35,7 +35,7 @@ def check_layout(layout: Layout, raw_at: Where, table_at: Where) -> None:
     """
     mistakes = Mistakes()
     fed = {spec.table for spec in layout.tables}
-    for table in TABLES.values():
+    for table in layout.model.tables.values():
         if table.compulsory and table.name not in fed:
             what = f"nothing feeds the compulsory table {table.name}"
             mistakes.add(MappingError(layout.file, "layout-required", what))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from etl.errors import ExtractError
+from etl.model.data_models import DATA_MODELS
 from etl.sources.canonical_layout import required_columns
 from etl.sources.extract_folder import Listed, head_of
 from etl.sources.layout import Layout, RawTable, spelling
@@ -59,6 +60,9 @@ def choose(
         return fit
     fits = [match(files, layout, headers, delta=delta) for layout in layouts]
     whole = [fit for fit in fits if not fit.lacks]
+    # A delta may hold organizations alone, which claims and directories both have.
+    canonical = [fit for fit in whole if fit.layout.canonical]
+    whole = [fit for fit in whole if fit not in canonical[1:]]
     if len(whole) == 1:
         return whole[0]
     if whole:
@@ -121,6 +125,7 @@ def _match_names(
     tables: dict[str, str] = {}
     whole: dict[str, str] = {}
     lacks = []
+    of_table = {spec.source: spec.table for spec in layout.tables}
     for listed in data:
         name = _table_named(listed.stem, layout)
         if name is None:
@@ -131,7 +136,7 @@ def _match_names(
         has = {layout.raw[name].column(header) for header in cells[listed.name]}
         lacks += [
             f"{listed.name} lacks the compulsory column {' or '.join(group)}"
-            for group in required_columns(name, delta=delta)
+            for group in required_columns(of_table[name], delta=delta)
             if not has.intersection(group)
         ]
     for file, name in tables.items():
@@ -143,11 +148,33 @@ def _match_names(
     compulsory = [] if delta else [raw.name for raw in layout.raw.values() if raw.compulsory]
     missing = [name for name in compulsory if name not in tables.values()]
     if delta and not tables:
-        missing = ["claim"]
+        missing = [layout.model.tables[layout.model.main].file_name]
     lacks[:0] = [
         f"there is no file of the compulsory table {name} ({name}.csv)" for name in missing
     ]
+    one_of = [layout.model.tables[name].file_name for name in layout.model.one_of]
+    if one_of and not delta and not missing and not set(one_of) & set(tables.values()):
+        files = ", ".join(f"{name}.csv" for name in one_of)
+        lacks.append(f"there is none of the files {files}, of which one at least is compulsory")
+    lacks += _of_another_model(data, layout)
     return tables, lacks
+
+
+def _of_another_model(data: list[Listed], layout: Layout) -> Iterator[str]:
+    """Yield files that only an extract of another data model has, which have their names in common.
+
+    Claims name organizations and practitioners as well, in files that look like a directory's.
+    """
+    others = {
+        table.file_name: model
+        for model in DATA_MODELS
+        for table in model.tables.values()
+        if table.compulsory and table.file_name not in layout.raw
+    }
+    for listed in data:
+        model = others.get(spelling(listed.stem))
+        if model is not None:
+            yield f"{listed.name} is a file of layout {model.layout}"
 
 
 def _table_named(stem: str, layout: Layout) -> str | None:

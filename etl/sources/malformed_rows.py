@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.digests import Hashes, among, hash_ids, row_digests, seed_of
-from etl.model.canonical_tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
+from etl.model.canonical_tables import FILE_COLUMN, MEMBERLESS, ROW_COLUMN
 from etl.rows import LOOSE_SCHEMA, findings_at
 from etl.sources.delimited import csv_of_rows
 from etl.sources.extract import SourceFile, spill_names
@@ -198,7 +198,7 @@ def _can_belong(raw: RawTable, layout: Layout) -> bool:
     A provider or payer of whom nothing is read is published from what claims say.
     """
     members = raw.name in layout.sources(directory=False)
-    return members and raw.main not in DIRECTORY_TABLES
+    return members and raw.main not in MEMBERLESS
 
 
 def _ids_of(file: SourceFile, raw: RawTable) -> dict[str, int]:

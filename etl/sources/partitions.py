@@ -19,7 +19,7 @@ import pyarrow as pa
 from etl.columns.digests import NO_HASHES, Hashes, among
 from etl.columns.places import table_places
 from etl.errors import StoreError, UsageError
-from etl.model.canonical_tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
+from etl.model.canonical_tables import FILE_COLUMN, MEMBERLESS, ROW_COLUMN
 from etl.rows import LOOSE_SCHEMA, PLACE_FIELDS, Unread
 from etl.sources.convert_rows import column_values, convert
 from etl.sources.extract import SourceFile, spill_names
@@ -195,7 +195,7 @@ class Partitions:
         return file.to_numpy(), row.to_numpy(), owner.to_numpy()
 
     def directory(self) -> Loaded:
-        """Return the tables that belong to no member: organization, practitioner."""
+        """Return the tables that belong to no member: of claims, organization and practitioner."""
         return self._load(self.facts.count, directory=True)
 
     def _load(self, *indexes: int, directory: bool, owners: Hashes | None = None) -> Loaded:
@@ -232,7 +232,7 @@ class Partitions:
         feeds = [spec for spec in self.facts.layout.tables if column in spec.columns]
         for index in range(self.facts.count + 1 if feeds else 0):
             directory = index == self.facts.count
-            here = [spec for spec in feeds if (spec.table in DIRECTORY_TABLES) == directory]
+            here = [spec for spec in feeds if (spec.table in MEMBERLESS) == directory]
             names = {spec.source for spec in (self.facts.layout.tables if here else ())}
             raw = {name: self.raw.read(name, index) for name in sorted(names)}
             raw |= self._shared if here else {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES
 from etl.model.short_forms import SHORT_FORMS, short_form
 from etl.synth.daily_changes import delta_of, member_on
 from etl.synth.directory import (
@@ -94,7 +94,7 @@ def write_extract(
 
 
 def _by_table(rows: Mapping[str, int]) -> Mapping[str, int]:
-    counts = dict.fromkeys(TABLES, 0)
+    counts = dict.fromkeys(CLAIMS_TABLES, 0)
     for name, count in rows.items():
         if name == LEDGER:
             continue
@@ -103,7 +103,7 @@ def _by_table(rows: Mapping[str, int]) -> Mapping[str, int]:
 
 
 def _columns(spec: Spec) -> dict[str, tuple[str, ...]]:
-    columns = {name: table.names for name, table in TABLES.items()}
+    columns = {name: table.names for name, table in CLAIMS_TABLES.items()}
     if spec.short_form:
         numbered = [
             column

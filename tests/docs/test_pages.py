@@ -13,6 +13,7 @@ from etl.bootstrap.mappings import read_folder, shipped
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.wiring import load_definitions
 from etl.errors import EtlError
+from etl.model.data_models import DATA_MODELS
 from tests.docs.pages import ROOT, page, prose, rows, section, tracked
 
 TRACKED = tracked()
@@ -116,9 +117,10 @@ def test_every_exit_code_is_explained(name: str, heading: str) -> None:
 def test_every_rule_is_on_the_page_of_rules() -> None:
     told = set(re.findall(r"^### ([a-z0-9-]+)$", page("docs/rules.md"), re.MULTILINE))
     # Obligations of profiles are too many, and say what they are about; docs/conformance.md does.
-    files = read_folder((shipped(),), "rules", "*.yaml").texts
-    book = load_definitions(Settings()).book
-    assert told == {rule.id for rule in book.rules if rule.where.partition(":")[0] in files}
+    files = read_folder((shipped(),), "rules", "**/*.yaml").texts
+    books = [load_definitions(Settings(), model).book for model in DATA_MODELS]
+    rules = [rule for book in books for rule in book.rules]
+    assert told == {rule.id for rule in rules if rule.where.partition(":")[0] in files}
 
 
 def test_every_room_is_on_the_page_of_architecture() -> None:

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.wiring import load_definitions
 from etl.cli import main
+from etl.model.data_models import CLAIMS, DataModel
 from etl.pipeline.definitions import Definitions
 
 ROOT: Final = Path(__file__).parents[2]
@@ -41,10 +42,10 @@ ANY_CHANGE: Final = {
 _made: dict[str, Definitions] = {}
 
 
-def same_definitions(settings: Settings) -> Definitions:
+def same_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitions:
     """Return the definitions of some settings, made once where a payer has no files of its own."""
     if settings.mappings:
-        return load_definitions(settings)
+        return load_definitions(settings, model)
     key = repr(
         (
             settings.payer,
@@ -53,10 +54,11 @@ def same_definitions(settings: Settings) -> Definitions:
             settings.id_key.get_secret_value(),
             settings.publish.view,
             settings.claims,
+            model.name,
         )
     )
     if key not in _made:
-        _made[key] = load_definitions(settings)
+        _made[key] = load_definitions(settings, model)
     return _made[key]
 
 

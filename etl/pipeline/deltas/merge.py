@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES
 from etl.pipeline.deltas.layers import Layer
 from etl.publish.reader import checked
 from etl.storage.port import Store
@@ -77,12 +77,12 @@ def merged_extract(
     _write(folder, "member", _present(members, "member"))
     for name in ("coverage", "claim"):
         rows = _rows_of(store, layers, name)
-        (key,) = TABLES[name].key
+        (key,) = CLAIMS_TABLES[name].key
         gone[key] = _joined(_deletions(rows, key), _gone_with_member(rows, key, gone[_MEMBER]))
         _write(folder, name, _present(rows.only(_survives(rows, key, gone[key])), name))
-    for name in TABLES.keys() - {"member", "coverage", "claim"}:
+    for name in CLAIMS_TABLES.keys() - {"member", "coverage", "claim"}:
         rows = _rows_of(store, layers, name)
-        owner = TABLES[name].key[0]
+        owner = CLAIMS_TABLES[name].key[0]
         if owner in gone:
             rows = rows.only(_survives(rows, owner, gone[owner]))
         _write(folder, name, _present(rows, name))
@@ -93,7 +93,7 @@ def merged_extract(
 
 
 def _rows_of(store: Store, layers: Sequence[Layer], name: str) -> _Rows:
-    schema = pa.schema([pa.field(column, pa.string()) for column in TABLES[name].names])
+    schema = pa.schema([pa.field(column, pa.string()) for column in CLAIMS_TABLES[name].names])
     tables, times, deleted = [schema.empty_table()], [], []
     for number, layer in enumerate(layers):
         named = layer.tables.get(name)
@@ -199,7 +199,7 @@ def _present(rows: _Rows, name: str) -> pa.Table:
     says gone beside one that does not is an update told as two. Rows without a key stay, for the
     rules to reject.
     """
-    keys = TABLES[name].key
+    keys = CLAIMS_TABLES[name].key
     joined = pc.binary_join_element_wise(
         *[rows.table.column(key) for key in keys], "\x1f", null_handling="emit_null"
     )
@@ -215,7 +215,7 @@ def _present(rows: _Rows, name: str) -> pa.Table:
 
 def _write(folder: Path, name: str, table: Any) -> None:
     path = folder / f"{name}.parquet"
-    if table.num_rows or TABLES[name].compulsory:
+    if table.num_rows or CLAIMS_TABLES[name].compulsory:
         pq.write_table(table, path, compression="zstd")
     else:
         path.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from etl.columns.digests import Hashes, among, hash_ids, row_digests, seed_of
 from etl.engine.partition_columns import Partition
 from etl.mapping.expressions import ColumnOf, Condition, Expr, LogicalId, ProviderReference, walk
 from etl.mapping.plan import Entry, Guarded, Leaf, Loop, Plan, nodes_of
-from etl.model.canonical_tables import DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES, DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
 from etl.model.relations import RELATIONS, One, relations_of
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.providers import Providers
@@ -114,7 +114,7 @@ def _of_rule(
 
 
 def _columns_named() -> Iterator[tuple[str, str]]:
-    for table in TABLES.values():
+    for table in CLAIMS_TABLES.values():
         for column in table.names:
             if table.name not in DIRECTORY_TABLES and column.endswith(_NAMED):
                 yield table.name, column
@@ -161,7 +161,7 @@ def _columns_in(expr: Expr | Condition, plan: Plan) -> Iterator[tuple[str, str]]
             for step in part.via:
                 relation = relations_of(table)[step]
                 table = relation.table
-            if table in TABLES and TABLES[table].column(part.column) is not None:
+            if table in CLAIMS_TABLES and CLAIMS_TABLES[table].column(part.column) is not None:
                 yield table, part.column
 
 
@@ -243,7 +243,7 @@ def directory_digests(providers: Providers, dependencies: Dependencies) -> tuple
             continue
         columns = [column.combine_chunks() for column in table.select(read).columns]
         low, _ = row_digests(columns, seed_of(kind, read))
-        for column in (TABLES[kind].key[0], "npi"):
+        for column in (CLAIMS_TABLES[kind].key[0], "npi"):
             there = np.asarray(pc.is_valid(table.column(column)))
             names.append(hash_ids(table.column(column).combine_chunks())[there])
             digests.append(low[there])

@@ -13,15 +13,19 @@ import pyarrow.compute as pc
 
 from etl.columns.digests import Hashes, hash_ids
 from etl.columns.places import table_places
-from etl.engine.partition_columns import Partition
 from etl.engine.render import render
 from etl.engine.unmapped import Mention, findings
 from etl.errors import MappingError
-from etl.model.canonical_tables import DIRECTORY_TABLES, TABLES
+from etl.model.canonical_tables import MEMBERLESS, TABLES
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.conformance import ObligationChecks, rejecting_words, with_broken
 from etl.pipeline.partition.mapping import Mapped, mapped
-from etl.pipeline.partition.providers import Providers, decided_directory, providers_of, with_stubs
+from etl.pipeline.partition.providers import (
+    Providers,
+    decided_directory,
+    partition_of,
+    providers_of,
+)
 from etl.quality.checks.cascade import DecidedRows
 from etl.sources import Loaded
 
@@ -65,7 +69,7 @@ def accepted_directory(
 
 def _broken(accepted: Mapping[str, pa.Table], definitions: Definitions) -> pa.Table:
     environment = providers_of(accepted, definitions).environment
-    partition = Partition(with_stubs(accepted, _STUBS))
+    partition = partition_of(accepted, definitions, _STUBS)
     checks = ObligationChecks(definitions.obligations)
     every = [render(plan, partition, environment).values for plan in definitions.directory_plans]
     checks.expect(every)
@@ -80,8 +84,9 @@ def _broken(accepted: Mapping[str, pa.Table], definitions: Definitions) -> pa.Ta
 def row_owners(loaded: Loaded) -> tuple[Any, Hashes]:
     """Return `place_keys` of the directory's rows, and the hash of the id of each."""
     places, owners = [], []
-    for name in DIRECTORY_TABLES:
-        table = loaded.tables[name]
+    for name, table in loaded.tables.items():
+        if name not in MEMBERLESS:
+            continue
         places.append(table_places(table))
         owners.append(hash_ids(table.column(TABLES[name].key[0])))
     return np.concatenate(places), np.concatenate(owners)
@@ -109,22 +114,22 @@ def mapped_directory(
     """
     wanted = frozenset(missing)
     while True:  # what a row names has no row of its own that could name something else
-        tables = with_stubs(providers.tables, wanted)
+        partition = partition_of(providers.tables, definitions, wanted)
         made = mapped(
             definitions.directory_plans,
-            Partition(tables),
+            partition,
             providers.environment,
             definitions.obligations,
         )
         if _of_files(made.broken).num_rows:
             raise AssertionError("a row of the directory was accepted, and breaks its profile")
-        known = {resource: _keys(tables, resource) for resource in _TABLES}
+        known = {resource: _keys(partition.tables, resource) for resource in _TABLES}
         more = frozenset(one for one in made.mentioned if one.key not in known[one.resource])
-        if not more:
+        if not more or not definitions.model.has_members:  # a directory names rows of its own alone
             return made
         wanted |= more
 
 
 def _keys(tables: Mapping[str, pa.Table], resource: str) -> frozenset[str]:
     table, key = _TABLES[resource]
-    return frozenset(tables[table].column(key).to_pylist())
+    return frozenset(tables[table].column(key).to_pylist() if table in tables else ())

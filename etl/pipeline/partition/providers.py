@@ -16,12 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.engine.directory_rows import directory_rows
 from etl.engine.partition_columns import Partition
 from etl.engine.render import Rendered
 from etl.engine.unmapped import Mention
 from etl.mapping.environment import Environment, Provider, ProviderType
 from etl.mapping.plan import Plan
-from etl.model.canonical_tables import DIRECTORY_TABLES, ROW_COLUMN
+from etl.model.canonical_tables import DIRECTORY_TABLES, MEMBERLESS, ROW_COLUMN
 from etl.model.code_shapes import is_npi
 from etl.pipeline.definitions import Definitions
 from etl.publish.rendered_resources import LISTED, NAMED, ROW
@@ -34,7 +35,7 @@ from etl.quality import (
     read_directory,
 )
 from etl.quality.checks.cascade import DecidedRows
-from etl.rows import table_schema
+from etl.rows import empty_table, table_schema
 from etl.sources import Loaded
 
 _KEYS: Final[Mapping[str, tuple[str, ProviderType]]] = MappingProxyType(
@@ -56,7 +57,7 @@ class Providers:
     """The directory's accepted rows.
 
     Attributes:
-        tables: `organization` and `practitioner`.
+        tables: those of the data model that belong to no member.
         known: ids that rules may ask for.
         environment: what plans are run with.
     """
@@ -75,9 +76,8 @@ def decided_directory(
     loaded: Loaded, definitions: Definitions, *, as_of: int | None
 ) -> DecidedRows:
     """Return the directory's rows, checked and decided on."""
-    known = read_directory(loaded.tables["organization"], loaded.tables["practitioner"])
-    context = RuleContext(definitions.book, NoKeys(), known, as_of)
-    tables = {name: loaded.tables[name] for name in DIRECTORY_TABLES}
+    context = RuleContext(definitions.book, NoKeys(), _known(loaded.tables), as_of)
+    tables = {name: table for name, table in loaded.tables.items() if name in MEMBERLESS}
     return decide_rows(check_rows(tables, loaded.findings, context, loaded.unread))
 
 
@@ -86,6 +86,8 @@ def providers_of(tables: Mapping[str, pa.Table], definitions: Definitions) -> Pr
     found: dict[str, list[Provider]] = defaultdict(list)
     for column in ("key", "npi"):
         for table, (key, resource) in _KEYS.items():
+            if table not in tables:
+                continue
             names = tables[table].column(key if column == "key" else "npi").to_pylist()
             keys = tables[table].column(key).to_pylist()
             for name, business_key in zip(names, keys, strict=True):
@@ -98,8 +100,28 @@ def providers_of(tables: Mapping[str, pa.Table], definitions: Definitions) -> Pr
         crosswalks=definitions.crosswalks,
         providers=MappingProxyType({name: tuple(all_of) for name, all_of in found.items()}),
     )
-    known = read_directory(tables["organization"], tables["practitioner"])
-    return Providers({name: tables[name] for name in _KEYS}, known, environment)
+    own = {name: table for name, table in tables.items() if name in MEMBERLESS}
+    return Providers(own, _known(tables), environment)
+
+
+def _known(tables: Mapping[str, pa.Table]) -> DirectoryIds:
+    """Return the ids that rows of claims may name; a directory has none of them."""
+    return read_directory(*(tables.get(name, empty_table(name)) for name in DIRECTORY_TABLES))
+
+
+def partition_of(
+    tables: Mapping[str, pa.Table], definitions: Definitions, missing: Iterable[Mention]
+) -> Partition:
+    """Return the directory's accepted rows as mappings want them.
+
+    Args:
+        tables: accepted rows.
+        definitions: say of which data model they are.
+        missing: what claims name by an id alone; rows are made for them.
+    """
+    if definitions.model.has_members:
+        return Partition(with_stubs(tables, missing))
+    return Partition(directory_rows(tables))
 
 
 def with_stubs(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,35 +22,9 @@ from etl.model.canonical_tables import CLAIM_TABLES, LINE_TABLES
 from etl.model.relations import KEYS
 from etl.model.severity import Severity
 from etl.quality.checks.frames import Failure, Frame, Work
+from etl.quality.checks.references import References
+from etl.quality.checks.rejections import NO_RULE, Rejections
 from etl.quality.rules import kinds
-
-NO_RULE: Final = -1
-
-
-@dataclass(slots=True)
-class Rejections:
-    """Rejected rows of one table, with their causes.
-
-    Attributes:
-        rule: numpy `int32`, shape (n,): number of the first rule that rejects the row.
-        cause: numpy `int32`, shape (n,): number of the rule that began it; the same rule unless
-            the row only hangs on a rejected one.
-    """
-
-    rule: Any
-    cause: Any
-
-    @property
-    def rows(self) -> Any:
-        """Numpy `bool`, shape (n,)."""
-        return self.rule != NO_RULE
-
-    def add(self, rule: int, where: Any, cause: Any = None) -> Any:
-        """Reject rows that are not rejected yet; return which those are."""
-        new = where & (self.rule == NO_RULE)
-        self.rule[new] = rule
-        self.cause[new] = rule if cause is None else np.broadcast_to(cause, new.shape)[new]
-        return new
 
 
 @dataclass(slots=True)
@@ -68,6 +42,9 @@ class _Cascade:
             )
         for failure in list(self.work.failures):
             self._own(failure)
+        if "claim" not in self.work.frames:
+            References(self.work, self.of).settle()
+            return self.of
         for name in KEYS:
             self._doubles(name)
         self._hang("coverage", "member")
@@ -91,7 +68,7 @@ class _Cascade:
         frame = self.work.frames[failure.table]
         where = np.zeros(frame.count, dtype=bool)
         where[failure.at] = True
-        self.of[failure.table].add(failure.rule, where & ~frame.superseded)
+        self.of[failure.table].add(failure.rule, where & ~frame.superseded & ~frame.withdrawn)
 
     def _doubles(self, name: str) -> None:
         """Reject rows with the key of one that could not be read: which one counts is unknown."""
@@ -205,7 +182,7 @@ def decided_rows(
 ) -> DecidedRows:
     """Return the rows of a partition, those accepted that are neither rejected nor superseded."""
     accepted = {
-        name: frame.table(~(rejected[name].rows | frame.superseded))
+        name: frame.table(~(rejected[name].rows | frame.superseded | frame.withdrawn))
         for name, frame in work.frames.items()
     }
     return DecidedRows(work, rejected, accepted, counted)

@@ -227,6 +227,8 @@ def _allowed_word(rule: Rule, allowed: kinds.Allowed, words: Any) -> Any:
         known = pa.array(sorted(rule.known_words), pa.string())
         lower = pc.utf8_lower(pc.utf8_trim_whitespace(words))
         good |= true_where(pc.is_in(lower, value_set=known))
+    if rule.crosswalk is not None:
+        good |= [rule.crosswalk.knows(word or "") for word in words.to_pylist()]
     return good
 
 

@@ -82,6 +82,7 @@ class Frame:
         files, rows: numpy, where each row came from.
         deleted: numpy `bool`: `record_action` D; such a row has a key and need not have more.
         superseded: numpy `bool`: another row with its key stands in its place.
+        withdrawn: numpy `bool`: the row is not in force, or hangs on one that is not.
         shared: numpy `bool`: rows of two members bear its key, so that it is nobody's.
         bare: numpy `bool`: nothing but ids is known of the row, which is rejected: rules do not
             look at it, but what it belongs to is rejected with it.
@@ -96,6 +97,7 @@ class Frame:
         self.rows = as_array(table.column(ROW_COLUMN)).to_numpy(zero_copy_only=False)
         self.deleted = np.zeros(self.count, dtype=bool)
         self.superseded = np.zeros(self.count, dtype=bool)
+        self.withdrawn = np.zeros(self.count, dtype=bool)
         self.shared = np.zeros(self.count, dtype=bool)
         self.bare = np.arange(self.count) >= self.count - bare
         self.seen: dict[str, Any] = {}

@@ -13,6 +13,7 @@ from etl.columns.dates import NO_DAY
 from etl.model.canonical_tables import AMOUNT_COLUMNS, FieldType
 from etl.model.relations import KEYS
 from etl.model.severity import Severity
+from etl.quality.checks.directory import check_directory
 from etl.quality.checks.frames import Frame, Work
 from etl.quality.checks.incomplete_claims import find_lacking
 from etl.quality.rules import kinds
@@ -52,6 +53,14 @@ def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
                     _LINK_FAULTS[fault](work, frame, rule, column)
         case kinds.Repeated() as repeated:
             _repeated(work, frame, rule, repeated)
+        case (
+            kinds.Unnamed()
+            | kinds.NoPlace()
+            | kinds.SharedValue()
+            | kinds.Stale()
+            | (kinds.Elsewhere())
+        ):
+            check_directory(work, frame, rule)
         case _:
             raise TypeError(f"{rule.check} is no check of relations")
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from etl.columns.arrays import true_where
 from etl.columns.dates import NO_DAY
 from etl.quality.checks.frames import Frame, Work
 from etl.quality.rules import kinds
@@ -31,6 +34,8 @@ def check_single_rows(work: Work, frame: Frame, rule: Rule) -> None:
                 if not frame.cells(column).empty:
                     where = work.holds(rule, frame) & frame.filled(column)
                     work.fail(rule, frame, where, column)
+        case kinds.NotActive() as not_active:
+            _not_active(work, frame, rule, not_active)
         case kinds.Misplaced():
             work.fail(rule, frame, work.holds(rule, frame))
         case _:
@@ -46,6 +51,26 @@ def _required(work: Work, frame: Frame, rule: Rule) -> None:
             continue
         rows = looked_at | frame.deleted if column in needed_to_delete else looked_at
         work.fail(rule, frame, rows & ~frame.filled(column), column)
+
+
+def _not_active(work: Work, frame: Frame, rule: Rule, kind: kinds.NotActive) -> None:
+    """Withdraw rows that are not in force; the day counts where the extract states one."""
+    where = np.zeros(frame.count, dtype=bool)
+    if kind.flag:
+        cells = frame.cells(kind.flag)
+        where |= cells.spread(true_where(pc.equal(cells.words, "N")), absent=False)
+    if kind.status:
+        cells = frame.cells(kind.status)
+        words = pa.array(kind.in_force, pa.string())
+        known = true_where(pc.is_in(pc.utf8_lower(cells.words), value_set=words))
+        where |= cells.spread(~known, absent=False)
+    as_of = work.context.as_of
+    if kind.until and as_of is not None and not frame.cells(kind.until).empty:
+        days = frame.days(kind.until)
+        where |= (days < as_of) & (days != NO_DAY)
+    where &= work.holds(rule, frame) & ~frame.bare
+    frame.withdrawn |= where
+    work.fail(rule, frame, where)
 
 
 def _filled(frame: Frame, columns: tuple[str, ...]) -> Any:

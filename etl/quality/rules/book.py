@@ -36,9 +36,11 @@ from etl.documents.yaml_text import Map, Seq, read_yaml
 from etl.errors import MappingError, Mistakes
 from etl.model.canonical_tables import CLAIM_TABLES, TABLES
 from etl.model.crosswalks import Crosswalk
+from etl.model.data_models import CLAIMS, DATA_MODELS, DataModel
 from etl.model.severity import Severity
+from etl.model.tables import Table
 from etl.quality.rules.kind import KINDS, RULE_KEYS, Clause, Condition, RuleKind
-from etl.quality.rules.kinds import SINGLE, Allowed, Unmet
+from etl.quality.rules.kinds import SINGLE, Allowed, Elsewhere, Unmet
 from etl.quality.rules.parameters import CrosswalkName, RawTexts, RuleNames, unknown_columns
 
 _ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -69,6 +71,7 @@ class Policy:
 
     Attributes:
         severities: rule id -> severity in place of the rule's own.
+        elsewhere: rules of other data models, which a policy may name as well.
         limits: when a run stops.
         origin: tells where severity or limit of a rule is configured, for messages; takes
             `severities` or `findings` and the rule's id.
@@ -77,6 +80,7 @@ class Policy:
     severities: Mapping[str, Severity] = field(default_factory=dict)
     limits: Limits = Limits()
     origin: Callable[[str, str], str] = lambda _, rule_id: rule_id
+    elsewhere: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ class Rule:
         spoils: one sentence: what a failure spoils downstream.
         where: file and line.
         known_words: for a crosswalk's rule, the source words it knows, in lower case.
+        crosswalk: of a rule that looks answers up; None of any other.
     """
 
     id: str
@@ -112,6 +117,7 @@ class Rule:
     spoils: str
     where: str
     known_words: frozenset[str] = frozenset()
+    crosswalk: Crosswalk | None = None
 
     @property
     def check(self) -> str:
@@ -127,11 +133,13 @@ class RuleBook:
         rules: the rules; their place in this tuple is their number.
         limits: the payer's.
         numbers: rule id -> place in `rules`.
+        model: the data model whose tables are checked.
     """
 
     rules: tuple[Rule, ...]
     limits: Limits
     numbers: Mapping[str, int]
+    model: DataModel = CLAIMS
 
     def __getitem__(self, rule_id: str) -> Rule:
         """Return the rule of that id."""
@@ -160,7 +168,7 @@ def _kind(check: str, names: RuleNames) -> type[RuleKind]:
 
 
 def _tables(tables: tuple[str, ...], names: RuleNames) -> tuple[str, ...]:
-    tables = tuple(TABLES) if tables == ("*",) else tables
+    tables = names.every if tables == ("*",) else tables
     for table in tables:
         if table not in TABLES:
             raise Mistake("rule-column", f"no table {table!r}", nearest(table, TABLES))
@@ -256,6 +264,7 @@ def load_rules(
     policy: Policy,
     crosswalks: Mapping[str, Crosswalk],
     profile_rules: Iterable[Rule] = (),
+    model: DataModel | None = CLAIMS,
 ) -> RuleBook:
     """Return the rule book that rule files and a payer's policy make together.
 
@@ -265,20 +274,27 @@ def load_rules(
         crosswalks: every crosswalk by name, the payer's overlay on it.
         profile_rules: of obligations; of several with one id the first stands, and
             looks at the tables of all.
+        model: whose tables are looked at; None for all data models together.
 
     Raises:
         MappingError: `rule-key`, `rule-value`, `rule-duplicate`, `rule-check`, `rule-column`,
             `rule-crosswalk`, `rule-missing` for the files; `rule-unknown`, `rule-firm` for the
             policy.
     """
-    rules = read_rules(texts, crosswalks)
+    every = read_rules(texts, crosswalks, model)
+    tables = every_table(model)
+    rules = {
+        rule.id: replace(rule, tables=mine)
+        for rule in every.values()
+        if (mine := tuple(name for name in rule.tables if name in tables))
+    }
     by_name = [rule.kind for rule in rules.values() if isinstance(rule.kind, Unmet)]
     for rule in profile_rules:
         if any(kind.names(rule.id) for kind in by_name):
             continue  # a rule of the files speaks for it
         earlier = rules.get(rule.id, rule)
         rules[rule.id] = replace(earlier, tables=tuple(dict.fromkeys(earlier.tables + rule.tables)))
-    for single in SINGLE:
+    for single in (kind for kind in SINGLE if not kind.only or tables.keys() >= set(kind.only)):
         single_rules = [rule for rule in rules.values() if isinstance(rule.kind, single)]
         if len(single_rules) != 1:
             raise MappingError(
@@ -286,14 +302,22 @@ def load_rules(
                 "rule-missing",
                 f"exactly one rule must have check: {single.check}, {len(single_rules)} have",
             )
-    _check_policy(policy, rules)
+    _check_policy(policy, {**every, **rules})
     settled = tuple(_under(policy, rule) for rule in rules.values())
     numbers = {rule.id: index for index, rule in enumerate(settled)}
-    return RuleBook(settled, policy.limits, numbers)
+    return RuleBook(settled, policy.limits, numbers, model or CLAIMS)
 
 
-def read_rules(texts: Mapping[str, str], crosswalks: Mapping[str, Crosswalk]) -> dict[str, Rule]:
-    """Return the rules of some files by id.
+def every_table(model: DataModel | None) -> Mapping[str, Table]:
+    """Return the tables of a data model, or of all of them, by name."""
+    models = DATA_MODELS if model is None else (model,)
+    return {name: table for each in models for name, table in each.tables.items()}
+
+
+def read_rules(
+    texts: Mapping[str, str], crosswalks: Mapping[str, Crosswalk], model: DataModel | None = None
+) -> dict[str, Rule]:
+    """Return the rules of some files by id; `*` stands for every table of a data model, or of all.
 
     Raises:
         MappingError: every mistake of all files.
@@ -307,13 +331,24 @@ def read_rules(texts: Mapping[str, str], crosswalks: Mapping[str, Crosswalk]) ->
                 raise MappingError(name, "rule-value", "a rule file is a list of rules")
             for entry, mark in zip(document, document.marks, strict=True):
                 with mistakes.collected():
-                    rule = _rule(entry, str(mark), crosswalks)
+                    rule = _rule(entry, str(mark), RuleNames(crosswalks, tuple(every_table(model))))
                     if rule.id in rules:
                         what = f"rule {rule.id!r} stands in {rules[rule.id].where}"
                         raise MappingError(rule.where, "rule-duplicate", what)
                     rules[rule.id] = rule
     mistakes.report()
     return rules
+
+
+def _looked_up(kind: RuleKind, crosswalks: Mapping[str, Crosswalk]) -> Crosswalk | None:
+    """Return the crosswalk that a rule asks for answers, or for codes that name their system."""
+    match kind:
+        case Elsewhere(crosswalk=name):
+            return crosswalks[name]
+        case Allowed(crosswalk=name) if name and crosswalks[name].systems:
+            return crosswalks[name]
+        case _:
+            return None
 
 
 def _under(policy: Policy, rule: Rule) -> Rule:
@@ -329,7 +364,7 @@ def _check_policy(policy: Policy, rules: Mapping[str, Rule]) -> None:
     mistakes = Mistakes()
     for key, ids in (("severities", policy.severities), ("findings", policy.limits.findings)):
         for rule_id in ids:
-            if rule_id not in rules:
+            if rule_id not in rules and rule_id not in policy.elsewhere:
                 what, hint = f"no rule {rule_id!r}", nearest(rule_id, rules)
                 where = policy.origin(key, rule_id)
                 mistakes.add(MappingError(where, "rule-unknown", what, hint=hint))
@@ -342,8 +377,8 @@ def _check_policy(policy: Policy, rules: Mapping[str, Rule]) -> None:
     mistakes.report()
 
 
-def _rule(entry: Any, where: str, crosswalks: Mapping[str, Crosswalk]) -> Rule:
-    names, mistakes = RuleNames(crosswalks), Mistakes()
+def _rule(entry: Any, where: str, names: RuleNames) -> Rule:
+    mistakes = Mistakes()
     read: RuleEntry | None = None
     kind: RuleKind | None = None
     common = entry.only(*RULE_KEYS) if isinstance(entry, Map) else entry
@@ -358,7 +393,7 @@ def _rule(entry: Any, where: str, crosswalks: Mapping[str, Crosswalk]) -> Rule:
         raise MappingError(str(entry.marks["severity"]), "rule-value", what)
     words: Iterable[str] = ()
     if isinstance(kind, Allowed) and kind.crosswalk:
-        words = crosswalks[kind.crosswalk].rows
+        words = names.crosswalks[kind.crosswalk].rows
     return Rule(
         id=read.id,
         tables=read.table,
@@ -373,4 +408,5 @@ def _rule(entry: Any, where: str, crosswalks: Mapping[str, Crosswalk]) -> Rule:
         spoils=read.spoils,
         where=where,
         known_words=frozenset(words),
+        crosswalk=_looked_up(kind, names.crosswalks),
     )

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from etl.model.canonical_tables import TABLES
-from etl.quality.rules.book import Rule, RuleBook
+from etl.model.crosswalks import read_crosswalk
+from etl.model.data_models import DATA_MODELS
+from etl.profiles.guides import PLAN_NET
+from etl.profiles.value_set_crosswalks import value_set_crosswalks
+from etl.quality.rules.book import Policy, Rule, RuleBook, load_rules
 from etl.quality.rules.kind import KINDS, Clause
 
 _HEAD = """# Rules
@@ -67,8 +72,8 @@ two members: all are rejected, whatever their dates. The order of rows decides n
 """
 
 
-def rules_page(book: RuleBook) -> str:
-    """Return the page."""
+def rules_page(books: Iterable[RuleBook]) -> str:
+    """Return the page of some rule books; a rule that several have stands once."""
     parts = [_HEAD, "## Kinds of checks\n\n| check | fails where | parameters |\n|---|---|---|\n"]
     for name, kind in KINDS.items():
         first = (inspect.getdoc(kind) or "").split("\n")[0]
@@ -76,17 +81,21 @@ def rules_page(book: RuleBook) -> str:
             f"`{field.name.replace('_', '-')}`" for field in dataclasses.fields(kind)
         )
         parts.append(f"| `{name}` | {first} | {parameters} |\n")
-    file = ""
-    for rule in book.rules:
-        if rule.where.split(":")[0] != file:
-            file = rule.where.split(":")[0]
-            parts.append(f"\n## {file}\n")
-        parts.append(_rule(rule))
+    file, told = "", set[str]()
+    for book in books:
+        for rule in book.rules:
+            if rule.id in told:
+                continue
+            told.add(rule.id)
+            if rule.where.split(":")[0] != file:
+                file = rule.where.split(":")[0]
+                parts.append(f"\n## {file}\n")
+            parts.append(_rule(rule, tuple(book.model.tables)))
     return "".join(parts)
 
 
-def _rule(rule: Rule) -> str:
-    tables = "every table" if rule.tables == tuple(TABLES) else ", ".join(rule.tables)
+def _rule(rule: Rule, every: tuple[str, ...]) -> str:
+    tables = "every table" if rule.tables == every else ", ".join(rule.tables)
     marks = [f"`{rule.default.value}`", f"`{rule.check}`", tables]
     marks += ["blanks the cell"] * rule.blanks + ["firm"] * rule.firm
     lines = [f"\n### {rule.id}\n\n{' · '.join(marks)}  \n{rule.says}  \n*Spoils:* {rule.spoils}\n"]
@@ -107,20 +116,21 @@ def _clause(clause: Clause) -> str:
     return f"`{column}` is {words}"
 
 
+def shipped_books(mappings: Path) -> Iterator[RuleBook]:
+    """Yield the rule book of each data model, of the files of `mappings/`."""
+    crosswalks = dict(value_set_crosswalks(PLAN_NET, "plan-net"))
+    for path in sorted((mappings / "crosswalks").glob("*.csv")):
+        crosswalks[path.stem] = read_crosswalk(path.read_text("utf-8"), path.stem, file=path.name)
+    rules = mappings / "rules"
+    shared = {path.name: path.read_text("utf-8") for path in sorted(rules.glob("*.yaml"))}
+    for model in DATA_MODELS:
+        own = sorted((rules / model.rules).glob("*.yaml")) if model.rules else ()
+        texts = {path.relative_to(rules).as_posix(): path.read_text("utf-8") for path in own}
+        yield load_rules({**shared, **texts}, Policy(), crosswalks, model=model)
+
+
 def _main() -> None:
-    import sys
-    from pathlib import Path
-
-    from etl.model.crosswalks import read_crosswalk
-    from etl.quality.rules.book import Policy, load_rules
-
-    root = Path(__file__).parents[3] / "mappings"
-    crosswalks = {
-        path.stem: read_crosswalk(path.read_text("utf-8"), path.stem, file=path.name)
-        for path in sorted((root / "crosswalks").glob("*.csv"))
-    }
-    texts = {path.name: path.read_text("utf-8") for path in sorted((root / "rules").glob("*.yaml"))}
-    sys.stdout.write(rules_page(load_rules(texts, Policy(), crosswalks)))
+    sys.stdout.write(rules_page(shipped_books(Path(__file__).parents[3] / "mappings")))
 
 
 if __name__ == "__main__":

@@ -41,11 +41,13 @@ class RuleNames:
 
     Attributes:
         crosswalks: all by name.
+        every: the tables that `*` stands for.
         tables: the rule's, as far as they are read.
         kind: its kind, as far as it is read.
     """
 
     crosswalks: Mapping[str, Crosswalk]
+    every: tuple[str, ...] = tuple(TABLES)
     tables: tuple[str, ...] = ()
     kind: type[RuleKind] | None = None
 

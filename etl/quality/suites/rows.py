@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import as_array
-from etl.model.canonical_tables import TABLES
 from etl.quality.rules.book import RuleBook
 from etl.quality.suites.plan import Suite, plan_suite
 from etl.quality.suites.sample import SAMPLE, Share, passed_column
@@ -62,7 +61,7 @@ class SuiteRows:
         # Deletions stand for no row either, and are only told apart where all are looked at.
         there = {name: each.rows_in - each.superseded for name, each in counts.items()}
         of = {name: covered.get(name, 0) for name in counts} if share.is_all else there
-        return cls({name: plan_suite(book, name) for name in TABLES}, covered, of, files)
+        return cls({name: plan_suite(book, name) for name in book.model.tables}, covered, of, files)
 
     def rows(self, table: str) -> pa.Table:
         """Return the rows of a table: the columns of its suite, and which rules they pass."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.places import place_keys, places_of
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES
 from etl.quality.checks.cascade import DecidedRows
 from etl.quality.totals.filled import FilledKey, filled_cells
 from etl.quality.totals.money import (
@@ -132,7 +132,7 @@ def shares(decided: DecidedRows, rejected: pa.Table, owners: RowOwners) -> Share
 def summed_counts(table: pa.Table) -> dict[str, RowCounts]:
     """Return the counts that shares add up to, for every table."""
     sums = [("in", "sum"), *((fate, "sum") for fate in _FATES)]
-    whole = {name: RowCounts() for name in TABLES}
+    whole = {name: RowCounts() for name in CLAIMS_TABLES}
     for group in _by_name(table, ["table"], sums):
         whole[group["table"]] = RowCounts(
             group["in_sum"], *(group[f"{fate}_sum"] for fate in _FATES)

@@ -208,7 +208,7 @@ def amount_sums(decided: DecidedRows, owner_of: OwnerOf, owners: int) -> Iterato
     size, everything = owners * len(MONEY_TYPES), decided.counted is None or decided.counted.all()
     accepted = decided.accepted
     net = accepted if everything else _of_counted(accepted, decided.counted)
-    for level in LEVELS:
+    for level in (level for level in LEVELS if level in decided.work.frames):
         frame = decided.work.frames[level]
         owned = owner_of(frame.files, frame.rows)
         keys = owned * len(MONEY_TYPES) + _type_codes(decided.work, level)

@@ -1,4 +1,4 @@
-"""Counts that must add up: rows in = published + quarantined + superseded, for every table."""
+"""Counts that must add up by table: in = published + quarantined + superseded + withdrawn."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ class RowCounts:
         published: rows that were accepted.
         quarantined: rows that were rejected.
         superseded: rows in whose place another row with their key stands.
+        withdrawn: rows of a directory that are not in force, or hang on one that is not.
     """
 
     rows_in: int = 0
     published: int = 0
     quarantined: int = 0
     superseded: int = 0
+    withdrawn: int = 0
 
     def __add__(self, other: RowCounts) -> RowCounts:
         return RowCounts(
@@ -32,12 +34,14 @@ class RowCounts:
             self.published + other.published,
             self.quarantined + other.quarantined,
             self.superseded + other.superseded,
+            self.withdrawn + other.withdrawn,
         )
 
     @property
     def adds_up(self) -> bool:
         """Whether no row was lost or counted twice."""
-        return self.rows_in == self.published + self.quarantined + self.superseded
+        fates = (self.published, self.quarantined, self.superseded, self.withdrawn)
+        return self.rows_in == sum(fates)
 
 
 def add_counts(parts: Iterable[Mapping[str, RowCounts]]) -> dict[str, RowCounts]:
@@ -58,13 +62,14 @@ def reconcile(counts: Mapping[str, RowCounts], causes: Iterable[int] | None = No
             alone.
 
     Raises:
-        CountsDoNotAddUp: naming the table and its four counts, or both sums.
+        CountsDoNotAddUp: naming the table and its counts, or both sums.
     """
     for table, rows in counts.items():
         if not rows.adds_up:
             raise CountsDoNotAddUp(
                 f"table {table}: {rows.rows_in} rows in, but {rows.published} published, "
-                f"{rows.quarantined} quarantined and {rows.superseded} superseded"
+                f"{rows.quarantined} quarantined, {rows.superseded} superseded and "
+                f"{rows.withdrawn} withdrawn"
             )
     quarantined = sum(rows.quarantined for rows in counts.values())
     put = quarantined if causes is None else sum(causes)

@@ -9,7 +9,8 @@ import random
 from collections.abc import Mapping
 from typing import Any, Final
 
-from etl.model.canonical_tables import AMOUNT_COLUMNS, CLAIM_TYPES, TABLES
+from etl.model.canonical_tables import AMOUNT_COLUMNS, CLAIM_TYPES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 
 AllRows = dict[str, list[dict[str, str]]]
 

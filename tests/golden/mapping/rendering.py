@@ -22,7 +22,8 @@ from etl.engine.prepare import prepare
 from etl.engine.render import render
 from etl.mapping.environment import Environment, Provider
 from etl.mapping.library import MappingSet, compile_set
-from etl.model.canonical_tables import TABLES, FieldType
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
+from etl.model.canonical_tables import FieldType
 from etl.rows import table_schema
 
 Rows = Iterable[Mapping[str, str]]

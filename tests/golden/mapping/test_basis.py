@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import pytest
 
-from etl.model.canonical_tables import TABLES, FieldType
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
+from etl.model.canonical_tables import FieldType
 from etl.profiles.structures import load_profile
 from etl.profiles.value_sets import value_set
 from tests.golden.mapping.everything import AllRows, everything, thinned, without_line_amounts

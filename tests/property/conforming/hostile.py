@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from etl.bootstrap.mappings import read_crosswalks, shipped
-from etl.model.canonical_tables import CLAIM_TYPES, TABLES, FieldType
+from etl.model.canonical_tables import CLAIM_TYPES, FieldType
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from tests.golden.mapping.everything import AllRows, everything
 
 _WORDS: Final[Mapping[str, str]] = {

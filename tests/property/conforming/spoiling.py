@@ -19,7 +19,8 @@ from etl.engine.render import Rendered, render
 from etl.mapping.environment import Environment
 from etl.mapping.obligations import obligations, of_data
 from etl.mapping.plan import Plan
-from etl.model.canonical_tables import ROW_COLUMN, TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
+from etl.model.canonical_tables import ROW_COLUMN
 from tests.golden.mapping.everything import AllRows, everything, thinned
 from tests.golden.mapping.rendering import ID_KEY, mapping_set, providers_of, tables_of
 

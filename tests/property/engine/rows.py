@@ -11,7 +11,8 @@ from etl.engine.masking import Masker
 from etl.engine.partition_columns import Partition
 from etl.engine.prepare import prepare
 from etl.mapping.environment import Environment
-from etl.model.canonical_tables import TABLES, Column, FieldType
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
+from etl.model.canonical_tables import Column, FieldType
 from etl.model.sensitive_codes import CodeSystem, SensitiveCodes
 from etl.rows import table_schema
 

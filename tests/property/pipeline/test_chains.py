@@ -19,7 +19,7 @@ from etl.bootstrap.wiring import load_definitions
 from etl.engine.masking import Masker
 from etl.engine.render import render
 from etl.mapping.environment import Environment
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.sensitive_codes import SensitiveCodes
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.claims import ClaimRules

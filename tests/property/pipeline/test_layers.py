@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.pipeline.deltas.layers import Layer
 from etl.pipeline.deltas.merge import merged_extract
 from etl.publish.manifest import Named

@@ -9,7 +9,8 @@ import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etl.model.canonical_tables import AMOUNT_COLUMNS, TABLES
+from etl.model.canonical_tables import AMOUNT_COLUMNS
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.quality import Checked, RuleContext, add_counts, add_money, check, reconcile
 from etl.quality.totals.money import MoneyKey
 from etl.rows import no_findings

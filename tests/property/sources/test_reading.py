@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from etl.columns.numbers import to_cents
 from etl.errors import ExtractError
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.sources.delimited import RowForm, read_batches
 from etl.sources.extract_folder import Listed
 from tests.unit.sources.extracts import (

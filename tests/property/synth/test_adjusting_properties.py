@@ -9,7 +9,8 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.model.canonical_tables import AMOUNT_COLUMNS, LINE_TABLES, TABLES
+from etl.model.canonical_tables import AMOUNT_COLUMNS, LINE_TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.synth import Spec
 from etl.synth.adjustments import add_line, drop_line, lower, may_change_lines
 from etl.synth.claim_drafts import Claim

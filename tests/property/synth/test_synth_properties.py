@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.code_shapes import npi_check_digit
 from etl.synth import Spec
 from etl.synth.daily_changes import delta_of, difference, member_on

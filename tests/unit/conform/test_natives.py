@@ -32,7 +32,7 @@ def all_profiles() -> Iterator[structures.Profile]:
         yield load_profile(name, US_CORE)
     for name in (
         *("Extension", "Period", "Quantity", "ContactPoint", "Reference", "Narrative"),
-        *("Patient", "Organization"),
+        *("Attachment", "Patient", "Organization"),
     ):
         yield load_type(name)
 
@@ -156,6 +156,7 @@ def values_of(case: Case) -> st.SearchStrategy[tuple[Any, Json]]:
         ),
         "per-1": maybe(start=DATES, end=DATES) | maybe(start=TIMES, end=TIMES),
         "qty-3": maybe(code=st.just("mg"), system=st.just("urn:x"), value=st.just(1)),
+        "att-1": maybe(data=TEXTS, contentType=TEXTS),
         "cpt-2": maybe(value=TEXTS, system=st.just("phone")),
         "ref-1": maybe(reference=reference),
         "us-core-6": maybe(

@@ -10,7 +10,7 @@ from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.engine.partition_columns import Partition
 from etl.engine.prepare import prepare
 from etl.mapping.environment import Environment, Provider
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.rows import table_schema
 
 Row = Mapping[str, str]

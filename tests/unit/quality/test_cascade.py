@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.quality import RowCounts
 from etl.rows import FINDINGS_SCHEMA, LOOSE_SCHEMA, Unread, table_schema
 from tests.unit.quality.world import KeysInMemory, accepted, book, found, rejected, run, world

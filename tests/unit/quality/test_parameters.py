@@ -162,7 +162,7 @@ def test_a_mistake_in_a_parameter_is_named_by_its_line(case: str) -> None:
     assert told in str(caught.value)
 
 
-FREE = {"values", "becomes", "start", "end"}
+FREE = {"values", "becomes", "start", "end", "named_in", "areas", "in_force"}
 """Texts that are held to something beside their own meaning, or may be any."""
 
 

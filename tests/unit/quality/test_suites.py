@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from etl.columns.places import table_places
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.quality import add_counts, check_rows, decide_rows
 from etl.quality.checks.cascade import DecidedRows
 from etl.quality.checks.frames import RuleContext

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.crosswalks import Crosswalk, read_crosswalk
 from etl.model.severity import Severity
 from etl.quality import (

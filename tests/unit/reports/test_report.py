@@ -328,7 +328,7 @@ def test_a_run_without_faults_says_so() -> None:
 
 def test_the_summary_has_the_rows_of_the_command_line() -> None:
     told = summary(report())
-    assert ("claim", 6, 5, 1, 0) in told.tables
+    assert ("claim", 6, 5, 1, 0, 0) in told.tables
     assert all(rows_in for _, rows_in, *_ in told.tables)
     assert told.resources == (("ExplanationOfBenefit", 5), ("Patient", 2))
     assert told.rejections > 0

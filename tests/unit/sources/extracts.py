@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.sources import Loaded, Partitions, open_extract, partition
 
 Row = Mapping[str, str]

@@ -330,7 +330,7 @@ def test_what_is_no_extract_is_refused(tmp_path: Path, name: str, sentence: str)
     (tmp_path / "only-readme").mkdir()
     (tmp_path / "only-readme" / "README.txt").write_text("x")
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "accounts.csv").write_text("iban,owner\n1,2\n")
+    (tmp_path / "other" / "accounts.csv").write_text("iban,holder\n1,2\n")
     with pytest.raises(ExtractError, match=sentence):
         open_extract(tmp_path / name, ())
 

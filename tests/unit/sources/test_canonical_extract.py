@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.errors import ExtractError, StoreError
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.rows import FINDINGS_SCHEMA, table_schema
 from etl.sources import Event, FileProgress, Partitioned, open_extract, open_partitions, partition
 from tests.unit.sources.extracts import (

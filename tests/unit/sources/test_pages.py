@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from etl.model.canonical_tables import AMOUNT_COLUMNS, EVERY_TABLE, TABLES, Column, FieldType
+from etl.model.canonical_tables import AMOUNT_COLUMNS, EVERY_TABLE, Column, FieldType
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
+from etl.model.data_models import DIRECTORY
+from etl.model.directory_tables import OWNERS
 from etl.model.severity import Severity
 from etl.model.short_forms import SHORT_FORMS
-from etl.sources import CANONICAL, open_extract, read_layout
+from etl.sources import CANONICAL_LAYOUTS, open_extract, read_layout
 from etl.sources.layout import Fills, Split, TableSpec
 from etl.sources.layout_columns import (
     Accept,
@@ -39,6 +42,7 @@ from tests.unit.sources.extracts import CLAIM, read, rows_of, write_extract
 
 ROOT = Path(__file__).parents[3]
 CANONICAL_PAGE = (ROOT / "docs/canonical-layout.md").read_text(encoding="utf-8")
+DIRECTORY_PAGE = (ROOT / "docs/directory-layout.md").read_text(encoding="utf-8")
 LAYOUT_MODULES = (
     "layout",
     "layout_columns",
@@ -85,6 +89,29 @@ def test_the_canonical_page_has_every_column_of_every_table(name: str) -> None:
     assert all(row[4] for row in rows)
 
 
+@pytest.mark.parametrize("name", DIRECTORY.tables)
+def test_the_page_of_a_directory_has_every_column_of_every_table(name: str) -> None:
+    table = DIRECTORY.tables[name]
+    rows = table_after(DIRECTORY_PAGE, f"`{table.file_name}`")
+    told = [column for column in table.columns if column not in EVERY_TABLE]
+    assert [row[:3] for row in rows] == [as_written(column, table.key)[:3] for column in told]
+    assert all(row[3] for row in rows)
+
+
+def test_the_smallest_extract_of_the_page_of_a_directory_loads(tmp_path: Path) -> None:
+    for name, header in re.findall(r"^  (\w+\.csv) +(\S+)$", DIRECTORY_PAGE, re.MULTILINE):
+        cells = ",".join("x" for _ in header.split(","))
+        (tmp_path / name).write_text(f"{header}\n{cells}\n")
+    assert len(list(tmp_path.iterdir())) == 2
+    extract = open_extract(tmp_path, ())
+    assert (extract.layout.name, extract.findings.num_rows) == ("cpcds-directory", 0)
+
+
+def test_the_page_of_a_directory_has_every_owner() -> None:
+    said = {word for row in table_after(DIRECTORY_PAGE, "Owners") for word in row[0].split(", ")}
+    assert said == {f"`{word}`" for word in OWNERS}
+
+
 def test_the_canonical_page_has_what_every_table_has() -> None:
     rows = table_after(CANONICAL_PAGE, "In every table")
     assert [row[:4] for row in rows] == [as_written(column, ()) for column in EVERY_TABLE]
@@ -121,7 +148,7 @@ def test_the_example_of_the_layouts_page_can_be_read() -> None:
 
 def test_the_layouts_page_names_every_layout_key_rule_and_mistake() -> None:
     layouts = shipped_layouts()
-    for layout in (CANONICAL, *layouts):
+    for layout in (*CANONICAL_LAYOUTS.values(), *layouts):
         assert f"\n| `{layout.name}` |" in LAYOUTS_PAGE
     files = (LayoutFile, RawFile, UnusedColumns, ExtraCells, TableSpec)
     of_columns = (ColumnSpec, Accept, Condition, JoinedColumns, Lookup, InForce, RowOrder)

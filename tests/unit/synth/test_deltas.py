@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from etl.model.canonical_tables import CLAIM_TABLES, TABLES
+from etl.model.canonical_tables import CLAIM_TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.synth import Spec
 from tests.unit.synth.written import Row, keyed, world
 

@@ -14,7 +14,8 @@ import pytest
 
 from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
 from etl.columns.dates import day_number
-from etl.model.canonical_tables import CLAIM_TABLES, MEMBER_TABLES, TABLES
+from etl.model.canonical_tables import CLAIM_TABLES, MEMBER_TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.quality import (
     NoKeys,
     Policy,

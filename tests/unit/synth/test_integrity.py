@@ -13,7 +13,9 @@ from etl.model.canonical_tables import (
     CLAIM_TABLES,
     LINE_TABLES,
     MEMBER_TABLES,
-    TABLES,
+)
+from etl.model.canonical_tables import (
+    CLAIMS_TABLES as TABLES,
 )
 from tests.unit.synth.written import WORLD, Row, world
 

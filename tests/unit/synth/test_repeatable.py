@@ -11,7 +11,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from etl.model.canonical_tables import CLAIM_TABLES, DIRECTORY_TABLES, MEMBER_TABLES, TABLES
+from etl.model.canonical_tables import CLAIM_TABLES, DIRECTORY_TABLES, MEMBER_TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.synth import Spec, write_extract
 from tests.unit.synth.written import WORLD, folder_of, hashes, plain, read, world
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from etl.model.canonical_tables import CLAIM_TYPES, TABLES
+from etl.model.canonical_tables import CLAIM_TYPES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.synth import Spec
 from etl.synth.samples import FAULTY, SAMPLES, write_samples
 from tests.unit.synth.written import hashes, plain, read

@@ -8,7 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from etl.model.canonical_tables import TABLES, FieldType
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
+from etl.model.canonical_tables import FieldType
 from tests.unit.synth.written import WORLD, Row, world
 
 ICD_10 = r"[A-Z][0-9][0-9A-Z](\.[0-9A-Z]{1,4})?"

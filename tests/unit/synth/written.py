@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.synth import Spec, write_extract
 
 Row = dict[str, str]

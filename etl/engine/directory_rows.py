@@ -1,0 +1,271 @@
+"""Rows of a directory that no file holds, made of accepted ones before mapping.
+
+* A role stands once in each of its networks, and once where it has none.
+* Phones, e-mails and addresses of wide columns are telecoms like those of the table of telecoms.
+* A role without a way to reach it takes the telecoms of its only place, else of its organization.
+* Identifiers of plans and languages of practitioners become rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.arrays import compound_keys, list_values, true_where
+from etl.columns.navigation import positions
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.rows import table_schema
+
+_FOUR: Final = (("phone", "phone"), ("fax", "fax"), ("email", "email"), ("url", "url"))
+_TWO: Final = (("contact_phone", "phone"), ("contact_email", "email"))
+_WIDE: Final = (
+    ("organization", "directory_organization", _FOUR),
+    ("organization_contact", "directory_organization", _TWO),
+    ("network_contact", "network", (*_TWO, ("url", "url"))),
+    ("insurance_plan_contact", "insurance_plan", _TWO),
+    ("practitioner", "directory_practitioner", _FOUR),
+    ("location", "location", _FOUR),
+    ("healthcare_service", "healthcare_service", (("phone", "phone"),)),
+    ("provider_role", "provider_role", _FOUR),
+    ("affiliation", "affiliation", (("phone", "phone"),)),
+    ("endpoint_contact", "endpoint", _TWO),
+)
+"""Owner, table, and (wide column, system of the telecom that it is)."""
+
+_ROLE_OWN: Final = ("provider_role", "location", "organization")
+
+
+def directory_rows(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+    """Return the tables of a directory as mappings want them.
+
+    Args:
+        tables: accepted rows, each table in the order of its key.
+    """
+    made = {name: table.combine_chunks() for name, table in tables.items()}
+    made["role_in_network"] = _roles_in_networks(
+        made["provider_role"], made["provider_role_network"]
+    )
+    made["plan_identifier"] = _plan_identifiers(made["insurance_plan"])
+    made["practitioner_language"] = _languages(made["directory_practitioner"])
+    telecoms = _with_wide(made)
+    made["telecom"] = _in_order([telecoms, *_borrowed(made["provider_role"], telecoms)])
+    return made
+
+
+def _cells(table: pa.Table, name: str) -> pa.StringArray:
+    column = table.column(name)
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _made(name: str, size: int, columns: Mapping[str, Any]) -> pa.Table:
+    """Return rows of a table; columns that are not given are absent."""
+    arrays = [columns.get(field.name, pa.nulls(size, field.type)) for field in table_schema(name)]
+    return pa.table(arrays, schema=table_schema(name))
+
+
+def _places(table: pa.Table, at: pa.Array) -> dict[str, Any]:
+    return {name: _cells(table, name).take(at) for name in (FILE_COLUMN, ROW_COLUMN)}
+
+
+# Roles -------------------------------------------------------------------------------------------
+
+
+def _roles_in_networks(roles: pa.Table, exceptions: pa.Table) -> pa.Table:
+    listed, of_list = list_values(_cells(roles, "network_ids"))
+    named = positions(_cells(exceptions, "role_id"), _cells(roles, "role_id"))
+    there = named >= 0
+    network = pa.concat_arrays(
+        [listed, _cells(exceptions, "network_id").filter(pa.array(there)), pa.nulls(0, pa.string())]
+    )
+    owner = np.concatenate([of_list, named[there]])
+    without = np.setdiff1d(np.arange(roles.num_rows), owner)
+    network = pa.concat_arrays([network, pa.nulls(len(without), pa.string())])
+    owner = np.concatenate([owner, without])
+    role = _cells(roles, "role_id").take(pa.array(owner))
+    keys = compound_keys(role, pc.fill_null(network, ""))
+    first = _first_of_each(keys)
+    owner, network, role = owner[first], network.take(pa.array(first)), role.take(pa.array(first))
+    order = pc.sort_indices(
+        pa.table({"role": role, "network": network}),
+        sort_keys=[("role", "ascending"), ("network", "ascending")],
+    )
+    owner, network = owner[order.to_numpy()], network.take(order)
+    rows = roles.take(pa.array(owner))
+    differing = positions(
+        compound_keys(_cells(rows, "role_id"), network),
+        compound_keys(_cells(exceptions, "role_id"), _cells(exceptions, "network_id")),
+    )
+    at = pa.array(differing, mask=differing < 0)
+
+    def of_exception(column: str) -> pa.StringArray:
+        return _cells(exceptions, column).take(at)
+
+    columns = {name: _cells(rows, name) for name in rows.column_names}
+    own_flag, wanted = columns["accepts_new_patients"], columns["accepts_from_network_id"]
+    own_holds = pc.or_(pc.is_null(wanted), pc.fill_null(pc.equal(wanted, network), False))
+    flag = of_exception("accepts_new_patients")
+    columns["accepts_new_patients"] = pc.coalesce(flag, pc.if_else(own_holds, own_flag, None))
+    columns["from_network_id"] = pc.if_else(
+        pc.is_valid(flag), network, pc.if_else(own_holds, wanted, None)
+    )
+    columns["accepts_characteristics"] = pc.if_else(
+        pc.is_valid(flag),
+        of_exception("accepts_characteristics"),
+        pc.if_else(own_holds, columns["accepts_characteristics"], None),
+    )
+    for column in ("start_date", "end_date"):
+        columns[column] = pc.coalesce(of_exception(column), columns[column])
+    return _made("role_in_network", len(owner), {**columns, "network_id": network})
+
+
+def _first_of_each(keys: pa.StringArray) -> np.ndarray[Any, np.dtype[np.int64]]:
+    codes = np.asarray(keys.dictionary_encode().indices)
+    return np.sort(np.unique(codes, return_index=True)[1])
+
+
+# Lists that become rows --------------------------------------------------------------------------
+
+
+def _numbered(owners: Any) -> pa.StringArray:
+    """Return 1, 2, … within each owner; owners are ascending."""
+    starts = np.searchsorted(owners, owners)
+    return pa.array(np.arange(len(owners)) - starts + 1).cast(pa.string())
+
+
+def _plan_identifiers(plans: pa.Table) -> pa.Table:
+    values, owners = list_values(_cells(plans, "identifiers"))
+    parts = [[*text.split("|", 2), "", ""][:3] for text in values.to_pylist()]
+    plain = [[part.strip() or None for part in each] for each in parts]
+    # One that names no system is a value alone.
+    told = [each if each[1] else [None, each[0], None] for each in plain]
+    system, value, assigner = (
+        pa.array([each[place] for each in told], pa.string()) for place in range(3)
+    )
+    at = pa.array(owners)
+    return _made(
+        "plan_identifier",
+        len(owners),
+        {
+            "plan_id": _cells(plans, "plan_id").take(at),
+            "sequence": _numbered(owners),
+            "system": system,
+            "value": value,
+            "assigner_id": assigner,
+            **_places(plans, at),
+        },
+    )
+
+
+def _languages(practitioners: pa.Table) -> pa.Table:
+    values, owners = list_values(_cells(practitioners, "languages"))
+    levels = [
+        (text or "").split(";")
+        for text in _cells(practitioners, "language_proficiency").to_pylist()
+    ]
+    numbers = _numbered(owners)
+    found = [
+        levels[owner][number - 1].strip() or None if number <= len(levels[owner]) else None
+        for owner, number in zip(owners.tolist(), map(int, numbers.to_pylist()), strict=True)
+    ]
+    at = pa.array(owners)
+    return _made(
+        "practitioner_language",
+        len(owners),
+        {
+            "practitioner_id": _cells(practitioners, "practitioner_id").take(at),
+            "sequence": numbers,
+            "language": values,
+            "proficiency": pa.array(found, pa.string()),
+            **_places(practitioners, at),
+        },
+    )
+
+
+# Telecoms ----------------------------------------------------------------------------------------
+
+
+def _with_wide(tables: Mapping[str, pa.Table]) -> pa.Table:
+    """Return the telecoms, those of wide columns among them where no row says the same."""
+    own = tables["telecom"].select(table_schema("telecom").names)
+    parts = [own]
+    for owner, name, wide in _WIDE:
+        table = tables[name]
+        for column, system in wide:
+            value = _cells(table, column)
+            at = pa.array(np.flatnonzero(value.is_valid().to_numpy(zero_copy_only=False)))
+            if not len(at):
+                continue
+            columns = {
+                "owner": pa.repeat(owner, len(at)).cast(pa.string()),
+                "owner_id": _cells(table, TABLES[name].key[0]).take(at),
+                "system": pa.repeat(system, len(at)).cast(pa.string()),
+                "value": value.take(at),
+                **_places(table, at),
+            }
+            parts.append(_made("telecom", len(at), columns))
+    whole = pa.concat_tables(parts).combine_chunks()
+    told = [pc.fill_null(_cells(whole, name), "") for name in ("owner", "owner_id", "system")]
+    said = compound_keys(*told, _cells(whole, "value"))
+    unsaid = np.asarray(pc.is_null(said))
+    keep = unsaid.copy()
+    keep[_first_of_each(pc.fill_null(said, ""))] = True
+    keep[: own.num_rows] = True
+    return whole.filter(pa.array(keep))
+
+
+def _borrowed(roles: pa.Table, telecoms: pa.Table) -> Iterable[pa.Table]:
+    """Yield telecoms for roles that have neither one nor an endpoint of their own."""
+    owners, ids = _cells(telecoms, "owner"), _cells(telecoms, "owner_id")
+    role_ids = _cells(roles, "role_id")
+    locations = _cells(roles, "location_ids")
+    single = pc.if_else(pc.match_substring(locations, ";"), None, locations)
+    wanting = pc.is_null(_cells(roles, "endpoint_ids"))
+    for owner, named in zip(
+        _ROLE_OWN, (role_ids, single, _cells(roles, "organization_id")), strict=True
+    ):
+        mine = np.flatnonzero(true_where(pc.equal(owners, owner)))
+        has = true_where(pc.is_in(named, value_set=ids.take(pa.array(mine)), skip_nulls=True))
+        if owner != _ROLE_OWN[0]:
+            taking = np.flatnonzero(has & true_where(wanting))
+            if len(taking):
+                yield _copies(telecoms, mine, named, role_ids, taking)
+        wanting = pc.and_(wanting, pa.array(~has))
+
+
+def _copies(
+    telecoms: pa.Table, mine: Any, named: pa.StringArray, role_ids: pa.StringArray, taking: Any
+) -> pa.Table:
+    """Return the telecoms of what each role names, as the role's."""
+    source = telecoms.take(pa.array(mine))
+    lent = pa.table({"id": _cells(source, "owner_id"), "row": np.arange(len(mine))})
+    at = pa.array(taking)
+    asked = pa.table({"id": named.take(at), "role": role_ids.take(at)})
+    both = asked.join(lent, "id", join_type="inner").sort_by(
+        [("role", "ascending"), ("row", "ascending")]
+    )
+    rows = source.take(both.column("row").combine_chunks())
+    size = both.num_rows
+    columns = {name: _cells(rows, name) for name in rows.column_names}
+    columns["owner"] = pa.repeat("provider_role", size).cast(pa.string())
+    columns["owner_id"] = both.column("role").combine_chunks()
+    columns["sequence"] = pa.nulls(size, pa.string())
+    return _made("telecom", size, columns)
+
+
+def _in_order(parts: Iterable[pa.Table]) -> pa.Table:
+    """Return telecoms by owner and number, those without a number last, in the order of columns."""
+    whole = pa.concat_tables(parts).combine_chunks()
+    keys = pa.table(
+        {
+            "owner": _cells(whole, "owner"),
+            "id": _cells(whole, "owner_id"),
+            "number": _cells(whole, "sequence").cast(pa.int64()),
+            "place": np.arange(whole.num_rows),
+        }
+    )
+    order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.column_names])
+    return whole.take(order)

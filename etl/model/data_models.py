@@ -1,0 +1,92 @@
+"""Data models: what kinds of extract there are, and what each is processed with.
+
+An extract is of one model, which its layout says. Everything that holds for one of them alone is a
+field here; what handles rows takes tables by name and asks no further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from etl.model.canonical_tables import CLAIMS_TABLES, MEMBERLESS
+from etl.model.directory_tables import LISTED_TABLES
+from etl.model.tables import Table
+
+
+@dataclass(frozen=True, slots=True)
+class DataModel:
+    """One kind of extract.
+
+    Attributes:
+        name: as rules and reports call it.
+        layout: name of its canonical layout.
+        title: a few words for a list of layouts.
+        page: the page that describes its canonical layout.
+        tables: its tables by name, in the order in which they are documented and loaded.
+        one_of: tables of which an extract must have one at least, beside the compulsory ones.
+        filled: the table that must have rows.
+        main: the table that a message names where none is there.
+        rules: folder of rules for it alone below `mappings/rules/`; empty: those right there.
+        mappings: folder of its mapping set below `mappings/`.
+    """
+
+    name: str
+    layout: str
+    title: str
+    page: str
+    tables: Mapping[str, Table]
+    one_of: tuple[str, ...]
+    filled: str
+    main: str
+    rules: str
+    mappings: str
+
+    @property
+    def has_members(self) -> bool:
+        """Whether rows belong to members, by whom they are cut into partitions."""
+        return not self.tables.keys() <= MEMBERLESS
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        """Travel to another process by name: tables are those of the program there."""
+        return data_model, (self.name,)
+
+
+CLAIMS: Final = DataModel(
+    name="claims",
+    layout="cpcds",
+    title="Canonical CPCDS layout",
+    page="docs/canonical-layout.md",
+    tables=CLAIMS_TABLES,
+    one_of=(),
+    filled="member",
+    main="claim",
+    rules="",
+    mappings="c4bb",
+)
+DIRECTORY: Final = DataModel(
+    name="directory",
+    layout="cpcds-directory",
+    title="Canonical layout of a provider directory",
+    page="docs/directory-layout.md",
+    tables=MappingProxyType({table.name: table for table in LISTED_TABLES}),
+    one_of=("network", "directory_practitioner", "location"),
+    filled="directory_organization",
+    main="directory_organization",
+    rules="directory",
+    mappings="plan-net",
+)
+DATA_MODELS: Final = (CLAIMS, DIRECTORY)
+"""All of them, the default first."""
+
+
+def data_model(name: str) -> DataModel:
+    """Return the data model of a name."""
+    return next(model for model in DATA_MODELS if model.name == name)
+
+
+def model_of(tables: Mapping[str, object]) -> DataModel:
+    """Return the data model whose tables some canonical tables are."""
+    return next(model for model in DATA_MODELS if tables.keys() <= model.tables.keys())

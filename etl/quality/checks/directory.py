@@ -1,0 +1,115 @@
+"""Checks of a directory between rows: who names whom, where a place lies, how old a row is."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.arrays import list_values, true_where
+from etl.columns.dates import NO_DAY, read_dates
+from etl.model.canonical_tables import TABLES, FieldType
+from etl.model.crosswalks import Crosswalk
+from etl.quality.checks.frames import Frame, Work
+from etl.quality.rules import kinds
+from etl.quality.rules.book import Rule
+
+_DAY: Final = len("2026-01-01")
+_ZIP: Final = 3
+"""Digits of a ZIP code that tell the state."""
+
+
+def check_directory(work: Work, frame: Frame, rule: Rule) -> None:
+    """Run one rule about rows of a directory over one table."""
+    looked_at = work.holds(rule, frame) & frame.live & ~frame.withdrawn
+    match rule.kind:
+        case kinds.Unnamed(named_in=name):
+            named = _names(work, name)
+            key = frame.cells(frame.spec.key[0]).text
+            work.fail(rule, frame, looked_at & ~true_where(pc.is_in(key, value_set=named)))
+        case kinds.NoPlace(columns=columns, areas=areas):
+            where = looked_at
+            for column in columns:
+                where = where & ~frame.filled(column)
+            key = frame.cells(frame.spec.key[0]).text
+            for name in areas:
+                named = _names(work, name)
+                where = where & ~true_where(pc.is_in(key, value_set=named))
+            work.fail(rule, frame, where)
+        case kinds.SharedValue(column=column):
+            work.fail(rule, frame, looked_at & _shared(frame, column), column)
+        case kinds.Stale(days=days):
+            _stale(work, frame, rule, looked_at, int(days))
+        case kinds.Elsewhere(columns=columns):
+            _elsewhere(work, frame, rule, looked_at, columns)
+        case _:
+            raise TypeError(f"{rule.check} is no check of directories")
+
+
+def _names(work: Work, name: str) -> Any:
+    """Return what `table.column` names, of rows that are in force."""
+    table, _, column = name.partition(".")
+    frame = work.frames[table]
+    text = frame.cells(column).text.filter(pa.array(frame.live & ~frame.withdrawn))
+    found = TABLES[table].column(column)
+    if found is not None and found.type is FieldType.LIST:
+        return list_values(text)[0]
+    return text.drop_null()
+
+
+def _shared(frame: Frame, column: str) -> Any:
+    """Return which rows have a value that another row with another key has as well."""
+    text = frame.cells(column).text
+    live = pa.array(frame.live & ~frame.withdrawn)
+    pairs = pa.table({"value": text, "key": frame.cells(frame.spec.key[0]).text}).filter(live)
+    counts = pairs.group_by("value").aggregate([("key", "count_distinct")])
+    twice = counts.filter(pc.greater(counts.column("key_count_distinct"), 1)).column("value")
+    return true_where(pc.is_in(text, value_set=twice.combine_chunks().drop_null()))
+
+
+def _stale(work: Work, frame: Frame, rule: Rule, looked_at: Any, days: int) -> None:
+    as_of, column = work.context.as_of, "last_updated"
+    if as_of is None or frame.cells(column).empty:
+        return
+    cells = frame.cells(column)
+    updated = read_dates(pc.utf8_slice_codeunits(cells.words, 0, _DAY)).days
+    old = cells.spread((updated < as_of - days) & (updated != NO_DAY), absent=False)
+    work.fail(rule, frame, looked_at & old, column)
+
+
+def _elsewhere(
+    work: Work, frame: Frame, rule: Rule, looked_at: Any, columns: tuple[str, ...]
+) -> None:
+    if rule.crosswalk is None or any(frame.cells(column).empty for column in columns):
+        return
+    where = looked_at & frame.filled("state")
+    for column in columns:
+        where = where & frame.filled(column)
+    at = np.flatnonzero(where)
+    states = frame.cells("state").text.take(pa.array(at)).to_pylist()
+    values = [frame.cells(column).text.take(pa.array(at)).to_pylist() for column in columns]
+    is_out = _zip_outside if len(columns) == 1 else _position_outside
+    found = [is_out(rule.crosswalk, state, cells) for state, *cells in zip(states, *values)]  # noqa: B905
+    outside = np.zeros(frame.count, dtype=bool)
+    outside[at[np.array(found, dtype=bool)]] = True
+    work.fail(rule, frame, outside, columns[0])
+
+
+def _zip_outside(states: Crosswalk, state: str, cells: list[str]) -> bool:
+    ranges = states.answer(state, "zips")
+    first = cells[0][:_ZIP]
+    if ranges is None or not first.isdigit():
+        return False
+    spans = [span.partition("-") for span in ranges.split()]
+    return not any(low <= first <= (high or low) for low, _, high in spans)
+
+
+def _position_outside(states: Crosswalk, state: str, cells: list[str]) -> bool:
+    box = [states.answer(state, side) for side in ("south", "north", "west", "east")]
+    if any(side is None for side in box):
+        return False
+    south, north, west, east = (float(side or 0) for side in box)
+    latitude, longitude = map(float, cells)
+    return not (south <= latitude <= north and west <= longitude <= east)

@@ -1,0 +1,172 @@
+"""References between the rows of a directory, followed until nothing changes.
+
+A row that is not in force is withdrawn, and what loses its sense without it is withdrawn with it; a
+row that is rejected takes along what hangs on it. All other names of rows that are not published
+are left out, of a list one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.arrays import list_values, lists_of, true_where
+from etl.columns.navigation import positions
+from etl.model.canonical_tables import TABLES, FieldType
+from etl.quality.checks.frames import Frame, Work
+from etl.quality.checks.rejections import NO_RULE, Rejections
+from etl.quality.rules import kinds
+from etl.quality.rules.book import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A column that names rows of a table.
+
+    Attributes:
+        rule: says so.
+        frame: of the column.
+        column: one name, or a list of them.
+        target: the table.
+    """
+
+    rule: Rule
+    frame: Frame
+    column: str
+    target: Frame
+
+    @property
+    def is_list(self) -> bool:
+        """Whether a cell holds several names."""
+        column = TABLES[self.frame.name].column(self.column)
+        return column is not None and column.type is FieldType.LIST
+
+
+class References:
+    """The references of one directory.
+
+    Args:
+        work: its rows, checked; rows that are not in force are marked.
+        of: rejections of every table; those that follow are added.
+    """
+
+    def __init__(self, work: Work, of: Mapping[str, Rejections]) -> None:
+        self._work, self._of = work, of
+        named = [
+            _Named(rule, work.frames[table], column, work.frames[rule.kind.of])
+            for rule in work.book.of_kinds(kinds.NamesNobody)
+            if isinstance(rule.kind, kinds.NamesNobody)
+            for table in rule.tables
+            for column in rule.kind.columns
+            if work.frames[table].count
+        ]
+        self._rejecting = [one for one in named if one.rule.severity.rejects]
+        self._others = [one for one in named if not one.rule.severity.rejects]
+
+    def settle(self) -> None:
+        """Withdraw and reject what hangs on other rows, then leave out all other names."""
+        moved = True
+        while moved:
+            moved = False
+            for one in self._rejecting:
+                moved |= self._follow(one)
+        for one in self._others:
+            self._leave_out(one)
+        for rule in self._work.book.of_kinds(kinds.Circle):
+            if isinstance(rule.kind, kinds.Circle):
+                for table in rule.tables:
+                    self._open(rule, self._work.frames[table], rule.kind.column)
+
+    def _stands(self, frame: Frame) -> Any:
+        gone = frame.superseded | frame.withdrawn | self._of[frame.name].rows | frame.bare
+        return ~gone
+
+    def _keys(self, frame: Frame, where: Any) -> Any:
+        return frame.cells(frame.spec.key[0]).text.filter(pa.array(where))
+
+    def _follow(self, named: _Named) -> bool:
+        """Take rows out that name none which stands; return whether there were any."""
+        work, frame, target = self._work, named.frame, named.target
+        text = frame.cells(named.column).text
+        found = true_where(pc.is_in(text, value_set=self._keys(target, self._stands(target))))
+        astray = self._stands(frame) & frame.filled(named.column) & ~found
+        astray &= work.holds(named.rule, frame)
+        if not astray.any():
+            return False
+        withdrawn = true_where(pc.is_in(text, value_set=self._keys(target, target.withdrawn)))
+        withdrawn &= astray
+        if withdrawn.any():
+            frame.withdrawn |= withdrawn
+            rule = work.book.single(kinds.HangsOnWithdrawn)
+            work.record(rule, frame, np.flatnonzero(withdrawn), named.column)
+        rejections = self._of[target.name]
+        gone = np.flatnonzero(rejections.rows)
+        at = positions(text, target.cells(target.spec.key[0]).text.take(pa.array(gone)))
+        cause = np.append(rejections.cause[gone], NO_RULE)[at]
+        hangs = astray & ~withdrawn & (cause != NO_RULE)
+        if hangs.any():
+            rule = work.book.single(kinds.HangsOnRejected)
+            self._of[frame.name].add(work.book.numbers[rule.id], hangs, cause)
+            work.record(rule, frame, np.flatnonzero(hangs), named.column)
+        nobody = astray & ~withdrawn & ~hangs
+        if nobody.any():
+            self._of[frame.name].add(work.book.numbers[named.rule.id], nobody)
+            work.record(named.rule, frame, np.flatnonzero(nobody), named.column)
+        return True
+
+    def _leave_out(self, named: _Named) -> None:
+        """Leave out names of rows that are not published, in rows that are."""
+        work, frame = self._work, named.frame
+        text = frame.cells(named.column).text
+        if text.null_count == len(text):
+            return
+        known = self._keys(named.target, self._stands(named.target))
+        looked_at = self._stands(frame) & work.holds(named.rule, frame)
+        if not named.is_list:
+            astray = looked_at & frame.filled(named.column)
+            astray &= ~true_where(pc.is_in(text, value_set=known))
+            if astray.any():
+                work.record(named.rule, frame, np.flatnonzero(astray), named.column)
+                frame.blank(named.column, astray)
+            return
+        values, owners = list_values(text)
+        lost = ~true_where(pc.is_in(values, value_set=known)) & looked_at[owners]
+        if lost.any():
+            at = np.unique(owners[lost])
+            work.record(named.rule, frame, at, named.column)
+            frame.remember(named.column)
+            kept = values.filter(pa.array(~lost))
+            frame.put(named.column, lists_of(kept, owners[~lost], frame.count))
+
+    def _open(self, rule: Rule, frame: Frame, column: str) -> None:
+        """Leave out one link of each circle: that of the row with the greatest key."""
+        if not frame.count:
+            return
+        stands = np.flatnonzero(self._stands(frame))
+        keys = frame.cells(frame.spec.key[0]).text.take(pa.array(stands))
+        up = positions(frame.cells(column).text.take(pa.array(stands)), keys)
+        names = keys.to_pylist()
+        seen = np.full(len(stands), -1, dtype=np.int64)
+        last: list[int] = []
+        for start in range(len(stands)):
+            at = start
+            while at >= 0 and seen[at] < 0:
+                seen[at] = start
+                at = int(up[at])
+            if at >= 0 and seen[at] == start:
+                circle, step = [at], int(up[at])
+                while step != at:
+                    circle.append(step)
+                    step = int(up[step])
+                last.append(max(circle, key=lambda one: str(names[one])))
+        if last:
+            where = np.zeros(frame.count, dtype=bool)
+            where[stands[last]] = True
+            work = self._work
+            work.record(rule, frame, np.flatnonzero(where), column)
+            frame.blank(column, where)

@@ -1,0 +1,161 @@
+"""A provider directory from rows to Plan-Net: what is published, withdrawn, rejected, left out."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.e2e.commands import contents, cpcds, done
+from tests.e2e.directories import directory_rows, write_directory
+
+PLAN_NET: Final = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/"
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Json]:
+    """The folder of the resources, and what the command says of rows."""
+    folder = tmp_path_factory.mktemp("directory")
+    extract = write_directory(folder / "in", directory_rows())
+    told = done(cpcds("convert", extract, "--out", folder / "out", "--json"))
+    return folder / "out", json.loads(told.out)
+
+
+def resources(folder: Path, kind: str) -> list[Json]:
+    lines = (folder / f"{kind}.ndjson").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_every_row_has_one_of_four_fates(converted: tuple[Path, Json]) -> None:
+    tables = converted[1]["tables"]
+    fates = {
+        name: tuple(one.get(fate, 0) for fate in ("in", "published", "quarantined", "withdrawn"))
+        for name, one in tables.items()
+    }
+    assert fates == {
+        "directory_organization": (4, 2, 1, 1),
+        "directory_practitioner": (2, 1, 0, 1),
+        "network": (3, 2, 1, 0),
+        "insurance_plan": (1, 1, 0, 0),
+        "location": (2, 2, 0, 0),
+        "provider_role": (4, 3, 0, 1),
+        "provider_role_network": (1, 1, 0, 0),
+        "telecom": (2, 1, 0, 1),
+    }
+
+
+def test_what_is_made_conforms(converted: tuple[Path, Json]) -> None:
+    told = cpcds("conform", converted[0])
+    assert told.code == 0, told.out
+    assert " 0 errors" in told.out
+
+
+def test_a_role_stands_once_in_each_of_its_networks(converted: tuple[Path, Json]) -> None:
+    roles = resources(converted[0], "PractitionerRole")
+    of_role: dict[str, list[Json]] = {}
+    for role in roles:
+        of_role.setdefault(role["identifier"][0]["value"], []).append(role)
+    assert {key: len(of) for key, of in of_role.items()} == {"R1": 2, "R3": 1, "R4": 1}
+    flags = {
+        network_of(role): [part["valueCodeableConcept"]["coding"][0]["code"] for part in flag]
+        for role in of_role["R1"]
+        for flag in [new_patients(role)]
+    }
+    names = {one["id"]: one["name"] for one in resources(converted[0], "Organization")}
+    assert {names[network]: codes for network, codes in flags.items()} == {
+        "Premium": ["newpt"],
+        "Standard": ["nopt"],
+    }
+
+
+def network_of(role: Json) -> str:
+    (found,) = [e for e in role["extension"] if e["url"] == f"{PLAN_NET}network-reference"]
+    return str(found["valueReference"]["reference"]).removeprefix("Organization/")
+
+
+def new_patients(role: Json) -> list[Json]:
+    (found,) = [e for e in role["extension"] if e["url"] == f"{PLAN_NET}newpatients"]
+    return [part for part in found["extension"] if part["url"] == "acceptingPatients"]
+
+
+def test_a_role_without_telecom_takes_those_of_its_only_place(
+    converted: tuple[Path, Json],
+) -> None:
+    phones = {
+        role["identifier"][0]["value"]: [one["value"] for one in role["telecom"]]
+        for role in resources(converted[0], "PractitionerRole")
+    }
+    assert phones == {"R1": ["3"], "R3": ["2"], "R4": ["2"]}
+
+
+def test_an_unknown_code_of_a_list_is_left_out(converted: tuple[Path, Json]) -> None:
+    (codes,) = {
+        tuple(one["coding"][0]["code"] for one in role.get("specialty", []))
+        for role in resources(converted[0], "PractitionerRole")
+        if role["identifier"][0]["value"] == "R1"
+    }
+    assert codes == ("207R00000X",)
+
+
+def test_a_name_of_a_row_that_is_not_published_is_left_out(converted: tuple[Path, Json]) -> None:
+    (plan,) = resources(converted[0], "InsurancePlan")
+    assert len(plan["network"]) == 1
+    assert [one.get("value") for one in plan["identifier"]] == [
+        "PL1",
+        "H1234-001-000",
+        "abc",
+        "def",
+    ]
+    assert "assigner" in plan["identifier"][2]
+    linked = [one["name"] for one in resources(converted[0], "Location") if "partOf" in one]
+    assert linked == ["Main"]  # the circle has lost the link of the greater key
+
+
+def test_nothing_that_is_private_is_published(tmp_path: Path) -> None:
+    rows = directory_rows()
+    rows["practitioner"][0] |= {"birth_date": "1961-02-03", "tax_id": "987-65-4321"}
+    extract = write_directory(tmp_path / "in", rows)
+    done(cpcds("convert", extract, "--out", tmp_path / "out"))
+    made = "".join(path.read_text("utf-8") for path in (tmp_path / "out").glob("*.ndjson"))
+    assert "987-65-4321" not in made
+    assert "1961-02-03" not in made
+
+
+def test_the_order_of_rows_decides_nothing(tmp_path: Path, converted: tuple[Path, Json]) -> None:
+    rows = directory_rows()
+    chance = random.Random(7)
+    for of_table in rows.values():
+        chance.shuffle(of_table)
+    extract = write_directory(tmp_path / "in", rows)
+    done(cpcds("convert", extract, "--out", tmp_path / "out"))
+    assert {
+        name: sorted((tmp_path / "out" / name).read_text("utf-8").splitlines())
+        for name in contents(tmp_path / "out")
+    } == {
+        name: sorted((converted[0] / name).read_text("utf-8").splitlines())
+        for name in contents(converted[0])
+    }
+
+
+def test_the_report_and_the_quarantine_are_those_of_any_extract(tmp_path: Path) -> None:
+    extract = write_directory(tmp_path / "in", directory_rows())
+    done(cpcds("validate", extract, "--report", tmp_path / "out"))
+    report = json.loads((tmp_path / "out" / "report" / "report.json").read_text("utf-8"))
+    assert report["tables"]["provider_role"]["withdrawn"] == 1
+    assert all(table["adds_up"] for table in report["tables"].values())
+    quarantined = {path.name for path in (tmp_path / "out" / "quarantine").iterdir()}
+    assert quarantined == {"organization.csv", "network.csv"}
+
+
+def test_files_of_claims_and_of_a_directory_do_not_mix(tmp_path: Path) -> None:
+    extract = write_directory(tmp_path, directory_rows())
+    (extract / "member.csv").write_text(
+        "member_id,family_name,birth_date,gender\nm,n,1990-01-01,F\n"
+    )
+    told = cpcds("validate", extract, "--report", tmp_path / "out")
+    assert told.code == 2
+    assert told.sentence
