@@ -32,10 +32,11 @@ def extract_coverage(settings: Settings, extract: Path, emit: Emit) -> tuple[Pro
         MappingError: a mapping or setting is wrong.
         DataRejected: a limit does not hold.
     """
-    mappings = load_definitions(settings).mappings
     found = FilledElements()
     with TemporaryDirectory(prefix="cpcds-coverage-", dir=settings.run.work) as folder:
-        for path in convert_extract(settings, extract, Path(folder), emit).files.values():
+        converted = convert_extract(settings, extract, Path(folder), emit)
+        mappings = converted.processed.definitions.mappings  # of the extract's data model
+        for path in converted.files.values():
             with path.open(encoding="utf-8") as lines:
                 for line in lines:
                     found.add(json.loads(line))

@@ -92,3 +92,101 @@ def write_directory(folder: Path, rows: Mapping[str, Rows]) -> Path:
             writer.writerows(of_table)
     (folder / "manifest.json").write_text('{"as_of": "2026-11-01"}', encoding="utf-8")
     return folder
+
+
+def full_directory_rows() -> dict[str, list[dict[str, str]]]:
+    """Return a directory in which every element that a profile marks is fed once."""
+    rows = directory_rows()
+    contact = {
+        "contact_name": "Jo Poe",
+        "contact_phone": "860-555-0101",
+        "contact_email": "jo@x.example",
+    }
+    dated = {"start_date": "2020-01-01", "end_date": "2030-01-01"}
+    endpoint, area = {"endpoint_ids": "E1"}, {"area_location_ids": "AREA"}
+    hospital = {"npi": "1234567893", "description": "A hospital", "alias": "H", "part_of_id": "P1"}
+    rows["organization"][0] |= contact | endpoint
+    rows["organization"][1] |= hospital | dated
+    rows["practitioner"][0] |= {"given_name": "Jane", "phone": "5"}
+    rows["practitioner"][0] |= {"languages": "en;es", "language_proficiency": "50;20"}
+    rows["network"][0] |= contact | endpoint | area
+    rows["insurance_plan"][0] |= contact | endpoint | area | dated
+    rows["insurance_plan"][0] |= {"alias": "G", "plan_area_location_ids": "AREA"}
+    rows["location"].append({"location_id": "AREA", "name": "Connecticut", "state": "CT"})
+    rows["location"][-1]["region_geojson"] = '{"type": "Polygon"}'
+    accepting = {"accepts_new_patients": "newpt", "availability_exceptions": "holidays"}
+    rows["location"][1] |= accepting | endpoint | {"organization_id": "H1", "alias": "C"}
+    rows["location"][1] |= {"description": "Campus", "types": "HOSP", "accessibility": "adacomp"}
+    service = {"service_id": "S1", "category": "outpat", "types": "8", "organization_id": "H1"}
+    service |= accepting | endpoint | area | {"specialties": "207R00000X", "location_ids": "L1"}
+    service |= {"name": "Clinic", "comment": "By day", "appointment_required": "Y", "phone": "6"}
+    service |= {"accepts_from_network_id": "N1", "accepts_characteristics": "adults"}
+    service |= {"delivery_methods": "virtual;physical", "virtual_modalities": "video"}
+    rows["healthcare_service"] = [service]
+    places = {"location_ids": "L1", "service_ids": "S1"}
+    rows["provider_role"][0] |= places | endpoint | {"codes": "ph", "start_date": "2024-01-01"}
+    affiliation = {"affiliation_id": "A1", "organization_id": "P1", "network_ids": "N1"}
+    affiliation |= {"participating_organization_id": "H1", "specialties": "282N00000X"}
+    rows["affiliation"] = [affiliation | places | endpoint | dated | {"codes": "hospital"}]
+    rows["endpoint"] = [_endpoint()]
+    rows["telecom"] += [
+        _telecom("organization", "H1", "location", "L2"),
+        _telecom("location", "L2", "organization", "H1"),
+        _telecom("healthcare_service", "S1", "affiliation", "A1"),
+        _telecom("provider_role", "R1", "provider_role", "R3"),
+        _telecom("affiliation", "A1"),
+    ]
+    rows["availability"] = [
+        {"owner": owner, "owner_id": key, "sequence": str(number), **what}
+        for owner, key in _OPEN.items()
+        for number, what in enumerate(_TIMES if owner != "organization" else _TIMES[:1], start=1)
+    ]
+    rows["qualification"] = [
+        {"owner": owner, "owner_id": key, "sequence": "1", "code": code, "identifier": "X1"}
+        | {"issuer_id": "P1", "valid_in": "CT", "status": "active"}
+        | dated
+        for owner, key, code in (
+            ("practitioner", "D1", "MD"),
+            ("organization", "H1", "282N00000X"),
+            ("provider_role", "R1", "207R00000X"),
+            ("affiliation", "A1", "282N00000X"),
+        )
+    ]
+    return rows
+
+
+_OPEN: Final = {
+    "organization": "H1",
+    "location": "L2",
+    "healthcare_service": "S1",
+    "provider_role": "R1",
+}
+_HOURS: Final = {"days": "mon;tue", "all_day": "N", "opens": "08:00", "closes": "17:00"}
+_TIMES: Final = (
+    {"telecom_sequence": "7", **_HOURS},
+    _HOURS,
+    {
+        "not_available_text": "Closed",
+        "not_available_from": "2026-12-24",
+        "not_available_to": "2026-12-26",
+    },
+)
+
+
+def _telecom(owner: str, key: str, via_owner: str = "", via_id: str = "") -> dict[str, str]:
+    named = {"owner": owner, "owner_id": key, "via_owner": via_owner, "via_id": via_id}
+    return named | {"sequence": "7", "system": "phone", "value": "860-555-0177", "rank": "1"}
+
+
+def _endpoint() -> dict[str, str]:
+    return {
+        "endpoint_id": "E1",
+        "name": "FHIR",
+        "organization_id": "P1",
+        "connection_type": "hl7-fhir-rest",
+        "payload_mime_types": "application/fhir+json",
+        "address": "https://x.example/fhir",
+        "contact_phone": "9",
+        "use_case": "TREAT",
+        "use_case_standard": "https://x.example/standard",
+    }

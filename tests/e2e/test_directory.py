@@ -9,8 +9,10 @@ from typing import Any, Final
 
 import pytest
 
+from etl.bootstrap.coverage import extract_coverage
+from etl.bootstrap.settings import read_settings
 from tests.e2e.commands import contents, cpcds, done
-from tests.e2e.directories import directory_rows, write_directory
+from tests.e2e.directories import directory_rows, full_directory_rows, write_directory
 
 PLAN_NET: Final = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/"
 Json = dict[str, Any]
@@ -159,3 +161,20 @@ def test_files_of_claims_and_of_a_directory_do_not_mix(tmp_path: Path) -> None:
     told = cpcds("validate", extract, "--report", tmp_path / "out")
     assert told.code == 2
     assert told.sentence
+
+
+def test_every_must_support_element_that_the_layout_can_feed_is_made(tmp_path: Path) -> None:
+    extract = write_directory(tmp_path / "in", full_directory_rows())
+    coverage = extract_coverage(read_settings(None), extract, lambda event: None)
+    assert len(coverage) == 9
+    elements = [(one.profile, element) for one in coverage for element in one.elements]
+    assert len(elements) > 200
+    left = {(profile, one.element): one.status for profile, one in elements}
+    left = {key: status for key, status in left.items() if status != "produced"}
+    assert left == {
+        ("plannet-Network", f"Organization.{name}"): "cannot be"
+        for name in ("identifier:NPI", "telecom", "telecom.system", "telecom.value")
+    }
+    done(cpcds("convert", extract, "--out", tmp_path / "out"))
+    told = cpcds("conform", tmp_path / "out")
+    assert told.code == 0, told.out
