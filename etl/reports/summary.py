@@ -116,7 +116,7 @@ def summary(report: Report) -> Summary:
 
 
 FATES: Final = ("in", "published", "quarantined", "superseded", "withdrawn")
-"""What the numbers of `Summary.tables` are, in order."""
+"""Names of the numbers of `Summary.tables`, in order."""
 
 
 def by_fate(numbers: Iterable[int]) -> dict[str, int]:
