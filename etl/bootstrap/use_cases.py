@@ -196,6 +196,7 @@ def run_extract(
     """
     settings = settings.of_a_run()
     with opened(settings, extract, emit) as job:
+        _check_model(job)
         store = target_store(settings)
         moment = now()
         approvals, definitions = Approvals(rekey, after_rollback), job.definitions
@@ -285,6 +286,7 @@ def plan_extract(
     """
     settings = settings.of_a_run()
     with opened(settings, extract, emit) as job:
+        _check_model(job)
         store = target_store(settings)
         base, definitions = open_current(store), job.definitions
         _check_view(settings, base)
@@ -365,6 +367,19 @@ def _limits(settings: Settings, base: Current, definitions: Definitions) -> Rele
         if changed_ids(before, id_facts(definitions.payer, definitions.id_key))
         else limits
     )
+
+
+def _check_model(job: OpenedExtract) -> None:
+    """Refuse to publish an extract of which there is no published form.
+
+    Raises:
+        UsageError: it is a provider directory.
+    """
+    if not job.definitions.model.has_members:
+        raise UsageError(
+            f"{job.extract.folder} is a provider directory, which is not published to a target: "
+            "write it as NDJSON with `cpcds convert`"
+        )
 
 
 def _check_view(settings: Settings, base: Current) -> None:

@@ -178,3 +178,11 @@ def test_every_must_support_element_that_the_layout_can_feed_is_made(tmp_path: P
     done(cpcds("convert", extract, "--out", tmp_path / "out"))
     told = cpcds("conform", tmp_path / "out")
     assert told.code == 0, told.out
+
+
+def test_a_directory_is_not_published_to_a_target_of_claims(tmp_path: Path) -> None:
+    extract = write_directory(tmp_path / "in", directory_rows())
+    told = cpcds("run", extract, "--to", tmp_path / "target")
+    assert told.code == 2
+    assert "is a provider directory, which is not published to a target" in told.sentence
+    assert not list((tmp_path / "target").glob("*.json"))
