@@ -533,7 +533,7 @@ def _origin(sources: _Sources, part: _Part, records: Records, element: Explained
 
 def _cell(sources: _Sources, part: _Part, records: Records, cell: Cell) -> CellOrigin:
     names = sources.read.partitions.facts.names
-    table, column, record = _home(records, cell)
+    table, column, record = cell.table, cell.column, cell.row
     derived = table in TABLES and TABLES[table].column(column) is None
     if record.get(FILE_COLUMN) is None:
         return CellOrigin(None, None, table, column, derived, cell.value)
@@ -542,6 +542,12 @@ def _cell(sources: _Sources, part: _Part, records: Records, cell: Cell) -> CellO
     if derived or table not in TABLES:
         return CellOrigin(file, row, table, column, derived, cell.value)
     origin = part.origins.of(table, record, column)
+    lender = None if origin.place or origin.cells else _lender(records, table, record)
+    if lender is not None:  # a member of the care team that a line names
+        if column != "provider_id":
+            return CellOrigin(file, row, table, column, True, cell.value)
+        table, column = "claim_line", "rendering_provider_id"
+        origin = part.origins.of(table, lender, column)
     return CellOrigin(
         file=file,
         row=row,
@@ -559,17 +565,12 @@ def _cell(sources: _Sources, part: _Part, records: Records, cell: Cell) -> CellO
     )
 
 
-def _home(records: Records, cell: Cell) -> tuple[str, str, Record]:
-    """Return table, column and row of a cell: of a care team that a line names, the line's."""
-    table, column, record = cell.table, cell.column, cell.row
-    if table == "claim_care_team" and column == "provider_id":
-        line = [
-            other
-            for other in records.tables.get("claim_line", ())
-            if (other.get(FILE_COLUMN), other.get(ROW_COLUMN))
-            == (record.get(FILE_COLUMN), record.get(ROW_COLUMN))
-            and other.get("rendering_provider_id") == cell.value
-        ]
-        if line:
-            return "claim_line", "rendering_provider_id", line[0]
-    return table, column, record
+def _lender(records: Records, table: str, record: Record) -> Record | None:
+    """Return the line that lends the care team a member; None where no line does."""
+    if table != "claim_care_team":
+        return None
+    for line in records.tables.get("claim_line", ()):
+        same_place = all(line.get(name) == record.get(name) for name in _PLACES)
+        if same_place and line.get("rendering_provider_id") == record.get("provider_id"):
+            return line
+    return None

@@ -171,17 +171,21 @@ class PartitionOrigins:
         return tuple(found)
 
     @cached_property
-    def _with_fills(self) -> Mapping[str, pa.Table]:
+    def _with_fills(self) -> Mapping[str, RawRows]:
+        """The rows with the ids that claims of several fills are given."""
         raw = self._layout.raw
         return {
-            name: with_fills(self._layout, raw[name], rows).table
-            for name, rows in self._rows.items()
+            name: with_fills(self._layout, raw[name], rows) for name, rows in self._rows.items()
         }
+
+    @cached_property
+    def _tables(self) -> Mapping[str, pa.Table]:
+        return {name: rows.table for name, rows in self._with_fills.items()}
 
     def _group(self, feed: _Feed) -> Groups:
         spec = feed.spec
         if id(spec) not in self._groups:
-            rows = self._rows[spec.source]
+            rows = self._with_fills[spec.source]
             if spec.split is not None:
                 rows = rows.split(spec.split)
             self._groups[id(spec)] = Groups(rows, spec.where, spec.grain, spec.order)
@@ -218,7 +222,7 @@ class PartitionOrigins:
     def _values(self, feed: _Feed, column: str) -> list[str | None]:
         key = (feed.path, column)
         if key not in self._made:
-            [values] = column_values(self._layout, [feed.own], self._with_fills, column)
+            [values] = column_values(self._layout, [feed.own], self._tables, column)
             self._made[key] = values.to_pylist()
         return self._made[key]
 
@@ -233,7 +237,8 @@ class PartitionOrigins:
         headers = _conditions(spec) if is_made_of_others else spec.headers()
         raw = self._layout.raw[feed.spec.source]
         for header in sorted(_as_written(headers, raw), key=raw.columns.index):
-            yield from _distinct(self._cell(groups.rows, at, header) for at in ours)
+            places = [_place(groups.rows, at) for at in ours]
+            yield from _distinct(self._cell(feed.spec.source, place, header) for place in places)
         if isinstance(spec.source, Lookup):
             yield from self._looked_up(feed, spec.source, group, ours)
 
@@ -274,15 +279,17 @@ class PartitionOrigins:
                 fits = fits & np.asarray(pc.fill_null(same, False))
             for header in sorted(read, key=raw.columns.index):
                 found = np.flatnonzero(fits).tolist()
-                yield from _distinct(self._cell(other, each, header) for each in found)
+                places = [_place(other, each) for each in found]
+                yield from _distinct(self._cell(source.table, place, header) for place in places)
 
-    def _cell(self, rows: RawRows, at: int, header: str) -> RawCell | None:
+    def _cell(self, name: str, place: Place, header: str) -> RawCell | None:
+        """Return the cell of a raw file's row under a header of the layout; None where empty."""
+        rows = self._rows[name]
         if header not in rows.table.column_names:
             return None
-        text = rows.table.column(header)[at].as_py()
+        text = rows.table.column(header)[int(_at(rows, place)[0])].as_py()
         if text is None or not text.strip():
             return None
-        place = _place(rows, at)
         file = self._files[place[0]]
         return RawCell(place, file.columns[spill_names(file).index(header)], text)
 
@@ -323,7 +330,7 @@ class PartitionOrigins:
                 wanted = [header for header, made in headers.items() if made == column]
                 own = [column] if column in self._layout.raw["claim"].columns else []
                 read = wanted or (own if column not in ("sequence",) else [])
-                cells = [self._cell(rows, at, header) for header in read]
+                cells = [self._cell("claim", _place(rows, at), header) for header in read]
                 return RawOrigin(tuple(cell for cell in cells if cell is not None), "")
         return None
 

