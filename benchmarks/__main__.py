@@ -21,9 +21,9 @@ import pyarrow as pa
 from fhir.resources.R4B.explanationofbenefit import ExplanationOfBenefit
 
 from benchmarks.reading import rows_a_second
+from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import convert_extract
-from etl.bootstrap.wiring import load_definitions
 from etl.conform.resource_files import Lines
 from etl.conform.run import conform
 from etl.engine.partition_columns import Partition

@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from benchmarks.__main__ import accepted
 from etl.bootstrap import use_cases
+from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings
-from etl.bootstrap.wiring import load_definitions
 from etl.engine.evaluate import Values
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render

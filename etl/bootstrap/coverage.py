@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import convert_extract
-from etl.bootstrap.wiring import load_definitions
 from etl.conform.filled_elements import FilledElements
 from etl.mapping.coverage import Filled, ProfileCoverage, coverage
 from etl.pipeline.events import Emit

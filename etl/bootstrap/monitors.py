@@ -9,11 +9,11 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings
-from etl.bootstrap.wiring import load_definitions
 from etl.monitoring.http_calls import HookFailed
-from etl.monitoring.lineage import LineageOptions, emit_end, emit_start
 from etl.monitoring.notification import notify_services, ping, post, run_command
+from etl.monitoring.openlineage_events import LineageOptions, emit_end, emit_start
 from etl.pipeline.run_record import GOOD, RunRecord, RunStart
 
 log = logging.getLogger(__name__)

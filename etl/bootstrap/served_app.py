@@ -38,7 +38,7 @@ from starlette.routing import Route
 
 from etl.bootstrap.dispatch import PrefixDispatcher
 from etl.bootstrap.gc_policy import gc_disabled, relax_gc
-from etl.bootstrap.process_setup import configure_logging, end_with_parent
+from etl.bootstrap.served_process import configure_logging, end_with_parent
 from etl.bootstrap.served_rooms import DIRECTORY, FHIR, ServedRoom, ServerDescription
 from etl.bootstrap.setting_groups import ServeSettings
 from etl.bootstrap.settings import Settings
@@ -68,7 +68,7 @@ from etl.gateway.request import RequestLimits
 from etl.gateway.served_releases import Releases
 from etl.gateway.service import Service
 from etl.gateway.startup import GatewayServices, ServiceOptions, open_service
-from etl.gateway.supported import TYPES
+from etl.gateway.supported_fhir import TYPES
 from etl.smart.discovery import AuthEndpoints, smart_configuration
 from etl.smart.grants import Recorder, Verifier
 

@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
 
+from etl.bootstrap.definitions import load_definitions, release_limits
 from etl.bootstrap.gc_policy import gc_disabled, gc_relaxed
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import store_options, target_store
-from etl.bootstrap.wiring import load_definitions, release_limits
 from etl.errors import EtlError, MappingError, StoreError, UsageError
 from etl.local.executor import LocalExecutor
 from etl.local.forked_workers import forked_workers
@@ -29,10 +29,10 @@ from etl.pipeline.convert import Converted, convert
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.deltas.layers import layers_of
 from etl.pipeline.deltas.merge import merged_extract
+from etl.pipeline.earlier_reports import write_nights_page
 from etl.pipeline.events import Emit
 from etl.pipeline.executor import Executor
 from etl.pipeline.explain import Explainer, Subject, require_same
-from etl.pipeline.nights import write_nights_page
 from etl.pipeline.read import expected_partitions, open_with, own_folder
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.pipeline.run import Planned, Ran, plan, run

@@ -11,8 +11,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from etl.bootstrap.definitions import load_definitions, mapping_roots
 from etl.bootstrap.mappings import read_folder
-from etl.bootstrap.wiring import load_definitions, mapping_roots
 from etl.cli.layout_files import mistakes_of
 from etl.cli.options import json_option
 from etl.doctor.drafting import LayoutDraft

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from etl.bootstrap.wiring import load_definitions
+from etl.bootstrap.definitions import load_definitions
 from etl.cli.layout_files import mistakes_of
 from etl.cli.options import json_option
 from etl.documents.nearest import nearest

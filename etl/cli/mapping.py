@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from etl.bootstrap.coverage import extract_coverage, mapping_coverage
-from etl.bootstrap.wiring import CheckedMappings, check_mappings, load_definitions
+from etl.bootstrap.definitions import CheckedMappings, check_mappings, load_definitions
 from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
 from etl.cli.progress import progress
 from etl.cli.result_tables import print_table

@@ -16,8 +16,8 @@ from etl.cli.result_tables import (
     show_counts,
     show_rejected,
 )
+from etl.pipeline.earlier_reports import report_of
 from etl.pipeline.masked_samples import changed_samples
-from etl.pipeline.nights import report_of
 from etl.pipeline.run import Planned
 from etl.publish.change_counts import ChangeCounts, Changes
 from etl.publish.diff import Difference

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from etl.gateway.refusals import Refusal
-from etl.gateway.supported import TYPES, ResourceType
+from etl.gateway.supported_fhir import TYPES, ResourceType
 from etl.smart import scopes as smart_scopes
 from etl.smart.grants import Grant
 

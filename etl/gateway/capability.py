@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from etl.gateway.supported import INSTANTIATES, OPERATIONS, Operation, ResourceType
+from etl.gateway.supported_fhir import INSTANTIATES, OPERATIONS, Operation, ResourceType
 from etl.profiles.guides import C4BB
 from etl.smart.discovery import AuthEndpoints, oauth_uris
 

@@ -21,7 +21,7 @@ from etl.gateway.operation_outcomes import KINDS, SYSTEM
 from etl.gateway.refusals import Refusal
 from etl.gateway.release_reader import ReleaseTree
 from etl.gateway.served_releases import Releases
-from etl.gateway.supported import TYPES
+from etl.gateway.supported_fhir import TYPES
 from etl.smart.grants import Grant
 
 _SECTIONS: Final = ("ids", "parts", "versions", "lastUpdated")

@@ -20,7 +20,7 @@ from etl.gateway.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.dates import BEGINNING, END, Span, asked_span, stored_span
 from etl.gateway.search.parameter_values import count
 from etl.gateway.search.parsing import EMPTY, HTTP, LeavingOut
-from etl.gateway.supported import EVERYTHING, TYPES
+from etl.gateway.supported_fhir import EVERYTHING, TYPES
 from etl.publish.manifest import RELEASE
 from etl.smart.grants import Grant
 from etl.storage.async_port import Line

@@ -17,7 +17,7 @@ import orjson
 from etl.gateway.includes import Hit, referenced
 from etl.gateway.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.query import SearchCondition
-from etl.gateway.supported import ResourceType
+from etl.gateway.supported_fhir import ResourceType
 from etl.profiles.absent_reasons import DATA_ABSENT_REASON
 from etl.publish.canonical_json import short_hash
 from etl.publish.rendered_resources import LISTED, NAMED, ROW

@@ -9,7 +9,7 @@ from typing import Final
 from etl.gateway.access import may
 from etl.gateway.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.query import Query, RequestedInclude
-from etl.gateway.supported import TYPES, ResourceType
+from etl.gateway.supported_fhir import TYPES, ResourceType
 from etl.smart.grants import Grant
 from etl.storage.async_port import Line
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from etl.gateway.operation_outcomes import KINDS
 from etl.gateway.routes import COMPARTMENT
-from etl.gateway.supported import (
+from etl.gateway.supported_fhir import (
     EVERYTHING,
     RESULT_PARAMETERS,
     ResourceType,

@@ -18,7 +18,7 @@ from etl.gateway.release_reader import IndexedBlock, ReleaseTree
 from etl.gateway.search.matching import matching, ordered, sections
 from etl.gateway.search.query import Query
 from etl.gateway.service import Service
-from etl.gateway.supported import TYPES, ResourceType
+from etl.gateway.supported_fhir import TYPES, ResourceType
 from etl.smart.grants import Grant
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from etl.gateway.operation_outcomes import Rejection
-from etl.gateway.supported import EVERYTHING, TYPES
+from etl.gateway.supported_fhir import EVERYTHING, TYPES
 
 Kind = Literal["document", "search", "read", "vread", "everything", "page"]
 

@@ -18,12 +18,12 @@ from etl.gateway.includes import Hit, ReferenceResolver, relevant_to
 from etl.gateway.paging import Position, Sealer, etag_of, url_of
 from etl.gateway.refusals import Refusal
 from etl.gateway.release_reader import IndexedBlock, ReleaseTree
+from etl.gateway.resource_subset import subset
 from etl.gateway.search.matching import matching, ordered, sections
 from etl.gateway.search.parsing import LeavingOut, parse, parse_shape
 from etl.gateway.search.query import Query
 from etl.gateway.served_releases import Releases
-from etl.gateway.subset import subset
-from etl.gateway.supported import TYPES, ResourceType, answerable
+from etl.gateway.supported_fhir import TYPES, ResourceType, answerable
 from etl.publish.catalog import ID
 from etl.smart.grants import Grant
 

@@ -14,7 +14,7 @@ from etl.pipeline.executor import Done, Pieces
 from etl.pipeline.outcome import outcome_from, outcome_to
 from etl.pipeline.unit import UnitResult
 from etl.rows import table_schema
-from etl.sources.inventory import Inventory
+from etl.sources.finished_steps import Inventory
 
 _FOLDER: Final = "units"
 _OUTCOME: Final = "outcome"

@@ -26,7 +26,7 @@ from etl.sources import (
     partition,
     resume_partitions,
 )
-from etl.sources.inventory import Inventory
+from etl.sources.finished_steps import Inventory
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 A line of JSON with every value in it, then the tables one after the other as Arrow IPC streams.
 Spaces fill the line up, so that the streams lie as Arrow asks of memory: it reads them in place.
 Only values of the classes below are made of it. Whether the bytes are those that were written is
-for their keeper to check (`etl.sources.inventory`).
+for their keeper to check (`etl.sources.finished_steps`).
 """
 
 from __future__ import annotations

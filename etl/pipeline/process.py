@@ -14,7 +14,6 @@ from etl.certificate.certificate import Certificate
 from etl.columns.digests import NO_HASHES
 from etl.columns.places import place_keys
 from etl.engine.unmapped import Mention
-from etl.pipeline.advice import advice
 from etl.pipeline.certificate import Certifying
 from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.definitions import Definitions
@@ -32,6 +31,7 @@ from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.outcome import Outcome
 from etl.pipeline.partition.directory import accepted_directory, mapped_directory, row_owners
 from etl.pipeline.partition.providers import Providers, providers_of
+from etl.pipeline.rejection_advice import advice
 from etl.pipeline.totals import Totals
 from etl.publish.manifest import Named
 from etl.quality import Checked, Verdict, check_totals, reconcile, verdicts

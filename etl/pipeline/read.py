@@ -23,7 +23,7 @@ from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.executor import Cutting, Read
 from etl.publish.canonical_json import as_instant, day_instant
 from etl.sources import Extract, open_extract
-from etl.sources.inventory import Inventory
+from etl.sources.finished_steps import Inventory
 from etl.sources.read_extract import MAX_PARTITIONS
 
 _ROW_BYTES: Final = 120

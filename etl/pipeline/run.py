@@ -15,10 +15,10 @@ from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.default_stamp import default_stamp
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.deltas.layers import keep_layers
+from etl.pipeline.earlier_reports import release_before, report_of, write_nights_page
 from etl.pipeline.events import Emit, StageAdvanced, StageBegan
 from etl.pipeline.executor import Read
 from etl.pipeline.money import Totals, money_difference, published_money
-from etl.pipeline.nights import release_before, report_of, write_nights_page
 from etl.pipeline.process import Processed, process, write_results
 from etl.pipeline.publish import BlockOutput, Published, Staged, certified, publish, stage
 from etl.pipeline.read import read_release

@@ -26,7 +26,7 @@ from etl.sources.canonical_layout import add_short_forms
 from etl.sources.column_making import MadeColumn, make
 from etl.sources.layout import Layout, TableSpec
 from etl.sources.layout_columns import ColumnSpec, EachRow, Lookup, Number
-from etl.sources.lookups import SoughtRows, look_up
+from etl.sources.lookup_matches import SoughtRows, look_up
 from etl.sources.malformed_rows import readable, unread
 from etl.sources.pharmacy_fills import FILL, with_fills
 from etl.sources.raw_rows import RawRows

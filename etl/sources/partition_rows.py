@@ -28,7 +28,7 @@ from etl.sources.layout_columns import Condition
 from etl.sources.pharmacy_fills import fill_ids
 from etl.sources.raw_rows import RawRows
 from etl.sources.row_conditions import holds
-from etl.sources.spill import gathered_bytes, with_places
+from etl.sources.spilled_rows import gathered_bytes, with_places
 
 OWNER_COLUMN: Final = "_owner"
 """Hash of the member, or of what stands for one: all rows of a member have the same."""

@@ -20,12 +20,12 @@ from etl.errors import UsageError
 from etl.jobs import ALONE, JobRunner
 from etl.sources.events import Emit, FileProgress, Partitioned, ignore
 from etl.sources.extract import UNKNOWN_TABLE, Extract, SourceFile, check_rows
-from etl.sources.inventory import Checksum, Inventory, checksum_of
+from etl.sources.finished_steps import Checksum, Inventory, checksum_of
 from etl.sources.keys import GlobalKeys, HashSet, Owners, clear_gathered
 from etl.sources.malformed_rows import Known, place_unread
 from etl.sources.partition_rows import RAGGED, CutJob, FilePart, Whose, cut_up
 from etl.sources.partitions import PartitionFacts, Partitions
-from etl.sources.spill import (
+from etl.sources.spilled_rows import (
     Index,
     SpillWriter,
     clear_spilled,

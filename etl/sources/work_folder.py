@@ -23,11 +23,11 @@ from etl.sources.delimited import SpanAstray
 from etl.sources.events import Emit
 from etl.sources.external_sort import Run
 from etl.sources.extract_state import file_from, layout_from, layout_state
-from etl.sources.inventory import Checksum, Inventory
+from etl.sources.finished_steps import Checksum, Inventory
 from etl.sources.keys import GlobalKeys, HashSet, OwnedIds, Owners
 from etl.sources.partition_rows import CutJob, Piece, cut
 from etl.sources.partitions import PartitionFacts, Partitions
-from etl.sources.spill import Index, SpillWriter, read_spilled, rows_path
+from etl.sources.spilled_rows import Index, SpillWriter, read_spilled, rows_path
 
 STATE: Final = "partitions.json"
 STEP: Final = "read"

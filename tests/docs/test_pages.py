@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from etl import errors
+from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.mappings import read_folder, shipped
 from etl.bootstrap.settings import Settings
-from etl.bootstrap.wiring import load_definitions
 from etl.errors import EtlError
 from etl.model.data_models import DATA_MODELS
 from tests.docs.pages import ROOT, page, prose, rows, section, tracked

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from click.testing import CliRunner
 
+from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings
-from etl.bootstrap.wiring import load_definitions
 from etl.cli import main
 from etl.model.data_models import CLAIMS, DataModel
 from etl.pipeline.definitions import Definitions

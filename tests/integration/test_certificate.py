@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import read_settings
-from etl.bootstrap.wiring import load_definitions
 from etl.certificate.certificate import state_from
 from etl.certificate.comparison import published_sums
 from etl.certificate.published import BlockReader

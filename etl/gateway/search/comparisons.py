@@ -9,7 +9,7 @@ from typing import Final
 from etl.gateway.refusals import wrong
 from etl.gateway.search.dates import Span, asked_span, compares, stored_span
 from etl.gateway.search.parameter_values import plain, split
-from etl.gateway.supported import TYPES, SearchParameter
+from etl.gateway.supported_fhir import TYPES, SearchParameter
 from etl.publish.catalog import ID
 
 Test = Callable[[str], bool]

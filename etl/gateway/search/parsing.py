@@ -17,7 +17,7 @@ from etl.gateway.refusals import shown, wrong
 from etl.gateway.search import comparisons
 from etl.gateway.search.parameter_values import count, plain, split
 from etl.gateway.search.query import Query, RequestedInclude, SearchCondition, SortKey, Summary
-from etl.gateway.supported import TYPES, ResourceType, SearchParameter
+from etl.gateway.supported_fhir import TYPES, ResourceType, SearchParameter
 
 MOST_PARAMETERS: Final = 100
 MOST_VALUES: Final = 500

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from etl.gateway.supported import ResourceType, SearchParameter
+from etl.gateway.supported_fhir import ResourceType, SearchParameter
 
 Summary = Literal["true", "text", "data", "count", "false"]
 

@@ -36,7 +36,7 @@ from etl.pipeline.validate import validate
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.reader import open_current
 from etl.sources import FileProgress
-from etl.sources.inventory import LIST
+from etl.sources.finished_steps import LIST
 from etl.storage.local import LocalStore
 from etl.storage.port import StoreOptions
 from etl.synth import Spec, write_extract

@@ -24,7 +24,7 @@ from etl.auth.rate_limits import EndpointLimits
 from etl.auth.records import DemoMember, Happening
 from etl.auth.revocations import Revocations
 from etl.auth.sessions import Sessions
-from etl.gateway.supported import TYPES
+from etl.gateway.supported_fhir import TYPES
 from etl.portal.app import portal_app
 from etl.portal.portal import Portal, SandboxMember
 from etl.portal.rendering import open_templates

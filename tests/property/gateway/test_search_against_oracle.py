@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.gateway.service import Service
-from etl.gateway.supported import TYPES
+from etl.gateway.supported_fhir import TYPES
 from tests.property.gateway import oracle
 from tests.unit.gateway.trees import (
     BASE,

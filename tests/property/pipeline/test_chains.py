@@ -14,8 +14,8 @@ import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings
-from etl.bootstrap.wiring import load_definitions
 from etl.engine.masking import Masker
 from etl.engine.render import render
 from etl.mapping.environment import Environment

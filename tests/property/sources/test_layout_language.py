@@ -23,7 +23,7 @@ from etl.sources.layout_conversions import (
     Substring,
     Trim,
 )
-from etl.sources.lookups import SoughtRows, look_up
+from etl.sources.lookup_matches import SoughtRows, look_up
 from etl.sources.raw_rows import RawRows
 from etl.sources.row_conditions import holds
 from etl.sources.text_conversions import (

@@ -100,8 +100,8 @@ def test_what_is_read_in_spans_is_what_is_read_as_a_whole(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as base:
         patch.setattr("etl.sources.file_splits.CUT_BYTES", every)
-        patch.setattr("etl.sources.spill.BUFFER_BYTES", every)
-        patch.setattr("etl.sources.spill.BYTES_PER_PARTITION", 0)
+        patch.setattr("etl.sources.spilled_rows.BUFFER_BYTES", every)
+        patch.setattr("etl.sources.spilled_rows.BYTES_PER_PARTITION", 0)
         folder = Path(base) / "in"
         folder.mkdir()
         (folder / "member.csv").write_bytes(("\ufeff" + member + "M0,Ng,1970-01-01,F\n").encode())

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
 from etl.bootstrap.settings import read_settings
-from etl.bootstrap.wiring import load_definitions
 from etl.errors import MappingError
 
 

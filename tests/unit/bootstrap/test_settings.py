@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import DEMO_ID_KEY, Settings, read_settings, setting_names
-from etl.bootstrap.wiring import load_definitions
 from etl.errors import MappingError
 
 

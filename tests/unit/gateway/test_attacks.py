@@ -16,7 +16,7 @@ import pytest
 
 from etl.gateway.refusals import Refusal
 from etl.gateway.service import Service
-from etl.gateway.supported import TYPES
+from etl.gateway.supported_fhir import TYPES
 from tests.unit.gateway.trees import BASE, bundle, grant, link, members, opened, run, sample_tree
 
 EOB = "ExplanationOfBenefit"

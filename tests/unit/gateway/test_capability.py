@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from etl.gateway.provider_directory import DIRECTORY_TYPES
-from etl.gateway.supported import INSTANTIATES, TYPES
+from etl.gateway.supported_fhir import INSTANTIATES, TYPES
 from etl.publish.canonical_json import short_hash
 from etl.publish.manifest import ReleaseFacts
 from etl.publish.rendered_resources import PatientResources

@@ -12,7 +12,7 @@ import pytest
 from etl.gateway.compartment import SeenRelease
 from etl.gateway.refusals import Refusal
 from etl.gateway.startup import GatewayServices
-from etl.gateway.supported import TYPES
+from etl.gateway.supported_fhir import TYPES
 from etl.publish.history import rollback
 from etl.publish.prune import prune
 from etl.publish.reader import open_current, open_release

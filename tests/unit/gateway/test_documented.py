@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from etl.gateway.supported import RESULT_PARAMETERS, TYPES
+from etl.gateway.supported_fhir import RESULT_PARAMETERS, TYPES
 
 PAGE = Path(__file__).parents[3] / "docs" / "search.md"
 

@@ -8,7 +8,7 @@ import pytest
 
 from etl.gateway.refusals import Refusal
 from etl.gateway.service import Service
-from etl.gateway.supported import TYPES
+from etl.gateway.supported_fhir import TYPES
 from etl.publish.reader import open_current
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.trees import busiest, directory, grant, members, opened, run, sample_tree

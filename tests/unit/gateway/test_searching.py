@@ -8,7 +8,7 @@ import pytest
 
 from etl.gateway.refusals import Refusal
 from etl.gateway.service import Answer, Service
-from etl.gateway.supported import TYPES
+from etl.gateway.supported_fhir import TYPES
 from etl.publish.manifest import ReleaseFacts
 from etl.publish.rendered_resources import PatientResources
 from tests.memory_store import MemoryStore

@@ -6,10 +6,10 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import read_settings
-from etl.bootstrap.wiring import load_definitions
-from etl.pipeline.advice import advice
 from etl.pipeline.definitions import Definitions
+from etl.pipeline.rejection_advice import advice
 from etl.quality import RowCounts
 from etl.reports import Example, Tally
 from etl.rows import FINDINGS_SCHEMA

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from etl.errors import CommitConflict, StoreError
-from etl.pipeline.nights import release_before, write_nights_page
+from etl.pipeline.earlier_reports import release_before, write_nights_page
 from etl.publish.canonical_json import sha256
 from etl.publish.change_counts import Changes
 from etl.publish.history import find_release, rollback
@@ -22,7 +22,7 @@ from etl.publish.prune import prune
 from etl.publish.reader import open_current
 from etl.publish.release import commit
 from etl.reports import report_document, report_json
-from etl.reports.nights import NIGHTS
+from etl.reports.report_index import NIGHTS
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import objects, patient, stage
 from tests.unit.reports.test_report import report

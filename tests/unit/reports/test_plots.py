@@ -15,8 +15,8 @@ import pytest
 
 from etl.quality import MoneyKey
 from etl.reports import Report, report_document
-from etl.reports.nights import NIGHTS, RolledBack, nights_page
 from etl.reports.plots import Plot
+from etl.reports.report_index import NIGHTS, RolledBack, nights_page
 from tests.unit.reports.test_report import Page, report
 from tests.unit.reports.test_small_cells import quarantined
 
@@ -56,7 +56,9 @@ def test_names_of_two_plots_of_a_page_do_not_meet() -> None:
 
 
 def test_matplotlib_is_loaded_where_a_plot_is_drawn_and_nowhere_else() -> None:
-    code = "import sys, etl.reports.nights, etl.cli.main; sys.exit('matplotlib' in sys.modules)"
+    code = (
+        "import sys, etl.reports.report_index, etl.cli.main; sys.exit('matplotlib' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

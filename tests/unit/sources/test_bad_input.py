@@ -15,7 +15,7 @@ import pytest
 
 from etl.errors import EtlError, ExtractError, StoreError, UsageError
 from etl.sources import open_extract, open_partitions, partition
-from etl.sources.spill import SpillWriter
+from etl.sources.spilled_rows import SpillWriter
 from tests.unit.sources.extracts import CLAIM, LINE, MEMBER, SMALL, read, write_extract, write_table
 
 Spoil = Callable[[Path], Any]

@@ -48,7 +48,7 @@ def test_memory_of_reading_does_not_grow_with_the_number_of_members(
     small = partial(delimited.read_batches, block_bytes=1 << 15)
     monkeypatch.setattr("etl.sources.delimited.read_batches", small)
     monkeypatch.setattr("etl.sources.external_sort._GATHERED", 1 << 14)
-    monkeypatch.setattr("etl.sources.spill.BUFFER_BYTES", 1 << 18)
+    monkeypatch.setattr("etl.sources.spilled_rows.BUFFER_BYTES", 1 << 18)
 
     def peak(members: int) -> tuple[int, int]:
         """Return the most that Python and numpy held, and the most that Arrow did, in bytes."""

@@ -24,8 +24,8 @@ HEADER = ",".join(MEMBER) + "\n"
 @pytest.fixture(autouse=True)
 def _small_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("etl.sources.file_splits.CUT_BYTES", 200)
-    monkeypatch.setattr("etl.sources.spill.BUFFER_BYTES", 100)
-    monkeypatch.setattr("etl.sources.spill.BYTES_PER_PARTITION", 0)
+    monkeypatch.setattr("etl.sources.spilled_rows.BUFFER_BYTES", 100)
+    monkeypatch.setattr("etl.sources.spilled_rows.BYTES_PER_PARTITION", 0)
 
 
 def members(rows: int) -> str:

@@ -24,7 +24,7 @@ import pyarrow as pa
 from etl.errors import StoreError
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.rows import PLACE_FIELDS
-from etl.sources.inventory import Checksum, Summing
+from etl.sources.finished_steps import Checksum, Summing
 
 BUFFER_BYTES: Final = 8 << 20
 """Bytes gathered for a raw table before they are cut up…"""

@@ -13,7 +13,7 @@ from etl.publish.change_counts import Changes
 from etl.publish.history import lineage
 from etl.publish.reader import Current, Release, checked
 from etl.reports import FORMAT_VERSION, ReleaseBefore
-from etl.reports.nights import NIGHTS, Night, RolledBack, nights_page
+from etl.reports.report_index import NIGHTS, Night, RolledBack, nights_page
 from etl.storage.parallel_reads import mapped
 from etl.storage.port import Store, Tagged
 

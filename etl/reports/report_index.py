@@ -48,7 +48,7 @@ def nights_page(nights: Sequence[Night], older: Sequence[str]) -> str:
         older: runs whose reports are older than that, newest first.
     """
     documents = [night for night in nights if not isinstance(night, RolledBack)]
-    template = environment().get_template("nights.html.j2")
+    template = environment().get_template("report_index.html.j2")
     return template.render(
         nights=[
             {"rolled_back": night} if isinstance(night, RolledBack) else _night(night)
