@@ -28,7 +28,8 @@ from etl.sources import delimited, external_sort, spilled_rows
 
 # Buffers and files so small that even the few fill them: then all that differs is members.
 delimited.read_batches = partial(delimited.read_batches, block_bytes=1 << 15)
-external_sort._GATHERED, spilled_rows.BUFFER_BYTES, spilled_rows.BYTES_PER_PARTITION = 1 << 10, 1 << 18, 1 << 10
+external_sort._GATHERED = 1 << 10
+spilled_rows.BUFFER_BYTES, spilled_rows.BYTES_PER_PARTITION = 1 << 18, 1 << 10
 options = use_cases._bulk_options
 use_cases._bulk_options = lambda settings: replace(options(settings), file_bytes=1 << 18)
 settings = read_settings(
