@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field
 from typing import Any, Final
 
 from etl.certificate.comparison import Compared, FactDifference
 from etl.certificate.sums import COUNTED, LEVELS, Sums
-from etl.certificate.timeliness import Delays
 
 _FORMAT: Final = 2
 """Of pieces and states; 1 had no business days."""
@@ -27,10 +26,12 @@ class Certificate:
         release: sums of all the release's bytes; those of other members are carried from the
             release before, where they were compared.
         carried: how many claims of them are.
-        differences: those that are explained, and some that are not.
-        unexplained: how many are not.
+        reasons: explanations of differences: (reason, fact) -> how many, and cents together.
+        unexplained: how many differences nothing explains.
+        first: the first of them; None where there is none.
         words: fact -> (word of the source, published word).
-        delays: of claims that became visible; empty for a first release.
+        days: business days -> claims that became visible; empty for a first release.
+        late: how many of them took too long.
         all_delays: business days -> claims, of all releases since the first.
     """
 
@@ -39,21 +40,13 @@ class Certificate:
     read: Sums = field(default_factory=Sums)
     release: Sums = field(default_factory=Sums)
     carried: int = 0
-    differences: tuple[FactDifference, ...] = ()
+    reasons: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     unexplained: int = 0
+    first: FactDifference | None = None
     words: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
-    delays: Delays = field(default_factory=lambda: Delays(Counter(), ()))
+    days: Counter[int] = field(default_factory=Counter)
+    late: int = 0
     all_delays: Counter[int] = field(default_factory=Counter)
-
-    @property
-    def reasons(self) -> Mapping[tuple[str, str], tuple[int, int]]:
-        """Explanations of differences: (reason, fact) -> how many, and cents together."""
-        found: dict[tuple[str, str], tuple[int, int]] = {}
-        for one in self.differences:
-            if one.reason:
-                count, cents = found.get((one.reason, one.fact), (0, 0))
-                found[one.reason, one.fact] = (count + 1, cents + one.cents)
-        return dict(sorted(found.items()))
 
     @property
     def sums(self) -> int:
@@ -95,7 +88,7 @@ def certificate_of(
     earlier: Counter[int] | None = None,
     whole: Sums | None = None,
 ) -> Certificate:
-    """Return the certificate of a release.
+    """Return the certificate of a release, in memory that does not grow with it.
 
     Args:
         pieces: what `piece` made of each unit.
@@ -106,10 +99,11 @@ def certificate_of(
     """
     facts = unexplained = 0
     source, read, before = Sums(), Sums(), Sums()
-    differences: list[FactDifference] = []
+    reasons: dict[tuple[str, str], tuple[int, int]] = {}
+    first: FactDifference | None = None
     words: dict[str, set[tuple[str, str]]] = {}
     days: Counter[int] = Counter()
-    late: list[tuple[int, int, int]] = []
+    late = 0
     for each in pieces:
         value = json.loads(each)
         facts += value["facts"]
@@ -117,10 +111,17 @@ def certificate_of(
         source += Sums.from_json(value["source"])
         read += Sums.from_json(value["published"])
         before += Sums.from_json(value["before"]) if value["before"] is not None else Sums()
-        differences += [FactDifference(*one) for one in value["differences"]]
+        for one in value["differences"]:
+            difference = FactDifference(*one)
+            if difference.reason:
+                key = (difference.reason, difference.fact)
+                count, cents = reasons.get(key, (0, 0))
+                reasons[key] = (count + 1, cents + difference.cents)
+            elif first is None:
+                first = difference
         for taken, claims in value["days"]:
             days[taken] += claims
-        late += [(file, row, taken) for file, row, taken in value["late"]]
+        late += len(value["late"])
         for fact, pairs in value["words"].items():
             words.setdefault(fact, set()).update((word, code) for word, code in pairs)
     unread = Sums() if carried is None else carried - before
@@ -132,12 +133,27 @@ def certificate_of(
         read=read,
         release=unread + read,
         carried=unread.counts.get("claim", 0),
-        differences=tuple(differences),
+        reasons=dict(sorted(reasons.items())),
         unexplained=unexplained,
+        first=first,
         words={fact: frozenset(pairs) for fact, pairs in sorted(words.items())},
-        delays=Delays(days, tuple(sorted(late))),
+        days=days,
+        late=late,
         all_delays=days + (earlier or Counter()),
     )
+
+
+def differences_of(pieces: Iterable[bytes]) -> Iterator[FactDifference]:
+    """Yield the differences, unit by unit, by place: those explained, and some that are not."""
+    for each in pieces:
+        found = [FactDifference(*one) for one in json.loads(each)["differences"]]
+        yield from sorted(found, key=astuple)
+
+
+def late_of(pieces: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
+    """Yield file, row and business days of claims that became visible late, unit by unit."""
+    for each in pieces:
+        yield from sorted((file, row, days) for file, row, days in json.loads(each)["late"])
 
 
 def broken_sums(made: Certificate) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
+import itertools
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -18,7 +20,9 @@ from etl.certificate.certificate import (
     Certificate,
     broken_sums,
     certificate_of,
+    differences_of,
     knows_before,
+    late_of,
     miscounted,
     piece,
     state_from,
@@ -46,6 +50,7 @@ LIMIT: Final = "certificate"
 """Name of the verdict."""
 
 _FOLDER: Final = "memory/"
+_ROWS_TOGETHER: Final = 4096
 _KIND: Final = "certificate"
 _CLAIM: Final = "ExplanationOfBenefit"
 
@@ -67,6 +72,20 @@ class Certifying:
     before: str | None
     parent: str | None
     day: str
+
+
+class PieceFiles:
+    """The comparisons of a run's units, read from their files whenever they are asked for.
+
+    Args:
+        files: of each unit, name -> file of the work folder.
+    """
+
+    def __init__(self, files: Iterable[Mapping[str, Path]]) -> None:
+        self._paths = [named[PIECE] for named in files if PIECE in named]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (path.read_bytes() for path in self._paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +188,7 @@ def _read(store: Store, units: Iterable[Unit]) -> BlockReader:
 
 
 def certify(
-    pieces: Sequence[bytes], store: Store, base: Current, manifest: Manifest, kept: int
+    pieces: Iterable[bytes], store: Store, base: Current, manifest: Manifest, kept: int
 ) -> Certificate:
     """Return the certificate of a release that is written.
 
@@ -211,16 +230,13 @@ def _carried(store: Store, before: Release) -> tuple[Sums, Counter[int]] | None:
 def _gone(before: Release, after: Release) -> Iterator[Unit]:
     """Yield the patients of a release who have no block in the next one."""
     same = {shard.key for shard in after.manifest.catalog if shard is not None}
-    changed = [
-        number
-        for number, shard in enumerate(before.manifest.catalog)
-        if shard is not None and shard.key not in same
-    ]
-    old = [unit for number in changed for unit in before.units_of(number) if unit.block]
-    there = {
-        unit.id for unit in after.units(unit.id for unit in old).values() if unit.block is not None
-    }
-    yield from (unit for unit in old if unit.id not in there)
+    for number, shard in enumerate(before.manifest.catalog):
+        if shard is None or shard.key in same:
+            continue
+        old = [unit for unit in before.units_of(number) if unit.block]
+        units = after.units(unit.id for unit in old).values()
+        there = {unit.id for unit in units if unit.block is not None}
+        yield from (unit for unit in old if unit.id not in there)
 
 
 def verdict(made: Certificate, published: Mapping[str, int], files: Sequence[str]) -> Verdict:
@@ -234,7 +250,7 @@ def verdict(made: Certificate, published: Mapping[str, int], files: Sequence[str
     wrong = broken_sums(made)
     tables = miscounted(made, published)
     found = made.unexplained + len(wrong) + len(tables)
-    first = next((one for one in made.differences if not one.reason), None)
+    first = made.first
     says = "the published bytes are what the source states"
     if found:
         says = (
@@ -251,34 +267,45 @@ def verdict(made: Certificate, published: Mapping[str, int], files: Sequence[str
     return Verdict(LIMIT, "0", str(found), not found, says, is_setting=False)
 
 
-def differences_csv(made: Certificate, files: Sequence[str]) -> bytes:
-    """Return every difference as CSV in gzip: its place, the fact and the reason; no amount.
+def differences_csv(pieces: Iterable[bytes], files: Sequence[str]) -> Iterator[bytes]:
+    """Yield every difference as CSV in gzip: its place, the fact and the reason; no amount.
 
     Args:
-        made: the certificate.
+        pieces: the comparisons of the run's units.
         files: names of the extract's files.
     """
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("file", "row", "table", "fact", "reason"))
-    for one in sorted(made.differences, key=astuple):
-        place = (files[one.file], one.row) if one.file >= 0 else ("", "")
-        rows.writerow((*place, one.table, one.fact, one.reason))
-    return gzip.compress(text.getvalue().encode(), mtime=0)
+    rows = (
+        (
+            *((files[one.file], one.row) if one.file >= 0 else ("", "")),
+            one.table,
+            one.fact,
+            one.reason,
+        )
+        for one in differences_of(pieces)
+    )
+    return _zipped(("file", "row", "table", "fact", "reason"), rows)
 
 
-def late_csv(made: Certificate, files: Sequence[str]) -> bytes:
-    """Return the claims that became visible late as CSV in gzip: file, row, business days.
+def late_csv(pieces: Iterable[bytes], files: Sequence[str]) -> Iterator[bytes]:
+    """Yield the claims that became visible late as CSV in gzip: file, row, business days.
 
     Args:
-        made: the certificate.
+        pieces: the comparisons of the run's units.
         files: names of the extract's files.
     """
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("file", "row", "business_days"))
-    rows.writerows((files[file], row, days) for file, row, days in made.delays.late)
-    return gzip.compress(text.getvalue().encode(), mtime=0)
+    rows = ((files[file], row, days) for file, row, days in late_of(pieces))
+    return _zipped(("file", "row", "business_days"), rows)
+
+
+def _zipped(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[bytes]:
+    """Yield CSV in gzip, without a time, some thousand rows at a time."""
+    packer = zlib.compressobj(wbits=31)
+    left = itertools.chain([header], rows)
+    while some := list(itertools.islice(left, _ROWS_TOGETHER)):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(some)
+        yield packer.compress(text.getvalue().encode())
+    yield packer.flush()
 
 
 def write_state(store: Store, made: Certificate) -> Named:

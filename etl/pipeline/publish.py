@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from etl.engine.render import Rendered
-from etl.pipeline.certificate import PIECE, certify, verdict
+from etl.pipeline.certificate import PieceFiles, certify, verdict
 from etl.pipeline.context import Publication
 from etl.pipeline.executor import Pieces
 from etl.pipeline.partition.directory import mapped_directory
@@ -200,9 +200,10 @@ def stage(
 
 def certified(processed: Processed, publication: Publication, staged: Staged) -> Processed:
     """Return a processed extract with the certificate of its release, and the verdict on it."""
-    pieces = [files[PIECE].read_bytes() for files in processed.files if PIECE in files]
     kept = sum(SavedPartition(files[CATALOG_ROWS]).written.kept for files in processed.files)
-    made = certify(pieces, publication.store, publication.base, staged.manifest, kept)
+    made = certify(
+        PieceFiles(processed.files), publication.store, publication.base, staged.manifest, kept
+    )
     counts = processed.totals.tally.counts
     published = {name: each.published for name, each in counts.items()}
     names = [file.name for file in processed.read.extract.files]

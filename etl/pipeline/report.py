@@ -20,7 +20,7 @@ from etl.certificate.timeliness import ALLOWED, percentile
 from etl.columns.places import place_keys
 from etl.errors import DataRejected
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.pipeline.certificate import LIMIT, differences_csv, late_csv
+from etl.pipeline.certificate import LIMIT, PieceFiles, differences_csv, late_csv
 from etl.pipeline.context import RunContext
 from etl.pipeline.events import StageBegan
 from etl.pipeline.executor import Read
@@ -279,9 +279,10 @@ def _certificate(processed: Processed, folder: Path) -> CertificateFacts | None:
     made, counts = processed.certificate, processed.totals.tally.counts
     if made is None:
         return None
-    if made.differences:
+    has_differences = bool(made.reasons or made.unexplained)
+    if has_differences:
         names = [file.name for file in processed.read.extract.files]
-        _write(folder / _DIFFERENCES, iter([differences_csv(made, names)]))
+        _write(folder / _DIFFERENCES, differences_csv(PieceFiles(processed.files), names))
     return CertificateFacts(
         facts=made.facts,
         sums=made.sums,
@@ -291,7 +292,7 @@ def _certificate(processed: Processed, folder: Path) -> CertificateFacts | None:
         },
         reasons=made.reasons,
         money=made.release.money,
-        differences=_DIFFERENCES if made.differences else "",
+        differences=_DIFFERENCES if has_differences else "",
         holds=all(one.holds for one in processed.verdicts if one.limit == LIMIT),
     )
 
@@ -301,16 +302,16 @@ def _timeliness(processed: Processed, folder: Path, about: About) -> TimelinessF
     made = processed.certificate
     if made is None or about.parent is None:
         return None
-    if made.delays.late:
+    if made.late:
         names = [file.name for file in processed.read.extract.files]
-        _write(folder / _LATE, iter([late_csv(made, names)]))
-    days = made.delays.days
+        _write(folder / _LATE, late_csv(PieceFiles(processed.files), names))
+    days = made.days
     return TimelinessFacts(
         days,
         made.all_delays,
         ALLOWED,
         {share: percentile(days, share) for share in _SHARES} if days else {},
-        _LATE if made.delays.late else "",
+        _LATE if made.late else "",
     )
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from etl.bootstrap.settings import read_settings
 from etl.bootstrap.use_cases import opened
-from etl.certificate.certificate import certificate_of, miscounted
+from etl.certificate.certificate import certificate_of, differences_of, miscounted
 from etl.pipeline.certificate import CertifiedRows, Certifying, compare_unit
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import ignore
@@ -100,7 +100,7 @@ class Unit:
             quarantined=checked.counts["claim"].quarantined + checked.counts["member"].quarantined,
             rows=sum(each.quarantined for each in checked.counts.values()),
             wrong=certificate.unexplained + len(miscounted(certificate, published)),
-            facts=tuple(sorted({one.fact for one in certificate.differences if not one.reason})),
+            facts=tuple(sorted({one.fact for one in differences_of([piece]) if not one.reason})),
         )
 
 
