@@ -28,7 +28,7 @@ from typing import Final
 from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.doctor.elements import Elements, read_elements
 from etl.doctor.examination import ColumnFound, examine
-from etl.model.canonical_tables import CLAIM_TABLES, DIRECTORY_TABLES, TABLES
+from etl.model.canonical_tables import CLAIM_TABLES, CLAIMS_TABLES, DIRECTORY_TABLES, TABLES
 
 TRUTH: Final = Path(__file__).parent / "doctor_truth"
 SAMPLES: Final = Path(__file__).parent.parent / "cpcds_samples"
@@ -194,7 +194,7 @@ def known_layouts() -> dict[str, Made]:
             for name in table.names
             if name != "record_action"
         )
-        for table in TABLES.values()
+        for table in CLAIMS_TABLES.values()
     }
     found = {"cpcds": Made("cpcds", canonical)}
     for path in sorted(TRUTH.glob("*.csv")):

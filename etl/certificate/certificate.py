@@ -29,7 +29,6 @@ class Certificate:
         reasons: explanations of differences: (reason, fact) -> how many, and cents together.
         unexplained: how many differences nothing explains.
         first: the first of them; None where there is none.
-        words: fact -> (word of the source, published word).
         days: business days -> claims that became visible; empty for a first release.
         late: how many of them took too long.
         all_delays: business days -> claims, of all releases since the first.
@@ -43,7 +42,6 @@ class Certificate:
     reasons: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     unexplained: int = 0
     first: FactDifference | None = None
-    words: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
     days: Counter[int] = field(default_factory=Counter)
     late: int = 0
     all_delays: Counter[int] = field(default_factory=Counter)
@@ -72,7 +70,6 @@ def piece(compared: Compared, before: Sums | None) -> bytes:
         "unexplained": compared.unexplained,
         "days": [list(each) for each in sorted(compared.delays.days.items())],
         "late": [list(each) for each in compared.delays.late],
-        "words": {fact: sorted(pairs) for fact, pairs in compared.words.items()},
     }
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
@@ -101,7 +98,6 @@ def certificate_of(
     source, read, before = Sums(), Sums(), Sums()
     reasons: dict[tuple[str, str], tuple[int, int]] = {}
     first: FactDifference | None = None
-    words: dict[str, set[tuple[str, str]]] = {}
     days: Counter[int] = Counter()
     late = 0
     for each in pieces:
@@ -122,8 +118,6 @@ def certificate_of(
         for taken, claims in value["days"]:
             days[taken] += claims
         late += len(value["late"])
-        for fact, pairs in value["words"].items():
-            words.setdefault(fact, set()).update((word, code) for word, code in pairs)
     unread = Sums() if carried is None else carried - before
     if whole is not None:
         unread = whole - read
@@ -136,7 +130,6 @@ def certificate_of(
         reasons=dict(sorted(reasons.items())),
         unexplained=unexplained,
         first=first,
-        words={fact: frozenset(pairs) for fact, pairs in sorted(words.items())},
         days=days,
         late=late,
         all_delays=days + (earlier or Counter()),

@@ -60,7 +60,6 @@ class Compared:
         published: sums of the bytes.
         differences: those that are explained, and up to `MOST` that are not.
         unexplained: how many are not.
-        words: fact -> (word of the source, published word), all pairs.
         delays: of the claims that become visible.
     """
 
@@ -69,7 +68,6 @@ class Compared:
     published: Sums
     differences: tuple[FactDifference, ...]
     unexplained: int
-    words: Mapping[str, frozenset[tuple[str, str]]]
     delays: Delays
 
 
@@ -135,7 +133,7 @@ def compare(
     )
     _superseded(tables, fates, found, leaves_out=leaves_out)
     at = _matched(source, published, found)
-    words = _texts(source, published, at, found)
+    _texts(source, published, at, found)
     _members(source, published, found)
     lines = _matched_lines(source, published, at, found)
     of_rows = source.expected(source.stated, source.stated_lines)
@@ -151,7 +149,6 @@ def compare(
         published=published_sums(published),
         differences=(*found.explained, *found.unexplained),
         unexplained=found.count,
-        words=words,
         delays=_delays(source, published, at, newly),
     )
 
@@ -249,9 +246,7 @@ def _matched(source: SourceClaims, published: PublishedClaims, found: _Found) ->
     return at
 
 
-def _texts(
-    source: SourceClaims, published: PublishedClaims, at: Any, found: _Found
-) -> dict[str, frozenset[tuple[str, str]]]:
+def _texts(source: SourceClaims, published: PublishedClaims, at: Any, found: _Found) -> None:
     claims, known = source.claims, at >= 0
     starts, ends = claims.dates("statement_from_date"), claims.dates("statement_thru_date")
     reversed_ = (ends != "") & (ends < starts)
@@ -291,7 +286,6 @@ def _texts(
             found.add("claim", (-1, 0), "status by its word")
     found.facts += (1 + len(_PAIRED)) * len(rows)
     _functions(words, found)
-    return words
 
 
 def _pairs(source: Any, published: Any) -> frozenset[tuple[str, str]]:
