@@ -1,12 +1,12 @@
 """Every error a caller may meet, in one tree.
 
 * EtlError
-  + UsageError         the command was called wrongly; its caller fixes it         exit 2
+  + UsageError         the command was called wrongly; its caller fixes it          exit 2
     - ExtractError     what was named is no extract that can be read; nothing done  exit 2
-  + MappingError       a mapping, layout, rule or setting is wrong                  exit 3
+  + MappingError       a mapping, layout, rule or setting is invalid                exit 3
     - MappingErrors    several of those, reported at once                           exit 3
-  + DataRejected       the data is wrong, past the agreed limit                     exit 4
-  + StoreError         storage said no, or said nothing                             exit 5
+  + DataRejected       the data is invalid, past the agreed limit                   exit 4
+  + StoreError         storage refused, or did not answer                           exit 5
     - NotFound         no object under that key
     - CommitConflict   someone published first; nothing changed; safe to plan again
     - CommitUnknown    the answer was lost; it may have landed; delete nothing
@@ -41,7 +41,7 @@ class ExtractError(UsageError):
 
 
 class MappingError(EtlError):
-    """A mapping, layout, crosswalk, rule or configuration file is wrong; its author fixes it.
+    """A mapping, layout, crosswalk, rule or configuration file is invalid; its author fixes it.
 
     Attributes:
         where: `file:line`, or the file alone.
@@ -70,7 +70,7 @@ class MappingError(EtlError):
         return (self,)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Tell how to make it again: a worker's error travels to the process that waits for it."""
+        """Return how to unpickle it: a worker's error is passed to the process that waits."""
         return _mapping_error, (self.where, self.error_id, self._what, self.hint)
 
 
@@ -97,7 +97,7 @@ class MappingErrors(MappingError):
         self.where, self.error_id, self.hint = first.where, first.error_id, first.hint
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Tell how to make it again, as `MappingError` does."""
+        """Return how to unpickle it, as `MappingError` does."""
         return MappingErrors, (self._all,)
 
     @property

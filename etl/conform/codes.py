@@ -60,7 +60,7 @@ SHAPES: Final = {
 """Code system -> regular expression of its codes, and that in words.
 
 Sources: the code systems' own documentation; for NDC, the guide (11 digits). Other systems have no
-shape that can be told without their content.
+shape that can be checked without their content.
 """
 
 
@@ -76,7 +76,7 @@ def codings_of(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def member_of(values: ValueSet, value: Any) -> bool | None:
-    """Whether a concept is in a value set: FHIRPath's `memberOf`; None where nobody can know."""
+    """Whether a concept is in a value set: FHIRPath's `memberOf`; None where that is unknown."""
     answers = {_held(values, coding) for coding in codings_of(value)}
     if True in answers:
         return True
@@ -97,7 +97,7 @@ def binding_verdict(where: str, binding: Binding, kind: str, guide: Guide) -> Ve
         where: id of the element, for the message.
         binding: `preferred` and `example` ones are never checked.
         kind: FHIR type of the bound value.
-        guide: whose value sets are meant.
+        guide: source of the value sets.
     """
     if binding.strength not in {"required", "extensible"}:
         return None

@@ -48,7 +48,7 @@ from etl.profiles.structures import (
 )
 
 _BACKBONE: Final = frozenset({"BackboneElement", "Element"})
-"""Types whose elements are listed by what has them."""
+"""Types of objects with elements that the snapshot around them lists."""
 
 
 class Compiler:
@@ -211,7 +211,7 @@ class Compiler:
             yield from self._typed(profile, child, name, kind)
 
     def _content(self, profile: Profile, element: Element) -> Member:
-        """Return the member whose entries are like another element's (contentReference)."""
+        """Return the member with entries like another element's (contentReference)."""
         other = profile.by_id[element.content or ""]
         bounds = Bounds(element.id, element.min, element.max)
         return self._entries(profile, other, element.name, bounds, TypeChoice("BackboneElement"))
@@ -297,7 +297,7 @@ _OTHER_TYPE: Final = error(
 
 
 def _reference(check: Check) -> Check:
-    """Return the check of a Reference that also takes down what it points to."""
+    """Return the check of a Reference that also records what it points to."""
 
     def reference(value: Any, visit: Visit) -> None:
         check(value, visit)
@@ -354,7 +354,7 @@ def _ignored(value: Any, obj: dict[str, Any], visit: Visit) -> None:
 
 
 def _with_children(profile: Profile, element: Element) -> Iterator[Element]:
-    """Yield the element whose children are an element's: itself, or what it is a slice of."""
+    """Yield the element that lists the children of one: itself, or what it is a slice of."""
     if element.id == profile.root.id:
         yield element
         return

@@ -1,7 +1,7 @@
 """Invariants as FHIRPath, evaluated by fhirpathpy: the one home of that library.
 
-It has neither `memberOf` nor `resolve`, `hasValue` and `htmlChecks`: they are given to it here. An
-empty answer counts as kept, only `false` as broken (FHIR R4, ElementDefinition.constraint).
+It lacks `memberOf`, `resolve`, `hasValue` and `htmlChecks`, which are added here. An empty answer
+counts as kept, only `false` as broken (FHIR R4, ElementDefinition.constraint).
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def holds(expression: str, path: str, guide: Guide) -> Holds:
 
     Args:
         expression: FHIRPath.
-        path: of the element it is about, so that the library knows types and choices.
-        guide: whose value sets `memberOf` means.
+        path: of the element it is about, from which the library takes types and choices.
+        guide: source of the value sets for `memberOf`.
     """
 
     def test(value: Any, root: dict[str, Any]) -> bool:
         try:
             return answer(expression, path, guide, value, root) != [False]
-        except Exception:  # the library raises bare ones, on input whose structure is wrong
+        except Exception:  # the library raises bare ones on input of an invalid structure
             return True
 
     return test

@@ -28,7 +28,7 @@ class FilledElements:
     _known: dict[str, _Elements | None] = field(default_factory=dict)
 
     def add(self, resource: Mapping[str, Any]) -> None:
-        """Count one resource; one without a profile that is known is passed over."""
+        """Count one resource; one without a known profile is ignored."""
         for canonical in resource.get("meta", {}).get("profile", ())[:1]:
             if canonical not in self._known:
                 profile = find_canonical(canonical)
@@ -41,7 +41,7 @@ class FilledElements:
 
 @dataclass(slots=True)
 class _Elements:
-    """Tells which elements of one profile a resource fills.
+    """The elements of one profile, to find those that a resource fills.
 
     Attributes:
         profile: the profile.

@@ -28,7 +28,7 @@ def guide_check(rule: GuideRule, guide: Guide, *, strict: bool) -> Check:
 
     Args:
         rule: about whole resources.
-        guide: whose value sets are meant.
+        guide: source of the value sets.
         strict: a rule that official examples break is an error; else a warning.
     """
     lenient = isinstance(rule, ListedNumbers) and rule.lenient and not strict

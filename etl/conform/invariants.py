@@ -1,8 +1,8 @@
 """Invariants of profiles as tests of JSON.
 
-A constraint (`etl.profiles.invariants`) becomes a closure, which is called on any JSON, also where
-its structure has been found invalid already; what has none is evaluated by the FHIRPath library.
-Property tests hold the closures to the library's answers.
+A constraint (`etl.profiles.invariants`) becomes a closure, which is called on any JSON, even of an
+invalid structure. An invariant without a constraint is evaluated by the FHIRPath library. Property
+tests compare the closures with the library's answers.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def test_of(invariant: Invariant, path: str, guide: Guide) -> Holds:
 
 
 def native(key: str, expression: str, guide: Guide) -> Holds | None:
-    """Return the closure that tests an invariant, or None where only the library can tell."""
+    """Return the closure that tests an invariant, or None where only the library can."""
     constraint = constraint_of(key, expression)
     return None if constraint is None else compiled(constraint, guide)
 
@@ -65,7 +65,7 @@ def compiled(constraint: Constraint, guide: Guide) -> Holds:
 
     Args:
         constraint: what is asked of an element.
-        guide: whose value sets are meant.
+        guide: source of the value sets.
     """
 
     def compiled_part(part: Constraint) -> Holds:

@@ -1,7 +1,7 @@
 """Access to elements, entries and codings of FHIR values in JSON that may be anything.
 
-Checks run on resources whose structure has been found wrong already, so nothing is taken for
-granted here.
+Checks also run on resources with a structure that is known to be invalid, so nothing is assumed
+here.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from etl.conform.visit import Check, Member, Visit
 
 
 def error(rule_id: str, text: str) -> ConformanceRule:
-    """Return a rule whose breach is an error."""
+    """Return a rule that is an error when broken."""
     return ConformanceRule(rule_id, IssueSeverity.ERROR, text)
 
 
@@ -43,7 +43,7 @@ class Bounds:
         )
 
     def too_many(self, slice_name: str | None = None) -> ConformanceRule:
-        """Return the rule for an entry too much."""
+        """Return the rule for one entry too many."""
         what = f"entries of the slice {slice_name}" if slice_name else "entries"
         return error(
             "slice-max" if slice_name else "max",
@@ -173,7 +173,7 @@ class _ArrayRules:
         self.null = error("null", f"{bounds.where} has a null with no extension in its place.")
 
     def fits(self, values: Any, name: str, issues: list[Issue]) -> bool:
-        """Whether the value is an array with entries; say so if not, or if their number is off."""
+        """Whether the value is an array with entries; add an issue if not, or for their number."""
         if type(values) is not list:
             issues.append(Issue(self._shape, name))
             return False

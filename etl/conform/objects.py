@@ -1,4 +1,4 @@
-"""JSON objects: every member known and right, what is required there, choices made once."""
+"""JSON objects: members known and valid, required ones present, choices made once."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class _ObjectRules:
         self._unknown = error("unknown-element", f"{where} has no element of that name.")
 
     def unknown(self, name: str) -> Issue:
-        """Return the issue of a member that FHIR does not know; told by name if that is one."""
+        """Return the issue of a member unknown to FHIR, with its name if that is letters only."""
         if _TELLABLE.fullmatch(name):
             return Issue(self._unknown, name)
         return Issue(self._unknown)

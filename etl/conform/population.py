@@ -132,7 +132,7 @@ class Population:
 
 
 def followed(reference: str) -> str | None:
-    """Return what must be known for a reference to resolve; None where that is not ours to say.
+    """Return what must be known for a reference to resolve; None where that is outside the check.
 
     A relative reference must name a resource of the population, an urn an entry of a Bundle. A
     reference with a server's address may point anywhere.

@@ -29,9 +29,9 @@ def is_local(reference: str) -> bool:
 
 
 def resolved_type(reference: Any, root: dict[str, Any]) -> str | None:
-    """Return the type of resource that a Reference points to, or None if it cannot be told.
+    """Return the type of resource that a Reference points to, or None if that is unknown.
 
-    Told by the reference's own text, by the contained resource it names, or by `Reference.type`,
+    It is taken from the reference's text, the contained resource it names, or `Reference.type`,
     which a logical reference has beside its identifier.
     """
     if type(reference) is not dict:

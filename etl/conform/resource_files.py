@@ -89,7 +89,7 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of NDJSON, or one whose name ends in `.json` with one resource or Bundle."""
+    """A file of NDJSON, or one with a name in `.json` that holds one resource or Bundle."""
 
     path: Path
     name: str
@@ -149,12 +149,12 @@ def document_records(text: bytes) -> Iterator[Record]:
 
 
 def _is_wide(text: bytes) -> bool:
-    """Tell whether a text is UTF-16 or UTF-32, by its mark or the zeros in its first characters."""
+    """Return whether a text is UTF-16 or UTF-32, by its mark or zeros in its first characters."""
     return text.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in text[:4]
 
 
 def _holds_lines(text: bytes) -> bool:
-    """Tell whether each of the first two lines of a text is JSON by itself."""
+    """Return whether each of the first two lines of a text is JSON by itself."""
     lines = [line for line in text.split(b"\n", 3)[:2] if line.strip()]
     return len(lines) == 2 and all(_parsed(line) is not UNREAD for line in lines)
 
@@ -212,7 +212,7 @@ def file_sources(paths: Iterable[Path]) -> list[File]:
         else:
             files.append(File(path, str(path)))
     for file in files:
-        if not file.path.is_file():  # it would be waited for, or never end
+        if not file.path.is_file():  # reading it could block, or never end
             raise UsageError(f"{file.path}: is no regular file; write it to one first")
     return files
 

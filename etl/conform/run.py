@@ -27,7 +27,7 @@ def conform(
     keep: int = 20,
     progress: Callable[[str, int], None] | None = None,
 ) -> ConformanceReport:
-    """Check every resource of the sources, and then what only shows between them.
+    """Check every resource of the sources, and then the rules across resources.
 
     Args:
         sources: files (`reading.file_sources`) or blocks of a published tree (`reading.Lines`).

@@ -1,8 +1,8 @@
 """Classification of the entries of an array into slices.
 
-Slices are told apart by what a discriminator finds in the entry: a pattern or fixed value there, a
-required binding (the guide's amounts are those whose category is in C4BBAdjudication), or the url
-of an extension. Slices of a choice (`value[x]:valueString`) go by the type and are not found here.
+Slices are distinguished by what a discriminator finds in the entry: a pattern or fixed value there,
+a required binding (the guide's amounts are those of a category in C4BBAdjudication), or the url of
+an extension. Slices of a choice (`value[x]:valueString`) go by the type and are not found here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Classify = Callable[[Any], int]
 def classifier(
     profile: Profile, slicing: Slicing, slices: Sequence[Element], guide: Guide
 ) -> Classify:
-    """Return the function that tells entries apart; the first slice that fits has the entry.
+    """Return the function that classifies entries; the first slice that fits gets the entry.
 
     Raises:
         ValueError: the profile says nothing at a discriminator's path; it cannot be compiled.
@@ -85,7 +85,7 @@ def _told_by(discriminator: Discriminator, guide: Guide) -> Test:
 def _by_coding(
     profile: Profile, slicing: Slicing, slices: Sequence[Element], guide: Guide
 ) -> Classify | None:
-    """Return a look-up by system and code, where every slice is told by one concept's codings."""
+    """Return a look-up by system and code, where codings of one concept identify every slice."""
     table: dict[tuple[str, str], tuple[int, str | None]] = {}
     path = ""
     for index, slice_element in enumerate(slices):

@@ -1,7 +1,7 @@
 """Mappings, as documents, into plans.
 
-What can be known without a row is settled here: fragments and static tables are unrolled, constants
-and settings put in, names resolved, kinds and paths checked. A plan that compiled cannot fail.
+What does not depend on a row is resolved here: fragments and static tables are unrolled, constants
+and settings inserted, names resolved, kinds and paths checked. A plan that compiled cannot fail.
 """
 
 from __future__ import annotations
@@ -375,7 +375,7 @@ class _Compiler:
 
 
 def _is_nothing(node: Entry) -> bool:
-    """Tell whether a node can never be there; such a node is left out of the plan."""
+    """Return whether a node can never be there; such a node is left out of the plan."""
     match node:
         case Guarded(condition=Truth(holds=False)) | Loop(condition=Truth(holds=False)):
             return True

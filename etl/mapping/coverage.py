@@ -58,7 +58,7 @@ class ElementCoverage:
 
     Attributes:
         element: its id, slices included.
-        status: what becomes of it.
+        status: whether it is produced, could be or cannot be.
         columns: `table.column` of all that is written into it, in order; empty for constants.
         reason: why it is not produced; empty where it is.
         resources: how many resources have it; None where no rows were looked at.
@@ -95,12 +95,12 @@ def coverage(
     crosswalks: Mapping[str, Crosswalk],
     filled: Mapping[str, Filled] | None = None,
 ) -> tuple[ProfileCoverage, ...]:
-    """Return what becomes of every must-support element, by profile in the order of the plans.
+    """Return the coverage of every must-support element, by profile in the order of the plans.
 
     Args:
         plans: compiled mappings.
         crosswalks: those they translate with.
-        filled: by a profile's canonical, what resources made of rows have in them; None to tell
+        filled: by a profile's canonical, what resources made of rows have in them; None for
             what the mappings can produce of any rows.
     """
     by_profile: dict[str, list[Plan]] = defaultdict(list)
@@ -235,10 +235,10 @@ class _Writer:
 
 @dataclass(frozen=True, slots=True)
 class SliceMatcher:
-    """Tells which slices of an element a mapping's entry may belong to.
+    """Matcher of a mapping's entries and the slices of an element that they may belong to.
 
     Attributes:
-        profile: whose slices they are.
+        profile: the one that defines the slices.
         crosswalks: those that the mapping translates with.
     """
 
@@ -246,7 +246,7 @@ class SliceMatcher:
     crosswalks: Mapping[str, Crosswalk]
 
     def may_be(self, entry: Entry, name: str, whole: Element, part: Element) -> bool:
-        """Tell whether an entry can belong to a slice, whatever its row holds."""
+        """Return whether an entry can belong to a slice, whatever its row holds."""
         if whole.name.endswith("[x]"):
             return part.slice_name == name
         if whole.slicing is None:
@@ -257,7 +257,7 @@ class SliceMatcher:
         )
 
     def may_fit(self, entry: Entry, discriminator: Discriminator) -> bool:
-        """Tell whether an entry can have what tells the entries of a slice."""
+        """Return whether an entry can have the value that identifies the entries of a slice."""
         nodes = list(_at(entry, discriminator.path)) if discriminator.path else [entry]
         if discriminator.value_set is not None:
             allowed = value_set(discriminator.value_set)
@@ -265,7 +265,7 @@ class SliceMatcher:
         return any(self.may_equal(node, discriminator.pattern) for node in nodes)
 
     def may_equal(self, node: Entry, wanted: Any) -> bool:
-        """Tell whether a node can contain a pattern (FHIR's pattern[x])."""
+        """Return whether a node can contain a pattern (FHIR's pattern[x])."""
         if isinstance(wanted, Mapping):
             members = dict(node.members) if isinstance(node, ObjectNode) else {}
             return all(
@@ -279,7 +279,7 @@ class SliceMatcher:
         return said is None or str(wanted) in said
 
     def may_hold(self, node: Entry, allowed: ValueSet) -> bool:
-        """Tell whether a CodeableConcept can have a coding of a value set."""
+        """Return whether a CodeableConcept can have a coding of a value set."""
         for coding in _at(node, ["coding"]):
             members = dict(coding.members) if isinstance(coding, ObjectNode) else {}
             systems, codes = (
@@ -293,7 +293,7 @@ class SliceMatcher:
         return False
 
     def answers(self, node: Entry) -> frozenset[str] | None:
-        """Return every text that a node can be; None where only rows know."""
+        """Return every text that a node can be; None where that depends on the rows."""
         match node:
             case Fixed():
                 return frozenset({str(static_value(node))})

@@ -1,6 +1,6 @@
 """Places in a plan that a crosswalk fills: what a word without a code leaves out or replaces.
 
-A crosswalk may know a word and have no code for it. That matters where the answer feeds an element
+A crosswalk may list a word without a code for it. That matters where the answer feeds an element
 that the profile requires or marks as must-support, and where something else is written in its
 place.
 """
@@ -52,7 +52,7 @@ _Elements: TypeAlias = tuple[Element, ...]
 
 
 def feeds_of(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Feed, ...]:
-    """Return where answers go that a crosswalk may not have for a word that it knows."""
+    """Return the places of answers that a crosswalk may lack for a word that it lists."""
     profile = find_canonical(plan.profile)
     uncertain = {part for part in _expressions(plan.body) if _may_lack(part, crosswalks)}
     if profile is None or not uncertain:
@@ -96,7 +96,7 @@ def _coded(body: Entry) -> frozenset[str]:
 
 
 def _replaced(body: Entry) -> frozenset[Expr]:
-    """Return the answers in whose absence something else is written."""
+    """Return the answers that something else is written for where they are absent."""
     return frozenset(
         there.of
         for part in _expressions(body)

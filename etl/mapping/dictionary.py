@@ -83,7 +83,7 @@ def _rows(plan: Plan) -> Iterator[DictionaryRow]:
 
 
 def _of_columns(plan: Plan, reader: _Reader) -> Iterator[tuple[DictionaryRow, CitedMark | None]]:
-    """Yield a row for each column that a plan reads, and the place whose line reads a value."""
+    """Yield a row for each column that a plan reads, and the place of a line that reads a value."""
     for path, node in nodes_of(plan.body):
         name = _named(plan, path)
         match node:
@@ -195,7 +195,7 @@ def as_markdown(rows: Iterable[DictionaryRow]) -> str:
 
 
 def as_html(rows: Iterable[DictionaryRow]) -> str:
-    """Return the dictionary as one page that asks the network for nothing."""
+    """Return the dictionary as one page that loads nothing from the network."""
     sections = list(_sections(rows))
     contents = " · ".join(
         f'<a href="#{_anchor(title)}">{escape(title)}</a>' for title, _, _ in sections

@@ -1,6 +1,6 @@
 """The expressions of a mapping, typed and immutable.
 
-Each knows its kind (which decides its JSON form), whether it can be absent, and nothing else. They
+Each states its kind (which decides its JSON form) and whether it can be absent, nothing else. They
 are evaluated row by row in `etl.mapping.row_interpreter`, and a column at a time in `etl.engine`.
 """
 
@@ -89,7 +89,7 @@ class ColumnOf:
 
 @dataclass(frozen=True, slots=True)
 class LoopIndex:
-    """1, 2, … over the rows of one `for` whose `when` holds, anew for each row around it."""
+    """1, 2, … over the rows of one `for` that its `when` accepts; restarts for each outer row."""
 
     level: int
     kind: Kind = Kind.INTEGER
@@ -139,7 +139,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """The same value, said to be of another kind.
+    """The same value, declared to be of another kind.
 
     `to` is one of: TEXT (any text of it), CODE, DATETIME, INSTANT (a date becomes midnight UTC),
     BOOLEAN (from a flag), DECIMAL.

@@ -27,7 +27,7 @@ from etl.model.code_shapes import SHAPES
 
 
 class Reader(Protocol):
-    """Whoever reads the leaf that a filter stands in."""
+    """The reader of the leaf that a filter stands in."""
 
     @property
     def scope(self) -> Scope:
@@ -190,4 +190,4 @@ FILTERS: Final[Mapping[str, Build]] = MappingProxyType(
 """Name of a filter -> what builds its expression."""
 
 NAMES: Final = (*FILTERS, "weak")
-"""Names of all filters; a test holds docs/mapping.md to them."""
+"""Names of all filters; a test compares docs/mapping.md with them."""

@@ -321,7 +321,7 @@ def _matching(part: Any) -> Callable[[Entry], Formula]:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """Tells which formula it is that a concept belongs to a value set.
+    """Formulas which say that a concept belongs to a value set.
 
     Attributes:
         crosswalks: those that the plan translates with.
@@ -335,7 +335,7 @@ class Codes:
         Args:
             node: the concept.
             allowed: the value set.
-            surely: whether a code of a system whose codes are not known is not enough.
+            surely: whether a code of a system with unknown codes is not enough.
         """
         path = ("coding",) if any(True for _ in members_of(node, "coding")) else ()
         return exists(node, path, lambda coding: self.coding_in(coding, allowed, surely=surely))

@@ -18,7 +18,7 @@ from etl.profiles.guide_rules import (
 
 
 def guide_rule_tests(rule: GuideRule, subject: Subject) -> Iterator[tuple[str, Test]]:
-    """Yield the path that a rule is about, and what finds the rows that break it there.
+    """Yield the path that a rule is about, and the test that finds the rows which break it.
 
     Args:
         rule: about whole resources.

@@ -2,7 +2,7 @@
 
 A constraint (`etl.profiles.invariants`) about a node of a plan becomes a formula over the node's
 leaves, or a test of the numbers that its entries carry. `etl.conform.invariants` makes tests of
-JSON of the same constraints; property tests hold the two to each other.
+JSON of the same constraints; property tests compare the two.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Subject:
         root: the whole resource.
         loops: lead to the row that makes the object.
         given: when it is there.
-        codes: tells which codes are meant.
-        guide: whose value sets are meant.
+        codes: makes the formulas of value sets.
+        guide: source of the value sets.
     """
 
     node: Entry
@@ -85,7 +85,7 @@ _PROVED: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class UncheckableError(Exception):
-    """An invariant asks what no test of rows can tell."""
+    """An invariant that no test of rows can decide."""
 
 
 def reason_of(key: str, constraint: Constraint | None, node: Entry) -> str:
@@ -99,10 +99,10 @@ def reason_of(key: str, constraint: Constraint | None, node: Entry) -> str:
 
 
 def tests_of(constraint: Constraint, subject: Subject) -> Iterator[Test]:
-    """Yield what finds the rows that break a constraint.
+    """Yield the tests that find the rows which break a constraint.
 
     Raises:
-        UncheckableError: nothing can.
+        UncheckableError: no test can.
     """
     match constraint:
         case constraints.NumbersListed(numbers=named, among=known):
@@ -167,7 +167,7 @@ def fulfilled(constraint: Constraint, node: Entry, subject: Subject) -> Formula:
     """Return the formula that a node, which is there, fulfils a constraint.
 
     Raises:
-        UncheckableError: none can say so.
+        UncheckableError: no formula can say so.
     """
     match constraint:
         case constraints.Present(names=names):
@@ -198,7 +198,7 @@ _TOLD_BROKEN: Final = (
     *(constraints.Negation, constraints.Implication, constraints.OneOfTwo),
     *(constraints.FewerThan, constraints.PeriodOrder, constraints.ValueShape),
 )
-"""Constraints of which a formula says where they are broken."""
+"""Constraints with a formula that says where they are broken."""
 
 
 def _value_names(node: Entry) -> tuple[str, ...]:

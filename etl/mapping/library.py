@@ -75,7 +75,7 @@ def compile_set(
     fragments = _fragments(document, texts, mistakes)
     sources = _Sources(texts, layers)
     views = {view.name: view for view in _views(document, sources, mistakes)}
-    read = mistakes.made(read)  # what mappings would say of its mistakes is no news
+    read = mistakes.made(read)  # mappings would only repeat its mistakes
     if view not in views:
         where = str(document.marks.get("views", document.mark))
         raise MappingError(where, "map-view", f"no view {view!r}; there are {', '.join(views)}")
@@ -121,7 +121,7 @@ def _views(document: Map, sources: _Sources, mistakes: Mistakes) -> list[View]:
 
 
 def _file_names(document: Map, key: str) -> list[str]:
-    """Return the files that a set names, whatever else is wrong with it."""
+    """Return the files that a set names, whatever else is invalid in it."""
     names = document.get(key)
     return [name for name in names if isinstance(name, str)] if isinstance(names, Seq) else []
 

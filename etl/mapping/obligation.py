@@ -28,7 +28,7 @@ class Obligation:
         place: where the mapping makes what it is about.
         proved: why no row can break it; "" where one could.
         test: finds the rows that break it; None where it is proved or listed.
-        listed: why nobody looks; "" else.
+        listed: why it is not checked; "" else.
     """
 
     rule: str

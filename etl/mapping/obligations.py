@@ -5,7 +5,7 @@ invariant, a rule that the guide states in words) is one of three:
 
 * *proved*: no row can break it, for the reason that is given;
 * *of data*: a row could break it; the run looks for such rows (`Test`);
-* *listed*: nobody looks, for the reason that is given.
+* *listed*: not checked, for the reason that is given.
 
 What can be none of them is a mistake of the mapping: `map-unchecked`.
 """
@@ -84,8 +84,8 @@ def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obliga
         crosswalks: those it translates with.
 
     Raises:
-        MappingError: `map-unchecked`: the plan makes something of which an invariant speaks that
-            can neither be proved nor checked; `map-unknown-profile`.
+        MappingError: `map-unchecked`: an invariant of something that the plan makes can neither be
+            proved nor checked; `map-unknown-profile`.
     """
     profile = find_canonical(plan.profile)
     if profile is None:
@@ -168,7 +168,7 @@ class _Walker:
             self.value(inner, shape, path, at)
 
     def rows(self, at: At, broken: Formula) -> Rows:
-        # What is broken comes first: it is nearly always false, and then nothing else is asked.
+        # What is broken comes first: it is nearly always false, and then nothing else is evaluated.
         return Rows(at.loops, all_of(broken, at.given))
 
     def required(self, node: ObjectNode, shape: Shape, path: str, at: At) -> None:

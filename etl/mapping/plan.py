@@ -81,7 +81,7 @@ class Loop:
 
     Attributes:
         around: level of the row for which the loop is written.
-        parent: level of the row whose related rows are meant: that one, or one around it.
+        parent: level of the row that has the related rows: `around`, or one outside it.
         level: level that the related row has inside `node`.
         relation: how to find them; a str is a list column of the parent.
         condition: rows for which it is false are passed over; None for all rows.
@@ -102,7 +102,7 @@ Entry: TypeAlias = Node | Loop
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """One place where an answer of a crosswalk goes, and the word may be without one.
+    """One place for an answer of a crosswalk, where the word may be without one.
 
     Attributes:
         answer: what is asked of the crosswalk.
@@ -131,7 +131,7 @@ class Plan:
         tables: table of each level, in the order of the levels.
         condition: rows for which it is false make no resource.
         id: logical id; never absent.
-        compartment: logical id of the Patient in whose block it goes; None for the directory.
+        compartment: logical id of the Patient that owns its block; None for the directory.
         last_updated: the source's own stamp.
         body: the members after `meta`.
         search: parameter of the search index -> list of values.
@@ -139,7 +139,7 @@ class Plan:
         unfed: path of an element that the profile marks as must-support, slices included and
             without the resource -> why no row can fill it.
         assured: path -> why an element that looks as if it could be absent never is.
-        feeds: where answers of crosswalks go that a known word may be without.
+        feeds: places for answers of crosswalks that a known word may be without.
     """
 
     name: str

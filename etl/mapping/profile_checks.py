@@ -1,7 +1,7 @@
 """Checks of plans against FHIR profiles: paths, types, cardinalities, patterns and bindings.
 
-What rows decide is left to the run's own checks; what a plan could get wrong whatever the rows hold
-is found here.
+What depends on rows is left to the run's own checks; what is invalid in a plan whatever the rows
+hold is detected here.
 """
 
 from __future__ import annotations
@@ -316,7 +316,7 @@ def _flat(entries: tuple[Entry, ...], facts: Facts) -> Iterator[tuple[Node, Fact
 
 
 def _is_of_slice(value: Any, shape: Shape, part: Shape) -> bool:
-    """Tell whether a static value is in a slice."""
+    """Return whether a static value is in a slice."""
     slicing = shape.element.slicing
     if slicing is None:
         return False

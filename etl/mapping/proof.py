@@ -1,9 +1,9 @@
 """Formulas that no row can make true, found by trying every kind of row.
 
-What a row holds is cut down to what a formula can tell: a column is absent, is one of the texts
-that the formula names, or is something else; two dates are in order or not. Those kinds of rows are
-few, and are tried with the branches cut off that decide nothing. A proof that takes too many steps
-is given up: the run then checks what could have been proved, which is slower and no less safe.
+A row is reduced to what a formula can distinguish: a column is absent, is one of the texts that the
+formula names, or is something else; two dates are in order or not. Those kinds of rows are few;
+they are tried without the branches that decide nothing. A proof that takes too many steps is
+abandoned: the run then checks what could have been proved, which is slower and no less safe.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _SAME_TEXT: Final = frozenset({Kind.TEXT, Kind.CODE, Kind.DATE, Kind.DATETIME, K
 
 
 def never(formula: Formula, given: Condition | None = None, names: Names | None = None) -> bool:
-    """Tell whether no row can make a formula true; False also where no proof was found.
+    """Return whether no row can make a formula true; False also where no proof was found.
 
     Args:
         formula: what must not be.
@@ -80,8 +80,8 @@ def never(formula: Formula, given: Condition | None = None, names: Names | None 
 class Names:
     """Numbers for expressions and formulas; equal ones have the same.
 
-    To compare them by their parts is what would cost most of a proof, so that each object is
-    compared once. They are kept, so that none takes the place of another in memory.
+    Comparing them by their parts would cost most of a proof, so each object is compared once.
+    Objects are kept, so that no `id()` is used again for another.
     """
 
     _numbers: dict[object, int] = field(default_factory=dict)
@@ -107,9 +107,9 @@ class _Search:
     """One proof.
 
     Attributes:
-        names: tells expressions apart.
+        names: numbers of the expressions.
         steps: how many kinds of rows were looked at.
-        open: what was asked first and is not settled yet, with its possible answers.
+        open: the first question without an answer, with its possible answers.
         named: expression -> the texts that the formula compares it with.
     """
 
@@ -119,7 +119,7 @@ class _Search:
     named: dict[int, set[str]] = field(default_factory=dict)
 
     def can_be(self, formula: Formula, facts: _Known) -> bool:
-        """Tell whether some row that agrees with what is known makes the formula true."""
+        """Return whether some row that agrees with the known facts makes the formula true."""
         self.steps += 1
         if self.steps > MOST_STEPS:
             raise _GivenUpError
@@ -136,7 +136,7 @@ class _Search:
         """Return the answer that is assumed.
 
         Raises:
-            LookupError: none is; the question is noted where it is the first.
+            LookupError: none is; the question is added to `open` where it is the first.
         """
         if key in facts:
             return facts[key]
@@ -260,7 +260,7 @@ class _Search:
             return ...
 
     def one_of(self, expr: Expr, values: tuple[str, ...], facts: _Known) -> bool | None:
-        """Tell whether an expression is one of some texts."""
+        """Return whether an expression is one of some texts."""
         match expr:
             case Constant(value=value):
                 return value in values

@@ -1,6 +1,6 @@
 """Row-by-row interpreter of a plan: slow and obvious.
 
-`explain` uses it, and the tests hold the columnar engine to it, byte for byte. Everything is text:
+`explain` uses it, and tests compare the columnar engine with it, byte for byte. Everything is text:
 a row is a mapping from column to text, None where absent.
 """
 
@@ -78,7 +78,7 @@ class Records:
         return {}
 
     def where(self, table: str, columns: tuple[str, ...], values: tuple[str, ...]) -> list[Record]:
-        """Return the rows of a table whose columns have those values."""
+        """Return the rows of a table that have those values in those columns."""
         index = self._indexes.get((table, columns))
         if index is None:
             index = defaultdict(list)
@@ -119,7 +119,7 @@ class Made:
 
     Attributes:
         id: its logical id.
-        compartment: the Patient in whose block it goes; None for the directory.
+        compartment: the Patient that owns its block; None for the directory.
         last_updated: the source's stamp.
         body: JSON text after `meta`'s stamps: `"profile":[…]},…}`.
         search: JSON object for the search index.
@@ -158,7 +158,7 @@ class CrosswalkAnswer:
         column: the answer column.
         word: the word that was looked up.
         answer: what the crosswalk says; None where it has no code.
-        place: file and line of its row; None where it does not know the word.
+        place: file and line of its row; None where it lacks the word.
     """
 
     crosswalk: str
@@ -208,7 +208,7 @@ class _Written:
 
 @dataclass(frozen=True)
 class ExplainedResource:
-    """A resource with the origin of each of its elements, worked out when they are asked for.
+    """A resource with the origin of each of its elements, computed on first access.
 
     Attributes:
         row: the row of the plan's table that it is made of.
@@ -343,7 +343,7 @@ class _Row:
         return _Written(",".join(texts) or None, _alive(written), tuple(elements))
 
     def entries(self, entry: Entry) -> list[tuple[_Written, bool]]:
-        """Return what an entry of a list came to, and of each whether it is entries itself."""
+        """Return what an entry of a list writes, and for each whether it is entries itself."""
         if not isinstance(entry, Loop):
             return [(self.write(entry), _splices(entry))]
         written: list[tuple[_Written, bool]] = []

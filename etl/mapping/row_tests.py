@@ -77,7 +77,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Numbers that entries carry, each known by the row of its loop.
+    """Numbers that entries carry, each identified by the row of its loop.
 
     Attributes:
         sources: loops, where an entry is there, and its number.

@@ -1,4 +1,4 @@
-"""Columns of the rows that a mapping can speak of, the derived ones included."""
+"""Columns of the rows that a mapping can refer to, the derived ones included."""
 
 from __future__ import annotations
 
@@ -103,10 +103,10 @@ _DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
 PASSED_ON: Final[Mapping[tuple[str, str], tuple[str, ...]]] = MappingProxyType(
     {("claim_line", "service_system"): ("service_code_system", "service_code")}
 )
-"""Derived columns that say what a cell says: (table, column) -> columns, the first filled one."""
+"""Derived columns that copy a cell: (table, column) -> columns, the first filled one."""
 
 TELLS_OF_AMOUNTS: Final = frozenset({"has_amounts", "has_line_amounts"})
-"""Derived columns that hold no amount but tell whether there is one."""
+"""Derived columns that hold no amount but state whether there is one."""
 
 
 def columns_of(table: str) -> Mapping[str, Column]:

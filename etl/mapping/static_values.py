@@ -31,7 +31,7 @@ from etl.model.relations import Many
 
 
 class _Unknown:
-    """A value that only a row can tell."""
+    """A value that depends on the row."""
 
     def __repr__(self) -> str:
         return "UNKNOWN"
@@ -55,7 +55,7 @@ class Facts:
         )
 
     def surely(self, expr: Expr) -> bool:
-        """Tell whether an expression cannot be absent here."""
+        """Return whether an expression cannot be absent here."""
         if not expr.nullable or expr in self.present:
             return True
         match expr:
@@ -75,7 +75,7 @@ class Facts:
                 return hasattr(expr, "of") and not isinstance(expr, Left) and self.kept(expr)
 
     def kept(self, expr: Any) -> bool:
-        """Tell whether a change of a value that is there cannot make it absent."""
+        """Return whether a change of a value that is there cannot make it absent."""
         lossy = type(expr).__name__ in {"Translated", "Shaped"}
         return not lossy and self.surely(expr.of)
 
@@ -115,7 +115,7 @@ def _with_inner(expr: Expr) -> Iterator[Expr]:
 
 
 def is_strong(node: Entry) -> bool:
-    """Tell whether a node has a say in whether the element around it is there."""
+    """Return whether a node affects whether the element around it is there."""
     match node:
         case Fixed():
             return False
@@ -130,9 +130,9 @@ def is_strong(node: Entry) -> bool:
 
 
 def keeps_alive(node: Entry) -> bool:
-    """Tell whether a node, wherever it is there, keeps the element around it there as well.
+    """Return whether a node, wherever it is there, keeps the element around it there as well.
 
-    An entry of constants alone can make a list be there, and yet has no say in what is around it.
+    An entry of constants alone can make a list be there, but does not affect what is around it.
     """
     match node:
         case ListNode(entries=entries) | Spliced(entries=entries):
@@ -142,7 +142,7 @@ def keeps_alive(node: Entry) -> bool:
 
 
 def is_sure(node: Entry, facts: Facts) -> bool:
-    """Tell whether a node is there in every row."""
+    """Return whether a node is there in every row."""
     match node:
         case Fixed():
             return True
@@ -161,7 +161,7 @@ def is_sure(node: Entry, facts: Facts) -> bool:
 
 
 def _complementary(nodes: tuple[Entry, ...], facts: Facts) -> bool:
-    """Tell whether one node is there where a condition holds, and another where it does not."""
+    """Return whether one node is there where a condition holds, and another where it does not."""
     sure = {condition for node in nodes for condition in _sure_when(node, facts)}
     return any(
         (condition.of if isinstance(condition, Not) else Not(condition)) in sure
@@ -186,12 +186,12 @@ def _sure_when(node: Entry, facts: Facts) -> Iterator[Condition]:
 
 
 def covers(nodes: tuple[Entry, ...], facts: Facts) -> bool:
-    """Tell whether of several nodes one is there in every row."""
+    """Return whether one of several nodes is there in every row."""
     return any(is_sure(node, facts) for node in nodes) or _complementary(nodes, facts)
 
 
 def static_value(node: Entry) -> Any:
-    """Return the JSON value of a node, `UNKNOWN` in place of what only a row can tell."""
+    """Return the JSON value of a node, `UNKNOWN` in place of what depends on the row."""
     match node:
         case Fixed(json=text):
             return json.loads(text)
@@ -208,7 +208,7 @@ def static_value(node: Entry) -> Any:
 
 
 def fits(value: Any, pattern: Any) -> bool | None:
-    """Tell whether a value contains a pattern (FHIR's pattern[x]); None where a row decides."""
+    """Return whether a value contains a pattern (FHIR's pattern[x]); None where a row decides."""
     if value is UNKNOWN:
         return None
     if isinstance(pattern, Mapping):
@@ -237,7 +237,7 @@ def _any(answers: Iterator[bool | None]) -> bool | None:
 
 
 def answers(expr: Expr, crosswalks: Mapping[str, Crosswalk]) -> frozenset[str] | None:
-    """Return every text that an expression can yield; None where only rows know."""
+    """Return every text that an expression can yield; None where that depends on the rows."""
     match expr:
         case Constant(value=value):
             return frozenset({value})

@@ -1,6 +1,6 @@
 """Leaves of a mapping: text with Jinja2 expressions, into typed expressions.
 
-This is the one place that knows jinja2. Its parser gives the grammar; nothing is ever run by it.
+Only this module of `etl.mapping` uses jinja2. Its parser gives the grammar; nothing is rendered.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _CONSTANT: Final = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 
 @dataclass(frozen=True, slots=True)
 class ParsedLeaf:
-    """A leaf: its expression, and whether it leaves the fate of its element to others."""
+    """A leaf: its expression, and whether only others decide if its element is there."""
 
     expr: Expr
     weak: bool
@@ -104,9 +104,9 @@ def _pieces(text: str, where: str) -> Iterable[nodes.Expr]:
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> tuple[nodes.Node, ...]:
-    """Return what Jinja's parser makes of a text, for readers alone to look at.
+    """Return the nodes that Jinja's parser makes of a text; callers must not change them.
 
-    Profiles share their fragments, so that of five texts four were met before.
+    Profiles share their fragments, so four of five texts are in the cache.
     """
     return tuple(_ENVIRONMENT.parse(text).body)
 

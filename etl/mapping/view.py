@@ -1,7 +1,7 @@
 """Views of a mapping set: the same mappings for other profiles, without some elements.
 
 A view is derived and never written a second time. The columns that it names are constants while
-the mappings are compiled, so that conditions on them are settled; then every element of the FHIR
+the mappings are compiled, so that conditions on them are resolved; then every element of the FHIR
 types that it leaves out is taken out of the plans. What is left is checked like any other plan.
 """
 
@@ -48,7 +48,7 @@ class View:
         name: what it is called (`--view`).
         profiles: bare name of a mapping's profile -> the one that it has in the view; a profile
             that is not named stays.
-        types: FHIR types whose elements are left out.
+        types: FHIR types of elements that are left out.
         paths: elements that are left out, with their resource (`ExplanationOfBenefit.total`).
         given: (table, column) -> what the column is taken to hold in every row.
         skipped: MapID -> why the profiles named here leave it out.

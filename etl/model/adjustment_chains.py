@@ -36,7 +36,7 @@ class Linked:
         adjudicated: `YYYY-MM-DD`.
         updated: `last_updated`, a date or an instant.
         voids: its bill frequency is 8, void or cancel of a prior claim (NUBC).
-        negative: an amount of it is below nought, and none is above.
+        negative: one of its amounts is below zero, and none is above.
     """
 
     owner: str
@@ -78,7 +78,7 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def moment(text: str | None) -> datetime:
-    """Return a date or an instant as a time that can be compared; absent is before all others."""
+    """Return a date or an instant as a time that can be compared; absent sorts first."""
     if text is None:
         return _LONG_AGO
     if text[16:19] == ":60":  # a leap second, which Python's calendar does not have
@@ -93,7 +93,7 @@ def places(claims: Sequence[Linked]) -> list[ChainPosition]:
     The last claim of a chain is, of those that no other replaces, one that takes nothing back
     before one that does, then one that does not name a successor elsewhere, then the one that was
     adjudicated last, then the one that was updated last, then the greatest number. Where links run
-    in a circle and no claim is without a successor, all are looked at.
+    in a circle and no claim is without a successor, all are candidates.
     """
     before, after = _neighbours(claims)
     circles = _circular(before, after)

@@ -411,7 +411,7 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType(
 """Every canonical table of all data models by name; those that the engine makes come last."""
 
 MEMBER_TABLES: Final = ("member", "member_address", "member_telecom", "coverage", "claim")
-"""Tables whose rows name their member themselves."""
+"""Tables in which each row names its member itself."""
 CLAIM_TABLES: Final = (
     "claim_line",
     "claim_diagnosis",
@@ -424,7 +424,7 @@ CLAIM_TABLES: Final = (
     "claim_transport",
     "claim_note",
 )
-"""Tables whose rows name a claim; the claim names the member."""
+"""Tables in which each row names a claim; the claim names the member."""
 OWNER_COLUMNS: Final = MappingProxyType(
     {
         **dict.fromkeys(CLAIM_TABLES, "claim_id"),
@@ -435,7 +435,7 @@ OWNER_COLUMNS: Final = MappingProxyType(
 """Table of child rows -> the column that names the claim or member that a row is part of."""
 
 LINE_TABLES: Final = ("claim_adjustment", "claim_tooth", "claim_ingredient")
-"""Claim tables whose rows belong to one line."""
+"""Claim tables in which each row belongs to one line."""
 DIRECTORY_TABLES: Final = ("organization", "practitioner")
 """Tables of an extract of claims that belong to no member."""
 

@@ -1,4 +1,4 @@
-"""Shapes of codes: what can be told of a code without its code system's content."""
+"""Shapes of codes: what can be checked of a code without its code system's content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CDT: D and four digits. HCPCS level II: a letter and four digits. CPT: five digi
 
 
 NPI_DIGITS: Final = r"[0-9]{10}"
-"""The shape of a National Provider Identifier (us-core-16); its check digit is looked at apart."""
+"""The shape of a National Provider Identifier (us-core-16); its check digit is tested apart."""
 NPI_FIRST_DIGITS: Final = ("1", "2")
 """First digits that the numbering plan has: so far every NPI given out begins with 1."""
 
@@ -41,9 +41,9 @@ def npi_check_digit(digits: str) -> str:
 
 
 def is_npi(text: str) -> bool:
-    """Tell whether a text is an NPI: ten digits, the last the check digit of the others.
+    """Return whether a text is an NPI: ten digits, the last the check digit of the others.
 
-    The first digit may be any: the guide's invariants look at no more than these two.
+    The first digit may be any: the guide's invariants check these two conditions only.
     """
     return _NPI_SHAPE.fullmatch(text) is not None and npi_check_digit(text[:9]) == text[9]
 

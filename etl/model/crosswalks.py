@@ -56,12 +56,12 @@ class Crosswalk:
         return tuple(told.get(column, "") for column in self.columns)
 
     def knows(self, source: str) -> bool:
-        """Tell whether a source word is in the crosswalk, with or without a code."""
+        """Return whether a source word is in the crosswalk, with or without a code."""
         known = source.strip().lower() in self.rows
         return known or (bool(self.systems) and self._named(source) is not None)
 
     def lacks_codes(self, column: str | None = None) -> bool:
-        """Tell whether one of its words has no answer in a column."""
+        """Return whether one of its words has no answer in a column."""
         index = self.columns.index(column) if column else 0
         return not all(row[index] for row in self.rows.values())
 

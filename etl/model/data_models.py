@@ -1,7 +1,7 @@
 """Data models: what kinds of extract there are, and what each is processed with.
 
 An extract is of one model, which its layout says. Everything that holds for one of them alone is a
-field here; what handles rows takes tables by name and asks no further.
+field here; code that handles rows takes tables by name and needs no more.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class DataModel:
         return not self.tables.keys() <= MEMBERLESS
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        """Travel to another process by name: tables are those of the program there."""
+        """Pickle by name: another process uses the tables of its own program."""
         return data_model, (self.name,)
 
 
@@ -88,5 +88,5 @@ def data_model(name: str) -> DataModel:
 
 
 def model_of(tables: Mapping[str, object]) -> DataModel:
-    """Return the data model whose tables some canonical tables are."""
+    """Return the data model that some canonical tables belong to."""
     return next(model for model in DATA_MODELS if tables.keys() <= model.tables.keys())

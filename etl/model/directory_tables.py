@@ -286,7 +286,7 @@ OWNERS: Final = MappingProxyType(
         "endpoint_contact": "endpoint",
     }
 )
-"""Word of the column `owner` -> the table whose key `owner_id` is."""
+"""Word of the column `owner` -> the table that `owner_id` is a key of."""
 
 OWNED_TABLES: Final = ("qualification", "telecom", "availability")
-"""Tables whose rows belong to a row of another table, which `owner` and `owner_id` name."""
+"""Tables of rows that belong to a row of another table, which `owner` and `owner_id` name."""

@@ -113,7 +113,7 @@ class SensitiveCodes:
         Args:
             systems: those that the code may be of.
             code: as the source has it.
-            whole: lines that end with `*` are not looked at.
+            whole: whether lines that end with `*` are ignored.
         """
         for system in sorted(systems, key=lambda system: system.value):
             plain = plain_code(system, code)

@@ -11,7 +11,7 @@ class Severity(Enum):
     WARN = "warn"
     """The row is published; the report counts the finding."""
     REJECT_ROW = "reject-row"
-    """The row goes to the quarantine, and what hangs on it with it."""
+    """The row goes to the quarantine, together with the rows that depend on it."""
     REJECT_CLAIM = "reject-claim"
     """The whole claim of the row goes to the quarantine."""
 

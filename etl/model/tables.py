@@ -56,7 +56,7 @@ class Table:
         compulsory: an extract without this table is refused.
         columns: in the order of the documentation, the two of `EVERY_TABLE` last.
         file: name of its file without the ending, where that is another.
-        made_of: of a table that the engine makes, the one whose rows it is made of.
+        made_of: for a table that the engine makes, the one that it is made of.
     """
 
     name: str

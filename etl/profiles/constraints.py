@@ -34,7 +34,7 @@ class Contains:
 
 @dataclass(frozen=True, slots=True)
 class InValueSet:
-    """The subject, a concept, may be of a value set; what cannot be known counts as being so."""
+    """The subject, a concept, may be of a value set; an unknown answer counts as yes."""
 
     url: str
 
@@ -139,7 +139,7 @@ class ValueShape:
 
     Attributes:
         shape: name of the shape, of `etl.model.code_shapes.SHAPES`, by which a column is checked.
-        fits: tells whether one text has what the invariant asks, which may be less than the shape.
+        fits: tests one text for what the invariant asks, which may be less than the shape.
     """
 
     shape: str

@@ -54,7 +54,7 @@ class ListedNumbers:
     Attributes:
         rule: id under which it is reported.
         says: the sentence of a breach.
-        lists: lists of the resource whose entries name numbers.
+        lists: lists of the resource with entries that name numbers.
         members: member that names numbers -> (list, number) that it means.
         inner: lists below those entries, each within the one before, that name numbers as well.
         lenient: an official example breaks it, so that it is an error of others only where asked.

@@ -1,4 +1,4 @@
-"""Implementation guides whose facts are here: canonicals, versions, folders.
+"""Implementation guides with facts here: canonicals, versions, folders.
 
 A guide is one version of it, as an ImplementationGuide resource is; FHIR itself counts as one. A
 further guide is one more value here and one more folder under `facts/`
@@ -48,11 +48,11 @@ class Guide:
         return f"{self.base}ValueSet/{name}"
 
     def covers(self, canonical: str) -> bool:
-        """Tell whether a canonical names a profile of this guide, in whatever version."""
+        """Return whether a canonical names a profile of this guide, in whatever version."""
         return canonical.startswith(self.canonical)
 
     def answers_to(self, version: str) -> bool:
-        """Tell whether a canonical's version means this one: none, all of it or its beginning."""
+        """Return whether a canonical's version means this one: none, all of it or its beginning."""
         return (
             self.any_version
             or version in ("", self.version)
@@ -82,7 +82,7 @@ DEFAULT: Final = C4BB
 
 @cache
 def versions_of(guide: Guide) -> tuple[Guide, ...]:
-    """Return the versions of a guide whose facts are here, the default first."""
+    """Return the versions of a guide that have facts here, the default first."""
     return tuple(version for version in GUIDES if version.id == guide.id)
 
 

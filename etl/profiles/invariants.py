@@ -1,8 +1,8 @@
 """Constraints of invariants, found by key and wording of the expression.
 
-An expression that a guide words otherwise than is known here has no constraint: on JSON the
+An expression with another wording than those listed here has no constraint: on JSON the
 FHIRPath library evaluates it, and a mapping that makes its subject cannot be checked
-(`map-unchecked`). Property tests hold every constraint to the library's answer.
+(`map-unchecked`). Property tests compare every constraint with the library's answer.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ _CARE_TEAM: Final = re.compile(
 
 
 def signature(expression: str) -> str:
-    """Return what tells one wording of an expression from another; blanks do not count."""
+    """Return what distinguishes one wording of an expression from another; blanks do not count."""
     return hashlib.sha256(_squeezed(expression).encode()).hexdigest()[:8]
 
 
 def constraint_of(key: str, expression: str) -> Constraint | None:
-    """Return what an invariant asks; None where only FHIRPath can say."""
+    """Return what an invariant asks; None where only FHIRPath can evaluate it."""
     constraint = INVARIANTS.get((key, signature(expression)))
     if constraint is not None:
         return constraint

@@ -45,7 +45,7 @@ def _has_digits(text: str) -> bool:
 
 
 def _has_check_digit(text: str) -> bool:
-    """Tell whether the tenth digit checks those before it; other texts are us-core-16's."""
+    """Return whether the tenth digit checks those before it; other texts are us-core-16's."""
     return _DIGITS.match(text) is None or is_npi(text[:10])
 
 

@@ -25,9 +25,9 @@ from etl.profiles.structures import (
 )
 
 CONCEPT_TYPES: Final = frozenset({"CodeableConcept", "Coding"})
-"""Types whose codings a binding is about."""
+"""Types with codings that a binding applies to."""
 TEXT_TYPES: Final = frozenset({"code", "string", "uri"})
-"""Primitive types whose text a binding is about."""
+"""Primitive types with a text that a binding applies to."""
 ENGINE_MADE: Final = frozenset({"id", "meta", "resourceType"})
 """Members of a resource that no mapping writes: the engine adds them."""
 
@@ -116,7 +116,7 @@ class Discriminator:
 
     Attributes:
         path: names of members from the entry on; empty for the entry itself.
-        pattern: what stands there; None where a value set tells.
+        pattern: what stands there; None where a value set decides.
         value_set: canonical of the value set that the concept there is of, or None.
     """
 
@@ -128,7 +128,7 @@ class Discriminator:
 def discriminators(
     profile: Profile, slicing: Slicing, slice_element: Element
 ) -> tuple[Discriminator, ...]:
-    """Return what tells the entries of a slice, all of which they have.
+    """Return the discriminators of a slice; its entries have all of them.
 
     Raises:
         ValueError: the profile says nothing at a discriminator's path.

@@ -45,7 +45,7 @@ class TypeChoice:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """To which value set an element's codes are bound.
+    """The value set that an element's codes are bound to.
 
     Attributes:
         strength: only `required` and `extensible` say anything about conformance.
@@ -60,7 +60,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Slicing:
-    """The slicing of an element: what tells its repetitions, or the types of a choice, apart.
+    """The slicing of an element: what distinguishes its repetitions, or the types of a choice.
 
     Attributes:
         by: discriminators as (type, path); the path is relative to the element, `$this` for itself.
@@ -91,13 +91,13 @@ class Element:
         min: least number of entries.
         max: greatest number of entries; None for no limit.
         array: whether JSON has an array here: FHIR R4 lets it repeat, even if the profile does not.
-        types: allowed types; empty for a root and where `content` says whose content it has.
+        types: allowed types; empty for a root and where `content` names another element.
         must_support: the profile's flag.
         fixed: value that it must equal, or None.
         pattern: value that it must contain (`coding.version` included where the guide names it).
         binding: of its codes, or None.
         slicing: of its entries, or None.
-        content: id of the element whose children it has (contentReference), or None.
+        content: id of the element that defines its children (contentReference), or None.
         invariants: keys; `Profile.invariants` has their expressions.
     """
 
@@ -165,7 +165,7 @@ class Profile:
 
     @property
     def terminology(self) -> Guide:
-        """The guide whose value sets and code systems it is bound to."""
+        """The guide with the value sets and code systems that it is bound to."""
         return self.guide if self.guide.binding else DEFAULT
 
     @property
@@ -258,7 +258,7 @@ def profile_names(guide: Guide = DEFAULT) -> tuple[str, ...]:
 
 
 _NO_PROFILES: Final = frozenset({"primitives", "code-systems", "value-sets", "map-ids"})
-"""Facts that are no profile's."""
+"""Names of facts that are not profiles."""
 
 
 def load_profile(name: str, guide: Guide = DEFAULT) -> Profile:

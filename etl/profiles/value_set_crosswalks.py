@@ -25,7 +25,7 @@ def value_set_crosswalks(guide: Guide, folder: str) -> Mapping[str, Crosswalk]:
     requires a code of the value set; of its own open systems alone there.
 
     Args:
-        guide: one whose facts have value sets.
+        guide: one with value sets among its facts.
         folder: beginning of the crosswalks' names; the last part of the value set's url follows.
     """
     closed = _closed_sets(guide)

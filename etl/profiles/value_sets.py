@@ -40,8 +40,8 @@ class ValueSet:
 
     Attributes:
         url: canonical without version.
-        status: `complete`: `codes` is all of it. `partial`: some codes, and whole systems whose
-            codes are not known here. `open`: only such systems. `unavailable`: nothing is known.
+        status: `complete`: `codes` is all of it. `partial`: some codes, and whole systems of
+            unknown codes. `open`: only such systems. `unavailable`: nothing is known.
         codes: in the order of the value set.
         open_systems: systems of which any code may be in it.
     """
@@ -71,7 +71,7 @@ def value_set(url: str, guide: Guide = DEFAULT) -> ValueSet:
 
     Args:
         url: canonical; a version after `|` is ignored.
-        guide: one whose facts have value sets.
+        guide: one with value sets among its facts.
 
     Returns:
         One of status `unavailable`, without codes, for a value set that is not known.

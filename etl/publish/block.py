@@ -102,7 +102,7 @@ def render_block(lines: Sequence[Line], patient_id: str | None) -> Block:
 
     Args:
         lines: in block order.
-        patient_id: whose block it is; None for the directory, which has no header line.
+        patient_id: owner of the block; None for the directory, which has no header line.
     """
     compressed: list[bytes] = []
     parts: list[tuple[int, int, int]] = []

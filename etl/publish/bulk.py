@@ -75,7 +75,7 @@ def with_bulk(
     options = options or BulkOptions()
     release = Release(store, manifest)
     before = base.release.manifest.bulk if base.release is not None else {}
-    if base.lost:  # what was there cannot be compared: those who follow begin anew
+    if base.lost:  # the previous content cannot be compared: consumers start again
         before = {}
     increment: JSON = None
     chain: list[JSON] = []
@@ -100,7 +100,7 @@ def with_bulk(
 def _named_chain(bulk: Mapping[str, JSON], release: str) -> list[JSON]:
     """Return the increments since the last snapshot, each with the release that it belongs to.
 
-    A release's own increment goes into its id, so only later releases can say whose it is.
+    A release's own increment goes into its id, so only later releases can name the release of it.
     """
     return [{"release": release, **increment} for increment in bulk["increments"]]
 

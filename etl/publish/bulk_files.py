@@ -1,7 +1,7 @@
 """Bulk files being filled: on disk, because resources of all types come mixed, patient by patient.
 
-A file is begun anew when it is large enough, and only then is one read back and put: in memory is
-one file, however many types there are and however many patients.
+A new file is begun when one is large enough, and only then is that one read back and put: memory
+holds one file, however many types and patients there are.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class BulkOptions:
 
 
 class BulkFiles:
-    """Files of one kind each, begun anew when they are large enough.
+    """Files of one kind each; a new one is begun when one is large enough.
 
-    Use it as a context manager: what is not put when it is left is thrown away.
+    Use it as a context manager: what is not put at its exit is discarded.
 
     Args:
         writer: puts those that are full.
@@ -75,7 +75,7 @@ class BulkFiles:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Throw away what was not put."""
+        """Discard what was not put."""
         for filling in self._filling.values():
             filling.packed.close()
         self._filling.clear()

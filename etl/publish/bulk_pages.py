@@ -71,7 +71,7 @@ def write_pages(store: Store, options: BulkOptions | None = None) -> list[str]:
 def close_pages(store: Store, kept: Sequence[Release], before: datetime) -> int:
     """Close the pages that no kept release needs, and delete those that were closed before.
 
-    A consumer that comes upon a closed page begins anew at the root.
+    A consumer that meets a closed page starts again at the root.
 
     Args:
         store: the target.
@@ -109,11 +109,11 @@ def close_pages(store: Store, kept: Sequence[Release], before: datetime) -> int:
 
 
 def untrue_pages(release: Release) -> Iterator[tuple[str, bool]]:
-    """Yield the keys of a release's pages that are not there, or say what no manifest says.
+    """Yield the keys of a release's pages that are missing or match no manifest.
 
     These are the page of its increment, those of the increments and of the updates on its snapshot,
-    and the root. A page that is behind is none of them: a run that died after its commit leaves
-    such, and the next brings them up.
+    and the root. A page that is behind is not reported: a run that died after its commit leaves
+    such pages, and the next run updates them.
 
     Yields:
         The key, and whether the page is there.
@@ -150,7 +150,7 @@ def _contents(release: Release) -> dict[str, JSON]:
 
 
 def _told(page: bytes) -> JSON:
-    """Return what a page says whatever its settings and its link are; None of what is no page."""
+    """Return a page's content without its settings and its link; None for what is no page."""
     try:
         body = loads(page, "the page")
         return body["transactionTime"], *(
@@ -181,7 +181,7 @@ def _settle_all(store: Store, base: Current, options: BulkOptions) -> list[str]:
     root: JSON = None
     for release in lineage(store):
         bulk = release.manifest.bulk
-        if not bulk:  # that run wrote no bulk files: what was before it has no continuation
+        if not bulk:  # that run wrote no bulk files: the pages before it have no continuation
             link = CLOSED
             continue
         root = root or bulk["snapshot"]

@@ -19,7 +19,7 @@ JSON = Any
 """Value of a JSON text. Its shape is checked where it is read."""
 
 _HASHED: Final = 32
-"""Hex digits of a short hash: 128 bits, enough to tell versions of one resource apart."""
+"""Hex digits of a short hash: 128 bits, enough to distinguish versions of one resource."""
 
 
 def dumps(value: JSON) -> bytes:

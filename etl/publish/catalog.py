@@ -73,7 +73,7 @@ class Unit:
     def from_json(cls, unit_id: str, value: JSON) -> Unit:
         """Return the unit of a row.
 
-        Other members are left alone: rows of older trees may have `source`.
+        Other members are ignored: rows of older trees may have `source`.
 
         Raises:
             StoreError: the row is not one of ours.

@@ -1,8 +1,8 @@
 """Objects that a release names and the store has not any more, or holds damaged.
 
-A run glances at some of them each night: one shard of the catalog, in turn, so that the cost does
-not follow the members, while a folder that is gone is found at once. Where it finds something, or
-is asked to repair, it looks at all of them, and makes again what can be made of the extract.
+Each run checks a sample: the directory and one shard of the catalog. So the cost does not grow with
+the members, and a folder that is gone is detected at once. Where a run detects something, or is
+asked to repair, it checks all objects and makes again what can be made of the extract.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def find_lost(release: Release, *, repair: bool) -> Lost:
 
     Args:
         release: what readers see.
-        repair: whether to read all objects, and not only to glance at some.
+        repair: whether to read all objects instead of checking a sample.
 
     Raises:
         StoreError: storage failed, or the catalog itself is damaged: only a copy helps there.

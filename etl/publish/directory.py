@@ -59,14 +59,14 @@ def write_directory(
         resources: all of them, in any order. Those of one shard are held together.
         now: FHIR instant of the run.
         stamp: FHIR instant for resources that state none; `now` where empty.
-        lost: numbers of shards whose block or index is not in the store any more.
+        lost: numbers of shards with a block or index that is not in the store any more.
 
     Raises:
         StoreError: storage failed. Nothing that a reader sees was changed.
     """
     before = previous.manifest if previous is not None else None
     bits = choose_bits(len(resources), before.directory_bits if before else None, DIRECTORY_TARGET)
-    # Resources by shard, by position: rendering them is put off until their shard is written.
+    # Resources by shard, by position: they are rendered only when their shard is written.
     by_shard: dict[int, list[int]] = {}
     for position in range(len(resources)):
         resource = resources[position]

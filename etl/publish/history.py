@@ -35,7 +35,7 @@ class ReleaseInfo:
         counts: as its manifest states them.
         inputs: names of the files that it was made from.
         rolled_back_to: id of the release whose content it has; None where it is no rollback.
-        reason: why it was rolled back; empty where nobody said.
+        reason: why it was rolled back; empty where no reason was given.
         holds: whether it is a rollback that no run may publish over.
     """
 
@@ -53,7 +53,7 @@ class ReleaseInfo:
 
 @dataclass(frozen=True, slots=True)
 class LostRelease:
-    """An ancestor whose manifest is there and cannot be read: nobody knows what is before it.
+    """An ancestor with an unreadable manifest: the releases before it are not known.
 
     Attributes:
         release: its id.
@@ -99,7 +99,7 @@ def lineage(store: Store, lose: Callable[[LostRelease], None] = _warn) -> Iterat
 
 
 def _intact(store: Store, release: str, data: bytes) -> Release:
-    """Return the release of a manifest's bytes, which nobody vouches for but its id.
+    """Return the release of a manifest's bytes, which only its id can confirm.
 
     Raises:
         StoreError: they are not those that the release is named after.
@@ -133,7 +133,7 @@ def _info(store: Store, release: Release, current: bool) -> ReleaseInfo:
 
 
 def holds(store: Store, present: Release | None) -> bool:
-    """Return whether the present release is a rollback that nobody resumed from.
+    """Return whether the present release is a rollback that was not resumed from.
 
     Args:
         store: the target.
@@ -198,10 +198,10 @@ def rollback(
     """Make the content of an earlier release the present one again, as a new release.
 
     Nothing is copied: the new release names the same objects. Its parent is the present release,
-    and its changes are counted against that, so that whoever follows the chain of releases is told
-    of everything that was taken back. Where the present release is that very rollback, it stays: an
-    attempt that died after its commit is gone on from. It holds until `resume`: no run is to
-    publish over it without a word.
+    and its changes are counted against that, so that a consumer that follows the chain of releases
+    sees everything that was taken back. Where the present release is that very rollback, it stays:
+    this continues an attempt that died after its commit. It holds until `resume`: no run may
+    publish over it before that.
 
     Args:
         store: the target.

@@ -15,8 +15,8 @@ _COST: Final = 1 << 14
 def id_facts(payer: str, key: bytes) -> Mapping[str, str]:
     """Return what a manifest says of the ids in its release: `payer`, and `key`, a fingerprint.
 
-    The fingerprint is scrypt (RFC 7914) of the key over a constant, so that nobody gets from it to
-    the key: each guess costs some 50 ms and 16 MiB, and a random key cannot be guessed at all.
+    The fingerprint is scrypt (RFC 7914) of the key over a constant, so that it does not give the
+    key away: each guess costs some 50 ms and 16 MiB, and a random key cannot be guessed at all.
 
     Args:
         payer: the payer's id, a part of every logical id.
@@ -27,11 +27,11 @@ def id_facts(payer: str, key: bytes) -> Mapping[str, str]:
 
 
 def changed_ids(there: Mapping[str, object], wanted: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what ids are made with otherwise than those of a release: `payer`, `key`.
+    """Return the inputs of logical ids that differ from those of a release: `payer`, `key`.
 
     Args:
-        there: what the release's manifest says; empty in a release of before there was any of it,
-            which nothing is held against.
+        there: what the release's manifest says; empty for a release that is older than these
+            facts, with which nothing is compared.
         wanted: `id_facts` of a run.
     """
     return tuple(name for name in wanted if name in there and there[name] != wanted[name])

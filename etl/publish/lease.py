@@ -2,15 +2,15 @@
 
 A prune deletes what no kept release names, and what a run has written but not yet committed is
 named by none. So each leaves a lease in the store, and only then looks for the other's: of two that
-begin at once, at least one sees the other. Two runs do not mind each other; the swap decides.
+begin at once, at least one sees the other. Two runs may work at once; the swap decides.
 
-A lease that its holder did not renew for a while may be broken: by a prune any, by a run a
-prune's. The holder notices when it renews the lease, as a run does right before its commit and a
-prune before it deletes, and then does neither. A run that comes to rest between the two is kept out
-by the fence that each prune puts up (`release.fenced`).
+A lease that was not renewed for a while may be broken: a prune breaks any, a run only a prune's.
+The holder detects that when it renews the lease, as a run does right before its commit and a prune
+before it deletes, and then does neither. A run that pauses between renewal and commit is stopped by
+the fence that each prune puts up (`release.fenced`).
 
-Whether a lease has run out is told by the clock of whoever looks and by the store's as well: one
-clock that is wrong breaks no lease of the living.
+A lease has run out only where the clock of the process that checks it and the store's clock both
+say so: one clock that is wrong breaks no lease in use.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Lease:
             ) from None
 
     def keep(self) -> None:
-        """Renew the lease, unless that was done lately; a clock that was set back does not tell.
+        """Renew the lease unless that was done lately; after a clock was set back, renew it.
 
         Raises:
             StoreError: it had run out, and was broken.
@@ -104,11 +104,11 @@ class Lease:
             timer.join()
 
     def leave(self) -> None:
-        """Let the lease run out, and do not give it back: what was asked for may yet take place."""
+        """Let the lease run out instead of releasing it: the request may still take effect."""
         self._stays = True
 
     def release(self) -> None:
-        """Give the lease back. One that storage keeps runs out: it is no reason to have failed."""
+        """Release the lease. One that storage does not delete runs out, which is no failure."""
         if self._stays:
             return
         with suppress(StoreError):
@@ -148,7 +148,7 @@ def run_lease(store: Store, clock: Clock) -> Iterator[Lease]:
 
 @contextmanager
 def prune_lease(store: Store, clock: Clock) -> Iterator[Lease]:
-    """Hold a lease while a prune is at work, and break those of the dead.
+    """Hold a lease while a prune is at work, and break those that have run out.
 
     Raises:
         StoreError: a run or another prune is under way.

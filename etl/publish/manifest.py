@@ -170,7 +170,7 @@ class Manifest:
         """Return the manifest of some bytes.
 
         Raises:
-            StoreError: it is none, or of a later format than this program knows.
+            StoreError: it is none, or its format is later than this program reads.
         """
         value = loads(data, what)
         try:
@@ -220,7 +220,7 @@ class Pointer:
         release: id of the release that readers see.
         manifest: key of its manifest.
         sha256: of the manifest's bytes.
-        fence: how often it was written anew so that a run which had read it cannot commit.
+        fence: how often it was rewritten so that a run which had read it cannot commit.
     """
 
     release: str

@@ -6,11 +6,11 @@ from typing import Final
 
 CURRENT: Final = "current.json"
 NIGHTS_PAGE: Final = "reports/index.html"
-"""The page of all reports: made of them anew by each run, and named by no release."""
+"""Page of all reports: each run makes it again of them, and no release names it."""
 EXPIRY: Final = "reports/expired.json"
-"""Object that says which reports and quarantines of releases that stay were deleted."""
+"""Object that records which reports and quarantines of releases that stay were deleted."""
 RUN_RECORDS: Final = "runs/"
-"""Folder of the records of runs: named by no release, each run deletes the oldest."""
+"""Folder of the records of runs: no release names them, and each run deletes the oldest."""
 CLOSED: Final = ("quarantine", "rows", "memory", "leases", "runs")
 """Folders of the tree that no reader needs: they stay the owner's, however the rest is opened."""
 FORMAT: Final = 1

@@ -1,7 +1,7 @@
 """Publishing one partition of patients: what a worker does, on this machine or on another.
 
 A partition may hold any patients, as long as no patient is in two of them. Its result is small,
-and can be saved, so that a run that died goes on after the last finished partition.
+and can be saved, so that a run that died resumes after the last finished partition.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class PartitionResult:
     """A finished partition in memory.
 
     Attributes:
-        written: what became of it.
+        written: counts of what was published.
         rows: the rows of its patients, ordered by place.
         staying: ids of patients whose rows stay as they are, ordered by place.
     """
@@ -88,10 +88,10 @@ class PartitionResult:
         yield from self.staying
 
     def keeping(self, patient_ids: Iterable[str]) -> PartitionResult:
-        """Return the same partition with patients of whom nothing changed.
+        """Return the same partition with patients that did not change.
 
         They are neither rendered nor hashed nor read: their rows are taken from the catalog of the
-        release that the run started from, where the caller knows that they have a block.
+        release that the run started from, where they must have a block.
         """
         staying = sorted({*self.staying, *patient_ids}, key=place)
         return replace(self, written=replace(self.written, kept=len(staying)), staying=staying)
@@ -156,8 +156,8 @@ class SavedPartition:
     def _lines(self) -> Iterator[bytes]:
         """Yield the lines, without line ends.
 
-        The file is open only while a piece of it is read: of all partitions of a run, which are
-        merged, there may be more than a process can have files open.
+        The file is open only while a piece of it is read: a run merges all its partitions, which
+        may be more files than a process can have open.
         """
         start, rest = 0, b""
         while True:
@@ -182,7 +182,7 @@ def write_partition(
 ) -> PartitionResult:
     """Publish the patients of one partition.
 
-    A patient whose content is what it was costs a hash: nothing is read, compressed or written.
+    An unchanged patient costs a hash: nothing is read, compressed or written.
 
     Args:
         store: the target.

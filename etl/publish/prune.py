@@ -24,10 +24,10 @@ from etl.storage.parallel_reads import mapped
 from etl.storage.port import Entry, Store
 
 GRACE: Final = timedelta(days=1)
-"""Objects younger than this stay, whoever names them or not."""
+"""Objects younger than this stay, whether a release names them or not."""
 
 SWEPT: Final = ("releases/", "catalog/", "bulk/", "reports/", "quarantine/", "rows/", "memory/")
-"""Folders whose keys are few enough to be held in memory. `patients/` and `directory/` are not."""
+"""Folders with few enough keys to be held in memory. `patients/` and `directory/` have more."""
 
 NO_EXPIRY: Final = Expiry()
 """Reports and quarantines go with their releases alone."""
@@ -68,7 +68,7 @@ def prune(
     expiry: Expiry = NO_EXPIRY,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Pruned:
-    """Drop old releases, and every object that only they named, or nobody.
+    """Delete old releases, and every object that no kept release names.
 
     The present release always stays. Manifests go first: a prune that dies leaves no release that
     lacks something, only objects that the next prune deletes. Memory does not grow with the tree;
@@ -95,7 +95,7 @@ def prune(
     with prune_lease(store, clock) as lease:
         now = clock()
         base = open_current(store)
-        if base.release is None:  # whoever publishes first relies on what is there
+        if base.release is None:  # the first run to publish relies on what is there
             return Pruned([], [], [], 0, 0)
         if not dry_run:
             fenced(store, base)

@@ -28,7 +28,7 @@ class Lost:
     """Units of a release that the store has lost, to be made again.
 
     Attributes:
-        patients: ids of those whose block or index it is.
+        patients: ids of the owners of lost blocks and indexes.
         shards: numbers of the directory's shards.
         bulk: whether bulk files are among it.
     """
@@ -52,7 +52,7 @@ class Current:
     Attributes:
         release: None before the first release.
         tag: what `Store.swap` expects; None before the first release.
-        lost: what of it is to be made again, as far as anybody has looked.
+        lost: what of it is to be made again, as far as that was checked.
     """
 
     release: Release | None
@@ -200,7 +200,7 @@ def open_release(store: Store, release: str, digest: str | None = None) -> Relea
 
 
 def checked(store: Store, key: str, digest: str | None = None) -> bytes:
-    """Return a whole object whose SHA-256 is the given one, or the one in its key.
+    """Return a whole object, checked against the given SHA-256 or the one in its key.
 
     Raises:
         NotFound: it is missing.
@@ -241,7 +241,7 @@ def read_rows(store: Store, index: Index, rows: Iterable[int]) -> dict[int, byte
 def read_parts(
     store: Store, index: Index, parts: Iterable[BlockPart]
 ) -> Iterator[tuple[BlockPart, memoryview]]:
-    """Yield parts of a block with their compressed bytes, which nobody has checked yet.
+    """Yield parts of a block with their compressed bytes, which are not checked yet.
 
     Parts that are near each other are fetched with one request.
     """

@@ -50,8 +50,8 @@ def assemble(
     """Write the catalog of a release, and return its manifest. Readers see nothing of it yet.
 
     Patients that are in none of the partitions are retracted, after a delta as well: its rows were
-    put together with those of before, so that the partitions are of everybody. Those who stay as
-    they are keep their rows of the previous catalog.
+    merged with the previous ones, so that the partitions hold all patients. Those that stay as they
+    are keep their rows of the previous catalog.
 
     Args:
         store: the target.
@@ -63,7 +63,7 @@ def assemble(
 
     Raises:
         StoreError: storage failed. Nothing that a reader sees was changed.
-            Or a patient who is to stay as he is has no block.
+            Or a patient that is to stay unchanged has no block.
         ValueError: a patient is in two partitions (a bug of the caller).
     """
     parent = base.release.manifest if base.release is not None else None
@@ -118,7 +118,7 @@ def commit(
     lease: Lease | None = None,
     key: SigningKey | None = None,
 ) -> None:
-    """Make a release the one that readers see, or leave them on the one that they had.
+    """Make a release the one that readers see, or leave the previous one in place.
 
     Everything that the manifest names is in the store already, so an interrupted run leaves only
     objects that no release names, and a rerun writes the same ones again.
@@ -145,7 +145,7 @@ def commit(
     try:
         store.swap(object_keys.CURRENT, pointer.to_bytes(), base.tag)
     except (CommitConflict, CommitUnknown) as error:
-        if _landed(store, manifest.release):  # a store may have tried again, and met itself
+        if _landed(store, manifest.release):  # a store may have retried after a first success
             return
         if isinstance(error, CommitConflict):
             raise CommitConflict(
@@ -172,11 +172,11 @@ def is_published(base: Current, facts: ReleaseFacts) -> bool:
 
 
 def fenced(store: Store, base: Current) -> Current:
-    """Return what readers see, with a pointer that is another one now.
+    """Put up a fence: rewrite the pointer, and return what readers see with its new tag.
 
-    So nobody commits any more who read the pointer before, however long he was at rest, unless he
-    has done so already. A prune does it before it looks at what is in use, and a run before it
-    replaces what an attempt left that may not be dead.
+    A run that read the pointer before can then not commit any more, however long it paused, unless
+    it has done so already. A prune calls this before it looks at what is in use, and a run before
+    it replaces what an earlier attempt left, because that attempt may still be running.
 
     Raises:
         CommitConflict: another run published, or put up a fence. Nothing changed.
@@ -301,7 +301,7 @@ class _Staying:
         self._here = self._next()
 
     def of_shard(self, number: int) -> set[str]:
-        """Return those of one shard; to be asked in the order of the shards."""
+        """Return those of one shard; to be called in the order of the shards."""
         if self._here is None or self._here[0] != number:
             return set()
         _, ids = self._here
@@ -314,7 +314,7 @@ class _Staying:
 
 
 def _check_there(store: Store, stay: set[str], left: Iterable[Unit]) -> None:
-    """Check that who stays is there, with a block and once."""
+    """Check that every patient that stays has a block in the catalog, and no new row."""
     lost = stay - {unit.id for unit in left if unit.block is not None}
     if lost:
         raise StoreError(

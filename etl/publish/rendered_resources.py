@@ -68,7 +68,7 @@ class PatientResources:
 
 
 class Resources(Protocol):
-    """Resources by number: a list of them, or what makes each when it is asked for."""
+    """Resources by number: a list of them, or an object that makes each on access."""
 
     def __len__(self) -> int: ...
 

@@ -28,7 +28,7 @@ class Expiry:
     before: Mapping[str, datetime] = field(default_factory=dict)
 
     def covers(self, key: str) -> bool:
-        """Return whether an object belongs to a run whose objects of that folder are gone."""
+        """Return whether an object's run began before the time of its folder."""
         folder, _, rest = key.partition("/")
         limit = self.before.get(folder)
         if limit is None:

@@ -105,7 +105,7 @@ def render_index(
     """Return the index of a block.
 
     Args:
-        head: whose index it is: block key, its bytes, patient or shard.
+        head: what the index is of: block key, its bytes, patient or shard.
         parts: rows, length and size of each part of the block.
         rows: what the block holds, in its order.
         gone: what it held once.
@@ -171,7 +171,7 @@ class Index:
 
     @classmethod
     def of(cls, data: bytes, what: str) -> Index:
-        """Return an index whose bytes are all there."""
+        """Return the index of an object that was read whole."""
         return cls(what, data, lambda start, length: data[start : start + length])
 
     def span(self, names: Iterable[str]) -> tuple[int, int]:
@@ -192,7 +192,7 @@ class Index:
         return [name for name in names if name not in self._loaded and self.has(name)]
 
     def supply(self, names: Iterable[str], start: int, data: bytes) -> None:
-        """Take in sections whose bytes the caller fetched, who may wait where this class cannot.
+        """Take in sections that the caller fetched; it may await them, which this class cannot.
 
         Args:
             names: the sections.
@@ -205,7 +205,7 @@ class Index:
             self._loaded[name] = self._parsed(name, data[at : at + size], check)
 
     def holds(self, start: int, length: int) -> bool:
-        """Return whether bytes of the object, as `span` names them, are at hand."""
+        """Return whether bytes of the object, as `span` names them, were read already."""
         return start + length <= len(self._bytes)
 
     def size(self, name: str) -> int:

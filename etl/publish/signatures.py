@@ -108,8 +108,8 @@ def check_signature(release: Release, keys: Sequence[Path]) -> str:
 def check_descent(store: Store, release: Release, known: str) -> int:
     """Return how many releases after a known one a release is.
 
-    Who knows the last release that was seen can tell so that `current.json` was not put back to an
-    older one, and that nothing between was exchanged.
+    With the id of the last release that was seen, this shows that `current.json` was not set back
+    to an older one, and that no manifest between was replaced.
 
     Args:
         store: the target.

@@ -64,7 +64,7 @@ class Owner:
 
 
 def to_line(resource: Resource) -> Line:
-    """Return a resource with its version; its time is settled when it is written.
+    """Return a resource with its version; its time is set when it is written.
 
     The version is the hash of the resource as it will be read, but for version and time. So equal
     versions mean equal content, wherever and whenever it was rendered.
@@ -129,8 +129,8 @@ def before_of(store: Store, unit: Unit | None) -> PreviousUnit:
 def before_of_damaged(store: Store, unit: Unit | None) -> PreviousUnit:
     """Return what a unit held, read from whatever is left of it: from its block without an index.
 
-    Of one that lost both, nothing is known: its resources are new, and what was retracted before is
-    forgotten.
+    Of a unit that lost both, nothing is known: its resources are new, and the record of what was
+    retracted before is lost.
     """
     try:
         return before_of(store, unit)
@@ -168,7 +168,7 @@ def write_unit(
     Args:
         store: where the previous index is read from.
         writer: where new objects go.
-        owner: whose unit it is.
+        owner: patient or directory shard that the unit is of.
         lines: everything that is in it now.
         previous: its row in the release that the run started from.
         now: instant of the run: the time of what is retracted.

@@ -96,7 +96,7 @@ def verify(
     """Check everything that a release names.
 
     Every object is read and hashed; every part of every block is decompressed; versions, content
-    hashes, counts and times are computed anew and compared; every relative reference must lead to
+    hashes, counts and times are recomputed and compared; every relative reference must lead to
     a resource of the same block or of the directory. Bulk Publish pages must be there and say what
     the manifests say.
 
@@ -191,7 +191,7 @@ def _directory_places(release: Release) -> Iterator[Problem]:
                 f"{kind}/{index.ids[row]}" for kind, rows in index.types.items() for row in rows
             ]
         except StoreError:
-            continue  # said already
+            continue  # reported already
         for name in names:
             if shard_number(name, bits) != number:
                 yield Problem("catalog", unit.index, f"{name} belongs into another shard")
@@ -343,7 +343,7 @@ def _broken(key: str, error: StoreError) -> Problem:
 def require_whole(release: Release) -> None:
     """Check that all of a release is there, before readers are led back to it.
 
-    Its Bulk Publish pages do not count: they are written anew.
+    Its Bulk Publish pages do not count: they are rewritten.
 
     Raises:
         StoreError: something is missing or damaged.
