@@ -68,7 +68,7 @@ class Checker:
             self._chosen.setdefault(profile.type, []).append(profile)
 
     def check(self, resource: Any) -> CheckedResource:
-        """Return what is wrong with one resource, as parsed from JSON."""
+        """Return the findings about one resource, as parsed from JSON."""
         kind = resource.get("resourceType") if type(resource) is dict else None
         if type(kind) is not str:
             return CheckedResource("", issues=(("", Issue(_no_resource(resource))),))
@@ -105,7 +105,7 @@ class Checker:
     def _profiles_of(
         self, resource: dict[str, Any], kind: str
     ) -> tuple[list[Profile], list[tuple[str, Issue]]]:
-        """Return the profiles to check against, and what is wrong with meta.profile itself."""
+        """Return the profiles to check against, and the issues of meta.profile itself."""
         if kind in self._chosen:
             return self._chosen[kind], []
         meta = resource.get("meta")

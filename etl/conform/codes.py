@@ -17,7 +17,7 @@ from etl.profiles.structures import Binding
 from etl.profiles.value_sets import ValueSet, code_systems, value_set
 
 Verdict = Callable[[Any], "ConformanceRule | None"]
-"""Looks at a value; returns the rule it breaks, or None."""
+"""Checks a value; returns the rule it breaks, or None."""
 
 
 _CPT_OR_MODIFIER: Final = r"\d{4}[0-9A-Z]|[0-9A-Z]{2}"

@@ -402,7 +402,7 @@ def _pattern(element: Element) -> Verdict:
 
 
 def _primitive(element: Element, code: str, extras: list[Verdict]) -> Check:
-    """Return the check of a primitive value: its form, and then what else is asked of it."""
+    """Return the check of a primitive value: its form, and then what else is required of it."""
     # A resource's id is a string in the definitions of R4, and an id by its own.
     if element.name == "id" and element.id.count(".") == 1 and is_type(element.id[:-3]):
         code = "id" if f"{element.id[:-3]}.meta" in load_type(element.id[:-3]).by_id else code

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 _ROOT: ContextVar[dict[str, Any]] = ContextVar("root")
-"""The resource at hand: `resolve` needs it, and the library hands functions nothing but input."""
+"""The current resource: `resolve` needs it, and the library passes functions only their input."""
 
 
 def holds(expression: str, path: str, guide: Guide) -> Holds:

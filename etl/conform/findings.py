@@ -23,7 +23,7 @@ class IssueSeverity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ConformanceRule:
-    """One thing that can be wrong, with the sentence that says so. Made once, when compiling.
+    """One rule that can be broken, with the sentence that reports it. Made once, when compiling.
 
     Attributes:
         id: id of the kind of rule, or the key of an invariant.
@@ -37,7 +37,7 @@ class ConformanceRule:
 
 
 class Issue:
-    """A rule broken at a path of the resource at hand.
+    """A rule broken at a path of the current resource.
 
     Attributes:
         path: FHIRPath below the resource, put together from the inside out.

@@ -64,7 +64,7 @@ def compiled(constraint: Constraint, guide: Guide) -> Holds:
     """Return the test of a constraint.
 
     Args:
-        constraint: what is asked of an element.
+        constraint: what is required of an element.
         guide: source of the value sets.
     """
 

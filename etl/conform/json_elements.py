@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 
 def there(value: Any, name: str) -> bool:
-    """Whether an object has an element of that name, were it only an extension of a primitive."""
+    """Whether an object has an element of that name, even if only an extension of a primitive."""
     if type(value) is not dict:
         return False
     return value.get(name, []) not in (None, []) or bool(value.get(f"_{name}"))

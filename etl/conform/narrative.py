@@ -31,7 +31,7 @@ class _RefusedError(Exception):
 
 
 def is_narrative(div: Any) -> bool:
-    """Whether a text is one `div` of the XHTML that FHIR allows, with something to see in it."""
+    """Whether a text is one `div` of the XHTML that FHIR allows, with visible content."""
     if type(div) is not str:
         return False
     text = _ENTITY.sub(_entity, div)

@@ -34,7 +34,7 @@ class Occurrence:
 
 @dataclass(slots=True)
 class Population:
-    """All resources of a check, as far as they have to do with each other.
+    """All resources of a check, as far as they relate to each other.
 
     Attributes:
         known: `Type/id` of every resource, and fullUrls of Bundle entries.
@@ -61,7 +61,7 @@ class Population:
         place: Occurrence,
         url: str = "",
     ) -> Iterator[ConformFinding]:
-        """Take in one resource; yield what is wrong with its id.
+        """Add one resource; yield the findings about its id.
 
         Args:
             resource: of a type that is checked.
@@ -112,7 +112,7 @@ class Population:
                 self.paid.setdefault((coverage, insurer), here)
 
     def findings(self, *, whole: bool) -> Iterator[ConformFinding]:
-        """Yield what is wrong between the resources, once all have been added.
+        """Yield the findings across resources, once all have been added.
 
         Args:
             whole: the input is all there is, so that every relative reference must resolve; if

@@ -50,7 +50,7 @@ class Record:
         above: FHIRPath of the Bundle entry that holds it, or empty.
         resource: as parsed; `UNREAD` where the text is no JSON.
         url: the entry's fullUrl, or empty.
-        fault: what is wrong with the text itself; None for nothing.
+        fault: the problem with the text itself; None for none.
     """
 
     line: int | None

@@ -62,7 +62,7 @@ def conform(
 def _findings(
     checker: Checker, population: Population, report: ConformanceReport, file: str, record: Record
 ) -> Iterator[ConformFinding]:
-    """Check one record; count it, and yield what is wrong with it."""
+    """Check one record; count it, and yield its findings."""
     if record.fault is not None:
         yield _finding(file, record, "", Issue(record.fault))
         if record.fault is not BYTE_ORDER_MARK:  # what follows it is read

@@ -26,10 +26,10 @@ class Visit:
 
 
 Check = Callable[[Any, Visit], None]
-"""Looks at one value and adds what is wrong with it to the visit."""
+"""Checks one value and adds its issues to the visit."""
 
 Member = Callable[[Any, dict[str, Any], Visit], None]
-"""Looks at one member of a JSON object: its value, the object, the visit."""
+"""Checks one member of a JSON object: its value, the object, the visit."""
 
 Holds = Callable[[Any, dict[str, Any]], bool]
 """Whether an invariant holds: the element it is about, and the whole resource."""

@@ -61,7 +61,7 @@ class ElementCoverage:
         status: whether it is produced, could be or cannot be.
         columns: `table.column` of all that is written into it, in order; empty for constants.
         reason: why it is not produced; empty where it is.
-        resources: how many resources have it; None where no rows were looked at.
+        resources: how many resources have it; None where no rows were read.
     """
 
     element: str
@@ -78,7 +78,7 @@ class ProfileCoverage:
     Attributes:
         profile: its name.
         elements: in the order of the profile.
-        resources: how many there are of it; None where no rows were looked at.
+        resources: how many there are of it; None where no rows were read.
     """
 
     profile: str
@@ -149,7 +149,7 @@ def _of_element(
 
 
 def misplaced_skips(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> Iterator[MappingError]:
-    """Yield what is wrong with the elements that a plan skips: not marked, or written after all."""
+    """Yield mistakes of the elements that a plan skips: not marked, or written nevertheless."""
     profile = find_canonical(plan.profile)
     if profile is None or not plan.unfed:
         return

@@ -189,10 +189,10 @@ def at_least(least: int, entries: Iterable[tuple[tuple[Loop, ...], Formula]]) ->
 
 
 def presence(node: Entry) -> Formula:
-    """Return that a node is there, as far as that is for the node itself to say.
+    """Return that a node is there, as far as the node itself decides that.
 
-    A list is there where one of its entries is, were it one of constants alone; an object is where
-    one of its expressions is, and only without any is it there for its constants' sake.
+    A list is there where one of its entries is, even one of constants alone. An object is there
+    where one of its expressions is; without any, it is there because of its constants.
     """
     match node:
         case Fixed():
@@ -260,7 +260,7 @@ def members_of(node: Entry, *names: str) -> Iterator[tuple[Formula, Entry]]:
 
 
 def has(node: Entry, *names: str) -> Formula:
-    """Return that an object has one of some members, were it only the extension of a primitive."""
+    """Return that an object has one of some members, even if only the extension of a primitive."""
     spelt = (*names, *(f"_{name}" for name in names))
     return any_of(*(all_of(given, presence(member)) for given, member in members_of(node, *spelt)))
 
@@ -270,7 +270,7 @@ def exists(node: Entry, path: tuple[str, ...], test: Callable[[Entry], Formula])
 
     Args:
         node: where the path begins.
-        path: names of members; entries of lists on the way are all looked at.
+        path: names of members; entries of lists on the way are all included.
         test: of the node at the end.
     """
     if isinstance(node, ListNode):

@@ -17,7 +17,7 @@ What: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Obligation:
-    """One thing that a profile asks of the resources of a plan.
+    """One thing that a profile requires of the resources of a plan.
 
     Attributes:
         rule: id under which a row that breaks it is reported: `c4bb.oral.adjudication`, or the

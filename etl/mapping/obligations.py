@@ -77,7 +77,7 @@ _MADE_SO: Final = "a constant, a default, or how the mapping is made"
 
 
 def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obligation, ...]:
-    """Return what the profile of a plan asks of its resources.
+    """Return what the profile of a plan requires of its resources.
 
     Args:
         plan: a compiled mapping.

@@ -105,7 +105,7 @@ class Feed:
     """One place for an answer of a crosswalk, where the word may be without one.
 
     Attributes:
-        answer: what is asked of the crosswalk.
+        answer: the look-up in the crosswalk.
         use: the expression that is written, with the answer in it; or the condition on which
             something is written.
         needs: further conditions on which it is.

@@ -12,7 +12,7 @@ from etl.mapping.static_values import static_value
 from etl.profiles.structures import primitives
 
 _MARK_FREE: Final = frozenset({"code", "uri", "url", "canonical", "oid", "uuid", "id"})
-"""Types whose form forbids blanks that a text may have."""
+"""Types with a form that forbids blanks which a text may have."""
 
 _COUNTED: Final = frozenset({"positiveInt", "unsignedInt"})
 

@@ -54,7 +54,7 @@ _NO_TEXT: Final = frozenset({Kind.MONEY, Kind.DECIMAL, Kind.INTEGER, Kind.BOOLEA
 
 
 def problems(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> list[MappingError]:
-    """Return what is wrong with a plan, in the order of the mapping.
+    """Return the mistakes of a plan, in the order of the mapping.
 
     Args:
         plan: a compiled mapping.

@@ -63,7 +63,7 @@ def never(formula: Formula, given: Condition | None = None, names: Names | None 
 
     Args:
         formula: what must not be.
-        given: what is known of the row besides, as the condition of the whole mapping.
+        given: what else is known of the row, such as the condition of the whole mapping.
         names: shared by the proofs of one plan, to save time.
     """
     if isinstance(formula, bool):
@@ -108,7 +108,7 @@ class _Search:
 
     Attributes:
         names: numbers of the expressions.
-        steps: how many kinds of rows were looked at.
+        steps: how many kinds of rows were tried.
         open: the first question without an answer, with its possible answers.
         named: expression -> the texts that the formula compares it with.
     """

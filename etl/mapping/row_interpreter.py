@@ -134,7 +134,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell of the input that had a part in an element.
+    """One cell of the input that contributed to an element.
 
     Attributes:
         table: canonical table, or the pseudo table of a list's values.
@@ -151,7 +151,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class CrosswalkAnswer:
-    """One question to a crosswalk that had a part in an element.
+    """One look-up in a crosswalk that contributed to an element.
 
     Attributes:
         crosswalk: its name.
@@ -197,7 +197,7 @@ class _Written:
 
     Attributes:
         text: JSON text; None where it vanished.
-        alive: whether an expression inside is there; None where there is none to ask.
+        alive: whether an expression inside is there; None where there is none.
         elements: what it holds; for entries of a list, the path starts with their position.
     """
 
@@ -455,7 +455,7 @@ class _Row:
                 yield Cell(table, node.column, row, value)
 
     def answers(self, node: Expr | Condition) -> Iterator[CrosswalkAnswer]:
-        """Yield what a translation asks its crosswalk."""
+        """Yield the look-ups of a translation in its crosswalk."""
         if not isinstance(node, Translated | TranslatedAll):
             return
         value, crosswalk = self.value(node.of), self.environment.crosswalks[node.crosswalk]

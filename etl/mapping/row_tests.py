@@ -192,7 +192,7 @@ def numbers(
 
     Args:
         node: where the path begins.
-        path: names of members; entries of lists on the way are all looked at.
+        path: names of members; entries of lists on the way are all included.
         where: which entries of the first list are meant.
         loops: lead to the row that makes the node.
         given: when the node is there.

@@ -57,7 +57,7 @@ class ChainPosition:
         role: what it is.
         last: whether it is the last of its chain, as a claim without a chain is. What is not is
             superseded by a claim that is here.
-        priors: places of the claims directly before it, whichever end says so, by their numbers.
+        priors: places of the claims directly before it, linked from either end, by their numbers.
         successors: places of those directly after it.
         rival: whether it lost to another claim that nothing replaces either.
         circular: whether following the links leads back to where one was.

@@ -1,7 +1,7 @@
 """A payer's value set of sensitive codes: which codes are not to be published (decision 0007).
 
 A file of lines `system,code[,group]`. A code that ends with `*` stands for all that begin so. Case,
-and the points, hyphens and blanks inside a code, say nothing.
+and the points, hyphens and blanks inside a code, are ignored.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """One of some members is there, were it only the extension of a primitive."""
+    """One of some members is there, even if only the extension of a primitive."""
 
     names: tuple[str, ...]
 
@@ -130,7 +130,7 @@ class ReferenceTarget:
 
 @dataclass(frozen=True, slots=True)
 class NarrativeText:
-    """The subject is XHTML of the kind that FHIR allows, with something to see in it."""
+    """The subject is XHTML of the kind that FHIR allows, with visible content."""
 
 
 @dataclass(frozen=True, slots=True)

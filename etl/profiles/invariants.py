@@ -32,7 +32,7 @@ from etl.profiles.structures import Profile
 INVARIANTS: Final[Mapping[tuple[str, str], Constraint]] = MappingProxyType(
     {**R4_INVARIANTS, **C4BB_INVARIANTS, **PLAN_NET_INVARIANTS}
 )
-"""Of all guides: (key, signature of the expression) -> what is asked."""
+"""Of all guides: (key, signature of the expression) -> constraint."""
 
 NOT_CHECKED: Final[Mapping[str, str]] = MappingProxyType(
     {

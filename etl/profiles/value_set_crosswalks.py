@@ -40,7 +40,7 @@ def value_set_crosswalks(guide: Guide, folder: str) -> Mapping[str, Crosswalk]:
 
 
 def open_set(name: str) -> Crosswalk:
-    """Return the crosswalk of a value set of which no code is known."""
+    """Return the crosswalk of a value set without known codes."""
     return Crosswalk(name, _COLUMNS, MappingProxyType({}), systems=_ANY)
 
 

@@ -77,7 +77,7 @@ def order_date(row: IndexRow) -> str:
 
 
 def line_head(row: IndexRow) -> bytes:
-    """Return the start of a line, up to where `Resource.body` goes on."""
+    """Return the start of a line, up to where `Resource.body` continues."""
     return (
         f'{{"resourceType":"{row.type}","id":"{row.id}","meta":'
         f'{{"versionId":"{row.version}","lastUpdated":"{row.last_updated}",'
@@ -135,7 +135,7 @@ def render_block(lines: Sequence[Line], patient_id: str | None) -> Block:
 
 
 def unpack(data: bytes | memoryview, part: BlockPart, what: str) -> bytearray:
-    """Return the plain NDJSON of one part; as it came out of the library, to spare a copy.
+    """Return the plain NDJSON of one part, in the library's own buffer to avoid a copy.
 
     Args:
         data: exactly the part's bytes.

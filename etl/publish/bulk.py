@@ -1,4 +1,4 @@
-"""Bulk files by resource type, as HL7's Bulk Publish hands them out.
+"""Bulk files by resource type, as HL7's Bulk Publish serves them.
 
 Every release has an increment: what was added or changed since its parent, and what was deleted.
 Some have a snapshot as well: all that there is. A snapshot is written with the first release, then
@@ -135,7 +135,7 @@ def _snapshot(
 def _copied_units(
     open_store: Callable[[], Store], units: Sequence[Unit], emit: EmitAny
 ) -> list[tuple[str, bytes, int]]:
-    """Return the compressed parts of some blocks; in whatever process."""
+    """Return the compressed parts of some blocks; in any process."""
     del emit
     store = _opened(open_store)
     return list(chain.from_iterable(mapped(store, partial(_copied, store), units)))
@@ -155,7 +155,7 @@ def _copied(store: Store, unit: Unit) -> list[tuple[str, bytes, int]]:
     wanted = [part for part in index.parts if part.rows]
     copied = []
     for part, data in read_parts(store, index, wanted):
-        lines_of(store, index, part, data)  # never hand on what is damaged
+        lines_of(store, index, part, data)  # never copy what is damaged
         copied.append((types[part.first], bytes(data), part.rows))
     return copied
 

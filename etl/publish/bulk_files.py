@@ -41,7 +41,7 @@ class BulkOptions:
         snapshot_every: releases after which there is a new snapshot, at the latest.
         snapshot_share: part of the last snapshot's size to which increments may grow first.
         file_bytes: size that a file has, compressed, before the next one begins.
-        work: folder on whose disk files are filled, without names and for their owner alone; None
+        work: folder for files that are being filled, without names and for their owner alone; None
             for the system's own folder for such files.
     """
 

@@ -3,7 +3,7 @@
 `$bulk-publish` is the root: the latest snapshot, with a link to the page of the updates that follow
 on it. Each release's increment has a page; the last page of the chain links to `#pending`, and a
 consumer polls it. When a release is committed, first its own page is written, then the link of the
-page before, then the root: whoever reads in between sees an earlier state of the chain, whole.
+page before, then the root: a consumer that reads in between sees an earlier state, whole.
 
 Pages follow from the releases' manifests. So a run that died after its commit has lost nothing:
 `write_pages` can be called again at any time.
@@ -50,7 +50,7 @@ def write_pages(store: Store, options: BulkOptions | None = None) -> list[str]:
 
     Raises:
         StoreError: storage failed. The pages are at an earlier state, whole; call again. Readers
-            see the release all the same, and the sentence says so.
+            see the release nevertheless; the message says so.
     """
     for _ in range(_ATTEMPTS):
         base = open_current(store)
@@ -140,7 +140,7 @@ def untrue_pages(release: Release) -> Iterator[tuple[str, bool]]:
 
 
 def _contents(release: Release) -> dict[str, JSON]:
-    """Return what pages say because of one release, by key."""
+    """Return the contents of the pages that follow from one release, by key."""
     bulk = release.manifest.bulk
     if not bulk:
         return {}

@@ -35,7 +35,7 @@ def loads(data: bytes | memoryview, what: str) -> JSON:
         what: what messages call the object it was read from.
 
     Raises:
-        StoreError: it is not JSON: the object was damaged, or is none of ours.
+        StoreError: it is not JSON: the object was damaged, or another program wrote it.
     """
     try:
         return orjson.loads(data)

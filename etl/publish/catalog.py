@@ -76,7 +76,7 @@ class Unit:
         Other members are ignored: rows of older trees may have `source`.
 
         Raises:
-            StoreError: the row is not one of ours.
+            StoreError: the row is invalid.
         """
         try:
             if "block" not in value:

@@ -1,4 +1,4 @@
-"""Objects that a release names and the store has not any more, or holds damaged.
+"""Objects that a release names and that are missing from the store, or damaged.
 
 Each run checks a sample: the directory and one shard of the catalog. So the cost does not grow with
 the members, and a folder that is gone is detected at once. Where a run detects something, or is
@@ -44,7 +44,7 @@ def with_lost(base: Current, *, repair: bool) -> Current:
 
 
 def find_lost(release: Release, *, repair: bool) -> Lost:
-    """Return what of a release is to be made again; nothing, as a rule.
+    """Return what of a release is to be made again; usually nothing.
 
     Objects that are there and damaged are deleted: not every store replaces them.
 
@@ -98,7 +98,7 @@ def _check_catalog(release: Release) -> None:
 def _lost_units(
     store: Store, units: Iterable[Unit], *, read: bool
 ) -> Iterator[tuple[Unit, list[str]]]:
-    """Yield each unit with the keys of its objects that are not what they should be."""
+    """Yield each unit with the keys of its objects that are missing or damaged."""
 
     def lost(unit: Unit) -> tuple[Unit, list[str]]:
         named = [Named(unit.index, digest_of(unit.index), unit.index_bytes)]

@@ -115,7 +115,7 @@ def _changed_rows(
         if old_shards == new_shards:
             continue
         old_lines, new_lines = _lines(before, old_shards), _lines(after, new_shards)
-        # Most rows are as they were; to parse them would be most of the work.
+        # Most rows are unchanged; parsing them would be most of the work.
         old = _parsed(before, old_lines - new_lines)
         new = _parsed(after, new_lines - old_lines)
         for unit_id in sorted(old.keys() | new.keys(), key=place):

@@ -34,7 +34,7 @@ class ReleaseInfo:
         current: whether readers see it now.
         counts: as its manifest states them.
         inputs: names of the files that it was made from.
-        rolled_back_to: id of the release whose content it has; None where it is no rollback.
+        rolled_back_to: id of the release that it went back to; None where it is no rollback.
         reason: why it was rolled back; empty where no reason was given.
         holds: whether it is a rollback that no run may publish over.
     """
@@ -57,7 +57,7 @@ class LostRelease:
 
     Attributes:
         release: its id.
-        why: what is wrong with its manifest, and the way out, as one sentence.
+        why: the problem with its manifest, and the fix, as one sentence.
     """
 
     release: str
@@ -71,7 +71,7 @@ def _warn(lost: LostRelease) -> None:
 def lineage(store: Store, lose: Callable[[LostRelease], None] = _warn) -> Iterator[Release]:
     """Yield the present release and its ancestors, newest first, as far as they were kept.
 
-    Manifests that never were committed are none of them. One that is damaged ends it.
+    Manifests that never were committed are left out. A damaged one ends the lineage.
 
     Args:
         store: the target.

@@ -35,7 +35,7 @@ NO_EXPIRY: Final = Expiry()
 _CUT: Final = ("patients/", "directory/")
 _DIGEST: Final = 32
 _BUCKETS: Final = 64
-"""Files that the hashes in use are cut into: one is held in memory, all are open at once."""
+"""Files that the hashes in use are split into: one is held in memory, all are open at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,8 @@ def prune(
         older_than: younger releases stay as well.
         grace: objects written more recently stay, and so do releases, with all that they name.
         dry_run: count, and delete nothing.
-        expiry: reports and quarantines of releases that stay, and go all the same; those of the
-            present release never do.
+        expiry: reports and quarantines that are deleted although their releases stay; those of the
+            present release never are.
         progress: called with the number of objects deleted so far.
 
     Raises:
@@ -195,7 +195,7 @@ class _Chosen:
 
 
 def _chosen(store: Store, keep: int, before: datetime, grace: datetime) -> _Chosen:
-    """Return which releases stay. What stays is a beginning of the lineage, newest first.
+    """Return the releases that stay: the first ones of the lineage, newest first.
 
     A manifest that is too young to be deleted stays a release that can be rolled back to, so what
     it names has to stay as well.

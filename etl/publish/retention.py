@@ -56,7 +56,7 @@ def read_expiry(store: Store) -> Expiry:
 
 
 def write_expiry(store: Store, expiry: Expiry) -> Expiry:
-    """Say what is deleted from now on, before it is; return that with what was before.
+    """Record what is deleted from now on, before it is; return it merged with earlier records.
 
     Raises:
         StoreError: it cannot be written; nothing may be deleted then.

@@ -30,7 +30,7 @@ HEAD: Final = 16 * 1024
 """Bytes in which the head of any index fits."""
 
 _CHECK: Final = "check"
-"""Member of the head: CRC-32 of the head without it, for those who read no more than the head."""
+"""Member of the head: CRC-32 of the head without it, for readers of the head alone."""
 
 
 @dataclass(frozen=True, slots=True)
