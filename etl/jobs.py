@@ -20,12 +20,12 @@ class JobRunner(Protocol):
     def each(
         self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
-        """Yield what comes of each job, in their order.
+        """Yield the result of each job, in their order.
 
-        Jobs are asked for as they are begun, and no more results wait than a few a process.
+        Jobs are taken from `jobs` as they are started, and at most a few results wait per process.
 
         Args:
-            call: a function of a module, for other processes find it by its name.
+            call: a module-level function, because other processes find it by name.
             jobs: what to call it with.
             emit: takes the events of a job that is done in this process; those of others are lost.
 
@@ -36,7 +36,7 @@ class JobRunner(Protocol):
 
 
 class PreparedRunner(JobRunner, Protocol):
-    """Prepares for jobs that come later, beside what is done before."""
+    """Prepares for later jobs while other work is done."""
 
     def begin(self) -> None:
         """Begin to prepare; what jobs need is loaded with the first of them otherwise."""
@@ -53,7 +53,7 @@ class SingleProcess:
     def each(
         self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
-        """Yield what comes of each job, in their order."""
+        """Yield the result of each job, in their order."""
         for job in jobs:
             yield call(job, emit)
 

@@ -40,7 +40,7 @@ class Unread:
     """Facts about rows that could not be read, or not be made.
 
     Attributes:
-        bare: canonical table -> rows of which nothing but their ids is known; each has a finding.
+        bare: canonical table -> rows of which only the ids are known; each has a finding.
             Tables that have none are left out.
         loose: claim lines of the whole extract that name no claim; `LOOSE_SCHEMA`.
     """

@@ -1,7 +1,7 @@
 """Columns as Arrow and numpy arrays: masks, bytes, runs, and what a column kernel gives back.
 
-A kernel reads a whole column at once. It is held to a slow, obvious oracle by property tests, and
-callers usually run it over the distinct values of a column only (`etl.quality.checks.frames`).
+A kernel reads a whole column at once. Property tests compare it with a slow, obvious oracle.
+Callers usually run it over the distinct values of a column only (`etl.quality.checks.frames`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Parsed:
 
 
 def as_array(column: Any) -> Any:
-    """Return a column as one contiguous `string` array, whatever it was chunked into."""
+    """Return a column as one contiguous `string` array, chunked or not."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     if isinstance(column, pa.ChunkedArray):  # older Arrow kept one chunk a chunked array
@@ -63,7 +63,7 @@ def matches(column: Any, pattern: str) -> Any:
 
 
 def byte_rows(column: Any, width: int) -> Any:
-    """Return the bytes of a column whose every cell has the same width.
+    """Return the bytes of a column in which every cell has the same width.
 
     Args:
         column: `string`, no nulls, every cell `width` bytes.
@@ -82,7 +82,7 @@ def byte_rows(column: Any, width: int) -> Any:
 
 
 def text_rows(rows: Any) -> Any:
-    """Return the `string` array whose cells are the rows of a byte matrix, all ASCII."""
+    """Return the rows of an ASCII byte matrix as the cells of a `string` array."""
     count, width = rows.shape
     offsets = np.arange(count + 1, dtype=np.int32) * np.int32(width)
     data = np.ascontiguousarray(rows, dtype=np.uint8)

@@ -1,6 +1,6 @@
-"""Flags, lists, plain codes, and the code systems whose shape can be told without their content.
+"""Flags, lists, plain codes, and code systems that can be checked by shape alone.
 
-Licensed code systems are not here: shape is all that is looked at. Sources: ICD-10-CM/PCS and
+Licensed code systems are not here: only shapes are checked. Sources: ICD-10-CM/PCS and
 ICD-9-CM coding conventions (CDC, CMS); NDC 21 CFR 207.33 and the 11-digit HIPAA billing form.
 """
 
@@ -64,7 +64,7 @@ def read_lists(column: Any) -> Parsed:
 
 
 def read_codes(column: Any) -> Parsed:
-    """Read codes, ids and words: as they were sent; a control character inside is bad."""
+    """Read codes, ids and words unchanged; a control character inside is bad."""
     bad = matches(column, _CODE_CONTROL)
     return Parsed(blanked(column, bad), pa.array(bad))
 
@@ -89,7 +89,7 @@ class Icd:
     Attributes:
         values: `string`, shape (n,): upper case, with the point where the classification has it;
             as it was sent where `impossible`.
-        misplaced: numpy `bool`: a point stood in another place, and was put right.
+        misplaced: numpy `bool`: the point stood in another place, and was corrected.
         unusual: numpy `bool`: could be such a code, but not by its shape.
         impossible: numpy `bool`: cannot be a code of this classification.
     """
@@ -160,7 +160,7 @@ def read_ndc(column: Any) -> Parsed:
     plain = matches(column, r"^[0-9]{11}$")
     if matches(column, r"-").any():
         for pattern, becomes in _NDC_FORMS:
-            # RE2 knows groups of one digit only, so `\10` is group 1 and a zero.
+            # RE2 has groups of one digit only, so `\10` is group 1 and a zero.
             values = pc.replace_substring_regex(values, pattern=pattern, replacement=becomes)
         values = as_array(values)
         plain = matches(values, r"^[0-9]{11}$")

@@ -46,8 +46,8 @@ def read_dates(column: Any) -> Dates:
         column: `string`, shape (n,); null where absent.
 
     Returns:
-        Dates whose `values` are `YYYY-MM-DD`. A day that is in no calendar is bad, and so is the
-        year 0000, which FHIR has not.
+        Dates with `values` as `YYYY-MM-DD`. A day that is not in the calendar is bad, and so is
+        the year 0000, which FHIR does not have.
     """
     lengths = pc.fill_null(pc.binary_length(column), 0).to_numpy(zero_copy_only=False)
     days = np.full(len(column), NO_DAY, dtype=np.int32)
@@ -99,8 +99,8 @@ def read_timestamps(column: Any) -> Parsed:
         column: `string`, shape (n,); null where absent.
 
     Returns:
-        Parsed whose `values` keep the shape that was sent: fraction and zone stay as they are;
-        only `YYYYMMDD` gets its hyphens. An instant without zone is bad: its day is not known.
+        Parsed with `values` in the shape that was sent: fraction and zone stay as they are; only
+        `YYYYMMDD` gets its hyphens. An instant without zone is bad: its day is unknown.
     """
     instants = matches(column, _INSTANT)
     if not instants.any():

@@ -4,9 +4,9 @@ An id's hash depends on its UTF-8 bytes alone, so it is the same in every proces
 machine. Among ten million ids the chance that any two share one is about three in a million; where
 that happens the claims concerned are rejected as duplicates, never mixed up.
 
-A row's digest tells whether it is, cell by cell, what it was in another extract: XXH3 (xxHash 0.8)
-over its cells, begun from a hash of the raw table and the headers, so that the same text under
-other headers is another row. It tells accidents apart, not forgeries; both sides of every
+A row's digest shows whether the row equals, cell by cell, that of another extract. It is XXH3
+(xxHash 0.8) over the cells, seeded with a hash of the raw table and the headers, so that the same
+text under other headers is another row. It detects accidents, not forgeries; both sides of every
 comparison come from the payer's own extract.
 """
 
@@ -39,7 +39,7 @@ class Digests(NamedTuple):
 
 
 def seed_of(table: str, headers: Sequence[str]) -> int:
-    """Return what the digests of a file's rows begin from."""
+    """Return the seed of the digests of a file's rows."""
     return xxhash.xxh3_64_intdigest(_BETWEEN.join([table, *headers]).encode())
 
 
@@ -61,7 +61,7 @@ def row_digests(columns: Sequence[Any], seed: int) -> Digests:
 
 
 def _joined(columns: Sequence[Any]) -> pa.StringArray:
-    """Return the cells of each row as one text from which they could be told again."""
+    """Return the cells of each row as one text that encodes them unambiguously."""
     if any(_holds_mark(column) for column in columns):
         columns = [
             pc.replace_substring(pc.replace_substring(column, "\x1e", "\x1e0"), _BETWEEN, "\x1e1")
@@ -73,7 +73,7 @@ def _joined(columns: Sequence[Any]) -> pa.StringArray:
 
 
 def _holds_mark(column: Any) -> bool:
-    # What the column is a slice of may hold one too: then the marks are taken care of in vain.
+    # The buffer may hold a mark outside of this slice: then the marks are escaped needlessly.
     data = column.buffers()[2]
     text = b"" if data is None else data.to_pybytes()
     return b"\x1f" in text or b"\x1e" in text
@@ -83,7 +83,7 @@ def hash_ids(ids: Any) -> Hashes:
     """Return the hash of each id, blanks around it trimmed; an absent id hashes as an empty one.
 
     Eight bytes at a time go through SplitMix64's finalizer, whole columns at once: BLAKE2b, called
-    for each id, took as long as parsing the file. Nobody gains by two ids that share a hash.
+    for each id, took as long as parsing the file. No one gains by two ids that share a hash.
 
     Args:
         ids: `string` array, shape (n,).

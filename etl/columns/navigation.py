@@ -1,7 +1,7 @@
 """The way from row to row: relations of `etl.model.relations`, followed a whole column at a time.
 
-A way is an array of positions in the other table, -1 for rows without one, so that following it is
-a `take`.
+A relation is an array of positions in the other table, -1 for rows without one, so that following
+it is a `take`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Amounts, decimals and integers: exact text to exact text, a column at a time. Never a float.
 
-What a spreadsheet or a COBOL export does to a number and leaves no doubt about is read (leading
-zeros, `.50`, `12.`, `30.0`); what would have to be guessed is not (`1,234.50`, `(12.50)`, `$5`,
-`1e3`, `12,50`).
+Unambiguous forms of spreadsheets and COBOL exports are read (leading zeros, `.50`, `12.`, `30.0`).
+Forms that would have to be guessed are not (`1,234.50`, `(12.50)`, `$5`, `1e3`, `12,50`).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from etl.columns.arrays import (
 )
 
 MONEY_DIGITS: Final = 13
-"""Most digits before the point of an amount: what still adds up in 64 bits of cents."""
+"""Most digits before the point of an amount: sums still fit in 64 bits of cents."""
 DECIMAL_DIGITS: Final = 18
 """Most digits of a decimal: what FHIR R4 promises to carry."""
 LARGEST_INTEGER: Final = 2**31 - 1
@@ -64,7 +63,7 @@ def read_money(column: Any) -> Money:
         column: `string`, shape (n,); null where absent.
 
     Returns:
-        Money whose `values` are JSON numbers: no `+`, no exponent, no leading zeros, no `-0.00`.
+        Money with `values` as JSON numbers: no `+`, no exponent, no leading zeros, no `-0.00`.
         Further fraction digits are read when they are zeros.
     """
     none = np.zeros(len(column), dtype=bool)
@@ -95,7 +94,7 @@ def read_decimals(column: Any) -> Parsed:
         column: `string`, shape (n,); null where absent.
 
     Returns:
-        Parsed whose `values` are JSON numbers of at most 18 digits, without leading zeros.
+        Parsed with `values` as JSON numbers of at most 18 digits, without leading zeros.
     """
     odd = _others(column, _DECIMAL)
     bad = np.zeros(len(column), dtype=bool)
@@ -120,7 +119,7 @@ def read_integers(column: Any) -> Parsed:
         column: `string`, shape (n,); null where absent.
 
     Returns:
-        Parsed whose `values` are JSON numbers without point or leading zeros.
+        Parsed with `values` as JSON numbers without point or leading zeros.
     """
     odd = _others(column, _INTEGER)
     bad = np.zeros(len(column), dtype=bool)
@@ -190,8 +189,8 @@ def cents_text(amount: int) -> str:
 def to_cents(values: Any) -> tuple[Any, Bools]:
     """Write amounts with at most two fraction digits.
 
-    The exact decimal that is written is what is rounded, half to even; nothing passes through a
-    float. Text that is no amount stays as it is, for the rules to find.
+    The exact decimal as written is rounded, half to even, without a float in between. Text that is
+    no amount stays as it is, for the rules to find.
 
     Args:
         values: `string` array, shape (n,).

@@ -1,1 +1,1 @@
-"""The examination of files that nobody has seen: how they are written, what their columns hold."""
+"""The examination of unknown files: how they are written, what their columns hold."""

@@ -1,9 +1,9 @@
 """A layout to start from: what was found, as YAML that `cpcds layouts check` takes.
 
-What is not sure is not used: a column that could not be named, and an amount that may be several,
-are under `unused` with the question as the reason. What CARIN Blue Button cannot do without and no
-file has is written so that it is never there: its rows go to the quarantine until the author of the
-layout says where it comes from.
+Uncertain columns are not used: a column that could not be named, and an amount that may be several,
+are under `unused` with the question as the reason. What CARIN Blue Button requires and no file has
+is written as always absent: its rows go to the quarantine until the author of the layout states
+where it comes from.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class LayoutDraft:
     Args:
         found: what was found.
         name: what the layout is called.
-        layouts: known layouts, whose crosswalks may fit the words of a column.
+        layouts: known layouts; their crosswalks may fit the words of a column.
     """
 
     def __init__(self, examination: Examination, name: str, layouts: Iterable[Layout] = ()) -> None:
@@ -219,7 +219,7 @@ class LayoutDraft:
                 yield f"  - {{ {', '.join(self._row(raw, table, group, number))} }}"
 
     def _of_another_payer(self, raw: _Raw) -> Iterator[str]:
-        """Yield which rows name another payer: those whose coverage is not the claim's own."""
+        """Yield which rows name another payer: the coverage is not the claim's own."""
         other, own = (
             raw.named("claim_other_payer", "coverage_id"),
             raw.named("claim", "coverage_id"),
@@ -271,7 +271,7 @@ class LayoutDraft:
                 yield self._lacking(raw, table, name)
 
     def _lacking(self, raw: _Raw, table: str, name: str) -> str:
-        """Return a required column that no header is: looked up if possible, else never there."""
+        """Return a required column without a header: looked up if possible, else always absent."""
         if (table, name) == ("claim", "payer_id") and (text := self._payer_of_coverage(raw)):
             return f"payer_id:  # the payer of the coverage\n      {text}"
         key = next(iter(raw.ids.values()), raw.columns[0].header)
@@ -360,7 +360,7 @@ def _raw(file: FileFound, names: set[str]) -> _Raw:
 
 
 def _doubted(column: ColumnFound) -> ColumnFound:
-    """Return a column with what it may be as a question: it is not sure enough to be used."""
+    """Return a column with its candidates as a question: it is too uncertain to be used."""
     match = column.match
     if match.element is None or match.element.table == NOTHING:
         return column
@@ -416,7 +416,7 @@ def _table(column: ColumnFound) -> str:
 
 
 def _never(header: str) -> str:
-    """Return a value that is never there."""
+    """Return a value that is always absent."""
     quoted = _quoted(header)
     return f"{{ column: {quoted}, when: {{ column: {quoted}, filled: false }} }}"
 

@@ -99,7 +99,7 @@ class Elements:
         vocabulary: for reading headers.
         tables: canonical table -> what files of it are called.
         written: every name as it is written.
-        likeness: header -> how alike it is to each element, as far as anyone has asked.
+        likeness: header -> how alike it is to each element; filled as headers are compared.
     """
 
     every: tuple[KnownElement, ...]
@@ -123,7 +123,7 @@ class NamedElement(Model):
     codes: MaybeText = None
 
     def mistakes(self, context: Any) -> Iterator[Mistake]:
-        """Yield that its values have a shape that there is not."""
+        """Yield the mistake of an unknown shape."""
         del context
         if self.shape is not None and self.shape not in SHAPES:
             yield Mistake("layout-value", f"there is no shape {self.shape!r}", at=("shape",))
@@ -177,7 +177,7 @@ def read_elements(
     Args:
         text: the YAML, `mappings/doctor/elements.yaml`.
         file: what messages call the file.
-        crosswalks: whose words say what values look like.
+        crosswalks: their words show what values look like.
         layouts: headers of theirs are names as well.
         without: names that do not count, as they are written: for measuring.
 

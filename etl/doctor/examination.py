@@ -65,7 +65,7 @@ class FileFound:
     Attributes:
         name: its name.
         form: how it is written.
-        kind: what its rows are, one of `etl.doctor.matching.KINDS`; "" where nobody can tell.
+        kind: what its rows are, one of `etl.doctor.matching.KINDS`; "" where undecided.
         rows: how many were looked at.
         whole: whether these are all.
         columns: its columns in order.
@@ -81,7 +81,7 @@ class FileFound:
 
 @dataclass(frozen=True, slots=True)
 class JoinFound:
-    """A column whose values are keys of another file.
+    """A column with the keys of another file as its values.
 
     Attributes:
         file: where it is.
@@ -107,7 +107,7 @@ class Examination:
     Attributes:
         files: in the order of their names.
         joins: which file joins which.
-        missing: canonical table -> columns that C4BB cannot do without and that no file has.
+        missing: canonical table -> columns that C4BB requires and that no file has.
     """
 
     files: tuple[FileFound, ...]
@@ -116,7 +116,7 @@ class Examination:
 
     @property
     def questions(self) -> tuple[tuple[FileFound, ColumnFound], ...]:
-        """Columns that are not named because several elements cannot be told apart."""
+        """Columns that are not named because several elements cannot be distinguished."""
         return tuple(
             (file, column)
             for file in self.files
@@ -154,7 +154,7 @@ def examine_samples(samples: Iterable[FileSample], elements: Elements) -> Examin
         file.matched = matching.match(_candidates(file, elements, {}), _stem(file))
     keys: dict[str, _Key] | None = None
     for _ in range(2):
-        # What one file is says what the keys of another are; that settles in two rounds.
+        # The kind of one file decides the keys of another; two rounds are enough.
         before, keys = keys, _keys(files)
         if before == keys:
             break
@@ -169,7 +169,7 @@ def _stem(file: _File) -> str:
 
 
 def _grouped(sample: FileSample, elements: Elements, matching: Matching) -> _File:
-    """Return a file whose numbered columns of a kind are put together."""
+    """Return a file with its numbered columns of a kind combined."""
     groups: dict[object, list[int]] = {}
     for index, name in enumerate(sample.headers[:_MOST_COLUMNS]):
         header = elements.vocabulary.read(name)
@@ -300,7 +300,7 @@ def _found(file: _File, elements: Elements) -> FileFound:
 
 
 def _missing(files: Sequence[FileFound]) -> dict[str, tuple[str, ...]]:
-    """Return what C4BB cannot do without, by table, of the tables that some file feeds or must."""
+    """Return the columns that C4BB requires, by table, of tables that some file feeds or must."""
     have: dict[str, set[str]] = {}
     for file in files:
         for column in file.columns:

@@ -27,7 +27,7 @@ LEAST: Final = 0.5
 """The least fit that is named."""
 _UNLIKE: Final = 0.4
 SURE: Final = 0.6
-"""An amount whose name fits worse than this is asked about; what fits worse is not drafted."""
+"""Least fit of an amount's name; a draft has columns of less confidence as questions."""
 _APART: Final = 0.08
 """By how much the name of an amount must fit better than that of any other."""
 _POWER: Final = 4
@@ -76,8 +76,8 @@ class Candidate:
         numbers: the numbers in their headers; None for a column that is none of a kind.
         header: of the first, taken apart.
         profile: of all their values.
-        joins: canonical keys whose values these are, as `member.member_id`, with the share.
-        clashes: canonical keys of other files whose values these are not.
+        joins: canonical keys that have these values, as `member.member_id`, with the share.
+        clashes: canonical keys of other files that do not have these values.
         steady: share of claims within which the value does not change; None: not known.
         unique: share of values that are different.
     """
@@ -101,7 +101,7 @@ class Match:
         confidence: 0 to 1.
         why: what speaks for it, a few words each.
         others: elements that fit almost as well.
-        question: it is not named, because these cannot be told apart.
+        question: it is not named, because these cannot be distinguished.
     """
 
     element: KnownElement | None
@@ -231,7 +231,7 @@ class Matching:
         return self._by_keys(candidate, element, key, score)
 
     def _by_values(self, profile: ColumnProfile, element: KnownElement) -> float:
-        """Return by how much values speak for an element, around 1."""
+        """Return the factor by which values speak for or against an element, around 1."""
         if not profile.filled:
             return 1.0
         shape = element.shape
@@ -256,7 +256,7 @@ class Matching:
     def _by_keys(
         self, candidate: Candidate, element: KnownElement, key: str, score: float
     ) -> float:
-        """Return a score with what the keys of other files say of it."""
+        """Return a score adjusted by the keys of other files."""
         target = _TARGETS.get(element.column) or _TARGETS.get(key)
         if target is not None and element.table + "." + element.column != target:
             if target in candidate.joins:
@@ -264,7 +264,7 @@ class Matching:
             elif target in candidate.clashes:
                 score *= 0.72
         elif element.column == "payer_id" and "coverage.coverage_id" in candidate.joins:
-            score *= 0.5  # whatever it is called, it names the coverage
+            score *= 0.5  # whatever its header, it names the coverage
         elif element.column == "patient_account_number" and "member.member_id" in candidate.joins:
             score *= 0.8
         if element.table == "claim" and candidate.steady is not None and candidate.steady < _STEADY:
@@ -384,7 +384,7 @@ def _by_number(candidate: Candidate, element: KnownElement) -> float:
 
 
 def _by_level(candidate: Candidate, element: KnownElement) -> float:
-    """Return 0 where a header says of which level an amount is, and the element is of the other."""
+    """Return 0 where the header states the level of an amount and the element is of the other."""
     if not element.amount:
         return 1.0
     words = candidate.header.base
@@ -412,7 +412,7 @@ def _assigned(scores: Any) -> dict[int, int]:
 def _amount(match: Match, every: Sequence[KnownElement], scores: Any, names: Any, to: int) -> Match:
     """Return an amount's match, or a question where its name fits another amount as well.
 
-    It must be the best of all amounts by itself, not what another column has left over.
+    It must be the best of all amounts by itself, not the best that other columns left.
     """
     amounts = [index for index, element in enumerate(every) if element.amount and scores[index] > 0]
     rivals = [index for index in amounts if every[index].amount != every[to].amount]
@@ -432,7 +432,7 @@ def _settle_levels(
     names: Any,
     open_to: Any,
 ) -> list[Match]:
-    """Return matches: whether an amount is of a claim or of its line must be told apart as well."""
+    """Return matches: amounts of a claim and of its lines must be distinguished as well."""
     at_key = {element.key: index for index, element in enumerate(every)}
     taken = {match.element.key for match in matches if match.element is not None}
     settled = []
@@ -457,9 +457,10 @@ def _settle_levels(
 def _is_level_told(
     element: KnownElement, candidate: Candidate, taken: set[str], is_other_possible: bool
 ) -> bool:
-    """Return whether it can be told of which level an amount is whose header does not say it.
+    """Return whether the level of an amount is certain though its header does not state it.
 
-    Lines have numbers. Where a file has claims and lines, what differs within claims is of a line.
+    Lines have numbers. Where a file has claims and lines, an amount that differs within claims is
+    of a line.
     """
     if element.table == "claim_line" and "claim_line.line_number" not in taken:
         return False

@@ -21,7 +21,7 @@ _SHORT_PIECES: Final = frozenset({"id", "dt", "cd", "nm", "rx", "dx"})
 _DISORDER: Final = 0.97
 _UNKNOWN_WEIGHT: Final = 0.35
 _LARGEST_NUMBER: Final = 25
-"""More numbered columns of a kind than these no claim form has; a larger number is no place."""
+"""Largest number of a column: no claim form has more columns of a kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Vocabulary:
 
     Attributes:
         abbreviations: short word -> the word or words it stands for.
-        ignored: words that say nothing.
+        ignored: words without meaning.
         names: the names of every element, as they are written.
     """
 
@@ -75,7 +75,7 @@ class Vocabulary:
 
     @cached_property
     def weights(self) -> Mapping[str, float]:
-        """Word -> how much it tells: the fewer elements have it, the more."""
+        """Word -> its weight: the fewer elements have it, the more."""
         counts: Counter[str] = Counter()
         for names in self.names:
             counts.update({word for name in names for word in self.plain(name)})

@@ -214,13 +214,13 @@ def _rows(text: str, delimiter: str, widths: Sequence[int], *, quoted: bool) -> 
         quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
     )
     rows: list[list[str]] = []
-    with contextlib.suppress(csv.Error):  # what was read before says enough
+    with contextlib.suppress(csv.Error):  # the rows read before are enough
         rows.extend([cell.strip() for cell in row] for row in islice(reader, SAMPLE_ROWS + 1))
     return [row for row in rows if any(row)]
 
 
 def _record_types(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a sentence where the first cell tells several kinds of rows apart."""
+    """Return a sentence where the first cell distinguishes several kinds of rows."""
     kinds: dict[str, set[int]] = {}
     for row in rows:
         kinds.setdefault(row[0], set()).add(len(row))

@@ -15,7 +15,7 @@ from etl.sources.physical import DELIMITER_NAMES, said_of
 
 
 def report_of(examination: Examination) -> dict[str, Any]:
-    """Return what was found: places, names, shares and outlines of values, never a value."""
+    """Return the findings: places, names, shares and outlines of values, never a value."""
     return {
         "files": [_file(file) for file in examination.files],
         "joins": [

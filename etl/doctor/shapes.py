@@ -69,14 +69,14 @@ SHAPES: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
 """Shape -> whether a text has it."""
 
 STRICT: Final = frozenset({"date", "money", "number", "email", "flag"})
-"""Shapes without which a column is hardly that of the element, whatever it is called."""
+"""Shapes without which a column is hardly that of the element, whatever its header."""
 TELLING: Final = ("taxonomy", "email", "npi", "ndc", "icd")
 """Shapes that a column of other things does not have by chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnProfile:
-    """The looks of a column's values.
+    """Statistics and shapes of a column's values.
 
     Attributes:
         rows: how many were looked at.
@@ -84,7 +84,7 @@ class ColumnProfile:
         distinct: how many different values there were.
         shares: shape -> share of the different values that have it; empty where all are empty.
         date: format of its dates; "" where it has none, or several fit.
-        ambiguous_date: two formats fit: nobody can tell day and month apart.
+        ambiguous_date: two formats fit: day and month cannot be distinguished.
         sample: outlines of some values.
         words: its different values, lower case, where they are few; never shown.
     """

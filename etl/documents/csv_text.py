@@ -1,6 +1,6 @@
-"""CSV text into rows that remember their lines: crosswalks, and lists of codes.
+"""CSV text into rows that keep their lines: crosswalks, and lists of codes.
 
-Blank lines and lines that begin with `#` are comments. A cell's surrounding blanks say nothing.
+Blank lines and lines that begin with `#` are comments. Blanks around a cell are ignored.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _NOT_CSV: Final = (
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """A CSV text with its header read, and its rows still to be.
+    """A CSV text with its header read, and its rows to be read.
 
     Attributes:
         columns: names of the columns.
-        rows: each row as column -> cell, in the order of lines; can be read once. A line that is
-            wrong is a mistake, and left out.
+        rows: each row as column -> cell, in the order of lines; can be read once. An invalid line
+            is a mistake, and left out.
     """
 
     columns: Names
@@ -43,15 +43,16 @@ def read_csv(
     """Return the table of a CSV text.
 
     Args:
-        text: the lines; a byte order mark before them says nothing.
+        text: the lines; a byte order mark before them is ignored.
         file: what messages call the file.
-        row_id: id of the error of a line that is no CSV, or has not the header's number of cells.
+        row_id: id of the error of a line that is no CSV, or has another number of cells than the
+            header.
         mistakes: takes those of lines, while `rows` is read.
         header: takes the header's cells, none of an empty file; returns the names of the columns,
             raises `Mistake`.
 
     Raises:
-        MappingError: the header is missing or wrong.
+        MappingError: the header is missing or invalid.
     """
     records = _records(text.removeprefix("\ufeff"), file, row_id, mistakes)
     mark, cells = next(records, (Mark(file, 1), ()))

@@ -1,4 +1,4 @@
-"""JSON text that people write into values that remember their lines and columns."""
+"""Hand-written JSON text into values that keep their lines and columns."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Parts of documents into frozen dataclasses: the one reader of rules, layouts and mappings.
 
-What a map of a document may hold is declared by a dataclass that derives from `Model`: its fields
-are the keys, their types what may stand there. `read_as` makes it from a `Map` and reports every
-mistake at once, each with file and line, the id of its kind and the nearest right word.
+A dataclass that derives from `Model` declares what a map of a document may hold: its fields are
+the keys, their types the allowed values. `read_as` makes it from a `Map` and reports every mistake
+at once, each with file and line, the id of its kind and the nearest valid word.
 
-pydantic does the work, and only here: models say what they hold with the types of this module.
+pydantic does the work, and only here: models declare their fields with the types of this module.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Mistake(ValueError):
         what: what is wrong; `{key}` in it stands for the key of the value.
         hint: what to try, or "".
         at: where below the value; empty for the value itself.
-        is_absence: something is missing, which is not news beside a misspelt key.
+        is_absence: something is missing, which is not reported beside a misspelt key.
     """
 
     def __init__(
@@ -84,13 +84,13 @@ class ErrorIds:
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """One pass of the reader: what checks are given, and the maps with keys that are unknown."""
+    """One pass of the reader: the context of the checks, and the maps with unknown keys."""
 
     context: Any
     unknown: dict[int, tuple[Map, type[Model]]] = field(default_factory=dict)
 
     def known(self, value: Any, model: type[Model]) -> Any:
-        """Return a map without the keys that its model does not have; they are told at the end."""
+        """Return a map without the keys that its model does not have; those are reported last."""
         unknown = set(value) - set(model.known_keys()) if isinstance(value, Map) else ()
         if not unknown:
             return value
@@ -111,8 +111,8 @@ class _Pass:
 class Model:
     """A map of a document.
 
-    Subclasses are dataclasses, whose constructors check nothing: documents are checked while they
-    are read. The metadata of a field may have its key (`alias`), or that it has none (`init`).
+    Subclasses are dataclasses. Their constructors check nothing: documents are checked while they
+    are read. The metadata of a field may state its key (`alias`), or that it has none (`init`).
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
@@ -132,7 +132,7 @@ class Model:
         return value
 
     def mistakes(self, context: Any) -> Iterator[Mistake]:
-        """Yield what is wrong with fields beside each other; each of them alone is right."""
+        """Yield the mistakes of fields that are valid alone, but not together."""
         del context
         return iter(())
 
@@ -167,7 +167,7 @@ class Check:
 
     Attributes:
         holds: takes the value and the context of `read_as`, returns the value, raises `Mistake`.
-        before: it is asked before the type is.
+        before: the check comes before that of the type.
     """
 
     holds: Callable[[Any, Any], Any]
@@ -176,7 +176,7 @@ class Check:
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """Ask before or after what pydantic does for the type."""
+        """Run the check before or after pydantic's own for the type."""
 
         def checked(value: Any, info: Any) -> Any:
             return self.holds(value, info.context.context)
@@ -204,7 +204,7 @@ class Given:
 
 
 class _Strict:
-    """Takes a value of the very type alone: no 1 for true, no "1" for 1."""
+    """Takes values of the exact type alone: no 1 for true, no "1" for 1."""
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -214,7 +214,7 @@ class _Strict:
 
 @dataclass(frozen=True, slots=True)
 class ByKey:
-    """One of several models, told apart by the one key that each has; stands in `Annotated`.
+    """One of several models, chosen by the one key that each has; stands in `Annotated`.
 
     Attributes:
         members: key -> model.
@@ -288,12 +288,12 @@ def _adapter(kind: type[T]) -> TypeAdapter[T]:
 
 
 def read_as(kind: type[T], document: Any, file: str, ids: ErrorIds, context: Any = None) -> T:
-    """Return a part of a document as what it is declared to be.
+    """Return a part of a document as its declared model.
 
     Args:
         kind: a `Model`.
         document: the part, as `read_yaml` returns it.
-        file: what messages call the file where the part knows no line of its own.
+        file: what messages call the file where the part has no line of its own.
         ids: ids of the errors.
         context: for the checks.
 
@@ -376,7 +376,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
 
 
 def _of_type(error: ErrorDetails, error_id: str) -> Mistake:
-    """Return the mistake that a value of another type, or none of some words, is."""
+    """Return the mistake of a value that is of another type, or none of some words."""
     kind, given = error["type"], error["input"]
     if kind in ("literal_error", "enum"):
         words = re.findall(r"'([^']*)'", error["ctx"]["expected"])

@@ -1,4 +1,4 @@
-"""The nearest right word, for messages."""
+"""The nearest valid word, for messages."""
 
 from __future__ import annotations
 

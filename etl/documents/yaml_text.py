@@ -1,8 +1,8 @@
-"""YAML text into plain values that remember their lines.
+"""YAML text into plain values that keep their lines.
 
-Mappings, layouts and rules are written by people, so that a mistake in them has to be named by file
-and line. This is the one place that knows the YAML library, and that bounds what a document may
-cost: its size, its depth, and how much it comes to once its aliases are filled in.
+Mappings, layouts and rules are written by people, so a mistake in them has to be reported with file
+and line. This is the only module that uses the YAML library. It limits what a document may cost:
+its size, its depth, and its size once its aliases are expanded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_DEPTH: Final = 50
 _LONGEST_NUMBER: Final = 100
 _NUMBERS: Final = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 MOST_VALUES: Final = 200_000
-"""Values of a document, those of an alias counted wherever it stands."""
+"""Values of a document, those of an alias counted at each use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Mark:
         file: what messages call the file.
         line: line in it, from 1.
         note: the comment at the end of that line, without its `#`; empty where there is none.
-        column: column in the line, from 1; 0 where the line says enough.
+        column: column in the line, from 1; 0 where the line is enough.
     """
 
     file: str
@@ -49,7 +49,7 @@ class Mark:
 
 
 class Map(dict[str, Any]):
-    """A YAML mapping that remembers where it (`mark`) and each of its keys (`marks`) stand."""
+    """A YAML mapping with its own place (`mark`) and that of each of its keys (`marks`)."""
 
     mark: Mark
     marks: dict[str, Mark]
@@ -76,7 +76,7 @@ class Map(dict[str, Any]):
 
 
 class Seq(list[Any]):
-    """A YAML sequence that remembers where it (`mark`) and each of its entries (`marks`) stand."""
+    """A YAML sequence with its own place (`mark`) and that of each of its entries (`marks`)."""
 
     mark: Mark
     marks: list[Mark]

@@ -1,6 +1,6 @@
 """Chains of adjustments in the accepted rows of a partition, as columns.
 
-Few claims are linked to others: those are taken out by column, and only they are looked at one by
+Few claims are linked to others. Those are selected by column, and only they are processed one by
 one (`etl.model.adjustment_chains`).
 """
 
@@ -31,7 +31,7 @@ _NEEDED: Final = (
     "payment_amount",
     *AMOUNT_COLUMNS,
 )
-"""Columns of a claim that chains look at."""
+"""Columns of a claim that chains read."""
 _NOUGHT: Final = pa.array(["0.00", "-0.00"])
 _VOID: Final = "8"
 """Bill frequency of a claim that voids or cancels a prior one (NUBC, type of bill, third digit)."""
@@ -48,7 +48,7 @@ class Chains:
         successors: claims directly after it that it does not name itself.
         updated: `last_updated`, or that of the claim which superseded this one, if later.
         rivals: claims of a chain that nothing replaces and that lost to another such claim.
-        circular: claims that their own links lead back to.
+        circular: claims with links that lead back to themselves.
         unpaired: claims of negative amounts only that name no claim, nor are named by one.
     """
 
@@ -135,7 +135,7 @@ def _unpaired(claims: pa.Table, lines: pa.Table, linked: Indices) -> Bools:
 
 
 def _with_minus(table: pa.Table) -> Bools:
-    """Return the rows of which some amount begins with a minus."""
+    """Return the rows in which some amount begins with a minus."""
     has_minus = np.zeros(table.num_rows, dtype=np.bool_)
     for name in (*AMOUNT_COLUMNS, "payment_amount"):
         if name in table.column_names and table.column(name).null_count < table.num_rows:
@@ -154,7 +154,7 @@ def voids(claims: pa.Table) -> Bools:
 def _others(linked: list[Linked], neighbours: tuple[int, ...], stated: str | None) -> str | None:
     """Return the numbers of neighbours that the claim does not name itself.
 
-    A number with the separator in it is not told: the other claim names this one.
+    A number with the separator in it is left out: the other claim names this one.
     """
     numbers = [linked[neighbour].claim_id for neighbour in neighbours]
     return ";".join(number for number in numbers if number != stated and ";" not in number) or None
@@ -220,7 +220,7 @@ def _as_linked(claims: pa.Table, lines: pa.Table, positions: Indices) -> list[Li
 
 
 def signs(claims: pa.Table, lines: pa.Table) -> tuple[Bools, Bools]:
-    """Return which claims have an amount below nought, and which have one above it.
+    """Return which claims have an amount below zero, and which have one above it.
 
     Args:
         claims: some claims.
@@ -243,7 +243,7 @@ def signs(claims: pa.Table, lines: pa.Table) -> tuple[Bools, Bools]:
 
 
 def _signs(amounts: pa.StringArray) -> tuple[Bools, Bools]:
-    """Return which amounts are below nought, and which are above it."""
+    """Return which amounts are below zero, and which are above it."""
     if amounts.null_count == len(amounts):
         nowhere = np.zeros(len(amounts), dtype=np.bool_)
         return nowhere, nowhere

@@ -1,4 +1,4 @@
-"""Reasons of an adjudication, each once: what an adjustment states, no list repeats.
+"""Reasons of an adjudication, each once: lists do not repeat those of adjustments.
 
 A payer states why a claim was denied or reduced in `claim_adjustment`, with the amount, and often
 once more in a `denial_reason`. FHIR has one place for both.

@@ -1,7 +1,7 @@
 """The care team of each claim: a provider once in a role, with all lines that name him in it.
 
 A claim names its providers in `claim_care_team` and, on its lines, as rendering; by the payer's id
-or by NPI. What is one provider in one role is one row, so that FHIR has one member of the team.
+or by NPI. One provider in one role is one row, so that FHIR has one member of the team.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _ROLES: Final[Mapping[str, str]] = {
 def care_team(tables: Mapping[str, pa.Table], environment: Environment) -> pa.Table:
     """Return the care team of every claim, in the order of its key.
 
-    Rows of one claim are one where they name one provider (by any of the names that the directory
-    has for it) in one role (by the profile's code, not by the word) and no two taxonomy codes.
-    The first of them stays, with the line numbers of all. A provider that a line alone names as
-    rendering is added behind the others; the column `etl.rows.OF_LINE` marks such rows.
+    Rows of one claim are merged where they name one provider (by any identifier in the directory)
+    in one role (by the profile's code, not by the word) and do not differ in the taxonomy code. The
+    first of them stays, with the line numbers of all. A provider that only a line names, as
+    rendering, is added behind the others; the column `etl.rows.OF_LINE` marks such rows.
 
     Args:
         tables: canonical tables, each in the order of its key.
@@ -146,7 +146,7 @@ def _line_numbers(rows: pa.Table, groups: Indices, size: int) -> pa.StringArray:
 
 
 def _sequences(team: pa.Table, rows: pa.Table) -> pa.StringArray:
-    """Return the sequence of each row; one that has none goes on after those of its claim."""
+    """Return the sequence of each row; a row without one continues those of its claim."""
     last: dict[str, int] = {}
     for claim, sequence in zip(
         column_of(team, "claim_id").to_pylist(),

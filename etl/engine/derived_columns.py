@@ -155,7 +155,7 @@ def _line_status(partition: RelatedRows) -> pa.StringArray:
 
 
 def _service_system(partition: RelatedRows) -> pa.StringArray:
-    """Return the system that is stated, else the one whose shape the code has."""
+    """Return the stated system, else the one that the shape of the code indicates."""
     stated = pc.ascii_upper(partition.column("claim_line", "service_code_system"))
     if stated.null_count == 0:
         return stated
@@ -286,7 +286,7 @@ def _first_of_payer(partition: RelatedRows) -> pa.StringArray:
 
 
 def _masked(partition: RelatedRows) -> pa.StringArray:
-    """Return Y where the code, compulsory as it is, was taken out."""
+    """Return Y where the code, though compulsory, was taken out."""
     return _flag(np.asarray(partition.column("claim_diagnosis", "code").is_null()))
 
 

@@ -110,7 +110,7 @@ def _exceptions(partition: RelatedRows) -> pa.StringArray:
 def _joined(parts: Sequence[pa.StringArray], separator: str) -> pa.StringArray:
     """Return the parts of each row that are there; null where none is.
 
-    Arrow leaves out rows of which every part is null, so that each row begins with an empty one.
+    Arrow leaves out rows in which every part is null, so each row begins with an empty part.
     """
     begun = pa.repeat("", len(parts[0])).cast(pa.string())
     whole = pc.binary_join_element_wise(begun, *parts, separator, null_handling="skip")
@@ -119,7 +119,7 @@ def _joined(parts: Sequence[pa.StringArray], separator: str) -> pa.StringArray:
 
 
 def _time(name: str) -> Callable[[RelatedRows], pa.StringArray]:
-    """Return what makes FHIR's time of `HH:MM`."""
+    """Return a function that makes FHIR's time of `HH:MM`."""
 
     def made(partition: RelatedRows) -> pa.StringArray:
         texts = partition.column("availability", name)

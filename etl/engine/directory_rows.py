@@ -1,4 +1,4 @@
-"""Rows of a directory that no file holds, made of accepted ones before mapping.
+"""Rows of a directory that are in no file, derived from accepted ones before mapping.
 
 * A role stands once in each of its networks, and once where it has none.
 * Phones, e-mails and addresses of wide columns are telecoms like those of the table of telecoms.
@@ -189,7 +189,7 @@ def _languages(practitioners: pa.Table) -> pa.Table:
 
 
 def _with_wide(tables: Mapping[str, pa.Table]) -> pa.Table:
-    """Return the telecoms, those of wide columns among them where no row says the same."""
+    """Return the telecoms, with those of wide columns where no row states the same."""
     own = tables["telecom"].select(table_schema("telecom").names)
     parts = [own]
     for owner, name, wide in _WIDE:

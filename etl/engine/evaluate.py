@@ -81,7 +81,7 @@ class Level:
 
 @dataclass(eq=False)
 class Values:
-    """Evaluates expressions of one plan over one partition; remembers what it was asked."""
+    """Evaluates expressions of one plan over one partition; results are cached."""
 
     plan: Plan
     partition: Partition
@@ -106,7 +106,7 @@ class Values:
     # -- levels ------------------------------------------------------------------------------
 
     def enter(self, loop: Loop) -> Level:
-        """Return the level of a loop's rows, making it when first asked."""
+        """Return the level of a loop's rows; it is made at first use."""
         if loop.level not in self.levels:
             around = self.levels[loop.around]
             level = (
@@ -161,7 +161,7 @@ class Values:
                 yield expr, level
 
     def home(self, node: Expr | Condition) -> int:
-        """Return the deepest level that an expression or condition speaks of."""
+        """Return the deepest level that an expression or condition reads."""
         return max(
             (part.level for part in walk(node) if isinstance(part, ColumnOf | LoopIndex)), default=0
         )

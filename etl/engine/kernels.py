@@ -1,7 +1,7 @@
 """Column kernels: whole columns of text in, whole columns of text out.
 
-Every kernel takes and gives `pa.StringArray`s of one length, null where absent. They avoid what is
-slow at this size: regular expressions, slicing of UTF-8, and copies that nobody needs.
+Every kernel takes and returns `pa.StringArray`s of one length, null where absent. They avoid what
+is slow at this size: regular expressions, slicing of UTF-8, and needless copies.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CONTROLS: Final = tuple((chr(code), _SHORT.get(code, f"\\u{code:04x}")) for cod
 def escaped(column: pa.StringArray) -> pa.StringArray:
     """Return a column as it stands between the quotes of JSON (RFC 8259 §7).
 
-    Nearly no column needs it, so that one look over the bytes decides first.
+    Few columns need it, so the bytes are scanned once first.
     """
     data = text_bytes(column)
     odd = (data < _FIRST_PRINTABLE) | (data == _QUOTE) | (data == _BACKSLASH)

@@ -1,7 +1,7 @@
 """Sensitive codes of a payer's value set, taken out of a partition's rows before they are mapped.
 
-What becomes of each place where such a code stands follows from what the profiles bind it to: the
-decision about masked codes in docs/decisions/ tells them one by one.
+How each place with such a code is masked follows from the binding in the profiles: the decision
+about masked codes in docs/decisions/ lists them one by one.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class SensitiveCells:
         column: the column.
         where: shape (rows of the table,).
         groups: shape (rows of the table,): the group of the code's line; null where it is none.
-        withholds: shape (rows of the table,): those that cannot be masked, so that the claim is
-            not published: its profile requires the code and has no word for one that is masked.
+        withholds: shape (rows of the table,): codes that cannot be masked, because the profile
+            requires them and has no code for a masked one. The claim is not published.
     """
 
     table: str
@@ -95,7 +95,7 @@ class Masker:
 
     Attributes:
         codes: the payer's value set.
-        crosswalks: by name: those that say what system a code is of, as the mappings ask them.
+        crosswalks: by name: those that give the system of a code, as in the mappings.
     """
 
     codes: SensitiveCodes
@@ -131,7 +131,7 @@ class Masker:
         beside: str = "",
         withholds: Callable[[pa.Table], Bools] | None = None,
     ) -> SensitiveCells:
-        """Ask about each code once with what stands beside it in another column."""
+        """Check each distinct pair of a code and its cell in another column once."""
         rows = tables[table]
         codes = column_of(rows, column)
         marks = column_of(rows, beside) if beside else pa.nulls(len(codes), pa.string())
@@ -181,9 +181,9 @@ def masked(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Table]:
     """Return the tables without the codes; the rest of their claims' rows as it was.
 
     * A diagnosis stays without its code: the mapping says `masked` in its place.
-    * A procedure and an ingredient go, with their rows.
-    * Every other code goes from its cell. A service says that it is masked where its text was.
-    * Words of the claim go with it: texts of services, and notes, may tell what the code was.
+    * A procedure and an ingredient are removed, with their rows.
+    * Every other code is removed from its cell. The text of a service states that it is masked.
+    * Texts of the claim are removed too: those of services, and notes, may reveal the code.
 
     Args:
         tables: canonical tables.
@@ -212,7 +212,7 @@ def masked(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Table]:
 
 
 class _Types:
-    """Lines of claims whose profile has no word for a code that is masked."""
+    """Lines of claims with a profile that has no code for a masked one."""
 
     def __init__(self, claims: pa.Table, crosswalks: Mapping[str, Crosswalk]) -> None:
         self._ids = column_of(claims, "claim_id")

@@ -1,8 +1,8 @@
 """Obligations by column: which rows of a partition make a resource that breaks its profile.
 
 The tests of `etl.mapping.obligations` are evaluated over the values that rendering has computed:
-masks of what is there, and texts. A formula that is false of all rows after its first part, as
-nearly every one is, costs that part alone.
+masks of presence, and texts. Nearly every formula is false for all rows after its first part, and
+costs that part alone.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def broken_rows(
 
     Args:
         values: the plan's expressions, as rendering left them.
-        obligations: of the plan; those without a test are passed over.
-        made: `Type/id` of all that was made of the partition, which references must lead to.
-        types: FHIR types that `made` has all resources of; others are not looked for.
+        obligations: of the plan; those without a test are skipped.
+        made: `Type/id` of all resources of the partition, to which references must lead.
+        types: FHIR types of which `made` has all resources; others are not checked.
 
     Returns:
         `etl.rows.FINDINGS_SCHEMA`, each finding once: about the claim line where an obligation is
@@ -171,7 +171,7 @@ class _Checks:
         return rows[~np.isin(rows, owners[is_known])], level
 
     def lost(self, test: Points) -> tuple[Indices, int]:
-        """Return rows whose reference leads to nothing that was made."""
+        """Return rows with a reference that leads to no resource of the partition."""
         level = self.enter(test.loops)
         if self.made is None:
             return np.empty(0, dtype=np.int64), level

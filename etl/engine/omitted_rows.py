@@ -1,4 +1,4 @@
-"""Rows that a mapping leaves out because something that has to go with them is not there."""
+"""Rows that a mapping leaves out because a value required with them is absent."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ OMITTED: Final = "incomplete-row"
 
 
 def omitted(values: Values) -> pa.Table:
-    """Return rows that a loop passes over for want of one of several values.
+    """Return rows that a loop skips because each of several values is absent.
 
-    That is what a condition `… and (a is present or b …)` of a loop says: the row would make an
-    entry, and its profile wants something with it. A rendering provider without a taxonomy code is
-    one, on an outpatient claim.
+    A condition `… and (a is present or b …)` of a loop states that: the row would make an entry,
+    and its profile requires something with it. An example is a rendering provider without a
+    taxonomy code on an outpatient claim.
 
     Returns:
         `etl.rows.FINDINGS_SCHEMA`, each row once.
@@ -44,7 +44,7 @@ def omitted(values: Values) -> pa.Table:
 
 
 def _needs(condition: Condition | None) -> Iterator[tuple[Condition, tuple[Condition, ...]]]:
-    """Yield what a loop's row needs besides being meant: each with the other parts."""
+    """Yield each required alternative of a loop's condition, with the other parts."""
     if isinstance(condition, AllOf):
         for part in condition.parts:
             if isinstance(part, AnyOf) and any(

@@ -23,7 +23,7 @@ class Partition(RelatedRows):
     ) -> pa.Table:
         """Return findings of a rule about rows of a table; schema `etl.rows.FINDINGS_SCHEMA`.
 
-        A member of the care team that a line alone names is a cell of that line.
+        A finding about a care team member that only a line names is about that line's cell.
         """
         source = self.tables[table]
         if (made_of := TABLES[table].made_of) != "":

@@ -1,6 +1,6 @@
 """Corrections to the rows of a partition before mapping, so that mappings stay plain.
 
-Nothing is invented: a fact that one column states is said again in the place where FHIR has it.
+No fact is added: one that a column states is repeated where FHIR has its place.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from etl.mapping.environment import Environment
 from etl.model.canonical_tables import AMOUNT_COLUMNS
 
 _LINE_AMOUNT_TYPES: Final = pa.array(["pharmacy", "professional", "vision", "oral"])
-"""Claim types whose profiles want an amount on every item (adjudicationamounttype 1..*)."""
+"""Claim types with profiles that require an amount on every item (adjudicationamounttype 1..*)."""
 
 
 def prepare(
@@ -32,8 +32,8 @@ def prepare(
     * Sensitive codes are taken out (`etl.engine.masking`).
     * Every provider stands in the care team once in a role, with the lines that name him
       (`etl.engine.care_team`).
-    * A claim of one line with amounts on its header only carries them on that line, where its
-      profile wants amounts on items.
+    * A claim of one line with amounts only on its header carries them on that line, where its
+      profile requires amounts on items.
     * A reason of the adjudication stands once (`etl.engine.adjustment_reasons`).
 
     Args:

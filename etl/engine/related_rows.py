@@ -1,6 +1,6 @@
 """Rows of one partition as columns, and relations between them as positions of rows.
 
-Columns are single Arrow arrays, made when first asked for and kept. Relations are arrays of row
+Columns are single Arrow arrays, made at first use and cached. Relations are arrays of row
 positions, so that following one is a `take`.
 """
 
@@ -36,7 +36,7 @@ class RelatedRows:
 
     Attributes:
         tables: canonical tables, each in the order of its key; the directory's tables among them
-            where mappings look at organizations.
+            where mappings read organizations.
         known_chains: chains of the claims, where claims that are not published were among them;
             None to find them in the tables.
     """
@@ -66,7 +66,7 @@ class RelatedRows:
         return self._columns[key]
 
     def columns_read(self, table: str) -> frozenset[str]:
-        """Return the columns of a table that were asked for so far."""
+        """Return the columns of a table that were read so far."""
         return frozenset(name for other_table, name in self._columns if other_table == table)
 
     def _column(self, table: str, name: str) -> pa.StringArray:
@@ -110,8 +110,8 @@ class RelatedRows:
     def _owners(self, table: str, column: str) -> Indices:
         """Return the position of the member or claim that each row of a table names; -1 for none.
 
-        The rows lie in the order of their key, so that those of one claim stand together, and only
-        the first of each has to be looked up.
+        Rows are in the order of their key, so those of one claim are adjacent, and only the first
+        of each has to be looked up.
         """
         key = (table, column)
         if key not in self._owned:

@@ -1,10 +1,9 @@
-"""Plans into bytes: how the JSON of many rows is put together at once.
+"""Plans into bytes: the JSON of many rows, joined at once.
 
 A plan is first *resolved* against a partition: every expression becomes a column, what is the same
-in every row becomes text, neighbouring texts merge, and for everything that can vanish it is
-decided once, for the whole column, how. What is left is a *rope*: texts and columns in the order in
-which they are written. Ropes are then joined some thousand rows at a time: few calls, and little
-memory.
+in every row becomes text, and neighbouring texts merge. How an optional part is left out is decided
+once, for the whole column. The result is a *rope*: texts and columns in the order in which they are
+written. Ropes are then joined some thousand rows at a time: few calls, and little memory.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from etl.mapping.plan import (
 )
 
 CHUNK_BYTES: Final = 16 << 20
-"""About how many bytes of JSON are put together at a time."""
+"""Approximate number of bytes of JSON that are joined at a time."""
 _FIRST_CHUNK: Final = 1024
 _MOST_ROWS: Final = 8192
 
@@ -48,7 +47,7 @@ class Rendered:
     Attributes:
         plan: the plan that made them.
         ids: shape (n,), logical ids, never null.
-        compartments: shape (n,), id of the Patient whose block they go into; null for none.
+        compartments: shape (n,), id of the Patient of their compartment; null for none.
         last_updated: shape (n,), the source's stamp; null where it states none.
         bodies: shape (n,), JSON text after `meta`'s stamps: `"profile":[…]},…}`.
         searches: shape (n,), JSON object for the search index.
@@ -150,8 +149,8 @@ class _Optional:
     """A part of a rope that is there in some rows only.
 
     Attributes:
-        rope: what it is where it is there. Where it is not, one of its columns is null; where it
-            is, none is.
+        rope: its content. Where it is absent, one of its columns is null; where it is present,
+            none is.
     """
 
     rope: _Rope
@@ -197,7 +196,7 @@ class _Part:
     Attributes:
         pieces: what is written where it is there.
         present: where it is there.
-        alive: where an expression inside is there; None where there is none to ask.
+        alive: where an expression inside is there; None if it has no expression.
     """
 
     pieces: list[_Piece]
@@ -318,8 +317,8 @@ class _Resolver:
     def sequence(self, items: list[tuple[str, _Part]], level: int) -> list[_Piece]:
         """Return items with commas between those that are there.
 
-        One that is always there settles where the commas go; without one, each needs to know
-        whether any before it is there.
+        An item that is always there decides where the commas go. Without one, the comma of each
+        depends on whether any item before it is there.
         """
         items = [(label, part) for label, part in items if part.present is not False]
         anchor = next(
@@ -346,9 +345,9 @@ class _Resolver:
 
 
 def _within(part: _Part, present: Bools | bool) -> _Part:
-    """Return a part as it is inside something that is only there in some rows itself.
+    """Return a part for use inside another that is there in some rows only.
 
-    What is there wherever that is needs no care of its own.
+    A part that is there wherever the outer one is needs no mask of its own.
     """
     if isinstance(part.present, bool) or isinstance(present, bool):
         return part
@@ -376,9 +375,8 @@ def _quoted(text: str) -> str:
 def _optional(level: int, pieces: list[_Piece], mask: Bools | bool) -> _Optional:
     """Return a part that is there where the mask holds.
 
-    Joining with nulls left in makes a row null when one of its columns is, which costs nothing: so
-    one column is made to be null exactly where the part is not there, and no other is null where
-    it is.
+    Arrow's join makes a row null when one of its columns is, at no cost. So one column is made null
+    exactly where the part is absent, and no other is null where it is present.
     """
     if isinstance(mask, bool):
         raise AssertionError("what is always or never there is no optional part")

@@ -41,13 +41,13 @@ from etl.rows import no_findings, once_each
 UNMAPPED: Final = "unmapped-word"
 """Rule of a cell for which a crosswalk has no line."""
 WITHOUT_CODE: Final = "word-without-code"
-"""Rule of a cell whose word a crosswalk knows without a code that an element needs."""
+"""Rule of a cell with a word that a crosswalk has, but without the code that an element needs."""
 MISSHAPEN: Final = "misshapen-identifier"
-"""Rule of a cell that is left out, because it has not the shape its system demands."""
+"""Rule of a cell that is left out because it lacks the shape that its system requires."""
 
 
 MOST_WORDS: Final = 500
-"""Words of one column of a partition that are told apart; more of them are no words of a code."""
+"""Most words of one column of a partition that are distinguished; with more, it holds no codes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +85,14 @@ def mentions(values: Values) -> frozenset[Mention]:
 
 
 def findings(values: Values) -> dict[str, pa.Table]:
-    """Return the cells that a plan read and for which it had no code.
+    """Return the cells that a plan read and found no code for.
 
     Returns:
         Name of the crosswalk or shape -> its findings (`etl.rows.FINDINGS_SCHEMA`), one a cell
-        however often the plan looked; only those that found something. Behind the name of a
-        crosswalk stand `#` and a keyed hash of the word, so that words can be told apart without
-        being known; without it where a column has too many of them. Words that are known and have
-        no code are all under the name of their rule, `WITHOUT_CODE`.
+        however often the plan read it; names without findings are left out. The name of a crosswalk
+        is followed by `#` and a keyed hash of the word, so that words can be distinguished without
+        being shown; the hash is left out where a column has too many words. Known words without a
+        code are all under the name of their rule, `WITHOUT_CODE`.
     """
     by_rule: dict[str, list[pa.Table]] = {}
     for expr, level in list(values.evaluated()):
@@ -128,7 +128,7 @@ def findings(values: Values) -> dict[str, pa.Table]:
 
 
 def _without_code(values: Values, feed: Feed) -> Iterator[pa.Table]:
-    """Yield the cells whose word lacks the code that a feed is for, where that shows."""
+    """Yield the cells with a word that lacks the code of a feed, where the code is missed."""
     answer, crosswalk = feed.answer, values.environment.crosswalks[feed.answer.crosswalk]
     level = max(values.home(part) for part in (answer, feed.use, *feed.needs))
     if level not in values.levels or not values.levels[level].size:
@@ -160,7 +160,7 @@ def _shows(values: Values, feed: Feed, level: int) -> Bools | bool:
 
 
 def _asked(values: Values, expr: Expr, answer: Translated, level: int) -> Bools | bool:
-    """Return the rows in which an expression comes to ask a crosswalk."""
+    """Return the rows in which an expression looks a word up in a crosswalk."""
     match expr:
         case Translated():
             return expr == answer
@@ -187,12 +187,12 @@ def _asked(values: Values, expr: Expr, answer: Translated, level: int) -> Bools 
 
 
 def _token(word: str, key: bytes) -> str:
-    """Return what stands for a word; words that are the same to a crosswalk have the same."""
+    """Return the token of a word; words that a crosswalk treats as equal have equal tokens."""
     return blake2b(word.strip().casefold().encode(), digest_size=6, key=key).hexdigest()
 
 
 def _columns(expr: Expr) -> Iterator[ColumnOf]:
-    """Yield the columns whose text an expression passes on unchanged (or in another case)."""
+    """Yield the columns with text that an expression passes on unchanged (or in another case)."""
     match expr:
         case ColumnOf(kind=Kind.LIST):
             return  # read as a whole: its values are looked up one by one elsewhere
@@ -233,12 +233,12 @@ def _places(values: Values, column: ColumnOf, at: int, rows: Indices, rule: str)
 def mentioned_by(
     values: Values, wanted: frozenset[Mention], owners: np.ndarray
 ) -> set[tuple[int, Mention]]:
-    """Return which owners' rows name some directory resources, used or not.
+    """Return the owners of rows that name some directory resources, used or not.
 
     Args:
         values: of a plan that was run.
-        wanted: some of what `mentions` gave.
-        owners: shape (rows of the plan's table,), a number for whose each row is.
+        wanted: some of the results of `mentions`.
+        owners: shape (rows of the plan's table,), a number for the owner of each row.
     """
     keys = pa.array(sorted({mention.key for mention in wanted}), pa.string())
     pairs: set[tuple[int, Mention]] = set()

@@ -1,6 +1,6 @@
 """Raw cells behind canonical cells: the way back through a layout.
 
-The way there is `etl.sources.convert_rows`; this is asked for a few cells, by `cpcds explain`.
+The opposite way is `etl.sources.convert_rows`. This one serves a few cells, for `cpcds explain`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Place: TypeAlias = tuple[int, int]
 
 
 _Compound = FirstColumn | DecimalSum | DecimalDifference | DecimalProduct
-"""Sources whose parts are columns."""
+"""Sources that are made of several columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +194,8 @@ class PartitionOrigins:
     def _feed(self, table: str, record: Record) -> tuple[_Feed | None, int]:
         """Return the feed that made a row, and which of its groups the row is.
 
-        A row of a file can be several rows of a table: of those feeds the one is taken whose cells
-        are the row's.
+        A row of a file can be several rows of a table. The feed is taken that made the cells of the
+        row.
         """
         found: list[tuple[int, _Feed, int]] = []
         place = (int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0))
@@ -254,7 +254,7 @@ class PartitionOrigins:
                 return ()
 
     def _value(self, feed: _Feed, spec: ColumnSpec, group: int) -> str | None:
-        """Return what a column of no name would be."""
+        """Return the value of an unnamed column."""
         trial = replace(feed, columns={"": spec}, path=(*feed.path, repr(spec)))
         return self._values(trial, "")[group]
 
@@ -341,7 +341,7 @@ def _conditions(spec: ColumnSpec) -> frozenset[str]:
 
 
 def _distinct(cells: Iterator[RawCell | None]) -> Iterator[RawCell]:
-    """Yield cells with distinct texts: rows that were put together mostly say the same."""
+    """Yield cells with distinct texts: rows that were merged mostly have the same ones."""
     seen = set()
     for cell in cells:
         if cell is not None and cell.text.strip() not in seen:

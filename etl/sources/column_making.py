@@ -56,14 +56,14 @@ class MadeColumn:
             self.notes.append((rule, mask))
 
     def read(self, read: tuple[Any, Bools]) -> None:
-        """Take what a kernel read; what it could not read is absent, with a finding."""
+        """Take what a kernel read; values that it could not read are absent, with a finding."""
         there = self.values.is_valid().to_numpy(zero_copy_only=False)
         self.values = read[0]
         self.note(rule_ids.UNREADABLE_VALUE, read[1] & there)
 
 
 class RowCells(Protocol):
-    """Rows whose cells columns are made of.
+    """Rows with the cells that columns are made of.
 
     Attributes:
         count: of the rows.
@@ -75,7 +75,7 @@ class RowCells(Protocol):
         """Return the cells under a header, trimmed; null where empty."""
 
     def agreed(self, header: str, spec: ColumnSpec) -> MadeColumn:
-        """Return the cells under a header, and what is to be said of them."""
+        """Return the cells under a header, and the findings about them."""
 
     def of_other_rows(self, spec: ColumnSpec) -> MadeColumn:
         """Return what is made of more than the row: other rows' cells, or their numbers."""
@@ -150,14 +150,14 @@ def _calculated(operation: str, operands: tuple[ColumnSpec, ...], cells: RowCell
     values, bad = calculated(operation, [part.values for part in parts])
     for part in parts:
         for _, mask in part.notes:
-            # What an operand was to be is not known: neither is the result.
+            # An operand is unknown, and so is the result.
             bad |= mask & part.values.is_null().to_numpy(zero_copy_only=False)
     made = MadeColumn(pc.if_else(pa.array(bad), None, values), [])
     for part in parts:
         made.notes.extend(part.notes)
         for rule, mask in part.notes:
             if rule == rule_ids.UNREADABLE_VALUE:
-                bad &= ~mask  # it is told already
+                bad &= ~mask  # it is reported already
     made.note(rule_ids.UNREADABLE_VALUE, bad)
     return made
 
@@ -198,7 +198,7 @@ def _accepted(values: Any, accept: Accept | None, cells: RowCells) -> Bools:
 
 
 def _answer(crosswalk: Crosswalk | None, word: str, column: str | None) -> tuple[str | None, bool]:
-    """Return a crosswalk's answer, and whether it knows the word at all."""
+    """Return a crosswalk's answer, and whether it has a line for the word."""
     if crosswalk is None:
         return None, False
     return crosswalk.answer(word, column), word.strip().lower() in crosswalk.rows

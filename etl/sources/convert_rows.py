@@ -187,9 +187,9 @@ class _Feed:
     """One raw file feeding one canonical table.
 
     Attributes:
-        count: of the canonical rows, before those are left out that need something.
-        findings: what was noticed.
-        bare: rows that were not made, though something was noticed in them: their ids.
+        count: number of canonical rows, before those without a needed cell are left out.
+        findings: of the conversion.
+        bare: ids of rows that were not made, though they have findings.
     """
 
     def __init__(self, spec: TableSpec, rows: Mapping[str, RawRows]) -> None:
@@ -262,7 +262,7 @@ class _Feed:
     def _findings(self, name: str, column: MadeColumn, kept: Bools) -> list[pa.Table]:
         found = []
         for rule, mask in column.notes:
-            # Of a row that is not made, only the cell that made it impossible is told.
+            # For a row that is not made, only the cell that prevented it is reported.
             needed = name in self._spec.needs or name in self._spec.needs_any
             at = np.flatnonzero(mask if needed else mask & kept)
             if not len(at):

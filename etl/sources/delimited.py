@@ -1,8 +1,8 @@
 """Delimited files into batches of text, with the row number that a spreadsheet would show.
 
 A batch has one `string` column a header, as the file has them: not trimmed, `""` where empty, and
-`_row`. Rows in which every cell is empty, blank lines among them, hold nothing: they count as row
-numbers, not as rows. Rows with too few or too many cells are handed out apart, as they were.
+`_row`. Rows in which every cell is empty, blank lines included, are dropped, but keep their row
+numbers. Rows with too few or too many cells are returned separately, unchanged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LONGEST_ROW: Final = BLOCK_BYTES
 """Most bytes of a row, in files of every kind; FHIR R4 allows a string as many characters."""
 _LINE_BREAK: Final = re.compile(r"\r\n|\n|\r")
 _END: Final = "\0"
-"""First cell of the row that is put after the last one: no file has a NUL in it."""
+"""First cell of the sentinel row that follows the last row: no file has a NUL in it."""
 _EXTRA: Final = "\0extra"
 """Beginning of the name of a cell that has no header."""
 _HEAD: Final = 1 << 16
@@ -48,7 +48,7 @@ class Span:
         start: where it begins, in bytes.
         row: number of the row that it begins with; where `start` is 0 that is the header's.
         end: where it ends; None for the end of the file.
-        next_row: number of the row that follows it; None where nobody said.
+        next_row: number of the row that follows it; None if unknown.
     """
 
     start: int = 0
@@ -77,7 +77,7 @@ def csv_of_rows() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class RowForm:
-    """Ways in which the rows of a file are written beside what stands between its cells.
+    """How the rows of a file are written, apart from the delimiter.
 
     Attributes:
         quoting: whether cells may be quoted.
@@ -94,12 +94,12 @@ PLAIN_FORM: Final = RowForm()
 
 
 class SpanAstray(Exception):
-    """A span does not end with a row, or not with the row that it was said to end with."""
+    """A span does not end at a row boundary, or not at the expected row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
-    """A row whose number of cells is not that of the header.
+    """A row with another number of cells than the header.
 
     Attributes:
         row: its number.
@@ -126,13 +126,13 @@ class Batch:
 
 
 class _Unpacked(io.RawIOBase):
-    """The bytes of a span, unpacked, held to be text, and followed by a row of our own.
+    """The bytes of a span: unpacked, checked to be text, and followed by a sentinel row.
 
     Args:
         listed: the file.
         span: what to read of it; bytes are those of the file as it is stored.
-        end: the row that follows.
-        quotes: watches the text.
+        end: the sentinel row.
+        quotes: watches the quotes of the text; None where cells are not quoted.
     """
 
     def __init__(self, listed: Listed, span: Span, end: bytes, quotes: QuoteWatch | None) -> None:
@@ -161,7 +161,7 @@ class _Unpacked(io.RawIOBase):
         return self._raw.tell() - self._start
 
     def read(self, size: int = -1) -> bytes:
-        # Arrow reports an exception of ours as its own, so the right one is kept beside.
+        # Arrow raises an exception of its own instead of ours, so ours is kept here.
         try:
             chunk: bytes = self._stream.read(size if self._left is None else min(size, self._left))
             refuse_nul(chunk, self._before, self.name)
@@ -227,7 +227,7 @@ def read_batches(
         form: how its rows are written.
         block_bytes: how much is parsed at a time.
         span: what to read; all of a compressed file.
-        sha256: hash that the file has if it is the one whose rows were counted; empty for any.
+        sha256: hash of the file at the time its rows were counted; empty for any.
 
     Raises:
         ExtractError: the file is not UTF-8, has NUL bytes, broken compression, a quoted cell that
@@ -274,7 +274,7 @@ def _batches(
     block_bytes: int,
     span: Span,
 ) -> Generator[Batch, None, tuple[int | None, int | None]]:
-    """Yield the rows; return the number of the one that was put after them.
+    """Yield the rows; return the number of the sentinel row.
 
     Returns:
         That number, None where it is no row: a quoted cell that is open at the end has swallowed
@@ -310,7 +310,7 @@ def _batches(
     )
     number, last, swallowing = span.row + first, None, None
     for batch in reader:
-        # Rows of this batch are the numbers from here on that were not skipped.
+        # Row numbers of this batch: from here on, without the skipped ones.
         numbers = np.arange(number, number + batch.num_rows + len(skipped), dtype=np.int64)
         if skipped:
             gone = np.array(skipped, dtype=np.int64)
@@ -322,7 +322,7 @@ def _batches(
         rows = batch.append_column(ROW_COLUMN, pa.array(numbers))
         if batch.num_rows and batch.column(0)[-1].as_py() == _END:
             last, rows = number - 1, rows.slice(0, batch.num_rows - 1)
-        # The parser may be a block ahead, so only what was taken is struck off.
+        # The parser may be a block ahead, so only the rows taken here are removed.
         taken = tuple(ragged)
         del ragged[: len(taken)]
         _refuse_long_rows(rows, taken, stream.name)
@@ -343,7 +343,7 @@ def refuse_long_rows(rows: pa.RecordBatch, name: str) -> None:
         ExtractError: naming the row.
     """
     cells = rows.columns[:-1]
-    # Offsets are no text, and most batches hold less text than one row may.
+    # Without the offsets, most batches hold less text than one row may.
     if sum(column.nbytes for column in cells) - 4 * len(cells) * len(rows) <= LONGEST_ROW:
         return
     lengths = np.full(len(rows), len(cells), dtype=np.int64)
@@ -438,7 +438,7 @@ def _span_head(listed: Listed, span: Span) -> bytes:
             try:
                 return packed.read(_HEAD)
             except (EOFError, zlib.error, gzip.BadGzipFile):
-                return b""  # told when it is read
+                return b""  # reported when the file is read
     with listed.path.open("rb") as file:
         file.seek(span.start)
         return file.read(_HEAD)
@@ -502,7 +502,7 @@ def _filled(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _explained(
     error: Exception, stream: _Unpacked, listed: Listed, delimiter: str, block_bytes: int
 ) -> Exception:
-    """Return the error that says what is wrong with the file, in words and with its place."""
+    """Return the error to report for a file that was not read, with its cause and place."""
     if stream.error is not None:
         return stream.error
     text = str(error)
@@ -514,7 +514,7 @@ def _explained(
         return ExtractError(f"{listed.name}: a row is longer than {LONGEST_ROW >> 10} KB")
     if isinstance(error, OSError):
         return ExtractError(f"{listed.name} cannot be read: {error.strerror or 'input error'}")
-    # Arrow's own sentence may quote a cell, so it is not passed on.
+    # Arrow's own message may quote a cell, so it is not passed on.
     return _unreadable(listed)
 
 
@@ -525,8 +525,8 @@ def _unreadable(listed: Listed) -> ExtractError:
 def _recount(listed: Listed, delimiter: str, sha256: str, *, quoting: bool, last: int) -> None:
     """Check how many rows were read where a count of line ends came to another number.
 
-    A quote inside an unquoted cell turns that count round, and it does not see a lone carriage
-    return. So the file is counted again by another parser than the one that read it.
+    A quote inside an unquoted cell inverts that count, and a lone carriage return is missing from
+    it. So the file is counted again by another parser than the one that read it.
 
     Raises:
         ExtractError: it has another number of rows, or is another file by now.
@@ -556,8 +556,8 @@ def _recount(listed: Listed, delimiter: str, sha256: str, *, quoting: bool, last
 def _refuse_text_after_quotes(listed: Listed, delimiter: str, span: Span) -> None:
     """Refuse a file in which text follows the quote that closes a cell.
 
-    Mostly that quote was to open a cell of a later row, and the rows between them have become a
-    part of one cell. Quotes inside of cells that are not quoted are text like any other.
+    Usually that quote was meant to open a cell of a later row, and the rows between them have
+    become part of one cell. Quotes inside unquoted cells are ordinary text.
 
     Raises:
         ExtractError: naming the row.
@@ -599,10 +599,10 @@ class _EndMark:
 
 
 def _refuse_open_quote(listed: Listed, delimiter: str) -> None:
-    """Refuse a file whose last cell is opened by a quote that nothing closes.
+    """Refuse a file in which the quote that opens the last cell is never closed.
 
-    Everything after such a quote is one cell to a parser. So that the row can be named, the file is
-    read again, plainly, with a line after its end: the row that swallows this line was open.
+    A parser reads everything after such a quote as one cell. To name the row, the file is read
+    again with the module `csv` and an end line added: the row that swallows this line was open.
 
     Raises:
         ExtractError: naming the row that is never closed.
@@ -618,7 +618,7 @@ def _refuse_open_quote(listed: Listed, delimiter: str) -> None:
             else:
                 return
     except csv.Error:
-        row += 1  # a cell beyond all measure
+        row += 1  # a cell longer than a row may be
     raise ExtractError(
         f"{listed.name}: row {row} opens a quoted cell that is never closed, or is longer than "
         f"{LONGEST_ROW >> 10} KB; the file is cut off or a quote is not doubled"

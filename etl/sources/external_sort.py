@@ -1,4 +1,4 @@
-"""Rows of 64-bit numbers, put in in any order, read in ascending order and each once: on disk.
+"""Rows of 64-bit numbers, added in any order, read in ascending order and each once: on disk.
 
 What is gathered is sorted, cut into a fixed number of ranges of the first number, and appended to a
 file; reading puts together one range at a time. So memory holds what is gathered, or one range. The
@@ -126,7 +126,7 @@ def _distinct(rows: Rows) -> Rows:
 
 
 def save_numbers(path: Path, pieces: Iterable[npt.NDArray[np.uint64]]) -> None:
-    """Write numbers one after another into a file; who has mapped an older one keeps that.
+    """Write numbers one after another into a file; existing maps of an older one stay valid.
 
     Raises:
         OSError: it cannot be written.

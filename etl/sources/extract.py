@@ -32,7 +32,7 @@ from etl.sources.layout_detection import Fit, choose
 from etl.sources.parquet import parquet_headers, parquet_rows
 
 UNKNOWN_TABLE = "*"
-"""Table of a finding about a file that belongs to none."""
+"""Table of a finding about a file that belongs to no table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class SourceFile:
     Attributes:
         index: what `_file` says in its rows.
         name: its name inside the extract.
-        table: its raw table in the layout; "" where the layout has no use for it.
+        table: its raw table in the layout; "" where the layout does not use it.
         bytes: its size.
         sha256: its hash, in lower-case hex.
         columns: its headers as they are written, trimmed.
@@ -52,8 +52,8 @@ class SourceFile:
         has_header: whether its first row has the headers.
         extra_cells: how many cells a row may have behind those of the headers.
         gzipped: whether it is compressed.
-        rows: how many rows the manifest says it has; None where it says nothing, and for Parquet,
-            whose own word was compared.
+        rows: number of rows that the manifest states; None where it states none, and for Parquet,
+            where the file's own count was compared.
         cuts: where it may be cut into spans of rows.
         lines: how many rows were counted in its bytes, the header and blank ones too; None where
             they were not, because it is compressed or Parquet.
@@ -88,10 +88,10 @@ class Extract:
         folder: where it is.
         layout: what its files mean.
         kind: whether it is everything, or what changed.
-        as_of: the day whose state it is, or None where nobody said.
-        payer: whose it is, or None.
+        as_of: day of the state that it holds; None if unknown.
+        payer: id of the payer, or None.
         files: its files in the order of their names, those of no use included.
-        findings: files and columns that nobody knows; schema `etl.rows.FINDINGS_SCHEMA`.
+        findings: unknown files and columns; schema `etl.rows.FINDINGS_SCHEMA`.
     """
 
     folder: Path
@@ -111,17 +111,17 @@ def open_extract(
     runner: JobRunner = ALONE,
     emit: Emit = ignore,
 ) -> Extract:
-    """Look at a folder and say what extract it holds.
+    """Examine a folder and return the extract that it holds.
 
     Args:
         folder: the extract.
-        layouts: the dialects that are known beside the canonical layout.
+        layouts: known layouts beside the canonical layout.
         layout: name of the layout; None: as the manifest says, else found from the headers.
         runner: where files are hashed.
-        emit: called for each file whose hash is known.
+        emit: called after each file is hashed.
 
     Raises:
-        ExtractError: it is no extract that can be read; nothing was written.
+        ExtractError: the folder holds no readable extract; nothing was written.
     """
     files = list_files(folder)
     for listed in files:
@@ -222,7 +222,7 @@ def _check_hash(listed: Listed, file_traits: Traits, manifest: ExtractManifest) 
 
 
 def _rows_to_read(listed: Listed, source: SourceFile, manifest: ExtractManifest) -> int | None:
-    """Return how many rows are to be found when a file is read; of Parquet it is known before."""
+    """Return the number of rows to expect when a file is read; that of Parquet is known before."""
     claim = manifest.files.get(listed.name)
     if claim is None or claim.rows is None or not source.table:
         return None
@@ -252,7 +252,7 @@ def _refuse_doubles(listed: Listed, headers: tuple[str, ...], raw: RawTable) -> 
             continue
         name = raw.column(header) or spelling(header)
         if name in seen:
-            # A header nobody knows may be a cell of a file without headers: it is not shown.
+            # An unknown header may be a cell of a file without headers, so it is not shown.
             named = f" ({name})" if raw.column(header) else ""
             raise ExtractError(
                 f"{listed.name}: columns {seen[name]} and {number} have the same header{named}"
@@ -306,8 +306,8 @@ def _source(
 def spill_names(source: SourceFile) -> tuple[str, ...]:
     """Return distinct names for the columns of a file: the layout's, else the header marked.
 
-    A header that the layout does not know gets a `?` before it, so that it can never be taken for
-    one that it knows; one without a name gets its number.
+    A header that is not in the layout gets a `?` before it, so that it can never be taken for one
+    that is. An empty header gets its number.
     """
     pairs = zip(source.columns, source.known, strict=True)
     return tuple(
@@ -345,11 +345,11 @@ def _words(layout: Layout) -> frozenset[str]:
 
 
 def _shown(header: str, number: int, words: frozenset[str]) -> str:
-    """Return what a report may call a column that the layout does not know.
+    """Return the name under which a report may show a column that is not in the layout.
 
-    Where a file has no header, or its header ran into the first row, what stands there is a cell of
-    a member's. So a header is shown that is made of words of known headers and small numbers; any
-    other column by its number.
+    Where a file has no header, or its header ran into the first row, the text is a member's data.
+    So a header is shown only if it consists of words of known headers and small numbers; any other
+    column is shown by its number.
     """
     parts = spelling(header).split("_")
     named = all(part in words or (part.isdigit() and len(part) <= 2) for part in parts)

@@ -45,7 +45,7 @@ class Listed:
     Attributes:
         name: its name inside the extract.
         path: where it is.
-        stem: its name without ending, which is what must not stand twice.
+        stem: its name without ending, which must be unique.
         delimiter: what stands between its cells by its ending; "" for Parquet and for unknown.
         gzipped: whether it is compressed.
     """
@@ -149,7 +149,7 @@ def refuse_other_forms(listed: Listed) -> None:
 
 
 def refuse_no_file(path: Path) -> None:
-    """Refuse what has the name of a file and is none: it may block, never end, or hide a loss.
+    """Refuse an entry that is no regular file: it may block, never end, or hide a loss.
 
     Raises:
         ExtractError: it is a folder, a link that leads nowhere, a pipe, a socket or a device.
@@ -218,7 +218,7 @@ def traits(listed: Listed, *, quoting: bool = True) -> Traits:
 
 
 def refuse_nul(chunk: bytes | bytearray, before: int, name: str) -> None:
-    """Refuse bytes that no text has: UTF-16 files are full of them, and so are broken copies.
+    """Refuse NUL bytes: UTF-16 files are full of them, and so are broken copies.
 
     Raises:
         ExtractError: there is a NUL byte.
@@ -310,5 +310,5 @@ def text_chunks(listed: Listed) -> Iterator[bytes]:
 
 
 def broken_gzip(name: str) -> ExtractError:
-    """Return the error of a compressed file that cannot be unpacked to its end."""
+    """Return the error for a compressed file that cannot be unpacked to its end."""
     return ExtractError(f"{name}: the gzip data is broken or cut off; copy the file again")

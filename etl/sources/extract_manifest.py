@@ -15,7 +15,7 @@ from etl.documents.yaml_text import Map
 from etl.errors import ExtractError, MappingError, UsageError
 
 _IDS: Final = ErrorIds(key="", missing="", value="")
-"""None: the sentences alone are shown, as of everything that is wrong with an extract."""
+"""No ids: errors of an extract are shown as messages alone."""
 
 Kind = Literal["full", "delta"]
 
@@ -72,7 +72,7 @@ class FileClaim(Model):
 
     @classmethod
     def shaped(cls, value: Any) -> Any:
-        """Return the entry without its keys that are null: they say nothing."""
+        """Return the entry without its null keys."""
         return _without_nulls(value)
 
 
@@ -83,7 +83,7 @@ class ExtractManifest(Model):
     Attributes:
         layout: name of the layout.
         kind: whether the extract is everything, or what changed.
-        as_of: the day whose state it is.
+        as_of: day of the state that the extract holds.
         payer: id of the payer.
         files: file name -> what the manifest says of it; empty where no file is listed.
     """
@@ -98,7 +98,7 @@ class ExtractManifest(Model):
 
     @classmethod
     def shaped(cls, value: Any) -> Any:
-        """Return the manifest without its keys that are null: they say nothing."""
+        """Return the manifest without its null keys."""
         return _without_nulls(value, "kind")
 
 
@@ -106,8 +106,7 @@ def read_manifest(path: Path) -> ExtractManifest:
     """Return the manifest in a file.
 
     Raises:
-        ExtractError: it is no JSON, or says something that a manifest cannot say: every mistake,
-            with line and column.
+        ExtractError: it is no JSON, or no valid manifest: every mistake, with line and column.
     """
     try:
         document = read_json(path.read_text(encoding="utf-8-sig"), path.name)

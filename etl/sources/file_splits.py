@@ -1,9 +1,9 @@
 """Splits of delimited files at record boundaries, and row counts, found while a file is hashed.
 
 A line end with an even number of quotes before it ends a row, unless a quote stands inside a cell
-that is not quoted (an inch mark). So these are good guesses, and whoever reads a span of a file
-sees whether it ended as it should (`delimited.SpanAstray`). The number of rows is as good a guess:
-no parser had a part in it, so that it tells where a parser lost some.
+that is not quoted (an inch mark). So the splits are good guesses, and the reader of a span checks
+whether it ended as expected (`delimited.SpanAstray`). The number of rows is as good a guess. It is
+counted without a parser, so that it shows where a parser lost rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 CUT_BYTES: Final = 16 << 20
-"""About how far one cut is from the next."""
+"""Approximate distance between two cuts."""
 _LINE_END: Final = b"\n"
 _QUOTE: Final = b'"'
 
@@ -27,7 +27,7 @@ class CutFinder:
     """Finds cuts in a file's bytes.
 
     Args:
-        cut_bytes: about how far one cut is from the next.
+        cut_bytes: approximate distance between two cuts.
         quoting: whether cells may be quoted.
     """
 

@@ -1,8 +1,8 @@
 """The list of a work folder: every file that a finished step wrote, with its checksum.
 
-What an attempt left behind counts as far as the list names it and it is what the list says. A file
-that is missing, cut off or different makes its step undone, and so does a line of the list that is.
-Nothing has to be synced for that: after a power cut, what did not reach the disk is made again.
+A file of an earlier attempt counts if the list names it and its checksum matches. A file that is
+missing, cut off or different makes its step undone, and so does a damaged line of the list. So no
+sync is needed: after a power cut, what did not reach the disk is written again.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Step:
 
 
 class Inventory:
-    """The list of one folder, as it was when it was first asked for; what is added shows at once.
+    """The list of one folder, as at its first use; added entries show at once.
 
     Several processes may add to one list at the same time: each line is appended by one write.
 
@@ -138,7 +138,7 @@ class Inventory:
         self.add(step, {path.relative_to(folder).as_posix(): checksum_of(path) for path in paths})
 
     def step(self, name: str) -> Step | None:
-        """Return a finished step, whose files are all there as they were written; else None."""
+        """Return a finished step if all its files are there as they were written; else None."""
         files = self._all().get(name)
         if files is None or not all(map(self._is_whole, files.files, files.files.values())):
             return None

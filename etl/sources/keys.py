@@ -1,4 +1,4 @@
-"""Sets of hashed ids of a whole extract: what no partition can know alone.
+"""Sets of hashed ids of a whole extract, across all partitions.
 
 The directory of claims costs 16 bytes a claim (its hash and its member's), the sets of ids 8 bytes
 an id: on disk. They are sorted there, and are files of the work folder that every process maps
@@ -53,7 +53,7 @@ class HashSet:
         return open_numbers(self._path)
 
     def remove(self) -> None:
-        """Take away what was only there to make it."""
+        """Delete the intermediate files."""
         self._rows.remove()
 
 
@@ -121,7 +121,7 @@ class Owners:
         return self._known
 
     def remove(self) -> None:
-        """Take away what was only there to make it; a directory that was returned stays."""
+        """Delete the intermediate files; a directory that was returned stays."""
         self._rows.remove()
         _owners_path(self._folder, self._name).unlink(missing_ok=True)
 
@@ -141,7 +141,7 @@ class SharedIds:
 
 @dataclass(frozen=True, slots=True)
 class OwnedIds:
-    """Ids and whose they are.
+    """Ids and their owners.
 
     Attributes:
         ids: hashes, ascending.
@@ -161,7 +161,7 @@ class OwnedIds:
         return cls(open_numbers(_path(folder, name)), open_numbers(_owners_path(folder, name)))
 
     def owner_of(self, ids: Hashes) -> Hashes:
-        """Return the owner of each id; an id that nobody owns is its own."""
+        """Return the owner of each id; an id without an owner is its own."""
         if not len(self.ids):
             return ids
         changed = changes(ids)
@@ -174,7 +174,7 @@ class OwnedIds:
 
 @dataclass(frozen=True, slots=True)
 class GlobalKeys:
-    """Keys that one partition cannot know: ids of all partitions, and ids that two members share.
+    """Keys across partitions: ids of all of them, and ids that several members share.
 
     `exists` and `shared` take a `string` array of shape (n,) and give a boolean one, never null:
     False for an absent id.
@@ -231,7 +231,7 @@ class GlobalKeys:
 
 
 def clear_gathered(work: Path) -> None:
-    """Take away what a reading gathered that did not get to its end."""
+    """Delete the files of a reading that did not finish."""
     for ending in (_ROWS_ENDING, _OWNERS_ENDING):
         for path in work.glob(f"*{ending}"):
             path.unlink()

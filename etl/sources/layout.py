@@ -82,10 +82,10 @@ class TableSpec(Model):
         source: the raw file.
         where: rows of the raw file that count.
         split: how a row is split into several, before anything else is looked at; None: it is one.
-        grain: headers that name one canonical row: rows that agree in all of them become one.
+        grain: headers that identify a canonical row: rows that agree in all of them become one.
             Empty: each row of the file is a row of the table. A row whose first grain cell is
             empty stands for itself.
-        order: headers that say which row of a group speaks first, numbers before texts.
+        order: headers that order the rows of a group, numbers before texts.
         needs: canonical columns without which no row is made.
         needs_any: canonical columns of which one at least must be there, or no row is made.
         columns: canonical column -> how it is made.
@@ -130,7 +130,7 @@ class Fills(Model):
 
     Attributes:
         where: what holds for a row that is a fill.
-        by: header that tells the fills of a claim apart.
+        by: header that distinguishes the fills of a claim.
     """
 
     where: Conditions
@@ -150,7 +150,7 @@ class RawCells:
     made: Mapping[str, ColumnSpec] = field(default_factory=dict)
 
     def changes(self, header: str) -> bool:
-        """Return whether the cells under a header may not be what the file has there."""
+        """Return whether the cells under a header may differ from those of the file."""
         return bool(self.nulls) or header in self.made
 
 
@@ -276,7 +276,7 @@ class Layout:
 
     @property
     def model(self) -> DataModel:
-        """The data model whose tables it feeds."""
+        """The data model of the tables that it feeds."""
         return model_of({spec.table: spec for spec in self.tables})
 
     def feeding(self, table: str) -> frozenset[str]:

@@ -90,7 +90,7 @@ class Condition(Model):
     none_hold: Conditions = field(default=(), metadata={"alias": "not"})
 
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
-        """Yield the mistake that a condition is which asks nothing, or of no one thing."""
+        """Yield the mistake of a condition that asks nothing, or asks it of no one thing."""
         groups = [group for group in (self.any_hold, self.all_hold, self.none_hold) if group]
         if self.column is None and len(groups) == 1 and self == self._of_others():
             return
@@ -241,18 +241,18 @@ class InForce(Model):
 
 @dataclass(frozen=True, slots=True)
 class Lookup(Model):
-    """A cell of another raw file, in the row whose keys are this row's cells.
+    """A cell of another raw file, in the row with keys equal to this row's cells.
 
-    Rows fit that are of the same member; where not both files name one, of the same claim. A file
-    that names neither, nor a coverage, is there for everybody.
+    Rows fit that are of the same member or, where not both files name one, of the same claim. A
+    file that names neither, nor a coverage, is shared by all members.
 
     Attributes:
         table: the other raw file.
         key: its headers that are compared.
         by: this file's headers that are compared with them, as many.
         value: its header that is read.
-        own_scope: this file's header of the member or claim; "" where the other file is there for
-            everybody. Without it the answer would hang on which rows happen to share a partition.
+        own_scope: this file's header of the member or claim; "" where the other file is shared by
+            all members. Without it the result would depend on which rows share a partition.
         other_scope: the other file's.
         order: which of several rows counts: the first in this order. Where rows that come first
             say different things, or none is declared, none counts.
@@ -357,8 +357,8 @@ class ColumnSpec(Model):
 
     Attributes:
         source: where the text comes from.
-        among: of rows that become one, only those for which these hold speak, and an empty cell of
-            theirs contradicts a filled one. Empty: those whose cell is filled.
+        among: of rows that become one, only those that meet these are considered, and an empty
+            cell of theirs contradicts a filled one. Empty: the rows in which the cell is filled.
         when: the value is there only where these hold.
         sentinels: texts that stand for nothing; each cell that had one is a finding.
         steps: what is done with the text, one after the other.
@@ -413,7 +413,7 @@ class ColumnSpec(Model):
 
     @property
     def is_of_its_row(self) -> bool:
-        """Whether it is made of cells of one row, and of nothing but text."""
+        """Whether it is made of cells of one row, and of text alone."""
         plain = ColumnSpec(self.source, (), self.when, self.sentinels, self.steps)
         same = self == replace(plain, date=self.date, number=self.number)
         match self.source:

@@ -15,7 +15,7 @@ from etl.sources.physical import advice, lacks_header, recognize, said_of
 Headers = Callable[[Listed, Layout], tuple[str, ...]]
 _NAMED = 6
 _NEAR = 0.5
-"""Share of headers that a layout must know to be called the nearest."""
+"""Share of headers that a layout must have to be called the nearest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Fit:
         layout: the layout.
         tables: file name -> its raw table, for the files that are one of the layout's.
         lacks: what is missing, a clause each; empty where it fits.
-        share: share of all headers that the layout knows, 0 to 1.
+        share: share of all headers that the layout has, 0 to 1.
     """
 
     layout: Layout
@@ -76,7 +76,7 @@ def choose(
 def _why_none(files: Sequence[Listed], fits: Sequence[Fit]) -> str:
     """Return why no layout fits: a file that is written otherwise, else the nearest layout.
 
-    A layout that knows fewer than half of the headers is not near.
+    A layout that has fewer than half of the headers is not near.
     """
     odd = _oddity(files, None)
     if odd:

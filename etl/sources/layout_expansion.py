@@ -19,9 +19,9 @@ NUMBERS: Final = "numbers"
 MOST_NUMBERS: Final = 200
 """Numbers of one loop."""
 _MORE: Final = "+"
-"""Ending of a key whose list is put behind that of the layout that is extended."""
+"""Suffix of a key: its list is appended to that of the extended layout."""
 _LESS: Final = "-"
-"""Ending of a key whose texts are taken out of the list of the layout that is extended."""
+"""Suffix of a key: its texts are removed from the list of the extended layout."""
 _OF_COLUMNS: Final = frozenset({"columns", "made"})
 """Keys of maps of columns: what makes a column is replaced as a whole."""
 _RANGE: Final = re.compile(r"([0-9]{1,4})\.\.([0-9]{1,4})")

@@ -1,4 +1,4 @@
-"""Names that the parts of a layout may use, and the checks that hold each to what there is."""
+"""Names that the parts of a layout may use, and the checks that each of them exists."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _conflict(word: str, _names: LayoutNames) -> str:
 def _pattern(pattern: str, _names: LayoutNames) -> str:
     try:
         re.compile(pattern)
-        # What is run is RE2, which knows less.
+        # Patterns are run by RE2, which supports less.
         pc.match_substring_regex(pa.array([""]), pattern)
     except re.error as error:
         raise Mistake("layout-value", f"not a regular expression: {error}") from None

@@ -72,7 +72,7 @@ class LayoutFile(Model):
 
 @dataclass(frozen=True, slots=True)
 class UnusedColumns(Model):
-    """Headers whose cells are left out, and why."""
+    """Headers of cells that are left out, and why."""
 
     reason: Text
     column: MaybeText = None
@@ -292,7 +292,7 @@ def read_layout(
 
 
 def _map_under(document: Any, key: str) -> Map:
-    """Return the map under a key; an empty one where none is, which is a mistake told elsewhere."""
+    """Return the map under a key; an empty one if there is none, which is reported elsewhere."""
     found = document.get(key) if isinstance(document, Map) else None
     if isinstance(found, Map):
         return found

@@ -3,7 +3,7 @@
 Rows fit that belong to the same member or claim and have the same keys, and that are in force on
 the row's day where the layout asks for that. Where several do, the first in the order that the
 layout declares counts; where it declares none, or several come first, they must all say the same. A
-row that could not be read fits whatever it may fit, and says nothing that is known.
+row that could not be read fits wherever it may fit, with unknown cells.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SoughtRows:
     """Keys that rows look for in another file.
 
     Attributes:
-        scope: `string`, shape (n,): whose each row is; "" where that does not matter.
+        scope: `string`, shape (n,): the owner of each row; "" where that does not matter.
         keys: `string`, shape (n,): scope and keys together; null where there is nothing to look
             for.
         on: `string`, shape (n,): the day on which a row must be in force; None: any day.
@@ -153,7 +153,7 @@ def _days(column: Any) -> tuple[Indices, Bools]:
 
 
 def _settled(column: Any, ranks: list[Any], fitting: _Fitting) -> tuple[Any, Bools, Indices]:
-    """Return what the rows that fit say, where they disagree, and how many there are."""
+    """Return the cells of the rows that fit, where they disagree, and how many there are."""
     fits, at = fitting.fits, fitting.at
     counts = np.bincount(fits, minlength=fitting.size)
     starts = np.flatnonzero(np.diff(fits, prepend=-1))
@@ -172,7 +172,7 @@ def _settled(column: Any, ranks: list[Any], fitting: _Fitting) -> tuple[Any, Boo
 
 
 def _unread(rows: RawRows, source: Lookup) -> tuple[Any, Any]:
-    """Return the keys of rows that could not be read, and whose rows have not even keys."""
+    """Return the keys of unreadable rows, and the scopes of those that have no keys."""
     table = rows.unread if rows.unread is not None else rows.table.slice(0, 0)
     lost = RawRows(table)
     if source.other_scope:

@@ -1,17 +1,17 @@
 """Rows with too few or too many cells: which ids of theirs can be read, and what they belong to.
 
-Nobody can say which of their cells belongs to which column, so no cell of them is published. But
-what they belong to must not be published without them, and mostly that can be told: the cells
-before the place where a row breaks are where they should be, and those after it are moved by as
-many columns as there are too many or too few.
+It cannot be decided which of their cells belongs to which column, so no cell of them is published.
+But what they belong to must not be published without them, and usually that can be determined. The
+cells before the place where a row breaks are where they should be; those after it are shifted by
+as many columns as there are too many or too few.
 
 * A row that is a claim, coverage or member itself: its id, where that is the first column. A
-  coverage says whose it is as well.
-* Any other row: the one claim (else: member) that the extract knows, among the cells where its id
-  can stand. Where none of them is known, or several are, nothing is told.
+  coverage names its member as well.
+* Any other row: the one known claim (else: member) of the extract, among the cells where its id
+  can stand. Where none of them is known, or several are, its owner stays unknown.
 
-What is told goes into the partition of its owner, under the headers of the ids and with a
-mark. `etl.sources.convert_rows` makes canonical rows of it that have a key and nothing else.
+The ids go into the partition of their owner, under the headers of the ids and with a mark.
+`etl.sources.convert_rows` makes canonical rows of them that have a key and nothing else.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ UNREAD: Final = "_unread"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Ids that the readable rows of an extract tell.
+    """Ids in the readable rows of an extract.
 
     Attributes:
         members: their hashes, ascending.
-        claims: hashes of claims, and whose each is.
+        claims: hashes of claims, and the owner of each.
     """
 
     members: Hashes
@@ -84,7 +84,7 @@ class _Row:
         text: the row as it was.
         ids: role -> id.
         owner: hash of the member, or of what stands for one.
-        is_owned: whether it is told what it belongs to.
+        is_owned: whether its owner is known.
     """
 
     file: SourceFile
@@ -104,7 +104,7 @@ def place_unread(
     partitions: int,
     digests: bool,
 ) -> dict[str, Placed]:
-    """Return what can be told of unread rows, by raw table.
+    """Return the partitions of unread rows, by raw table.
 
     Args:
         ragged: the rows: `text` as it was, `_file`, `_row`; in any order.
@@ -137,7 +137,7 @@ def place_unread(
             cut = np.full(len(of_nobody), partitions, dtype=np.int32)
             batch = _batch(of_nobody, raw, None, digests=False)
             pieces.append(Piece(name, 0, batch, cut))
-        # Rows that may be anybody's are counted: a limit stops the run.
+        # Rows without a known owner are counted: a limit stops the run.
         unowned: dict[str, list[int]] = {}
         for row in rows:
             if not row.is_owned and _can_belong(raw, layout):
@@ -208,7 +208,7 @@ def _ids_of(file: SourceFile, raw: RawTable) -> dict[str, int]:
 
 
 def _names_owners(file: SourceFile, raw: RawTable) -> bool:
-    """Return whether the rows of a file say whose they are, if only by a column that is made."""
+    """Return whether the rows of a file name their owner, if only in a made column."""
     made = any(header in raw.cells.made for header in raw.ids.values())
     return made or bool(_ids_of(file, raw))
 
@@ -242,7 +242,7 @@ def _hashed(rows: Sequence[_Row], role: str) -> Iterator[tuple[_Row, int]]:
 
 
 def _find(rows: Sequence[_Row], raw: RawTable, known: Known) -> None:
-    """Tell of each row the one known id that can be read in it."""
+    """Set for each row the one known id that can be read in it."""
     role = "claim" if "claim" in raw.ids else "member"
     there = known.claims.ids if role == "claim" else known.members
     found: list[tuple[_Row, str]] = []
@@ -270,10 +270,10 @@ def _find(rows: Sequence[_Row], raw: RawTable, known: Known) -> None:
 
 
 def _candidates(cells: Sequence[str], place: int, columns: int) -> Sequence[str]:
-    """Return the cells in which what belongs under a header can stand.
+    """Return the cells that may belong under a header.
 
-    Before the place where the row breaks that is the header's own; after it the one that is moved
-    by the cells that are too many or too few. Nothing stands before the first header.
+    Before the place where the row breaks, that is the header's own cell; after it, the cell shifted
+    by the number of cells that are too many or too few. Nothing stands before the first header.
     """
     moved = place + len(cells) - columns
     if place == 0:
@@ -310,7 +310,7 @@ def _batch(
     if owners is not None:
         columns[OWNER_COLUMN] = pa.array(owners)
         if digests:
-            # What is told hangs on other rows too, so it is a part of what is compared.
+            # The ids depend on other rows too, so they are part of what is compared.
             told = [columns[header] for header in raw.ids.values()]
             text = pa.array([row.text for row in rows], pa.string())
             made = row_digests([text, *told], seed_of(raw.name, [UNREAD, *raw.ids.values()]))

@@ -1,7 +1,7 @@
 """Some of an extract's rows, read and cut by member: what one process does at a time.
 
 A job reads files of one raw table, or spans of them, and yields pieces: rows with the partition of
-each, and the ids that they tell. Where pieces are kept is for their receiver (`work_folder`).
+each, and the ids in them. The receiver (`work_folder`) decides where pieces are kept.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Whose:
     Attributes:
         table: name of the raw table.
         ids: `member`, `claim`, `coverage` -> the header of its id, where there is one.
-        tells: canonical tables among `member`, `claim`, `coverage` whose ids its rows tell -> when
-            a row is made a row of that table: one of these must hold.
+        tells: canonical tables among `member`, `claim`, `coverage` that its rows feed -> when a
+            row is made a row of that table: one of these must hold.
         fills: how several fills are written as one claim; None where they are not.
         cells: which words are no cells, and which columns are made.
     """
@@ -64,7 +64,7 @@ class Whose:
 
     @classmethod
     def of(cls, raw: RawTable, layout: Layout) -> Whose:
-        """Return how the rows of a raw table of a layout tell it."""
+        """Return the owner columns of a raw table of a layout."""
         tells = {
             role: layout.made_where(role, raw.name)
             for role in raw.ids
@@ -73,7 +73,7 @@ class Whose:
         return cls(raw.name, raw.ids, tells, raw.fills, raw.cells)
 
     def follow_claims(self, file: SourceFile) -> bool:
-        """Return whether a file's rows are whose the claims are that they name."""
+        """Return whether the rows of a file have the owners of the claims that they name."""
         there = {*spill_names(file), *self.cells.made}
         roles = {role for role, header in self.ids.items() if header in there}
         return "claim" in roles - self.tells.keys() and "member" not in roles
@@ -112,7 +112,7 @@ class CutJob:
         folder: the extract.
         partitions: how many there are.
         digests: whether every row is to have a digest.
-        whose: how rows tell whose they are.
+        whose: columns that name the owner of the rows.
         parts: what to read, in the order of rows.
     """
 
@@ -172,8 +172,8 @@ class Piece:
         rows: the columns of the file, `_file`, `_row`; where they belong to members `_owner`, and
             where digests are kept `_low`, `_high`. Of ragged rows `text`, `_file`, `_row`.
         cut: the partition of each row, shape (n,); the number of partitions for the directory's.
-        ids: `member`, `claim`, `coverage` -> hashes of the ids that the rows tell, and the owner
-            of each; both of shape (m,).
+        ids: `member`, `claim`, `coverage` -> hashes of the ids in the rows, and the owner of each;
+            both of shape (m,).
     """
 
     table: str
@@ -192,8 +192,8 @@ def cut(job: CutJob, claims: Callable[[], OwnedIds], emit: Emit) -> Iterator[Pie
         emit: takes progress, after each block of a file.
 
     Raises:
-        ExtractError: a file cannot be read. Whether that is the file's fault or the span's can be
-            told once the file was read as a whole.
+        ExtractError: a file cannot be read. Whether the file or the span is at fault shows once
+            the file was read as a whole.
         SpanAstray: a part is no span of rows.
     """
     cutter = _Cutter(job, claims, emit)
@@ -246,7 +246,7 @@ class _Cutter:
     def _cut(
         self, batch: pa.RecordBatch
     ) -> tuple[npt.NDArray[np.int32], Hashes | None, dict[str, tuple[Hashes, Hashes]]]:
-        """Return each row's partition and owner (None: nobody's), and the ids that rows tell."""
+        """Return each row's partition and owner (None: no owner), and the ids in the rows."""
         count = self._job.partitions
         rows = RawRows(pa.Table.from_batches([batch]), cells=self._whose.cells)
         there = {*batch.schema.names, *self._whose.cells.made}

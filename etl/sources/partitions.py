@@ -1,7 +1,7 @@
 """Partitions of an extract, loaded one at a time.
 
-What was cut is the source's rows as they were. They become canonical rows when a partition is
-loaded, which many processes can do at once, and which leaves the originals for the quarantine.
+Partitions hold the source's rows unchanged. They become canonical rows when a partition is
+loaded: many processes can do so at once, and the originals remain for the quarantine.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from etl.sources.partition_rows import (
 
 MARKS: Final = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN, LOW_COLUMN, HIGH_COLUMN)
 _MOST_LOOSE: Final = 1000
-"""Rows that each partition's claims are compared with, at most: past that a file is broken."""
+"""Most rows that each partition's claims are compared with; with more, a file is broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ class Loaded:
     Attributes:
         tables: every canonical table by name, empty ones included; schema
             `etl.rows.table_schema`, ordered by key (numbers as numbers), then by place.
-        findings: what was noticed while they were made; `etl.rows.FINDINGS_SCHEMA`.
+        findings: of converting them; `etl.rows.FINDINGS_SCHEMA`.
         files: names of the extract's files; `_file` is an index into them.
         rows: raw table -> how many of its rows these were made of.
-        unread: what is known of rows that could not be read, or not be made.
+        unread: facts about rows that could not be read or converted.
     """
 
     tables: dict[str, pa.Table]
@@ -105,7 +105,7 @@ class PartitionFacts:
         return tuple(file.name for file in self.files)
 
     def check_all_there(self, loaded: Mapping[str, int], work: Path) -> None:
-        """Check that partitions and directory together had every row that was read.
+        """Check that partitions and directory together have every row that was read.
 
         Args:
             loaded: raw table -> rows that there were in all of them.
@@ -166,7 +166,7 @@ class Partitions:
         return self._load(*indexes, directory=False, owners=owners)
 
     def marks(self, indexes: Sequence[int]) -> dict[str, pa.Table]:
-        """Return whose each row of some partitions is and its digest, by raw table.
+        """Return the owner and the digest of each row of some partitions, by raw table.
 
         Columns are `MARKS`, in the order of files and rows. Raw tables that belong to no member
         are left out; of an extract read without digests, all are.
@@ -180,7 +180,7 @@ class Partitions:
         return found
 
     def owners(self, index: int) -> tuple[Any, Any, Hashes]:
-        """Return file, row and owner of each row of a partition; rows that are nobody's left out.
+        """Return file, row and owner of each row of a partition; rows without owner are left out.
 
         All three are numpy arrays of shape (n,), in the order of raw tables.
         """
@@ -210,7 +210,7 @@ class Partitions:
 
     @cached_property
     def _shared(self) -> Mapping[str, pa.Table]:
-        """The rows of files that are there for everybody."""
+        """The rows of files that are shared by all members."""
         names = sorted(self.facts.layout.shared)
         return {name: self.raw.read(name, self.facts.count) for name in names}
 
@@ -226,8 +226,8 @@ class Partitions:
     def values(self, column: str) -> Iterator[Any]:
         """Yield the cells of one canonical column in every table that has it, piece by piece.
 
-        `string` arrays, trimmed, null where absent. Of files that do not feed the column nothing
-        is read.
+        `string` arrays, trimmed, null where absent. Files that do not feed the column are not
+        read.
         """
         feeds = [spec for spec in self.facts.layout.tables if column in spec.columns]
         for index in range(self.facts.count + 1 if feeds else 0):

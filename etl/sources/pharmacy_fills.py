@@ -1,8 +1,8 @@
 """Pharmacy claims of several drugs that a source writes as one: a claim for each fill.
 
-C4BB has days' supply, refill and the like once a claim. Where the drugs of a claim say different
-things, each row becomes a claim of its own, whose id is the claim's, `-`, and what the layout says
-tells its fills apart. docs/decisions/0017 has when that is done, and when it cannot be.
+C4BB has days' supply, refill and the like once a claim. Where the drugs of a claim differ in them,
+each row becomes a claim of its own. Its id is the claim's, `-`, and the cell that the layout names
+to distinguish fills. docs/decisions/0017 states when that is done, and when it cannot be.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _whole(groups: Groups, ids: Any) -> Bools:
 
 
 def _differ(groups: Groups, spec: TableSpec, fills: Fills) -> Bools:
-    """Return in which groups some fact of the claim is not the same in all fills."""
+    """Return the groups in which some fact of the claim differs between fills."""
     rows = groups.rows
     differ = np.zeros(groups.count, dtype=bool)
     for column in spec.columns.values():

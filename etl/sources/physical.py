@@ -1,7 +1,7 @@
-"""Physical forms of files, told from their first bytes: how they are written, not what they mean.
+"""Physical forms of files, detected from their first bytes: how they are written.
 
-Files that payers send are often not written as their endings say. Each such way of writing has a
-name here, so that it is told as what it is, instead of as a layout that does not fit.
+Files that payers send are often not written as their endings say. Each such form has a name here,
+so that it is reported as what it is, not as a layout that does not fit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 
 PAGE: Final = "docs/layouts.md, A file nobody has seen"
 HEAD_BYTES: Final = 1 << 16
-"""Bytes of a file that are enough to tell."""
+"""Number of bytes of a file that are examined."""
 DELIMITERS: Final = (",", "|", ";", "\t", "~", "^")
 DELIMITER_NAMES: Final = {",": "commas", "|": "|", ";": ";", "\t": "tabs", "~": "~", "^": "^"}
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -43,7 +43,7 @@ class Physical:
 
 
 def recognize(head: bytes) -> Physical:
-    """Return how a file is written whose first bytes these are, unpacked where it is gzip."""
+    """Return the physical form of a file, given its first bytes, unpacked where it is gzip."""
     kind = _signature(head)
     if kind:
         return Physical(kind)
@@ -166,11 +166,11 @@ def lacks_header(head: bytes, physical: Physical) -> bool:
 
 
 def remote_address(text: str) -> str:
-    """Return the address that a path stands for which is that of no folder here; "" for a path."""
+    """Return the remote address that a path stands for; "" for a local path."""
     match = _REMOTE.match(text)
     return f"{match['scheme']}://{match['rest']}" if match else ""
 
 
 def advice(extract: str) -> str:
-    """Return where to go on with files that are not understood."""
+    """Return the next step for files that are not understood."""
     return f"`cpcds doctor {shlex.quote(extract)}` looks at every file and starts a layout ({PAGE})"

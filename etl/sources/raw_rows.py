@@ -41,7 +41,7 @@ class RawRows:
     cell = column
 
     def noted(self, header: str) -> MadeColumn:
-        """Return the cells under a header, and what was noticed while they were made."""
+        """Return the cells under a header, and the findings about them."""
         if header not in self._columns:
             spec = self.cells.made.get(header)
             self._columns[header] = (

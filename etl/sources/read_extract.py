@@ -131,7 +131,7 @@ class _Reading:
         raw = self._extract.layout.raw
         files = [file for file in self._extract.files if file.table]
         whose = {file.table: Whose.of(raw[file.table], self._extract.layout) for file in files}
-        # Rows that name a claim alone belong to its member: claims are read before them.
+        # Rows that name only a claim belong to its member, so claims are read before them.
         leading, following = list[SourceFile](), list[SourceFile]()
         for file in files:
             (following if whose[file.table].follow_claims(file) else leading).append(file)

@@ -28,7 +28,7 @@ def text_rank(column: Any) -> Indices:
 
 
 def number_rank(column: Any) -> tuple[Indices, Indices]:
-    """Return two keys, the first the more important: numbers by size, then texts by letter."""
+    """Return two sort keys, the more important first: numbers by size, then texts by letter."""
     digits = pc.fill_null(pc.match_substring_regex(column, _DIGITS), False)
     numbers = pc.if_else(digits, column, "0").cast(pa.int64()).to_numpy()
     is_text = ~digits.to_numpy(zero_copy_only=False)
@@ -66,7 +66,7 @@ class Groups:
         starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
         if not len(self._at):
             starts = starts[:0]
-        # Now the groups themselves, by what their first rows say.
+        # Now the groups themselves, by the cells of their first rows.
         firsts = within[starts]
         said = [key[firsts] for key in (*keys, *grains)]
         ranked = np.lexsort((self._at[starts], *reversed(said)))
@@ -93,8 +93,8 @@ class Groups:
 
         Args:
             header: of the column.
-            among: which rows speak, shape (rows,); of them an empty cell contradicts a filled one.
-                None for those whose cell is filled.
+            among: rows that are considered, shape (rows,); an empty cell of theirs contradicts a
+                filled one. None for the rows in which the cell is filled.
         """
         column = self.rows.column(header)
         if not self._grouped:

@@ -1,11 +1,11 @@
 """Rows on disk, cut by partition: files of a raw table, of Arrow IPC pieces one after another.
 
-Who reads a part of the table writes a file of its own, so that several processes can.
+Each reader of a part of the table writes a file of its own, so that several processes can.
 
 Each piece is a whole IPC stream with the rows of one partition. It has only the columns in which
 something is filled: wide layouts are mostly empty, and moving nothing is quickest. It is not
-compressed, so that it is read where it lies, and of a night only the rows of members who changed.
-Where the pieces are is kept beside them, so that no file has to be open for each partition.
+compressed, so that it can be mapped, and an incremental run reads only the rows of changed members.
+An index of the pieces is kept beside them, so that no file has to be open for each partition.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class SpillWriter:
         return np.frombuffer(self._index, dtype=_INDEX)
 
     def checksum(self) -> Checksum:
-        """Return the checksum of what was written: of what was meant, not of what is on disk."""
+        """Return the checksum of the bytes that were handed to the disk, not of those on it."""
         return self._summing.checksum()
 
     def abandon(self) -> None:
@@ -114,7 +114,7 @@ class SpillWriter:
             self._file.close()
             self._path.unlink(missing_ok=True)
         except OSError:
-            # The failure that led here is the one to tell.
+            # The failure that led here is the one to report.
             return
 
     def _flush(self) -> None:
@@ -201,7 +201,7 @@ def read_spilled(
     """Return the rows of a raw table in one partition (all partitions where None).
 
     It has `_file` and `_row`, and every column in which something is filled; a cell is null or ""
-    where it is empty. Files are mapped: of what nobody looks at, nothing is read.
+    where it is empty. Files are mapped, so that only the columns used are read.
 
     Args:
         work: the folder.

@@ -1,7 +1,7 @@
 """The work folder as the receiver of cut rows: pieces in, partitions out.
 
-A job writes files of its own, in whatever process; what it returns says where everything is, so
-that the results of many can be put together (`read_extract`).
+A job writes files of its own, in any process. Its result states where everything is, so that
+the results of many jobs can be combined (`read_extract`).
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ def open_partitions(work: Path) -> Partitions:
 
 
 def resume_partitions(work: Path) -> Partitions:
-    """Return what an earlier attempt left in a work folder, once all of it was looked at.
+    """Return what an earlier attempt left in a work folder, after checking every file.
 
     Raises:
-        StoreError: the extract was not read to its end, or a file is no longer what it was.
+        StoreError: the extract was not read to its end, or a file has changed.
     """
     if Inventory(work).step(STEP) is None:
         raise StoreError(f"{work} holds no partitions that are whole; read the extract again")
@@ -108,13 +108,13 @@ def save_facts(work: Path, facts: PartitionFacts) -> tuple[Path, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Spilled:
-    """Result of a job whose rows are in the work folder.
+    """Result of a job that wrote its rows into the work folder.
 
     Attributes:
         rows: of each part, how many rows it has: ragged ones counted, blank ones not.
         index: name of what was spilled -> where its pieces are.
         files: name of each file of rows -> its checksum.
-        ids: `member`, `claim`, `coverage` -> where the ids are that the rows told.
+        ids: `member`, `claim`, `coverage` -> where the ids found in the rows are.
     """
 
     rows: tuple[int, ...]
@@ -128,7 +128,7 @@ class Refused:
     """Failure of a job.
 
     Attributes:
-        error: what is wrong with a file; None where a span only was no span of rows.
+        error: what is wrong with a file; None if only a span did not fit the row boundaries.
     """
 
     error: ExtractError | None

@@ -2,7 +2,7 @@
 
     write_extract(Path("world"), Spec(members=1000, seed=7))
 
-Nothing in them is taken from elsewhere; `docs/samples.md` tells what is in them and how they are
+Nothing in them is taken from elsewhere; `docs/samples.md` describes their content and how they are
 made.
 """
 

@@ -1,6 +1,6 @@
 """Adjustments of paid claims: lowered, replaced, voided, a line more or less.
 
-Amounts are changed so that every equation of `pricing` goes on holding to the cent.
+Amounts are changed so that every equation of `pricing` still holds to the cent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def decided(claim: Claim) -> int:
 
 
 def add_cents(row: Row, column: str, cents: int) -> None:
-    """Add to an amount; an absent one counts as nought."""
+    """Add to an amount; an absent one counts as zero."""
     row[column] = money(cents_of(row.get(column, "0.00")) + cents)
 
 
@@ -96,7 +96,7 @@ def add_line(claim: Claim) -> list[Row]:
 
 
 def drop_line(claim: Claim) -> list[Row]:
-    """Take the last line away, with what hangs on it; return the rows that changed."""
+    """Remove the last line and the rows that refer to it; return the rows that changed."""
     last = claim.rows["claim_line"].pop()
     for table, rows in claim.rows.items():
         claim.rows[table] = [row for row in rows if row.get("line_number") != last["line_number"]]
@@ -158,17 +158,17 @@ def _again(life: Life, claim: Claim, day: int, frequency: str) -> Claim:
 
 
 def replace_claim(life: Life, claim: Claim, day: int) -> Claim:
-    """Return what replaces a claim from a day on, at a lower benefit."""
+    """Return the claim that replaces another from a day on, at a lower benefit."""
     new = _again(life, claim, day, "7")
     lower(new, life.dice.between(3, 25))
     return new
 
 
 def pay_after_all(life: Life, refused: Claim, paid: Claim, day: int) -> Claim:
-    """Return what replaces a refused claim from a day on: the same services, paid.
+    """Return the claim that replaces a refused one from a day on: the same services, paid.
 
     Args:
-        life: whose.
+        life: of the member.
         refused: the claim that was refused; it is marked as superseded.
         paid: the claim as it would have been, had nothing been refused.
         day: the day on which it was decided.
@@ -183,11 +183,11 @@ def pay_after_all(life: Life, refused: Claim, paid: Claim, day: int) -> Claim:
 
 
 def void_claim(life: Life, claim: Claim, day: int) -> Claim:
-    """Return what takes a claim back, cancelled and of bill frequency 8.
+    """Return the claim that voids another, cancelled and of bill frequency 8.
 
-    Of every two, one is a void with all amounts nought, and one a reversal with all of them
-    negative; a pharmacy's is always a reversal, as NCPDP has it. The claim's number decides, not
-    chance, so that nothing else of the life hangs on it.
+    Of every two, one is a void with all amounts zero, and one a reversal with all of them
+    negative. A pharmacy's is always a reversal, as NCPDP has it. The claim's number decides, not
+    chance, so that no other draw of the member depends on it.
     """
     new = _again(life, claim, day, "8")
     new.header["status"] = "cancelled"

@@ -25,7 +25,7 @@ from etl.synth.seeded_random import Dice, Weighted, first_of_year, year_of
 
 Telling = Callable[[Encounter], Claim | None]
 Happening = tuple[int, str, Telling, Twist]
-"""Day, roles of the coverages that may pay (blank between), how it is told, and a twist."""
+"""Day, roles of the coverages that may pay (blank between), writer of the claim, and a twist."""
 
 _MEDICAL, _DENTAL, _VISION = "medical", "dental medical", "vision medical"
 
@@ -80,7 +80,7 @@ SCENES: Final[dict[str, tuple[str, Telling]]] = {
     "eye-exam": (_VISION, professional_claims.eye_exam),
     "glasses": (_VISION, professional_claims.glasses),
 }
-"""Everything that can happen: which coverages pay for it, in their order, and how it is told."""
+"""Every possible event: the coverages that pay for it, in their order, and the claim's writer."""
 
 _RATE: Final = (
     (0.0, 0.0),
@@ -146,11 +146,11 @@ def happening(name: str, day: int, twist: Twist) -> Happening:
 
 
 def tell(life: Life, what: Happening, adjudicated: int | None = None) -> list[Claim]:
-    """Return the claims that a happening leads to: none where nothing covered it.
+    """Return the claims of an event: none where no coverage was in force.
 
     Args:
-        life: whose.
-        what: the happening.
+        life: of the member.
+        what: the event.
         adjudicated: the day on which it was decided; None for one by chance.
     """
     day, roles, telling, twist = what
@@ -311,7 +311,7 @@ def _sessions(life: Life, start: int) -> Iterator[Happening]:
 
 
 def _grave(life: Life) -> Iterator[Happening]:
-    """Yield what few have and what makes many claims: failed kidneys, cancer."""
+    """Yield rare conditions with many claims: failed kidneys, cancer."""
     dice, age = life.dice, life.person.age(life.today)
     first = life.covers[0].start if life.covers else life.today
     span = max(1, life.today - first)
@@ -324,7 +324,7 @@ def _grave(life: Life) -> Iterator[Happening]:
 
 
 def _births(person: Person, household: Household) -> Iterator[Happening]:
-    """Yield one's own birth, and those of one's children: they happen where they were covered."""
+    """Yield the member's own birth, and those of the member's children, where covered."""
     if person.relationship == "child":
         yield happening("newborn", person.birth, Twist.NONE)
     parents = [other for other in household.people[:2] if other.relationship in {"self", "spouse"}]

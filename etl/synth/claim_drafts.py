@@ -48,11 +48,11 @@ class Claim:
 
 @dataclass(slots=True)
 class Life:
-    """A member's circumstances while his claims are written.
+    """State of a member while the member's claims are written.
 
     Attributes:
         today: ordinal of the last day that can be seen.
-        dice: the stream that his claims draw from.
+        dice: the stream that the claims draw from.
         count: claims numbered so far.
         deductibles: (coverage id, year) -> cents of the deductible met so far.
     """
@@ -157,7 +157,7 @@ class Draft:
     def line(
         self, service: BilledService | None, cents: int, day: int | None = None, /, **cells: str
     ) -> Row:
-        """Add a service line that is charged with so many cents of 2016."""
+        """Add a service line with its charge in cents of 2016."""
         rows = self.rows.setdefault("claim_line", [])
         start = self.visit.day if day is None else day
         year = year_of(start)
@@ -205,7 +205,7 @@ class Draft:
         )
 
     def until(self, day: int) -> None:
-        """Say on which day the last service was."""
+        """Set the day of the last service."""
         self.end = max(self.end, day)
 
     def close(
@@ -222,7 +222,7 @@ class Draft:
         Args:
             copay: cents; None for the plan's.
             free: the member pays nothing (preventive care).
-            at_counter: the member pays his part at once, and the claim is decided that day.
+            at_counter: the member's part is paid at once, and the claim is decided that day.
             on_lines: amounts stand on the lines too; otherwise on the header alone.
             rejection: NCPDP reject codes of a refused pharmacy claim.
 
@@ -312,7 +312,7 @@ class Draft:
         return amounts, refusal
 
     def _pay(self, at_counter: bool, priced: list[Amounts]) -> None:
-        """Say who was paid (MapIDs 120, 121), and what the member paid at the desk."""
+        """State the payee (MapIDs 120, 121), and what the member paid at the desk."""
         dice, header = self.dice, self.header
         draw = dice.below(40) if self.outside else 99
         payee, party = "provider", header["billing_provider_id"]
@@ -432,7 +432,7 @@ def _settle(amounts: Amounts, due: int, wallet: int) -> None:
 
 
 def amount_cells(amounts: Amounts) -> Row:
-    """Return amounts as cells; the usual categories always, the others where not nought."""
+    """Return amounts as cells; the usual categories always, the others where not zero."""
     return {
         _COLUMN[category]: money(cents) if cents else "0.00"
         for category, cents in amounts.items()

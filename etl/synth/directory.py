@@ -1,7 +1,7 @@
 """Payers, and the organizations and practitioners of a region.
 
-Members come in regions of a thousand, each with a directory of its own, so that what a member
-meets depends on his index alone and one region at a time is held in memory.
+Members are in regions of a thousand, each with a directory of its own. So the providers of a member
+depend on the member's index alone, and one region at a time is held in memory.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Trade:
     """A kind of practitioner.
 
     Attributes:
-        role: what the claims call them here.
+        role: their name in this package.
         taxonomy: NUCC Health Care Provider Taxonomy code, ten characters.
         words: our own words for `specialty`.
         count: how many a region has.
@@ -92,7 +92,7 @@ PLACES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Doctor:
-    """A practitioner as a claim names him."""
+    """A practitioner as named in a claim."""
 
     identifier: str
     npi: str

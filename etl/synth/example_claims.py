@@ -1,6 +1,6 @@
-"""Claims that have all that their profile can show, for readers who look at one page of them.
+"""Example claims with every element that their profile can show.
 
-Chance decides elsewhere which of the columns a claim fills; here those it left empty are filled.
+In other claims, chance decides which columns are filled; here the empty ones are filled too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NOTE: Final = "This claim is made up; it shows what a claim of its type can hol
 
 
 def complete(claim: Claim) -> None:
-    """Fill what the claim's profile can show and chance left out."""
+    """Fill the empty columns that the claim's profile can show."""
     header, first = claim.header, claim.rows["claim_line"][0]
     kind = header["claim_type"]
     _fill(header, **_HEADERS.get(kind, {}))
@@ -60,7 +60,7 @@ def complete(claim: Claim) -> None:
 
 
 def on_header_alone(claim: Claim) -> None:
-    """Take the amounts off the lines of an institutional claim, which has one place for them."""
+    """Remove the amounts from the lines of an institutional claim, which has one place for them."""
     if claim.header["claim_type"] in ("inpatient", "outpatient"):
         claim.rows.pop("claim_adjustment", None)
         for line in claim.rows["claim_line"]:

@@ -61,7 +61,7 @@ def write_extract(
     Args:
         out: the folder; made where it is missing. Files of the same names are replaced.
         spec: what to write. The same spec gives the same bytes.
-        emit: told of progress now and then.
+        emit: called with progress now and then.
 
     Raises:
         UsageError: `out` holds files of another extract.

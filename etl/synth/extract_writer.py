@@ -1,7 +1,7 @@
-"""Files of an extract: rows go out as they come, hashed on the way, and appear all at once.
+"""Files of an extract: rows are written as they come and hashed; all files appear at once.
 
-Every file is written under a `.partial` name. Only when all are whole are they renamed, the
-manifest last; on an error they are taken away, so that no half extract is left for a loader.
+Every file is written under a `.partial` name. When all are complete they are renamed, the manifest
+last. On an error they are deleted, so that no partial extract is left for a loader.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _EXTRACT_FILE: Final = re.compile(
 
 
 class HashedFile:
-    """A new file that knows its size and hash.
+    """A new file with a running size and hash.
 
     Attributes:
-        abandoned: nothing more is written; a library that closes its writer late may still try.
+        abandoned: further writes are ignored; a library that closes its writer late may still try.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,11 +66,11 @@ class HashedFile:
         return self.bytes
 
     def flush(self) -> None:
-        """Hand what is buffered to the system."""
+        """Flush the buffer to the operating system."""
         self._stream.flush()
 
     def close(self) -> None:
-        """Close the file; closing twice is nothing."""
+        """Close the file; closing twice has no effect."""
         self.closed = True
         self._stream.close()
 
@@ -90,7 +90,7 @@ class RowFile(Protocol):
         """Write what is left; nothing may be written afterwards."""
 
     def abandon(self) -> None:
-        """Let go of the file, which was abandoned before."""
+        """Release the file, which was abandoned before."""
 
 
 class TextFile:
@@ -100,7 +100,7 @@ class TextFile:
         self, file: HashedFile, columns: Sequence[str], delimiter: str, *, packed: bool
     ) -> None:
         self._columns = tuple(columns)
-        # A name or a time in the gzip header would make the same rows other bytes.
+        # A name or a time in the gzip header would change the bytes of the same rows.
         self._packer = (
             gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6)
             if packed
@@ -261,7 +261,7 @@ class Folder:
         """Write a row with one cell too many.
 
         Raises:
-            UsageError: the format has no such thing.
+            UsageError: the format cannot have such a row.
         """
         name = self.name(table)
         file = self._open[name]
@@ -302,10 +302,10 @@ class Folder:
         self._new(name).write(text.encode())
 
     def drop(self) -> None:
-        """Take away what was begun."""
+        """Delete the unfinished files."""
         for file in self._files.values():
             file.abandoned = True
-            with suppress(OSError):  # what is buffered may find no room
+            with suppress(OSError):  # the disk may be full when the buffer is flushed
                 file.close()
             file.path.unlink(missing_ok=True)
         for opened in self._open.values():
@@ -320,7 +320,7 @@ def _csv(rows: Iterable[Sequence[str]]) -> str:
 
 @contextmanager
 def folder(out: Path, *, ending: str, packed: bool, parts: int) -> Iterator[Folder]:
-    """Give a folder to write into; what is unfinished when the block is left is taken away.
+    """Yield a folder to write into; unfinished files are deleted when the block is left.
 
     Raises:
         StoreError: the system refused to write, for example because the disk is full.

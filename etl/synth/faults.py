@@ -1,7 +1,8 @@
 """Faults planted on purpose, each in one place that is written down with the rule it should meet.
 
-A fault spoils as little as it can: where a changed cell would break a sum or an equation too,
-another cell is chosen. What is rejected takes along what hangs on it; the ledger names the cause.
+A fault spoils as little as possible: where a changed cell would break a sum or an equation too,
+another cell is chosen. Rows that depend on a rejected one are rejected too; the ledger names the
+cause.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Planted:
 
     Attributes:
         table: canonical table.
-        place: of the row within the rows written together, from 0.
+        place: number of the row among those written together, from 0.
         column: empty where the row as a whole is wrong.
         rule: id of the rule that should find it.
         ragged: the row gets a cell too many when it is written.
@@ -82,7 +83,7 @@ class Fault:
         plant: how it is planted.
         ragged: the row gets a cell too many.
         blamed: the column that the rule names, where it is not the spoiled one.
-        twin: the row before it is found as well.
+        twin: the row before it is reported as well.
     """
 
     rule: str
@@ -93,7 +94,7 @@ class Fault:
 
 
 _LINKS: Final = {"adjusted_from_claim_id", "adjusted_to_claim_id"}
-"""Claims of a chain are left whole: a rejected one would make the other name nobody."""
+"""Claims of a chain are left whole: links to a rejected one would have no target."""
 _PROFESSIONAL: Final = of_type("professional")
 _NOT_PHARMACY: Final = unless(of_type("pharmacy"))
 _TRANSPORT: Final = {"sequence": "1", "kind": "patientweight", "value": "150", "line_numbers": "1"}
@@ -247,9 +248,9 @@ FAULTS: Final = (*STAY_FAULTS, *NARROW_FAULTS, *COMMON_FAULTS, *MEMBER_FAULTS, *
 def plant(spec: Spec, index: int, tables: MemberRows) -> list[Planted]:
     """Plant faults among a member's rows, in place.
 
-    A claim gets at most one, the member's own rows one, his coverages one. Kinds take turns: the
-    first that fits is planted and goes to the end of the queue. Where the queues begin depends
-    on the member.
+    A claim gets at most one, the member's own rows one, the coverages one. Kinds take turns: the
+    first that fits is planted and goes to the end of the queue. The member decides where the
+    queues begin.
     """
     dice = Dice(spec.seed, Purpose.FAULT, index)
     found: list[tuple[Fault, Found]] = []
@@ -299,7 +300,7 @@ def plant_directory(spec: Spec, number: int, tables: MemberRows) -> list[Planted
     planted: list[Planted] = []
 
     def spoil(table: str, rows: list[Row], column: str, text: str, rule: str) -> None:
-        """Spoil a row that is still whole; where `text` is empty, the cell loses its last sign."""
+        """Spoil a row that is still whole; an empty `text` drops the last character of the cell."""
         taken = {fault.place for fault in planted if fault.table == table}
         whole = [
             place

@@ -1,8 +1,8 @@
 """Members in households of up to six, with their plans over time.
 
-Six member indexes make a block, cut into households by the block's own draws, so that a member's
-relatives are known from his index alone. The subscriber comes first; so whoever is in an extract
-has his subscriber there too, unless the subscriber is no member at all.
+Six member indexes make a block, which the block's own draws split into households, so that a
+member's relatives follow from the member's index alone. The subscriber comes first, so every member
+of an extract has the subscriber there too, unless the subscriber is no member at all.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One member, or a subscriber who is none.
+    """A member, or a subscriber who is no member.
 
     Attributes:
         index: of the member; -1 for a subscriber who is no member.
@@ -100,7 +100,7 @@ class Person:
         sex: F or M.
         birth, death: ordinal days; death None while alive.
         race, ethnicity, language: as in the layout.
-        part: what the set pieces want of this member, or None.
+        part: scripted facts of this member, or None.
     """
 
     index: int
@@ -116,7 +116,7 @@ class Person:
     part: CastMember | None = None
 
     def age(self, day: int) -> int:
-        """Return the age in years, near enough to choose by."""
+        """Return the approximate age in years."""
         return (day - self.birth) // 365
 
 
@@ -136,7 +136,7 @@ class Household:
     Attributes:
         first: index of its first member.
         people: the members, in the order of their indexes.
-        subscriber: the first of them, or somebody who is no member.
+        subscriber: the first of them, or a person who is no member.
         terms: its plans over time, oldest first; they do not overlap.
         group: employer's account number and name; empty where the plan was bought alone.
         dental, vision: whether it has such plans beside.
@@ -261,7 +261,7 @@ def _person(
 
 
 def _cast(dice: Dice, person: Person, today: int) -> Person:
-    """Return the person as the set pieces want him, or with a death of his own."""
+    """Return the person as scripted, or with a random death."""
     part = CAST.get(person.index)
     if part is None or part.birth.toordinal() > today - 30:
         # A death in the last three years, of one in thirty above 75 and one in 900 below.
@@ -293,7 +293,7 @@ def _terms(spec: Spec, dice: Dice, part: CastMember | None, elder: bool) -> tupl
     today, since = spec.as_of.toordinal(), spec.since.toordinal()
     plans = MEDICAL_PLANS[:3] if elder else MEDICAL_PLANS
     if part and part.since:
-        # Only who shows ICD-9, which ended in 2015, was covered before all others.
+        # Only the member with ICD-9, which ended in 2015, was covered before all others.
         start = part.since.toordinal()
         start = start if part.since < SINCE else max(start, since)
         end = OPEN

@@ -38,5 +38,5 @@ def clia(serial: int) -> str:
 
 
 def phone(area: str, serial: int) -> str:
-    """Return a telephone number that nobody has."""
+    """Return a telephone number that is not in use."""
     return f"{area}-555-{100 + serial % 100:04d}"

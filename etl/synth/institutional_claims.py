@@ -134,7 +134,7 @@ def _stay_team(draft: Draft, case: Stay) -> None:
 
 
 def newborn(visit: Encounter) -> Claim | None:
-    """Return the stay of somebody born on the first day of it: priority 4, origin 5 or 6."""
+    """Return the stay of a member born on its first day: priority 4, origin 5 or 6."""
     case = codes.NEWBORN
     days = visit.life.dice.between(*case.days)
     draft = _admitted(visit, "inpatient", "hospital", visit.day + days, "11")
@@ -229,7 +229,7 @@ def _hospital_line(draft: Draft, service: BilledService, count: int = 1, **cells
 
 
 def injury(visit: Encounter) -> Claim | None:
-    """Return a visit to the emergency room, with what caused it and why the patient came."""
+    """Return a visit to the emergency room, with its external cause and the reason for visit."""
     dice = visit.life.dice
     draft = _outpatient(visit, "hospital", "13")
     header = draft.header

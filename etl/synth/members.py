@@ -1,4 +1,4 @@
-"""One member whole: the rows about him and his claims, on any day of the world."""
+"""One member: the member's own rows and claims, on any day of the world."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Member:
     """One member's state on a day; `changes` moves it on.
 
     Attributes:
-        gone: the payer has deleted the member and everything of his.
+        gone: the payer has deleted the member and all the member's rows.
     """
 
     life: Life
@@ -65,10 +65,10 @@ class Member:
 
 
 def member_of(spec: Spec, index: int) -> Member:
-    """Return a member as he was on day 0; one who joined later, as on the day he joined.
+    """Return the state of a member on day 0, or on the day of joining if that is later.
 
-    What is returned depends on the spec's seed and dates and on the index alone; on the number of
-    members only where the member joined after day 0.
+    The result depends only on the spec's seed and dates and on the index; on the number of members
+    only where the member joined after day 0.
     """
     today = spec.as_of.toordinal()
     salt = mixed(spec.seed) % 999_999_937

@@ -53,7 +53,7 @@ HERITAGES: Final = tuple(heritage for heritage in _HERITAGES for _ in range(heri
 """Every heritage as often as it is drawn."""
 
 RACE_WORDS: Final = {WHITE: "White", BLACK: "Black", ASIAN: "asian"}
-"""Words that some payers send instead of the code; a crosswalk knows them."""
+"""Words that some payers send instead of the code; a crosswalk has them."""
 MIXED_RACES: Final = (
     f"{WHITE};{BLACK}",
     f"{WHITE};{ASIAN}",

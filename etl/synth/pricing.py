@@ -27,7 +27,7 @@ ALWAYS: Final = (
     "discount",
     "memberliability",
 )
-"""Categories that are stated even where they are nought."""
+"""Categories that are stated even where they are zero."""
 
 
 class Terms(NamedTuple):
@@ -60,7 +60,7 @@ class Adjustment(NamedTuple):
 
 
 def price(submitted: int, terms: Terms) -> Amounts:
-    """Return what one charge comes to; a refused one is the member's (PR) or nobody's to pay."""
+    """Return the amounts of one charge; a refused one is paid by the member (PR) or by no one."""
     refusal = terms.refusal
     noncovered = submitted if refusal and refusal.group == "PR" else 0
     discount = submitted * terms.discount // 100
@@ -89,7 +89,7 @@ def price(submitted: int, terms: Terms) -> Amounts:
 
 
 def adjustments(amounts: Amounts, refusal: Denial | None) -> list[Adjustment]:
-    """Return what leads from the charge to the benefit, as X12 835 has it."""
+    """Return the adjustments from the charge to the benefit, as X12 835 has them."""
     found = []
     if refusal:
         cents = amounts["noncovered"] + amounts["discount"]

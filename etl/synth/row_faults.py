@@ -1,7 +1,7 @@
-"""Ways to spoil a row, each as little as can be: one cell or one row, and nothing beside it.
+"""Ways to spoil a row as little as possible: one cell or one row, and nothing else.
 
-Where a changed cell would break a sum or an equation too, another cell is chosen; a case that has
-nothing to spoil in that way is left alone.
+Where a changed cell would break a sum or an equation too, another cell is chosen. A case without
+anything to spoil in that way is left unchanged.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Case:
 Found = tuple[str, Row, str]
 """Table, row and column of what was spoiled."""
 Planting = Callable[[Case], Found | None]
-"""Spoils something and tells what; None where the case has nothing to spoil that way."""
+"""Spoils something and returns it; None where the case has nothing to spoil that way."""
 Condition = Callable[[Row, Case], bool]
 
 
@@ -148,25 +148,25 @@ def repeated(case: Case) -> Found | None:
 
 
 def older_again(case: Case) -> Found | None:
-    """Write a row of the care team as it was before it was changed, too."""
+    """Write an older version of a care team row as well."""
     before = {"last_updated": "2001-02-03T04:05:06Z", "taxonomy_code": "208D00000X"}
     return _again(case, "claim_care_team", **before)
 
 
 def another_again(case: Case) -> Found | None:
-    """Write two rows with one key of which nobody can tell which is right."""
+    """Write two rows with one key where neither can be shown to be right."""
     return _again(case, "claim_care_team", taxonomy_code="208D00000X")
 
 
 def orphan(case: Case) -> Found | None:
-    """Write a row for a claim that is nowhere."""
+    """Write a row for a claim that does not exist."""
     nowhere = f"X{case.claim['claim_id']}"
     table, row, _ = _again(case, "claim_care_team", claim_id=nowhere) or (None, None, None)
     return (table, row, "claim_id") if table and row else None
 
 
 def childless_compound(case: Case) -> Found | None:
-    """Take the ingredients of a compound away."""
+    """Remove the ingredients of a compound."""
     if case.claim.get("compound_code") != "2":
         return None
     mine = case.claim["claim_id"]
@@ -205,7 +205,7 @@ def _more(row: Row, column: str, cents: int) -> None:
 
 
 def unequal(column: str, reported: str) -> Planting:
-    """Return a planting that breaks an equation of a claim whose lines carry no amounts."""
+    """Return a planting that breaks an equation of a claim with no amounts on its lines."""
 
     def plant(case: Case) -> Found | None:
         if not case.headers_only:
@@ -297,7 +297,7 @@ def icd_point(case: Case) -> Found | None:
 
 
 def missing_area(case: Case) -> Found | None:
-    """Say of an area that it is missing; only teeth can be."""
+    """Mark an area as missing; only teeth can be."""
     for row in case.of("claim_tooth"):
         row.pop("tooth_number", None)
         row |= {"oral_cavity_area": "10", "missing": "Y"}
@@ -315,13 +315,13 @@ def two_sites(case: Case) -> Found | None:
 
 
 def stranger_member(case: Case) -> Found | None:
-    """Name a member who is nowhere."""
+    """Name a member who does not exist."""
     case.claim["member_id"] = "HPX00000000099"
     return "claim", case.claim, "member_id"
 
 
 def stranger_cover(case: Case) -> Found | None:
-    """Name a coverage that is nowhere."""
+    """Name a coverage that does not exist."""
     case.claim["coverage_id"] = "C000000000-99"
     return "claim", case.claim, "coverage_id"
 
@@ -332,7 +332,7 @@ def place_of(rows: list[Row], wanted: Row) -> int:
 
 
 def stranger_in_coverage(case: Case) -> Found | None:
-    """Add a coverage of a member who is nowhere."""
+    """Add a coverage of a member who does not exist."""
     covers = case.tables["coverage"]
     if not covers:
         return None

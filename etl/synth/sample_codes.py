@@ -60,7 +60,7 @@ class Ailment:
         season: share of each quarter of the year, in tenths; together 10.
         services: what may be done beside the visit.
         drugs: what may be prescribed.
-        specialty: role in the region's directory of who treats it.
+        specialty: role of the treating practitioner in the region's directory.
     """
 
     diagnosis: tuple[str, ...]
@@ -283,7 +283,7 @@ class Denial:
     """Reasons for not paying a line.
 
     Attributes:
-        group: X12 claim adjustment group; PR makes it the member's to pay, the others nobody's.
+        group: X12 claim adjustment group; with PR the member pays, with the others no one.
         reason: X12 claim adjustment reason code.
         remark: remittance advice remark code, or empty.
     """

@@ -1,9 +1,9 @@
-"""Scripted members: the first of every world, with what chance would seldom bring.
+"""Scripted members: the first of every world, with events that chance seldom brings.
 
 They stand in `scripted_members.toml`.
 
 So an extract of 25 members or more has every table, every column and every kind of claim in it.
-The others live by chance alone (`care_events.py`).
+All other members follow chance alone (`care_events.py`).
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class CastMember:
     """One member of the cast.
 
     Attributes:
-        house: kind of household, and how many are in it; told by its first member.
+        house: kind of household, and its number of members; stated for its first member.
         sex, birth, relationship: as in the layout.
         name: family, given, middle, suffix, full; empty for one by chance.
         scenes: what happens to the member beside what chance brings.
-        busy: whether chance brings anything; off where the scenes are enough.
+        busy: whether chance adds events; off where the scenes are enough.
         whole: each claim has all that its profile can show, whatever chance leaves out.
         since: first day of coverage, for the household; None for one by chance.
         changes: the household changes its plan every New Year.

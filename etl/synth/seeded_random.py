@@ -1,8 +1,8 @@
 """Chance that is the same on every machine and day.
 
-Every stream of draws is named by whole numbers (seed, purpose, index …), so that what one member
-gets never depends on another. Only `random()` is used, whose sequence Python promises to keep, and
-only arithmetic that IEEE 754 fixes to the last bit: no logarithm, no power.
+Every stream of draws is named by whole numbers (seed, purpose, index …), so that one member's draws
+never depend on another's. Only `random()` is used, because Python promises to keep its sequence,
+and only arithmetic that IEEE 754 fixes to the last bit: no logarithm, no power.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Dice:
         return weights.at(int(self.random() * weights.total))
 
     def quantile(self, points: Sequence[tuple[float, float]]) -> float:
-        """Return a draw from a distribution told by points (share of draws below, value).
+        """Return a draw from a distribution given by points (share of draws below, value).
 
         Between two points it is even. The first share is 0 and the last 1. A heavy tail is one
         more point, and needs no logarithm.

@@ -16,7 +16,7 @@ Kind = Literal["full", "delta"]
 Format = Literal["csv", "psv", "tsv", "parquet"]
 
 AS_OF: Final = date(2025, 12, 31)
-"""Day 0 of every generated world, unless told otherwise."""
+"""Default day 0 of every generated world."""
 SINCE: Final = date(2016, 1, 1)
 """First day of coverage: the CMS rule asks for data from here on (42 CFR 422.119(h))."""
 FIRST_DAY: Final = date(1970, 1, 1)
@@ -40,7 +40,7 @@ class Spec:
         day: days after `as_of`. The full extract of day k equals the one of day 0 with the deltas
             1 to k applied, but for `record_action`.
         as_of: day 0.
-        since: no coverage starts before this day, but for the one member who shows ICD-9.
+        since: no coverage starts before this day, except for the one member with ICD-9.
         format: ending of the files.
         gzip: compress the files; Parquet compresses itself and refuses this.
         parts: how many files a table is cut into (`claim-00001.csv`, …); 1 is `claim.csv`.
