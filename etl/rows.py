@@ -66,7 +66,7 @@ def no_findings() -> pa.Table:
 
 
 def once_each(tables: Iterable[pa.Table]) -> pa.Table:
-    """Return findings put together, each once."""
+    """Return findings combined, each once."""
     whole = pa.concat_tables([no_findings(), *tables])
     return whole.group_by(FINDINGS_SCHEMA.names).aggregate([])
 

@@ -127,7 +127,7 @@ def text_bytes(column: pa.StringArray | pa.LargeStringArray) -> npt.NDArray[np.u
 
 
 def join(*pieces: str | pa.StringArray, absent_as_empty: bool) -> pa.StringArray:
-    """Return the pieces of each row put together, a `str` being the same in every row.
+    """Return the pieces of each row, joined; a `str` is the same in every row.
 
     Args:
         pieces: at least one of them a column.
@@ -150,11 +150,11 @@ def valid(column: pa.Array) -> Bools | bool:
 
 
 def over_distinct(column: pa.StringArray, answers: object) -> pa.StringArray:
-    """Return a column through a function of a list of texts, asked once for each distinct text.
+    """Return a column mapped by a function, which is called once with all distinct texts.
 
     Args:
         column: shape (n,).
-        answers: takes the distinct texts, gives one text or None for each.
+        answers: takes the distinct texts, returns one text or None for each.
     """
     encoded = column.dictionary_encode()
     texts = encoded.dictionary.to_pylist()
@@ -183,7 +183,7 @@ def compound_keys(*parts: str | pa.StringArray) -> pa.StringArray:
 
 
 def first_of_each(keys: pa.StringArray) -> Bools:
-    """Return where a key stands for the first time; true where there is none."""
+    """Return where a key occurs for the first time; true where there is none."""
     first: Bools = ~np.asarray(keys.is_valid())
     encoded = np.asarray(pc.fill_null(keys.dictionary_encode().indices, -1))
     numbers, positions = np.unique(encoded, return_index=True)

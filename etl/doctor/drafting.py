@@ -156,7 +156,7 @@ class LayoutDraft:
                 yield ""
 
     def _feeds(self, raw: _Raw, table: str) -> bool:
-        """Return whether a file has what names a row of a table, and something to say of it."""
+        """Return whether a file has the ids of a table's rows, and columns for it."""
         needs = _IDS.get(table, {"claim": "claim_id"} if table.startswith("claim_") else {})
         if any(role not in raw.ids for role in needs):
             return False

@@ -66,7 +66,7 @@ class FileFound:
         name: its name.
         form: how it is written.
         kind: what its rows are, one of `etl.doctor.matching.KINDS`; "" where undecided.
-        rows: how many were looked at.
+        rows: number of rows examined.
         whole: whether these are all.
         columns: its columns in order.
     """

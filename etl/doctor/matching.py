@@ -1,10 +1,10 @@
-"""Elements given out to the columns of a file, in the best of all ways.
+"""Optimal assignment of elements to the columns of a file.
 
 How well a column fits an element is a number from 0 to 1: how alike the names are, raised or
 lowered by what the values look like. For each kind of file that it might be, the elements are given
-to its columns so that the sum of the fourth powers is largest (each element once); the kind for
-which most speaks counts. That is an optimum over the whole file: a column gets its second choice
-where another needs its first more, and the power keeps two weak matches from breaking a sure one.
+to its columns so that the sum of the fourth powers is largest (each element once); the kind with
+the highest score counts. That is an optimum over the whole file: a column gets its second choice
+where another fits its first better, and the power keeps two weak matches from breaking a sure one.
 Only an amount never gets its second choice.
 """
 
@@ -346,7 +346,7 @@ _TARGETS: Final = {
 def _open(every: Sequence[KnownElement], tables: Sequence[str]) -> Any:
     """Return which elements a file may have that feeds some tables; bool, shape (elements,).
 
-    What names a row of the first table is not asked for again for the others.
+    The key columns of the first table are not repeated for the others.
     """
     return np.array(
         [

@@ -79,7 +79,7 @@ class ColumnProfile:
     """Statistics and shapes of a column's values.
 
     Attributes:
-        rows: how many were looked at.
+        rows: number of rows examined.
         filled: how many of them were not empty.
         distinct: how many different values there were.
         shares: shape -> share of the different values that have it; empty where all are empty.

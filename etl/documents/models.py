@@ -190,8 +190,8 @@ class Check:
 class Given:
     """Reads a value as another type than its field's; stands in `Annotated`.
 
-    A field that is None where its key is missing says so of its default alone: a key with nothing
-    behind it is a mistake.
+    None is only the default of a field with a missing key: a key with nothing behind it is a
+    mistake.
     """
 
     of: Any

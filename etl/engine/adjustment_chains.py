@@ -80,7 +80,7 @@ def chains_of(tables: Mapping[str, pa.Table]) -> Chains:
     """Return the chains of the claims of a partition.
 
     Args:
-        tables: accepted rows; `claim` and `claim_line` are looked at.
+        tables: accepted rows; `claim` and `claim_line` are read.
     """
     claims = tables["claim"]
     size = claims.num_rows

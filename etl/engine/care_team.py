@@ -1,4 +1,4 @@
-"""The care team of each claim: a provider once in a role, with all lines that name him in it.
+"""The care team of each claim: a provider once in a role, with all lines that name it there.
 
 A claim names its providers in `claim_care_team` and, on its lines, as rendering; by the payer's id
 or by NPI. One provider in one role is one row, so that FHIR has one member of the team.

@@ -33,7 +33,7 @@ def column(partition: RelatedRows, table: str, name: str) -> pa.StringArray:
 
 
 def _keyed(owner: str) -> Callable[[RelatedRows], pa.StringArray]:
-    """Return what makes the text by which rows name one of an owner's, with that word before it."""
+    """Return a function for the keys by which rows refer to an owner, prefixed by its kind."""
     table = OWNERS.get(owner, owner)
     key = "role_id" if owner == "provider_role" else TABLES[table].key[0]
     rows = "role_in_network" if owner == "provider_role" else table

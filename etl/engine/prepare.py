@@ -30,7 +30,7 @@ def prepare(
     """Return the tables of a partition as mappings want them.
 
     * Sensitive codes are taken out (`etl.engine.masking`).
-    * Every provider stands in the care team once in a role, with the lines that name him
+    * Every provider stands in the care team once in a role, with the lines that name it
       (`etl.engine.care_team`).
     * A claim of one line with amounts only on its header carries them on that line, where its
       profile requires amounts on items.

@@ -158,7 +158,7 @@ class _Optional:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Listed:
-    """The entries that a loop makes, put together with commas; "" where there is none.
+    """The entries that a loop makes, joined by commas; "" where there is none.
 
     Attributes:
         rope: one entry, at the loop's level.

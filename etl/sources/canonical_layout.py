@@ -69,7 +69,7 @@ CANONICAL_LAYOUTS: Final = MappingProxyType(
 def required_columns(table: str, *, delta: bool) -> tuple[tuple[str, ...], ...]:
     """Return what a file of a canonical table must have: one column of each group.
 
-    A delta may hold deletions alone, so that there only the key is compulsory.
+    A delta may hold deletions alone, so only the key is compulsory there.
     """
     if delta:
         return tuple((name,) for name in TABLES[table].key)
@@ -81,9 +81,9 @@ def required_columns(table: str, *, delta: bool) -> tuple[tuple[str, ...], ...]:
 def add_short_forms(child: pa.Table, claims: pa.Table, raw: pa.Table, name: str) -> pa.Table:
     """Return a child table with the rows that the numbered columns of `claim` stand for.
 
-    A row keeps the place of its claim row, and that row's `record_action` and `last_updated`. Its
-    sequence is the number of the column; where the claim has child rows of its own as well, their
-    highest sequence is added to it, so that no two are the same.
+    A row has the place of its claim row, and that row's `record_action` and `last_updated`. Its
+    sequence is the number of the column. Where the claim has child rows of its own as well, their
+    highest sequence is added, so that sequences are unique.
 
     Args:
         child: rows of the child table's own file.

@@ -1,7 +1,7 @@
-"""Columns as a layout makes them of cells: sources, then conversions, with a note for each finding.
+"""Columns made of cells by a layout: sources, then conversions, with a note for each finding.
 
-The cells may be those of rows as a file has them (`etl.sources.raw_rows`), or of rows put together
-(`etl.sources.convert_rows`): what is done with them is the same.
+The cells are those of the rows of a file (`etl.sources.raw_rows`), or of merged rows
+(`etl.sources.convert_rows`); both are treated alike.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class RowCells(Protocol):
         """Return the cells under a header, and the findings about them."""
 
     def of_other_rows(self, spec: ColumnSpec) -> MadeColumn:
-        """Return what is made of more than the row: other rows' cells, or their numbers."""
+        """Return a column that is made of more than the row: of other rows, or their numbers."""
 
 
 def make(spec: ColumnSpec, cells: RowCells) -> MadeColumn:

@@ -42,8 +42,8 @@ class Canonical:
 
     Attributes:
         tables: every canonical table by name.
-        bare: canonical table -> rows of which nothing but their ids is known: they could not be
-            read, or not be made. Each has a finding. Tables that have none are left out.
+        bare: canonical table -> rows of which only the ids are known: they could not be read or
+            converted. Each has a finding. Tables without such rows are left out.
         findings: `etl.rows.FINDINGS_SCHEMA`.
     """
 
@@ -117,7 +117,7 @@ def column_values(
 
 
 def _bare(name: str, ids: Mapping[str, str], rows: pa.Table) -> pa.Table:
-    """Return canonical rows that have nothing but ids, given the header of each."""
+    """Return canonical rows that have only ids, given the header of each."""
     read, schema = RawRows(rows), table_schema(name)
     places = dict(zip((FILE_COLUMN, ROW_COLUMN), read.places, strict=True))
     arrays = [
@@ -232,7 +232,7 @@ class _Feed:
         return pa.concat_tables(tables)
 
     def _of_fills(self, made: Mapping[str, MadeColumn]) -> None:
-        """Leave out amounts of the whole claim where its fills are claims: lines have theirs."""
+        """Leave out amounts of the whole claim where its fills are claims: the lines have them."""
         fills = self.cell(FILL).is_valid()
         if not pc.any(fills).as_py():
             return
@@ -289,7 +289,7 @@ class _Feed:
         return made
 
     def of_other_rows(self, spec: ColumnSpec) -> MadeColumn:
-        """Return what is made of other rows than those that became one."""
+        """Return a column that is made of other rows than those that were merged."""
         match spec.source:
             case EachRow(header):
                 return MadeColumn(self._groups.each(header), [])

@@ -39,7 +39,7 @@ class Run:
 
 
 class SortedRows:
-    """Rows, each kept once however often it comes.
+    """Distinct rows in ascending order.
 
     Args:
         path: a file of this object's own, made where it is needed.
@@ -64,7 +64,7 @@ class SortedRows:
         return tuple(self._runs)
 
     def join(self, runs: Sequence[Run]) -> None:
-        """Put in what another object wrote; its files are this one's from now on."""
+        """Add the runs of another object; this one owns their files from now on."""
         self._runs += runs
 
     def add(self, rows: Rows) -> None:
@@ -101,7 +101,7 @@ class SortedRows:
                     yield np.frombuffer(data, np.uint64).reshape(-1, self._width)
 
     def remove(self) -> None:
-        """Take the files away."""
+        """Delete the files."""
         for path in {self._path, *(run.path for run in self._runs)}:
             path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Opening an extract: its files, layout and manifest are looked at, no row is read."""
+"""Opening an extract: its files, layout and manifest are examined, no row is read."""
 
 from __future__ import annotations
 

@@ -43,11 +43,11 @@ class CutFinder:
 
     @property
     def rows(self) -> int:
-        """Rows of what was seen: the header and blank ones are counted."""
+        """Number of rows so far, the header and blank ones included."""
         return self._rows + (self._last != _LINE_END)
 
     def see(self, chunk: bytes) -> None:
-        """Take the bytes that follow those that were seen."""
+        """Take the next bytes of the file."""
         wanted = self._at + len(chunk) > self._next
         quoted = self._quoting and _QUOTE in chunk
         self._last = chunk[-1:] or self._last
@@ -77,9 +77,9 @@ class CutFinder:
 class QuoteWatch:
     """Watches whether each quote of a text begins or ends a cell, or is one of two in a row.
 
-    As long as that holds, quotes before an even number of them open a cell, and the others close
-    it. The first that does neither stands in a cell that is not quoted (an inch mark), or a cell
-    before it is open that should not be: from there on a parser has to say what is what.
+    As long as that holds, quotes open and close cells in turn. The first that does neither stands
+    in a cell that is not quoted (an inch mark), or follows a cell that was left open. From there
+    on, only a parser can decide.
 
     Args:
         delimiter: what stands between cells.
@@ -101,12 +101,12 @@ class QuoteWatch:
         return self._quotes > 0
 
     def see(self, chunk: bytes) -> None:
-        """Take the bytes that follow those that were seen; a line end after the last ones."""
+        """Take the next bytes of the text; at its end, a line end."""
         if self.is_astray:
             return
         text = self._tail + chunk
         if _QUOTE in text:
-            # The first byte was looked at before, and what follows the last is not known yet.
+            # The first byte was examined before, and what follows the last is not known yet.
             at = _places(text[1:-1], _QUOTE) + 1
             closing = (self._quotes + np.arange(len(at))) % 2
             beside = np.frombuffer(text, dtype=np.uint8)[at + np.where(closing, 1, -1)]

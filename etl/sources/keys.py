@@ -44,7 +44,7 @@ class HashSet:
         return self._rows.runs()
 
     def join(self, runs: Sequence[Run]) -> None:
-        """Put in what another set was given; its files are this one's from now on."""
+        """Add the runs of another set; this one owns their files from now on."""
         self._rows.join(runs)
 
     def sorted(self) -> Hashes:
@@ -81,7 +81,7 @@ class Owners:
         return self._rows.runs()
 
     def join(self, runs: Sequence[Run]) -> None:
-        """Put in what others were given; their files are of these from now on."""
+        """Add the runs of other owners; these own their files from now on."""
         if runs:
             self._rows.join(runs)
             self._known = None

@@ -43,7 +43,7 @@ _APART = re.compile(r"[\W_]+")
 
 
 def spelling(header: str) -> str:
-    """Return what two headers must share to be the same column.
+    """Return the normal form of a header; equal forms are the same column.
 
     Letter case does not count, and neither does which blank, `_`, `-` or bracket stands between
     the words: `Service (from) date`, `Service__from__date` and `SERVICE-FROM-DATE` are one column.
@@ -81,10 +81,10 @@ class TableSpec(Model):
         table: the canonical table.
         source: the raw file.
         where: rows of the raw file that count.
-        split: how a row is split into several, before anything else is looked at; None: it is one.
+        split: how a row is split into several, before anything else is read; None: it is one.
         grain: headers that identify a canonical row: rows that agree in all of them become one.
             Empty: each row of the file is a row of the table. A row whose first grain cell is
-            empty stands for itself.
+            empty becomes a row of its own.
         order: headers that order the rows of a group, numbers before texts.
         needs: canonical columns without which no row is made.
         needs_any: canonical columns of which one at least must be there, or no row is made.
@@ -139,7 +139,7 @@ class Fills(Model):
 
 @dataclass(frozen=True, slots=True)
 class RawCells:
-    """Cells of a raw file as a layout reads them: words for nothing, and columns that are made.
+    """Cells of a raw file as a layout reads them: words for absent values, and made columns.
 
     Attributes:
         nulls: texts that mean that a cell is empty.
@@ -286,8 +286,8 @@ class Layout:
     def made_where(self, table: str, source: str) -> tuple[tuple[Condition, ...], ...]:
         """Return when a row of a raw file is made a row of a table: one of these must hold.
 
-        Beside what a layout says of rows, cells that a row needs and that are taken as they are
-        must be filled.
+        Beside the conditions of the layout, the needed cells that are taken unchanged must be
+        filled.
         """
         found = []
         for spec in self.tables:

@@ -1,4 +1,4 @@
-"""Checks of a layout as a whole: keys fit together, every header is accounted for."""
+"""Checks of a layout as a whole: keys agree, every header is accounted for."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _missing_columns(spec: TableSpec, where: str) -> Iterator[MappingError]:
 
 
 def _wrong_keys(spec: TableSpec, raw: RawTable, where: str) -> Iterator[MappingError]:
-    """A row is cut by its raw cells, so the canonical key must be those cells as they are."""
+    """Yield keys that are not the raw cells, unchanged, by which rows are partitioned."""
     for role, column in _KEYS.get(spec.table, {}).items():
         header = {"member": raw.member, "claim": raw.claim, "coverage": raw.coverage}[role]
         if header is None:

@@ -1,7 +1,7 @@
-"""Columns of the canonical tables, and their making, as layout files state it (docs/layouts.md).
+"""Columns of the canonical tables, and how layout files make them (docs/layouts.md).
 
-A field is a key of the file; its type says what may stand there and which names it is held to. What
-is done with each is in `etl.sources.convert_rows`.
+A field is a key of the file; its type states the allowed values and which names it must match.
+`etl.sources.convert_rows` carries them out.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ Conditions: TypeAlias = Annotated[tuple[Condition, ...], LISTED]
 
 @dataclass(frozen=True, slots=True)
 class Accept(Model):
-    """Values of a cell that are right as they are.
+    """Values of a cell that need no crosswalk.
 
     Attributes:
         pattern: regular expression for the whole value, or None.
@@ -146,19 +146,19 @@ class ConstantText(Model):
 
 @dataclass(frozen=True, slots=True)
 class FirstColumn(Model):
-    """The first of several that is there, each with its own conversions."""
+    """The first of several that is not absent, each with its own conversions."""
 
     options: tuple[ColumnSpec, ...] = field(metadata={"alias": "first_of"})
 
 
 @dataclass(frozen=True, slots=True)
 class JoinedColumns(Model):
-    """The filled cells of one row under several headers, put together.
+    """The filled cells of one row under several headers, joined.
 
     Attributes:
         columns: the headers.
         between: what stands between two cells.
-        complete: absent where a cell is, as a key must be that is made of several.
+        complete: absent where any cell is, as a composite key must be.
     """
 
     columns: Headers
@@ -174,7 +174,7 @@ class JoinedColumns(Model):
 
 @dataclass(frozen=True, slots=True)
 class DecimalSum(Model):
-    """The sum of decimals; absent ones are passed over."""
+    """The sum of decimals; absent ones are skipped."""
 
     operands: tuple[ColumnSpec, ...] = field(metadata={"alias": "sum"})
 
@@ -360,7 +360,7 @@ class ColumnSpec(Model):
         among: of rows that become one, only those that meet these are considered, and an empty
             cell of theirs contradicts a filled one. Empty: the rows in which the cell is filled.
         when: the value is there only where these hold.
-        sentinels: texts that stand for nothing; each cell that had one is a finding.
+        sentinels: texts that mean an absent value; each cell that had one is a finding.
         steps: what is done with the text, one after the other.
         date: how a date is written; None where the canonical columns' own forms are.
         number: how a number is written; None likewise.

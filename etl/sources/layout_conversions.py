@@ -68,7 +68,7 @@ class Substring(Model):
 
 @dataclass(frozen=True, slots=True)
 class Part(Model):
-    """One of the parts of a text that a separator parts; absent where there are fewer.
+    """One of the parts of a text between separators; absent where there are fewer.
 
     Attributes:
         number: which one, from 1; from -1 counted from the end.
@@ -205,7 +205,7 @@ _ZONE: Final = re.compile(r"Z|[+-][0-9]{2}:[0-9]{2}")
 
 
 def date_pattern(form: str) -> str:
-    """Return the regular expression that a format of dates stands for; its groups are its parts."""
+    """Return the regular expression of a date format; its groups are the parts."""
     if form == ISO:
         return ISO_PATTERN
     found, at = [], 0
@@ -236,8 +236,8 @@ def _date_format(form: str, _context: Any) -> str:
 def _shape(form: str) -> list[tuple[str, int, int]]:
     """Return what a format reads: kinds of characters, and how many of each at least and at most.
 
-    Digits of parts that stand together are one run: two formats that read the same text have shapes
-    that meet.
+    Adjacent parts of digits are one run: two formats that read the same text have overlapping
+    shapes.
     """
     if form in EPOCHS:
         return [("digit", 1, 15)]

@@ -74,7 +74,7 @@ def choose(
 
 
 def _why_none(files: Sequence[Listed], fits: Sequence[Fit]) -> str:
-    """Return why no layout fits: a file that is written otherwise, else the nearest layout.
+    """Return why no layout fits: an unexpected physical form, else the nearest layout.
 
     A layout that has fewer than half of the headers is not near.
     """
@@ -87,7 +87,7 @@ def _why_none(files: Sequence[Listed], fits: Sequence[Fit]) -> str:
 
 
 def _oddity(files: Sequence[Listed], delimiter: str | None) -> str:
-    """Return what the first file is that is not written as its ending says, or has no headers."""
+    """Return a message on the first file that does not fit its ending, or has no headers."""
     for listed in files:
         found = recognize(head_of(listed))
         said = said_of(found, listed.name, delimiter or listed.delimiter)

@@ -32,11 +32,10 @@ _PLACE: Final = "{n}"
 def extended(
     layout: LayoutText, bases: Mapping[str, LayoutText]
 ) -> tuple[Any, dict[str, LayoutText]]:
-    """Return a layout's document laid over that of the layout that it extends, and which those are.
+    """Return a layout's document merged over what it extends, and the layouts that it extends.
 
-    Maps are laid over each other key by key; a key with nothing behind it takes away what stood
-    there, one that ends with `+` puts its list behind the one that stood there, and anything else
-    replaces it.
+    Maps are merged key by key. A key without a value removes the inherited one, a key that ends
+    with `+` appends its list to the inherited one, and anything else replaces the inherited value.
 
     Raises:
         MappingError: `layout-extends`, or one of `read_yaml`.
@@ -88,7 +87,7 @@ def _laid_over(base: Map, overlay: Map, *, is_deep: bool = True) -> Map:
 
 
 def _without(before: Any, gone: Seq, mark: Mark) -> Seq:
-    """Return a list without some texts, each of which must be there."""
+    """Return a list without some texts; each of them must be in it."""
     before = before if isinstance(before, Seq) else _sequence([], [], mark)
     for text, place in zip(gone, gone.marks, strict=True):
         if text not in before:
@@ -109,8 +108,8 @@ def _sequence(values: list[Any], marks: list[Mark], mark: Mark) -> Seq:
 def without_loops(document: Any) -> Any:
     """Return a document in which each loop is written out.
 
-    A text with `{1..25}` in it stands for 25 texts, and an entry of a list with `numbers: 1..25`
-    for 25 entries, `{n}` in which is the number. A zero before the first number keeps the width.
+    A text with `{1..25}` in it becomes 25 texts, and an entry of a list with `numbers: 1..25`
+    becomes 25 entries with the number for `{n}`. A zero before the first number keeps the width.
 
     Raises:
         MappingError: `layout-loop`; every mistake at once.

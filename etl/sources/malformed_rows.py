@@ -216,7 +216,7 @@ def _names_owners(file: SourceFile, raw: RawTable) -> bool:
 def _tell(rows: Sequence[_Row], raw: RawTable, layout: Layout, known: Known) -> None:
     """Fill in the ids and owners of rows of one raw table."""
     fed = {spec.table for spec in layout.tables if spec.source == raw.name and not spec.grain}
-    # A row that is put together with others is not the claim itself.
+    # A row that is merged with others is not the claim itself.
     alone = [role for role in ("claim", "coverage", "member") if role in fed]
     rest = []
     for row in rows:

@@ -93,7 +93,7 @@ class FilePart:
 
     @classmethod
     def whole(cls, file: SourceFile) -> FilePart:
-        """Return a whole file, which has as many rows as were counted in its bytes."""
+        """Return a whole file, with as many rows as were counted in its bytes."""
         return cls(file, Span(next_row=_after(file)))
 
     @property

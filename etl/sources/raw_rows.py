@@ -1,4 +1,4 @@
-"""Rows of a raw file as a layout sees them: its cells, and the columns that are made of them."""
+"""Rows of a raw file as a layout defines them: its cells, and the columns made of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RawRows:
 
     Args:
         table: the rows.
-        unread: further ones, of which nothing but their ids could be read.
+        unread: further rows, of which only the ids could be read.
         cells: which words are no cells, and which columns are made.
     """
 
@@ -71,8 +71,8 @@ class RawRows:
     def split(self, split: Split) -> RawRows:
         """Return a row for each part of a cell; parts of other cells stand beside it, in order.
 
-        A cell with another number of parts than the first column's has none, with a finding; one
-        that is empty has none.
+        A cell with another number of parts than the first column's becomes absent, with a finding.
+        An empty cell stays absent.
         """
         first = pc.split_pattern(self.column(split.columns[0]), split.by)
         counts = pc.fill_null(pc.list_value_length(first), 1).to_numpy(zero_copy_only=False)

@@ -1,8 +1,8 @@
 """Read an extract once and partition its rows by member.
 
 A row belongs to the partition of its member's hash; a row of a child table to that of its claim's
-member. Where a row names no member, or a claim that is nowhere, the hash of the claim decides, so
-that orphans that belong together meet in one partition, whatever their order.
+member. Where a row names no member, or an unknown claim, the hash of the claim decides, so that
+orphans that belong together are in one partition, whatever their order.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def partition(
 ) -> Partitions:
     """Read every row of an extract once and cut the rows by member.
 
-    What is read is the same, wherever it is read.
+    The result does not depend on the runner.
 
     Args:
         extract: what to read.
@@ -71,9 +71,9 @@ def partition(
         emit: called after every block of a file, or after each span that other processes read.
 
     Raises:
-        UsageError: the number of partitions makes no sense.
-        ExtractError: a file cannot be read to its end, or has not the rows that the manifest says
-            it has; `work` holds nothing that can be opened.
+        UsageError: the number of partitions is out of range.
+        ExtractError: a file cannot be read to its end, or has another number of rows than the
+            manifest states; `work` holds nothing that can be opened.
         StoreError: `work` cannot be written, or its disk is full.
     """
     if not 1 <= partitions <= MAX_PARTITIONS:
@@ -197,7 +197,7 @@ class _Reading:
             check_rows(file, self.rows_read[file.name])
 
     def _read_whole(self, whose: Whose, files: Sequence[SourceFile]) -> tuple[CutJob, Spilled]:
-        """Read the files of a raw table from end to end, for some span of them is none.
+        """Read the files of a raw table as a whole, because a span of them was not one of rows.
 
         Raises:
             ExtractError: one of them cannot be read.
@@ -266,6 +266,6 @@ class _Reading:
         written = [save_index(self._work, name, parts) for name, parts in self._index.items()]
         written += GlobalKeys.save(self._work, self._members, self._claims, self._coverages)
         written += save_facts(self._work, facts)
-        # Last, so that nothing of a folder that was left half-way counts.
+        # Last, so that an unfinished folder is never opened.
         files = self._files | {path.name: checksum_of(path) for path in written}
         Inventory(self._work).add(STEP, files)

@@ -1,4 +1,4 @@
-"""Rows of a raw file put together: which are one canonical row, and what they say."""
+"""Merging of a raw file's rows into canonical rows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def number_rank(column: Any) -> tuple[Indices, Indices]:
 
 
 class Groups:
-    """Raw rows, put together by grain. Group number i is the i-th canonical row.
+    """Raw rows, grouped by grain. Group number i is the i-th canonical row.
 
     Groups stand in the order of their first rows' order cells, then of their grain, so that the
     order in which a file has its rows does not show.
@@ -89,7 +89,7 @@ class Groups:
         """Return each group's cell and where its rows contradict each other.
 
         The first filled cell in the order of the group is taken. The mask is None where no two
-        rows were put together.
+        rows were merged.
 
         Args:
             header: of the column.
@@ -117,7 +117,7 @@ class Groups:
         return encoded.dictionary.take(indices), found & (low != high)
 
     def noted(self, mask: Bools) -> Bools:
-        """Return of which groups a row is one of some rows."""
+        """Return which groups have some of the rows."""
         here = mask[self._at]
         if self._all or not self.count:
             return here
@@ -156,7 +156,7 @@ def _group_numbers(grains: list[Indices], count: int) -> Indices:
     for codes in grains:
         _, number = np.unique(np.stack([number, codes], axis=1), axis=0, return_inverse=True)
         number = number.reshape(-1).astype(np.int64)
-    # A row that does not say what it belongs to stands for itself.
+    # A row with an empty first grain cell is a group of its own.
     alone = grains[0] < 0
     number[alone] = count + np.flatnonzero(alone)
     return number

@@ -108,7 +108,7 @@ class SpillWriter:
         return self._summing.checksum()
 
     def abandon(self) -> None:
-        """Close the file after a failure, and take it away."""
+        """Close the file after a failure, and delete it."""
         self._batches.clear()
         try:
             self._file.close()
@@ -171,7 +171,7 @@ def _holds_text(column: Any) -> bool:
 
 
 def clear_spilled(work: Path) -> None:
-    """Take away what an earlier run spilled, so that none of its rows can be read as ours."""
+    """Delete what an earlier run spilled, so that none of its rows can be read as ours."""
     for ending in (_ROWS_ENDING, _INDEX_ENDING):
         for path in work.glob(f"*{ending}"):
             path.unlink()

@@ -1,7 +1,7 @@
 """Text, dates and numbers of a source in the form of the canonical tables, a column at a time.
 
-Each kernel runs over the distinct texts of a column; `etl.sources.layout_conversions` has what a
-layout may ask for. Null stays null, and a text of which nothing is left becomes null.
+Each kernel runs over the distinct texts of a column; `etl.sources.layout_conversions` has the
+conversions of layouts. Null stays null, and a text that becomes empty becomes null.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def read_formatted_dates(column: Any, format_: DateFormat) -> tuple[Any, Bools]:
 
 
 def _counted(texts: Any, form: str, format_: DateFormat) -> Any:
-    """Return the days, or instants, that numbers since 1970 stand for."""
+    """Return the days, or instants, of numbers since 1970."""
     numeric = pc.match_substring_regex(texts, r"^-?[0-9]{1,15}$")
     numbers = pc.cast(pc.if_else(numeric, texts, "0"), pa.int64()).to_numpy()
     unit = EPOCHS[form]
@@ -255,9 +255,9 @@ def read_formatted_numbers(column: Any, format_: NumberFormat) -> tuple[Any, Boo
 def calculated(operation: str, operands: list[Any]) -> tuple[Any, Bools]:
     """Return sums, differences or products of decimals, exactly, and where one is no decimal.
 
-    Of a sum, absent operands are passed over; a difference is absent where its first operand is,
-    a product where any is. What is no decimal, or has more digits than can be calculated with,
-    makes the result absent.
+    Absent operands of a sum are skipped; a difference is absent where its first operand is, a
+    product where any is. An operand that is no decimal, or has too many digits, makes the result
+    absent.
 
     Args:
         operation: `sum`, `difference` or `product` (of two).

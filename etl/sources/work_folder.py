@@ -161,7 +161,7 @@ def spill(work: Path, job: CutJob, emit: Emit) -> Spilled | Refused:
 
 
 def drop(work: Path, job: CutJob, done: Spilled) -> None:
-    """Take away what a job left in the work folder."""
+    """Delete the files that a job left in the work folder."""
     for name in done.index:
         rows_path(work, name, job.number).unlink()
     for run in chain.from_iterable(done.ids.values()):
