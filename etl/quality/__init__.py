@@ -1,8 +1,8 @@
 """Rules over canonical rows: findings, quarantine, reconciliation, suites.
 
 `load_rules` reads the rules; `check_rows` and `check_totals` take a partition through them, with
-what is decided in between (`check`: with no claims to settle); `add_counts` and `reconcile` look at
-the totals, `verdicts` at the limits. Great Expectations stays behind `suites`.
+what is decided in between (`check`: with no claims to settle); `add_counts` and `reconcile` sum
+and check the totals, `verdicts` the limits. Great Expectations stays behind `suites`.
 """
 
 from etl.quality.check import REJECTED_SCHEMA, Checked, check, check_rows, check_totals

@@ -1,9 +1,9 @@
-"""The rules over one partition: check its rows, decide on them, and add up what came of them.
+"""The rules over one partition: check its rows, decide on them, and add up the results.
 
 `check_rows` runs the rules in a fixed order: types, single cells, rows, keys, relations. A rule
-about rows therefore sees only values that will be published. `decide_rows` rejects what failed, and
-what hangs on it. Between the two, and after them, claims are settled (`checks.claims`).
-`check_totals` is last. All are pure: nothing is read or written.
+about rows therefore sees only values that will be published. `decide_rows` rejects the rows that
+failed and their dependent rows. Between the two, and after them, claims are settled
+(`checks.claims`). `check_totals` is last. All are pure: nothing is read or written.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ REJECTED_SCHEMA: Final = pa.schema(
     ]
 )
 """One rejected row a row: the first rule that rejects it, the rule where the chain began (the same
-one unless the row hangs on another), and all rejecting rules joined by `;`."""
+one unless the row depends on another), and all rejecting rules joined by `;`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,11 @@ class Checked:
         tables: every canonical table: accepted rows, canonical text.
         findings: `etl.rows.FINDINGS_SCHEMA`, sorted by place; those of `sources` among them.
         rejected: `REJECTED_SCHEMA`, sorted by place.
-        counts: table -> what became of its rows.
+        counts: table -> counts of its rows, by outcome.
         money: sums by level, claim type and category.
         filled: filled cells of accepted rows.
-        shares: each member's part in counts, money and filled; None unless asked for, and where
-            they cannot be told.
+        shares: each member's part in counts, money and filled; None unless requested, and where
+            they cannot be computed.
         owned: `place_keys` of loose lines that some rejected claim lacks.
     """
 
@@ -77,7 +77,7 @@ def check(
     context: RuleContext,
     unread: Unread | None = None,
 ) -> Checked:
-    """Check the rows of one partition in which no claims are to be settled, from begin to end.
+    """Check the rows of one partition in which no claims are to be settled, from beginning to end.
 
     Arguments are those of `check_rows`.
     """
@@ -94,8 +94,8 @@ def check_rows(
 
     Args:
         tables: canonical tables by name, raw text; those left out are empty.
-        from_sources: what was noticed while reading; a rejecting finding takes its row out.
-        context: the rules, and what they ask about outside the partition.
+        from_sources: findings of reading; a rejecting finding takes its row out.
+        context: the rules, and what they look up outside the partition.
         unread: rows that could not be read; None for none. Of those of which ids are known, the
             ones that a rejecting finding of `sources` is about are in quarantine, with what they
             belong to.
@@ -114,11 +114,11 @@ def check_rows(
 
 
 def check_totals(decided: DecidedRows, owners: RowOwners | None = None) -> Checked:
-    """Add up what became of the rows of one partition.
+    """Add up counts, money and filled cells of one partition.
 
     Args:
         decided: the rows.
-        owners: whose the rows are, where each member's shares are wanted.
+        owners: the owner of each row, where each member's shares are wanted.
     """
     work, accepted = decided.work, decided.accepted
     rejected = _rejected_table(decided)
@@ -169,7 +169,7 @@ def _look(work: Work) -> None:
 
 
 def _lost(bare: pa.Table, findings: pa.Table, book: RuleBook, name: str) -> pa.Table:
-    """Return the rows of which nothing but ids is known that a finding rejects."""
+    """Return the rows with known ids only that a finding rejects."""
     if not bare.num_rows:
         return bare
     rules = pa.array([rule.id for rule in book.rules if rule.severity.rejects], pa.string())

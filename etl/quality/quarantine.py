@@ -28,7 +28,7 @@ def reasons(rejected: Iterable[pa.Table]) -> dict[int, dict[int, str]]:
     """Return file -> row -> rule ids, in file order, from the rejected rows of all partitions.
 
     A row of a file can be several canonical rows (a dialect's claim and its line): it stands in
-    the quarantine once, with the rules of all of them. A row that only hangs on a rejected one
+    the quarantine once, with the rules of all of them. A row that only depends on a rejected one
     names the rule where the chain began after it.
 
     Args:

@@ -1,10 +1,10 @@
-"""From failures to rejected rows: a row takes along what hangs on it.
+"""From failures to rejected rows: rows that depend on a rejected row are rejected as well.
 
     member ─▶ coverage ─▶ claim ─▶ its lines and other children ─▶ children of a line
                             ▲
     a child that rejects its claim, or (by its own rule) a rejected line
 
-Every rejected row knows the rule that rejected it and the rule where the chain began.
+Every rejected row has the rule that rejected it and the rule where the chain began.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Cascade:
     of: dict[str, Rejections] = field(default_factory=dict)
 
     def run(self) -> Mapping[str, Rejections]:
-        """Return the rejected rows of every table; findings about hanging rows are recorded."""
+        """Return the rejected rows of every table; findings about dependent rows are recorded."""
         for name, frame in self.work.frames.items():
             self.of[name] = Rejections(
                 np.full(frame.count, NO_RULE, np.int32), np.full(frame.count, NO_RULE, np.int32)
@@ -108,7 +108,7 @@ class _Cascade:
         where &= self.of["claim"].rule == NO_RULE
         self.work.record(rule, claims, np.flatnonzero(where), None)
         if not rule.severity.rejects:
-            # The line alone is left out; but a claim is nothing without any line.
+            # The line alone is left out; but a claim without any line is rejected.
             kept = lines.live & ~self.of["claim_line"].rows
             with_lines = self.work.above(lines, "claim")[kept]
             where[with_lines[with_lines >= 0]] = False
@@ -119,16 +119,16 @@ class _Cascade:
             self.of["claim"].add(self.work.book.numbers[rule.id], where, cause)
 
     def _hang(self, child: str, parent: str) -> None:
-        """Reject rows whose row above is rejected."""
+        """Reject rows with a rejected parent row."""
         below = self.work.frames[child]
         if not self.of[parent].rows.any() or not below.count:
             return
-        # Rows that share a key are rejected together (or superseded, and then nobody's parent),
-        # so the row found by its key speaks for all of them.
+        # Rows that share a key are rejected together (or superseded, and then not a parent),
+        # so the row found by its key stands for all of them.
         cause = np.append(self.of[parent].cause, NO_RULE)[self.work.above(below, parent)]
         above = self.work.frames[parent]
         if parent == "claim" and above.shared.any():
-            # Nobody's parent, but no less rejected: whose rows these are cannot be told either.
+            # Not a parent, yet rows that name it are rejected too: their owner is not known.
             cells = below.cells(KEYS[parent])
             ids = above.cells(KEYS[parent]).text.filter(pa.array(above.shared))
             hangs = cells.spread(true_where(pc.is_in(cells.words, value_set=ids)), absent=False)
@@ -163,7 +163,7 @@ class DecidedRows:
         work: the partition, checked.
         rejected: rejected rows of every table.
         accepted: every canonical table: accepted rows, canonical text.
-        counted: numpy `bool`, shape (accepted claims,): whose money is net; None for all.
+        counted: numpy `bool`, shape (accepted claims,): which count in net sums; None for all.
     """
 
     work: Work
@@ -173,7 +173,7 @@ class DecidedRows:
 
 
 def decide_rows(work: Work) -> DecidedRows:
-    """Reject the rows that failed, and what hangs on them; record findings about the latter."""
+    """Reject the rows that failed and their dependent rows; record findings about the latter."""
     return decided_rows(work, _Cascade(work).run())
 
 

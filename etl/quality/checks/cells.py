@@ -1,6 +1,6 @@
 """Checks of single cells, and the typing that comes before them.
 
-Everything here looks at the distinct values of a column. A cell that cannot be read as its type is
+All checks run over the distinct values of a column. A cell that cannot be read as its type is
 absent afterwards; a cell that is not yet in canonical form is put into it.
 """
 
@@ -74,7 +74,7 @@ TIDIED: Final[Mapping[str, tuple[Callable[[Any], Any], ...]]] = MappingProxyType
         "ndc": (_padded_ndc,),
     }
 )
-"""Columns whose canonical form is more than their type: column -> what is done to its words."""
+"""Columns with a canonical form beyond their type's: column -> what is done to its words."""
 
 
 def read_types(work: Work, frame: Frame) -> None:
@@ -92,7 +92,7 @@ def read_types(work: Work, frame: Frame) -> None:
             for rule, beyond in unreadable.get(column.type, ()):
                 here = fine_grained if beyond else bad & ~fine_grained
                 if here.any():
-                    # The kernel has blanked the cell, or mended the text: nothing to blank here.
+                    # The kernel has blanked the cell, or fixed the text: nothing to blank here.
                     positions = np.flatnonzero(cells.spread(here, absent=False))
                     work.record(rule, frame, positions, column.name)
         values = parsed.values
@@ -151,7 +151,7 @@ def check_cells(work: Work, frame: Frame, rule: Rule) -> None:
 
 
 def _by_word(work: Work, frame: Frame, rule: Rule, column: str) -> None:
-    """Fail the cells whose word fails; nothing is spread over the rows when none does."""
+    """Fail the cells with a failing word; nothing is spread over the rows when none fails."""
     cells = frame.cells(column)
     if cells.empty:
         return
@@ -301,7 +301,7 @@ def _numbers_at_least(
         cells = frame.cells(column)
         if cells.empty:
             continue
-        # Canonical text of a number tells its sign; only integers are compared further.
+        # Canonical text of a number shows its sign; only integers are compared further.
         small = matches(cells.words, r"^-")
         if least > 0:
             small |= matches(cells.words, r"^[0-9]{1,9}$") & (

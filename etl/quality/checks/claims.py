@@ -1,7 +1,7 @@
-"""Whole claims beside the rules: findings about them, claims left out, claims whose money counts.
+"""Whole claims beside the rules: findings about them, claims left out, claims in net sums.
 
 The rules look at cells, rows and keys. Chains of adjustments, and the codes that a payer does not
-publish, are the engine's to know: its results are handed in here, so that rows, cents, findings and
+publish, are found by the engine. Its results are passed in here, so that rows, cents, findings and
 quarantine add up with them.
 """
 
@@ -21,7 +21,7 @@ from etl.quality.checks.cascade import DecidedRows, decided_rows
 from etl.quality.checks.frames import Frame, Work
 
 SUPERSEDED: Final = "claim-superseded"
-"""Rule of a claim that is left out because another of its chain stands in its place."""
+"""Rule of a claim that is left out because another of its chain replaces it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Noticed:
 
 
 def whole_rows(work: Work) -> dict[str, pa.Table]:
-    """Return the rows that stand for themselves; rules may yet reject them."""
+    """Return readable rows with a key of one member only; rules may still reject them."""
     return {name: frame.table(_stands(frame)) for name, frame in work.frames.items()}
 
 
@@ -65,7 +65,7 @@ def leave_out(decided: DecidedRows, where: Any, counted: Any) -> DecidedRows:
     Args:
         decided: the rows.
         where: numpy `bool`, shape (accepted claims,): which are left out.
-        counted: likewise: whose money is net, if it is not left out.
+        counted: likewise: which count in net sums, if they are not left out.
     """
     counted = counted[~where]
     if not where.any():

@@ -1,4 +1,4 @@
-"""Checks of a directory between rows: who names whom, where a place lies, how old a row is."""
+"""Checks between rows of a directory: references, where a place lies, how old a row is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from etl.quality.rules.book import Rule
 
 _DAY: Final = len("2026-01-01")
 _ZIP: Final = 3
-"""Digits of a ZIP code that tell the state."""
+"""Leading digits of a ZIP code that determine the state."""
 
 
 def check_directory(work: Work, frame: Frame, rule: Rule) -> None:

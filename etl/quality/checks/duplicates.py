@@ -2,9 +2,9 @@
 
 Decided on content alone, never on the order of rows:
 
-* all rows say the same: one stays, the others are superseded;
+* all rows have the same content: one stays, the others are superseded;
 * `last_updated` is filled in all and one content is the newest: it stays, the rest is superseded;
-* else nobody can tell which is right, and all are rejected;
+* else it is not known which is right, and all are rejected;
 * rows of two members: all are rejected, whatever their dates. A claim shown to the wrong person is
   the worst that can happen here.
 """
@@ -49,7 +49,7 @@ def _same_key(frame: Frame) -> list[Any]:
     key = frame.spec.key
     complete = ~frame.bare
     if frame.name in ("claim", "coverage"):
-        # A row of nobody lies in any partition, and is rejected for it: it is nobody's double.
+        # A row without an owner lies in any partition and is rejected for it: never a duplicate.
         complete &= frame.filled("member_id") & ~frame.shared
     code, largest = np.zeros(frame.count, dtype=np.int64), 1
     for column in key:
@@ -74,7 +74,7 @@ def _same_key(frame: Frame) -> list[Any]:
 
 
 def find_shared(work: Work, frame: Frame) -> None:
-    """Mark the claims or coverages whose id stands under two members, here or elsewhere."""
+    """Mark claims or coverages with an id that two members share, here or elsewhere."""
     for rule in work.book.of_kinds(kinds.KeyOfTwoMembers):
         if frame.name not in rule.tables:
             continue
@@ -91,7 +91,7 @@ def find_shared(work: Work, frame: Frame) -> None:
 
 
 def _verdict(frame: Frame, rows: Any, columns: Sequence[str]) -> dict[str, list[int]]:
-    """Return what becomes of the rows of one key; the row that stays is in no list."""
+    """Return the verdicts on the rows of one key; the row that stays is in no list."""
     by_place = sorted(
         rows.tolist(), key=lambda position: (int(frame.files[position]), int(frame.rows[position]))
     )
@@ -101,7 +101,7 @@ def _verdict(frame: Frame, rows: Any, columns: Sequence[str]) -> dict[str, list[
         for name in columns
         if name not in (action, stamp)
     ]
-    # Add and update say the same; a deletion does not.
+    # Add and update mean the same; a deletion does not.
     contents = list(zip(frame.deleted[by_place].tolist(), *said, strict=True))
     stamps = frame.cells(stamp).text.take(by_place).to_pylist()
     if len(set(contents)) == 1:

@@ -1,7 +1,7 @@
-"""Canonical rows while they are being checked: columns, their distinct values, and who is above.
+"""Canonical rows while they are being checked: columns, their distinct values, and parent rows.
 
 Most columns hold few distinct values. A column is therefore dictionary-encoded once, every rule
-about single cells looks at the distinct values only, and on clean data costs nothing a row.
+about single cells runs over the distinct values only, and on clean data costs nothing a row.
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ class Frame:
         count: rows.
         files, rows: numpy, where each row came from.
         deleted: numpy `bool`: `record_action` D; such a row has a key and need not have more.
-        superseded: numpy `bool`: another row with its key stands in its place.
-        withdrawn: numpy `bool`: the row is not in force, or hangs on one that is not.
-        shared: numpy `bool`: rows of two members bear its key, so that it is nobody's.
-        bare: numpy `bool`: nothing but ids is known of the row, which is rejected: rules do not
-            look at it, but what it belongs to is rejected with it.
+        superseded: numpy `bool`: another row with its key replaces it.
+        withdrawn: numpy `bool`: the row is not in force, or depends on one that is not.
+        shared: numpy `bool`: rows of two members have its key, so that it has no owner.
+        bare: numpy `bool`: only ids of the row are known, and it is rejected: rules are not
+            applied to it, but what it belongs to is rejected with it.
         seen: column -> text before rules blanked cells of it, for those columns only.
     """
 
@@ -121,7 +121,7 @@ class Frame:
         return pc.is_valid(text).to_numpy(zero_copy_only=False)
 
     def blank(self, column: str, where: Any) -> None:
-        """Make cells absent, remembering what stood there."""
+        """Make cells absent, and keep their previous text."""
         self.remember(column)
         self.put(column, blanked(self.cells(column).text, where))
 
@@ -158,24 +158,24 @@ class Frame:
 
     @property
     def ambiguous(self) -> bool:
-        """Whether several rows may bear one key; those that no rule has parted yet."""
+        """Whether several rows may have one key; exact once duplicates are marked."""
         if self._ambiguous is None:
             keys = [self.cells(column) for column in self.spec.key]
             self._ambiguous = len(keys) > 1 or len(keys[0].words) < self.count
         return self._ambiguous
 
     def tell_ambiguous(self, ambiguous: bool) -> None:
-        """Say whether several rows bear one key, once that was looked for."""
+        """Set whether several rows have one key, once duplicates are marked."""
         self._ambiguous = ambiguous
 
     @property
     def live(self) -> Any:
-        """Numpy `bool`: rows that stand for themselves and are not deletions."""
+        """Numpy `bool`: rows that are neither superseded nor deletions."""
         return ~(self.deleted | self.superseded)
 
     @property
     def whole_rows(self) -> Any:
-        """Numpy `bool`: live rows whose cells could be read."""
+        """Numpy `bool`: live rows with cells that could be read."""
         return self.live & ~self.bare
 
     def table(self, keep: Any) -> pa.Table:
@@ -210,14 +210,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class RuleContext:
-    """The rules, and what they ask about outside a partition.
+    """The rules, and what they look up outside a partition.
 
     Attributes:
         book: the rules.
         known: what other partitions hold.
         directory: ids of the directory's tables.
-        as_of: day of the extract, in days since 1970 (`dates.day_number`); None where it does not
-            say.
+        as_of: day of the extract, in days since 1970 (`dates.day_number`); None where it is not
+            stated.
     """
 
     book: RuleBook
@@ -232,8 +232,8 @@ class Work:
 
     Attributes:
         frames: every table by name.
-        context: the rules, and what they ask about outside the partition.
-        from_sources: what was noticed while reading; `etl.rows.FINDINGS_SCHEMA`.
+        context: the rules, and what they look up outside the partition.
+        from_sources: findings of reading; `etl.rows.FINDINGS_SCHEMA`.
         loose: claim lines that cannot be read and name no claim; `etl.rows.LOOSE_SCHEMA`.
         failures: what was found so far, in the order of finding.
         owned: `place_keys` of loose lines that some claim was found to lack.
@@ -256,7 +256,7 @@ class Work:
         return self.context.book
 
     def fail(self, rule: Rule, frame: Frame, where: Any, column: str | None = None) -> None:
-        """Record that rows fail a rule; blank the cells where the rule says so.
+        """Record that rows fail a rule; blank the cells where the rule requires it.
 
         Args:
             rule: the rule.
@@ -276,7 +276,7 @@ class Work:
             self.failures.append(Failure(self.book.numbers[rule.id], frame.name, positions, column))
 
     def reject_quietly(self, rule: Rule, frame: Frame, positions: Any) -> None:
-        """Record failing rows whose finding is there already."""
+        """Record failing rows that have a finding already."""
         if len(positions):
             number = self.book.numbers[rule.id]
             self.failures.append(Failure(number, frame.name, positions, None, quiet=True))
@@ -291,9 +291,9 @@ class Work:
         return rows
 
     def holds(self, rule: Rule, frame: Frame) -> Any:
-        """Return numpy `bool`, shape (n,): rows that the rule looks at.
+        """Return numpy `bool`, shape (n,): rows that the rule applies to.
 
-        What else is wrong with a row that is nobody's is not told: it would depend on what else
+        Other faults of a row without an owner are not reported: they would depend on what else
         lies in the partition.
         """
         looked_at = ~(frame.deleted | frame.shared)
@@ -332,7 +332,7 @@ class Work:
 
         Returns:
             numpy `int64`, shape (n,): place in the parent's frame; -1 where there is none. Rows
-            that are superseded are nobody's parent, and a claim has no coverage but its member's.
+            that are superseded are not parents, and a claim has no coverage but its member's.
         """
         key = (frame.name, parent)
         if key not in self._above:
@@ -344,7 +344,7 @@ class Work:
         above = self.frames[parent]
         places = self._parents(above)
         if (frame.name, parent) == ("claim", "coverage"):
-            # Somebody else's coverage is none of the claim's, in whatever partition it lies.
+            # Another member's coverage is never the claim's, in whatever partition it lies.
             keys, cells = (
                 _with_member(above, "coverage_id"),
                 Cells(_with_member(frame, "coverage_id")),
@@ -359,8 +359,8 @@ class Work:
     def _parents(self, above: Frame) -> Any:
         """Return the places of rows that can be a parent; of rows with one key the first counts.
 
-        The first by its place in the files: the order of rows in memory decides nothing. Claims of
-        two members are nobody's parent: which of them lies in this partition decides nothing.
+        It is the first by its place in the files, whatever the order of rows in memory. Claims of
+        two members are not parents, whichever of them lies in this partition.
         """
         able = ~above.superseded
         if above.name == "claim":
@@ -395,7 +395,7 @@ class Work:
         return at, claim[at]
 
     def forget_above(self) -> None:
-        """Look rows up anew: some are superseded now."""
+        """Clear the cached parents: some rows are superseded now."""
         self._above.clear()
 
 

@@ -1,7 +1,7 @@
 """References between the rows of a directory, followed until nothing changes.
 
-A row that is not in force is withdrawn, and what loses its sense without it is withdrawn with it; a
-row that is rejected takes along what hangs on it. All other names of rows that are not published
+A row that is not in force is withdrawn, together with the rows that are meaningless without it.
+Rows that depend on a rejected row are rejected. All other references to rows that are not published
 are left out, of a list one by one.
 """
 
@@ -29,7 +29,7 @@ class _Named:
     """A column that names rows of a table.
 
     Attributes:
-        rule: says so.
+        rule: the rule that checks it.
         frame: of the column.
         column: one name, or a list of them.
         target: the table.
@@ -69,7 +69,7 @@ class References:
         self._others = [one for one in named if not one.rule.severity.rejects]
 
     def settle(self) -> None:
-        """Withdraw and reject what hangs on other rows, then leave out all other names."""
+        """Withdraw and reject dependent rows, then leave out all other references."""
         moved = True
         while moved:
             moved = False
@@ -90,7 +90,7 @@ class References:
         return frame.cells(frame.spec.key[0]).text.filter(pa.array(where))
 
     def _follow(self, named: _Named) -> bool:
-        """Take rows out that name none which stands; return whether there were any."""
+        """Take out rows that refer to no remaining row; return whether there were any."""
         work, frame, target = self._work, named.frame, named.target
         text = frame.cells(named.column).text
         found = true_where(pc.is_in(text, value_set=self._keys(target, self._stands(target))))
@@ -120,7 +120,7 @@ class References:
         return True
 
     def _leave_out(self, named: _Named) -> None:
-        """Leave out names of rows that are not published, in rows that are."""
+        """Leave out references to rows that are not published, in rows that are."""
         work, frame = self._work, named.frame
         text = frame.cells(named.column).text
         if text.null_count == len(text):

@@ -17,7 +17,7 @@ class Rejections:
     Attributes:
         rule: numpy `int32`, shape (n,): number of the first rule that rejects the row.
         cause: numpy `int32`, shape (n,): number of the rule that began it; the same rule unless
-            the row only hangs on a rejected one.
+            the row only depends on a rejected one.
     """
 
     rule: Any

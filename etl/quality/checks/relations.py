@@ -98,9 +98,9 @@ def _orphan(work: Work, frame: Frame, rule: Rule, parent: str, by: str) -> None:
 
 
 def _without_those_of_unread_lines(work: Work, frame: Frame, where: Any) -> Any:
-    """Set aside the failing rows whose claim has a line of which the number could not be read.
+    """Set aside the failing rows of claims that have a line with an unreadable number.
 
-    That line may be the one that they name, and then what is wrong is the line.
+    That line may be the one that they name, and then the line is at fault.
     """
     _, claims = work.unread_lines()
     of_unread = where & np.isin(work.above(frame, "claim"), claims)
@@ -110,10 +110,10 @@ def _without_those_of_unread_lines(work: Work, frame: Frame, where: Any) -> Any:
 
 
 def _of_another(work: Work, frame: Frame, rule: Rule) -> None:
-    """Fail claims whose coverage is there, but not their member's.
+    """Fail claims with a coverage that exists, but is not their member's.
 
-    Another member's coverage may lie in another partition: that it is there and not here says
-    whose it is not.
+    Another member's coverage may lie in another partition. A coverage that exists, but not here,
+    is not this member's.
     """
     stray = (work.above(frame, "coverage") < 0) & frame.filled("coverage_id")
     stray &= frame.filled("member_id") & ~frame.superseded
@@ -262,9 +262,9 @@ def _claim_itself(work: Work, frame: Frame, rule: Rule, column: str) -> None:
 
 
 def _claim_of_another(work: Work, frame: Frame, rule: Rule, column: str) -> None:
-    """Fail links to claims that are somewhere, and not among the member's own.
+    """Fail links to claims that exist, but are not the member's.
 
-    A member's claims lie in one partition: that one is there and not here says whose it is not.
+    A member's claims lie in one partition: a claim elsewhere is not this member's.
     """
     cells = frame.cells(column)
     members = frame.cells("member_id").text
@@ -284,7 +284,7 @@ _LINK_FAULTS: Final = {
 
 
 def _repeated(work: Work, frame: Frame, rule: Rule, repeated: kinds.Repeated) -> None:
-    """Fail every row but the first that says what another row of the same owner says."""
+    """Fail rows with the same values as another row of the same owner; the first one passes."""
     first = repeated.columns[0]
     if frame.cells(first).empty:
         return

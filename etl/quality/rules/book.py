@@ -55,8 +55,7 @@ class Limits:
         rejected_claims: largest share of claim rows in quarantine, 0 to 1.
         rejected_members: largest share of member rows in quarantine, 0 to 1.
         findings: rule id -> largest number of its findings.
-        unowned_rows: largest number of rows that cannot be read and belong to nothing that could
-            be told.
+        unowned_rows: largest number of rows that cannot be read and have no known owner.
     """
 
     rejected_claims: Decimal | None = None
@@ -73,7 +72,7 @@ class Policy:
         severities: rule id -> severity in place of the rule's own.
         elsewhere: rules of other data models, which a policy may name as well.
         limits: when a run stops.
-        origin: tells where severity or limit of a rule is configured, for messages; takes
+        origin: returns where severity or limit of a rule is configured, for messages; takes
             `severities` or `findings` and the rule's id.
     """
 
@@ -89,19 +88,19 @@ class Rule:
 
     Attributes:
         id: stable name, in kebab case.
-        tables: canonical tables whose rows it looks at.
+        tables: canonical tables that it is applied to.
         kind: what is looked for.
         severity: what a failure does to the row, after the policy.
         default: the severity that the rule file gives.
         blanks: the failing cell is absent afterwards, so that it cannot reach the output.
-        firm: a policy may make it harder, never softer: what it lets through is no truth.
-        when: rows for which it does not hold are not looked at.
-        unless: rows for which it holds are not looked at; empty: none.
+        firm: a policy may make it stricter, never weaker: what it lets through would be false.
+        when: rows for which it does not hold are not checked.
+        unless: rows for which it holds are not checked; empty: none.
         says: one sentence for people, without values.
         spoils: one sentence: what a failure spoils downstream.
         where: file and line.
-        known_words: for a crosswalk's rule, the source words it knows, in lower case.
-        crosswalk: of a rule that looks answers up; None of any other.
+        known_words: for a crosswalk's rule, the source words it maps, in lower case.
+        crosswalk: of a rule that looks values up; None for any other.
     """
 
     id: str
@@ -133,7 +132,7 @@ class RuleBook:
         rules: the rules; their place in this tuple is their number.
         limits: the payer's.
         numbers: rule id -> place in `rules`.
-        model: the data model whose tables are checked.
+        model: the data model of the tables that are checked.
     """
 
     rules: tuple[Rule, ...]
@@ -207,7 +206,7 @@ class Asked(Model):
 
     @classmethod
     def shaped(cls, value: Any) -> Any:
-        """Tell words from what stands for more."""
+        """Distinguish words from other conditions."""
         if value in ("filled", "empty"):
             return {"filled": value == "filled"}
         return {"among" if isinstance(value, dict) else "words": value}
@@ -272,9 +271,9 @@ def load_rules(
         texts: file name -> its YAML; read in the order of the names.
         policy: severities and limits of the payer.
         crosswalks: every crosswalk by name, the payer's overlay on it.
-        profile_rules: of obligations; of several with one id the first stands, and
-            looks at the tables of all.
-        model: whose tables are looked at; None for all data models together.
+        profile_rules: of obligations; of several with one id the first is kept, and
+            applies to the tables of all.
+        model: the data model of the tables that are checked; None for all together.
 
     Raises:
         MappingError: `rule-key`, `rule-value`, `rule-duplicate`, `rule-check`, `rule-column`,
@@ -291,7 +290,7 @@ def load_rules(
     by_name = [rule.kind for rule in rules.values() if isinstance(rule.kind, Unmet)]
     for rule in profile_rules:
         if any(kind.names(rule.id) for kind in by_name):
-            continue  # a rule of the files speaks for it
+            continue  # a rule of the files reports it
         earlier = rules.get(rule.id, rule)
         rules[rule.id] = replace(earlier, tables=tuple(dict.fromkeys(earlier.tables + rule.tables)))
     for single in (kind for kind in SINGLE if not kind.only or tables.keys() >= set(kind.only)):
@@ -341,7 +340,7 @@ def read_rules(
 
 
 def _looked_up(kind: RuleKind, crosswalks: Mapping[str, Crosswalk]) -> Crosswalk | None:
-    """Return the crosswalk that a rule asks for answers, or for codes that name their system."""
+    """Return the crosswalk that a rule looks values up in; None where it needs none."""
     match kind:
         case Elsewhere(crosswalk=name):
             return crosswalks[name]
@@ -356,7 +355,7 @@ def _under(policy: Policy, rule: Rule) -> Rule:
 
 
 def _check_policy(policy: Policy, rules: Mapping[str, Rule]) -> None:
-    """Check that a policy names rules that there are, and softens none that is firm.
+    """Check that a policy names existing rules, and weakens none that is firm.
 
     Raises:
         MappingError: every mistake of the policy.

@@ -40,7 +40,7 @@ class RuleKind(Model):
     """Kind of a rule: the check behind it.
 
     Attributes:
-        check: what rule files call it: the class's name with hyphens where it gives no other.
+        check: its name in rule files: the class's name with hyphens where it gives no other.
         reads: columns that its tables must have, beside those that a rule names.
         only: the tables that it is for; empty: any.
     """
@@ -51,7 +51,7 @@ class RuleKind(Model):
     only: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, check: str | None = None) -> None:
-        """Make the kind known under its name; those of "" are no kinds, but groups of them."""
+        """Register the kind under its name; classes with "" are groups of kinds."""
         cls.check = (
             re.sub(r"(?<=.)(?=[A-Z])", "-", cls.__name__).lower() if check is None else check
         )
@@ -60,7 +60,7 @@ class RuleKind(Model):
 
     @classmethod
     def known_keys(cls) -> tuple[str, ...]:
-        """Return its parameters and what every rule says."""
+        """Return its parameters and the fields of every rule."""
         return (*map(hyphened, super().known_keys()), *RULE_KEYS)
 
     def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
@@ -74,7 +74,7 @@ class RuleKind(Model):
 
 
 KINDS: Final[dict[str, type[RuleKind]]] = {}
-"""Every kind by the name that rules call it."""
+"""Every kind by its name in rule files."""
 RULE_KEYS: Final = (
     *("id", "table", "check", "severity", "says", "spoils"),
     *("when", "unless", "blanks", "firm"),
@@ -83,12 +83,12 @@ RULE_KEYS: Final = (
 
 
 class CellKind(RuleKind, check=""):
-    """A kind that looks at one cell; the first to run."""
+    """A kind that checks one cell; the first to run."""
 
 
 class RowKind(RuleKind, check=""):
-    """A kind that looks at one row; it sees what is left of its cells."""
+    """A kind that checks one row; it sees the cells that earlier checks left."""
 
 
 class RelationKind(RuleKind, check=""):
-    """A kind that looks at rows together; it sees what is left of the rows."""
+    """A kind that checks rows together; it sees the rows that earlier checks left."""

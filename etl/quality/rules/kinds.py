@@ -62,7 +62,7 @@ class Unmet(RuleKind):
     obligations: Obligations
 
     def names(self, rule_id: str) -> bool:
-        """Tell whether an obligation is one of these."""
+        """Return whether an obligation is one of these."""
         return any(fnmatchcase(rule_id, pattern) for pattern in self.obligations)
 
 
@@ -80,7 +80,7 @@ class Unreadable(RuleKind):
     beyond_cents: Flag = False
 
     def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
-        """Yield cents of what is no money."""
+        """Yield `beyond_cents` with a type other than money."""
         yield from super().mistakes(context)
         if self.beyond_cents and self.type != FieldType.MONEY.value:
             yield Mistake("rule-value", "'beyond-cents' is for type money", at=("beyond-cents",))
@@ -101,7 +101,7 @@ class Rewrite(CellKind):
     becomes: RawText
 
     def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
-        """Yield that the replacement names a group that the pattern has not."""
+        """Yield that the replacement names a group that the pattern lacks."""
         yield from super().mistakes(context)
         reason = replacement_fault(self.pattern, self.becomes)
         if reason:
@@ -124,8 +124,8 @@ class Allowed(CellKind):
         columns: which cells.
         values: allowed words; another spelling of case is put into this one.
         pattern: allowed shape (RE2).
-        crosswalk: name of a crosswalk whose source words are allowed, in any case.
-        each: a list's values are looked at one by one.
+        crosswalk: name of a crosswalk; its source words are allowed, in any case.
+        each: whether a list's values are checked one by one.
     """
 
     columns: Columns
@@ -135,7 +135,7 @@ class Allowed(CellKind):
     each: Flag = False
 
     def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
-        """Yield that nothing says what is allowed."""
+        """Yield that no allowed values are given."""
         yield from super().mistakes(context)
         if not (self.values or self.pattern or self.crosswalk):
             what = "this check needs values, pattern or crosswalk"
@@ -167,7 +167,7 @@ class Npi(CellKind):
 
     Attributes:
         columns: which cells.
-        only_ten_digits: look only at cells of 10 digits: other ids stand there too.
+        only_ten_digits: check only cells of 10 digits: the column holds other ids too.
         unassigned: fail the NPIs instead that begin with a digit that none given out begins with.
     """
 
@@ -281,8 +281,8 @@ class Duplicate(RuleKind):
     """Another row has the same key.
 
     Attributes:
-        of: `identical` (same content: one row stays), `older` (last_updated tells that another is
-            newer, which stays) or `conflict` (nobody can tell which is right: none stays).
+        of: `identical` (same content: one row stays), `older` (another is newer by last_updated
+            and stays) or `conflict` (it is not known which is right: none stays).
     """
 
     of: Literal["identical", "older", "conflict"]
@@ -301,7 +301,7 @@ class Repeated(RelationKind):
 
     Attributes:
         columns: what is compared, without regard to case, blanks, hyphens, dots and brackets.
-        within: the column that says whose rows are compared.
+        within: the column with the owner: rows of one owner are compared.
         also: columns of the row's own member that are compared with the first of `columns`.
     """
 
@@ -390,8 +390,8 @@ class Outside(RelationKind):
     Attributes:
         column: the date.
         above: the tables on the way up, the last one holding the period.
-        start: its first day; not looked at where empty.
-        end: its last day; not looked at where empty.
+        start: its first day; not checked where empty.
+        end: its last day; not checked where empty.
     """
 
     column: DateName
@@ -508,8 +508,8 @@ class NotActive(RowKind):
     """The row is not in force: it is counted as withdrawn, and not published.
 
     Attributes:
-        flag: a column that says N then.
-        status: a column that says something else than one of `in-force` then; empty is in force.
+        flag: a column with N then.
+        status: a column with a word that is not among `in-force` then; empty is in force.
         in_force: the words of `status`.
         until: a date that is before the day of the extract then.
     """
@@ -524,12 +524,12 @@ class NotActive(RowKind):
 class NamesNobody(RuleKind):
     """A column names a row that is not there, or is not published.
 
-    With a severity that rejects the row loses its sense: it goes with what it names. Else the name
-    is left out, of a list that one alone.
+    With a severity that rejects, the row goes with what it refers to. Otherwise the reference is
+    left out, of a list that one alone.
 
     Attributes:
-        columns: one name each, or a list of them.
-        of: the table whose key they name.
+        columns: one key each, or a list of them.
+        of: the table that the keys belong to.
     """
 
     columns: Columns
@@ -580,7 +580,7 @@ class NoPlace(RelationKind):
     """None of the columns is filled, and the row is no area that others name.
 
     Attributes:
-        columns: which cells say where it is.
+        columns: cells with its location.
         areas: lists of other tables (`table.column`) that name areas.
     """
 
@@ -622,4 +622,4 @@ class Elsewhere(RelationKind):
 
 
 SINGLE: Final = frozenset({HangsOnRejected, LineRejected, HangsOnWithdrawn})
-"""Kinds of which a rule book holds exactly one rule: the cascade needs to know its id."""
+"""Kinds of which a rule book holds exactly one rule: the cascade looks it up by its kind."""

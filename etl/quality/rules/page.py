@@ -1,4 +1,4 @@
-"""docs/rules.md, written from the rule book: a rule that is not documented cannot be."""
+"""docs/rules.md, written from the rule book: no rule can be left undocumented."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ two members: all are rejected, whatever their dates. The order of rows decides n
 
 
 def rules_page(books: Iterable[RuleBook]) -> str:
-    """Return the page of some rule books; a rule that several have stands once."""
+    """Return the page of some rule books; a rule that several have is listed once."""
     parts = [_HEAD, "## Kinds of checks\n\n| check | fails where | parameters |\n|---|---|---|\n"]
     for name, kind in KINDS.items():
         first = (inspect.getdoc(kind) or "").split("\n")[0]

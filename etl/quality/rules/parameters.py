@@ -28,7 +28,7 @@ PARENT_KEYS: Final = MappingProxyType(
         "claim_line": ("claim_id", "line_number"),
     }
 )
-"""Tables that rows of others belong to -> the columns by which they name them."""
+"""Parent table -> the columns by which rows of other tables refer to it."""
 DATES: Final = frozenset({FieldType.DATE})
 _MONEY: Final = frozenset({FieldType.MONEY})
 _NUMBERS: Final = frozenset({FieldType.MONEY, FieldType.DECIMAL, FieldType.INTEGER})
@@ -76,7 +76,7 @@ def unknown_columns(
 
 
 def steps(tables: Iterable[str], parent: str, key: str) -> Iterator[Mistake]:
-    """Yield the tables whose rows do not belong to those of a parent."""
+    """Yield the tables with rows that do not belong to rows of a parent."""
     for table in tables:
         keys = PARENT_KEYS[parent]
         if table == parent or any(TABLES[table].column(column) is None for column in keys):
@@ -97,7 +97,7 @@ def _reason(error: pa.ArrowInvalid) -> str:
 
 
 def _column(types: frozenset[FieldType] | None = None, table: str = "") -> Check:
-    """Hold a text to be a column of the rule's tables, or of one table."""
+    """Check that a text is a column of the rule's tables, or of one table."""
 
     def holds(name: str, names: RuleNames) -> str:
         for mistake in unknown_columns(name, [table] if table else names.tables, types):
@@ -108,7 +108,7 @@ def _column(types: frozenset[FieldType] | None = None, table: str = "") -> Check
 
 
 def _word(what: str, words: Iterable[str]) -> Check:
-    """Hold a text to be one of some words."""
+    """Check that a text is one of some words."""
     allowed = list(words)
 
     def holds(word: str, _names: RuleNames) -> str:
@@ -120,7 +120,7 @@ def _word(what: str, words: Iterable[str]) -> Check:
 
 
 def known_crosswalk(name: str, names: RuleNames) -> str:
-    """Return the name of a crosswalk that there is.
+    """Return the name of an existing crosswalk.
 
     Raises:
         Mistake: there is none.
@@ -140,7 +140,7 @@ def _day(text: str, _names: RuleNames) -> str:
 
 
 def _pattern(text: str, _names: RuleNames) -> str:
-    """Patterns are RE2's, which knows less than Python does: no look-around, no references."""
+    """Patterns are RE2's, which supports less than Python: no look-around, no back-references."""
     try:
         pc.match_substring_regex(pa.array([""]), pattern=text)
     except pa.ArrowInvalid as error:

@@ -1,6 +1,6 @@
-"""Rules of what a profile asks of a resource, made of the obligations that rows can break.
+"""Rules for what a profile requires of a resource, made of the obligations that rows can break.
 
-The engine looks; here the findings get what every rule has: a severity, a sentence, and what a
+The engine checks; here the findings get what every rule has: a severity, a sentence, and what a
 failure spoils. They are firm: a payer may limit them, and may not let the resources through.
 """
 
@@ -34,7 +34,7 @@ def rules_of(obligations: Iterable[Obligation], table: str) -> tuple[Rule, ...]:
 
     Args:
         obligations: of one plan.
-        table: the table of whose rows the plan makes resources.
+        table: the table that the plan makes resources of.
     """
     claims = table == "claim"
     severity = Severity.REJECT_CLAIM if claims else Severity.REJECT_ROW
@@ -63,7 +63,7 @@ def rules_of(obligations: Iterable[Obligation], table: str) -> tuple[Rule, ...]:
 
 
 def named(obligations: Iterable[Obligation], book: RuleBook) -> tuple[Obligation, ...]:
-    """Return obligations under the rules that speak for them (`check: unmet`)."""
+    """Return obligations under the rules that report them (`check: unmet`)."""
     speaking = [(rule.id, rule.kind) for rule in book.rules if isinstance(rule.kind, Unmet)]
     return tuple(
         replace(

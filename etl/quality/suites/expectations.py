@@ -38,10 +38,10 @@ class SuiteResult:
 
     Attributes:
         table: the table.
-        digest: of the rows that the suite looked at, and of the library (`SuiteRows.digest`).
+        digest: of the rows that the suite checked, and of the library (`SuiteRows.digest`).
         covered: how many they are.
         expectations: how many there are.
-        passed: how many hold for every row looked at.
+        passed: how many hold for every checked row.
         unexpected: (rule id, columns joined by `, `) -> rows that fail, where some do.
     """
 
@@ -74,7 +74,7 @@ class SuiteRun:
 
 
 def run_each(runs: Sequence[SuiteRun]) -> Iterable[SuiteResult]:
-    """Yield what comes of each suite, in their order: one after the other in this process."""
+    """Yield the result of each suite, in their order: one after the other in this process."""
     return map(run_suite, runs)
 
 
@@ -89,15 +89,15 @@ def run_suites(
 ) -> tuple[SuiteResult, ...]:
     """Run the suite of every table that has rows, and build the Data Docs.
 
-    Where a suite was run over the same rows before, with the same rules, program and library, it
-    came to the same, and is not run again.
+    Where a suite was run over the same rows before, with the same rules, program and library, its
+    result is the same, and it is not run again.
 
     Args:
         rows: the sampled rows.
         out: folder for the pages; `index.html` is the way in. Made if it is not there.
         run_name: what the pages call the run.
-        run_time: when the run began, with its zone; nothing asks the clock.
-        known: table -> what its suite came to before.
+        run_time: when the run began, with its zone; the clock is not read.
+        known: table -> the previous result of its suite.
         each: runs suites as `run_each` does, here or elsewhere.
 
     Returns:
@@ -138,7 +138,7 @@ def load_library() -> None:
 
 
 def run_suite(run: SuiteRun) -> SuiteResult:
-    """Run a suite, and return what came of it with its pages."""
+    """Run a suite, and return its result with its pages."""
     with _quiet():
         expectations, result = _validated(run)
         of_results, of_rules, view = _renderers()

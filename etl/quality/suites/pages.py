@@ -1,8 +1,8 @@
-"""Data Docs that ask the network for nothing.
+"""Data Docs that load nothing from the network.
 
-The stock pages load a logo that tells its maker who opened them, and a dozen scripts and styles of
-others. What is kept is decided by a list of tags and attributes, not by a list of what to strip:
-text, tables and links inside the folder. The rest of the page is our own.
+The stock pages load a logo, which reports to its maker who opened them, and a dozen third-party
+scripts and styles. What is kept is decided by a list of tags and attributes, not by a list of what
+to strip: text, tables and links inside the folder. The rest of the page is our own.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class _Filter(HTMLParser):
             if tag == self._dropped[-1]:
                 self._dropped.append(tag)
             return
-        # What a script would unfold says when and from what frame the page was made.
+        # What a script would unfold is when and from what frame the page was made.
         folded = dict(attrs).get("data-toggle") == "collapse" or "collapse" in _classes(attrs)
         if tag in _DROPPED or folded:
             self._dropped.append(tag)

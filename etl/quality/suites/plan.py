@@ -1,8 +1,8 @@
 """Suites of expectations, planned from the rule book: there is no second list of rules.
 
-What Great Expectations says in its own words (not null, regex, in set, unique, pair of dates) is
+What Great Expectations has an expectation for (not null, regex, in set, unique, pair of dates) is
 planned as such, column by column. Every other rule is one expectation on a result column: whether
-the row passed. Which library runs the plan is known to `expectations` alone.
+the row passed. Only `expectations` depends on the library that runs the plan.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from etl.quality.rules.kind import RelationKind
 Form = Literal["not-null", "regex", "not-regex", "in-set", "not-in-set", "unique", "pair", "rule"]
 
 NOT_IN_SUITES: Final = (kinds.Reading,)
-"""Kinds without expectation: what `sources` notices is about files, not about rows that are there.
-Neither are rows that were superseded: they are not among the rows that a suite looks at."""
+"""Kinds without expectation: findings of `sources` are about files, not about rows of a suite.
+Superseded rows are not among the rows that a suite checks either."""
 
 _SUPERSEDES: Final = ("identical", "older")
 
@@ -111,7 +111,7 @@ def _last_rewrite(book: RuleBook, table: str) -> dict[str, int]:
 
 
 def _columns(rule: Rule, table: str) -> tuple[str, ...]:
-    """Return the columns whose cells a rule may fail, as far as it names them."""
+    """Return the columns with cells that a rule may fail, as far as it names them."""
     match rule.kind:
         case kinds.IcdPoint() | kinds.IcdShape():
             return ("code",)
@@ -125,7 +125,7 @@ def _columns(rule: Rule, table: str) -> tuple[str, ...]:
 
 
 def _native(rule: Rule, table: str) -> tuple[Wanted, ...]:
-    """Return the expectations that say just what the rule says, or none."""
+    """Return the expectations that are equivalent to the rule, or none."""
 
     def each(columns: tuple[str, ...], form: Form, values: tuple[str, ...]) -> tuple[Wanted, ...]:
         return tuple(Wanted(rule, form, (column + _AS_READ,), values) for column in columns)

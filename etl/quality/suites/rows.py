@@ -1,4 +1,4 @@
-"""The sampled rows of an extract, as the suites look at them."""
+"""The sampled rows of an extract, as the suites check them."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class SuiteRows:
 
         Args:
             units: of each unit, name -> file; others than those of `Sample` are not looked at.
-            counts: table -> what became of all rows of the extract.
+            counts: table -> counts of all rows of the extract, by outcome.
             book: the rules.
-            share: of which members the rows are.
+            share: the members that the rows belong to.
         """
         files: dict[str, list[Path]] = {}
         for unit in units:
@@ -58,7 +58,7 @@ class SuiteRows:
                 if name.startswith(SAMPLE):
                     files.setdefault(name.removeprefix(SAMPLE), []).append(path)
         covered = {name: sum(map(_count, paths)) for name, paths in files.items()}
-        # Deletions stand for no row either, and are only told apart where all are looked at.
+        # Deletions stand for no row either; they are distinguished only where all are checked.
         there = {name: each.rows_in - each.superseded for name, each in counts.items()}
         of = {name: covered.get(name, 0) for name in counts} if share.is_all else there
         return cls({name: plan_suite(book, name) for name in book.model.tables}, covered, of, files)
@@ -85,7 +85,7 @@ class SuiteRows:
         return digest.hexdigest()
 
     def _as_bytes(self, table: str) -> Iterator[bytes]:
-        """Yield each row as bytes from which its cells could be told again."""
+        """Yield each row as bytes from which its cells could be restored."""
         suite, rows = self.suites[table], self.rows(table)
         marks = [np.empty((rows.num_rows, 0), dtype=bool)]
         marks += [passed(rows, wanted.rule.id)[:, None] for wanted in suite.wanted]

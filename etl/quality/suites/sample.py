@@ -1,10 +1,10 @@
-"""The sample that suites look at: the rows of some members, as they were checked.
+"""The sample that suites check: the rows of some members, as they were checked.
 
-Which members they are follows from the hash of a member's id and the size of the extract, from
-nothing else: so every run over the same extract looks at the same rows, in however many partitions
-or processes, and the next night's looks at the same members. Of a small extract they are all rows.
+The members follow from the hash of a member's id and the size of the extract alone. So every run
+over the same extract checks the same rows, whatever the number of partitions or processes, and the
+next night's run checks the same members. Of a small extract, all rows are checked.
 
-A suite runs over all rows that were looked at, accepted or not, so that its percentages are those
+A suite runs over all rows that were checked, accepted or not, so that its percentages are those
 of the members; and over the values that the rules saw, before any cell of theirs was blanked.
 """
 
@@ -32,13 +32,13 @@ _MOST_HALVINGS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Of which members the suites see the rows: of those whose hash begins with some zero bits.
+    """Share of members that the suites check: those with a hash that begins with some zero bits.
 
-    It is a half, a quarter, an eighth and so on of the members, so that it seldom changes while an
+    It is a half, a quarter, an eighth and so on of the members. So it seldom changes while an
     extract grows, and then to a part of what it was.
 
     Attributes:
-        halvings: how many zero bits; 0 for everybody.
+        halvings: how many zero bits; 0 for all members.
     """
 
     halvings: int
@@ -53,7 +53,7 @@ class Share:
 
     @property
     def is_all(self) -> bool:
-        """Whether every row is looked at."""
+        """Whether every row is in the sample."""
         return self.halvings == 0
 
     def holds(self, hashes: Any) -> Any:
@@ -74,7 +74,7 @@ class Sample:
     share: Share
 
     def selects(self, members: Hashes) -> Any:
-        """Return numpy `bool`, shape (n,): the members whose rows are written."""
+        """Return numpy `bool`, shape (n,): the members that rows are written of."""
         return self.share.holds(members)
 
     def __call__(

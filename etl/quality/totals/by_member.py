@@ -1,7 +1,7 @@
 """Parts of a partition's counts, money and filled cells, member by member.
 
-The sums over all members are those that `check` gives for the partition; a run that remembers the
-shares of members whose rows did not change need not look at these rows again.
+The sums over all members are those that `check` gives for the partition; a run that kept the
+shares of members with unchanged rows need not process these rows again.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class RowOwners:
     codes: Any
 
     def numbers_of(self, files: Any, rows: Any) -> Any:
-        """Return the place in `ids` of the owner of each row; -1 for rows that nobody owns."""
+        """Return the place in `ids` of the owner of each row; -1 for rows without an owner."""
         if not len(self.places):
             return np.full(len(rows), -1, dtype=np.int64)
         wanted = place_keys(files, rows)
@@ -90,7 +90,7 @@ NOBODY: Final = RowOwners(np.empty(0, np.uint64), np.empty(0, np.int64), np.empt
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Each member's part in what a partition adds up to.
+    """Each member's part in the sums of a partition.
 
     Attributes:
         counts: `COUNTS_SCHEMA`.
@@ -109,10 +109,10 @@ def shares(decided: DecidedRows, rejected: pa.Table, owners: RowOwners) -> Share
     Args:
         decided: the partition's rows.
         rejected: its rejected rows, as a table with `table`, `file` and `row`.
-        owners: whose the rows are.
+        owners: the owner of each row.
 
     Returns:
-        The shares; None where a row is nobody's, or sums might not fit in 64 bits.
+        The shares; None where a row has no owner, or sums might not fit in 64 bits.
     """
     codes = {
         name: owners.numbers_of(frame.files, frame.rows)

@@ -16,7 +16,7 @@ from etl.model.canonical_tables import TABLES
 from etl.quality.totals.money import MONEY_TYPES, OwnerOf, one_owner, types_of_accepted
 
 SERVICE_COLUMN: Final = "statement_from_date"
-"""Column of a claim whose filled cells are counted by month."""
+"""Column of a claim; its filled cells are counted by month."""
 
 _CLAIM_COLUMN: Final = "claim_id"
 _MONTH: Final = len("2026-01")
@@ -110,7 +110,7 @@ def filled_totals(accepted: Mapping[str, pa.Table]) -> dict[FilledKey, int]:
 
 
 def add_filled(parts: Iterable[Mapping[FilledKey, int]]) -> dict[FilledKey, int]:
-    """Return the totals of partitions; the order in which they come decides nothing."""
+    """Return the totals of partitions, whatever their order."""
     totals: Counter[FilledKey] = Counter()
     for part in parts:
         totals.update(part)

@@ -1,4 +1,4 @@
-"""Limits: how much may be wrong before a run stops, decided over the totals of all partitions."""
+"""Limits past which a run stops, decided over the totals of all partitions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from etl.quality.totals.rows import RowCounts
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One limit, looked at.
+    """One limit, checked against the totals.
 
     Attributes:
         limit: which one, as the configuration calls it.
         allowed: the most that is allowed, as text.
         found: what was found, as text.
         holds: whether the run may go on.
-        sentence: all of this for people.
+        sentence: all of this in words.
         is_setting: whether a setting can let it through.
     """
 
@@ -40,13 +40,13 @@ def verdicts(
     findings: Mapping[str, int],
     unowned: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[Verdict, ...]:
-    """Look at every limit that is set.
+    """Check every limit that is set.
 
     Args:
         limits: the payer's.
         counts: table -> totals of all partitions.
         findings: rule id -> number of findings of all partitions.
-        unowned: file -> rows that cannot be read and belong to nothing that could be told.
+        unowned: file -> rows that cannot be read and have no known owner.
     """
     reached = [
         _share(name, share, counts.get(table, RowCounts()), table)

@@ -1,8 +1,8 @@
 """Money by claim type and amount category: what came in, what goes out, and what stays behind.
 
 The source is summed over the rows as they were read, in cents that `columns.numbers` makes of their
-text; the published side over the accepted tables, whose text Arrow reads as decimals. Two ways to
-read amounts and to find their claim types, so that their agreement means something.
+text; the published side over the accepted tables, with text that Arrow reads as decimals. The two
+sides read amounts and find claim types independently, so that their agreement means something.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from etl.quality.checks.cascade import DecidedRows
 from etl.quality.checks.frames import Work
 
 UNKNOWN_TYPE: Final = "unknown"
-"""Claim type of rows whose claim has none that is known, or is not there."""
+"""Claim type of rows without a claim, or with a claim of no known type."""
 
 LEVELS: Final = ("claim", "claim_line")
 MONEY_TYPES: Final = (*CLAIM_TYPES, UNKNOWN_TYPE)
@@ -34,7 +34,7 @@ OwnerOf: TypeAlias = Callable[[Any, Any], Any]
 
 
 def one_owner(files: Any, rows: Any) -> Any:
-    """Return the one owner, 0, of all rows: for totals that nobody divides."""
+    """Return the one owner, 0, of all rows: for totals that are not divided."""
     del files
     return np.zeros(len(rows), dtype=np.int64)
 
@@ -59,7 +59,7 @@ class MoneyTotals:
     """Sums of one cell, in cents of whatever currency the claims are in.
 
     Attributes:
-        source: over all rows whose amount could be read.
+        source: over all rows with an amount that could be read.
         published: over accepted rows.
         quarantined: over rejected rows.
         superseded: over superseded rows.
@@ -287,7 +287,7 @@ def types_of_accepted(accepted: Mapping[str, pa.Table], table: str) -> Any:
 
     Args:
         accepted: accepted rows of every table.
-        table: `claim`, or one whose rows belong to a claim.
+        table: `claim`, or one with rows that belong to a claim.
     """
     claims, unknown = accepted["claim"], len(CLAIM_TYPES)
     index = pc.index_in(claims.column("claim_type"), value_set=pa.array(CLAIM_TYPES, pa.string()))
@@ -306,7 +306,7 @@ def _keys_of(accepted: Mapping[str, pa.Table], level: str, owner_of: OwnerOf) ->
 
 
 def _published(texts: pa.ChunkedArray, keys: Any) -> tuple[Any, Any]:
-    """Return cents and keys of the accepted amounts, read anew from their text."""
+    """Return cents and keys of the accepted amounts, read from their text again."""
     there = np.asarray(pc.is_valid(texts))
     exact = as_array(pc.cast(pc.drop_null(texts), pa.decimal128(18, 2)))
     # An Arrow decimal is its unscaled number in 128 bits; 18 digits are in the lower 64.

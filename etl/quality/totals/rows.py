@@ -12,14 +12,14 @@ class CountsDoNotAddUp(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """Counts of the rows of one table, by what became of them.
+    """Counts of the rows of one table, by outcome.
 
     Attributes:
         rows_in: rows that the extract holds.
         published: rows that were accepted.
         quarantined: rows that were rejected.
-        superseded: rows in whose place another row with their key stands.
-        withdrawn: rows of a directory that are not in force, or hang on one that is not.
+        superseded: rows replaced by another row with their key.
+        withdrawn: rows of a directory that are not in force, or depend on one that is not.
     """
 
     rows_in: int = 0
@@ -57,8 +57,8 @@ def reconcile(counts: Mapping[str, RowCounts], causes: Iterable[int] | None = No
     """Check that no row was lost, and that every row in quarantine has a rule that put it there.
 
     Args:
-        counts: table -> what became of its rows.
-        causes: of each rule, rows in quarantine for which it began the chain; None to look at rows
+        counts: table -> counts of its rows, by outcome.
+        causes: of each rule, rows in quarantine for which it began the chain; None to check rows
             alone.
 
     Raises:
