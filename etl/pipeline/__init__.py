@@ -1,1 +1,1 @@
-"""The use cases: validate, convert, run. They know what is done, not how files or objects look."""
+"""The use cases: validate, convert, run. They state what is done, not how files or objects look."""

@@ -90,7 +90,7 @@ class PieceFiles:
 
 @dataclass(frozen=True, slots=True)
 class CertifiedRows:
-    """Rows of a unit as they were read, and what became of them.
+    """Rows of a unit as they were read, and their fates.
 
     Attributes:
         tables: raw canonical rows, with the columns that are compared.
@@ -143,7 +143,7 @@ def compare_unit(
         old = list(open_release(store, parent).units(unit.id for unit in units).values())
         try:
             newly = Newly(day, frozenset(_visible(store, old)))
-        except StoreError:  # lost or damaged: nobody can say which claims were visible before
+        except StoreError:  # lost or damaged: which claims were visible before is not known
             newly = None
     compared = compare(
         rows.tables,

@@ -1,4 +1,4 @@
-"""The context of a run: what every step of a use case is given."""
+"""The context of a run: the input of every step of a use case."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class RunOptions:
 
     Attributes:
         partition_rows: about how many rows to a partition.
-        gx_rows: about how many rows of the largest file the suites look at; 0 to run none.
-        small_cells: most claims whose sum of money is withheld; 0 to withhold none.
+        gx_rows: about how many rows of the largest file the suites check; 0 to run none.
+        small_cells: sums of money over at most so many claims are withheld; 0 to withhold none.
     """
 
     partition_rows: int
@@ -45,7 +45,7 @@ class RunContext:
         work: folder for what is in progress; every run has a folder of its own in it.
         executor: where the extract is read and its partitions are processed.
         when: when the run began.
-        options: what the settings say.
+        options: those of the settings.
         emit: takes events.
         suites: where the suites are run.
     """

@@ -34,7 +34,7 @@ class Converted:
 
     Attributes:
         processed: the extract, checked and mapped.
-        directory: what became of the shared directory.
+        directory: the result of mapping the shared directory.
         files: FHIR type -> the file that holds its resources.
         resources: FHIR type -> how many.
     """
@@ -75,7 +75,7 @@ def convert(context: RunContext, out: Path) -> Converted:
 
 @dataclass(frozen=True, slots=True)
 class NdjsonOutput:
-    """Makes the resources of a unit lines, a file a type; can be sent to another process.
+    """Writes the resources of a unit as lines, a file a type; can be sent to another process.
 
     Attributes:
         now: FHIR instant for resources of which the source states no time.

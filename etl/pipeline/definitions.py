@@ -31,7 +31,7 @@ class Definitions:
         fingerprint: hash of everything that these were made of.
         sensitive: codes that are not published.
         leave_out_superseded: whether claims that another of their chain replaced are left out.
-        model: the data model whose rows they process.
+        model: the data model of the rows that they process.
     """
 
     layouts: tuple[Layout, ...]

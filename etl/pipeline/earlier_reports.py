@@ -55,10 +55,10 @@ def report_of(release: Release) -> Mapping[str, Any] | None:
 
 
 def write_nights_page(store: Store, *, unless_named: str = "") -> None:
-    """Write the page of all reports anew, from the reports that are there.
+    """Write the page of all reports from the reports that are there.
 
-    No release hangs on it, and the next run writes it again: where it cannot be written, that is a
-    warning.
+    No release depends on it, and the next run writes it again. Where it cannot be written, a
+    warning is logged.
 
     Args:
         store: the target.
@@ -91,10 +91,10 @@ def _there(store: Store) -> Tagged | None:
 
 
 def _nights(store: Store) -> tuple[list[Night], list[str]]:
-    """Return the newest nights, and the runs whose reports are older than that.
+    """Return the newest nights, and the runs with older reports.
 
-    The report of an attempt that died before its commit says that it published: it is told from
-    others by the releases that there are.
+    The report of an attempt that died before its commit states that it published. It is
+    distinguished from others by the releases that exist.
     """
     runs = sorted(_runs(store), reverse=True)
     newest = runs[:NIGHTS]

@@ -65,7 +65,7 @@ class RowOutput(Protocol):
     """
 
     def selects(self, members: Hashes, /) -> Any:
-        """Return numpy `bool`, shape (n,): whose rows are wanted; their results alone are not."""
+        """Return numpy `bool`, shape (n,): which members' rows are wanted, not only results."""
 
     def __call__(
         self, decided: DecidedRows, places: Any, owners: Hashes, /
@@ -200,4 +200,4 @@ class Executor(JobRunner, Protocol):
         """
 
     def dismiss(self) -> None:
-        """Give back what work needed: there are no more jobs but perhaps small ones."""
+        """Release the resources of work: no more jobs follow but perhaps small ones."""

@@ -130,7 +130,7 @@ class Explainer:
         self._release = release
 
     def explain(self, subject: Subject) -> Lineage:
-        """Return where a resource came from, or what became of a claim or of a row.
+        """Return the origin of a resource, or the fate of a claim or of a row.
 
         Raises:
             UsageError: the subject is not in the extract, or no mapping makes such a resource.
@@ -151,7 +151,7 @@ class _Part:
 
     Attributes:
         loaded: its rows.
-        checked: what the rules said of them.
+        checked: the result of the rules.
         mapped: what was made of the accepted ones; None for the directory.
         partition: the accepted rows as mappings run over them.
         origins: the way back to the cells of the files.
@@ -232,7 +232,7 @@ class _Sources:
     def _origins(self, index: int) -> PartitionOrigins:
         rows = self.read.partitions
         written = rows.raw_rows(index)
-        if index != rows.facts.count:  # files that are there for everybody lie with the directory
+        if index != rows.facts.count:  # files shared by all members lie with the directory
             written |= rows.raw_rows(rows.facts.count)
         return PartitionOrigins(rows.facts.layout, rows.facts.files, written)
 
@@ -302,7 +302,7 @@ def _members(
     environment: Environment,
     logical_id: str,
 ) -> pa.Array:
-    """Return the members whose rows come out with that id, before any rule was asked."""
+    """Return the members with rows that map to that id, before any rule is applied."""
     partition = Partition(tables)
     found = []
     for plan in plans:
@@ -487,7 +487,7 @@ def _named(place: Place, names: Sequence[str]) -> tuple[str, int]:
 
 
 def _fates(sources: _Sources, part: _Part, name: str, table: pa.Table) -> Iterator[RowFate]:
-    """Yield what became of some rows of a table, each of its places once."""
+    """Yield the fates of some rows of a table, each of its places once."""
     book, names = sources.definitions.book, sources.read.partitions.facts.names
     rejected = part.checked.rejected
     ours = rejected.filter(pc.equal(rejected.column("table"), name))

@@ -31,7 +31,7 @@ class ChangedElement:
 
 @dataclass(frozen=True, slots=True)
 class ChangedSample:
-    """A changed resource; which one is not said.
+    """A changed resource; which one is not stated.
 
     Attributes:
         type: FHIR type.
@@ -59,7 +59,7 @@ def _samples(before: Release, after: Release) -> Iterator[ChangedSample]:
 
 
 def _sample(before: Release, after: Release, change: UnitChange) -> ChangedSample:
-    # Claims say more of a night than a patient's new time stamp.
+    # Claims show more of a night's changes than a patient's new time stamp.
     kind, logical_id = min(change.changed, key=lambda name: name[0] != "ExplanationOfBenefit")
     if change.before is None or change.after is None:
         raise AssertionError("a changed resource was there before and is after")

@@ -1,9 +1,9 @@
-"""The outcome of partitions, and its form as bytes, in which nothing can hide a program.
+"""The outcome of partitions, and its form as bytes, which cannot carry executable code.
 
 A line of JSON with every value in it, then the tables one after the other as Arrow IPC streams.
-Spaces fill the line up, so that the streams lie as Arrow asks of memory: it reads them in place.
-Only values of the classes below are made of it. Whether the bytes are those that were written is
-for their keeper to check (`etl.sources.finished_steps`).
+The line is padded with spaces, so that the streams are aligned as Arrow requires and are read in
+place. Only values of the classes below are made of it. Whether the bytes are those that were
+written is checked where they are kept (`etl.sources.finished_steps`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Outcome:
     """The result of one partition, beside the resources themselves.
 
     Attributes:
-        checked: what the rules said; its tables are left out.
+        checked: the result of the rules; its tables are left out.
         unmapped: crosswalk -> cells for which it has no code; `etl.rows.FINDINGS_SCHEMA`.
         resources: FHIR type -> how many.
         missing: directory resources that resources refer to and the directory does not hold.
@@ -96,7 +96,7 @@ def outcome_to(outcome: Outcome) -> bytes:
     """Return an outcome as bytes.
 
     Raises:
-        TypeError: a value in it is of a class that is not known here (a bug).
+        TypeError: a value in it is of a class that is not supported here (a bug).
     """
     streams: list[bytes] = []
     body = _plain(outcome, streams)

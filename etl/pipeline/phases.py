@@ -19,7 +19,7 @@ class Phase:
     Attributes:
         stage: which.
         seconds: how long it took.
-        count: how many steps it had; `STAGES` says of what.
+        count: how many steps it had; `STAGES` names them.
     """
 
     stage: Stage
@@ -38,7 +38,7 @@ class Phase:
 
 
 class StepCounter:
-    """Counts the steps that events tell of."""
+    """Counts the steps that events report."""
 
     def __init__(self) -> None:
         self._read: dict[str, int] = {}

@@ -48,9 +48,9 @@ class Processed:
         definitions: rules and mappings.
         totals: sums over the directory and all partitions.
         providers: the directory's accepted rows.
-        directory: what the rules said of the directory's rows.
+        directory: the result of the rules for the directory's rows.
         verdicts: limits, and whether they hold.
-        unowned: file -> rows that cannot be read and belong to nothing that is known.
+        unowned: file -> rows that cannot be read and have no known owner.
         directory_files: name -> file of the work folder, of the directory's checked rows.
         files: of each unit, name -> file of the work folder (`executor.Done`).
         results: what a next release may reuse.
@@ -104,7 +104,7 @@ def process(
         output: writes the resources; None to make none.
         publication: where the run publishes; None where nothing is published.
         row_output: writes checked rows; None to write none.
-        is_reported: whether a report is written, which wants every place of a finding and every
+        is_reported: whether a report is written, which needs every place of a finding and every
             rejected row.
 
     Raises:
@@ -114,7 +114,7 @@ def process(
     definitions, rows = context.definitions, read.partitions
     totals = Totals(FindingPlaces(read.work / "findings") if is_reported else None)
     totals.add_findings(rows.facts.findings)
-    # The directory comes first: rules and mappings of members' rows ask for what it accepts.
+    # The directory comes first: rules and mappings of members' rows look up its accepted rows.
     context.emit(StageBegan("directory"))
     directory = rows.directory()
     decided = accepted_directory(directory, definitions, as_of=read.as_of)
@@ -163,7 +163,7 @@ def process(
         members = outcome.checked.counts["member"].published
         resources = sum(outcome.resources.values())
         context.emit(PartitionDone(unit.start, len(unit), members, resources, outcome.reused))
-    # No total is believed before it is known that every row went into it, once.
+    # No total is used before it is checked that every row went into it, once.
     rows.facts.check_all_there(seen, read.work)
     tally = totals.tally
     reconcile(tally.counts, tally.causes.values())
@@ -229,7 +229,7 @@ def write_results(
 
 
 def _unowned(partitions: Partitions, totals: Totals) -> dict[str, int]:
-    """Return how many rows of each file belong to nothing that is known.
+    """Return how many rows of each file have no known owner.
 
     Rows that cannot be read, and rows of claims and members that name none.
     """

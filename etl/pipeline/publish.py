@@ -172,7 +172,7 @@ def stage(
     Args:
         processed: the extract, with the blocks of its patients written.
         publication: where to write.
-        facts: what the manifest says of the run.
+        facts: what the manifest states of the run.
         when: FHIR instant of the run.
         stamp: FHIR instant for resources that state none.
     """
@@ -225,7 +225,7 @@ def publish(staged: Staged, reports: Sequence[Named], publication: Publication) 
 
 
 class _Resources:
-    """The resources of some runs, each made when it is asked for (`publish.resources.Resources`).
+    """The resources of some runs, each made on demand (`publish.resources.Resources`).
 
     Args:
         runs: all of them.

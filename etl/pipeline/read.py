@@ -155,7 +155,7 @@ def own_folder(work: Path) -> Path:
 
 
 def _fingerprint(extract: Extract, definitions: Definitions, partitions: int) -> str:
-    """Return a hash of all that a run's result hangs on, but for the clock and the target."""
+    """Return a hash of all that a run's result depends on, but for the clock and the target."""
     facts = {
         "files": [[file.name, file.sha256] for file in extract.files],
         "layout": extract.layout.name,

@@ -94,7 +94,7 @@ class LimitBroken(DataRejected):
 
     Attributes:
         processed: the extract, checked and mapped.
-        report: what the report says; None where none was written.
+        report: contents of the report; None where none was written.
         page: where the report's page is; empty where none was written.
     """
 
@@ -110,9 +110,9 @@ class Reported:
     """Files of a report.
 
     Attributes:
-        report: what it says.
+        report: its contents.
         folder: where it is: `report/` and `quarantine/` below.
-        suites: what came of the suites.
+        suites: the results of the suites.
     """
 
     report: Report
@@ -208,8 +208,8 @@ def write_reports(
     Args:
         context: of the run.
         processed: the extract, checked and mapped.
-        about: what the report says of the run.
-        known_results: table -> what its suite came to in the run before, with the same rules and
+        about: facts of the report about the run.
+        known_results: table -> the result of its suite in the run before, with the same rules and
             program.
 
     Raises:
@@ -275,7 +275,7 @@ def write_reports(
 
 
 def _certificate(processed: Processed, folder: Path) -> CertificateFacts | None:
-    """Return what the report says of the certificate, and write its differences beside it."""
+    """Return the certificate for the report, and write its differences beside it."""
     made, counts = processed.certificate, processed.totals.tally.counts
     if made is None:
         return None
@@ -298,7 +298,7 @@ def _certificate(processed: Processed, folder: Path) -> CertificateFacts | None:
 
 
 def _timeliness(processed: Processed, folder: Path, about: About) -> TimelinessFacts | None:
-    """Return what the report says of timeliness, and write the late claims beside it."""
+    """Return timeliness for the report, and write the late claims beside it."""
     made = processed.certificate
     if made is None or about.parent is None:
         return None

@@ -102,7 +102,7 @@ class _Prepared:
     Attributes:
         processed: the extract, checked and mapped, with all limits.
         staged: the release.
-        facts: what its manifest says of the run.
+        facts: what its manifest states of the run.
     """
 
     processed: Processed
@@ -188,7 +188,7 @@ def run(context: RunContext, publication: Publication) -> Ran:
 
 
 def _observed(publication: Publication, emit: Emit) -> Publication:
-    """Return the publication with a store that tells of what this process writes."""
+    """Return the publication with a store that reports what this process writes."""
     store = ObservedStore(publication.store, lambda: emit(StageAdvanced(1)))
     return replace(publication, store=store)
 
@@ -252,7 +252,7 @@ def _prepare(
     stamp: str,
     stop_at_limits: Callable[[Processed], None] = lambda _: None,
 ) -> _Prepared:
-    """Process an extract and write its release; look at limits as soon as they can be known."""
+    """Process an extract and write its release; check each limit as soon as it can be."""
     base, now = publication.base, as_instant(context.when)
     parent = base.release.manifest if base.release is not None else None
     output = BlockOutput(
@@ -285,7 +285,7 @@ def _about(
     run: str,
     directory: Mapping[str, int] | None = None,
 ) -> About:
-    """Return what a report says of a run; `directory` is None where nothing is published."""
+    """Return what a report states of a run; `directory` is None where nothing is published."""
     return About(
         run=run,
         when=context.when,
@@ -302,7 +302,7 @@ def _about(
 def _store_reports(
     store: Store, reported: Reported, name: str, base: Current
 ) -> tuple[list[Named], Current]:
-    """Put the files of a report into the store, and return what the manifest says of them.
+    """Put the files of a report into the store, and return their entries for the manifest.
 
     An attempt that died before its commit may have left others under the same keys, if it ran
     other suites, and S3 leaves what is there. Where that attempt is alive, it cannot commit any
@@ -325,7 +325,7 @@ def _files(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
 
 
 def _searched(mappings: MappingSet) -> dict[str, list[str]]:
-    """Return which columns the indexes have: resource type → names, for readers to know."""
+    """Return the columns of the indexes, for readers: resource type → names."""
     found: dict[str, set[str]] = {}
     for plan in mappings.plans:
         found.setdefault(plan.resource, set()).update(plan.search)
@@ -335,12 +335,12 @@ def _searched(mappings: MappingSet) -> dict[str, list[str]]:
 def facts_of(
     extract: Extract, definitions: Definitions, processed: Processed | None = None
 ) -> ReleaseFacts:
-    """Return what the manifest is to say of a run; of its rows and money once it is processed."""
+    """Return what the manifest states of a run; of its rows and money once it is processed."""
     inputs: list[Mapping[str, Any]] = [
         {"name": file.name, "sha256": file.sha256, "bytes": file.bytes} for file in extract.files
     ]
     counts = processed.totals.tally.counts if processed is not None else {}
-    # A tree without amounts says nothing of their sums either.
+    # A tree without amounts states no sums of them either.
     is_summed = processed is not None and definitions.mappings.view.states_money
     return ReleaseFacts(
         kind=extract.kind,

@@ -21,7 +21,7 @@ _ENDING: Final = ".json"
 def write_record(store: Store, record: RunRecord, keep: int) -> None:
     """Keep the record of a run, and delete the oldest beyond those that are to stay.
 
-    Nothing hangs on it: where it cannot be kept, that is a warning. A run that failed before
+    Nothing depends on it: where it cannot be kept, a warning is logged. A run that failed before
     anything was published leaves the target as it was.
 
     Args:

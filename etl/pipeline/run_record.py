@@ -1,8 +1,8 @@
-"""The record of a run: how it ended, what it came to, and how long each phase took.
+"""The record of a run: how it ended, its totals, and how long each phase took.
 
-One value for all that tells of a run: the end of the command, the log, `cpcds history`, metrics,
-notifications. It holds what the report shows and no more: no member's data, and no sum of money
-that the report withholds.
+One value for everything that reports a run: the end of the command, the log, `cpcds history`,
+metrics, notifications. It holds what the report shows and no more: no member's data, and no sum of
+money that the report withholds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from etl.reports.small_cells import shown_money
 from etl.reports.summary import by_fate
 
 RECORD_FORMAT: Final = 1
-"""Version of a record's JSON; docs/published-tree.md tells what stands in it."""
+"""Version of a record's JSON; docs/published-tree.md describes its content."""
 
 Verdict: TypeAlias = Literal["published", "unchanged", "stopped", "failed", "interrupted"]
 """`unchanged`: the same files were published before; `stopped`: a limit does not hold, with a
@@ -63,7 +63,7 @@ class RunTotals:
         warnings: findings that do not.
         broken_limits: a sentence each.
         causes: (rule, claims, rows) by first cause, those that rejected most claims first.
-        sums: how many sums of money were compared between what came in and what became of it.
+        sums: how many sums of money were compared between the source and its outcome.
         adds_up: whether all of them agree.
         net: category -> net sum of the claims' headers, decimal text; None where it is withheld.
         findings: rule -> table -> how many findings.
@@ -108,7 +108,7 @@ class RunRecord:
         phases: in order.
         release: the release that readers see because of it; None where it published nothing.
         report: key of the report's page in the target; None where there is none.
-        totals: what it came to; None where no report was written.
+        totals: those of its report; None where no report was written.
         changes: members and resources that were added, changed and retracted, as in a manifest;
             None where nothing was published.
         error: why it ended; empty where all went well.
@@ -229,7 +229,7 @@ def _totals(body: Mapping[str, Any]) -> RunTotals:
 
 
 def totals_of(report: Report) -> RunTotals:
-    """Return what a report comes to."""
+    """Return the totals of a report."""
     found = summary(report)
     shown = shown_money(report.money, report.small_cells)
     return RunTotals(
@@ -269,7 +269,8 @@ def record_of_error(
 ) -> RunRecord:
     """Return the record of a run that an error ended.
 
-    What an error of the system says may be a path; of a bug only the kind is told.
+    The message of a system error may contain a path; of such an error and of a bug, only the class
+    is recorded.
     """
     record = RunRecord(start, ended, "failed", 1, tuple(phases), error=type(error).__name__)
     match error:

@@ -1,7 +1,7 @@
 """The suites: an optional stage at the end of a run, over the one sample that was written for it.
 
-A suite comes to the same over the same rows. So that the rows seldom change, they are those of few
-members (`Share`), and their digest is kept beside what came of them: the next release keeps both.
+A suite has the same result over the same rows. So that the rows seldom change, they are those of
+few members (`Share`), and their digest is kept beside the results: the next release keeps both.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def sample_of(read: Read, options: RunOptions) -> Sample | None:
 
 
 def begin_suites(context: RunContext) -> None:
-    """Have what suites need loaded beside what follows; nothing where no suites are run."""
+    """Load what suites need in the background; nothing where no suites are run."""
     if context.options.gx_rows:
         context.suites.begin()
 
@@ -77,7 +77,7 @@ def run_stage(
     Args:
         context: of the run.
         processed: the extract; its files hold what `sample` has written.
-        sample: whose rows are looked at.
+        sample: the members with rows to check.
         docs: folder for the pages.
         run_name: what the pages call the run.
         known: what `known_results` returned.
@@ -112,7 +112,7 @@ def _run_suite(run: SuiteRun, emit: Emit) -> SuiteResult:
 
 
 def known_results(store: Store, previous: CachedResults | None) -> Mapping[str, SuiteResult]:
-    """Return what the suite of each table came to in the previous release, with the same rules.
+    """Return the result of each table's suite in the previous release, with the same rules.
 
     Nothing where that is lost.
     """
@@ -126,12 +126,12 @@ def known_results(store: Store, previous: CachedResults | None) -> Mapping[str, 
 
 
 def keep_results(store: Store, results: Sequence[SuiteResult]) -> Named | None:
-    """Write what the suites came to for the next release; None where none were run."""
+    """Write the results of the suites for the next release; None where none were run."""
     return put_by_content(store, FOLDER, to_bytes(results), "suites") if results else None
 
 
 def to_bytes(results: Iterable[SuiteResult]) -> bytes:
-    """Return what suites came to as bytes, the same for the same."""
+    """Return results of suites as bytes, the same for the same results."""
     tables = [
         {**asdict(each), "unexpected": [[*key, count] for key, count in each.unexpected.items()]}
         for each in results
@@ -141,7 +141,7 @@ def to_bytes(results: Iterable[SuiteResult]) -> bytes:
 
 
 def from_bytes(data: bytes, what: str) -> Mapping[str, SuiteResult]:
-    """Return what the suite of each table came to.
+    """Return the result of each table's suite.
 
     Raises:
         StoreError: the bytes are something else.

@@ -32,7 +32,7 @@ class Target:
 
 
 class DryStore:
-    """Passes reads on, takes objects and forgets them, and refuses whatever readers would see.
+    """Passes reads on, discards objects, and refuses whatever readers would see.
 
     Args:
         store: the target.
@@ -66,7 +66,7 @@ class DryStore:
         return self._store.read(key)
 
     def put(self, key: str, data: bytes) -> bool:
-        """Forget the object; it counts as one that was not there."""
+        """Discard the object; it counts as one that was not there."""
         if key.startswith(FOLDER):  # the one thing that a run reads back
             self._rows[key] = bytes(data)
         return True

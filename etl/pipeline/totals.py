@@ -52,7 +52,7 @@ class Totals:
             self.rejected.append(outcome.checked.rejected)
         for crosswalk, words in outcome.unmapped.items():
             if crosswalk in (OMITTED, WITHOUT_CODE):
-                continue  # rows, and words that crosswalks do know
+                continue  # rows, and words that crosswalks do contain
             self._unmapped[crosswalk] += words.num_rows
             before = self._where.get(crosswalk, no_findings())
             both = pa.concat_tables([before, words])
@@ -66,7 +66,7 @@ class Totals:
             self.places.add(findings)
 
     def unmapped(self) -> tuple[Unmapped, ...]:
-        """Return the words that crosswalks do not know: of each crosswalk the commonest first."""
+        """Return words that crosswalks do not contain: of each crosswalk the commonest first."""
         words = [
             Unmapped(crosswalk, count, tuple(_examples(self._where[name])), word)
             for name, count in self._unmapped.items()

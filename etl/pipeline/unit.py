@@ -89,7 +89,7 @@ def process_unit(
         context: rules, mappings, the directory, and the task.
         unit: the partitions.
         rows: their rows.
-        keys: the ids of all partitions that rules may ask for.
+        keys: the ids of all partitions that rules may look up.
         store: the target; None where nothing is published.
 
     Returns:
@@ -146,7 +146,7 @@ def _all_members(
 def _incremental(
     context: UnitContext, unit: range, rows: Partitions, keys: GlobalKeys, store: Store
 ) -> _Processed | None:
-    """Process a unit but for members whose results are known; of a first run, that is nobody.
+    """Process a unit but for members with reusable results; a first run has none.
 
     Returns:
         None where several partitions have more rows to process than one of them.

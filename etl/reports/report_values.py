@@ -23,7 +23,7 @@ class ExtractFile:
         name: path inside the extract.
         rows: rows below the header.
         sha256: of the file as it lies there.
-        unowned: rows of those that cannot be read and belong to nothing that could be told.
+        unowned: rows of those that cannot be read and have no known owner.
     """
 
     name: str

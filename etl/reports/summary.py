@@ -85,7 +85,7 @@ class Summary:
         rejections: findings that reject a row or a claim.
         broken_limits: one sentence each.
         rejected: what was rejected, by first cause.
-        unowned: file -> rows that cannot be read and belong to nothing that could be told.
+        unowned: file -> rows that cannot be read and have no known owner.
     """
 
     tables: tuple[tuple[str, int, int, int, int, int], ...]

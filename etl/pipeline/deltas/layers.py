@@ -41,7 +41,7 @@ class Layer:
     """One extract's rows.
 
     Attributes:
-        kind: `full` or `delta`; only in a delta does a row say that something is deleted.
+        kind: `full` or `delta`; only a delta has rows that delete.
         time: FHIR instant that counts for rows that state none.
         tables: table -> the object with its rows; tables without rows are left out.
     """
@@ -112,11 +112,11 @@ def write_layer(
 ) -> Layer:
     """Write the rows of an extract as a layer; one table's file is held in memory at a time.
 
-    Rows that were not fit to be read are left out, and claims that are not whole without them: they
+    Rows that could not be read are left out, and claims that are incomplete without them: they
     were reported, and stay in quarantine.
 
     Raises:
-        DataRejected: some rows of a delta are not fit to be read. It is applied whole or not at
+        DataRejected: some rows of a delta cannot be read. It is applied whole or not at
             all, because a row that is left out might be the one that deletes something.
     """
     if kind == "delta" and _rejecting(partitions.facts.findings, definitions).num_rows:
@@ -164,7 +164,7 @@ def _rejecting(findings: pa.Table, definitions: Definitions) -> pa.Table:
 def _without(
     table: pa.Table, unfit: pa.Table, gone: Mapping[str, pa.Array] = MappingProxyType({})
 ) -> pa.Table:
-    """Return the rows of a table that are fit, but for those with some ids."""
+    """Return the readable rows of a table, but for those with some ids."""
     kept = table.filter(pa.array(~_is_at(table, unfit))) if unfit.num_rows else table
     for column, ids in gone.items():
         kept = kept.filter(pc.invert(pc.is_in(kept.column(column), value_set=ids)))
@@ -186,7 +186,7 @@ def _is_at(table: pa.Table, marks: pa.Table) -> npt.NDArray[np.bool_]:
 def _gone(
     loaded: Loaded, unfit: pa.Table, definitions: Definitions
 ) -> dict[str, dict[str, pa.Array]]:
-    """Return what goes with rows that were not fit to be read: table -> its id -> which ids."""
+    """Return what is left out with unreadable rows: table -> its id -> which ids."""
     book = definitions.book
     gone: dict[str, dict[str, pa.Array]] = {}
     for name in ("member", "coverage"):

@@ -1,9 +1,9 @@
-"""Deltas: what all layers together say, as one full extract in canonical files.
+"""Deltas: all layers merged into one full extract in canonical files.
 
 For every key the row with the latest time counts; of rows with one time that of the later layer.
-A deletion takes along what hangs on its row and is older. So the result is a function of the set
+A deletion also deletes older rows that depend on its row. So the result is a function of the set
 of rows alone: their order in files and the order of files decide nothing, and a layer that is
-there twice changes nothing. docs/decisions/0005-deltas.md tells why.
+there twice changes nothing. docs/decisions/0005-deltas.md gives the reasons.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Times: TypeAlias = npt.NDArray[np.int64]
 _NEVER: Final = np.iinfo(np.int64).min
 _MEMBER: Final = "member_id"
 _NOBODY: Final = ""
-"""Owner of a deleted claim: before any member, where rows of one time say both."""
+"""Owner of a deleted claim: sorts before any member, where rows of one time state both."""
 
 Deletions: TypeAlias = dict[str, list[int]]
 """Key -> the ranks (`_Rows.times`) at which it was deleted."""
@@ -44,7 +44,7 @@ class _Rows:
     Attributes:
         table: the rows.
         times: rank of each: its time in milliseconds, then its layer; greater is later.
-        deleted: which say that something is gone.
+        deleted: which are deletions.
     """
 
     table: pa.Table
@@ -59,14 +59,14 @@ class _Rows:
 def merged_extract(
     store: Store, layers: Sequence[Layer], folder: Path, as_of: str | None, payer: str | None
 ) -> Path:
-    """Write what all layers together say as a full extract; one table is held at a time.
+    """Write all layers as one full extract; one table is held in memory at a time.
 
     Args:
         store: where the layers are.
         layers: the full extract first, then deltas as they were published.
         folder: where to write; made where it is missing.
-        as_of: day of the last delta; None where nobody said.
-        payer: whose extract it is; None where nobody said.
+        as_of: day of the last delta; None where it is not stated.
+        payer: the payer of the extract; None where it is not stated.
 
     Raises:
         StoreError: a layer is missing or damaged.
@@ -113,7 +113,7 @@ def _rows_of(store: Store, layers: Sequence[Layer], name: str) -> _Rows:
 
 
 def _times(table: pa.Table, otherwise: str) -> Times:
-    """Return when each row was last updated, in milliseconds; its layer's time if it is silent."""
+    """Return when each row was last updated, in milliseconds; its layer's time where not stated."""
     stated = table.column("last_updated").combine_chunks().dictionary_encode()
     default = _milliseconds(otherwise, 0)
     known = [_milliseconds(text, default) for text in stated.dictionary.to_pylist()]
@@ -126,7 +126,7 @@ def _milliseconds(text: str, otherwise: int) -> int:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        return otherwise  # the rules will say so
+        return otherwise  # the rules report it
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return int(moment.timestamp() * 1000)
@@ -144,7 +144,7 @@ def _deletions(rows: _Rows, key: str) -> Deletions:
 
 
 def _gone_with_member(rows: _Rows, key: str, members: Deletions) -> Deletions:
-    """Return when claims or coverages went with their member: the one whose they then were."""
+    """Return when claims or coverages were deleted with the member that then owned them."""
     if not members:
         return {}
     deleted = pa.array(list(members), pa.string())
@@ -160,11 +160,11 @@ def _gone_with_member(rows: _Rows, key: str, members: Deletions) -> Deletions:
 
 
 def _taken(owners: list[tuple[int, str]], members: Deletions) -> list[int]:
-    """Return when a claim went because its member did; it is nobody's from then on.
+    """Return when a claim was deleted with its member; it has no owner from then on.
 
     Args:
-        owners: rank and member of each row that says whose it is.
-        members: when each member was deleted. Of one rank, members go before rows say anything.
+        owners: rank and member of each row that states an owner.
+        members: when each member was deleted. Of one rank, deletions come before rows.
     """
     gone = {(time, False, one) for _, one in owners for time in members.get(one, ())}
     found, owner = [], _NOBODY
@@ -184,7 +184,7 @@ def _joined(first: Deletions, second: Deletions) -> Deletions:
 
 
 def _survives(rows: _Rows, key: str, gone: Deletions) -> npt.NDArray[np.bool_]:
-    """Return which rows are not older than the last deletion of what they hang on."""
+    """Return which rows are not older than the last deletion of their key."""
     if not gone:
         return np.ones(len(rows.times), np.bool_)
     at = pc.index_in(rows.table.column(key), value_set=pa.array(list(gone), pa.string()))
@@ -193,10 +193,10 @@ def _survives(rows: _Rows, key: str, gone: Deletions) -> npt.NDArray[np.bool_]:
 
 
 def _present(rows: _Rows, name: str) -> pa.Table:
-    """Return the row that counts for every key, unless it says that the key is gone.
+    """Return the row that counts for every key, unless it is a deletion.
 
-    Rows of one time and layer stay together, for the rules about duplicates to decide; one that
-    says gone beside one that does not is an update told as two. Rows without a key stay, for the
+    Rows of one time and layer stay together, for the rules about duplicates to decide; a
+    deletion beside another row is an update sent as two rows. Rows without a key stay, for the
     rules to reject.
     """
     keys = CLAIMS_TABLES[name].key

@@ -26,7 +26,7 @@ from etl.sources import GlobalKeys, Loaded
 
 
 def owners_of(places: Places, wanted: Hashes) -> RowOwners:
-    """Return the owners of the rows of some members, whose hashes are ascending."""
+    """Return the owners of the rows of some members, given by ascending hashes."""
     here = among(places.owner, wanted)
     ids, codes = np.unique(places.owner[here], return_inverse=True)
     return RowOwners(ids, places.keys[here], codes.astype(np.int64))
@@ -34,7 +34,7 @@ def owners_of(places: Places, wanted: Hashes) -> RowOwners:
 
 @dataclass
 class Attribution:
-    """Takes note of the member of each resource, plan by plan.
+    """Records the member of each resource, plan by plan.
 
     Attributes:
         owners: the members of the rows.
@@ -49,12 +49,12 @@ class Attribution:
     _named: set[tuple[int, Mention]] = field(default_factory=set)
 
     def begin(self) -> None:
-        """Forget what was noted: the plans run again."""
+        """Clear the record: the plans run again."""
         self._made.clear()
         self._named.clear()
 
     def take(self, made: PlanResources, values: Values) -> None:
-        """Note what a plan made."""
+        """Record what a plan made."""
         table = made.partition.tables.get(made.plan.table)
         if table is None or not table.num_rows:
             return
@@ -79,20 +79,20 @@ class Attribution:
     ) -> Ledger | None:
         """Return the results of a partition, member by member.
 
-        Members are left out whose results depend on rows of others: those that share a claim,
+        Members with results that depend on rows of others are left out: those that share a claim,
         coverage or patient, or name a claim or coverage of another member.
 
         Args:
             loaded: the rows.
-            checked: what the rules said, with shares.
+            checked: the result of the rules, with shares.
             made: what was mapped.
             dependencies: which columns refer to something outside.
             keys: ids of all partitions.
 
         Returns:
             The ledger; None where it would not be complete, so that nothing may be reused: where
-            something belongs to no member, or other columns of the directory were read than those
-            of which changes are noticed.
+            something belongs to no member, or columns of the directory were read in which changes
+            are not detected.
 
         Raises:
             CountsDoNotAddUp: the members' shares are not the whole (a bug).

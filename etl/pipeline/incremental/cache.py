@@ -63,9 +63,9 @@ class CachedResults:
     Attributes:
         ledgers: what there is of the partitions, in order: each is a range of members' hashes.
         count: how many partitions there were.
-        as_of: day of the extract, in days since 1970; None where nobody said.
+        as_of: day of the extract, in days since 1970; None where it is not stated.
         names: names under which the directory held something, ascending, and what it held.
-        suites: the object that holds what came of the suites; None where none were run.
+        suites: the object that holds the results of the suites; None where none were run.
     """
 
     ledgers: Sequence[CachedLedger]
@@ -75,7 +75,7 @@ class CachedResults:
     suites: Named | None
 
     def ledger(self, store: Store, indexes: range, count: int) -> Ledger:
-        """Return what is remembered of the members in some of `count` partitions now.
+        """Return the cached entries of the members in some of `count` partitions now.
 
         Entries of members in partitions beside them may be among them. What is lost or damaged is
         left out.
@@ -152,7 +152,7 @@ def open_cache(store: Store, base: Current, made: str) -> CachedResults | None:
     try:
         return _opened(store, base, made)
     except StoreError:
-        return None  # lost or damaged: `verify` says so, and working on everything mends it
+        return None  # lost or damaged: `verify` reports it, and processing all members fixes it
 
 
 def _opened(store: Store, base: Current, made: str) -> CachedResults | None:

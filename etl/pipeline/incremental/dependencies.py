@@ -1,7 +1,7 @@
 """External dependencies of a member's results: ids of other members, providers, the day.
 
-Results are kept together with the answers that they were made with. They may be reused as long as
-the same questions have the same answers.
+Results are kept together with the answers to the lookups that they depend on. They may be reused
+as long as the same lookups have the same answers.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Dependencies:
     """Columns that refer to something outside the member's rows.
 
     Attributes:
-        ids: kind of id (`member`, `coverage`, `claim`) -> columns whose ids rules look for.
-        names: columns whose texts the directory is asked for.
+        ids: kind of id (`member`, `coverage`, `claim`) -> columns with ids that rules look up.
+        names: columns with texts that are looked up in the directory.
         days: columns that are compared with the day of the extract.
         directory: columns of the directory's tables that can show in a member's resources.
     """
@@ -168,7 +168,7 @@ def _columns_in(expr: Expr | Condition, plan: Plan) -> Iterator[tuple[str, str]]
 def names_asked(
     dependencies: Dependencies, tables: Iterable[Mapping[str, pa.Table]], owners: RowOwners
 ) -> pa.Table:
-    """Return `owner`, `name`: under which ids and NPIs the directory was asked for each member."""
+    """Return `owner`, `name`: the ids and NPIs looked up in the directory for each member."""
     pairs = [
         (owner, hash_ids(texts))
         for name, column in sorted(dependencies.names)
@@ -184,7 +184,7 @@ def ids_asked(
     owners: RowOwners,
     keys: GlobalKeys,
 ) -> pa.Table:
-    """Return `owner`, `kind`, `id`, `there`: ids of others that were looked for, and the answer."""
+    """Return `owner`, `kind`, `id`, `there`: ids of others that were looked up, and the answer."""
     parts = []
     held = list(tables)
     for kind, columns in dependencies.ids.items():
@@ -233,8 +233,8 @@ def latest_days(
 def directory_digests(providers: Providers, dependencies: Dependencies) -> tuple[Hashes, Hashes]:
     """Return the names under which the directory holds something, ascending, and what it holds.
 
-    What is held is told as a hash of the columns that matter: a provider's new telephone number
-    changes the provider, and nothing of the members who name him.
+    The content is given as a hash of the columns that matter: a provider's new telephone number
+    changes the provider, and nothing of the members that refer to the provider.
     """
     names, digests = [], []
     for kind, table in sorted(providers.tables.items()):
@@ -256,7 +256,7 @@ def directory_digests(providers: Providers, dependencies: Dependencies) -> tuple
 
 
 def changed_names(before: tuple[Hashes, Hashes], after: tuple[Hashes, Hashes]) -> Hashes:
-    """Return the names under which two directories hold something else."""
+    """Return the names under which two directories hold different content."""
     pairs = np.concatenate([np.stack(one, axis=1) for one in (before, after)])
     unique, counts = np.unique(pairs, axis=0, return_counts=True)
     names: Hashes = np.unique(unique[counts == 1, 0])

@@ -1,9 +1,9 @@
 """Results of a partition by member, in a form that outlives the run.
 
 A *ledger* is a handful of Arrow tables that all begin with the column `owner`: the hash of the
-member (`etl.sources.partitions.OWNER_COLUMN`). Places are told as raw table and number of the row
-among the member's own, so that they stay right when rows of others come and go above them. The sum
-of all members' entries is the outcome of the partition.
+member (`etl.sources.partitions.OWNER_COLUMN`). Places are recorded as raw table and number of the
+row among the member's own, so that they stay valid when rows of others come and go above them. The
+sum of all members' entries is the outcome of the partition.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
   day in a column that rules compare with the day of the extract.
 * `patients`: into whose blocks the member's resources went; `own` where the Patient is among them.
 * `findings`: of rules where `crosswalk` is empty, else of cells that it has no code for.
-* `asked`: ids of others that rules looked for, and whether they were there.
-* `names`: hashes of the ids and NPIs under which the directory was asked.
+* `asked`: ids of others that rules looked up, and whether they were there.
+* `names`: hashes of the ids and NPIs that were looked up in the directory.
 """
 
 Ledger: TypeAlias = Mapping[str, pa.Table]
@@ -91,7 +91,7 @@ def no_ledger() -> Ledger:
 
 
 def only(ledger: Ledger, owners: Hashes) -> Ledger:
-    """Return the entries of some members, whose hashes are ascending."""
+    """Return the entries of some members, given by ascending hashes."""
     return {name: _kept(table, owners) for name, table in ledger.items()}
 
 
@@ -117,7 +117,7 @@ def _ordered(table: pa.Table) -> pa.Table:
     falls = np.flatnonzero(owner[1:] < owner[:-1])
     if not len(falls):  # of partitions one after the other
         return table
-    if len(falls) == 1:  # those who are kept, and those who were worked on
+    if len(falls) == 1:  # members that are kept, and members that were processed
         pieces = _merging(owner, int(falls[0]) + 1)
         if len(pieces) * _SHORTEST <= len(owner):
             return _pieced(table, pieces)
@@ -186,7 +186,7 @@ def from_bytes(data: bytes, what: str) -> Ledger:
     """Return the ledger of some bytes.
 
     Raises:
-        StoreError: they are none.
+        StoreError: they are no ledger.
     """
     try:
         end = data.index(b"\n") + 1
@@ -211,7 +211,7 @@ class Places:
         sources: names of the raw tables.
         keys: `place_keys` of every row, ascending.
         source: place in `sources`, for each of `keys`.
-        owner: whose each row is.
+        owner: the owner of each row.
         at: number of each row among its owner's in the raw table, from 0.
         owned: raw table -> owners of its rows, ascending, and the places, within one in order.
         marks: `owner`, `low`, `high`, `order`: the first four columns of `owners`.
@@ -342,7 +342,7 @@ def _mixed(value: Any) -> Any:
 
 
 def checked_of(ledger: Ledger, places: Places) -> Checked:
-    """Return what rules said of the members of a ledger, without tables and samples."""
+    """Return the result of the rules for the members of a ledger, without tables and samples."""
     findings = ledger["findings"]
     mine = findings.filter(pc.equal(findings.column("crosswalk").cast(pa.string()), RULES))
     return Checked(

@@ -1,9 +1,9 @@
 """Members whose results are those of the previous release.
 
-What the results of a member depend on is compared: the member's rows, the answers to what rules
-ask of other members, the directory's rows that they name, the day of the extract, and
-(`cache.made_by`) rules, mappings, settings and program. What is reused is, to the byte, what
-processing the rows again would give.
+What the results of a member depend on is compared: the member's rows, what rules look up
+of other members, the directory's rows that they name, the day of the extract, and (`cache.made_by`)
+rules, mappings, settings and program. What is reused is, to the byte, what processing the rows
+again would give.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class PreviousRelease:
     """Results that a run may reuse.
 
     Attributes:
-        results: what the release keeps; None where that is of no use.
+        results: what the release keeps; None where it cannot be used.
         changed: names under which the directory held something else then.
         lost: patients whose block or index is not in the store any more.
     """
@@ -133,7 +133,7 @@ def unchanged(now: ComparedFacts, before: PreviousMembers) -> Hashes:
 
 
 def _answered_otherwise(now: ComparedFacts, before: PreviousMembers) -> Hashes:
-    """Return the members of which something outside has another answer than before."""
+    """Return the members with an external lookup that has another answer than before."""
     differs = [np.asarray(now.keys.sharers)]
     ids_asked = before.ledger["asked"]
     kinds = ids_asked.column("kind").cast(pa.string())

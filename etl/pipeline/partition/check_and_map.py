@@ -37,17 +37,17 @@ def check_and_map(
     owners: RowOwners | None = None,
     observer: Observer | None = None,
 ) -> tuple[DecidedRows, Checked, Mapped]:
-    """Check a partition and map what was accepted, until all that is made keeps its profile.
+    """Check a partition and map what was accepted, until all resources conform to their profiles.
 
     Args:
         context: rules, mappings and the directory.
         loaded: the rows.
         keys: ids of all partitions.
         owners: the members of the rows, where each member's share of the totals is wanted.
-        observer: takes note of what each plan makes; None for nothing.
+        observer: records what each plan makes; None for nothing.
 
     Returns:
-        All rows as they were decided on, what the rules said, and the resources.
+        All rows as they were decided on, the result of the rules, and the resources.
     """
     definitions, providers = context.definitions, context.providers
     rules = RuleContext(definitions.book, keys, providers.known, context.as_of)
@@ -68,5 +68,5 @@ def check_and_map(
         )
         if not made.broken.num_rows:
             return claims.decided, checked, made
-        # A rejected row takes others along: check again, as if a rule had rejected it.
+        # Dependents of a rejected row are rejected too: check again, as if a rule rejected it.
         findings = with_broken(findings, made.broken)

@@ -51,7 +51,7 @@ class SettledClaims:
 
         Args:
             tables: the accepted rows, and the directory's.
-            environment: the directory and the crosswalks, as mappings look at them.
+            environment: the directory and the crosswalks, as mappings read them.
             keep: which of the accepted claims `tables` holds; None for all of them.
         """
         chains = self.chains if keep is None else self.chains.only(keep)
@@ -60,7 +60,7 @@ class SettledClaims:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRules:
-    """Rules that settle claims, as the configuration wants it.
+    """Rules that settle claims, as configured.
 
     Attributes:
         masker: finds sensitive codes.
@@ -74,7 +74,7 @@ class ClaimRules:
 
     @classmethod
     def of(cls, definitions: Definitions) -> ClaimRules:
-        """Return what settles claims as the configuration wants it."""
+        """Return the rules that a payer's definitions configure."""
         return cls(
             Masker(definitions.sensitive, definitions.crosswalks),
             definitions.crosswalks.get(_STATUS),
@@ -84,8 +84,8 @@ class ClaimRules:
     def settle(self, work: Work) -> SettledClaims:
         """Decide on the checked rows of a partition and on the chains of their claims.
 
-        What is odd in chains, and sensitive codes that cannot be masked, may reject rows; which
-        claims are left out, and whose money counts, follows from the rows that are accepted.
+        Irregular chains, and sensitive codes that cannot be masked, may reject rows. Which claims
+        are left out, and which count in net sums, follows from the accepted rows.
         """
         tables = whole_rows(work)
         chains, size = chains_of(tables), _size(tables)
@@ -102,7 +102,7 @@ class ClaimRules:
         )
 
     def _noticed(self, tables: Mapping[str, pa.Table], chains: Chains) -> Iterator[Noticed]:
-        """Yield what is odd in chains, and where sensitive codes stand."""
+        """Yield irregular chains, and the places of sensitive codes."""
         for rule, where in (
             ("claim-replaced-twice", chains.rivals),
             ("claim-chain-circle", chains.circular),

@@ -51,11 +51,11 @@ def accepted_directory(
 ) -> DecidedRows:
     """Return the directory's rows, decided on; what is accepted makes resources that conform.
 
-    A row that would break its profile is rejected like any other; who is named by it is published
-    from what claims say of him.
+    A row that would break its profile is rejected like any other. Its provider is published from
+    what claims state.
 
     Raises:
-        MappingError: `map-unmet`: even a provider who is known by an id alone would not conform.
+        MappingError: `map-unmet`: even a provider with nothing but an id would not conform.
     """
     findings = loaded.findings
     while True:

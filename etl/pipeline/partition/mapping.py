@@ -1,4 +1,4 @@
-"""Accepted rows into resources, held until all of them keep their profiles."""
+"""Accepted rows into resources, held until all of them conform to their profiles."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class PlanResources(NamedTuple):
 
 
 class Observer(Protocol):
-    """Takes note of the values and the resources of each plan."""
+    """Records the values and the resources of each plan."""
 
     def begin(self) -> None:
-        """Begin anew: all plans are about to run, perhaps once more."""
+        """Start over: all plans are about to run, for the first time or again."""
 
     def take(self, made: PlanResources, values: Values) -> None:
         """Take what a plan made, and the values that it was made of."""
@@ -104,9 +104,9 @@ def mapped(
         plans: what to make.
         partition: the rows, prepared.
         environment: the directory and the crosswalks.
-        obligations: what the profiles demand, by mapping.
+        obligations: what the profiles require, by mapping.
         rejecting: rules of what is noticed while mapping that keep a row from being published.
-        observer: takes note of what each plan makes; None for nothing.
+        observer: records what each plan makes; None for nothing.
     """
     counts: Counter[str] = Counter()
     unmapped: dict[str, list[pa.Table]] = {}
@@ -142,7 +142,7 @@ def mapped(
 
 
 def _distinct(runs: Iterable[Rendered]) -> Iterator[Rendered]:
-    """Yield runs without resources whose id came before: rows of the table may name one twice."""
+    """Yield runs without resources that repeat an id: rows of the table may name one twice."""
     seen: set[str] = set()
     for run in runs:
         fresh = []

@@ -1,7 +1,7 @@
-"""The shared directory of a run: what the extract says of providers and payers, and what it names.
+"""The shared directory of a run: providers and payers that the extract describes or names.
 
 Organizations and practitioners that claims only name by an id get a resource of what the claims
-say: the id, and the NPI where the id is one.
+state: the id, and the NPI where the id is one.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Providers:
 
     Attributes:
         tables: those of the data model that belong to no member.
-        known: ids that rules may ask for.
+        known: ids that rules may look up.
         environment: what plans are run with.
     """
 
@@ -67,7 +67,7 @@ class Providers:
     environment: Environment
 
     def holds(self, mention: Mention) -> bool:
-        """Tell whether a directory resource that was named has a row of its own."""
+        """Return whether a directory resource that was named has a row of its own."""
         provider = Provider(mention.resource, mention.key)
         return provider in self.environment.providers.get(mention.key, ())
 
@@ -82,7 +82,7 @@ def decided_directory(
 
 
 def providers_of(tables: Mapping[str, pa.Table], definitions: Definitions) -> Providers:
-    """Return the accepted rows of the directory as plans and rules look at them."""
+    """Return the accepted rows of the directory as plans and rules read them."""
     found: dict[str, list[Provider]] = defaultdict(list)
     for column in ("key", "npi"):
         for table, (key, resource) in _KEYS.items():
@@ -112,11 +112,11 @@ def _known(tables: Mapping[str, pa.Table]) -> DirectoryIds:
 def partition_of(
     tables: Mapping[str, pa.Table], definitions: Definitions, missing: Iterable[Mention]
 ) -> Partition:
-    """Return the directory's accepted rows as mappings want them.
+    """Return the directory's accepted rows as mappings need them.
 
     Args:
         tables: accepted rows.
-        definitions: say of which data model they are.
+        definitions: state the data model of the rows.
         missing: what claims name by an id alone; rows are made for them.
     """
     if definitions.model.has_members:
@@ -157,10 +157,10 @@ def with_stubs(
 def with_listing(
     plan: Plan, run: Rendered, partition: Partition, claimed: Set[tuple[str, str]]
 ) -> Rendered:
-    """Return directory resources with what their index is to say of who may see them.
+    """Return directory resources with their visibility, for the index.
 
-    Nothing is said of those with an NPI, which everybody may see, and of those whom nothing but
-    claims name, which their members may see alone.
+    None is stated for those with an NPI, which everybody may see, and for those that only claims
+    name, which only the members of these claims may see.
 
     Args:
         plan: what made them.
