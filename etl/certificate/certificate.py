@@ -1,4 +1,4 @@
-"""The certificate of a release: what was compared this night, and what all of it comes to."""
+"""The certificate of a release: the comparison of this night, and the sums of the whole release."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Certificate:
 
     Attributes:
         facts: how many facts were compared.
-        source: sums of the rows of the members who were looked at.
+        source: sums of the rows of the members that were compared.
         read: sums of the bytes of these members.
         release: sums of all the release's bytes; those of other members are carried from the
             release before, where they were compared.
@@ -75,7 +75,7 @@ def piece(compared: Compared, before: Sums | None) -> bytes:
 
 
 def knows_before(pieces: Iterable[bytes]) -> bool:
-    """Tell whether each unit could be read as it was in the release before."""
+    """Return whether each unit could be read as it was in the release before."""
     return all(json.loads(each)["before"] is not None for each in pieces)
 
 
@@ -169,7 +169,7 @@ def miscounted(made: Certificate, published: Mapping[str, int]) -> list[str]:
 
     Args:
         made: the certificate.
-        published: table -> rows that the run says it published, in all of the release.
+        published: table -> rows that the run counted as published, in all of the release.
     """
     counts = made.release.counts
     return [table for table in COUNTED if counts.get(table, 0) != published.get(table, 0)]

@@ -23,7 +23,7 @@ _SUMMED: Final = "sum-of-lines"
 _END: Final = "end-before-start"
 _NO_PERIOD: Final = "no-place-for-a-period"
 _OF_ONE_DAY: Final = ("outpatient", "pharmacy")
-"""Types of claims whose profiles have a day of service for a line, and no period."""
+"""Types of claims with profiles that have a day of service for a line, and no period."""
 _STATUSES: Final = ("active", "cancelled", "draft", "entered-in-error")
 """Of explanations of benefits, in FHIR."""
 _PAIRED: Final = (("insurer", "payer_id"), ("coverage", "coverage_id"))
@@ -105,13 +105,13 @@ def compare(
     leaves_out: bool = False,
     newly: Newly | None = None,
 ) -> Compared:
-    """Compare what is published of some members with their rows.
+    """Compare the published claims of some members with their rows.
 
     Args:
         tables: their raw canonical rows, with the columns of `COMPARED` and the place.
-        fates: what became of these rows, by table.
-        findings: `file`, `row`, `column` and `rule` of what rules found.
-        published: what their blocks say.
+        fates: fates of these rows, by table.
+        findings: `file`, `row`, `column` and `rule` of findings.
+        published: their claims, as read from the blocks.
         states_money: whether the release has amounts; of one that has none, none may be there.
         leaves_out: whether claims that others of their chain replace are not published.
         newly: when claims become visible; None before the first release.
@@ -165,7 +165,7 @@ def _delays(
 
 
 def published_sums(published: PublishedClaims) -> Sums:
-    """Return the sums of what some blocks say."""
+    """Return the sums of some blocks."""
     texts = published.texts
     labels = {
         "type": texts["type"],
@@ -378,7 +378,7 @@ def _amounts(
 ) -> None:
     """Compare every amount.
 
-    An amount in which a rule found something may have been left out: the bytes say where it was.
+    An amount with a finding may have been left out: the bytes show where it was.
     """
     claims, lines = matched
     headers, line_cents = source.stated.copy(), source.stated_lines.copy()
@@ -418,7 +418,7 @@ def _amounts(
 def _leave_out(
     table: SourceTable, name: str, cents: Any, there: tuple[Any, Any], found: _Found
 ) -> None:
-    """Take out of what is expected the amounts that a rule found wanting and that are not there."""
+    """Remove expected amounts that have a finding and are not published as expected."""
     if not found.places:
         return
     published, matched = there

@@ -1,7 +1,7 @@
 """Claims as the published bytes have them: blocks are unpacked, parsed as JSON, and read.
 
-Neither indexes nor mappings are asked: a block is what it is to anyone who downloads it, NDJSON in
-gzip (RFC 1952). FHIR paths are those of the CARIN guide's ExplanationOfBenefit.
+Neither indexes nor mappings are used: a block is read as any client reads it, NDJSON in gzip
+(RFC 1952). FHIR paths are those of the CARIN guide's ExplanationOfBenefit.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Json = Mapping[str, Any]
 
 @dataclass
 class _Amounts:
-    """Amounts as they are met with: whose each is, its category, its value."""
+    """Amounts in the order read: the owner of each, its category, its value."""
 
     owners: list[int] = field(default_factory=list)
     categories: list[int] = field(default_factory=list)

@@ -1,6 +1,6 @@
-"""Claims as the source has them: raw text of canonical rows, read anew.
+"""Claims as the source has them: raw text of canonical rows, read independently.
 
-What a cell may look like is in docs/canonical-layout.md; how it is read here has nothing in common
+The formats of cells are in docs/canonical-layout.md. The code that reads them here shares nothing
 with the kernels that rules and mappings use.
 """
 
@@ -47,7 +47,7 @@ _INSTITUTIONAL: Final = ("inpatient", "outpatient")
 
 @dataclass(frozen=True, slots=True)
 class Fates:
-    """Rows of one table by what the run says became of them; the rest of them is superseded.
+    """Rows of one table by their fate in the run; all other rows are superseded.
 
     Attributes:
         published: numpy `int64`, shape (n, 2): file and row of each row that was published.
@@ -218,9 +218,9 @@ class SourceClaims:
     def statuses(self) -> tuple[Any, Any]:
         """Return the status that each claim has to have, and the word of the source.
 
-        A claim that another one replaces is cancelled (decision 0007). One linked to none, or that
-        is the one end of its chain, is what the source says, and so is what the source does not
-        call active. Of others the chain decides, which is not worked out here: they are `?`.
+        A claim that another one replaces is cancelled (decision 0007). A claim without links, or at
+        the one end of its chain, has the status of the source, and so has a claim that the source
+        does not call active. For others the chain decides, which is not derived here: they are `?`.
         """
         words = self.claims.texts("status").tolist()
         rows, before = self.rows, self.claims.texts("adjusted_from_claim_id").tolist()
@@ -408,7 +408,7 @@ def _first(one: Any, other: Any) -> Any:
 
 
 def _sums_by(owners: Any, amounts: Any, size: int) -> Any:
-    """Return sums of rows by owner, -1 for nobody; `ABSENT` where there is nothing to add."""
+    """Return sums of rows by owner, -1 for no owner; `ABSENT` where there is nothing to add."""
     known = owners >= 0
     at, rows = owners[known], amounts[known]
     there = rows > NO_CENTS

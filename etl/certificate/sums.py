@@ -1,4 +1,4 @@
-"""Sums of claims' amounts, by what they are asked for by: exact cents, and how many claims."""
+"""Sums of claims' amounts, by dimension: exact cents, and how many claims."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from etl.certificate.published import CATEGORIES, NO_CENTS
 
 BY: Final = ("type", "plan", "payer", "month", "status")
-"""Ways of cutting the same claims, by each of which sums are made."""
+"""Dimensions of the sums: each divides the same claims."""
 LEVELS: Final = ("claim", "claim_line")
 COUNTED: Final = ("claim", "claim_line", "member", "coverage")
-"""Tables whose rows are counted in the bytes: EOBs, items, Patients, Coverages."""
+"""Tables with rows that are counted in the bytes: EOBs, items, Patients, Coverages."""
 
 Cell: TypeAlias = tuple[str, str, str, str]
-"""By, its value, level, category."""
+"""Dimension, its value, level, category."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Sums:
         return Sums({}, self.claims, self.counts)
 
     def by_category(self, level: str) -> dict[str, int]:
-        """Return the cents of a level by category: those of all types of claims."""
+        """Return the cents of a level by category, over all types of claims."""
         found: dict[str, int] = {}
         for (by, _, of, category), (cents, _) in self.money.items():
             if by == "type" and of == level:

@@ -62,7 +62,7 @@ class LocalExecutor:
         save_directory(read.work, task.directory)
         Checkpoints(read.work, task.fingerprint, Inventory(read.work)).drop_others()
         count = read.partitions.facts.count
-        # Each process maps the directory; a job takes along no more than its unit may reuse.
+        # Each process maps the directory; a job carries no more than its unit may reuse.
         jobs = [
             _UnitJob(
                 read.work,
@@ -87,7 +87,7 @@ class LocalExecutor:
     def each(
         self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
-        """Yield what comes of each job, in their order."""
+        """Yield the result of each job, in their order."""
         return self.workers.each(call, jobs, emit)
 
     def dismiss(self) -> None:

@@ -36,7 +36,7 @@ class ForkedWorkers:
 
     Attributes:
         processes: how many, at most.
-        preloaded: the module that they begin with; the first one asked for in this process counts.
+        preloaded: the module that they begin with; the first one requested in this process counts.
     """
 
     processes: int
@@ -51,7 +51,7 @@ class ForkedWorkers:
     def each(
         self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
-        """Yield what comes of each job, in their order.
+        """Yield the result of each job, in their order.
 
         Raises:
             StoreError: a process was killed.

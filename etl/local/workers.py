@@ -50,9 +50,9 @@ class Workers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Wait until the processes have ended; at once where the run came to nothing.
+        """Wait until the processes have ended; at once where the run failed.
 
-        What they are at is lost then, as it is where they are killed.
+        Their current jobs are lost then, as they are where the processes are killed.
         """
         if error is not None:
             for _, stop in self._stops:
@@ -94,7 +94,7 @@ class Workers:
     def each(
         self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
-        """Yield what comes of each job, in their order.
+        """Yield the result of each job, in their order.
 
         Raises:
             StoreError: a process was killed.

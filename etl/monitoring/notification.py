@@ -70,7 +70,7 @@ def notify_services(services: Sequence[str], record: RunRecord) -> None:
     """Send title and text to services of apprise, such as `mailto://` or `slack://`.
 
     Raises:
-        HookFailed: apprise knows no such service, or one refused.
+        HookFailed: apprise has no such service, or one refused.
         ModuleNotFoundError: apprise is not installed.
     """
     from apprise import Apprise, NotifyType

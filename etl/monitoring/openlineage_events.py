@@ -203,7 +203,7 @@ def _send(
         eventTime=when,
         producer=f"{_PRODUCER}:{version('cpcds-bluebutton')}",
         eventType=state,
-        # The id of a run is a name; the specification asks for a UUID, the same in both events.
+        # The id of a run is a name; the specification requires a UUID, the same in both events.
         run=Run(str(uuid5(NAMESPACE_URL, f"cpcds:{start.target}:{start.run}")), dict(facets)),
         job=Job(options.namespace, _JOB),
         inputs=inputs,

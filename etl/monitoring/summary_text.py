@@ -14,7 +14,7 @@ def title_of(record: RunRecord) -> str:
 
 
 def summary_lines(record: RunRecord) -> list[str]:
-    """Return what the run came to, a sentence a line."""
+    """Return the result of the run, a sentence a line."""
     lines = [f"Run {record.start.run}: {record.verdict} after {record.seconds:,.0f} s."]
     totals = record.totals
     if totals is not None:

@@ -84,7 +84,7 @@ def _changes(record: RunRecord) -> Iterator[tuple[str, str, int]]:
 
 
 def _last_good(path: Path, target: str) -> float | None:
-    """Return when the last good run ended, as the file that is there says; None without one."""
+    """Return when the last good run ended, as the present file states it; None without one."""
     try:
         for family in text_string_to_metric_families(path.read_text(encoding="utf-8")):
             for sample in family.samples:

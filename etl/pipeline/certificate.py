@@ -244,7 +244,7 @@ def verdict(made: Certificate, published: Mapping[str, int], files: Sequence[str
 
     Args:
         made: its certificate.
-        published: table -> rows that the run says it published.
+        published: table -> rows that the run counted as published.
         files: names of the extract's files.
     """
     wrong = broken_sums(made)

@@ -26,7 +26,7 @@ STAGES: Final[Mapping[Stage, str]] = MappingProxyType(
         "commit": "objects",
     }
 )
-"""Stage -> what its steps are, in the order in which a run comes to them."""
+"""Stage -> name of its steps, in the order in which a run reaches them."""
 
 
 @dataclass(frozen=True, slots=True)

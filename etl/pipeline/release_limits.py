@@ -22,7 +22,7 @@ _FEW: Final = 10
 """Tables and resource types that had fewer are not compared: one of them would be a large share."""
 
 _SMALL: Final = Decimal("0.01")
-"""Share of an amount's sum over all claim types below which a change is not looked at."""
+"""Share of an amount's sum over all claim types below which a change is not checked."""
 
 _CLAIMS: Final = "ExplanationOfBenefit"
 _SHOWN: Final = 3

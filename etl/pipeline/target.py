@@ -77,7 +77,7 @@ class DryStore:
         raise AssertionError(f"a dry run would have changed {key}")
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Yield the objects whose keys start with `prefix`."""
+        """Yield the objects with keys that start with `prefix`."""
         return self._store.list(prefix)
 
     def delete(self, keys: Iterable[str]) -> int:

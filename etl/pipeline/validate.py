@@ -107,7 +107,7 @@ def _put_in_place(staged: Path, folder: Path) -> None:
 def _copied(source: Path, target: Path) -> None:
     """Copy what is in a folder, with modes.
 
-    The first file that cannot be written ends it, and says why (OSError).
+    The first file that cannot be written ends it with an OSError that states why.
     """
     for path in sorted(source.rglob("*")):
         into = target / path.relative_to(source)

@@ -53,7 +53,7 @@ class Checked:
         tables: every canonical table: accepted rows, canonical text.
         findings: `etl.rows.FINDINGS_SCHEMA`, sorted by place; those of `sources` among them.
         rejected: `REJECTED_SCHEMA`, sorted by place.
-        counts: table -> counts of its rows, by outcome.
+        counts: table -> counts of its rows, by fate.
         money: sums by level, claim type and category.
         filled: filled cells of accepted rows.
         shares: each member's part in counts, money and filled; None unless requested, and where

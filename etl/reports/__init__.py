@@ -1,6 +1,6 @@
 """Reports for auditors: `report.json` and pages, made from plain values.
 
-`Tally` adds up partitions in bounded memory, `Report` holds everything a report says,
+`Tally` adds up partitions in bounded memory, `Report` holds all contents of a report,
 `report_document` is what of it may be shown, and all that a page is made of. `write_report` writes
 the files after checking that counts and money add up, `summary` gives the rows that the command
 line prints. No value of a member reaches any of them: places only.

@@ -1,4 +1,4 @@
-"""The certificate in a report: what the published bytes come to, with small cells withheld."""
+"""The certificate in a report: sums of the published bytes, with small cells withheld."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ REASONS: Final = {
 """Explanations of differences, beside rules."""
 
 _BY: Final = ("payer", "plan", "month", "status")
-"""Ways of cutting claims; sums by claim type stand among the money of the rows."""
+"""Dimensions of the sums; those by claim type stand among the money of the rows."""
 
 _DAYS: Final = ((0, 0), (1, 1), (2, 2), (3, 3), (4, 5), (6, 10), (11, 20), (21, None))
 """Bars of the histogram of business days: the first and the last."""
 
 Cell: TypeAlias = tuple[str, str, str, str]
-"""By, its value, level, category."""
+"""Dimension, its value, level, category."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class CertificateFacts:
     Attributes:
         facts: how many facts were compared.
         sums: how many sums were.
-        carried: claims that were compared in an earlier run, whose blocks stay as they were.
+        carried: claims that were compared in an earlier run, and have unchanged blocks.
         counted: table -> rows that were published, and how many the bytes hold.
         reasons: (reason, fact) -> differences that it explains, and their cents together.
         money: sums of all bytes of the release: cell -> cents, and how many claims have one.
@@ -72,7 +72,7 @@ class TimelinessFacts:
 
 
 def timeliness_document(facts: TimelinessFacts) -> dict[str, Any]:
-    """Return what a report says of timeliness."""
+    """Return timeliness as a report states it."""
     return {
         "allowed_business_days": facts.allowed,
         **_in_time(facts.days, facts.allowed),
@@ -105,11 +105,11 @@ def _histogram(days: Mapping[int, int]) -> Iterator[tuple[str, int]]:
 
 
 def certificate_document(facts: CertificateFacts, small_cells: int) -> dict[str, Any]:
-    """Return what a report says of the certificate.
+    """Return the certificate as a report states it.
 
     Args:
         facts: what was compared.
-        small_cells: most claims whose sum of money is withheld; 0 to withhold none.
+        small_cells: sums of money over at most so many claims are withheld; 0 to withhold none.
     """
     return {
         "holds": facts.holds,

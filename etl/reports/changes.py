@@ -12,7 +12,7 @@ from etl.reports.report_values import ReleaseBefore
 
 CLAIMS: Final = "ExplanationOfBenefit"
 COMPARED_MONEY: Final = ("submitted", "eligible", "benefit", "memberliability")
-"""Categories whose net sums of headers are compared: those that every claim states."""
+"""Categories with net sums of headers that are compared: those that every claim states."""
 
 _SUMS: Final = ("before", "now", "change")
 
@@ -83,8 +83,8 @@ def _new_rules(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def _new_unmapped(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return how many words of each crosswalk were not among those of the release before.
 
-    A word is known by its keyed hash. Where a column has too many to tell them apart, or the
-    report before has no hashes, the numbers of words are compared.
+    A word is identified by its keyed hash. Where a column has too many to distinguish them, or
+    the report before has no hashes, the numbers of words are compared.
     """
     known_words = {(word["crosswalk"], word.get("word")) for word in before.get("unmapped", ())}
     told_apart = all(word for _, word in known_words)

@@ -15,7 +15,7 @@ class LimitLine:
     """A limit, and whether it holds.
 
     Attributes:
-        sentence: what it says.
+        sentence: the limit in words.
         holds: whether it does.
     """
 
@@ -40,7 +40,7 @@ class ChangesPage:
         new_rules: rules that find something and found nothing before; None where that is not known.
         new_unmapped: crosswalk and number of words that are newly unmapped; None likewise.
         required: (table, column, share before, share after) of required columns and those with a
-            MapID whose share of filled rows moved, shares between 0 and 1; None likewise.
+            MapID, where the share of filled rows moved; shares between 0 and 1; None likewise.
         samples: changed resources, values masked (`pipeline.masked_samples`).
     """
 

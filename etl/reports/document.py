@@ -1,7 +1,7 @@
 """A report as plain values: what `report.json` holds, and all that the pages are made of.
 
-A page shows nothing that is not here: what is withheld from the document no table and no plot can
-show.
+A page shows nothing that is not here. So no table and no plot can show what is withheld from the
+document.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from etl.reports.report_values import Example, Report
 from etl.reports.small_cells import LEVEL_NAMES, SUMS, ShownMoney, pooled, shown_money
 
 FORMAT_VERSION: Final = "2"
-"""Goes up when a reader of `report.json` has to change; docs/reports.md tells how."""
+"""Goes up when a reader of `report.json` has to change; docs/reports.md describes how."""
 
 _CLAIM: Final = "claim_id"
 """Column that each row of a claim fills."""
@@ -32,7 +32,7 @@ def report_json(document: Mapping[str, Any]) -> bytes:
 
 
 def report_document(report: Report) -> dict[str, Any]:
-    """Return what a report says; docs/reports.md describes its members."""
+    """Return a report as plain values; docs/reports.md describes its members."""
     document = _facts(report)
     document["changes"] = (
         changes_since(report.before, document) if report.before is not None else None

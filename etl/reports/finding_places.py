@@ -50,8 +50,8 @@ class FindingPlaces:
     """Places of findings, on disk.
 
     Args:
-        folder: for what is in progress; what an earlier attempt left there goes.
-        block_rows: rows of a file whose findings are sorted together.
+        folder: for what is in progress; what an earlier attempt left there is deleted.
+        block_rows: rows of a file with findings that are sorted together.
     """
 
     def __init__(self, folder: Path, block_rows: int = BLOCK_ROWS) -> None:

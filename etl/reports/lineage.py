@@ -1,4 +1,4 @@
-"""Lineage: where elements of resources came from and what became of rows, and the page of it."""
+"""Lineage: origins of elements of resources, fates of rows, and the page of both."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class CellOrigin:
         row: its row in the file, of which the header is row 1; None likewise.
         table: canonical table.
         column: canonical column.
-        derived: whether the column is worked out from others; docs/mapping.md says how.
+        derived: whether the column is worked out from others; docs/mapping.md describes how.
         value: its text. A member's data.
         layout: file and line of the layout that makes the column; "" in the canonical layout, where
             cells are taken as they are.
@@ -71,8 +71,8 @@ class AnswerOrigin:
     Attributes:
         crosswalk: its name.
         word: the word that was looked up. A member's data.
-        answer: what it says; None where it has no code.
-        place: file and line of the row; None where the word is not known.
+        answer: the result; None where it has no code.
+        place: file and line of the row; None where the word is not in it.
     """
 
     crosswalk: str
@@ -112,7 +112,7 @@ class Explanation:
         mapping: name of the mapping that makes it.
         origins: its elements in order, `id` and `meta` left out.
         agrees: whether the resource that is published now holds just this; None where no release
-            was looked at.
+            was compared.
     """
 
     resource: str
@@ -128,8 +128,8 @@ class Reason:
 
     Attributes:
         rule: its id.
-        says: what it says.
-        is_cause: whether the rejection began with it: of a row that hangs on a rejected one, that
+        says: its sentence.
+        is_cause: whether the rejection began with it: of a row that depends on a rejected one, that
             is a rule about the other row.
     """
 
@@ -145,7 +145,7 @@ class CellFinding:
     Attributes:
         rule: its id.
         column: the canonical column; "" where it is about the whole row.
-        says: what the rule says.
+        says: sentence of the rule.
     """
 
     rule: str
@@ -161,7 +161,7 @@ class RowFate:
         file: the file of the first row that it was made of.
         row: that row.
         table: canonical table.
-        fate: what became of it.
+        fate: a key of `FATES`.
         reasons: the rules that rejected it, the first one first; none unless it is quarantined.
         findings: what rules found in it, whether they reject or warn.
     """
@@ -176,11 +176,11 @@ class RowFate:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Answer to what was asked about a resource, a claim or a row.
+    """Answer to a question about a resource, a claim or a row.
 
     Attributes:
-        subject: what was asked about, as it was written.
-        rows: what became of the rows in question; none where a resource was asked about.
+        subject: the subject of the question, as it was written.
+        rows: the fates of the rows in question; none where a resource is the subject.
         resources: the resources in question; of a row, the elements that it has a part in.
     """
 

@@ -95,7 +95,7 @@ def report_page(document: Mapping[str, Any]) -> str:
 def rule_page(
     document: Mapping[str, Any], rule: Mapping[str, Any], places: Sequence[ShownPlace]
 ) -> str:
-    """Return the page of one rule: what it says, what it found, and the first places."""
+    """Return the page of one rule: its sentences, its findings, and the first places."""
     return (
         environment()
         .get_template("rule.html.j2")
@@ -121,7 +121,7 @@ def rejects(rule: Mapping[str, Any]) -> bool:
 
 
 def of_table(document: Mapping[str, Any], table: str) -> Mapping[str, int]:
-    """Return what became of the rows of a table; nothing where it has none."""
+    """Return the counts of a table's rows by fate; zeros where it has none."""
     none = {"in": 0, "published": 0, "quarantined": 0, "superseded": 0}
     counts: Mapping[str, int] = document["tables"].get(table, none)
     return counts

@@ -2,7 +2,7 @@
 
 Nothing else imports Matplotlib: it is loaded where a plot is drawn. The same figures give the same
 bytes. Colours are variables of the page's style, so that a plot is dark where the page is; text is
-text, and a title and a description are there for who does not see it.
+text, and a title and a description are there for people who cannot see it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Plot:
     Attributes:
         name: names it among those of its page; letters and hyphens.
         title: what it shows.
-        description: the same in words, for who does not see it.
+        description: the same in words, for people who cannot see it.
         labels: below the axis, in order.
         series: name → a value a label; None where there is none, or it is withheld.
         kind: bars, on top of each other; or lines, with a gap where there is no value.
@@ -65,7 +65,7 @@ class Plot:
 
 
 def _drawn(plot: Plot) -> Markup:
-    # It would say where it keeps its list of fonts, which is nobody's concern here.
+    # It would log where it keeps its list of fonts, which is of no use here.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG

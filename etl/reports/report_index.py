@@ -1,7 +1,7 @@
-"""The page of all reports of a target: each night's verdict, and how the nights went on.
+"""The page of all reports of a target: each night's verdict, and trends over the nights.
 
-It is made of what the reports say, and shows nothing that one of them withholds: no sum, and no two
-sums whose difference is the money of a few claims.
+It is made of the reports, and shows nothing that one of them withholds: no sum, and no two sums
+with a difference that is the money of a few claims.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def nights_page(nights: Sequence[Night], older: Sequence[str]) -> str:
 
     Args:
         nights: newest first.
-        older: runs whose reports are older than that, newest first.
+        older: runs with older reports, newest first.
     """
     documents = [night for night in nights if not isinstance(night, RolledBack)]
     template = environment().get_template("report_index.html.j2")
@@ -82,7 +82,7 @@ def _findings(document: Mapping[str, Any], *, is_rejecting: bool) -> int:
 
 
 def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
-    """Return how the nights went on, oldest first."""
+    """Return the trends over the nights, oldest first."""
     labels = [datetime.fromisoformat(night["when"]).strftime("%m-%d") for night in nights]
     span = f"by night, {len(nights)} nights"
     shares = [_rejected_percent(night) for night in nights]
@@ -137,8 +137,8 @@ def _rejected_percent(document: Mapping[str, Any]) -> float:
 def _nets(nights: Sequence[Mapping[str, Any]], category: str) -> list[Decimal | None]:
     """Return the net sum of each night, oldest first; None where it is not shown.
 
-    A sum that differs from the one shown before by the money of a few claims would tell it. So a
-    gap lasts until a night on which more claims changed.
+    A sum that differs from the one shown before by the money of a few claims would disclose it.
+    So a gap lasts until a night on which more claims changed.
     """
     shown: list[Decimal | None] = []
     most_changed: int | None = None

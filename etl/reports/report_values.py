@@ -39,7 +39,7 @@ class ExtractFacts:
     Attributes:
         layout: the dialect, as `cpcds layouts` calls it.
         kind: `full` or `delta`.
-        as_of: day of the extract, where it says.
+        as_of: day of the extract, where it is stated.
         payer: name of the payer, or empty.
         files: in the order in which findings number them.
     """
@@ -127,13 +127,13 @@ class RuleTotals:
 
 @dataclass(frozen=True, slots=True)
 class Unmapped:
-    """A word that a crosswalk does not know: how many cells, and where; not which word.
+    """A word that a crosswalk does not contain: how many cells, and where; not which word.
 
     Attributes:
         crosswalk: its name.
         count: cells.
         examples: the first places.
-        word: a keyed hash of the word; empty where it is not told apart from others.
+        word: a keyed hash of the word; empty where it is not distinguished from others.
     """
 
     crosswalk: str
@@ -156,7 +156,7 @@ class SuiteLine:
 
     Attributes:
         table: the table.
-        covered: rows looked at.
+        covered: rows checked.
         of: rows there are.
         expectations: how many.
         passed: how many of them hold.
@@ -191,7 +191,7 @@ class MissingCells:
     """Cells that must be filled, and are empty or cannot be read.
 
     Attributes:
-        rule: the rule that asks for them.
+        rule: the rule that requires them.
         table, column: which; the column is empty where one of several would do.
         cells: how many.
     """
@@ -220,7 +220,7 @@ class ReleaseBefore:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that a report says about one run.
+    """Contents of a report about one run.
 
     Attributes:
         run: id of the run.
@@ -230,14 +230,14 @@ class Report:
         program: name and version of the program.
         extract: what was loaded.
         mapping: what it was mapped with; None for a run that only checks.
-        counts: table -> what became of its rows.
+        counts: table -> counts of its rows, by fate.
         rules: every rule that found something, and those with a limit.
         rules_looked_at: how many rules there are.
         verdicts: every limit that is set.
         money: sums by level, claim type and category.
         resources: resource type -> how many were published.
         filled: filled cells of accepted rows.
-        unmapped: words that crosswalks do not know.
+        unmapped: words that crosswalks do not contain.
         suites: how the suites did.
         quarantine: files of rejected rows.
         data_docs: path of the Data Docs, relative to the report; empty where there are none.
@@ -247,7 +247,7 @@ class Report:
         findings_file: path of the file with every place of every finding, relative to the report;
             empty where there are none.
         advice: what to do where a whole table, or over half of the claims, was rejected.
-        small_cells: most claims whose sum of money is withheld; 0 where none is.
+        small_cells: sums of money over at most so many claims are withheld; 0 where none is.
         exact_money: path of the exact sums, relative to the report; empty where none is withheld.
         missing: cells that must be filled and are not.
         before: the release that the run was made on top of; None without one.

@@ -1,6 +1,6 @@
 """`report.json`, `index.html` and a page a rule. The same report gives the same bytes.
 
-They are written only after the report was held to itself: no row and no cent may be missing.
+They are written only after the report was reconciled: no row and no cent may be missing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def write_report(
     """Write a report into a folder, which is made if it is not there.
 
     Args:
-        report: what it says.
+        report: its contents.
         folder: where it goes.
         places: rule -> the first places of its findings, for its page.
 
@@ -54,7 +54,7 @@ def write_report(
 
 
 def check_report(report: Report) -> None:
-    """Hold a report to itself.
+    """Check that the rows and the money of a report reconcile.
 
     Raises:
         CountsDoNotAddUp: naming the table, or the level, claim type and category; or claims in

@@ -24,7 +24,7 @@ from etl.quality import MoneyKey, MoneyTotals
 from etl.quality.totals.money import LEVELS
 
 SMALL_CELLS: Final = 10
-"""Most claims whose sum is withheld: CMS shows no cell of 1 to 10."""
+"""Largest number of claims for which a sum is withheld: CMS shows no cell of 1 to 10."""
 
 SUMS: Final = ("source", "published", "quarantined", "superseded", "net")
 _PARTS: Final = ("published", "quarantined", "superseded")
@@ -77,7 +77,7 @@ def shown_money(money: Mapping[MoneyKey, MoneyTotals], most: int) -> MoneyTable:
 
     Args:
         money: by level, claim type and category.
-        most: claims whose sum is withheld, at most; 0 to withhold none.
+        most: sums over at most so many claims are withheld; 0 to withhold none.
     """
     cells: dict[MoneyKey, ShownMoney] = {}
     totals: dict[tuple[str, str], ShownMoney] = {}
@@ -120,13 +120,13 @@ def _withheld_of_all(
 
     Args:
         rows: the sums of each claim type, and which of them are withheld.
-        most: claims whose sum is withheld, at most.
+        most: sums over at most so many claims are withheld.
     """
     found = set()
     for name in _PARTS:
         if _give_away([getattr(e, f"{name}_claims") for e, names in rows if name in names], most):
             found.add(name)
-    # The published sums that are shown tell, with the net ones, of the claims that do not count.
+    # The shown published sums, less the net ones, disclose the claims that do not count.
     hidden = [(totals, "published" not in names) for totals, names in rows if "net" in names]
     for counts_of_group in (
         [totals for totals, _ in hidden],
@@ -150,7 +150,7 @@ def _is_small(claims: int, cents: int, most: int) -> bool:
 
 
 def _give_away(counts: Sequence[int], most: int) -> bool:
-    """Return whether the sum over some withheld cells tells of few claims."""
+    """Return whether the sum over some withheld cells discloses few claims."""
     filled = [count for count in counts if count]
     return len(filled) == 1 or 0 < sum(filled) <= most
 
@@ -168,7 +168,7 @@ def pooled(counts: Mapping[str, int], most: int) -> tuple[dict[str, int], int]:
 
     Args:
         counts: of claims, by name.
-        most: claims that are few, at most; 0 to show every count.
+        most: counts of at most so many claims are not shown alone; 0 to show every count.
     """
     shown = {name: count for name, count in sorted(counts.items()) if count > most}
     rest = sum(counts.values()) - sum(shown.values())
@@ -181,7 +181,7 @@ def exact_csv(money: Mapping[MoneyKey, MoneyTotals], key: bytes) -> bytes:
     """Return the exact sums, and over how many claims each is, for those who may see claims.
 
     A manifest states the SHA-256 of each file. That of a few amounts could be found by trying, so
-    each row ends with a hash that nobody can make without the key.
+    each row ends with a hash that cannot be made without the key.
 
     Args:
         money: by level, claim type and category.

@@ -23,7 +23,7 @@ class Cause:
     Attributes:
         rule: its id.
         says: its sentence.
-        claims: claims in quarantine whose first cause it is.
+        claims: claims in quarantine with this first cause.
         rows: rows of all tables.
     """
 

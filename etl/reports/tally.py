@@ -1,4 +1,4 @@
-"""Adds up what the partitions say, in memory that does not grow with the extract."""
+"""Totals of the partitions, in memory that does not grow with the extract."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _NO_FILE: Final = -1
 
 
 class Tally:
-    """Totals of the partitions seen so far. The order in which they come decides nothing.
+    """Totals of the partitions seen so far, whatever their order.
 
     Attributes:
-        counts: table -> what became of its rows.
+        counts: table -> counts of its rows, by fate.
         money: sums by level, claim type and category.
         filled: filled cells of accepted rows.
         cells: (rule id, table, column) -> how many findings; column is empty for whole rows.
@@ -61,7 +61,7 @@ class Tally:
         self._keep = examples
 
     def add(self, checked: Checked) -> None:
-        """Take in one partition (or the directory)."""
+        """Add one partition (or the directory)."""
         self.counts = add_counts([self.counts, checked.counts])
         self.money = add_money([self.money, checked.money])
         self.filled = add_filled([self.filled, checked.filled])
@@ -71,7 +71,7 @@ class Tally:
         self.add_findings(checked.findings)
 
     def add_findings(self, findings: pa.Table) -> None:
-        """Take in findings alone: those about whole files belong to no partition.
+        """Add findings alone: those about whole files belong to no partition.
 
         Args:
             findings: `etl.rows.FINDINGS_SCHEMA`.
@@ -94,8 +94,8 @@ class Tally:
     def _add_unowned(self, findings: pa.Table) -> None:
         """Count the rows of files that name no owner, each once.
 
-        A claim's or member's own row without its id takes along what is derived from it: nothing
-        is published without that. But a row that makes a claim *and* a line of it is, in layouts
+        A claim's or member's own row without its id covers what is derived from it: nothing of it
+        is published. But a row that makes a claim *and* a line of it is, in layouts
         that put claims together from their lines, a line of another claim.
         """
         ids = pa.array(sorted({*OWNER_COLUMNS.values(), *OWN_COLUMNS.values()}))

@@ -208,7 +208,7 @@ def _no_amount(work: Work, frame: Frame, rule: Rule, *, summed: bool) -> None:
 
 
 def _mark_claims(work: Work, claims: Any, children: Frame, where: Any) -> None:
-    """Set a flag of the claims to which some rows that are still there belong."""
+    """Set a flag of the claims that some remaining rows belong to."""
     if where.any():
         above = work.above(children, "claim")[where & children.live]
         claims[above[above >= 0]] = True

@@ -1,7 +1,7 @@
 """The kinds of check that a rule may name, and the parameters that each takes.
 
-A rule in `mappings/rules/*.yaml` says `check: <kind>` and gives the kind's parameters under their
-names with hyphens. What a kind does is in `etl.quality.checks`.
+A rule in `mappings/rules/*.yaml` states `check: <kind>` and the kind's parameters under their names
+with hyphens. The checks themselves are in `etl.quality.checks`.
 """
 
 from __future__ import annotations

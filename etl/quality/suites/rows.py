@@ -47,8 +47,8 @@ class SuiteRows:
         """Return the rows that a sample has written.
 
         Args:
-            units: of each unit, name -> file; others than those of `Sample` are not looked at.
-            counts: table -> counts of all rows of the extract, by outcome.
+            units: of each unit, name -> file; others than those of `Sample` are not read.
+            counts: table -> counts of all rows of the extract, by fate.
             book: the rules.
             share: the members that the rows belong to.
         """
@@ -76,8 +76,8 @@ class SuiteRows:
 
         The version of the library that runs it is a part of it, because it makes the pages.
 
-        Two tables of the same rules have the same digest only where every expectation comes to the
-        same, and so do their pages.
+        Two tables of the same rules have the same digest only where every expectation has the same
+        result, and so have their pages.
         """
         digest = hashlib.sha256(library.encode())
         for row in sorted(self._as_bytes(table)):

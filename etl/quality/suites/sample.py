@@ -97,7 +97,7 @@ class Sample:
 
 
 def passed_column(rule: str) -> str:
-    """Return the name of the column that says which rows pass a rule."""
+    """Return the name of the column that marks the rows that pass a rule."""
     return f"{_PASSED}{rule}"
 
 

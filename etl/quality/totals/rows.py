@@ -12,7 +12,7 @@ class CountsDoNotAddUp(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """Counts of the rows of one table, by outcome.
+    """Counts of the rows of one table, by fate.
 
     Attributes:
         rows_in: rows that the extract holds.
@@ -57,7 +57,7 @@ def reconcile(counts: Mapping[str, RowCounts], causes: Iterable[int] | None = No
     """Check that no row was lost, and that every row in quarantine has a rule that put it there.
 
     Args:
-        counts: table -> counts of its rows, by outcome.
+        counts: table -> counts of its rows, by fate.
         causes: of each rule, rows in quarantine for which it began the chain; None to check rows
             alone.
 
